@@ -152,8 +152,8 @@ impl Mask {
     pub const fn flag(self) -> Option<Flag> {
         let bit = (self.0 & 0xefff).trailing_zeros();
         match bit {
-            0..12 => Some(Flag::ALL[bit as usize]),
-            13..16 => Some(Flag::ALL[bit as usize - 1]),
+            0..=11 => Some(Flag::ALL[bit as usize]),
+            13..=15 => Some(Flag::ALL[bit as usize - 1]),
             _ => None,
         }
     }

@@ -1,1 +1,212 @@
-//! To be written.
+//! To be filled: the safe file layer.
+
+mod content;
+mod copy;
+mod error;
+mod metadata;
+mod moving;
+mod names;
+mod quote;
+mod remove;
+mod resolve;
+mod sys;
+mod temporary;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+
+pub use error::{Error, Owner, Refusal};
+pub use temporary::{
+    Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_own_temporary_name, is_temporary_name, sweep,
+};
+
+use quote::Plain;
+
+/// What a rule does with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Give it another name, on another filesystem if need be.
+    Move,
+    /// Make a second one like it.
+    Copy,
+    /// Remove it.
+    Delete,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Action::Move => "move",
+            Action::Copy => "copy",
+            Action::Delete => "delete",
+        })
+    }
+}
+
+/// When an action waits until its result is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// For moves across filesystems, where the source is removed afterwards.
+    #[default]
+    Auto,
+    /// For every copy and move.
+    Always,
+    /// Not at all: after a power cut a moved file may be gone.
+    Never,
+}
+
+/// What the administrator wrote in one `FileManagerRule`, without its patterns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// What to do.
+    pub action: Action,
+    /// Make missing parents of the destination.
+    pub auto_create: bool,
+    /// Replace what has the destination's name.
+    pub overwrite: bool,
+    /// Mode of directories that are made, moved or copied; `None` leaves it.
+    pub dirmode: Option<u32>,
+    /// Mode of files that are moved or copied; `None` leaves it.
+    pub filemode: Option<u32>,
+    /// Owner of what is made, moved or copied; `None` leaves it.
+    pub user: Option<String>,
+    /// Group of what is made, moved or copied; `None` leaves it.
+    pub group: Option<String>,
+    /// Delete directories that are not empty.
+    pub rec: bool,
+    /// When to wait for the disk.
+    pub durability: Durability,
+}
+
+/// One action on one path.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What to do.
+    pub rule: &'a Rule,
+    /// Root of the watch that saw the path: absolute. The source is resolved beneath it.
+    pub root: &'a [u8],
+    /// Absolute path of the file or directory to act on.
+    pub source: &'a [u8],
+    /// What the substitution gave; relative to the working directory unless it begins with `/`. Not used by
+    /// [`Action::Delete`].
+    pub destination: &'a [u8],
+    /// How many leading bytes of `destination` are the administrator's literal text. Symbolic links of root and of the
+    /// daemon's user are followed in there, and nowhere else.
+    pub trusted_len: usize,
+    /// Set from another thread to give up a long copy.
+    pub stop: &'a AtomicBool,
+    /// Do nothing if the source is still what this identity says.
+    pub unless_same_as: Option<&'a Identity>,
+}
+
+/// Which file was acted on, and in which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of content, in nanoseconds since the epoch.
+    pub mtime_ns: i128,
+    /// Time of the last change of anything, in nanoseconds since the epoch.
+    pub ctime_ns: i128,
+}
+
+/// What an action did, in the order in which it is said; the program logs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// Missing parents of the destination are made (INFO).
+    CreateDirectory(&'a [u8]),
+    /// (INFO)
+    Move {
+        /// The source.
+        from: &'a [u8],
+        /// The destination.
+        to: &'a [u8],
+    },
+    /// (INFO)
+    Copy {
+        /// The source.
+        from: &'a [u8],
+        /// The destination.
+        to: &'a [u8],
+    },
+    /// (INFO)
+    Delete(&'a [u8]),
+    /// A mode was set (DEBUG).
+    Chmod(u32),
+    /// An owner or a group was set (DEBUG).
+    Chown {
+        /// The rule's user.
+        user: Option<&'a str>,
+        /// The rule's group.
+        group: Option<&'a str>,
+    },
+    /// Something was left out or done differently (WARNING).
+    Warning(&'a str),
+}
+
+impl fmt::Display for Record<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::CreateDirectory(path) => write!(out, "create directory '{}'", Plain(path)),
+            Record::Move { from, to } => write!(out, "move '{}' to '{}'", Plain(from), Plain(to)),
+            Record::Copy { from, to } => write!(out, "copy '{}' to '{}'", Plain(from), Plain(to)),
+            Record::Delete(path) => write!(out, "delete '{}'", Plain(path)),
+            Record::Chmod(mode) => write!(out, "chmod 0o{mode:o}"),
+            Record::Chown { user, group: None } => write!(out, "chown {}", user.unwrap_or_default()),
+            Record::Chown { user, group: Some(group) } => {
+                write!(out, "chown {}:{group}", user.unwrap_or_default())
+            }
+            Record::Warning(text) => out.write_str(text),
+        }
+    }
+}
+
+/// An action that came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What was acted on.
+    pub identity: Identity,
+    /// Bytes of content that were copied; 0 for a rename.
+    pub bytes: u64,
+    /// Nothing was done: the source is still what `unless_same_as` says.
+    pub unchanged: bool,
+}
+
+/// Whether the user and the group of a rule exist now; the error is the one that its tasks would fail with.
+///
+/// # Errors
+/// The first of the two that does not exist.
+pub fn check_names(user: Option<&str>, group: Option<&str>) -> Result<(), Error> {
+    names::look_up(user, group).missing().map_or(Ok(()), Err)
+}
+
+/// Carries one action out, in the calling thread.
+///
+/// # Errors
+/// See [`Error`].
+pub fn perform(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
+    let rule = request.rule;
+    match rule.action {
+        Action::Delete => remove::delete(request, record),
+        Action::Move | Action::Copy if request.destination.is_empty() => {
+            Err(Error::EmptyDestination { action: rule.action, from: request.source.to_vec() })
+        }
+        Action::Move => moving::perform(request, record),
+        Action::Copy => copy::copy(request, record),
+    }
+}
+
+impl Request<'_> {
+    /// Whether the source still is what the caller has acted on already.
+    fn is_unchanged(&self, status: &sys::Status) -> bool {
+        self.unless_same_as.is_some_and(|identity| *identity == status.identity())
+    }
+}

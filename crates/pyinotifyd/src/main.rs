@@ -1,2 +1,39 @@
-//! To be written.
-fn main() {}
+//! pyinotifyd: watches directories and files with inotify and runs tasks when something happens there.
+//!
+//! The program around the crates: command line, config host, loop, actions, log, signals and services. `daemon` uses
+//! everything and nothing imports it; `host`, `action` and `log` know nothing of each other's insides.
+
+mod action;
+mod cli;
+mod config;
+mod daemon;
+mod host;
+mod log;
+mod service;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use event::Flag;
+
+use cli::Command;
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        Command::Run(options) => daemon::run(options),
+        Command::ConfigTest(options) => daemon::test_config(&options),
+        Command::Explain(options, path, event) => daemon::explain_path(&options, &path, event),
+        Command::ListEvents => print(&Flag::ALL.map(Flag::name).join("\n")),
+        Command::Version => print(concat!("pyinotifyd (", env!("CARGO_PKG_VERSION"), ")")),
+        Command::Install => service::install_command(),
+        Command::Uninstall => service::uninstall_command(),
+    }
+}
+
+/// Prints a line on stdout; a reader that went away is no reason to complain.
+fn print(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,214 @@
+//! What the engine tells the program: effects to perform, and records of what it decided.
+
+use std::time::Duration;
+
+use event::Event;
+
+use crate::{MapId, SchedulerId, TaskHandle, TaskId};
+
+/// The program's side of the engine. It may do nothing slow: the engine's caller waits.
+pub trait Effects {
+    /// Run a task. Its end is told by [`Engine::finished`](crate::Engine::finished), in a later call.
+    fn start(&mut self, start: Start<'_>);
+
+    /// End a running task, its time is over. Its end is told as for any other.
+    fn stop(&mut self, handle: TaskHandle, id: TaskId);
+
+    /// Note a decision. Most calls are for the log at DEBUG, so this should return early.
+    fn record(&mut self, record: Record<'_>);
+}
+
+/// A task to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start<'a> {
+    /// Names this run.
+    pub handle: TaskHandle,
+    /// Names the task, for logs and jobs.
+    pub id: TaskId,
+    /// The scheduler that says what to do.
+    pub scheduler: SchedulerId,
+    /// The latest event of the task.
+    pub event: Event<'a>,
+    /// The rule that matched the event's path, where the scheduler has rules.
+    pub rule: Option<usize>,
+    /// The task ran before and events came meanwhile: there is work only if the object is not what that run acted on.
+    ///
+    /// Without a delay this comes within the call of [`Engine::finished`](crate::Engine::finished) that ended the run
+    /// before, or later if no place is free; with a delay [`Record::Scheduled`] comes within that call, and this when
+    /// the delay is over.
+    pub again: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It came to its end, also a file rule or a command that failed.
+    Completed,
+    /// It was cancelled, by [`Effects::stop`] or by itself.
+    Cancelled,
+    /// It broke off: a job raised, or could not be started. The program says why.
+    Failed,
+    /// It was to run again and found that its object had not changed.
+    Unchanged,
+}
+
+/// A task in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskRecord<'a> {
+    /// The task's scheduler.
+    pub scheduler: SchedulerId,
+    /// The task.
+    pub id: TaskId,
+    /// The event that the record is about: the one that came now, else the latest of the task.
+    pub event: Event<'a>,
+}
+
+/// One decision of the engine, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// An event came in, before its map and exclude filter are asked.
+    Received {
+        /// The map it came through.
+        map: MapId,
+        /// The event.
+        event: Event<'a>,
+    },
+    /// The exclude filter dropped the event.
+    Excluded {
+        /// The map with the filter.
+        map: MapId,
+        /// The path that matched.
+        pathname: &'a [u8],
+    },
+    /// A pattern of the exclude filter gave up; the event is dropped, as it may have to be.
+    ExcludeStepLimit {
+        /// The map with the filter.
+        map: MapId,
+        /// The path that was tried.
+        pathname: &'a [u8],
+    },
+    /// No rule of the scheduler matches the path.
+    NoRule {
+        /// The scheduler with the rules.
+        scheduler: SchedulerId,
+        /// The event that makes no task.
+        event: Event<'a>,
+    },
+    /// A pattern among the rules gave up; the event makes no task, as a wrong rule might act.
+    RuleStepLimit {
+        /// The scheduler with the rules.
+        scheduler: SchedulerId,
+        /// The event that makes no task.
+        event: Event<'a>,
+    },
+    /// A task begins to wait.
+    Scheduled {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// How long it waits.
+        delay: Duration,
+        /// It ran before, and an event came meanwhile. What that run acted on is still of use to [`Start::again`].
+        again: bool,
+    },
+    /// A waiting task was put off by an event.
+    Rescheduled {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// How long it waits from now on; zero for a task that waits for a free place only.
+        delay: Duration,
+    },
+    /// A task starts to run.
+    Started {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// It ran before and may find that there is nothing to do.
+        again: bool,
+    },
+    /// A task came to its end.
+    Finished {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// A task that was to run again had nothing to do.
+    Unchanged {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// An event for a task that runs.
+    SkippedOngoing {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// An event cancelled a waiting task.
+    CancelledWaiting {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// A running task was cancelled.
+    CancelledOngoing {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// All places of a scheduler are taken for the first time; from now on tasks wait in order.
+    MaxJobs {
+        /// The scheduler.
+        scheduler: SchedulerId,
+        /// Its places.
+        max_jobs: u32,
+    },
+    /// The first event that made no task because there are too many.
+    TasksMax {
+        /// The scheduler that wanted one.
+        scheduler: SchedulerId,
+        /// The event that was lost.
+        event: Event<'a>,
+        /// How many tasks there are.
+        tasks: u32,
+    },
+    /// There is room for tasks again.
+    TasksMaxOver {
+        /// How many events made no task since [`Record::TasksMax`].
+        refused: u64,
+    },
+    /// A scheduler of a replaced configuration takes no more tasks.
+    Paused {
+        /// The scheduler.
+        scheduler: SchedulerId,
+    },
+    /// A scheduler waits for its tasks.
+    WaitForTasks {
+        /// The scheduler.
+        scheduler: SchedulerId,
+        /// How long.
+        timeout: Duration,
+        /// Its tasks.
+        count: u32,
+    },
+    /// The tasks that a scheduler waited for are done.
+    AllCompleted {
+        /// The scheduler.
+        scheduler: SchedulerId,
+    },
+    /// The time is over; what is left of a scheduler's tasks is cancelled.
+    TimeoutExceeded {
+        /// The scheduler.
+        scheduler: SchedulerId,
+        /// Its tasks that are cancelled.
+        count: u32,
+    },
+}
+
+/// A task that has not started, see [`Engine::waiting`](crate::Engine::waiting).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting<'a> {
+    /// Where to go on after this one.
+    pub next: u32,
+    /// The map through which its latest event came.
+    pub map: MapId,
+    /// Its scheduler.
+    pub scheduler: SchedulerId,
+    /// The task.
+    pub id: TaskId,
+    /// Its latest event.
+    pub event: Event<'a>,
+}

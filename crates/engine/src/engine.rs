@@ -1,0 +1,321 @@
+//! The engine: the generations side by side, and one call for each thing that can happen.
+
+use std::time::{Duration, Instant};
+
+use event::Event;
+
+use crate::clock::Clock;
+use crate::effects::Waiting;
+use crate::generation::{Exclusion, Generation};
+use crate::path::Paths;
+use crate::scheduler::{Phase, Scheduler};
+use crate::tasks::Tasks;
+use crate::turn::{Counters, Turn};
+use crate::verdict::{Explained, Explanation};
+use crate::{
+    Effects, GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Record,
+    SchedulerId, SchedulerSpec, TaskHandle,
+};
+
+/// All rules and all tasks. See the head of the crate for how it is used.
+pub struct Engine {
+    clock: Clock,
+    limits: Limits,
+    paths: Paths,
+    tasks: Tasks,
+    counters: Counters,
+    /// In the order in which they were added: the last one is in force.
+    generations: Vec<Generation>,
+    next_ids: NextIds,
+    shutting_down: bool,
+    /// Tasks after the latest call.
+    tasks_before: u32,
+}
+
+/// The numbers that the next configuration gets.
+struct NextIds {
+    generation: u32,
+    scheduler: u32,
+    map: u32,
+}
+
+/// How many tasks there are and were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Tasks whose delay runs.
+    pub waiting: u32,
+    /// Tasks that wait for a place.
+    pub queued: u32,
+    /// Tasks that run, or were told to stop and have not.
+    pub running: u32,
+    /// Configurations that are in force or still have tasks.
+    pub generations: u32,
+    /// Runs that were started, ever.
+    pub started: u64,
+    /// Events that made no task because of the limits, ever.
+    pub refused: u64,
+}
+
+impl Engine {
+    /// An engine without a configuration. Times before `now` will count as `now`.
+    pub fn new(now: Instant, limits: Limits) -> Engine {
+        Engine {
+            clock: Clock::new(now),
+            paths: Paths::new(limits.hash_seed),
+            limits,
+            tasks: Tasks::new(),
+            counters: Counters::default(),
+            generations: Vec::new(),
+            next_ids: NextIds { generation: 0, scheduler: 0, map: 0 },
+            shutting_down: false,
+            tasks_before: 0,
+        }
+    }
+
+    /// Takes a configuration, beside those it has. It is in force at once; [`Engine::retire`] the one before.
+    ///
+    /// # Errors
+    ///
+    /// Too many earlier configurations still have tasks, the numbers are used up, or the engine shuts down.
+    ///
+    /// # Panics
+    ///
+    /// A reaction of a map names a scheduler that is not in the list.
+    pub fn add_generation(
+        &mut self,
+        schedulers: Vec<SchedulerSpec>,
+        maps: Vec<MapSpec>,
+        shutdown_timeout: Duration,
+    ) -> Result<GenerationIds, GenerationError> {
+        if self.shutting_down {
+            return Err(GenerationError::ShuttingDown);
+        }
+        if self.generations.len() >= self.limits.generations_max as usize {
+            return Err(GenerationError::TooMany);
+        }
+        let ids = self.next_ids.take(schedulers.len(), maps.len()).ok_or(GenerationError::NumbersUsedUp)?;
+        let schedulers = (ids.schedulers.start, schedulers);
+        let maps = (ids.maps.start, maps);
+        self.generations.push(Generation::new(ids.id, schedulers, maps, shutdown_timeout));
+        Ok(ids)
+    }
+
+    /// An event came in through a map. Events for a map whose configuration is done do nothing.
+    #[inline]
+    pub fn event(&mut self, now: Instant, map: MapId, event: &Event<'_>, out: &mut impl Effects) {
+        let Some(at) = self.of_map(map) else { return };
+        let generation = &self.generations[at];
+        match generation.phase() {
+            Phase::Active | Phase::Closing { .. } => out.record(Record::Received { map, event: *event }),
+            // The configuration in force records it.
+            Phase::Retired { .. } => {}
+        }
+        if generation.is_mapped(map, event) {
+            self.route(now, at, map, event, out);
+        }
+    }
+
+    fn route(&mut self, now: Instant, at: usize, map: MapId, event: &Event<'_>, out: &mut impl Effects) {
+        let path = self.paths.see(event.pathname);
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].event(map, &path, event, &mut turn);
+        self.end_turn(out);
+    }
+
+    /// Does what is due: starts tasks whose delay is over, stops those whose time is over.
+    ///
+    /// At most [`Limits::starts_per_tick_max`] tasks of a scheduler are started; if there are more, the next
+    /// deadline is not in the future.
+    pub fn tick(&mut self, now: Instant, out: &mut impl Effects) {
+        let (generations, mut turn) = self.turn(now, out);
+        for generation in generations {
+            generation.tick(&mut turn);
+        }
+        self.end_turn(out);
+    }
+
+    /// When [`Engine::tick`] will have something to do, if no event comes before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let first = self.generations.iter().filter_map(Generation::deadline).min()?;
+        self.clock.instant(first)
+    }
+
+    /// A run is over. A handle whose run was over before is ignored.
+    pub fn finished(&mut self, now: Instant, handle: TaskHandle, outcome: Outcome, out: &mut impl Effects) {
+        let Some((slot, scheduler)) = self.tasks.running(handle) else { return };
+        let Some(at) = self.of_scheduler(scheduler) else { return };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].finished(scheduler, slot, outcome, &mut turn);
+        self.end_turn(out);
+    }
+
+    /// A configuration was replaced by one that was added: it makes no more tasks.
+    ///
+    /// Its waiting tasks run when they are due, unless an event for their path comes through one of its maps: that
+    /// cancels them, for the new configuration gets the event too. Its running tasks are stopped when its shutdown
+    /// timeout is over, counted from now or from their start. With a timeout of zero all its tasks end now.
+    pub fn retire(&mut self, now: Instant, generation: GenerationId, out: &mut impl Effects) {
+        let Ok(at) = self.generations.binary_search_by_key(&generation, |generation| generation.id) else {
+            return;
+        };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].retire(&mut turn);
+        self.end_turn(out);
+        self.forget_done();
+    }
+
+    /// The daemon ends: no new tasks; those that are there have the shutdown timeout of their configuration to come to
+    /// their end, delays included. A second call does nothing.
+    pub fn shutdown(&mut self, now: Instant, out: &mut impl Effects) {
+        if std::mem::replace(&mut self.shutting_down, true) {
+            return;
+        }
+        let (generations, mut turn) = self.turn(now, out);
+        for generation in generations {
+            generation.close(&mut turn);
+        }
+        self.end_turn(out);
+        self.forget_done();
+    }
+
+    /// The task of a run that is not over, for what the program has to say about it.
+    pub fn task(&self, handle: TaskHandle) -> Option<crate::TaskRecord<'_>> {
+        let (slot, scheduler) = self.tasks.running(handle)?;
+        Some(crate::TaskRecord { scheduler, id: self.tasks.id(slot), event: self.tasks.event(slot) })
+    }
+
+    /// Whether there is no task at all.
+    pub fn is_idle(&self) -> bool {
+        self.tasks.len() == 0
+    }
+
+    /// Whether a configuration was replaced, or the engine shuts down, and it has no task left.
+    pub fn generation_done(&self, generation: GenerationId) -> bool {
+        self.generations.binary_search_by_key(&generation, |generation| generation.id).is_err()
+    }
+
+    /// How many tasks there are and were.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            generations: self.generations.len() as u32,
+            started: self.counters.started,
+            refused: self.counters.refused,
+            ..Stats::default()
+        };
+        for scheduler in self.generations.iter().flat_map(Generation::schedulers) {
+            stats.waiting += scheduler.waiting();
+            stats.queued += scheduler.queued();
+            stats.running += scheduler.running();
+        }
+        stats
+    }
+
+    /// Bytes that tasks, their paths and the tables take, free room included; what grew too large is not yet touched,
+    /// and counts all the same.
+    pub fn memory_bytes(&self) -> usize {
+        let tables = self.generations.iter().flat_map(Generation::schedulers).map(Scheduler::memory_bytes);
+        self.tasks.memory_bytes() + tables.sum::<usize>()
+    }
+
+    /// Tasks that have not started, in no particular order, from a place on: zero, or the [`Waiting::next`] of an
+    /// earlier call, so that a caller with something slow to do for each can take them bit by bit.
+    ///
+    /// After an overflow, the program looks which of their paths are gone and feeds `IN_DELETE` through
+    /// [`Waiting::map`]. Two tasks of one path and map are two items; the event is to be fed once.
+    pub fn waiting(&self, mut from: u32) -> impl Iterator<Item = Waiting<'_>> {
+        std::iter::from_fn(move || {
+            let (slot, scheduler, map) = self.tasks.next_unstarted(from)?;
+            from = slot.0 + 1;
+            Some(Waiting {
+                next: from,
+                map,
+                scheduler,
+                id: self.tasks.id(slot),
+                event: self.tasks.event(slot),
+            })
+        })
+    }
+
+    /// What an event would do if it came now, without doing it; `None` for a map whose configuration is done.
+    ///
+    /// A scheduler that is named twice is judged twice as if it were named once.
+    pub fn explain(&self, map: MapId, event: &Event<'_>) -> Option<Explanation> {
+        let generation = &self.generations[self.of_map(map)?];
+        let path = self.paths.look(event.pathname);
+        if !generation.is_mapped(map, event) {
+            return Some(Explanation::Unmapped);
+        }
+        match generation.map(map).exclusion(&path) {
+            Exclusion::Passes => {}
+            Exclusion::Excluded(pattern) => return Some(Explanation::Excluded { pattern }),
+            Exclusion::StepLimit => return Some(Explanation::ExcludeStepLimit),
+        }
+        let explained = generation.map(map).reactions(event).iter().map(|reaction| {
+            let scheduler = generation.scheduler_of(*reaction);
+            let verdict = generation.judge(*reaction, &path, event, &self.tasks, &self.limits);
+            let verdict = verdict.named(|slot| self.tasks.id(slot));
+            Explained { reaction: *reaction, scheduler: scheduler.id(), delay: scheduler.delay(), verdict }
+        });
+        Some(Explanation::Reactions(explained.collect()))
+    }
+
+    /// The position of the generation with a map.
+    fn of_map(&self, map: MapId) -> Option<usize> {
+        self.last_from(map.0, Generation::first_map).filter(|at| self.generations[*at].has_map(map))
+    }
+
+    fn of_scheduler(&self, scheduler: SchedulerId) -> Option<usize> {
+        self.last_from(scheduler.0, Generation::first_scheduler)
+    }
+
+    /// The last generation whose numbers start no later than `number`; nearly always the last of all.
+    fn last_from(&self, number: u32, first: impl Fn(&Generation) -> u32) -> Option<usize> {
+        match self.generations.last() {
+            Some(last) if first(last) <= number => Some(self.generations.len() - 1),
+            Some(_) => {
+                self.generations.partition_point(|generation| first(generation) <= number).checked_sub(1)
+            }
+            None => None,
+        }
+    }
+
+    fn turn<'a, E: Effects>(
+        &'a mut self,
+        now: Instant,
+        out: &'a mut E,
+    ) -> (&'a mut [Generation], Turn<'a, E>) {
+        let now = self.clock.advance(now);
+        let turn =
+            Turn { now, tasks: &mut self.tasks, counters: &mut self.counters, limits: &self.limits, out };
+        (&mut self.generations, turn)
+    }
+
+    fn end_turn(&mut self, out: &mut impl Effects) {
+        self.counters.tell_room(&self.tasks, &self.limits, out);
+        // A generation can only be done with its tasks if a task is gone.
+        if self.tasks.len() < self.tasks_before {
+            self.forget_done();
+        }
+        self.tasks_before = self.tasks.len();
+    }
+
+    fn forget_done(&mut self) {
+        self.generations.retain(|generation| !generation.is_done());
+    }
+}
+
+impl NextIds {
+    /// Numbers for a configuration; `None` when 32 bits are used up, which takes millions of reloads.
+    fn take(&mut self, schedulers: usize, maps: usize) -> Option<GenerationIds> {
+        let next_generation = self.generation.checked_add(1)?;
+        let next_scheduler = self.scheduler.checked_add(u32::try_from(schedulers).ok()?)?;
+        let next_map = self.map.checked_add(u32::try_from(maps).ok()?)?;
+        let ids = GenerationIds {
+            id: GenerationId(self.generation),
+            schedulers: self.scheduler..next_scheduler,
+            maps: self.map..next_map,
+        };
+        *self = NextIds { generation: next_generation, scheduler: next_scheduler, map: next_map };
+        Some(ids)
+    }
+}

@@ -1,0 +1,323 @@
+//! One load of the configuration: its event maps and its schedulers, and its way from being in force to being gone.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::Event;
+
+use crate::clock::{Nanos, span};
+use crate::path::Path;
+use crate::scheduler::{Phase, Scheduler};
+use crate::tasks::{Slot, Tasks};
+use crate::turn::Turn;
+use crate::verdict::Verdict;
+use crate::{
+    Effects, GenerationId, Limits, MapId, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerId,
+    SchedulerSpec, StepLimit,
+};
+
+/// The deadline of a scheduler that has none.
+const NEVER: Nanos = Nanos::MAX;
+
+/// What the exclude filter says of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exclusion {
+    Passes,
+    Excluded(usize),
+    StepLimit,
+}
+
+/// The event map of one watch.
+pub(crate) struct Map {
+    reactions: [Box<[Reaction]>; 15],
+    exclude: Option<Arc<dyn Matcher>>,
+    /// What the filter said of the latest path, by its serial.
+    latest: Cell<(u64, Exclusion)>,
+}
+
+impl Map {
+    fn new(spec: MapSpec) -> Map {
+        Map {
+            reactions: spec.reactions.map(Vec::into_boxed_slice),
+            exclude: spec.exclude,
+            latest: Cell::new((Path::UNCACHED, Exclusion::Passes)),
+        }
+    }
+
+    /// What an event does, in order.
+    pub(crate) fn reactions(&self, event: &Event<'_>) -> &[Reaction] {
+        event.mask.flag().map_or(&[], |flag| &self.reactions[flag.index()])
+    }
+
+    /// What the filter says of a path. An overflow has none, and passes.
+    pub(crate) fn exclusion(&self, path: &Path<'_>) -> Exclusion {
+        let Some(exclude) = self.exclude.as_ref().filter(|_| !path.bytes.is_empty()) else {
+            return Exclusion::Passes;
+        };
+        let (serial, latest) = self.latest.get();
+        if serial == path.serial && serial != Path::UNCACHED {
+            return latest;
+        }
+        let exclusion = match exclude.first_match(path.bytes) {
+            Ok(None) => Exclusion::Passes,
+            Ok(Some(pattern)) => Exclusion::Excluded(pattern),
+            Err(StepLimit) => Exclusion::StepLimit,
+        };
+        self.latest.set((path.serial, exclusion));
+        exclusion
+    }
+}
+
+/// One configuration with its tasks.
+pub(crate) struct Generation {
+    pub(crate) id: GenerationId,
+    first_scheduler: u32,
+    first_map: u32,
+    phase: Phase,
+    shutdown_timeout: Duration,
+    schedulers: Vec<Scheduler>,
+    maps: Vec<Map>,
+    /// When each scheduler has something to do; apart from the schedulers, so that the least is found quickly.
+    deadlines: Vec<Nanos>,
+}
+
+impl Generation {
+    /// # Panics
+    ///
+    /// A reaction names a scheduler that is not in the list.
+    pub(crate) fn new(
+        id: GenerationId,
+        (first_scheduler, schedulers): (u32, Vec<SchedulerSpec>),
+        (first_map, maps): (u32, Vec<MapSpec>),
+        shutdown_timeout: Duration,
+    ) -> Generation {
+        let named = maps.iter().flat_map(|map| map.reactions.iter().flatten());
+        let known = named.copied().map(scheduler_index).all(|index| index < schedulers.len());
+        assert!(known, "a reaction names a scheduler that is not in the list");
+        let numbered = (first_scheduler..).map(SchedulerId).zip(schedulers);
+        let schedulers: Vec<Scheduler> = numbered.map(|(id, spec)| Scheduler::new(id, spec)).collect();
+        Generation {
+            id,
+            first_scheduler,
+            first_map,
+            phase: Phase::Active,
+            shutdown_timeout,
+            deadlines: vec![NEVER; schedulers.len()],
+            schedulers,
+            maps: maps.into_iter().map(Map::new).collect(),
+        }
+    }
+
+    pub(crate) fn first_scheduler(&self) -> u32 {
+        self.first_scheduler
+    }
+
+    pub(crate) fn first_map(&self) -> u32 {
+        self.first_map
+    }
+
+    /// Whether a map with this number or a higher one is its own.
+    pub(crate) fn has_map(&self, id: MapId) -> bool {
+        ((id.0 - self.first_map) as usize) < self.maps.len()
+    }
+
+    pub(crate) fn map(&self, id: MapId) -> &Map {
+        &self.maps[(id.0 - self.first_map) as usize]
+    }
+
+    /// Whether an event's flag is mapped to anything.
+    pub(crate) fn is_mapped(&self, map: MapId, event: &Event<'_>) -> bool {
+        !self.map(map).reactions(event).is_empty()
+    }
+
+    pub(crate) fn scheduler_of(&self, reaction: Reaction) -> &Scheduler {
+        &self.schedulers[scheduler_index(reaction)]
+    }
+
+    pub(crate) fn schedulers(&self) -> &[Scheduler] {
+        &self.schedulers
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether it is not in force any more and has no task left.
+    pub(crate) fn is_done(&self) -> bool {
+        self.phase != Phase::Active && self.schedulers.iter().all(Scheduler::is_empty)
+    }
+
+    /// When it has something to do.
+    pub(crate) fn deadline(&self) -> Option<Nanos> {
+        let first = self.deadlines.iter().copied().min().filter(|at| *at != NEVER);
+        match self.phase {
+            Phase::Active | Phase::Retired { .. } => first,
+            Phase::Closing { until } if self.schedulers.iter().any(|scheduler| scheduler.pending() > 0) => {
+                Some(first.map_or(until, |at| at.min(until)))
+            }
+            Phase::Closing { .. } => None,
+        }
+    }
+
+    /// What a reaction does to an event.
+    pub(crate) fn judge(
+        &self,
+        reaction: Reaction,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        tasks: &Tasks,
+        limits: &Limits,
+    ) -> Verdict<Slot> {
+        judge(self.scheduler_of(reaction), self.phase, reaction, path, event, tasks, limits)
+    }
+
+    /// Routes an event through one of its maps.
+    pub(crate) fn event<E: Effects>(
+        &mut self,
+        map_id: MapId,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        turn: &mut Turn<'_, E>,
+    ) {
+        let map = &self.maps[(map_id.0 - self.first_map) as usize];
+        let pathname = event.pathname;
+        match map.exclusion(path) {
+            Exclusion::Passes => {}
+            Exclusion::Excluded(_) => return turn.out.record(Record::Excluded { map: map_id, pathname }),
+            Exclusion::StepLimit => {
+                return turn.out.record(Record::ExcludeStepLimit { map: map_id, pathname });
+            }
+        }
+        for reaction in map.reactions(event) {
+            let index = scheduler_index(*reaction);
+            let scheduler = &mut self.schedulers[index];
+            let verdict = judge(scheduler, self.phase, *reaction, path, event, turn.tasks, turn.limits);
+            scheduler.perform(verdict, path, event, map_id, turn);
+            self.deadlines[index] = deadline(scheduler, self.phase, self.shutdown_timeout, turn.tasks);
+        }
+    }
+
+    /// A run of one of its tasks is over.
+    pub(crate) fn finished<E: Effects>(
+        &mut self,
+        id: SchedulerId,
+        slot: Slot,
+        outcome: Outcome,
+        turn: &mut Turn<'_, E>,
+    ) {
+        let index = (id.0 - self.first_scheduler) as usize;
+        self.schedulers[index].finish(slot, outcome, turn);
+        self.note_deadline(index, turn.tasks);
+    }
+
+    /// Does what is due. What is over is stopped first, so that nothing starts that would be stopped at once.
+    pub(crate) fn tick<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        match self.phase {
+            Phase::Closing { until } if until <= turn.now => return self.cut(turn),
+            Phase::Active | Phase::Retired { .. } | Phase::Closing { .. } => {}
+        }
+        for index in 0..self.schedulers.len() {
+            if self.deadlines[index] > turn.now {
+                continue;
+            }
+            if let Some(started_max) = self.started_max(turn.now) {
+                self.schedulers[index].stop_running(started_max, turn);
+            }
+            self.schedulers[index].run_due(turn);
+            self.note_deadline(index, turn.tasks);
+        }
+    }
+
+    /// Another configuration takes its place.
+    pub(crate) fn retire<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        match self.phase {
+            Phase::Active => {}
+            Phase::Retired { .. } | Phase::Closing { .. } => return,
+        }
+        for scheduler in &self.schedulers {
+            turn.out.record(Record::Paused { scheduler: scheduler.id() });
+        }
+        if self.shutdown_timeout.is_zero() {
+            // Tasks would be stopped as soon as they start; a command that is killed at once is worse than none.
+            return self.close(turn);
+        }
+        self.phase = Phase::Retired { since: turn.now };
+        self.tell_wait(turn);
+        self.note_deadlines(turn.tasks);
+    }
+
+    /// The daemon ends.
+    pub(crate) fn close<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        self.phase = Phase::Closing { until: turn.now + span(self.shutdown_timeout) };
+        if self.shutdown_timeout.is_zero() {
+            return self.cut(turn);
+        }
+        self.tell_wait(turn);
+        self.note_deadlines(turn.tasks);
+    }
+
+    fn tell_wait<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        for scheduler in &mut self.schedulers {
+            scheduler.tell_wait(self.shutdown_timeout, turn);
+        }
+    }
+
+    fn cut<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        for scheduler in &mut self.schedulers {
+            scheduler.cut(turn);
+        }
+        self.note_deadlines(turn.tasks);
+    }
+
+    /// Running tasks that were started no later than this have had their time.
+    fn started_max(&self, now: Nanos) -> Option<Nanos> {
+        match self.phase {
+            Phase::Active | Phase::Closing { .. } => None,
+            Phase::Retired { since } => {
+                now.checked_sub(span(self.shutdown_timeout)).filter(|started_max| since <= *started_max)
+            }
+        }
+    }
+
+    fn note_deadlines(&mut self, tasks: &Tasks) {
+        (0..self.schedulers.len()).for_each(|index| self.note_deadline(index, tasks));
+    }
+
+    fn note_deadline(&mut self, index: usize, tasks: &Tasks) {
+        self.deadlines[index] = deadline(&self.schedulers[index], self.phase, self.shutdown_timeout, tasks);
+    }
+}
+
+fn judge(
+    scheduler: &Scheduler,
+    phase: Phase,
+    reaction: Reaction,
+    path: &Path<'_>,
+    event: &Event<'_>,
+    tasks: &Tasks,
+    limits: &Limits,
+) -> Verdict<Slot> {
+    match reaction {
+        Reaction::Schedule(_) => scheduler.judge(phase, path, event.is_dir, tasks, limits),
+        Reaction::Cancel(_) => scheduler.judge_cancel(path, tasks),
+    }
+}
+
+/// When a scheduler has something to do by itself: a delay ends, or, after a reload, the time of a running task.
+fn deadline(scheduler: &Scheduler, phase: Phase, shutdown_timeout: Duration, tasks: &Tasks) -> Nanos {
+    let due = scheduler.due(tasks).unwrap_or(NEVER);
+    match phase {
+        Phase::Active | Phase::Closing { .. } => due,
+        Phase::Retired { since } => {
+            let started = scheduler.running_since(tasks);
+            due.min(started.map_or(NEVER, |started| started.max(since) + span(shutdown_timeout)))
+        }
+    }
+}
+
+fn scheduler_index(reaction: Reaction) -> usize {
+    match reaction {
+        Reaction::Schedule(index) | Reaction::Cancel(index) => index,
+    }
+}

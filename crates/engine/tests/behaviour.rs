@@ -1,0 +1,868 @@
+//! What an administrator is told about schedulers, shutdown and reload, sentence by sentence.
+//!
+//! A [`World`] is an engine with one configuration. Its calls return what came out, as short lines: `start 1 /f`,
+//! with the task's number.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::{
+    Begin, Change, Effects, Engine, Explanation, GenerationError, GenerationIds, Ignored, Limits, MapSpec,
+    Matcher, Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit, TaskHandle, TaskId, TaskRecord,
+    Verdict,
+};
+use event::{Event, Flag, Mask};
+
+/// Ten seconds, the delay of most schedulers here.
+const DELAY: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn scheduler(delay: Duration) -> SchedulerSpec {
+    SchedulerSpec {
+        files: true,
+        dirs: false,
+        delay,
+        singlejob: false,
+        max_jobs: None,
+        retry_if_changed: false,
+        rules: None,
+    }
+}
+
+/// Create, CloseWrite and an overflow schedule at the first scheduler, Delete cancels.
+fn map() -> MapSpec {
+    let mut map = MapSpec::default();
+    for flag in [Flag::Create, Flag::CloseWrite, Flag::QOverflow] {
+        map.reactions[flag.index()] = vec![Reaction::Schedule(0)];
+    }
+    map.reactions[Flag::Delete.index()] = vec![Reaction::Cancel(0)];
+    map
+}
+
+fn map_with(flag: Flag, reactions: &[Reaction]) -> MapSpec {
+    let mut map = map();
+    map.reactions[flag.index()] = reactions.to_vec();
+    map
+}
+
+fn event(flag: Flag, pathname: &str) -> Event<'_> {
+    let name_len = pathname.len() as u16 - 1;
+    let cookie = 0;
+    Event {
+        mask: flag.mask(),
+        wd: 1,
+        cookie,
+        pathname: pathname.as_bytes(),
+        name_len,
+        root_len: 1,
+        ..Event::overflow()
+    }
+}
+
+fn dir_event(flag: Flag, pathname: &str) -> Event<'_> {
+    Event { mask: flag.mask() | Mask::ISDIR, is_dir: true, ..event(flag, pathname) }
+}
+
+/// Matches paths with one of these ends; a path that ends in `?` is too much for it.
+struct Ends(&'static [&'static str]);
+
+impl Matcher for Ends {
+    fn first_match(&self, pathname: &[u8]) -> Result<Option<usize>, StepLimit> {
+        if pathname.ends_with(b"?") {
+            return Err(StepLimit);
+        }
+        Ok(self.0.iter().position(|end| pathname.ends_with(end.as_bytes())))
+    }
+}
+
+/// What came out of the engine.
+#[derive(Default)]
+struct Out {
+    lines: Vec<String>,
+    handles: Vec<(TaskId, TaskHandle)>,
+    received: usize,
+}
+
+impl Out {
+    fn task(&mut self, word: &str, task: &TaskRecord<'_>) {
+        self.lines.push(format!("{word} {} {}", task.id.0, String::from_utf8_lossy(task.event.pathname)));
+    }
+}
+
+impl Effects for Out {
+    fn start(&mut self, start: Start<'_>) {
+        self.handles.push((start.id, start.handle));
+        let rule = start.rule.map_or(String::new(), |rule| format!(" rule {rule}"));
+        let again = if start.again { " again" } else { "" };
+        let pathname = String::from_utf8_lossy(start.event.pathname);
+        self.lines.push(format!("start {} {pathname} {}{rule}{again}", start.id.0, start.event.mask.name()));
+    }
+
+    fn stop(&mut self, handle: TaskHandle, id: TaskId) {
+        assert!(self.handles.contains(&(id, handle)), "stopped by the handle of its start");
+        self.lines.push(format!("stop {}", id.0));
+    }
+
+    fn record(&mut self, record: Record<'_>) {
+        match record {
+            Record::Received { .. } => self.received += 1,
+            Record::Excluded { pathname, .. } => {
+                self.lines.push(format!("excluded {}", String::from_utf8_lossy(pathname)));
+            }
+            Record::ExcludeStepLimit { .. } => self.lines.push("exclude step limit".to_owned()),
+            Record::NoRule { .. } => self.lines.push("no rule".to_owned()),
+            Record::RuleStepLimit { .. } => self.lines.push("rule step limit".to_owned()),
+            Record::Scheduled { task, delay, again } => {
+                self.task(&format!("schedule {delay:?}{}", if again { " again" } else { "" }), &task);
+            }
+            Record::Rescheduled { task, delay } => self.task(&format!("re-schedule {delay:?}"), &task),
+            // A start follows, and says the same.
+            Record::Started { .. } => {}
+            Record::Finished { task } => self.task("finished", &task),
+            Record::Unchanged { task } => self.task("unchanged", &task),
+            Record::SkippedOngoing { task } => self.task("skip", &task),
+            Record::CancelledWaiting { task } => self.task("cancelled", &task),
+            Record::CancelledOngoing { task } => self.task("ongoing cancelled", &task),
+            Record::MaxJobs { max_jobs, .. } => self.lines.push(format!("all {max_jobs} places taken")),
+            Record::TasksMax { tasks, .. } => self.lines.push(format!("{tasks} tasks are too many")),
+            Record::TasksMaxOver { refused } => self.lines.push(format!("room again, {refused} refused")),
+            Record::Paused { scheduler } => self.lines.push(format!("pause {}", scheduler.0)),
+            Record::WaitForTasks { timeout, count, .. } => {
+                self.lines.push(format!("wait {timeout:?} for {count}"));
+            }
+            Record::AllCompleted { .. } => self.lines.push("all completed".to_owned()),
+            Record::TimeoutExceeded { count, .. } => self.lines.push(format!("timeout, cancel {count}")),
+        }
+    }
+}
+
+struct World {
+    engine: Engine,
+    now: Instant,
+    out: Out,
+    /// The configuration whose first map gets the events.
+    ids: GenerationIds,
+}
+
+impl World {
+    fn new(schedulers: &[SchedulerSpec], map: MapSpec) -> World {
+        World::with_limits(schedulers, map, Limits::default())
+    }
+
+    fn with_limits(schedulers: &[SchedulerSpec], map: MapSpec, limits: Limits) -> World {
+        let now = Instant::now();
+        let mut engine = Engine::new(now, limits);
+        let ids =
+            engine.add_generation(schedulers.to_vec(), vec![map], 30 * SECOND).expect("it is the first");
+        World { engine, now, out: Out::default(), ids }
+    }
+
+    fn of(scheduler: SchedulerSpec) -> World {
+        World::new(&[scheduler], map())
+    }
+
+    fn lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.out.lines)
+    }
+
+    fn event(&mut self, event: &Event<'_>) -> Vec<String> {
+        self.engine.event(self.now, self.ids.map(0), event, &mut self.out);
+        self.lines()
+    }
+
+    fn create(&mut self, pathname: &str) -> Vec<String> {
+        self.event(&event(Flag::Create, pathname))
+    }
+
+    fn close_write(&mut self, pathname: &str) -> Vec<String> {
+        self.event(&event(Flag::CloseWrite, pathname))
+    }
+
+    fn delete(&mut self, pathname: &str) -> Vec<String> {
+        self.event(&event(Flag::Delete, pathname))
+    }
+
+    /// Lets time pass, from deadline to deadline as the program does.
+    fn pass(&mut self, time: Duration) -> Vec<String> {
+        let end = self.now + time;
+        while let Some(deadline) = self.engine.deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.engine.tick(self.now, &mut self.out);
+        }
+        self.now = end;
+        self.lines()
+    }
+
+    fn end(&mut self, id: u64, outcome: Outcome) -> Vec<String> {
+        let latest = self.out.handles.iter().rev().find(|(task, _)| task.0 == id).expect("it was started");
+        self.engine.finished(self.now, latest.1, outcome, &mut self.out);
+        self.lines()
+    }
+
+    fn complete(&mut self, id: u64) -> Vec<String> {
+        self.end(id, Outcome::Completed)
+    }
+
+    /// A second configuration, of the same kind, takes over. Events go on through the maps of the first.
+    fn reload(&mut self, timeout: Duration) -> (GenerationIds, Vec<String>) {
+        let new =
+            self.engine.add_generation(vec![scheduler(DELAY)], vec![map()], timeout).expect("there is room");
+        self.engine.retire(self.now, self.ids.id, &mut self.out);
+        (new, self.lines())
+    }
+
+    fn shutdown(&mut self) -> Vec<String> {
+        self.engine.shutdown(self.now, &mut self.out);
+        self.lines()
+    }
+}
+
+const NOTHING: [&str; 0] = [];
+
+// Routing.
+
+#[test]
+fn files_and_dirs_choose_what_makes_tasks() {
+    let cases = [(true, false), (false, true), (true, true), (false, false)];
+    for (files, dirs) in cases {
+        let mut world = World::of(SchedulerSpec { files, dirs, ..scheduler(Duration::ZERO) });
+        assert_eq!(!world.create("/f").is_empty(), files);
+        assert_eq!(!world.event(&dir_event(Flag::Create, "/d")).is_empty(), dirs);
+    }
+}
+
+#[test]
+fn a_flag_that_is_not_mapped_does_nothing_but_is_received() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    assert_eq!(world.event(&event(Flag::Open, "/f")), NOTHING);
+    assert_eq!(world.out.received, 1);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn excluded_paths_are_dropped() {
+    let map = MapSpec { exclude: Some(Arc::new(Ends(&[".tmp"]))), ..map() };
+    let mut world = World::new(&[scheduler(Duration::ZERO)], map);
+    assert_eq!(world.create("/f.tmp"), ["excluded /f.tmp"]);
+    assert_eq!(world.create("/f.tmp"), ["excluded /f.tmp"]);
+    assert_eq!(world.create("/f"), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.out.received, 3);
+}
+
+#[test]
+fn an_exclude_filter_that_gives_up_drops_the_event() {
+    let map = MapSpec { exclude: Some(Arc::new(Ends(&[".tmp"]))), ..map() };
+    let mut world = World::new(&[scheduler(Duration::ZERO)], map);
+    assert_eq!(world.create("/f?"), ["exclude step limit"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn the_source_of_a_move_is_not_asked_by_the_exclude_filter() {
+    let map = MapSpec {
+        exclude: Some(Arc::new(Ends(&[".tmp"]))),
+        ..map_with(Flag::MovedTo, &[Reaction::Schedule(0)])
+    };
+    let mut world = World::new(&[scheduler(Duration::ZERO)], map);
+    let moved = Event { src_pathname: Some(b"/f.tmp"), ..event(Flag::MovedTo, "/f") };
+    assert_eq!(world.event(&moved), ["start 1 /f IN_MOVED_TO"]);
+}
+
+#[test]
+fn an_overflow_reaches_its_scheduler_but_no_rule_and_no_filter() {
+    let map = MapSpec { exclude: Some(Arc::new(Ends(&[""]))), ..map() };
+    let with_rules = SchedulerSpec { rules: Some(Arc::new(Ends(&[""]))), ..scheduler(Duration::ZERO) };
+    let mut world = World::new(&[scheduler(Duration::ZERO)], map.clone());
+    assert_eq!(world.event(&Event::overflow()), ["start 1  IN_Q_OVERFLOW"]);
+    let mut world = World::new(&[with_rules], map);
+    assert_eq!(world.event(&Event::overflow()), ["no rule"]);
+}
+
+#[test]
+fn the_first_rule_that_matches_is_used_and_without_one_there_is_no_task() {
+    let rules: Arc<dyn Matcher> = Arc::new(Ends(&[".jpg", ".png", "g"]));
+    let mut world = World::of(SchedulerSpec { rules: Some(rules), ..scheduler(Duration::ZERO) });
+    assert_eq!(world.create("/f.png"), ["start 1 /f.png IN_CREATE rule 1"]);
+    assert_eq!(world.create("/log"), ["start 2 /log IN_CREATE rule 2"]);
+    assert_eq!(world.create("/f.gif"), ["no rule"]);
+    assert_eq!(world.create("/f.gif"), ["no rule"]);
+    assert_eq!(world.create("/f?"), ["rule step limit"]);
+    assert_eq!(world.delete("/f.gif"), NOTHING);
+}
+
+#[test]
+fn schedulers_of_a_list_run_in_its_order_and_side_by_side() {
+    let reactions = [Reaction::Schedule(1), Reaction::Schedule(0), Reaction::Schedule(1)];
+    let map = map_with(Flag::Create, &reactions);
+    let mut world = World::new(&[scheduler(DELAY), scheduler(Duration::ZERO)], map);
+    assert_eq!(world.create("/f"), ["start 1 /f IN_CREATE", "schedule 10s 2 /f", "skip 1 /f"]);
+}
+
+#[test]
+fn a_scheduler_that_maps_share_has_its_tasks_in_common() {
+    let now = Instant::now();
+    let mut engine = Engine::new(now, Limits::default());
+    let ids = engine.add_generation(vec![scheduler(DELAY)], vec![map(), map()], SECOND).unwrap();
+    let mut out = Out::default();
+    engine.event(now, ids.map(0), &event(Flag::Create, "/f"), &mut out);
+    engine.event(now, ids.map(1), &event(Flag::Delete, "/f"), &mut out);
+    assert_eq!(out.lines, ["schedule 10s 1 /f", "cancelled 1 /f"]);
+}
+
+// One path, one task.
+
+#[test]
+fn without_a_delay_the_first_event_starts_and_the_others_are_skipped_until_the_end() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    assert_eq!(world.create("/f"), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert_eq!(world.close_write("/f"), ["start 2 /f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn an_event_puts_a_waiting_task_off_by_the_whole_delay_and_the_job_gets_the_latest() {
+    let mut world = World::of(scheduler(DELAY));
+    assert_eq!(world.create("/f"), ["schedule 10s 1 /f"]);
+    assert_eq!(world.pass(9 * SECOND), NOTHING);
+    assert_eq!(world.close_write("/f"), ["re-schedule 10s 1 /f"]);
+    assert_eq!(world.pass(9 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"]);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn tasks_of_different_paths_do_not_meet() {
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/a");
+    world.pass(SECOND);
+    world.create("/b");
+    assert_eq!(world.pass(DELAY), ["start 1 /a IN_CREATE", "start 2 /b IN_CREATE"]);
+}
+
+#[test]
+fn cancel_forgets_a_waiting_task_and_the_next_event_makes_a_new_one() {
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/f");
+    assert_eq!(world.delete("/f"), ["cancelled 1 /f"]);
+    assert_eq!(world.pass(2 * DELAY), NOTHING);
+    assert_eq!(world.create("/f"), ["schedule 10s 2 /f"]);
+}
+
+#[test]
+fn cancel_of_a_running_task_is_skipped_and_of_none_is_silent() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    assert_eq!(world.delete("/f"), NOTHING);
+    world.create("/f");
+    assert_eq!(world.delete("/f"), ["skip 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+}
+
+#[test]
+fn cancel_asks_neither_files_and_dirs_nor_rules() {
+    let rules: Arc<dyn Matcher> = Arc::new(Ends(&["f"]));
+    let mut world = World::of(SchedulerSpec { rules: Some(rules), ..scheduler(DELAY) });
+    world.create("/f");
+    assert_eq!(world.event(&dir_event(Flag::Delete, "/f")), ["cancelled 1 /f"]);
+}
+
+#[test]
+fn with_singlejob_all_paths_have_one_task() {
+    let mut world = World::of(SchedulerSpec { singlejob: true, ..scheduler(DELAY) });
+    assert_eq!(world.create("/a"), ["schedule 10s 1 /a"]);
+    assert_eq!(world.create("/b"), ["re-schedule 10s 1 /b"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /b IN_CREATE"]);
+    assert_eq!(world.create("/c"), ["skip 1 /c"]);
+    world.complete(1);
+    world.create("/d");
+    assert_eq!(world.delete("/e"), ["cancelled 2 /e"]);
+}
+
+#[test]
+fn how_a_run_ends_is_recorded() {
+    let cases: [(Outcome, &[&str]); 3] = [
+        (Outcome::Completed, &["finished 1 /f"]),
+        (Outcome::Cancelled, &["ongoing cancelled 1 /f"]),
+        (Outcome::Failed, &[]),
+    ];
+    for (outcome, expected) in cases {
+        let mut world = World::of(scheduler(Duration::ZERO));
+        world.create("/f");
+        assert_eq!(world.end(1, outcome), expected);
+        assert_eq!(world.create("/f"), ["start 2 /f IN_CREATE"]);
+    }
+}
+
+#[test]
+fn a_run_ends_once() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    world.create("/a");
+    assert_eq!(world.complete(1), ["finished 1 /a"]);
+    world.create("/b");
+    assert_eq!(world.complete(1), NOTHING);
+    assert_eq!(world.engine.stats().running, 1);
+}
+
+// More than the original has.
+
+#[test]
+fn tasks_beyond_max_jobs_wait_in_order() {
+    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(Duration::ZERO) });
+    assert_eq!(world.create("/a"), ["start 1 /a IN_CREATE"]);
+    assert_eq!(world.create("/b"), ["all 1 places taken"]);
+    assert_eq!(world.create("/c"), NOTHING);
+    assert_eq!(world.close_write("/b"), ["re-schedule 0ns 2 /b"]);
+    assert_eq!(world.complete(1), ["finished 1 /a", "start 2 /b IN_CLOSE_WRITE"]);
+    assert_eq!(world.delete("/c"), ["cancelled 3 /c"]);
+    assert_eq!(world.complete(2), ["finished 2 /b"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn with_a_delay_an_event_for_a_task_that_waits_for_a_place_makes_it_wait_anew() {
+    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(DELAY) });
+    world.create("/a");
+    world.create("/b");
+    world.create("/c");
+    assert_eq!(world.pass(DELAY), ["start 1 /a IN_CREATE", "all 1 places taken"]);
+    assert_eq!(world.close_write("/b"), ["re-schedule 10s 2 /b"]);
+    assert_eq!(world.complete(1), ["finished 1 /a", "start 3 /c IN_CREATE"]);
+    assert_eq!(world.pass(DELAY), NOTHING);
+    assert_eq!(world.complete(3), ["finished 3 /c", "start 2 /b IN_CLOSE_WRITE"]);
+}
+
+fn retrying(delay: Duration) -> SchedulerSpec {
+    SchedulerSpec { retry_if_changed: true, ..scheduler(delay) }
+}
+
+#[test]
+fn an_event_during_a_file_action_makes_it_run_again() {
+    let mut world = World::of(retrying(Duration::ZERO));
+    world.create("/f");
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "start 1 /f IN_CLOSE_WRITE again"]);
+    assert_eq!(world.end(1, Outcome::Unchanged), ["unchanged 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn running_again_keeps_to_the_delay_and_can_be_cancelled() {
+    let mut world = World::of(retrying(DELAY));
+    world.create("/f");
+    world.pass(DELAY);
+    world.close_write("/f");
+    assert_eq!(world.complete(1), ["finished 1 /f", "schedule 10s again 1 /f"]);
+    assert_eq!(world.close_write("/f"), ["re-schedule 10s 1 /f"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /f IN_CLOSE_WRITE again"]);
+    world.close_write("/f");
+    world.complete(1);
+    assert_eq!(world.delete("/f"), ["cancelled 1 /f"]);
+}
+
+#[test]
+fn a_cancel_lifts_the_mark_of_an_earlier_event() {
+    let mut world = World::of(retrying(Duration::ZERO));
+    world.create("/f");
+    world.close_write("/f");
+    assert_eq!(world.delete("/f"), ["skip 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn with_singlejob_another_path_does_not_run_in_the_place_of_the_first() {
+    let mut world = World::of(SchedulerSpec { singlejob: true, ..retrying(Duration::ZERO) });
+    world.create("/a");
+    world.create("/b");
+    assert_eq!(world.complete(1), ["finished 1 /a"]);
+}
+
+#[test]
+fn the_records_of_a_run_have_the_mask_that_it_was_started_with() {
+    struct Masks(Vec<(&'static str, &'static str)>, Option<TaskHandle>);
+    impl Effects for Masks {
+        fn start(&mut self, start: Start<'_>) {
+            self.1 = Some(start.handle);
+        }
+        fn stop(&mut self, _handle: TaskHandle, _id: TaskId) {}
+        fn record(&mut self, record: Record<'_>) {
+            if let Record::Finished { task } = record {
+                self.0.push(("finished", task.event.mask.name()));
+            }
+        }
+    }
+    let mut world = World::of(SchedulerSpec { dirs: true, ..retrying(Duration::ZERO) });
+    let mut out = Masks(Vec::new(), None);
+    let map = world.ids.map(0);
+    world.engine.event(world.now, map, &dir_event(Flag::Create, "/d"), &mut out);
+    world.engine.event(world.now, map, &event(Flag::CloseWrite, "/d"), &mut out);
+    world.engine.finished(world.now, out.1.unwrap(), Outcome::Completed, &mut out);
+    assert_eq!(out.0, [("finished", "IN_CREATE|IN_ISDIR")]);
+}
+
+// Shutdown.
+
+#[test]
+fn shutdown_without_tasks_says_nothing_and_is_over() {
+    let mut world = World::of(scheduler(DELAY));
+    assert_eq!(world.shutdown(), NOTHING);
+    assert!(world.engine.is_idle());
+    assert!(world.engine.generation_done(world.ids.id));
+    assert_eq!(world.engine.deadline(), None);
+}
+
+#[test]
+fn delays_and_jobs_run_to_their_end_within_the_timeout() {
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/a");
+    world.create("/b");
+    assert_eq!(world.shutdown(), ["wait 30s for 2"]);
+    assert_eq!(world.create("/c"), NOTHING);
+    assert_eq!(world.pass(DELAY), ["start 1 /a IN_CREATE", "start 2 /b IN_CREATE"]);
+    assert_eq!(world.complete(2), ["finished 2 /b"]);
+    assert!(!world.engine.is_idle());
+    assert_eq!(world.complete(1), ["finished 1 /a", "all completed"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn during_shutdown_an_event_cancels_the_waiting_task_of_its_path() {
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/a");
+    world.create("/b");
+    world.shutdown();
+    assert_eq!(world.close_write("/a"), ["cancelled 1 /a"]);
+    assert_eq!(world.close_write("/a"), NOTHING);
+    assert_eq!(world.delete("/b"), ["cancelled 2 /b", "all completed"]);
+}
+
+#[test]
+fn at_the_timeout_running_tasks_are_stopped_and_waiting_ones_vanish() {
+    let mut world = World::new(
+        &[scheduler(Duration::ZERO), scheduler(100 * SECOND)],
+        map_with(Flag::Create, &[Reaction::Schedule(0), Reaction::Schedule(1)]),
+    );
+    world.create("/f");
+    assert_eq!(world.shutdown(), ["wait 30s for 1", "wait 30s for 1"]);
+    assert_eq!(world.pass(29 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["timeout, cancel 1", "stop 1", "timeout, cancel 1"]);
+    assert!(!world.engine.is_idle());
+    assert_eq!(world.engine.deadline(), None);
+    assert_eq!(world.end(1, Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_second_shutdown_changes_nothing() {
+    let mut world = World::of(scheduler(100 * SECOND));
+    world.create("/f");
+    world.shutdown();
+    world.pass(20 * SECOND);
+    assert_eq!(world.shutdown(), NOTHING);
+    assert_eq!(world.pass(10 * SECOND), ["timeout, cancel 1"]);
+    assert!(world.engine.is_idle());
+    assert_eq!(
+        world.engine.add_generation(Vec::new(), Vec::new(), SECOND),
+        Err(GenerationError::ShuttingDown)
+    );
+}
+
+#[test]
+fn a_timeout_of_zero_waits_for_nothing() {
+    let now = Instant::now();
+    let mut engine = Engine::new(now, Limits::default());
+    let schedulers = vec![scheduler(Duration::ZERO), scheduler(DELAY)];
+    let map = map_with(Flag::Create, &[Reaction::Schedule(0), Reaction::Schedule(1)]);
+    let ids = engine.add_generation(schedulers, vec![map], Duration::ZERO).unwrap();
+    let mut out = Out::default();
+    engine.event(now, ids.map(0), &event(Flag::Create, "/f"), &mut out);
+    out.lines.clear();
+    engine.shutdown(now, &mut out);
+    assert_eq!(out.lines, ["timeout, cancel 1", "stop 1", "timeout, cancel 1"]);
+}
+
+#[test]
+fn a_file_that_changes_during_shutdown_is_still_acted_on_again() {
+    let mut world = World::of(retrying(Duration::ZERO));
+    world.create("/f");
+    world.shutdown();
+    world.close_write("/f");
+    assert_eq!(world.complete(1), ["finished 1 /f", "start 1 /f IN_CLOSE_WRITE again"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+}
+
+#[test]
+fn a_task_that_was_stopped_does_not_run_again() {
+    let mut world = World::of(retrying(Duration::ZERO));
+    world.create("/f");
+    world.shutdown();
+    world.close_write("/f");
+    assert_eq!(world.pass(30 * SECOND), ["timeout, cancel 1", "stop 1"]);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+// Reload.
+
+#[test]
+fn a_replaced_configuration_without_tasks_is_gone_at_once() {
+    let mut world = World::new(&[scheduler(DELAY), scheduler(DELAY)], map());
+    let (new, lines) = world.reload(SECOND);
+    assert_eq!(lines, ["pause 0", "pause 1"]);
+    assert!(world.engine.generation_done(world.ids.id));
+    assert!(!world.engine.generation_done(new.id));
+    assert_eq!(world.create("/f"), NOTHING);
+    assert_eq!(world.engine.explain(world.ids.map(0), &event(Flag::Create, "/f")), None);
+    world.ids = new;
+    assert_eq!(world.create("/f"), ["schedule 10s 1 /f"]);
+}
+
+#[test]
+fn waiting_tasks_survive_a_reload_longer_than_the_timeout() {
+    let mut world = World::of(scheduler(100 * SECOND));
+    world.create("/f");
+    assert_eq!(world.reload(SECOND).1, ["pause 0", "wait 30s for 1"]);
+    assert_eq!(world.pass(99 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.pass(29 * SECOND), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+    assert!(world.engine.generation_done(world.ids.id));
+}
+
+#[test]
+fn running_tasks_have_the_timeout_from_the_reload_or_from_their_start() {
+    let mut world = World::new(
+        &[scheduler(Duration::ZERO), scheduler(DELAY)],
+        map_with(Flag::Create, &[Reaction::Schedule(0), Reaction::Schedule(1)]),
+    );
+    world.create("/f");
+    world.pass(SECOND);
+    assert_eq!(world.reload(SECOND).1, ["pause 0", "pause 1", "wait 30s for 1", "wait 30s for 1"]);
+    assert_eq!(world.pass(9 * SECOND), ["start 2 /f IN_CREATE"]);
+    assert_eq!(world.pass(21 * SECOND), ["timeout, cancel 1", "stop 1"]);
+    assert_eq!(world.pass(9 * SECOND), ["timeout, cancel 1", "stop 2"]);
+    assert_eq!(world.end(1, Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
+    assert_eq!(world.end(2, Outcome::Cancelled), ["ongoing cancelled 2 /f"]);
+    assert!(world.engine.generation_done(world.ids.id));
+}
+
+#[test]
+fn after_a_reload_a_path_runs_once_in_all() {
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/f");
+    world.create("/g");
+    let (new, _) = world.reload(SECOND);
+    let write = event(Flag::CloseWrite, "/f");
+    assert_eq!(world.event(&write), ["cancelled 1 /f"]);
+    world.engine.event(world.now, new.map(0), &write, &mut world.out);
+    assert_eq!(world.lines(), ["schedule 10s 3 /f"]);
+    assert_eq!(world.delete("/g"), ["cancelled 2 /g", "all completed"]);
+    assert_eq!(world.pass(DELAY), ["start 3 /f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn after_a_reload_events_of_running_tasks_belong_to_the_new_configuration() {
+    let mut world = World::of(retrying(Duration::ZERO));
+    world.create("/f");
+    world.reload(SECOND);
+    assert_eq!(world.close_write("/f"), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+}
+
+#[test]
+fn events_are_received_once_while_two_configurations_live() {
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/f");
+    let (new, _) = world.reload(SECOND);
+    let before = world.out.received;
+    world.close_write("/g");
+    world.engine.event(world.now, new.map(0), &event(Flag::CloseWrite, "/g"), &mut world.out);
+    assert_eq!(world.out.received - before, 1);
+}
+
+#[test]
+fn with_a_timeout_of_zero_a_reload_ends_the_old_tasks() {
+    let now = Instant::now();
+    let mut engine = Engine::new(now, Limits::default());
+    let ids = engine.add_generation(vec![scheduler(DELAY)], vec![map()], Duration::ZERO).unwrap();
+    let mut out = Out::default();
+    engine.event(now, ids.map(0), &event(Flag::Create, "/f"), &mut out);
+    out.lines.clear();
+    engine.retire(now, ids.id, &mut out);
+    assert_eq!(out.lines, ["pause 0", "timeout, cancel 1"]);
+    assert!(engine.generation_done(ids.id));
+}
+
+#[test]
+fn shutdown_waits_for_replaced_configurations_too() {
+    let mut world = World::of(scheduler(20 * SECOND));
+    world.create("/f");
+    let (new, _) = world.reload(5 * SECOND);
+    world.engine.event(world.now, new.map(0), &event(Flag::Create, "/g"), &mut world.out);
+    world.lines();
+    assert_eq!(world.shutdown(), ["wait 30s for 1", "wait 5s for 1"]);
+    assert_eq!(world.pass(5 * SECOND), ["timeout, cancel 1"]);
+    assert_eq!(world.pass(15 * SECOND), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+    assert!(world.engine.is_idle());
+}
+
+// Limits.
+
+#[test]
+fn a_hundred_reloads_without_tasks_leave_nothing() {
+    let mut world = World::of(scheduler(DELAY));
+    for _ in 0..100 {
+        world.ids = world.reload(SECOND).0;
+    }
+    assert_eq!(world.engine.stats().generations, 1);
+}
+
+#[test]
+fn configurations_with_tasks_are_limited() {
+    let limits = Limits { generations_max: 2, ..Limits::default() };
+    let mut world = World::with_limits(&[scheduler(DELAY)], map(), limits);
+    world.create("/f");
+    world.ids = world.reload(SECOND).0;
+    let third = world.engine.add_generation(vec![scheduler(DELAY)], vec![map()], SECOND);
+    assert_eq!(third, Err(GenerationError::TooMany));
+    world.pass(DELAY);
+    world.complete(1);
+    assert!(world.engine.add_generation(vec![scheduler(DELAY)], vec![map()], SECOND).is_ok());
+}
+
+#[test]
+fn events_beyond_the_limit_of_tasks_are_counted_and_told_once() {
+    let limits = Limits { tasks_max: 8, ..Limits::default() };
+    let mut world = World::with_limits(&[scheduler(DELAY)], map(), limits);
+    for file in 0..8 {
+        world.create(&format!("/{file}"));
+    }
+    assert_eq!(world.create("/a"), ["8 tasks are too many"]);
+    assert_eq!(world.create("/b"), NOTHING);
+    assert_eq!(world.close_write("/1"), ["re-schedule 10s 2 /1"]);
+    assert_eq!(world.delete("/1"), ["cancelled 2 /1", "room again, 2 refused"]);
+    assert_eq!(world.create("/a"), ["schedule 10s 9 /a"]);
+    assert_eq!(world.engine.stats().refused, 2);
+}
+
+#[test]
+fn the_bytes_of_paths_are_limited() {
+    let limits = Limits { path_bytes_max: 5_000, ..Limits::default() };
+    let mut world = World::with_limits(&[scheduler(DELAY)], map(), limits);
+    let long = |letter: &str| format!("/{}", letter.repeat(4_000));
+    assert_eq!(world.create(&long("a")).len(), 1);
+    assert_eq!(world.create(&long("b")).len(), 1);
+    assert_eq!(world.create(&long("c")), ["2 tasks are too many"]);
+}
+
+#[test]
+fn a_tick_starts_a_limited_number_and_asks_for_another() {
+    let limits = Limits { starts_per_tick_max: 2, ..Limits::default() };
+    let mut world = World::with_limits(&[scheduler(DELAY)], map(), limits);
+    for file in 0..3 {
+        world.create(&format!("/{file}"));
+    }
+    world.now += DELAY;
+    world.engine.tick(world.now, &mut world.out);
+    assert_eq!(world.lines().len(), 2);
+    assert_eq!(world.engine.deadline(), Some(world.now));
+    world.engine.tick(world.now, &mut world.out);
+    assert_eq!(world.lines(), ["start 3 /2 IN_CREATE"]);
+    assert_eq!(world.engine.deadline(), None);
+}
+
+#[test]
+fn after_a_peak_tasks_keep_their_paths_and_memory_comes_back() {
+    let mut world = World::of(scheduler(DELAY));
+    let path = |file: u32| format!("/srv/in/{file:040}");
+    for file in 0..100_000 {
+        world.create(&path(file));
+    }
+    let peak_bytes = world.engine.memory_bytes();
+    // Deleting most of them moves the rest together, in the table and in the store of paths.
+    for file in (0..100_000).filter(|file| file % 1_000 != 0) {
+        world.delete(&path(file));
+    }
+    let mut left: Vec<String> = world
+        .engine
+        .waiting(0)
+        .map(|task| String::from_utf8_lossy(task.event.pathname).into_owned())
+        .collect();
+    left.sort();
+    let expected: Vec<String> = (0..100_000).step_by(1_000).map(path).collect();
+    assert_eq!(left, expected);
+    for file in (0..100_000).step_by(1_000) {
+        let id = u64::from(file) + 1;
+        assert_eq!(world.close_write(&path(file)), [format!("re-schedule 10s {id} {}", path(file))]);
+    }
+    assert_eq!(world.pass(DELAY).len(), 100);
+    // The slab cannot move: handles and links name its places. It goes with the last task.
+    assert!(
+        world.engine.memory_bytes() < peak_bytes * 2 / 3,
+        "{} of {peak_bytes}",
+        world.engine.memory_bytes()
+    );
+    for file in (0..100_000).step_by(1_000) {
+        world.complete(file + 1);
+    }
+    assert!(world.engine.memory_bytes() < 100_000, "{}", world.engine.memory_bytes());
+}
+
+#[test]
+fn delays_without_end_do_not_overflow() {
+    let mut world = World::of(scheduler(Duration::MAX));
+    world.create("/f");
+    assert_eq!(world.pass(1_000_000 * SECOND), NOTHING);
+    assert_eq!(world.shutdown(), ["wait 30s for 1"]);
+}
+
+// Questions.
+
+#[test]
+fn waiting_tasks_are_listed_bit_by_bit() {
+    let mut world = World::of(scheduler(DELAY));
+    for file in ["/a", "/b", "/c"] {
+        world.create(file);
+    }
+    world.delete("/b");
+    let first = world.engine.waiting(0).next().unwrap();
+    assert_eq!((first.event, first.map), (event(Flag::Create, "/a"), world.ids.map(0)));
+    let rest: Vec<_> = world.engine.waiting(first.next).map(|task| task.event.pathname.to_vec()).collect();
+    assert_eq!(rest, [b"/c".to_vec()]);
+    world.pass(DELAY);
+    assert_eq!(world.engine.waiting(0).count(), 0);
+}
+
+#[test]
+fn explain_says_what_would_happen_and_does_nothing() {
+    let rules: Arc<dyn Matcher> = Arc::new(Ends(&[".jpg", ".png"]));
+    let spec = SchedulerSpec { rules: Some(rules), ..scheduler(DELAY) };
+    let map = MapSpec { exclude: Some(Arc::new(Ends(&[".tmp", "~"]))), ..map() };
+    let mut world = World::new(&[spec], map);
+    let explain = |world: &World, event: &Event<'_>| world.engine.explain(world.ids.map(0), event).unwrap();
+    let verdict = |world: &World, event: &Event<'_>| match explain(world, event) {
+        Explanation::Reactions(reactions) => reactions[0].verdict,
+        other => panic!("{other:?}"),
+    };
+
+    assert_eq!(explain(&world, &event(Flag::Open, "/f.png")), Explanation::Unmapped);
+    assert_eq!(explain(&world, &event(Flag::Create, "/f~")), Explanation::Excluded { pattern: 1 });
+    assert_eq!(explain(&world, &event(Flag::Create, "/f?")), Explanation::ExcludeStepLimit);
+    let new = Verdict::New { begin: Begin::AfterDelay, rule: Some(1) };
+    assert_eq!(verdict(&world, &event(Flag::Create, "/f.png")), new);
+    assert_eq!(verdict(&world, &event(Flag::Create, "/f.gif")), Verdict::Ignored(Ignored::NoRule));
+    assert_eq!(verdict(&world, &dir_event(Flag::Create, "/f.png")), Verdict::Ignored(Ignored::Unfit));
+    assert_eq!(verdict(&world, &event(Flag::Delete, "/f.png")), Verdict::Ignored(Ignored::NothingToCancel));
+    assert!(world.engine.is_idle());
+
+    world.create("/f.png");
+    let met = |change| Verdict::Met { task: TaskId(1), change };
+    assert_eq!(verdict(&world, &event(Flag::Create, "/f.png")), met(Change::Reschedule { rule: Some(1) }));
+    assert_eq!(verdict(&world, &event(Flag::Delete, "/f.png")), met(Change::Cancel));
+    let Explanation::Reactions(reactions) = explain(&world, &event(Flag::Create, "/f.png")) else { panic!() };
+    assert_eq!((reactions[0].delay, reactions[0].scheduler), (DELAY, world.ids.scheduler(0)));
+}

@@ -1,0 +1,338 @@
+//! Making a second file, link or tree like the first.
+//!
+//! Owns the copy action and the copying half of a move across filesystems. Whatever is new grows under a temporary
+//! name and appears under its own in one step, a tree as a whole; what exists is replaced file by file.
+
+use rustix::io::Errno;
+use std::borrow::Cow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use crate::content::{Content, Failure, SMALL_SIZE};
+use crate::error::{Error, Owner, Refusal};
+use crate::metadata::{Attributes, Heir, Keep};
+use crate::remove::Fingerprints;
+use crate::resolve::{self, Place};
+use crate::sys::{self, For, Gid, Kind, Status, Uid};
+use crate::temporary::Temporary;
+use crate::tree;
+use crate::{Done, Durability, Record, Request};
+
+/// How often a file is copied that is written meanwhile, before it is left for the event of its last write.
+const TRIES_MAX: u32 = 3;
+
+/// An open source.
+pub(crate) struct Source {
+    pub(crate) file: OwnedFd,
+    pub(crate) status: Status,
+}
+
+/// What stays the same while one action copies.
+pub(crate) struct Copier<'c> {
+    pub(crate) request: &'c Request<'c>,
+    pub(crate) attributes: &'c Attributes<'c>,
+    pub(crate) keep: Keep,
+    pub(crate) record: &'c mut dyn FnMut(Record<'_>),
+    pub(crate) bytes: u64,
+    /// What was copied, for the removal that follows in a move.
+    pub(crate) copied: Fingerprints,
+}
+
+/// The copy action.
+pub(crate) fn copy(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
+    let attributes = Attributes::new(request.rule);
+    let source = match resolve::source(request).and_then(|place| open_source(&place)) {
+        Ok(source) => source,
+        Err(error) => {
+            announce(request, record);
+            return Err(error);
+        }
+    };
+    if request.is_unchanged(&source.status) {
+        return Ok(Done { identity: source.status.identity(), bytes: 0, unchanged: true });
+    }
+    let mut copier = Copier {
+        request,
+        attributes: &attributes,
+        keep: Keep::ForCopy,
+        record,
+        bytes: 0,
+        copied: Fingerprints::default(),
+    };
+    let status = copier.copy_to_destination(&source)?;
+    let bytes = copier.bytes;
+    attributes.check_names()?;
+    Ok(Done { identity: status.identity(), bytes, unchanged: false })
+}
+
+/// Opens what a copy reads, through a link if the link may be followed.
+fn open_source(place: &Place<'_>) -> Result<Source, Error> {
+    let failed = |errno| Error::os(errno, &place.path);
+    let status = sys::status_at(&place.directory, place.name).map_err(failed)?;
+    match status.kind {
+        Kind::Link => {
+            open_followed(resolve::follow(place.directory.as_fd(), place.name, &place.path)?, &place.path)
+        }
+        Kind::Directory | Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
+            open_kind(place.directory.as_fd(), place.name, status.kind, &place.path)
+        }
+    }
+}
+
+/// Opens what a link leads to, and nothing that takes its place meanwhile.
+pub(crate) fn open_followed(followed: resolve::Followed, path: &[u8]) -> Result<Source, Error> {
+    let resolve::Followed { reference, status, place } = followed;
+    let source = match place {
+        Some((directory, name)) => open_kind(directory.as_fd(), &name, status.kind, path)?,
+        None => open_kind(reference.as_fd(), b".", status.kind, path)?,
+    };
+    if source.status.inode == status.inode {
+        Ok(source)
+    } else {
+        Err(Refusal::Replaced { path: path.to_vec(), owner: Some(Owner(source.status.uid)) }.into())
+    }
+}
+
+/// Opens a file or a directory; refuses the rest, before and after opening.
+pub(crate) fn open_kind(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    kind: Kind,
+    path: &[u8],
+) -> Result<Source, Error> {
+    let failed = |errno| Error::os(errno, path);
+    check_kind(kind, path)?;
+    let file = match kind {
+        Kind::Directory => sys::open_directory(directory, name, For::Reading),
+        Kind::File | Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
+            sys::open_file(directory, name)
+        }
+    };
+    let file = match file {
+        // A link has taken its place since.
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            return Err(Refusal::Replaced { path: path.to_vec(), owner: owner_of(directory, name) }.into());
+        }
+        file => file.map_err(failed)?,
+    };
+    let status = sys::status(&file).map_err(failed)?;
+    check_kind(status.kind, path)?;
+    Ok(Source { file, status })
+}
+
+fn owner_of(directory: BorrowedFd<'_>, name: &[u8]) -> Option<Owner> {
+    sys::status_at(directory, name).ok().map(|status| Owner(status.uid))
+}
+
+/// Only files and directories have something to copy.
+fn check_kind(kind: Kind, path: &[u8]) -> Result<(), Error> {
+    let kind = match kind {
+        Kind::File | Kind::Directory => return Ok(()),
+        Kind::Fifo => "named pipe",
+        Kind::Socket => "socket",
+        Kind::Device => "device file",
+        Kind::Link => "symbolic link",
+        Kind::Unknown => "file of unknown kind",
+    };
+    Err(Error::Special { path: path.to_vec(), kind })
+}
+
+impl Copier<'_> {
+    /// Copies to the request's destination, and gives the status of the source that was copied.
+    fn copy_to_destination(&mut self, source: &Source) -> Result<Status, Error> {
+        let request = self.request;
+        let (from, overwrite) = (request.source, request.rule.overwrite);
+        let place = resolve::destination(request, self.attributes, self.record);
+        let place = place.inspect_err(|_| announce(request, self.record))?;
+        if !overwrite && source.status.kind == Kind::File && source.status.size <= SMALL_SIZE {
+            return self.small_file(source, &place);
+        }
+        let existing = match sys::status_at(&place.directory, place.name) {
+            Ok(_) if !overwrite => return Err(self.exists(&place)),
+            Ok(existing) => Some(existing),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(Error::os(errno, &place.path)),
+        };
+        announce(request, self.record);
+        let existing_kind = existing.map(|existing| existing.kind);
+        if existing.is_some_and(|existing| existing.inode == source.status.inode) {
+            return Err(Error::SameFile { from: from.to_vec(), to: place.path.into_owned() });
+        }
+        match (source.status.kind, existing_kind) {
+            (Kind::Directory, _) => {
+                tree::copy(self, source, &place, existing_kind)?;
+                self.attributes.record(Kind::Directory, self.record);
+                Ok(source.status)
+            }
+            (_, Some(Kind::Directory)) => self.copy_into(source, &place),
+            (_, _) => {
+                self.attributes.record(Kind::File, self.record);
+                self.file(source, from, &place, overwrite)
+            }
+        }
+    }
+
+    /// Copies a small file where nothing may be replaced: the last rename finds out whether the name is taken.
+    fn small_file(&mut self, source: &Source, place: &Place<'_>) -> Result<Status, Error> {
+        let result = self.file(source, self.request.source, place, false);
+        if !matches!(result, Err(Error::Exists { .. })) {
+            announce(self.request, self.record);
+            self.attributes.record(Kind::File, self.record);
+        }
+        result
+    }
+
+    fn exists(&self, place: &Place<'_>) -> Error {
+        let (from, to) = (self.request.source.to_vec(), place.path.to_vec());
+        Error::Exists { action: self.request.rule.action, from, to }
+    }
+
+    /// Copies a file into an existing directory, under its own name; then mode and owner are set on the directory and on
+    /// all that is in it, as the original does.
+    fn copy_into(&mut self, source: &Source, place: &Place<'_>) -> Result<Status, Error> {
+        let from = self.request.source;
+        let failed = |errno| Error::os(errno, &place.path);
+        let directory = sys::open_directory(&place.directory, place.name, For::Reading).map_err(failed)?;
+        let name = from.rsplit(|byte| *byte == b'/').next().unwrap_or(from);
+        let mut path = place.path.to_vec();
+        resolve::push_name(&mut path, name);
+        let top = sys::open_directory(&directory, b".", For::Reading).map_err(failed)?;
+        let inner = Place { directory, name, path: Cow::Owned(path) };
+        if let Ok(existing) = sys::status_at(&inner.directory, name)
+            && existing.inode == source.status.inode
+        {
+            return Err(Error::SameFile { from: from.to_vec(), to: inner.path.into_owned() });
+        }
+        self.attributes.record(Kind::Directory, self.record);
+        let status = self.file(source, from, &inner, true)?;
+        if self.attributes.change_anything() {
+            self.attributes.apply_to_tree(top, &place.path)?;
+        }
+        Ok(status)
+    }
+
+    /// Copies a file to a place, where it appears complete or not at all.
+    pub(crate) fn file(
+        &mut self,
+        source: &Source,
+        from: &[u8],
+        place: &Place<'_>,
+        overwrite: bool,
+    ) -> Result<Status, Error> {
+        let failed = |errno| Error::os_pair(errno, from, &place.path);
+        let (temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
+        let status = self.fill(source, from, &file, &place.path)?;
+        self.finish_file(file, &place.path)?;
+        match temporary.place(place.name, overwrite) {
+            Err(Errno::EXIST) => return Err(self.exists(place)),
+            result => result.map_err(failed)?,
+        }
+        self.sync_directory(place.directory.as_fd(), &place.path)?;
+        Ok(status)
+    }
+
+    /// Fills a new file with the content and the attributes of the source; starts again if the source changes meanwhile.
+    pub(crate) fn fill(
+        &mut self,
+        source: &Source,
+        from: &[u8],
+        new: &OwnedFd,
+        to: &[u8],
+    ) -> Result<Status, Error> {
+        let failed = |errno| Error::os_pair(errno, from, to);
+        let content = Content { from: source.file.as_fd(), to: new.as_fd(), stop: self.request.stop };
+        let mut before = source.status;
+        for _ in 0..TRIES_MAX {
+            let copied = content.copy(&before).map_err(|failure| match failure {
+                Failure::Stopped => Error::Stopped { path: from.to_vec() },
+                Failure::Os(errno) => failed(errno),
+            })?;
+            let heir = Heir { attributes: self.attributes, keep: self.keep, path: to };
+            let lost = heir.inherit(source.file.as_fd(), &before, new.as_fd())?;
+            let after = sys::status(&source.file).map_err(failed)?;
+            if after.identity() == before.identity() {
+                self.warn_lost(lost);
+                self.bytes += copied;
+                return Ok(after);
+            }
+            sys::set_size(new, 0).map_err(failed)?;
+            before = after;
+        }
+        Err(Error::Changing { path: from.to_vec(), tries: TRIES_MAX })
+    }
+
+    /// Gives a new link the times of the old one, and in a move its owner.
+    pub(crate) fn dress_link(&self, old: &Status, directory: &OwnedFd, name: &[u8]) -> sys::Result<()> {
+        let new = sys::open_reference(directory, name)?;
+        let status = sys::status(&new)?;
+        // Who else can write here may have put a file in its place, which must not get a new owner.
+        if status.kind != Kind::Link || status.uid != rustix::process::geteuid().as_raw() {
+            return Err(Errno::STALE);
+        }
+        if self.keep == Keep::ForMove {
+            match sys::set_owner(&new, Some(Uid::from_raw(old.uid)), Some(Gid::from_raw(old.gid))) {
+                // Only root may give files away.
+                Err(Errno::PERM) => {}
+                result => result?,
+            }
+        }
+        match sys::set_times_of_reference(&new, old.atime, old.mtime) {
+            // Before Linux 5.8; nobody needs the times of a link.
+            Err(Errno::INVAL) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// A move says what it could not keep; a copy keeps what it can, as the original does.
+    pub(crate) fn warn_lost(&mut self, lost: Option<String>) {
+        if let (Some(lost), Keep::ForMove) = (lost, self.keep) {
+            (self.record)(Record::Warning(&lost));
+        }
+    }
+
+    /// Closes a file that was written, after it is on the disk where that is asked for.
+    pub(crate) fn finish_file(&self, file: OwnedFd, path: &[u8]) -> Result<(), Error> {
+        let failed = |errno| Error::os(errno, path);
+        if self.is_durable() {
+            sys::sync(&file).map_err(failed)?;
+        }
+        sys::close(file).map_err(failed)
+    }
+
+    /// Whether the result must be on the disk before the action ends.
+    pub(crate) fn is_durable(&self) -> bool {
+        match (self.request.rule.durability, self.keep) {
+            (Durability::Always, _) | (Durability::Auto, Keep::ForMove) => true,
+            (Durability::Auto, Keep::ForCopy) | (Durability::Never, _) => false,
+        }
+    }
+
+    /// Makes a rename in `directory` durable where that is asked for.
+    pub(crate) fn sync_directory(&self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), Error> {
+        if self.is_durable() { sync_directory(directory, path) } else { Ok(()) }
+    }
+
+    pub(crate) fn check_stop(&self, path: impl FnOnce() -> Vec<u8>) -> Result<(), Error> {
+        if self.request.stop.load(Ordering::Relaxed) { Err(Error::Stopped { path: path() }) } else { Ok(()) }
+    }
+}
+
+/// Writes a directory out, so that a name in it survives a power cut.
+pub(crate) fn sync_directory(directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), Error> {
+    let failed = |errno| Error::os(errno, path);
+    let directory = match sys::open_directory(directory, b".", For::Reading) {
+        // A drop box that can be written but not listed can't be synced either; the file itself is on the disk.
+        Err(Errno::ACCESS) => return Ok(()),
+        directory => directory.map_err(failed)?,
+    };
+    match sys::sync(&directory) {
+        // Filesystems without a notion of it.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        result => result.map_err(failed),
+    }
+}
+
+/// Says what is done, before anything is said about how it went.
+fn announce(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) {
+    record(Record::Copy { from: request.source, to: request.destination });
+}

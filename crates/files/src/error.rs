@@ -1,0 +1,298 @@
+//! What can go wrong with a file action, and how it is said.
+//!
+//! Where the original has a text, it is kept: the form of Python's `OSError` and the messages of its `shutil`. What
+//! only this crate does, refusing, is said with path, owner, reason and remedy in [`Refusal`].
+
+use rustix::io::Errno;
+use std::fmt;
+
+use crate::Action;
+use crate::quote::{Plain, Repr};
+
+/// Why a file action failed. Unless the text says otherwise, the source is as it was and nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The substitution gave no destination at all.
+    #[error("unable to {action} '{}', resulting destination path is empty", Plain(.from))]
+    EmptyDestination {
+        /// What the rule asked for.
+        action: Action,
+        /// The source.
+        from: Vec<u8>,
+    },
+    /// The destination's name is taken and the rule does not overwrite. (The missing quote is the original's.)
+    #[error("unable to {action} file from '{} to '{}', path already exists", Plain(.from), Plain(.to))]
+    Exists {
+        /// What the rule asked for.
+        action: Action,
+        /// The source.
+        from: Vec<u8>,
+        /// The destination.
+        to: Vec<u8>,
+    },
+    /// A system call failed; the text is that of Python's `OSError`.
+    #[error("[Errno {}] {}: {}", .errno.raw_os_error(), strerror(*.errno), Pair(.path, .to.as_deref()))]
+    Os {
+        /// The error number.
+        errno: Errno,
+        /// The path it is about.
+        path: Vec<u8>,
+        /// The second path of a rename.
+        to: Option<Vec<u8>>,
+    },
+    /// Source and destination are one inode.
+    #[error("{} and {} are the same file", Repr(.from), Repr(.to))]
+    SameFile {
+        /// The source.
+        from: Vec<u8>,
+        /// The destination.
+        to: Vec<u8>,
+    },
+    /// A FIFO, a socket or a device has no content that could be copied.
+    #[error("`{}` is a {kind}", Plain(.path))]
+    Special {
+        /// The path of the object.
+        path: Vec<u8>,
+        /// "named pipe", "socket" or "device file".
+        kind: &'static str,
+    },
+    /// The rule's user does not exist; everything else was done.
+    #[error("no such user: {}", Repr(.0.as_bytes()))]
+    NoSuchUser(String),
+    /// The rule's group does not exist; everything else was done.
+    #[error("no such group: {}", Repr(.0.as_bytes()))]
+    NoSuchGroup(String),
+    /// The destination is below the directory that is moved or copied.
+    #[error("unable to {action} directory {} into itself, to {}", Repr(.from), Repr(.to))]
+    IntoItself {
+        /// What the rule asked for.
+        action: Action,
+        /// The source.
+        from: Vec<u8>,
+        /// The destination.
+        to: Vec<u8>,
+    },
+    /// The source was written each time that it was copied.
+    #[error("{} was changed while it was copied, {tries} times in a row; it is left as it is", Repr(.path))]
+    Changing {
+        /// The source.
+        path: Vec<u8>,
+        /// How often the copy was tried.
+        tries: u32,
+    },
+    /// A move across filesystems has its copy in place, but the source was not removed.
+    #[error("{} is complete, but {} was not removed: {why}", Repr(.to), Repr(.from))]
+    SourceKept {
+        /// The source.
+        from: Vec<u8>,
+        /// The complete destination.
+        to: Vec<u8>,
+        /// What kept it from being removed.
+        why: String,
+    },
+    /// A tree is deeper or wider than a limit of this crate.
+    #[error("{} is too large: {what}", Repr(.path))]
+    TooLarge {
+        /// Where the limit was met.
+        path: Vec<u8>,
+        /// The limit.
+        what: &'static str,
+    },
+    /// The caller asked to stop.
+    #[error("stopped before {} was done", Repr(.path))]
+    Stopped {
+        /// Where the action was.
+        path: Vec<u8>,
+    },
+    /// Following the request would have let somebody else decide what the daemon does.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Error {
+    pub(crate) fn os(errno: Errno, path: &[u8]) -> Self {
+        Error::Os { errno, path: path.to_vec(), to: None }
+    }
+
+    pub(crate) fn os_pair(errno: Errno, path: &[u8], to: &[u8]) -> Self {
+        Error::Os { errno, path: path.to_vec(), to: Some(to.to_vec()) }
+    }
+
+    /// The error number, where a system call failed.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Os { errno, .. } => Some(errno.raw_os_error()),
+            Error::EmptyDestination { .. }
+            | Error::Exists { .. }
+            | Error::SameFile { .. }
+            | Error::Special { .. }
+            | Error::NoSuchUser(_)
+            | Error::NoSuchGroup(_)
+            | Error::IntoItself { .. }
+            | Error::Changing { .. }
+            | Error::SourceKept { .. }
+            | Error::TooLarge { .. }
+            | Error::Stopped { .. }
+            | Error::Refused(_) => None,
+        }
+    }
+}
+
+/// A request that is not carried out because somebody other than the administrator would gain by it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The source does not lie below the root of its watch.
+    #[error("refused: {} is not below the watched {}", Repr(.path), Repr(.root))]
+    OutsideRoot {
+        /// The source.
+        path: Vec<u8>,
+        /// The root of the watch.
+        root: Vec<u8>,
+    },
+    /// A component came out of the substitution that a file name can't be.
+    #[error(
+        "refused: the destination {} holds {what} that comes out of the file's name, not out of dst_re; \
+         make the groups of src_re match whole names only, such as ([^/]+)",
+        Repr(.path)
+    )]
+    Component {
+        /// The destination.
+        path: Vec<u8>,
+        /// The component, in words.
+        what: &'static str,
+    },
+    /// A symbolic link stands where only directories may be.
+    #[error(
+        "refused: {} on the way to {} is a symbolic link owned by {owner}, who could point it anywhere; \
+         replace it by a directory or a bind mount{}", Repr(.link), Repr(.path), remedy(*.literal)
+    )]
+    Link {
+        /// The link.
+        link: Vec<u8>,
+        /// The path that leads through it.
+        path: Vec<u8>,
+        /// Owner of the link.
+        owner: Owner,
+        /// Whether the link is in a part of the path that the administrator wrote.
+        literal: bool,
+    },
+    /// The source of a copy is a link to something that its owner does not own.
+    #[error(
+        "refused: {} is a symbolic link owned by {owner} to a file owned by {target_owner}; \
+         a copy follows links of the daemon's user and links to the link owner's own files only", Repr(.path)
+    )]
+    ForeignLink {
+        /// The link.
+        path: Vec<u8>,
+        /// Owner of the link.
+        owner: Owner,
+        /// Owner of what it points to.
+        target_owner: Owner,
+    },
+    /// A file has more than one name, so that its owner or mode would change elsewhere too.
+    #[error(
+        "refused: {}, owned by {owner}, has {links} hard links and may be somebody else's file: its mode and owner are \
+         not changed; set fs.protected_hardlinks=1 or remove the other links", Repr(.path)
+    )]
+    HardLinks {
+        /// The file.
+        path: Vec<u8>,
+        /// Its owner.
+        owner: Owner,
+        /// How many names it has.
+        links: u64,
+    },
+    /// Something took the place of an object between two steps of an action.
+    #[error("refused: {} was replaced by something else during the action{}", Repr(.path), owned_by(.owner.as_ref()))]
+    Replaced {
+        /// The path.
+        path: Vec<u8>,
+        /// Owner of what is there now, if it could be seen.
+        owner: Option<Owner>,
+    },
+    /// Something is mounted inside a tree that is to be moved, removed or changed.
+    #[error("refused: {} is a mount point, and nothing below it is touched; unmount it first", Repr(.path))]
+    MountPoint {
+        /// Where it is mounted.
+        path: Vec<u8>,
+    },
+}
+
+fn remedy(literal: bool) -> &'static str {
+    if literal { ", or let root or the daemon's user own the link" } else { "" }
+}
+
+fn owned_by(owner: Option<&Owner>) -> String {
+    owner.map(|owner| format!(", owned by {owner}")).unwrap_or_default()
+}
+
+/// A user as a refusal names it: the name where there is one, and the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(pub u32);
+
+impl fmt::Display for Owner {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(self.0)) {
+            Ok(Some(user)) => write!(out, "{} (uid {})", user.name, self.0),
+            Ok(None) | Err(_) => write!(out, "uid {}", self.0),
+        }
+    }
+}
+
+/// The text of strerror(3), which is what Python shows.
+pub(crate) fn strerror(errno: Errno) -> String {
+    let number = errno.raw_os_error();
+    let text = std::io::Error::from_raw_os_error(number).to_string();
+    let suffix = format!(" (os error {number})");
+    text.strip_suffix(&suffix).unwrap_or(&text).to_owned()
+}
+
+/// `'A'` or `'A' -> 'B'`.
+struct Pair<'a>(&'a [u8], Option<&'a [u8]>);
+
+impl fmt::Display for Pair<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            None => Repr(self.0).fmt(out),
+            Some(to) => write!(out, "{} -> {}", Repr(self.0), Repr(to)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_those_of_python() {
+        let cases = [
+            (Error::os(Errno::NOENT, b"/a"), "[Errno 2] No such file or directory: '/a'"),
+            (Error::os_pair(Errno::XDEV, b"/a", b"/b"), "[Errno 18] Invalid cross-device link: '/a' -> '/b'"),
+            (
+                Error::Exists { action: Action::Move, from: b"/a".to_vec(), to: b"/b".to_vec() },
+                "unable to move file from '/a to '/b', path already exists",
+            ),
+            (
+                Error::EmptyDestination { action: Action::Copy, from: b"/a".to_vec() },
+                "unable to copy '/a', resulting destination path is empty",
+            ),
+            (Error::SameFile { from: b"/a".to_vec(), to: b"/a".to_vec() }, "'/a' and '/a' are the same file"),
+            (Error::Special { path: b"/a".to_vec(), kind: "named pipe" }, "`/a` is a named pipe"),
+            (Error::NoSuchUser("u".into()), "no such user: 'u'"),
+            (Error::NoSuchGroup("g".into()), "no such group: 'g'"),
+        ];
+        for (error, text) in cases {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_path_owner_reason_and_remedy() {
+        let refusal =
+            Refusal::Link { link: b"/d/l".into(), path: b"/d/l/f".into(), owner: Owner(0), literal: true };
+        let text = refusal.to_string();
+        for part in ["'/d/l'", "'/d/l/f'", "root (uid 0)", "point it anywhere", "replace it"] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The move action.
+//!
+//! Owns the decision how a move is made. On one filesystem it is one renameat2(2), which is atomic and leaves nothing to
+//! clean up. Across filesystems it is a complete, durable copy first; only then is the source removed, and only if it
+//! still is what was copied.
+
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::copy::{self, Copier};
+use crate::error::{Error, Owner, Refusal};
+use crate::metadata::{Attributes, Keep};
+use crate::remove::{self, Fingerprints};
+use crate::resolve::{self, Place};
+use crate::sys::{self, For, Kind, Status};
+use crate::temporary::{self, Temporary};
+use crate::tree;
+use crate::{Done, Durability, Record, Request};
+
+/// The move action.
+pub(crate) fn perform(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
+    let attributes = Attributes::new(request.rule);
+    let found = resolve::source(request).and_then(|place| Found::look(place, request, &attributes));
+    let found = found.inspect_err(|_| announce(request, record))?;
+    if request.is_unchanged(&found.status) {
+        return Ok(Done { identity: found.status.identity(), bytes: 0, unchanged: true });
+    }
+    attributes.check(&found.status, request.source)?;
+    let place = resolve::destination(request, &attributes, record);
+    let place = place.inspect_err(|_| announce(request, record))?;
+    let bytes = match found.rename(&place, request) {
+        Ok(()) => {
+            announce(request, record);
+            found.finish(&place, request, &attributes, record)?;
+            0
+        }
+        Err(Errno::EXIST) if !request.rule.overwrite => return Err(exists(request, &place)),
+        Err(Errno::XDEV) => found.across(&place, request, &attributes, record)?,
+        Err(errno) => {
+            announce(request, record);
+            return Err(Error::os_pair(errno, request.source, &place.path));
+        }
+    };
+    attributes.check_names()?;
+    Ok(Done { identity: found.status.identity(), bytes, unchanged: false })
+}
+
+/// Says what is done, before anything is said about how it went.
+fn announce(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) {
+    record(Record::Move { from: request.source, to: request.destination });
+}
+
+fn exists(request: &Request<'_>, place: &Place<'_>) -> Error {
+    let (from, to) = (request.source.to_vec(), place.path.to_vec());
+    Error::Exists { action: request.rule.action, from, to }
+}
+
+/// The source of a move.
+struct Found<'a> {
+    place: Place<'a>,
+    status: Status,
+    /// Held where mode or owner are to be set afterwards, so that nothing else can be taken for it.
+    reference: Option<OwnedFd>,
+}
+
+impl<'a> Found<'a> {
+    fn look(place: Place<'a>, request: &Request<'a>, attributes: &Attributes<'_>) -> Result<Self, Error> {
+        let failed = |errno| Error::os_pair(errno, request.source, request.destination);
+        if attributes.change_anything() {
+            let reference = sys::open_reference(&place.directory, place.name).map_err(failed)?;
+            let status = sys::status(&reference).map_err(failed)?;
+            Ok(Found { place, status, reference: Some(reference) })
+        } else {
+            let status = sys::status_at(&place.directory, place.name).map_err(failed)?;
+            Ok(Found { place, status, reference: None })
+        }
+    }
+
+    fn rename(&self, to: &Place<'_>, request: &Request<'_>) -> sys::Result<()> {
+        let from = &self.place;
+        let (kind, overwrite) = (self.status.kind, request.rule.overwrite);
+        if overwrite && self.status.links > 1 && kind != Kind::Directory && self.is_another_name(to)? {
+            // rename(2) does nothing between two names of one inode. Differs: the original leaves both
+            // (`a_move_onto_another_name_of_the_same_file_leaves_one`).
+            return sys::remove_file(&from.directory, from.name);
+        }
+        temporary::rename(from.directory.as_fd(), from.name, to.directory.as_fd(), to.name, kind, overwrite)
+    }
+
+    /// Whether the destination is the same inode under another name.
+    fn is_another_name(&self, to: &Place<'_>) -> sys::Result<bool> {
+        match sys::status_at(&to.directory, to.name) {
+            Ok(status) if status.inode == self.status.inode => {}
+            Ok(_) | Err(_) => return Ok(false),
+        }
+        let same_directory = sys::status(&self.place.directory)?.inode == sys::status(&to.directory)?.inode;
+        Ok(!same_directory || self.place.name != to.name)
+    }
+
+    /// After a rename: mode and owner, on the very inode that was looked at before; then the disk, if asked for.
+    fn finish(
+        &self,
+        to: &Place<'_>,
+        request: &Request<'_>,
+        attributes: &Attributes<'_>,
+        record: &mut dyn FnMut(Record<'_>),
+    ) -> Result<(), Error> {
+        let failed = |errno| Error::os(errno, &to.path);
+        if let Some(reference) = &self.reference {
+            attributes.record(self.status.kind, record);
+            let moved = sys::status_at(&to.directory, to.name).map_err(failed)?;
+            self.check_same(&moved, &to.path)?;
+            if self.status.kind == Kind::Directory {
+                let top = sys::open_directory(&to.directory, to.name, For::Reading).map_err(failed)?;
+                self.check_same(&sys::status(&top).map_err(failed)?, &to.path)?;
+                attributes.apply_to_tree(top, &to.path)?;
+            } else {
+                attributes.apply(reference, &self.status, &to.path)?;
+            }
+        }
+        if request.rule.durability == Durability::Always {
+            copy::sync_directory(to.directory.as_fd(), &to.path)?;
+            copy::sync_directory(self.place.directory.as_fd(), request.source)?;
+        }
+        Ok(())
+    }
+
+    fn check_same(&self, other: &Status, path: &[u8]) -> Result<(), Error> {
+        if other.inode == self.status.inode {
+            return Ok(());
+        }
+        Err(Refusal::Replaced { path: path.to_vec(), owner: Some(Owner(other.uid)) }.into())
+    }
+
+    /// The move across filesystems; gives the number of bytes that were copied.
+    fn across(
+        &self,
+        to: &Place<'_>,
+        request: &Request<'_>,
+        attributes: &Attributes<'_>,
+        record: &mut dyn FnMut(Record<'_>),
+    ) -> Result<u64, Error> {
+        let existing = match sys::status_at(&to.directory, to.name) {
+            Ok(_) if !request.rule.overwrite => return Err(exists(request, to)),
+            Ok(existing) => Some(existing),
+            Err(_) => None,
+        };
+        announce(request, record);
+        self.check_replaceable(existing.as_ref(), to, request)?;
+        attributes.record(self.status.kind, record);
+        let mut copier = Copier {
+            request,
+            attributes,
+            keep: Keep::ForMove,
+            record,
+            bytes: 0,
+            copied: Fingerprints::default(),
+        };
+        match self.status.kind {
+            Kind::Directory => {
+                self.directory_across(&mut copier, to, existing.map(|existing| existing.kind))?;
+            }
+            Kind::Link => self.link_across(&mut copier, to)?,
+            Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
+                self.file_across(&mut copier, to)?;
+            }
+        }
+        Ok(copier.bytes)
+    }
+
+    /// What rename(2) would say to the destination, before anything is copied.
+    fn check_replaceable(
+        &self,
+        existing: Option<&Status>,
+        to: &Place<'_>,
+        request: &Request<'_>,
+    ) -> Result<(), Error> {
+        let Some(existing) = existing else { return Ok(()) };
+        let failed = |errno| Err(Error::os_pair(errno, request.source, &to.path));
+        if existing.inode == self.status.inode {
+            return Err(Error::SameFile { from: request.source.to_vec(), to: to.path.to_vec() });
+        }
+        match (self.status.kind == Kind::Directory, existing.kind == Kind::Directory) {
+            (false, true) => failed(Errno::ISDIR),
+            (true, false) => failed(Errno::NOTDIR),
+            (true, true) if !is_empty(to)? => failed(Errno::NOTEMPTY),
+            (false, false) | (true, true) => Ok(()),
+        }
+    }
+
+    fn file_across(&self, copier: &mut Copier<'_>, to: &Place<'_>) -> Result<(), Error> {
+        let path = copier.request.source;
+        let source = copy::open_kind(self.place.directory.as_fd(), self.place.name, self.status.kind, path)?;
+        self.check_same(&source.status, path)?;
+        let status = copier.file(&source, path, to, copier.request.rule.overwrite)?;
+        self.remove_copied(&status, to)
+    }
+
+    fn link_across(&self, copier: &mut Copier<'_>, to: &Place<'_>) -> Result<(), Error> {
+        let failed = |errno| Error::os_pair(errno, copier.request.source, &to.path);
+        let from = &self.place;
+        let reference = sys::open_reference(&from.directory, from.name).map_err(failed)?;
+        let status = sys::status(&reference).map_err(failed)?;
+        self.check_same(&status, copier.request.source)?;
+        let text = sys::read_link(&reference).map_err(failed)?;
+        let temporary = Temporary::link(to.directory.as_fd(), &text).map_err(failed)?;
+        copier.dress_link(&status, &to.directory, temporary.name()).map_err(failed)?;
+        match temporary.place(to.name, copier.request.rule.overwrite) {
+            Err(Errno::EXIST) => return Err(exists(copier.request, to)),
+            result => result.map_err(failed)?,
+        }
+        copier.sync_directory(to.directory.as_fd(), &to.path)?;
+        self.remove_copied(&status, to)
+    }
+
+    /// Removes the source of a complete copy, if its name still leads to what was copied.
+    fn remove_copied(&self, copied: &Status, to: &Place<'_>) -> Result<(), Error> {
+        let from = &self.place;
+        let kept = |why: &dyn std::fmt::Display| Error::SourceKept {
+            from: from.path.to_vec(),
+            to: to.path.to_vec(),
+            why: why.to_string(),
+        };
+        let now = sys::status_at(&from.directory, from.name);
+        let now = now.map_err(|errno| kept(&Error::os(errno, &from.path)))?;
+        if now.identity() != copied.identity() {
+            return Err(kept(&format_args!("it was changed by {} meanwhile", Owner(now.uid))));
+        }
+        let removed = sys::remove_file(&from.directory, from.name);
+        removed.map_err(|errno| kept(&Error::os(errno, &from.path)))
+    }
+
+    fn directory_across(
+        &self,
+        copier: &mut Copier<'_>,
+        to: &Place<'_>,
+        existing: Option<Kind>,
+    ) -> Result<(), Error> {
+        let path = copier.request.source;
+        let source = copy::open_kind(self.place.directory.as_fd(), self.place.name, Kind::Directory, path)?;
+        self.check_same(&source.status, path)?;
+        tree::copy(copier, &source, to, existing)?;
+        remove::moved_tree(&self.place, &copier.copied).map_err(|error| {
+            let (from, to) = (path.to_vec(), to.path.to_vec());
+            Error::SourceKept { from, to, why: error.to_string() }
+        })
+    }
+}
+
+fn is_empty(place: &Place<'_>) -> Result<bool, Error> {
+    let failed = |errno| Error::os(errno, &place.path);
+    let directory = sys::open_directory(&place.directory, place.name, For::Reading).map_err(failed)?;
+    match sys::list(directory.as_fd(), |_, _| Err(Errno::NOTEMPTY)) {
+        Err(Errno::NOTEMPTY) => Ok(false),
+        result => result.map(|()| true).map_err(failed),
+    }
+}

@@ -1,0 +1,77 @@
+//! The corpus against the machine's CPython: matches with the ranges of all groups, substitutions, texts of errors.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod cpython;
+
+use cpython::{Counts, Cpython, Request};
+
+/// Templates that are applied to every path; the others only to the first paths, which suffice to see what they mean.
+const TEMPLATES_ON_ALL_PATHS: usize = 4;
+const PATHS_OF_OTHER_TEMPLATES: usize = 12;
+/// Most differences that a failure prints.
+const DIFFERENCES_SHOWN: usize = 60;
+
+#[test]
+fn corpus_agrees_with_cpython() {
+    let Some(mut cpython) = Cpython::start() else { return };
+    let patterns = corpus(include_str!("corpus/patterns.txt"));
+    let paths = corpus(include_str!("corpus/paths.txt"));
+    let templates = corpus(include_str!("corpus/templates.txt"));
+    assert!(patterns.len() >= 200 && paths.len() >= 100, "the corpus has shrunk");
+    let mut counts = Counts::default();
+    let mut differences = Vec::new();
+    let (on_all, others) = templates.split_at(TEMPLATES_ON_ALL_PATHS);
+    let few_paths = &paths[..PATHS_OF_OTHER_TEMPLATES];
+    let version = cpython.version();
+    for pattern in patterns.iter().filter(|pattern| !differs_before(pattern, version)) {
+        for (paths, templates) in [(&paths[..], on_all), (few_paths, others)] {
+            let request = Request { pattern, paths, templates };
+            differences.extend(cpython.compare(&request, &mut counts));
+        }
+    }
+    println!("{counts:?}");
+    let shown = differences.len().min(DIFFERENCES_SHOWN);
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences[..shown].join("\n")
+    );
+    assert_eq!(counts.gave_up, 0);
+}
+
+/// Where an older CPython differs from 3.13, which we follow.
+fn differs_before(pattern: &[u8], version: (u64, u64)) -> bool {
+    let (_, minor) = version;
+    match pattern {
+        // Groups inside of a negative look-ahead stayed set.
+        b"(?!(a)b)a" => minor < 11,
+        // Numbers of groups could have a sign and blanks.
+        b"(?( 1)a)" | b"(?(+1)a)" => minor < 12,
+        // Another exception, with another text.
+        b"\\UFFFFFFFF" => minor < 13,
+        _ => false,
+    }
+}
+
+fn corpus(text: &str) -> Vec<Vec<u8>> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("##"));
+    lines.map(|line| if line == "%" { Vec::new() } else { unescaped(line.as_bytes()) }).collect()
+}
+
+fn unescaped(line: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = line;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let digits = std::str::from_utf8(&after[..2]).unwrap();
+            bytes.push(u8::from_str_radix(digits, 16).unwrap());
+            rest = &after[2..];
+        } else {
+            bytes.push(byte);
+        }
+    }
+    bytes
+}

@@ -1,0 +1,159 @@
+"""What all objects of a config have in common: checked attributes, and the place where they were made.
+
+Owns the checks' texts, which are an interface: people search for them. Leaves what an attribute means to `scheduler`
+and `watch`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, NoReturn, Optional, Union
+
+    Place = tuple[str, int]
+    Number = Union[int, float]
+
+# Delays and timeouts beyond this (31 years) are mistakes of unit, and would overflow clocks further on.
+SECONDS_MAX = 1_000_000_000
+
+_NONE = type(None)
+
+# Methods through which subclasses used to reach into the running of tasks. The daemon does that itself, outside of
+# Python, so an override would be dead code that looks alive.
+_RUNNING = frozenset(
+    (
+        "cancel",
+        "pause",
+        "process_cancel_event",
+        "process_default",
+        "process_event",
+        "schedule",
+        "shutdown",
+        "start",
+        "stop",
+        "taskindex",
+        "_get_rule_by_event",
+        "_manager_job",
+        "_run_job",
+        "_shell_job",
+    )
+)
+
+
+class _Force:
+    """Whether the config is in force: it has been described to the daemon, so that changes would have no effect."""
+
+    begun = False
+
+
+def put_in_force() -> None:
+    """Refuse all changes from now on."""
+    _Force.begun = True
+
+
+def in_force() -> bool:
+    """Say whether changes are refused."""
+    return _Force.begun
+
+
+def expect(name: str, value: object, *kinds: type) -> None:
+    """Raise AssertionError unless `value` is an instance of one of `kinds`."""
+    if not isinstance(value, kinds):
+        expected(name, " or ".join(map(str, kinds)), value)
+
+
+def expected(name: str, wanted: str, value: object) -> NoReturn:
+    """Raise the AssertionError that says what `name` should have been."""
+    raise AssertionError(f"{name}: expected {wanted}, got {type(value)}")
+
+
+def seconds(name: str, value: Number) -> None:
+    """Raise unless `value` is a length of time that clocks can hold."""
+    expect(name, value, int, float)
+    if not -SECONDS_MAX <= value <= SECONDS_MAX:  # False for NaN, too
+        raise AssertionError(f"{name}: expected at most {SECONDS_MAX} seconds, got {value}")
+
+
+def expect_path(name: str, value: str) -> None:
+    """Raise unless `value` can be a path."""
+    expect(name, value, str)
+    if not value:
+        raise AssertionError(f"{name}: expected a path, got an empty string")
+    if "\0" in value:
+        raise AssertionError(f"{name}: a path can't hold a NUL byte: {value!r}")
+
+
+def place() -> Optional[Place]:
+    """File and line of the innermost code that is not ours: where the user makes the object at hand."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if not isinstance(module, str) or module.partition(".")[0] != "pyinotifyd":
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]  # None at the outermost frame
+    return None
+
+
+def similar(name: str, names: list[str]) -> str:
+    """Return `, did you mean 'X'?` for the one of `names` that is like `name`; empty if none is."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, names, 1) or get_close_matches(name.upper(), names, 1)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+class Checked:
+    """An object of a config: it refuses attributes that it doesn't have, and says where it was made."""
+
+    #: Types of the attributes, NoneType where None is allowed; empty for those that need more than a type.
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {}
+    #: File and line where the object was made.
+    at: Optional[Place]
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a class of the user's that overrides what Python no longer does."""
+        if not _is_ours(cls):
+            _refuse_overrides(cls)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set a known attribute to a value of the right type, as long as the config loads."""
+        cls = type(self)
+        if _Force.begun:
+            raise RuntimeError(
+                f"{cls.__name__}.{name} can't be set any more: the daemon has taken the config, "
+                "change the config file and reload the daemon instead"
+            )
+        kinds = cls._kinds.get(name)
+        if kinds:
+            if value is not None or _NONE not in kinds:
+                expect(name, value, *[kind for kind in kinds if kind is not _NONE])
+        elif kinds is None and name != "at" and _is_ours(cls):
+            known = [known for known in cls._kinds if known[0] != "_"]
+            raise AttributeError(f"{cls.__name__} has no attribute {name!r}{similar(name, known)}")
+        object.__setattr__(self, name, value)
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == "pyinotifyd"
+
+
+def _refuse_overrides(cls: type) -> None:
+    """Raise TypeError if a class of the user's in the ancestry of `cls` defines what only the daemon does."""
+    ours = set(_RUNNING)
+    theirs: dict[str, type] = {}
+    for base in cls.__mro__:
+        if base is object:
+            continue
+        names = [name for name in vars(base) if not (name[:2] == "__" and name != "__setattr__")]
+        if _is_ours(base):
+            ours.update(names)
+        else:
+            theirs.update((name, base) for name in names)
+    for name, base in theirs.items():
+        if name in ours or name.startswith("process_IN_"):
+            raise TypeError(
+                f"class {base.__name__} overrides the method {name!r}: the daemon runs tasks outside of Python and "
+                "would never call it; put the code into a job instead"
+            )

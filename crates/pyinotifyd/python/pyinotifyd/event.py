@@ -1,0 +1,123 @@
+"""The event that a job is called with.
+
+Owns how an event looks to Python: its attributes, of which those that an event doesn't have are really absent, and its
+text. Leaves the frame's columns, of which an event is made, to `pyinotifyd.host.jobs`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    #: mask, wd, cookie, name_len, flags, pathname, src_pathname, path: an event as it comes from the daemon.
+    Raw = tuple[int, int, int, int, int, str, str, str]
+
+# Flags of a raw event.
+DIR = 1
+COOKIE = 2
+SRC_PATHNAME = 4
+PATH = 8
+SYNTHETIC = 16
+OVERFLOW = 32
+
+_IN_ISDIR = 0x40000000
+
+#: Mask names by mask, those of directories included.
+MASK_NAMES = {
+    0x1: "IN_ACCESS",
+    0x2: "IN_MODIFY",
+    0x4: "IN_ATTRIB",
+    0x8: "IN_CLOSE_WRITE",
+    0x10: "IN_CLOSE_NOWRITE",
+    0x20: "IN_OPEN",
+    0x40: "IN_MOVED_FROM",
+    0x80: "IN_MOVED_TO",
+    0x100: "IN_CREATE",
+    0x200: "IN_DELETE",
+    0x400: "IN_DELETE_SELF",
+    0x800: "IN_MOVE_SELF",
+    0x2000: "IN_UNMOUNT",
+    0x4000: "IN_Q_OVERFLOW",
+    0x8000: "IN_IGNORED",
+}
+MASK_NAMES.update({mask | _IN_ISDIR: f"{name}|IN_ISDIR" for mask, name in MASK_NAMES.items()})
+MASK_NAMES[_IN_ISDIR] = "IN_ISDIR"
+
+
+class Event:
+    """What happened to a file or directory.
+
+    Attributes that an event doesn't have are absent: ``hasattr(event, "src_pathname")`` tells. An overflow of the
+    kernel's queue (IN_Q_OVERFLOW) belongs to no path and has nothing but *mask*, *maskname* and *dir*.
+
+    Example::
+
+        async def job(event, task_id):
+            if event.maskname == "IN_MOVED_TO" and hasattr(event, "src_pathname"):
+                print(f"{event.src_pathname} is now {event.pathname}")
+    """
+
+    #: Number of the event's kind, with the bit 0x40000000 where the kernel says that it is about a directory.
+    mask: int
+    #: Name of the event's kind, e.g. "IN_CREATE", or "IN_CREATE|IN_ISDIR" for a directory.
+    maskname: str
+    #: Whether the object is a directory. An overflow is not, and says nothing about it in its text.
+    dir: bool = False
+    #: Number of the watch.
+    wd: int
+    #: Path of the watched directory; relative if the config's path is.
+    path: str
+    #: Name in the watched directory; empty for events of the watched object itself.
+    name: str
+    #: Absolute path of the object. Bytes that are not UTF-8 are surrogates, as everywhere in Python.
+    pathname: str
+    #: Number that an IN_MOVED_FROM shares with its IN_MOVED_TO; only these two have it.
+    cookie: int
+    #: Where the object was before; only IN_MOVED_TO has it, if its IN_MOVED_FROM was seen.
+    src_pathname: str
+    #: True for events that the daemon made up for entries that it found; others don't have it. Not in pyinotifyd 1.
+    synthetic: bool
+
+    def __init__(self, raw: Raw) -> None:
+        """Make an event of what came from the daemon."""
+        # Plain attributes, all at once: on most Pythons a look at one that is computed later costs more than all these.
+        mask, wd, cookie, name_len, flags, pathname, src_pathname, path = raw
+        self.mask = mask
+        self.maskname = MASK_NAMES.get(mask) or _mask_name(mask)
+        if flags & OVERFLOW:
+            return
+        self.dir = flags & DIR == DIR
+        self.wd = wd
+        self.pathname = pathname
+        if name_len:
+            # A name holds no slash; its length counts bytes, which is of no use where names are not ASCII.
+            directory, _, self.name = pathname.rpartition("/")
+            self.path = directory or "/"
+        else:
+            self.name = ""
+            self.path = pathname
+        if flags > DIR:
+            self._add_rare(flags, cookie, src_pathname, path)
+
+    def _add_rare(self, flags: int, cookie: int, src_pathname: str, path: str) -> None:
+        """Add what most events don't have."""
+        if flags & PATH:
+            self.path = path
+        if flags & COOKIE:
+            self.cookie = cookie
+        if flags & SRC_PATHNAME:
+            self.src_pathname = src_pathname
+        if flags & SYNTHETIC:
+            self.synthetic = True
+
+    def __repr__(self) -> str:
+        """Return the text that logs show: attributes by name, the mask in hex."""
+        shown = (
+            f"{name}={value:#x}" if name == "mask" else f"{name}={repr(value) if value == '' else value}"
+            for name, value in sorted(vars(self).items())
+        )
+        return f"<Event {' '.join(shown)} >"
+
+
+def _mask_name(mask: int) -> str:
+    """Return the names of all bits of a mask that has several."""
+    return "|".join(MASK_NAMES.get(1 << bit, hex(1 << bit)) for bit in range(32) if mask >> bit & 1)

@@ -1,0 +1,222 @@
+"""Starts the host: ``python -m pyinotifyd.host FD``, where FD is the number of an inherited socket.
+
+Owns the order of a start: HELLO, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .. import __version__
+from ..checked import put_in_force
+from ..levels import set_level, warn
+from . import later, records, wire
+from .describe import Description
+from .load import Source, Surroundings, signal_handlers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from .wire import Channel
+
+
+def main() -> None:
+    """Run the host, with the number of the socket as the only argument."""
+    parent = os.getppid()
+    channel = wire.Channel(int(sys.argv[1]))
+    _clean_sys()
+    # Where a segfault comes from is otherwise unknowable.
+    if sys.stderr is not None:
+        import faulthandler
+
+        faulthandler.enable()
+    channel.send(
+        wire.HOST_HELLO,
+        wire.dumps(
+            {
+                "protocol": wire.PROTOCOL,
+                "version": __version__,
+                "python": ".".join(map(str, sys.version_info[:3])),
+                "executable": sys.executable,
+            }
+        ),
+    )
+    sys.exit(_serve(channel, parent))
+
+
+def _clean_sys() -> None:
+    """Take out of sys what is only there because of how we were started."""
+    import __main__
+
+    script = sys.argv[0]
+    if sys.path and sys.path[0] == script:
+        # The zip. Our package goes on to be found there, by its own __path__.
+        del sys.path[0]
+        # A process that multiprocessing spawns would run it as its main script.
+        vars(__main__).pop("__file__", None)
+        _close_on_exec(script)
+    elif __main__.__spec__ is not None and not getattr(sys.flags, "safe_path", False):
+        # Started by -m, which puts the current directory first.
+        del sys.path[0]
+
+
+def _close_on_exec(script: str) -> None:
+    """Keep the descriptor of the zip, of which we are read, from children."""
+    directory, _, number = script.rpartition("/")
+    if directory == "/proc/self/fd" and number.isdigit():
+        os.set_inheritable(int(number), False)
+
+
+def _serve(channel: Channel, parent: int) -> int:
+    """Load the config and do what it needs; return the exit status."""
+    load = _handshake(channel)
+    if load is None:
+        return 1
+    for name, level in load["levels"].items():
+        set_level(name, level)
+    if load["debug"]:
+        set_level("", 10)
+    records.attach(channel)
+    later.install()
+    try:
+        source, description = _load(load)
+    except BaseException as exception:
+        return _refuse(channel, exception)
+    if os.getpid() != channel.pid:
+        # A child that the config forked and that came out at its end: only its parent is the host.
+        return 0
+    reason = description.body["stays_because"]
+    channel.send(wire.DESCRIBE, wire.dumps(description.body))
+    if reason is None:
+        return 0
+    put_in_force()
+    _ignore_interrupts()
+    _die_with(parent)
+    return _stay(channel, source, description)
+
+
+def _stay(channel: Channel, source: Source, description: Description) -> int:
+    if description.body["stays_because"] == "jobs":
+        from . import jobs
+
+        # Schedulers of commands and rules have no job; the places in the list are those of the description.
+        return jobs.run(channel, source, [getattr(scheduler, "job", None) for scheduler in description.schedulers])
+    from . import stay
+
+    return stay.run(channel)
+
+
+def _handshake(channel: Channel) -> Optional[dict[str, Any]]:
+    """Receive HELLO and LOAD; None if there is no understanding."""
+    hello = channel.receive()
+    ours = {"protocol": wire.PROTOCOL, "version": __version__}
+    if hello is None:
+        return None
+    theirs = wire.loads(hello[1]) if hello[0] == wire.HELLO else {}
+    if {name: theirs.get(name) for name in ours} != ours:
+        text = f"the daemon speaks {theirs}, but this host is {ours}: they have to be of one version"
+        channel.send(wire.FAULT, wire.dumps({"message": text, "locations": [], "traceback": ""}))
+        return None
+    load = channel.receive()
+    return wire.loads(load[1]) if load and load[0] == wire.LOAD else None
+
+
+def _load(load: dict[str, Any]) -> tuple[Source, Description]:
+    """Execute the config and describe it."""
+    sys.argv[:] = [load["config"]]
+    before = _Before()
+    source = Source(load["config"])
+    config = source.execute()
+    if load["debug"]:
+        set_level("", 10)
+    description = Description(config)
+    description.body.update(before.surroundings.changes())
+    for name in signal_handlers():
+        warn(f"the config sets a function for {name}, but signals that the daemon gets don't reach it")
+    handlers = records.has_handlers(description.lognames())
+    reason = before.reason_to_stay(description, handlers)
+    description.body.update(handlers=handlers, stays=reason is not None, stays_because=reason)
+    _flush()
+    return source, description
+
+
+class _Before:
+    """What there was before the config, to see what it leaves behind."""
+
+    def __init__(self) -> None:
+        """Look at the process as it is."""
+        import atexit
+
+        self._callbacks = atexit._ncallbacks
+        self._before = self._own_callbacks()
+        self.surroundings = Surroundings()
+
+    def _own_callbacks(self) -> int:
+        """Count callbacks at the end, without those of Python's own modules."""
+        own = ("logging", "multiprocessing.util")
+        return self._callbacks() - sum(name in sys.modules for name in own)
+
+    def reason_to_stay(self, description: Description, handlers: bool) -> Optional[str]:
+        """Say why the process has to go on; None if it doesn't."""
+        from _thread import _count
+
+        if description.has_jobs() or _has_asyncio_tasks():
+            return "jobs"
+        if handlers:
+            return "handlers"
+        # Daemon threads, too: in one process with the daemon they would go on.
+        if _count():
+            return "threads"
+        return "atexit" if self._own_callbacks() > self._before else None
+
+
+def _has_asyncio_tasks() -> bool:
+    """Say whether the config has put tasks of its own onto a loop that it didn't run."""
+    tasks = sys.modules.get("asyncio.tasks")
+    return bool(tasks and any(not task.done() for task in list(getattr(tasks, "_all_tasks", ()))))
+
+
+def _refuse(channel: Channel, exception: BaseException) -> int:
+    """Tell the daemon why there is no config; return the exit status."""
+    from . import errors
+
+    _flush()
+    if isinstance(exception, SystemExit):
+        code, text = errors.exit_status(exception)
+        channel.send(wire.EXIT, wire.dumps({"code": code, "message": text}))
+        return code
+    channel.send(wire.FAULT, wire.dumps(errors.fault(exception)))
+    return 1
+
+
+def _flush() -> None:
+    """Write out what the config has printed; nobody may be listening."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue
+
+
+def _ignore_interrupts() -> None:
+    """Let Ctrl-C pass, which reaches the whole group; a function, as children would inherit SIG_IGN."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process with the daemon, whatever a job is doing then."""
+    import ctypes
+
+    pr_set_pdeathsig, sigkill = 1, 9
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

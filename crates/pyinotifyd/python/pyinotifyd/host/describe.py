@@ -1,0 +1,142 @@
+"""What the objects of a config look like to the daemon.
+
+Owns the JSON of the DESCRIBE frame. Objects are described after the config has ended, as it may change them until then.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .. import levels
+from ..scheduler import Cancel, FileManagerRule, FileManagerScheduler, ShellScheduler, TaskScheduler, expect_rules
+from ..watch import Pyinotifyd, Watch, expect_watches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from ..checked import Place
+
+# The name that the original gives to the loggers of objects whose logname is None.
+_LOGNAME = "pyinotifyd"
+_SCHEDULER_LOGNAME = "pyinotifyd.scheduler"
+
+# Text that stands for bytes goes over the wire as UTF-8 with surrogates; elsewhere than in the odd locale it is that.
+_UTF8 = sys.getfilesystemencoding() == "utf-8"
+
+
+class Description:
+    """A config as the daemon sees it, and the schedulers in the order of their numbers."""
+
+    def __init__(self, config: Pyinotifyd) -> None:
+        """Describe a config."""
+        self.schedulers: list[TaskScheduler] = []
+        self._numbers: dict[int, int] = {}
+        expect_watches(config._watches)
+        watches = [self._watch(watch) for watch in config._watches]
+        timeout = config._shutdown_timeout
+        self.body: dict[str, Any] = {
+            "logname": _LOGNAME if config.logname is None else config.logname,
+            "shutdown_timeout": float(timeout),
+            "shutdown_timeout_text": str(timeout),
+            "watches": watches,
+            "schedulers": [_scheduler(scheduler) for scheduler in self.schedulers],
+            "levels": levels.current_levels(),
+            "syslog": levels.syslog,
+        }
+
+    def has_jobs(self) -> bool:
+        """Say whether there are jobs that only Python can run."""
+        return any(_kind(scheduler) == "job" for scheduler in self.schedulers)
+
+    def lognames(self) -> set[str]:
+        """Return the names of the loggers that the config brings."""
+        return {self.body["logname"], *(described["logname"] for described in self.body["schedulers"])}
+
+    def _watch(self, watch: Watch) -> dict[str, Any]:
+        path, event_map = watch.path(), watch.event_map()
+        excluded = [*watch.excluded, *event_map.excluded]
+        return {
+            "paths": [_bytes_text(one) for one in ([path] if isinstance(path, str) else path)],
+            "path_text": str(path),
+            "rec": watch.rec,
+            "auto_add": watch.auto_add,
+            "logname": _LOGNAME if watch.logname is None else watch.logname,
+            "exclude": [{"pattern": _bytes_text(pattern), "at": _at(at)} for pattern, at in excluded] or None,
+            "map": {flag: [self._reaction(one) for one in reactions] for flag, reactions in event_map.items()},
+            "at": _at(watch.at),
+        }
+
+    def _reaction(self, reaction: object) -> dict[str, int]:
+        if isinstance(reaction, Cancel):
+            return {"cancel": self._number(reaction.task)}
+        assert isinstance(reaction, TaskScheduler)
+        return {"schedule": self._number(reaction)}
+
+    def _number(self, scheduler: TaskScheduler) -> int:
+        number = self._numbers.get(id(scheduler))
+        if number is None:
+            number = self._numbers[id(scheduler)] = len(self.schedulers)
+            self.schedulers.append(scheduler)
+        return number
+
+
+def _scheduler(scheduler: TaskScheduler) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "kind": _kind(scheduler),
+        "logname": _SCHEDULER_LOGNAME if scheduler.logname is None else scheduler.logname,
+        "files": scheduler.files,
+        "dirs": scheduler.dirs,
+        "delay": max(0.0, float(scheduler.delay)),
+        "delay_text": str(scheduler.delay),
+        "singlejob": bool(scheduler.singlejob),
+        "max_jobs": scheduler.max_jobs,
+        "at": _at(scheduler.at),
+    }
+    if isinstance(scheduler, ShellScheduler):
+        described["cmd"] = _bytes_text(scheduler.cmd)
+    elif isinstance(scheduler, FileManagerScheduler):
+        expect_rules(list(scheduler.rules))
+        described["rules"] = [_rule(rule) for rule in scheduler.rules]
+    else:
+        described["job"] = _job_name(scheduler.job)
+    return described
+
+
+def _kind(scheduler: TaskScheduler) -> str:
+    if isinstance(scheduler, ShellScheduler):
+        return "shell"
+    return "files" if isinstance(scheduler, FileManagerScheduler) else "job"
+
+
+def _rule(rule: FileManagerRule) -> dict[str, Any]:
+    return {
+        "action": rule.action,
+        "src_re": _bytes_text(rule.src_re),
+        "dst_re": _bytes_text(rule.dst_re),
+        "auto_create": rule.auto_create,
+        "overwrite": rule.overwrite,
+        "dirmode": rule.dirmode,
+        "filemode": rule.filemode,
+        "user": rule.user,
+        "group": rule.group,
+        "rec": rule.rec,
+        "durable": rule.durable,
+        "at": _at(rule.at),
+    }
+
+
+def _job_name(job: object) -> str:
+    """Return what a job is called; a functools.partial has no name, but its function has."""
+    named = getattr(job, "func", job)
+    return str(getattr(named, "__qualname__", None) or type(named).__name__)
+
+
+def _at(place: Optional[Place]) -> Optional[dict[str, Any]]:
+    return {"file": place[0], "line": place[1]} if place else None
+
+
+def _bytes_text(text: str) -> str:
+    """Return the text whose UTF-8 is what Python would give to the kernel for `text`."""
+    return text if _UTF8 else os.fsencode(text).decode("utf-8", "surrogateescape")

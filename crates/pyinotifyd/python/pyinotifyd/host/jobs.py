@@ -1,0 +1,295 @@
+"""Runs custom jobs on asyncio.
+
+Owns the loop, the running jobs, and what is reported of them. Which job runs when, and what happens to an event whose
+task is running, is the daemon's business: what it starts is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import struct
+import sys
+from collections import deque
+
+from ..event import PATH, SRC_PATHNAME, Event
+from . import errors, records, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Optional
+
+    from ..event import Raw
+    from ..scheduler import Job
+    from .load import Source
+    from .wire import Channel
+
+    #: Handle, number of the scheduler, task id, event.
+    Start = tuple[int, int, str, Raw]
+
+# Jobs that begin in one turn of the loop: the loop's own cost is spread over them, and timers, logs and cancels don't
+# wait for a whole burst.
+STARTS_A_TURN = 64
+
+# When the daemon is gone without a word, jobs get this long to end.
+GONE_GRACE_S = 5
+
+_EAGER = sys.version_info >= (3, 12)
+
+
+def run(channel: Channel, source: Source, jobs: list[Job]) -> int:
+    """Run jobs until the daemon says stop or is gone; return the exit status."""
+    loop = _loop()
+    return _Host(channel, source, jobs, loop).run()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that the config has used, if any: before 3.10, locks and queues belong to one from birth."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            loop = asyncio.get_event_loop()
+        except RuntimeError:
+            loop = asyncio.new_event_loop()
+        if loop.is_closed():
+            loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    return loop
+
+
+class _Host:
+    """The jobs of a config: those that wait for their turn, those that run, and what is to be reported."""
+
+    def __init__(self, channel: Channel, source: Source, jobs: list[Job], loop: asyncio.AbstractEventLoop) -> None:
+        """Begin without jobs."""
+        self._channel = channel
+        self._source: Optional[Source] = source
+        self._jobs = jobs
+        self._loop = loop
+        self._waiting: deque[Start] = deque()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._taken = 0
+        self._done: list[int] = []
+        self._cancelled: list[int] = []
+        self._report_due = False
+        self._turn_due = False
+        self._exit: Optional[SystemExit] = None
+        self._gone = False
+
+    def run(self) -> int:
+        """Run until the end; return the exit status."""
+        loop = self._loop
+        self._channel.unblock(lambda: loop.call_soon_threadsafe(self._wait_writable))
+        loop.add_reader(self._channel.fd, self._readable)
+        loop.call_soon(self._handle, self._channel.buffered())
+        # What the config has made lives as long as we do: no need to look through it again and again.
+        gc.collect()
+        gc.freeze()
+        try:
+            loop.run_forever()
+        except SystemExit as exit_:  # of a callback of the user's
+            self._exit = exit_
+        return self._end()
+
+    def _readable(self) -> None:
+        frames = self._channel.read_available()
+        if frames is None:
+            self._gone = True
+            self._loop.stop()
+            return
+        self._handle(frames)
+
+    def _handle(self, frames: list[tuple[int, bytes]]) -> None:
+        for kind, body in frames:
+            if kind == wire.START:
+                self._waiting.extend(_starts(body))
+            elif kind == wire.CANCEL:
+                self._cancel(struct.unpack(f"<{len(body) // 8}Q", body))
+            elif kind == wire.LOG:
+                records.handle(body)
+            elif kind == wire.STOP:
+                self._loop.stop()
+        if self._waiting and not self._turn_due:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Begin some of the jobs that wait for it."""
+        self._turn_due = False
+        waiting, loop = self._waiting, self._loop
+        for _ in range(min(STARTS_A_TURN, len(waiting))):
+            handle, number, task_id, raw = waiting.popleft()
+            job = self._run(handle, self._jobs[number], Event(raw), task_id)
+            if _EAGER:
+                # The first step runs here and now; most jobs are done then, and the loop never sees them.
+                task = asyncio.Task(job, loop=loop, eager_start=True)
+                if not task.done():
+                    self._running[handle] = task
+            else:
+                self._running[handle] = loop.create_task(job)
+        if waiting:
+            self._turn_due = True
+            loop.call_soon(self._turn)
+        if self._taken and not self._report_due:
+            self._report()
+
+    async def _run(self, handle: int, job: Job, event: Event, task_id: str) -> None:
+        """Run a job to its end, and note how it ended."""
+        self._taken += 1
+        try:
+            await job(event, task_id)
+            self._done.append(handle)
+        except asyncio.CancelledError:
+            self._cancelled.append(handle)
+        except SystemExit as exit_:
+            self._exit = exit_
+            self._loop.stop()
+        except GeneratorExit:
+            raise  # the loop is gone, nobody is waiting for us
+        except BaseException as exception:
+            self._failed(handle, exception)
+        self._running.pop(handle, None)
+        if not self._report_due:
+            self._report_due = True
+            self._loop.call_soon(self._report)
+
+    def _failed(self, handle: int, exception: BaseException) -> None:
+        if self._source:
+            errors.keep_source(self._source.filename, self._source.content)
+            self._source = None
+        body = {
+            "task": handle,
+            "exception": _summary(exception),
+            "traceback": errors.format_traceback(exception),
+        }
+        self._channel.send(wire.FAIL, wire.dumps(body))
+
+    def _cancel(self, handles: tuple[int, ...]) -> None:
+        """Cancel running jobs, and forget those that still wait for their turn."""
+        late = set()
+        for handle in handles:
+            task = self._running.get(handle)
+            if task:
+                task.cancel()
+            else:
+                late.add(handle)
+        if late and self._waiting:
+            dropped = [start[0] for start in self._waiting if start[0] in late]
+            self._waiting = deque(start for start in self._waiting if start[0] not in late)
+            self._taken += len(dropped)
+            self._cancelled.extend(dropped)
+            self._report()
+
+    def _report(self) -> None:
+        """Tell the daemon what happened in this turn of the loop."""
+        self._report_due = False
+        frames = b""
+        if self._taken:
+            frames += wire.frame(wire.TAKEN, self._taken.to_bytes(4, "little"))
+            self._taken = 0
+        if self._done:
+            frames += wire.frame(wire.DONE, _packed(self._done))
+        if self._cancelled:
+            frames += wire.frame(wire.CANCELLED, _packed(self._cancelled))
+        if frames:
+            self._channel.send_frames(frames)
+
+    def _wait_writable(self) -> None:
+        self._loop.add_writer(self._channel.fd, self._writable)
+
+    def _writable(self) -> None:
+        if self._channel.flush():
+            self._loop.remove_writer(self._channel.fd)
+
+    def _end(self) -> int:
+        """Cancel what runs, end the loop, and return the exit status."""
+        loop = self._loop
+        loop.remove_reader(self._channel.fd)
+        if self._gone:
+            _end_in_time()
+        self._cancelled.extend(start[0] for start in self._waiting)
+        self._waiting.clear()
+        status = 0
+        if self._exit:
+            status, text = errors.exit_status(self._exit)
+            self._channel.send(wire.EXIT, wire.dumps({"code": status, "message": text}))
+        try:
+            loop.run_until_complete(_cancel_all())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        except SystemExit:
+            pass  # one is enough
+        finally:
+            self._report()
+            loop.remove_writer(self._channel.fd)
+            self._channel.block()
+            loop.close()
+        return status
+
+
+async def _cancel_all() -> None:
+    """Cancel all tasks, those that jobs have started as well, and wait for their end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _end_in_time() -> None:
+    """End the process after a while, even if a job or a thread doesn't."""
+    import faulthandler
+
+    if sys.stderr is not None:
+        faulthandler.dump_traceback_later(GONE_GRACE_S, exit=True)
+
+
+def _packed(handles: list[int]) -> bytes:
+    """Pack handles, and empty the list."""
+    packed = struct.pack(f"<{len(handles)}Q", *handles)
+    handles.clear()
+    return packed
+
+
+def _summary(exception: BaseException) -> str:
+    """Return type and text, as the last line of a traceback."""
+    import traceback
+
+    return "".join(traceback.format_exception_only(type(exception), exception)).strip()
+
+
+# Bytes of one job in the columns: Q I I i I H B.
+_ROW = 27
+
+# As os.fsdecode.
+_ENCODING = sys.getfilesystemencoding()
+
+
+def _starts(body: bytes) -> Iterator[Start]:
+    """Return the jobs of a START frame."""
+    count = int.from_bytes(body[:4], "little")
+    columns = struct.unpack_from(f"<{count}Q{count}I{count}I{count}i{count}I{count}H{count}B", body, 4)
+    handles, numbers, masks, wds, cookies, name_lens, flags = (
+        columns[column * count : (column + 1) * count] for column in range(7)
+    )
+    texts = body[4 + count * _ROW :].decode(_ENCODING, "surrogateescape").split("\0")
+    if any(flag & (SRC_PATHNAME | PATH) for flag in flags):
+        ids, pathnames, sources, paths = _uneven(texts, flags)
+    else:
+        ids, pathnames = texts[0::2], texts[1::2]
+        sources = paths = [""] * count
+    raws = zip(masks, wds, cookies, name_lens, flags, pathnames, sources, paths)
+    return zip(handles, numbers, ids, raws)
+
+
+def _uneven(texts: list[str], flags: tuple[int, ...]) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Sort the texts of jobs of which some have more than others."""
+    text = iter(texts)
+    ids, pathnames, sources, paths = [], [], [], []
+    for flag in flags:
+        ids.append(next(text))
+        pathnames.append(next(text))
+        sources.append(next(text) if flag & SRC_PATHNAME else "")
+        paths.append(next(text) if flag & PATH else "")
+    return ids, pathnames, sources, paths

@@ -1,0 +1,145 @@
+"""Executes a config.
+
+Owns the namespace, and what of the process a config may have changed that the daemon has to know: its environment,
+directory and umask hold for the daemon's commands, too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pyinotifyd as api
+
+from ..checked import expect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional, Union
+
+# Found in a config without an import.
+_NAMES = (
+    "DEBUG",
+    "INFO",
+    "WARNING",
+    "ERROR",
+    "CRITICAL",
+    "Cancel",
+    "EventMap",
+    "FileManagerRule",
+    "FileManagerScheduler",
+    "Pyinotifyd",
+    "ShellScheduler",
+    "TaskScheduler",
+    "Watch",
+    "enableSyslog",
+    "setLoglevel",
+)
+
+
+class Source:
+    """The text of a config: tracebacks of jobs show it as it was when it was executed."""
+
+    def __init__(self, path: str) -> None:
+        """Read the file at `path`.
+
+        Raises:
+            OSError: It can't be read; the text names `path`.
+        """
+        self.filename = os.path.abspath(path)
+        with open(path, "rb") as config:
+            self.content = config.read()
+
+    def execute(self) -> api.Pyinotifyd:
+        """Execute the config, and return what it leaves in its variable `pyinotifyd`.
+
+        Raises:
+            BaseException: Whatever the config raises.
+        """
+        code = compile(_text(self.content), self.filename, "exec", dont_inherit=True)
+        namespace: dict[str, Any] = {name: getattr(api, name) for name in _NAMES}
+        # Configs know it as the name that is found among the builtins where a namespace has none; asyncio wants one.
+        namespace["__name__"] = "builtins"
+        namespace["__file__"] = self.filename
+        exec(code, namespace)
+        return _result(namespace)
+
+
+def _text(content: bytes) -> Union[str, bytes]:
+    """Return the text of a config in UTF-8; of any other, the bytes, as Python heeds a coding cookie itself."""
+    if b"coding" in b"".join(content.split(b"\n", 2)[:2]):
+        return content
+    try:
+        # Of bytes, Python before 3.13 counts the columns of syntax errors in bytes.
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content
+
+
+def _result(namespace: dict[str, Any]) -> api.Pyinotifyd:
+    if "pyinotifyd" not in namespace:
+        raise AssertionError(
+            "the config defines no variable 'pyinotifyd': it has to hold an instance of Pyinotifyd, "
+            "e.g. pyinotifyd = Pyinotifyd(watches=[...])"
+        )
+    config = namespace["pyinotifyd"]
+    expect("pyinotifyd", config, api.Pyinotifyd)
+    return config  # type: ignore[no-any-return]  # as of the check
+
+
+class Surroundings:
+    """What of the process holds for the daemon, too; compared before and after a config."""
+
+    def __init__(self) -> None:
+        """Look at the process as it is."""
+        self._environ = dict(os.environ)
+        self._directory = _directory()
+        self._umask = _umask()
+        self._ids = (os.getresuid(), os.getresgid(), os.getgroups())
+
+    def changes(self) -> dict[str, Any]:
+        """Return what has changed since, for the DESCRIBE frame: variables (null: gone), directory and umask.
+
+        Raises:
+            AssertionError: The user or a group has changed, which the daemon can't follow.
+        """
+        if (os.getresuid(), os.getresgid(), os.getgroups()) != self._ids:
+            raise AssertionError(
+                "the config has changed its user or groups, which the daemon can't follow: start the daemon as the "
+                "user that it is to be, e.g. by User= in its systemd unit"
+            )
+        now = dict(os.environ)
+        names = [name for name in {**self._environ, **now} if self._environ.get(name) != now.get(name)]
+        directory, umask = _directory(), _umask()
+        return {
+            "environ": {name: now.get(name) for name in names},
+            "cwd": None if directory == self._directory else directory,
+            "umask": None if umask == self._umask else umask,
+        }
+
+
+def _directory() -> Optional[str]:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return None
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def signal_handlers() -> list[str]:
+    """Return the names of signals for which the config has set a function: the daemon's signals don't reach it."""
+    signal = sys.modules.get("signal")
+    if not signal:
+        return []
+    return [
+        number.name
+        for number in signal.valid_signals()
+        if hasattr(number, "name")
+        and callable(signal.getsignal(number))
+        and signal.getsignal(number) not in (signal.default_int_handler, signal.SIG_DFL, signal.SIG_IGN)
+    ]

@@ -1,0 +1,380 @@
+"""Schedulers: what is to be done, for which objects, and how long to wait before it.
+
+Owns what a scheduler, a cancel and a file rule can say, and the checks of it. Leaves the doing to the daemon, and to
+`pyinotifyd.host.jobs` for custom jobs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .checked import Checked, expect, expected, place, seconds
+from .levels import one_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any, Callable, ClassVar, Optional, Union
+
+    from .event import Event
+
+    Job = Callable[[Event, str], Coroutine[Any, Any, object]]
+    Number = Union[int, float]
+
+# How many commands of a ShellScheduler run at once unless the config says otherwise: plenty for commands that wait,
+# and far from the system's limit of processes when ten thousand files arrive.
+SHELL_JOBS_DEFAULT = 64
+
+# Flags of code objects (inspect.CO_COROUTINE); importing inspect costs 10 ms.
+_CO_COROUTINE = 0x80
+
+_NO_VARIABLES: dict[str, object] = {}
+
+
+class TaskScheduler(Checked):
+    """Runs a Python coroutine function for events, on asyncio in a Python process of its own.
+
+    Each path has its own task. An event for a path whose task still waits starts its delay anew, one for a path whose
+    task is running is skipped with a warning. Jobs of different paths run at the same time.
+
+    Args:
+        job: Coroutine function, called with the event and the task's id (a text of 36 characters).
+        files: Whether events of files schedule tasks. Default True.
+        dirs: Whether events of directories schedule tasks. Default False.
+        delay: Seconds to wait before the job starts; int or float. Default 0: start at once.
+        logname: Name of the logger for the scheduler's records. Default "sched".
+        global_vars: Accepted and not needed: a job sees all names of the config. Default {}.
+        singlejob: Whether there is only one task for all paths together. Default False.
+        max_jobs: How many jobs run at once; further ones wait in order. Default None: no limit. Not in pyinotifyd 1.
+
+    Example::
+
+        async def report(event, task_id):
+            logging.info(f"{task_id}: {event.maskname} {event.pathname}")
+
+        reporter = TaskScheduler(job=report, delay=2.5)
+    """
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
+        "job": (),
+        "files": (bool,),
+        "dirs": (bool,),
+        "delay": (),
+        "logname": (str, type(None)),
+        "global_vars": (dict,),
+        "singlejob": (),
+        "max_jobs": (),
+    }
+
+    job: Job
+    files: bool
+    dirs: bool
+    delay: Number
+    logname: Optional[str]
+    global_vars: dict[str, Any]
+    singlejob: bool
+    max_jobs: Optional[int]
+
+    def __init__(
+        self,
+        job: Job,
+        files: bool = True,
+        dirs: bool = False,
+        delay: Number = 0,
+        logname: Optional[str] = "sched",
+        global_vars: dict[str, Any] = _NO_VARIABLES,
+        singlejob: bool = False,
+        max_jobs: Optional[int] = None,
+    ) -> None:
+        """Check the arguments and keep them."""
+        self.at = place()
+        self.job = job
+        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs)
+
+    def _set_common(
+        self,
+        files: bool,
+        dirs: bool,
+        delay: Number,
+        logname: Optional[str],
+        global_vars: dict[str, Any],
+        singlejob: bool,
+        max_jobs: Optional[int],
+    ) -> None:
+        self.files = files
+        self.dirs = dirs
+        self.delay = delay
+        self.logname = logname
+        self.global_vars = global_vars
+        self.singlejob = singlejob
+        self.max_jobs = max_jobs
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Check what a type alone doesn't say, then set the attribute."""
+        if name == "job":
+            if not is_coroutine_function(value):
+                expected("job", "coroutine", value)
+        elif name == "delay":
+            seconds("delay", value)  # type: ignore[arg-type]  # checked there
+        elif name == "max_jobs" and value is not None:
+            expect("max_jobs", value, int)
+            if value is True or value < 1:  # type: ignore[operator]  # an int, as of the line above
+                raise AssertionError(f"max_jobs: expected at least 1 job, got {value}")
+        super().__setattr__(name, value)
+
+
+class Cancel(Checked):
+    """In an event map: cancels the task that waits for the event's path.
+
+    A task that is running already is not cancelled; the event is skipped with a warning.
+
+    Args:
+        task: The scheduler whose task is cancelled.
+
+    Example::
+
+        event_map = {"IN_CLOSE_WRITE": scheduler, "IN_DELETE": Cancel(scheduler)}
+    """
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {"task": (TaskScheduler,)}
+
+    task: TaskScheduler
+
+    def __init__(self, task: TaskScheduler) -> None:
+        """Check the argument and keep it."""
+        self.at = place()
+        self.task = task
+
+
+class ShellScheduler(TaskScheduler):
+    """Runs a shell command for events, by ``/bin/sh -c``.
+
+    In the command, ``{maskname}``, ``{pathname}`` and ``{src_pathname}`` are replaced by the event's values, quoted so
+    that the shell takes each as one word; ``{src_pathname}`` is empty unless the event is an IN_MOVED_TO whose
+    IN_MOVED_FROM was seen. The command has /dev/null as its stdin and inherits the rest from the daemon.
+
+    Args:
+        cmd: The command.
+        files: As for TaskScheduler. Default True.
+        dirs: As for TaskScheduler. Default False.
+        delay: Seconds to wait before the command starts; int or float. Default 0: start at once.
+        logname: Name of the logger for the scheduler's records. Default "sched".
+        global_vars: Accepted and not needed. Default {}.
+        singlejob: Whether there is only one task for all paths together. Default False.
+        max_jobs: How many commands run at once; further ones wait in order. None: no limit. Default 64. Not in
+            pyinotifyd 1.
+
+    Example::
+
+        scan = ShellScheduler(cmd="/usr/local/bin/scan {pathname}", delay=5, max_jobs=4)
+    """
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {**TaskScheduler._kinds, "cmd": (str,)}
+
+    cmd: str
+
+    def __init__(
+        self,
+        cmd: str,
+        *,
+        files: bool = True,
+        dirs: bool = False,
+        delay: Number = 0,
+        logname: Optional[str] = "sched",
+        global_vars: dict[str, Any] = _NO_VARIABLES,
+        singlejob: bool = False,
+        max_jobs: Optional[int] = SHELL_JOBS_DEFAULT,
+    ) -> None:
+        """Check the arguments and keep them."""
+        self.at = place()
+        self.cmd = cmd
+        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs)
+
+
+class FileManagerRule(Checked):
+    """One rule of a FileManagerScheduler: which paths it is for, and what to do with them.
+
+    Args:
+        action: "move", "copy" or "delete".
+        src_re: Regular expression for the paths that the rule is for; it has to match from the path's start.
+        dst_re: Template of the destination, with groups of *src_re* as in re.sub: the matching part of the path is
+            replaced, what is behind it stays. For move and copy. Default "".
+        auto_create: Whether missing parent directories of the destination are made. Default False.
+        overwrite: Whether an existing destination is replaced. Default False.
+        dirmode: Mode of moved or copied directories and of parents that are made, e.g. 0o755. Default None: unchanged.
+        filemode: Mode of moved or copied files, e.g. 0o644. Default None: unchanged.
+        user: Owner of what was moved, copied or made. Default None: unchanged.
+        group: Group of what was moved, copied or made. Default None: unchanged.
+        rec: Whether delete removes directories that aren't empty. Default False.
+        override: Another spelling of *overwrite*.
+        durable: Whether the destination is on the disk before the action counts as done: safe against a loss of power,
+            at the price of waiting for the disk. Default None: only for moves to another filesystem. Not in
+            pyinotifyd 1.
+
+    Example::
+
+        publish = FileManagerRule(
+            action="move", src_re=r"^/srv/in/(?P<name>.*)\\.done$", dst_re=r"/srv/www/\\g<name>", filemode=0o644)
+    """
+
+    #: The actions that there are.
+    valid_actions: ClassVar[list[str]] = ["copy", "move", "delete"]
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
+        "action": (),
+        "src_re": (str,),
+        "dst_re": (str,),
+        "auto_create": (bool,),
+        "overwrite": (bool,),
+        "dirmode": (int, type(None)),
+        "filemode": (int, type(None)),
+        "user": (str, type(None)),
+        "group": (str, type(None)),
+        "rec": (bool,),
+        "durable": (bool, type(None)),
+    }
+
+    action: str
+    src_re: str
+    dst_re: str
+    auto_create: bool
+    overwrite: bool
+    dirmode: Optional[int]
+    filemode: Optional[int]
+    user: Optional[str]
+    group: Optional[str]
+    rec: bool
+    durable: Optional[bool]
+
+    def __init__(
+        self,
+        action: str,
+        src_re: str,
+        dst_re: str = "",
+        auto_create: bool = False,
+        overwrite: bool = False,
+        dirmode: Optional[int] = None,
+        filemode: Optional[int] = None,
+        user: Optional[str] = None,
+        group: Optional[str] = None,
+        rec: bool = False,
+        *,
+        override: Optional[bool] = None,
+        durable: Optional[bool] = None,
+    ) -> None:
+        """Check the arguments and keep them; the daemon checks the expressions when it takes the config."""
+        self.at = place()
+        self.action = action
+        self.src_re = src_re
+        self.dst_re = dst_re
+        self.auto_create = auto_create
+        self.overwrite = _overwrite(overwrite, override)
+        self.dirmode = dirmode
+        self.filemode = filemode
+        self.user = user
+        self.group = group
+        self.rec = rec
+        self.durable = durable
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Check what a type alone doesn't say, then set the attribute."""
+        if name == "action" and not (isinstance(value, str) and value in self.valid_actions):
+            raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got{value}")
+        # The type comes first, as a mode is named for what it is in the check of the base class.
+        super().__setattr__(name, value)
+        if name in ("dirmode", "filemode") and value is not None and not 0 <= value <= 0o7777:  # type: ignore[operator]
+            raise AssertionError(f"{name}: expected a mode from 0 to 0o7777, got {value}")
+
+
+class FileManagerScheduler(TaskScheduler):
+    """Moves, copies or deletes files and directories by rules; the first rule that matches is used.
+
+    Paths that no rule matches make no task.
+
+    Args:
+        rules: One rule or a list of rules.
+        files: As for TaskScheduler. Default True.
+        dirs: As for TaskScheduler. Default False.
+        delay: Seconds to wait before the action; int or float. Default 0: start at once.
+        logname: Name of the logger for the scheduler's records. Default "sched".
+        global_vars: Accepted and not needed. Default {}.
+        singlejob: Whether there is only one task for all paths together. Default False.
+        max_jobs: How many actions run at once; further ones wait in order. Default None: as many as there are workers.
+            Not in pyinotifyd 1.
+
+    Example::
+
+        cleaner = FileManagerScheduler(
+            rules=[FileManagerRule(action="delete", src_re=r"^/srv/in/.*\\.tmp$")],
+            delay=3600)
+    """
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {**TaskScheduler._kinds, "rules": ()}
+
+    rules: list[FileManagerRule]
+
+    def __init__(
+        self,
+        rules: Union[FileManagerRule, list[FileManagerRule]],
+        *,
+        files: bool = True,
+        dirs: bool = False,
+        delay: Number = 0,
+        logname: Optional[str] = "sched",
+        global_vars: dict[str, Any] = _NO_VARIABLES,
+        singlejob: bool = False,
+        max_jobs: Optional[int] = None,
+    ) -> None:
+        """Check the arguments and keep them."""
+        self.at = place()
+        self.rules = rules  # type: ignore[assignment]  # __setattr__ makes a list of one rule
+        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Make a list of one rule, check all rules, then set the attribute."""
+        if name == "rules":
+            value = value if isinstance(value, list) else [value]
+            expect_rules(value)
+        super().__setattr__(name, value)
+
+
+def expect_rules(rules: list[object]) -> None:
+    """Raise unless all of `rules` are rules; a config may have changed the list since it was given."""
+    for rule in rules:
+        expect("rules", rule, FileManagerRule)
+
+
+def is_coroutine_function(value: object) -> bool:
+    """Say whether calling `value` makes a coroutine, as inspect and asyncio see it."""
+    function = value
+    while True:
+        if hasattr(function, "__func__"):  # a bound method
+            function = function.__func__
+        elif type(function).__name__ == "partial" and hasattr(function, "func"):
+            function = function.func
+        else:
+            break
+    code = getattr(function, "__code__", None)
+    if code is not None and type(function) is _FUNCTION and code.co_flags & _CO_COROUTINE:
+        return True
+    return callable(value) and _is_marked(value)
+
+
+def _is_marked(value: object) -> bool:
+    """Ask inspect, and look for asyncio's old mark; slow, and only reached by odd jobs and mistakes."""
+    import inspect
+
+    if inspect.iscoroutinefunction(value):
+        return True
+    asyncio = sys.modules.get("asyncio.coroutines")
+    mark = getattr(asyncio, "_is_coroutine", None)
+    return mark is not None and getattr(value, "_is_coroutine", None) is mark
+
+
+def _overwrite(overwrite: bool, override: Optional[bool]) -> bool:
+    """Take either spelling."""
+    given = one_of("FileManagerRule", overwrite=overwrite or None, override=override)
+    return overwrite if given is None else given  # type: ignore[return-value]  # checked when it is set
+
+
+_FUNCTION = type(place)

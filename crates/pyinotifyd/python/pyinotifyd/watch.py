@@ -1,0 +1,354 @@
+"""Event maps, watches, and the object that holds them all: `Pyinotifyd`.
+
+Owns which events go to which schedulers, and which paths are watched, as the config says it. Leaves globs, missing
+paths and regular expressions to the daemon, which checks them when it takes the config.
+"""
+
+from __future__ import annotations
+
+from .checked import Checked, expect, expect_path, place, seconds, similar
+from .levels import warn
+from .scheduler import Cancel, TaskScheduler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, ClassVar, Optional, Union
+
+    from .checked import Place
+    from .scheduler import Job
+
+    Number = Union[int, float]
+    Reaction = Union[TaskScheduler, Cancel]
+    Mapped = Union[None, Reaction, Job, list[Union[Reaction, Job]]]
+    ExcludeFilter = Union[None, str, list[str]]
+    Excluded = tuple[str, Optional[Place]]
+
+#: All events, in the order of their numbers in the kernel.
+FLAGS = (
+    "IN_ACCESS",
+    "IN_MODIFY",
+    "IN_ATTRIB",
+    "IN_CLOSE_WRITE",
+    "IN_CLOSE_NOWRITE",
+    "IN_OPEN",
+    "IN_MOVED_FROM",
+    "IN_MOVED_TO",
+    "IN_CREATE",
+    "IN_DELETE",
+    "IN_DELETE_SELF",
+    "IN_MOVE_SELF",
+    "IN_UNMOUNT",
+    "IN_Q_OVERFLOW",
+    "IN_IGNORED",
+)
+
+# A name that old documentation uses for an event that never had it.
+_WRITE_CLOSE = "IN_WRITE_CLOSE"
+
+
+class EventMap(Checked):
+    """Maps events to what is to happen: a scheduler, a Cancel, a coroutine function, or a list of these.
+
+    A coroutine function stands for a TaskScheduler with its defaults. None means that the event is ignored.
+
+    Args:
+        event_map: Names of events and what they are mapped to. Default None: none.
+        default_sched: What all events are mapped to that *event_map* doesn't name. Default None: nothing.
+        exclude_filter: As for Watch. Default None: nothing is excluded.
+        logname: Accepted and not needed. Default None.
+
+    Example::
+
+        event_map = EventMap(default_sched=reporter, event_map={"IN_OPEN": None, "IN_ACCESS": None})
+    """
+
+    #: The names of all events.
+    flags: ClassVar[tuple[str, ...]] = FLAGS
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
+        "_reactions": (),
+        "exclude_filter": (),
+        "excluded": (),
+        "logname": (str, type(None)),
+    }
+
+    _reactions: dict[str, list[Reaction]]
+    exclude_filter: ExcludeFilter
+    #: The expressions of the filter, each with the place where it stands.
+    excluded: list[Excluded]
+    logname: Optional[str]
+
+    def __init__(
+        self,
+        *,
+        event_map: Optional[dict[str, Any]] = None,
+        default_sched: Mapped = None,
+        exclude_filter: ExcludeFilter = None,
+        logname: Optional[str] = None,
+    ) -> None:
+        """Check the arguments and keep them."""
+        self.at = place()
+        self._reactions = {}
+        if event_map is not None:
+            expect("event_map", event_map, dict)
+        for flag in FLAGS if default_sched is not None else ():
+            self.set_scheduler(flag, default_sched)
+        for flag, mapped in (event_map or {}).items():
+            self.set_scheduler(flag, mapped)
+        self.set_exclude_filter(exclude_filter)
+        self.logname = logname
+
+    def set_scheduler(self, flag: str, schedulers: Mapped) -> None:
+        """Map one event; None removes what it was mapped to."""
+        flag = _known_flag(flag)
+        mapped = schedulers if isinstance(schedulers, list) else [schedulers]
+        # Nothing is remembered as such: it holds against a default that comes from a watch.
+        self._reactions[flag] = [] if schedulers is None else [_reaction(one) for one in mapped]
+
+    def set_exclude_filter(self, exclude_filter: ExcludeFilter) -> None:
+        """Set which paths are excluded."""
+        self.exclude_filter = exclude_filter
+
+    def schedulers(self) -> list[TaskScheduler]:
+        """Return all schedulers that events are mapped to, each once."""
+        found: list[TaskScheduler] = []
+        for _, reactions in self.items():
+            for reaction in reactions:
+                if isinstance(reaction, TaskScheduler) and reaction not in found:
+                    found.append(reaction)
+        return found
+
+    def items(self) -> Iterator[tuple[str, list[Reaction]]]:
+        """Go through the events that something is mapped to, in the order of `flags`."""
+        return ((flag, self._reactions[flag]) for flag in FLAGS if self._reactions.get(flag))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Check what a type alone doesn't say, then set the attribute."""
+        if name == "exclude_filter":
+            self.excluded = _read_filter(value, self.at)
+        super().__setattr__(name, value)
+
+
+class Watch(Checked):
+    """Connects one or several paths to an event map.
+
+    Args:
+        path: Path of a directory or file, or a list of paths. ``*``, ``?`` and ``[...]`` are expanded once, at the
+            start.
+        event_map: A dict as EventMap takes it, or an EventMap. Default None: see *default_sched*.
+        default_sched: What all events are mapped to that *event_map* doesn't name. Default None: nothing.
+        rec: Whether existing subdirectories are watched, too. Default False.
+        auto_add: Whether new subdirectories are watched as soon as they are made, to any depth. Default False.
+        exclude_filter: List of regular expressions; events of paths that one of them matches from their start are
+            ignored, and such directories aren't watched. A string is the path of a file with one expression a line.
+            Default None: nothing is excluded.
+        logname: Accepted and not needed. Default "watch".
+
+    Example::
+
+        watch = Watch(path="/srv/in", event_map={"IN_CLOSE_WRITE": mover}, rec=True, exclude_filter=[r"^/srv/in/tmp/"])
+    """
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
+        "_path": (),
+        "_event_map": (),
+        "rec": (bool,),
+        "auto_add": (bool,),
+        "exclude_filter": (),
+        "excluded": (),
+        "logname": (str, type(None)),
+    }
+
+    _path: Union[str, list[str]]
+    _event_map: EventMap
+    rec: bool
+    auto_add: bool
+    exclude_filter: ExcludeFilter
+    #: The expressions of the filter, each with the place where it stands.
+    excluded: list[Excluded]
+    logname: Optional[str]
+
+    def __init__(
+        self,
+        path: Union[str, list[str]],
+        event_map: Union[None, dict[str, Any], EventMap] = None,
+        default_sched: Mapped = None,
+        rec: bool = False,
+        auto_add: bool = False,
+        exclude_filter: ExcludeFilter = None,
+        logname: Optional[str] = "watch",
+    ) -> None:
+        """Check the arguments and keep them."""
+        self.at = place()
+        self._path = path
+        self.rec = rec
+        self.auto_add = auto_add
+        self.logname = logname
+        self.exclude_filter = exclude_filter
+        self._event_map = _event_map(event_map, default_sched)
+
+    def path(self) -> Union[str, list[str]]:
+        """Return the path or the list of paths."""
+        return self._path
+
+    def event_map(self) -> EventMap:
+        """Return the event map."""
+        return self._event_map
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Check what a type alone doesn't say, then set the attribute."""
+        if name == "_path":
+            expect("path", value, str, list)
+            for path in [value] if isinstance(value, str) else value:  # type: ignore[attr-defined]  # a list
+                expect_path("path", path)
+        elif name == "exclude_filter":
+            self.excluded = _read_filter(value, self.at)
+        super().__setattr__(name, value)
+
+
+class Pyinotifyd(Checked):
+    """What the daemon is to do; the config leaves one in the variable *pyinotifyd*.
+
+    Args:
+        watches: One watch or a list of watches. Default None: none yet.
+        shutdown_timeout: Seconds that a shutdown or a reload waits for tasks that are running or waiting; int or
+            float. Default 30.
+        logname: Name of the logger for records on the beginning and the end of watching. Default "daemon".
+
+    Example::
+
+        pyinotifyd = Pyinotifyd(watches=[Watch("/srv/in", default_sched=reporter)], shutdown_timeout=60)
+    """
+
+    #: Name of the program.
+    name: ClassVar[str] = "pyinotifyd"
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
+        "_watches": (),
+        "_shutdown_timeout": (),
+        "logname": (str, type(None)),
+    }
+
+    _watches: list[Watch]
+    _shutdown_timeout: Number
+    logname: Optional[str]
+
+    def __init__(
+        self,
+        watches: Union[None, Watch, list[Watch]] = None,
+        shutdown_timeout: Number = 30,
+        logname: Optional[str] = "daemon",
+    ) -> None:
+        """Check the arguments and keep them."""
+        self.at = place()
+        self.set_watches([] if watches is None else watches)
+        self.set_shutdown_timeout(shutdown_timeout)
+        self.logname = logname
+
+    def set_watches(self, watches: Union[Watch, list[Watch]]) -> None:
+        """Replace all watches by one watch or a list of watches."""
+        self._watches = watches if isinstance(watches, list) else [watches]
+        expect_watches(self._watches)
+
+    def add_watch(
+        self,
+        path: Union[None, str, list[str]] = None,
+        event_map: Union[None, dict[str, Any], EventMap] = None,
+        default_sched: Mapped = None,
+        rec: bool = False,
+        auto_add: bool = False,
+        exclude_filter: ExcludeFilter = None,
+        logname: Optional[str] = "watch",
+        *,
+        watch: Optional[Watch] = None,
+    ) -> None:
+        """Add a watch: either *watch*, or a new one with the other arguments, which are those of Watch.
+
+        Example::
+
+            pyinotifyd.add_watch("/srv/in", {"IN_CLOSE_WRITE": mover}, rec=True)
+            pyinotifyd.add_watch(watch=Watch("/srv/in", {"IN_CLOSE_WRITE": mover}, rec=True))
+        """
+        if watch is None:
+            watch = Watch(path, event_map, default_sched, rec, auto_add, exclude_filter, logname)  # type: ignore[arg-type]
+        elif path is not None or event_map is not None or default_sched is not None:
+            raise TypeError("add_watch: watch= is a whole watch, it can't be combined with the arguments of one")
+        self._watches = [*self._watches, watch]
+        expect_watches(self._watches)
+
+    def set_shutdown_timeout(self, shutdown_timeout: Number) -> None:
+        """Set how many seconds a shutdown waits for tasks; int or float."""
+        seconds("timeout", shutdown_timeout)
+        if shutdown_timeout < 0:
+            raise AssertionError(f"timeout: expected 0 or more seconds, got {shutdown_timeout}")
+        self._shutdown_timeout = shutdown_timeout
+
+    def schedulers(self) -> list[TaskScheduler]:
+        """Return all schedulers of all watches, each once."""
+        found: list[TaskScheduler] = []
+        for watch in self._watches:
+            found.extend(one for one in watch.event_map().schedulers() if one not in found)
+        return found
+
+
+def expect_watches(watches: list[Watch]) -> None:
+    """Raise unless all of `watches` are watches; a config may have changed the list since it was given."""
+    for watch in watches:
+        expect("watches", watch, Watch)
+
+
+def _known_flag(flag: object) -> str:
+    """Return the event's name, or raise and say which was meant."""
+    if flag in FLAGS:
+        return flag  # type: ignore[return-value]  # only strings are equal to one of them
+    if flag == _WRITE_CLOSE:
+        warn(f"event_map: there is no {_WRITE_CLOSE}, taken as IN_CLOSE_WRITE")
+        return "IN_CLOSE_WRITE"
+    hint = similar(flag, list(FLAGS)) if isinstance(flag, str) else ""
+    raise AssertionError(f"event_map: invalid flag: {flag}{hint}")
+
+
+def _reaction(mapped: object) -> Reaction:
+    """Return what is mapped; a bare coroutine function gets a scheduler of its own."""
+    if isinstance(mapped, (TaskScheduler, Cancel)):
+        return mapped
+    return TaskScheduler(mapped)  # type: ignore[arg-type]  # checked there, with the text that users know
+
+
+def _event_map(event_map: Union[None, dict[str, Any], EventMap], default_sched: Mapped) -> EventMap:
+    """Return an event map of the arguments of a watch."""
+    if not isinstance(event_map, EventMap):
+        return EventMap(event_map=event_map, default_sched=default_sched)
+    if default_sched is None:
+        return event_map
+    mapped: dict[str, Any] = dict(event_map._reactions)
+    return EventMap(event_map=mapped, default_sched=default_sched, exclude_filter=event_map.exclude_filter)
+
+
+def _read_filter(value: object, at: Optional[Place]) -> list[Excluded]:
+    """Return the expressions of a filter: None, a file's path, or a list of expressions.
+
+    Raises:
+        OSError: The file can't be read.
+    """
+    if value is None:
+        return []
+    expect("exclude_filter", value, str, list)
+    if isinstance(value, str):
+        return _read_filter_file(value)
+    patterns: list[str] = value  # type: ignore[assignment]  # a list, as of the check
+    for pattern in patterns:
+        expect("exclude_filter", pattern, str)
+    return [(pattern, at) for pattern in patterns]
+
+
+def _read_filter_file(path: str) -> list[Excluded]:
+    found: list[Excluded] = []
+    # As paths are read: what is not UTF-8 in the file means the same bytes in a path.
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            pattern = line.strip()
+            if pattern and not pattern.startswith("#"):
+                found.append((pattern, (path, number)))
+    return found

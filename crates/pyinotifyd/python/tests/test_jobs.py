@@ -1,0 +1,498 @@
+"""Jobs in a real host."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from conftest import (
+    CANCEL,
+    CANCELLED,
+    DEADLINE_S,
+    DESCRIBE,
+    DONE,
+    EXIT,
+    FAIL,
+    HOST_LOG,
+    STOP,
+    TAKEN,
+    Daemon,
+    pack_starts,
+)
+
+
+def config(body, imports=""):
+    """Return a config whose job has `body`."""
+    return (
+        f"import asyncio\n{imports}\n"
+        "async def job(event, task_id):\n"
+        f"{textwrap.indent(textwrap.dedent(body).strip(), '    ')}\n"
+        "pyinotifyd = Pyinotifyd([Watch('/', {'IN_CREATE': job})])\n"
+    )
+
+
+@pytest.fixture
+def jobs(host):
+    """Return a function that starts a host with a job, and waits until it has described itself."""
+
+    def start(body, imports="", **kwargs):
+        daemon = host(config(body, imports), **kwargs)
+        assert daemon.expect(DESCRIBE)["stays_because"] == "jobs"
+        return daemon
+
+    return start
+
+
+def packed(*handles):
+    """Return the body of a frame of handles."""
+    return b"".join(handle.to_bytes(8, "little") for handle in handles)
+
+
+def stop(daemon, status=0):
+    """Stop a host in an orderly way; return its stdout."""
+    daemon.send(STOP)
+    while daemon.next()[0] is not None:
+        pass
+    code, out, err = daemon.wait()
+    assert (code, err) == (status, "")
+    return out
+
+
+def test_a_job_gets_the_event_and_the_id(jobs):
+    """All attributes, exactly."""
+    daemon = jobs("print(ascii(str(event)), task_id)")
+    daemon.start(
+        [
+            {"handle": 1, "task_id": "id-1"},
+            {"handle": 2, "mask": 0x40000100, "flags": 1, "pathname": b"/w/\xff", "task_id": "id-2"},
+            {
+                "handle": 3,
+                "mask": 0x80,
+                "flags": 2 | 4 | 16,
+                "cookie": 9,
+                "src_pathname": "/ä".encode(),
+                "pathname": "/w/ö".encode(),
+                "name_len": 2,
+                "task_id": "id-3",
+            },
+            {"handle": 4, "flags": 8, "path": b"w", "wd": 2**31 - 1, "task_id": "id-4"},
+            {
+                "handle": 2**64 - 1,
+                "mask": 0x4000,
+                "wd": -1,
+                "flags": 32,
+                "pathname": b"",
+                "name_len": 0,
+                "task_id": "id-5",
+            },
+        ]
+    )
+    assert sorted(daemon.collect(DONE, 5)) == [1, 2, 3, 4, 2**64 - 1]
+    lines = stop(daemon).splitlines()
+    texts = [
+        "<Event dir=False mask=0x100 maskname=IN_CREATE name=f path=/w pathname=/w/f wd=1 >",
+        "<Event dir=True mask=0x40000100 maskname=IN_CREATE|IN_ISDIR name=\udcff path=/w pathname=/w/\udcff wd=1 >",
+        "<Event cookie=9 dir=False mask=0x80 maskname=IN_MOVED_TO name=ö path=/w pathname=/w/ö src_pathname=/ä "
+        "synthetic=True wd=1 >",
+        f"<Event dir=False mask=0x100 maskname=IN_CREATE name=f path=w pathname=/w/f wd={2**31 - 1} >",
+        "<Event mask=0x4000 maskname=IN_Q_OVERFLOW >",
+    ]
+    assert lines == [f"{ascii(text)} id-{number}" for number, text in enumerate(texts, 1)]
+
+
+def test_ten_thousand_jobs(jobs):
+    """Each is taken, run and reported once, whether it awaits or not."""
+    daemon = jobs("if event.wd % 2: await asyncio.sleep(0.01)")
+    daemon.start([{"handle": handle, "wd": handle} for handle in range(10_000)])
+    assert sorted(daemon.collect(DONE, 10_000)) == list(range(10_000))
+    assert daemon.taken == 10_000
+    stop(daemon)
+
+
+def test_a_burst_is_reported_in_few_frames(jobs):
+    """One frame of DONE for many jobs."""
+    daemon = jobs("pass")
+    daemon.start([{"handle": handle} for handle in range(500)])
+    frames = done = 0
+    while done < 500:
+        done += len(daemon.expect(DONE))
+        frames += 1
+    assert frames <= 50
+
+
+def test_jobs_run_in_parallel(jobs):
+    """The one waits for the other, which comes later."""
+    daemon = jobs(
+        "if event.name == 'f': await event_happened.wait()\nelse: event_happened.set()",
+        "event_happened = asyncio.Event()",
+    )
+    daemon.start([{"handle": 1}])
+    daemon.start([{"handle": 2, "pathname": b"/w/g"}])
+    assert sorted(daemon.collect(DONE, 2)) == [1, 2]
+    stop(daemon)
+
+
+def test_a_job_that_raises(jobs):
+    """Its exception, and a traceback that begins at the job; others go on."""
+    daemon = jobs("def deep(): raise ValueError('no\\nway')\nif event.wd == 1: deep()")
+    daemon.start([{"handle": 5}, {"handle": 6, "wd": 2}])
+    value = daemon.expect(FAIL)
+    assert (value["task"], value["exception"]) == (5, "ValueError: no\nway")
+    lines = value["traceback"].splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].endswith('config.py", line 5, in job')
+    assert lines[2].strip() == "if event.wd == 1: deep()"
+    assert daemon.collect(DONE, 1) == [6]
+    stop(daemon)
+
+
+def test_tracebacks_show_the_source_that_was_executed(jobs, tmp_path):
+    """Not what has become of the file since."""
+    daemon = jobs("raise ValueError  # the old text")
+    (tmp_path / "config.py").write_text("\n" * 10)
+    daemon.start([{"handle": 1}])
+    assert "raise ValueError  # the old text" in daemon.expect(FAIL)["traceback"]
+
+
+def test_a_job_with_wrong_arguments(host):
+    """It fails, it doesn't hang."""
+    daemon = host("async def job(event): pass\npyinotifyd = Pyinotifyd([Watch('/', {'IN_CREATE': job})])\n")
+    daemon.expect(DESCRIBE)
+    daemon.start([{"handle": 1}])
+    assert "positional argument" in daemon.expect(FAIL)["exception"]
+
+
+def test_cancel(jobs):
+    """A running job gets CancelledError; one that is not there is no error."""
+    daemon = jobs(
+        "try:\n    print('begun', flush=True)\n    await asyncio.sleep(99)\nexcept asyncio.CancelledError:\n"
+        "    print('cancelled', flush=True)\n    raise"
+    )
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    daemon.send(CANCEL, packed(1, 77))
+    assert daemon.expect(CANCELLED) == [1]
+    assert stop(daemon) == "cancelled\n"
+
+
+def test_cancel_in_the_same_breath(jobs):
+    """Jobs that had no turn yet never begin."""
+    daemon = jobs("await asyncio.sleep(99)")
+    count = 300
+    frame = pack_starts([{"handle": handle} for handle in range(count)])
+    cancel = packed(*range(count))
+    daemon.sock.sendall(
+        len(frame).to_bytes(4, "little") + b"\x03" + frame + len(cancel).to_bytes(4, "little") + b"\x04" + cancel
+    )
+    assert sorted(daemon.collect(CANCELLED, count)) == list(range(count))
+    while daemon.taken < count:
+        daemon.next(TAKEN)
+    stop(daemon)
+
+
+def test_a_job_that_cancels_itself(jobs):
+    """CancelledError that nobody asked for is reported as such."""
+    daemon = jobs("raise asyncio.CancelledError")
+    daemon.start([{"handle": 1}])
+    assert daemon.expect(CANCELLED) == [1]
+    stop(daemon)
+
+
+def test_a_job_that_swallows_its_cancel(jobs):
+    """It has finished."""
+    daemon = jobs(
+        "try:\n    print('begun', flush=True)\n    await asyncio.sleep(99)\nexcept asyncio.CancelledError: pass"
+    )
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    daemon.send(CANCEL, packed(1))
+    assert daemon.expect(DONE) == [1]
+    stop(daemon)
+
+
+def test_stop_cancels_and_ends(jobs):
+    """Jobs end by CancelledError, finally blocks run, callbacks at the end are called."""
+    daemon = jobs(
+        "try:\n    print('begun', flush=True)\n    await asyncio.sleep(99)\nfinally:\n"
+        "    await asyncio.sleep(0)\n    print('finally')",
+        "import atexit\natexit.register(print, 'atexit')",
+    )
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    daemon.send(STOP)
+    assert daemon.expect(CANCELLED) == [1]
+    assert daemon.wait() == (0, "finally\natexit\n", "")
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_the_end_of_the_socket_ends_the_host(jobs, blocked):
+    """Also when a job blocks it."""
+    imports = "import time\nimport pyinotifyd.host.jobs as j\nj.GONE_GRACE_S = 0.2" if blocked else ""
+    daemon = jobs(
+        "print('begun', flush=True)\n"
+        + ("await asyncio.sleep(0)\ntime.sleep(3)" if blocked else "await asyncio.sleep(99)"),
+        imports,
+    )
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    daemon.sock.close()
+    assert daemon.process.wait(timeout=DEADLINE_S) == 0
+
+
+@pytest.mark.parametrize("when", ["", "await asyncio.sleep(0.01)\n"])
+def test_a_job_that_exits(jobs, when):
+    """SystemExit is for the daemon; other jobs are cancelled."""
+    daemon = jobs(f"if event.wd == 1: await asyncio.sleep(99)\n{when}import sys; sys.exit(7)")
+    daemon.start([{"handle": 1}, {"handle": 2, "wd": 2}])
+    assert daemon.expect(EXIT) == {"code": 7, "message": None}
+    assert daemon.expect(CANCELLED) == [1]
+    assert daemon.next() == (None, None)
+    code, _, err = daemon.wait()
+    assert (code, err) == (7, "")
+
+
+def test_a_callback_that_exits(jobs):
+    """Not only jobs can."""
+    daemon = jobs("import sys; asyncio.get_running_loop().call_soon(sys.exit, 'enough of it')")
+    daemon.start([{"handle": 1}])
+    while True:
+        kind, value = daemon.next()
+        if kind == EXIT:
+            break
+        assert kind == DONE
+    assert value == {"code": 1, "message": "enough of it"}
+
+
+def test_a_job_that_crashes_the_interpreter(jobs):
+    """Where, stands on stderr."""
+    daemon = jobs("import os; os.abort()")
+    daemon.start([{"handle": 1}])
+    assert daemon.next() == (None, None)
+    code, _, err = daemon.wait()
+    assert code == -signal.SIGABRT
+    assert "config.py" in err
+    assert "in job" in err
+
+
+def test_a_job_that_blocks(jobs):
+    """TAKEN stays out, which the daemon sees; what it sends meanwhile is not lost."""
+    daemon = jobs("import time; print('begun', flush=True); time.sleep(0.5) if event.wd == 1 else None")
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    daemon.start([{"handle": handle, "wd": 2} for handle in range(2, 1002)])
+    assert sorted(daemon.collect(DONE, 1001)) == list(range(1, 1002))
+    stop(daemon)
+
+
+def test_a_daemon_that_does_not_read(jobs):
+    """Logs are bounded and counted, jobs go on."""
+    daemon = jobs("logging.info('x' * 50_000)", "import logging")
+    daemon.start([{"handle": handle} for handle in range(500)])
+    # The host ends its 500 jobs while nobody reads: a job that comes later is done at once.
+    daemon.start([{"handle": 1000}])
+    deadline = time.monotonic() + DEADLINE_S
+    before = -1.0
+    while time.monotonic() < deadline:
+        fields = open(f"/proc/{daemon.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        used = int(fields[11]) + int(fields[12])
+        if fields[0] == "S" and used == before:
+            break
+        before = used
+        time.sleep(0.2)
+    handles = daemon.collect(DONE, 501)
+    assert len(handles) == 501
+    logs = len([log for log in daemon.logs if log["message"][0] == "x"])
+    assert 50 < logs < 501
+    daemon.start([{"handle": 2000}])
+    daemon.collect(DONE, 1)
+    lost = [log["message"] for log in daemon.logs if "were lost" in log["message"]]
+    assert lost == [f"{501 - logs} log records of Python code were lost"]
+    stop(daemon)
+
+
+ASYNCIO = {
+    "wait_for": "try:\n    await asyncio.wait_for(asyncio.sleep(99), 0.01)\nexcept asyncio.TimeoutError:\n    print('ok')",
+    "gather": "print('ok' if await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)) == [1, 2] else 'no')",
+    "create_task": "print(await asyncio.create_task(asyncio.sleep(0, 'ok')))",
+    "executor": "print(await asyncio.get_running_loop().run_in_executor(None, lambda: 'ok'))",
+    "subprocess": (
+        "p = await asyncio.create_subprocess_exec('echo', 'ok', stdout=asyncio.subprocess.PIPE)\n"
+        "out, _ = await p.communicate()\nprint(out.decode().strip(), end='\\n' if p.returncode == 0 else 'no')"
+    ),
+    "blocking subprocess": "import subprocess\nsubprocess.run(['echo', 'ok'])",
+    "current_task": "print('ok' if asyncio.current_task().cancel() is not None else 'no')\nawait asyncio.sleep(0)",
+    "lock": "async with lock: print('ok')",
+    "context": "print(var.get('ok')); var.set('no')",
+    "async generator": "async def g():\n    yield 'ok'\nasync for x in g(): print(x)",
+}
+NEWER = {
+    "timeout": "try:\n    async with asyncio.timeout(0.01): await asyncio.sleep(99)\nexcept TimeoutError:\n    print('ok')",
+    "sync timeout": "async with asyncio.timeout(99): pass\nprint('ok')",
+    "task group": "async with asyncio.TaskGroup() as g: t = g.create_task(asyncio.sleep(0, 'ok'))\nprint(t.result())",
+}
+if sys.version_info >= (3, 11):
+    ASYNCIO.update(NEWER)
+
+
+@pytest.mark.parametrize("name", ASYNCIO)
+def test_asyncio_works_in_jobs(jobs, name):
+    """Also several in a row: nothing of one job is seen by the next."""
+    daemon = jobs(ASYNCIO[name], "import contextvars\nlock = asyncio.Lock()\nvar = contextvars.ContextVar('var')")
+    daemon.start([{"handle": handle} for handle in range(3)])
+    kind = CANCELLED if name == "current_task" else DONE
+    assert sorted(daemon.collect(kind, 3)) == [0, 1, 2]
+    assert stop(daemon) == "ok\n" * 3
+
+
+def test_a_cancel_of_one_job_never_hits_the_next(jobs):
+    """A job that asks for its own cancel and ends before it comes."""
+    daemon = jobs(
+        "if event.wd == 1: asyncio.current_task().cancel()\nelse: await asyncio.sleep(0); print('ok')",
+    )
+    daemon.start([{"handle": 1}, {"handle": 2, "wd": 2}, {"handle": 3}, {"handle": 4, "wd": 2}])
+    assert sorted(daemon.collect(DONE, 4)) == [1, 2, 3, 4]
+    assert stop(daemon) == "ok\nok\n"
+
+
+def test_interrupts_pass_and_children_get_them(jobs):
+    """Ctrl-C reaches the whole group; a child that the job starts dies of it."""
+    daemon = jobs(
+        "p = await asyncio.create_subprocess_exec('sleep', '99')\nprint(p.pid, flush=True)\nprint(await p.wait())"
+    )
+    daemon.start([{"handle": 1}])
+    child = int(daemon.line())
+    os.kill(daemon.process.pid, signal.SIGINT)
+    os.kill(child, signal.SIGINT)
+    assert daemon.collect(DONE, 1) == [1]
+    assert stop(daemon) == f"-{int(signal.SIGINT)}\n"
+
+
+def test_what_the_config_has_started_goes_on(host):
+    """Tasks that it put onto the loop, objects that belong to it."""
+    if sys.version_info >= (3, 14):
+        pytest.skip("there is no loop before one is made any more")
+    daemon = host(
+        "import asyncio, warnings\nwarnings.simplefilter('ignore')\n"
+        "queue = asyncio.Queue()\n"
+        "async def work():\n    print(await queue.get(), flush=True)\n"
+        "task = asyncio.get_event_loop().create_task(work())\n"
+        "async def job(event, task_id): queue.put_nowait(event.name)\n"
+        "pyinotifyd = Pyinotifyd([Watch('/', {'IN_CREATE': job})])\n"
+    )
+    daemon.expect(DESCRIBE)
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"f\n"
+    stop(daemon)
+
+
+def test_a_forked_child_that_lives_on(jobs):
+    """It holds no end of the socket that would keep the daemon waiting, if it is a command."""
+    daemon = jobs("import subprocess; subprocess.Popen(['sleep', '99'], stdout=-3, stderr=-3)")
+    daemon.start([{"handle": 1}])
+    assert daemon.collect(DONE, 1) == [1]
+    daemon.send(STOP)
+    assert daemon.next() == (None, None)
+
+
+def test_changes_to_the_config_come_too_late(jobs):
+    """And say so."""
+    daemon = jobs("pyinotifyd.add_watch('/tmp')")
+    daemon.start([{"handle": 1}])
+    assert "the daemon has taken the config" in daemon.expect(FAIL)["exception"]
+
+
+def test_the_host_dies_with_the_daemon(tmp_path):
+    """Also when a job blocks: the kernel sees to it."""
+    path = tmp_path / "config.py"
+    path.write_text(config("import time; print('begun', flush=True); time.sleep(99)"))
+    # A daemon between us and the host.
+    script = textwrap.dedent(
+        """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        from conftest import *
+        daemon = Daemon([sys.executable, "-m", "pyinotifyd.host"], "/")
+        daemon.load(sys.argv[2])
+        daemon.expect(DESCRIBE)
+        daemon.start([{"handle": 1}])
+        daemon.line()
+        print(daemon.process.pid, flush=True)
+        sys.stdin.read()
+        """
+    )
+    between = subprocess.Popen(
+        [sys.executable, "-c", script, os.path.dirname(__file__), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    pid = int(between.stdout.readline())
+    between.kill()
+    between.communicate()
+    deadline = time.monotonic() + DEADLINE_S
+    while os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < deadline, "the host lives on"
+        time.sleep(0.01)
+
+
+def test_records_of_jobs(jobs):
+    """Logger, level, text and traceback; in order with DONE."""
+    daemon = jobs(
+        """
+        logging.getLogger("mine").warning("%s and %s", 1, 2)
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            logging.exception("bad")
+        logging.debug("not seen")
+        """,
+        "import logging",
+    )
+    daemon.start([{"handle": 1}])
+    kind, first = daemon.next(HOST_LOG, DONE)
+    assert (kind, first["logger"], first["level"], first["message"], first["exc"]) == (
+        HOST_LOG,
+        "mine",
+        30,
+        "1 and 2",
+        None,
+    )
+    assert abs(first["created"] - time.time()) < DEADLINE_S
+    kind, second = daemon.next(HOST_LOG, DONE)
+    assert (second["logger"], second["level"], second["message"]) == ("root", 40, "bad")
+    assert second["exc"].startswith("Traceback")
+    assert "ZeroDivisionError" in second["exc"]
+    assert daemon.next(HOST_LOG, DONE)[0] == DONE
+    stop(daemon)
+
+
+def test_frames_in_pieces(jobs):
+    """However the socket cuts them."""
+    daemon = jobs("pass")
+    body = pack_starts([{"handle": handle} for handle in range(100)])
+    frame = len(body).to_bytes(4, "little") + b"\x03" + body
+    for begin in range(0, len(frame), 37):
+        daemon.sock.sendall(frame[begin : begin + 37])
+    assert sorted(daemon.collect(DONE, 100)) == list(range(100))
+    stop(daemon)
+
+
+def test_unknown_objects_as_jobs(host):
+    """Mocks and marked functions are what asyncio says they are."""
+    daemon = host(
+        "from unittest.mock import AsyncMock\njob = AsyncMock()\n"
+        "pyinotifyd = Pyinotifyd([Watch('/', {'IN_CREATE': TaskScheduler(job)})])\n"
+    )
+    assert json.dumps(daemon.expect(DESCRIBE))
+    daemon.start([{"handle": 1}])
+    assert daemon.collect(DONE, 1) == [1]
+
+
+def test_the_daemon_class_closes(tmp_path):
+    """The test's own machinery: a host that is not there is noticed."""
+    daemon = Daemon([sys.executable, "-c", "pass"], tmp_path)
+    assert daemon.next() == (None, None)
+    daemon.close()

@@ -1,0 +1,28 @@
+# Completion of pyinotifyd for bash; goes to /usr/share/bash-completion/completions/pyinotifyd.
+
+_pyinotifyd() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    # --config=FILE comes as three words.
+    if [[ $current == = ]]; then
+        current=
+    elif [[ $previous == = ]]; then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    case $previous in
+        -c | --config)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -X '!*.py' -- "$current"; compgen -d -- "$current")
+            ;;
+        --python)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            ;;
+        *)
+            mapfile -t COMPREPLY < <(compgen -W '
+                -c --config -d --debug -h --help -i --install -l --list --python -t --configtest -u --uninstall
+                -v --version' -- "$current")
+            ;;
+    esac
+}
+
+complete -F _pyinotifyd pyinotifyd

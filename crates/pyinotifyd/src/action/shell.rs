@@ -1,0 +1,255 @@
+//! Shell commands: the template, the child, its end.
+//!
+//! A command runs as `/bin/sh -c`, in a process group of its own, with stdin from /dev/null and the daemon's working
+//! directory, environment, umask, stdout and stderr. Values of an event are quoted in one pass over the template, so that
+//! no name of a file can become shell syntax.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use event::Event;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::service::notify::Notifier;
+
+/// A command line with its placeholders found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandTemplate(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(Vec<u8>),
+    Maskname,
+    Pathname,
+    SrcPathname,
+}
+
+const PLACEHOLDERS: [(&[u8], Part); 3] = [
+    (b"{maskname}", Part::Maskname),
+    (b"{pathname}", Part::Pathname),
+    (b"{src_pathname}", Part::SrcPathname),
+];
+
+impl CommandTemplate {
+    /// Finds the placeholders; all other braces are text.
+    pub(crate) fn new(command: &[u8]) -> CommandTemplate {
+        let mut parts = Vec::new();
+        let mut literal = Vec::new();
+        let mut rest = command;
+        while let Some((first, tail)) = rest.split_first() {
+            if let Some((name, part)) = PLACEHOLDERS.iter().find(|(name, _)| rest.starts_with(name)) {
+                if !literal.is_empty() {
+                    parts.push(Part::Literal(std::mem::take(&mut literal)));
+                }
+                parts.push(part.clone());
+                rest = &rest[name.len()..];
+            } else {
+                literal.push(*first);
+                rest = tail;
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        CommandTemplate(parts)
+    }
+
+    /// The command line for an event.
+    pub(crate) fn expand(&self, event: &Event<'_>) -> Vec<u8> {
+        let mut line = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Literal(text) => line.extend_from_slice(text),
+                Part::Maskname => quote(plain_mask_name(event).as_bytes(), &mut line),
+                Part::Pathname => quote(event.pathname, &mut line),
+                Part::SrcPathname => quote(event.src_pathname.unwrap_or_default(), &mut line),
+            }
+        }
+        line
+    }
+}
+
+/// The event's name without `|IN_ISDIR`, as commands get it.
+fn plain_mask_name(event: &Event<'_>) -> &'static str {
+    event.mask.flag().map_or("", event::Flag::name)
+}
+
+/// Quotes a value for a POSIX shell as Python's `shlex.quote` does: only where it is needed.
+fn quote(value: &[u8], line: &mut Vec<u8>) {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
+    if !value.is_empty() && value.iter().all(plain) {
+        return line.extend_from_slice(value);
+    }
+    line.push(b'\'');
+    for byte in value {
+        match byte {
+            b'\'' => line.extend_from_slice(b"'\"'\"'"),
+            other => line.push(*other),
+        }
+    }
+    line.push(b'\'');
+}
+
+/// A command that is to run.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Who asked for it.
+    pub task: u64,
+    /// The expanded command line.
+    pub line: Vec<u8>,
+    /// `PYINOTIFYD_*` for the child.
+    pub environment: Environment,
+}
+
+/// What a command finds in its environment about the event.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    maskname: &'static str,
+    pathname: Vec<u8>,
+    src_pathname: Vec<u8>,
+    task_id: String,
+}
+
+impl Environment {
+    /// Of an event.
+    pub(crate) fn of(event: &Event<'_>, task_id: String) -> Environment {
+        Environment {
+            maskname: plain_mask_name(event),
+            pathname: event.pathname.to_vec(),
+            src_pathname: event.src_pathname.unwrap_or_default().to_vec(),
+            task_id,
+        }
+    }
+}
+
+/// Commands that are started in one loop turn: a start takes about a third of a millisecond of the loop's time.
+const STARTS_A_TURN: usize = 4;
+
+/// All commands: those that wait for a loop turn, and those that run. The engine bounds how many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    waiting: VecDeque<Order>,
+    running: HashMap<i32, u64>,
+    pids: HashMap<u64, Pid>,
+}
+
+impl Commands {
+    /// Queues a command; [`Commands::start_some`] starts it.
+    pub(crate) fn order(&mut self, order: Order) {
+        self.waiting.push_back(order);
+    }
+
+    /// Whether a command waits to be started.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Starts some of the waiting commands; returns those that could not be started, with their tasks.
+    pub(crate) fn start_some(&mut self) -> Vec<(u64, io::Error)> {
+        let mut failed = Vec::new();
+        for _ in 0..STARTS_A_TURN {
+            let Some(order) = self.waiting.pop_front() else { break };
+            match spawn(&order) {
+                Ok(pid) => {
+                    self.running.insert(pid.as_raw_nonzero().get(), order.task);
+                    self.pids.insert(order.task, pid);
+                }
+                Err(error) => failed.push((order.task, error)),
+            }
+        }
+        failed
+    }
+
+    /// The task whose command's shell had that pid.
+    pub(crate) fn ended(&mut self, pid: Pid) -> Option<u64> {
+        let task = self.running.remove(&pid.as_raw_nonzero().get())?;
+        self.pids.remove(&task);
+        Some(task)
+    }
+
+    /// Takes a command back that was not started; false if it runs (or is unknown).
+    pub(crate) fn withdraw(&mut self, task: u64) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|order| order.task != task);
+        self.waiting.len() < before
+    }
+
+    /// Sends a signal to the process group of a running command; false if it does not run.
+    pub(crate) fn signal(&self, task: u64, signal: Signal) -> bool {
+        let Some(pid) = self.pids.get(&task) else { return false };
+        // ESRCH: it ended, and the reaper is about to tell.
+        let _ = kill_process_group(*pid, signal);
+        true
+    }
+
+    /// Sends a signal to the process groups of all that run.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        for pid in self.pids.values() {
+            let _ = kill_process_group(*pid, signal);
+        }
+    }
+}
+
+fn spawn(order: &Order) -> io::Result<Pid> {
+    let environment = &order.environment;
+    let mut command = Command::new("/bin/sh");
+    for variable in Notifier::VARIABLES {
+        command.env_remove(variable);
+    }
+    let child = command
+        .arg("-c")
+        .arg(OsStr::from_bytes(&order.line))
+        .stdin(Stdio::null())
+        .process_group(0)
+        .env("PYINOTIFYD_MASKNAME", environment.maskname)
+        .env("PYINOTIFYD_PATHNAME", OsStr::from_bytes(&environment.pathname))
+        .env("PYINOTIFYD_SRC_PATHNAME", OsStr::from_bytes(&environment.src_pathname))
+        .env("PYINOTIFYD_TASK_ID", &environment.task_id)
+        .spawn()?;
+    Ok(Pid::from_raw(child.id() as i32).expect("a child's pid is not 0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::Flag;
+
+    fn event<'a>(pathname: &'a [u8], src: Option<&'a [u8]>) -> Event<'a> {
+        Event { mask: Flag::MovedTo.mask(), pathname, src_pathname: src, ..Event::overflow() }
+    }
+
+    #[test]
+    fn placeholders_are_replaced_everywhere_and_other_braces_stay() {
+        let template =
+            CommandTemplate::new(b"a {maskname} '{{pathname}}' {x} ${y} {pathname}{src_pathname} {");
+        let line = template.expand(&event(b"/w/f", None));
+        assert_eq!(String::from_utf8(line).unwrap(), "a IN_MOVED_TO '{/w/f}' {x} ${y} /w/f'' {");
+    }
+
+    #[test]
+    fn a_placeholder_in_a_name_is_only_a_name() {
+        let template = CommandTemplate::new(b"echo {pathname}");
+        let line = template.expand(&event(b"/w/x{src_pathname}y", Some(b"/w/;touch PWNED;")));
+        assert_eq!(String::from_utf8(line).unwrap(), "echo '/w/x{src_pathname}y'");
+    }
+
+    proptest::proptest! {
+        /// Whatever the name, a real shell prints it back byte by byte.
+        #[test]
+        fn quoting_survives_a_real_shell(name in proptest::collection::vec(1u8..=255, 0..40)) {
+            let mut line = b"printf %s ".to_vec();
+            quote(&name, &mut line);
+            let output = Command::new("/bin/sh").arg("-c").arg(OsStr::from_bytes(&line)).output().unwrap();
+            proptest::prop_assert_eq!(output.stdout, name);
+        }
+    }
+}

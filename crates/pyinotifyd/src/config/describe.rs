@@ -1,0 +1,109 @@
+//! The description as the host writes it (JSON), field by field.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+
+use crate::host::wire::PathText;
+use crate::log::{Address, Level};
+
+/// A place in the user's file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct At {
+    /// Path of the file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Description {
+    pub(super) logname: String,
+    pub(super) shutdown_timeout: f64,
+    pub(super) watches: Vec<WatchDescription>,
+    pub(super) schedulers: Vec<SchedulerDescription>,
+    pub(super) levels: BTreeMap<String, i64>,
+    pub(super) syslog: Vec<SyslogDescription>,
+    pub(super) handlers: bool,
+    pub(super) stays: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct WatchDescription {
+    pub(super) paths: Vec<PathText>,
+    #[serde(deserialize_with = "shown")]
+    pub(super) path_text: String,
+    pub(super) rec: bool,
+    pub(super) auto_add: bool,
+    pub(super) exclude: Option<Vec<FilterDescription>>,
+    pub(super) map: BTreeMap<String, Vec<ReactionDescription>>,
+    pub(super) at: Option<At>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FilterDescription {
+    pub(super) pattern: PathText,
+    pub(super) at: Option<At>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReactionDescription {
+    Schedule(usize),
+    Cancel(usize),
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SchedulerDescription {
+    pub(super) kind: String,
+    pub(super) logname: String,
+    pub(super) files: bool,
+    pub(super) dirs: bool,
+    pub(super) delay: f64,
+    pub(super) delay_text: String,
+    pub(super) singlejob: bool,
+    pub(super) max_jobs: Option<NonZeroU32>,
+    pub(super) at: Option<At>,
+    pub(super) job: Option<String>,
+    pub(super) cmd: Option<PathText>,
+    pub(super) rules: Option<Vec<RuleDescription>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RuleDescription {
+    pub(super) action: String,
+    pub(super) src_re: PathText,
+    pub(super) dst_re: PathText,
+    pub(super) auto_create: bool,
+    pub(super) overwrite: bool,
+    pub(super) dirmode: Option<u32>,
+    pub(super) filemode: Option<u32>,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) rec: bool,
+    #[serde(default)]
+    pub(super) durable: Option<bool>,
+    pub(super) at: Option<At>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SyslogDescription {
+    address: Address,
+    level: Option<i64>,
+    logname: Option<String>,
+}
+
+impl From<SyslogDescription> for super::SyslogTarget {
+    fn from(target: SyslogDescription) -> Self {
+        super::SyslogTarget {
+            address: target.address,
+            level: target.level.map(Level),
+            logname: target.logname,
+        }
+    }
+}
+
+fn shown<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    PathText::deserialize(deserializer).map(|text| crate::log::Escaped(&text.0).to_string())
+}

@@ -1,0 +1,391 @@
+//! What a configuration says, checked: the host's description turned into the types of the other crates.
+//!
+//! Owns the meaning of a description (which watch, event map, scheduler and rule it names), the checks that need Rust
+//! (patterns, templates, users), and whether a config file is safe to execute. It starts nothing.
+
+mod check;
+mod describe;
+mod safety;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{MapSpec, Matcher, Reaction, SchedulerSpec, StepLimit};
+use event::{Flag, Mask};
+use files::Durability;
+use pattern::{Pattern, PatternSet, Template};
+
+use crate::action::shell::CommandTemplate;
+use crate::host::wire::{ConfigFault, Location};
+use crate::log::{Address, Escaped, Level};
+pub(crate) use check::{absolute_path, covers, warnings};
+pub(crate) use describe::At;
+use describe::{Description, FilterDescription, ReactionDescription, SchedulerDescription, WatchDescription};
+pub(crate) use safety::check_safety;
+
+/// A configuration that can be put to work.
+pub(crate) struct Config {
+    /// Logger of the records on starting and ending to listen.
+    pub logname: String,
+    /// Time that tasks have to end when the daemon stops.
+    pub shutdown_timeout: Duration,
+    /// All watches, in their order.
+    pub watches: Vec<Watch>,
+    /// All schedulers, in the order in which the engine numbers them.
+    pub schedulers: Vec<Scheduler>,
+    /// Levels of Python's loggers; `""` is the root.
+    pub levels: Vec<(String, Level)>,
+    /// Syslog targets.
+    pub syslog: Vec<SyslogTarget>,
+    /// Whether handlers of the user want the daemon's records.
+    pub handlers: bool,
+    /// Whether the host stays.
+    pub host_stays: bool,
+    /// What is odd but does not keep the configuration from working.
+    pub warnings: Vec<String>,
+    /// The part of the description that a restarted host must repeat.
+    pub fingerprint: String,
+}
+
+/// A syslog target as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SyslogTarget {
+    /// Where.
+    pub address: Address,
+    /// Own level.
+    pub level: Option<Level>,
+    /// For this logger only.
+    pub logname: Option<String>,
+}
+
+/// One watch.
+pub(crate) struct Watch {
+    /// The paths as given.
+    pub paths: Vec<Vec<u8>>,
+    /// The path argument as log lines show it.
+    pub path_text: String,
+    /// See the seed's `rec`.
+    pub rec: bool,
+    /// See the seed's `auto_add`.
+    pub auto_add: bool,
+    /// Exclude filters: the watcher prunes with them, the engine drops events.
+    pub exclude: Option<Arc<ExcludeFilter>>,
+    /// Events that the map does something with.
+    pub interest: Mask,
+    /// What happens at which event.
+    pub map: MapSpec,
+    /// Where it was made.
+    pub at: Option<At>,
+}
+
+/// One scheduler.
+pub(crate) struct Scheduler {
+    /// Name of its logger.
+    pub logname: String,
+    /// The delay as the configuration wrote it, for log lines.
+    pub delay_text: String,
+    /// What the engine needs of it.
+    pub spec: SchedulerSpec,
+    /// What its tasks do.
+    pub work: Work,
+    /// Where it was made.
+    pub at: Option<At>,
+}
+
+/// What a scheduler's tasks do.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A coroutine in the host, by the name of its function.
+    Job(String),
+    /// A shell command.
+    Command(CommandTemplate),
+    /// The first file rule that matches.
+    Rules(Arc<FileRules>),
+}
+
+/// The exclude filter of a watch.
+#[derive(Debug)]
+pub(crate) struct ExcludeFilter(pub PatternSet);
+
+impl Matcher for ExcludeFilter {
+    fn first_match(&self, pathname: &[u8]) -> Result<Option<usize>, StepLimit> {
+        self.0.first_match(pathname).map_err(|_| StepLimit)
+    }
+}
+
+impl PartialEq for ExcludeFilter {
+    /// Whether both exclude the same paths: a reload keeps the watches of a filter that did not change.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.patterns().iter().map(Pattern::as_bytes).eq(other.0.patterns().iter().map(Pattern::as_bytes))
+    }
+}
+
+/// The rules of one scheduler, in their order.
+#[derive(Debug)]
+pub(crate) struct FileRules {
+    /// All `src_re`, for finding the first that matches.
+    pub patterns: PatternSet,
+    /// What each one does.
+    pub rules: Vec<FileRule>,
+}
+
+impl FileRules {
+    /// What a rule would do with a path: `would move 'A' to 'B'`.
+    pub(crate) fn intention(&self, rule: usize, path: &[u8]) -> String {
+        let (pattern, FileRule { template, rule, .. }) = (&self.patterns.patterns()[rule], &self.rules[rule]);
+        let source = Escaped(path);
+        if rule.action == files::Action::Delete {
+            return format!("would delete '{source}'");
+        }
+        let destination = template.as_ref().map(|template| pattern.sub(template, path));
+        match destination {
+            Ok(Ok(destination)) => format!("would {} '{source}' to '{}'", rule.action, Escaped(&destination)),
+            Ok(Err(error)) => format!("would fail to {} '{source}': {error}", rule.action),
+            Err(error) => format!("would fail to {} '{source}': dst_re: {error}", rule.action),
+        }
+    }
+}
+
+impl Matcher for FileRules {
+    fn first_match(&self, pathname: &[u8]) -> Result<Option<usize>, StepLimit> {
+        self.patterns.first_match(pathname).map_err(|_| StepLimit)
+    }
+}
+
+/// One file rule, beside its `src_re`.
+#[derive(Debug)]
+pub(crate) struct FileRule {
+    /// `dst_re`; a bad one fails each task that needs it, as in Python.
+    pub template: Result<Template, String>,
+    /// What to do, for the file layer.
+    pub rule: files::Rule,
+    /// Where it was made.
+    pub at: Option<At>,
+}
+
+impl Config {
+    /// Reads a description of the host.
+    ///
+    /// # Errors
+    /// The fault with its place in the user's file, for the same report as a fault that Python found.
+    pub(crate) fn from_description(body: &[u8]) -> Result<Config, ConfigFault> {
+        let description: Description = serde_json::from_slice(body)
+            .map_err(|error| fault(None, format!("the host's description cannot be read: {error}")))?;
+        let mut warnings = Vec::new();
+        let schedulers = description
+            .schedulers
+            .into_iter()
+            .map(|scheduler| read_scheduler(scheduler, &mut warnings))
+            .collect::<Result<Vec<_>, _>>()?;
+        let watches = description.watches.into_iter().map(read_watch).collect::<Result<Vec<_>, _>>()?;
+        let fingerprint =
+            schedulers.iter().fold(String::new(), |text, scheduler| text + &fingerprint(scheduler));
+        Ok(Config {
+            logname: description.logname,
+            shutdown_timeout: seconds(description.shutdown_timeout),
+            watches,
+            schedulers,
+            levels: description.levels.into_iter().map(|(name, level)| (name, Level(level))).collect(),
+            syslog: description.syslog.into_iter().map(Into::into).collect(),
+            handlers: description.handlers,
+            host_stays: description.stays,
+            warnings,
+            fingerprint,
+        })
+    }
+}
+
+/// A span that may come as any number; behaviour for what Rust's type cannot hold is the nearest that it can.
+fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+}
+
+fn fingerprint(scheduler: &Scheduler) -> String {
+    let name = if let Work::Job(name) = &scheduler.work { name.as_str() } else { "" };
+    format!("{}\0{name}\0", scheduler.logname)
+}
+
+fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
+    let mut reactions: [Vec<Reaction>; 15] = Default::default();
+    let mut interest = Mask::NONE;
+    for (name, list) in watch.map {
+        let flag: Flag =
+            name.parse().map_err(|error| fault(watch.at.as_ref(), format!("event_map: {error}")))?;
+        if !list.is_empty() {
+            interest |= flag.mask();
+        }
+        reactions[flag.index()] = list
+            .into_iter()
+            .map(|reaction| match reaction {
+                ReactionDescription::Schedule(index) => Reaction::Schedule(index),
+                ReactionDescription::Cancel(index) => Reaction::Cancel(index),
+            })
+            .collect();
+    }
+    let exclude = exclude_filter(&watch.exclude.unwrap_or_default())?;
+    Ok(Watch {
+        paths: watch.paths.into_iter().map(|path| path.0).collect(),
+        path_text: watch.path_text,
+        rec: watch.rec,
+        auto_add: watch.auto_add,
+        interest,
+        map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
+        exclude,
+        at: watch.at,
+    })
+}
+
+fn exclude_filter(filters: &[FilterDescription]) -> Result<Option<Arc<ExcludeFilter>>, ConfigFault> {
+    if filters.is_empty() {
+        return Ok(None);
+    }
+    let compile = |filter: &FilterDescription| {
+        Pattern::new(&filter.pattern.0)
+            .map_err(|error| fault(filter.at.as_ref(), format!("exclude_filter: {error}")))
+    };
+    let patterns = filters.iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(Arc::new(ExcludeFilter(PatternSet::new(patterns)))))
+}
+
+fn read_scheduler(
+    scheduler: SchedulerDescription,
+    warnings: &mut Vec<String>,
+) -> Result<Scheduler, ConfigFault> {
+    let mut matcher: Option<Arc<dyn Matcher>> = None;
+    let work = match scheduler.kind.as_str() {
+        "job" => Work::Job(scheduler.job.unwrap_or_default()),
+        "shell" => Work::Command(CommandTemplate::new(&scheduler.cmd.unwrap_or_default().0)),
+        _ => {
+            let rules = scheduler.rules.unwrap_or_default();
+            let rules =
+                rules.into_iter().map(|rule| read_rule(rule, warnings)).collect::<Result<Vec<_>, _>>()?;
+            let (patterns, rules) = rules.into_iter().unzip();
+            let rules = Arc::new(FileRules { patterns: PatternSet::new(patterns), rules });
+            matcher = Some(Arc::clone(&rules) as Arc<dyn Matcher>);
+            Work::Rules(rules)
+        }
+    };
+    let spec = SchedulerSpec {
+        files: scheduler.files,
+        dirs: scheduler.dirs,
+        delay: seconds(scheduler.delay),
+        singlejob: scheduler.singlejob,
+        max_jobs: scheduler.max_jobs,
+        retry_if_changed: matches!(work, Work::Rules(_)),
+        rules: matcher,
+    };
+    Ok(Scheduler {
+        logname: scheduler.logname,
+        delay_text: scheduler.delay_text,
+        spec,
+        work,
+        at: scheduler.at,
+    })
+}
+
+fn read_rule(
+    rule: describe::RuleDescription,
+    warnings: &mut Vec<String>,
+) -> Result<(Pattern, FileRule), ConfigFault> {
+    let at = rule.at;
+    let pattern =
+        Pattern::new(&rule.src_re.0).map_err(|error| fault(at.as_ref(), format!("src_re: {error}")))?;
+    let template = Template::new(&rule.dst_re.0, &pattern).map_err(|error| error.to_string());
+    if let Err(error) = &template {
+        warnings.push(format!("{}dst_re: {error}; each task of this rule will fail", place(at.as_ref())));
+    }
+    if let Err(error) = files::check_names(rule.user.as_deref(), rule.group.as_deref()) {
+        warnings.push(format!("{}{error}; each task of this rule will fail", place(at.as_ref())));
+    }
+    let action = match rule.action.as_str() {
+        "move" => files::Action::Move,
+        "copy" => files::Action::Copy,
+        _ => files::Action::Delete,
+    };
+    let rule = files::Rule {
+        action,
+        auto_create: rule.auto_create,
+        overwrite: rule.overwrite,
+        dirmode: rule.dirmode,
+        filemode: rule.filemode,
+        user: rule.user,
+        group: rule.group,
+        rec: rule.rec,
+        durability: match rule.durable {
+            None => Durability::Auto,
+            Some(true) => Durability::Always,
+            Some(false) => Durability::Never,
+        },
+    };
+    Ok((pattern, FileRule { template, rule, at }))
+}
+
+/// `FILE:LINE: ` or nothing.
+fn place(at: Option<&At>) -> String {
+    at.map_or_else(String::new, |at| format!("{}:{}: ", at.file, at.line))
+}
+
+fn fault(at: Option<&At>, message: String) -> ConfigFault {
+    let locations = at.map(|at| Location {
+        source: std::fs::read_to_string(&at.file)
+            .ok()
+            .and_then(|text| Some(text.lines().nth(at.line as usize - 1)?.to_owned())),
+        file: at.file.clone(),
+        line: Some(at.line),
+        column: None,
+        end_column: None,
+    });
+    ConfigFault { message, locations: locations.into_iter().collect(), traceback: String::new() }
+}
+
+impl fmt::Display for ConfigFault {
+    /// What is wrong, then file, line, the user's own source and the caret.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.message)?;
+        for location in self.locations.iter().rev().take(LOCATIONS_SHOWN).rev() {
+            write!(out, "\n  File \"{}\"", location.file)?;
+            if let Some(line) = location.line {
+                write!(out, ", line {line}")?;
+            }
+            let Some(source) = &location.source else { continue };
+            let trimmed = source.trim_start();
+            write!(out, "\n    {}", trimmed.trim_end())?;
+            if let Some(column) = location.column {
+                let indent = source.chars().count() - trimmed.chars().count();
+                let first = (column as usize).saturating_sub(1 + indent);
+                let after =
+                    location.end_column.map_or(first + 1, |end| (end as usize).saturating_sub(1 + indent));
+                let width = after.min(trimmed.trim_end().chars().count()).saturating_sub(first).max(1);
+                write!(out, "\n    {}{}", " ".repeat(first), "^".repeat(width))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A recursion that ran away has a thousand frames; the innermost ones say it all.
+const LOCATIONS_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_shows_place_source_and_caret() {
+        let location = Location {
+            file: "/etc/c.py".into(),
+            line: Some(3),
+            column: Some(5),
+            end_column: Some(8),
+            source: Some("    foo(1)\n".into()),
+        };
+        let fault = ConfigFault {
+            message: "name 'foo' is not defined".into(),
+            locations: vec![location],
+            traceback: String::new(),
+        };
+        let text = "name 'foo' is not defined\n  File \"/etc/c.py\", line 3\n    foo(1)\n    ^^^";
+        assert_eq!(fault.to_string(), text);
+    }
+}

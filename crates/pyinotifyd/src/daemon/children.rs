@@ -1,0 +1,83 @@
+//! Ends of child processes: hosts, commands, and what commands left behind (we are the subreaper of all of them).
+
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, WaitOptions, getsid, kill_process, set_child_subreaper, wait};
+
+/// A child that ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// Which.
+    pub pid: Pid,
+    /// How.
+    pub ending: Ending,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+/// Takes over orphans of our children, so that none becomes a zombie of somebody else or outlives us unseen.
+pub(crate) fn become_subreaper() {
+    // Without it (a kernel before 3.4) orphans go to init, which is all the same for what the daemon promises to rules.
+    let _ = set_child_subreaper(rustix::process::Pid::from_raw(1));
+}
+
+/// Reaps one child that ended, if there is one.
+pub(crate) fn reap() -> Option<Ended> {
+    let (pid, status) = wait(WaitOptions::NOHANG).ok()??;
+    let ending = match status.exit_status() {
+        Some(code) => Ending::Exited(code),
+        None => Ending::Killed(status.terminating_signal().unwrap_or_default()),
+    };
+    Some(Ended { pid, ending })
+}
+
+/// Signals every process that is now our child and in our session: what commands started in the background and left.
+/// A command that made a session of its own (a daemon) did so on purpose and is left alone.
+///
+/// Returns how many there were.
+pub(crate) fn signal_leftovers(signal: Signal) -> usize {
+    let Ok(session) = getsid(None) else { return 0 };
+    let children = children();
+    let ours = children.iter().filter(|pid| getsid(Some(**pid)) == Ok(session));
+    ours.filter(|pid| kill_process(**pid, signal).is_ok()).count()
+}
+
+/// Our children by all threads (proc_pid_task_children(5)); empty where the kernel does not list them.
+fn children() -> Vec<Pid> {
+    let Ok(threads) = std::fs::read_dir(Path::new("/proc/self/task")) else { return Vec::new() };
+    let lists =
+        threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The name of a signal for a log line.
+pub(crate) fn signal_name(number: i32) -> String {
+    const NAMES: [(i32, &str); 11] = [
+        (1, "SIGHUP"),
+        (2, "SIGINT"),
+        (3, "SIGQUIT"),
+        (4, "SIGILL"),
+        (6, "SIGABRT"),
+        (7, "SIGBUS"),
+        (8, "SIGFPE"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (13, "SIGPIPE"),
+        (15, "SIGTERM"),
+    ];
+    NAMES
+        .iter()
+        .find(|(known, _)| *known == number)
+        .map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
+}

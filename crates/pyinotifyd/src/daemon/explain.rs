@@ -1,0 +1,226 @@
+//! `--explain PATH [EVENT]`: what an event on a path would do, without doing it.
+//!
+//! The same engine and the same rules as in the daemon are asked, so the answer cannot differ from what happens.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use engine::{Begin, Change, Engine, Explained, Explanation, Ignored, Reaction, Verdict};
+use event::{Event, Flag, Mask};
+
+use crate::config::{At, Config, FileRules, Scheduler, Watch, Work};
+use crate::log::Escaped;
+
+/// Answers for one path, and one event or all that the maps name.
+pub(crate) fn explain(config: &Config, path: &Path, wanted: Option<Flag>) -> String {
+    let path = crate::config::absolute_path(path.as_os_str().as_encoded_bytes());
+    let is_dir = rustix::fs::lstat(path.as_slice())
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
+    let mut engine = Engine::new(Instant::now(), engine::Limits::default());
+    let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
+    let maps = config.watches.iter().map(|watch| watch.map.clone()).collect();
+    let added = engine.add_generation(specs, maps, config.shutdown_timeout);
+    let numbers = added.expect("an engine without a configuration takes one");
+    let mut out = String::new();
+    let mut covered = false;
+    for (index, watch) in config.watches.iter().enumerate() {
+        let Some(root) = covering_root(watch, &path) else { continue };
+        covered = true;
+        let _ = writeln!(out, "watch '{}'{}", watch.path_text, at(watch.at.as_ref()));
+        let flags = Flag::ALL
+            .into_iter()
+            .filter(|flag| wanted.map_or(watch.interest.contains(flag.mask()), |wanted| wanted == *flag));
+        for flag in flags {
+            let event = event(&path, root, flag, is_dir);
+            explain_event(
+                &mut out,
+                config,
+                watch,
+                &event,
+                flag,
+                engine.explain(numbers.map(index), &event).as_ref(),
+            );
+        }
+    }
+    if !covered {
+        let _ = writeln!(out, "no watch covers '{}'", Escaped(&path));
+        for watch in &config.watches {
+            let depth = if watch.rec || watch.auto_add {
+                "with its subdirectories"
+            } else {
+                "without its subdirectories (rec, auto_add)"
+            };
+            let _ = writeln!(out, "  watched is '{}' {depth}{}", watch.path_text, at(watch.at.as_ref()));
+        }
+    }
+    out
+}
+
+fn event(path: &[u8], root: usize, flag: Flag, is_dir: bool) -> Event<'_> {
+    let mask = if is_dir { flag.mask() | Mask::ISDIR } else { flag.mask() };
+    let name_len = if path.len() == root {
+        0
+    } else {
+        path.iter().rev().take_while(|byte| **byte != b'/').count() as u16
+    };
+    Event { mask, wd: 1, is_dir, pathname: path, name_len, root_len: root as u16, ..Event::overflow() }
+}
+
+/// Length of the root through which a watch sees a path.
+fn covering_root(watch: &Watch, path: &[u8]) -> Option<usize> {
+    let roots = watch.paths.iter().map(|root| crate::config::absolute_path(root));
+    roots
+        .filter(|root| root.as_slice() == path || crate::config::covers(watch, root, path))
+        .map(|root| root.len())
+        .max()
+}
+
+fn at(place: Option<&At>) -> String {
+    place.map_or_else(String::new, |at| format!(" ({}:{})", at.file, at.line))
+}
+
+fn explain_event(
+    out: &mut String,
+    config: &Config,
+    watch: &Watch,
+    event: &Event<'_>,
+    flag: Flag,
+    explanation: Option<&Explanation>,
+) {
+    let name = flag.name();
+    let _ = match explanation {
+        None | Some(Explanation::Unmapped) => writeln!(out, "  {name}: the event map does nothing with it"),
+        Some(Explanation::Excluded { pattern }) => {
+            let source = watch
+                .exclude
+                .as_ref()
+                .map(|filter| filter.0.patterns()[*pattern].as_bytes().to_vec())
+                .unwrap_or_default();
+            writeln!(out, "  {name}: dropped, exclude_filter '{}' matches", Escaped(&source))
+        }
+        Some(Explanation::ExcludeStepLimit) => {
+            writeln!(out, "  {name}: dropped, a pattern of exclude_filter gives up on this path")
+        }
+        Some(Explanation::Reactions(reactions)) => {
+            for reaction in reactions {
+                explain_reaction(out, config, watch, event, name, reaction);
+            }
+            Ok(())
+        }
+    };
+}
+
+fn explain_reaction(
+    out: &mut String,
+    config: &Config,
+    watch: &Watch,
+    event: &Event<'_>,
+    name: &str,
+    explained: &Explained,
+) {
+    let (Reaction::Schedule(index) | Reaction::Cancel(index)) = explained.reaction;
+    let scheduler = &config.schedulers[index];
+    let (logname, place) = (&scheduler.logname, at(scheduler.at.as_ref()));
+    if matches!(explained.reaction, Reaction::Cancel(_)) {
+        let _ = writeln!(out, "  {name}: cancels a waiting task of scheduler '{logname}'{place}");
+        return;
+    }
+    let (text, rule) = match explained.verdict {
+        Verdict::Ignored(reason) => {
+            (format!("nothing at scheduler '{logname}'{place}: {}", ignored(reason, event)), None)
+        }
+        Verdict::New { begin, rule } => {
+            (format!("scheduler '{logname}'{place} {}", begins(begin, scheduler)), rule)
+        }
+        Verdict::Met { change, .. } => (format!("scheduler '{logname}'{place}: {}", changes(change)), None),
+    };
+    let _ = writeln!(out, "  {name}: {text}");
+    if matches!(explained.verdict, Verdict::New { .. }) {
+        explain_work(out, scheduler, event, rule);
+        explain_cancels(out, watch, index);
+    }
+}
+
+fn ignored(reason: Ignored, event: &Event<'_>) -> &'static str {
+    match reason {
+        Ignored::Unfit if event.is_dir => "it does not take directories (dirs)",
+        Ignored::Unfit => "it does not take files (files)",
+        Ignored::NoRule => "no rule matches the path",
+        Ignored::RuleStepLimit => "a rule gives up on this path",
+        Ignored::Paused => "it is paused",
+        Ignored::TasksMax => "there are too many tasks",
+        Ignored::NothingToCancel => "there is nothing to cancel",
+    }
+}
+
+fn begins(begin: Begin, scheduler: &Scheduler) -> String {
+    match begin {
+        Begin::AtOnce => "starts a task at once".to_owned(),
+        Begin::WhenPlaceIsFree => "starts a task when another one has ended (max_jobs)".to_owned(),
+        Begin::AfterDelay => {
+            format!("starts a task after {} s without another such event", scheduler.delay_text)
+        }
+    }
+}
+
+fn changes(change: Change) -> &'static str {
+    match change {
+        Change::Reschedule { .. } => "the waiting task waits anew",
+        Change::Refresh { .. } => "the task that waits for a place gets the event",
+        Change::Skip | Change::SkipCancel => "skipped, the task runs",
+        Change::SkipAndRunAgain { .. } => "the task runs, and again afterwards if the file changed",
+        Change::Cancel => "the waiting task is cancelled",
+    }
+}
+
+fn explain_work(out: &mut String, scheduler: &Scheduler, event: &Event<'_>, rule: Option<usize>) {
+    let _ = match (&scheduler.work, rule) {
+        (Work::Job(job), _) => writeln!(out, "    calls {job}(event, task_id)"),
+        (Work::Command(template), _) => writeln!(out, "    runs {}", Escaped(&template.expand(event))),
+        (Work::Rules(rules), Some(rule)) => {
+            explain_rule(out, rules, event, rule);
+            Ok(())
+        }
+        (Work::Rules(_), None) => Ok(()),
+    };
+}
+
+fn explain_rule(out: &mut String, rules: &FileRules, event: &Event<'_>, number: usize) {
+    let (pattern, rule) = (&rules.patterns.patterns()[number], &rules.rules[number]);
+    let _ = write!(
+        out,
+        "    rule {} of {}{}: {}",
+        number + 1,
+        rules.rules.len(),
+        at(rule.at.as_ref()),
+        rule.rule.action
+    );
+    for group in pattern.captures(event.pathname).ok().flatten().unwrap_or_default().iter().skip(1) {
+        let name = group.name.clone().unwrap_or_else(|| group.index.to_string());
+        let value = group
+            .range
+            .clone()
+            .map_or("", |range| std::str::from_utf8(&event.pathname[range]).unwrap_or("?"));
+        let _ = write!(out, ", {name}='{}'", Escaped(value.as_bytes()));
+    }
+    let _ = out.write_char('\n');
+    if rule.rule.action == files::Action::Delete {
+        return;
+    }
+    let _ = match rule.template.as_ref().map(|template| pattern.sub(template, event.pathname)) {
+        Ok(Ok(destination)) => writeln!(out, "    to '{}'", Escaped(&destination)),
+        Ok(Err(error)) => writeln!(out, "    fails: {error}"),
+        Err(error) => writeln!(out, "    fails: dst_re: {error}"),
+    };
+}
+
+fn explain_cancels(out: &mut String, watch: &Watch, index: usize) {
+    let cancels = Flag::ALL
+        .into_iter()
+        .filter(|flag| watch.map.reactions[flag.index()].contains(&Reaction::Cancel(index)));
+    let names: Vec<&str> = cancels.map(Flag::name).collect();
+    if !names.is_empty() {
+        let _ = writeln!(out, "    cancelled, while it waits, by {}", names.join(", "));
+    }
+}

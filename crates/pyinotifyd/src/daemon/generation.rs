@@ -1,0 +1,147 @@
+//! One load of the configuration at work: its schedulers as the engine numbers them, its watches, its host.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::{GenerationId, MapId, SchedulerId};
+use watcher::WatchId;
+
+use crate::config::{Config, ExcludeFilter, Scheduler, Watch, Work};
+use crate::daemon::jobs::Jobs;
+use crate::host::Host;
+use crate::log::{Log, LoggerId};
+use event::Mask;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    /// The engine's number.
+    pub id: GenerationId,
+    /// The engine's numbers of its schedulers.
+    schedulers: Range<u32>,
+    /// What each of them does and where it logs.
+    actions: Vec<Action>,
+    /// Its watches as the watcher and the engine know them.
+    pub watches: Vec<Watching>,
+    /// Its custom jobs and their host.
+    pub jobs: Jobs,
+    /// Whether handlers in its host want the daemon's records.
+    pub forwards: bool,
+    /// Logger for starting and ending to listen.
+    pub logger: LoggerId,
+    /// What a restarted host must repeat.
+    pub fingerprint: String,
+    /// Whether a newer one has replaced it.
+    pub retired: bool,
+}
+
+/// A scheduler's work and its place in the log.
+#[derive(Debug)]
+pub(crate) struct Action {
+    /// Logger of its records.
+    pub logger: LoggerId,
+    /// The delay as configured.
+    pub delay_text: String,
+    /// What its tasks do.
+    pub work: Work,
+}
+
+/// A watch of a generation.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    /// The watcher's number; watches that a reload did not change keep it.
+    pub id: WatchId,
+    /// The engine's number of its map.
+    pub map: MapId,
+    /// As log lines show it.
+    pub path_text: String,
+    /// What makes two watches the same for the watcher.
+    pub what: Watched,
+    /// Events that its map wants.
+    pub interest: Mask,
+}
+
+/// What a watch covers; a reload keeps the descriptors of a watch that covers the same.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Watched {
+    paths: Vec<Vec<u8>>,
+    rec: bool,
+    auto_add: bool,
+    exclude: Option<Arc<ExcludeFilter>>,
+}
+
+impl Watched {
+    /// Of a configured watch.
+    pub(crate) fn of(watch: &Watch) -> Watched {
+        Watched {
+            paths: watch.paths.clone(),
+            rec: watch.rec,
+            auto_add: watch.auto_add,
+            exclude: watch.exclude.clone(),
+        }
+    }
+
+    /// What the watcher is asked to watch.
+    pub(crate) fn spec(&self, interest: Mask) -> watcher::WatchSpec {
+        let exclude = self.exclude.clone().map(|filter| -> Box<dyn Fn(&[u8]) -> bool> {
+            // A pattern that gave up excludes: a directory that may be excluded is not entered.
+            Box::new(move |path| filter.0.any_match(path).unwrap_or(true))
+        });
+        watcher::WatchSpec {
+            paths: self.paths.clone(),
+            rec: self.rec,
+            auto_add: self.auto_add,
+            interest,
+            exclude,
+        }
+    }
+}
+
+impl Generation {
+    /// Puts a configuration in place; its watches are added by the caller.
+    pub(crate) fn new(
+        config: Config,
+        engine: &engine::GenerationIds,
+        host: Option<Host>,
+        log: &mut Log,
+        now: Instant,
+    ) -> Generation {
+        let action = |scheduler: Scheduler| Action {
+            logger: log.logger(&scheduler.logname),
+            delay_text: scheduler.delay_text,
+            work: scheduler.work,
+        };
+        Generation {
+            id: engine.id,
+            schedulers: engine.schedulers.clone(),
+            actions: config.schedulers.into_iter().map(action).collect(),
+            watches: Vec::new(),
+            jobs: Jobs::new(host, now),
+            forwards: config.handlers,
+            logger: log.logger(&config.logname),
+            fingerprint: config.fingerprint,
+            retired: false,
+        }
+    }
+
+    /// Whether a scheduler is one of this generation.
+    pub(crate) fn owns(&self, scheduler: SchedulerId) -> bool {
+        self.schedulers.contains(&scheduler.0)
+    }
+
+    /// Whether it has custom jobs.
+    pub(crate) fn has_jobs(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action.work, Work::Job(_)))
+    }
+
+    /// A scheduler's place in the configuration.
+    pub(crate) fn index_of(&self, scheduler: SchedulerId) -> usize {
+        (scheduler.0 - self.schedulers.start) as usize
+    }
+
+    /// A scheduler's work.
+    pub(crate) fn action(&self, scheduler: SchedulerId) -> &Action {
+        &self.actions[self.index_of(scheduler)]
+    }
+}

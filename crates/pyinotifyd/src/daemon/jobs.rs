@@ -1,0 +1,226 @@
+//! Custom jobs of one generation: its host, what waits to be sent to it, and what runs in it.
+//!
+//! At most [`WINDOW`] starts are with the host untaken, so that a host that blocks costs memory of the daemon, which is
+//! bounded by the engine's tasks, and not of the socket. A host that dies fails what runs in it; what was not sent yet
+//! waits for the next host.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use engine::TaskHandle;
+use event::Event;
+
+use super::loading::Loading;
+use crate::host::wire::{self, Starts};
+use crate::host::{Host, HostId};
+
+/// Starts that the host may not have taken yet.
+const WINDOW: usize = 1024;
+/// Starts a frame; a part of the window, so that the host works while the next frame is on its way.
+const FRAME: usize = 256;
+/// Pause before a dead host is started again: the first, and the longest after doubling.
+const RESTART_FIRST: Duration = Duration::from_millis(200);
+const RESTART_MAX: Duration = Duration::from_secs(30);
+/// A host that lived so long starts with the first pause again.
+const STABLE: Duration = Duration::from_secs(60);
+/// Silence with starts untaken after which a host counts as blocked; doubles with each warning.
+const BLOCKED_FIRST: Duration = Duration::from_secs(5);
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    slot: Slot,
+    /// Frames that are being filled or wait for the window; the last is open.
+    waiting: VecDeque<(Starts, Vec<u64>)>,
+    /// Sent and not ended.
+    sent: HashSet<u64>,
+    /// Sent and not taken, in order.
+    untaken: VecDeque<u64>,
+    /// Since when the host has not taken a start.
+    silent_since: Option<Instant>,
+    blocked_after: Duration,
+    pause: Duration,
+    started_at: Option<Instant>,
+}
+
+/// The host of a generation.
+#[derive(Debug)]
+enum Slot {
+    /// The generation needs none (any more).
+    None,
+    /// It executes the configuration, for the second time or more.
+    Loading(Loading),
+    /// It takes jobs.
+    Ready(Host),
+    /// It died; another one is started then.
+    Waiting(Instant),
+}
+
+impl Jobs {
+    /// Jobs with the host that described the generation, if it stays.
+    pub(crate) fn new(host: Option<Host>, now: Instant) -> Jobs {
+        Jobs {
+            started_at: host.is_some().then_some(now),
+            slot: host.map_or(Slot::None, Slot::Ready),
+            waiting: VecDeque::new(),
+            sent: HashSet::new(),
+            untaken: VecDeque::new(),
+            silent_since: None,
+            blocked_after: BLOCKED_FIRST,
+            pause: RESTART_FIRST,
+        }
+    }
+
+    /// The host that runs now, loading or ready.
+    pub(crate) fn host(&self) -> Option<&Host> {
+        match &self.slot {
+            Slot::Loading(loading) => Some(&loading.host),
+            Slot::Ready(host) => Some(host),
+            Slot::None | Slot::Waiting(_) => None,
+        }
+    }
+
+    /// The same, to tell it that its process ended.
+    pub(crate) fn host_mut(&mut self) -> Option<&mut Host> {
+        match &mut self.slot {
+            Slot::Loading(loading) => Some(&mut loading.host),
+            Slot::Ready(host) => Some(host),
+            Slot::None | Slot::Waiting(_) => None,
+        }
+    }
+
+    /// Whether that host is ours.
+    pub(crate) fn has(&self, id: HostId) -> bool {
+        self.host().is_some_and(|host| host.id == id)
+    }
+
+    /// Whether the host executes the configuration again, after a death.
+    pub(crate) fn is_loading(&self) -> bool {
+        matches!(self.slot, Slot::Loading(_))
+    }
+
+    /// The execution of the config file after a death, while it goes on.
+    pub(crate) fn loading(&self) -> Option<&Loading> {
+        match &self.slot {
+            Slot::Loading(loading) => Some(loading),
+            Slot::None | Slot::Ready(_) | Slot::Waiting(_) => None,
+        }
+    }
+
+    /// Whether a job was sent to the host and has not ended.
+    pub(crate) fn runs(&self, task: u64) -> bool {
+        self.sent.contains(&task)
+    }
+
+    /// The host ended and is not needed again.
+    pub(crate) fn end(&mut self) {
+        self.slot = Slot::None;
+    }
+
+    /// Queues a start; [`Jobs::flush`] sends it.
+    pub(crate) fn start(&mut self, handle: TaskHandle, scheduler: u32, name: &str, event: &Event<'_>) {
+        if self.waiting.back().is_none_or(|(starts, _)| starts.len() >= FRAME) {
+            self.waiting.push_back((Starts::default(), Vec::new()));
+        }
+        let (starts, handles) = self.waiting.back_mut().expect("a frame was just made");
+        starts.push(handle.0, scheduler, name, event);
+        handles.push(handle.0);
+    }
+
+    /// Sends what the window allows.
+    pub(crate) fn flush(&mut self, now: Instant) {
+        let Slot::Ready(host) = &self.slot else { return };
+        while self.untaken.len() < WINDOW {
+            let Some((mut starts, handles)) = self.waiting.pop_front() else { break };
+            host.send(starts.take_frame());
+            self.silent_since.get_or_insert(now);
+            self.sent.extend(&handles);
+            self.untaken.extend(handles);
+        }
+    }
+
+    /// Asks the host to cancel a job. A start that was not sent yet goes first, so that it is known there.
+    pub(crate) fn cancel(&mut self, handle: TaskHandle) {
+        if let Slot::Ready(host) = &self.slot {
+            host.send(wire::cancel(&[handle.0]));
+        }
+    }
+
+    /// The host took so many starts.
+    pub(crate) fn taken(&mut self, count: u32, now: Instant) {
+        self.untaken.drain(..self.untaken.len().min(count as usize));
+        self.silent_since = (!self.untaken.is_empty()).then_some(now);
+        self.blocked_after = BLOCKED_FIRST;
+    }
+
+    /// A job ended; false if it is not one of ours.
+    pub(crate) fn ended(&mut self, handle: u64) -> bool {
+        self.sent.remove(&handle)
+    }
+
+    /// The host that was started anew is ready.
+    pub(crate) fn loaded(&mut self, now: Instant) {
+        self.slot = match std::mem::replace(&mut self.slot, Slot::None) {
+            Slot::Loading(loading) => {
+                self.started_at = Some(now);
+                Slot::Ready(loading.host)
+            }
+            other => other,
+        };
+    }
+
+    /// The host is gone: returns what ran in it and the pause before another one is started.
+    pub(crate) fn gone(&mut self, now: Instant) -> (Vec<u64>, Duration) {
+        if self.started_at.take().is_some_and(|at| now.saturating_duration_since(at) > STABLE) {
+            self.pause = RESTART_FIRST;
+        }
+        let pause = self.pause;
+        self.pause = (self.pause * 2).min(RESTART_MAX);
+        self.slot = Slot::Waiting(now + pause);
+        self.untaken.clear();
+        self.silent_since = None;
+        (self.sent.drain().collect(), pause)
+    }
+
+    /// Whether a new host is due.
+    pub(crate) fn restart_due(&self, now: Instant) -> bool {
+        matches!(self.slot, Slot::Waiting(at) if at <= now)
+    }
+
+    /// A new host was started, or could not be.
+    pub(crate) fn restarted(&mut self, loading: Option<Loading>, now: Instant) {
+        self.slot = loading.map_or_else(|| Slot::Waiting(now + self.pause), Slot::Loading);
+    }
+
+    /// The generation needs its host no more: asks it to end and lets go of it.
+    pub(crate) fn close(&mut self) -> Option<Host> {
+        let host = match std::mem::replace(&mut self.slot, Slot::None) {
+            Slot::Ready(host) => host,
+            Slot::Loading(loading) => loading.host,
+            Slot::None | Slot::Waiting(_) => return None,
+        };
+        host.send(wire::stop());
+        Some(host)
+    }
+
+    /// Whether starts wait for a host that is not there.
+    pub(crate) fn blocked_for(&mut self, now: Instant) -> Option<(Duration, u64)> {
+        let since = self.silent_since?;
+        let silent = now.saturating_duration_since(since);
+        if silent < self.blocked_after {
+            return None;
+        }
+        self.blocked_after *= 2;
+        Some((silent, *self.untaken.front()?))
+    }
+
+    /// When [`Jobs::blocked_for`] or [`Jobs::restart_due`] wants to be asked.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.slot {
+            Slot::Waiting(at) => Some(at),
+            Slot::None | Slot::Loading(_) | Slot::Ready(_) => {
+                self.silent_since.map(|since| since + self.blocked_after)
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The daemon: one loop on one thread that owns all state.
+//!
+//! The loop wakes for a closed list of sources ([`wake::Wake`]), turns each into an input of the watcher or the engine, and
+//! performs the engine's effects ([`perform`]). A turn does a bounded amount of work: events are read, due tasks start, a
+//! few commands are spawned, frames and log lines go out. What can be slow (hosts, file work, commands, the log's reader)
+//! is started here and reported back; nothing here waits for it.
+//!
+//! [`start`] leads here, [`tasks`] tells the engine of ends, [`reload`] and [`shutdown`] tell their stories.
+
+mod children;
+mod explain;
+mod generation;
+mod jobs;
+mod loading;
+mod perform;
+mod reload;
+mod report;
+mod routing;
+mod shutdown;
+mod start;
+mod supervise;
+mod task_name;
+mod tasks;
+mod wake;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use event::Flag;
+use tokio::sync::mpsc;
+use watcher::{Turn, Watcher};
+
+use crate::cli::ConfigOptions;
+use crate::host::{Host, HostEvent, HostId};
+use crate::log::{Log, LoggerId, Stderr, record};
+
+use children::Ending;
+use loading::Loading;
+use routing::Core;
+use shutdown::State;
+use start::Start;
+use supervise::Supervision;
+use wake::{Request, Signals, Source, Sources, Wake};
+
+/// Pause before lines are offered again to a log reader that took none.
+const LOG_RETRY: Duration = Duration::from_millis(100);
+
+/// Runs the daemon to its end.
+pub(crate) fn run(options: ConfigOptions) -> ExitCode {
+    block_on(async |log| {
+        let started = Start::load(options, log).await.and_then(Start::into_daemon);
+        match started {
+            Ok(daemon) => daemon.run().await,
+            Err(code) => code,
+        }
+    })
+}
+
+/// Executes the configuration and says whether it can be used.
+pub(crate) fn test_config(options: &ConfigOptions) -> ExitCode {
+    block_on(async |log| match Start::load(options.clone(), log).await {
+        Ok(start) => start.report_ok(),
+        Err(code) => code,
+    })
+}
+
+/// Says what an event on a path would do.
+pub(crate) fn explain_path(options: &ConfigOptions, path: &Path, event: Option<Flag>) -> ExitCode {
+    block_on(async |log| match Start::load(options.clone(), log).await {
+        Ok(start) => start.explain(path, event),
+        Err(code) => code,
+    })
+}
+
+fn block_on(main: impl AsyncFnOnce(Log) -> ExitCode) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(main(Log::new(Stderr::new()))),
+        Err(error) => {
+            eprintln!("ERROR: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All state of the running daemon.
+struct Daemon {
+    options: ConfigOptions,
+    watcher: Watcher,
+    /// Everything behind the watcher: engine, routes, and what performs effects.
+    core: Core,
+    signals: Signals,
+    hosts: mpsc::Receiver<HostEvent>,
+    /// Handed to hosts that are started.
+    host_events: mpsc::Sender<HostEvent>,
+    hosts_started: u32,
+    /// Hosts that were asked to end, with the time at which they are forced to.
+    leaving: Vec<(Host, Instant)>,
+    /// The configuration that a SIGHUP asked for, while its file executes.
+    reload: Option<Reload>,
+    /// How hosts ended that were reaped and whose last frames are still on their way.
+    endings: Vec<(HostId, Ending)>,
+    logger: LoggerId,
+    state: State,
+    supervision: Supervision,
+    inotify: Source,
+    mounts: Option<Source>,
+}
+
+/// A SIGHUP that is being served.
+#[derive(Debug)]
+struct Reload {
+    loading: Loading,
+    /// Another one came meanwhile: the file is read once more afterwards.
+    again: bool,
+}
+
+/// What a turn of the loop left to do.
+struct Left {
+    /// There is more to do at once.
+    more: bool,
+    /// The kernel's queue is read again only then.
+    pause_until: Option<Instant>,
+    /// The log's reader did not take all lines.
+    log: bool,
+}
+
+impl Daemon {
+    /// The loop.
+    async fn run(mut self) -> ExitCode {
+        loop {
+            let now = Instant::now();
+            let left = self.turn(now);
+            if self.has_ended(now) {
+                record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
+                self.core.performer.log.flush_at_exit();
+                return ExitCode::SUCCESS;
+            }
+            if left.more {
+                // Lets the runtime look at all sources once before the next turn.
+                tokio::task::yield_now().await;
+            }
+            let sources = Sources {
+                deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
+                signals: &mut self.signals,
+                hosts: &mut self.hosts,
+                files: &self.core.performer.files,
+                events: left.pause_until.is_none().then_some(&self.inotify),
+                mounts: self.mounts.as_ref(),
+            };
+            let wake = sources.wait().await;
+            if let Some(code) = self.woken(wake) {
+                self.core.performer.log.flush_at_exit();
+                return code;
+            }
+        }
+    }
+
+    /// One turn: everything that can be done now, within bounds.
+    fn turn(&mut self, now: Instant) -> Left {
+        self.core.performer.now = now;
+        let events = self.watcher.turn(now, &mut self.core);
+        let looking = self.core.forget_vanished();
+        self.core.engine.tick(now, &mut self.core.performer);
+        self.core.performer.files.balance(now);
+        self.start_commands(now);
+        self.tend_hosts(now);
+        self.force(now);
+        self.drop_generations(now);
+        self.advance_shutdown(now);
+        let (watcher, engine) = (&self.watcher, &self.core.engine);
+        self.supervision.turn(now, || status(&watcher.stats(), &engine.stats()));
+        let log = self.core.performer.flush(now);
+        let unfinished = !self.core.performer.dry.is_empty() || !self.core.performer.withdrawn.is_empty();
+        let more = looking
+            || unfinished
+            || self.core.performer.commands.has_waiting()
+            || matches!(events, Turn::More);
+        Left { more, pause_until: if let Turn::Pause(until) = events { Some(until) } else { None }, log }
+    }
+
+    /// When the loop has something to do although nothing happens.
+    fn deadline(&self, left: &Left, now: Instant) -> Option<Instant> {
+        let performer = &self.core.performer;
+        let forced = self.leaving.iter().map(|(_, at)| *at).chain(performer.terminating.values().copied());
+        let jobs = performer.generations.iter().filter_map(|generation| generation.jobs.deadline());
+        let fixed = [
+            self.core.engine.deadline(),
+            self.watcher.deadline(),
+            performer.files.deadline(),
+            left.pause_until,
+            left.log.then_some(now + LOG_RETRY),
+            self.state.deadline(),
+            self.supervision.deadline(),
+        ];
+        fixed.into_iter().flatten().chain(jobs).chain(forced).min()
+    }
+
+    /// Handles what the loop woke for; an exit status ends the daemon at once.
+    fn woken(&mut self, wake: Wake) -> Option<ExitCode> {
+        let now = Instant::now();
+        self.core.performer.now = now;
+        match wake {
+            Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),
+            Wake::Asked(Request::Reload) => self.begin_reload(),
+            Wake::Child => self.reap(now),
+            Wake::Files => self.take_reports(now),
+            Wake::Host(event) => return self.host_event(event, now),
+            Wake::Mounts => self.watcher.mounts_changed(now, &mut self.core),
+            Wake::Events | Wake::Time => {}
+        }
+        None
+    }
+}
+
+/// One line for the supervisor.
+fn status(watcher: &watcher::Stats, engine: &engine::Stats) -> String {
+    let (held, events, overflows) = (watcher.watches, watcher.events, watcher.overflows);
+    let (waiting, running) = (engine.waiting + engine.queued, engine.running);
+    format!(
+        "{held} watches, {waiting} tasks waiting, {running} running; {events} events, {overflows} overflows so far"
+    )
+}
+
+/// Lets a host that is of no more use end by itself, for a while.
+fn leave(leaving: &mut Vec<(Host, Instant)>, host: Host, now: Instant) -> Option<Host> {
+    leaving.push((host, now + perform::GRACE));
+    None
+}

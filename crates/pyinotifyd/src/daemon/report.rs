@@ -1,0 +1,56 @@
+//! What the user reads when a configuration cannot be used.
+
+use std::process::ExitCode;
+
+use super::loading::LoadError;
+use crate::cli::ConfigOptions;
+use crate::host::wire::ConfigFault;
+use crate::log::{Indented, Log, record};
+
+/// Exit status of a configuration that cannot be used.
+const EXIT_CONFIG: u8 = 1;
+
+/// Says at the start why the configuration cannot be used; the exit status of the program.
+pub(crate) fn refuse(log: &mut Log, options: &ConfigOptions, error: LoadError) -> ExitCode {
+    match error {
+        LoadError::Fault(fault) => {
+            record!(log, Log::ROOT, ERROR, "config file: {}", describe(&fault, options.debug));
+            log.flush_at_exit();
+            ExitCode::from(EXIT_CONFIG)
+        }
+        LoadError::Exit(exit) => {
+            if let Some(message) = exit.message {
+                eprintln!("{message}");
+            }
+            log.flush_at_exit();
+            ExitCode::from((exit.code & 0xff) as u8)
+        }
+    }
+}
+
+/// Says at the start what keeps the daemon from running at all.
+pub(crate) fn give_up(log: &mut Log, text: &str) -> ExitCode {
+    record!(log, Log::ROOT, ERROR, "{text}");
+    log.flush_at_exit();
+    ExitCode::FAILURE
+}
+
+/// The fault with its place; the whole traceback where it is asked for.
+pub(crate) fn describe(fault: &ConfigFault, traceback: bool) -> String {
+    let text = if traceback && !fault.traceback.is_empty() {
+        format!("{fault}\n{}", fault.traceback)
+    } else {
+        fault.to_string()
+    };
+    // Lines below the first are indented already; what comes from the user's file cannot pass for a record.
+    text.lines().enumerate().fold(String::new(), |mut all, (number, line)| {
+        if number > 0 {
+            all.push('\n');
+            if !line.starts_with(' ') {
+                all.push_str("  ");
+            }
+        }
+        all.push_str(&Indented(line).to_string());
+        all
+    })
+}

@@ -1,0 +1,197 @@
+//! From the command line to a daemon that runs: the first execution of the config file.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use engine::Engine;
+use event::Flag;
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::io::Interest;
+use tokio::sync::mpsc;
+use watcher::Watcher;
+
+use super::children::{self, Ending};
+use super::loading::{LoadError, Loading};
+use super::perform::Performer;
+use super::report::{give_up, refuse};
+use super::routing::Core;
+use super::shutdown::State;
+use super::supervise::Supervision;
+use super::wake::{Request, Signals, Source, Wake};
+use super::{Daemon, leave};
+use crate::cli::ConfigOptions;
+use crate::config::Config;
+use crate::host::{self, Host, HostEvent, HostId};
+use crate::log::{Level, Log, Style, record};
+
+/// Exit status after Ctrl-C while the config file still executes (128 + SIGINT, as a shell reports it).
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// A configuration that was executed for the first time, and what it takes to run it.
+pub(super) struct Start {
+    options: ConfigOptions,
+    log: Log,
+    config: Config,
+    /// The host that executed it; it stays or is about to end by itself.
+    host: Host,
+    signals: Signals,
+    hosts: (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>),
+}
+
+impl Start {
+    /// Executes the config file; Ctrl-C ends one that never returns.
+    pub(super) async fn load(options: ConfigOptions, mut log: Log) -> Result<Start, ExitCode> {
+        if options.debug {
+            log.set_level("", Level::DEBUG);
+        }
+        children::become_subreaper();
+        let signals = Signals::new();
+        let mut signals =
+            signals.map_err(|error| give_up(&mut log, &format!("cannot take signals over: {error}")))?;
+        let (sender, mut receiver) = host::channel();
+        let loading = Loading::start(&options, HostId(0), &log, sender.clone(), false);
+        let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
+        let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
+        let config = outcome.map_err(|error| refuse(&mut log, &options, error))?;
+        for warning in &config.warnings {
+            record!(log, Log::ROOT, WARNING, "{warning}");
+        }
+        Ok(Start { options, log, config, host: loading.host, signals, hosts: (sender, receiver) })
+    }
+
+    /// The answer of a config test.
+    pub(super) fn report_ok(mut self) -> ExitCode {
+        for warning in crate::config::warnings(&self.config) {
+            record!(self.log, Log::ROOT, WARNING, "{warning}");
+        }
+        record!(self.log, Log::ROOT, INFO, "config file ok");
+        self.log.flush_at_exit();
+        ExitCode::SUCCESS
+    }
+
+    /// The answer of `--explain`, on stdout.
+    pub(super) fn explain(mut self, path: &Path, event: Option<Flag>) -> ExitCode {
+        let text = super::explain::explain(&self.config, path, event);
+        self.log.flush_at_exit();
+        match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        }
+    }
+
+    /// Puts the configuration to work.
+    pub(super) fn into_daemon(self) -> Result<Daemon, ExitCode> {
+        let Start { options, mut log, config, host, signals, hosts } = self;
+        let now = Instant::now();
+        let watcher =
+            Watcher::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
+        let inotify = Source::new(watcher.inotify_fd(), Interest::READABLE);
+        let inotify = inotify
+            .map_err(|error| give_up(&mut log, &format!("cannot wait for inotify events: {error}")))?;
+        let mounts = watcher.mounts_fd().and_then(|fd| Source::new(fd, Interest::PRIORITY).ok());
+        let limits = engine::Limits { hash_seed: random_seed(), ..engine::Limits::default() };
+        log.set_style(style());
+        let logger = log.logger("daemon");
+        let core = Core::new(Engine::new(now, limits), Performer::new(log, options.dry_run, now));
+        let mut daemon = Daemon {
+            options,
+            watcher,
+            core,
+            signals,
+            hosts: hosts.1,
+            host_events: hosts.0,
+            hosts_started: 1,
+            leaving: Vec::new(),
+            reload: None,
+            endings: Vec::new(),
+            logger,
+            state: State::Running,
+            supervision: Supervision::new(now),
+            inotify,
+            mounts,
+        };
+        let stays = config.host_stays;
+        let host = if stays { Some(host) } else { leave(&mut daemon.leaving, host, now) };
+        let adopted = daemon.adopt(config, host, now);
+        adopted.map_err(|error| give_up(&mut daemon.core.performer.log, &error))?;
+        daemon.supervision.ready("watching");
+        Ok(daemon)
+    }
+}
+
+/// Waits until the host has described the configuration or failed to.
+async fn outcome(
+    loading: &mut Loading,
+    signals: &mut Signals,
+    hosts: &mut mpsc::Receiver<HostEvent>,
+    log: &mut Log,
+) -> Result<Result<Config, LoadError>, ExitCode> {
+    let mut ending: Option<Ending> = None;
+    loop {
+        log.flush();
+        let wake = tokio::select! {
+            biased;
+            wake = signals.next() => wake,
+            Some(event) = hosts.recv() => Wake::Host(event),
+        };
+        match wake {
+            Wake::Asked(Request::Shutdown(_)) => return Err(ExitCode::from(EXIT_INTERRUPTED)),
+            Wake::Child => {
+                while let Some(ended) = children::reap() {
+                    if ended.pid == loading.host.pid() {
+                        ending = Some(ended.ending);
+                        loading.host.process_ended();
+                    }
+                }
+            }
+            Wake::Host(HostEvent::Frame(_, frame)) => {
+                if let Some(outcome) = loading.frame(frame, log) {
+                    return Ok(outcome);
+                }
+            }
+            Wake::Host(HostEvent::Broken(..) | HostEvent::Gone(_)) => return Ok(Err(loading.died(ending))),
+            // A SIGHUP for a file that is being read anyway asks for nothing new.
+            Wake::Asked(Request::Reload) | Wake::Files | Wake::Events | Wake::Mounts | Wake::Time => {}
+        }
+    }
+}
+
+fn watcher_options() -> watcher::Options {
+    // Without a working directory (it was removed) relative paths match nothing, which the watcher says.
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    watcher::Options {
+        own_name: files::is_temporary_name,
+        ..watcher::Options::new(cwd.into_os_string().into_vec())
+    }
+}
+
+/// A key for the hash of paths that those who choose names cannot know.
+fn random_seed() -> u64 {
+    let mut seed = [0; 8];
+    match getrandom(&mut seed, GetRandomFlags::empty()) {
+        Ok(_) => u64::from_ne_bytes(seed),
+        // A kernel without getrandom(2) is older than 3.17; the standard library keys its maps by other means there.
+        Err(_) => std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0),
+    }
+}
+
+/// How lines look on this stderr: a journal has its own clock, a person likes colours.
+fn style() -> Style {
+    if is_journal() {
+        return Style::Journal;
+    }
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if colours { Style::Terminal } else { Style::Full }
+}
+
+/// Whether stderr is the stream that the service supervisor connected to the journal (`JOURNAL_STREAM`, systemd.exec(5)).
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    stream == format!("{}:{}", stat.dev(), stat.ino())
+}

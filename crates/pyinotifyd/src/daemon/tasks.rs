@@ -1,0 +1,352 @@
+//! Ends of tasks, from wherever they come, told to the engine; and the processes that tasks run in.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use engine::{Outcome, TaskHandle};
+use rustix::process::Signal;
+
+use super::children::{self, Ended, Ending, signal_name};
+use super::loading::{LoadError, Loading, write_host_record};
+use super::{Daemon, leave};
+use crate::action::file::Report;
+use crate::host::wire::{Exit, Fail, FromHost};
+use crate::host::{HostEvent, HostId};
+use crate::log::{Indented, Level, record};
+
+impl Daemon {
+    /// Starts some of the commands that wait.
+    pub(super) fn start_commands(&mut self, now: Instant) {
+        for (task, error) in self.core.performer.commands.start_some() {
+            let handle = TaskHandle(task);
+            if let Some(record) = self.core.engine.task(handle) {
+                self.core.performer.task_record(
+                    Level::ERROR,
+                    &record,
+                    format_args!("cannot start shell command: {error}"),
+                );
+            }
+            self.finish(handle, Outcome::Completed, now);
+        }
+        for handle in std::mem::take(&mut self.core.performer.withdrawn) {
+            self.finish(handle, Outcome::Cancelled, now);
+        }
+        for handle in std::mem::take(&mut self.core.performer.dry) {
+            self.finish(handle, Outcome::Completed, now);
+        }
+    }
+
+    /// Tells the engine of an end.
+    fn finish(&mut self, handle: TaskHandle, outcome: Outcome, now: Instant) {
+        let stopped = self.core.performer.terminating.remove(&handle.0).is_some();
+        let outcome = if stopped { Outcome::Cancelled } else { outcome };
+        self.core.engine.finished(now, handle, outcome, &mut self.core.performer);
+        self.core.performer.acted_on = None;
+    }
+
+    /// SIGCHLD: takes all children that ended.
+    pub(super) fn reap(&mut self, now: Instant) {
+        while let Some(Ended { pid, ending }) = children::reap() {
+            if let Some(task) = self.core.performer.commands.ended(pid) {
+                self.command_ended(TaskHandle(task), ending, now);
+                continue;
+            }
+            let reload = self.reload.iter_mut().map(|reload| &mut reload.loading.host);
+            let jobs = self
+                .core
+                .performer
+                .generations
+                .iter_mut()
+                .filter_map(|generation| generation.jobs.host_mut());
+            let leaving = self.leaving.iter_mut().map(|(host, _)| host);
+            if let Some(host) = reload.chain(jobs).chain(leaving).find(|host| host.pid() == pid) {
+                host.process_ended();
+                self.endings.push((host.id, ending));
+            }
+        }
+    }
+
+    fn command_ended(&mut self, handle: TaskHandle, ending: Ending, now: Instant) {
+        let stopped = self.core.performer.terminating.contains_key(&handle.0);
+        if let Some(record) = self.core.engine.task(handle).filter(|_| !stopped) {
+            let performer = &mut self.core.performer;
+            match ending {
+                Ending::Exited(0) => {}
+                Ending::Exited(status) => {
+                    performer.task_record(
+                        Level::WARNING,
+                        &record,
+                        format_args!("shell command exited with status {status}"),
+                    );
+                }
+                Ending::Killed(signal) => {
+                    let signal = signal_name(signal);
+                    performer.task_record(
+                        Level::WARNING,
+                        &record,
+                        format_args!("shell command was killed by {signal}"),
+                    );
+                }
+            }
+        }
+        self.finish(handle, Outcome::Completed, now);
+    }
+
+    /// Takes the reports of file workers.
+    pub(super) fn take_reports(&mut self, now: Instant) {
+        for report in self.core.performer.files.take_reports(now) {
+            match report {
+                Report::Record { task, level, text } => self.file_record(task, level, &text),
+                Report::Ended { task, result } => {
+                    let handle = TaskHandle(task);
+                    let outcome = match result {
+                        Ok(done) => {
+                            self.core.performer.acted_on = Some(done.identity);
+                            if done.unchanged { Outcome::Unchanged } else { Outcome::Completed }
+                        }
+                        Err(text) => {
+                            self.file_record(task, Level::ERROR, &text);
+                            Outcome::Completed
+                        }
+                    };
+                    self.finish(handle, outcome, now);
+                }
+            }
+        }
+    }
+
+    fn file_record(&mut self, task: u64, level: Level, text: &str) {
+        if let Some(record) = self.core.engine.task(TaskHandle(task)) {
+            let (scheduler, id) = (record.scheduler, record.id);
+            self.core.performer.file_record(level, scheduler, id, text);
+        }
+    }
+
+    /// What a host says; an exit status ends the daemon.
+    pub(super) fn host_event(&mut self, event: HostEvent, now: Instant) -> Option<ExitCode> {
+        match event {
+            HostEvent::Frame(id, frame) if self.is_reload(id) => self.reload_frame(frame, now),
+            HostEvent::Frame(id, frame) => return self.frame(id, frame, now),
+            HostEvent::Broken(id, error) => {
+                record!(self.core.performer.log, self.logger, ERROR, "config host: {error}; it is ended");
+                let reload = self.reload.iter().map(|reload| &reload.loading.host);
+                let jobs =
+                    self.core.performer.generations.iter().filter_map(|generation| generation.jobs.host());
+                if let Some(host) = reload.chain(jobs).find(|host| host.id == id) {
+                    host.kill(Signal::KILL);
+                }
+                self.host_gone(id, now);
+            }
+            HostEvent::Gone(id) => self.host_gone(id, now),
+        }
+        None
+    }
+
+    fn is_reload(&self, id: HostId) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.loading.host.id == id)
+    }
+
+    fn generation_of(&self, id: HostId) -> Option<usize> {
+        self.core.performer.generations.iter().position(|generation| generation.jobs.has(id))
+    }
+
+    fn frame(&mut self, id: HostId, frame: FromHost, now: Instant) -> Option<ExitCode> {
+        let Some(place) = self.generation_of(id) else {
+            // A host on its way out still may log.
+            if let FromHost::Log(line) = frame {
+                write_host_record(&mut self.core.performer.log, &line);
+            }
+            return None;
+        };
+        if self.core.performer.generations[place].jobs.is_loading() {
+            self.restart_frame(place, frame, now);
+            return None;
+        }
+        match frame {
+            FromHost::Done(tasks) => self.jobs_ended(place, &tasks, Outcome::Completed, now),
+            FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, Outcome::Cancelled, now),
+            FromHost::Fail(fail) => self.job_failed(place, &fail, now),
+            FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),
+            FromHost::Taken(count) => self.core.performer.generations[place].jobs.taken(count, now),
+            FromHost::Exit(exit) => return Some(self.exit(exit)),
+            FromHost::Hello(_) | FromHost::Describe(_) | FromHost::Error(_) => {}
+        }
+        None
+    }
+
+    fn jobs_ended(&mut self, place: usize, tasks: &[u64], outcome: Outcome, now: Instant) {
+        for task in tasks {
+            if self.core.performer.generations[place].jobs.ended(*task) {
+                self.finish(TaskHandle(*task), outcome, now);
+            }
+        }
+    }
+
+    fn job_failed(&mut self, place: usize, fail: &Fail, now: Instant) {
+        if !self.core.performer.generations[place].jobs.ended(fail.task) {
+            return;
+        }
+        let handle = TaskHandle(fail.task);
+        if let Some(record) = self.core.engine.task(handle) {
+            let performer = &mut self.core.performer;
+            let (exception, traceback) = (Indented(&fail.exception), Indented(&fail.traceback));
+            let job = performer.job_name(record.scheduler).to_owned();
+            performer.task_record(
+                Level::ERROR,
+                &record,
+                format_args!("job {job} failed: {exception}\n    {traceback}\n   "),
+            );
+        }
+        self.finish(handle, Outcome::Failed, now);
+    }
+
+    /// `sys.exit` in a job ends the daemon, with what it started.
+    fn exit(&mut self, exit: Exit) -> ExitCode {
+        let message = exit.message.unwrap_or_default();
+        record!(
+            self.core.performer.log,
+            self.logger,
+            ERROR,
+            "a job called sys.exit with status {}: {message}",
+            exit.code
+        );
+        self.core.performer.commands.signal_all(Signal::KILL);
+        ExitCode::from((exit.code & 0xff) as u8)
+    }
+
+    /// A host's process is gone.
+    fn host_gone(&mut self, id: HostId, now: Instant) {
+        let ending = self
+            .endings
+            .iter()
+            .position(|(host, _)| *host == id)
+            .map(|place| self.endings.swap_remove(place).1);
+        if let Some(place) = self.leaving.iter().position(|(host, _)| host.id == id) {
+            self.leaving.swap_remove(place);
+            return;
+        }
+        if self.is_reload(id) {
+            let error = self.reload.as_ref().map(|reload| reload.loading.died(ending));
+            return error.map_or((), |error| self.end_reload(Err(error), now));
+        }
+        if let Some(place) = self.generation_of(id) {
+            self.job_host_gone(place, ending, now);
+        }
+    }
+
+    fn job_host_gone(&mut self, place: usize, ending: Option<Ending>, now: Instant) {
+        let performer = &mut self.core.performer;
+        let generation = &mut performer.generations[place];
+        if ending == Some(Ending::Exited(0)) && !generation.has_jobs() {
+            // It stayed for threads or handlers of the user, and these are done.
+            generation.jobs.end();
+            return;
+        }
+        let (failed, pause) = generation.jobs.gone(now);
+        let how = match ending {
+            Some(Ending::Exited(status)) => format!("exited with status {status}"),
+            Some(Ending::Killed(signal)) => format!("was killed by {}", signal_name(signal)),
+            None => "is gone".to_owned(),
+        };
+        let (jobs, pause) = (failed.len(), pause.as_secs_f64());
+        let text = format_args!(
+            "config host {how}, {jobs} running job(s) failed; it is started again in {pause} seconds"
+        );
+        performer.log.write(self.logger, Level::ERROR, text);
+        for task in failed {
+            if let Some(record) = self.core.engine.task(TaskHandle(task)) {
+                self.core.performer.task_record(
+                    Level::ERROR,
+                    &record,
+                    format_args!("job failed with its host, it is not run again"),
+                );
+            }
+            self.finish(TaskHandle(task), Outcome::Failed, now);
+        }
+    }
+
+    /// Starts hosts that are due, and says when one is blocked.
+    pub(super) fn tend_hosts(&mut self, now: Instant) {
+        for place in 0..self.core.performer.generations.len() {
+            if self.core.performer.generations[place].jobs.restart_due(now) {
+                self.restart_host(place, now);
+            }
+            if let Some((silent, task)) = self.core.performer.generations[place].jobs.blocked_for(now)
+                && let Some(record) = self.core.engine.task(TaskHandle(task))
+            {
+                let job = self.core.performer.job_name(record.scheduler).to_owned();
+                let text = format_args!(
+                    "job {job} has blocked the host for {} s (use await instead of a call that blocks)",
+                    silent.as_secs()
+                );
+                self.core.performer.task_record(Level::WARNING, &record, text);
+            }
+        }
+    }
+
+    fn restart_host(&mut self, place: usize, now: Instant) {
+        let id = self.next_host_id();
+        let loading =
+            Loading::start(&self.options, id, &self.core.performer.log, self.host_events.clone(), true);
+        let loading = loading.map_err(|error| self.restart_failed(place, error, now));
+        self.core.performer.generations[place].jobs.restarted(loading.ok(), now);
+    }
+
+    /// A frame of a host that executes the config file again.
+    fn restart_frame(&mut self, place: usize, frame: FromHost, now: Instant) {
+        let performer = &mut self.core.performer;
+        let Some(loading) = performer.generations[place].jobs.loading() else { return };
+        match loading.frame(frame, &mut performer.log) {
+            None => {}
+            Some(Ok(config)) if config.fingerprint == performer.generations[place].fingerprint => {
+                performer.generations[place].jobs.loaded(now);
+                record!(performer.log, self.logger, INFO, "config host is running again");
+            }
+            Some(Ok(_)) => {
+                let text = "the config file was changed since it was loaded, its jobs cannot run; send SIGHUP to load it";
+                record!(performer.log, self.logger, ERROR, "{text}");
+                self.give_host_up(place, now);
+            }
+            Some(Err(error)) => {
+                self.restart_failed(place, error, now);
+                self.give_host_up(place, now);
+            }
+        }
+    }
+
+    fn give_host_up(&mut self, place: usize, now: Instant) {
+        if let Some(host) = self.core.performer.generations[place].jobs.close() {
+            leave(&mut self.leaving, host, now);
+        }
+        self.core.performer.generations[place].jobs.gone(now);
+    }
+
+    fn restart_failed(&mut self, _: usize, error: LoadError, _: Instant) {
+        let text = match error {
+            LoadError::Fault(fault) => super::report::describe(&fault, false),
+            LoadError::Exit(exit) => format!("it calls sys.exit with status {}", exit.code),
+        };
+        record!(self.core.performer.log, self.logger, ERROR, "unable to start the config host again: {text}");
+    }
+
+    /// Forces what was asked to end and did not.
+    pub(super) fn force(&mut self, now: Instant) {
+        self.leaving.iter().filter(|(_, at)| *at <= now).for_each(|(host, _)| host.kill(Signal::KILL));
+        let expired =
+            self.core.performer.terminating.iter().filter(|(_, at)| **at <= now).map(|(task, _)| *task);
+        for task in expired.collect::<Vec<_>>() {
+            let performer = &mut self.core.performer;
+            if performer.commands.signal(task, Signal::KILL) {
+                // Its end comes through the reaper.
+                performer.terminating.insert(task, now + super::perform::GRACE);
+                continue;
+            }
+            let host = performer.generations.iter().find(|generation| generation.jobs.runs(task));
+            if let Some(host) = host.and_then(|generation| generation.jobs.host()) {
+                // A job that does not heed its cancellation goes with its host.
+                host.kill(Signal::KILL);
+            }
+            self.finish(TaskHandle(task), Outcome::Cancelled, now);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Frames between the daemon and the host: `u32 length of body | u8 type | body`, little endian.
+//!
+//! Owns the bytes and nothing else: no descriptor, no process. What is rare is JSON; starts and ends of jobs are columns
+//! of integers and one blob of text, since they come by the hundred thousand. The Python half is
+//! `pyinotifyd/host/wire.py`; both halves are in one binary, and HELLO makes sure of it.
+
+use event::Event;
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+/// Version of this protocol; both halves must name the same.
+pub(crate) const PROTOCOL: u32 = 1;
+/// Longest body that is taken: far above any description, and a bound for a host that went wrong.
+pub(crate) const FRAME_MAX: usize = 64 << 20;
+/// Length and type.
+const HEADER: usize = 5;
+
+/// A body or a stream that is not of this protocol.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// A length above [`FRAME_MAX`].
+    #[error("a frame of {0} bytes is too long")]
+    TooLong(usize),
+    /// A type that the daemon does not know.
+    #[error("a frame of the unknown type {0}")]
+    UnknownType(u8),
+    /// A body that does not have the form of its type.
+    #[error("a frame of type {kind} is malformed: {source}")]
+    Malformed {
+        /// The frame's type.
+        kind: u8,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Packed integers of a wrong length.
+    #[error("a frame of type {0} has a wrong length")]
+    Ragged(u8),
+}
+
+/// What the host says.
+#[derive(Debug)]
+pub(crate) enum FromHost {
+    /// First frame.
+    Hello(Hello),
+    /// What the configuration defined.
+    Describe(Vec<u8>),
+    /// The configuration cannot be used.
+    Error(ConfigFault),
+    /// `sys.exit` in the configuration or in a job.
+    Exit(Exit),
+    /// Jobs that ended.
+    Done(Vec<u64>),
+    /// Jobs that ended with CancelledError.
+    Cancelled(Vec<u64>),
+    /// A job that raised.
+    Fail(Fail),
+    /// A record of Python's logging.
+    Log(HostRecord),
+    /// So many more starts were taken.
+    Taken(u32),
+}
+
+/// The host's greeting.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Hello {
+    /// See [`PROTOCOL`].
+    pub protocol: u32,
+    /// Version of the package.
+    pub version: String,
+    /// Version of Python.
+    pub python: String,
+    /// The interpreter that runs.
+    pub executable: String,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ConfigFault {
+    /// What is wrong, for the first line.
+    pub message: String,
+    /// Where, innermost last.
+    #[serde(default)]
+    pub locations: Vec<Location>,
+    /// The whole traceback.
+    #[serde(default)]
+    pub traceback: String,
+}
+
+/// A place in the user's files.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Location {
+    /// Path of the file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: Option<u32>,
+    /// First column, from 1.
+    pub column: Option<u32>,
+    /// Column after the last.
+    pub end_column: Option<u32>,
+    /// The line's text.
+    pub source: Option<String>,
+}
+
+/// `sys.exit`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Exit {
+    /// Exit status.
+    pub code: i64,
+    /// Text for stderr.
+    pub message: Option<String>,
+}
+
+/// A job that raised.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Fail {
+    /// Which.
+    pub task: u64,
+    /// `ValueError: text`.
+    pub exception: String,
+    /// From the user's frame on.
+    pub traceback: String,
+}
+
+/// A record of Python's logging.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HostRecord {
+    /// Logger's name.
+    pub logger: String,
+    /// Python's number.
+    pub level: i64,
+    /// Formatted message.
+    #[serde(deserialize_with = "lossy")]
+    pub message: String,
+    /// Seconds since the epoch.
+    pub created: f64,
+    /// Traceback.
+    #[serde(default, deserialize_with = "lossy_option")]
+    pub exc: Option<String>,
+}
+
+/// Text of Python that may hold bytes which are not UTF-8 (surrogateescape, written by JSON as lone `\udcXX`), as bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct PathText(pub Vec<u8>);
+
+impl<'de> Deserialize<'de> for PathText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = PathText;
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("a text")
+            }
+            fn visit_bytes<E: serde::de::Error>(self, wtf8: &[u8]) -> Result<PathText, E> {
+                Ok(PathText(undo_surrogateescape(wtf8)))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PathText, E> {
+                Ok(PathText(text.as_bytes().to_vec()))
+            }
+        }
+        // serde_json hands lone surrogates out as WTF-8 to those who ask for bytes.
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// Bytes of a WTF-8 text in which U+DC80 to U+DCFF stand for single bytes (PEP 383).
+fn undo_surrogateescape(wtf8: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(wtf8.len());
+    let mut rest = wtf8;
+    while let Some((first, tail)) = rest.split_first() {
+        // U+DC80..U+DCFF in WTF-8 is ED B2 80 to ED B3 BF.
+        if let [0xed, second @ (0xb2 | 0xb3), third, ..] = rest {
+            bytes.push(((second & 1) << 6 | (third & 0x3f)) | 0x80);
+            rest = &rest[3..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    bytes
+}
+
+fn lossy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    PathText::deserialize(deserializer).map(|text| crate::log::Escaped(&text.0).readable())
+}
+
+fn lossy_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Option::<PathText>::deserialize(deserializer) {
+        Ok(text) => Ok(text.map(|text| crate::log::Escaped(&text.0).readable())),
+        Err(error) => Err(D::Error::custom(error)),
+    }
+}
+
+/// Takes the next whole frame off the front of `buffer`: its type, and its body's length and place.
+///
+/// # Errors
+/// A length above [`FRAME_MAX`].
+pub(crate) fn next_frame(buffer: &[u8]) -> Result<Option<(u8, std::ops::Range<usize>)>, WireError> {
+    let Some((header, _)) = buffer.split_first_chunk::<HEADER>() else { return Ok(None) };
+    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    if length > FRAME_MAX {
+        return Err(WireError::TooLong(length));
+    }
+    let body = HEADER..HEADER + length;
+    Ok((buffer.len() >= body.end).then_some((header[4], body)))
+}
+
+/// Reads one frame of the host.
+///
+/// # Errors
+/// An unknown type, or a body that is not of that type's form.
+pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<FromHost, WireError> {
+    let malformed = |source| WireError::Malformed { kind, source };
+    Ok(match kind {
+        65 => FromHost::Hello(serde_json::from_slice(body).map_err(malformed)?),
+        66 => FromHost::Describe(body.to_vec()),
+        67 => FromHost::Error(serde_json::from_slice(body).map_err(malformed)?),
+        68 => FromHost::Exit(serde_json::from_slice(body).map_err(malformed)?),
+        69 => FromHost::Done(handles(kind, body)?),
+        70 => FromHost::Cancelled(handles(kind, body)?),
+        71 => FromHost::Fail(serde_json::from_slice(body).map_err(malformed)?),
+        72 => FromHost::Log(serde_json::from_slice(body).map_err(malformed)?),
+        73 => FromHost::Taken(u32::from_le_bytes(body.try_into().map_err(|_| WireError::Ragged(kind))?)),
+        other => return Err(WireError::UnknownType(other)),
+    })
+}
+
+fn handles(kind: u8, body: &[u8]) -> Result<Vec<u64>, WireError> {
+    let (chunks, rest) = body.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(WireError::Ragged(kind));
+    }
+    Ok(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect())
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER + body.len());
+    frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    frame.push(kind);
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// The daemon's greeting.
+pub(crate) fn hello() -> Vec<u8> {
+    frame(1, json!({"protocol": PROTOCOL, "version": env!("CARGO_PKG_VERSION")}).to_string().as_bytes())
+}
+
+/// Asks the host to execute a configuration.
+pub(crate) fn load(config: &std::path::Path, debug: bool, levels: &Value, reload: bool) -> Vec<u8> {
+    let config = surrogateescape_json(std::os::unix::ffi::OsStrExt::as_bytes(config.as_os_str()));
+    frame(
+        2,
+        format!(r#"{{"config":{config},"debug":{debug},"levels":{levels},"reload":{reload}}}"#).as_bytes(),
+    )
+}
+
+/// Asks the host to cancel running jobs.
+pub(crate) fn cancel(tasks: &[u64]) -> Vec<u8> {
+    frame(4, &tasks.iter().flat_map(|task| task.to_le_bytes()).collect::<Vec<_>>())
+}
+
+/// Hands a record of the daemon to the handlers of the configuration.
+pub(crate) fn log(record: &crate::log::Forwarded) -> Vec<u8> {
+    let body = json!({"logger": record.logger, "level": record.level.0, "message": record.message, "created": record.created});
+    frame(5, body.to_string().as_bytes())
+}
+
+/// Asks the host to end.
+pub(crate) fn stop() -> Vec<u8> {
+    frame(6, b"")
+}
+
+/// JSON text of bytes that may not be UTF-8, as Python's `os.fsdecode` and `json` would write it.
+fn surrogateescape_json(bytes: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let quoted = Value::from(chunk.valid()).to_string();
+        text.push_str(&quoted[1..quoted.len() - 1]);
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\udc{byte:02x}"));
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// Flags of one start.
+mod flag {
+    pub(super) const DIR: u8 = 1;
+    pub(super) const COOKIE: u8 = 2;
+    pub(super) const SRC: u8 = 4;
+    pub(super) const GIVEN: u8 = 8;
+    pub(super) const SYNTHETIC: u8 = 16;
+    pub(super) const NO_PATH: u8 = 32;
+}
+
+/// Starts that go to the host in one frame, gathered column by column.
+#[derive(Debug, Default)]
+pub(crate) struct Starts {
+    handles: Vec<u8>,
+    schedulers: Vec<u8>,
+    masks: Vec<u8>,
+    wds: Vec<u8>,
+    cookies: Vec<u8>,
+    name_lens: Vec<u8>,
+    flags: Vec<u8>,
+    texts: Vec<u8>,
+}
+
+impl Starts {
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.flags.len()
+    }
+
+    /// Adds a start. `scheduler` is the place in the description, `id` the text that logs and jobs see.
+    pub(crate) fn push(&mut self, handle: u64, scheduler: u32, id: &str, event: &Event<'_>) {
+        let set = |condition: bool, flag: u8| if condition { flag } else { 0 };
+        let no_path = event.wd < 0 && event.pathname.is_empty();
+        self.flags.push(
+            set(event.is_dir, flag::DIR)
+                | set(event.cookie != 0, flag::COOKIE)
+                | set(event.src_pathname.is_some(), flag::SRC)
+                | set(event.given_path.is_some(), flag::GIVEN)
+                | set(event.synthetic, flag::SYNTHETIC)
+                | set(no_path, flag::NO_PATH),
+        );
+        self.handles.extend_from_slice(&handle.to_le_bytes());
+        self.schedulers.extend_from_slice(&scheduler.to_le_bytes());
+        self.masks.extend_from_slice(&event.mask.0.to_le_bytes());
+        self.wds.extend_from_slice(&event.wd.to_le_bytes());
+        self.cookies.extend_from_slice(&event.cookie.to_le_bytes());
+        self.name_lens.extend_from_slice(&event.name_len.to_le_bytes());
+        for text in [Some(id.as_bytes()), Some(event.pathname), event.src_pathname, event.given_path]
+            .into_iter()
+            .flatten()
+        {
+            if !self.texts.is_empty() {
+                self.texts.push(0);
+            }
+            self.texts.extend_from_slice(text);
+        }
+    }
+
+    /// The frame with all starts; the batch is empty afterwards and keeps its memory.
+    pub(crate) fn take_frame(&mut self) -> Vec<u8> {
+        let columns = [
+            &self.handles,
+            &self.schedulers,
+            &self.masks,
+            &self.wds,
+            &self.cookies,
+            &self.name_lens,
+            &self.flags,
+            &self.texts,
+        ];
+        let length = 4 + columns.iter().map(|column| column.len()).sum::<usize>();
+        let mut frame = Vec::with_capacity(HEADER + length);
+        frame.extend_from_slice(&(length as u32).to_le_bytes());
+        frame.push(3);
+        frame.extend_from_slice(&(self.len() as u32).to_le_bytes());
+        for column in columns {
+            frame.extend_from_slice(column);
+        }
+        for column in [
+            &mut self.handles,
+            &mut self.schedulers,
+            &mut self.masks,
+            &mut self.wds,
+            &mut self.cookies,
+            &mut self.name_lens,
+            &mut self.flags,
+            &mut self.texts,
+        ] {
+            column.clear();
+        }
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_utf8_come_back_as_bytes() {
+        let text: PathText = serde_json::from_str(r#""/a\udcff\udc80/\u00fc\ud83d\ude00""#).unwrap();
+        assert_eq!(text.0, [b"/a\xff\x80/".as_slice(), "ü😀".as_bytes()].concat());
+        assert_eq!(surrogateescape_json(b"/a\xff\"\n"), r#""/a\udcff\"\n""#);
+        let back: PathText = serde_json::from_str(&surrogateescape_json(b"/a\xff\"\n")).unwrap();
+        assert_eq!(back.0, b"/a\xff\"\n");
+    }
+
+    #[test]
+    fn starts_are_columns_and_one_blob() {
+        let mut starts = Starts::default();
+        let event = Event {
+            mask: event::Mask(0x80),
+            wd: 3,
+            cookie: 7,
+            pathname: b"/w/f",
+            name_len: 1,
+            root_len: 2,
+            src_pathname: Some(b"/w/e"),
+            ..Event::overflow()
+        };
+        starts.push(9, 1, "id", &event);
+        starts.push(10, 0, "other", &Event::overflow());
+        let frame = starts.take_frame();
+        let (kind, body) = next_frame(&frame).unwrap().unwrap();
+        let body = &frame[body];
+        assert_eq!((kind, &body[..4]), (3, &2u32.to_le_bytes()[..]));
+        assert_eq!(&body[4..12], &9u64.to_le_bytes());
+        assert_eq!(&body[4 + 2 * (8 + 4 + 4 + 4 + 4 + 2)..][..2], &[flag::COOKIE | flag::SRC, flag::NO_PATH]);
+        assert!(body.ends_with(b"id\0/w/f\0/w/e\0other\0"));
+        assert_eq!(starts.len(), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(kind in 0u8..=80, body in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+            let _ = decode(kind, &body);
+            let _ = next_frame(&body);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Lines on stderr that never make the daemon wait.
+//!
+//! A pipe or terminal is opened anew through `/proc/self/fd/2`, so that it can be non-blocking without changing the
+//! descriptor that other programs share with us (`O_NONBLOCK` belongs to the open file description, open(2)). Where that
+//! is refused, each write is asked for with poll(2) first and is no longer than `PIPE_BUF`, which cannot block then.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+/// Bytes kept for a reader that does not take them; beyond it lines are dropped and counted.
+const PENDING_MAX: usize = 1 << 20;
+/// What may be written in one go where only poll(2) keeps us from blocking (`PIPE_BUF`, pipe(7)).
+const PIPE_BUF: usize = 4096;
+/// How long the last lines wait for a slow reader when the daemon ends.
+const EXIT_WAIT: Duration = Duration::from_millis(500);
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Stderr {
+    target: Target,
+    /// Whole lines that are not written yet; the first `written` bytes are.
+    pending: Vec<u8>,
+    written: usize,
+    /// Where the line that is being composed starts in `pending`.
+    line_start: usize,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// A regular file or a device that never makes a writer wait for long.
+    Direct,
+    /// Our own non-blocking description of the same pipe or terminal.
+    Reopened(OwnedFd),
+    /// A socket: `MSG_DONTWAIT` does it.
+    Socket,
+    /// Asked with poll(2) before each write.
+    Polled,
+    /// Nowhere, for tests.
+    #[cfg(test)]
+    Discard,
+}
+
+impl Stderr {
+    /// The process's stderr.
+    pub(crate) fn new() -> Stderr {
+        Stderr::with(target(rustix::stdio::stderr()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn discard() -> Stderr {
+        Stderr::with(Target::Discard)
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_for_test(&mut self) -> String {
+        self.line_start = 0;
+        String::from_utf8(std::mem::take(&mut self.pending)).expect("log lines are UTF-8")
+    }
+
+    fn with(target: Target) -> Stderr {
+        Stderr { target, pending: Vec::new(), written: 0, line_start: 0, dropped: 0 }
+    }
+
+    /// The buffer to append one line to; [`Stderr::end_line`] must follow.
+    pub(super) fn line(&mut self) -> &mut Vec<u8> {
+        self.line_start = self.pending.len();
+        &mut self.pending
+    }
+
+    /// Ends the line; over the limit it is dropped.
+    pub(super) fn end_line(&mut self) {
+        if self.pending.len() - self.written > PENDING_MAX {
+            // One attempt before a line is lost: the reader may have caught up within this turn.
+            self.write_pending();
+            if self.pending.len() - self.written > PENDING_MAX {
+                self.pending.truncate(self.line_start.max(self.written));
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// Writes what the reader takes; true if something is left.
+    pub(super) fn flush(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        self.write_pending();
+        if self.pending.is_empty() && self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            let text = format!("pyinotifyd: {dropped} log lines were dropped, since nobody read them\n");
+            self.pending.extend_from_slice(text.as_bytes());
+            self.write_pending();
+        }
+        !self.pending.is_empty()
+    }
+
+    pub(super) fn flush_at_exit(&mut self) {
+        let mut left = EXIT_WAIT;
+        let step = Duration::from_millis(10);
+        while self.flush() && !left.is_zero() {
+            left = left.saturating_sub(step);
+            let wait = Timespec { tv_sec: 0, tv_nsec: step.subsec_nanos().into() };
+            let stderr = rustix::stdio::stderr();
+            let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+            if poll(&mut fds, Some(&wait)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn write_pending(&mut self) {
+        while self.written < self.pending.len() {
+            match write_some(&self.target, &self.pending[self.written..]) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => self.written += count,
+                Err(Errno::INTR) => {}
+                // Nobody can ever read it (EPIPE, EIO of a terminal that hung up, a full disk): the lines are lost.
+                Err(_) => {
+                    self.dropped +=
+                        self.pending[self.written..].iter().filter(|byte| **byte == b'\n').count() as u64;
+                    self.written = self.pending.len();
+                }
+            }
+        }
+        if self.written == self.pending.len() {
+            self.pending.clear();
+            self.pending.shrink_to(PIPE_BUF * 16);
+            self.written = 0;
+            self.line_start = 0;
+        } else if self.written > PENDING_MAX / 2 {
+            self.pending.drain(..self.written);
+            self.line_start = self.line_start.saturating_sub(self.written);
+            self.written = 0;
+        }
+    }
+}
+
+fn target(stderr: BorrowedFd<'_>) -> Target {
+    let Ok(stat) = rustix::fs::fstat(stderr) else { return Target::Direct };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Socket => Target::Socket,
+        FileType::Fifo | FileType::CharacterDevice => {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            match rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
+                Ok(own) => Target::Reopened(own),
+                Err(_) => Target::Polled,
+            }
+        }
+        _ => Target::Direct,
+    }
+}
+
+fn write_some(target: &Target, bytes: &[u8]) -> Result<usize, Errno> {
+    let stderr = rustix::stdio::stderr();
+    match target {
+        Target::Direct => rustix::io::write(stderr, bytes),
+        Target::Reopened(own) => rustix::io::write(own.as_fd(), bytes),
+        Target::Socket => rustix::net::send(stderr, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+        Target::Polled => {
+            let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if poll(&mut fds, Some(&now))? == 0 {
+                return Err(Errno::AGAIN);
+            }
+            rustix::io::write(stderr, &bytes[..bytes.len().min(PIPE_BUF)])
+        }
+        #[cfg(test)]
+        Target::Discard => Err(Errno::AGAIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_takes_nothing_costs_lines_and_no_memory() {
+        let mut stderr = Stderr::discard();
+        for number in 0..100_000 {
+            stderr.line().extend_from_slice(format!("{number:>100}\n").as_bytes());
+            stderr.end_line();
+        }
+        assert!(stderr.pending.len() <= PENDING_MAX);
+        assert!(stderr.pending.ends_with(b"\n"));
+        let kept = stderr.pending.iter().filter(|byte| **byte == b'\n').count() as u64;
+        assert_eq!(kept + stderr.dropped, 100_000);
+    }
+}

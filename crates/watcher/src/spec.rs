@@ -1,0 +1,175 @@
+//! What a user of the crate asks for, and what it is told in turn.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use event::{Event, Mask};
+use lease::Writers;
+use std::os::fd::BorrowedFd;
+
+use crate::notice::Notice;
+
+/// Number of a watch: one `Watch(...)` of the configuration with all its paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId(pub u32);
+
+/// Says of the absolute path of a directory whether it and everything below it stays unwatched.
+pub type Exclude = Box<dyn Fn(&[u8]) -> bool>;
+
+/// What to watch.
+pub struct WatchSpec {
+    /// Paths as configured: Python globs, relative ones are meant from [`Options::cwd`].
+    pub paths: Vec<Vec<u8>>,
+    /// Watch the subdirectories that exist already, to any depth.
+    pub rec: bool,
+    /// Watch subdirectories that come later, to any depth.
+    pub auto_add: bool,
+    /// The events that are wanted; any of the fifteen flags.
+    pub interest: Mask,
+    /// Directories that are not to be watched; prunes.
+    pub exclude: Option<Exclude>,
+}
+
+impl fmt::Debug for WatchSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("WatchSpec")
+            .field("paths", &self.paths)
+            .field("rec", &self.rec)
+            .field("auto_add", &self.auto_add)
+            .field("interest", &self.interest)
+            .field("exclude", &self.exclude.is_some())
+            .finish()
+    }
+}
+
+/// Where events and notices go. Called while the watcher works, so it must be quick.
+pub trait Sink {
+    /// One event for one watch; only flags of the watch's interest.
+    fn event(&mut self, watch: WatchId, event: &Event<'_>);
+    /// Something that a person should know, or (Notice::Recovered) that the caller must act on.
+    fn notice(&mut self, notice: Notice<'_>);
+}
+
+/// What the caller does after [`crate::Watcher::turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing is left: wait until the descriptor is readable (or the deadline comes).
+    Idle,
+    /// There is more to do right now: look after other things, then call again without waiting.
+    More,
+    /// The tree is busy: come back at this time, and don't wait for the descriptor meanwhile. Reading in gulps is
+    /// several times cheaper an event.
+    Pause(Instant),
+}
+
+/// Fixed properties of a watcher.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Absolute path of the directory from which relative paths are meant.
+    pub cwd: Vec<u8>,
+    /// Whether the name of an entry is that of a temporary file of our own: such entries are never reported, and their
+    /// final rename is reported as an arrival.
+    pub own_name: fn(&[u8]) -> bool,
+    /// How to learn whether a file is open for writing; [`lease::writers`] except in tests.
+    pub writers: fn(BorrowedFd<'_>) -> Writers,
+    /// Bounds of queues and of work.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// The usual properties.
+    pub fn new(cwd: Vec<u8>) -> Options {
+        Options { cwd, own_name: |_| false, writers: lease::writers, limits: Limits::default() }
+    }
+}
+
+/// Bounds of queues and of work. Each has its reason beside its default.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of one read(2) from the kernel's queue.
+    pub read_bytes: usize,
+    /// Units of work in one turn; an event is one, about 0.3 microseconds.
+    pub turn_units: u32,
+    /// `IN_MOVED_FROM` events that wait for their `IN_MOVED_TO`.
+    pub moves_max: usize,
+    /// How long they wait.
+    pub move_age: Duration,
+    /// Names that are remembered so that an arrival and the kernel's event are not both told.
+    pub young_max: usize,
+    /// New directories that could not be opened yet because events about their parents are still queued.
+    pub later_max: usize,
+    /// Files whose writers are unknown and that are looked at a second time.
+    pub settling_max: usize,
+    /// How long such a file must stay unchanged.
+    pub settle: Duration,
+    /// First pause between attempts to watch what a limit has refused; doubles up to `retry_max`.
+    pub retry: Duration,
+    /// Longest such pause.
+    pub retry_max: Duration,
+    /// The pause of a busy tree ([`Turn::Pause`]).
+    pub pause: Duration,
+    /// Notices of one kind that are told in a minute; the rest is counted.
+    pub notices_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            // Half of a full queue of short names (16,384 events of 32 bytes).
+            read_bytes: 256 * 1024,
+            // About 5 ms: nothing else in the program waits longer for its turn.
+            turn_units: 16 * 1024,
+            // The default length of the kernel's queue: more pairs can't be under way in it.
+            moves_max: 16 * 1024,
+            // What the original keeps.
+            move_age: Duration::from_secs(60),
+            // 16 bytes each; past it a file may be told twice, which is allowed, in place of never.
+            young_max: 64 * 1024,
+            later_max: 64 * 1024,
+            // Some 100 bytes each; past it a file is told at once, possibly before its writer is done.
+            settling_max: 16 * 1024,
+            // Longer than the granularity of times on any usual filesystem but FAT's.
+            settle: Duration::from_millis(250),
+            retry: Duration::from_secs(5),
+            retry_max: Duration::from_secs(300),
+            pause: Duration::from_millis(1),
+            notices_max: 10,
+        }
+    }
+}
+
+/// What is wrong with a path before it is watched ([`crate::Watcher::check`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A pattern that matches nothing.
+    NoMatch,
+    /// The path does not exist (it would be waited for).
+    Missing,
+    /// The path exists but can't be watched.
+    CannotWatch(rustix::io::Errno),
+}
+
+/// Counters and sizes, for status and benchmarks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Watches held in the kernel, those of ancestors included.
+    pub watches: usize,
+    /// Nodes of the tree.
+    pub nodes: usize,
+    /// Bytes allocated by the tree and its tables.
+    pub tree_bytes: usize,
+    /// Events read from the kernel.
+    pub events: u64,
+    /// Events told to watches, arrivals included.
+    pub delivered: u64,
+    /// Events made up for what was found.
+    pub synthetic: u64,
+    /// Reads from the kernel's queue.
+    pub reads: u64,
+    /// Overflows of the kernel's queue.
+    pub overflows: u64,
+    /// Directories that a limit keeps unwatched at present.
+    pub starved: usize,
+    /// Entries of all bounded queues together (moves, young names, walks, files that settle).
+    pub queued: usize,
+}

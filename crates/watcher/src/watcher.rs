@@ -1,0 +1,270 @@
+//! The watcher's state and its public calls.
+//!
+//! Each file beside this one is one thing that it does: [`tell`] an event to the watches that see it, [`dispatch`] an
+//! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`walk`] a directory tree, make an
+//! [`arrive`]d entry known, bind [`roots`] and wait for them, [`recover`] from overflows and limits, set [`masks`].
+
+mod arrive;
+mod dispatch;
+mod masks;
+mod place;
+mod read;
+mod recover;
+mod rename;
+mod roots;
+mod tell;
+mod walk;
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use event::Mask;
+use hashbrown::HashMap;
+use rustix::fs::{Mode, OFlags};
+
+use crate::cover::{Covers, RootId};
+use crate::error::Error;
+use crate::kernel::{self, Kernel};
+use crate::notice::{Notice, Throttle};
+use crate::pending::{Moves, NameHasher, Recent, Retired};
+use crate::spec::{Exclude, Options, Sink, Stats, Turn, WatchId};
+use crate::tree::{NodeId, STARVED, Tree};
+
+use arrive::{Nameless, Settling};
+use place::OpenParent;
+use read::Reading;
+use recover::{Recovery, Starved};
+use roots::{Guard, Reason, Root};
+use tell::Paths;
+use walk::{Leaves, Walk};
+
+/// One watch of the configuration.
+struct Watch {
+    interest: Mask,
+    rec: bool,
+    auto_add: bool,
+    exclude: Option<Exclude>,
+    roots: Vec<RootId>,
+}
+
+/// Watches directory trees and tells what happens in them. See the crate's head.
+///
+/// It has one inotify instance, starts no threads, never sleeps and never blocks on the queue; the caller waits for
+/// [`Watcher::inotify_fd`], [`Watcher::mounts_fd`] and [`Watcher::deadline`] and then calls [`Watcher::turn`].
+pub struct Watcher {
+    options: Options,
+    kernel: Kernel,
+    mounts: Option<OwnedFd>,
+    tree: Tree,
+    covers: Covers,
+    watches: Vec<Option<Watch>>,
+    roots: Vec<Option<Root>>,
+    /// What the ancestors of roots are watched for.
+    guards: HashMap<NodeId, Vec<Guard>>,
+    /// Names below a node that our rights keep unwatched: tried again at IN_ATTRIB.
+    blocked: HashMap<NodeId, Vec<Box<[u8]>>>,
+    /// Some watch wants IN_MOVED_TO, so that sources of moves are remembered.
+    sources_wanted: bool,
+    paths: Paths,
+    reading: Reading,
+    moves: Moves,
+    /// Nodes that lost their name to another, with the read that brought the event.
+    displaced: Vec<(NodeId, u64)>,
+    /// Entries told as arrivals (with their inode) whose IN_CREATE may still be queued.
+    young: Recent<u64>,
+    /// Nodes that were watched by name while events about that name may still be queued.
+    fresh: Recent<()>,
+    /// While the queue is long: entries whose IN_CREATE was told, not to be told again if the queue overflows.
+    told_creates: Recent<()>,
+    name_hasher: NameHasher,
+    retired: Retired,
+    /// New directories that could not be opened yet, with the read that brought the event.
+    later: Vec<(NodeId, u64)>,
+    /// Tops of branches that are cut off and to be unwatched.
+    doomed: Vec<NodeId>,
+    walks: VecDeque<Walk>,
+    /// Walks whose directory is not where its path leads, until the queue is empty.
+    put_off: Vec<Walk>,
+    leaves: Leaves,
+    settling: VecDeque<Settling>,
+    nameless: Nameless,
+    /// Roots to be looked at again after the event at hand.
+    recheck: Vec<(RootId, Reason)>,
+    open_parent: Option<OpenParent>,
+    /// wd of the last IN_UNMOUNT, whose IN_IGNORED follows at once.
+    unmounted_wd: i32,
+    starved: Starved,
+    recovery: Recovery,
+    /// Mount points below roots.
+    mount_points: Vec<Vec<u8>>,
+    throttle: Throttle,
+    stats: Stats,
+    now: Instant,
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Watcher").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Watcher {
+    /// Makes a watcher that watches nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::InstanceLimit`] if the user has no inotify instance left, [`Error::Init`] if there is none at all.
+    pub fn new(options: Options, now: Instant) -> Result<Watcher, Error> {
+        let kernel = Kernel::new()?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // Without /proc mounts are noticed late: when something else happens at the root.
+        let mounts = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok();
+        let limits = &options.limits;
+        Ok(Watcher {
+            kernel,
+            mounts,
+            tree: Tree::new(),
+            covers: Covers::new(),
+            watches: Vec::new(),
+            roots: Vec::new(),
+            guards: HashMap::new(),
+            blocked: HashMap::new(),
+            sources_wanted: false,
+            paths: Paths::default(),
+            reading: Reading::new(limits, kernel::queue_max(), now),
+            moves: Moves::new(limits.moves_max, limits.move_age),
+            displaced: Vec::new(),
+            young: Recent::new(limits.young_max),
+            fresh: Recent::new(limits.young_max),
+            told_creates: Recent::new(limits.young_max),
+            name_hasher: NameHasher::default(),
+            retired: Retired::default(),
+            later: Vec::new(),
+            doomed: Vec::new(),
+            walks: VecDeque::new(),
+            put_off: Vec::new(),
+            leaves: Leaves::default(),
+            settling: VecDeque::new(),
+            nameless: Nameless::default(),
+            recheck: Vec::new(),
+            open_parent: None,
+            unmounted_wd: 0,
+            starved: Starved::new(limits.retry),
+            recovery: Recovery::default(),
+            mount_points: Vec::new(),
+            throttle: Throttle::new(limits.notices_max, now),
+            stats: Stats::default(),
+            now,
+            options,
+        })
+    }
+
+    /// Readable when events wait.
+    pub fn inotify_fd(&self) -> BorrowedFd<'_> {
+        self.kernel.fd()
+    }
+
+    /// Has POLLPRI when something was mounted or unmounted (proc(5), `/proc/pid/mounts`); then call
+    /// [`Watcher::mounts_changed`]. None without /proc.
+    pub fn mounts_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.mounts.as_ref().map(|fd| fd.as_fd())
+    }
+
+    /// Does a bounded amount of work: reads, tells events, walks new directories a bit further.
+    pub fn turn(&mut self, now: Instant, sink: &mut impl Sink) -> Turn {
+        self.now = now;
+        let mut units = self.options.limits.turn_units;
+        self.overdue(sink);
+        // A quarter is kept for walks, so that neither side starves the other.
+        let kept = if self.has_background() { units / 4 } else { 0 };
+        let mut for_events = units - kept;
+        self.read_and_dispatch(&mut for_events, sink);
+        units = kept + for_events;
+        self.background(&mut units, sink);
+        self.open_parent = None;
+        self.next_turn()
+    }
+
+    /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
+    pub fn deadline(&self) -> Option<Instant> {
+        let settling = self.settling.front().map(|settling| settling.due);
+        [settling, self.starved.retry_at, self.throttle.deadline()].into_iter().flatten().min()
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> Stats {
+        let walks: usize = self.walks.iter().map(Walk::len).sum();
+        let recent = self.young.len() + self.fresh.len() + self.told_creates.len();
+        Stats {
+            watches: self.tree.watched(),
+            nodes: self.tree.len(),
+            tree_bytes: self.tree.bytes(),
+            starved: self.starved.count,
+            queued: walks
+                + recent
+                + self.moves.len()
+                + self.retired.len()
+                + self.later.len()
+                + self.displaced.len()
+                + self.settling.len(),
+            ..self.stats
+        }
+    }
+
+    /// Whether walks or branches to be unwatched are waiting.
+    fn has_background(&self) -> bool {
+        !self.walks.is_empty() || !self.doomed.is_empty()
+    }
+
+    fn background(&mut self, units: &mut u32, sink: &mut impl Sink) {
+        self.settle_roots(sink);
+        self.unwatch_doomed(units);
+        self.name_nameless(sink);
+        self.run_walks(units, sink);
+        self.finish_recovery(sink);
+    }
+
+    /// Things whose time has come.
+    fn overdue(&mut self, sink: &mut impl Sink) {
+        self.settle_files(sink);
+        self.retry_starved(sink);
+        for notice in self.throttle.roll(self.now) {
+            sink.notice(notice);
+        }
+    }
+
+    /// Tells a notice, unless its kind was told too often.
+    fn say(&mut self, notice: Notice<'_>, sink: &mut impl Sink) {
+        if self.throttle.admits(&notice) {
+            sink.notice(notice);
+        }
+    }
+
+    fn watch(&self, id: WatchId) -> Option<&Watch> {
+        self.watches.get(id.0 as usize)?.as_ref()
+    }
+
+    fn root(&self, id: RootId) -> &Root {
+        self.roots[usize::from(id.0)].as_ref().expect("sets and guards hold only roots that exist")
+    }
+
+    fn root_mut(&mut self, id: RootId) -> &mut Root {
+        self.roots[usize::from(id.0)].as_mut().expect("sets and guards hold only roots that exist")
+    }
+
+    fn root_ids(&self) -> Vec<RootId> {
+        let numbers = (0..).zip(&self.roots);
+        numbers.filter(|(_, root)| root.is_some()).map(|(number, _)| RootId(number)).collect()
+    }
+
+    /// Frees a node that has no children, with all that is known about it.
+    fn free_node(&mut self, node: NodeId) {
+        self.paths.forget();
+        if self.tree.has(node, STARVED) {
+            self.starved.count -= 1;
+        }
+        self.blocked.remove(&node);
+        self.covers.release(self.tree.cover(node));
+        self.tree.free(node);
+    }
+}

@@ -1,0 +1,244 @@
+//! One event of the kernel: told at once where it changes nothing, handed on where the tree must follow.
+
+use event::{Flag, Mask};
+
+use super::Watcher;
+use super::place::Kind;
+use super::roots::Reason;
+use super::tell::Told;
+use crate::decode::RawEvent;
+use crate::notice::Notice;
+use crate::spec::Sink;
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED};
+
+/// Events that always concern the tree itself.
+const STRUCTURE: u32 = Flag::MovedFrom.mask().0
+    | Flag::MovedTo.mask().0
+    | Flag::DeleteSelf.mask().0
+    | Flag::MoveSelf.mask().0
+    | Flag::Unmount.mask().0
+    | Flag::Ignored.mask().0;
+/// Events that concern the tree when their object is a directory.
+const STRUCTURE_OF_DIRS: u32 = Flag::Create.mask().0 | Flag::Delete.mask().0;
+
+impl Watcher {
+    pub(super) fn dispatch(&mut self, raw: &RawEvent<'_>, units: &mut u32, sink: &mut impl Sink) {
+        let mask = Mask(raw.mask);
+        if self.retired.swallows(raw.wd, mask.intersects(Flag::Ignored.mask())) {
+            return;
+        }
+        let Some(node) = self.tree.by_wd(raw.wd) else {
+            if mask.intersects(Flag::QOverflow.mask()) {
+                self.overflow(sink);
+            }
+            return;
+        };
+        if !self.tree.has(node, SHARED | GUARD) && !self.concerns_tree(mask) && !self.is_delicate(mask, raw.name) {
+            return self.tell(node, &Told::real(mask, raw.name), sink);
+        }
+        let nodes = if self.tree.has(node, SHARED) { self.tree.all_by_wd(raw.wd) } else { vec![node] };
+        self.follow(&nodes, mask, raw, units, sink);
+        let guards: Vec<NodeId> = nodes.into_iter().filter(|&node| self.tree.has(node, GUARD)).collect();
+        for node in guards {
+            self.guard_event(node, mask, raw.name, sink);
+        }
+        self.settle_roots(sink);
+    }
+
+    fn concerns_tree(&self, mask: Mask) -> bool {
+        mask.0 & STRUCTURE != 0 || (mask.is_dir() && mask.0 & STRUCTURE_OF_DIRS != 0)
+    }
+
+    /// Whether an event of a file needs a closer look: arrivals of the same name, a long queue, files without a name.
+    fn is_delicate(&self, mask: Mask, name: &[u8]) -> bool {
+        if mask.intersects(Flag::Create | Flag::Delete) {
+            return self.reading.backlog
+                || !self.young.is_empty()
+                || self.has_nameless()
+                || self.recovery.runs();
+        }
+        mask.intersects(Flag::CloseWrite.mask()) && name.first() == Some(&b'#')
+    }
+
+    fn follow(
+        &mut self,
+        nodes: &[NodeId],
+        mask: Mask,
+        raw: &RawEvent<'_>,
+        units: &mut u32,
+        sink: &mut impl Sink,
+    ) {
+        match mask.flag() {
+            Some(Flag::Create) => self.created(nodes, mask, raw.name, units, sink),
+            Some(Flag::Delete) => self.deleted(nodes, mask, raw.name, sink),
+            Some(Flag::MovedFrom) => self.moved_from(nodes, mask, raw, sink),
+            Some(Flag::MovedTo) => self.moved_to(nodes, mask, raw, units, sink),
+            Some(Flag::MoveSelf) => self.move_self(nodes, mask, sink),
+            Some(Flag::DeleteSelf) => self.tell_self(nodes, mask, sink),
+            Some(Flag::Unmount) => {
+                self.unmounted_wd = raw.wd;
+                self.tell_all(nodes, &Told::real(mask, raw.name), sink);
+            }
+            Some(Flag::Ignored) => self.ignored(nodes, mask, raw.wd, sink),
+            Some(Flag::CloseWrite) => self.closed(nodes, mask, raw.name, sink),
+            Some(Flag::Access | Flag::Modify | Flag::Attrib | Flag::CloseNowrite | Flag::Open) => {
+                self.tell_all(nodes, &Told::real(mask, raw.name), sink);
+            }
+            Some(Flag::QOverflow) | None => {}
+        }
+    }
+
+    /// Events that the kernel sends without IN_ISDIR although the object may be a directory.
+    fn tell_self(&mut self, nodes: &[NodeId], mask: Mask, sink: &mut impl Sink) {
+        let is_dir = nodes.iter().any(|&node| self.is_dir(node));
+        self.tell_all(nodes, &Told { is_dir, ..Told::real(mask, b"") }, sink);
+    }
+
+    /// Whether the node was a directory when it was watched: all are but roots that are files.
+    pub(super) fn is_dir(&self, node: NodeId) -> bool {
+        let roots = self.covers.roots(self.tree.cover(node)).iter().map(|&root| self.root(root));
+        !self.tree.has(node, ROOT) || !roots.into_iter().any(|root| root.node == Some(node) && !root.is_dir)
+    }
+
+    fn created(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
+        self.paths.told_clear();
+        for &node in nodes {
+            if !self.was_told(node, name) {
+                self.tell(node, &Told::real(mask, name), sink);
+                self.remember_create(node, name);
+            }
+            if mask.is_dir() {
+                self.found_directory(node, name, Kind::Arrive, units, sink);
+            } else if self.has_nameless() {
+                self.created_from_nameless(node, name, sink);
+            }
+        }
+    }
+
+    /// Whether the entry was told as an arrival already. The same name with another inode is another entry.
+    fn was_told(&mut self, node: NodeId, name: &[u8]) -> bool {
+        if self.young.is_empty() {
+            return false;
+        }
+        let key = self.name_hasher.hash(node, name);
+        let Some(inode) = self.young.remove(key) else { return false };
+        let Some(path) = self.path_in(node, name) else { return false };
+        match rustix::fs::lstat(path) {
+            Ok(stat) => stat.st_ino == inode,
+            // Gone by now: its creation was told, its deletion follows.
+            Err(_) => true,
+        }
+    }
+
+    /// An entry that leaves its name makes room for a new one, whose IN_CREATE is to be told.
+    pub(super) fn forget_young(&mut self, node: NodeId, name: &[u8]) {
+        if !self.young.is_empty() {
+            self.young.remove(self.name_hasher.hash(node, name));
+        }
+        if !self.told_creates.is_empty() {
+            self.told_creates.remove(self.name_hasher.hash(node, name));
+        }
+    }
+
+    fn remember_create(&mut self, node: NodeId, name: &[u8]) {
+        if self.reading.backlog || self.recovery.runs() {
+            self.told_creates.insert(self.name_hasher.hash(node, name), ());
+        }
+    }
+
+    fn deleted(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], sink: &mut impl Sink) {
+        nodes.iter().for_each(|&node| self.forget_young(node, name));
+        self.tell_all(nodes, &Told::real(mask, name), sink);
+        if !mask.is_dir() {
+            return;
+        }
+        // A directory that somebody holds open sends nothing itself until it is closed (K18).
+        for &node in nodes {
+            if let Some(child) = self.tree.child(node, name).filter(|&child| !self.tree.has(child, ROOT | GUARD)) {
+                self.recheck_deleted(child);
+            }
+        }
+    }
+
+    /// A directory below `nodes` is deleted by name: unless a new one has the name already, it is forgotten.
+    fn recheck_deleted(&mut self, child: NodeId) {
+        // Deleted and made again before we looked: the node belongs to the new one.
+        if !self.fresh_contains(child) {
+            self.doom(child);
+        }
+    }
+
+    fn ignored(&mut self, nodes: &[NodeId], mask: Mask, wd: i32, sink: &mut impl Sink) {
+        self.tell_all(nodes, &Told { is_dir: false, ..Told::real(mask, b"") }, sink);
+        let unmounted = self.unmounted_wd == wd;
+        for &node in nodes {
+            self.forget_object(node, unmounted);
+        }
+    }
+
+    /// The kernel has ended the watch of this node.
+    fn forget_object(&mut self, node: NodeId, unmounted: bool) {
+        self.tree.set_wd(node, 0);
+        if !self.is_reachable(node) {
+            // The doomed branch that it belongs to is taken down in its own time.
+            return;
+        }
+        let concerned = self.roots_at(node);
+        let was_root = !concerned.is_empty();
+        for root in concerned {
+            self.unbind(root);
+            self.recheck.push((root, Reason::Gone));
+        }
+        self.recheck_guarded(node, Reason::Gone);
+        let again = self.unmount_reveals(node, unmounted && !was_root);
+        self.doom(node);
+        if let Some((parent, name)) = again {
+            self.enter_later(parent, &name);
+        }
+    }
+
+    /// Below a mount point that is no root something reappears: its parent and name, to be looked at later.
+    fn unmount_reveals(&mut self, node: NodeId, unmounted: bool) -> Option<(NodeId, Vec<u8>)> {
+        let parent = self.tree.parent(node).filter(|_| unmounted)?;
+        (self.tree.wd(parent) != 0).then(|| (parent, self.tree.name(node).to_vec()))
+    }
+
+    /// Whether a path leads to the node.
+    pub(super) fn is_reachable(&self, node: NodeId) -> bool {
+        let mut at = node;
+        while let Some(parent) = self.tree.parent(at) {
+            at = parent;
+        }
+        !self.tree.is_cut(at)
+    }
+
+    fn move_self(&mut self, nodes: &[NodeId], mask: Mask, sink: &mut impl Sink) {
+        let mut stays = Vec::new();
+        for &node in nodes {
+            let known_place = nodes.len() > 1 && !self.tree.has(node, MOVING);
+            if self.stays_in_sight(node, known_place) {
+                stays.push(node);
+            } else {
+                self.moved_out(node, mask, sink);
+            }
+        }
+        self.tell_self(&stays, mask, sink);
+    }
+
+    fn moved_out(&mut self, node: NodeId, mask: Mask, sink: &mut impl Sink) {
+        let is_dir = self.is_dir(node);
+        let told = Told { is_dir, suffix: super::tell::UNKNOWN_PATH, ..Told::real(mask, b"") };
+        self.tell(node, &told, sink);
+        let covered = self.tree.cover(node) != crate::cover::EMPTY;
+        let has_roots = !self.roots_below(node).is_empty();
+        if covered && !has_roots && let Some(path) = self.path_of(node).map(<[u8]>::to_vec) {
+            self.say(Notice::MovedOut { path: &path }, sink);
+        }
+        for root in self.roots_below(node) {
+            self.unbind(root);
+            self.recheck.push((root, Reason::Moved));
+        }
+        self.recheck_guarded(node, Reason::Moved);
+        self.doom(node);
+    }
+}

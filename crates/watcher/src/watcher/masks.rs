@@ -1,0 +1,112 @@
+//! What the kernel is asked for: what the watches want told, and what the tree needs to follow.
+//!
+//! Narrow masks cost a third of asking for everything, and the kernel's queue holds five times as long.
+
+use std::os::fd::AsFd as _;
+
+use event::{Flag, Mask};
+use rustix::fs::{Mode, OFlags};
+
+use super::roots::Root;
+use super::{Watch, Watcher};
+use crate::cover::{RootId, Wants};
+use crate::spec::{Sink, WatchId};
+use crate::tree::{GUARD, NodeId, ROOT, SHARED};
+
+/// An object's own end and renames: every path depends on them.
+const SELF: u32 = Flag::DeleteSelf.mask().0 | Flag::MoveSelf.mask().0;
+const MOVES: u32 = Flag::MovedFrom.mask().0 | Flag::MovedTo.mask().0;
+
+/// What one root wants.
+fn wants(watches: &[Option<Watch>], roots: &[Option<Root>], sources_wanted: bool, root: RootId) -> Wants {
+    let Some(root) = roots.get(usize::from(root.0)).and_then(Option::as_ref) else { return Wants::default() };
+    let Some(Some(watch)) = watches.get(root.watch.0 as usize) else { return Wants::default() };
+    let mut kernel = (watch.interest & Mask::ALL_EVENTS).0 | SELF;
+    if watch.rec || watch.auto_add {
+        // Renamed subdirectories keep their watches under the right path.
+        kernel |= MOVES;
+    }
+    if watch.auto_add {
+        kernel |= Flag::Create.mask().0;
+    }
+    if watch.interest.intersects(Flag::Create | Flag::CloseWrite) {
+        // Our own file actions end in a rename, which is an arrival to others.
+        kernel |= MOVES;
+    }
+    if sources_wanted {
+        // So that IN_MOVED_TO has its source wherever that was.
+        kernel |= Flag::MovedFrom.mask().0;
+    }
+    Wants { interest: watch.interest, kernel }
+}
+
+impl Watcher {
+    /// Changes what a watch wants told. What it wants in addition is told of everything that happens after the call.
+    pub fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink) {
+        let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) else { return };
+        if watch.interest != interest {
+            watch.interest = interest;
+            self.update_masks();
+            self.settle_roots(sink);
+        }
+    }
+
+    pub(super) fn wants_of(&self, root: RootId) -> Wants {
+        wants(&self.watches, &self.roots, self.sources_wanted, root)
+    }
+
+    /// The number of a set of roots.
+    pub(super) fn intern(&mut self, roots: Vec<RootId>) -> u16 {
+        let Watcher { covers, watches, roots: all, sources_wanted, .. } = self;
+        covers.intern(roots, |root| wants(watches, all, *sources_wanted, root))
+    }
+
+    /// After a watch came, went or changed: brings all sets and the kernel up to date.
+    pub(super) fn update_masks(&mut self) {
+        let moved_to = Flag::MovedTo.mask();
+        self.sources_wanted = self.watches.iter().flatten().any(|watch| watch.interest.intersects(moved_to));
+        let Watcher { covers, watches, roots, sources_wanted, .. } = self;
+        let changed = covers.update(|root| wants(watches, roots, *sources_wanted, root));
+        if changed.is_empty() {
+            return;
+        }
+        for node in self.tree.all_watched() {
+            if changed.contains(&self.tree.cover(node)) {
+                self.renew_mask(node);
+            }
+        }
+    }
+
+    /// Asks the kernel for exactly what is wanted of a node's inode.
+    fn renew_mask(&mut self, node: NodeId) {
+        let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+        if !self.tree.has(node, ROOT | GUARD) {
+            flags |= OFlags::NOFOLLOW;
+        }
+        let Some(path) = self.path_of(node) else { return };
+        let object = rustix::fs::open(path, flags, Mode::empty());
+        let wd = self.tree.wd(node);
+        let mask = self.mask_of_wd(wd);
+        match object.and_then(|object| Ok((self.kernel.replace(object.as_fd(), mask)?, object))) {
+            Ok((other, _)) if other == wd => {}
+            // Renamed, the event is queued: the inode that has the name gets its own mask back.
+            Ok((other, object)) => {
+                match self.mask_of_wd(other) {
+                    0 => self.end_stray(other),
+                    mask => drop(self.kernel.replace(object.as_fd(), mask)),
+                }
+                self.wait_for_quiet(node);
+            }
+            Err(_) => self.wait_for_quiet(node),
+        }
+    }
+
+    /// What all nodes of a wd want together.
+    fn mask_of_wd(&self, wd: i32) -> u32 {
+        match self.tree.by_wd(wd) {
+            None => 0,
+            Some(node) if !self.tree.has(node, SHARED) => self.mask_for(node),
+            Some(_) => self.tree.all_by_wd(wd).into_iter().fold(0, |sum, node| sum | self.mask_for(node)),
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! Putting watches on objects and taking them off, so that a node always stands for the inode that its wd watches.
+//!
+//! A name may have been given to another inode since the event at hand was queued. So a directory is opened below its
+//! parent, the parent having been opened and compared by wd first, and the watch is put on the open descriptor. Where
+//! that fails because events are still queued, the node waits ([`Watcher::retry_later`]).
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use event::Flag;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Watcher;
+use super::roots::Reason;
+use super::walk::{Frame, Walk};
+use crate::cover::{EMPTY, RootId};
+use crate::kernel::Refusal;
+use crate::notice::Notice;
+use crate::spec::Sink;
+use crate::tree::{GUARD, MOVED, MOVING, NodeId, ROOT, STARVED, TOP};
+
+/// Why a directory is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A watch is set up: subdirectories are watched, nothing is told.
+    Add,
+    /// It came into being: everything in it is told as an arrival.
+    Arrive,
+    /// It was moved here as it is: subdirectories are watched, nothing is told.
+    MovedIn,
+    /// Events about it may be missing: what changed lately is told as an arrival.
+    Recover,
+}
+
+/// A directory that stays open for the rest of the turn because its entries come in clusters.
+pub(super) struct OpenParent {
+    node: NodeId,
+    wd: i32,
+    fd: OwnedFd,
+}
+
+/// Why an entry could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unopened {
+    /// The directory is not where the tree has it: events are still queued.
+    ParentElsewhere,
+    /// The entry itself failed.
+    Failed(Errno),
+}
+
+/// What stands in a node's place.
+pub(super) enum Look {
+    /// The inode that the node stands for.
+    Same,
+    /// Another one, open and watched.
+    Other(OwnedFd, i32),
+    /// Nothing.
+    Nothing,
+    /// Can't be told now.
+    Unsure,
+}
+
+/// Displaced nodes beyond this number are given up at once.
+const DISPLACED_MAX: usize = 1024;
+
+/// Walks that wait with their directory open; further ones open it again.
+const OPEN_MAX: usize = 16;
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY);
+
+impl Watcher {
+    /// Events to ask the kernel for at this node.
+    pub(super) fn mask_for(&self, node: NodeId) -> u32 {
+        let mut mask = self.covers.wants(self.tree.cover(node)).kernel;
+        if self.tree.has(node, GUARD) {
+            mask |= self.guard_mask(node);
+        }
+        mask
+    }
+
+    /// Watches the open object as `node`.
+    pub(super) fn watch_object(&mut self, node: NodeId, object: BorrowedFd<'_>) -> Result<i32, Errno> {
+        let wd = self.kernel.add(object, self.mask_for(node))?;
+        self.tree.set_wd(node, wd);
+        self.fresh.insert(u64::from(node.0), ());
+        self.unstarve(node);
+        Ok(wd)
+    }
+
+    /// A node that a limit kept unwatched is watched.
+    pub(super) fn unstarve(&mut self, node: NodeId) {
+        if self.tree.has(node, STARVED) {
+            self.tree.clear(node, STARVED);
+            self.starved.count -= 1;
+        }
+    }
+
+    pub(super) fn fresh_contains(&self, node: NodeId) -> bool {
+        self.fresh.overflowed || self.fresh.get(u64::from(node.0)).is_some()
+    }
+
+    /// Opens the directory of a node by its path and makes sure that it is the one that the node stands for.
+    pub(super) fn open_dir(&mut self, node: NodeId) -> Result<OwnedFd, Unopened> {
+        let mut flags = DIRECTORY;
+        if !self.tree.has(node, ROOT | GUARD) {
+            flags |= OFlags::NOFOLLOW;
+        }
+        let path = self.path_of(node).ok_or(Unopened::ParentElsewhere)?;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(Unopened::Failed)?;
+        if self.is_object_of(node, fd.as_fd()) { Ok(fd) } else { Err(Unopened::ParentElsewhere) }
+    }
+
+    /// Whether the open object is the inode that the node stands for. Only the kernel can tell: inode numbers are
+    /// used again at once.
+    fn is_object_of(&mut self, node: NodeId, object: BorrowedFd<'_>) -> bool {
+        let own = self.tree.wd(node);
+        match self.kernel.add(object, self.mask_for(node)) {
+            Ok(wd) if wd == own => true,
+            Ok(stray) => {
+                self.end_stray(stray);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Ends a watch that was made by looking, unless it is one of the tree's.
+    pub(super) fn end_stray(&mut self, wd: i32) {
+        if self.tree.by_wd(wd).is_none() {
+            self.kernel.remove(wd);
+            self.retired.insert(wd);
+        }
+    }
+
+    /// Opens a subdirectory without following a link.
+    pub(super) fn open_child(&mut self, parent: NodeId, name: &[u8]) -> Result<OwnedFd, Unopened> {
+        let wd = self.tree.wd(parent);
+        if self.open_parent.as_ref().is_none_or(|open| open.node != parent || open.wd != wd) {
+            self.open_parent = None;
+            if wd == 0 {
+                return Err(Unopened::ParentElsewhere);
+            }
+            let fd = self.open_dir(parent).map_err(|unopened| match unopened {
+                // Of the parent's own faults only those that will pass by themselves concern the child.
+                Unopened::Failed(errno) if Refusal::of(errno) == Refusal::Limit => unopened,
+                Unopened::Failed(Errno::NAMETOOLONG) => unopened,
+                Unopened::Failed(_) | Unopened::ParentElsewhere => Unopened::ParentElsewhere,
+            })?;
+            self.open_parent = Some(OpenParent { node: parent, wd, fd });
+        }
+        let open = self.open_parent.as_ref().expect("was just put there");
+        open_below(open.fd.as_fd(), name).map_err(Unopened::Failed)
+    }
+
+    /// A directory has appeared under a watched one.
+    pub(super) fn found_directory(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        kind: Kind,
+        units: &mut u32,
+        sink: &mut impl Sink,
+    ) {
+        let cover = self.cover_below(parent, name);
+        if cover == EMPTY || (self.options.own_name)(name) {
+            return;
+        }
+        let Some(node) = self.tree.child(parent, name) else {
+            let node = self.insert(parent, name, cover);
+            return self.enter(node, kind, units, sink);
+        };
+        let new = self.join(node, cover);
+        if self.tree.wd(node) == 0 {
+            return self.enter(node, kind, units, sink);
+        }
+        match self.look_at(node) {
+            // A listing was faster than the event, or a root stands there; the others see it only now.
+            Look::Same => {
+                let wd = self.tree.wd(node);
+                new.into_iter().for_each(|root| self.start_walk(node, wd, None, kind, Some(root)));
+            }
+            Look::Other(object, wd) => self.replace(node, object, wd, kind),
+            // Its own events follow, or it is looked at when the queue is empty.
+            Look::Nothing | Look::Unsure => self.wait_for_quiet(node),
+        }
+    }
+
+    /// Adds the roots of a set to those that see a node; gives those that did not.
+    fn join(&mut self, node: NodeId, cover: u16) -> Vec<RootId> {
+        let before = self.covers.roots(self.tree.cover(node)).to_vec();
+        let joining = self.covers.roots(cover).iter().copied();
+        let new: Vec<RootId> = joining.filter(|root| !before.contains(root)).collect();
+        if !new.is_empty() {
+            let both = self.intern([&before[..], &new[..]].concat());
+            self.covers.assign(&mut self.tree, node, both);
+        }
+        new
+    }
+
+    pub(super) fn insert(&mut self, parent: NodeId, name: &[u8], cover: u16) -> NodeId {
+        self.covers.retain(cover);
+        self.tree.insert(parent, name, cover)
+    }
+
+    /// The roots that will see a new directory: those that see its parent, take new ones and don't exclude it.
+    pub(super) fn cover_below(&mut self, parent: NodeId, name: &[u8]) -> u16 {
+        let cover = self.tree.cover(parent);
+        let count = self.covers.roots(cover).len();
+        let mut keep = self.admitting(cover, parent, name);
+        keep.retain(|&root| self.root(root).auto_add);
+        if keep.len() == count { cover } else { self.intern(keep) }
+    }
+
+    /// The roots of a set that don't exclude a directory.
+    pub(super) fn admitting(&mut self, cover: u16, parent: NodeId, name: &[u8]) -> Vec<RootId> {
+        let mut roots = self.covers.roots(cover).to_vec();
+        roots.retain(|&root| !self.excludes(root, parent, name));
+        roots
+    }
+
+    /// Whether the root's watch excludes a directory.
+    pub(super) fn excludes(&mut self, root: RootId, parent: NodeId, name: &[u8]) -> bool {
+        let watch = self.root(root).watch;
+        if self.watch(watch).is_none_or(|watch| watch.exclude.is_none()) {
+            return false;
+        }
+        let Some(path) = self.path_in(parent, name).map(<[u8]>::to_vec) else { return true };
+        let exclude = self.watch(watch).and_then(|watch| watch.exclude.as_ref());
+        exclude.is_some_and(|exclude| exclude(&path))
+    }
+
+    /// Opens and watches a directory that is in the tree without a watch, then has it walked.
+    pub(super) fn enter(&mut self, node: NodeId, kind: Kind, units: &mut u32, sink: &mut impl Sink) {
+        // Opening, watching and listing an empty directory cost about as much as so many events.
+        *units = units.saturating_sub(12);
+        let Some(parent) = self.tree.parent(node) else { return };
+        let name = self.tree.name(node).to_vec();
+        match self.open_child(parent, &name) {
+            Ok(object) => match self.watch_object(node, object.as_fd()) {
+                Ok(wd) => self.start_walk(node, wd, Some(object), kind, None),
+                Err(errno) => self.refused(node, errno, sink),
+            },
+            Err(Unopened::ParentElsewhere) => self.wait_for_quiet(node),
+            Err(Unopened::Failed(errno)) => self.refused(node, errno, sink),
+        }
+    }
+
+    pub(super) fn start_walk(
+        &mut self,
+        node: NodeId,
+        wd: i32,
+        fd: Option<OwnedFd>,
+        kind: Kind,
+        audience: Option<RootId>,
+    ) {
+        self.walks.push_back(Walk::new(Frame::new(node, wd, fd), kind, audience));
+        if let Some(at) = self.walks.len().checked_sub(OPEN_MAX + 1) {
+            self.walks[at].close_unlisted();
+        }
+    }
+
+    /// A directory that could not be opened or watched.
+    pub(super) fn refused(&mut self, node: NodeId, errno: Errno, sink: &mut impl Sink) {
+        match Refusal::of(errno) {
+            // Renamed or removed: an event says which.
+            Refusal::Gone => self.wait_for_quiet(node),
+            Refusal::Limit => self.starve(node, errno),
+            Refusal::Forbidden => {
+                self.say_cannot_watch(node, errno, sink);
+                self.block(node);
+            }
+            Refusal::Other => {
+                self.say_cannot_watch(node, errno, sink);
+                self.doom(node);
+            }
+        }
+    }
+
+    fn say_cannot_watch(&mut self, node: NodeId, source: Errno, sink: &mut impl Sink) {
+        if let Some(path) = self.path_of(node).map(<[u8]>::to_vec) {
+            self.say(Notice::CannotWatch { path: &path, source }, sink);
+        }
+    }
+
+    /// Forgets a directory that our rights don't let us watch until its attributes change.
+    fn block(&mut self, node: NodeId) {
+        let Some(parent) = self.tree.parent(node) else { return };
+        let name: Box<[u8]> = self.tree.name(node).into();
+        self.doom(node);
+        let names = self.blocked.entry(parent).or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        self.tree.set(parent, GUARD);
+        if let Ok(object) = self.open_dir(parent) {
+            // Adds IN_ATTRIB. If it fails the parent's own events come first.
+            let _ = self.kernel.add(object.as_fd(), self.mask_for(parent) | Flag::Attrib.mask().0);
+        }
+    }
+
+    /// Puts a node off until the queue is empty and paths are what they are.
+    pub(super) fn wait_for_quiet(&mut self, node: NodeId) {
+        if self.later.len() < self.options.limits.later_max {
+            self.later.push((node, self.reading.number));
+        } else {
+            self.doom(node);
+        }
+    }
+
+    pub(super) fn enter_later(&mut self, parent: NodeId, name: &[u8]) {
+        let cover = self.cover_below(parent, name);
+        if cover != EMPTY && self.tree.child(parent, name).is_none() {
+            let node = self.insert(parent, name, cover);
+            self.wait_for_quiet(node);
+        }
+    }
+
+    /// The queue is empty: what could not be opened is tried again, and what is still not there is gone.
+    pub(super) fn retry_later(&mut self, sink: &mut impl Sink) {
+        let number = self.reading.number;
+        for (node, read) in std::mem::take(&mut self.later) {
+            // Freed meanwhile, or its number is another's now, for whom all this does no harm.
+            if !self.is_reachable(node) || self.tree.parent(node).is_none() || self.tree.has(node, STARVED) {
+                continue;
+            }
+            let may_wait = read >= number;
+            match self.look_at(node) {
+                Look::Same => {}
+                Look::Other(object, wd) => self.adopt(node, object, wd),
+                Look::Nothing | Look::Unsure if may_wait => self.later.push((node, read)),
+                Look::Nothing | Look::Unsure if self.tree.has(node, ROOT | GUARD) => {}
+                Look::Nothing | Look::Unsure => self.doom(node),
+            }
+        }
+        for mut walk in std::mem::take(&mut self.put_off) {
+            if walk.begin_again() && self.tree.wd(walk.top().0) == walk.top().1 {
+                self.walks.push_back(walk);
+            }
+        }
+        self.settle_roots(sink);
+    }
+
+    /// What stands in the node's place is another inode than it stood for, or the first.
+    fn adopt(&mut self, node: NodeId, object: OwnedFd, wd: i32) {
+        if self.tree.wd(node) == 0 {
+            self.tree.set_wd(node, wd);
+            self.start_walk(node, wd, Some(object), Kind::Arrive, None);
+        } else {
+            self.replace(node, object, wd, Kind::Arrive);
+        }
+    }
+
+    /// Looks whether the node's place is still taken by its inode.
+    pub(super) fn look_at(&mut self, node: NodeId) -> Look {
+        let Some(parent) = self.tree.parent(node) else { return Look::Unsure };
+        let name = self.tree.name(node).to_vec();
+        let object = match self.open_child(parent, &name) {
+            Ok(object) => object,
+            Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Look::Nothing,
+            Err(_) => return Look::Unsure,
+        };
+        match self.kernel.add(object.as_fd(), self.mask_for(node)) {
+            Ok(wd) if wd == self.tree.wd(node) => Look::Same,
+            Ok(wd) => Look::Other(object, wd),
+            Err(_) => Look::Unsure,
+        }
+    }
+
+    /// Another inode has taken the node's place: the old one goes with everything below it.
+    pub(super) fn replace(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
+        let Some(parent) = self.tree.parent(node) else { return self.end_stray(wd) };
+        let name = self.tree.name(node).to_vec();
+        self.doom(node);
+        let cover = self.cover_below(parent, &name);
+        if cover == EMPTY {
+            return self.end_stray(wd);
+        }
+        let new = self.insert(parent, &name, cover);
+        self.tree.set_wd(new, wd);
+        self.fresh.insert(u64::from(new.0), ());
+        self.start_walk(new, wd, Some(object), kind, None);
+    }
+
+    /// Whether a path leads to the node after it has been renamed.
+    pub(super) fn stays_in_sight(&mut self, node: NodeId, known_place: bool) -> bool {
+        if self.tree.has(node, MOVING) {
+            return false;
+        }
+        if self.tree.has(node, MOVED) || known_place || node == TOP {
+            self.tree.clear(node, MOVED);
+            return true;
+        }
+        // Its parent does not tell us about renames: look.
+        self.path_leads_to(node)
+    }
+
+    /// Whether the node's path leads to its inode at this moment.
+    pub(super) fn path_leads_to(&mut self, node: NodeId) -> bool {
+        let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+        if !self.tree.has(node, ROOT | GUARD) {
+            flags |= OFlags::NOFOLLOW;
+        }
+        let Some(path) = self.path_of(node) else { return false };
+        let Ok(object) = rustix::fs::open(path, flags, Mode::empty()) else { return false };
+        self.is_object_of(node, object.as_fd())
+    }
+
+    /// Takes the name of a node for another one. If it is half of an exchange, its own rename follows; if it was
+    /// overwritten, its end does.
+    pub(super) fn displace(&mut self, node: NodeId) {
+        self.paths.forget();
+        self.tree.unname(node);
+        self.displaced.push((node, self.reading.number));
+        if self.displaced.len() > DISPLACED_MAX {
+            let (oldest, _) = self.displaced.remove(0);
+            if self.tree.has(oldest, crate::tree::UNNAMED) {
+                self.doom(oldest);
+            }
+        }
+    }
+
+    /// Cuts a branch off at once; its watches end in their own time.
+    pub(super) fn doom(&mut self, node: NodeId) {
+        if node == TOP || self.tree.is_cut(node) {
+            return;
+        }
+        for root in self.roots_below(node) {
+            self.unbind(root);
+            self.recheck.push((root, Reason::Gone));
+        }
+        self.paths.forget();
+        self.tree.cut(node);
+        self.doomed.push(node);
+    }
+
+    /// Ends the watches of doomed branches, leaves first.
+    pub(super) fn unwatch_doomed(&mut self, units: &mut u32) {
+        while let Some(&top) = self.doomed.last() {
+            if *units == 0 {
+                return;
+            }
+            *units = units.saturating_sub(3);
+            let mut leaf = top;
+            while let Some(child) = self.tree.children(leaf).next() {
+                leaf = child;
+            }
+            if leaf == top {
+                self.doomed.pop();
+            }
+            self.release_object(leaf);
+            self.free_node(leaf);
+        }
+    }
+
+    /// Ends the node's watch unless other nodes share it.
+    pub(super) fn release_object(&mut self, node: NodeId) {
+        let wd = self.tree.wd(node);
+        if wd != 0 {
+            self.tree.set_wd(node, 0);
+            self.end_stray(wd);
+        }
+    }
+}
+
+/// Opens a subdirectory without following a link.
+pub(super) fn open_below(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Opens a file to be probed, not waiting for anything and not following a link.
+pub(super) fn open_file(dir: Option<BorrowedFd<'_>>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    rustix::fs::openat(dir.unwrap_or(CWD), name, flags, Mode::empty())
+}

@@ -1,0 +1,189 @@
+//! Reading the kernel's queue: when, how much, and what is known about the queue from it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::io::Errno;
+
+use super::Watcher;
+use crate::decode::{self, EVENT_MAX};
+use crate::spec::{Limits, Sink, Turn};
+use crate::tree::UNNAMED;
+
+/// Events in one span that make the tree a busy one. A trickle of 10,000 events a second stays far below.
+const HOT_EVENTS: u64 = 64;
+
+/// The buffer and the state of the queue.
+pub(super) struct Reading {
+    buffer: Vec<u8>,
+    /// What is not worked off yet.
+    at: usize,
+    end: usize,
+    /// The last read left the queue empty.
+    pub(super) emptied: bool,
+    /// Number of the last read.
+    pub(super) number: u64,
+    /// When the queue was last known to be empty: by the clock that files have, and by ours.
+    pub(super) empty_wall: SystemTime,
+    pub(super) empty_at: Instant,
+    /// When the last read began, by both clocks.
+    read_wall: SystemTime,
+    read_at: Instant,
+    pub(super) events_since_empty: u64,
+    /// The queue was longer than one read: IN_CREATE is remembered, an overflow may follow.
+    pub(super) backlog: bool,
+    /// Start of the span over which heat is measured, and the events in it.
+    span_from: Instant,
+    span_events: u64,
+    pause_until: Option<Instant>,
+    pause: Duration,
+    pub(super) queue_max: u64,
+}
+
+impl Reading {
+    pub(super) fn new(limits: &Limits, queue_max: u64, now: Instant) -> Reading {
+        let wall = SystemTime::now();
+        Reading {
+            // Smaller than one event, read(2) fails with EINVAL (K23).
+            buffer: vec![0; limits.read_bytes.max(4 * EVENT_MAX)],
+            at: 0,
+            end: 0,
+            emptied: true,
+            number: 0,
+            empty_wall: wall,
+            empty_at: now,
+            read_wall: wall,
+            read_at: now,
+            events_since_empty: 0,
+            backlog: false,
+            span_from: now,
+            span_events: 0,
+            pause_until: None,
+            pause: limits.pause,
+            queue_max,
+        }
+    }
+
+    fn is_worked_off(&self) -> bool {
+        self.at == self.end
+    }
+
+    /// Whether the pause of a busy tree still lasts.
+    fn pauses(&self, now: Instant) -> bool {
+        self.pause_until.is_some_and(|until| now < until)
+    }
+
+    /// Counts the events of a read and decides whether a pause follows.
+    fn heat(&mut self, events: u64, full: bool) {
+        if self.read_at.saturating_duration_since(self.span_from) > 2 * self.pause {
+            (self.span_from, self.span_events) = (self.read_at, 0);
+        }
+        self.span_events += events;
+        self.pause_until = None;
+        // Never after a full read: more is waiting. Never where as many events again could fill half the queue.
+        if self.span_events >= HOT_EVENTS && !full && self.span_events * 2 < self.queue_max / 2 {
+            self.pause_until = Some(self.read_at + self.pause);
+            (self.span_from, self.span_events) = (self.read_at + self.pause, 0);
+        }
+    }
+}
+
+impl Watcher {
+    /// Works off what was read, reading once if nothing is left.
+    pub(super) fn read_and_dispatch(&mut self, units: &mut u32, sink: &mut impl Sink) {
+        if self.reading.is_worked_off() {
+            if self.reading.pauses(self.now) {
+                return;
+            }
+            self.read();
+        }
+        // Taken out for as long as events borrow from it.
+        let buffer = std::mem::take(&mut self.reading.buffer);
+        while *units > 0 {
+            let rest = &buffer[self.reading.at..self.reading.end];
+            let Some((event, len)) = decode::first(rest) else {
+                // The kernel writes whole events only; anything else is not worth an endless loop.
+                self.reading.at = self.reading.end;
+                break;
+            };
+            self.reading.at += len;
+            *units -= 1;
+            self.dispatch(&event, units, sink);
+        }
+        self.reading.buffer = buffer;
+        if self.reading.is_worked_off() && self.reading.emptied {
+            self.queue_was_empty(sink);
+        }
+    }
+
+    fn read(&mut self) {
+        self.young.mark();
+        self.fresh.mark();
+        self.told_creates.mark();
+        let reading = &mut self.reading;
+        reading.number += 1;
+        reading.read_at = self.now;
+        reading.read_wall = SystemTime::now();
+        self.stats.reads += 1;
+        let len = match self.kernel.read(&mut reading.buffer) {
+            Ok(len) => len,
+            Err(errno) => {
+                debug_assert_eq!(errno, Errno::AGAIN, "a read from an inotify descriptor has no other error");
+                0
+            }
+        };
+        (reading.at, reading.end) = (0, len);
+        let full = len + EVENT_MAX > reading.buffer.len();
+        reading.emptied = !full;
+        reading.backlog |= full;
+        let events = decode::events(&reading.buffer[..len]).count() as u64;
+        reading.events_since_empty += events;
+        reading.heat(events, full);
+        self.stats.events += events;
+    }
+
+    /// All events that were queued when the last read began are worked off: what was remembered because of them goes.
+    fn queue_was_empty(&mut self, sink: &mut impl Sink) {
+        self.young.settle();
+        self.fresh.settle();
+        self.retry_later(sink);
+        self.drop_displaced();
+        if self.recovery.overflowed {
+            self.start_recovery(sink);
+        }
+        if !self.recovery.runs() {
+            self.told_creates.settle();
+        }
+        let reading = &mut self.reading;
+        reading.empty_wall = reading.read_wall;
+        reading.empty_at = reading.read_at;
+        reading.events_since_empty = 0;
+        reading.backlog = false;
+    }
+
+    /// Nodes that lost their name and were neither deleted nor renamed: their rename left our sight.
+    fn drop_displaced(&mut self) {
+        let number = self.reading.number;
+        let (old, new): (Vec<_>, Vec<_>) = self.displaced.drain(..).partition(|&(_, read)| read < number);
+        self.displaced = new;
+        for (node, _) in old {
+            if self.tree.has(node, UNNAMED) && !self.tree.is_cut(node) {
+                self.doom(node);
+            }
+        }
+    }
+
+    pub(super) fn next_turn(&mut self) -> Turn {
+        let reading = &self.reading;
+        if !reading.is_worked_off() || !reading.emptied || self.has_background() {
+            return Turn::More;
+        }
+        // These wait for a read that finds the queue empty.
+        if !self.later.is_empty() || !self.put_off.is_empty() || !self.displaced.is_empty() || self.recovery.overflowed {
+            return Turn::More;
+        }
+        match reading.pause_until {
+            Some(until) => Turn::Pause(until),
+            None => Turn::Idle,
+        }
+    }
+}

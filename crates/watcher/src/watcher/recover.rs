@@ -1,0 +1,268 @@
+//! Recovering from what can't be helped: an overflow of the queue, limits of the kernel, changes of mounts.
+//!
+//! After an overflow nothing is believed: the kernel drops IN_IGNORED like any other event (K6). Every directory is
+//! opened again and compared by wd, every entry that changed since the queue was last known to be empty is told as an
+//! arrival, directories that are gone are forgotten, new ones are watched. It goes by the same walks as new
+//! directories do, a little at a time.
+
+use std::io::Read as _;
+use std::time::{Duration, Instant, SystemTime};
+
+use event::{Event, Flag};
+use rustix::io::Errno;
+
+use super::Watcher;
+use super::place::{Kind, Look};
+use super::roots::Reason;
+use super::walk::{Frame, Walk};
+use crate::cover::EMPTY;
+use crate::filesystem;
+use crate::kernel;
+use crate::notice::Notice;
+use crate::path::is_at_or_below;
+use crate::spec::{Limits, Sink, WatchId};
+use crate::tree::{NodeId, STARVED, UNNAMED};
+
+/// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms), and clocks are set.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// The state of a recovery.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// The queue has overflowed and is not yet read to its end.
+    pub(super) overflowed: bool,
+    running: bool,
+    /// Since when events may be missing.
+    since: Option<SystemTime>,
+    started: Option<Instant>,
+    synthetic_before: u64,
+}
+
+impl Recovery {
+    pub(super) fn runs(&self) -> bool {
+        self.running || self.overflowed
+    }
+}
+
+/// Directories that a limit keeps unwatched.
+#[derive(Debug)]
+pub(super) struct Starved {
+    pub(super) count: usize,
+    pub(super) retry_at: Option<Instant>,
+    pause: Duration,
+    since: Option<SystemTime>,
+    /// The first that the limit hit, until it was said.
+    unsaid: Option<(Vec<u8>, Errno)>,
+    said: bool,
+    /// Some root, or an ancestor of one, could not be watched.
+    roots: bool,
+}
+
+impl Starved {
+    pub(super) fn new(pause: Duration) -> Starved {
+        Starved { count: 0, retry_at: None, pause, since: None, unsaid: None, said: false, roots: false }
+    }
+
+    /// Plans the next attempt, if none is planned.
+    pub(super) fn wake(&mut self, now: Instant, limits: &Limits) {
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + self.pause);
+            self.pause = (2 * self.pause).min(limits.retry_max);
+        }
+        self.since.get_or_insert_with(|| SystemTime::now() - SLACK);
+    }
+}
+
+impl Watcher {
+    /// The kernel says that events are missing from here on.
+    pub(super) fn overflow(&mut self, sink: &mut impl Sink) {
+        self.stats.overflows += 1;
+        let since = self.now.saturating_duration_since(self.reading.empty_at);
+        let events = self.reading.events_since_empty;
+        self.say(Notice::Overflow { queue_max: self.reading.queue_max, events, since }, sink);
+        // A clock that was set meanwhile must not hide anything: the earlier of both reckonings.
+        let reckoned = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
+        let missing_since = self.reading.empty_wall.min(reckoned) - SLACK;
+        let known = self.recovery.since.unwrap_or(missing_since);
+        self.recovery.since = Some(known.min(missing_since));
+        self.recovery.overflowed = true;
+        for (id, watch) in (0..).map(WatchId).zip(&self.watches) {
+            let wanted = watch.as_ref().is_some_and(|watch| watch.interest.intersects(Flag::QOverflow.mask()));
+            if wanted {
+                sink.event(id, &Event::overflow());
+                self.stats.delivered += 1;
+            }
+        }
+    }
+
+    /// The queue was read to its end after an overflow: everything is looked at again.
+    pub(super) fn start_recovery(&mut self, sink: &mut impl Sink) {
+        self.recovery.overflowed = false;
+        self.recovery.running = true;
+        self.recovery.started = Some(self.now);
+        self.recovery.synthetic_before = self.stats.synthetic;
+        // Second halves and last events may have been lost.
+        self.retired.clear();
+        self.moves.clear();
+        for node in self.tree.all_with(UNNAMED) {
+            self.doom(node);
+        }
+        self.displaced.clear();
+        self.walks.retain(|walk| walk.kind() != Kind::Recover);
+        self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
+        self.settle_roots(sink);
+        let since = self.recovery.since.unwrap_or(SystemTime::UNIX_EPOCH);
+        for node in self.uppermost_roots() {
+            let mut walk = Walk::new(Frame::new(node, self.tree.wd(node), None), Kind::Recover, None);
+            walk.since = since;
+            self.walks.push_back(walk);
+        }
+    }
+
+    /// Directories that are roots and that no walk of another root comes by.
+    fn uppermost_roots(&self) -> Vec<NodeId> {
+        let bound = self.root_ids().into_iter().filter(|&root| self.root(root).is_dir);
+        let mut nodes: Vec<NodeId> = bound.filter_map(|root| self.root(root).node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes.retain(|&node| self.tree.parent(node).is_none_or(|parent| self.tree.cover(parent) == EMPTY));
+        nodes
+    }
+
+    /// Says so when the last walk of a recovery has ended.
+    pub(super) fn finish_recovery(&mut self, sink: &mut impl Sink) {
+        let walks = self.walks.iter().chain(&self.put_off).any(|walk| walk.kind() == Kind::Recover);
+        if !self.recovery.running || walks || self.recovery.overflowed {
+            return;
+        }
+        self.recovery.running = false;
+        self.recovery.since = None;
+        for id in (0..self.watches.len() as u32).map(WatchId) {
+            if self.watch(id).is_some() {
+                sink.notice(Notice::Recovered { watch: id });
+            }
+        }
+        let arrivals = self.stats.synthetic - self.recovery.synthetic_before;
+        let started = self.recovery.started.unwrap_or(self.now);
+        self.say(Notice::RecoveryDone { arrivals, took: self.now.saturating_duration_since(started) }, sink);
+    }
+
+    /// A limit keeps a directory unwatched.
+    pub(super) fn starve(&mut self, node: NodeId, errno: Errno) {
+        if !self.tree.has(node, STARVED) {
+            self.tree.set(node, STARVED);
+            self.starved.count += 1;
+        }
+        let path = self.path_of(node).map(<[u8]>::to_vec).unwrap_or_default();
+        self.note_limit(errno, &path);
+    }
+
+    /// A limit keeps a root or an ancestor of one unwatched.
+    pub(super) fn starve_roots(&mut self, errno: Errno, path: &[u8]) {
+        self.starved.roots = true;
+        self.note_limit(errno, path);
+    }
+
+    fn note_limit(&mut self, errno: Errno, path: &[u8]) {
+        if !self.starved.said {
+            self.starved.said = true;
+            self.starved.unsaid = Some((path.to_vec(), errno));
+        }
+        self.starved.wake(self.now, &self.options.limits);
+    }
+
+    /// Says that a limit was hit, once, when it is known how much is needed.
+    pub(super) fn say_limit(&mut self, sink: &mut impl Sink) {
+        let Some((path, errno)) = self.starved.unsaid.take() else { return };
+        if errno == Errno::NOSPC {
+            let sysctl = kernel::watches_max();
+            let needed = (self.tree.watched() + self.starved.count) as u64;
+            let needed = needed.max(sysctl.value + 1);
+            self.say(Notice::LimitReached { sysctl: sysctl.name, value: sysctl.value, needed, path: &path }, sink);
+        } else {
+            self.say(Notice::CannotWatch { path: &path, source: errno }, sink);
+        }
+    }
+
+    /// Tries again what a limit has refused, when it is time.
+    pub(super) fn retry_starved(&mut self, sink: &mut impl Sink) {
+        self.say_limit(sink);
+        if self.starved.retry_at.is_none_or(|at| self.now < at) {
+            return;
+        }
+        self.starved.retry_at = None;
+        if std::mem::take(&mut self.starved.roots) {
+            self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Appeared)));
+            self.settle_roots(sink);
+        }
+        self.retry_directories(sink);
+        if self.starved.count > 0 || self.starved.roots {
+            self.starved.wake(self.now, &self.options.limits);
+        } else {
+            let said = self.starved.said;
+            self.starved = Starved::new(self.options.limits.retry);
+            if said {
+                self.say(Notice::LimitCleared, sink);
+            }
+        }
+    }
+
+    /// Tries the uppermost directories that starve; the walks that follow come by those below.
+    fn retry_directories(&mut self, sink: &mut impl Sink) {
+        let since = self.starved.since.unwrap_or(SystemTime::UNIX_EPOCH);
+        for node in self.tree.all_with(STARVED) {
+            let is_uppermost = self.tree.parent(node).is_some_and(|parent| self.tree.wd(parent) != 0);
+            if !is_uppermost || !self.is_reachable(node) {
+                continue;
+            }
+            let walks = self.walks.len();
+            self.enter(node, Kind::Recover, &mut u32::MAX.clone(), sink);
+            self.walks.iter_mut().skip(walks).for_each(|walk| walk.since = since);
+            if self.tree.wd(node) == 0 && self.tree.has(node, STARVED) {
+                return;
+            }
+        }
+    }
+
+    /// Something was mounted or unmounted: whatever could be concerned is compared with what stands there now.
+    pub fn mounts_changed(&mut self, now: Instant, sink: &mut impl Sink) {
+        self.now = now;
+        self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
+        self.settle_roots(sink);
+        let before = std::mem::take(&mut self.mount_points);
+        self.mount_points = self.read_mount_points();
+        let both: Vec<Vec<u8>> = before.into_iter().chain(self.mount_points.clone()).collect();
+        for point in both {
+            self.check_mount_point(&point);
+        }
+        self.open_parent = None;
+        self.settle_roots(sink);
+    }
+
+    /// Mount points below roots.
+    fn read_mount_points(&self) -> Vec<Vec<u8>> {
+        let mut text = Vec::new();
+        let read = std::fs::File::open("/proc/self/mountinfo").and_then(|mut file| file.read_to_end(&mut text));
+        if read.is_err() {
+            return Vec::new();
+        }
+        let roots = self.root_ids();
+        let mut points: Vec<Vec<u8>> = filesystem::mount_points(&text)
+            .filter(|point| roots.iter().any(|&root| is_at_or_below(point, &self.root(root).path)))
+            .collect();
+        points.sort();
+        points.dedup();
+        points
+    }
+
+    fn check_mount_point(&mut self, point: &[u8]) {
+        let Some(node) = self.tree.find(point) else { return };
+        if self.tree.cover(node) == EMPTY || self.tree.has(node, crate::tree::ROOT) || self.tree.wd(node) == 0 {
+            return;
+        }
+        match self.look_at(node) {
+            Look::Other(object, wd) => self.replace(node, object, wd, Kind::MovedIn),
+            Look::Same | Look::Nothing | Look::Unsure => {}
+        }
+    }
+}

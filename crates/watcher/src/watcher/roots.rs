@@ -1,0 +1,681 @@
+//! Roots: the configured paths. A root is a path, not an inode: it is bound to whatever stands there, waits while
+//! nothing does, and is bound anew, with arrivals, when something comes back.
+//!
+//! What can happen to a path without an event of its own object (its parent is renamed, a link on the way is exchanged)
+//! is learned from its ancestors, which are watched for their own moves and ends; the nearest one also for the one
+//! name that matters. Whether anything changed is then asked of the kernel: adding a watch gives the same wd or not.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use event::{Flag, Mask};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::place::Kind;
+use super::tell::Told;
+use super::walk::{Frame, Walk};
+use super::{Watch, Watcher};
+use crate::cover::{EMPTY, RootId};
+use crate::error::Error;
+use crate::kernel::Refusal;
+use crate::notice::Notice;
+use crate::spec::{Problem, Sink, WatchId, WatchSpec};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED, TOP};
+use crate::{filesystem, glob, path};
+
+/// A configured path.
+pub(super) struct Root {
+    pub(super) watch: WatchId,
+    /// Absolute and normal.
+    pub(super) path: Vec<u8>,
+    /// As configured, where that is relative.
+    pub(super) given: Option<Vec<u8>>,
+    rec: bool,
+    pub(super) auto_add: bool,
+    /// What it is bound to.
+    pub(super) node: Option<NodeId>,
+    pub(super) is_dir: bool,
+    is_link: bool,
+    /// The watch's own filter excludes it: its entries' events are not told, what lies below is watched.
+    pub(super) silent: bool,
+    /// Ancestors that are watched for it.
+    guards: Vec<NodeId>,
+    /// Nothing stands there, and that was said.
+    missing: bool,
+    /// It was bound before, or waited for: what is found there is told.
+    waited: bool,
+    /// The last error that was said.
+    failed: Option<Errno>,
+}
+
+impl Root {
+    /// Whether subdirectories that exist are watched when it is bound.
+    pub(super) fn descends(&self) -> bool {
+        self.rec && self.is_dir && !self.is_link
+    }
+
+    /// Whether subdirectories that come later are watched.
+    pub(super) fn takes_new(&self) -> bool {
+        self.auto_add
+    }
+}
+
+/// What an ancestor is watched for.
+pub(super) struct Guard {
+    root: RootId,
+    mask: u32,
+    /// The entry on the way to the root.
+    next: Box<[u8]>,
+}
+
+/// Why a root is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Its name was deleted; the object may still send its last events.
+    Deleted,
+    /// Its object is gone.
+    Gone,
+    /// It, or one of its ancestors, was renamed or covered: its object must not be told of under this path.
+    Moved,
+    /// Something may stand there (again).
+    Appeared,
+}
+
+/// An ancestor moves or ends.
+const SELF: Mask = Mask(Flag::MoveSelf.mask().0 | Flag::DeleteSelf.mask().0);
+/// Something takes a name.
+const COMES: Mask = Mask(Flag::Create.mask().0 | Flag::MovedTo.mask().0);
+/// How many paths can be numbered.
+const ROOTS_MAX: usize = u16::MAX as usize;
+/// How often a root that changes under our hands is looked at before the next event does.
+const TRIES: usize = 4;
+
+/// A root's object, open.
+struct Found {
+    object: OwnedFd,
+    is_dir: bool,
+    is_link: bool,
+}
+
+impl Watcher {
+    /// Watches what `spec` says; returns when all of it is watched. Events that happen from here on are told by
+    /// [`Watcher::turn`].
+    ///
+    /// Paths that can't be watched are told as notices and waited for; they are no error.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRoots`] if there are more than 65,535 paths in all.
+    pub fn add(
+        &mut self,
+        spec: WatchSpec,
+        now: std::time::Instant,
+        sink: &mut impl Sink,
+    ) -> Result<WatchId, Error> {
+        self.now = now;
+        let paths = self.resolve(&spec, sink);
+        if let Some((path, _)) = paths.first().filter(|_| self.roots.len() + paths.len() > ROOTS_MAX) {
+            return Err(Error::TooManyRoots { path: path.clone(), max: ROOTS_MAX });
+        }
+        let id = self.insert_watch(&spec);
+        let roots: Vec<RootId> = paths.into_iter().map(|(path, given)| self.insert_root(id, path, given, &spec)).collect();
+        let watch = self.watches[id.0 as usize].as_mut().expect("was just inserted");
+        watch.exclude = spec.exclude;
+        watch.roots.clone_from(&roots);
+        for &root in &roots {
+            let silent = self.is_excluded_root(root);
+            self.root_mut(root).silent = silent;
+        }
+        self.update_masks();
+        for root in roots {
+            self.recheck_root(root, Reason::Appeared, sink);
+            self.root_mut(root).waited = true;
+        }
+        self.settle_roots(sink);
+        self.say_limit(sink);
+        self.open_parent = None;
+        Ok(id)
+    }
+
+    /// What is wrong with the paths of `spec`, without watching or disturbing anything.
+    pub fn check(&self, spec: &WatchSpec) -> Vec<(Vec<u8>, Problem)> {
+        let mut problems = Vec::new();
+        for configured in &spec.paths {
+            let found = self.matches(configured);
+            if found.is_empty() {
+                problems.push((configured.clone(), Problem::NoMatch));
+            }
+            for (path, _) in found {
+                match watchable(&path) {
+                    Ok(()) => {}
+                    Err(Errno::NOENT | Errno::NOTDIR) => problems.push((path, Problem::Missing)),
+                    Err(errno) => problems.push((path, Problem::CannotWatch(errno))),
+                }
+            }
+        }
+        problems
+    }
+
+    /// Ends a watch. Events that are still queued for it are not told any more.
+    pub fn remove(&mut self, id: WatchId, sink: &mut impl Sink) {
+        let Some(watch) = self.watches.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        for root in watch.roots {
+            self.unbind(root);
+            self.release_guards(root);
+            self.walks.retain(|walk| walk.audience() != Some(root));
+            self.settling.retain(|settling| settling.audience != Some(root));
+            self.recheck.retain(|&(other, _)| other != root);
+            self.roots[usize::from(root.0)] = None;
+        }
+        self.update_masks();
+        self.settle_roots(sink);
+    }
+
+    fn insert_watch(&mut self, spec: &WatchSpec) -> WatchId {
+        let watch = Watch {
+            interest: spec.interest,
+            rec: spec.rec,
+            auto_add: spec.auto_add,
+            exclude: None,
+            roots: Vec::new(),
+        };
+        let free = self.watches.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.watches.push(None);
+            self.watches.len() - 1
+        });
+        self.watches[free] = Some(watch);
+        WatchId(free as u32)
+    }
+
+    fn insert_root(&mut self, watch: WatchId, path: Vec<u8>, given: Option<Vec<u8>>, spec: &WatchSpec) -> RootId {
+        let root = Root {
+            watch,
+            path,
+            given,
+            rec: spec.rec,
+            auto_add: spec.auto_add,
+            node: None,
+            is_dir: true,
+            is_link: false,
+            silent: false,
+            guards: Vec::new(),
+            missing: false,
+            waited: false,
+            failed: None,
+        };
+        let free = self.roots.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.roots.push(None);
+            self.roots.len() - 1
+        });
+        self.roots[free] = Some(root);
+        RootId(free as u16)
+    }
+
+    fn is_excluded_root(&self, root: RootId) -> bool {
+        let root = self.root(root);
+        let exclude = self.watch(root.watch).and_then(|watch| watch.exclude.as_ref());
+        exclude.is_some_and(|exclude| exclude(&root.path))
+    }
+
+    /// The paths that a watch has, each once: absolute, and as given where that is relative.
+    fn resolve(&mut self, spec: &WatchSpec, sink: &mut impl Sink) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut all: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+        for configured in &spec.paths {
+            let found = self.matches(configured);
+            if found.is_empty() {
+                self.say(Notice::NoMatch { pattern: configured }, sink);
+            }
+            for (path, given) in found {
+                if all.iter().all(|(other, _)| *other != path) {
+                    all.push((path, given));
+                }
+            }
+        }
+        all
+    }
+
+    /// The paths that one configured path stands for. What exists by its very name is no pattern.
+    ///
+    /// Differs: a missing path is waited for, and `[` in a real name is no pattern
+    /// (`a_missing_root_is_waited_for`, `a_bracket_in_a_real_name_is_no_pattern`).
+    fn matches(&self, configured: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let cwd = &self.options.cwd;
+        let literal = path::absolute(cwd, configured);
+        let is_relative = !configured.starts_with(b"/");
+        if !glob::has_magic(configured) || rustix::fs::lstat(&literal[..]).is_ok() {
+            return vec![(literal, is_relative.then(|| path::normal_relative(configured)))];
+        }
+        let mut pattern = if is_relative { cwd.clone() } else { Vec::new() };
+        path::push(&mut pattern, configured);
+        let start = path::components(cwd).map(|part| part.len() + 1).sum::<usize>();
+        let found = glob::expand(&pattern).into_iter();
+        found
+            .map(|found| {
+                let given = is_relative.then(|| path::normal_relative(found.get(start + 1..).unwrap_or(b".")));
+                (path::absolute(b"/", &found), given)
+            })
+            .collect()
+    }
+
+    /// Looks at all roots for which the event at hand gave a reason.
+    pub(super) fn settle_roots(&mut self, sink: &mut impl Sink) {
+        // Each look may give reasons to look at roots below; more rounds than roots can only be a loop.
+        let mut rounds = 8 + 4 * self.roots.len();
+        while let Some((root, reason)) = self.recheck.pop() {
+            rounds = rounds.saturating_sub(1);
+            if rounds == 0 {
+                self.recheck.clear();
+                return;
+            }
+            if self.roots[usize::from(root.0)].is_some() {
+                self.recheck_root(root, reason, sink);
+            }
+        }
+    }
+
+    /// Binds a root to what stands at its path now.
+    pub(super) fn recheck_root(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
+        let mut guarded = false;
+        for _ in 0..TRIES {
+            match self.open_root(root) {
+                Ok(found) => match self.bind(root, &found, sink) {
+                    // Bound, and its ancestors watched: once more, for what happened in between.
+                    Ok(true) => self.guard(root, sink),
+                    Ok(false) => return,
+                    Err(errno) => return self.root_failed(root, errno, sink),
+                },
+                Err(errno) if guarded => return self.root_failed(root, errno, sink),
+                Err(errno) => {
+                    if reason != Reason::Deleted || Refusal::of(errno) != Refusal::Gone {
+                        self.unbind(root);
+                    }
+                    self.root_mut(root).missing = true;
+                    self.guard(root, sink);
+                    guarded = true;
+                }
+            }
+        }
+    }
+
+    fn open_root(&self, root: RootId) -> Result<Found, Errno> {
+        let path = &self.root(root).path[..];
+        let is_link = FileType::from_raw_mode(rustix::fs::lstat(path)?.st_mode) == FileType::Symlink;
+        let object = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&object)?.st_mode) == FileType::Directory;
+        Ok(Found { object, is_dir, is_link })
+    }
+
+    /// Binds the root to an open object. True if it was bound to another one or none before.
+    fn bind(&mut self, root: RootId, found: &Found, sink: &mut impl Sink) -> Result<bool, Errno> {
+        let wants = self.wants_of(root).kernel;
+        let wd = self.kernel.add(found.object.as_fd(), wants)?;
+        let bound = self.root(root).node;
+        if bound.is_some_and(|node| self.tree.wd(node) == wd) {
+            self.root_mut(root).missing = false;
+            return Ok(false);
+        }
+        // Not yet the tree's: unbinding must not take it for a stray one, so it is watched again afterwards.
+        self.unbind(root);
+        let wd = self.kernel.add(found.object.as_fd(), wants).unwrap_or(wd);
+        let path = self.root(root).path.clone();
+        let node = self.node_for(&path, wd);
+        self.tree.set_wd(node, wd);
+        self.tree.set(node, ROOT);
+        let back = self.root(root).missing || self.root(root).failed.is_some();
+        let this = self.root_mut(root);
+        (this.node, this.is_dir, this.is_link) = (Some(node), found.is_dir, found.is_link);
+        (this.missing, this.failed) = (false, None);
+        let others = self.covers.roots(self.tree.cover(node)).to_vec();
+        let cover = self.intern([&others[..], &[root]].concat());
+        self.covers.assign(&mut self.tree, node, cover);
+        // With what the others and the ancestors' guards want of the same inode.
+        let _ = self.kernel.add(found.object.as_fd(), self.mask_for(node));
+        self.root_bound(root, found, back, sink);
+        Ok(true)
+    }
+
+    /// The node at a root's path, made if need be. A node there that watches another inode is out of date.
+    fn node_for(&mut self, path: &[u8], wd: i32) -> NodeId {
+        if let Some(old) = self.tree.find(path)
+            && old != TOP
+            && self.tree.wd(old) != 0
+            && self.tree.wd(old) != wd
+        {
+            self.doom(old);
+        }
+        self.ensure(path)
+    }
+
+    /// The node at a path, with all nodes on the way there.
+    fn ensure(&mut self, path: &[u8]) -> NodeId {
+        let mut node = TOP;
+        for name in path::components(path) {
+            node = match self.tree.child(node, name) {
+                Some(child) => {
+                    self.tree.clear(child, MOVING);
+                    child
+                }
+                // Roots that see its parent join when its own event comes.
+                None => self.insert(node, name, EMPTY),
+            };
+        }
+        node
+    }
+
+    /// A root was bound: says so if it was missed, and walks it.
+    fn root_bound(&mut self, root: RootId, found: &Found, back: bool, sink: &mut impl Sink) {
+        let path = self.root(root).path.clone();
+        let waited = self.root(root).waited;
+        if back && waited {
+            self.say(Notice::RootBack { path: &path }, sink);
+        }
+        if let Some(fstype) = filesystem::blind_type(&found.object) {
+            self.say(Notice::BlindFilesystem { path: &path, fstype }, sink);
+        }
+        let node = self.root(root).node.expect("was just bound");
+        let wd = self.tree.wd(node);
+        if !found.is_dir {
+            if waited {
+                self.file_root_found(root, node, sink);
+            }
+            return;
+        }
+        if waited {
+            self.start_walk(node, wd, None, Kind::Arrive, Some(root));
+        } else if self.root(root).descends() {
+            let fd = self.open_dir(node).ok();
+            self.run_walk_whole(Walk::new(Frame::new(node, wd, fd), Kind::Add, Some(root)), sink);
+        }
+    }
+
+    /// A root can't be bound: says so once.
+    fn root_failed(&mut self, root: RootId, errno: Errno, sink: &mut impl Sink) {
+        let path = self.root(root).path.clone();
+        if Refusal::of(errno) == Refusal::Limit {
+            self.starve_roots(errno, &path);
+        }
+        if self.root(root).failed == Some(errno) {
+            return;
+        }
+        self.root_mut(root).failed = Some(errno);
+        self.root_mut(root).missing = true;
+        match Refusal::of(errno) {
+            Refusal::Gone => {
+                let at = self.nearest_guard(root);
+                self.say(Notice::RootMissing { path: &path, waits_at: &at }, sink);
+            }
+            Refusal::Limit if errno == Errno::NOSPC => {}
+            Refusal::Limit | Refusal::Forbidden | Refusal::Other => {
+                self.say(Notice::CannotWatch { path: &path, source: errno }, sink);
+            }
+        }
+    }
+
+    fn nearest_guard(&mut self, root: RootId) -> Vec<u8> {
+        let path = self.root(root).path.clone();
+        let guards = self.root(root).guards.clone();
+        let mut best = b"/".to_vec();
+        for guard in guards {
+            if let Some(at) = self.path_of(guard).map(<[u8]>::to_vec)
+                && path::is_at_or_below(&path, &at)
+                && at.len() > best.len()
+            {
+                best = at;
+            }
+        }
+        best
+    }
+
+    /// Watches the ancestors of a root for what can happen to it there.
+    fn guard(&mut self, root: RootId, sink: &mut impl Sink) {
+        let before = self.take_guards(root);
+        let path = self.root(root).path.clone();
+        let mut wanted = self.ways_to(root, &path);
+        if let Some(real) = real_path(&path).filter(|real| *real != path) {
+            wanted.extend(self.ways_to(root, &real));
+        }
+        for (at, next, mask) in wanted {
+            if let Err(errno) = self.guard_one(root, &at, next, mask)
+                && Refusal::of(errno) == Refusal::Limit
+            {
+                self.starve_roots(errno, &at);
+            }
+        }
+        before.into_iter().for_each(|node| self.prune(node));
+        self.say_limit(sink);
+    }
+
+    /// The directories above `path` that exist, each with the next name and what it is watched for.
+    fn ways_to(&self, root: RootId, path: &[u8]) -> Vec<(Vec<u8>, Box<[u8]>, u32)> {
+        let bound = self.root(root).node.is_some() && !self.root(root).missing;
+        let mut ways: Vec<(Vec<u8>, Box<[u8]>, u32)> = Vec::new();
+        let mut at = b"/".to_vec();
+        for name in path::components(path) {
+            let is_dir = rustix::fs::stat(&at[..]).is_ok_and(|stat| {
+                FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            });
+            if !is_dir {
+                break;
+            }
+            let mut next = at.clone();
+            path::push(&mut next, name);
+            let is_link = rustix::fs::lstat(&next[..])
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+            // A link sends no event of its own: its directory does.
+            let mask = if is_link { SELF | COMES | Flag::Delete } else { SELF };
+            ways.push((at, name.into(), mask.0));
+            at = next;
+        }
+        if let Some((_, _, mask)) = ways.last_mut() {
+            let last = match (bound, self.root(root).is_dir) {
+                (true, true) => Flag::Delete.mask(),
+                (true, false) => Flag::Delete | Flag::MovedTo,
+                (false, _) => COMES | Flag::Attrib,
+            };
+            *mask |= last.0;
+        }
+        ways
+    }
+
+    fn guard_one(&mut self, root: RootId, at: &[u8], next: Box<[u8]>, mask: u32) -> Result<(), Errno> {
+        let node = self.ensure(at);
+        // Every ancestor knows of the root, even one that can't be watched.
+        self.guards.entry(node).or_default().push(Guard { root, mask, next });
+        self.tree.set(node, GUARD);
+        self.root_mut(root).guards.push(node);
+        let object = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let only_guard = self.tree.cover(node) == EMPTY && !self.tree.has(node, SHARED);
+        let known = self.tree.wd(node);
+        let wd = self.kernel.add(object.as_fd(), self.mask_for(node))?;
+        if known == 0 || (wd != known && only_guard) {
+            self.release_object(node);
+            self.tree.set_wd(node, wd);
+        } else if wd != known {
+            // A covered directory is out of date; its own events tell.
+            self.end_stray(wd);
+            return Ok(());
+        }
+        if only_guard && !self.tree.has(node, SHARED) {
+            let _ = self.kernel.replace(object.as_fd(), self.mask_for(node));
+        }
+        Ok(())
+    }
+
+    pub(super) fn guard_mask(&self, node: NodeId) -> u32 {
+        let guards = self.guards.get(&node).map_or(0, |guards| guards.iter().fold(0, |sum, guard| sum | guard.mask));
+        let blocked = if self.blocked.contains_key(&node) { Flag::Attrib.mask().0 } else { 0 };
+        guards | blocked
+    }
+
+    fn take_guards(&mut self, root: RootId) -> Vec<NodeId> {
+        let nodes = std::mem::take(&mut self.root_mut(root).guards);
+        for &node in &nodes {
+            let Some(guards) = self.guards.get_mut(&node) else { continue };
+            guards.retain(|guard| guard.root != root);
+            if guards.is_empty() {
+                self.guards.remove(&node);
+                if !self.blocked.contains_key(&node) {
+                    self.tree.clear(node, GUARD);
+                }
+            }
+        }
+        nodes
+    }
+
+    fn release_guards(&mut self, root: RootId) {
+        self.take_guards(root).into_iter().for_each(|node| self.prune(node));
+    }
+
+    /// Frees a node that nobody needs any more, and its ancestors likewise.
+    fn prune(&mut self, node: NodeId) {
+        let mut at = node;
+        loop {
+            if self.tree.has(at, GUARD | ROOT) || self.tree.cover(at) != EMPTY || self.tree.has_children(at) {
+                return;
+            }
+            self.release_object(at);
+            let Some(parent) = self.tree.parent(at) else { return };
+            self.free_node(at);
+            at = parent;
+        }
+    }
+
+    /// An event of an ancestor.
+    pub(super) fn guard_event(&mut self, node: NodeId, mask: Mask, name: &[u8], sink: &mut impl Sink) {
+        let Some(guards) = self.guards.get(&node) else { return self.unblock(node, mask, name, sink) };
+        let about_names = COMES | Flag::Delete | Flag::MovedFrom | Flag::Attrib;
+        let about_itself = SELF | Flag::Unmount | Flag::Ignored | Flag::Attrib;
+        for guard in guards {
+            let concerned = if name.is_empty() {
+                mask.intersects(about_itself)
+            } else {
+                mask.intersects(about_names) && *guard.next == *name
+            };
+            if concerned {
+                let reason = match mask.flag() {
+                    Some(Flag::Delete) => Reason::Deleted,
+                    Some(Flag::Create | Flag::MovedTo | Flag::Attrib) => Reason::Appeared,
+                    _ => Reason::Moved,
+                };
+                self.recheck.push((guard.root, reason));
+            }
+        }
+        self.unblock(node, mask, name, sink);
+    }
+
+    /// A directory that our rights kept unwatched has other attributes: tries again.
+    fn unblock(&mut self, node: NodeId, mask: Mask, name: &[u8], sink: &mut impl Sink) {
+        if !mask.intersects(Flag::Attrib | Flag::Delete | Flag::MovedFrom) || name.is_empty() {
+            return;
+        }
+        let Some(names) = self.blocked.get_mut(&node) else { return };
+        let Some(at) = names.iter().position(|blocked| **blocked == *name) else { return };
+        names.swap_remove(at);
+        if names.is_empty() {
+            self.blocked.remove(&node);
+            if !self.guards.contains_key(&node) {
+                self.tree.clear(node, GUARD);
+            }
+        }
+        if mask.intersects(Flag::Attrib.mask()) {
+            self.found_directory(node, name, Kind::Arrive, &mut u32::MAX.clone(), sink);
+        }
+    }
+
+    pub(super) fn recheck_guarded(&mut self, node: NodeId, reason: Reason) {
+        let guards = self.guards.get(&node).into_iter().flatten();
+        self.recheck.extend(guards.map(|guard| (guard.root, reason)));
+    }
+
+    /// Roots that are bound to this node.
+    pub(super) fn roots_at(&self, node: NodeId) -> Vec<RootId> {
+        if !self.tree.has(node, ROOT) {
+            return Vec::new();
+        }
+        self.root_ids().into_iter().filter(|&root| self.root(root).node == Some(node)).collect()
+    }
+
+    /// Roots that are bound to this node or below. Ancestors of roots are marked, so that others cost nothing.
+    pub(super) fn roots_below(&self, node: NodeId) -> Vec<RootId> {
+        if !self.tree.has(node, ROOT | GUARD) {
+            return Vec::new();
+        }
+        let below = |root: &RootId| {
+            self.root(*root).node.is_some_and(|bound| self.tree.is_at_or_above(node, bound))
+        };
+        self.root_ids().into_iter().filter(below).collect()
+    }
+
+    /// Parts a root from its object; what no other root sees is unwatched.
+    pub(super) fn unbind(&mut self, root: RootId) {
+        let Some(node) = self.unbind_in_place(root) else { return };
+        if self.tree.cover(node) == EMPTY && !self.tree.has(node, ROOT) && self.roots_below(node).is_empty() {
+            if self.tree.has(node, GUARD) {
+                let children: Vec<NodeId> = self.tree.children(node).collect();
+                return children.into_iter().for_each(|child| self.doom_uncovered(child));
+            }
+            return self.doom(node);
+        }
+        self.doom_uncovered(node);
+    }
+
+    /// Unwatches the parts of a branch that nobody needs.
+    pub(super) fn doom_uncovered(&mut self, top: NodeId) {
+        for node in self.tree.subtree(top).into_iter().rev() {
+            let needed = self.tree.has(node, ROOT | GUARD) || self.tree.has_children(node) || node == TOP;
+            if !needed && self.tree.cover(node) == EMPTY {
+                self.doom(node);
+            }
+        }
+    }
+
+    /// Parts a root from its object; the nodes stay where they are.
+    pub(super) fn unbind_in_place(&mut self, root: RootId) -> Option<NodeId> {
+        let node = self.root_mut(root).node.take()?;
+        if self.roots_at(node).is_empty() {
+            self.tree.clear(node, ROOT);
+        }
+        for below in self.tree.subtree(node) {
+            let roots = self.covers.roots(self.tree.cover(below));
+            if !roots.contains(&root) {
+                continue;
+            }
+            let rest: Vec<RootId> = roots.iter().copied().filter(|&other| other != root).collect();
+            let cover = self.intern(rest);
+            self.covers.assign(&mut self.tree, below, cover);
+        }
+        Some(node)
+    }
+
+    /// A root that is a file, or was saved by renaming another one over it.
+    fn file_root_found(&mut self, root: RootId, node: NodeId, sink: &mut impl Sink) {
+        self.file_arrived(node, None, b"", Some(root), sink);
+        let interest = self.wants_of(root).interest;
+        if !interest.intersects(Flag::Create | Flag::CloseWrite | Flag::MovedTo) {
+            self.paths.told_clear();
+            self.tell(node, &Told::arrival(Flag::Modify.mask(), b"", Some(root)), sink);
+        }
+    }
+}
+
+/// Whether inotify would take the path; reading it is what the kernel asks for (inotify_add_watch(2), EACCES).
+fn watchable(path: &[u8]) -> Result<(), Errno> {
+    let object = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let link = format!("/proc/self/fd/{}", object.as_raw_fd());
+    rustix::fs::accessat(rustix::fs::CWD, link, rustix::fs::Access::READ_OK, rustix::fs::AtFlags::EACCESS)
+}
+
+/// Where a path leads when all links are followed; of a missing path, where its nearest existing ancestor leads.
+fn real_path(path: &[u8]) -> Option<Vec<u8>> {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let mut existing = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+    let mut rest = Vec::new();
+    loop {
+        if let Ok(real) = std::fs::canonicalize(existing) {
+            let mut real = real.into_os_string().into_vec();
+            rest.into_iter().rev().for_each(|name: &[u8]| path::push(&mut real, name));
+            return Some(real);
+        }
+        rest.push(existing.file_name()?.as_bytes());
+        existing = existing.parent()?;
+    }
+}

@@ -1,0 +1,181 @@
+//! Telling an event to the watches that see it, each under its own root.
+
+use event::{Event, Mask};
+
+use super::Watcher;
+use crate::cover::RootId;
+use crate::path::push;
+use crate::spec::{Sink, WatchId};
+use crate::tree::{NodeId, SHARED};
+
+/// What the original appends to the path of an object that went where it can't be followed.
+pub(super) const UNKNOWN_PATH: &[u8] = b"-unknown-path";
+
+/// Paths under construction. Events cluster, so the path of the last directory is kept.
+#[derive(Default)]
+pub(super) struct Paths {
+    node: Option<NodeId>,
+    /// Path of `node`, behind it the name of the event at hand.
+    bytes: Vec<u8>,
+    dir_len: usize,
+    given: Vec<u8>,
+    /// Watches that were told the event at hand, where an inode is seen from several places.
+    told: Vec<WatchId>,
+}
+
+impl Paths {
+    /// Called whenever a path may have changed.
+    pub(super) fn forget(&mut self) {
+        self.node = None;
+    }
+
+    /// A new event begins: nobody was told yet.
+    pub(super) fn told_clear(&mut self) {
+        self.told.clear();
+    }
+}
+
+/// An event without its place.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) mask: Mask,
+    pub(super) cookie: u32,
+    pub(super) is_dir: bool,
+    pub(super) synthetic: bool,
+    /// Name inside the directory; empty for the watched object itself.
+    pub(super) name: &'a [u8],
+    /// What is appended to the path.
+    pub(super) suffix: &'a [u8],
+    pub(super) source: Option<&'a [u8]>,
+    /// Only this root's watch is told.
+    pub(super) only: Option<RootId>,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn real(mask: Mask, name: &'a [u8]) -> Told<'a> {
+        Told { mask, cookie: 0, is_dir: mask.is_dir(), synthetic: false, name, suffix: b"", source: None, only: None }
+    }
+
+    pub(super) fn arrival(mask: Mask, name: &'a [u8], only: Option<RootId>) -> Told<'a> {
+        Told { synthetic: true, only, ..Told::real(mask, name) }
+    }
+}
+
+impl Watcher {
+    /// The absolute path of a node, `None` if it has none any more.
+    pub(super) fn path_of(&mut self, node: NodeId) -> Option<&[u8]> {
+        if self.paths.node != Some(node) {
+            self.paths.node = None;
+            if !self.tree.path(node, &mut self.paths.bytes) {
+                return None;
+            }
+            self.paths.node = Some(node);
+            self.paths.dir_len = self.paths.bytes.len();
+        }
+        self.paths.bytes.truncate(self.paths.dir_len);
+        Some(&self.paths.bytes)
+    }
+
+    /// The path of an entry; of the node itself if `name` is empty.
+    pub(super) fn path_in(&mut self, node: NodeId, name: &[u8]) -> Option<&[u8]> {
+        self.path_of(node)?;
+        if !name.is_empty() {
+            push(&mut self.paths.bytes, name);
+        }
+        Some(&self.paths.bytes)
+    }
+
+    /// Tells an event at all places of an object, each watch once.
+    pub(super) fn tell_all(&mut self, nodes: &[NodeId], told: &Told<'_>, sink: &mut impl Sink) {
+        if let &[node] = nodes {
+            return self.tell(node, told, sink);
+        }
+        self.paths.told_clear();
+        nodes.iter().for_each(|&node| self.tell(node, told, sink));
+    }
+
+    /// Tells an event at one place.
+    pub(super) fn tell(&mut self, node: NodeId, told: &Told<'_>, sink: &mut impl Sink) {
+        let cover = self.tree.cover(node);
+        if !self.covers.wants(cover).interest.intersects(told.mask.without(Mask::ISDIR)) {
+            return;
+        }
+        if self.is_hidden(node, told.name) || self.path_in(node, told.name).is_none() {
+            return;
+        }
+        self.paths.bytes.extend_from_slice(told.suffix);
+        let several = self.tree.has(node, SHARED);
+        for index in 0..self.covers.roots(cover).len() {
+            let root = self.covers.roots(cover)[index];
+            if told.only.is_none_or(|only| only == root) {
+                self.tell_root(node, root, several, told, sink);
+            }
+        }
+    }
+
+    /// Names that are nobody's business: our own temporary files, and files without a name (open(2), O_TMPFILE),
+    /// which the kernel reports as `#` and the number of the inode.
+    fn is_hidden(&mut self, node: NodeId, name: &[u8]) -> bool {
+        match name.first() {
+            Some(b'.') => (self.options.own_name)(name),
+            Some(b'#') => super::arrive::nameless_inode(name).is_some() && !self.exists(node, name),
+            _ => false,
+        }
+    }
+
+    fn exists(&mut self, node: NodeId, name: &[u8]) -> bool {
+        let Some(path) = self.path_in(node, name) else { return false };
+        rustix::fs::lstat(path).is_ok()
+    }
+
+    fn tell_root(&mut self, node: NodeId, root_id: RootId, several: bool, told: &Told<'_>, sink: &mut impl Sink) {
+        let root = self.roots[usize::from(root_id.0)].as_ref().expect("sets hold only roots that exist");
+        let watch = self.watches[root.watch.0 as usize].as_ref().expect("a root's watch exists");
+        // An excluded root is silent, though what lies below it is not.
+        let silent = root.silent && root.node == Some(node);
+        if silent || !watch.interest.intersects(told.mask.without(Mask::ISDIR)) {
+            return;
+        }
+        if several {
+            if self.paths.told.contains(&root.watch) {
+                return;
+            }
+            self.paths.told.push(root.watch);
+        }
+        let dir_len = self.paths.dir_len;
+        let given_path = root.given.as_ref().map(|given| {
+            given_path(given, &self.paths.bytes[root.path.len()..dir_len], &mut self.paths.given);
+            &self.paths.given[..]
+        });
+        let event = Event {
+            mask: told.mask,
+            wd: self.tree.wd(node),
+            cookie: told.cookie,
+            is_dir: told.is_dir,
+            synthetic: told.synthetic,
+            pathname: &self.paths.bytes,
+            name_len: told.name.len() as u16,
+            root_len: root.path.len() as u16,
+            given_path,
+            src_pathname: told.source,
+        };
+        sink.event(root.watch, &event);
+        self.stats.delivered += 1;
+        self.stats.synthetic += u64::from(told.synthetic);
+    }
+}
+
+/// The directory's path as the configuration would give it: the root as given, and what follows.
+fn given_path(given: &[u8], below: &[u8], path: &mut Vec<u8>) {
+    path.clear();
+    let below = below.strip_prefix(b"/").unwrap_or(below);
+    if given != b"." || below.is_empty() {
+        path.extend_from_slice(given);
+    }
+    if !below.is_empty() {
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(below);
+    }
+}

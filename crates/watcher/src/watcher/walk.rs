@@ -1,0 +1,489 @@
+//! Walking directories: watched first, then listed, to any depth, a little at a time.
+//!
+//! A walk is a stack of frames, one a level. A frame lists its directory through a descriptor whose inode is the one
+//! that the node's wd watches, remembers the subdirectories' names, and then visits them one by one, opening each
+//! below the same descriptor. Between turns descriptors are closed (nothing may keep a filesystem from being
+//! unmounted) except that of a listing under way; a frame that goes on opens its directory again and checks it.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
+
+use event::{Flag, Mask};
+use rustix::fs::{AtFlags, FileType, RawDir};
+
+use super::Watcher;
+use super::arrive::{FoundFile, changed_since};
+use super::place::{Kind, Unopened, open_below};
+use super::tell::Told;
+use crate::cover::{EMPTY, RootId};
+use crate::kernel::Refusal;
+use crate::spec::Sink;
+use crate::filesystem;
+use crate::tree::{NodeId, SEEN, STARVED, TOP};
+
+/// Bytes of one getdents64(2): some thousand entries.
+const LISTING_BYTES: usize = 32 * 1024;
+/// Levels whose directories stay open at the same time; deeper ones are opened again on the way back.
+const OPEN_LEVELS: usize = 32;
+
+/// How often a walk begins whose directory is not where its path leads even though the queue is empty.
+const TRIES: u8 = 3;
+
+/// One walk.
+pub(super) struct Walk {
+    kind: Kind,
+    /// The only root for which it is done; `None` for all that see the directory.
+    audience: Option<RootId>,
+    frames: Vec<Frame>,
+    /// Entries changed before this time are none of a recovery's business.
+    pub(super) since: SystemTime,
+    /// How often it has begun because its directory was not where its path led.
+    tries: u8,
+    /// Names of subdirectories to be visited, one length byte before each; those of the deepest frame come last.
+    names: Vec<u8>,
+}
+
+/// One level of a walk.
+pub(super) struct Frame {
+    node: NodeId,
+    wd: i32,
+    fd: Option<OwnedFd>,
+    state: FrameState,
+    names_from: usize,
+    next: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FrameState {
+    Fresh,
+    Listing,
+    Listed,
+}
+
+impl Frame {
+    pub(super) fn new(node: NodeId, wd: i32, fd: Option<OwnedFd>) -> Frame {
+        Frame { node, wd, fd, state: FrameState::Fresh, names_from: 0, next: 0 }
+    }
+}
+
+impl Walk {
+    pub(super) fn new(frame: Frame, kind: Kind, audience: Option<RootId>) -> Walk {
+        Walk { kind, audience, since: SystemTime::UNIX_EPOCH, tries: 0, frames: vec![frame], names: Vec::new() }
+    }
+
+    pub(super) fn audience(&self) -> Option<RootId> {
+        self.audience
+    }
+
+    /// The first frame's node and its wd.
+    pub(super) fn top(&self) -> (NodeId, i32) {
+        self.frames.first().map_or((TOP, 0), |frame| (frame.node, frame.wd))
+    }
+
+    /// Starts anew after it was put off; false if that has happened too often.
+    pub(super) fn begin_again(&mut self) -> bool {
+        self.tries += 1;
+        self.tries <= TRIES
+    }
+
+    /// A walk of the deepest frame's directory alone, for later.
+    fn rest_of_frame(&self) -> Option<Walk> {
+        let frame = self.frames.last()?;
+        let frame = Frame::new(frame.node, frame.wd, None);
+        Some(Walk { since: self.since, tries: self.tries, ..Walk::new(frame, self.kind, self.audience) })
+    }
+
+    /// Things that it holds.
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn push(&mut self, mut frame: Frame) {
+        frame.names_from = self.names.len();
+        frame.next = self.names.len();
+        if let Some(at) = self.frames.len().checked_sub(OPEN_LEVELS) {
+            self.frames[at].fd = None;
+        }
+        self.frames.push(frame);
+    }
+
+    fn pop(&mut self) {
+        if let Some(frame) = self.frames.pop() {
+            self.names.truncate(frame.names_from);
+        }
+    }
+
+    /// Closes the directories of all frames but one that is being listed, whose place in the list would be lost.
+    pub(super) fn close_unlisted(&mut self) {
+        let idle = self.frames.iter_mut().filter(|frame| frame.state != FrameState::Listing);
+        idle.for_each(|frame| frame.fd = None);
+    }
+
+    /// The next subdirectory of the deepest frame, as a range of `names`.
+    fn next_name(&mut self) -> Option<std::ops::Range<usize>> {
+        let frame = self.frames.last_mut()?;
+        let len = usize::from(*self.names.get(frame.next)?);
+        let range = frame.next + 1..frame.next + 1 + len;
+        frame.next = range.end;
+        Some(range)
+    }
+}
+
+/// Whether a directory has no subdirectories, asked cheaply: where directories count their links, two mean none.
+#[derive(Debug, Default)]
+pub(super) struct Leaves {
+    device: u64,
+    counted: bool,
+}
+
+impl Leaves {
+    fn is_leaf(&mut self, dir: BorrowedFd<'_>) -> bool {
+        let Ok(stat) = rustix::fs::fstat(dir) else { return false };
+        if stat.st_dev != self.device {
+            *self = Leaves { device: stat.st_dev, counted: filesystem::counts_subdirectories(dir) };
+        }
+        self.counted && stat.st_nlink == 2
+    }
+}
+
+/// An entry as the listing gives it.
+struct Entry<'a> {
+    name: &'a [u8],
+    kind: FileType,
+    inode: u64,
+}
+
+impl Watcher {
+    /// Goes on with walks until all are done or the turn's units are used up.
+    pub(super) fn run_walks(&mut self, units: &mut u32, sink: &mut impl Sink) {
+        while *units > 0 {
+            let Some(mut walk) = self.walks.pop_front() else { return };
+            if !self.run_walk(&mut walk, units, sink) {
+                walk.close_unlisted();
+                self.walks.push_front(walk);
+            }
+            self.settle_roots(sink);
+        }
+        self.walks.iter_mut().for_each(Walk::close_unlisted);
+    }
+
+    /// Runs a walk to its end, for setting up.
+    pub(super) fn run_walk_whole(&mut self, mut walk: Walk, sink: &mut impl Sink) {
+        while !self.run_walk(&mut walk, &mut u32::MAX.clone(), sink) {}
+    }
+
+    /// True when the walk is done.
+    fn run_walk(&mut self, walk: &mut Walk, units: &mut u32, sink: &mut impl Sink) -> bool {
+        while let Some(frame) = walk.frames.last() {
+            if *units == 0 {
+                return false;
+            }
+            let (node, state) = (frame.node, frame.state);
+            // The watch is gone, or the number has another node by now: its events have told or will tell.
+            if frame.wd != self.tree.wd(node) || !self.reopen(walk) {
+                walk.pop();
+                continue;
+            }
+            match state {
+                FrameState::Fresh if !self.needs_listing(walk) => walk.pop(),
+                FrameState::Fresh | FrameState::Listing => self.list_some(walk, units, sink),
+                FrameState::Listed => match walk.next_name() {
+                    Some(range) => {
+                        let name = walk.names[range].to_vec();
+                        self.visit(walk, &name, units, sink);
+                    }
+                    None => walk.pop(),
+                },
+            }
+        }
+        true
+    }
+
+    /// Makes sure that the deepest frame's directory is open.
+    fn reopen(&mut self, walk: &mut Walk) -> bool {
+        let frame = walk.frames.last_mut().expect("a running walk has a frame");
+        if frame.fd.is_some() {
+            return true;
+        }
+        // A listing whose descriptor was lost begins again; told twice is better than not at all.
+        if frame.state == FrameState::Listing {
+            frame.state = FrameState::Fresh;
+        }
+        let node = frame.node;
+        match self.open_dir(node) {
+            Ok(fd) => {
+                walk.frames.last_mut().expect("is still there").fd = Some(fd);
+                true
+            }
+            Err(unopened) => {
+                // The path leads elsewhere because events are queued, or a limit is reached: walked again later.
+                self.put_off.extend(walk.rest_of_frame());
+                if let Unopened::Failed(errno) = unopened
+                    && Refusal::of(errno) == Refusal::Limit
+                {
+                    self.starved.wake(self.now, &self.options.limits);
+                }
+                self.wait_for_quiet(node);
+                false
+            }
+        }
+    }
+
+    /// Whether a directory has anything for this walk.
+    fn needs_listing(&mut self, walk: &mut Walk) -> bool {
+        let frame = walk.frames.last_mut().expect("a running walk has a frame");
+        frame.state = FrameState::Listing;
+        let node = frame.node;
+        if matches!(walk.kind, Kind::Arrive | Kind::Recover) {
+            self.mark_unseen(walk.kind, node);
+            return true;
+        }
+        let descends = self.descending(walk.kind, node, walk.audience) != EMPTY;
+        let fd = frame.fd.as_ref().expect("was opened");
+        descends && !self.leaves.is_leaf(fd.as_fd())
+    }
+
+    fn mark_unseen(&mut self, kind: Kind, node: NodeId) {
+        if kind == Kind::Recover {
+            let children: Vec<NodeId> = self.tree.children(node).collect();
+            children.into_iter().for_each(|child| self.tree.clear(child, SEEN));
+        }
+    }
+
+    /// The roots that follow this walk from a directory into its subdirectories.
+    fn descending(&mut self, kind: Kind, node: NodeId, audience: Option<RootId>) -> u16 {
+        let cover = self.tree.cover(node);
+        let follows = |root: RootId| match (kind, audience) {
+            (Kind::Add, _) => audience == Some(root) && self.root(root).descends(),
+            (_, Some(only)) => only == root && (self.root(root).descends() || self.root(root).takes_new()),
+            (_, None) => self.root(root).takes_new(),
+        };
+        let roots = self.covers.roots(cover);
+        if roots.iter().all(|&root| follows(root)) {
+            return cover;
+        }
+        let keep: Vec<RootId> = roots.iter().copied().filter(|&root| follows(root)).collect();
+        self.intern(keep)
+    }
+
+    /// Lists as much as one getdents64(2) gives.
+    fn list_some(&mut self, walk: &mut Walk, units: &mut u32, sink: &mut impl Sink) {
+        let frame = walk.frames.last_mut().expect("a running walk has a frame");
+        let node = frame.node;
+        let fd = frame.fd.take().expect("was opened");
+        let mut bytes = [MaybeUninit::<u8>::uninit(); LISTING_BYTES];
+        let mut listing = RawDir::new(fd.as_fd(), &mut bytes);
+        let mut ended = false;
+        loop {
+            match listing.next() {
+                Some(Ok(entry)) => {
+                    let name = entry.file_name().to_bytes();
+                    if name != b"." && name != b".." {
+                        let entry = Entry { name, kind: entry.file_type(), inode: entry.ino() };
+                        *units = units.saturating_sub(1);
+                        self.listed(walk, node, fd.as_fd(), &entry, units, sink);
+                    }
+                }
+                // A directory that can't be listed to its end is treated as ended; errors here mean it is being removed.
+                Some(Err(_)) | None => {
+                    ended = true;
+                    break;
+                }
+            }
+            if listing.is_buffer_empty() {
+                break;
+            }
+        }
+        let frame = walk.frames.last_mut().expect("listing pushes and pops no frame");
+        frame.fd = Some(fd);
+        if ended {
+            frame.state = FrameState::Listed;
+            if walk.kind == Kind::Recover {
+                self.drop_unseen(node);
+            }
+        }
+    }
+
+    /// Subdirectories that the listing of a recovery did not find are gone.
+    fn drop_unseen(&mut self, node: NodeId) {
+        let unseen = self.tree.children(node).filter(|&child| !self.tree.has(child, SEEN));
+        for child in unseen.collect::<Vec<_>>() {
+            self.tree.set(child, SEEN);
+            // What starves was found and could not be watched; roots and their ancestors are looked at by themselves.
+            if !self.tree.has(child, crate::tree::ROOT | crate::tree::GUARD) {
+                self.doom(child);
+            }
+        }
+    }
+
+    fn listed(
+        &mut self,
+        walk: &mut Walk,
+        node: NodeId,
+        dir: BorrowedFd<'_>,
+        entry: &Entry<'_>,
+        units: &mut u32,
+        sink: &mut impl Sink,
+    ) {
+        let kind = match entry.kind {
+            // Some filesystems don't say.
+            FileType::Unknown => match rustix::fs::statat(dir, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(_) => return,
+            },
+            kind => kind,
+        };
+        let is_own = entry.name.first() == Some(&b'.') && (self.options.own_name)(entry.name);
+        if kind != FileType::Directory {
+            if matches!(walk.kind, Kind::Arrive | Kind::Recover) && !is_own {
+                let found = FoundFile { node, dir, name: entry.name, kind, inode: entry.inode };
+                self.file_found(walk, &found, units, sink);
+            }
+            return;
+        }
+        if is_own {
+            return;
+        }
+        self.directory_found(walk, node, dir, entry, sink);
+        walk.names.push(entry.name.len() as u8);
+        walk.names.extend_from_slice(entry.name);
+    }
+
+    fn directory_found(
+        &mut self,
+        walk: &Walk,
+        node: NodeId,
+        dir: BorrowedFd<'_>,
+        entry: &Entry<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let known = self.tree.child(node, entry.name);
+        let told = match walk.kind {
+            Kind::Add | Kind::MovedIn => false,
+            // Known ones were told when they became known; a root's watch knows nothing of what others know.
+            Kind::Arrive => known.is_none() || walk.audience.is_some(),
+            Kind::Recover => known.is_none() && changed_since(dir, entry.name, walk.since),
+        };
+        if let Some(known) = known {
+            self.tree.set(known, SEEN);
+        }
+        if told {
+            self.tell_created(node, entry.name, Mask::ISDIR, entry.inode, walk.audience, sink);
+        }
+    }
+
+    /// Tells the creation of an entry that was found, once.
+    pub(super) fn tell_created(
+        &mut self,
+        node: NodeId,
+        name: &[u8],
+        extra: Mask,
+        inode: u64,
+        audience: Option<RootId>,
+        sink: &mut impl Sink,
+    ) {
+        let key = self.name_hasher.hash(node, name);
+        // During a recovery the kernel's own event may have been told before the overflow.
+        if self.recovery.runs() && self.told_creates.get(key).is_some() {
+            return;
+        }
+        let told = Told::arrival(Flag::Create.mask() | extra, name, audience);
+        self.paths.told_clear();
+        self.tell(node, &told, sink);
+        // An event that other watches have still to be told must not be swallowed.
+        if audience.is_none() || self.covers.roots(self.tree.cover(node)).len() == 1 {
+            self.young.insert(key, inode);
+        }
+    }
+
+    /// Watches a subdirectory and goes down into it.
+    fn visit(&mut self, walk: &mut Walk, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
+        *units = units.saturating_sub(10);
+        let frame = walk.frames.last().expect("a running walk has a frame");
+        let parent = frame.node;
+        let dir = frame.fd.as_ref().expect("was opened").as_fd();
+        let known = self.tree.child(parent, name);
+        let cover = self.cover_of_visit(walk, parent, name, known);
+        if cover == EMPTY {
+            return;
+        }
+        // Known and watched by all who see it: other events have brought it, with a walk of its own.
+        let joins = walk.kind == Kind::Recover || walk.audience.is_some();
+        let is_complete = |known| self.tree.wd(known) != 0 && self.tree.cover(known) == cover;
+        if known.is_some_and(is_complete) && !joins {
+            return;
+        }
+        match open_below(dir, name) {
+            Ok(object) => self.visit_open(walk, parent, name, known, cover, object, sink),
+            // Gone again; if it was renamed an event says so.
+            Err(errno) if Refusal::of(errno) == Refusal::Gone => {}
+            Err(errno) => {
+                let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
+                self.refused(node, errno, sink);
+            }
+        }
+    }
+
+    /// Who sees a subdirectory that is visited.
+    fn cover_of_visit(&mut self, walk: &Walk, parent: NodeId, name: &[u8], known: Option<NodeId>) -> u16 {
+        let before = known.map_or(EMPTY, |known| self.tree.cover(known));
+        if walk.kind == Kind::Recover && before != EMPTY {
+            return before;
+        }
+        let following = self.descending(walk.kind, parent, walk.audience);
+        let count = self.covers.roots(following).len();
+        let mut roots = self.admitting(following, parent, name);
+        if roots.len() == count && before == EMPTY {
+            return following;
+        }
+        if roots.is_empty() {
+            return EMPTY;
+        }
+        roots.extend_from_slice(self.covers.roots(before));
+        self.intern(roots)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of a loop, cut out for its length")]
+    fn visit_open(
+        &mut self,
+        walk: &mut Walk,
+        parent: NodeId,
+        name: &[u8],
+        known: Option<NodeId>,
+        cover: u16,
+        object: OwnedFd,
+        sink: &mut impl Sink,
+    ) {
+        let node = match known {
+            Some(known) => {
+                self.covers.assign(&mut self.tree, known, cover);
+                known
+            }
+            None => self.insert(parent, name, cover),
+        };
+        let before = self.tree.wd(node);
+        match self.kernel.add(object.as_fd(), self.mask_for(node)) {
+            Ok(wd) if before != 0 && wd != before => self.replace(node, object, wd, walk.kind),
+            Ok(wd) => {
+                self.tree.set_wd(node, wd);
+                self.unstarve(node);
+                if walk.kind != Kind::Add {
+                    self.fresh.insert(u64::from(node.0), ());
+                }
+                walk.push(Frame::new(node, wd, Some(object)));
+            }
+            Err(errno) => {
+                self.refused(node, errno, sink);
+                // What a limit refuses is counted to its last directory, so that the notice can say what is needed.
+                if walk.kind == Kind::Add && self.tree.has(node, STARVED) {
+                    walk.push(Frame::new(node, 0, Some(object)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! A temporary tree, a watcher on it, and words for what is expected: `expected(&path).create_file()`.
+//!
+//! The kernel queues events while the system call that causes them runs, so nothing here waits for time: a bed works
+//! the watcher until it has nothing left to do, on a clock of its own.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use event::{Event, Flag, Mask};
+use watcher::{Notice, Options, Severity, Sink, Turn, WatchId, WatchSpec, Watcher};
+
+/// All events that tell of work on entries: no accesses, no own listings.
+pub(crate) const CHANGES: Mask = Mask(
+    Flag::Create.mask().0
+        | Flag::Delete.mask().0
+        | Flag::MovedFrom.mask().0
+        | Flag::MovedTo.mask().0
+        | Flag::CloseWrite.mask().0
+        | Flag::DeleteSelf.mask().0
+        | Flag::MoveSelf.mask().0
+        | Flag::Ignored.mask().0
+        | Flag::Unmount.mask().0
+        | Flag::QOverflow.mask().0,
+);
+
+/// What is told of one event, or expected to be.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Expected {
+    pub(crate) path: PathBuf,
+    pub(crate) mask: &'static str,
+    pub(crate) synthetic: bool,
+    pub(crate) source: Option<PathBuf>,
+    pub(crate) is_dir: bool,
+    pub(crate) watch: u32,
+}
+
+/// The beginning of a sentence about a path.
+pub(crate) fn expected(path: impl AsRef<Path>) -> Expected {
+    Expected {
+        path: path.as_ref().to_owned(),
+        mask: "",
+        synthetic: false,
+        source: None,
+        is_dir: false,
+        watch: 0,
+    }
+}
+
+impl Expected {
+    fn is(self, mask: &'static str) -> Expected {
+        Expected { mask, is_dir: mask.ends_with("|IN_ISDIR"), ..self }
+    }
+    pub(crate) fn create_file(self) -> Expected {
+        self.is("IN_CREATE")
+    }
+    pub(crate) fn create_dir(self) -> Expected {
+        self.is("IN_CREATE|IN_ISDIR")
+    }
+    pub(crate) fn modify(self) -> Expected {
+        self.is("IN_MODIFY")
+    }
+    pub(crate) fn attrib(self) -> Expected {
+        self.is("IN_ATTRIB")
+    }
+    pub(crate) fn attrib_dir(self) -> Expected {
+        self.is("IN_ATTRIB|IN_ISDIR")
+    }
+    pub(crate) fn close_write(self) -> Expected {
+        self.is("IN_CLOSE_WRITE")
+    }
+    pub(crate) fn delete_file(self) -> Expected {
+        self.is("IN_DELETE")
+    }
+    pub(crate) fn delete_dir(self) -> Expected {
+        self.is("IN_DELETE|IN_ISDIR")
+    }
+    pub(crate) fn delete_self(self) -> Expected {
+        self.is("IN_DELETE_SELF")
+    }
+    pub(crate) fn move_self(self) -> Expected {
+        self.is("IN_MOVE_SELF")
+    }
+    pub(crate) fn ignored(self) -> Expected {
+        self.is("IN_IGNORED")
+    }
+    pub(crate) fn unmount(self) -> Expected {
+        self.is("IN_UNMOUNT|IN_ISDIR")
+    }
+    pub(crate) fn overflow(self) -> Expected {
+        self.is("IN_Q_OVERFLOW")
+    }
+    pub(crate) fn moved_from(self) -> Expected {
+        self.is("IN_MOVED_FROM")
+    }
+    pub(crate) fn moved_to(self) -> Expected {
+        self.is("IN_MOVED_TO")
+    }
+    pub(crate) fn moved_from_dir(self) -> Expected {
+        self.is("IN_MOVED_FROM|IN_ISDIR")
+    }
+    pub(crate) fn moved_to_dir(self) -> Expected {
+        self.is("IN_MOVED_TO|IN_ISDIR")
+    }
+    /// With the path from which it came.
+    pub(crate) fn from(self, source: impl AsRef<Path>) -> Expected {
+        Expected { source: Some(source.as_ref().to_owned()), ..self }
+    }
+    /// The object is a directory although the mask doesn't say so.
+    pub(crate) fn of_dir(self) -> Expected {
+        Expected { is_dir: true, ..self }
+    }
+    /// Made up for an entry that was found.
+    pub(crate) fn arrived(self) -> Expected {
+        Expected { synthetic: true, ..self }
+    }
+    pub(crate) fn by(self, watch: WatchId) -> Expected {
+        Expected { watch: watch.0, ..self }
+    }
+}
+
+impl fmt::Debug for Expected {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {} {}", self.watch, self.mask, self.path.display())?;
+        if let Some(source) = &self.source {
+            write!(out, " from {}", source.display())?;
+        }
+        if self.is_dir && !self.mask.contains("ISDIR") {
+            write!(out, " (dir)")?;
+        }
+        if self.synthetic {
+            write!(out, " (arrived)")?;
+        }
+        Ok(())
+    }
+}
+
+fn path_buf(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// What was told.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) events: Vec<Expected>,
+    /// wd, path of the watch and root of each event.
+    pub(crate) details: Vec<(i32, PathBuf, PathBuf)>,
+    pub(crate) notices: Vec<(Severity, String)>,
+    pub(crate) recovered: Vec<u32>,
+    /// Only count; a storm would be too much to keep.
+    pub(crate) counted: Option<u64>,
+}
+
+impl Sink for Told {
+    fn event(&mut self, watch: WatchId, event: &Event<'_>) {
+        if let Some(counted) = &mut self.counted {
+            *counted += 1;
+            return;
+        }
+        self.details.push((event.wd, path_buf(event.path()), path_buf(event.root())));
+        self.events.push(Expected {
+            path: path_buf(event.pathname),
+            mask: event.mask.name(),
+            synthetic: event.synthetic,
+            source: event.src_pathname.map(path_buf),
+            is_dir: event.is_dir,
+            watch: watch.0,
+        });
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        if let Notice::Recovered { watch } = notice {
+            self.recovered.push(watch.0);
+        }
+        self.notices.push((notice.severity(), notice.to_string()));
+    }
+}
+
+/// See the module's head.
+pub(crate) struct Bed {
+    /// Removed when the bed is.
+    _temp: tempfile::TempDir,
+    /// The tree's top, without links on the way.
+    pub(crate) top: PathBuf,
+    pub(crate) watcher: Watcher,
+    pub(crate) told: Told,
+    pub(crate) now: Instant,
+}
+
+impl Bed {
+    pub(crate) fn new() -> Bed {
+        Bed::with(|_| {})
+    }
+
+    /// With other options.
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Bed {
+        let temp = tempfile::Builder::new().prefix("watcher-").tempdir().unwrap();
+        let top = temp.path().canonicalize().unwrap();
+        let mut options = Options::new(top.as_os_str().as_bytes().to_vec());
+        options.own_name = |name| name.starts_with(b".pyinotifyd-") && name.ends_with(b".tmp");
+        change(&mut options);
+        let now = Instant::now();
+        let watcher = Watcher::new(options, now).unwrap();
+        Bed { _temp: temp, top, watcher, told: Told::default(), now }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        if name.is_empty() { self.top.clone() } else { self.top.join(name) }
+    }
+
+    pub(crate) fn mkdir(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    pub(crate) fn write(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, name).unwrap();
+        path
+    }
+
+    pub(crate) fn rename(&self, old: &str, new: &str) {
+        std::fs::rename(self.path(old), self.path(new)).unwrap();
+    }
+
+    /// Watches with rec and auto_add.
+    pub(crate) fn watch_tree(&mut self, name: &str, interest: Mask) -> WatchId {
+        let path = self.path(name);
+        self.watch(spec(&[&path], interest))
+    }
+
+    pub(crate) fn watch(&mut self, spec: WatchSpec) -> WatchId {
+        self.watcher.add(spec, self.now, &mut self.told).unwrap()
+    }
+
+    /// Works until nothing is left to do, without waiting.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..10_000_000 {
+            match self.watcher.turn(self.now, &mut self.told) {
+                Turn::More => {}
+                Turn::Pause(until) => self.now = self.now.max(until),
+                Turn::Idle => return,
+            }
+        }
+        panic!("the watcher does not come to rest: {:?}", self.watcher.stats());
+    }
+
+    /// Everything told since the last call.
+    pub(crate) fn events(&mut self) -> Vec<Expected> {
+        self.settle();
+        self.told.details.clear();
+        std::mem::take(&mut self.told.events)
+    }
+
+    /// Exactly these events, in this order.
+    #[track_caller]
+    pub(crate) fn assert_told(&mut self, expected: &[Expected]) {
+        let told = self.events();
+        assert!(told == expected, "told\n{told:#?}\nexpected\n{expected:#?}");
+    }
+
+    /// At least these events, in any order.
+    #[track_caller]
+    pub(crate) fn assert_told_among_others(&mut self, expected: &[Expected]) {
+        let told = self.events();
+        for one in expected {
+            assert!(told.contains(one), "{one:?} is not among\n{told:#?}");
+        }
+    }
+
+    /// Lets time pass, and what is due happen.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.settle();
+    }
+
+    pub(crate) fn notices(&mut self) -> Vec<String> {
+        self.settle();
+        std::mem::take(&mut self.told.notices).into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// A file written at this path is told, at this path.
+    #[track_caller]
+    pub(crate) fn assert_watched(&mut self, name: &str) {
+        self.settle();
+        self.told.events.clear();
+        let path = self.write(&format!("{name}/probe"));
+        self.assert_told_among_others(&[expected(&path).close_write()]);
+        std::fs::remove_file(path).unwrap();
+        self.events();
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_unwatched(&mut self, name: &str) {
+        self.events();
+        let path = self.write(&format!("{name}/probe"));
+        self.assert_told(&[]);
+        std::fs::remove_file(path).unwrap();
+        self.events();
+    }
+
+    /// wds that the kernel has for the watcher's instance, from /proc/self/fdinfo.
+    pub(crate) fn kernel_wds(&self) -> Vec<i32> {
+        use std::os::fd::AsRawFd as _;
+        let info = format!("/proc/self/fdinfo/{}", self.watcher.inotify_fd().as_raw_fd());
+        let text = std::fs::read_to_string(info).unwrap();
+        let fields = text.lines().filter_map(|line| line.strip_prefix("inotify wd:"));
+        let mut wds: Vec<i32> = fields
+            .map(|rest| i32::from_str_radix(rest.split_whitespace().next().unwrap(), 16).unwrap())
+            .collect();
+        wds.sort_unstable();
+        wds
+    }
+}
+
+/// Paths with rec and auto_add.
+pub(crate) fn spec(paths: &[&Path], interest: Mask) -> WatchSpec {
+    WatchSpec {
+        paths: paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
+        rec: true,
+        auto_add: true,
+        interest,
+        exclude: None,
+    }
+}
+
+/// A path from bytes that need not be UTF-8.
+pub(crate) fn os(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
+}

@@ -1,0 +1,594 @@
+//! Events of files and directories as a watch sees them, on the real kernel.
+
+use std::fs;
+
+use crate::bed::{Bed, CHANGES, expected, os, spec};
+use event::{Flag, Mask};
+use watcher::WatchSpec;
+
+#[test]
+fn a_file_written_in_a_subdirectory_is_told() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/sub");
+    bed.watch_tree("in", CHANGES);
+    let file = bed.write("in/sub/f");
+    bed.assert_told(&[expected(&file).create_file(), expected(&file).close_write()]);
+    fs::remove_file(&file).unwrap();
+    bed.assert_told(&[expected(&file).delete_file()]);
+}
+
+#[test]
+fn only_what_is_of_interest_is_told() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/sub");
+    bed.watch_tree("in", Flag::Delete.mask());
+    let file = bed.write("in/sub/f");
+    bed.mkdir("in/new");
+    fs::remove_file(&file).unwrap();
+    bed.assert_told(&[expected(&file).delete_file()]);
+}
+
+#[test]
+fn a_rename_is_told_with_its_source_across_watches() {
+    let mut bed = Bed::new();
+    bed.mkdir("a");
+    bed.mkdir("b");
+    let first = bed.watch_tree("a", Flag::Create.mask());
+    let second = bed.watch_tree("b", Flag::MovedTo.mask());
+    let (old, new) = (bed.write("a/f"), bed.path("b/g"));
+    bed.rename("a/f", "b/g");
+    bed.assert_told(&[
+        expected(&old).create_file().by(first),
+        expected(&new).moved_to().from(&old).by(second),
+    ]);
+}
+
+#[test]
+fn a_file_from_outside_has_no_source() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    bed.write("f");
+    bed.rename("f", "in/f");
+    let file = bed.path("in/f");
+    bed.assert_told(&[expected(&file).moved_to()]);
+    bed.rename("in/f", "f");
+    bed.assert_told(&[expected(&file).moved_from()]);
+}
+
+#[test]
+fn a_renamed_directory_keeps_its_watches_under_its_new_path() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/a/deep");
+    bed.mkdir("in/ab");
+    bed.watch_tree("in", CHANGES);
+    let watches = bed.watcher.stats().watches;
+    for (old, new) in [("in/a", "in/x"), ("in/x", "in/ab/y")] {
+        let (from, to) = (bed.path(old), bed.path(new));
+        bed.rename(old, new);
+        bed.assert_told(&[
+            expected(&from).moved_from_dir(),
+            expected(&to).moved_to_dir().from(&from),
+            expected(&to).move_self().of_dir(),
+        ]);
+        let file = bed.write(&format!("{new}/deep/f"));
+        bed.assert_told(&[expected(&file).create_file(), expected(&file).close_write()]);
+        fs::remove_file(&file).unwrap();
+        bed.events();
+    }
+    assert_eq!(bed.watcher.stats().watches, watches);
+}
+
+#[test]
+fn a_directory_moved_out_is_told_once_and_forgotten() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/a/deep");
+    bed.mkdir("out");
+    bed.watch_tree("in", CHANGES);
+    let old = bed.path("in/a");
+    bed.rename("in/a", "out/a");
+    let unknown = bed.path("in/a-unknown-path");
+    bed.assert_told(&[expected(&old).moved_from_dir(), expected(&unknown).move_self().of_dir()]);
+    assert!(bed.notices().iter().any(|text| text.contains("moved out of everything")));
+    bed.write("out/a/f");
+    bed.write("out/a/deep/f");
+    bed.assert_told(&[]);
+    // The root and the directories above it.
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+    bed.rename("out/a", "in/b");
+    bed.assert_told(&[expected(bed.path("in/b")).moved_to_dir()]);
+    bed.assert_watched("in/b/deep");
+}
+
+#[test]
+fn a_tree_moved_in_is_watched_without_arrivals() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.mkdir("out/a/b/c");
+    bed.write("out/a/b/c/f");
+    bed.watch_tree("in", CHANGES);
+    bed.rename("out/a", "in/a");
+    bed.assert_told(&[expected(bed.path("in/a")).moved_to_dir()]);
+    bed.assert_watched("in/a/b/c");
+    bed.rename("in/a/b", "in/b");
+    bed.assert_watched("in/b/c");
+}
+
+#[test]
+fn a_directory_made_and_renamed_before_we_look_is_watched() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    bed.mkdir("in/x.tmp/sub");
+    let written = bed.write("in/x.tmp/sub/f");
+    bed.rename("in/x.tmp", "in/x");
+    let (temporary, new) = (bed.path("in/x.tmp"), bed.path("in/x"));
+    assert!(written.starts_with(&temporary));
+    let file = bed.path("in/x/sub/f");
+    bed.assert_told(&[
+        expected(&temporary).create_dir(),
+        expected(&temporary).moved_from_dir(),
+        expected(&new).moved_to_dir().from(&temporary),
+        expected(bed.path("in/x/sub")).create_dir().arrived(),
+        expected(&file).create_file().arrived(),
+        expected(&file).close_write().arrived(),
+    ]);
+    bed.assert_watched("in/x/sub");
+}
+
+#[test]
+fn a_name_that_has_passed_to_another_directory_leads_to_the_right_one() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/b");
+    bed.watch_tree("in", CHANGES);
+    // Three directories have the name a before we look once.
+    bed.mkdir("in/a/one");
+    bed.rename("in/a", "in/b/a");
+    bed.mkdir("in/a/two");
+    bed.rename("in/a", "in/c");
+    bed.mkdir("in/a/three");
+    bed.events();
+    for name in ["in/b/a/one", "in/c/two", "in/a/three"] {
+        bed.assert_watched(name);
+    }
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn exchanged_directories_exchange_their_paths() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/a/deep");
+    bed.mkdir("in/b/low");
+    bed.watch_tree("in", CHANGES);
+    exchange(&bed, "in/a", "in/b");
+    let (a, b) = (bed.path("in/a"), bed.path("in/b"));
+    bed.assert_told(&[
+        expected(&a).moved_from_dir(),
+        expected(&b).moved_to_dir().from(&a),
+        expected(&b).move_self().of_dir(),
+        expected(&b).moved_from_dir(),
+        expected(&a).moved_to_dir().from(&b),
+        expected(&a).move_self().of_dir(),
+    ]);
+    bed.assert_watched("in/b/deep");
+    bed.assert_watched("in/a/low");
+}
+
+#[test]
+fn an_exchange_of_a_directory_with_a_file() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/a/deep");
+    bed.mkdir("in/c");
+    bed.write("in/c/f");
+    bed.watch_tree("in", CHANGES);
+    exchange(&bed, "in/a", "in/c/f");
+    bed.events();
+    bed.assert_watched("in/c/f/deep");
+    exchange(&bed, "in/a", "in/c/f");
+    bed.events();
+    bed.assert_watched("in/a/deep");
+}
+
+fn exchange(bed: &Bed, one: &str, other: &str) {
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    let cwd = rustix::fs::CWD;
+    rustix::fs::renameat_with(cwd, bed.path(one), cwd, bed.path(other), flags).unwrap();
+}
+
+#[test]
+fn a_directory_renamed_over_an_empty_one_takes_its_place() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/a/deep");
+    bed.mkdir("in/b");
+    bed.watch_tree("in", CHANGES);
+    bed.rename("in/a", "in/b");
+    let (a, b) = (bed.path("in/a"), bed.path("in/b"));
+    bed.assert_told_among_others(&[
+        expected(&a).moved_from_dir(),
+        expected(&b).moved_to_dir().from(&a),
+        expected(&b).delete_self().of_dir(),
+        expected(&b).ignored(),
+        expected(&b).move_self().of_dir(),
+    ]);
+    bed.assert_watched("in/b/deep");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn the_end_of_a_directory_is_told_in_order() {
+    let mut bed = Bed::new();
+    let sub = bed.mkdir("in/sub");
+    bed.watch_tree("in", CHANGES);
+    fs::remove_dir(&sub).unwrap();
+    bed.assert_told(&[
+        expected(&sub).delete_self().of_dir(),
+        expected(&sub).ignored(),
+        expected(&sub).delete_dir(),
+    ]);
+}
+
+#[test]
+fn a_subdirectorys_attributes_are_told_twice() {
+    let mut bed = Bed::new();
+    let sub = bed.mkdir("in/sub");
+    bed.watch_tree("in", Flag::Attrib.mask());
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    fs::set_permissions(&sub, mode).unwrap();
+    bed.assert_told(&[expected(&sub).attrib_dir(), expected(&sub).attrib_dir()]);
+}
+
+#[test]
+fn a_new_directory_is_watched_to_any_depth() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    bed.mkdir("in/a/b/c/d");
+    bed.events();
+    bed.assert_watched("in/a/b/c/d");
+}
+
+#[test]
+fn files_finished_before_the_watch_are_told() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", Flag::CloseWrite.mask());
+    bed.mkdir("in/a/b");
+    let file = bed.write("in/a/b/f");
+    bed.assert_told(&[expected(&file).close_write().arrived()]);
+}
+
+#[test]
+fn a_file_that_is_being_written_is_told_when_it_is_closed() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    let dir = bed.mkdir("in/a");
+    let path = bed.path("in/a/f");
+    let writer = fs::File::create(&path).unwrap();
+    bed.assert_told(&[expected(&dir).create_dir(), expected(&path).create_file().arrived()]);
+    drop(writer);
+    bed.assert_told(&[expected(&path).close_write()]);
+}
+
+#[test]
+fn where_writers_are_unknown_a_file_is_told_when_it_rests() {
+    let mut bed = Bed::with(|options| options.writers = |_| watcher::Writers::Unknown);
+    bed.mkdir("in");
+    bed.watch_tree("in", Flag::CloseWrite.mask());
+    bed.mkdir("in/a");
+    let path = bed.write("in/a/f");
+    bed.assert_told(&[]);
+    let due = bed.watcher.deadline().expect("the file is looked at again");
+    fs::write(&path, "more of it").unwrap();
+    bed.assert_told(&[expected(&path).close_write()]);
+    bed.pass(due - bed.now);
+    bed.assert_told(&[]);
+    bed.pass(due - bed.now + std::time::Duration::from_secs(1));
+    bed.assert_told(&[expected(&path).close_write().arrived()]);
+    assert_eq!(bed.watcher.deadline(), None);
+}
+
+#[test]
+fn maps_that_have_neither_create_nor_close_are_told_moved_to() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", Flag::MovedTo.mask());
+    bed.mkdir("in/a");
+    let file = bed.write("in/a/f");
+    bed.assert_told(&[expected(&file).moved_to().arrived()]);
+}
+
+#[test]
+fn what_is_created_after_the_listing_is_told_once() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", Flag::Create.mask());
+    let dir = bed.mkdir("in/a");
+    bed.assert_told(&[expected(&dir).create_dir()]);
+    let file = bed.write("in/a/f");
+    bed.assert_told(&[expected(&file).create_file()]);
+}
+
+#[test]
+fn links_pipes_and_sockets_in_a_new_directory() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.mkdir("elsewhere");
+    bed.write("elsewhere/f");
+    bed.watch_tree("in", CHANGES);
+    let dir = bed.mkdir("in/a");
+    for (target, link) in [("elsewhere", "to_dir"), ("elsewhere/f", "to_file"), ("nowhere", "dangling")] {
+        std::os::unix::fs::symlink(bed.path(target), dir.join(link)).unwrap();
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, dir.join("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let mut told = bed.events();
+    told.sort_by(|one, other| one.path.cmp(&other.path));
+    assert_eq!(
+        told,
+        [
+            expected(&dir).create_dir(),
+            expected(dir.join("to_dir")).create_file().arrived(),
+            expected(dir.join("to_file")).create_file().arrived(),
+        ]
+    );
+    bed.write("elsewhere/g");
+    bed.assert_told(&[]);
+}
+
+#[test]
+fn a_link_to_a_directory_is_not_followed() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.mkdir("elsewhere");
+    std::os::unix::fs::symlink(bed.path("elsewhere"), bed.path("in/before")).unwrap();
+    bed.watch_tree("in", CHANGES);
+    let link = bed.path("in/after");
+    std::os::unix::fs::symlink(bed.path("elsewhere"), &link).unwrap();
+    bed.write("elsewhere/f");
+    bed.assert_told(&[expected(&link).create_file()]);
+}
+
+#[test]
+fn without_auto_add_new_directories_are_told_but_not_watched() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/old");
+    let path = bed.path("in");
+    bed.watch(WatchSpec { auto_add: false, ..spec(&[&path], CHANGES) });
+    let dir = bed.mkdir("in/new");
+    bed.assert_told(&[expected(&dir).create_dir()]);
+    bed.assert_unwatched("in/new");
+    bed.assert_watched("in/old");
+    bed.rename("in/old", "in/renamed");
+    bed.assert_watched("in/renamed");
+}
+
+#[test]
+fn without_rec_old_directories_are_not_watched() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/old");
+    let path = bed.path("in");
+    bed.watch(WatchSpec { rec: false, ..spec(&[&path], CHANGES) });
+    bed.assert_unwatched("in/old");
+    bed.mkdir("in/new/deep");
+    bed.assert_watched("in/new/deep");
+}
+
+#[test]
+fn excluded_directories_are_not_watched_nor_what_is_below() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/skip/deep");
+    bed.mkdir("in/keep");
+    let path = bed.path("in");
+    let exclude: watcher::Exclude = Box::new(|path| path.ends_with(b"/skip"));
+    bed.watch(WatchSpec { exclude: Some(exclude), ..spec(&[&path], CHANGES) });
+    bed.assert_unwatched("in/skip/deep");
+    bed.assert_watched("in/keep");
+    bed.mkdir("in/keep/skip/deep");
+    bed.assert_unwatched("in/keep/skip/deep");
+    bed.rename("in/keep", "in/kept");
+    bed.rename("in/skip", "in/seen");
+    bed.events();
+    bed.assert_watched("in/seen/deep");
+    bed.rename("in/seen", "in/kept/x");
+    bed.assert_watched("in/kept/x/deep");
+    bed.rename("in/kept/x", "in/skip");
+    bed.events();
+    bed.assert_unwatched("in/skip/deep");
+}
+
+#[test]
+fn names_are_bytes() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", Flag::CloseWrite.mask());
+    for name in [&b"\xff\xfe"[..], b"new\nline", b"#12", b"a'b\"c $(x)", &[b'n'; 255]] {
+        let path = bed.path("in").join(os(name));
+        fs::write(&path, "").unwrap();
+        bed.assert_told(&[expected(&path).close_write()]);
+    }
+}
+
+#[test]
+fn a_file_linked_before_it_is_closed_is_told_under_its_name() {
+    let mut bed = Bed::new();
+    let dir = bed.mkdir("in");
+    bed.watch_tree("in", Flag::Create | Flag::CloseWrite);
+    let file = nameless_file(&dir);
+    let path = dir.join("real");
+    give_name(&file, &path);
+    bed.assert_told(&[expected(&path).create_file()]);
+    drop(file);
+    bed.assert_told(&[expected(&path).close_write().arrived()]);
+}
+
+#[test]
+fn a_file_closed_before_it_is_linked_is_told_under_its_name() {
+    let mut bed = Bed::new();
+    let dir = bed.mkdir("in");
+    bed.watch_tree("in", Flag::Create | Flag::CloseWrite);
+    let file = nameless_file(&dir);
+    let again = fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
+    drop(file);
+    bed.assert_told(&[]);
+    let path = dir.join("real");
+    give_name(&again, &path);
+    bed.assert_told(&[expected(&path).create_file(), expected(&path).close_write().arrived()]);
+}
+
+fn nameless_file(dir: &std::path::Path) -> fs::File {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = rustix::fs::OFlags::TMPFILE.bits() as i32;
+    fs::OpenOptions::new().write(true).read(true).custom_flags(flags).open(dir).unwrap()
+}
+
+fn give_name(file: &fs::File, path: &std::path::Path) {
+    let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+    let cwd = rustix::fs::CWD;
+    rustix::fs::linkat(cwd, own, cwd, path, rustix::fs::AtFlags::SYMLINK_FOLLOW).unwrap();
+}
+
+#[test]
+fn our_own_temporary_files_are_not_told_and_their_rename_is_an_arrival() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.mkdir("moves");
+    let both = bed.watch_tree("in", Flag::Create | Flag::CloseWrite);
+    let moves = bed.watch_tree("moves", Flag::MovedTo.mask());
+    for (dir, watch) in [("in", both), ("moves", moves)] {
+        let temporary = format!("{dir}/.pyinotifyd-1.tmp");
+        bed.write(&temporary);
+        bed.rename(&temporary, &format!("{dir}/f"));
+        let file = expected(bed.path(&format!("{dir}/f"))).arrived().by(watch);
+        if watch == both {
+            bed.assert_told(&[file.clone().create_file(), file.close_write()]);
+        } else {
+            bed.assert_told(&[file.moved_to()]);
+        }
+    }
+    bed.mkdir("in/.pyinotifyd-2.tmp/sub");
+    bed.write("in/.pyinotifyd-2.tmp/sub/f");
+    bed.rename("in/.pyinotifyd-2.tmp", "in/d");
+    let file = bed.path("in/d/sub/f");
+    bed.assert_told(&[
+        expected(bed.path("in/d")).create_dir().arrived(),
+        expected(bed.path("in/d/sub")).create_dir().arrived(),
+        expected(&file).create_file().arrived(),
+        expected(&file).close_write().arrived(),
+    ]);
+    bed.assert_watched("in/d/sub");
+}
+
+#[test]
+fn events_have_the_path_and_root_of_their_watch() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/sub");
+    bed.watch(WatchSpec { paths: vec![b"in".to_vec()], ..spec(&[], Flag::Create.mask()) });
+    let dot = bed.watch(WatchSpec { paths: vec![b".".to_vec()], ..spec(&[], Flag::Delete.mask()) });
+    let file = bed.write("in/sub/f");
+    bed.settle();
+    assert_eq!(bed.told.details[0].1, os(b"in/sub"));
+    assert_eq!(bed.told.details[0].2, bed.path("in"));
+    fs::remove_file(&file).unwrap();
+    fs::write(bed.path("g"), "").unwrap();
+    fs::remove_file(bed.path("g")).unwrap();
+    bed.settle();
+    let by_dot: Vec<_> = (bed.told.events.iter().zip(&bed.told.details))
+        .filter(|(event, _)| event.watch == dot.0)
+        .map(|(_, (_, path, root))| (path.clone(), root.clone()))
+        .collect();
+    assert_eq!(by_dot, [(os(b"in/sub"), bed.top.clone()), (os(b"."), bed.top.clone())]);
+}
+
+#[test]
+fn nested_watches_and_the_same_root_twice_each_get_their_events_once() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/sub/deep");
+    let outer = bed.watch_tree("in", Flag::Create.mask());
+    let inner = bed.watch_tree("in/sub", Flag::Create | Flag::Delete);
+    let twice = bed.watch_tree("in", Flag::Delete.mask());
+    let file = bed.write("in/sub/deep/f");
+    bed.assert_told(&[expected(&file).create_file().by(outer), expected(&file).create_file().by(inner)]);
+    fs::remove_file(&file).unwrap();
+    bed.assert_told(&[expected(&file).delete_file().by(inner), expected(&file).delete_file().by(twice)]);
+    let dir = bed.mkdir("in/sub/new");
+    bed.assert_told(&[expected(&dir).create_dir().by(outer), expected(&dir).create_dir().by(inner)]);
+    bed.watcher.remove(outer, &mut bed.told);
+    let file = bed.write("in/sub/new/f");
+    bed.assert_told(&[expected(&file).create_file().by(inner)]);
+    bed.watcher.remove(inner, &mut bed.told);
+    bed.watcher.remove(twice, &mut bed.told);
+    bed.settle();
+    assert_eq!((bed.watcher.stats().watches, bed.kernel_wds()), (0, vec![]));
+    assert_eq!(bed.watcher.stats().nodes, 1);
+}
+
+#[test]
+fn one_directory_by_two_names_tells_each_watch_under_its_own() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    let link = bed.path("link");
+    std::os::unix::fs::symlink(bed.path("in"), &link).unwrap();
+    let real = bed.watch_tree("in", Flag::Create.mask());
+    let linked = bed.watch_tree("link", Flag::Create | Flag::Delete);
+    let file = bed.write("in/f");
+    bed.assert_told(&[
+        expected(&file).create_file().by(real),
+        expected(link.join("f")).create_file().by(linked),
+    ]);
+    fs::remove_file(&file).unwrap();
+    bed.assert_told(&[expected(link.join("f")).delete_file().by(linked)]);
+    let dir = bed.mkdir("in/new");
+    bed.assert_told(&[
+        expected(&dir).create_dir().by(real),
+        expected(link.join("new")).create_dir().by(linked),
+    ]);
+    bed.write("in/new/f");
+    bed.assert_told(&[
+        expected(dir.join("f")).create_file().by(real),
+        expected(link.join("new/f")).create_file().by(linked),
+    ]);
+    bed.rename("in/new", "in/old");
+    bed.events();
+    bed.write("in/old/g");
+    bed.assert_told(&[
+        expected(bed.path("in/old/g")).create_file().by(real),
+        expected(link.join("old/g")).create_file().by(linked),
+    ]);
+}
+
+#[test]
+fn a_wider_interest_is_in_force_at_once_and_a_narrower_one_too() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/sub");
+    let watch = bed.watch_tree("in", Flag::Create.mask());
+    let file = bed.write("in/sub/f");
+    bed.assert_told(&[expected(&file).create_file()]);
+    bed.watcher.set_interest(watch, Flag::Modify | Flag::Delete, &mut bed.told);
+    bed.write("in/sub/f");
+    fs::remove_file(&file).unwrap();
+    // Truncation and writing are one event to the kernel: equal neighbours are merged.
+    bed.assert_told(&[expected(&file).modify(), expected(&file).delete_file()]);
+    bed.watcher.set_interest(watch, Mask::NONE, &mut bed.told);
+    bed.write("in/sub/f");
+    bed.assert_told(&[]);
+}
+
+#[test]
+fn a_path_longer_than_the_kernel_takes_is_said_and_does_no_harm() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    let mut dir = rustix::fs::open(bed.path("in"), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    let name = "n".repeat(255);
+    for _ in 0..20 {
+        rustix::fs::mkdirat(&dir, &name[..], rustix::fs::Mode::RWXU).unwrap();
+        dir = rustix::fs::openat(&dir, &name[..], rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    }
+    bed.events();
+    assert!(bed.watcher.stats().watches > 10);
+    bed.assert_watched(&format!("in/{name}/{name}"));
+    rustix::fs::openat(&dir, "f", rustix::fs::OFlags::CREATE, rustix::fs::Mode::RWXU).unwrap();
+    bed.events();
+}

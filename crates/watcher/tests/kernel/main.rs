@@ -1,0 +1,7 @@
+//! The watcher against the real kernel.
+
+mod bed;
+mod events;
+mod namespaces;
+mod roots;
+mod storms;

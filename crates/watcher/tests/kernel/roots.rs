@@ -1,0 +1,355 @@
+//! Roots that come and go.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use event::{Flag, Mask};
+use watcher::{Problem, WatchSpec};
+
+use crate::bed::{Bed, CHANGES, expected, os, spec};
+
+/// Without the events of the watched object itself, which roots have and subdirectories have.
+const ENTRIES: Mask = Mask(Flag::Create.mask().0 | Flag::CloseWrite.mask().0);
+
+#[test]
+fn a_missing_root_is_waited_for() {
+    let mut bed = Bed::new();
+    bed.watch_tree("a/b/in", ENTRIES);
+    let notices = bed.notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    let text = format!("'{}' does not exist, waiting for it in '{}'", bed.path("a/b/in").display(), bed.top.display());
+    assert_eq!(notices[0], text);
+    bed.mkdir("a/b");
+    bed.write("a/b/other");
+    assert_eq!(bed.notices(), [""; 0], "a step nearer is nothing to say");
+    bed.mkdir("a/b/in/sub");
+    let file = bed.write("a/b/in/sub/f");
+    bed.assert_told(&[
+        expected(bed.path("a/b/in/sub")).create_dir().arrived(),
+        expected(&file).create_file().arrived(),
+        expected(&file).close_write().arrived(),
+    ]);
+    assert!(bed.notices()[0].ends_with("is there, watching it"));
+    bed.assert_watched("a/b/in/sub");
+}
+
+#[test]
+fn a_root_that_is_deleted_and_made_again_is_watched_again() {
+    let mut bed = Bed::new();
+    let root = bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    for _ in 0..3 {
+        fs::remove_dir(&root).unwrap();
+        bed.assert_told(&[expected(&root).delete_self().of_dir(), expected(&root).ignored()]);
+        assert_eq!(bed.notices().len(), 1);
+        bed.mkdir("in");
+        let file = bed.write("in/f");
+        bed.assert_told(&[expected(&file).create_file().arrived(), expected(&file).close_write().arrived()]);
+        assert_eq!(bed.notices().len(), 1);
+        bed.assert_watched("in");
+    }
+}
+
+#[test]
+fn a_root_that_is_made_again_at_once_is_not_missed() {
+    let mut bed = Bed::new();
+    let root = bed.mkdir("in");
+    bed.watch_tree("in", ENTRIES);
+    fs::remove_dir(&root).unwrap();
+    bed.mkdir("in");
+    let file = bed.write("in/f");
+    bed.assert_told(&[expected(&file).create_file().arrived(), expected(&file).close_write().arrived()]);
+    assert_eq!(bed.notices(), [""; 0]);
+    bed.assert_watched("in");
+}
+
+#[test]
+fn a_root_that_is_held_open_and_removed_is_noticed_at_once() {
+    let mut bed = Bed::new();
+    let root = bed.mkdir("in");
+    bed.watch_tree("in", ENTRIES);
+    let held = fs::File::open(&root).unwrap();
+    fs::remove_dir(&root).unwrap();
+    assert_eq!(bed.notices().len(), 1);
+    bed.mkdir("in");
+    bed.write("in/f");
+    assert_eq!(bed.events().len(), 2);
+    bed.assert_watched("in");
+    drop(held);
+    bed.assert_watched("in");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn a_root_replaced_by_rename_is_watched_with_arrivals() {
+    let mut bed = Bed::new();
+    let root = bed.mkdir("in");
+    bed.mkdir("next/sub");
+    bed.write("next/sub/f");
+    bed.watch_tree("in", CHANGES);
+    bed.rename("in", "last");
+    bed.rename("next", "in");
+    let unknown = bed.path("in-unknown-path");
+    bed.assert_told(&[
+        expected(&unknown).move_self().of_dir(),
+        expected(root.join("sub")).create_dir().arrived(),
+        expected(root.join("sub/f")).create_file().arrived(),
+        expected(root.join("sub/f")).close_write().arrived(),
+    ]);
+    bed.assert_watched("in/sub");
+    bed.assert_unwatched("last");
+}
+
+#[test]
+fn a_root_exchanged_with_another_directory_is_followed_by_its_path() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/a");
+    bed.mkdir("other/b");
+    bed.watch_tree("in", ENTRIES);
+    let cwd = rustix::fs::CWD;
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(cwd, bed.path("in"), cwd, bed.path("other"), flags).unwrap();
+    bed.assert_watched("in/b");
+    bed.assert_unwatched("other/a");
+}
+
+#[test]
+fn when_a_parent_is_renamed_nothing_is_told_under_the_old_path() {
+    let mut bed = Bed::new();
+    bed.mkdir("a/b/in/sub");
+    bed.watch_tree("a/b/in", CHANGES);
+    bed.rename("a", "x");
+    bed.write("x/b/in/f");
+    bed.write("x/b/in/sub/f");
+    let told = bed.events();
+    assert!(told.iter().all(|event| event.mask != "IN_CREATE" && event.mask != "IN_CLOSE_WRITE"), "{told:?}");
+    assert_eq!(bed.notices().len(), 1);
+    bed.write("x/b/in/g");
+    bed.assert_told(&[]);
+    bed.mkdir("a/b/in");
+    bed.events();
+    bed.assert_watched("a/b/in");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn when_a_parent_is_exchanged_the_path_counts() {
+    let mut bed = Bed::new();
+    bed.mkdir("a/in");
+    bed.mkdir("b/in");
+    bed.watch_tree("a/in", ENTRIES);
+    let cwd = rustix::fs::CWD;
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(cwd, bed.path("a"), cwd, bed.path("b"), flags).unwrap();
+    bed.assert_watched("a/in");
+    bed.assert_unwatched("b/in");
+}
+
+#[test]
+fn a_link_on_the_way_that_is_changed_leads_to_the_new_place() {
+    let mut bed = Bed::new();
+    bed.mkdir("one/in");
+    bed.mkdir("two/in");
+    let link = bed.path("link");
+    symlink(bed.path("one"), &link).unwrap();
+    bed.watch_tree("link/in", ENTRIES);
+    bed.assert_watched("link/in");
+    symlink(bed.path("two"), bed.path("link.new")).unwrap();
+    bed.rename("link.new", "link");
+    bed.events();
+    bed.assert_watched("link/in");
+    bed.assert_unwatched("one/in");
+    fs::remove_file(&link).unwrap();
+    bed.events();
+    bed.assert_unwatched("two/in");
+    symlink(bed.path("one"), &link).unwrap();
+    bed.events();
+    bed.assert_watched("link/in");
+    // The link stays, what it leads to is renamed.
+    bed.rename("one", "three");
+    bed.events();
+    bed.assert_unwatched("three/in");
+    bed.mkdir("one/in");
+    bed.events();
+    bed.assert_watched("link/in");
+}
+
+#[test]
+fn a_root_that_is_a_link_is_watched_under_its_name_and_not_descended() {
+    let mut bed = Bed::new();
+    bed.mkdir("one/sub");
+    bed.mkdir("two");
+    let link = bed.path("in");
+    symlink(bed.path("one"), &link).unwrap();
+    bed.watch_tree("in", ENTRIES);
+    bed.assert_watched("in");
+    bed.assert_unwatched("in/sub");
+    symlink(bed.path("two"), bed.path("next")).unwrap();
+    bed.rename("next", "in");
+    bed.events();
+    bed.assert_watched("in");
+    bed.write("one/f");
+    bed.assert_told(&[]);
+}
+
+#[test]
+fn nested_roots_part_and_join() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/sub/deep");
+    let outer = bed.watch_tree("in", ENTRIES);
+    let inner = bed.watch_tree("in/sub", ENTRIES);
+    bed.rename("in/sub", "in/moved");
+    bed.events();
+    let file = bed.write("in/moved/deep/f");
+    bed.assert_told(&[expected(&file).create_file().by(outer), expected(&file).close_write().by(outer)]);
+    bed.rename("in/moved", "in/sub");
+    let told = bed.events();
+    assert!(told.contains(&expected(bed.path("in/sub/deep/f")).close_write().arrived().by(inner)), "{told:?}");
+    let file = bed.write("in/sub/deep/g");
+    let mut told = bed.events();
+    told.sort_by_key(|event| (event.watch, event.mask));
+    let [close, create] = [expected(&file).close_write(), expected(&file).create_file()];
+    assert_eq!(told, [close.clone().by(outer), create.clone().by(outer), close.by(inner), create.by(inner)]);
+    fs::remove_dir_all(bed.path("in/sub")).unwrap();
+    bed.mkdir("in/sub");
+    let file = bed.write("in/sub/new");
+    let told = bed.events();
+    for watch in [outer, inner] {
+        let all: Vec<_> = told.iter().filter(|event| event.path == file && event.watch == watch.0).collect();
+        assert_eq!(all.len(), 2, "once each: {told:?}");
+    }
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn a_watched_file_is_followed_through_atomic_saves() {
+    let mut bed = Bed::new();
+    let file = bed.write("conf");
+    bed.watch_tree("conf", Flag::Modify | Flag::CloseWrite);
+    bed.write("other");
+    bed.assert_told(&[]);
+    fs::write(&file, "new").unwrap();
+    bed.assert_told(&[expected(&file).modify(), expected(&file).close_write()]);
+    for _ in 0..3 {
+        bed.write("conf.new");
+        bed.rename("conf.new", "conf");
+        bed.assert_told(&[expected(&file).close_write().arrived()]);
+        fs::write(&file, "more").unwrap();
+        bed.assert_told(&[expected(&file).modify(), expected(&file).close_write()]);
+    }
+    fs::remove_file(&file).unwrap();
+    bed.events();
+    assert_eq!(bed.notices().len(), 1);
+    bed.write("conf");
+    bed.assert_told(&[expected(&file).close_write().arrived()]);
+    bed.settle();
+    fs::write(&file, "again").unwrap();
+    bed.settle();
+    assert_eq!(bed.told.details[0].1, file, "the path of the watch is the file");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn the_end_of_a_watched_file_is_told() {
+    let mut bed = Bed::new();
+    let file = bed.write("f");
+    bed.watch_tree("f", Mask(CHANGES.0 | Flag::Attrib.mask().0));
+    fs::remove_file(&file).unwrap();
+    bed.assert_told(&[expected(&file).attrib(), expected(&file).delete_self(), expected(&file).ignored()]);
+    let file = bed.write("f");
+    bed.events();
+    bed.rename("f", "g");
+    bed.assert_told(&[expected(format!("{}-unknown-path", file.display())).move_self()]);
+}
+
+#[test]
+fn a_watched_file_with_only_modify_in_its_map_is_told_of_a_save() {
+    let mut bed = Bed::new();
+    let file = bed.write("conf");
+    bed.watch_tree("conf", Flag::Modify.mask());
+    bed.write("new");
+    bed.rename("new", "conf");
+    bed.assert_told(&[expected(&file).modify().arrived()]);
+}
+
+#[test]
+fn patterns_are_expanded_once() {
+    let mut bed = Bed::new();
+    for name in ["a1", "a2", "b1", ".a3"] {
+        bed.mkdir(name);
+    }
+    bed.watch(WatchSpec { paths: vec![b"?[12]".to_vec(), b"*1".to_vec(), b"x*".to_vec()], ..spec(&[], ENTRIES) });
+    assert_eq!(bed.notices(), ["no path matches 'x*'"]);
+    for name in ["a1", "a2", "b1"] {
+        bed.assert_watched(name);
+    }
+    bed.assert_unwatched(".a3");
+    bed.write("a1/f");
+    bed.settle();
+    assert_eq!(bed.told.details[0].1, os(b"a1"));
+    bed.mkdir("c1");
+    bed.assert_unwatched("c1");
+}
+
+#[test]
+fn a_bracket_in_a_real_name_is_no_pattern() {
+    let mut bed = Bed::new();
+    bed.mkdir("[a]");
+    bed.mkdir("a");
+    bed.watch_tree("[a]", ENTRIES);
+    bed.assert_watched("[a]");
+    bed.assert_unwatched("a");
+}
+
+#[test]
+fn the_same_path_twice_is_one_watch() {
+    let mut bed = Bed::new();
+    let path = bed.mkdir("in");
+    let again = bed.path("in/../in/.");
+    bed.watch(spec(&[&path, &again], ENTRIES));
+    let file = bed.write("in/f");
+    bed.assert_told(&[expected(&file).create_file(), expected(&file).close_write()]);
+}
+
+#[test]
+fn an_excluded_root_is_silent_and_what_is_below_is_watched() {
+    let mut bed = Bed::new();
+    let path = bed.mkdir("in");
+    bed.mkdir("in/sub");
+    let own = os(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
+    let exclude: watcher::Exclude = Box::new(move |path| path == std::os::unix::ffi::OsStrExt::as_bytes(own.as_os_str()));
+    bed.watch(WatchSpec { exclude: Some(exclude), ..spec(&[&path], ENTRIES) });
+    bed.assert_unwatched("in");
+    bed.assert_watched("in/sub");
+}
+
+#[test]
+fn a_filesystem_that_is_blind_to_others_is_said() {
+    let mut bed = Bed::new();
+    let proc = std::path::Path::new("/proc/sys");
+    bed.watch(WatchSpec { rec: false, ..spec(&[proc], ENTRIES) });
+    let notices = bed.notices();
+    assert!(notices.iter().any(|text| text.starts_with("'/proc/sys' is on proc")), "{notices:?}");
+}
+
+#[test]
+fn paths_are_checked_without_being_watched() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    symlink(bed.path("loop"), bed.path("loop")).unwrap();
+    let names: [&[u8]; 4] = [b"in", b"missing", b"x*", b"loop"];
+    let spec = WatchSpec { paths: names.iter().map(|name| name.to_vec()).collect(), ..spec(&[], ENTRIES) };
+    let problems = bed.watcher.check(&spec);
+    let loops = bed.path("loop");
+    let expected = [
+        (std::os::unix::ffi::OsStrExt::as_bytes(bed.path("missing").as_os_str()).to_vec(), Problem::Missing),
+        (b"x*".to_vec(), Problem::NoMatch),
+        (
+            std::os::unix::ffi::OsStrExt::as_bytes(loops.as_os_str()).to_vec(),
+            Problem::CannotWatch(watcher::Errno::LOOP),
+        ),
+    ];
+    assert_eq!(problems, expected);
+    assert_eq!(bed.kernel_wds(), []);
+    bed.settle();
+}

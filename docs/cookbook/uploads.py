@@ -1,0 +1,45 @@
+"""Uploads: hand a file on when its upload has been complete for half a minute.
+
+FTP and SFTP servers close a file when a connection breaks, and open it again when the client resumes. So a closed file
+is not yet a finished one: the delay waits for calm, and each further write begins it anew.
+"""
+
+UPLOADS = "/srv/uploads"
+READY = "/srv/ready"
+
+hand_on = FileManagerScheduler(
+    rules=[
+        FileManagerRule(
+            action="move",
+            src_re=rf"^{UPLOADS}/(?P<customer>[^/]+)/(?P<path>.+)$",
+            dst_re=rf"{READY}/\g<customer>/\g<path>",
+            auto_create=True,
+            dirmode=0o770,
+            filemode=0o660,
+        )
+    ],
+    delay=30,
+    logname="uploads",
+)
+
+pyinotifyd = Pyinotifyd(
+    watches=[
+        Watch(
+            path=UPLOADS,
+            event_map={
+                "IN_CREATE": hand_on,
+                "IN_CLOSE_WRITE": hand_on,
+                "IN_MOVED_TO": hand_on,
+                "IN_MODIFY": Cancel(hand_on),
+                "IN_DELETE": Cancel(hand_on),
+                "IN_MOVED_FROM": Cancel(hand_on),
+            },
+            rec=True,
+            auto_add=True,
+            # What clients call a file until they have sent all of it.
+            exclude_filter=[r".*\.(part|filepart|tmp)$"],
+        )
+    ],
+    # Longer than the delay: files that wait when the daemon stops are still handed on.
+    shutdown_timeout=45,
+)

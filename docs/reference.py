@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Writes docs/reference.md from the docstrings of the Python package; with --check, says whether it is up to date.
+
+Reads the sources instead of importing them: comments that begin with "#:" document attributes, and signatures stay as
+they were written.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+PACKAGE = DOCS.parent / "crates/pyinotifyd/python/pyinotifyd"
+REFERENCE = DOCS / "reference.md"
+
+# What a reader meets when writing a config from top to bottom.
+ORDER = [
+    ("watch.py", "Pyinotifyd"),
+    ("watch.py", "Watch"),
+    ("watch.py", "EventMap"),
+    ("scheduler.py", "Cancel"),
+    ("scheduler.py", "TaskScheduler"),
+    ("scheduler.py", "ShellScheduler"),
+    ("scheduler.py", "FileManagerScheduler"),
+    ("scheduler.py", "FileManagerRule"),
+    ("event.py", "Event"),
+    ("levels.py", "setLoglevel"),
+    ("levels.py", "enableSyslog"),
+]
+
+HEAD = """\
+# Reference
+
+All names that a configuration finds without importing them, besides the log levels `DEBUG`, `INFO`, `WARNING`, `ERROR`
+and `CRITICAL`. This page is generated from the package's docstrings by `docs/reference.py`; an editor shows the same
+texts after `from pyinotifyd import *`.
+
+"""
+
+
+def main() -> int:
+    text = HEAD + sections(heading="##")
+    if "--check" in sys.argv[1:]:
+        return report(REFERENCE, text)
+    REFERENCE.write_text(text, encoding="utf-8")
+    return 0
+
+
+def report(path: Path, text: str) -> int:
+    """0 if the file holds the text, else 1 and a line that says how to make it."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return 0
+    print(
+        f"{path.relative_to(DOCS.parent)} is not up to date, run docs/reference.py and docs/man.py",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def sections(heading: str) -> str:
+    """The documentation of everything public, under headings of the given depth."""
+    return "\n".join(section(PACKAGE / file, name, heading) for file, name in ORDER)
+
+
+def section(path: Path, name: str, heading: str) -> str:
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    node = definition(ast.parse(source), name)
+    parts = [f"{heading} {name}\n"]
+    signed = initialiser(node) if isinstance(node, ast.ClassDef) else node
+    if signed is not None and name != "Event":
+        parts.append(f"```python\n{signature(name, signed)}\n```\n")
+    parts.append(markdown(ast.get_docstring(node) or ""))
+    if isinstance(node, ast.ClassDef):
+        parts.extend(attribute_list(node, lines))
+        parts.extend(method(member) for member in public_methods(node))
+    return "\n".join(parts)
+
+
+def definition(module: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef:
+    found = (node for node in module.body if isinstance(node, (ast.ClassDef, ast.FunctionDef)))
+    return next(node for node in found if node.name == name)
+
+
+def initialiser(node: ast.ClassDef) -> ast.FunctionDef | None:
+    return next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+
+
+def public_methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    members = [member for member in node.body if isinstance(member, ast.FunctionDef)]
+    return [member for member in members if not member.name.startswith("_")]
+
+
+def method(node: ast.FunctionDef) -> str:
+    return f"`.{signature(node.name, node)}`\n\n{markdown(ast.get_docstring(node) or '')}"
+
+
+def signature(name: str, node: ast.FunctionDef) -> str:
+    """`name(a, b=1, *, c=None)`, without annotations: the arguments' texts say the types."""
+    arguments = node.args
+    words = [one.arg for one in arguments.args if one.arg != "self"]
+    for index, default in enumerate(reversed(arguments.defaults), start=1):
+        words[-index] += f"={shown(default)}"
+    if arguments.kwonlyargs:
+        words.append("*")
+    for one, value in zip(arguments.kwonlyargs, arguments.kw_defaults):
+        words.append(one.arg if value is None else f"{one.arg}={shown(value)}")
+    return f"{name}({', '.join(words)})"
+
+
+def shown(default: ast.expr) -> str:
+    """A default as a reader understands it; names of private constants are replaced by what they stand for."""
+    text = ast.unparse(default)
+    return {"_NO_VARIABLES": "{}", "SHELL_JOBS_DEFAULT": "64"}.get(text, text).replace("'", '"')
+
+
+def markdown(docstring: str) -> str:
+    """A docstring's paragraphs, its list of arguments and its example as Markdown."""
+    text = re.sub(r"\*(\w+)\*", r"`\1`", docstring.replace("``", "`"))
+    out: list[str] = []
+    blocks = re.split(r"\n(?=Args:|Example::)", text)
+    for block in blocks:
+        if block.startswith("Args:"):
+            out.extend(f"- `{name}`: {meaning}" for name, meaning in argument_list(block))
+            out.append("")
+        elif block.startswith("Example::"):
+            code = "\n".join(line[4:] for line in block.splitlines()[2:]).rstrip()
+            out.append(f"```python\n{code}\n```\n")
+        else:
+            out.append(block.strip() + "\n")
+    return "\n".join(out)
+
+
+def argument_list(block: str) -> Iterator[tuple[str, str]]:
+    """Names and texts of an `Args:` block; a text goes on over deeper lines."""
+    entry = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.M)
+    for match in entry.finditer(block):
+        yield match[1], re.sub(r"\s+", " ", match[2])
+
+
+def attribute_list(node: ast.ClassDef, lines: list[str]) -> Iterator[str]:
+    """Public attributes with the "#:" comment above them."""
+    found = []
+    for member in node.body:
+        if not isinstance(member, ast.AnnAssign) or not isinstance(member.target, ast.Name):
+            continue
+        comment = comment_above(lines, member.lineno)
+        if comment and not member.target.id.startswith("_"):
+            found.append(f"- `.{member.target.id}`: {comment}")
+    if found:
+        yield "\n".join(found) + "\n"
+
+
+def comment_above(lines: list[str], number: int) -> str:
+    words: list[str] = []
+    for line in reversed(lines[: number - 1]):
+        if not line.strip().startswith("#:"):
+            break
+        words.insert(0, line.strip()[2:].strip())
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,398 @@
+"""What the documents say is true: every configuration in them loads and does what its text promises.
+
+Paths below /srv are replaced by ones of the test's own, programs that are not at hand by scripts that note how they were
+called, and delays by shorter ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vocabulary import Box, Daemon, drop, tree, wait_until, write
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+COOKBOOK = sorted((DOCS / "cookbook").glob("*.py"))
+
+# Fenced blocks whose first line names them are whole configurations.
+BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)\n(.*?)^```$", re.M | re.S)
+BLOCKS = {match[1]: match[2] for page in sorted(DOCS.glob("*.md")) for match in BLOCK.finditer(page.read_text())}
+
+CONFIGS = {**{path.name: path.read_text() for path in COOKBOOK}, **BLOCKS}
+
+# Waiting for calm is what the configurations are about; a test need not wait for long.
+DELAY = re.compile(r"delay=\d[\d.]*")
+
+
+class Site:
+    """A /srv of the test's own, and programs that only note how they were called."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.srv = box.tmp / "srv"
+        self.srv.mkdir()
+        self.programs = box.tmp / "bin"
+        self.programs.mkdir()
+        self.calls = box.tmp / "calls"
+        self.calls.touch()
+
+    def config(self, name: str, **replaced: str) -> str:
+        """The configuration with our own paths, its watched directories made."""
+        text = DELAY.sub("delay=0.3", CONFIGS[name]).replace("/srv", str(self.srv))
+        for old, new in replaced.items():
+            text = re.sub(rf"^{old} = .*$", f"{old} = {new}", text, flags=re.M)
+        return text
+
+    def directory(self, name: str) -> Path:
+        path = self.srv / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def program(self, name: str, script: str = "") -> None:
+        """Put a program before those of the machine."""
+        path = self.programs / name
+        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> {self.calls}\n{script}\n')
+        path.chmod(0o755)
+
+    def environment(self) -> dict[str, str]:
+        return {"PATH": f"{self.programs}:{os.environ['PATH']}"}
+
+    def run(self, name: str, **replaced: str) -> Daemon:
+        return self.box.run(self.config(name, **replaced), env=self.environment())
+
+    def wait_call(self, pattern: str) -> None:
+        wait_until(
+            lambda: re.search(pattern, self.calls.read_text(), re.M),
+            lambda: f"{pattern} in {self.calls.read_text()!r}\n{self.box.daemons[-1].tail}",
+        )
+
+
+@pytest.fixture
+def site(box: Box) -> Site:
+    return Site(box)
+
+
+def has(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text() == text
+
+
+# ---- all of them
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_config_test_has_nothing_to_say(site: Site, name: str) -> None:
+    config = site.config(name)
+    for path in set(re.findall(rf'"({site.srv}/[\w/]+)"', config)):
+        Path(path).mkdir(parents=True, exist_ok=True)
+    config = config.replace("/etc/nginx", str(site.directory("nginx")))
+    tested = site.box.call("-t", config=config)
+    assert tested.exit_code == 0, tested.log
+    assert tested.lines == ["INFO: config file ok"], tested.log
+
+
+@pytest.mark.parametrize("script", ["reference.py", "man.py"])
+def test_what_is_generated_is_up_to_date(script: str) -> None:
+    done = subprocess.run([sys.executable, DOCS / script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
+        if page.parent.name == "man":
+            continue
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", page.read_text()):
+            found = (page.parent / target) if target else page
+            assert found.exists(), f"{page.relative_to(ROOT)}: {target}"
+            if anchor and found.suffix == ".md":
+                headings = re.findall(r"^#+ (.*)$", found.read_text(), re.M)
+                anchors = {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in anchors, f"{page.relative_to(ROOT)}: {target}{anchor}"
+
+
+# ---- the quickstart
+
+
+def test_quickstart_shows_a_command_a_job_and_a_rule(box: Box) -> None:
+    config = (ROOT / "examples/quickstart.py").read_text()
+    daemon = box.run(config, env={"QUICKSTART_DEMO": "1"})
+    play = box.tmp / "quickstart"
+    daemon.wait_log("hello.txt has 23 bytes, sha256 [0-9a-f]{16}")
+    wait_until(lambda: (play / "done/hello.txt").exists(), lambda: daemon.tail)
+    assert "hello.txt" in (play / "commands.log").read_text()
+    assert daemon.terminate() == 0
+
+
+def test_quickstart_cancels_the_move_of_a_file_that_is_removed_in_time(box: Box) -> None:
+    daemon = box.run((ROOT / "examples/quickstart.py").read_text(), env={"QUICKSTART_DEMO": "0"})
+    diary = box.tmp / "quickstart/inbox/diary"
+    write(diary)
+    daemon.wait_log("schedule task, delay=3")
+    diary.unlink()
+    daemon.wait_log("scheduled task cancelled")
+
+
+def test_see_events_prints_them(box: Box) -> None:
+    daemon = box.run((ROOT / "examples/see_events.py").read_text(), env={"WATCH": str(box.src)})
+    write(box.src / "a")
+    (box.src / "a").rename(box.src / "b")
+    for line in [f"IN_CREATE {box.src}/a", f"IN_CLOSE_WRITE {box.src}/a", f"IN_MOVED_TO {box.src}/b {box.src}/a"]:
+        daemon.wait_out(re.escape(line))
+
+
+def test_sort_downloads_sorts_by_kind(box: Box) -> None:
+    downloads = box.tmp / "Downloads"
+    downloads.mkdir()
+    config = DELAY.sub("delay=0.3", (ROOT / "examples/sort_downloads.py").read_text())
+    daemon = box.run(config, env={"HOME": str(box.tmp)})
+    write(downloads / "paper.PDF.part", "text")
+    (downloads / "paper.PDF.part").rename(downloads / "paper.PDF")
+    write(downloads / "src.tar.gz", "zip")
+    wait_until(lambda: has(downloads / "documents/paper.PDF", "text"), lambda: daemon.tail)
+    wait_until(lambda: has(downloads / "archives/src.tar.gz", "zip"), lambda: daemon.tail)
+
+
+# ---- the cookbook
+
+
+def test_uploads(site: Site) -> None:
+    customer = site.directory("uploads/acme")
+    site.run("uploads.py")
+    write(customer / "big.iso.part", "half")
+    write(customer / "big.iso", "whole")
+    ready = site.srv / "ready/acme/big.iso"
+    wait_until(lambda: has(ready, "whole"), lambda: site.box.daemons[0].tail)
+    assert ready.stat().st_mode & 0o777 == 0o660
+    assert ready.parent.stat().st_mode & 0o777 == 0o770
+    assert (customer / "big.iso.part").exists()
+
+
+def test_uploads_wait_while_somebody_writes(site: Site) -> None:
+    customer = site.directory("uploads/acme")
+    daemon = site.run("uploads.py")
+    write(customer / "big.iso", "one")
+    daemon.wait_log("schedule task")
+    with open(customer / "big.iso", "a") as file:
+        file.write("two")
+        file.flush()
+        daemon.wait_log("scheduled task cancelled")
+        assert not (site.srv / "ready").exists()
+    wait_until(lambda: has(site.srv / "ready/acme/big.iso", "onetwo"), lambda: daemon.tail)
+
+
+def test_scanner(site: Site) -> None:
+    scans = site.directory("scans")
+    site.program("ocrmypdf", 'cp -- "$2" "$3"')
+    site.run("scanner.py")
+    write(scans / "letter.pdf", "scan")
+    write(scans / "thumbs.db", "no scan")
+    wait_until(
+        lambda: [path for path in (site.srv / "archive").rglob("letter.pdf") if has(path, "scan")],
+        lambda: site.box.daemons[0].tail,
+    )
+    wait_until(lambda: not (scans / "letter.pdf").exists())
+    assert (scans / "thumbs.db").exists()
+
+
+def test_scanner_keeps_what_it_could_not_read(site: Site) -> None:
+    scans = site.directory("scans")
+    site.program("ocrmypdf", "exit 6")
+    daemon = site.run("scanner.py")
+    write(scans / "letter.pdf", "scan")
+    daemon.wait_log("no text recognised in .*letter.pdf, it stays where it is")
+    assert has(scans / "letter.pdf", "scan")
+
+
+def test_virusscan(site: Site) -> None:
+    incoming = site.directory("incoming")
+    site.program("clamdscan", 'case "$*" in *virus*) exit 1 ;; *odd*) exit 2 ;; esac')
+    daemon = site.run("virusscan.py")
+    for name in ["good", "a virus; touch PWNED", "odd"]:
+        write(incoming / name, name)
+    wait_until(lambda: has(site.srv / "clean/good", "good"), lambda: daemon.tail)
+    wait_until(
+        lambda: [path for path in (site.srv / "quarantine").iterdir() if path.name.endswith("a virus; touch PWNED")],
+        lambda: daemon.tail,
+    )
+    daemon.wait_log("could not judge .*/odd, status 2")
+    assert has(incoming / "odd", "odd")
+
+
+def test_hotfolder(site: Site) -> None:
+    site.directory("print/laser")
+    site.program("lp")
+    site.run("hotfolder.py")
+    write(site.directory("print/photo") / "my $HOME 'n.jpg", "picture")
+    site.wait_call(r"lp -d photo -- .*/my \$HOME 'n\.jpg$")
+    wait_until(lambda: has(site.srv / "printed/photo/my $HOME 'n.jpg", "picture"), lambda: site.box.daemons[0].tail)
+
+
+def test_thumbnails(site: Site) -> None:
+    photos = site.directory("photos")
+    site.program("convert", 'for last; do :; done; echo small > "$last"')
+    daemon = site.run("thumbnails.py")
+    write(site.directory("photos/2026") / "beach day.jpg", "big")
+    write(photos / "notes.txt")
+    thumbnail = site.srv / "thumbnails/2026/beach day.jpg.png"
+    wait_until(lambda: has(thumbnail, "small\n"), lambda: daemon.tail)
+    (photos / "2026/beach day.jpg").unlink()
+    wait_until(lambda: not thumbnail.exists(), lambda: daemon.tail)
+    assert "notes.txt" not in site.calls.read_text()
+
+
+def test_reload(site: Site) -> None:
+    configuration = site.directory("nginx")
+    site.program("nginx")
+    site.run("reload.py", CONFIGURATION=f'"{configuration}"')
+    for number in range(5):
+        write(configuration / f"site{number}.conf")
+        write(configuration / f".site{number}.conf.swp")
+    site.wait_call("^nginx -s reload$")
+    assert site.calls.read_text().count("nginx -t") == 1, "one reload for a burst"
+
+
+def test_rsync_sends_what_changes_while_it_runs(site: Site) -> None:
+    source = site.directory("site")
+    site.directory("mirror")
+    # The first run is told to go on only after another change came.
+    site.program("rsync", f'cp "$3"* "$4"; while ! test -e {site.box.tmp}/go; do sleep 0.05; done')
+    daemon = site.run("rsync.py", QUIET_S="0.2")
+    write(source / "a", "1")
+    site.wait_call("^rsync -a --delete")
+    write(source / "b", "2")
+    wait_until(lambda: daemon.running and (source / "b").exists())
+    write(site.box.tmp / "go")
+    wait_until(lambda: tree(site.srv / "mirror") == {"a": "1", "b": "2"}, lambda: daemon.tail)
+
+
+def test_git(site: Site) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    notes = site.directory("notes")
+    identity = {
+        f"GIT_{who}_{what}": "notes@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    subprocess.run(["git", "init", "--quiet", str(notes)], check=True)
+    daemon = site.box.run(site.config("git.py"), env={**site.environment(), **identity})
+    write(notes / "one", "1")
+    write(notes / "two", "2")
+
+    def committed() -> bool:
+        listed = subprocess.run(
+            ["git", "-C", str(notes), "ls-tree", "--name-only", "HEAD"], capture_output=True, text=True, check=False
+        )
+        return listed.stdout.split() == ["one", "two"]
+
+    wait_until(committed, lambda: daemon.tail)
+
+
+def test_mail(site: Site) -> None:
+    orders = site.directory("orders")
+    site.program("import-order", 'echo "cannot read the order"; exit 3')
+    site.program("sendmail", f"cat > {site.box.tmp}/mail")
+    daemon = site.run("mail.py", COMMAND=f'"{site.programs}/import-order"')
+    write(orders / "order 1.xml")
+    mail = site.box.tmp / "mail"
+    wait_until(lambda: mail.exists() and "cannot read the order" in mail.read_text(), lambda: daemon.tail)
+    assert "Subject: pyinotifyd: import failed with status 3" in mail.read_text()
+
+
+# ---- the tutorial
+
+
+def test_tutorial_step_1_says_what_happens(site: Site) -> None:
+    incoming = site.directory("in")
+    daemon = site.run("tutorial/1.py")
+    write(incoming / "a", "hello\n")
+    daemon.wait_out(f"IN_CREATE {incoming}/a")
+    daemon.wait_log("task finished")
+    (incoming / "a").unlink()
+    daemon.wait_out(f"IN_DELETE {incoming}/a")
+
+
+def test_tutorial_step_2_has_a_task_for_each_scheduler(site: Site) -> None:
+    incoming = site.directory("in")
+    daemon = site.run("tutorial/2.py")
+    write(incoming / "a", "hello\n")
+    for word in ["new", "finished"]:
+        daemon.wait_out(f"{word}: {incoming}/a")
+
+
+def test_tutorial_step_3_moves_by_a_rule(site: Site) -> None:
+    incoming = site.directory("in")
+    daemon = site.run("tutorial/3.py")
+    write(incoming / "report.tmp", "done")
+    (incoming / "report.tmp").rename(incoming / "report.done")
+    wait_until(lambda: has(site.srv / "out/report", "done"), lambda: daemon.tail)
+
+
+def test_tutorial_step_4_waits_until_it_is_quiet(site: Site) -> None:
+    incoming = site.directory("in")
+    daemon = site.run("tutorial/4.py")
+    write(incoming / "f", "one\n")
+    daemon.wait_log("schedule task")
+    with open(incoming / "f", "a") as file:
+        file.write("two\n")
+    wait_until(lambda: has(site.srv / "out/f", "one\ntwo\n"), lambda: daemon.tail)
+
+
+def test_tutorial_step_5_checks_checksums(site: Site) -> None:
+    incoming = site.directory("in")
+    daemon = site.run("tutorial/5.py")
+    write(incoming / "good", "hello\n")
+    write(incoming / "good.sha256", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03  good\n")
+    write(incoming / "bad", "hullo\n")
+    write(incoming / "bad.sha256", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03  bad\n")
+    wait_until(lambda: has(incoming / "good.verified", "hello\n"), lambda: daemon.tail)
+    daemon.wait_log(r"ValueError: .*/bad has [0-9a-f]+, not 5891b5")
+    assert (incoming / "bad").exists()
+
+
+def test_tutorial_step_6_is_a_pipeline(site: Site) -> None:
+    site.program("clamdscan")
+    daemon = site.run("tutorial/6.py")
+    customer = site.directory("uploads/acme")
+    write(customer / "x.part", "half")
+    drop(customer / "y", "whole")
+    wait_until(lambda: has(site.srv / "ready/acme/y", "whole"), lambda: daemon.tail)
+    wait_until(lambda: (site.srv / "ready.list").exists(), lambda: daemon.tail)
+    wait_until(lambda: (site.srv / "ready.list").read_text() == f"{site.srv}/ready/acme/y\n", lambda: daemon.tail)
+    assert has(customer / "x.part", "half")
+
+
+# ---- moving here
+
+
+def test_migration_incron(site: Site) -> None:
+    incoming = site.directory("in")
+    site.program("import")
+    config = site.config("migration/incron.py").replace("/usr/local/bin/import", str(site.programs / "import"))
+    site.box.run(config)
+    write(incoming / "a b")
+    site.wait_call(f"^import {incoming}/a b$")
+
+
+def test_migration_systemd_path(site: Site) -> None:
+    incoming = site.directory("in")
+    site.program("systemctl")
+    site.run("migration/systemd_path.py")
+    for number in range(5):
+        write(incoming / str(number))
+    site.wait_call("^systemctl start import.service$")
+
+
+def test_migration_inotifywait(site: Site) -> None:
+    incoming = site.directory("in")
+    site.directory("done")
+    site.program("import")
+    daemon = site.run("migration/inotifywait.py")
+    write(incoming / "new\nline.csv", "1,2")
+    write(incoming / "other.txt")
+    wait_until(lambda: has(site.srv / "done/new\nline.csv", "1,2"), lambda: daemon.tail)
+    assert (incoming / "other.txt").exists()

@@ -1,0 +1,611 @@
+"""Faults that a daemon meets in years of work: storms, overflows, races, limits, crashes; and what must be true after each."""
+
+from __future__ import annotations
+
+import ctypes
+import filecmp
+import mmap
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from vocabulary import REFERENCE, Box, Daemon, tree, until_seen, wait_until, write
+
+Run = Callable[..., Daemon]
+
+pytestmark = pytest.mark.skipif(REFERENCE, reason="the original fails two thirds of these")
+
+QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+needs_small_queue = pytest.mark.skipif(QUEUE > 20_000, reason=f"fs.inotify.max_queued_events = {QUEUE}: too many to overflow in a test")
+
+# Collects the paths of all events of one kind in the host; the file $TMP/seen grows by one line each.
+QUIET = 'setLoglevel(ERROR, "sched")\n'
+
+
+def watching(*flags: str, more: str = "rec=True, auto_add=True", before: str = QUIET) -> str:
+    return f'{before}pyinotifyd = Pyinotifyd([Watch("$SRC", recorder({", ".join(map(repr, flags))}), {more})])'
+
+
+def all_heard(daemon: Daemon, paths: set[str], timeout_s: float = 60, maskname: str = "") -> None:
+    """Wait until each of these paths had an event (of this name)."""
+
+    def missing() -> set[str]:
+        return paths - {event.pathname for event in daemon.events if event.maskname.startswith(maskname)}
+
+    wait_until(
+        lambda: not missing(),
+        lambda: f"{len(missing())} of {len(paths)} missing, such as {sorted(missing())[:3]}; {daemon.tail}",
+        timeout_s,
+    )
+
+
+@contextmanager
+def mounted(directory: Path, options: str = "") -> Iterator[Path]:
+    subprocess.run(["mount", "-t", "tmpfs", *(["-o", options] if options else []), "none", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", directory], check=False)
+
+
+def limited(*sysctls: str) -> list[str]:
+    """Words before the program that run it in a user namespace of its own with these limits: `max_inotify_watches=40`."""
+    writes = "; ".join(f"echo {value} > /proc/sys/user/{name}" for name, value in (sysctl.split("=") for sysctl in sysctls))
+    return ["unshare", "--user", "--map-root-user", "sh", "-c", f'{writes}; exec "$@"', "sh"]
+
+
+def can_unshare() -> bool:
+    return subprocess.run(["unshare", "--user", "--map-root-user", "true"], capture_output=True, check=False).returncode == 0
+
+
+needs_namespaces = pytest.mark.skipif(not can_unshare(), reason="user namespaces are not allowed here")
+
+
+# ---- storms and overflows
+
+
+def test_a_storm_of_two_writers_at_full_speed_loses_nothing(run: Run, box: Box) -> None:
+    """At the default length of the kernel's queue."""
+    daemon = run(watching("IN_CLOSE_WRITE", more="rec=False"), record=True)
+    count = 10_000
+    script = "import sys\nfor n in range(%d):\n    open(sys.argv[1] + str(n), 'w').close()\n" % count
+    writers = [subprocess.Popen([sys.executable, "-c", script, f"{box.src}/{name}"]) for name in ("a", "b")]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    all_heard(daemon, {f"{box.src}/{name}{number}" for name in ("a", "b") for number in range(count)})
+    assert daemon.count("(?i)overflow") == 0
+
+
+@needs_small_queue
+def test_every_file_of_an_overflow_gets_its_event(run: Run, box: Box) -> None:
+    daemon = run(watching("IN_CREATE", "IN_CLOSE_WRITE", "IN_Q_OVERFLOW"), record=True)
+    daemon.signal(signal.SIGSTOP)
+    count = 30_000
+    for number in range(count):
+        (box.src / f"f{number}").touch()
+    daemon.signal(signal.SIGCONT)
+    wait_until(lambda: any(event.maskname == "IN_Q_OVERFLOW" for event in daemon.events), lambda: daemon.tail)
+    made = {f"{box.src}/f{number}" for number in range(count)}
+    for maskname in ("IN_CREATE", "IN_CLOSE_WRITE"):
+        all_heard(daemon, made, 120, maskname)
+    write(box.src / "later")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "later")
+
+
+@needs_small_queue
+def test_an_overflow_is_said_with_counts(run: Run, box: Box) -> None:
+    daemon = run(watching("IN_CREATE"), record=True)
+    daemon.signal(signal.SIGSTOP)
+    for number in range(QUEUE + 2000):
+        (box.src / f"f{number}").touch()
+    daemon.signal(signal.SIGCONT)
+    line = daemon.wait_log("WARNING.*(?i:overflow).*").string
+    assert re.search(r"\d", line.split(" - ", 3)[3]), line
+
+
+@needs_small_queue
+def test_waiting_tasks_whose_file_vanished_in_an_overflow_are_cancelled(run: Run, box: Box) -> None:
+    config = (
+        "sched = ShellScheduler('echo RAN {pathname}', delay=8)\n"
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched, "IN_DELETE": Cancel(sched)})])'
+    )
+    daemon = run(QUIET.replace("ERROR", "INFO") + config)
+    for name in ("gone", "stays"):
+        write(box.src / name)
+    daemon.wait_log("schedule task", count=2)
+    daemon.signal(signal.SIGSTOP)
+    for _ in range(QUEUE // 2 + 200):
+        (box.src / "noise").touch()
+        (box.src / "noise").unlink()
+    (box.src / "gone").unlink()
+    daemon.signal(signal.SIGCONT)
+    daemon.wait_log(f"scheduled task cancelled, mask=IN_DELETE, path={box.src}/gone,")
+    daemon.wait_out(f"RAN {box.src}/stays")
+    assert f"RAN {box.src}/gone" not in daemon.stdout
+
+
+@needs_small_queue
+def test_the_watches_are_right_after_an_overflow_that_hid_removals_and_new_directories(run: Run, box: Box) -> None:
+    for number in range(50):
+        (box.src / f"d{number}" / "sub").mkdir(parents=True)
+    daemon = run(watching("IN_CREATE"), record=True)
+    daemon.signal(signal.SIGSTOP)
+    for number in range(QUEUE + 1000):
+        (box.src / f"f{number}").touch()
+    for number in range(0, 50, 2):
+        shutil.rmtree(box.src / f"d{number}")
+    for number in range(1, 50, 4):
+        (box.src / f"d{number}").rename(box.src / f"moved{number}")
+    for number in range(10):
+        (box.src / f"new{number}" / "sub").mkdir(parents=True)
+    daemon.signal(signal.SIGCONT)
+
+    def directories() -> list[Path]:
+        return [box.src, *(path for path in box.src.rglob("*") if path.is_dir())]
+
+    wanted = {path.stat().st_ino for path in directories()}
+    wait_until(lambda: wanted <= {inode for _, inode in daemon.watches()}, lambda: daemon.tail, 60)
+    for path in directories():
+        write(path / "after")
+        daemon.wait_event("IN_CREATE", path / "after")
+
+
+def test_trees_made_at_full_speed_by_many_are_seen_in_full(run: Run, box: Box) -> None:
+    daemon = run(watching("IN_CREATE"), record=True)
+    script = """
+import os, sys
+base, me = sys.argv[1:]
+for number in range(20):
+    path = base
+    for level in range(5):
+        path = f"{path}/{me}-{number}-{level}"
+        os.mkdir(path)
+        open(path + "/f", "w").close()
+"""
+    makers = [subprocess.Popen([sys.executable, "-c", script, str(box.src), str(number)]) for number in range(10)]
+    assert [maker.wait(120) for maker in makers] == [0] * 10
+    made = {str(path) for path in box.src.rglob("*")}
+    assert len(made) == 10 * 20 * 10
+    all_heard(daemon, made)
+
+
+def test_trees_are_seen_in_full_by_close_write_alone(run: Run, box: Box) -> None:
+    daemon = run(watching("IN_CLOSE_WRITE"), record=True)
+    for number in range(100):
+        path = box.src / f"t{number}" / "a" / "b" / "c"
+        path.mkdir(parents=True)
+        for directory in (path, *path.parents[:3]):
+            write(directory / "f")
+    all_heard(daemon, {str(path) for path in box.src.rglob("f")})
+
+
+# ---- trees that move
+
+
+def test_a_tree_moved_in_written_renamed_and_written_again(run: Run, box: Box) -> None:
+    (box.tmp / "t" / "a" / "b").mkdir(parents=True)
+    daemon = run(watching("IN_CREATE"), record=True)
+    (box.tmp / "t").rename(box.src / "t")
+    until_seen(daemon, box.src / "t" / "a" / "b")
+    (box.src / "t").rename(box.src / "u")
+    write(box.src / "u" / "a" / "b" / "later")
+    daemon.wait_event("IN_CREATE", box.src / "u" / "a" / "b" / "later")
+
+
+def test_no_event_ever_has_a_path_that_is_not_the_files(run: Run, box: Box) -> None:
+    """Directories are renamed at random while files are made in them: each file's name says where it was made."""
+    seed = random.randrange(1 << 32)
+    random_ = random.Random(seed)
+    for name in "abc":
+        (box.src / name / "x" / "y").mkdir(parents=True)
+    (box.tmp / "out").mkdir()
+    daemon = run(watching("IN_CREATE"), record=True)
+    for number in range(400):
+        directories = [path for path in box.src.rglob("*") if path.is_dir()]
+        if random_.random() < 0.3 and directories:
+            moved = random_.choice(directories)
+            target = random_.choice([box.src, *(path for path in directories if moved not in (path, *path.parents))])
+            moved.rename(target / f"m{number}")
+        elif random_.random() < 0.1 and directories:
+            moved = random_.choice(directories)
+            moved.rename(box.tmp / "out" / f"o{number}")
+            (box.src / f"n{number}" / "sub").mkdir(parents=True)
+        directory = random_.choice([box.src, *(path for path in box.src.rglob("*") if path.is_dir())])
+        marker = f"{directory.relative_to(box.src)}".replace("/", "+")
+        write(directory / f"at={marker}=f{number}")
+    write(box.src / "last")
+    daemon.wait_event("IN_CREATE", box.src / "last")
+    for event in daemon.events:
+        if "at=" not in event.name or "synthetic" in event.attributes:
+            continue
+        was = event.name.split("=")[1].replace("+", "/")
+        wanted = str((box.src / was / event.name) if was != "." else box.src / event.name)
+        assert event.pathname == wanted, f"seed {seed}"
+
+
+def test_a_root_swapped_by_exchange_is_watched_at_its_new_place(run: Run, box: Box) -> None:
+    (box.tmp / "other").mkdir()
+    daemon = run(watching("IN_CREATE"), record=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.renameat2(-100, os.fsencode(box.src), -100, os.fsencode(box.tmp / "other"), 2) == 0
+    until_seen(daemon, box.src)
+    before = len(daemon.events)
+    write(box.tmp / "other" / "stray")
+    write(box.src / "last")
+    daemon.wait_event("IN_CREATE", box.src / "last")
+    assert not [event for event in daemon.events[before:] if event.name == "stray"]
+
+
+def test_one_inode_under_two_paths_and_two_maps(run: Run, box: Box, root: None) -> None:
+    """A bind mount of a watched directory is the same inode: each watch gets its own events, once, under its own path."""
+    subprocess.run(["mount", "--bind", box.src, box.dst], check=True)
+    try:
+        config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE")), Watch("$DST", recorder("IN_CLOSE_WRITE"))])'
+        daemon = run(config, record=True)
+        write(box.src / "f")
+        daemon.wait_event("IN_CREATE", box.src / "f")
+        daemon.wait_event("IN_CLOSE_WRITE", box.dst / "f")
+        write(box.src / "last")
+        daemon.wait_event("IN_CLOSE_WRITE", box.dst / "last")
+        assert daemon.heard(box.src / "f") == ["IN_CREATE"]
+        assert daemon.heard(box.dst / "f") == ["IN_CLOSE_WRITE"]
+        daemon.kill()
+    finally:
+        subprocess.run(["umount", "-l", box.dst], check=False)
+
+
+# ---- writers of special kinds
+
+
+def test_a_file_linked_into_place_from_an_unnamed_one_runs_once_under_its_name(run: Run, box: Box) -> None:
+    """O_TMPFILE, then linkat, then close: the real name never gets a close of its own."""
+    daemon = run(watching("IN_CLOSE_WRITE", more="rec=False"), record=True)
+    try:
+        descriptor = os.open(box.src, os.O_TMPFILE | os.O_WRONLY)
+    except OSError:
+        pytest.skip("this filesystem has no unnamed files")
+    os.write(descriptor, b"content")
+    os.link(f"/proc/self/fd/{descriptor}", box.src / "real", follow_symlinks=True)
+    os.close(descriptor)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "real")
+    write(box.src / "last")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "last")
+    assert daemon.heard(box.src / "real") == ["IN_CLOSE_WRITE"]
+
+
+def test_a_mapped_file_runs_when_its_last_reference_goes(run: Run, box: Box) -> None:
+    daemon = run(watching("IN_CLOSE_WRITE", more="rec=False"), record=True)
+    descriptor = os.open(box.src / "f", os.O_CREAT | os.O_RDWR)
+    os.truncate(descriptor, 4096)
+    mapping = mmap.mmap(descriptor, 4096)
+    os.close(descriptor)
+    write(box.src / "other")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "other")
+    assert daemon.heard(box.src / "f") == []
+    mapping[0] = 65
+    mapping.close()
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+
+
+@pytest.mark.slow
+def test_after_a_minute_of_churn_source_and_destination_are_equal(run: Run, box: Box) -> None:
+    """Random work on a watched tree under a rule that copies each finished file; the end state is the judge.
+
+    PYINOTIFYD_TEST_CHURN is its length in seconds.
+    """
+    seed = random.randrange(1 << 32)
+    random_ = random.Random(seed)
+    config = r"""
+setLoglevel(CRITICAL, "sched")
+sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)$", r"$DST/\1", auto_create=True, overwrite=True)])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched, "IN_MOVED_TO": sched}, rec=True, auto_add=True)])
+"""
+    daemon = run(config)
+    ends = time.monotonic() + float(os.environ.get("PYINOTIFYD_TEST_CHURN", "8"))
+    names = [f"n{number}" for number in range(20)]
+    directories = [box.src]
+    while time.monotonic() < ends:
+        directory = random_.choice(directories)
+        path = directory / random_.choice(names)
+        if random_.random() < 0.1 and len(directories) < 40 and not path.exists():
+            path.mkdir()
+            directories.append(path)
+        elif not path.is_dir():
+            write(path, random_.randbytes(random_.choice([0, 10, 5000, 100_000])))
+            other = random_.choice(directories) / random_.choice(names)
+            if random_.random() < 0.2 and not other.is_dir() and other != path:
+                path.rename(other)
+
+    def equal() -> bool:
+        for path in box.src.rglob("*"):
+            twin = box.dst / path.relative_to(box.src)
+            if path.is_file() and not (twin.is_file() and filecmp.cmp(path, twin, shallow=False)):
+                return False
+        return True
+
+    wait_until(equal, lambda: f"the trees differ, seed {seed}; {daemon.tail}")
+
+
+# ---- shutdown
+
+
+def test_term_in_a_storm_ends_in_time_without_traceback(run: Run, box: Box) -> None:
+    daemon = run(watching("IN_CREATE", "IN_CLOSE_WRITE", "IN_DELETE"), record=True)
+    stop = threading.Event()
+
+    def storm() -> None:
+        while not stop.is_set():
+            write(box.src / "f")
+            (box.src / "f").unlink()
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        wait_until(lambda: len(daemon.events) > 100)
+        begun = time.monotonic()
+        assert daemon.terminate() == 0
+        assert time.monotonic() - begun < 5
+    finally:
+        stop.set()
+        thread.join()
+    assert daemon.count("Traceback|panicked") == 0
+
+
+@pytest.mark.slow
+def test_many_waiting_tasks_at_term(run: Run, box: Box) -> None:
+    """A hundred thousand tasks wait; the timeout of a second is kept, and memory is bounded."""
+    config = 'setLoglevel(WARNING, "sched")\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", delay=300)})], shutdown_timeout=1)'
+    daemon = run(config)
+    before = daemon.memory_kib()
+    count = 100_000
+    for number in range(count):
+        descriptor = os.open(f"{box.src}/f{number}", os.O_CREAT | os.O_WRONLY)
+        os.close(descriptor)
+    wait_until(lambda: daemon.memory_kib() > before)
+    begun = time.monotonic()
+    grown = daemon.memory_kib() - before
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 6
+    assert grown * 1024 / count < 600, f"{grown * 1024 / count:.0f} bytes a task"
+
+
+# ---- files: crashes, full disks
+
+
+@pytest.mark.parametrize("after_ms", [5, 50, 150])
+@pytest.mark.parametrize("action", ["copy", "move"])
+def test_a_kill_in_the_middle_leaves_the_source_or_the_destination_whole(box: Box, root: None, action: str, after_ms: int) -> None:
+    """Across filesystems; and no part of a file under its final name, and nothing stray after the next start."""
+    with mounted(box.dst):
+        rule = f'FileManagerRule("{action}", r"^$SRC/(.*)\\.in$", r"$DST/\\1")'
+        config = f'sched = FileManagerScheduler([{rule}])\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": sched}})])'
+        daemon = box.run(config)
+        block = os.urandom(1 << 20)
+        with open(box.tmp / "big", "wb") as file:
+            for _ in range(200):
+                file.write(block)
+        size = 200 << 20
+        (box.tmp / "big").rename(box.src / "big.in")
+        wait_until(lambda: any(box.dst.iterdir()), lambda: daemon.tail)
+        time.sleep(after_ms / 1000)  # The moment of the kill is the point, any moment will do.
+        daemon.signal(signal.SIGKILL)
+        daemon.wait_exit()
+        source, destination = box.src / "big.in", box.dst / "big"
+        if destination.exists():
+            assert destination.stat().st_size == size
+        if not source.exists():
+            assert destination.exists()
+        elif action == "move":
+            assert source.stat().st_size == size
+        # The next start sweeps what is ours and leaves what is not.
+        write(box.dst / "foreign.tmp", "foreign")
+        write(box.dst / ".hidden", "foreign")
+        daemon = box.run(config)
+        write(box.tmp / "next", "next")
+        (box.tmp / "next").rename(box.src / "next.in")
+        wait_until(lambda: (box.dst / "next").exists(), lambda: daemon.tail)
+        allowed = {"next", "foreign.tmp", ".hidden", "big"}
+        wait_until(lambda: set(os.listdir(box.dst)) <= allowed, lambda: f"{os.listdir(box.dst)}; {daemon.tail}")
+        daemon.kill()
+
+
+@pytest.mark.parametrize("action", ["copy", "move"])
+def test_a_full_disk_leaves_nothing_and_the_next_file_works(box: Box, root: None, action: str) -> None:
+    with mounted(box.dst, "size=8m"):
+        rule = f'FileManagerRule("{action}", r"^$SRC/(.*)\\.in$", r"$DST/\\1")'
+        daemon = box.run(f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": FileManagerScheduler([{rule}])}})])')
+        write(box.tmp / "big", b"x" * (16 << 20))
+        write(box.tmp / "small", "small")
+        (box.tmp / "big").rename(box.src / "big.in")
+        daemon.wait_log("sched - ERROR - .*No space left on device")
+        daemon.wait_log("task finished")
+        assert os.listdir(box.dst) == []
+        assert (box.src / "big.in").stat().st_size == 16 << 20
+        (box.tmp / "small").rename(box.src / "small.in")
+        wait_until(lambda: tree(box.dst) == {"small": "small"}, lambda: daemon.tail)
+        daemon.kill()
+
+
+@pytest.mark.parametrize("action", ["copy", "move"])
+def test_a_sparse_file_stays_sparse(box: Box, root: None, action: str) -> None:
+    with mounted(box.dst, "size=64m"):
+        rule = f'FileManagerRule("{action}", r"^$SRC/(.*)\\.in$", r"$DST/\\1")'
+        daemon = box.run(f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": FileManagerScheduler([{rule}])}})])')
+        with open(box.tmp / "sparse", "wb") as file:
+            file.write(b"head")
+            file.seek(500 << 30)
+            file.write(b"tail")
+        (box.tmp / "sparse").rename(box.src / "sparse.in")
+        daemon.wait_log("task finished|ERROR", timeout_s=20)
+        found = box.dst / "sparse"
+        wait_until(found.exists, lambda: daemon.tail)
+        assert found.stat().st_size == (500 << 30) + 4
+        assert found.stat().st_blocks * 512 < 1 << 20
+        with open(found, "rb") as file:
+            assert file.read(4) == b"head"
+            file.seek(500 << 30)
+            assert file.read() == b"tail"
+        daemon.kill()
+
+
+def test_a_directory_two_hundred_levels_deep_is_copied_and_deleted(run: Run, box: Box) -> None:
+    config = r"""
+sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)\.cp$", r"$DST/\1"), FileManagerRule("delete", r"^$SRC/.*\.rm$", rec=True)], dirs=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": sched})])
+"""
+    daemon = run(config)
+    path = box.tmp / "deep"
+    path.mkdir()
+    inner = path
+    for number in range(200):
+        inner = inner / f"l{number}"
+        inner.mkdir()
+    write(inner / "f", "bottom")
+    path.rename(box.src / "deep.cp")
+    daemon.wait_log("task finished")
+    assert (box.dst / "deep" / inner.relative_to(path) / "f").read_text() == "bottom"
+    (box.src / "deep.cp").rename(box.src / "deep.rm")
+    daemon.wait_log("task finished", count=2)
+    assert not (box.src / "deep.rm").exists()
+
+
+def test_a_path_longer_than_path_max_does_no_harm(run: Run, box: Box) -> None:
+    daemon = run(watching("IN_CREATE"), record=True)
+    here = os.open(box.src, os.O_RDONLY)
+    for _ in range(20):
+        name = "d" * 250
+        os.mkdir(name, dir_fd=here)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    write(box.src / "after")
+    daemon.wait_event("IN_CREATE", box.src / "after")
+    assert daemon.terminate() == 0
+
+
+# ---- limits
+
+
+@needs_namespaces
+def test_the_limit_of_watches_is_said_with_its_sysctl_and_the_rest_works(box: Box) -> None:
+    for number in range(200):
+        (box.src / f"d{number}").mkdir()
+    daemon = box.run(watching("IN_CREATE"), record=True, before=limited("max_inotify_watches=40"))
+    line = daemon.wait_log("max_user_watches").string
+    assert re.search(r"\d", line)
+    write(box.src / "f")
+    daemon.wait_event("IN_CREATE", box.src / "f")
+    assert daemon.count("max_user_watches") <= 3
+    assert daemon.terminate() == 0
+
+
+@needs_namespaces
+def test_the_limit_of_instances_is_no_limit_of_watches(box: Box) -> None:
+    """One instance serves all watches of a config."""
+    for name in "abc":
+        (box.src / name).mkdir()
+    watches = ", ".join(f'Watch("$SRC/{name}", recorder("IN_CREATE"))' for name in "abc")
+    daemon = box.run(f"pyinotifyd = Pyinotifyd([{watches}])", record=True, before=limited("max_inotify_instances=1"))
+    for name in "abc":
+        write(box.src / name / "f")
+        daemon.wait_event("IN_CREATE", box.src / name / "f")
+
+
+@needs_namespaces
+def test_no_instance_at_all_is_one_clear_line(box: Box) -> None:
+    daemon = box.start(watching("IN_CREATE"), record=True, before=limited("max_inotify_instances=0"))
+    assert daemon.wait_exit() != 0
+    assert "max_user_instances" in daemon.log
+    assert daemon.count("Traceback|panicked") == 0
+
+
+def test_few_descriptors_are_enough_for_many_commands(box: Box) -> None:
+    """They wait for one another; nothing spins and nothing is lost."""
+    config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("echo x >> $TMP/seen")})])'
+    daemon = box.run(QUIET + config, before=["sh", "-c", 'ulimit -n 32; exec "$@"', "sh"])
+    for number in range(300):
+        (box.src / f"f{number}").touch()
+    wait_until(lambda: (box.tmp / "seen").exists() and (box.tmp / "seen").stat().st_size == 600, lambda: daemon.tail, 60)
+    assert daemon.terminate() == 0
+
+
+def test_a_command_that_prints_without_end_costs_no_memory(run: Run, box: Box) -> None:
+    config = (
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("head -c 200000000 /dev/zero > /dev/stdout; echo END")})])'
+    )
+    box.write_config(config)
+    from vocabulary import binary
+
+    with open("/dev/null", "w") as nowhere:
+        process = subprocess.Popen([binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=nowhere, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr
+        while b"start listening" not in process.stderr.readline():
+            assert process.poll() is None
+        write(box.src / "f")
+        while b"task finished" not in process.stderr.readline():
+            assert process.poll() is None
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        assert found
+        assert int(found.group(1)) < 100_000
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_command_that_daemonises_itself_ends_its_task(run: Run, box: Box) -> None:
+    """Its daughter keeps the inherited pipes open; the task does not wait for these."""
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("setsid sh -c \'sleep 300\' & exit 0")})])')
+    write(box.src / "f")
+    daemon.wait_log("task finished", timeout_s=10)
+    assert daemon.terminate() == 0
+
+
+# ---- memory and idleness
+
+
+@pytest.mark.slow
+def test_a_churn_of_directories_leaves_no_memory_behind(run: Run, box: Box) -> None:
+    daemon = run(QUIET + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_UNMOUNT": ShellScheduler("true")}, rec=True, auto_add=True)])')
+
+    def churn(count: int) -> int:
+        for number in range(count):
+            os.mkdir(f"{box.src}/d{number}")
+            os.rmdir(f"{box.src}/d{number}")
+        wait_until(lambda: len(daemon.watches()) <= 3, lambda: f"{len(daemon.watches())} watches left")
+        return daemon.memory_kib()
+
+    first = churn(3000)
+    assert churn(15000) - first < 4000
+
+
+def test_an_idle_daemon_does_not_wake_up(run: Run, box: Box) -> None:
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', record=True)
+    write(box.src / "f")
+    daemon.wait_event("IN_CREATE", box.src / "f")
+
+    def switches() -> int:
+        total = 0
+        for task in Path(f"/proc/{daemon.pid}/task").iterdir():
+            found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.M)
+            total += int(found.group(1)) if found else 0
+        return total
+
+    def still() -> bool:
+        # Idleness has no event to wait for: a second without a wake-up, some time within the deadline.
+        before = switches()
+        time.sleep(1.0)
+        return switches() == before
+
+    wait_until(still)

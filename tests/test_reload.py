@@ -1,0 +1,329 @@
+"""SIGHUP: two generations of a config, one in force, one that ends; and configs that are refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from vocabulary import DELAY, READY, REFERENCE, Box, Daemon, drop, wait_until, write
+
+Run = Callable[..., Daemon]
+
+ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
+
+HELD = """
+import asyncio, os
+async def held(event, task_id):
+    print("BEGUN", event.pathname, flush=True)
+    while not os.path.exists("$TMP/go"):
+        await asyncio.sleep(0.01)
+    print("ENDED", event.pathname, flush=True)
+"""
+
+
+def echo(word: str, options: str = "", flags: str = "IN_CREATE", timeout: str = "20") -> str:
+    """A config whose command says `word` and the file's name."""
+    events = ", ".join(f'"{flag}": sched' for flag in flags.split())
+    return f"""
+sched = ShellScheduler("echo {word} $(basename {{pathname}})"{options})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}}})], shutdown_timeout={timeout})
+"""
+
+
+def test_a_reload_puts_the_new_config_in_force(run: Run, box: Box) -> None:
+    daemon = run(echo("old"))
+    write(box.src / "a")
+    daemon.wait_out("old a")
+    box.write_config(echo("new"))
+    daemon.reload()
+    daemon.wait_log("pyinotifyd/daemon - INFO - got signal SIGHUP, reload config file$")
+    write(box.src / "b")
+    daemon.wait_out("new b")
+    assert "old b" not in daemon.stdout
+
+
+def test_a_reload_can_change_what_is_watched(run: Run, box: Box) -> None:
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', record=True)
+    box.write_config('pyinotifyd = Pyinotifyd([Watch("$DST", recorder("IN_CREATE"))])', record=True)
+    daemon.reload()
+    write(box.dst / "f")
+    daemon.wait_event("IN_CREATE", box.dst / "f")
+    wait_until(lambda: box.src.stat().st_ino not in {inode for _, inode in daemon.watches()})
+
+
+def test_a_reload_to_no_watches(run: Run, box: Box) -> None:
+    daemon = run(echo("old"))
+    box.write_config("pyinotifyd = Pyinotifyd()")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("no watches configured")
+    assert daemon.terminate() == 0
+
+
+def test_old_schedulers_are_paused(run: Run, box: Box) -> None:
+    daemon = run(
+        'one = ShellScheduler("true", logname="one")\ntwo = ShellScheduler("true", logname="two")\n'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [one, two], "IN_DELETE": Cancel(one)})])',
+        "-d",
+    )
+    daemon.reload()
+    for name in ("one", "two"):
+        daemon.wait_log(f"pyinotifyd/{name} - (INFO|DEBUG) - pause scheduler$")
+    assert daemon.count("pause scheduler") == 2
+
+
+BAD = {
+    "syntax": "pyinotifyd = Pyinotifyd(\n",
+    "exception": "raise ValueError('the reason')\n",
+    "missing variable": "x = 1\n",
+    "wrong type": "pyinotifyd = 5\n",
+    "wrong argument": "pyinotifyd = Pyinotifyd(wathces=[])\n",
+    "bad pattern": 'FileManagerRule("move", "(")\npyinotifyd = Pyinotifyd()\n',
+    "exit": "import sys; sys.exit(0)\n",
+    "exit 3": "import sys; sys.exit(3)\n",
+    "base exception": "raise KeyboardInterrupt\n",
+    "crash": "import os; os._exit(1)\n",
+    "kill": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_config_leaves_the_old_one_in_force(run: Run, box: Box, kind: str) -> None:
+    if REFERENCE and kind in ("exit", "exit 3", "base exception", "crash", "kill"):
+        pytest.skip("the original ends")
+    daemon = run(echo("old"))
+    config = box.write_config(BAD[kind])
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log(f"pyinotifyd/root - ERROR - unable to reload config file '{config}': .")
+    write(box.src / "f")
+    daemon.wait_out("old f")
+    assert daemon.count("pause scheduler") == 0
+    assert daemon.terminate() == 0
+
+
+def test_the_error_of_a_failed_reload_has_text_and_traceback(run: Run, box: Box) -> None:
+    daemon = run(echo("old"))
+    config = box.write_config("x = 1\nraise ValueError('the reason')\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log(f"pyinotifyd/root - ERROR - unable to reload config file '{config}': the reason$")
+    daemon.wait_log("line 2")
+    daemon.wait_log("ValueError")
+
+
+def test_a_missing_config_leaves_the_old_one_in_force(run: Run, box: Box) -> None:
+    daemon = run(echo("old"))
+    box.config.unlink()
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log(r"unable to reload config file.*\[Errno 2\] No such file or directory")
+    write(box.src / "f")
+    daemon.wait_out("old f")
+
+
+def test_after_a_failed_reload_a_good_one_works(run: Run, box: Box) -> None:
+    daemon = run(echo("old"))
+    box.write_config("(")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("unable to reload config file")
+    box.write_config(echo("new"))
+    daemon.reload()
+    write(box.src / "f")
+    daemon.wait_out("new f")
+
+
+def test_running_jobs_of_the_old_config_finish(run: Run, box: Box) -> None:
+    daemon = run(HELD + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": held})], shutdown_timeout=20)')
+    write(box.src / "a")
+    daemon.wait_out("BEGUN")
+    box.write_config(echo("new"))
+    daemon.reload()
+    write(box.src / "b")
+    daemon.wait_out("new b")
+    write(box.tmp / "go")
+    daemon.wait_out(f"ENDED {box.src}/a")
+    daemon.wait_log(f"task finished.*path={box.src}/a,")
+
+
+def test_running_commands_of_the_old_config_finish(run: Run, box: Box) -> None:
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("echo BEGUN; while ! test -e $TMP/go; do sleep 0.02; done; echo ENDED")})])'
+    )
+    write(box.src / "a")
+    daemon.wait_out("BEGUN")
+    box.write_config(echo("new"))
+    daemon.reload()
+    write(box.src / "b")
+    daemon.wait_out("new b")
+    write(box.tmp / "go")
+    daemon.wait_out("ENDED")
+
+
+def test_old_jobs_exceeding_their_timeout_are_cancelled_and_the_daemon_goes_on(run: Run, box: Box) -> None:
+    daemon = run(HELD + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": held})], shutdown_timeout=1)')
+    write(box.src / "a")
+    daemon.wait_out("BEGUN")
+    box.write_config(echo("new"))
+    daemon.reload()
+    daemon.wait_log(f"ongoing task cancelled, mask=IN_CREATE, path={box.src}/a,")
+    write(box.src / "b")
+    daemon.wait_out("new b")
+    assert "ENDED" not in daemon.stdout
+
+
+def test_waiting_tasks_of_the_old_config_run_after_their_delay(run: Run, box: Box) -> None:
+    daemon = run(echo("old", f", delay={DELAY}"))
+    write(box.src / "a")
+    daemon.wait_log("schedule task")
+    box.write_config(echo("new"))
+    daemon.reload()
+    daemon.wait_out("old a")
+
+
+@ours_only
+def test_waiting_tasks_survive_a_reload_even_beyond_the_timeout(run: Run, box: Box) -> None:
+    daemon = run(echo("old", ", delay=2.5", timeout="1"))
+    write(box.src / "a")
+    daemon.wait_log("schedule task")
+    box.write_config(echo("new", timeout="1"))
+    daemon.reload()
+    daemon.wait_out("old a")
+    assert daemon.stdout.count("old a") == 1
+
+
+def test_an_event_for_an_old_waiting_task_runs_once_in_all_by_the_new_config(run: Run, box: Box) -> None:
+    daemon = run(echo("old", ", delay=2", flags="IN_CREATE IN_MODIFY"))
+    write(box.src / "a", "")
+    daemon.wait_log("schedule task")
+    box.write_config(echo("new", f", delay={DELAY}", flags="IN_CREATE IN_MODIFY"))
+    daemon.reload()
+    with open(box.src / "a", "a") as file:
+        file.write("x")
+    daemon.wait_log("scheduled task cancelled.*/a,")
+    daemon.wait_out("new a")
+    write(box.src / "b", "")
+    daemon.wait_out("new b")
+    assert "old a" not in daemon.stdout
+
+
+def test_the_level_stays_when_the_new_config_sets_none(run: Run, box: Box) -> None:
+    daemon = run('setLoglevel(DEBUG, "eventmap")\n' + echo("old"))
+    box.write_config(echo("new"))
+    daemon.reload()
+    write(box.src / "f")
+    daemon.wait_out("new f")
+    daemon.wait_log(f"eventmap - DEBUG - received event.*{box.src}/f")
+
+
+def test_debug_option_is_in_force_after_a_reload(run: Run, box: Box) -> None:
+    daemon = run(echo("old"), "-d")
+    box.write_config("setLoglevel(ERROR)\n" + echo("new"))
+    daemon.reload()
+    write(box.src / "f")
+    daemon.wait_log(f"eventmap - DEBUG - received event.*{box.src}/f")
+
+
+@ours_only
+def test_an_unchanged_watch_keeps_its_descriptor(run: Run, box: Box) -> None:
+    (box.src / "sub").mkdir()
+    text = 'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"), rec=True)])'
+    daemon = run(text, record=True)
+    before = daemon.watches()
+    daemon.reload()
+    assert daemon.watches() == before
+
+
+@ours_only
+def test_term_after_hup_waits_for_the_tasks_of_the_old_config(run: Run, box: Box) -> None:
+    daemon = run(HELD + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": held})], shutdown_timeout=20)')
+    write(box.src / "a")
+    daemon.wait_out("BEGUN")
+    box.write_config(echo("new"))
+    daemon.reload()
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("got signal SIGTERM, shutdown")
+    write(box.tmp / "go")
+    assert daemon.wait_exit() == 0
+    assert "ENDED" in daemon.stdout
+
+
+@ours_only
+def test_no_event_is_lost_or_doubled_by_reloads_under_load(run: Run, box: Box) -> None:
+    """Files move in at full speed while the config is loaded again and again: each runs exactly once."""
+    text = 'setLoglevel(INFO)\nsetLoglevel(WARNING, "sched")\npyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_TO"))])'
+    daemon = run(text, record=True)
+    stop = threading.Event()
+    made = 0
+
+    def rename() -> None:
+        nonlocal made
+        while made < 4000 and not stop.is_set():
+            write(box.tmp / "made")
+            (box.tmp / "made").rename(box.src / f"f{made}")
+            made += 1
+            if made % 100 == 0:
+                time.sleep(0.02)
+
+    maker = threading.Thread(target=rename)
+    maker.start()
+    try:
+        for _ in range(8):
+            daemon.reload()
+        maker.join()
+    finally:
+        stop.set()
+        maker.join()
+    wait_until(lambda: len(daemon.events) >= made, lambda: f"{made} made, {len(daemon.events)} seen; {daemon.tail}")
+    drop(box.src / "last")
+    daemon.wait_event("IN_MOVED_TO", box.src / "last")
+    paths = [event.pathname for event in daemon.events]
+    assert len(paths) == len(set(paths)) == made + 1
+
+
+@ours_only
+def test_a_hundred_reloads_leave_no_descriptors_and_no_processes(run: Run, box: Box) -> None:
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', record=True)
+    daemon.reload()
+    wait_until(lambda: len(daemon.children()) == 1)
+    before = len(daemon.descriptors())
+    for _ in range(100):
+        daemon.signal(signal.SIGHUP)
+        time.sleep(0.02)
+    # Signals that come while one reload is under way are one more reload; the last one wins.
+    write(box.src / "f")
+    daemon.wait_event("IN_CREATE", box.src / "f")
+    wait_until(lambda: len(daemon.children()) == 1, lambda: f"{daemon.children()}")
+    wait_until(lambda: len(daemon.descriptors()) <= before, lambda: f"{before} before, {daemon.descriptors()}")
+
+
+@ours_only
+def test_a_config_that_never_returns_leaves_the_old_one_at_work(run: Run, box: Box) -> None:
+    daemon = run(echo("old"))
+    box.write_config("import time\nwhile True: time.sleep(0.1)\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("got signal SIGHUP")
+    write(box.src / "f")
+    daemon.wait_out("old f")
+    begun = time.monotonic()
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 10
+    wait_until(lambda: daemon.children() == [])
+
+
+@ours_only
+def test_descriptors_exhausted_leave_the_old_config_in_force(run: Run, box: Box) -> None:
+    import resource
+
+    daemon = run(echo("old"))
+    used = max(daemon.descriptors()) + 1
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used, used + 100))
+    box.write_config(echo("new"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("got signal SIGHUP")
+    wait_until(lambda: daemon.count("unable to reload config file") or daemon.count(READY) == 2, lambda: daemon.tail)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 100, used + 100))
+    write(box.src / "f")
+    daemon.wait_out("(old|new) f")
+    assert os.path.exists(f"/proc/{daemon.pid}")

@@ -1,0 +1,485 @@
+"""Installed and run as a service: installer, systemd unit and its sandbox, OpenRC script, notification protocol.
+
+Nothing here touches the machine: the installer works below DESTDIR, or in a mount namespace with copies of what it changes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vocabulary import DEADLINE_S, Box, Daemon, binary, wait_until, write
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARE = ROOT / "crates/pyinotifyd/share"
+UNIT = SHARE / "systemd/pyinotifyd.service"
+
+# systemd-analyze security, 0 is best, 10 worst; docs/sandbox.md says what holds it there.
+EXPOSURE_MAX = 4.0
+EXPOSURE_STRICT_MAX = 0.5
+
+NOTHING = "pyinotifyd = Pyinotifyd()\n"
+
+
+def call(*command: str | os.PathLike[str], **options: object) -> subprocess.CompletedProcess[str]:
+    """Run to the end, with both outputs as text."""
+    return subprocess.run([os.fspath(word) for word in command], capture_output=True, text=True, timeout=DEADLINE_S, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def need(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}")
+
+
+# ---- the installer
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory that stands for /, with systemd and OpenRC."""
+    (tmp_path / "lib/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "sbin").mkdir()
+    write(tmp_path / "sbin/openrc")
+    (tmp_path / "sbin/openrc").chmod(0o755)
+    return tmp_path
+
+
+def installer(option: str, tree: Path) -> subprocess.CompletedProcess[str]:
+    return call(binary(), option, env={**os.environ, "DESTDIR": str(tree)})
+
+
+def test_install_writes_all_files_and_says_so(tree: Path) -> None:
+    done = installer("--install", tree)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    for line in [
+        "INFO: systemd detected",
+        f"INFO:  => install file {tree}/lib/systemd/system/pyinotifyd.service",
+        "INFO: openrc detected",
+        f"INFO:  => install file {tree}/etc/init.d/pyinotifyd",
+        f"INFO:  => install file {tree}/etc/conf.d/pyinotifyd",
+        f"INFO:  => create directory {tree}/etc/pyinotifyd",
+        f"INFO:  => install file {tree}/etc/pyinotifyd/config.py",
+    ]:
+        assert line in lines
+    assert lines[-1] == "INFO: pyinotifyd successfully installed"
+    assert (tree / "etc/init.d/pyinotifyd").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_unit_starts_the_program_that_installed_it(tree: Path) -> None:
+    installer("--install", tree)
+    text = (tree / "lib/systemd/system/pyinotifyd.service").read_text()
+    assert f"\nExecStart={binary().resolve()}\n" in text
+
+
+def test_uninstall_takes_back_what_was_not_changed(tree: Path) -> None:
+    installer("--install", tree)
+    with open(tree / "etc/conf.d/pyinotifyd", "a") as file:
+        file.write("PYINOTIFYD_OPTS=-d\n")
+    done = installer("--uninstall", tree)
+    assert done.returncode == 0
+    assert f"INFO:  => uninstall file {tree}/etc/pyinotifyd/config.py" in done.stderr
+    assert f"INFO:  => delete directory {tree}/etc/pyinotifyd" in done.stderr
+    assert f"WARNING:  => keep modified file {tree}/etc/conf.d/pyinotifyd, you have to remove it manually" in done.stderr
+    left = sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
+    assert left == ["etc/conf.d/pyinotifyd", "sbin/openrc"]
+
+
+def test_without_root_nothing_is_touched(root: None, box: Box) -> None:
+    box.tmp.chmod(0o755)
+    program = box.tmp / "pyinotifyd"
+    shutil.copy(binary(), program)
+    for option in ["--install", "--uninstall"]:
+        done = call(program, option, user=65534)
+        assert done.returncode == 2
+        assert done.stderr == "ERROR: you need to have root privileges, please try again\n"
+
+
+def test_a_read_only_etc_is_two_errors(root: None, tmp_path: Path) -> None:
+    need("unshare")
+    script = (
+        f"mount -t tmpfs none /lib/systemd/system && mount --bind {tmp_path} /etc && mount -o remount,ro,bind /etc && exec {binary()} -i"
+    )
+    done = call("unshare", "-m", "sh", "-c", script)
+    assert done.returncode == 3, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+    assert len([line for line in errors if "/etc/pyinotifyd: Read-only file system" in line]) == 1, done.stderr
+    assert errors[-1].startswith("ERROR: unable to install pyinotifyd completely")
+
+
+# ---- systemd
+
+
+def installed_unit(tree: Path, program: str = "/bin/true") -> Path:
+    """The unit as installed here, but starting a program that systemd-analyze finds executable everywhere."""
+    done = installer("--install", tree)
+    assert done.returncode == 0, done.stderr
+    unit = tree / "lib/systemd/system/pyinotifyd.service"
+    unit.write_text(unit.read_text().replace(str(binary().resolve()), program))
+    return unit
+
+
+def systemd_version() -> int:
+    return int(call("systemd-analyze", "--version").stdout.split()[1])
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(tree: Path) -> None:
+    need("systemd-analyze")
+    # The library's name tells the installer which systemd it is.
+    library = tree / f"usr/lib/systemd/libsystemd-shared-{systemd_version()}.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    done = call("systemd-analyze", "verify", "--man=no", installed_unit(tree))
+    assert done.returncode == 0, done.stderr
+    assert "pyinotifyd" not in done.stderr
+
+
+def test_systemd_finds_nothing_wrong_with_the_user_unit(tmp_path: Path) -> None:
+    need("systemd-analyze")
+    unit = tmp_path / "pyinotifyd.service"
+    text = (SHARE / "systemd/user/pyinotifyd.service").read_text().replace("/usr/bin/pyinotifyd", "/bin/true")
+    unit.write_text(text if systemd_version() >= 253 else text.replace("Type=notify-reload\n", ""))
+    done = call("systemd-analyze", "verify", "--user", "--man=no", unit, env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})
+    assert "pyinotifyd.service:" not in done.stderr, done.stderr
+
+
+def exposure(unit: Path) -> float:
+    done = call("systemd-analyze", "security", "--offline=true", "--no-pager", unit, env={**os.environ, "LC_ALL": "C"})
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    if found is None:
+        pytest.skip(f"this systemd-analyze can't judge a file: {done.stderr}")
+    return float(found[1])
+
+
+def test_the_sandbox_is_as_tight_as_written_down(tmp_path: Path) -> None:
+    need("systemd-analyze")
+    score = exposure(UNIT)
+    # A drop-in, merged as systemd does it: lists are added to, an empty assignment clears them.
+    strict = tmp_path / "pyinotifyd.service"
+    drop_in = (SHARE / "systemd/strict.conf").read_text().replace("[Service]\n", "")
+    strict.write_text(UNIT.read_text().replace("[Install]", drop_in + "\n[Install]"))
+    strict_score = exposure(strict)
+    report = f"systemd {systemd_version()}: exposure {score}, with strict.conf {strict_score}"
+    print(report)
+    assert score <= EXPOSURE_MAX
+    assert strict_score <= EXPOSURE_STRICT_MAX
+    if systemd_version() == 252:
+        assert report in (ROOT / "docs/sandbox.md").read_text(), f"docs/sandbox.md does not say: {report}"
+
+
+def test_each_exception_of_the_sandbox_is_explained() -> None:
+    text = UNIT.read_text()
+    for setting in [
+        "NoNewPrivileges",
+        "ProtectHome",
+        "PrivateTmp",
+        "PrivateDevices",
+        "PrivateNetwork",
+        "MemoryDenyWriteExecute",
+        "ProtectProc",
+    ]:
+        assert re.search(rf"^# .*{setting}=", text, re.M), setting
+
+
+# ---- the conversation with systemd
+
+
+class Supervisor:
+    """The other end of NOTIFY_SOCKET: collects what the daemon says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(os.fspath(path))
+        self.socket.settimeout(0.05)
+        self.messages: list[dict[str, str]] = []
+
+    def wait_for(self, assignment: str) -> dict[str, str]:
+        """The next message that holds `KEY=VALUE` or, with an empty value, the key."""
+        key, _, value = assignment.partition("=")
+        seen = len(self.messages)
+
+        def found() -> dict[str, str] | None:
+            try:
+                text = self.socket.recv(65536).decode()
+                self.messages.append(dict(line.split("=", 1) for line in text.splitlines()))
+            except TimeoutError:
+                pass
+            return next((one for one in self.messages[seen:] if key in one and value in ("", one[key])), None)
+
+        message = wait_until(found, lambda: f"{assignment}; got {self.messages}")
+        assert message is not None
+        return message
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@pytest.fixture
+def supervisor(box: Box) -> Iterator[Supervisor]:
+    made = Supervisor(box.tmp / "notify")
+    yield made
+    made.close()
+
+
+def supervised(box: Box, supervisor: Supervisor, config: str, **env: str) -> Daemon:
+    return box.start(config, env={"NOTIFY_SOCKET": str(supervisor.path), **env})
+
+
+def test_systemd_hears_of_start_reload_and_stop(box: Box, supervisor: Supervisor) -> None:
+    daemon = supervised(box, supervisor, NOTHING)
+    supervisor.wait_for("READY=1")
+    before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    daemon.signal(signal.SIGHUP)
+    reloading = supervisor.wait_for("RELOADING=1")
+    assert int(reloading["MONOTONIC_USEC"]) >= before_us
+    supervisor.wait_for("READY=1")
+    daemon.signal(signal.SIGTERM)
+    supervisor.wait_for("STOPPING=1")
+    assert daemon.wait_exit() == 0
+
+
+def test_a_refused_reload_ends_for_systemd_too(box: Box, supervisor: Supervisor) -> None:
+    daemon = supervised(box, supervisor, NOTHING)
+    supervisor.wait_for("READY=1")
+    box.write_config("nonsense(")
+    daemon.signal(signal.SIGHUP)
+    supervisor.wait_for("RELOADING=1")
+    supervisor.wait_for("READY=1")
+    assert daemon.running
+
+
+def test_ready_is_said_when_the_watches_are_set(box: Box, supervisor: Supervisor) -> None:
+    supervised(box, supervisor, 'pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": ShellScheduler("echo {pathname}")})])')
+    supervisor.wait_for("READY=1")
+    write(box.src / "f")
+    box.daemons[0].wait_out(f"{box.src}/f")
+
+
+def test_more_time_is_asked_for_while_tasks_finish(box: Box, supervisor: Supervisor) -> None:
+    config = """
+sched = ShellScheduler("while ! test -e $TMP/go; do sleep 0.05; done")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": sched})], shutdown_timeout=60)
+"""
+    daemon = supervised(box, supervisor, config)
+    supervisor.wait_for("READY=1")
+    write(box.src / "f")
+    daemon.wait_log("execute shell command")
+    daemon.signal(signal.SIGTERM)
+    assert int(supervisor.wait_for("EXTEND_TIMEOUT_USEC=")["EXTEND_TIMEOUT_USEC"]) > 0
+    write(box.tmp / "go")
+    assert daemon.wait_exit() == 0
+
+
+def test_the_watchdog_is_fed(box: Box, supervisor: Supervisor) -> None:
+    supervised(box, supervisor, NOTHING, WATCHDOG_USEC="400000")
+    for _ in range(3):
+        supervisor.wait_for("WATCHDOG=1")
+
+
+def test_commands_and_jobs_cannot_speak_to_systemd(box: Box, supervisor: Supervisor) -> None:
+    config = """
+import os
+print("config:", os.environ.get("NOTIFY_SOCKET"), flush=True)
+sched = ShellScheduler('echo command: "${NOTIFY_SOCKET-None}" "${WATCHDOG_USEC-None}"')
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": sched})])
+"""
+    daemon = supervised(box, supervisor, config, WATCHDOG_USEC="60000000")
+    supervisor.wait_for("READY=1")
+    write(box.src / "f")
+    daemon.wait_out("command: None None")
+    daemon.wait_out("config: None")
+
+
+# ---- OpenRC
+
+
+class Machine:
+    """A mount namespace with an OpenRC that believes to have booted, and copies of /etc and /run."""
+
+    SETUP = """
+mkdir -p {dir}/etc && cp -a /etc/. {dir}/etc/ && mount --bind {dir}/etc /etc
+mount -t tmpfs none /run
+for name in daemons exclusive failed hotplugged inactive options scheduled started starting stopping tmp wasinactive; do
+    mkdir -p /run/openrc/$name
+done
+touch /run/openrc/softlevel
+mount -t tmpfs none /var/log
+mount -t tmpfs none /usr/lib/systemd/system
+mkdir -p /etc/init.d /etc/conf.d
+rm -f /etc/init.d/*
+printf '#!/sbin/openrc-run\\nstart() {{ :; }}\\n' > /etc/init.d/localmount
+chmod +x /etc/init.d/localmount
+echo ready
+exec cat
+"""
+
+    def __init__(self, directory: Path) -> None:
+        script = self.SETUP.format(dir=directory)
+        self.process = subprocess.Popen(["unshare", "-m", "sh", "-ec", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell command in it; standard error comes with standard output."""
+        into = ["nsenter", "-m", f"--target={self.process.pid}", "--", "sh", "-c", command + " 2>&1"]
+        return call(*into, stdin=subprocess.DEVNULL)
+
+    def read(self, path: str) -> str:
+        return self.run(f"cat {path}").stdout
+
+    def close(self) -> None:
+        self.run("rc-service pyinotifyd stop")
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def machine(root: None, box: Box) -> Iterator[Machine]:
+    need("openrc-run", "rc-service", "unshare", "nsenter")
+    made = Machine(box.tmp)
+    program = box.tmp / "pyinotifyd"
+    shutil.copy(binary(), program)
+    installed = made.run(f"{program} --install")
+    assert "INFO: openrc detected" in installed.stdout, installed.stdout
+    yield made
+    made.close()
+
+
+def test_openrc_starts_reloads_and_stops(machine: Machine) -> None:
+    started = machine.run("rc-service pyinotifyd start")
+    assert started.returncode == 0, started.stdout
+    assert "started" in machine.run("rc-service pyinotifyd status").stdout
+    log = "/var/log/pyinotifyd.log"
+    wait_until(lambda: "no watches configured" in machine.read(log), lambda: machine.read(log))
+    assert machine.run(f"stat -c %a {log}").stdout == "600\n"
+
+    reloaded = machine.run("rc-service pyinotifyd reload")
+    assert reloaded.returncode == 0, reloaded.stdout
+    wait_until(lambda: "got signal SIGHUP, reload config file" in machine.read(log), lambda: machine.read(log))
+
+    stopped = machine.run("rc-service pyinotifyd stop")
+    assert stopped.returncode == 0, stopped.stdout
+    wait_until(lambda: "shutdown complete" in machine.read(log), lambda: machine.read(log))
+    assert "stopped" in machine.run("rc-service pyinotifyd status").stdout
+
+
+def test_openrc_refuses_a_bad_config(machine: Machine) -> None:
+    assert machine.run("rc-service pyinotifyd configtest").returncode == 0
+    assert machine.run("rc-service pyinotifyd start").returncode == 0
+    pid = machine.read("/run/pyinotifyd.pid")
+    machine.run("echo 'nonsense(' > /etc/pyinotifyd/config.py")
+    for verb in ["configtest", "reload", "restart"]:
+        refused = machine.run(f"rc-service pyinotifyd {verb}")
+        assert refused.returncode != 0, f"{verb}: {refused.stdout}"
+        assert "ERROR: config file:" in refused.stdout
+    assert machine.read("/run/pyinotifyd.pid") == pid, "the running one goes on"
+    assert Path(f"/proc/{pid.strip()}").exists()
+
+
+def test_openrc_passes_on_what_conf_d_says(machine: Machine) -> None:
+    machine.run("cp /etc/pyinotifyd/config.py /etc/pyinotifyd/other.py")
+    machine.run("echo 'PYINOTIFYD_CONFIG=/etc/pyinotifyd/other.py PYINOTIFYD_OPTS=-d PYINOTIFYD_UMASK=0027' >> /etc/conf.d/pyinotifyd")
+    assert machine.run("rc-service pyinotifyd start").returncode == 0
+    pid = machine.read("/run/pyinotifyd.pid").strip()
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    assert words[1:4] == [b"--config", b"/etc/pyinotifyd/other.py", b"-d"]
+    assert "Umask:\t0027" in Path(f"/proc/{pid}/status").read_text()
+
+
+# ---- the default configuration
+
+
+BLOCK = re.compile(r"^# >>> (\w+): .*?\n(.*?)^# <<<$", re.M | re.S)
+DEFAULT_CONFIG = (SHARE / "config.py").read_text()
+
+
+def uncommented(text: str) -> str:
+    """What a user does to a block: remove the "# " at the beginning of its lines."""
+    return re.sub(r"^# ?", "", text, flags=re.M)
+
+
+def test_the_default_config_loads_and_watches_nothing(box: Box) -> None:
+    daemon = box.run(DEFAULT_CONFIG)
+    assert daemon.count("no watches configured") == 1
+    assert daemon.terminate() == 0
+
+
+@pytest.mark.parametrize("name", [match[1] for match in BLOCK.finditer(DEFAULT_CONFIG)])
+def test_each_block_of_the_default_config_works(box: Box, name: str) -> None:
+    config = BLOCK.sub(lambda match: uncommented(match[2]) if match[1] == name else "", DEFAULT_CONFIG)
+    assert config.count("\npyinotifyd = ") == 1
+    config = config.replace("/srv/", f"{box.tmp}/srv/")
+    for path in re.findall(rf'"({box.tmp}/srv/[^"*\\^]+)"', config):
+        os.makedirs(path, exist_ok=True)
+    tested = box.call("-t", config=config)
+    assert tested.exit_code == 0, tested.log
+    assert "config file ok" in tested.log
+    assert tested.count("WARNING|ERROR") == 0, tested.log
+
+
+def test_all_blocks_of_the_default_config_work_together(box: Box) -> None:
+    config = BLOCK.sub(lambda match: uncommented(match[2]), DEFAULT_CONFIG).replace("/srv/", f"{box.tmp}/srv/")
+    incoming = box.tmp / "srv/incoming"
+    incoming.mkdir(parents=True)
+    daemon = box.run(config)
+    daemon.wait_log(re.escape(f"start listening for inotify events on '{incoming}'"))
+    write(incoming / "report.done", "done")
+    wait_until((box.tmp / "srv/outgoing/report").exists, lambda: daemon.tail)
+
+
+# ---- help
+
+
+def long_options() -> list[str]:
+    return sorted(set(re.findall(r"--[a-z]+", call(binary(), "--help").stdout)))
+
+
+@pytest.mark.parametrize(
+    "file", ["man/pyinotifyd.8", "completions/pyinotifyd.bash", "completions/_pyinotifyd", "completions/pyinotifyd.fish"]
+)
+def test_every_option_is_in(file: str) -> None:
+    text = (SHARE / file).read_text().replace("\\-", "-")
+    for option in long_options():
+        assert option in text or f"-l {option[2:]} " in text, f"{option} is missing in {file}"
+
+
+def test_man_pages_are_well_formed() -> None:
+    need("mandoc")
+    for page in (SHARE / "man").iterdir():
+        done = call("mandoc", "-Tlint", "-W", "error", page)
+        assert done.returncode == 0, done.stdout
+
+
+def test_bash_completes_options_and_configs(tmp_path: Path) -> None:
+    need("bash")
+    (tmp_path / "config.py").touch()
+    (tmp_path / "readme.txt").touch()
+    (tmp_path / "dir").mkdir()
+
+    def completed(*words: str) -> list[str]:
+        given = " ".join(words)
+        script = f'source {SHARE}/completions/pyinotifyd.bash; COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; _pyinotifyd; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        return sorted(call("bash", "-c", script, cwd=tmp_path).stdout.split())
+
+    assert completed("pyinotifyd", "--con") == ["--config", "--configtest"]
+    assert completed("pyinotifyd", "-c", "''") == ["config.py", "dir"]
+
+
+def test_zsh_and_fish_accept_their_completions() -> None:
+    for shell, file in [("zsh", "_pyinotifyd"), ("fish", "pyinotifyd.fish")]:
+        need(shell)
+        done = call(shell, "-n", SHARE / "completions" / file)
+        assert done.returncode == 0, done.stderr

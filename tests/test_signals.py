@@ -1,0 +1,257 @@
+"""Signals and the end: what is waited for, for how long, what is said, and with which exit code."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from vocabulary import DELAY, REFERENCE, Box, Daemon, wait_until, write
+
+Run = Callable[..., Daemon]
+
+ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
+
+HELD = """
+import asyncio, os
+async def held(event, task_id):
+    print("BEGUN", event.pathname, flush=True)
+    while not os.path.exists("$TMP/go"):
+        await asyncio.sleep(0.01)
+    print("ENDED", event.pathname, flush=True)
+"""
+
+
+def config(job: str = "record", options: str = "", timeout: str = "20", flags: str = "IN_CREATE", more: str = "") -> str:
+    events = ", ".join(f'"{flag}": sched' for flag in flags.split())
+    return f'{HELD}\nsched = TaskScheduler({job}{options})\npyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}{more}}})], shutdown_timeout={timeout})\n'
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_term_and_int_end_the_daemon_with_0(run: Run, box: Box, name: str) -> None:
+    daemon = run(config(), record=True)
+    daemon.signal(signal.Signals[name])
+    assert daemon.wait_exit() == 0
+    daemon.wait_log(f"pyinotifyd/daemon - INFO - got signal {name}, shutdown$")
+    daemon.wait_log("pyinotifyd/daemon - INFO - shutdown complete$")
+
+
+def test_an_interrupt_of_the_whole_group_ends_it_cleanly(run: Run, box: Box) -> None:
+    """As Ctrl-C on a terminal does: all processes of the group get SIGINT at once."""
+    import os
+
+    daemon = run(config("held"), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    os.killpg(daemon.pid, signal.SIGINT)
+    daemon.wait_log("got signal SIGINT, shutdown")
+    write(box.tmp / "go")
+    assert daemon.wait_exit() == 0
+    assert "ENDED" in daemon.stdout
+    assert daemon.count("Traceback|KeyboardInterrupt") == 0
+
+
+def test_without_tasks_the_end_comes_at_once_and_without_wait_record(run: Run, box: Box) -> None:
+    daemon = run(config(), record=True)
+    begun = time.monotonic()
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 5
+    assert daemon.count("wait .* remaining") == 0
+
+
+def test_usr1_kills(run: Run, box: Box) -> None:
+    daemon = run(config(), record=True)
+    daemon.signal(signal.SIGUSR1)
+    assert daemon.wait_exit() == -signal.SIGUSR1
+
+
+def test_running_jobs_are_waited_for(run: Run, box: Box) -> None:
+    daemon = run(config("held"), record=True)
+    for name in ("a", "b"):
+        write(box.src / name)
+    daemon.wait_out("BEGUN", count=2)
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("sched - INFO - wait 20 seconds for 2 remaining task\\(s\\) to complete$")
+    assert daemon.running
+    write(box.tmp / "go")
+    assert daemon.wait_exit() == 0
+    assert daemon.stdout.count("ENDED") == 2
+    daemon.wait_log("sched - INFO - all remainig tasks completed$")
+    assert daemon.count("task finished") == 2
+
+
+@ours_only
+def test_delayed_tasks_run_to_their_end(run: Run, box: Box) -> None:
+    """The delay is waited for, then the job runs, awaits included."""
+    job = "async def slow(event, task_id):\n    await asyncio.sleep(0.3)\n    print('DONE', event.pathname, flush=True)\n"
+    daemon = run(job + config("slow", f", delay={DELAY}"), record=True)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    assert daemon.terminate() == 0
+    assert daemon.stdout == f"DONE {box.src}/f"
+    assert daemon.said(box.src / "f")[-2:] == ["start task", "task finished"]
+    daemon.wait_log("all remainig tasks completed$")
+
+
+@ours_only
+def test_delayed_commands_run_to_their_end(run: Run, box: Box) -> None:
+    config_ = (
+        f'sched = ShellScheduler("sleep 0.3; echo DONE", delay={DELAY})\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": sched}})])'
+    )
+    daemon = run(config_)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    assert daemon.terminate() == 0
+    assert daemon.stdout == "DONE"
+
+
+def test_the_timeout_cancels_running_jobs(run: Run, box: Box) -> None:
+    daemon = run(config("held", timeout="1"), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    assert daemon.terminate() == 0
+    daemon.wait_log("sched - WARNING - shutdown timeout exceeded, cancel 1 remaining task\\(s\\)$")
+    daemon.wait_log(f"sched - WARNING - ongoing task cancelled, mask=IN_CREATE, path={box.src}/f, task_id=")
+    assert "ENDED" not in daemon.stdout
+
+
+def test_a_cancelled_job_gets_cancelled_error(run: Run, box: Box) -> None:
+    job = """
+async def job(event, task_id):
+    print("BEGUN", flush=True)
+    try:
+        await asyncio.sleep(300)
+    except asyncio.CancelledError:
+        print("CANCELLED", flush=True)
+        raise
+"""
+    daemon = run(job + config("job", timeout="1"), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    assert daemon.terminate() == 0
+    assert "CANCELLED" in daemon.stdout
+
+
+def test_waiting_tasks_vanish_silently_at_the_timeout(run: Run, box: Box) -> None:
+    daemon = run(config(options=", delay=300", timeout="1"), record=True)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    begun = time.monotonic()
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 10
+    assert daemon.said(box.src / "f") == ["schedule task, delay=300"]
+
+
+@pytest.mark.parametrize("timeout", ["0"])
+def test_a_timeout_of_0_does_not_wait(run: Run, box: Box, timeout: str) -> None:
+    daemon = run(config("held", timeout=timeout), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    begun = time.monotonic()
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(("second", "level"), [("SIGTERM", "WARNING"), ("SIGINT", "WARNING"), ("SIGHUP", "INFO")])
+def test_a_second_signal_during_shutdown_is_only_said(run: Run, box: Box, second: str, level: str) -> None:
+    daemon = run(config("held"), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("wait 20 seconds for 1 remaining")
+    daemon.signal(signal.Signals[second])
+    daemon.wait_log(f"daemon - {level} - got signal {second}, but shutdown already in progress$")
+    assert daemon.running
+    write(box.tmp / "go")
+    assert daemon.wait_exit() == 0
+    assert "ENDED" in daemon.stdout
+
+
+def test_new_events_make_no_tasks_during_shutdown(run: Run, box: Box) -> None:
+    daemon = run(config("held"), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("remaining")
+    write(box.src / "late")
+    # Whether the event was looked at is seen by the running task's own path, which is skipped with a warning.
+    write(box.tmp / "go")
+    assert daemon.wait_exit() == 0
+    assert daemon.said(box.src / "late") == []
+
+
+@ours_only
+def test_an_event_for_a_waiting_task_cancels_it_during_shutdown(run: Run, box: Box) -> None:
+    daemon = run(config(options=", delay=3", timeout="30", flags="IN_CREATE IN_MODIFY"), record=True)
+    write(box.src / "f", "")
+    daemon.wait_log("schedule task")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("wait 30 seconds for 1 remaining")
+    with open(box.src / "f", "a") as file:
+        file.write("x")
+    daemon.wait_log(f"scheduled task cancelled, mask=IN_MODIFY, path={box.src}/f")
+    assert daemon.wait_exit() == 0
+    assert "start task" not in daemon.said(box.src / "f")
+
+
+@ours_only
+def test_cancel_works_during_shutdown(run: Run, box: Box) -> None:
+    daemon = run(config(options=", delay=3", timeout="30", more=', "IN_DELETE": Cancel(sched)'), record=True)
+    write(box.src / "f", "")
+    daemon.wait_log("schedule task")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("wait 30 seconds for 1 remaining")
+    (box.src / "f").unlink()
+    daemon.wait_log("scheduled task cancelled, mask=IN_DELETE")
+    assert daemon.wait_exit() == 0
+    assert "start task" not in daemon.said(box.src / "f")
+
+
+def test_each_scheduler_waits_at_the_same_time(run: Run, box: Box) -> None:
+    """Two schedulers that exceed a timeout of one second need one second, not two."""
+    text = (
+        HELD
+        + """
+one = TaskScheduler(held, logname="one")
+two = TaskScheduler(held, logname="two")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [one, two]})], shutdown_timeout=2)
+"""
+    )
+    daemon = run(text)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN", count=2)
+    begun = time.monotonic()
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 3.9
+    for name in ("one", "two"):
+        daemon.wait_log(f"pyinotifyd/{name} - WARNING - shutdown timeout exceeded, cancel 1 remaining")
+
+
+def test_nothing_is_left_running(run: Run, box: Box) -> None:
+    daemon = run(config("held", timeout="1"), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    daemon.terminate()
+    wait_until(lambda: daemon.children() == [], lambda: f"left: {daemon.children()}")
+
+
+@ours_only
+def test_a_killed_daemon_leaves_no_host(run: Run, box: Box) -> None:
+    daemon = run(config("held"), record=True)
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    daemon.signal(signal.SIGKILL)
+    daemon.wait_exit()
+    wait_until(lambda: daemon.children() == [], lambda: f"left: {daemon.children()}")
+
+
+@ours_only
+def test_a_config_without_jobs_leaves_no_python_running(run: Run, box: Box) -> None:
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")})])')
+    wait_until(lambda: daemon.children() == [], lambda: f"left: {daemon.children()}")
+    write(box.src / "f")
+    daemon.wait_log("task finished")
+    daemon.reload()
+    wait_until(lambda: daemon.children() == [], lambda: f"left: {daemon.children()}")

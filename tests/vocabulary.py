@@ -1,0 +1,599 @@
+"""The words in which the tests speak about a running daemon.
+
+This module owns starting, watching and ending a daemon, and reading what it wrote. It leaves to `conftest.py` when that
+happens, and to the tests what it means. Every wait is for a condition, with a deadline that is only reached when
+something is broken; nothing here sleeps for a time and hopes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+# A condition that has not come true by then never will; a loaded machine needs some of it.
+DEADLINE_S = float(os.environ.get("PYINOTIFYD_TEST_DEADLINE", "30"))
+
+# The delay that schedulers of the tests use: long enough to act before it is over, short enough not to be waited for.
+# A reference program that only knows whole seconds is judged with PYINOTIFYD_TEST_DELAY=1.
+DELAY = os.environ.get("PYINOTIFYD_TEST_DELAY", "0.4")
+DELAY_S = float(DELAY)
+
+# Set for a reference program that says it listens before it has set its watches; then these are waited for as well.
+REFERENCE = bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE"))
+
+READY = "start listening for inotify events"
+
+# Marks each process that a test starts, however far from its parent it goes.
+MARK = "PYINOTIFYD_TEST_RUN"
+
+EVENT_NAMES = [
+    "IN_ACCESS",
+    "IN_MODIFY",
+    "IN_ATTRIB",
+    "IN_CLOSE_WRITE",
+    "IN_CLOSE_NOWRITE",
+    "IN_OPEN",
+    "IN_MOVED_FROM",
+    "IN_MOVED_TO",
+    "IN_CREATE",
+    "IN_DELETE",
+    "IN_DELETE_SELF",
+    "IN_MOVE_SELF",
+    "IN_UNMOUNT",
+    "IN_Q_OVERFLOW",
+    "IN_IGNORED",
+]
+
+# Put before a config by `run(..., record=True)`: a job that prints each event that it is given as one JSON line.
+RECORDER = """\
+import json, sys
+_ATTRIBUTES = ["wd", "mask", "maskname", "path", "name", "pathname", "dir", "cookie", "src_pathname", "synthetic"]
+async def record(event, task_id):
+    seen = {name: getattr(event, name) for name in _ATTRIBUTES if hasattr(event, name)}
+    seen.update(task_id=task_id, text=str(event), repr=repr(event))
+    sys.stdout.write("EVENT " + json.dumps(seen) + "\\n")
+    sys.stdout.flush()
+def recorder(*flags):
+    return {flag: TaskScheduler(job=record, files=True, dirs=True) for flag in flags}
+"""
+
+Value = TypeVar("Value")
+
+
+class Timeout(AssertionError):
+    """A condition did not come true before the deadline."""
+
+    def __init__(self, text: str) -> None:
+        # Lines of a log may hold bytes that are not UTF-8; reports must be text everywhere.
+        super().__init__(text.encode("utf-8", "backslashreplace").decode())
+
+
+def wait_until(
+    condition: Callable[[], Value | None],
+    what: str | Callable[[], str] = "the condition",
+    timeout_s: float = DEADLINE_S,
+) -> Value:
+    """Return the first true value of `condition`, which is asked again and again until the deadline."""
+    deadline = time.monotonic() + timeout_s
+    pause_s = 0.002
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Timeout(f"not within {timeout_s} s: {what() if callable(what) else what}")
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, 0.05)
+
+
+def binary() -> Path:
+    """The program under test: PYINOTIFYD_BIN, else the newest one that cargo has built."""
+    named = os.environ.get("PYINOTIFYD_BIN")
+    if named:
+        found = shutil.which(named)
+        if not found:
+            raise FileNotFoundError(f"PYINOTIFYD_BIN={named}: no such program")
+        return Path(found).absolute()
+    target = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).parent.parent / "target"))
+    built = [path for path in (target / "release/pyinotifyd", target / "debug/pyinotifyd") if path.exists()]
+    if not built:
+        raise FileNotFoundError("no pyinotifyd: run `cargo build -p pyinotifyd` or set PYINOTIFYD_BIN")
+    return max(built, key=lambda path: path.stat().st_mtime)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One log record: `2026-01-31 12:00:00,000 - pyinotifyd/LOGGER - LEVEL - text`."""
+
+    time: str
+    logger: str
+    level: str
+    text: str
+
+    LINE = re.compile(
+        r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - pyinotifyd/(?P<logger>.*?) - (?P<level>[A-Z]+) - (?P<text>.*)", re.S
+    )
+
+    @classmethod
+    def parse(cls, line: str) -> Record | None:
+        match = cls.LINE.fullmatch(line)
+        return cls(**match.groupdict()) if match else None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The `key=value` fields at the end of the text, of which `path` may hold blanks but no `, task_id=`."""
+        found = re.search(r", mask=(?P<mask>[A-Z_|]+), path=(?P<path>.*?)(?:, task_id=(?P<task_id>[0-9a-f-]{36}))?$", self.text, re.S)
+        return {key: value for key, value in found.groupdict().items() if value is not None} if found else {}
+
+    @property
+    def said(self) -> str:
+        """The text without those fields."""
+        return re.sub(r", mask=[A-Z_|]+, path=.*$", "", self.text, flags=re.S)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One event as a job was given it; an attribute that the event lacks is None here and not in `attributes`."""
+
+    attributes: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.attributes.get(name)
+
+    def __repr__(self) -> str:
+        return str(self.attributes.get("text", self.attributes))
+
+
+@dataclass(frozen=True)
+class Received:
+    """One event as the `eventmap` logger tells it at level DEBUG, before maps and filters."""
+
+    maskname: str
+    pathname: str
+    dir: bool
+    src_pathname: str | None
+    wd: int | None
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Received:
+        def field(name: str) -> str | None:
+            keys = "cookie|dir|mask|maskname|name|path|pathname|src_pathname|wd|synthetic"
+            found = re.search(rf"(?:^|, ){name}=(.*?)(?=, (?:{keys})=|$)", text, re.S)
+            return found.group(1) if found else None
+
+        wd = field("wd")
+        return cls(
+            field("maskname") or "", field("pathname") or "", field("dir") == "True", field("src_pathname"), int(wd) if wd else None, text
+        )
+
+
+class Stream:
+    """Collects the lines of one output of a process in a thread of its own, so that the process never waits for us."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._pipe = pipe
+        self._closed = False
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def _collect(self) -> None:
+        for raw in self._pipe:
+            with self._changed:
+                self._lines.append(raw.decode("utf-8", "surrogateescape").rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def lines(self) -> list[str]:
+        with self._changed:
+            return list(self._lines)
+
+    def wait_for(self, found: Callable[[list[str]], Value], what: Callable[[], str], timeout_s: float) -> Value:
+        """Wait until `found` is true of the lines so far; it is asked once for each batch of new lines."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                value = found(self._lines)
+                if value:
+                    return value
+                left_s = deadline - time.monotonic()
+                if self._closed or left_s <= 0:
+                    reason = "the process ended" if self._closed else f"{timeout_s} s passed"
+                    raise Timeout(f"{reason} without {what()}; output:\n" + "\n".join(self._lines[-40:]))
+                self._changed.wait(left_s)
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+
+class Daemon:
+    """A daemon that runs, or ran: its log, its standard output, its signals, its end."""
+
+    def __init__(self, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str], cwd: Path, mark: str, **options: Any) -> None:
+        self.argv = [os.fspath(argument) for argument in argv]
+        self.mark = mark
+        self.process = subprocess.Popen(
+            self.argv,
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**env, MARK: mark},
+            cwd=cwd,
+            start_new_session=True,
+            **options,
+        )
+        self.err = Stream(self.process.stderr)
+        self.out = Stream(self.process.stdout)
+
+    # ---- what it said
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines on stderr so far."""
+        return self.err.lines
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def tail(self) -> str:
+        """The end of the log, for the message of a failure."""
+        return "log:\n" + "\n".join(self.lines[-40:])
+
+    @property
+    def stdout(self) -> str:
+        return "\n".join(self.out.lines)
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for record in map(Record.parse, self.lines) if record]
+
+    def wait_log(self, pattern: str, timeout_s: float = DEADLINE_S, count: int = 1, start: int = 0) -> re.Match[str]:
+        """Wait until `count` lines from line `start` on hold a match of `pattern`; return the last of these matches."""
+        compiled = re.compile(pattern, re.S)
+
+        def found(lines: list[str]) -> re.Match[str] | None:
+            matches = [match for match in map(compiled.search, lines[start:]) if match]
+            return matches[count - 1] if len(matches) >= count else None
+
+        match = self.err.wait_for(found, lambda: f"{count} x /{pattern}/ in the log", timeout_s)
+        assert match is not None
+        return match
+
+    def wait_out(self, pattern: str, timeout_s: float = DEADLINE_S, count: int = 1) -> re.Match[str]:
+        """The same for standard output."""
+        compiled = re.compile(pattern, re.S)
+
+        def found(lines: list[str]) -> re.Match[str] | None:
+            matches = [match for match in map(compiled.search, lines) if match]
+            return matches[count - 1] if len(matches) >= count else None
+
+        match = self.out.wait_for(found, lambda: f"{count} x /{pattern}/ on stdout", timeout_s)
+        assert match is not None
+        return match
+
+    def count(self, pattern: str) -> int:
+        """How many lines of the log hold a match."""
+        return sum(1 for line in self.lines if re.search(pattern, line))
+
+    def said(self, path: str | os.PathLike[str]) -> list[str]:
+        """The records of tasks of `path`, in order, without their fields."""
+        return [record.said for record in self.records if record.fields.get("path") == os.fspath(path)]
+
+    def task_ids(self, path: str | os.PathLike[str]) -> list[str]:
+        """The ids of the tasks of `path`, each once, in order."""
+        ids = [record.fields.get("task_id") for record in self.records if record.fields.get("path") == os.fspath(path)]
+        return list(dict.fromkeys(identifier for identifier in ids if identifier))
+
+    # ---- events: as the recorder's jobs got them, as the debug log has them
+
+    @property
+    def events(self) -> list[Seen]:
+        return [Seen(json.loads(line[6:])) for line in self.out.lines if line.startswith("EVENT ")]
+
+    def wait_event(self, maskname: str, pathname: str | os.PathLike[str], count: int = 1, timeout_s: float = DEADLINE_S) -> Seen:
+        """Wait for the `count`-th event of this name and path that the recorder's job was run for."""
+        path = os.fspath(pathname)
+
+        def found() -> Seen | None:
+            seen = [event for event in self.events if event.maskname == maskname and event.pathname == path]
+            return seen[count - 1] if len(seen) >= count else None
+
+        event = wait_until(found, lambda: f"event {count} x {maskname} {path}; got {self.events[-40:]}\n{self.tail}", timeout_s)
+        assert event is not None
+        return event
+
+    def heard(self, pathname: str | os.PathLike[str]) -> list[str]:
+        """The mask names of all recorded events of a path, in order."""
+        return [event.maskname for event in self.events if event.pathname == os.fspath(pathname)]
+
+    @property
+    def received(self) -> list[Received]:
+        texts = [record.text for record in self.records if record.text.startswith("received event, ")]
+        return [Received.parse(text[len("received event, ") :]) for text in texts]
+
+    def wait_received(self, maskname: str, pathname: str | os.PathLike[str], count: int = 1) -> Received:
+        path = os.fspath(pathname)
+
+        def found() -> Received | None:
+            got = [event for event in self.received if event.maskname == maskname and event.pathname == path]
+            return got[count - 1] if len(got) >= count else None
+
+        event = wait_until(found, lambda: f"{count} x {maskname} {path} in the debug log; {self.tail}")
+        assert event is not None
+        return event
+
+    # ---- its life
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait_exit(self, timeout_s: float = DEADLINE_S) -> int:
+        """Wait for the end; all output that it wrote is collected then. Returns the exit code."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise Timeout(f"still running after {timeout_s} s; {self.tail}") from None
+        # A child that holds the pipe open may live on; what the daemon itself wrote is there by then.
+        self.err.join(1.0)
+        self.out.join(1.0)
+        return code
+
+    def terminate(self, timeout_s: float = DEADLINE_S) -> int:
+        """SIGTERM, and wait for the end."""
+        if self.running:
+            self.signal(signal.SIGTERM)
+        return self.wait_exit(timeout_s)
+
+    def reload(self) -> None:
+        """SIGHUP, and wait until the new config is in force."""
+        ready = self.count(READY)
+        self.signal(signal.SIGHUP)
+        self.wait_log(READY, count=ready + 1)
+        if REFERENCE:
+            time.sleep(0.2)
+
+    def wait_ready(self, timeout_s: float = DEADLINE_S) -> Daemon:
+        said = self.wait_log(f"{READY}|no watches configured", timeout_s).group()
+        if REFERENCE and said == READY:
+            wait_until(self.watches)
+            time.sleep(0.1)
+        return self
+
+    # ---- what the kernel says of it
+
+    def descriptors(self) -> dict[int, str]:
+        """Open descriptors and what they refer to."""
+        found = {}
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            try:
+                found[int(entry.name)] = os.readlink(entry)
+            except FileNotFoundError:
+                continue
+        return found
+
+    def watches(self) -> list[tuple[int, int]]:
+        """(wd, inode) of all its inotify watches, from /proc/PID/fdinfo."""
+        found = []
+        for descriptor, target in self.descriptors().items():
+            if target != "anon_inode:inotify":
+                continue
+            text = Path(f"/proc/{self.pid}/fdinfo/{descriptor}").read_text()
+            found += [(int(wd, 16), int(inode, 16)) for wd, inode in re.findall(r"inotify wd:([0-9a-f]+) ino:([0-9a-f]+)", text)]
+        return sorted(found)
+
+    def memory_kib(self) -> int:
+        """Resident memory of the daemon's own process."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found.group(1))
+
+    def cpu_s(self) -> float:
+        """User and system time of the daemon's own process."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def children(self) -> list[int]:
+        return [pid for pid in marked_processes(self.mark) if pid != self.pid]
+
+    def host(self) -> int:
+        """The process that runs the config's Python jobs."""
+        pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        hosts = [int(pid) for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
+        assert len(hosts) == 1, f"expected one host among the children {pids}"
+        return hosts[0]
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        if self.running:
+            self.process.kill()
+        self.process.wait(DEADLINE_S)
+        kill_marked(self.mark)
+        self.err.join(5.0)
+        self.out.join(5.0)
+        for stream, pipe in ((self.err, self.process.stderr), (self.out, self.process.stdout)):
+            if pipe and not stream._thread.is_alive():
+                pipe.close()
+
+
+def marked_processes(mark: str) -> list[int]:
+    """The living processes whose environment carries the mark of one test."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            if wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                found.append(int(entry))
+        except OSError:
+            continue
+    return found
+
+
+def kill_marked(mark: str) -> None:
+    for pid in marked_processes(mark):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+class Box:
+    """One test's own directory: `src` to be watched, `dst` to be written to, `tmp` for all else; and its daemons.
+
+    In configs `$SRC`, `$DST`, `$TMP` and `$DELAY` stand for these.
+    """
+
+    def __init__(self, base: str | None = None) -> None:
+        # Only letters that mean themselves in a regular expression, a glob and a shell.
+        self.tmp = Path(os.path.realpath(tempfile.gettempdir() if base is None else base)) / f"pyid{uuid.uuid4().hex[:12]}"
+        self.tmp.mkdir(mode=0o700)
+        self.src = self.tmp / "src"
+        self.dst = self.tmp / "dst"
+        self.src.mkdir()
+        self.dst.mkdir()
+        self.config = self.tmp / "config.py"
+        self.daemons: list[Daemon] = []
+
+    def text(self, config: str, record: bool = False) -> str:
+        """A config with its places filled in, the recorder before it where asked for."""
+        for name, value in (("$SRC", self.src), ("$DST", self.dst), ("$TMP", self.tmp), ("$DELAY", DELAY)):
+            config = config.replace(name, str(value))
+        return (RECORDER if record else "") + config
+
+    def write_config(self, config: str, record: bool = False) -> Path:
+        """Write it as one rename does, so that no reader ever sees half of it."""
+        new = self.tmp / "config.py.new"
+        new.write_text(self.text(config, record))
+        new.rename(self.config)
+        return self.config
+
+    def start(
+        self,
+        config: str | None,
+        *arguments: str | os.PathLike[str],
+        record: bool = False,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        before: Sequence[str] = (),
+        **options: Any,
+    ) -> Daemon:
+        """Start the program without waiting for anything. `config=None` leaves -c out; `before` is put before the program."""
+        given = ["-c", os.fspath(self.write_config(config, record))] if config is not None else []
+        environment = {**os.environ, **(env or {})}
+        daemon = Daemon([*before, binary(), *given, *arguments], environment, cwd or self.tmp, uuid.uuid4().hex, **options)
+        self.daemons.append(daemon)
+        return daemon
+
+    def run(self, config: str, *arguments: str | os.PathLike[str], **options: Any) -> Daemon:
+        """Start the daemon and wait until it listens."""
+        return self.start(config, *arguments, **options).wait_ready()
+
+    def call(self, *arguments: str | os.PathLike[str], config: str | None = None, **options: Any) -> Daemon:
+        """Run the program to its end."""
+        daemon = self.start(config, *arguments, **options)
+        daemon.wait_exit()
+        return daemon
+
+    def close(self) -> list[str]:
+        """End all daemons, remove the directory; returns what no daemon may ever say."""
+        for daemon in self.daemons:
+            daemon.kill()
+        for directory, _, _ in os.walk(self.tmp):
+            try:
+                os.chmod(directory, 0o700)
+            except OSError:
+                continue
+        shutil.rmtree(os.fsencode(self.tmp), ignore_errors=True)
+        said = [line for daemon in self.daemons for line in daemon.lines]
+        return [line for line in said if "panicked at" in line]
+
+
+# ---- what tests do to files, each as a user's program does
+
+
+def write(path: str | bytes | os.PathLike[str], text: str | bytes = "x") -> None:
+    """open, write, close."""
+    with open(path, "wb") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
+
+
+def drop(path: Path, text: str | bytes = "x") -> None:
+    """Make the file elsewhere and rename it into place: one IN_MOVED_TO and nothing else."""
+    hidden = path.parent.parent / f".drop-{uuid.uuid4().hex[:8]}"
+    write(hidden, text)
+    hidden.rename(path)
+
+
+def until_seen(daemon: Daemon, directory: Path) -> None:
+    """Make files in `directory` until one is reported under this name: when a watch is set can't be seen from outside."""
+    number = 0
+
+    def seen() -> bool:
+        nonlocal number
+        number += 1
+        write(directory / f"probe{number}")
+        return any(event.pathname.startswith(f"{directory}/probe") for event in daemon.events)
+
+    wait_until(seen, lambda: f"an event in {directory}; {daemon.tail}")
+
+
+def mode_of(path: Path) -> int:
+    return path.lstat().st_mode & 0o7777
+
+
+def tree(root: Path) -> dict[str, str]:
+    """A tree as {relative path: content, 'dir', or '-> target'}."""
+
+    def entries() -> Iterator[tuple[str, str]]:
+        for path in sorted(root.rglob("*")):
+            name = str(path.relative_to(root))
+            if path.is_symlink():
+                yield name, f"-> {os.readlink(path)}"
+            elif path.is_dir():
+                yield name, "dir"
+            else:
+                yield name, path.read_bytes().decode("utf-8", "replace")
+
+    return dict(entries())
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
