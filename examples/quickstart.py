@@ -22,13 +22,15 @@ top = Path(os.environ.get("QUICKSTART_DIR", "quickstart")).absolute()
 inbox = top / "inbox"
 done = top / "done"
 inbox.mkdir(parents=True, exist_ok=True)
+commands_log = top / "commands.log"
+commands_log.touch()
 (top / ".gitignore").write_text("*\n")
 
 # -- What happens to a file that arrives in the inbox ------------------------------------------------------------------
 
 # A command, at once. Braces are replaced by quoted values.
 note = ShellScheduler(
-    cmd="echo {maskname} {pathname} >> " + shlex.quote(f"{top}/commands.log"),
+    cmd="echo {maskname} {pathname} >> " + shlex.quote(str(commands_log)),
     logname="command",
 )
 
@@ -80,8 +82,12 @@ pyinotifyd = Pyinotifyd(
 
 
 def drop_a_file():
+    # The daemon begins to watch when it has read all of this file: who is too early tries again.
+    notes = commands_log.stat().st_size
     time.sleep(1)
-    (inbox / "hello.txt").write_text("Hello from pyinotifyd.\n")
+    while commands_log.stat().st_size == notes:
+        (inbox / "hello.txt").write_text("Hello from pyinotifyd.\n")
+        time.sleep(2)
 
 
 if os.environ.get("QUICKSTART_DEMO", "1") != "0":

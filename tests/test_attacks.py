@@ -31,7 +31,7 @@ def rule(action: str, options: str = "", pattern: str = r"^$SRC/(.*)\.in$", temp
     return f'FileManagerRule("{action}", r"{pattern}", r"{template}"{options})'
 
 
-def files(*rules: str, options: str = "", flags: str = "IN_CLOSE_WRITE IN_MOVED_TO IN_CREATE", timeout: str = "20") -> str:
+def files(*rules: str, options: str = "", flags: str = "IN_CLOSE_WRITE IN_MOVED_TO", timeout: str = "20") -> str:
     events = ", ".join(f'"{flag}": sched' for flag in flags.split())
     return (
         f"sched = FileManagerScheduler([{', '.join(rules)}]{options})\n"
@@ -293,7 +293,7 @@ def test_dots_that_come_out_of_a_group_leave_no_directory(run: Run, box: Box, na
 def test_a_destination_refused_for_its_dots_is_said(run: Run, box: Box) -> None:
     daemon = run(files(rule("copy", "", r"^$SRC/([^_]+)_(.*)$", r"$DST/\1/\2")))
     write(box.src / ".._evil", "evil")
-    daemon.wait_log(rf"sched - ERROR - .*{box.src}/\.\._evil.*\.\.")
+    daemon.wait_log(rf"sched - ERROR - .*{box.dst}/\.\./evil.*'\.\.'")
 
 
 def test_a_directory_of_the_destination_that_is_swapped_for_a_link_is_not_left(run: Run, box: Box) -> None:
@@ -436,8 +436,10 @@ def test_a_file_flipped_with_a_strangers_link_during_the_action(run: Run, box: B
         while not stop.is_set():
             for found in box.dst.iterdir():
                 try:
-                    if not found.is_symlink() and found.read_text() == "secret":
-                        leaks.append(str(found))
+                    # A link that was moved here as a link leaks nothing; only what a file here holds counts.
+                    with open(found, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)) as file:
+                        if file.read() == "secret":
+                            leaks.append(str(found))
                 except OSError:
                     continue
 
@@ -696,8 +698,8 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": hang, "IN_CLOSE_WRITE": mov
     for number in range(30):
         write(box.src / f"f{number}.in")
     wait_until(lambda: len(os.listdir(box.dst)) == 30, lambda: daemon.tail)
+    wait_until(lambda: len(daemon.children()) >= 30)
     children = daemon.children()
-    assert len(children) >= 30
     assert daemon.terminate() == 0
     wait_until(lambda: not any(map(alive, children)))
 

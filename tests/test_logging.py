@@ -61,7 +61,7 @@ def test_records_of_a_task_end_in_mask_path_and_task_id(run: Run, box: Box) -> N
 def test_control_characters_and_bad_bytes_of_names_are_escaped(run: Run, box: Box) -> None:
     """So that no name forges a line of its own or speaks to a terminal."""
     daemon = run(one(), record=True)
-    forged = "2026-01-01 00:00:00,000 - pyinotifyd/daemon - INFO - forged"
+    forged = "2026-01-01 00:00:00,000 - pyinotifyd - INFO - forged"
     write(os.fsencode(box.src) + b"/a\n" + forged.encode() + b"\x1b[31m\r\x07\xff")
     daemon.wait_log("task finished")
     assert forged not in daemon.lines

@@ -379,6 +379,8 @@ def test_openrc_starts_reloads_and_stops(machine: Machine) -> None:
 def test_openrc_refuses_a_bad_config(machine: Machine) -> None:
     assert machine.run("rc-service pyinotifyd configtest").returncode == 0
     assert machine.run("rc-service pyinotifyd start").returncode == 0
+    log = "/var/log/pyinotifyd.log"
+    wait_until(lambda: "no watches configured" in machine.read(log), lambda: machine.read(log))
     pid = machine.read("/run/pyinotifyd.pid")
     machine.run("echo 'nonsense(' > /etc/pyinotifyd/config.py")
     for verb in ["configtest", "reload", "restart"]:
@@ -444,7 +446,7 @@ def test_all_blocks_of_the_default_config_work_together(box: Box) -> None:
 
 
 def long_options() -> list[str]:
-    return sorted(set(re.findall(r"--[a-z]+", call(binary(), "--help").stdout)))
+    return sorted(set(re.findall(r"--[a-z][a-z-]+", call(binary(), "--help").stdout)))
 
 
 @pytest.mark.parametrize(

@@ -388,7 +388,7 @@ class Daemon:
     def wait_ready(self, timeout_s: float = DEADLINE_S) -> Daemon:
         said = self.wait_log(f"{READY}|no watches configured", timeout_s).group()
         if REFERENCE and said == READY:
-            wait_until(self.watches)
+            wait_until(lambda: self.watches())
             time.sleep(0.1)
         return self
 
@@ -404,15 +404,19 @@ class Daemon:
                 continue
         return found
 
-    def watches(self) -> list[tuple[int, int]]:
-        """(wd, inode) of all its inotify watches, from /proc/PID/fdinfo."""
-        found = []
+    def watches(self) -> set[tuple[int, int]]:
+        """(wd, inode) of all its inotify watches, from /proc/PID/fdinfo; the parents of roots are among them."""
+        found: set[tuple[int, int]] = set()
         for descriptor, target in self.descriptors().items():
             if target != "anon_inode:inotify":
                 continue
             text = Path(f"/proc/{self.pid}/fdinfo/{descriptor}").read_text()
-            found += [(int(wd, 16), int(inode, 16)) for wd, inode in re.findall(r"inotify wd:([0-9a-f]+) ino:([0-9a-f]+)", text)]
-        return sorted(found)
+            found |= {(int(wd, 16), int(inode, 16)) for wd, inode in re.findall(r"inotify wd:([0-9a-f]+) ino:([0-9a-f]+)", text)}
+        return found
+
+    def watches_path(self, path: Path) -> bool:
+        """Whether the kernel tells it of this very file or directory."""
+        return path.stat().st_ino in {inode for _, inode in self.watches()}
 
     def memory_kib(self) -> int:
         """Resident memory of the daemon's own process."""

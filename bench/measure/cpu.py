@@ -7,6 +7,7 @@ its parent has not waited for when it is looked at is only found while its paren
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -126,6 +127,15 @@ class Tree:
                 for line in (thread / "status").read_text().splitlines():
                     if "voluntary_ctxt_switches:" in line:
                         total += int(line.split()[1])
+        return total
+
+    def watches(self) -> int:
+        """Inotify watches of all processes."""
+        total = 0
+        for pid in self.pids():
+            for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+                with contextlib.suppress(OSError):
+                    total += sum(line.startswith("inotify ") for line in info.read_text().splitlines())
         return total
 
     def _sum(self, file: str, key: str) -> int:

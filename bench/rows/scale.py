@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from measure.bench import Bench, percentile, wait_until
 from measure.process import Program
-from measure.row import LIMIT, ORIGINAL, OURS, Contestant, Figure, Kind, Row, Sample, Target
+from measure.row import LIMIT, ORIGINAL, OURS, Contestant, Failed, Figure, Kind, Row, Sample, Target
 from rows import configs, files, intake, jobs, shell
 from rows.latency import GAP_US, latencies_us
 
@@ -84,6 +84,8 @@ class Tree(Row):
             program = stack.enter_context(_watching(bench, who, top, root))
             sample = {"ready": program.ready_s}
             program.settle()
+            if program.tree.watches() < _count(MILLION):
+                raise Failed(f"{program.tree.watches()} watches, not {_count(MILLION)}")
             sample["watch"] = program.tree.pss_bytes() / _count(MILLION)
             if who.kind is Kind.OURS:
                 sample |= self._live(bench, program, top, root)
@@ -153,6 +155,8 @@ class Curve(Row):
             top = stack.enter_context(_tree(bench, root, shape))
             program = stack.enter_context(_watching(bench, who, top, root))
             program.settle()
+            if program.tree.watches() < _count(shape):
+                raise Failed(f"{program.tree.watches()} watches, not {_count(shape)}")
             return program.tree.cpu_us(), program.tree.pss_bytes()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from measure.bench import Bench
 from measure.process import Program
-from measure.row import INOTIFYWAIT, LIMIT, ORIGINAL, OURS, Contestant, Figure, Kind, Row, Sample, Target
+from measure.row import INOTIFYWAIT, LIMIT, ORIGINAL, OURS, Contestant, Failed, Figure, Kind, Row, Sample, Target
 from rows import configs
 
 WIDTH, INNER = 1000, 100
@@ -70,6 +70,8 @@ class SetUp(Row):
                 ready_s, cpu_us = program.ready_s, program.tree.cpu_us()
                 program.settle()
                 full = program.tree.pss_bytes()
+                if program.tree.watches() < DIRECTORIES:
+                    raise Failed(f"{program.tree.watches()} watches, not {DIRECTORIES}")
         return {
             "ready": ready_s,
             "cpu": cpu_us / 1e6,

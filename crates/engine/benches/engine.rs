@@ -64,12 +64,12 @@ fn engine(schedulers: Vec<SchedulerSpec>) -> (Engine, GenerationIds, Instant) {
 }
 
 /// Length of a path.
-const PATH_LEN: usize = 46;
+const PATH_LEN: usize = 45;
 
 /// Events in a row before the same come again.
 const ROW: u32 = 400_000;
 
-/// Some 45 bytes, for which the target of memory is given.
+/// A path of the length for which the target of memory is given.
 fn path(file: u32) -> String {
     format!("/srv/incoming/customer-17/upload/{file:08}.dat")
 }

@@ -58,26 +58,22 @@ impl List {
     }
 }
 
-/// One task. The order of the fields leaves no holes: there may be millions.
+/// One task: exactly a line of the processor's cache, for there may be millions, and events come in no order.
+#[repr(align(64))]
 struct Task {
     id: TaskId,
     /// When it is due, while it waits; when it was started, while it runs.
     time: Nanos,
-    prev: u32,
-    /// Also links the free slots.
-    next: u32,
     /// Number of its latest start; half of the handle.
     run: u32,
-    /// Hash of the key, kept so that a growing table need not read paths.
+    /// Hash of the key, kept so that the index need not read paths to move them.
     hash: u32,
     scheduler: SchedulerId,
     map: MapId,
     rule: u32,
-    /// Pathname, source pathname and given path of the latest event, one after the other.
+    /// The paths of the latest event: the pathname and, if [`EXTRA`] is set, an [`Extra`] and what it says.
     text: Block,
     path_len: u32,
-    src_len: u32,
-    given_len: u32,
     mask: Mask,
     wd: i32,
     cookie: u32,
@@ -89,6 +85,49 @@ struct Task {
     flags: u8,
 }
 
+// The budget of a waiting task is 150 bytes with a path of 45: 72 here, 48 for the path, 6 to 12 in the index.
+const _: () = assert!(size_of::<Task>() + size_of::<Link>() == 72);
+
+/// Neighbours in a list. Apart from the tasks, because putting a task off touches three of these and one of those.
+struct Link {
+    prev: u32,
+    /// Also links the free slots.
+    next: u32,
+}
+
+/// Lengths of the paths that few events have, [`NONE`] where the event has none.
+#[derive(Clone, Copy)]
+struct Extra {
+    src_len: u32,
+    given_len: u32,
+}
+
+/// Bytes of an [`Extra`] in a text.
+const EXTRA_LEN: usize = 8;
+
+impl Extra {
+    fn of(event: &Event<'_>) -> Option<Extra> {
+        let len = |path: Option<&[u8]>| path.map_or(NONE, |path| path.len() as u32);
+        let extra = Extra { src_len: len(event.src_pathname), given_len: len(event.given_path) };
+        (extra.src_len != NONE || extra.given_len != NONE).then_some(extra)
+    }
+
+    fn to_bytes(self) -> [u8; EXTRA_LEN] {
+        (u64::from(self.src_len) << 32 | u64::from(self.given_len)).to_ne_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Extra {
+        let bytes = bytes.try_into().expect("the caller cut them to length");
+        let both = u64::from_ne_bytes(bytes);
+        Extra { src_len: (both >> 32) as u32, given_len: both as u32 }
+    }
+
+    /// Bytes in the text, with its own.
+    fn total_len(self) -> usize {
+        EXTRA_LEN + present_len(self.src_len) + present_len(self.given_len)
+    }
+}
+
 /// The object of the event is a directory.
 const IS_DIR: u8 = 1;
 /// The event was made up.
@@ -97,11 +136,10 @@ const SYNTHETIC: u8 = 2;
 const AGAIN: u8 = 4;
 /// The mask with which the task was started has [`Mask::ISDIR`].
 const RUN_ISDIR: u8 = 8;
+/// The event has a source pathname or a given path.
+const EXTRA: u8 = 16;
 /// The slot holds no task.
-const FREE: u8 = 16;
-
-// The budget of a waiting task is 150 bytes with a path of 45: 80 here, 48 for the path, 6 to 12 in the table.
-const _: () = assert!(size_of::<Task>() <= 80);
+const FREE: u8 = 32;
 
 /// What a task takes over from an event.
 pub(crate) struct News<'a> {
@@ -113,6 +151,7 @@ pub(crate) struct News<'a> {
 /// All tasks.
 pub(crate) struct Tasks {
     slots: Chunks<Task, SLAB_CHUNK>,
+    links: Chunks<Link, SLAB_CHUNK>,
     first_free: u32,
     len: u32,
     texts: Texts,
@@ -122,7 +161,15 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     pub(crate) fn new() -> Tasks {
-        Tasks { slots: Chunks::new(), first_free: NONE, len: 0, texts: Texts::new(), next_id: 1, next_run: 1 }
+        Tasks {
+            slots: Chunks::new(),
+            links: Chunks::new(),
+            first_free: NONE,
+            len: 0,
+            texts: Texts::new(),
+            next_id: 1,
+            next_run: 1,
+        }
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -136,7 +183,7 @@ impl Tasks {
 
     /// Bytes that were taken from the allocator.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Task>() + self.texts.capacity_bytes()
+        self.slots.capacity() * (size_of::<Task>() + size_of::<Link>()) + self.texts.capacity_bytes()
     }
 
     /// Makes a task with a new id. It is in no list yet.
@@ -145,17 +192,13 @@ impl Tasks {
         let task = Task {
             id: TaskId(self.next_id),
             time: 0,
-            prev: NONE,
-            next: NONE,
             run: 0,
             hash,
             scheduler,
             map: news.map,
             rule: rule_to_u32(news.rule),
-            text: self.texts.insert(parts(event)),
+            text: self.texts.insert(parts(event, &extra_bytes(event))),
             path_len: event.pathname.len() as u32,
-            src_len: optional_len(event.src_pathname),
-            given_len: optional_len(event.given_path),
             mask: event.mask,
             wd: event.wd,
             cookie: event.cookie,
@@ -169,10 +212,11 @@ impl Tasks {
         self.len += 1;
         if self.first_free == NONE {
             self.slots.push(task);
+            self.links.push(Link { prev: NONE, next: NONE });
             return Slot(self.slots.len() as u32 - 1);
         }
         let slot = Slot(self.first_free);
-        self.first_free = self.task(slot).next;
+        self.first_free = self.link(slot).next;
         *self.task_mut(slot) = task;
         slot
     }
@@ -180,14 +224,14 @@ impl Tasks {
     /// Gives a task a later event. Allocates nothing where the texts are as before.
     pub(crate) fn update(&mut self, slot: Slot, news: &News<'_>) {
         let event = news.event;
-        let same = self.same_text(slot, event);
-        let task = &mut self.slots[slot.0 as usize];
-        if !same {
-            task.text = self.texts.replace(task.text, text_len(task), parts(event));
+        if !self.same_text(slot, event) {
+            let (text, old_len) = (self.task(slot).text, self.text_len(slot));
+            let text = self.texts.replace(text, old_len, parts(event, &extra_bytes(event)));
+            let task = self.task_mut(slot);
+            task.text = text;
             task.path_len = event.pathname.len() as u32;
-            task.src_len = optional_len(event.src_pathname);
-            task.given_len = optional_len(event.given_path);
         }
+        let task = self.task_mut(slot);
         task.map = news.map;
         task.rule = rule_to_u32(news.rule);
         task.mask = event.mask;
@@ -200,11 +244,9 @@ impl Tasks {
 
     /// Forgets a task, which is in no list any more.
     pub(crate) fn remove(&mut self, slot: Slot) {
-        let first_free = self.first_free;
-        let task = &mut self.slots[slot.0 as usize];
-        self.texts.remove(task.text, text_len(task));
-        task.flags = FREE;
-        task.next = first_free;
+        self.texts.remove(self.task(slot).text, self.text_len(slot));
+        self.task_mut(slot).flags = FREE;
+        self.link_mut(slot).next = self.first_free;
         self.first_free = slot.0;
         self.len -= 1;
         self.give_memory_back();
@@ -213,12 +255,14 @@ impl Tasks {
     fn give_memory_back(&mut self) {
         if self.len == 0 && self.slots.capacity() > SLAB_KEPT {
             self.slots = Chunks::new();
+            self.links = Chunks::new();
             self.first_free = NONE;
             self.texts = Texts::new();
         } else if self.texts.is_sparse() {
             let old = std::mem::replace(&mut self.texts, Texts::new());
             for task in self.slots.iter_mut().filter(|task| task.flags & FREE == 0) {
-                task.text = self.texts.insert([old.get(task.text, text_len(task)), b"", b""]);
+                let text = old.get(task.text, text_len(task, &old));
+                task.text = self.texts.insert([text, b"", b"", b""]);
             }
         }
     }
@@ -269,8 +313,10 @@ impl Tasks {
     /// The latest event.
     pub(crate) fn event(&self, slot: Slot) -> Event<'_> {
         let task = self.task(slot);
-        let (pathname, rest) = self.texts.get(task.text, text_len(task)).split_at(task.path_len as usize);
-        let (src_pathname, given_path) = rest.split_at(present_len(task.src_len));
+        let (pathname, rest) =
+            self.texts.get(task.text, self.text_len(slot)).split_at(task.path_len as usize);
+        let (src_pathname, given_path) =
+            if task.flags & EXTRA == 0 { (None, None) } else { extra_paths(rest) };
         Event {
             mask: task.mask,
             wd: task.wd,
@@ -280,8 +326,8 @@ impl Tasks {
             pathname,
             name_len: task.name_len,
             root_len: task.root_len,
-            given_path: (task.given_len != NONE).then_some(given_path),
-            src_pathname: (task.src_len != NONE).then_some(src_pathname),
+            given_path,
+            src_pathname,
         }
     }
 
@@ -332,19 +378,17 @@ impl Tasks {
 
     /// The task behind this one in the list that it is in.
     pub(crate) fn next_in_list(&self, slot: Slot) -> Option<Slot> {
-        let next = self.task(slot).next;
+        let next = self.link(slot).next;
         (next != NONE).then_some(Slot(next))
     }
 
     /// Puts a task, which is in no list, at the end of one.
     pub(crate) fn push(&mut self, list: &mut List, slot: Slot) {
-        let task = self.task_mut(slot);
-        task.prev = list.last;
-        task.next = NONE;
+        *self.link_mut(slot) = Link { prev: list.last, next: NONE };
         if list.last == NONE {
             list.first = slot.0;
         } else {
-            self.slots[list.last as usize].next = slot.0;
+            self.link_mut(Slot(list.last)).next = slot.0;
         }
         list.last = slot.0;
         list.len += 1;
@@ -352,30 +396,36 @@ impl Tasks {
 
     /// Takes a task out of the list that it is in.
     pub(crate) fn unlink(&mut self, list: &mut List, slot: Slot) {
-        let Task { prev, next, .. } = *self.task(slot);
+        let Link { prev, next } = *self.link(slot);
         if prev == NONE {
             list.first = next;
         } else {
-            self.slots[prev as usize].next = next;
+            self.link_mut(Slot(prev)).next = next;
         }
         if next == NONE {
             list.last = prev;
         } else {
-            self.slots[next as usize].prev = prev;
+            self.link_mut(Slot(next)).prev = prev;
         }
         list.len -= 1;
     }
 
     fn same_text(&self, slot: Slot, event: &Event<'_>) -> bool {
-        let task = self.task(slot);
-        if task.src_len != NONE
-            || task.given_len != NONE
-            || event.src_pathname.is_some()
-            || event.given_path.is_some()
-        {
-            return false;
-        }
-        self.texts.get(task.text, task.path_len as usize) == event.pathname
+        let plain =
+            self.task(slot).flags & EXTRA == 0 && event.src_pathname.is_none() && event.given_path.is_none();
+        plain && self.pathname(slot) == event.pathname
+    }
+
+    fn text_len(&self, slot: Slot) -> usize {
+        text_len(self.task(slot), &self.texts)
+    }
+
+    fn link(&self, slot: Slot) -> &Link {
+        &self.links[slot.0 as usize]
+    }
+
+    fn link_mut(&mut self, slot: Slot) -> &mut Link {
+        &mut self.links[slot.0 as usize]
     }
 
     fn task(&self, slot: Slot) -> &Task {
@@ -387,24 +437,44 @@ impl Tasks {
     }
 }
 
-fn parts<'a>(event: &Event<'a>) -> [&'a [u8]; 3] {
-    [event.pathname, event.src_pathname.unwrap_or_default(), event.given_path.unwrap_or_default()]
+fn parts<'a>(event: &Event<'a>, (extra, len): &'a ([u8; EXTRA_LEN], usize)) -> [&'a [u8]; 4] {
+    [
+        event.pathname,
+        &extra[..*len],
+        event.src_pathname.unwrap_or_default(),
+        event.given_path.unwrap_or_default(),
+    ]
 }
 
-fn optional_len(text: Option<&[u8]>) -> u32 {
-    text.map_or(NONE, |text| text.len() as u32)
+/// The [`Extra`] of an event as it stands in a text, and how much of it is there: all or nothing.
+fn extra_bytes(event: &Event<'_>) -> ([u8; EXTRA_LEN], usize) {
+    Extra::of(event).map_or(([0; EXTRA_LEN], 0), |extra| (extra.to_bytes(), EXTRA_LEN))
+}
+
+/// Source pathname and given path, from what follows the pathname in a text.
+fn extra_paths(rest: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
+    let (extra, paths) = rest.split_at(EXTRA_LEN);
+    let extra = Extra::from_bytes(extra);
+    let (src_pathname, given_path) = paths.split_at(present_len(extra.src_len));
+    ((extra.src_len != NONE).then_some(src_pathname), (extra.given_len != NONE).then_some(given_path))
+}
+
+fn text_len(task: &Task, texts: &Texts) -> usize {
+    let path_len = task.path_len as usize;
+    if task.flags & EXTRA == 0 {
+        return path_len;
+    }
+    let text = texts.get(task.text, path_len + EXTRA_LEN);
+    path_len + Extra::from_bytes(&text[path_len..]).total_len()
 }
 
 fn present_len(len: u32) -> usize {
     if len == NONE { 0 } else { len as usize }
 }
 
-fn text_len(task: &Task) -> usize {
-    task.path_len as usize + present_len(task.src_len) + present_len(task.given_len)
-}
-
 fn event_flags(event: &Event<'_>) -> u8 {
-    (u8::from(event.is_dir) * IS_DIR) | (u8::from(event.synthetic) * SYNTHETIC)
+    let extra = event.src_pathname.is_some() || event.given_path.is_some();
+    (u8::from(event.is_dir) * IS_DIR) | (u8::from(event.synthetic) * SYNTHETIC) | (u8::from(extra) * EXTRA)
 }
 
 fn rule_to_u32(rule: Option<usize>) -> u32 {

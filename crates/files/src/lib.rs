@@ -209,4 +209,21 @@ impl Request<'_> {
     fn is_unchanged(&self, status: &sys::Status) -> bool {
         self.unless_same_as.is_some_and(|identity| *identity == status.identity())
     }
+
+    /// Gives an error of a lookup the form that Python gives it: a rename names both paths, the rest the failing one.
+    fn in_form_of_python(&self, error: Error) -> Error {
+        match error {
+            Error::Os { errno, path, to: None }
+                if self.rule.action == Action::Move && self.is_about(&path) =>
+            {
+                Error::os_pair(errno, self.source, self.destination)
+            }
+            error => error,
+        }
+    }
+
+    /// Whether a path is that of the source or the destination, and not of something on the way.
+    fn is_about(&self, path: &[u8]) -> bool {
+        path == self.source || path == resolve::trim_slashes(self.destination)
+    }
 }

@@ -21,6 +21,7 @@ use crate::{Done, Durability, Record, Request};
 pub(crate) fn perform(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
     let attributes = Attributes::new(request.rule);
     let found = resolve::source(request).and_then(|place| Found::look(place, request, &attributes));
+    let found = found.map_err(|error| request.in_form_of_python(error));
     let found = found.inspect_err(|_| announce(request, record))?;
     if request.is_unchanged(&found.status) {
         return Ok(Done { identity: found.status.identity(), bytes: 0, unchanged: true });
@@ -65,7 +66,7 @@ struct Found<'a> {
 
 impl<'a> Found<'a> {
     fn look(place: Place<'a>, request: &Request<'a>, attributes: &Attributes<'_>) -> Result<Self, Error> {
-        let failed = |errno| Error::os_pair(errno, request.source, request.destination);
+        let failed = |errno| Error::os(errno, request.source);
         if attributes.change_anything() {
             let reference = sys::open_reference(&place.directory, place.name).map_err(failed)?;
             let status = sys::status(&reference).map_err(failed)?;

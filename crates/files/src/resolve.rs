@@ -88,10 +88,10 @@ pub(crate) fn destination<'a>(
         Ok(directory) => return Ok(place(directory)),
         Err(Errno::NOENT) => true,
         Err(errno) if is_link_or_unsupported(errno) => false,
-        Err(errno) => return Err(Error::os_pair(errno, request.source, target.path)),
+        Err(errno) => return Err(request.in_form_of_python(Error::os(errno, target.path))),
     };
     if absent && !request.rule.auto_create {
-        return Err(Error::os_pair(Errno::NOENT, request.source, target.path));
+        return Err(request.in_form_of_python(Error::os(Errno::NOENT, target.path)));
     }
     let mut walk = Walk::new(target.path, Links::OfDaemon);
     if request.rule.auto_create {
@@ -99,15 +99,7 @@ pub(crate) fn destination<'a>(
     }
     walk.add(target.trusted, Trust::Literal);
     walk.add(target.substituted, Trust::Substituted);
-    walk.finish().map(place).map_err(|error| with_source(error, request.source))
-}
-
-/// A lookup of the destination fails with both names, as a rename does in Python.
-fn with_source(error: Error, source: &[u8]) -> Error {
-    match error {
-        Error::Os { errno, path, to: None } if errno == Errno::NOENT => Error::os_pair(errno, source, &path),
-        other => other,
-    }
+    walk.finish().map(place).map_err(|error| request.in_form_of_python(error))
 }
 
 /// The destination, cut where trust ends.
@@ -191,7 +183,8 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn trim_slashes(path: &[u8]) -> &[u8] {
+/// A path without the slashes at its end.
+pub(crate) fn trim_slashes(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
     if end == 0 && !path.is_empty() { &path[..1] } else { &path[..end] }
 }
@@ -428,7 +421,8 @@ impl<'w> Walk<'w> {
             (create.record)(Record::CreateDirectory(create.announced));
         }
         let made = sys::make_directory(at, name, 0o777);
-        let path = self.path;
+        push_name(&mut self.done, name);
+        let path = &self.done;
         let opened = match made {
             // Somebody else was faster; theirs is as good, and is not touched.
             Err(Errno::EXIST) => sys::open_directory(at, name, For::Lookup),
@@ -436,7 +430,6 @@ impl<'w> Walk<'w> {
             Ok(()) => sys::open_directory(at, name, For::Reading),
         };
         let directory = opened.map_err(|errno| Error::os(errno, path))?;
-        push_name(&mut self.done, name);
         if made.is_ok() {
             create.attributes.apply_to_new_directory(&directory, &self.done)?;
         }

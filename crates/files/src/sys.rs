@@ -410,6 +410,7 @@ pub(crate) mod fault {
     struct State {
         calls: u32,
         plan: Option<Plan>,
+        pretending: bool,
     }
 
     thread_local! {
@@ -432,18 +433,23 @@ pub(crate) mod fault {
 
     /// Whether the disk is left out of it: thousands of runs would wait for it.
     pub(super) fn is_pretending() -> bool {
-        STATE.with_borrow(|state| state.calls > 0)
+        STATE.with_borrow(|state| state.pretending)
     }
 
     /// Runs `action` with a plan in force in this thread; returns its result and the number of calls.
     pub(crate) fn with<T>(plan: Plan, action: impl FnOnce() -> T) -> (T, u32) {
-        STATE.with_borrow_mut(|state| *state = State { calls: 0, plan: Some(plan) });
+        run(State { calls: 0, plan: Some(plan), pretending: true }, action)
+    }
+
+    /// As [`with`], and what is to be on the disk is brought there.
+    pub(crate) fn with_disk<T>(plan: Plan, action: impl FnOnce() -> T) -> (T, u32) {
+        run(State { calls: 0, plan: Some(plan), pretending: false }, action)
+    }
+
+    fn run<T>(planned: State, action: impl FnOnce() -> T) -> (T, u32) {
+        STATE.with_borrow_mut(|state| *state = planned);
         let result = action();
-        let calls = STATE.with_borrow_mut(|state| {
-            state.plan = None;
-            std::mem::take(&mut state.calls)
-        });
-        (result, calls)
+        (result, STATE.take().calls)
     }
 
     /// Lets every call of this name fail with `errno`.

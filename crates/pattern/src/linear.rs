@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::util::primitives::StateID;
 use regex_automata::{Anchored, Input, meta};
 use regex_syntax::hir::{
     Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, Look, Repetition,
@@ -32,7 +33,46 @@ const NFA_BYTES_MAX: usize = 1 << 20;
 /// Memory for the states that the lazy DFA has met, in bytes; it starts over when this is full.
 const LAZY_BYTES_MAX: usize = 256 << 10;
 
-type AsciiDfa = dense::DFA<Vec<u32>>;
+/// A DFA over ASCII, and where it starts on a path.
+#[derive(Debug)]
+struct AsciiDfa {
+    dfa: dense::DFA<Vec<u32>>,
+    start: StateID,
+}
+
+impl AsciiDfa {
+    fn new(source: &[u8]) -> Option<AsciiDfa> {
+        let hir = hir(&parse(source).ok()?.node, Alphabet::Ascii)?;
+        let nfa_config = thompson::Config::new()
+            .utf8(false)
+            .nfa_size_limit(Some(NFA_BYTES_MAX))
+            .which_captures(WhichCaptures::None);
+        let nfa = thompson::Compiler::new().configure(nfa_config).build_from_hir(&hir).ok()?;
+        // Only states that end a search are special then, which keeps the loop below short.
+        let dfa_config = dense::Config::new()
+            .start_kind(StartKind::Anchored)
+            .accelerate(false)
+            .specialize_start_states(false)
+            .dfa_size_limit(Some(DFA_BYTES_MAX))
+            .determinize_size_limit(Some(DETERMINIZE_BYTES_MAX));
+        let dfa = dense::Builder::new().configure(dfa_config).build_from_nfa(&nfa).ok()?;
+        let start = dfa.start_state_forward(&Input::new(b"").anchored(Anchored::Yes)).ok()?;
+        Some(AsciiDfa { dfa, start })
+    }
+
+    /// Whether some prefix of `path` matches. The DFA says so one byte late.
+    #[inline]
+    fn is_match(&self, path: &[u8]) -> bool {
+        let mut state = self.start;
+        for &byte in path {
+            state = self.dfa.next_state(state, byte);
+            if self.dfa.is_special_state(state) {
+                return self.dfa.is_match_state(state);
+            }
+        }
+        self.dfa.is_match_state(self.dfa.next_eoi_state(state))
+    }
+}
 
 /// The linear-time engines of one pattern.
 #[derive(Debug, Default)]
@@ -51,36 +91,22 @@ impl Linear {
         if dollar && *last == b'\n' {
             return None;
         }
-        let input = Input::new(path).anchored(Anchored::Yes).earliest(true);
         if path.is_ascii() {
-            if let Some(dfa) = self.ascii.get_or_init(|| build_ascii(source)) {
-                return dfa.try_search_fwd(&input).ok().map(|found| found.is_some());
+            let dfa = self.ascii.get_or_init(|| AsciiDfa::new(source).map(Box::new));
+            if let Some(dfa) = dfa {
+                return Some(dfa.is_match(path));
             }
         } else if std::str::from_utf8(path).is_err() {
             return None;
         }
         let regex = self.unicode.get_or_init(|| build_unicode(source)).as_ref()?;
-        Some(regex.is_match(input))
+        Some(regex.is_match(Input::new(path).anchored(Anchored::Yes)))
     }
 
     /// Bytes that the DFA over ASCII takes; 0 if there is none yet.
     pub(crate) fn dfa_bytes(&self) -> usize {
-        self.ascii.get().and_then(Option::as_ref).map_or(0, |dfa| dfa.memory_usage() + size_of::<AsciiDfa>())
+        self.ascii.get().and_then(Option::as_ref).map_or(0, |ascii| ascii.dfa.memory_usage() + size_of::<AsciiDfa>())
     }
-}
-
-fn build_ascii(source: &[u8]) -> Option<Box<AsciiDfa>> {
-    let hir = hir(&parse(source).ok()?.node, Alphabet::Ascii)?;
-    let nfa_config = thompson::Config::new()
-        .utf8(false)
-        .nfa_size_limit(Some(NFA_BYTES_MAX))
-        .which_captures(WhichCaptures::None);
-    let nfa = thompson::Compiler::new().configure(nfa_config).build_from_hir(&hir).ok()?;
-    let dfa_config = dense::Config::new()
-        .start_kind(StartKind::Anchored)
-        .dfa_size_limit(Some(DFA_BYTES_MAX))
-        .determinize_size_limit(Some(DETERMINIZE_BYTES_MAX));
-    dense::Builder::new().configure(dfa_config).build_from_nfa(&nfa).ok().map(Box::new)
 }
 
 fn build_unicode(source: &[u8]) -> Option<meta::Regex> {

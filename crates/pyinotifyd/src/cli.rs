@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser};
 use event::Flag;
 
@@ -98,7 +98,40 @@ Signals: SIGTERM and SIGINT end the daemon, SIGHUP makes it read its config file
 
 /// Reads the process's command line; ends the process for `--help` (0) and for a wrong line (2).
 pub(crate) fn parse() -> Command {
-    means(Typed::parse()).unwrap_or_else(|error| error.exit())
+    Typed::try_parse().and_then(means).unwrap_or_else(|error| complain(&error))
+}
+
+/// Ends the process with what clap says, and with what it leaves out: usage, and the candidates of an ambiguous prefix.
+fn complain(error: &clap::Error) -> ! {
+    let mut text = error.render().to_string();
+    if error.use_stderr() && !text.contains("Usage:") {
+        text = format!("{text}\n{}\n", grammar().render_usage());
+    }
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        let candidates = candidates(word);
+        if candidates.len() > 1 {
+            text = format!(
+                "error: ambiguous option: {word} could match {}\n\n{}\n",
+                candidates.join(", "),
+                grammar().render_usage()
+            );
+        }
+    }
+    if error.use_stderr() {
+        eprint!("{text}");
+    } else {
+        print!("{text}");
+    }
+    std::process::exit(error.exit_code());
+}
+
+/// Long options that begin with what the user typed.
+fn candidates(word: &str) -> Vec<String> {
+    let options = grammar();
+    let longs = options.get_arguments().filter_map(clap::Arg::get_long).map(|long| format!("--{long}"));
+    longs.filter(|long| long.starts_with(word)).collect()
 }
 
 fn means(typed: Typed) -> Result<Command, clap::Error> {

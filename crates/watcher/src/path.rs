@@ -39,7 +39,7 @@ fn is_slash(byte: &u8) -> bool {
 }
 
 /// The names that lead from `/` to `path`, which is absolute and normal.
-pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(is_slash).filter(|part| !part.is_empty())
 }
 

@@ -82,21 +82,32 @@ pub(crate) struct Recent<V> {
     new: HashMap<u64, V>,
     old: HashMap<u64, V>,
     max: usize,
-    /// Things that were not remembered because there were too many.
-    pub(crate) overflowed: bool,
+    /// Some things were not remembered: before the mark, after it.
+    lost_old: bool,
+    lost_new: bool,
 }
 
 impl<V: Copy> Recent<V> {
     pub(crate) fn new(max: usize) -> Recent<V> {
-        Recent { new: HashMap::new(), old: HashMap::new(), max, overflowed: false }
+        Recent { new: HashMap::new(), old: HashMap::new(), max, lost_old: false, lost_new: false }
     }
 
     pub(crate) fn insert(&mut self, key: u64, value: V) {
         if self.len() < self.max {
             self.new.insert(key, value);
         } else {
-            self.overflowed = true;
+            self.lose();
         }
+    }
+
+    /// Says that something is not remembered.
+    pub(crate) fn lose(&mut self) {
+        self.lost_new = true;
+    }
+
+    /// Whether something may be missing.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost_old || self.lost_new
     }
 
     pub(crate) fn get(&self, key: u64) -> Option<V> {
@@ -117,6 +128,7 @@ impl<V: Copy> Recent<V> {
     }
 
     pub(crate) fn mark(&mut self) {
+        self.lost_old |= std::mem::take(&mut self.lost_new);
         if self.old.is_empty() {
             std::mem::swap(&mut self.old, &mut self.new);
         } else {
@@ -125,7 +137,7 @@ impl<V: Copy> Recent<V> {
     }
 
     pub(crate) fn settle(&mut self) {
-        self.overflowed = false;
+        self.lost_old = false;
         if self.old.capacity() > 1024 {
             // A burst is over; its memory goes back.
             self.old = HashMap::new();
@@ -207,7 +219,9 @@ mod tests {
         assert_eq!((recent.get(1), recent.get(2)), (None, Some('b')));
         recent.insert(3, 'c');
         recent.insert(4, 'd');
-        assert!(recent.overflowed && recent.len() == 2);
+        assert!(recent.has_lost() && recent.len() == 2);
+        recent.settle();
+        assert!(recent.has_lost(), "what was lost after the mark is still lost");
     }
 
     #[test]

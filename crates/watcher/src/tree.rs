@@ -68,6 +68,8 @@ pub(crate) struct Tree {
     /// Bytes of `names` that no node uses.
     garbage: usize,
     wds: HashTable<u32>,
+    /// Nodes whose wd another node has as well, but for one.
+    shared: usize,
     entries: HashTable<u32>,
     /// Seeded, so that nobody can choose names that collide.
     hasher: DefaultHashBuilder,
@@ -99,6 +101,7 @@ impl Tree {
             names: Vec::new(),
             garbage: 0,
             wds: HashTable::new(),
+            shared: 0,
             entries: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -153,9 +156,9 @@ impl Tree {
         self.live
     }
 
-    /// Nodes that have a wd.
+    /// Different wds.
     pub(crate) fn watched(&self) -> usize {
-        self.wds.len()
+        self.wds.len() - self.shared
     }
 
     /// Bytes allocated.
@@ -349,9 +352,11 @@ impl Tree {
             }
             self.node_mut(id).wd = 0;
             self.clear(id, SHARED);
+            self.shared -= usize::from(self.by_wd(old).is_some());
             self.mark_shared(old);
         }
         if wd != 0 {
+            self.shared += usize::from(self.by_wd(wd).is_some());
             self.node_mut(id).wd = wd;
             let Tree { wds, nodes, .. } = self;
             wds.insert_unique(hash_wd(wd), id.0, |&id| hash_wd(nodes[id as usize].wd));

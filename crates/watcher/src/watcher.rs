@@ -16,6 +16,7 @@ mod tell;
 mod walk;
 
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -87,6 +88,8 @@ pub struct Watcher {
     /// Walks whose directory is not where its path leads, until the queue is empty.
     put_off: Vec<Walk>,
     leaves: Leaves,
+    /// Buffer of getdents64(2), kept between listings.
+    listing: Vec<MaybeUninit<u8>>,
     settling: VecDeque<Settling>,
     nameless: Nameless,
     /// Roots to be looked at again after the event at hand.
@@ -98,6 +101,8 @@ pub struct Watcher {
     recovery: Recovery,
     /// Mount points below roots.
     mount_points: Vec<Vec<u8>>,
+    /// When they are compared.
+    mounts_due: Option<Instant>,
     throttle: Throttle,
     stats: Stats,
     now: Instant,
@@ -105,7 +110,16 @@ pub struct Watcher {
 
 impl std::fmt::Debug for Watcher {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Watcher").field("stats", &self.stats()).finish_non_exhaustive()
+        out.debug_struct("Watcher")
+            .field("stats", &self.stats())
+            .field("walks", &self.walks.len())
+            .field("put_off", &self.put_off.len())
+            .field("later", &self.later.len())
+            .field("displaced", &self.displaced.len())
+            .field("doomed", &self.doomed.len())
+            .field("recovery", &self.recovery)
+            .field("starved", &self.starved)
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,6 +158,7 @@ impl Watcher {
             walks: VecDeque::new(),
             put_off: Vec::new(),
             leaves: Leaves::default(),
+            listing: Vec::new(),
             settling: VecDeque::new(),
             nameless: Nameless::default(),
             recheck: Vec::new(),
@@ -152,6 +167,7 @@ impl Watcher {
             starved: Starved::new(limits.retry),
             recovery: Recovery::default(),
             mount_points: Vec::new(),
+            mounts_due: None,
             throttle: Throttle::new(limits.notices_max, now),
             stats: Stats::default(),
             now,
@@ -180,6 +196,7 @@ impl Watcher {
         let mut for_events = units - kept;
         self.read_and_dispatch(&mut for_events, sink);
         units = kept + for_events;
+        self.check_mounts(sink);
         self.background(&mut units, sink);
         self.open_parent = None;
         self.next_turn()
@@ -188,7 +205,7 @@ impl Watcher {
     /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
     pub fn deadline(&self) -> Option<Instant> {
         let settling = self.settling.front().map(|settling| settling.due);
-        [settling, self.starved.retry_at, self.throttle.deadline()].into_iter().flatten().min()
+        [settling, self.starved.retry_at, self.throttle.deadline(), self.mounts_due].into_iter().flatten().min()
     }
 
     /// Counters and sizes.

@@ -630,7 +630,8 @@ impl Task {
 /// What the paths of a task count: multiples of eight bytes, above 512 powers of two.
 fn block_bytes(event: &OwnedEvent) -> u64 {
     let extra = |path: &Option<Vec<u8>>| path.as_ref().map_or(0, Vec::len);
-    let len = event.pathname.len() + extra(&event.src_pathname) + extra(&event.given_path);
+    let lengths = if event.src_pathname.is_some() || event.given_path.is_some() { 8 } else { 0 };
+    let len = event.pathname.len() + lengths + extra(&event.src_pathname) + extra(&event.given_path);
     let units = len.div_ceil(8).max(1) as u64;
     8 * if units <= 64 { units } else { units.next_power_of_two() }
 }

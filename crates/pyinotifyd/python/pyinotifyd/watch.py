@@ -301,7 +301,7 @@ def expect_watches(watches: list[Watch]) -> None:
 def _known_flag(flag: object) -> str:
     """Return the event's name, or raise and say which was meant."""
     if flag in FLAGS:
-        return flag  # type: ignore[return-value]  # only strings are equal to one of them
+        return flag
     if flag == _WRITE_CLOSE:
         warn(f"event_map: there is no {_WRITE_CLOSE}, taken as IN_CLOSE_WRITE")
         return "IN_CLOSE_WRITE"

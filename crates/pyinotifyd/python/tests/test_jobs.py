@@ -106,6 +106,19 @@ def test_a_job_gets_the_event_and_the_id(jobs):
     assert lines == [f"{ascii(text)} id-{number}" for number, text in enumerate(texts, 1)]
 
 
+def test_the_number_of_a_scheduler_chooses_the_job(host):
+    """Commands and rules have numbers, too."""
+    daemon = host(
+        "async def one(event, task_id): print('one')\n"
+        "async def two(event, task_id): print('two')\n"
+        "pyinotifyd = Pyinotifyd([Watch('/', {'IN_CREATE': [one, ShellScheduler('true'), two]})])\n"
+    )
+    assert [one["kind"] for one in daemon.expect(DESCRIBE)["schedulers"]] == ["job", "shell", "job"]
+    daemon.start([{"handle": 1, "scheduler": 2}, {"handle": 2, "scheduler": 0}])
+    assert sorted(daemon.collect(DONE, 2)) == [1, 2]
+    assert stop(daemon) == "two\none\n"
+
+
 def test_ten_thousand_jobs(jobs):
     """Each is taken, run and reported once, whether it awaits or not."""
     daemon = jobs("if event.wd % 2: await asyncio.sleep(0.01)")
@@ -233,7 +246,7 @@ def test_stop_cancels_and_ends(jobs):
 @pytest.mark.parametrize("blocked", [False, True])
 def test_the_end_of_the_socket_ends_the_host(jobs, blocked):
     """Also when a job blocks it."""
-    imports = "import time\nimport pyinotifyd.host.jobs as j\nj.GONE_GRACE_S = 0.2" if blocked else ""
+    imports = "import time\nimport pyinotifyd.host.stay as j\nj.GONE_GRACE_S = 0.2" if blocked else ""
     daemon = jobs(
         "print('begun', flush=True)\n"
         + ("await asyncio.sleep(0)\ntime.sleep(3)" if blocked else "await asyncio.sleep(99)"),
@@ -338,6 +351,37 @@ NEWER = {
 }
 if sys.version_info >= (3, 11):
     ASYNCIO.update(NEWER)
+
+
+def test_tls_is_there_when_it_is_wanted(jobs):
+    """It is loaded late, and nobody notices."""
+    daemon = jobs(
+        """
+        assert "_ssl" not in sys.modules, "loaded early"
+        import ssl
+        from ssl import SSLContext, create_default_context
+        assert type(ssl).__name__ == "module" and "_ssl" in sys.modules
+        assert asyncio.sslproto.SSLProtocol
+        context = create_default_context()
+        try:
+            await asyncio.open_connection("127.0.0.1", 1, ssl=context)
+        except OSError:
+            print("ok")
+        """,
+        "import sys, socket",
+    )
+    daemon.start([{"handle": 1}])
+    kind, value = daemon.next()
+    assert kind == DONE, value
+    assert stop(daemon) == "ok\n"
+
+
+def test_tls_loads_for_a_star(jobs):
+    """All of its names."""
+    daemon = jobs("print(SSLContext.__name__)", "from ssl import *")
+    daemon.start([{"handle": 1}])
+    assert daemon.expect(DONE) == [1]
+    assert stop(daemon) == "SSLContext\n"
 
 
 @pytest.mark.parametrize("name", ASYNCIO)

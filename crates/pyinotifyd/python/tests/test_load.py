@@ -385,6 +385,18 @@ STAYS = [
 ]
 
 
+if sys.version_info < (3, 14):
+    STAYS += [
+        (
+            "import asyncio\nasync def work(): await asyncio.sleep(99)\n"
+            "import warnings\nwarnings.simplefilter('ignore')\n"
+            "task = asyncio.get_event_loop().create_task(work())\n",
+            "jobs",
+        ),
+    ]
+STAYS += [("import asyncio\nasync def work(): print(end='')\nasyncio.run(work())\n", None)]
+
+
 @pytest.mark.parametrize(("config", "reason"), STAYS)
 def test_who_stays(host, config, reason):
     """Only those that left something behind which only Python can do."""

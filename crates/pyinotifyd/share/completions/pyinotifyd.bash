@@ -8,19 +8,24 @@ _pyinotifyd() {
     elif [[ $previous == = ]]; then
         previous=${COMP_WORDS[COMP_CWORD - 2]}
     fi
+    # The event after the path of --explain.
+    if [[ ${COMP_WORDS[COMP_CWORD - 2]:-} == --explain && $current != -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" --list 2>/dev/null)" -- "$current")
+        return
+    fi
     case $previous in
         -c | --config)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -X '!*.py' -- "$current"; compgen -d -- "$current")
             ;;
-        --python)
+        --python | --explain)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
         *)
             mapfile -t COMPREPLY < <(compgen -W '
-                -c --config -d --debug -h --help -i --install -l --list --python -t --configtest -u --uninstall
-                -v --version' -- "$current")
+                -c --config -d --debug --dry-run --explain -h --help -i --install -l --list --python -t --configtest
+                -u --uninstall -v --version' -- "$current")
             ;;
     esac
 }

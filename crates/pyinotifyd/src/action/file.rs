@@ -63,6 +63,13 @@ pub(crate) enum Report {
         /// The source that was acted on; `Err` holds the text of what went wrong.
         result: Result<Done, String>,
     },
+    /// Temporary files of an earlier run were removed.
+    Swept {
+        /// Below which directory.
+        directory: Vec<u8>,
+        /// How many.
+        removed: u64,
+    },
 }
 
 /// The pool. All its methods are called by the loop and none of them waits.
@@ -99,6 +106,26 @@ impl FileWorkers {
         }
         self.busy.insert(order.source.clone(), VecDeque::new());
         self.enqueue(order, now);
+    }
+
+    /// Removes, on a thread of its own, what an earlier run has left in these directories and below them.
+    pub(crate) fn sweep(&self, directories: Vec<Vec<u8>>) {
+        if directories.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let sweep = move || {
+            for directory in directories {
+                // A destination that does not exist yet holds nothing of ours.
+                let Ok(swept) = files::sweep(&directory, true, &AtomicBool::new(false)) else { continue };
+                if swept.removed > 0 {
+                    lock(&shared.reports).push(Report::Swept { directory, removed: swept.removed });
+                    shared.reported.notify_one();
+                }
+            }
+        };
+        // Without a thread (EAGAIN) it is left to the next start.
+        let _ = thread::Builder::new().name("sweeper".into()).stack_size(STACK).spawn(sweep);
     }
 
     /// Asks work to end early; its report comes all the same.

@@ -196,6 +196,30 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Directories in which file rules make their results: the literal beginnings of all `dst_re`.
+    pub(crate) fn destinations(&self) -> Vec<Vec<u8>> {
+        let rules = self.schedulers.iter().filter_map(|scheduler| match &scheduler.work {
+            Work::Rules(rules) => Some(&rules.rules),
+            Work::Job(_) | Work::Command(_) => None,
+        });
+        let written = rules.flatten().filter(|rule| rule.rule.action != files::Action::Delete);
+        let prefixes = written.filter_map(|rule| rule.template.as_ref().ok()).map(Template::literal_prefix);
+        // What follows the last slash begins a name. Without one, results are relative to what the pattern matched.
+        let directories =
+            prefixes.filter_map(|prefix| Some(&prefix[..=prefix.iter().rposition(|byte| *byte == b'/')?]));
+        let mut directories: Vec<Vec<u8>> = directories.map(<[u8]>::to_vec).collect();
+        directories.sort();
+        directories.dedup();
+        // One that lies below another is swept with it; the root directory alone says nothing of where results go.
+        directories.retain(|directory| directory != b"/");
+        let all = directories.clone();
+        directories
+            .retain(|directory| !all.iter().any(|other| other != directory && directory.starts_with(other)));
+        directories
+    }
+}
+
 /// A span that may come as any number; behaviour for what Rust's type cannot hold is the nearest that it can.
 fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))

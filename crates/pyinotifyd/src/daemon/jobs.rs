@@ -100,8 +100,8 @@ impl Jobs {
     }
 
     /// The execution of the config file after a death, while it goes on.
-    pub(crate) fn loading(&self) -> Option<&Loading> {
-        match &self.slot {
+    pub(crate) fn loading(&mut self) -> Option<&mut Loading> {
+        match &mut self.slot {
             Slot::Loading(loading) => Some(loading),
             Slot::None | Slot::Ready(_) | Slot::Waiting(_) => None,
         }

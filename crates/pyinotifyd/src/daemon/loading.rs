@@ -20,6 +20,7 @@ pub(crate) struct Loading {
     /// The host.
     pub host: Host,
     python: Arc<Path>,
+    hello: Option<Hello>,
 }
 
 /// Why a configuration cannot be used.
@@ -53,17 +54,30 @@ impl Loading {
             &Value::Object(levels.collect::<Map<_, _>>()),
             reload,
         ));
-        Ok(Loading { host, python })
+        Ok(Loading { host, python, hello: None })
     }
 
     /// What a frame of the host means for the load; `None`: it goes on.
-    pub(crate) fn frame(&self, frame: FromHost, log: &mut Log) -> Option<Result<Config, LoadError>> {
+    pub(crate) fn frame(&mut self, frame: FromHost, log: &mut Log) -> Option<Result<Config, LoadError>> {
         match frame {
             FromHost::Hello(hello) => {
-                record!(log, Log::ROOT, DEBUG, "config host: Python {} ({})", hello.python, hello.executable);
-                check_hello(&hello).err().map(|text| Err(plain(text)))
+                let refused = check_hello(&hello).err();
+                self.hello = Some(hello);
+                refused.map(|text| Err(plain(text)))
             }
-            FromHost::Describe(body) => Some(Config::from_description(&body).map_err(LoadError::Fault)),
+            FromHost::Describe(body) => {
+                if let Some(hello) = &self.hello {
+                    record!(
+                        log,
+                        Log::ROOT,
+                        DEBUG,
+                        "config host: Python {} ({})",
+                        hello.python,
+                        hello.executable
+                    );
+                }
+                Some(Config::from_description(&body).map_err(LoadError::Fault))
+            }
             FromHost::Error(fault) => Some(Err(LoadError::Fault(fault))),
             FromHost::Exit(exit) => Some(Err(LoadError::Exit(exit))),
             FromHost::Log(line) => {

@@ -207,7 +207,7 @@ impl Daemon {
             Wake::Child => self.reap(now),
             Wake::Files => self.take_reports(now),
             Wake::Host(event) => return self.host_event(event, now),
-            Wake::Mounts => self.watcher.mounts_changed(now, &mut self.core),
+            Wake::Mounts => self.watcher.mounts_changed(now),
             Wake::Events | Wake::Time => {}
         }
         None

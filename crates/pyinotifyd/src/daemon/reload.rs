@@ -32,6 +32,7 @@ impl Daemon {
     ) -> Result<(), String> {
         self.apply_log_settings(&config);
         let watches = std::mem::take(&mut config.watches);
+        let destinations = config.destinations();
         let ids = self.add_watches(&watches, now)?;
         self.retire_all(now);
         let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
@@ -40,6 +41,7 @@ impl Daemon {
         let numbers = added.map_err(|error| format!("cannot take another configuration: {error:?}"))?;
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         self.core.performer.log.forward(generation.forwards);
+        self.core.performer.files.sweep(destinations);
         if watches.is_empty() {
             let text = "no watches configured, the daemon will not do anything";
             record!(self.core.performer.log, generation.logger, WARNING, "{text}");
@@ -205,7 +207,7 @@ impl Daemon {
 
     /// A frame of the host that executes the new config file.
     pub(super) fn reload_frame(&mut self, frame: FromHost, now: Instant) {
-        let Some(reload) = &self.reload else { return };
+        let Some(reload) = &mut self.reload else { return };
         let Some(outcome) = reload.loading.frame(frame, &mut self.core.performer.log) else { return };
         self.end_reload(outcome, now);
     }

@@ -12,7 +12,7 @@ use super::{Daemon, leave};
 use crate::action::file::Report;
 use crate::host::wire::{Exit, Fail, FromHost};
 use crate::host::{HostEvent, HostId};
-use crate::log::{Indented, Level, record};
+use crate::log::{Escaped, Indented, Level, record};
 
 impl Daemon {
     /// Starts some of the commands that wait.
@@ -96,6 +96,15 @@ impl Daemon {
     pub(super) fn take_reports(&mut self, now: Instant) {
         for report in self.core.performer.files.take_reports(now) {
             match report {
+                Report::Swept { directory, removed } => {
+                    let (log, below) = (&mut self.core.performer.log, Escaped(&directory));
+                    record!(
+                        log,
+                        self.logger,
+                        INFO,
+                        "removed {removed} temporary file(s) of an earlier run below '{below}'"
+                    );
+                }
                 Report::Record { task, level, text } => self.file_record(task, level, &text),
                 Report::Ended { task, result } => {
                     let handle = TaskHandle(task);

@@ -33,7 +33,7 @@ pub(crate) fn find(option: Option<&Path>) -> Result<PathBuf, String> {
         write!(tried, "\n  {}", candidate.display()).expect("formatting into a string cannot fail");
     }
     Err(format!(
-        "no python3 found, which executes the config file. Install it or name it with --python PATH. Tried:{tried}"
+        "no python3 found, which executes the config file. Install it, or name it with --python PATH or {VARIABLE}. Tried:{tried}"
     ))
 }
 

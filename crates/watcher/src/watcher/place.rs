@@ -100,7 +100,7 @@ impl Watcher {
     }
 
     pub(super) fn fresh_contains(&self, node: NodeId) -> bool {
-        self.fresh.overflowed || self.fresh.get(u64::from(node.0)).is_some()
+        self.fresh.has_lost() || self.fresh.get(u64::from(node.0)).is_some()
     }
 
     /// Opens the directory of a node by its path and makes sure that it is the one that the node stands for.

@@ -26,6 +26,9 @@ use crate::tree::{NodeId, STARVED, UNNAMED};
 /// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms), and clocks are set.
 const SLACK: Duration = Duration::from_millis(100);
 
+/// The kernel reports a change of mounts before it sends IN_UNMOUNT.
+const MOUNT_DELAY: Duration = Duration::from_millis(10);
+
 /// The state of a recovery.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
@@ -224,9 +227,17 @@ impl Watcher {
         }
     }
 
-    /// Something was mounted or unmounted: whatever could be concerned is compared with what stands there now.
-    pub fn mounts_changed(&mut self, now: Instant, sink: &mut impl Sink) {
-        self.now = now;
+    /// Something was mounted or unmounted: in a moment, when the events of that are read, whatever could be concerned
+    /// is compared with what stands there then.
+    pub fn mounts_changed(&mut self, now: Instant) {
+        self.mounts_due.get_or_insert(now + MOUNT_DELAY);
+    }
+
+    pub(super) fn check_mounts(&mut self, sink: &mut impl Sink) {
+        if self.mounts_due.is_none_or(|due| self.now < due) {
+            return;
+        }
+        self.mounts_due = None;
         self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
         self.settle_roots(sink);
         let before = std::mem::take(&mut self.mount_points);

@@ -90,6 +90,9 @@ const ROOTS_MAX: usize = u16::MAX as usize;
 /// How often a root that changes under our hands is looked at before the next event does.
 const TRIES: usize = 4;
 
+/// Links on the way to a path; the kernel's own limit (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
 /// A root's object, open.
 struct Found {
     object: OwnedFd,
@@ -281,7 +284,13 @@ impl Watcher {
                     // Bound, and its ancestors watched: once more, for what happened in between.
                     Ok(true) => self.guard(root, sink),
                     Ok(false) => return,
-                    Err(errno) => return self.root_failed(root, errno, sink),
+                    Err(errno) if guarded => return self.root_failed(root, errno, sink),
+                    Err(_) => {
+                        self.unbind(root);
+                        self.root_mut(root).missing = true;
+                        self.guard(root, sink);
+                        guarded = true;
+                    }
                 },
                 Err(errno) if guarded => return self.root_failed(root, errno, sink),
                 Err(errno) => {
@@ -430,8 +439,11 @@ impl Watcher {
         let before = self.take_guards(root);
         let path = self.root(root).path.clone();
         let mut wanted = self.ways_to(root, &path);
-        if let Some(real) = real_path(&path).filter(|real| *real != path) {
+        if let Some((real, links)) = real_path(&path).filter(|(real, _)| *real != path) {
             wanted.extend(self.ways_to(root, &real));
+            // A link sends no event of its own: its directory does.
+            let mask = (SELF | COMES | Flag::Delete).0;
+            wanted.extend(links.into_iter().map(|(at, name)| (at, name.into_boxed_slice(), mask)));
         }
         for (at, next, mask) in wanted {
             if let Err(errno) = self.guard_one(root, &at, next, mask)
@@ -458,11 +470,7 @@ impl Watcher {
             }
             let mut next = at.clone();
             path::push(&mut next, name);
-            let is_link = rustix::fs::lstat(&next[..])
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
-            // A link sends no event of its own: its directory does.
-            let mask = if is_link { SELF | COMES | Flag::Delete } else { SELF };
-            ways.push((at, name.into(), mask.0));
+            ways.push((at, name.into(), SELF.0));
             at = next;
         }
         if let Some((_, _, mask)) = ways.last_mut() {
@@ -551,8 +559,10 @@ impl Watcher {
                 mask.intersects(about_names) && *guard.next == *name
             };
             if concerned {
+                let root = self.root(guard.root);
+                let is_object = !root.is_link && root.node.is_some_and(|at| self.tree.parent(at) == Some(node));
                 let reason = match mask.flag() {
-                    Some(Flag::Delete) => Reason::Deleted,
+                    Some(Flag::Delete) if is_object => Reason::Deleted,
                     Some(Flag::Create | Flag::MovedTo | Flag::Attrib) => Reason::Appeared,
                     _ => Reason::Moved,
                 };
@@ -664,18 +674,36 @@ fn watchable(path: &[u8]) -> Result<(), Errno> {
     rustix::fs::accessat(rustix::fs::CWD, link, rustix::fs::Access::READ_OK, rustix::fs::AtFlags::EACCESS)
 }
 
-/// Where a path leads when all links are followed; of a missing path, where its nearest existing ancestor leads.
-fn real_path(path: &[u8]) -> Option<Vec<u8>> {
-    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-    let mut existing = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-    let mut rest = Vec::new();
-    loop {
-        if let Ok(real) = std::fs::canonicalize(existing) {
-            let mut real = real.into_os_string().into_vec();
-            rest.into_iter().rev().for_each(|name: &[u8]| path::push(&mut real, name));
-            return Some(real);
+/// Where a path leads when all links are followed, existing or not, and the links on the way, each as its directory
+/// and its name. `None` if links go in circles.
+fn real_path(path: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
+    let reversed = |path: &[u8]| path::components(path).rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let mut real = b"/".to_vec();
+    let mut links = Vec::new();
+    let mut ahead = reversed(path);
+    while let Some(name) = ahead.pop() {
+        match &name[..] {
+            b"." => continue,
+            b".." => {
+                real = path::absolute(&real, b"..");
+                continue;
+            }
+            _ => {}
         }
-        rest.push(existing.file_name()?.as_bytes());
-        existing = existing.parent()?;
+        let mut next = real.clone();
+        path::push(&mut next, &name);
+        let Ok(target) = rustix::fs::readlink(&next[..], Vec::new()) else {
+            real = next;
+            continue;
+        };
+        links.push((real.clone(), name));
+        if links.len() > LINKS_MAX {
+            return None;
+        }
+        if target.as_bytes().starts_with(b"/") {
+            real = b"/".to_vec();
+        }
+        ahead.extend(reversed(target.as_bytes()));
     }
+    Some((real, links))
 }

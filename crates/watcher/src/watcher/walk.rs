@@ -28,7 +28,7 @@ const LISTING_BYTES: usize = 32 * 1024;
 const OPEN_LEVELS: usize = 32;
 
 /// How often a walk begins whose directory is not where its path leads even though the queue is empty.
-const TRIES: u8 = 3;
+const TRIES: u8 = 100;
 
 /// One walk.
 pub(super) struct Walk {
@@ -185,8 +185,11 @@ impl Watcher {
             }
             let (node, state) = (frame.node, frame.state);
             // The watch is gone, or the number has another node by now: its events have told or will tell.
-            if frame.wd != self.tree.wd(node) || !self.reopen(walk) {
+            if frame.wd != self.tree.wd(node) {
                 walk.pop();
+                continue;
+            }
+            if !self.reopen(walk) {
                 continue;
             }
             match state {
@@ -221,14 +224,12 @@ impl Watcher {
                 true
             }
             Err(unopened) => {
-                // The path leads elsewhere because events are queued, or a limit is reached: walked again later.
-                self.put_off.extend(walk.rest_of_frame());
                 if let Unopened::Failed(errno) = unopened
                     && Refusal::of(errno) == Refusal::Limit
                 {
                     self.starved.wake(self.now, &self.options.limits);
                 }
-                self.wait_for_quiet(node);
+                self.put_walk_off(walk);
                 false
             }
         }
@@ -276,29 +277,30 @@ impl Watcher {
         let frame = walk.frames.last_mut().expect("a running walk has a frame");
         let node = frame.node;
         let fd = frame.fd.take().expect("was opened");
-        let mut bytes = [MaybeUninit::<u8>::uninit(); LISTING_BYTES];
+        let tells = matches!(walk.kind, Kind::Arrive | Kind::Recover);
+        let mut bytes = std::mem::take(&mut self.listing);
+        bytes.resize(LISTING_BYTES, MaybeUninit::uninit());
         let mut listing = RawDir::new(fd.as_fd(), &mut bytes);
-        let mut ended = false;
-        loop {
-            match listing.next() {
-                Some(Ok(entry)) => {
-                    let name = entry.file_name().to_bytes();
-                    if name != b"." && name != b".." {
-                        let entry = Entry { name, kind: entry.file_type(), inode: entry.ino() };
-                        *units = units.saturating_sub(1);
-                        self.listed(walk, node, fd.as_fd(), &entry, units, sink);
-                    }
-                }
-                // A directory that can't be listed to its end is treated as ended; errors here mean it is being removed.
-                Some(Err(_)) | None => {
-                    ended = true;
-                    break;
-                }
+        let mut is_first = true;
+        let ended = loop {
+            // A directory that can't be listed to its end is treated as ended: it is being removed.
+            let Some(Ok(entry)) = listing.next() else { break true };
+            // An entry that was made after a rename of which we don't know yet must not be told under the old path.
+            if std::mem::take(&mut is_first) && tells && !self.path_is(node, fd.as_fd()) {
+                self.listing = bytes;
+                return self.put_walk_off(walk);
+            }
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                let entry = Entry { name, kind: entry.file_type(), inode: entry.ino() };
+                *units = units.saturating_sub(1);
+                self.listed(walk, node, fd.as_fd(), &entry, units, sink);
             }
             if listing.is_buffer_empty() {
-                break;
+                break false;
             }
-        }
+        };
+        self.listing = bytes;
         let frame = walk.frames.last_mut().expect("listing pushes and pops no frame");
         frame.fd = Some(fd);
         if ended {
@@ -307,6 +309,22 @@ impl Watcher {
                 self.drop_unseen(node);
             }
         }
+    }
+
+    /// Whether the node's path leads to the open directory. Its inode can't be used again while it is open.
+    fn path_is(&mut self, node: NodeId, dir: BorrowedFd<'_>) -> bool {
+        let Some(path) = self.path_of(node) else { return false };
+        let (Ok(there), Ok(here)) = (rustix::fs::stat(path), rustix::fs::fstat(dir)) else { return false };
+        (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+    }
+
+    /// The path leads elsewhere because events are queued: the directory is walked when they are read.
+    fn put_walk_off(&mut self, walk: &mut Walk) {
+        self.put_off.extend(walk.rest_of_frame());
+        if let Some(frame) = walk.frames.last() {
+            self.wait_for_quiet(frame.node);
+        }
+        walk.pop();
     }
 
     /// Subdirectories that the listing of a recovery did not find are gone.
@@ -349,11 +367,14 @@ impl Watcher {
         if is_own {
             return;
         }
-        self.directory_found(walk, node, dir, entry, sink);
-        walk.names.push(entry.name.len() as u8);
-        walk.names.extend_from_slice(entry.name);
+        if self.directory_found(walk, node, dir, entry, sink) {
+            walk.names.push(entry.name.len() as u8);
+            walk.names.extend_from_slice(entry.name);
+        }
     }
 
+    /// A subdirectory of a listing: told, and given a node so that its renames are followed from here on. True if it
+    /// is to be visited.
     fn directory_found(
         &mut self,
         walk: &Walk,
@@ -361,13 +382,14 @@ impl Watcher {
         dir: BorrowedFd<'_>,
         entry: &Entry<'_>,
         sink: &mut impl Sink,
-    ) {
+    ) -> bool {
         let known = self.tree.child(node, entry.name);
+        let is_new = walk.kind != Kind::Recover || changed_since(dir, entry.name, walk.since);
         let told = match walk.kind {
             Kind::Add | Kind::MovedIn => false,
             // Known ones were told when they became known; a root's watch knows nothing of what others know.
             Kind::Arrive => known.is_none() || walk.audience.is_some(),
-            Kind::Recover => known.is_none() && changed_since(dir, entry.name, walk.since),
+            Kind::Recover => known.is_none() && is_new,
         };
         if let Some(known) = known {
             self.tree.set(known, SEEN);
@@ -375,6 +397,11 @@ impl Watcher {
         if told {
             self.tell_created(node, entry.name, Mask::ISDIR, entry.inode, walk.audience, sink);
         }
+        let cover = self.cover_of_visit(walk, node, entry.name, is_new);
+        if cover != EMPTY && known.is_none() {
+            self.insert(node, entry.name, cover);
+        }
+        cover != EMPTY
     }
 
     /// Tells the creation of an entry that was found, once.
@@ -407,37 +434,32 @@ impl Watcher {
         let frame = walk.frames.last().expect("a running walk has a frame");
         let parent = frame.node;
         let dir = frame.fd.as_ref().expect("was opened").as_fd();
-        let known = self.tree.child(parent, name);
-        let cover = self.cover_of_visit(walk, parent, name, known);
-        if cover == EMPTY {
-            return;
-        }
-        // Known and watched by all who see it: other events have brought it, with a walk of its own.
+        // Renamed or deleted since it was listed: events have told.
+        let Some(node) = self.tree.child(parent, name) else { return };
+        let cover = self.cover_of_visit(walk, parent, name, true);
+        // Watched by all who see it: other events have brought it, with a walk of its own.
         let joins = walk.kind == Kind::Recover || walk.audience.is_some();
-        let is_complete = |known| self.tree.wd(known) != 0 && self.tree.cover(known) == cover;
-        if known.is_some_and(is_complete) && !joins {
+        let is_complete = self.tree.wd(node) != 0 && self.tree.cover(node) == cover;
+        if cover == EMPTY || (is_complete && !joins) {
             return;
         }
+        self.covers.assign(&mut self.tree, node, cover);
         match open_below(dir, name) {
-            Ok(object) => self.visit_open(walk, parent, name, known, cover, object, sink),
-            // Gone again; if it was renamed an event says so.
-            Err(errno) if Refusal::of(errno) == Refusal::Gone => {}
-            Err(errno) => {
-                let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
-                self.refused(node, errno, sink);
-            }
+            Ok(object) => self.visit_open(walk, node, object, sink),
+            Err(errno) => self.refused(node, errno, sink),
         }
     }
 
-    /// Who sees a subdirectory that is visited.
-    fn cover_of_visit(&mut self, walk: &Walk, parent: NodeId, name: &[u8], known: Option<NodeId>) -> u16 {
-        let before = known.map_or(EMPTY, |known| self.tree.cover(known));
+    /// Who sees a subdirectory that is visited. A recovery comes by directories that were left unwatched on purpose.
+    fn cover_of_visit(&mut self, walk: &Walk, parent: NodeId, name: &[u8], is_new: bool) -> u16 {
+        let before = self.tree.child(parent, name).map_or(EMPTY, |known| self.tree.cover(known));
         if walk.kind == Kind::Recover && before != EMPTY {
             return before;
         }
         let following = self.descending(walk.kind, parent, walk.audience);
         let count = self.covers.roots(following).len();
         let mut roots = self.admitting(following, parent, name);
+        roots.retain(|&root| is_new || self.root(root).descends());
         if roots.len() == count && before == EMPTY {
             return following;
         }
@@ -448,32 +470,17 @@ impl Watcher {
         self.intern(roots)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of a loop, cut out for its length")]
-    fn visit_open(
-        &mut self,
-        walk: &mut Walk,
-        parent: NodeId,
-        name: &[u8],
-        known: Option<NodeId>,
-        cover: u16,
-        object: OwnedFd,
-        sink: &mut impl Sink,
-    ) {
-        let node = match known {
-            Some(known) => {
-                self.covers.assign(&mut self.tree, known, cover);
-                known
-            }
-            None => self.insert(parent, name, cover),
-        };
+    fn visit_open(&mut self, walk: &mut Walk, node: NodeId, object: OwnedFd, sink: &mut impl Sink) {
         let before = self.tree.wd(node);
         match self.kernel.add(object.as_fd(), self.mask_for(node)) {
             Ok(wd) if before != 0 && wd != before => self.replace(node, object, wd, walk.kind),
             Ok(wd) => {
                 self.tree.set_wd(node, wd);
                 self.unstarve(node);
-                if walk.kind != Kind::Add {
-                    self.fresh.insert(u64::from(node.0), ());
+                match walk.kind {
+                    // All of a new watch's are fresh; a list of them would be long.
+                    Kind::Add => self.fresh.lose(),
+                    Kind::Arrive | Kind::MovedIn | Kind::Recover => self.fresh.insert(u64::from(node.0), ()),
                 }
                 walk.push(Frame::new(node, wd, Some(object)));
             }

@@ -1,1 +1,274 @@
-//! Placeholder.
+//! Limits and mounts, in namespaces of their own so that the machine is not touched.
+//!
+//! A test here starts this test program again, for itself alone, in new user and mount namespaces (unshare(1)). Where
+//! that is not possible it says so and is skipped.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use event::{Flag, Mask};
+use watcher::{Error, Options, WatchSpec, Watcher};
+
+use crate::bed::{Bed, CHANGES, expected, spec};
+
+/// Set in the namespaces.
+const INSIDE: &str = "WATCHER_TEST_INSIDE";
+const ENTRIES: Mask = Mask(Flag::Create.mask().0 | Flag::CloseWrite.mask().0);
+
+/// Runs the test of this name in new namespaces, with a shell command before. True inside.
+fn is_inside(test: &str, before: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let possible = Command::new("unshare").args(["-Urm", "true"]).stderr(Stdio::null()).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        println!("skipped: no user namespaces here");
+        return false;
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new("unshare")
+        .args(["-Urm", "sh", "-c", &format!("{before}; exec \"$@\""), "sh"])
+        .arg(program)
+        .args(["--exact", &format!("namespaces::{test}"), "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    false
+}
+
+fn run(command: &str, path: &Path) {
+    let status = Command::new("sh").args(["-c", command, "sh"]).arg(path).status().unwrap();
+    assert!(status.success(), "{command} {}", path.display());
+}
+
+const MOUNT: &str = "mount -t tmpfs none \"$1\"";
+const UNMOUNT: &str = "umount \"$1\"";
+
+#[test]
+fn a_limit_of_watches_is_said_once_and_the_rest_works() {
+    if !is_inside("a_limit_of_watches_is_said_once_and_the_rest_works", "echo 40 >/proc/sys/user/max_inotify_watches") {
+        return;
+    }
+    let mut bed = Bed::new();
+    for number in 0..200 {
+        bed.mkdir(&format!("in/{number}"));
+    }
+    bed.watch_tree("in", ENTRIES);
+    let notices = bed.notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].contains("user.max_inotify_watches = 40, "), "{notices:?}");
+    let needed: u64 = notices[0].split("= 40, ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((201..220).contains(&needed), "{notices:?}");
+    let starved = bed.watcher.stats().starved;
+    assert!((160..=201).contains(&starved), "{starved}");
+    let file = bed.write("in/f");
+    bed.assert_told(&[expected(&file).create_file(), expected(&file).close_write()]);
+    // What happens in a directory that starves is told when it is watched.
+    bed.settle();
+    let wanting: Vec<_> = (0..200).map(|number| bed.write(&format!("in/{number}/f"))).collect();
+    bed.settle();
+    fs::write("/proc/sys/user/max_inotify_watches", "1000").unwrap();
+    let due = bed.watcher.deadline().expect("it is tried again");
+    bed.pass(due - bed.now);
+    let told = bed.events();
+    for path in wanting {
+        let count = told.iter().filter(|event| event.path == path && event.mask == "IN_CLOSE_WRITE").count();
+        assert_eq!(count, 1, "{}", path.display());
+    }
+    assert_eq!(bed.notices(), ["all directories are watched again"]);
+    assert_eq!((bed.watcher.stats().starved, bed.watcher.deadline()), (0, None));
+}
+
+#[test]
+fn a_limit_reached_later_is_said_and_made_up_for() {
+    if !is_inside("a_limit_reached_later_is_said_and_made_up_for", "echo 20 >/proc/sys/user/max_inotify_watches") {
+        return;
+    }
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", ENTRIES);
+    for number in 0..100 {
+        bed.mkdir(&format!("in/{number}"));
+    }
+    bed.events();
+    assert_eq!(bed.notices().len(), 1);
+    let file = bed.write("in/99/f");
+    assert_eq!(bed.events(), []);
+    fs::write("/proc/sys/user/max_inotify_watches", "1000").unwrap();
+    bed.pass(Duration::from_secs(600));
+    let told = bed.events();
+    assert!(told.contains(&expected(&file).close_write().arrived()), "{told:?}");
+    bed.assert_watched("in/0");
+}
+
+#[test]
+fn a_limit_of_instances_is_named() {
+    if !is_inside("a_limit_of_instances_is_named", "echo 1 >/proc/sys/user/max_inotify_instances") {
+        return;
+    }
+    let now = std::time::Instant::now();
+    let _first = Watcher::new(Options::new(b"/".to_vec()), now).unwrap();
+    let second = Watcher::new(Options::new(b"/".to_vec()), now).unwrap_err();
+    assert!(matches!(second, Error::InstanceLimit { .. }));
+    assert!(second.to_string().contains("(user.max_inotify_instances = 1)"), "{second}");
+}
+
+#[test]
+fn an_unmounted_root_is_told_and_watched_again_when_mounted() {
+    if !is_inside("an_unmounted_root_is_told_and_watched_again_when_mounted", "true") {
+        return;
+    }
+    let mut bed = Bed::new();
+    let root = bed.mkdir("in");
+    run(MOUNT, &root);
+    bed.mkdir("in/sub");
+    bed.watch_tree("in", CHANGES);
+    run(UNMOUNT, &root);
+    bed.mounts_changed();
+    let sub = root.join("sub");
+    bed.assert_told_among_others(&[
+        expected(&sub).unmount(),
+        expected(&sub).ignored(),
+        expected(&root).unmount(),
+        expected(&root).ignored(),
+    ]);
+    // The directory beneath is a root as good as any.
+    bed.assert_watched("in");
+    run(MOUNT, &root);
+    bed.mkdir("in/again");
+    let file = bed.write("in/again/f");
+    bed.mounts_changed();
+    let told = bed.events();
+    assert!(told.contains(&expected(&file).close_write().arrived()), "{told:?}");
+    bed.assert_watched("in/again");
+    // Nothing is held open: unmounting works.
+    run(UNMOUNT, &root);
+    bed.mounts_changed();
+    bed.events();
+    bed.assert_watched("in");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn a_mount_over_a_subdirectory_is_watched_in_its_place() {
+    if !is_inside("a_mount_over_a_subdirectory_is_watched_in_its_place", "true") {
+        return;
+    }
+    let mut bed = Bed::new();
+    let sub = bed.mkdir("in/sub");
+    bed.mkdir("in/sub/old");
+    bed.watch_tree("in", ENTRIES);
+    run(MOUNT, &sub);
+    bed.mkdir("in/sub/new");
+    bed.mounts_changed();
+    bed.events();
+    bed.assert_watched("in/sub/new");
+    run(UNMOUNT, &sub);
+    bed.mounts_changed();
+    bed.events();
+    bed.assert_watched("in/sub/old");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn a_lazily_unmounted_root_is_not_told_of_any_more() {
+    if !is_inside("a_lazily_unmounted_root_is_not_told_of_any_more", "true") {
+        return;
+    }
+    let mut bed = Bed::new();
+    let root = bed.mkdir("in");
+    run(MOUNT, &root);
+    bed.watch_tree("in", ENTRIES);
+    let held = fs::File::create(root.join("held")).unwrap();
+    bed.events();
+    run("umount -l \"$1\"", &root);
+    bed.mounts_changed();
+    drop(held);
+    bed.assert_told(&[]);
+    bed.assert_watched("in");
+}
+
+#[test]
+fn a_bind_mount_tells_each_watch_under_its_own_path() {
+    if !is_inside("a_bind_mount_tells_each_watch_under_its_own_path", "true") {
+        return;
+    }
+    let mut bed = Bed::new();
+    bed.mkdir("one/sub");
+    let two = bed.mkdir("two");
+    run(&format!("mount --bind '{}' \"$1\"", bed.path("one").display()), &two);
+    let first = bed.watch_tree("one", Flag::Create.mask());
+    let second = bed.watch_tree("two", Flag::Create | Flag::Delete);
+    let file = bed.write("one/sub/f");
+    bed.assert_told(&[
+        expected(&file).create_file().by(first),
+        expected(two.join("sub/f")).create_file().by(second),
+    ]);
+    bed.rename("one/sub", "one/moved");
+    bed.events();
+    let file = bed.write("two/moved/g");
+    bed.assert_told(&[
+        expected(bed.path("one/moved/g")).create_file().by(first),
+        expected(&file).create_file().by(second),
+    ]);
+    fs::remove_dir_all(bed.path("one/moved")).unwrap();
+    bed.events();
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+/// As a user without rights: permissions mean nothing to root.
+#[test]
+fn an_unreadable_directory_is_said_and_watched_when_it_becomes_readable() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let nobody = "true";
+    if !is_inside("an_unreadable_directory_is_said_and_watched_when_it_becomes_readable", nobody) {
+        return;
+    }
+    drop_rights();
+    let mut bed = Bed::new();
+    let closed = bed.mkdir("in/closed");
+    bed.write("in/closed/f");
+    let closed_root = bed.mkdir("root");
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set(&closed, 0o000);
+    set(&closed_root, 0o000);
+    if fs::read_dir(&closed).is_ok() {
+        println!("skipped: permissions don't bind here");
+        set(&closed, 0o755);
+        return;
+    }
+    bed.watch_tree("in", ENTRIES);
+    bed.watch_tree("root", ENTRIES);
+    let notices = bed.notices();
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert!(notices.iter().all(|text| text.contains("permission denied")), "{notices:?}");
+    set(&closed, 0o755);
+    set(&closed_root, 0o755);
+    let told = bed.events();
+    let file = bed.path("in/closed/f");
+    assert!(told.contains(&expected(&file).close_write().arrived()), "{told:?}");
+    bed.assert_watched("in/closed");
+    bed.assert_watched("root");
+    set(&closed_root, 0o000);
+    bed.watch(WatchSpec { rec: false, ..spec(&[&bed.path("root/sub")], ENTRIES) });
+    assert_eq!(bed.notices().len(), 1);
+    set(&closed_root, 0o755);
+    bed.mkdir("root/sub");
+    bed.events();
+    bed.assert_watched("root/sub");
+}
+
+/// Gives up the rights that root has in its namespace over the modes of files.
+fn drop_rights() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, none).unwrap();
+}

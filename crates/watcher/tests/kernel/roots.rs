@@ -47,6 +47,8 @@ fn a_root_that_is_deleted_and_made_again_is_watched_again() {
         bed.assert_told(&[expected(&file).create_file().arrived(), expected(&file).close_write().arrived()]);
         assert_eq!(bed.notices().len(), 1);
         bed.assert_watched("in");
+        fs::remove_file(&file).unwrap();
+        bed.events();
     }
 }
 

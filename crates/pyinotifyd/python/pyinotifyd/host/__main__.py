@@ -174,8 +174,14 @@ class _Before:
 
 def _has_asyncio_tasks() -> bool:
     """Say whether the config has put tasks of its own onto a loop that it didn't run."""
-    tasks = sys.modules.get("asyncio.tasks")
-    return bool(tasks and any(not task.done() for task in list(getattr(tasks, "_all_tasks", ()))))
+    if "asyncio.events" not in sys.modules:
+        return False
+    import asyncio
+
+    from .loop import current
+
+    loop = current()
+    return loop is not None and bool(asyncio.all_tasks(loop))
 
 
 def _refuse(channel: Channel, exception: BaseException) -> int:

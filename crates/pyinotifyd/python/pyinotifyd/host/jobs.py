@@ -14,6 +14,8 @@ from collections import deque
 
 from ..event import PATH, SRC_PATHNAME, Event
 from . import errors, records, wire
+from .loop import current
+from .stay import end_in_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,40 +32,26 @@ if TYPE_CHECKING:
 
 # Jobs that begin in one turn of the loop: the loop's own cost is spread over them, and timers, logs and cancels don't
 # wait for a whole burst.
-STARTS_A_TURN = 64
-
-# When the daemon is gone without a word, jobs get this long to end.
-GONE_GRACE_S = 5
+STARTS_A_TURN = 128
 
 _EAGER = sys.version_info >= (3, 12)
 
 
-def run(channel: Channel, source: Source, jobs: list[Job]) -> int:
+def run(channel: Channel, source: Source, jobs: list[Optional[Job]]) -> int:
     """Run jobs until the daemon says stop or is gone; return the exit status."""
-    loop = _loop()
+    loop = current()
+    if loop is None:
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     return _Host(channel, source, jobs, loop).run()
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that the config has used, if any: before 3.10, locks and queues belong to one from birth."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            loop = asyncio.get_event_loop()
-        except RuntimeError:
-            loop = asyncio.new_event_loop()
-        if loop.is_closed():
-            loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-    return loop
 
 
 class _Host:
     """The jobs of a config: those that wait for their turn, those that run, and what is to be reported."""
 
-    def __init__(self, channel: Channel, source: Source, jobs: list[Job], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, channel: Channel, source: Source, jobs: list[Optional[Job]], loop: asyncio.AbstractEventLoop
+    ) -> None:
         """Begin without jobs."""
         self._channel = channel
         self._source: Optional[Source] = source
@@ -118,13 +106,13 @@ class _Host:
     def _turn(self) -> None:
         """Begin some of the jobs that wait for it."""
         self._turn_due = False
-        waiting, loop = self._waiting, self._loop
+        waiting, loop, jobs = self._waiting, self._loop, self._jobs
         for _ in range(min(STARTS_A_TURN, len(waiting))):
             handle, number, task_id, raw = waiting.popleft()
-            job = self._run(handle, self._jobs[number], Event(raw), task_id)
+            job = self._run(handle, jobs[number], Event(raw), task_id)
             if _EAGER:
                 # The first step runs here and now; most jobs are done then, and the loop never sees them.
-                task = asyncio.Task(job, loop=loop, eager_start=True)
+                task = asyncio.Task(job, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
                 if not task.done():
                     self._running[handle] = task
             else:
@@ -135,11 +123,11 @@ class _Host:
         if self._taken and not self._report_due:
             self._report()
 
-    async def _run(self, handle: int, job: Job, event: Event, task_id: str) -> None:
+    async def _run(self, handle: int, job: Optional[Job], event: Event, task_id: str) -> None:
         """Run a job to its end, and note how it ended."""
         self._taken += 1
         try:
-            await job(event, task_id)
+            await job(event, task_id)  # type: ignore[misc]  # the daemon starts none that there isn't
             self._done.append(handle)
         except asyncio.CancelledError:
             self._cancelled.append(handle)
@@ -208,7 +196,7 @@ class _Host:
         loop = self._loop
         loop.remove_reader(self._channel.fd)
         if self._gone:
-            _end_in_time()
+            end_in_time()
         self._cancelled.extend(start[0] for start in self._waiting)
         self._waiting.clear()
         status = 0
@@ -235,14 +223,6 @@ async def _cancel_all() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _end_in_time() -> None:
-    """End the process after a while, even if a job or a thread doesn't."""
-    import faulthandler
-
-    if sys.stderr is not None:
-        faulthandler.dump_traceback_later(GONE_GRACE_S, exit=True)
 
 
 def _packed(handles: list[int]) -> bytes:

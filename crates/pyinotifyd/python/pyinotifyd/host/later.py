@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import sys
 from _thread import RLock
-from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from types import ModuleType
     from typing import Any, Optional
+
+if not TYPE_CHECKING:
+    # As types.ModuleType, which costs an import.
+    ModuleType = type(sys)
 
 _NAMES = ("ssl", "asyncio.sslproto")
 
@@ -36,11 +40,19 @@ class _Finder:
         """Find a module; importlib's protocol."""
         if name not in _NAMES:
             return None
+        # A Python that was built without TLS has the module, which then says so by an ImportError; at once.
+        if self._find("_ssl", None) is None:
+            return None
+        spec = self._find(name, path)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # a loader by its shape
+        return spec
+
+    def _find(self, name: str, path: Any) -> Optional[ModuleSpec]:
+        """Find a module without us."""
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, None)
             if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # a loader by its shape
                 return spec
         return None
 

@@ -37,6 +37,10 @@ _NAMES = (
 )
 
 
+# What some editors begin a text in UTF-8 with.
+_BOM = "\ufeff"
+
+
 class Source:
     """The text of a config: tracebacks of jobs show it as it was when it was executed."""
 
@@ -71,7 +75,7 @@ def _text(content: bytes) -> Union[str, bytes]:
         return content
     try:
         # Of bytes, Python before 3.13 counts the columns of syntax errors in bytes.
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8").removeprefix(_BOM)
     except UnicodeDecodeError:
         return content
 

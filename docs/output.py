@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Runs what the documents show and writes down what was really printed; as root, in a mount namespace of its own.
+
+    PROGRAM=target/release/pyinotifyd docs/output.py
+
+A line <!-- output NAME --> stands before each block that is written. Only the two lines of the shutdown are left out; what
+looks odd in the output is for the program to mend, not for this script.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+PROGRAM = Path(os.environ.get("PROGRAM", DOCS.parent / "target/release/pyinotifyd")).resolve()
+CONFIG = Path("/etc/pyinotifyd/config.py")
+INBOX = Path("/srv/in")
+DEADLINE_S = 30
+
+# /srv and /etc/pyinotifyd are empty in there, and gone afterwards.
+NAMESPACE = """
+mount -t tmpfs none /srv && mkdir /srv/in
+mount -t tmpfs none /mnt && mkdir /mnt/up /mnt/work
+mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work /etc && mkdir -p /etc/pyinotifyd
+exec "$@"
+"""
+
+
+def main() -> int:
+    if "INSIDE" not in os.environ:
+        command = ["unshare", "-m", "sh", "-ec", NAMESPACE, "sh", sys.executable, __file__]
+        return subprocess.run(command, env={**os.environ, "INSIDE": "1"}, check=False).returncode
+    tutorial = DOCS / "tutorial.md"
+    for number, act in {"1": create_and_delete, "3": rename, "4": write_twice, "5": checksums}.items():
+        put(tutorial, number, daemon_output(number, act))
+    put(DOCS / "troubleshooting.md", "explain", explanation())
+    return 0
+
+
+def block(number: str) -> str:
+    found = re.search(
+        rf"^```python\n# tutorial/{number}\.py\n(.*?)^```$", (DOCS / "tutorial.md").read_text(), re.M | re.S
+    )
+    assert found is not None, f"the tutorial has no block {number}"
+    return found[1]
+
+
+def put(page: Path, name: str, output: str) -> None:
+    marked = re.compile(rf"(<!-- output {name} -->\n```\n).*?(^```$)", re.M | re.S)
+    text, count = marked.subn(lambda match: match[1] + output + match[2], page.read_text())
+    assert count == 1, f"{page} has no place for output {name}"
+    page.write_text(text)
+
+
+def daemon_output(number: str, act: Callable[[Callable[[str], None]], None]) -> str:
+    CONFIG.write_text(block(number))
+    log = Path("/srv/log")
+    with log.open("wb") as file:
+        daemon = subprocess.Popen([PROGRAM], stdout=file, stderr=subprocess.STDOUT)
+
+    def wait_for(text: str) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in log.read_text():
+            assert time.monotonic() < deadline, f"no {text!r} in:\n{log.read_text()}"
+            time.sleep(0.02)
+
+    wait_for("start listening")
+    act(wait_for)
+    daemon.send_signal(signal.SIGTERM)
+    daemon.wait(DEADLINE_S)
+    lines = log.read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if "got signal" not in line and "shutdown complete" not in line)
+
+
+def create_and_delete(wait_for: Callable[[str], None]) -> None:
+    subprocess.run("echo hello > /srv/in/a", shell=True, check=True)
+    wait_for("task finished")
+    (INBOX / "a").unlink()
+    wait_for("task finished, mask=IN_DELETE")
+
+
+def rename(wait_for: Callable[[str], None]) -> None:
+    subprocess.run(
+        "echo report > /srv/in/report.tmp; mv /srv/in/report.tmp /srv/in/report.done", shell=True, check=True
+    )
+    wait_for("task finished")
+
+
+def write_twice(wait_for: Callable[[str], None]) -> None:
+    subprocess.run("echo one > /srv/in/f; sleep 2; echo two >> /srv/in/f", shell=True, check=True)
+    wait_for("task finished")
+
+
+def checksums(wait_for: Callable[[str], None]) -> None:
+    script = (
+        "echo hello > good; sha256sum good > good.sha256; echo hullo > bad; sed s/good/bad/ good.sha256 > bad.sha256"
+    )
+    subprocess.run(script, shell=True, check=True, cwd=INBOX)
+    wait_for("is good")
+    wait_for("job verify failed")
+    wait_for("task finished")
+
+
+def explanation() -> str:
+    CONFIG.write_text(block("3"))
+    words = ["--explain", "/srv/in/report.done", "IN_CLOSE_WRITE"]
+    done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=True)
+    return f"$ pyinotifyd {' '.join(words)}\n{done.stdout}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
