@@ -86,7 +86,11 @@ def test_a_syntax_error_shows_the_users_line_and_caret(box: Box) -> None:
         ("pyinotifyd = Pyinotifyd()\npyinotifyd.add_watch(path=5, event_map={})\n", 2, "pyinotifyd.add_watch(path=5"),
         ("import no_such_module_anywhere\n", 1, "import no_such_module_anywhere"),
         ("\n\npyinotifyd = Pyinotfyd()\n", 3, "pyinotifyd = Pyinotfyd()"),
-        ('FileManagerRule("move", "(")\n', 1, 'FileManagerRule("move", "(")'),
+        (
+            'r = FileManagerRule("move", "(")\npyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(r)})])\n',
+            1,
+            'FileManagerRule("move", "(")',
+        ),
     ],
 )
 def test_an_error_shows_file_line_and_the_users_own_source(box: Box, config: str, line: int, source: str) -> None:
@@ -173,7 +177,9 @@ def test_a_term_ends_a_config_that_never_returns(box: Box) -> None:
 )
 def test_a_config_that_kills_its_interpreter_is_an_error(box: Box, config: str) -> None:
     daemon = box.call(config=config)
-    first_line(daemon)
+    assert daemon.exit_code == 1
+    # What the interpreter itself says of its death may come before.
+    assert daemon.count(f"^{FIRST}.") == 1
 
 
 @ours_only

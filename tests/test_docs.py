@@ -275,18 +275,14 @@ def test_git(site: Site) -> None:
     if shutil.which("git") is None:
         pytest.skip("needs git")
     notes = site.directory("notes")
-    identity = {
-        f"GIT_{who}_{what}": "notes@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
+    identity = {f"GIT_{who}_{what}": "notes@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     subprocess.run(["git", "init", "--quiet", str(notes)], check=True)
     daemon = site.box.run(site.config("git.py"), env={**site.environment(), **identity})
     write(notes / "one", "1")
     write(notes / "two", "2")
 
     def committed() -> bool:
-        listed = subprocess.run(
-            ["git", "-C", str(notes), "ls-tree", "--name-only", "HEAD"], capture_output=True, text=True, check=False
-        )
+        listed = subprocess.run(["git", "-C", str(notes), "ls-tree", "--name-only", "HEAD"], capture_output=True, text=True, check=False)
         return listed.stdout.split() == ["one", "two"]
 
     wait_until(committed, lambda: daemon.tail)

@@ -104,7 +104,7 @@ def test_every_file_of_an_overflow_gets_its_event(run: Run, box: Box) -> None:
 
 @needs_small_queue
 def test_an_overflow_is_said_with_counts(run: Run, box: Box) -> None:
-    daemon = run(watching("IN_CREATE"), record=True)
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", files=False)})])')
     daemon.signal(signal.SIGSTOP)
     for number in range(QUEUE + 2000):
         (box.src / f"f{number}").touch()
@@ -117,16 +117,17 @@ def test_an_overflow_is_said_with_counts(run: Run, box: Box) -> None:
 def test_waiting_tasks_whose_file_vanished_in_an_overflow_are_cancelled(run: Run, box: Box) -> None:
     config = (
         "sched = ShellScheduler('echo RAN {pathname}', delay=8)\n"
-        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched, "IN_DELETE": Cancel(sched)})])'
+        "noise = ShellScheduler('true', files=False)\n"
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched, "IN_DELETE": Cancel(sched), "IN_ATTRIB": noise})])'
     )
-    daemon = run(QUIET.replace("ERROR", "INFO") + config)
+    daemon = run(config)
     for name in ("gone", "stays"):
         write(box.src / name)
     daemon.wait_log("schedule task", count=2)
     daemon.signal(signal.SIGSTOP)
     for _ in range(QUEUE // 2 + 200):
-        (box.src / "noise").touch()
-        (box.src / "noise").unlink()
+        for name in ("gone", "stays"):
+            (box.src / name).chmod(0o600)
     (box.src / "gone").unlink()
     daemon.signal(signal.SIGCONT)
     daemon.wait_log(f"scheduled task cancelled, mask=IN_DELETE, path={box.src}/gone,")
@@ -275,7 +276,9 @@ def test_a_file_linked_into_place_from_an_unnamed_one_runs_once_under_its_name(r
     except OSError:
         pytest.skip("this filesystem has no unnamed files")
     os.write(descriptor, b"content")
-    os.link(f"/proc/self/fd/{descriptor}", box.src / "real", follow_symlinks=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    follow = 0x400  # AT_SYMLINK_FOLLOW, which os.link does not pass
+    assert libc.linkat(-100, f"/proc/self/fd/{descriptor}".encode(), -100, os.fsencode(box.src / "real"), follow) == 0
     os.close(descriptor)
     daemon.wait_event("IN_CLOSE_WRITE", box.src / "real")
     write(box.src / "last")
@@ -317,23 +320,18 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched, "IN_MOVED_TO": 
     while time.monotonic() < ends:
         directory = random_.choice(directories)
         path = directory / random_.choice(names)
-        if random_.random() < 0.1 and len(directories) < 40 and not path.exists():
-            path.mkdir()
-            directories.append(path)
-        elif not path.is_dir():
-            write(path, random_.randbytes(random_.choice([0, 10, 5000, 100_000])))
-            other = random_.choice(directories) / random_.choice(names)
-            if random_.random() < 0.2 and not other.is_dir() and other != path:
-                path.rename(other)
+        if random_.random() < 0.1 and len(directories) < 40:
+            directories.append(directory / f"d{len(directories)}")
+            directories[-1].mkdir()
+        write(path, random_.randbytes(random_.choice([0, 10, 5000, 100_000])))
+        if random_.random() < 0.2:
+            path.rename(random_.choice(directories) / random_.choice(names))
 
-    def equal() -> bool:
-        for path in box.src.rglob("*"):
-            twin = box.dst / path.relative_to(box.src)
-            if path.is_file() and not (twin.is_file() and filecmp.cmp(path, twin, shallow=False)):
-                return False
-        return True
+    def different() -> list[Path]:
+        pairs = [(path, box.dst / path.relative_to(box.src)) for path in box.src.rglob("*") if path.is_file()]
+        return [path for path, twin in pairs if not (twin.is_file() and filecmp.cmp(path, twin, shallow=False))]
 
-    wait_until(equal, lambda: f"the trees differ, seed {seed}; {daemon.tail}")
+    wait_until(lambda: not different(), lambda: f"seed {seed}, these differ: {different()[:5]}; {daemon.tail}")
 
 
 # ---- shutdown
@@ -502,11 +500,11 @@ def test_the_limit_of_watches_is_said_with_its_sysctl_and_the_rest_works(box: Bo
     for number in range(200):
         (box.src / f"d{number}").mkdir()
     daemon = box.run(watching("IN_CREATE"), record=True, before=limited("max_inotify_watches=40"))
-    line = daemon.wait_log("max_user_watches").string
+    line = daemon.wait_log("max_(user|inotify)_watches").string
     assert re.search(r"\d", line)
     write(box.src / "f")
     daemon.wait_event("IN_CREATE", box.src / "f")
-    assert daemon.count("max_user_watches") <= 3
+    assert daemon.count("max_(user|inotify)_watches") <= 3
     assert daemon.terminate() == 0
 
 
@@ -526,7 +524,7 @@ def test_the_limit_of_instances_is_no_limit_of_watches(box: Box) -> None:
 def test_no_instance_at_all_is_one_clear_line(box: Box) -> None:
     daemon = box.start(watching("IN_CREATE"), record=True, before=limited("max_inotify_instances=0"))
     assert daemon.wait_exit() != 0
-    assert "max_user_instances" in daemon.log
+    assert re.search("max_(user|inotify)_instances", daemon.log)
     assert daemon.count("Traceback|panicked") == 0
 
 
@@ -583,7 +581,8 @@ def test_a_churn_of_directories_leaves_no_memory_behind(run: Run, box: Box) -> N
         for number in range(count):
             os.mkdir(f"{box.src}/d{number}")
             os.rmdir(f"{box.src}/d{number}")
-        wait_until(lambda: len(daemon.watches()) <= 3, lambda: f"{len(daemon.watches())} watches left")
+        # The root and its parents stay.
+        wait_until(lambda: len(daemon.watches()) <= len(box.src.parents) + 1, lambda: f"{len(daemon.watches())} watches left")
         return daemon.memory_kib()
 
     first = churn(3000)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vocabulary import Box, Daemon, wait_until, write
+from vocabulary import Box, Daemon, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -175,6 +175,19 @@ def test_an_unreadable_subdirectory_is_said_and_the_rest_is_watched(box: Box, pl
     write(box.src / "open" / "f")
     daemon.wait_event("IN_CREATE", box.src / "open" / "f")
     daemon.wait_log(rf"(WARNING|ERROR).*{box.src}/shut.*Permission denied")
+
+
+def test_of_the_daemons_own_listings_no_more_is_seen_than_one_a_subdirectory(run: Run, box: Box) -> None:
+    """A map of all events is told of them; a root's own listing comes before it is watched, or is left out."""
+    (box.src / "old").mkdir()
+    daemon = run('setLoglevel(DEBUG, "eventmap")\n' + watching("$SRC", "IN_CREATE", "IN_OPEN", rec=True, auto_add=True), record=True)
+    (box.src / "new").mkdir()
+    until_seen(daemon, box.src / "new")
+    opened = [event.pathname for event in daemon.received if event.maskname == "IN_OPEN|IN_ISDIR"]
+    assert opened.count(str(box.src)) == 0
+    for name in ("old", "new"):
+        # It may come from the directory's own watch and from its parent's.
+        assert opened.count(str(box.src / name)) <= 2
 
 
 # ---- how paths are written

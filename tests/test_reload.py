@@ -82,7 +82,7 @@ BAD = {
     "missing variable": "x = 1\n",
     "wrong type": "pyinotifyd = 5\n",
     "wrong argument": "pyinotifyd = Pyinotifyd(wathces=[])\n",
-    "bad pattern": 'FileManagerRule("move", "(")\npyinotifyd = Pyinotifyd()\n',
+    "bad pattern": 'pyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(FileManagerRule("move", "("))})])\n',
     "exit": "import sys; sys.exit(0)\n",
     "exit 3": "import sys; sys.exit(3)\n",
     "base exception": "raise KeyboardInterrupt\n",

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from measure.build import Tools
-from measure.process import LOOK_S, POLL_S, SETTLED_US, Program
+from measure.process import POLL_S, Program
 from measure.row import INOTIFYWAIT, Contestant, Failed, Kind, Unavailable
 
 READY = "start listening for inotify events on"
 SYSCTL = Path("/proc/sys/fs/inotify")
 # The original needs about a minute for the longest of our storms.
 WAIT_TIMEOUT_S = 600.0
-# A program that has used no CPU time for so long has nothing left to do. Longer than any pause before a retry.
-STALLED_S = 20.0
 
 
 @dataclass
@@ -140,17 +138,9 @@ def wait_until(done: Callable[[], bool], what: str, program: Program) -> None:
     Raises Failed when it does not come, or when the program has ended or does nothing any more.
     """
     deadline = time.monotonic() + WAIT_TIMEOUT_S
-    last_us, busy_at = program.tree.cpu_us(), time.monotonic()
     while not done():
-        program.check_alive()
-        now = time.monotonic()
-        if now - busy_at > LOOK_S:
-            cpu_us = program.tree.cpu_us()
-            if cpu_us - last_us < SETTLED_US and now - busy_at > STALLED_S:
-                raise Failed(f"{what} does not come, the program sleeps: {program.last_words()}")
-            if cpu_us - last_us >= SETTLED_US:
-                last_us, busy_at = cpu_us, now
-        if now > deadline:
+        program.check_busy(f"{what} does not come")
+        if time.monotonic() > deadline:
             raise Failed(f"{what}: not after {WAIT_TIMEOUT_S:.0f} s: {program.last_words()}")
         time.sleep(POLL_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from measure import build, machine, plot, report
 from measure.bench import Bench
 from measure.build import REPOSITORY
+from measure.cpu import prefer
 from measure.row import Contestant, Failed, Kind, Results, Row, Unavailable
 from rows import files, intake, jobs, latency, scale, setup, shell, start
 
@@ -42,17 +44,18 @@ class Rounds(NamedTuple):
 
 
 ROUNDS_FULL = Rounds(5, 2)
-ROUNDS_QUICK = Rounds(2, 1)
+ROUNDS_QUICK = Rounds(1, 1)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description="Measures pyinotifyd beside others; see README.md.")
     every = ", ".join(row.name for row in [*ROWS, *SCALE_ROWS])
-    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: under three minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round: under three minutes")
     parser.add_argument("--row", action="append", metavar="NAME", help=f"only this row (repeatable): {every}")
     parser.add_argument("--only", action="append", metavar="CONTESTANT", help="only this contestant (repeatable)")
     parser.add_argument("--scale", action="store_true", help="the rows on scale as well; needs root, takes long")
     parser.add_argument("--rounds", type=int, help=f"measurements of each (default {ROUNDS_FULL.others})")
+    parser.add_argument("--nice", type=int, default=0, help="priority of all that is run, on a machine that is busy")
     parser.add_argument("--dir", type=Path, default=Path("/dev/shm"), help="where files are made (default %(default)s)")
     parser.add_argument("--disk-dir", type=Path, help="where rows about a disk make theirs (default: the build's)")
     parser.add_argument("--out", type=Path, help="directory of results.json, results.md and results.svg")
@@ -185,6 +188,8 @@ def main() -> int:
     tools = build.build(target, build_ours=not options.no_build, **given)
     disk_dir = options.disk_dir or target
     rounds = _rounds(options)
+    if options.nice:
+        prefer(os.getpid(), options.nice)
     facts = machine.describe(tools, options.dir, disk_dir)
     facts["rounds"] = f"{rounds.others}, of the original {rounds.original}{', small sizes (--quick)' * options.quick}"
     run = Run(tools, facts, rounds, options.only, out)

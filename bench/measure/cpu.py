@@ -49,6 +49,14 @@ def _children() -> dict[int, list[int]]:
     return children
 
 
+def prefer(pid: int, nice: int) -> None:
+    """Gives a process, and the scheduler's group of its session, a share of the processor like `nice` (sched(7),
+    "The autogroup feature"). Needs privilege for a larger share."""
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+    with contextlib.suppress(FileNotFoundError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
 class Tree:
     """One process tree. Make it, start a program in it (see process.py), read it, close it."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from measure.cpu import Tree
+from measure.cpu import Tree, prefer
 from measure.row import Failed
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ LOOK_S = 0.04
 SETTLE_TIMEOUT_S = 900.0
 # How often a file is looked at that is waited for; a log that is read through a pipe wakes us at once instead.
 POLL_S = 0.002
+# A program that has used no CPU time for so long has nothing left to do. Longer than any pause before a retry.
+STALLED_S = 20.0
 
 
 class Program:
@@ -54,7 +56,12 @@ class Program:
             os.close(started_write)
             os.close(log_write)
         self.tree.set_root(self._popen.pid)
+        if nice := os.getpriority(os.PRIO_PROCESS, 0):
+            prefer(self._popen.pid, nice)
         self.ready_s = float("nan")
+        # For `check_busy`: the last look, when CPU time was last seen to grow, and its value then.
+        self._looked_at = self._busy_at = -STALLED_S
+        self._last_us = 0.0
         with os.fdopen(started_read, "rb") as started:
             self.started_ns = int(started.read() or 0)
 
@@ -106,6 +113,23 @@ class Program:
             last = now
             if time.monotonic() > deadline:
                 raise Failed(f"still busy after {SETTLE_TIMEOUT_S:.0f} s")
+
+    def check_busy(self, what: str) -> None:
+        """Raises Failed if the program has ended, or has used no CPU time since long before this call.
+
+        To be called again and again while one waits.
+        """
+        self.check_alive()
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_S:
+            return
+        cpu_us = self.tree.cpu_us()
+        if cpu_us - self._last_us >= SETTLED_US or now - self._looked_at > STALLED_S:
+            # It works, or nobody has asked for long.
+            self._last_us, self._busy_at = cpu_us, now
+        self._looked_at = now
+        if now - self._busy_at > STALLED_S:
+            raise Failed(f"{what}, and the program sleeps: {self.last_words()}")
 
     def check_alive(self) -> None:
         """Raises Failed if the program has ended."""

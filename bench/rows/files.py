@@ -141,7 +141,7 @@ class Large(Row):
         return [OURS, CP, ORIGINAL]
 
     def measure(self, bench: Bench, who: Contestant) -> Sample:
-        size = bench.size(2048, 512) * BLOCK_BYTES
+        size = bench.size(2048, 256) * BLOCK_BYTES
         place = self.place(bench)
         if free_bytes(place) < 3 * size:
             raise Unavailable(f"needs {3 * size // BLOCK_BYTES} MiB in {place}")

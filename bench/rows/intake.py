@@ -117,7 +117,7 @@ class IntakeCost(Row):
         return [OURS, LIMIT, INOTIFYWAIT, ORIGINAL]
 
     def measure(self, bench: Bench, who: Contestant) -> Sample:
-        files = bench.size(125_000, 25_000)
+        files = bench.size(125_000, 20_000)
         with bench.scratch() as root, bench.sysctl("max_queued_events", QUEUE_MAX):
             intake = Intake(bench, who, root, writers=1)
             with intake.start() as program:
@@ -153,7 +153,7 @@ class Loss(Row):
 
     @staticmethod
     def _lost_share(bench: Bench, who: Contestant, writers: int) -> float:
-        files = bench.size(125_000, 50_000) // writers
+        files = bench.size(125_000, 40_000) // writers
         with bench.scratch() as root:
             intake = Intake(bench, who, root, writers)
             with intake.start() as program:
@@ -196,7 +196,7 @@ class Rate(Row):
 
     def measure(self, bench: Bench, who: Contestant) -> Sample:
         # Full speed first; the original is known not to reach what is far above its cost of an event.
-        rates = self.RATES[3:] if who.kind is Kind.ORIGINAL else [0, *self.RATES]
+        rates = self.RATES[bench.size(3, 6) :] if who.kind is Kind.ORIGINAL else [0, *self.RATES]
         for rate in rates:
             reached = self._reached(bench, who, rate)
             if reached is not None:
@@ -206,7 +206,7 @@ class Rate(Row):
     @staticmethod
     def _reached(bench: Bench, who: Contestant, rate: int) -> float | None:
         """Files a second of the writer; None if any event was lost."""
-        seconds = bench.size(10, 3)
+        seconds = bench.size(10, 2)
         with bench.scratch() as root:
             intake = Intake(bench, who, root, writers=1)
             with intake.start() as program:

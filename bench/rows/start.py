@@ -93,7 +93,7 @@ class Idle(Row):
         return [OURS, OURS_JOB, LIMIT, ORIGINAL, ORIGINAL_JOB]
 
     def measure(self, bench: Bench, who: Contestant) -> Sample:
-        seconds = bench.size(10, 2)
+        seconds = bench.size(10, 1)
         with bench.scratch() as root, start_minimal(bench, who, root) as program:
             program.settle()
             pss = program.tree.pss_bytes()

@@ -153,6 +153,7 @@ impl Generation {
         let first = self.deadlines.iter().copied().min().filter(|at| *at != NEVER);
         match self.phase {
             Phase::Active | Phase::Retired { .. } => first,
+            // The end is waited for only while there is something to cut.
             Phase::Closing { until } if self.schedulers.iter().any(|scheduler| scheduler.pending() > 0) => {
                 Some(first.map_or(until, |at| at.min(until)))
             }
@@ -217,6 +218,7 @@ impl Generation {
             Phase::Closing { until } if until <= turn.now => return self.cut(turn),
             Phase::Active | Phase::Retired { .. } | Phase::Closing { .. } => {}
         }
+        // One dense row of times is looked through, not the schedulers: there may be a thousand with nothing to do.
         for index in 0..self.schedulers.len() {
             if self.deadlines[index] > turn.now {
                 continue;

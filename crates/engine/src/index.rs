@@ -20,7 +20,7 @@ const JOIN_BELOW: usize = DIVIDE_ABOVE / 4;
 /// Bits of the hash that choose the shard: enough for seven million paths. The rest chooses the place in the shard.
 const SHARD_BITS: u32 = 11;
 
-/// A table that is freed rather than kept when it has shrunk this much below its capacity.
+/// A shard with room for more than this gives room back when seven eighths of it are free.
 const KEPT_CAPACITY: usize = 64;
 
 /// The slots of one scheduler's tasks, by the hash of their path.

@@ -28,8 +28,10 @@
 //!
 //! All tasks of a scheduler wait equally long. Those that wait are therefore due in the order in which they came, and a
 //! linked list in that order is the timer: putting a task off moves it to the end. The first of each list gives the
-//! deadline. Tasks of all schedulers are in one slab, their paths beside it in one run of bytes; a hash table a
-//! scheduler leads from a path to its task. A waiting task takes 80 bytes, its path, and 6 to 12 bytes of the table.
+//! deadline. Tasks of all schedulers are in one slab, their paths beside it; each scheduler has a hash table from paths to
+//! tasks, with a key that those who choose file names do not know. A waiting task takes 72 bytes, its path, and 6 to 12
+//! bytes of the table. What was learnt of a path (hash, excluded or not, rule) is kept until an event of another path
+//! comes, since a file that is written gives several events in a row.
 //!
 //! A configuration is a *generation*. A reload adds the new one and retires the old one, whose tasks go on and whose maps
 //! still hear events, but only to cancel: a path with a waiting task of the old configuration is handed over to the new

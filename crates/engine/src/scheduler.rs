@@ -55,9 +55,13 @@ pub(crate) struct Scheduler {
     /// What the rules said of the latest path, by its serial: events come in bursts of one path.
     latest_match: Cell<(u64, RuleMatch)>,
     keys: Keys,
+    /// The timer: in the order in which they were armed, which is the order in which they are due.
     waiting: List,
+    /// Due, in the order in which they found no place. Not empty only while all places are taken.
     queued: List,
+    /// In the order of their starts, so that the first is the first whose time is over.
     running: List,
+    /// Told to stop.
     stopping: List,
     /// [`Record::MaxJobs`] was given.
     max_jobs_told: bool,
@@ -154,6 +158,7 @@ impl Scheduler {
             return Verdict::Ignored(Ignored::Unfit);
         }
         let found = self.find(path, tasks);
+        // Before the rules: a generation that is over should not match patterns for nothing.
         if found.is_none() && phase != Phase::Active {
             return Verdict::Ignored(Ignored::Paused);
         }
@@ -281,6 +286,7 @@ impl Scheduler {
                     self.skip(task, event, turn);
                 }
                 Change::SkipCancel => {
+                    // What the mark stands for is a task that waits for the end of this run, and that is cancelled.
                     if turn.tasks.state(task) == State::Marked {
                         turn.tasks.set_state(task, State::Running);
                     }
@@ -414,6 +420,7 @@ impl Scheduler {
             Outcome::Completed => turn.out.record(Record::Finished { task }),
             Outcome::Cancelled => turn.out.record(Record::CancelledOngoing { task }),
             Outcome::Unchanged => turn.out.record(Record::Unchanged { task }),
+            // The program said why.
             Outcome::Failed => {}
         }
         if state == State::Marked && outcome != Outcome::Cancelled {
@@ -432,6 +439,7 @@ impl Scheduler {
         if self.delay > 0 {
             self.wait(slot, turn);
         } else {
+            // Behind those that wait for the place that has just become free; the caller fills it.
             turn.tasks.set_state(slot, State::Queued);
             turn.tasks.push(&mut self.queued, slot);
         }

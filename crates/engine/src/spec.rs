@@ -1,5 +1,6 @@
 //! What the program tells the engine: ids, limits, and the schedulers and event maps of a configuration.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -116,12 +117,28 @@ pub enum GenerationError {
     NumbersUsedUp,
 }
 
+impl fmt::Display for GenerationError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            GenerationError::TooMany => {
+                "too many earlier configurations still have tasks; wait until some are done"
+            }
+            GenerationError::ShuttingDown => "the daemon shuts down",
+            GenerationError::NumbersUsedUp => {
+                "all numbers for schedulers and watches were used; restart the daemon"
+            }
+        })
+    }
+}
+
+impl std::error::Error for GenerationError {}
+
 /// The engine's limits; the head of the crate says what happens at each.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Tasks in all states.
     pub tasks_max: u32,
-    /// Bytes of the paths of all tasks; so that a flood of names of four kilobytes is bounded as well.
+    /// Bytes that the paths of all tasks take; so that a flood of names of four kilobytes is bounded as well.
     pub path_bytes_max: u64,
     /// Configurations that still have tasks, the newest included.
     pub generations_max: u32,

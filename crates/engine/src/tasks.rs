@@ -1,7 +1,7 @@
 //! The tasks of all schedulers: a slab, the lists that run through it, and the paths beside it.
 //!
 //! Owns what a task *is*. When it waits, runs or ends is decided by its [`Scheduler`](crate::scheduler::Scheduler),
-//! which also keeps the table from paths to slots and the heads of the lists.
+//! which also keeps the index from paths to slots and the heads of the lists.
 
 use event::{Event, Flag, Mask};
 
@@ -13,7 +13,7 @@ use crate::{MapId, SchedulerId, TaskHandle, TaskId};
 /// A slab that was larger than this gives its memory back when the last task is gone.
 const SLAB_KEPT: usize = SLAB_CHUNK;
 
-/// Tasks that memory is taken for at a time, 40 KiB.
+/// Tasks that memory is taken for at a time, 36 KiB. Only the pages that are used count as resident.
 const SLAB_CHUNK: usize = 512;
 
 /// A place in the slab.
@@ -38,7 +38,7 @@ pub(crate) enum State {
     Stopping,
 }
 
-/// A list of tasks, first come first; the links are in the tasks.
+/// A list of tasks, first come first. It is the two ends only; the links are beside the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
     first: u32,

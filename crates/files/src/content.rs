@@ -1,7 +1,8 @@
 //! The bytes of one file.
 //!
 //! Owns the choice of the fastest way: share them (FICLONE), let the kernel copy them (copy_file_range), or read and
-//! write. Keeps holes. Both descriptors' offsets are left alone, so any way can take over from any other in the middle.
+//! write. Keeps holes. Both descriptors' offsets are left alone, so any way can take over from any other in the
+//! middle.
 
 use rustix::io::Errno;
 use std::cell::RefCell;
@@ -45,8 +46,8 @@ pub(crate) struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// Copies up to the size in `status`, and no further: a file that grows as fast as it is copied has an end all the
-    /// same. Gives the number of bytes that are in the copy, holes included.
+    /// Copies up to the size in `status`, and no further: a file that grows as fast as it is copied has an end all
+    /// the same. Gives the number of bytes that are in the copy, holes included.
     pub(crate) fn copy(&self, status: &Status) -> Result<u64, Failure> {
         let size = status.size;
         let has_holes = status.allocated < size;
@@ -89,7 +90,8 @@ impl Content<'_> {
             self.check_stop()?;
             let length = (end - offset).min(CHUNK_SIZE as u64) as usize;
             match sys::copy_range(self.from, self.to, offset, length) {
-                // Some filesystems say 0 although there is more (procfs and FUSE before Linux 5.19); reading is certain.
+                // Some filesystems say 0 although there is more (procfs and FUSE before Linux 5.19); reading is
+                // certain.
                 Ok(0) => return self.through_buffer(offset, end),
                 Ok(copied) => offset += copied as u64,
                 Err(errno) if cannot(errno) => return self.through_buffer(offset, end),

@@ -101,6 +101,7 @@ pub(crate) fn open_kind(
     path: &[u8],
 ) -> Result<Source, Error> {
     let failed = |errno| Error::os(errno, path);
+    // Opening a FIFO wakes its writers, opening a device may do anything: look first, and again at what was opened.
     check_kind(kind, path)?;
     let file = match kind {
         Kind::Directory => sys::open_directory(directory, name, For::Reading),
@@ -147,6 +148,7 @@ impl Copier<'_> {
         if !overwrite && source.status.kind == Kind::File && source.status.size <= SMALL_SIZE {
             return self.small_file(source, &place);
         }
+        // Before gigabytes are copied for nothing. That the name stays free is up to the last rename.
         let existing = match sys::status_at(&place.directory, place.name) {
             Ok(_) if !overwrite => return Err(self.exists(&place)),
             Ok(existing) => Some(existing),
@@ -155,6 +157,7 @@ impl Copier<'_> {
         };
         announce(request, self.record);
         let existing_kind = existing.map(|existing| existing.kind);
+        // Also a hard link: replacing one name by a copy of the other would part them, which nobody asked for.
         if existing.is_some_and(|existing| existing.inode == source.status.inode) {
             return Err(Error::SameFile { from: from.to_vec(), to: place.path.into_owned() });
         }
@@ -187,8 +190,8 @@ impl Copier<'_> {
         Error::Exists { action: self.request.rule.action, from, to }
     }
 
-    /// Copies a file into an existing directory, under its own name; then mode and owner are set on the directory and on
-    /// all that is in it, as the original does.
+    /// Copies a file into an existing directory, under its own name; then mode and owner are set on the directory
+    /// and on all that is in it, as the original does.
     fn copy_into(&mut self, source: &Source, place: &Place<'_>) -> Result<Status, Error> {
         let from = self.request.source;
         let failed = |errno| Error::os(errno, &place.path);
@@ -197,7 +200,7 @@ impl Copier<'_> {
         let mut path = place.path.to_vec();
         resolve::push_name(&mut path, name);
         let top = sys::open_directory(&directory, b".", For::Reading).map_err(failed)?;
-        let inner = Place { directory, name, path: Cow::Owned(path) };
+        let inner = Place { directory, name, path: Cow::Owned(path), made_in: Vec::new() };
         if let Ok(existing) = sys::status_at(&inner.directory, name)
             && existing.inode == source.status.inode
         {
@@ -221,17 +224,19 @@ impl Copier<'_> {
     ) -> Result<Status, Error> {
         let failed = |errno| Error::os_pair(errno, from, &place.path);
         let (temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
+        // From here on every error drops, and so removes, the temporary file.
         let status = self.fill(source, from, &file, &place.path)?;
         self.finish_file(file, &place.path)?;
         match temporary.place(place.name, overwrite) {
             Err(Errno::EXIST) => return Err(self.exists(place)),
             result => result.map_err(failed)?,
         }
-        self.sync_directory(place.directory.as_fd(), &place.path)?;
+        self.sync_place(place)?;
         Ok(status)
     }
 
-    /// Fills a new file with the content and the attributes of the source; starts again if the source changes meanwhile.
+    /// Fills a new file with the content and the attributes of the source; starts again if the source changes
+    /// meanwhile.
     pub(crate) fn fill(
         &mut self,
         source: &Source,
@@ -247,6 +252,7 @@ impl Copier<'_> {
                 Failure::Stopped => Error::Stopped { path: from.to_vec() },
                 Failure::Os(errno) => failed(errno),
             })?;
+            // Before the second look, so that a change of the attributes meanwhile is seen too.
             let heir = Heir { attributes: self.attributes, keep: self.keep, path: to };
             let lost = heir.inherit(source.file.as_fd(), &before, new.as_fd())?;
             let after = sys::status(&source.file).map_err(failed)?;
@@ -305,6 +311,12 @@ impl Copier<'_> {
             (Durability::Always, _) | (Durability::Auto, Keep::ForMove) => true,
             (Durability::Auto, Keep::ForCopy) | (Durability::Never, _) => false,
         }
+    }
+
+    /// Makes a rename at a place durable where that is asked for, with all parents that were made for it.
+    pub(crate) fn sync_place(&self, place: &Place<'_>) -> Result<(), Error> {
+        self.sync_directory(place.directory.as_fd(), &place.path)?;
+        place.made_in.iter().try_for_each(|parent| self.sync_directory(parent.as_fd(), &place.path))
     }
 
     /// Makes a rename in `directory` durable where that is asked for.

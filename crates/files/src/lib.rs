@@ -1,4 +1,43 @@
-//! To be filled: the safe file layer.
+//! Copy, move and delete for file rules: complete or not at all, and never on anybody else's behalf.
+//!
+//! The daemon acts as root in directories in which others write too. So this crate trusts no path twice: it looks a
+//! path up once, at the moment of the action, holds the directory that it found, and does everything by that
+//! descriptor.
+//!
+//! # Theory of operation
+//!
+//! 1. *Where.* The source is looked up strictly below the root of its watch, the destination strictly below what the
+//!    administrator wrote literally (`resolve`). A symbolic link elsewhere, a `..` out of a file's name: refused,
+//!    and the [`Refusal`] says which path, owned by whom, why, and what to do.
+//! 2. *What.* Objects are judged after they were opened, by fstat(2), never by their names (`copy`). Only regular
+//!    files and directories have content. Nothing blocks on a FIFO.
+//! 3. *How.* A move is one renameat2(2). What is copied grows under a temporary name that only the daemon's user can
+//!    read, gets its attributes on the descriptor (`metadata`), and appears by one rename: a file, or a tree as a
+//!    whole (`tree`). A move across filesystems is that, on the disk, and then the removal of what was copied, if it
+//!    still is that.
+//! 4. *If not.* On any error what is unfinished is removed. What a crash leaves carries the name of its process
+//!    (`temporary`), and [`sweep`] removes it at the next start.
+//!
+//! It knows no events and no patterns: the caller gives the expanded destination. It does not log: what there is to
+//! say goes to a callback as a [`Record`]. It is synchronous: the caller has threads. It keeps nothing from one
+//! action to the next but a buffer for each thread and the ids of a few users.
+//!
+//! # Differences from Python's `os` and `shutil`
+//!
+//! The original calls these. Results, order of records and texts of errors are theirs
+//! (`results_and_texts_are_those_of_python`), but for:
+//!
+//! - a link at the destination is a name that is taken, and is replaced, not written through
+//!   (`a_dangling_link_is_a_name_that_is_taken`, `links_are_moved_as_links_and_replaced_as_links`); what is
+//!   overwritten is replaced by a new file, so its owner does not stay;
+//! - links get no mode and no owner (`a_link_moved_with_a_mode_changes_nothing_behind_it`), and a copy follows only
+//!   those that give nothing away (`a_copy_follows_only_links_that_give_nothing_away`);
+//! - a copy is not set-user-id for a user who did not own the source
+//!   (`a_copy_does_not_lend_the_rights_of_the_daemon`);
+//! - moves cross filesystems (`a_move_across_filesystems_keeps_everything`), directories are merged
+//!   (`an_existing_directory_is_merged_into`), an empty directory and a link to a directory can be deleted
+//!   (`deleting_files_links_and_directories`), a deletion stops at mounts
+//!   (`what_is_mounted_in_a_tree_is_not_touched`).
 
 mod content;
 mod copy;
@@ -94,8 +133,8 @@ pub struct Request<'a> {
     /// What the substitution gave; relative to the working directory unless it begins with `/`. Not used by
     /// [`Action::Delete`].
     pub destination: &'a [u8],
-    /// How many leading bytes of `destination` are the administrator's literal text. Symbolic links of root and of the
-    /// daemon's user are followed in there, and nowhere else.
+    /// How many leading bytes of `destination` are the administrator's literal text. Symbolic links of root and of
+    /// the daemon's user are followed in there, and nowhere else.
     pub trusted_len: usize,
     /// Set from another thread to give up a long copy.
     pub stop: &'a AtomicBool,
@@ -123,21 +162,21 @@ pub struct Identity {
 pub enum Record<'a> {
     /// Missing parents of the destination are made (INFO).
     CreateDirectory(&'a [u8]),
-    /// (INFO)
+    /// The source gets its new name (INFO).
     Move {
         /// The source.
         from: &'a [u8],
         /// The destination.
         to: &'a [u8],
     },
-    /// (INFO)
+    /// The source gets a second one like it (INFO).
     Copy {
         /// The source.
         from: &'a [u8],
         /// The destination.
         to: &'a [u8],
     },
-    /// (INFO)
+    /// The source goes away (INFO).
     Delete(&'a [u8]),
     /// A mode was set (DEBUG).
     Chmod(u32),
@@ -188,10 +227,11 @@ pub fn check_names(user: Option<&str>, group: Option<&str>) -> Result<(), Error>
     names::look_up(user, group).missing().map_or(Ok(()), Err)
 }
 
-/// Carries one action out, in the calling thread.
+/// Carries one action out, in the calling thread, and tells `record` what it does as it does it.
 ///
 /// # Errors
-/// See [`Error`].
+/// Every failure is one [`Error`]. The source is as it was then, or the destination is complete; the texts say what
+/// is not obvious from that.
 pub fn perform(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
     let rule = request.rule;
     match rule.action {

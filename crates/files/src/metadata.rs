@@ -1,7 +1,7 @@
 //! Mode, owner, times and extended attributes, always on a descriptor.
 //!
-//! Owns what a copy inherits from its source, what a rule changes, and when a change is refused because it would reach
-//! somebody else's file.
+//! Owns what a copy inherits from its source, what a rule changes, and when a change is refused because it would
+//! reach somebody else's file.
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,7 +57,8 @@ impl<'r> Attributes<'r> {
             Kind::Link => None,
             Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => self.rule.filemode,
         };
-        // Without the owner that the administrator meant, the bits that lend an owner's rights would lend the daemon's.
+        // Without the owner that the administrator meant, the bits that lend an owner's rights would lend the
+        // daemon's.
         let lent = if self.ids.missing().is_some() { SET_USER_ID | SET_GROUP_ID } else { 0 };
         mode.map(|mode| mode & 0o7777 & !lent)
     }
@@ -178,7 +179,8 @@ pub(crate) struct Heir<'a> {
 }
 
 impl Heir<'_> {
-    /// Gives `new` the attributes of `old`, and those of the rule instead where it has some; `status` is that of `old`.
+    /// Gives `new` the attributes of `old`, and those of the rule instead where it has some; `status` is that of
+    /// `old`.
     ///
     /// Owner, attributes, mode, times: each step would undo something of a later one. Gives what could not be kept
     /// although it should be, in words.

@@ -1,9 +1,9 @@
 //! From paths to a directory's descriptor and a name in it.
 //!
-//! Owns the question whose symbolic links are followed. Three kinds of text lead to a file: what the administrator wrote
-//! (the root of a watch, the literal beginning of dst_re), what came out of a file's name, and what a link says. Links
-//! are followed in the first kind only, and only if nobody gains by it; the rest is looked up strictly beneath. The
-//! usual case, no link anywhere, is one openat2(2) for each side.
+//! Owns the question whose symbolic links are followed. Three kinds of text lead to a file: what the administrator
+//! wrote (the root of a watch, the literal beginning of dst_re), what came out of a file's name, and what a link
+//! says. Links are followed in the first kind only, and only if nobody gains by it; the rest is looked up strictly
+//! beneath. The usual case, no link anywhere, is one openat2(2) for each side.
 
 use rustix::io::Errno;
 use std::borrow::Cow;
@@ -24,6 +24,8 @@ pub(crate) struct Place<'a> {
     pub(crate) name: &'a [u8],
     /// The whole path, for texts only.
     pub(crate) path: Cow<'a, [u8]>,
+    /// Directories in which a parent of this place was made just now, and is not on the disk yet.
+    pub(crate) made_in: Vec<OwnedFd>,
 }
 
 /// Finds the place of the source of a request, below its root.
@@ -36,7 +38,7 @@ pub(crate) fn source<'a>(request: &Request<'a>) -> Result<Place<'a>, Error> {
         Err(errno) if is_link_or_unsupported(errno) => source_with_links(request, below)?,
         result => result.map_err(|errno| Error::os(errno, path))?,
     };
-    Ok(Place { directory, name, path: Cow::Borrowed(path) })
+    Ok(Place { directory, name, path: Cow::Borrowed(path), made_in: Vec::new() })
 }
 
 /// As [`source`], where a link is on the way: allowed on the way to the root, refused below it.
@@ -82,10 +84,15 @@ pub(crate) fn destination<'a>(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Place<'a>, Error> {
     let target = Destination::parse(request)?;
-    let place = |directory| Place { directory, name: target.name, path: Cow::Borrowed(target.path) };
+    let place = |directory, made_in| Place {
+        directory,
+        name: target.name,
+        path: Cow::Borrowed(target.path),
+        made_in,
+    };
     let parent = if target.parent.is_empty() { &b"."[..] } else { target.parent };
     let absent = match sys::open_within(CWD, parent, For::Lookup, Within::NoLinks) {
-        Ok(directory) => return Ok(place(directory)),
+        Ok(directory) => return Ok(place(directory, Vec::new())),
         Err(Errno::NOENT) => true,
         Err(errno) if is_link_or_unsupported(errno) => false,
         Err(errno) => return Err(request.in_form_of_python(Error::os(errno, target.path))),
@@ -93,13 +100,16 @@ pub(crate) fn destination<'a>(
     if absent && !request.rule.auto_create {
         return Err(request.in_form_of_python(Error::os(Errno::NOENT, target.path)));
     }
+    let mut made_in = Vec::new();
     let mut walk = Walk::new(target.path, Links::OfDaemon);
     if request.rule.auto_create {
-        walk.create = Some(Create { announced: target.parent, attributes, record });
+        let announced = target.parent;
+        walk.create = Some(Create { announced, attributes, record, made_in: &mut made_in });
     }
     walk.add(target.trusted, Trust::Literal);
     walk.add(target.substituted, Trust::Substituted);
-    walk.finish().map(place).map_err(|error| request.in_form_of_python(error))
+    let directory = walk.finish().map_err(|error| request.in_form_of_python(error))?;
+    Ok(place(directory, made_in))
 }
 
 /// The destination, cut where trust ends.
@@ -256,6 +266,8 @@ struct Create<'w> {
     announced: &'w [u8],
     attributes: &'w Attributes<'w>,
     record: &'w mut dyn FnMut(Record<'_>),
+    /// Where something was made.
+    made_in: &'w mut Vec<OwnedFd>,
 }
 
 /// A lookup one component at a time, each opened with O_NOFOLLOW and judged by what was opened.
@@ -430,10 +442,12 @@ impl<'w> Walk<'w> {
             Ok(()) => sys::open_directory(at, name, For::Reading),
         };
         let directory = opened.map_err(|errno| Error::os(errno, path))?;
+        let parent = self.current.replace(directory);
         if made.is_ok() {
-            create.attributes.apply_to_new_directory(&directory, &self.done)?;
+            let directory = self.current.as_ref().expect("it was just put there");
+            create.attributes.apply_to_new_directory(directory, &self.done)?;
+            create.made_in.extend(parent);
         }
-        self.current = Some(directory);
         Ok(())
     }
 

@@ -191,8 +191,8 @@ impl<D: AsFd> Drop for Temporary<D> {
 
 /// A tree that grows inside a directory with a temporary name, removed when it is dropped before it was placed.
 ///
-/// The tree is not that directory but the one inside it, of the same name. So nobody can have somebody else's directory
-/// removed by giving it such a name: who can't write in it can't make that inner name.
+/// The tree is not that directory but the one inside it, of the same name. So nobody can have somebody else's
+/// directory removed by giving it such a name: who can't write in it can't make that inner name.
 pub(crate) struct TemporaryTree {
     parent: OwnedFd,
     name: Vec<u8>,
@@ -304,8 +304,8 @@ pub struct Swept {
 
 /// Removes what a process that is gone has left in `directory` under temporary names; below it too if `recursive`.
 ///
-/// Stays on the filesystem, follows no link below `directory`, and touches nothing that another process may be at work
-/// on. `directory` is the administrator's text, such as the literal beginning of dst_re.
+/// Stays on the filesystem, follows no link below `directory`, and touches nothing that another process may be at
+/// work on. `directory` is the administrator's text, such as the literal beginning of dst_re.
 ///
 /// # Errors
 /// If `directory` can't be opened.
@@ -389,8 +389,8 @@ fn is_ours(status: &Status) -> bool {
     let own = status.uid == daemon.as_raw();
     match status.kind {
         Kind::Directory => own && status.mode == 0o700,
-        // Root gives a moved file its owner just before the last rename, so root can't tell its own by their owner. It
-        // needn't: who can give a file such a name can remove it too.
+        // Root gives a moved file its owner just before the last rename, so root can't tell its own by their owner.
+        // It needn't: who can give a file such a name can remove it too.
         Kind::File | Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
             own || daemon.is_root()
         }

@@ -49,13 +49,23 @@ pub(crate) fn copy(
     let inode = sys::status(&target).map_err(failed)?.inode;
     let level = Level { inode, parent_path_len: 0, status: source.status, made, through_link: false };
     let path = place.path.to_vec();
-    let copy = TreeCopy { copier, target, path, levels: vec![level], through_links: 0, left_out: None };
-    copy.run(Walk::start(top, request.source)?)
+    let copy = TreeCopy {
+        copier: &mut *copier,
+        target,
+        path,
+        levels: vec![level],
+        through_links: 0,
+        left_out: None,
+    };
+    copy.run(Walk::start(top, request.source)?)?;
+    copier.sync_place(place)
 }
 
 /// Refuses a destination that is inside the source: there would be no end.
 fn check_not_inside(request: &Request<'_>, source: &Source, place: &Place<'_>) -> Result<(), Error> {
     let failed = |errno| Error::os(errno, &place.path);
+    // Upwards from the destination by `..`, which ends at the root of the filesystem, the only directory above
+    // itself.
     let mut current = sys::open_directory(&place.directory, b".", For::Lookup).map_err(failed)?;
     let mut inode = sys::status(&current).map_err(failed)?.inode;
     for _ in 0..HEIGHT_MAX {
@@ -168,7 +178,8 @@ impl TreeCopy<'_, '_> {
         let status = if self.is_merging() {
             let failed = |errno| Error::os(errno, &to);
             let directory = sys::open_directory(&self.target, b".", For::Lookup).map_err(failed)?;
-            let place = Place { directory, name: entry.name, path: to.as_slice().into() };
+            let path = to.as_slice().into();
+            let place = Place { directory, name: entry.name, path, made_in: Vec::new() };
             self.copier.file(source, &from, &place, true)?
         } else {
             // Nobody else can enter the tree yet; files need no temporary names in it, and are synced with it.
@@ -252,6 +263,7 @@ impl TreeCopy<'_, '_> {
         from: &[u8],
     ) -> Result<Option<(Source, bool)>, Error> {
         let failed = |errno| Error::os(errno, from);
+        // What is mounted in a tree is copied with it, but can't be removed with it.
         let opened = match self.copier.keep {
             Keep::ForCopy => sys::open_directory(walk.directory(), name, For::Reading),
             Keep::ForMove => walk::open_on_same_mount(walk.directory(), name),
@@ -264,6 +276,7 @@ impl TreeCopy<'_, '_> {
             Err(Errno::XDEV) => Err(Refusal::MountPoint { path: from.to_vec() }.into()),
             Err(Errno::LOOP | Errno::NOTDIR) if self.copier.keep == Keep::ForCopy => {
                 let followed = resolve::follow(walk.directory(), name, from)?;
+                // A directory that the walk is in already: there would be no end.
                 if walk.is_inside(followed.status.inode) || self.through_links >= LINKS_ON_THE_WAY_MAX {
                     let circle = Error::os(Errno::LOOP, from);
                     walk.show(name, |entry| self.link_with_warning(entry, &circle))?;
@@ -315,6 +328,7 @@ impl TreeCopy<'_, '_> {
             }
         }
         if let Made::Temporary { tree, name, overwrite } = level.made {
+            // One call for the whole tree; a hundred thousand fsync(2) would take minutes.
             if self.copier.is_durable() {
                 sys::sync_filesystem(&self.target).map_err(failed)?;
             }

@@ -1,7 +1,7 @@
 //! A walk through a directory tree that needs no recursion and, at any depth, one descriptor.
 //!
-//! Owns the stack of directories that are not finished, and the way back up: through `..`, believed only if it leads to
-//! the very directory that the walk came from. What is done with what is found is the caller's business.
+//! Owns the stack of directories that are not finished, and the way back up: through `..`, believed only if it leads
+//! to the very directory that the walk came from. What is done with what is found is the caller's business.
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

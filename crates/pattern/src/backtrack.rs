@@ -13,9 +13,9 @@ use crate::set::Fold;
 use crate::text::Text;
 use crate::unicode::Category;
 
-/// Most steps of one call, for all starts and matches together. One step is about 3 ns, so that a hostile name stops the
-/// caller for a few milliseconds at worst; a path of the greatest length (4,096 bytes) gets 244 steps a byte.
-pub(crate) const STEPS_MAX: u32 = 1_000_000;
+/// Most steps of one call, for all starts and matches together. One step is about 8 ns, so that a hostile name stops the
+/// caller for 4 ms at worst; a path of the greatest length (4,096 bytes) gets 122 steps a byte.
+const STEPS_MAX: u32 = 500_000;
 /// Steps after which failures are remembered. Most matches are over by then and never pay for the memory.
 const MEMORY_AFTER: u32 = 512;
 /// Largest memory of failures, in bits (1 MiB). A pattern and path that need more go without.
@@ -36,6 +36,8 @@ pub(crate) struct Matcher<'a, T> {
     stack: Vec<Frame>,
     failures: Failures,
     steps: u32,
+    /// Steps from which on failures are remembered: [`MEMORY_AFTER`] but for tests.
+    memory_after: u32,
     /// An empty match here is no match: one was found here before.
     must_leave: usize,
     /// How many look-arounds and atomic groups we are in.
@@ -74,6 +76,7 @@ impl<'a, T: Text> Matcher<'a, T> {
             stack: Vec::new(),
             failures: Failures::default(),
             steps: 0,
+            memory_after: MEMORY_AFTER,
             must_leave: NOWHERE,
             depth: 0,
         }
@@ -398,7 +401,7 @@ impl<'a, T: Text> Matcher<'a, T> {
     /// Whether the engine stood here before, and so failed; from now on it has.
     #[inline]
     fn has_failed(&mut self, row: u32, position: usize) -> bool {
-        self.steps > MEMORY_AFTER && self.has_failed_in_memory(row, position)
+        self.steps > self.memory_after && self.has_failed_in_memory(row, position)
     }
 
     fn has_failed_in_memory(&mut self, row: u32, position: usize) -> bool {
@@ -482,5 +485,55 @@ impl Failures {
     fn clear(&mut self) {
         self.bits.fill(0);
         self.nested.clear();
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/suite/grammar.rs"]
+mod grammar;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::grammar::{path, pattern_source, run};
+    use super::*;
+    use crate::parse::parse;
+    use crate::text::WideText;
+
+    type Groups = Vec<Option<(usize, usize)>>;
+
+    /// The groups of all matches, found one after the other.
+    fn all_matches(program: &Program, text: &WideText, memory_after: u32) -> Result<Vec<Groups>, StepLimit> {
+        let mut matcher = Matcher::new(program, text);
+        matcher.memory_after = memory_after;
+        let (mut found, mut done, mut after_empty) = (Vec::new(), 0, false);
+        while matcher.find(done, after_empty)? {
+            let groups: Groups = (0..program.groups).map(|group| matcher.group(group)).collect();
+            let (start, end) = groups[0].unwrap();
+            found.push(groups);
+            (done, after_empty) = (end, start == end);
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn memory_changes_no_match() {
+        run(5_000, &(pattern_source(), path()), |(source, path)| {
+            let Ok(parsed) = parse(source.as_bytes()) else { return Ok(()) };
+            let Ok(program) = Program::new(&parsed) else { return Ok(()) };
+            let text = WideText::new(&path);
+            let Ok(without) = all_matches(&program, &text, u32::MAX) else { return Ok(()) };
+            prop_assert_eq!(all_matches(&program, &text, 0), Ok(without));
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn memory_needs_fewer_steps() {
+        let program = Program::new(&parse(b"(?:(a*)*b?)*x").unwrap()).unwrap();
+        let text = WideText::new(b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        assert!(all_matches(&program, &text, u32::MAX).is_err());
+        assert_eq!(all_matches(&program, &text, MEMORY_AFTER), Ok(Vec::new()));
     }
 }

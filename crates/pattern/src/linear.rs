@@ -33,15 +33,15 @@ const NFA_BYTES_MAX: usize = 1 << 20;
 /// Memory for the states that the lazy DFA has met, in bytes; it starts over when this is full.
 const LAZY_BYTES_MAX: usize = 256 << 10;
 
-/// A DFA over ASCII, and where it starts on a path.
+/// A DFA over ASCII, and where it stands after the prefix that every match begins with.
 #[derive(Debug)]
 struct AsciiDfa {
     dfa: dense::DFA<Vec<u32>>,
-    start: StateID,
+    after_prefix: StateID,
 }
 
 impl AsciiDfa {
-    fn new(source: &[u8]) -> Option<AsciiDfa> {
+    fn new(source: &[u8], prefix: &[u8]) -> Option<AsciiDfa> {
         let hir = hir(&parse(source).ok()?.node, Alphabet::Ascii)?;
         let nfa_config = thompson::Config::new()
             .utf8(false)
@@ -57,14 +57,16 @@ impl AsciiDfa {
             .determinize_size_limit(Some(DETERMINIZE_BYTES_MAX));
         let dfa = dense::Builder::new().configure(dfa_config).build_from_nfa(&nfa).ok()?;
         let start = dfa.start_state_forward(&Input::new(b"").anchored(Anchored::Yes)).ok()?;
-        Some(AsciiDfa { dfa, start })
+        let after_prefix = prefix.iter().fold(start, |state, &byte| dfa.next_state(state, byte));
+        Some(AsciiDfa { dfa, after_prefix })
     }
 
-    /// Whether some prefix of `path` matches. The DFA says so one byte late.
+    /// Whether the pattern matches a path that goes on with `rest` after the prefix. A match shows one byte late, so that
+    /// the prefix alone never decides.
     #[inline]
-    fn is_match(&self, path: &[u8]) -> bool {
-        let mut state = self.start;
-        for &byte in path {
+    fn is_match(&self, rest: &[u8]) -> bool {
+        let mut state = self.after_prefix;
+        for &byte in rest {
             state = self.dfa.next_state(state, byte);
             if self.dfa.is_special_state(state) {
                 return self.dfa.is_match_state(state);
@@ -83,18 +85,18 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// Whether the pattern matches at the start of `path`; `None` if no engine here can tell. `dollar` says that the
-    /// pattern has a `$` that a final newline would satisfy early.
+    /// pattern has a `$` that a final newline would satisfy early; `path` begins with `prefix`, as every match does.
     #[inline]
-    pub(crate) fn is_match(&self, source: &[u8], dollar: bool, path: &[u8]) -> Option<bool> {
+    pub(crate) fn is_match(&self, source: &[u8], prefix: &[u8], dollar: bool, path: &[u8]) -> Option<bool> {
         // An empty path is told apart because `\B` is false there.
         let last = path.last()?;
         if dollar && *last == b'\n' {
             return None;
         }
         if path.is_ascii() {
-            let dfa = self.ascii.get_or_init(|| AsciiDfa::new(source).map(Box::new));
+            let dfa = self.ascii.get_or_init(|| AsciiDfa::new(source, prefix).map(Box::new));
             if let Some(dfa) = dfa {
-                return Some(dfa.is_match(path));
+                return Some(dfa.is_match(&path[prefix.len()..]));
             }
         } else if std::str::from_utf8(path).is_err() {
             return None;
@@ -105,7 +107,10 @@ impl Linear {
 
     /// Bytes that the DFA over ASCII takes; 0 if there is none yet.
     pub(crate) fn dfa_bytes(&self) -> usize {
-        self.ascii.get().and_then(Option::as_ref).map_or(0, |ascii| ascii.dfa.memory_usage() + size_of::<AsciiDfa>())
+        self.ascii
+            .get()
+            .and_then(Option::as_ref)
+            .map_or(0, |ascii| ascii.dfa.memory_usage() + size_of::<AsciiDfa>())
     }
 }
 

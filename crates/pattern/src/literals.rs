@@ -50,6 +50,11 @@ impl Literals {
         }
     }
 
+    /// What every match begins with.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
     /// Whether the pattern matches at the start of `path`, as far as comparing bytes can tell. A "no" is nearly always
     /// certain here.
     #[inline]

@@ -88,8 +88,9 @@ impl Pattern {
         if let Some(is_match) = self.literals.is_match(path) {
             return Ok(is_match);
         }
+        let prefix = self.literals.prefix();
         let linear = self.linear.as_ref();
-        match linear.and_then(|linear| linear.is_match(&self.source, self.has_dollar, path)) {
+        match linear.and_then(|linear| linear.is_match(&self.source, prefix, self.has_dollar, path)) {
             Some(is_match) => Ok(is_match),
             None => self.backtracks_to_match(path),
         }

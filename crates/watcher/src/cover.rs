@@ -37,23 +37,23 @@ const COVERS_MAX: usize = u16::MAX as usize;
 
 /// See the module's head.
 pub(crate) struct Covers {
-    covers: Vec<Cover>,
+    sets: Vec<Cover>,
     index: HashMap<Box<[RootId]>, u16>,
     free: Vec<u16>,
 }
 
 impl Covers {
     pub(crate) fn new() -> Covers {
-        Covers { covers: vec![Cover::default()], index: HashMap::new(), free: Vec::new() }
+        Covers { sets: vec![Cover::default()], index: HashMap::new(), free: Vec::new() }
     }
 
     /// The roots of a set, sorted.
     pub(crate) fn roots(&self, cover: u16) -> &[RootId] {
-        &self.covers[usize::from(cover)].roots
+        &self.sets[usize::from(cover)].roots
     }
 
     pub(crate) fn wants(&self, cover: u16) -> Wants {
-        self.covers[usize::from(cover)].wants
+        self.sets[usize::from(cover)].wants
     }
 
     /// The set of these roots. Past 65,535 different sets the roots of the last ones see nothing; that takes as many
@@ -69,15 +69,15 @@ impl Covers {
         }
         let cover = match self.free.pop() {
             Some(cover) => cover,
-            None if self.covers.len() < COVERS_MAX => {
-                self.covers.push(Cover::default());
-                (self.covers.len() - 1) as u16
+            None if self.sets.len() < COVERS_MAX => {
+                self.sets.push(Cover::default());
+                (self.sets.len() - 1) as u16
             }
             None => return EMPTY,
         };
         let roots: Box<[RootId]> = roots.into();
         self.index.insert(roots.clone(), cover);
-        self.covers[usize::from(cover)] = Cover { wants: union(&roots, &wants), roots, nodes: 0 };
+        self.sets[usize::from(cover)] = Cover { wants: union(&roots, &wants), roots, nodes: 0 };
         cover
     }
 
@@ -88,13 +88,13 @@ impl Covers {
             return;
         }
         tree.set_cover(node, cover);
-        self.covers[usize::from(cover)].nodes += 1;
+        self.sets[usize::from(cover)].nodes += 1;
         self.release(old);
     }
 
     /// Counts a node that was made with this set.
     pub(crate) fn retain(&mut self, cover: u16) {
-        self.covers[usize::from(cover)].nodes += 1;
+        self.sets[usize::from(cover)].nodes += 1;
     }
 
     /// Counts a node that is freed.
@@ -102,7 +102,7 @@ impl Covers {
         if cover == EMPTY {
             return;
         }
-        let entry = &mut self.covers[usize::from(cover)];
+        let entry = &mut self.sets[usize::from(cover)];
         entry.nodes -= 1;
         if entry.nodes == 0 {
             let roots = std::mem::take(&mut entry.roots);
@@ -114,7 +114,7 @@ impl Covers {
     /// Works out anew what all sets want; gives the sets for which the kernel must be asked for other events.
     pub(crate) fn update(&mut self, wants: impl Fn(RootId) -> Wants) -> Vec<u16> {
         let mut changed = Vec::new();
-        for (number, cover) in self.covers.iter_mut().enumerate() {
+        for (number, cover) in self.sets.iter_mut().enumerate() {
             let new = union(&cover.roots, &wants);
             if new.kernel != cover.wants.kernel {
                 changed.push(number as u16);
@@ -148,6 +148,10 @@ mod tests {
         covers.assign(&mut tree, node, both);
         let one = covers.intern(vec![RootId(1)], wants);
         covers.assign(&mut tree, node, one);
-        assert_eq!(covers.intern(vec![RootId(2)], wants), both, "the number of a forgotten set is used again");
+        assert_eq!(
+            covers.intern(vec![RootId(2)], wants),
+            both,
+            "the number of a forgotten set is used again"
+        );
     }
 }

@@ -24,6 +24,9 @@ pub struct RawEvent<'a> {
 }
 
 /// The first event of `bytes` and the length of its record, or `None` if no whole event is there.
+///
+/// # Panics
+/// Never: four bytes of a header are always four bytes.
 pub fn first(bytes: &[u8]) -> Option<(RawEvent<'_>, usize)> {
     let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
     let word = |at: usize| {
@@ -70,7 +73,9 @@ mod tests {
             .map(|(wd, name)| RawEvent { wd, mask: 0x4000_0100, cookie: 7 * wd as u32, name })
             .collect();
         let mut bytes = Vec::new();
-        sent.iter().for_each(|event| encode(event, &mut bytes));
+        for event in &sent {
+            encode(event, &mut bytes);
+        }
         assert_eq!(events(&bytes).collect::<Vec<_>>(), sent);
     }
 

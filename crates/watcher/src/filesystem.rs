@@ -57,7 +57,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {
         match *tail {
-            [high @ b'0'..=b'3', middle @ b'0'..=b'7', low @ b'0'..=b'7', ref after @ ..] if byte == b'\\' => {
+            [high @ b'0'..=b'3', middle @ b'0'..=b'7', low @ b'0'..=b'7', ref after @ ..]
+                if byte == b'\\' =>
+            {
                 path.push((high - b'0') << 6 | (middle - b'0') << 3 | (low - b'0'));
                 rest = after;
             }

@@ -54,7 +54,8 @@ fn matches_name(pattern: &[char], name: &[u8]) -> bool {
 
 /// Text as characters; each byte that is not UTF-8 becomes one of a private plane, as good as any other.
 fn characters(bytes: &[u8]) -> Vec<char> {
-    let escape = |byte: &u8| char::from_u32(0x10_ff00 + u32::from(*byte)).expect("plane 16 has such characters");
+    let escape =
+        |byte: &u8| char::from_u32(0x10_ff00 + u32::from(*byte)).expect("plane 16 has such characters");
     bytes
         .utf8_chunks()
         .flat_map(|chunk| chunk.valid().chars().chain(chunk.invalid().iter().map(escape)).collect::<Vec<_>>())

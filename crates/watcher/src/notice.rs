@@ -260,7 +260,10 @@ impl fmt::Display for Escaped<'_> {
                     fmt::Write::write_char(out, character)?;
                 } else {
                     let mut bytes = [0; 4];
-                    character.encode_utf8(&mut bytes).bytes().try_for_each(|byte| write!(out, "\\x{byte:02x}"))?;
+                    character
+                        .encode_utf8(&mut bytes)
+                        .bytes()
+                        .try_for_each(|byte| write!(out, "\\x{byte:02x}"))?;
                 }
             }
             chunk.invalid().iter().try_for_each(|byte| write!(out, "\\x{byte:02x}"))?;

@@ -16,6 +16,10 @@ pub(crate) struct Move {
     pub(crate) source: Box<[u8]>,
     /// Nodes of the directory that moves, with their wds, one for each place from which it is seen.
     pub(crate) nodes: Vec<(NodeId, i32)>,
+    /// Nodes that had the name before those and lost it: they are meant if this is the second half of an exchange.
+    pub(crate) displaced: Vec<(NodeId, i32)>,
+    /// It comes from a new directory that was not listed yet.
+    pub(crate) young: bool,
     /// It had a name of our own temporary files.
     pub(crate) own: bool,
 }
@@ -23,7 +27,7 @@ pub(crate) struct Move {
 /// Moves by their cookie (K2: the halves are not always adjacent). At most `max`, at most `age` old.
 #[derive(Debug)]
 pub(crate) struct Moves {
-    moves: HashMap<u32, Move>,
+    halves: HashMap<u32, Move>,
     order: VecDeque<(u32, Instant)>,
     max: usize,
     age: Duration,
@@ -31,12 +35,12 @@ pub(crate) struct Moves {
 
 impl Moves {
     pub(crate) fn new(max: usize, age: Duration) -> Moves {
-        Moves { moves: HashMap::new(), order: VecDeque::new(), max, age }
+        Moves { halves: HashMap::new(), order: VecDeque::new(), max, age }
     }
 
     pub(crate) fn insert(&mut self, cookie: u32, entry: Move, now: Instant) {
         self.expire(now);
-        if self.moves.insert(cookie, entry).is_none() {
+        if self.halves.insert(cookie, entry).is_none() {
             self.order.push_back((cookie, now));
         }
     }
@@ -44,18 +48,18 @@ impl Moves {
     /// Drops what is too old or too much, and the order's entries whose move was taken.
     fn expire(&mut self, now: Instant) {
         while let Some(&(cookie, at)) = self.order.front() {
-            let too_many = self.moves.len() >= self.max || self.order.len() >= 2 * self.max;
+            let too_many = self.halves.len() >= self.max || self.order.len() >= 2 * self.max;
             let too_old = now.saturating_duration_since(at) >= self.age;
-            if self.moves.contains_key(&cookie) && !too_many && !too_old {
+            if self.halves.contains_key(&cookie) && !too_many && !too_old {
                 return;
             }
-            self.moves.remove(&cookie);
+            self.halves.remove(&cookie);
             self.order.pop_front();
         }
     }
 
     pub(crate) fn take(&mut self, cookie: u32) -> Option<Move> {
-        let entry = self.moves.remove(&cookie)?;
+        let entry = self.halves.remove(&cookie)?;
         // The usual case, both halves next to each other, keeps the order short.
         if self.order.back().is_some_and(|&(last, _)| last == cookie) {
             self.order.pop_back();
@@ -64,11 +68,11 @@ impl Moves {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.moves.len()
+        self.halves.len()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.moves.clear();
+        self.halves.clear();
         self.order.clear();
     }
 }
@@ -190,7 +194,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Move {
-        Move { source: Box::new([]), nodes: Vec::new(), own: false }
+        Move { source: Box::new([]), nodes: Vec::new(), displaced: Vec::new(), young: false, own: false }
     }
 
     #[test]
@@ -198,7 +202,12 @@ mod tests {
         let start = Instant::now();
         let mut moves = Moves::new(4, Duration::from_secs(60));
         (0..100).for_each(|cookie| moves.insert(cookie, entry(), start));
-        assert!(moves.len() <= 4 && moves.take(0).is_none() && moves.take(99).is_some() && moves.take(97).is_some());
+        assert!(
+            moves.len() <= 4
+                && moves.take(0).is_none()
+                && moves.take(99).is_some()
+                && moves.take(97).is_some()
+        );
         moves.insert(100, entry(), start + Duration::from_secs(61));
         assert_eq!(moves.len(), 1, "what is a minute old is forgotten");
         for cookie in 0..100_000 {

@@ -204,16 +204,13 @@ impl Tree {
             name_len,
             flags: SEEN,
         };
-        let id = match some(self.free) {
-            Some(id) => {
-                self.free = self.node(id).next;
-                *self.node_mut(id) = node;
-                id
-            }
-            None => {
-                self.nodes.push(node);
-                NodeId(self.nodes.len() as u32 - 1)
-            }
+        let id = if let Some(id) = some(self.free) {
+            self.free = self.node(id).next;
+            *self.node_mut(id) = node;
+            id
+        } else {
+            self.nodes.push(node);
+            NodeId(self.nodes.len() as u32 - 1)
         };
         self.live += 1;
         self.link(id, parent);
@@ -371,7 +368,11 @@ impl Tree {
         match (others.next(), others.next()) {
             (None, _) => {}
             (Some(only), None) => self.clear(NodeId(only), SHARED),
-            (Some(_), Some(_)) => self.all_by_wd(wd).into_iter().for_each(|id| self.set(id, SHARED)),
+            (Some(_), Some(_)) => {
+                for id in self.all_by_wd(wd) {
+                    self.set(id, SHARED);
+                }
+            }
         }
     }
 
@@ -490,7 +491,10 @@ mod tests {
         let b = tree.insert(a, b"b", 0);
         let ab = tree.insert(TOP, b"ab", 0);
         tree.rename(a, ab, b"x");
-        assert_eq!((path(&tree, b), path(&tree, ab), path(&tree, TOP)), ("/ab/x/b".into(), "/ab".into(), "/".into()));
+        assert_eq!(
+            (path(&tree, b), path(&tree, ab), path(&tree, TOP)),
+            ("/ab/x/b".into(), "/ab".into(), "/".into())
+        );
         assert_eq!(tree.find(b"/ab/x/b"), Some(b));
         assert_eq!(tree.find(b"/a"), None);
         tree.cut(a);
@@ -515,7 +519,9 @@ mod tests {
     fn nodes_that_share_a_wd_know_it() {
         let mut tree = Tree::new();
         let nodes = [b"a", b"b", b"c"].map(|name| tree.insert(TOP, name, 0));
-        nodes.iter().for_each(|&node| tree.set_wd(node, 7));
+        for &node in &nodes {
+            tree.set_wd(node, 7);
+        }
         assert!(nodes.iter().all(|&node| tree.has(node, SHARED)));
         assert_eq!(tree.all_by_wd(7), nodes);
         tree.set_wd(nodes[0], 0);
@@ -551,7 +557,11 @@ mod tests {
             }
         }
         compare(&tree, &model, seed);
-        assert!(tree.names.len() <= 2 * GARBAGE_MIN + 64 * 255 * 4, "seed {seed}: {} bytes", tree.names.len());
+        assert!(
+            tree.names.len() <= 2 * GARBAGE_MIN + 64 * 255 * 4,
+            "seed {seed}: {} bytes",
+            tree.names.len()
+        );
     }
 
     fn one_step(tree: &mut Tree, model: &mut BTreeMap<String, NodeId>, random: &mut u64) {
@@ -573,10 +583,15 @@ mod tests {
                 if id != TOP && !tree.is_at_or_above(id, parent) && !model.contains_key(&path) {
                     tree.rename(id, parent, name.as_bytes());
                     let below = format!("{old}/");
-                    let moved: Vec<_> =
-                        model.iter().filter(|(at, _)| **at == old || at.starts_with(&below)).map(|(at, &id)| (at.clone(), id)).collect();
+                    let moved: Vec<_> = model
+                        .iter()
+                        .filter(|(at, _)| **at == old || at.starts_with(&below))
+                        .map(|(at, &id)| (at.clone(), id))
+                        .collect();
                     moved.iter().for_each(|(at, _)| assert!(model.remove(at).is_some()));
-                    model.extend(moved.into_iter().map(|(at, id)| (format!("{path}{}", &at[old.len()..]), id)));
+                    model.extend(
+                        moved.into_iter().map(|(at, id)| (format!("{path}{}", &at[old.len()..]), id)),
+                    );
                 }
             }
             _ => {

@@ -82,6 +82,8 @@ pub struct Watcher {
     retired: Retired,
     /// New directories that could not be opened yet, with the read that brought the event.
     later: Vec<(NodeId, u64)>,
+    /// Directories whose entries are to be compared when the queue is empty, with their wds.
+    doubts: Vec<(NodeId, i32)>,
     /// Tops of branches that are cut off and to be unwatched.
     doomed: Vec<NodeId>,
     walks: VecDeque<Walk>,
@@ -154,6 +156,7 @@ impl Watcher {
             name_hasher: NameHasher::default(),
             retired: Retired::default(),
             later: Vec::new(),
+            doubts: Vec::new(),
             doomed: Vec::new(),
             walks: VecDeque::new(),
             put_off: Vec::new(),
@@ -205,7 +208,10 @@ impl Watcher {
     /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
     pub fn deadline(&self) -> Option<Instant> {
         let settling = self.settling.front().map(|settling| settling.due);
-        [settling, self.starved.retry_at, self.throttle.deadline(), self.mounts_due].into_iter().flatten().min()
+        [settling, self.starved.retry_at, self.throttle.deadline(), self.mounts_due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Counters and sizes.

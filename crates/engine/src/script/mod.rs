@@ -122,7 +122,7 @@ struct Run {
 impl Run {
     fn new(script: &mut Script<'_>) -> Run {
         let limits = Limits {
-            tasks_max: [3, 9, 1_000][usize::from(script.below(3))],
+            tasks_max: [3, 17, 1_000][usize::from(script.below(3))],
             path_bytes_max: [100, 1 << 30, 1 << 30][usize::from(script.below(3))],
             generations_max: 4,
             starts_per_tick_max: [1, 3, 1_000][usize::from(script.below(3))],

@@ -408,3 +408,32 @@ fn a_long_copy_stops_when_it_is_told_to() {
     }
     assert_eq!(scene.temporaries(), [] as [PathBuf; 0]);
 }
+
+#[test]
+fn what_is_not_complete_is_for_the_daemon_alone() {
+    let scene = std::sync::Arc::new(Scene::new());
+    scene.write("in/f", "content");
+    scene.write("in/d/f", "content");
+    scene.set_mode("in/f", 0o666);
+    scene.set_mode("in/d", 0o777);
+    for (name, mode) in [("f", 0o600), ("d", 0o700)] {
+        let watched = std::sync::Arc::clone(&scene);
+        let plan: crate::sys::fault::Plan = Box::new(move |_, call| {
+            if call == "pwrite" {
+                let out = watched.path("out");
+                let [path] =
+                    &fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..]
+                else {
+                    panic!("one temporary name and no other")
+                };
+                assert!(crate::is_own_temporary_name(path.file_name().unwrap().as_bytes()));
+                assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, mode);
+            }
+            Ok(())
+        });
+        let act = || scene.act(&rule(Action::Copy), &format!("in/{name}"), &format!("out/{name}"));
+        crate::sys::fault::with(plan, act).0.done();
+        fs::rename(scene.path(format!("out/{name}")), scene.path(format!("victim/{name}"))).unwrap();
+    }
+    assert_eq!((scene.mode("victim/f"), scene.mode("victim/d")), (0o666, 0o777));
+}

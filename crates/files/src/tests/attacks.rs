@@ -463,11 +463,16 @@ fn what_has_no_content_is_refused_without_waiting() {
 
 #[test]
 fn no_gap_lets_a_fifo_block_a_copy() {
-    let swap = |scene: &Scene| {
-        let _ = fs::remove_file(scene.path("in/f"));
-        make_fifo(&scene.path("in/f"));
-    };
-    attack_every_gap(&harmful(Action::Copy), "in/f", "out/f", swap);
+    let (ended, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let swap = |scene: &Scene| {
+            let _ = fs::remove_file(scene.path("in/f"));
+            make_fifo(&scene.path("in/f"));
+        };
+        attack_every_gap(&harmful(Action::Copy), "in/f", "out/f", swap);
+        ended.send(()).unwrap();
+    });
+    wait.recv_timeout(std::time::Duration::from_secs(60)).expect("no copy waits for a FIFO");
 }
 
 #[test]

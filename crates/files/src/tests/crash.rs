@@ -1,7 +1,7 @@
 //! The daemon is killed, the disk is full, the power fails.
 //!
-//! A child process is killed just before its n-th system call, for each n there is. What it leaves must be the source as
-//! it was or the complete destination, and nothing that the next start does not sweep away.
+//! A child process is killed just before its n-th system call, for each n there is. What it leaves must be the
+//! source as it was or the complete destination, and nothing that the next start does not sweep away.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
@@ -90,8 +90,8 @@ fn killed_before_any_call_nothing_is_lost_and_the_sweep_finds_the_rest() {
     }
 }
 
-/// Runs a test of this binary with mounts of its own, after a shell script has made them. None, and a line that says so,
-/// where that is not allowed.
+/// Runs a test of this binary with mounts of its own, after a shell script has made them. None, and a line that says
+/// so, where that is not allowed.
 fn with_mounts(script: &str, test: &str, scene: &Scene) -> Option<Output> {
     let child = child_test(test, (VARIABLE, scene.base.as_os_str()));
     let mut command = Command::new("unshare");
@@ -173,6 +173,52 @@ fn mounted_child() {
     assert_eq!(scene.read("out/d/mount/f").unwrap(), b"precious\n");
 }
 
+/// A filesystem that can share content between files.
+const SHARING_SCRIPT: &str =
+    "truncate -s 400m out.img; mkfs.xfs -q -m reflink=1 out.img; mount -o loop out.img out";
+
+#[test]
+fn content_is_shared_where_the_filesystem_can() {
+    let scene = Scene::new();
+    if !is_root() {
+        return;
+    }
+    let Some(output) = with_mounts(SHARING_SCRIPT, "tests::crash::sharing_child", &scene) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Not a test of its own: runs where `out` is the filesystem of [`SHARING_SCRIPT`].
+#[test]
+fn sharing_child() {
+    let Some(base) = std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|')) else {
+        return;
+    };
+    let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
+    let content: Vec<u8> = (0..100_u32 << 20).map(|index| (index >> 10) as u8).collect();
+    scene.write("out/in/f", &content);
+    shell(&scene, "sync -f out");
+    let free =
+        || rustix::fs::statvfs(scene.path("out")).map(|status| status.f_bfree * status.f_frsize).unwrap();
+    let before = free();
+    let (source, destination) = (scene.path("out/in/f"), scene.path("out/g"));
+    let root = scene.path("out");
+    let stop = AtomicBool::new(false);
+    let rule = rule(Action::Copy);
+    let request = Request {
+        rule: &rule,
+        root: root.as_os_str().as_bytes(),
+        source: source.as_os_str().as_bytes(),
+        destination: destination.as_os_str().as_bytes(),
+        trusted_len: 0,
+        stop: &stop,
+        unless_same_as: None,
+    };
+    crate::perform(&request, &mut |_| {}).unwrap();
+    shell(&scene, "sync -f out");
+    assert!(before - free() < 10 << 20, "{} bytes more are used", before - free());
+    assert!(scene.read("out/g").unwrap() == content);
+}
+
 /// Two small ext4 filesystems in image files, `in` and `out`; what their images hold is what would survive.
 const POWER_SCRIPT: &str = "for fs in in out; do truncate -s 16m $fs.img; mkfs.ext4 -q -F $fs.img; \
     mount -o loop $fs.img $fs; done; mkdir in/x out/x after";
@@ -197,16 +243,16 @@ fn power_cut_child() {
     let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
     let cut = |durability: Durability, n: u32| {
         scene.write("in/f", vec![1; CONTENT]);
-        let _ = fs::remove_file(scene.path("out/f"));
+        let _ = fs::remove_dir_all(scene.path("out/new"));
         shell(&scene, "sync -f in; sync -f out");
         let last = power_cut_at(&scene, durability, n);
         // The worst that can happen: everything of the source's disk gets out, nothing else of the destination's.
         shell(&scene, "sync -f in; cp out.img out.cut; cp in.img in.cut");
         let kept = ["in", "out"].map(|side| {
             shell(&scene, &format!("mount -o loop {side}.cut after"));
-            let content = fs::read(scene.path("after/f")).ok();
+            let content = ["after/f", "after/new/f"].map(|name| fs::read(scene.path(name)).ok());
             shell(&scene, "umount after");
-            content
+            content.into_iter().flatten().next()
         });
         (last, kept)
     };
@@ -228,12 +274,12 @@ fn power_cut_child() {
 
 /// Moves `in/f` to `out/f` up to its n-th call; says whether it came to its end before.
 fn power_cut_at(scene: &Scene, durability: Durability, n: u32) -> bool {
-    let rule = Rule { durability, ..rule(Action::Move) };
+    let rule = Rule { durability, auto_create: true, ..rule(Action::Move) };
     let plan: fault::Plan = Box::new(move |call, _| {
         // From the n-th call on nothing is done any more, as if the process were gone.
         if call >= n { Err(rustix::io::Errno::IO) } else { Ok(()) }
     });
-    let (_, calls) = fault::with_disk(plan, || scene.act(&rule, "in/f", "out/f"));
+    let (_, calls) = fault::with_disk(plan, || scene.act(&rule, "in/f", "out/new/f"));
     calls < n
 }
 

@@ -191,6 +191,10 @@ class ShellScheduler(TaskScheduler):
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs)
 
 
+#: All rules that a config has made, used or not: the daemon checks the expressions of all.
+made_rules: list[FileManagerRule] = []
+
+
 class FileManagerRule(Checked):
     """One rule of a FileManagerScheduler: which paths it is for, and what to do with them.
 
@@ -264,6 +268,7 @@ class FileManagerRule(Checked):
     ) -> None:
         """Check the arguments and keep them; the daemon checks the expressions when it takes the config."""
         self.at = place()
+        made_rules.append(self)
         self.action = action
         self.src_re = src_re
         self.dst_re = dst_re

@@ -243,19 +243,32 @@ def test_stop_cancels_and_ends(jobs):
     assert daemon.wait() == (0, "finally\natexit\n", "")
 
 
-@pytest.mark.parametrize("blocked", [False, True])
-def test_the_end_of_the_socket_ends_the_host(jobs, blocked):
-    """Also when a job blocks it."""
-    imports = "import time\nimport pyinotifyd.host.stay as j\nj.GONE_GRACE_S = 0.2" if blocked else ""
-    daemon = jobs(
-        "print('begun', flush=True)\n"
-        + ("await asyncio.sleep(0)\ntime.sleep(3)" if blocked else "await asyncio.sleep(99)"),
-        imports,
-    )
+def test_the_end_of_the_socket_ends_the_host(jobs):
+    """Without a word of the daemon's."""
+    daemon = jobs("print('begun', flush=True)\nawait asyncio.sleep(99)")
     daemon.start([{"handle": 1}])
     assert daemon.line() == b"begun\n"
     daemon.sock.close()
     assert daemon.process.wait(timeout=DEADLINE_S) == 0
+
+
+def test_a_job_that_will_not_end_cannot_keep_the_host(jobs):
+    """When the daemon is gone, there is a time for everything, and an end to it."""
+    daemon = jobs(
+        """
+        print('begun', flush=True)
+        while True:
+            try:
+                await asyncio.sleep(99)
+            except asyncio.CancelledError:
+                pass
+        """,
+        "import pyinotifyd.host.stay\npyinotifyd.host.stay.GONE_GRACE_S = 0.2",
+    )
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    daemon.sock.close()
+    assert daemon.process.wait(timeout=DEADLINE_S) == 1
 
 
 @pytest.mark.parametrize("when", ["", "await asyncio.sleep(0.01)\n"])
@@ -327,6 +340,17 @@ def test_a_daemon_that_does_not_read(jobs):
     lost = [log["message"] for log in daemon.logs if "were lost" in log["message"]]
     assert lost == [f"{501 - logs} log records of Python code were lost"]
     stop(daemon)
+
+
+def test_what_is_left_to_say_is_said_at_the_end(jobs):
+    """A daemon that reads only after its stop."""
+    daemon = jobs("print('begun', flush=True); raise ValueError('x' * 50_000)")
+    daemon.start([{"handle": handle} for handle in range(40)])
+    for _ in range(40):
+        assert daemon.line() == b"begun\n"
+    daemon.send(STOP)
+    assert sorted(daemon.expect(FAIL)["task"] for _ in range(40)) == list(range(40))
+    assert daemon.next() == (None, None)
 
 
 ASYNCIO = {
@@ -437,11 +461,18 @@ def test_what_the_config_has_started_goes_on(host):
 
 def test_a_forked_child_that_lives_on(jobs):
     """It holds no end of the socket that would keep the daemon waiting, if it is a command."""
-    daemon = jobs("import subprocess; subprocess.Popen(['sleep', '99'], stdout=-3, stderr=-3)")
+    daemon = jobs(
+        "p = subprocess.Popen(['sleep', '99'], stdout=-3, stderr=-3, close_fds=False)\nprint(p.pid, flush=True)",
+        "import subprocess",
+    )
     daemon.start([{"handle": 1}])
-    assert daemon.collect(DONE, 1) == [1]
-    daemon.send(STOP)
-    assert daemon.next() == (None, None)
+    child = int(daemon.line())
+    try:
+        assert daemon.collect(DONE, 1) == [1]
+        daemon.send(STOP)
+        assert daemon.next() == (None, None)
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_changes_to_the_config_come_too_late(jobs):

@@ -5,7 +5,7 @@
 //! no name of a file can become shell syntax.
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -135,9 +135,16 @@ pub(crate) struct Commands {
     waiting: VecDeque<Order>,
     running: HashMap<i32, u64>,
     pids: HashMap<u64, Pid>,
+    /// What the configuration changed in the environment; `None` removes a variable.
+    environment: Vec<(OsString, Option<OsString>)>,
 }
 
 impl Commands {
+    /// Sets what the configuration changed in the environment.
+    pub(crate) fn set_environment(&mut self, environment: Vec<(OsString, Option<OsString>)>) {
+        self.environment = environment;
+    }
+
     /// Queues a command; [`Commands::start_some`] starts it.
     pub(crate) fn order(&mut self, order: Order) {
         self.waiting.push_back(order);
@@ -158,7 +165,7 @@ impl Commands {
         let mut failed = Vec::new();
         for _ in 0..STARTS_A_TURN {
             let Some(order) = self.waiting.pop_front() else { break };
-            match spawn(&order) {
+            match spawn(&order, &self.environment) {
                 Ok(pid) => {
                     self.running.insert(pid.as_raw_nonzero().get(), order.task);
                     self.pids.insert(order.task, pid);
@@ -199,11 +206,17 @@ impl Commands {
     }
 }
 
-fn spawn(order: &Order) -> io::Result<Pid> {
+fn spawn(order: &Order, changed: &[(OsString, Option<OsString>)]) -> io::Result<Pid> {
     let environment = &order.environment;
     let mut command = Command::new("/bin/sh");
     for variable in Notifier::VARIABLES {
         command.env_remove(variable);
+    }
+    for (name, value) in changed {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
     let child = command
         .arg("-c")

@@ -5,17 +5,8 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
-use crate::host::wire::PathText;
+use crate::host::wire::{At, PathText, PatternMade};
 use crate::log::{Address, Level};
-
-/// A place in the user's file.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(crate) struct At {
-    /// Path of the file.
-    pub file: String,
-    /// Line, from 1.
-    pub line: u32,
-}
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Description {
@@ -27,6 +18,18 @@ pub(super) struct Description {
     pub(super) syslog: Vec<SyslogDescription>,
     pub(super) handlers: bool,
     pub(super) stays: bool,
+    /// Expressions of rules that no scheduler of a watch uses.
+    #[serde(default)]
+    pub(super) loose_patterns: Vec<PatternMade>,
+    /// What the file changed in the environment; null: removed.
+    #[serde(default)]
+    pub(super) environ: BTreeMap<String, Option<PathText>>,
+    /// The working directory, if the file changed it.
+    #[serde(default)]
+    pub(super) cwd: Option<PathText>,
+    /// The umask, if the file changed it.
+    #[serde(default)]
+    pub(super) umask: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,14 +39,8 @@ pub(super) struct WatchDescription {
     pub(super) path_text: String,
     pub(super) rec: bool,
     pub(super) auto_add: bool,
-    pub(super) exclude: Option<Vec<FilterDescription>>,
+    pub(super) exclude: Option<Vec<PatternMade>>,
     pub(super) map: BTreeMap<String, Vec<ReactionDescription>>,
-    pub(super) at: Option<At>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct FilterDescription {
-    pub(super) pattern: PathText,
     pub(super) at: Option<At>,
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod describe;
 mod safety;
+mod surroundings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use files::Durability;
 use pattern::{Pattern, PatternSet, Template};
 
 use crate::action::shell::CommandTemplate;
-use crate::host::wire::{ConfigFault, Location};
+pub(crate) use crate::host::wire::At;
+use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Escaped, Level};
 pub(crate) use check::{absolute_path, covers, warnings};
-pub(crate) use describe::At;
-use describe::{Description, FilterDescription, ReactionDescription, SchedulerDescription, WatchDescription};
+use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
 pub(crate) use safety::check_safety;
+pub(crate) use surroundings::Surroundings;
 
 /// A configuration that can be put to work.
 pub(crate) struct Config {
@@ -44,6 +46,8 @@ pub(crate) struct Config {
     pub host_stays: bool,
     /// What is odd but does not keep the configuration from working.
     pub warnings: Vec<String>,
+    /// What the file changed in its own process and means for the daemon's.
+    pub surroundings: Surroundings,
     /// The part of the description that a restarted host must repeat.
     pub fingerprint: String,
 }
@@ -172,6 +176,7 @@ impl Config {
     pub(crate) fn from_description(body: &[u8]) -> Result<Config, ConfigFault> {
         let description: Description = serde_json::from_slice(body)
             .map_err(|error| fault(None, format!("the host's description cannot be read: {error}")))?;
+        check_patterns(&description.loose_patterns)?;
         let mut warnings = Vec::new();
         let schedulers = description
             .schedulers
@@ -190,6 +195,7 @@ impl Config {
             syslog: description.syslog.into_iter().map(Into::into).collect(),
             handlers: description.handlers,
             host_stays: description.stays,
+            surroundings: Surroundings::new(description.environ, description.cwd, description.umask),
             warnings,
             fingerprint,
         })
@@ -260,11 +266,22 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
     })
 }
 
-fn exclude_filter(filters: &[FilterDescription]) -> Result<Option<Arc<ExcludeFilter>>, ConfigFault> {
+/// Checks expressions that no scheduler uses.
+///
+/// # Errors
+/// The first that is bad, with its place.
+pub(crate) fn check_patterns(patterns: &[PatternMade]) -> Result<(), ConfigFault> {
+    let bad = |made: &PatternMade| {
+        Pattern::new(&made.pattern.0).err().map(|error| fault(made.at.as_ref(), error.to_string()))
+    };
+    patterns.iter().find_map(bad).map_or(Ok(()), Err)
+}
+
+fn exclude_filter(filters: &[PatternMade]) -> Result<Option<Arc<ExcludeFilter>>, ConfigFault> {
     if filters.is_empty() {
         return Ok(None);
     }
-    let compile = |filter: &FilterDescription| {
+    let compile = |filter: &PatternMade| {
         Pattern::new(&filter.pattern.0)
             .map_err(|error| fault(filter.at.as_ref(), format!("exclude_filter: {error}")))
     };
@@ -360,7 +377,7 @@ fn fault(at: Option<&At>, message: String) -> ConfigFault {
         column: None,
         end_column: None,
     });
-    ConfigFault { message, locations: locations.into_iter().collect(), traceback: String::new() }
+    ConfigFault { message, locations: locations.into_iter().collect(), ..ConfigFault::default() }
 }
 
 impl fmt::Display for ConfigFault {
@@ -407,7 +424,7 @@ mod tests {
         let fault = ConfigFault {
             message: "name 'foo' is not defined".into(),
             locations: vec![location],
-            traceback: String::new(),
+            ..ConfigFault::default()
         };
         let text = "name 'foo' is not defined\n  File \"/etc/c.py\", line 3\n    foo(1)\n    ^^^";
         assert_eq!(fault.to_string(), text);

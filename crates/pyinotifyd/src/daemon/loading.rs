@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::children::{Ending, signal_name};
 use crate::cli::ConfigOptions;
-use crate::config::{Config, check_safety};
+use crate::config::{Config, check_patterns, check_safety};
 use crate::host::wire::{self, ConfigFault, Exit, FromHost, Hello, HostRecord};
 use crate::host::{Host, HostEvent, HostId, interpreter};
 use crate::log::{Level, Log, record};
@@ -78,7 +78,11 @@ impl Loading {
                 }
                 Some(Config::from_description(&body).map_err(LoadError::Fault))
             }
-            FromHost::Error(fault) => Some(Err(LoadError::Fault(fault))),
+            FromHost::Error(fault) => {
+                // A bad expression was there first: Python itself does not look at them.
+                let first = check_patterns(&fault.patterns).err().unwrap_or(fault);
+                Some(Err(LoadError::Fault(first)))
+            }
             FromHost::Exit(exit) => Some(Err(LoadError::Exit(exit))),
             FromHost::Log(line) => {
                 write_host_record(log, &line);
@@ -129,5 +133,5 @@ fn cannot_start(python: &Path, error: &io::Error) -> LoadError {
 }
 
 fn plain(message: String) -> LoadError {
-    LoadError::Fault(ConfigFault { message, locations: Vec::new(), traceback: String::new() })
+    LoadError::Fault(ConfigFault { message, ..ConfigFault::default() })
 }

@@ -20,7 +20,7 @@ use crate::action::file::{FileWorkers, Order as FileOrder};
 use crate::action::shell::{Commands, Environment, Order as CommandOrder};
 use crate::config::Work;
 use crate::host::wire;
-use crate::log::{Escaped, Level, Log, LoggerId, record};
+use crate::log::{Escaped, Indented, Level, Log, LoggerId, record};
 
 /// See the module's head.
 #[derive(Debug)]
@@ -82,6 +82,24 @@ impl Performer {
         }
     }
 
+    /// Writes a record of a task with lines below it, such as a traceback.
+    pub(crate) fn task_record_with(
+        &mut self,
+        level: Level,
+        task: &TaskRecord<'_>,
+        text: fmt::Arguments<'_>,
+        below: &str,
+    ) {
+        let logger = self.logger(task.scheduler);
+        if self.log.enabled(logger, level) {
+            let name = self.names.name(task.id);
+            let (mask, path) = (task.event.mask.name(), Escaped(task.event.pathname));
+            let text =
+                format_args!("{text}, mask={mask}, path={path}, task_id={name}\n    {}", Indented(below));
+            self.log.write(logger, level, text);
+        }
+    }
+
     /// Writes a record of a file rule: text and id.
     pub(crate) fn file_record(&mut self, level: Level, scheduler: SchedulerId, id: TaskId, text: &str) {
         let (logger, name) = (self.logger(scheduler), self.names.name(id));
@@ -127,6 +145,10 @@ impl Performer {
 
     fn logger(&self, scheduler: SchedulerId) -> LoggerId {
         self.action(scheduler).logger
+    }
+
+    fn is_file_rule(&self, scheduler: SchedulerId) -> bool {
+        matches!(self.action(scheduler).work, Work::Rules(_))
     }
 
     fn start_file(&mut self, start: &Start<'_>, rules: Arc<crate::config::FileRules>) {
@@ -257,7 +279,9 @@ impl Effects for Performer {
                 self.task_record(Level::DEBUG, &task, format_args!("nothing changed meanwhile"));
             }
             Record::SkippedOngoing { task } => {
-                self.task_record(Level::WARNING, &task, format_args!("skip event due to ongoing task"));
+                // A file action makes events itself, and what others do meanwhile is not lost: it runs again.
+                let level = if self.is_file_rule(task.scheduler) { Level::DEBUG } else { Level::WARNING };
+                self.task_record(level, &task, format_args!("skip event due to ongoing task"));
             }
             Record::CancelledWaiting { task } => {
                 self.task_record(Level::INFO, &task, format_args!("scheduled task cancelled"));

@@ -30,7 +30,9 @@ impl Daemon {
         host: Option<Host>,
         now: Instant,
     ) -> Result<(), String> {
+        config.surroundings.apply();
         self.apply_log_settings(&config);
+        self.core.performer.commands.set_environment(std::mem::take(&mut config.surroundings.environment));
         let watches = std::mem::take(&mut config.watches);
         let destinations = config.destinations();
         let ids = self.add_watches(&watches, now)?;

@@ -87,6 +87,7 @@ impl Start {
     pub(super) fn into_daemon(self) -> Result<Daemon, ExitCode> {
         let Start { options, mut log, config, host, signals, hosts } = self;
         let now = Instant::now();
+        config.surroundings.apply();
         let watcher =
             Watcher::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
         let inotify = Source::new(watcher.inotify_fd(), Interest::READABLE);

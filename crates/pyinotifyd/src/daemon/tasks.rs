@@ -198,13 +198,9 @@ impl Daemon {
         let handle = TaskHandle(fail.task);
         if let Some(record) = self.core.engine.task(handle) {
             let performer = &mut self.core.performer;
-            let (exception, traceback) = (Indented(&fail.exception), Indented(&fail.traceback));
             let job = performer.job_name(record.scheduler).to_owned();
-            performer.task_record(
-                Level::ERROR,
-                &record,
-                format_args!("job {job} failed: {exception}\n    {traceback}\n   "),
-            );
+            let text = format_args!("job {job} failed: {}", Indented(&fail.exception));
+            performer.task_record_with(Level::ERROR, &record, text, &fail.traceback);
         }
         self.finish(handle, Outcome::Failed, now);
     }

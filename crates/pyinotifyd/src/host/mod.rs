@@ -29,8 +29,10 @@ use tokio::sync::mpsc;
 use crate::service::notify::Notifier;
 use wire::{FromHost, WireError};
 
-/// The zip with the Python package, see build.rs.
-const PACKAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/host.zip"));
+/// What python3 runs: it makes the bundle importable and starts the host.
+const BOOT: &[u8] = include_bytes!("../../python/boot.py");
+/// The Python package, with bytecode for the interpreters that were there at the build, see build.rs.
+const BUNDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/host.bundle"));
 /// Frames that wait for the loop; a host that talks faster than the loop listens waits in its own buffers.
 const FRAMES_MAX: usize = 256;
 /// Bytes queued for a host that reads nothing, before log records for it are dropped. Starts are bounded by the window.
@@ -84,9 +86,7 @@ impl Host {
     pub(crate) fn start(id: HostId, python: &Path, events: mpsc::Sender<HostEvent>) -> io::Result<Host> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let package = package()?;
-        let (theirs, pid) = spawn(python, &package, theirs.into())?;
-        drop((package, theirs));
+        let pid = spawn(python, &memory_file(BOOT)?, &memory_file(BUNDLE)?, &theirs.into())?;
         let (outgoing, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let connection =
@@ -137,10 +137,10 @@ impl Drop for Host {
     }
 }
 
-/// The package in a memory file: the current directory is not on `sys.path`, and both halves are of one build.
-fn package() -> io::Result<OwnedFd> {
+/// Content in a memory file: the current directory is not on `sys.path`, and both halves are of one build.
+fn memory_file(content: &[u8]) -> io::Result<OwnedFd> {
     let file = memfd_create("pyinotifyd", MemfdFlags::CLOEXEC)?;
-    let mut rest = PACKAGE;
+    let mut rest = content;
     while !rest.is_empty() {
         let count = rustix::io::write(&file, rest)?;
         rest = &rest[count..];
@@ -148,24 +148,25 @@ fn package() -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Starts the interpreter. Only the loop's thread starts processes, so that the two descriptors which it inherits are
-/// inheritable for no other child.
-fn spawn(python: &Path, package: &OwnedFd, socket: OwnedFd) -> io::Result<(OwnedFd, Pid)> {
-    fcntl_setfd(package, FdFlags::empty())?;
-    fcntl_setfd(&socket, FdFlags::empty())?;
+/// Starts the interpreter. Only the loop's thread starts processes, so that the descriptors which it inherits are
+/// inheritable for no other child; ours are closed when this returns to the caller.
+fn spawn(python: &Path, boot: &OwnedFd, bundle: &OwnedFd, socket: &OwnedFd) -> io::Result<Pid> {
+    for inherited in [boot, bundle, socket] {
+        fcntl_setfd(inherited, FdFlags::empty())?;
+    }
     let mut command = Command::new(python);
     for variable in Notifier::VARIABLES {
         command.env_remove(variable);
     }
     let child = command
-        .arg(format!("/proc/self/fd/{}", package.as_raw_fd()))
+        .arg(format!("/proc/self/fd/{}", boot.as_raw_fd()))
         .arg(socket.as_raw_fd().to_string())
+        .arg(bundle.as_raw_fd().to_string())
         .stdin(Stdio::null())
         // A group of its own: Ctrl-C reaches the daemon only, and a signal to the group reaches what jobs started.
         .process_group(0)
         .spawn()?;
-    let pid = Pid::from_raw(child.id() as i32).expect("a child's pid is not 0");
-    Ok((socket, pid))
+    Ok(Pid::from_raw(child.id() as i32).expect("a child's pid is not 0"))
 }
 
 /// The socket of one host, served by a task of its own.

@@ -75,7 +75,7 @@ pub(crate) struct Hello {
 }
 
 /// Why a configuration cannot be used.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct ConfigFault {
     /// What is wrong, for the first line.
     pub message: String,
@@ -85,6 +85,27 @@ pub(crate) struct ConfigFault {
     /// The whole traceback.
     #[serde(default)]
     pub traceback: String,
+    /// Expressions of rules that were made before the fault.
+    #[serde(default)]
+    pub patterns: Vec<PatternMade>,
+}
+
+/// An expression of the configuration, checked by us since Python does not compile it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PatternMade {
+    /// Its source.
+    pub pattern: PathText,
+    /// Where it was made.
+    pub at: Option<At>,
+}
+
+/// A place in the user's file where an object was made.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct At {
+    /// Path of the file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
 }
 
 /// A place in the user's files.

@@ -76,7 +76,13 @@ fn is_since(stat: &Stat, since: SystemTime) -> bool {
 
 impl Watcher {
     /// A listing has found an entry that is no directory.
-    pub(super) fn file_found(&mut self, walk: &Walk, file: &FoundFile<'_>, units: &mut u32, sink: &mut impl Sink) {
+    pub(super) fn file_found(
+        &mut self,
+        walk: &Walk,
+        file: &FoundFile<'_>,
+        units: &mut u32,
+        sink: &mut impl Sink,
+    ) {
         if walk.kind() == Kind::Recover && !changed_since(file.dir, file.name, walk.since) {
             return;
         }

@@ -33,10 +33,20 @@ impl Watcher {
             }
             return;
         };
-        if !self.tree.has(node, SHARED | GUARD) && !self.concerns_tree(mask) && !self.is_delicate(mask, raw.name) {
+        if !self.tree.has(node, SHARED | GUARD)
+            && !self.concerns_tree(mask)
+            && !self.is_delicate(mask, raw.name)
+        {
             return self.tell(node, &Told::real(mask, raw.name), sink);
         }
-        let nodes = if self.tree.has(node, SHARED) { self.tree.all_by_wd(raw.wd) } else { vec![node] };
+        let mut nodes = if self.tree.has(node, SHARED) { self.tree.all_by_wd(raw.wd) } else { vec![node] };
+        if !mask.intersects(Flag::Ignored.mask()) {
+            // Nodes of doomed branches can share the wd of a directory that was found again elsewhere.
+            nodes.retain(|&node| self.is_reachable(node));
+        }
+        if nodes.is_empty() {
+            return;
+        }
         self.follow(&nodes, mask, raw, units, sink);
         let guards: Vec<NodeId> = nodes.into_iter().filter(|&node| self.tree.has(node, GUARD)).collect();
         for node in guards {
@@ -147,14 +157,18 @@ impl Watcher {
     }
 
     fn deleted(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], sink: &mut impl Sink) {
-        nodes.iter().for_each(|&node| self.forget_young(node, name));
+        for &node in &nodes {
+            self.forget_young(node, name);
+        }
         self.tell_all(nodes, &Told::real(mask, name), sink);
         if !mask.is_dir() {
             return;
         }
         // A directory that somebody holds open sends nothing itself until it is closed (K18).
         for &node in nodes {
-            if let Some(child) = self.tree.child(node, name).filter(|&child| !self.tree.has(child, ROOT | GUARD)) {
+            if let Some(child) =
+                self.tree.child(node, name).filter(|&child| !self.tree.has(child, ROOT | GUARD))
+            {
                 self.recheck_deleted(child);
             }
         }
@@ -231,7 +245,10 @@ impl Watcher {
         self.tell(node, &told, sink);
         let covered = self.tree.cover(node) != crate::cover::EMPTY;
         let has_roots = !self.roots_below(node).is_empty();
-        if covered && !has_roots && let Some(path) = self.path_of(node).map(<[u8]>::to_vec) {
+        if covered
+            && !has_roots
+            && let Some(path) = self.path_of(node).map(<[u8]>::to_vec)
+        {
             self.say(Notice::MovedOut { path: &path }, sink);
         }
         for root in self.roots_below(node) {

@@ -17,7 +17,7 @@ use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::notice::Notice;
 use crate::spec::Sink;
-use crate::tree::{GUARD, MOVED, MOVING, NodeId, ROOT, STARVED, TOP};
+use crate::tree::{GUARD, MOVED, MOVING, NodeId, ROOT, STARVED, TOP, UNNAMED};
 
 /// Why a directory is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +181,9 @@ impl Watcher {
             // A listing was faster than the event, or a root stands there; the others see it only now.
             Look::Same => {
                 let wd = self.tree.wd(node);
-                new.into_iter().for_each(|root| self.start_walk(node, wd, None, kind, Some(root)));
+                for root in new {
+                    self.start_walk(node, wd, None, kind, Some(root));
+                }
             }
             Look::Other(object, wd) => self.replace(node, object, wd, kind),
             // Its own events follow, or it is looked at when the queue is empty.
@@ -311,6 +313,27 @@ impl Watcher {
         }
     }
 
+    /// Something about the entries of a directory is not certain: they are compared when the queue is empty.
+    pub(super) fn doubt(&mut self, node: NodeId) {
+        let doubt = (node, self.tree.wd(node));
+        if !self.doubts.contains(&doubt) {
+            self.doubts.push(doubt);
+        }
+    }
+
+    fn resolve_doubts(&mut self) {
+        let since =
+            self.reading.empty_wall.checked_sub(super::recover::SLACK).unwrap_or(self.reading.empty_wall);
+        for (node, wd) in std::mem::take(&mut self.doubts) {
+            if wd != 0 && self.tree.wd(node) == wd && self.is_reachable(node) {
+                let mut walk = Walk::new(Frame::new(node, wd, None), Kind::Recover, None);
+                walk.since = since;
+                walk.shallow = true;
+                self.walks.push_back(walk);
+            }
+        }
+    }
+
     pub(super) fn enter_later(&mut self, parent: NodeId, name: &[u8]) {
         let cover = self.cover_below(parent, name);
         if cover != EMPTY && self.tree.child(parent, name).is_none() {
@@ -333,9 +356,15 @@ impl Watcher {
                 Look::Other(object, wd) => self.adopt(node, object, wd),
                 Look::Nothing | Look::Unsure if may_wait => self.later.push((node, read)),
                 Look::Nothing | Look::Unsure if self.tree.has(node, ROOT | GUARD) => {}
-                Look::Nothing | Look::Unsure => self.doom(node),
+                Look::Nothing | Look::Unsure => {
+                    for parent in self.tree.parent(node) {
+                        self.doubt(parent);
+                    }
+                    self.doom(node);
+                }
             }
         }
+        self.resolve_doubts();
         for mut walk in std::mem::take(&mut self.put_off) {
             if walk.begin_again() && self.tree.wd(walk.top().0) == walk.top().1 {
                 self.walks.push_back(walk);
@@ -346,7 +375,11 @@ impl Watcher {
 
     /// What stands in the node's place is another inode than it stood for, or the first.
     fn adopt(&mut self, node: NodeId, object: OwnedFd, wd: i32) {
-        if self.tree.wd(node) == 0 {
+        if self.tree.has(node, UNNAMED) {
+            // Its name is another's.
+            self.end_stray(wd);
+            self.doom(node);
+        } else if self.tree.wd(node) == 0 {
             self.tree.set_wd(node, wd);
             self.start_walk(node, wd, Some(object), Kind::Arrive, None);
         } else {
@@ -417,7 +450,7 @@ impl Watcher {
         self.displaced.push((node, self.reading.number));
         if self.displaced.len() > DISPLACED_MAX {
             let (oldest, _) = self.displaced.remove(0);
-            if self.tree.has(oldest, crate::tree::UNNAMED) {
+            if self.tree.has(oldest, UNNAMED) {
                 self.doom(oldest);
             }
         }

@@ -177,13 +177,14 @@ impl Watcher {
         if !reading.is_worked_off() || !reading.emptied || self.has_background() {
             return Turn::More;
         }
+        if let Some(until) = reading.pause_until.filter(|&until| self.now < until) {
+            return Turn::Pause(until);
+        }
         // These wait for a read that finds the queue empty.
-        if !self.later.is_empty() || !self.put_off.is_empty() || !self.displaced.is_empty() || self.recovery.overflowed {
-            return Turn::More;
-        }
-        match reading.pause_until {
-            Some(until) => Turn::Pause(until),
-            None => Turn::Idle,
-        }
+        let waiting = !self.later.is_empty()
+            || !self.put_off.is_empty()
+            || !self.displaced.is_empty()
+            || !self.doubts.is_empty();
+        if waiting || self.recovery.overflowed { Turn::More } else { Turn::Idle }
     }
 }

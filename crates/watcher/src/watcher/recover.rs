@@ -24,7 +24,7 @@ use crate::spec::{Limits, Sink, WatchId};
 use crate::tree::{NodeId, STARVED, UNNAMED};
 
 /// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms), and clocks are set.
-const SLACK: Duration = Duration::from_millis(100);
+pub(super) const SLACK: Duration = Duration::from_millis(100);
 
 /// The kernel reports a change of mounts before it sends IN_UNMOUNT.
 const MOUNT_DELAY: Duration = Duration::from_millis(10);
@@ -90,7 +90,8 @@ impl Watcher {
         self.recovery.since = Some(known.min(missing_since));
         self.recovery.overflowed = true;
         for (id, watch) in (0..).map(WatchId).zip(&self.watches) {
-            let wanted = watch.as_ref().is_some_and(|watch| watch.interest.intersects(Flag::QOverflow.mask()));
+            let wanted =
+                watch.as_ref().is_some_and(|watch| watch.interest.intersects(Flag::QOverflow.mask()));
             if wanted {
                 sink.event(id, &Event::overflow());
                 self.stats.delivered += 1;
@@ -181,7 +182,10 @@ impl Watcher {
             let sysctl = kernel::watches_max();
             let needed = (self.tree.watched() + self.starved.count) as u64;
             let needed = needed.max(sysctl.value + 1);
-            self.say(Notice::LimitReached { sysctl: sysctl.name, value: sysctl.value, needed, path: &path }, sink);
+            self.say(
+                Notice::LimitReached { sysctl: sysctl.name, value: sysctl.value, needed, path: &path },
+                sink,
+            );
         } else {
             self.say(Notice::CannotWatch { path: &path, source: errno }, sink);
         }
@@ -253,7 +257,8 @@ impl Watcher {
     /// Mount points below roots.
     fn read_mount_points(&self) -> Vec<Vec<u8>> {
         let mut text = Vec::new();
-        let read = std::fs::File::open("/proc/self/mountinfo").and_then(|mut file| file.read_to_end(&mut text));
+        let read =
+            std::fs::File::open("/proc/self/mountinfo").and_then(|mut file| file.read_to_end(&mut text));
         if read.is_err() {
             return Vec::new();
         }
@@ -268,7 +273,8 @@ impl Watcher {
 
     fn check_mount_point(&mut self, point: &[u8]) {
         let Some(node) = self.tree.find(point) else { return };
-        if self.tree.cover(node) == EMPTY || self.tree.has(node, crate::tree::ROOT) || self.tree.wd(node) == 0 {
+        if self.tree.cover(node) == EMPTY || self.tree.has(node, crate::tree::ROOT) || self.tree.wd(node) == 0
+        {
             return;
         }
         match self.look_at(node) {

@@ -19,32 +19,52 @@ use crate::spec::{Sink, WatchId};
 use crate::tree::{MOVED, MOVING, NodeId, UNNAMED};
 
 impl Watcher {
-    pub(super) fn moved_from(&mut self, nodes: &[NodeId], mask: Mask, raw: &RawEvent<'_>, sink: &mut impl Sink) {
-        nodes.iter().for_each(|&node| self.forget_young(node, raw.name));
+    pub(super) fn moved_from(
+        &mut self,
+        nodes: &[NodeId],
+        mask: Mask,
+        raw: &RawEvent<'_>,
+        sink: &mut impl Sink,
+    ) {
+        for &node in &nodes {
+            self.forget_young(node, raw.name);
+        }
         self.tell_all(nodes, &Told { cookie: raw.cookie, ..Told::real(mask, raw.name) }, sink);
         let source = if self.sources_wanted { self.path_in(nodes[0], raw.name) } else { None };
         let source = source.map(Box::from).unwrap_or_default();
-        let mut moving = Vec::new();
+        let mut entry = Move {
+            source,
+            nodes: Vec::new(),
+            displaced: Vec::new(),
+            young: false,
+            own: (self.options.own_name)(raw.name),
+        };
         if mask.is_dir() {
             for &node in nodes {
-                if let Some(child) = self.named_before(node, raw.name) {
-                    self.tree.set(child, MOVING);
-                    moving.push((child, self.tree.wd(child)));
-                }
+                let child = self.tree.child(node, raw.name);
+                entry.nodes.extend(child.map(|child| self.set_moving(child)));
+                let displaced = self.displaced_from(node, raw.name);
+                entry.displaced.extend(displaced.map(|child| self.set_moving(child)));
+                entry.young |= child.is_none() && displaced.is_none() && self.awaits_listing(node);
             }
         }
-        let own = (self.options.own_name)(raw.name);
-        self.moves.insert(raw.cookie, Move { source, nodes: moving, own }, self.now);
+        self.moves.insert(raw.cookie, entry, self.now);
     }
 
-    /// The node that had this name when the event was made: one that has lost it to the other half of an exchange,
-    /// else the one that has it.
-    fn named_before(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+    fn set_moving(&mut self, node: NodeId) -> (NodeId, i32) {
+        self.tree.set(node, MOVING);
+        (node, self.tree.wd(node))
+    }
+
+    /// The node that has lost this name to another one last.
+    fn displaced_from(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         let displaced = self.displaced.iter().rev().map(|&(node, _)| node);
         let is_it = |node: &NodeId| {
-            self.tree.has(*node, UNNAMED) && self.tree.parent(*node) == Some(parent) && self.tree.name(*node) == name
+            self.tree.has(*node, UNNAMED)
+                && self.tree.parent(*node) == Some(parent)
+                && self.tree.name(*node) == name
         };
-        displaced.into_iter().find(is_it).or_else(|| self.tree.child(parent, name))
+        displaced.into_iter().find(is_it)
     }
 
     pub(super) fn moved_to(
@@ -66,22 +86,77 @@ impl Watcher {
         if !mask.is_dir() || own_target {
             return;
         }
-        let mut movers = entry.map(|entry| entry.nodes).unwrap_or_default();
-        // A node that was freed meanwhile has another wd, or none, or is not under way.
-        movers.retain(|&(node, wd)| self.tree.has(node, MOVING) && self.tree.wd(node) == wd);
-        let mut movers = movers.into_iter().map(|(node, _)| node);
+        // What was in a new directory that we had not listed yet is as new as the directory.
+        let kind = if entry.as_ref().is_some_and(|entry| entry.young) { Kind::Arrive } else { Kind::MovedIn };
+        let (movers, displaced) = entry.map(|entry| (entry.nodes, entry.displaced)).unwrap_or_default();
+        let movers = self.which_moves(movers, displaced, nodes[0], raw.name);
+        let mut movers = movers.into_iter();
         for &node in nodes {
             match movers.next() {
                 Some(mover) => self.arrive_at(mover, node, raw.name, units, sink),
-                None => self.moved_in(node, raw.name, units, sink),
+                None => self.moved_in(node, raw.name, kind, units, sink),
             }
         }
         // Seen from more places before than after.
         movers.for_each(|node| self.doom(node));
     }
 
+    /// Which nodes a rename is about: those that have the old name, or those that had lost it. Overwriting a directory
+    /// and renaming it back looks like an exchange; what stands at the new name now decides, as far as it can.
+    fn which_moves(
+        &mut self,
+        named: Vec<(NodeId, i32)>,
+        displaced: Vec<(NodeId, i32)>,
+        parent: NodeId,
+        name: &[u8],
+    ) -> Vec<NodeId> {
+        // A node that was freed meanwhile has another wd, or is not under way.
+        let live = |nodes: Vec<(NodeId, i32)>| {
+            let is_live = |&(node, wd): &(NodeId, i32)| {
+                self.tree.has(node, MOVING) && (wd == 0 || self.tree.wd(node) == wd)
+            };
+            nodes.into_iter().filter(is_live).map(|(node, _)| node).collect::<Vec<_>>()
+        };
+        let (named, displaced) = (live(named), live(displaced));
+        let (Some(&one), Some(&other)) = (named.first(), displaced.first()) else {
+            return if named.is_empty() { displaced } else { named };
+        };
+        self.doubt(parent);
+        for parent in self.tree.parent(one) {
+            self.doubt(parent);
+        }
+        let there = self.wd_at(parent, name);
+        let (one_wd, other_wd) = (self.tree.wd(one), self.tree.wd(other));
+        let is_exchange = match there {
+            Some(wd) if wd == one_wd => false,
+            Some(wd) if wd == other_wd => true,
+            // A victim that was watched would have told its end by now.
+            Some(_) | None => other_wd != 0 || matches!(self.look_at(one), Look::Same),
+        };
+        let (moves, stays) = if is_exchange { (displaced, named) } else { (named, displaced) };
+        for node in stays {
+            self.tree.clear(node, MOVING);
+        }
+        moves
+    }
+
+    /// The wd of the directory that has this name now.
+    fn wd_at(&mut self, parent: NodeId, name: &[u8]) -> Option<i32> {
+        let object = self.open_child(parent, name).ok()?;
+        let wd = self.kernel.add(object.as_fd(), self.mask_for(parent)).ok()?;
+        self.end_stray(wd);
+        Some(wd)
+    }
+
     /// The last step of one of our own file actions: to a watch this is where the entry comes into being.
-    fn own_rename(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
+    fn own_rename(
+        &mut self,
+        nodes: &[NodeId],
+        mask: Mask,
+        name: &[u8],
+        units: &mut u32,
+        sink: &mut impl Sink,
+    ) {
         for &node in nodes {
             if mask.is_dir() {
                 self.paths.told_clear();
@@ -93,15 +168,15 @@ impl Watcher {
         }
     }
 
-    /// A directory came from where it was not watched, with everything in it: no arrivals.
-    fn moved_in(&mut self, parent: NodeId, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
+    /// A directory came from where it was not watched, with everything in it.
+    fn moved_in(&mut self, parent: NodeId, name: &[u8], kind: Kind, units: &mut u32, sink: &mut impl Sink) {
         if let Some(victim) = self.tree.child(parent, name)
             && self.tree.wd(victim) != 0
             && matches!(self.look_at(victim), Look::Nothing)
         {
             self.displace(victim);
         }
-        self.found_directory(parent, name, Kind::MovedIn, units, sink);
+        self.found_directory(parent, name, kind, units, sink);
     }
 
     /// A directory of the tree has its new parent and name.
@@ -117,13 +192,22 @@ impl Watcher {
         match self.tree.child(parent, name) {
             Some(other) if other == mover => return,
             Some(other) if self.tree.wd(mover) != 0 && self.tree.wd(other) == self.tree.wd(mover) => {
-                // A listing has found it at its new place already.
-                return self.doom(mover);
+                // A listing has found it at its new place already, or it was looked for too late at its old one.
+                self.doom(mover);
+                self.doubt(parent);
+                if self.wd_at(parent, name).is_some_and(|wd| wd != self.tree.wd(other)) {
+                    self.displace(other);
+                    self.found_directory(parent, name, Kind::Arrive, units, sink);
+                }
+                return;
             }
             Some(other) if self.tree.wd(mover) == 0 && matches!(self.look_at(other), Look::Same) => {
                 return self.doom(mover);
             }
-            Some(other) => self.displace(other),
+            Some(other) => {
+                self.doubt(parent);
+                self.displace(other);
+            }
             None => {}
         }
         if self.tree.is_at_or_above(mover, parent) {
@@ -147,9 +231,15 @@ impl Watcher {
 
     /// The node was watched by a name that another inode may have had by then: looks whether it is the right one.
     fn confirm(&mut self, node: NodeId) {
+        let parent = self.tree.parent(node);
         match self.look_at(node) {
             Look::Same => {}
-            Look::Other(object, wd) => self.replace(node, object, wd, Kind::Arrive),
+            Look::Other(object, wd) => {
+                for parent in parent {
+                    self.doubt(parent);
+                }
+                self.replace(node, object, wd, Kind::Arrive);
+            }
             Look::Nothing | Look::Unsure => self.wait_for_quiet(node),
         }
     }

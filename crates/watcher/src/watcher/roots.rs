@@ -120,7 +120,8 @@ impl Watcher {
             return Err(Error::TooManyRoots { path: path.clone(), max: ROOTS_MAX });
         }
         let id = self.insert_watch(&spec);
-        let roots: Vec<RootId> = paths.into_iter().map(|(path, given)| self.insert_root(id, path, given, &spec)).collect();
+        let roots: Vec<RootId> =
+            paths.into_iter().map(|(path, given)| self.insert_root(id, path, given, &spec)).collect();
         let watch = self.watches[id.0 as usize].as_mut().expect("was just inserted");
         watch.exclude = spec.exclude;
         watch.roots.clone_from(&roots);
@@ -189,7 +190,13 @@ impl Watcher {
         WatchId(free as u32)
     }
 
-    fn insert_root(&mut self, watch: WatchId, path: Vec<u8>, given: Option<Vec<u8>>, spec: &WatchSpec) -> RootId {
+    fn insert_root(
+        &mut self,
+        watch: WatchId,
+        path: Vec<u8>,
+        given: Option<Vec<u8>>,
+        spec: &WatchSpec,
+    ) -> RootId {
         let root = Root {
             watch,
             path,
@@ -253,7 +260,8 @@ impl Watcher {
         let found = glob::expand(&pattern).into_iter();
         found
             .map(|found| {
-                let given = is_relative.then(|| path::normal_relative(found.get(start + 1..).unwrap_or(b".")));
+                let given =
+                    is_relative.then(|| path::normal_relative(found.get(start + 1..).unwrap_or(b".")));
                 (path::absolute(b"/", &found), given)
             })
             .collect()
@@ -452,7 +460,9 @@ impl Watcher {
                 self.starve_roots(errno, &at);
             }
         }
-        before.into_iter().for_each(|node| self.prune(node));
+        for node in before {
+            self.prune(node);
+        }
         self.say_limit(sink);
     }
 
@@ -462,9 +472,8 @@ impl Watcher {
         let mut ways: Vec<(Vec<u8>, Box<[u8]>, u32)> = Vec::new();
         let mut at = b"/".to_vec();
         for name in path::components(path) {
-            let is_dir = rustix::fs::stat(&at[..]).is_ok_and(|stat| {
-                FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-            });
+            let is_dir = rustix::fs::stat(&at[..])
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
             if !is_dir {
                 break;
             }
@@ -509,7 +518,8 @@ impl Watcher {
     }
 
     pub(super) fn guard_mask(&self, node: NodeId) -> u32 {
-        let guards = self.guards.get(&node).map_or(0, |guards| guards.iter().fold(0, |sum, guard| sum | guard.mask));
+        let guards =
+            self.guards.get(&node).map_or(0, |guards| guards.iter().fold(0, |sum, guard| sum | guard.mask));
         let blocked = if self.blocked.contains_key(&node) { Flag::Attrib.mask().0 } else { 0 };
         guards | blocked
     }
@@ -530,7 +540,9 @@ impl Watcher {
     }
 
     fn release_guards(&mut self, root: RootId) {
-        self.take_guards(root).into_iter().for_each(|node| self.prune(node));
+        for node in self.take_guards(root) {
+            self.prune(node);
+        }
     }
 
     /// Frees a node that nobody needs any more, and its ancestors likewise.
@@ -560,7 +572,8 @@ impl Watcher {
             };
             if concerned {
                 let root = self.root(guard.root);
-                let is_object = !root.is_link && root.node.is_some_and(|at| self.tree.parent(at) == Some(node));
+                let is_object =
+                    !root.is_link && root.node.is_some_and(|at| self.tree.parent(at) == Some(node));
                 let reason = match mask.flag() {
                     Some(Flag::Delete) if is_object => Reason::Deleted,
                     Some(Flag::Create | Flag::MovedTo | Flag::Attrib) => Reason::Appeared,
@@ -609,9 +622,8 @@ impl Watcher {
         if !self.tree.has(node, ROOT | GUARD) {
             return Vec::new();
         }
-        let below = |root: &RootId| {
-            self.root(*root).node.is_some_and(|bound| self.tree.is_at_or_above(node, bound))
-        };
+        let below =
+            |root: &RootId| self.root(*root).node.is_some_and(|bound| self.tree.is_at_or_above(node, bound));
         self.root_ids().into_iter().filter(below).collect()
     }
 

@@ -53,7 +53,16 @@ pub(super) struct Told<'a> {
 
 impl<'a> Told<'a> {
     pub(super) fn real(mask: Mask, name: &'a [u8]) -> Told<'a> {
-        Told { mask, cookie: 0, is_dir: mask.is_dir(), synthetic: false, name, suffix: b"", source: None, only: None }
+        Told {
+            mask,
+            cookie: 0,
+            is_dir: mask.is_dir(),
+            synthetic: false,
+            name,
+            suffix: b"",
+            source: None,
+            only: None,
+        }
     }
 
     pub(super) fn arrival(mask: Mask, name: &'a [u8], only: Option<RootId>) -> Told<'a> {
@@ -91,7 +100,9 @@ impl Watcher {
             return self.tell(node, told, sink);
         }
         self.paths.told_clear();
-        nodes.iter().for_each(|&node| self.tell(node, told, sink));
+        for &node in &nodes {
+            self.tell(node, told, sink);
+        }
     }
 
     /// Tells an event at one place.
@@ -128,7 +139,14 @@ impl Watcher {
         rustix::fs::lstat(path).is_ok()
     }
 
-    fn tell_root(&mut self, node: NodeId, root_id: RootId, several: bool, told: &Told<'_>, sink: &mut impl Sink) {
+    fn tell_root(
+        &mut self,
+        node: NodeId,
+        root_id: RootId,
+        several: bool,
+        told: &Told<'_>,
+        sink: &mut impl Sink,
+    ) {
         let root = self.roots[usize::from(root_id.0)].as_ref().expect("sets hold only roots that exist");
         let watch = self.watches[root.watch.0 as usize].as_ref().expect("a root's watch exists");
         // An excluded root is silent, though what lies below it is not.

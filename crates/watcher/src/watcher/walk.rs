@@ -17,9 +17,9 @@ use super::arrive::{FoundFile, changed_since};
 use super::place::{Kind, Unopened, open_below};
 use super::tell::Told;
 use crate::cover::{EMPTY, RootId};
+use crate::filesystem;
 use crate::kernel::Refusal;
 use crate::spec::Sink;
-use crate::filesystem;
 use crate::tree::{NodeId, SEEN, STARVED, TOP};
 
 /// Bytes of one getdents64(2): some thousand entries.
@@ -38,6 +38,8 @@ pub(super) struct Walk {
     frames: Vec<Frame>,
     /// Entries changed before this time are none of a recovery's business.
     pub(super) since: SystemTime,
+    /// Its first directory's own entries are known well; only its subdirectories are compared.
+    pub(super) shallow: bool,
     /// How often it has begun because its directory was not where its path led.
     tries: u8,
     /// Names of subdirectories to be visited, one length byte before each; those of the deepest frame come last.
@@ -69,7 +71,15 @@ impl Frame {
 
 impl Walk {
     pub(super) fn new(frame: Frame, kind: Kind, audience: Option<RootId>) -> Walk {
-        Walk { kind, audience, since: SystemTime::UNIX_EPOCH, tries: 0, frames: vec![frame], names: Vec::new() }
+        Walk {
+            kind,
+            audience,
+            since: SystemTime::UNIX_EPOCH,
+            shallow: false,
+            tries: 0,
+            frames: vec![frame],
+            names: Vec::new(),
+        }
     }
 
     pub(super) fn audience(&self) -> Option<RootId> {
@@ -91,7 +101,13 @@ impl Walk {
     fn rest_of_frame(&self) -> Option<Walk> {
         let frame = self.frames.last()?;
         let frame = Frame::new(frame.node, frame.wd, None);
-        Some(Walk { since: self.since, tries: self.tries, ..Walk::new(frame, self.kind, self.audience) })
+        let shallow = self.shallow && self.frames.len() == 1;
+        Some(Walk {
+            since: self.since,
+            shallow,
+            tries: self.tries,
+            ..Walk::new(frame, self.kind, self.audience)
+        })
     }
 
     /// Things that it holds.
@@ -252,7 +268,9 @@ impl Watcher {
     fn mark_unseen(&mut self, kind: Kind, node: NodeId) {
         if kind == Kind::Recover {
             let children: Vec<NodeId> = self.tree.children(node).collect();
-            children.into_iter().for_each(|child| self.tree.clear(child, SEEN));
+            for child in children {
+                self.tree.clear(child, SEEN);
+            }
         }
     }
 
@@ -311,6 +329,13 @@ impl Watcher {
         }
     }
 
+    /// Whether what is in a directory is still to be told.
+    pub(super) fn awaits_listing(&self, node: NodeId) -> bool {
+        let walks = self.walks.iter().chain(&self.put_off).filter(|walk| walk.kind == Kind::Arrive);
+        let mut frames = walks.flat_map(|walk| &walk.frames);
+        frames.any(|frame| frame.node == node && frame.state != FrameState::Listed)
+    }
+
     /// Whether the node's path leads to the open directory. Its inode can't be used again while it is open.
     fn path_is(&mut self, node: NodeId, dir: BorrowedFd<'_>) -> bool {
         let Some(path) = self.path_of(node) else { return false };
@@ -358,7 +383,8 @@ impl Watcher {
         };
         let is_own = entry.name.first() == Some(&b'.') && (self.options.own_name)(entry.name);
         if kind != FileType::Directory {
-            if matches!(walk.kind, Kind::Arrive | Kind::Recover) && !is_own {
+            let is_known = walk.shallow && walk.frames.len() == 1;
+            if matches!(walk.kind, Kind::Arrive | Kind::Recover) && !is_own && !is_known {
                 let found = FoundFile { node, dir, name: entry.name, kind, inode: entry.inode };
                 self.file_found(walk, &found, units, sink);
             }
@@ -473,7 +499,12 @@ impl Watcher {
     fn visit_open(&mut self, walk: &mut Walk, node: NodeId, object: OwnedFd, sink: &mut impl Sink) {
         let before = self.tree.wd(node);
         match self.kernel.add(object.as_fd(), self.mask_for(node)) {
-            Ok(wd) if before != 0 && wd != before => self.replace(node, object, wd, walk.kind),
+            Ok(wd) if before != 0 && wd != before => {
+                self.replace(node, object, wd, walk.kind);
+                for last in self.walks.iter_mut().last() {
+                    last.since = walk.since;
+                }
+            }
             Ok(wd) => {
                 self.tree.set_wd(node, wd);
                 self.unstarve(node);
@@ -482,7 +513,9 @@ impl Watcher {
                     Kind::Add => self.fresh.lose(),
                     Kind::Arrive | Kind::MovedIn | Kind::Recover => self.fresh.insert(u64::from(node.0), ()),
                 }
-                walk.push(Frame::new(node, wd, Some(object)));
+                if !(walk.shallow && before == wd) {
+                    walk.push(Frame::new(node, wd, Some(object)));
+                }
             }
             Err(errno) => {
                 self.refused(node, errno, sink);

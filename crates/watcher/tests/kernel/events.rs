@@ -580,11 +580,13 @@ fn a_path_longer_than_the_kernel_takes_is_said_and_does_no_harm() {
     let mut bed = Bed::new();
     bed.mkdir("in");
     bed.watch_tree("in", CHANGES);
-    let mut dir = rustix::fs::open(bed.path("in"), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    let mut dir =
+        rustix::fs::open(bed.path("in"), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
     let name = "n".repeat(255);
     for _ in 0..20 {
         rustix::fs::mkdirat(&dir, &name[..], rustix::fs::Mode::RWXU).unwrap();
-        dir = rustix::fs::openat(&dir, &name[..], rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+        dir = rustix::fs::openat(&dir, &name[..], rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty())
+            .unwrap();
     }
     bed.events();
     assert!(bed.watcher.stats().watches > 10);

@@ -4,4 +4,5 @@ mod bed;
 mod events;
 mod namespaces;
 mod roots;
+mod simulation;
 mod storms;

@@ -50,7 +50,10 @@ const UNMOUNT: &str = "umount \"$1\"";
 
 #[test]
 fn a_limit_of_watches_is_said_once_and_the_rest_works() {
-    if !is_inside("a_limit_of_watches_is_said_once_and_the_rest_works", "echo 40 >/proc/sys/user/max_inotify_watches") {
+    if !is_inside(
+        "a_limit_of_watches_is_said_once_and_the_rest_works",
+        "echo 40 >/proc/sys/user/max_inotify_watches",
+    ) {
         return;
     }
     let mut bed = Bed::new();
@@ -85,7 +88,10 @@ fn a_limit_of_watches_is_said_once_and_the_rest_works() {
 
 #[test]
 fn a_limit_reached_later_is_said_and_made_up_for() {
-    if !is_inside("a_limit_reached_later_is_said_and_made_up_for", "echo 20 >/proc/sys/user/max_inotify_watches") {
+    if !is_inside(
+        "a_limit_reached_later_is_said_and_made_up_for",
+        "echo 20 >/proc/sys/user/max_inotify_watches",
+    ) {
         return;
     }
     let mut bed = Bed::new();
@@ -253,6 +259,7 @@ fn an_unreadable_directory_is_said_and_watched_when_it_becomes_readable() {
     assert!(told.contains(&expected(&file).close_write().arrived()), "{told:?}");
     bed.assert_watched("in/closed");
     bed.assert_watched("root");
+    bed.notices();
     set(&closed_root, 0o000);
     bed.watch(WatchSpec { rec: false, ..spec(&[&bed.path("root/sub")], ENTRIES) });
     assert_eq!(bed.notices().len(), 1);

@@ -17,7 +17,11 @@ fn a_missing_root_is_waited_for() {
     bed.watch_tree("a/b/in", ENTRIES);
     let notices = bed.notices();
     assert_eq!(notices.len(), 1, "{notices:?}");
-    let text = format!("'{}' does not exist, waiting for it in '{}'", bed.path("a/b/in").display(), bed.top.display());
+    let text = format!(
+        "'{}' does not exist, waiting for it in '{}'",
+        bed.path("a/b/in").display(),
+        bed.top.display()
+    );
     assert_eq!(notices[0], text);
     bed.mkdir("a/b");
     bed.write("a/b/other");
@@ -206,7 +210,10 @@ fn nested_roots_part_and_join() {
     bed.assert_told(&[expected(&file).create_file().by(outer), expected(&file).close_write().by(outer)]);
     bed.rename("in/moved", "in/sub");
     let told = bed.events();
-    assert!(told.contains(&expected(bed.path("in/sub/deep/f")).close_write().arrived().by(inner)), "{told:?}");
+    assert!(
+        told.contains(&expected(bed.path("in/sub/deep/f")).close_write().arrived().by(inner)),
+        "{told:?}"
+    );
     let file = bed.write("in/sub/deep/g");
     let mut told = bed.events();
     told.sort_by_key(|event| (event.watch, event.mask));
@@ -280,7 +287,10 @@ fn patterns_are_expanded_once() {
     for name in ["a1", "a2", "b1", ".a3"] {
         bed.mkdir(name);
     }
-    bed.watch(WatchSpec { paths: vec![b"?[12]".to_vec(), b"*1".to_vec(), b"x*".to_vec()], ..spec(&[], ENTRIES) });
+    bed.watch(WatchSpec {
+        paths: vec![b"?[12]".to_vec(), b"*1".to_vec(), b"x*".to_vec()],
+        ..spec(&[], ENTRIES)
+    });
     assert_eq!(bed.notices(), ["no path matches 'x*'"]);
     for name in ["a1", "a2", "b1"] {
         bed.assert_watched(name);
@@ -319,7 +329,8 @@ fn an_excluded_root_is_silent_and_what_is_below_is_watched() {
     let path = bed.mkdir("in");
     bed.mkdir("in/sub");
     let own = os(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
-    let exclude: watcher::Exclude = Box::new(move |path| path == std::os::unix::ffi::OsStrExt::as_bytes(own.as_os_str()));
+    let exclude: watcher::Exclude =
+        Box::new(move |path| path == std::os::unix::ffi::OsStrExt::as_bytes(own.as_os_str()));
     bed.watch(WatchSpec { exclude: Some(exclude), ..spec(&[&path], ENTRIES) });
     bed.assert_unwatched("in");
     bed.assert_watched("in/sub");

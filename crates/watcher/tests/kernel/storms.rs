@@ -171,7 +171,7 @@ fn renames_under_noise_keep_their_sources() {
 fn trees_renamed_while_they_are_made_have_the_right_paths() {
     let mut bed = Bed::new();
     bed.mkdir("in");
-    bed.watch_tree("in", ENTRIES);
+    bed.watch_tree("in", CHANGES);
     bed.work_while(|top| {
         std::thread::scope(|scope| {
             for writer in 0..4 {
@@ -195,9 +195,18 @@ fn trees_renamed_while_they_are_made_have_the_right_paths() {
         for tree in 0..100 {
             let file = bed.path(&format!("in/{writer}-{tree}/z/y/g"));
             let near = || {
-                let name = format!("/in/{writer}-{tree}/");
-                let of = |event: &&Expected| event.path.to_string_lossy().contains(&name);
-                told.iter().filter(of).collect::<Vec<_>>()
+                let name = format!("/in/{writer}-{tree}");
+                let next = format!("/in/{writer}-{}", tree + 1);
+                let temporary = format!("/in/{writer}.tmp");
+                let is_of = |event: &Expected, name: &str| {
+                    let path = event.path.to_string_lossy();
+                    path.ends_with(name) || path.contains(&format!("{name}/"))
+                };
+                let first = told.iter().position(|event| is_of(event, &name)).unwrap_or(0);
+                let last = told.iter().rposition(|event| is_of(event, &name)).unwrap_or(0);
+                let story = &told[first.saturating_sub(40)..(last + 40).min(told.len())];
+                let of = |event: &&Expected| [&name, &next, &temporary].iter().any(|name| is_of(event, name));
+                story.iter().filter(of).collect::<Vec<_>>()
             };
             assert!(closed.contains(&file), "{} is not among\n{:#?}", file.display(), near());
             assert!(bed.path(&format!("in/{writer}-{tree}/z/y/f")).exists());

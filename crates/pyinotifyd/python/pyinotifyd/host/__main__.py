@@ -11,8 +11,9 @@ import sys
 from .. import __version__
 from ..checked import put_in_force
 from ..levels import set_level, warn
+from ..scheduler import made_rules
 from . import later, records, wire
-from .describe import Description
+from .describe import Description, patterns
 from .load import Source, Surroundings, signal_handlers
 
 TYPE_CHECKING = False
@@ -27,11 +28,6 @@ def main() -> None:
     parent = os.getppid()
     channel = wire.Channel(int(sys.argv[1]))
     _clean_sys()
-    # Where a segfault comes from is otherwise unknowable.
-    if sys.stderr is not None:
-        import faulthandler
-
-        faulthandler.enable()
     channel.send(
         wire.HOST_HELLO,
         wire.dumps(
@@ -92,6 +88,11 @@ def _serve(channel: Channel, parent: int) -> int:
     if reason is None:
         return 0
     put_in_force()
+    # Where a segfault of a job comes from is otherwise unknowable.
+    if sys.stderr is not None:
+        import faulthandler
+
+        faulthandler.enable()
     _ignore_interrupts()
     _die_with(parent)
     return _stay(channel, source, description)
@@ -193,7 +194,9 @@ def _refuse(channel: Channel, exception: BaseException) -> int:
         code, text = errors.exit_status(exception)
         channel.send(wire.EXIT, wire.dumps({"code": code, "message": text}))
         return code
-    channel.send(wire.FAULT, wire.dumps(errors.fault(exception)))
+    # A bad expression that came before is the fault to tell.
+    body = {**errors.fault(exception), "patterns": patterns(made_rules)}
+    channel.send(wire.FAULT, wire.dumps(body))
     return 1
 
 

@@ -9,11 +9,12 @@ import os
 import sys
 
 from .. import levels
-from ..scheduler import Cancel, FileManagerRule, FileManagerScheduler, ShellScheduler, TaskScheduler, expect_rules
+from ..scheduler import Cancel, FileManagerRule, FileManagerScheduler, ShellScheduler, TaskScheduler, expect_rules, made_rules
 from ..watch import Pyinotifyd, Watch, expect_watches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, Optional
 
     from ..checked import Place
@@ -45,6 +46,8 @@ class Description:
             "levels": levels.current_levels(),
             "syslog": levels.syslog,
         }
+        used = {id(rule) for scheduler in self.schedulers for rule in getattr(scheduler, "rules", ())}
+        self.body["loose_patterns"] = patterns(rule for rule in made_rules if id(rule) not in used)
 
     def has_jobs(self) -> bool:
         """Say whether there are jobs that only Python can run."""
@@ -80,6 +83,11 @@ class Description:
             number = self._numbers[id(scheduler)] = len(self.schedulers)
             self.schedulers.append(scheduler)
         return number
+
+
+def patterns(rules: Iterable[FileManagerRule]) -> list[dict[str, Any]]:
+    """Describe the expressions of rules, for the daemon to check."""
+    return [{"pattern": _bytes_text(rule.src_re), "at": _at(rule.at)} for rule in rules if isinstance(rule.src_re, str)]
 
 
 def _scheduler(scheduler: TaskScheduler) -> dict[str, Any]:

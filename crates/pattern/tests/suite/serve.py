@@ -1,5 +1,6 @@
 """CPython's answers for the differential tests: one JSON request a line on stdin, one JSON answer a line on stdout.
 
+The first line says {"version": [MAJOR, MINOR], "unassigned": [[FIRST, LAST]]}.
 A request is {"pattern": HEX, "paths": [HEX], "templates": [HEX]}, where HEX is bytes in hexadecimal, decoded as a file name.
 The answer is {"error": TEXT}, or {"groups": N, "names": {...}, "matches": [...], "templates": [...]}: for each path null or
 the byte ranges of the groups (null for one that took no part), for each template {"error": TEXT} or {"subs": [HEX]}.
@@ -10,9 +11,10 @@ import json
 import re
 import signal
 import sys
+import unicodedata
 import warnings
 
-TIMEOUT_S = 0.5
+TIMEOUT_CPU_S = 1.0
 
 
 class TooSlow(Exception):
@@ -36,13 +38,13 @@ def encode(text):
 
 def timed(function, *arguments):
     """The function's result, or "timeout"."""
-    signal.setitimer(signal.ITIMER_REAL, TIMEOUT_S)
+    signal.setitimer(signal.ITIMER_VIRTUAL, TIMEOUT_CPU_S)
     try:
         return function(*arguments)
     except TooSlow:
         return "timeout"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def byte_range(path, match, group):
@@ -92,11 +94,24 @@ def answer(request):
     }
 
 
+def unassigned():
+    """Inclusive ranges of the code points that this Python's Unicode doesn't know."""
+    ranges = []
+    for code in range(sys.maxunicode + 1):
+        if unicodedata.category(chr(code)) != "Cn":
+            continue
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    return ranges
+
+
 def main():
     """Serves until the end of stdin."""
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, on_alarm)
-    print(json.dumps({"version": sys.version_info[:2]}), flush=True)
+    signal.signal(signal.SIGVTALRM, on_alarm)
+    print(json.dumps({"version": sys.version_info[:2], "unassigned": unassigned()}), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
 

@@ -1,7 +1,5 @@
 //! Limits: steps, sizes, memory.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use pattern::{Error, Pattern, PatternSet, StepLimit, Template};
 
 fn pattern(source: &str) -> Pattern {

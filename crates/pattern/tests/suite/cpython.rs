@@ -15,6 +15,7 @@ pub(crate) struct Cpython {
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     version: (u64, u64),
+    unassigned: Vec<(u32, u32)>,
 }
 
 /// What to ask about one pattern.
@@ -41,7 +42,7 @@ impl Cpython {
     /// `None`, with a printed line, if there is no Python to compare with.
     pub(crate) fn start() -> Option<Cpython> {
         let python = std::env::var(PYTHON_VARIABLE).unwrap_or_else(|_| "python3".to_owned());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cpython/serve.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/serve.py");
         let child =
             Command::new(&python).arg("-I").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let Ok(mut child) = child else {
@@ -50,9 +51,12 @@ impl Cpython {
         };
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut cpython = Cpython { child, stdin, stdout, version: (0, 0) };
+        let mut cpython = Cpython { child, stdin, stdout, version: (0, 0), unassigned: Vec::new() };
         let hello = cpython.receive();
         cpython.version = (hello["version"][0].as_u64().unwrap(), hello["version"][1].as_u64().unwrap());
+        let code = |value: &Value| value.as_u64().unwrap() as u32;
+        let ranges = hello["unassigned"].as_array().unwrap().iter();
+        cpython.unassigned = ranges.map(|range| (code(&range[0]), code(&range[1]))).collect();
         println!("comparing with Python {}.{}", cpython.version.0, cpython.version.1);
         Some(cpython)
     }
@@ -60,6 +64,12 @@ impl Cpython {
     /// Major and minor version.
     pub(crate) fn version(&self) -> (u64, u64) {
         self.version
+    }
+
+    /// Whether this Python's Unicode knows the character.
+    pub(crate) fn knows(&self, char: char) -> bool {
+        let code = u32::from(char);
+        !self.unassigned.iter().any(|&(first, last)| (first..=last).contains(&code))
     }
 
     /// Compares all answers; gives the differences, described.

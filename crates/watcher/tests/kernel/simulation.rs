@@ -1,0 +1,277 @@
+//! Random work on a real tree, in random batches, against a naive reader of events.
+//!
+//! The reader knows the tree only from what it is told: a set of files that exist and a set of files that were closed
+//! after writing, both re-keyed when a directory is renamed. After each batch the tree on disk must agree with it, and
+//! the kernel's list of watches must be exactly the directories that are there.
+//!
+//! `WATCHER_STEPS` sets the number of operations, `WATCHER_SEED` repeats a run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use event::{Flag, Mask};
+use rustix::fs::{CWD, RenameFlags};
+
+use crate::bed::{Bed, CHANGES, Expected};
+
+/// Numbers that look random and can be had again: xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+
+    /// A short path below `top`; names are few, so that they meet often.
+    fn path(&mut self, top: &Path) -> PathBuf {
+        let depth = 1 + self.below(4);
+        let names = ["a", "b", "c", "d", "e"];
+        (0..depth).fold(top.to_owned(), |path, _| path.join(names[self.below(names.len())]))
+    }
+}
+
+/// What a reader of events knows.
+#[derive(Default)]
+struct Reader {
+    files: BTreeSet<PathBuf>,
+    closed: BTreeSet<PathBuf>,
+    /// Directories that came with content that is not told.
+    opaque: BTreeSet<PathBuf>,
+}
+
+fn rekey(paths: &mut BTreeSet<PathBuf>, old: &Path, new: Option<&Path>) {
+    let moved: Vec<PathBuf> = paths.iter().filter(|path| path.starts_with(old)).cloned().collect();
+    for path in moved {
+        paths.remove(&path);
+        if let Some(new) = new {
+            let rest = path.strip_prefix(old).unwrap();
+            paths.insert(if rest.as_os_str().is_empty() { new.to_owned() } else { new.join(rest) });
+        }
+    }
+}
+
+impl Reader {
+    fn all(&mut self) -> [&mut BTreeSet<PathBuf>; 3] {
+        [&mut self.files, &mut self.closed, &mut self.opaque]
+    }
+
+    fn read(&mut self, events: &[Expected]) {
+        let mut under_way: Vec<(PathBuf, PathBuf)> = Vec::new();
+        for (number, event) in events.iter().enumerate() {
+            match event.mask {
+                "IN_CREATE" => drop(self.files.insert(event.path.clone())),
+                "IN_CLOSE_WRITE" => drop(self.closed.insert(event.path.clone())),
+                "IN_DELETE" => self.all().into_iter().for_each(|set| rekey(set, &event.path, None)),
+                "IN_DELETE|IN_ISDIR" => self.opaque.retain(|path| !path.starts_with(&event.path)),
+                "IN_MOVED_FROM" | "IN_MOVED_FROM|IN_ISDIR" => {
+                    let limbo = PathBuf::from(format!("/under way/{number}"));
+                    // Out of what came with untold content comes untold content.
+                    if self
+                        .opaque
+                        .iter()
+                        .any(|opaque| event.path.starts_with(opaque) && *opaque != event.path)
+                    {
+                        let set = if event.is_dir { &mut self.opaque } else { &mut self.closed };
+                        set.insert(event.path.clone());
+                    }
+                    for set in self.all() {
+                        rekey(set, &event.path, Some(&limbo));
+                    }
+                    under_way.push((event.path.clone(), limbo));
+                }
+                "IN_MOVED_TO" | "IN_MOVED_TO|IN_ISDIR" => self.moved_to(event, &mut under_way),
+                _ => {}
+            }
+        }
+        // What did not come back is gone.
+        for set in self.all() {
+            set.retain(|path| !path.starts_with("/under way"));
+        }
+    }
+
+    fn moved_to(&mut self, event: &Expected, under_way: &mut Vec<(PathBuf, PathBuf)>) {
+        // A file is replaced; a directory would have been empty.
+        for set in self.all() {
+            rekey(set, &event.path, None);
+        }
+        let from = event.source.as_ref();
+        let from = from.and_then(|source| under_way.iter().rposition(|(was, _)| was == source));
+        if let Some(at) = from.map(|at| under_way.remove(at).1) {
+            for set in self.all() {
+                rekey(set, &at, Some(&event.path));
+            }
+        } else if event.is_dir {
+            self.opaque.insert(event.path.clone());
+        } else {
+            self.closed.insert(event.path.clone());
+        }
+        if !event.is_dir {
+            self.files.insert(event.path.clone());
+        }
+    }
+
+    fn knows(&self, path: &Path) -> bool {
+        let inside = self.opaque.iter().any(|opaque| path.starts_with(opaque));
+        inside || (self.files.contains(path) && self.closed.contains(path))
+    }
+}
+
+/// Whether directories and files are exchanged (renameat2(2)), after which only one who looks can tell what is where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exchanges {
+    No,
+    Yes,
+}
+
+/// Carries out one operation, and says which if it succeeded.
+fn one_operation(random: &mut Random, top: &Path, outside: &Path, exchanges: Exchanges) -> Option<String> {
+    let path = random.path(top);
+    let operations = if exchanges == Exchanges::Yes { 16 } else { 15 };
+    let (what, other, result) = match random.below(operations) {
+        0..=3 => ("mkdir -p", None, fs::create_dir_all(&path)),
+        4..=7 => ("write", None, fs::write(&path, "x")),
+        8 => ("rm", None, fs::remove_file(&path)),
+        9 => ("rm -r", None, fs::remove_dir_all(&path)),
+        10..=12 => {
+            let other = random.path(top);
+            ("mv to", Some(other.clone()), fs::rename(&path, other))
+        }
+        15 => {
+            let other = random.path(top);
+            let result = rustix::fs::renameat_with(CWD, &path, CWD, &other, RenameFlags::EXCHANGE);
+            ("exchange with", Some(other), result.map_err(Into::into))
+        }
+        13 => ("mv out", None, fs::rename(&path, random.path(outside))),
+        _ => ("mv in", None, fs::rename(random.path(outside), &path)),
+    };
+    let short =
+        |path: &Path| path.strip_prefix(top).map(|path| path.display().to_string()).unwrap_or_default();
+    let other = other.as_deref().map(short).unwrap_or_default();
+    result.is_ok().then(|| format!("{} {what} {other}", short(&path)))
+}
+
+/// All directories and files of a tree.
+fn walk(top: &Path, dirs: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) {
+    dirs.push(top.to_owned());
+    for entry in fs::read_dir(top).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            walk(&entry.path(), dirs, files);
+        } else {
+            files.push(entry.path());
+        }
+    }
+}
+
+/// Inodes that the watcher's instance watches, from /proc/self/fdinfo.
+fn watched_inodes(bed: &Bed) -> BTreeSet<u64> {
+    use std::os::fd::AsRawFd as _;
+    let info = format!("/proc/self/fdinfo/{}", bed.watcher.inotify_fd().as_raw_fd());
+    let text = fs::read_to_string(info).unwrap();
+    let field = |line: &str| line.split(" ino:").nth(1)?.split(' ').next().map(str::to_owned);
+    let inodes = text.lines().filter(|line| line.starts_with("inotify")).filter_map(field);
+    inodes.map(|inode| u64::from_str_radix(&inode, 16).unwrap()).collect()
+}
+
+fn settings() -> (usize, u64) {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
+    (number("WATCHER_STEPS").unwrap_or(2_000) as usize, number("WATCHER_SEED").unwrap_or_else(now))
+}
+
+fn compare(bed: &mut Bed, reader: Option<&Reader>, random: &mut Random, top: &Path, story: &str) {
+    let (mut dirs, mut files) = (Vec::new(), Vec::new());
+    walk(top, &mut dirs, &mut files);
+    for (file, reader) in
+        files.iter().zip(std::iter::repeat(reader)).filter_map(|(file, reader)| Some((file, reader?)))
+    {
+        assert!(
+            reader.knows(file),
+            "{} is not known (told: {}, closed: {}) after {story}",
+            file.display(),
+            reader.files.contains(file),
+            reader.closed.contains(file)
+        );
+    }
+    let stats = bed.watcher.stats();
+    let kernel = watched_inodes(bed);
+    let ancestors = top.ancestors().skip(1).map(Path::to_owned);
+    let expected: BTreeSet<u64> =
+        dirs.iter().cloned().chain(ancestors).map(|dir| fs::metadata(dir).unwrap().ino()).collect();
+    assert_eq!(kernel, expected, "watches differ from directories after {story}");
+    assert_eq!(stats.watches, kernel.len(), "{story}");
+    // Some directories tell of a new entry under their path.
+    for _ in 0..3 {
+        let probe = dirs[random.below(dirs.len())].join("probe");
+        fs::create_dir(&probe).unwrap();
+        fs::remove_dir(&probe).unwrap();
+        let told = bed.events();
+        let found = told.iter().any(|event| event.path == probe && event.mask == "IN_CREATE|IN_ISDIR");
+        assert!(found, "{} is not among {told:#?} after {story}", probe.display());
+    }
+}
+
+fn run(steps: usize, seed: u64, batch_max: usize, exchanges: Exchanges) {
+    println!("seed {seed}, {steps} steps, batches up to {batch_max}");
+    let mut random = Random(seed);
+    let mut bed = Bed::new();
+    let (top, outside) = (bed.mkdir("in"), bed.mkdir("out"));
+    let more = Flag::DeleteSelf | Flag::MoveSelf;
+    bed.watch_tree("in", Mask(CHANGES.0 & !more.0 & !Flag::Ignored.mask().0));
+    let mut reader = Reader::default();
+    let mut step = 0;
+    while step < steps {
+        let mut done = Vec::new();
+        for _ in 0..=random.below(batch_max) {
+            done.extend(one_operation(&mut random, &top, &outside, exchanges));
+            step += 1;
+            if random.below(8) == 0 {
+                // A turn in between: walks and events interleave with the work.
+                bed.watcher.turn(bed.now, &mut bed.told);
+                done.push(format!("-- turn, {} told", bed.told.events.len()));
+            }
+        }
+        let events = bed.events();
+        reader.read(&events);
+        if batch_max <= 40 || random.below(4) == 0 {
+            let reader = (exchanges == Exchanges::No).then_some(&reader);
+            compare(
+                &mut bed,
+                reader,
+                &mut random,
+                &top,
+                &format!("seed {seed}, step {step}\n{done:#?}\n{events:#?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_events_knows_the_tree_after_every_operation() {
+    let (steps, seed) = settings();
+    run(steps, seed, 1, Exchanges::No);
+}
+
+#[test]
+fn a_reader_of_events_knows_the_tree_after_small_batches() {
+    let (steps, seed) = settings();
+    run(steps, seed, 8, Exchanges::No);
+}
+
+#[test]
+fn a_reader_of_events_knows_the_tree_after_large_batches() {
+    let (steps, seed) = settings();
+    run(steps, seed, 100, Exchanges::No);
+}
+
+#[test]
+fn watches_are_right_after_exchanges() {
+    let (steps, seed) = settings();
+    run(steps, seed, 1, Exchanges::Yes);
+    run(steps, seed, 8, Exchanges::Yes);
+    run(steps, seed, 100, Exchanges::Yes);
+}
