@@ -62,11 +62,13 @@ def mounted(directory: Path, options: str = "") -> Iterator[Path]:
 def limited(*sysctls: str) -> list[str]:
     """Words before the program that run it in a user namespace of its own with these limits: `max_inotify_watches=40`."""
     writes = "; ".join(f"echo {value} > /proc/sys/user/{name}" for name, value in (sysctl.split("=") for sysctl in sysctls))
-    return ["unshare", "--user", "--map-root-user", "sh", "-c", f'{writes}; exec "$@"', "sh"]
+    return ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", f'{writes}; exec "$@"', "sh"]
 
 
 def can_unshare() -> bool:
-    return subprocess.run(["unshare", "--user", "--map-root-user", "true"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(["unshare", "--user", "--map-current-user", "--keep-caps", "true"], capture_output=True, check=False).returncode == 0
+    )
 
 
 needs_namespaces = pytest.mark.skipif(not can_unshare(), reason="user namespaces are not allowed here")
@@ -139,10 +141,15 @@ def test_waiting_tasks_whose_file_vanished_in_an_overflow_are_cancelled(run: Run
 def test_the_watches_are_right_after_an_overflow_that_hid_removals_and_new_directories(run: Run, box: Box) -> None:
     for number in range(50):
         (box.src / f"d{number}" / "sub").mkdir(parents=True)
-    daemon = run(watching("IN_CREATE"), record=True)
+    noise = [box.src / "a", box.src / "b"]
+    for path in noise:
+        write(path)
+    config = 'm = recorder("IN_CREATE")\nm["IN_ATTRIB"] = ShellScheduler("true", files=False)\n'
+    daemon = run(config + 'pyinotifyd = Pyinotifyd([Watch("$SRC", m, rec=True, auto_add=True)])', record=True)
     daemon.signal(signal.SIGSTOP)
-    for number in range(QUEUE + 1000):
-        (box.src / f"f{number}").touch()
+    for _ in range(QUEUE // 2 + 500):
+        for path in noise:
+            path.chmod(0o600)
     for number in range(0, 50, 2):
         shutil.rmtree(box.src / f"d{number}")
     for number in range(1, 50, 4):
@@ -361,14 +368,13 @@ def test_term_in_a_storm_ends_in_time_without_traceback(run: Run, box: Box) -> N
 
 @pytest.mark.slow
 def test_many_waiting_tasks_at_term(run: Run, box: Box) -> None:
-    """A hundred thousand tasks wait; the timeout of a second is kept, and memory is bounded."""
+    """Fifty thousand tasks wait; the timeout of a second is kept, and memory is bounded."""
     config = 'setLoglevel(WARNING, "sched")\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", delay=300)})], shutdown_timeout=1)'
     daemon = run(config)
     before = daemon.memory_kib()
-    count = 100_000
+    count = 50_000
     for number in range(count):
-        descriptor = os.open(f"{box.src}/f{number}", os.O_CREAT | os.O_WRONLY)
-        os.close(descriptor)
+        os.mknod(f"{box.src}/f{number}")
     wait_until(lambda: daemon.memory_kib() > before)
     begun = time.monotonic()
     grown = daemon.memory_kib() - before
@@ -585,8 +591,9 @@ def test_a_churn_of_directories_leaves_no_memory_behind(run: Run, box: Box) -> N
         wait_until(lambda: len(daemon.watches()) <= len(box.src.parents) + 1, lambda: f"{len(daemon.watches())} watches left")
         return daemon.memory_kib()
 
-    first = churn(3000)
-    assert churn(15000) - first < 4000
+    first = churn(2000)
+    # A hundred bytes for each directory that was there once would be more.
+    assert churn(10_000) - first < 900
 
 
 def test_an_idle_daemon_does_not_wake_up(run: Run, box: Box) -> None:

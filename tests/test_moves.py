@@ -97,12 +97,12 @@ def test_every_rename_of_many_is_paired_under_noise(run: Run, box: Box) -> None:
     daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_TO"), rec=True)])\nsetLoglevel(WARNING, "sched")', record=True)
     stop = threading.Event()
 
-    def noise() -> None:
+    def noise(path: Path) -> None:
         while not stop.is_set():
-            write(box.src / "noise" / "f")
-            (box.src / "noise" / "f").unlink()
+            write(path)
+            path.unlink()
 
-    makers = [threading.Thread(target=noise) for _ in range(2)]
+    makers = [threading.Thread(target=noise, args=(box.src / "noise" / name,)) for name in "fg"]
     for maker in makers:
         maker.start()
     for number in range(500):

@@ -174,7 +174,7 @@ def test_an_unreadable_subdirectory_is_said_and_the_rest_is_watched(box: Box, pl
     daemon = box.run(watching(rec=True), record=True)
     write(box.src / "open" / "f")
     daemon.wait_event("IN_CREATE", box.src / "open" / "f")
-    daemon.wait_log(rf"(WARNING|ERROR).*{box.src}/shut.*Permission denied")
+    daemon.wait_log(rf"(WARNING|ERROR).*{box.src}/shut.*(?i:permission denied)")
 
 
 def test_of_the_daemons_own_listings_no_more_is_seen_than_one_a_subdirectory(run: Run, box: Box) -> None:

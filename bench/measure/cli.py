@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, default=Path("/dev/shm"), help="where files are made (default %(default)s)")
     parser.add_argument("--disk-dir", type=Path, help="where rows about a disk make theirs (default: the build's)")
     parser.add_argument("--out", type=Path, help="directory of results.json, results.md and results.svg")
+    parser.add_argument(
+        "--publish", action="store_true", help="put the results into BENCHMARKS.md and bench/results.svg"
+    )
     parser.add_argument("--ours", type=Path, metavar="PROGRAM", help="measure this binary instead of building one")
     parser.add_argument("--no-build", action="store_true", help="take target/release/pyinotifyd as it is")
     parser.add_argument("--original", type=Path, metavar="PROGRAM", help="an original that is installed already")
@@ -199,6 +203,9 @@ def main() -> int:
             run.measure(Bench(tools, options.quick, memory, disk, state), rows)
         except KeyboardInterrupt:
             _say("interrupted; the rows that were complete are written")
+    if options.publish:
+        report.publish(REPOSITORY / "BENCHMARKS.md", (out / "results.md").read_text())
+        shutil.copy(out / "results.svg", build.BENCH / "results.svg")
     for problem in run.problems():
         print(f"! {problem}")
     print(f"written to {out}")

@@ -1,6 +1,6 @@
 """Draws the results as one SVG picture: for each figure, how many times its baseline each contestant is.
 
-The scale is logarithmic; the baseline (the bare C program, `cp` or `python3 -c pass`) stands at 1; left is better.
+The scale is logarithmic; the row's baseline (a bare C program, `cp` or `python3 -c pass`) stands at 1; left is better.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from measure.report import baseline, number
+from measure.report import number
 from measure.row import Figure, Kind, Results
 
 LEFT, RIGHT, TOP, LINE = 380, 40, 70, 22
@@ -37,8 +37,7 @@ class Line:
 
 
 def _line(results: Results, figure: Figure) -> Line | None:
-    base = baseline(results, figure.key)
-    bottom = results.median(base, figure.key) if base else None
+    bottom = results.median(results.row.baseline, figure.key)
     if not bottom:
         return None
     points = []

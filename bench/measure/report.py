@@ -9,8 +9,7 @@ from typing import Any
 
 from measure.row import Figure, Kind, Results, Target
 
-# What everything else is compared with, best first.
-BASELINES = ["limit", "cp", "python3 -c pass"]
+RESULTS_START, RESULTS_END = "<!-- results -->", "<!-- end of results -->"
 
 
 def number(value: float) -> str:
@@ -27,16 +26,10 @@ def number(value: float) -> str:
     return f"{value:.3f}" if size else "0"
 
 
-def baseline(results: Results, figure: str) -> str | None:
-    """The contestant with which the figure is compared."""
-    return next((name for name in BASELINES if results.median(name, figure) is not None), None)
-
-
 def _ratio(results: Results, figure: Figure, contestant: str) -> str:
-    base = baseline(results, figure.key)
-    value = results.median(contestant, figure.key)
-    other = results.median(base, figure.key) if base else None
-    if base in (None, contestant) or value is None or not other:
+    base = results.row.baseline
+    value, other = results.median(contestant, figure.key), results.median(base, figure.key)
+    if base == contestant or value is None or not other:
         return ""
     return f"{number(value / other)}x {base}"
 
@@ -155,6 +148,18 @@ def write_json(file: Path, facts: dict[str, str], all_results: list[Results], mi
         "rows": {results.row.name: _row_json(results) for results in all_results},
     }
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def publish(page: Path, markdown: str) -> None:
+    """Puts the results between the two marks in a page that says the rest.
+
+    Raises ValueError if the marks are not there.
+    """
+    before, start, rest = page.read_text().partition(RESULTS_START)
+    _, end, after = rest.partition(RESULTS_END)
+    if not end:
+        raise ValueError(f"{page}: no {RESULTS_START} … {RESULTS_END}")
+    page.write_text(f"{before}{start}\n\n{markdown}\n{end}{after}")
 
 
 def markdown_page(facts: dict[str, str], all_results: list[Results], missing: list[str]) -> str:

@@ -107,6 +107,8 @@ class Row(ABC):
     title: ClassVar[str]
     figures: ClassVar[tuple[Figure, ...]]
     targets: ClassVar[tuple[Target, ...]] = ()
+    # Who stands at 1 in ratios and in the picture.
+    baseline: ClassVar[str] = "limit"
 
     @abstractmethod
     def contestants(self, bench: Bench) -> list[Contestant]:

@@ -85,6 +85,7 @@ def rules(name: str, *rules: str, delay: int = 0) -> str:
     return f"{name} = FileManagerScheduler(rules=[{', '.join(rules)}], delay={delay})"
 
 
-def rule(action: str, src_re: str, dst_re: str = "") -> str:
-    """A file rule."""
-    return f"FileManagerRule(action={action!r}, src_re={src_re!r}, dst_re={dst_re!r})"
+def rule(action: str, src_re: str, dst_re: str = "", *, durable: bool = False) -> str:
+    """A file rule. `durable` is ours alone: the original does not know it."""
+    extra = ", durable=True" if durable else ""
+    return f"FileManagerRule(action={action!r}, src_re={src_re!r}, dst_re={dst_re!r}{extra})"

@@ -22,6 +22,7 @@ BURST = 5000
 COMPARE_EVERY = 100
 BLOCK_BYTES = 1 << 20
 GAP_US = 5000
+OURS_DURABLE = Contestant("ours, durable", Kind.OURS)
 
 
 class Small(Row):
@@ -40,10 +41,12 @@ class Small(Row):
         return drop_files(bench, who, self.action, bench.size(20_000, 10_000), burst=BURST)
 
 
-def drop_files(bench: Bench, who: Contestant, action: str, files: int, *, burst: int) -> Sample:
+def drop_files(
+    bench: Bench, who: Contestant, action: str, files: int, *, burst: int, place: Path | None = None
+) -> Sample:
     """Moves so many files into a watched directory, and waits until all have been moved on or copied."""
     with contextlib.ExitStack() as stack:
-        root = stack.enter_context(bench.scratch())
+        root = stack.enter_context(bench.scratch(place))
         if who.kind is Kind.LIMIT:
             # It does not read while it works, so it needs a queue that takes a whole burst.
             stack.enter_context(bench.sysctl("max_queued_events", 2 * burst))
@@ -82,7 +85,8 @@ def _cp_all(bench: Bench, made: Path, target: Path, files: int) -> Sample:
 def _start(bench: Bench, who: Contestant, action: str, source: Path, target: Path, ready: Path) -> Program:
     if who.kind is Kind.LIMIT:
         return bench.limit("mover", action, source, target)
-    parts = [configs.rules("sched", configs.rule(action, f"^{source}/(.*)$", rf"{target}/\1"))]
+    rule = configs.rule(action, f"^{source}/(.*)$", rf"{target}/\1", durable=who == OURS_DURABLE)
+    parts = [configs.rules("sched", rule)]
     watch = configs.watch(source, '{"IN_MOVED_TO": sched}')
     return bench.daemon(who, configs.daemon(parts, [watch], ready), ready)
 
@@ -120,9 +124,27 @@ class SmallMoves(Small):
     targets = (Target("cpu", 1.5, "limit"),)
 
 
+class DurableCopies(Row):
+    """What it costs that a copy is on the disk before it gets its name. The disk decides about the time."""
+
+    name = "files-durable"
+    title = "files of 4 KiB copied by a rule on a disk, without and with durable=True"
+    figures = Small.figures
+
+    def contestants(self, bench: Bench) -> list[Contestant]:
+        return [OURS, OURS_DURABLE, LIMIT]
+
+    def measure(self, bench: Bench, who: Contestant) -> Sample:
+        if is_tmpfs(bench.disk_dir):
+            raise Unavailable(f"{bench.disk_dir} is in memory (see --disk-dir)")
+        files = bench.size(5000, 500)
+        return drop_files(bench, who, "copy", files, burst=BURST, place=bench.disk_dir)
+
+
 class Large(Row):
     """One large copy, and small moves meanwhile by the same scheduler."""
 
+    baseline = CP.name
     figures: ClassVar[tuple[Figure, ...]] = (
         Figure("time", "file dropped to copy complete", "s"),
         Figure("cpu", "CPU", "s"),
@@ -237,4 +259,4 @@ class LargeDisk(Large):
         return bench.disk_dir
 
 
-ROWS: list[Row] = [SmallCopies(), SmallMoves(), LargeMemory(), LargeDisk()]
+ROWS: list[Row] = [SmallCopies(), SmallMoves(), DurableCopies(), LargeMemory(), LargeDisk()]

@@ -43,6 +43,7 @@ class Start(Row):
 
     name = "start"
     title = "start to ready, minimal config (without and with a custom job)"
+    baseline = PYTHON_PASS.name
     figures = (
         Figure("ready", "start to ready", "ms"),
         Figure("cpu", "CPU", "ms"),

@@ -62,7 +62,7 @@
 //! | delay | 73 years | longer ones are cut |
 //!
 //! Nothing here takes time in one call that grows with the number of tasks, but for the end of a shutdown, which forgets
-//! what is left (some 50 ns a task), and the move of paths when most of their memory is holes.
+//! what is left (some 90 ns a task), and the move of paths when most of their memory is holes.
 //!
 //! # Testing
 //!

@@ -18,6 +18,18 @@
 //!
 //! A [`PatternSet`] puts a filter before many patterns, so that only those are tried whose text is in the path.
 
+//!
+//! ```
+//! use pattern::{Pattern, Template};
+//!
+//! let pattern = Pattern::new(br"^/src/(?P<path>.*)\.to_move$")?;
+//! let template = Template::new(br"/dst/\g<path>", &pattern)?;
+//! let path = b"/src/caf\xe9.to_move";
+//! assert_eq!(pattern.is_match(path), Ok(true));
+//! assert_eq!(pattern.sub(&template, path), Ok(b"/dst/caf\xe9".to_vec()));
+//! # Ok::<(), pattern::Error>(())
+//! ```
+
 mod ast;
 mod backtrack;
 mod error;

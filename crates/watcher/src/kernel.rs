@@ -22,9 +22,11 @@ pub(crate) struct Kernel {
 
 /// A limit of the kernel, as a person finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sysctl {
-    pub(crate) name: &'static str,
-    pub(crate) value: u64,
+pub struct Sysctl {
+    /// Its name for sysctl(8).
+    pub name: &'static str,
+    /// Its value now.
+    pub value: u64,
 }
 
 /// What an errno of inotify_add_watch(2) or open(2) means for the object.
@@ -104,7 +106,7 @@ impl Kernel {
 }
 
 /// The limit that keeps further watches from being added.
-pub(crate) fn watches_max() -> Sysctl {
+pub fn watches_max() -> Sysctl {
     smaller("fs.inotify.max_user_watches", "user.max_inotify_watches")
 }
 

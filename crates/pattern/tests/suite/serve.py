@@ -4,7 +4,7 @@ The first line says {"version": [MAJOR, MINOR], "unassigned": [[FIRST, LAST]]}.
 A request is {"pattern": HEX, "paths": [HEX], "templates": [HEX]}, where HEX is bytes in hexadecimal, decoded as a file name.
 The answer is {"error": TEXT}, or {"groups": N, "names": {...}, "matches": [...], "templates": [...]}: for each path null or
 the byte ranges of the groups (null for one that took no part), for each template {"error": TEXT} or {"subs": [HEX]}.
-"timeout" stands for an answer that takes too long.
+"timeout" stands for an answer that takes too long, or that a bug of CPython's own keeps from being given.
 """
 
 import json
@@ -41,7 +41,8 @@ def timed(function, *arguments):
     signal.setitimer(signal.ITIMER_VIRTUAL, TIMEOUT_CPU_S)
     try:
         return function(*arguments)
-    except TooSlow:
+    except (TooSlow, SystemError):
+        # SystemError: "The span of capturing group is wrong, please report a bug for the re module."
         return "timeout"
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)

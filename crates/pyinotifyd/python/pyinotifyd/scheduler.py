@@ -268,7 +268,6 @@ class FileManagerRule(Checked):
     ) -> None:
         """Check the arguments and keep them; the daemon checks the expressions when it takes the config."""
         self.at = place()
-        made_rules.append(self)
         self.action = action
         self.src_re = src_re
         self.dst_re = dst_re
@@ -280,6 +279,7 @@ class FileManagerRule(Checked):
         self.group = group
         self.rec = rec
         self.durable = durable
+        made_rules.append(self)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""

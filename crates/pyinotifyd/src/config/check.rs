@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use engine::Reaction;
 use event::Flag;
 use pattern::{Pattern, Template};
+use watcher::Sysctl;
 
 use super::{Config, FileRules, Scheduler, Watch, Work, place};
 use crate::log::Escaped;
@@ -239,16 +240,15 @@ fn missing_paths(watch: &Watch, all: &mut Vec<String>) {
 
 /// More directories than the user may watch.
 fn watch_limit(config: &Config, all: &mut Vec<String>) {
-    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
-    let Some(limit) = limit.ok().and_then(|text| text.trim().parse::<usize>().ok()) else { return };
+    let Sysctl { name, value } = watcher::watches_max();
+    let limit = usize::try_from(value).unwrap_or(usize::MAX);
     let until = Instant::now() + COUNT_TIME;
     let roots = config.watches.iter().filter(|watch| watch.rec).flat_map(|watch| &watch.paths);
     let count: usize = roots.map(|root| count_directories(&absolute_path(root), limit, until)).sum();
     if count > limit {
         let wanted = count.next_power_of_two().max(limit * 2);
         all.push(format!(
-            "there are more than {limit} directories to watch, which is the limit (fs.inotify.max_user_watches); \
-             raise it: sysctl fs.inotify.max_user_watches={wanted}"
+            "there are more than {limit} directories to watch, which is the limit ({name}); raise it: sysctl {name}={wanted}"
         ));
     }
 }

@@ -40,8 +40,9 @@ pub(crate) struct Performer {
     dry_run: bool,
     /// Tasks of a dry run, which have ended as soon as they started; the loop tells the engine.
     pub dry: Vec<TaskHandle>,
-    /// The source that the task which is just ending acted on, for its next run.
-    pub acted_on: Option<Identity>,
+    /// Tasks of file rules that events came for while they ran, with the source that the run acted on: their next run
+    /// does nothing if the source is still that.
+    marked: HashMap<TaskId, Option<Identity>>,
     /// Tasks whose run was withdrawn before it began; the loop tells the engine.
     pub withdrawn: Vec<TaskHandle>,
     /// Commands that were asked to end, with the time at which they are forced to.
@@ -49,6 +50,9 @@ pub(crate) struct Performer {
     /// The loop's time, for what is queued in the middle of the engine's work.
     pub now: Instant,
 }
+
+/// Tasks of file rules that are remembered for their next run; about 100 bytes each.
+const MARKED_MAX: usize = 65_536;
 
 /// Time between asking a command to end (SIGTERM) and forcing it (SIGKILL).
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
@@ -65,7 +69,7 @@ impl Performer {
             names: TaskNames::default(),
             dry_run,
             dry: Vec::new(),
-            acted_on: None,
+            marked: HashMap::new(),
             withdrawn: Vec::new(),
             terminating: HashMap::new(),
             now,
@@ -147,6 +151,21 @@ impl Performer {
         self.action(scheduler).logger
     }
 
+    /// Notes what a run acted on, if the task may run again for events that came meanwhile.
+    pub(crate) fn acted_on(&mut self, task: TaskId, source: Identity) {
+        if let Some(known) = self.marked.get_mut(&task) {
+            *known = Some(source);
+        }
+    }
+
+    fn mark(&mut self, task: TaskId) {
+        if self.marked.len() >= MARKED_MAX {
+            // What is forgotten runs again without a look at its source: done twice rather than not at all.
+            self.marked.clear();
+        }
+        self.marked.entry(task).or_default();
+    }
+
     fn is_file_rule(&self, scheduler: SchedulerId) -> bool {
         matches!(self.action(scheduler).work, Work::Rules(_))
     }
@@ -158,7 +177,7 @@ impl Performer {
             rule: start.rule.expect("a scheduler with rules starts tasks for a rule that matched"),
             root: start.event.root().to_vec(),
             source: start.event.pathname.to_vec(),
-            unless_same_as: self.acted_on.take().filter(|_| start.again),
+            unless_same_as: self.marked.remove(&start.id).flatten().filter(|_| start.again),
             stop: Arc::new(AtomicBool::new(false)),
         };
         self.files.order(order, self.now);
@@ -280,10 +299,15 @@ impl Effects for Performer {
             }
             Record::SkippedOngoing { task } => {
                 // A file action makes events itself, and what others do meanwhile is not lost: it runs again.
-                let level = if self.is_file_rule(task.scheduler) { Level::DEBUG } else { Level::WARNING };
+                let mut level = Level::WARNING;
+                if self.is_file_rule(task.scheduler) {
+                    level = Level::DEBUG;
+                    self.mark(task.id);
+                }
                 self.task_record(level, &task, format_args!("skip event due to ongoing task"));
             }
             Record::CancelledWaiting { task } => {
+                self.marked.remove(&task.id);
                 self.task_record(Level::INFO, &task, format_args!("scheduled task cancelled"));
             }
             Record::CancelledOngoing { task } => {

@@ -71,6 +71,9 @@ impl Core {
             }
         }
         self.vanished_from = next;
+        // Several tasks of one path and map hear of it once.
+        gone.sort();
+        gone.dedup();
         for (map, pathname, root_len) in gone {
             self.deleted(map, &pathname, root_len);
         }

@@ -41,7 +41,6 @@ impl Daemon {
         let stopped = self.core.performer.terminating.remove(&handle.0).is_some();
         let outcome = if stopped { Outcome::Cancelled } else { outcome };
         self.core.engine.finished(now, handle, outcome, &mut self.core.performer);
-        self.core.performer.acted_on = None;
     }
 
     /// SIGCHLD: takes all children that ended.
@@ -110,7 +109,9 @@ impl Daemon {
                     let handle = TaskHandle(task);
                     let outcome = match result {
                         Ok(done) => {
-                            self.core.performer.acted_on = Some(done.identity);
+                            if let Some(id) = self.core.engine.task(handle).map(|record| record.id) {
+                                self.core.performer.acted_on(id, done.identity);
+                            }
                             if done.unchanged { Outcome::Unchanged } else { Outcome::Completed }
                         }
                         Err(text) => {

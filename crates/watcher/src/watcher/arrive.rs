@@ -92,12 +92,10 @@ impl Watcher {
                 self.tell_created(file.node, file.name, Mask::NONE, file.inode, walk.audience(), sink);
                 self.file_arrived_after_create(file.node, Some(file.dir), file.name, walk.audience(), sink);
             }
-            FileType::Symlink => {
-                // A link to nowhere is nothing that a task could work on.
-                if rustix::fs::statat(file.dir, file.name, AtFlags::empty()).is_ok() {
-                    self.tell_created(file.node, file.name, Mask::NONE, file.inode, walk.audience(), sink);
-                    self.tell_moved_in(file.node, file.name, walk.audience(), sink);
-                }
+            // A link to nowhere is nothing that a task could work on.
+            FileType::Symlink if rustix::fs::statat(file.dir, file.name, AtFlags::empty()).is_ok() => {
+                self.tell_created(file.node, file.name, Mask::NONE, file.inode, walk.audience(), sink);
+                self.tell_moved_in(file.node, file.name, walk.audience(), sink);
             }
             // Pipes, sockets and devices hold no data that could have been missed.
             _ => {}

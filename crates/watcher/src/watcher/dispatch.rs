@@ -33,10 +33,7 @@ impl Watcher {
             }
             return;
         };
-        if !self.tree.has(node, SHARED | GUARD)
-            && !self.concerns_tree(mask)
-            && !self.is_delicate(mask, raw.name)
-        {
+        if !self.tree.has(node, SHARED | GUARD) && !concerns_tree(mask) && !self.is_delicate(mask, raw.name) {
             return self.tell(node, &Told::real(mask, raw.name), sink);
         }
         let mut nodes = if self.tree.has(node, SHARED) { self.tree.all_by_wd(raw.wd) } else { vec![node] };
@@ -53,10 +50,6 @@ impl Watcher {
             self.guard_event(node, mask, raw.name, sink);
         }
         self.settle_roots(sink);
-    }
-
-    fn concerns_tree(&self, mask: Mask) -> bool {
-        mask.0 & STRUCTURE != 0 || (mask.is_dir() && mask.0 & STRUCTURE_OF_DIRS != 0)
     }
 
     /// Whether an event of a file needs a closer look: arrivals of the same name, a long queue, files without a name.
@@ -157,7 +150,7 @@ impl Watcher {
     }
 
     fn deleted(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], sink: &mut impl Sink) {
-        for &node in &nodes {
+        for &node in nodes {
             self.forget_young(node, name);
         }
         self.tell_all(nodes, &Told::real(mask, name), sink);
@@ -258,4 +251,8 @@ impl Watcher {
         self.recheck_guarded(node, Reason::Moved);
         self.doom(node);
     }
+}
+
+fn concerns_tree(mask: Mask) -> bool {
+    mask.0 & STRUCTURE != 0 || (mask.is_dir() && mask.0 & STRUCTURE_OF_DIRS != 0)
 }

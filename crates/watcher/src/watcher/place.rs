@@ -357,7 +357,7 @@ impl Watcher {
                 Look::Nothing | Look::Unsure if may_wait => self.later.push((node, read)),
                 Look::Nothing | Look::Unsure if self.tree.has(node, ROOT | GUARD) => {}
                 Look::Nothing | Look::Unsure => {
-                    for parent in self.tree.parent(node) {
+                    if let Some(parent) = self.tree.parent(node) {
                         self.doubt(parent);
                     }
                     self.doom(node);

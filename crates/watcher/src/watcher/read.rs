@@ -10,7 +10,7 @@ use crate::spec::{Limits, Sink, Turn};
 use crate::tree::UNNAMED;
 
 /// Events in one span that make the tree a busy one. A trickle of 10,000 events a second stays far below.
-const HOT_EVENTS: u64 = 64;
+const HOT_EVENTS: u64 = 32;
 
 /// The buffer and the state of the queue.
 pub(super) struct Reading {

@@ -18,6 +18,14 @@ use crate::pending::Move;
 use crate::spec::{Sink, WatchId};
 use crate::tree::{MOVED, MOVING, NodeId, UNNAMED};
 
+/// Who sees a directory after a rename.
+struct AfterMove {
+    /// Each root that saw it before, and the root through which the same watch sees it now.
+    kept: Vec<(RootId, RootId)>,
+    /// Roots whose watch does not see it any more.
+    lost: Vec<RootId>,
+}
+
 impl Watcher {
     pub(super) fn moved_from(
         &mut self,
@@ -26,7 +34,7 @@ impl Watcher {
         raw: &RawEvent<'_>,
         sink: &mut impl Sink,
     ) {
-        for &node in &nodes {
+        for &node in nodes {
             self.forget_young(node, raw.name);
         }
         self.tell_all(nodes, &Told { cookie: raw.cookie, ..Told::real(mask, raw.name) }, sink);
@@ -122,7 +130,7 @@ impl Watcher {
             return if named.is_empty() { displaced } else { named };
         };
         self.doubt(parent);
-        for parent in self.tree.parent(one) {
+        if let Some(parent) = self.tree.parent(one) {
             self.doubt(parent);
         }
         let there = self.wd_at(parent, name);
@@ -235,7 +243,7 @@ impl Watcher {
         match self.look_at(node) {
             Look::Same => {}
             Look::Other(object, wd) => {
-                for parent in parent {
+                if let Some(parent) = parent {
                     self.doubt(parent);
                 }
                 self.replace(node, object, wd, Kind::Arrive);
@@ -248,9 +256,9 @@ impl Watcher {
     fn relocate(&mut self, node: NodeId, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
         self.leave_roots_behind(node, sink);
         let before = self.tree.cover(node);
-        let (kept, lost) = self.after_move(node, parent, name);
+        let AfterMove { kept, lost } = self.after_move(node, parent, name);
         let gained = self.gained(before, &kept, parent, name);
-        for &(_, root) in &lost {
+        for &root in &lost {
             let told = Told {
                 is_dir: true,
                 suffix: UNKNOWN_PATH,
@@ -293,14 +301,7 @@ impl Watcher {
         self.recheck_guarded(node, Reason::Moved);
     }
 
-    /// Of the roots that see a directory: through which root its watch sees it at its new place, and the roots whose
-    /// watch does not see it any more.
-    fn after_move(
-        &mut self,
-        node: NodeId,
-        parent: NodeId,
-        name: &[u8],
-    ) -> (Vec<(RootId, RootId)>, Vec<(WatchId, RootId)>) {
+    fn after_move(&mut self, node: NodeId, parent: NodeId, name: &[u8]) -> AfterMove {
         let (mut kept, mut lost) = (Vec::new(), Vec::new());
         for root in self.covers.roots(self.tree.cover(node)).to_vec() {
             let watch = self.root(root).watch;
@@ -309,10 +310,10 @@ impl Watcher {
             let through = same.or_else(|| there.into_iter().find(|&other| self.root(other).watch == watch));
             match through {
                 Some(through) if !self.excludes(through, parent, name) => kept.push((root, through)),
-                Some(_) | None => lost.push((watch, root)),
+                Some(_) | None => lost.push(root),
             }
         }
-        (kept, lost)
+        AfterMove { kept, lost }
     }
 
     /// Roots that see the new place, take new directories, and whose watch has not seen this one before.

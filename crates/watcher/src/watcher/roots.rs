@@ -24,6 +24,7 @@ use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED, TOP};
 use crate::{filesystem, glob, path};
 
 /// A configured path.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, most of them as configured")]
 pub(super) struct Root {
     pub(super) watch: WatchId,
     /// Absolute and normal.
@@ -108,6 +109,9 @@ impl Watcher {
     ///
     /// # Errors
     /// [`Error::TooManyRoots`] if there are more than 65,535 paths in all.
+    ///
+    /// # Panics
+    /// Never: the watch that it looks up is the one that it has inserted.
     pub fn add(
         &mut self,
         spec: WatchSpec,
@@ -447,7 +451,7 @@ impl Watcher {
         let before = self.take_guards(root);
         let path = self.root(root).path.clone();
         let mut wanted = self.ways_to(root, &path);
-        if let Some((real, links)) = real_path(&path).filter(|(real, _)| *real != path) {
+        if let Some(RealPath { path: real, links }) = real_path(&path).filter(|real| real.path != path) {
             wanted.extend(self.ways_to(root, &real));
             // A link sends no event of its own: its directory does.
             let mask = (SELF | COMES | Flag::Delete).0;
@@ -686,9 +690,15 @@ fn watchable(path: &[u8]) -> Result<(), Errno> {
     rustix::fs::accessat(rustix::fs::CWD, link, rustix::fs::Access::READ_OK, rustix::fs::AtFlags::EACCESS)
 }
 
-/// Where a path leads when all links are followed, existing or not, and the links on the way, each as its directory
-/// and its name. `None` if links go in circles.
-fn real_path(path: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
+/// Where a path leads when all links are followed.
+struct RealPath {
+    path: Vec<u8>,
+    /// The links on the way, each as its directory and its name.
+    links: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Follows all links of a path, whether it exists or not. `None` if links go in circles.
+fn real_path(path: &[u8]) -> Option<RealPath> {
     let reversed = |path: &[u8]| path::components(path).rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
     let mut real = b"/".to_vec();
     let mut links = Vec::new();
@@ -717,5 +727,5 @@ fn real_path(path: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
         }
         ahead.extend(reversed(target.as_bytes()));
     }
-    Some((real, links))
+    Some(RealPath { path: real, links })
 }

@@ -100,7 +100,7 @@ impl Watcher {
             return self.tell(node, told, sink);
         }
         self.paths.told_clear();
-        for &node in &nodes {
+        for &node in nodes {
             self.tell(node, told, sink);
         }
     }

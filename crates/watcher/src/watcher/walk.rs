@@ -501,7 +501,7 @@ impl Watcher {
         match self.kernel.add(object.as_fd(), self.mask_for(node)) {
             Ok(wd) if before != 0 && wd != before => {
                 self.replace(node, object, wd, walk.kind);
-                for last in self.walks.iter_mut().last() {
+                if let Some(last) = self.walks.back_mut() {
                     last.since = walk.since;
                 }
             }

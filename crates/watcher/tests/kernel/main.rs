@@ -1,8 +1,14 @@
 //! The watcher against the real kernel.
 
+#[cfg(test)]
 mod bed;
+#[cfg(test)]
 mod events;
+#[cfg(test)]
 mod namespaces;
+#[cfg(test)]
 mod roots;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
 mod storms;

@@ -18,7 +18,7 @@ const INSIDE: &str = "WATCHER_TEST_INSIDE";
 const ENTRIES: Mask = Mask(Flag::Create.mask().0 | Flag::CloseWrite.mask().0);
 
 /// Runs the test of this name in new namespaces, with a shell command before. True inside.
-fn is_inside(test: &str, before: &str) -> bool {
+fn is_inside(name: &str, before: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
@@ -31,7 +31,7 @@ fn is_inside(test: &str, before: &str) -> bool {
     let output = Command::new("unshare")
         .args(["-Urm", "sh", "-c", &format!("{before}; exec \"$@\""), "sh"])
         .arg(program)
-        .args(["--exact", &format!("namespaces::{test}"), "--nocapture"])
+        .args(["--exact", &format!("namespaces::{name}"), "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .unwrap();

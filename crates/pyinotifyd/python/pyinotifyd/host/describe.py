@@ -9,7 +9,15 @@ import os
 import sys
 
 from .. import levels
-from ..scheduler import Cancel, FileManagerRule, FileManagerScheduler, ShellScheduler, TaskScheduler, expect_rules, made_rules
+from ..scheduler import (
+    Cancel,
+    FileManagerRule,
+    FileManagerScheduler,
+    ShellScheduler,
+    TaskScheduler,
+    expect_rules,
+    made_rules,
+)
 from ..watch import Pyinotifyd, Watch, expect_watches
 
 TYPE_CHECKING = False
@@ -87,7 +95,7 @@ class Description:
 
 def patterns(rules: Iterable[FileManagerRule]) -> list[dict[str, Any]]:
     """Describe the expressions of rules, for the daemon to check."""
-    return [{"pattern": _bytes_text(rule.src_re), "at": _at(rule.at)} for rule in rules if isinstance(rule.src_re, str)]
+    return [{"pattern": _bytes_text(rule.src_re), "at": _at(rule.at)} for rule in rules]
 
 
 def _scheduler(scheduler: TaskScheduler) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""What the config test warns of beyond syntax, with file and line; it never changes the exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from vocabulary import REFERENCE, Box, Daemon
+
+pytestmark = pytest.mark.skipif(REFERENCE, reason="the original only looks at the syntax")
+
+COMMAND = 'sched = ShellScheduler("true")\n'
+
+
+def test_of(box: Box, config: str) -> Daemon:
+    daemon = box.call("-t", config=config)
+    assert daemon.exit_code == 0, daemon.tail
+    assert daemon.lines[-1] == "INFO: config file ok"
+    return daemon
+
+
+test_of.__test__ = False  # type: ignore[attr-defined]  # a word of these tests, not one of them
+
+
+def warned(box: Box, config: str, pattern: str, line: int | None = None) -> None:
+    daemon = test_of(box, config)
+    warnings = [text for text in daemon.lines if text.startswith("WARNING: ")]
+    matching = [text for text in warnings if re.search(pattern, text)]
+    assert matching, f"no warning like /{pattern}/ among {warnings}"
+    if line is not None:
+        assert any(f"{box.config}:{line}" in text or f"line {line}" in text for text in matching), matching
+
+
+def test_a_clean_config_has_no_warnings(box: Box) -> None:
+    config = r"""
+move = FileManagerScheduler([FileManagerRule("move", r"^$SRC/([^/]+)\.in$", r"$DST/\1")], delay=5)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move, "IN_DELETE": Cancel(move)}, rec=True, auto_add=True)], shutdown_timeout=30)
+"""
+    assert test_of(box, config).lines == ["INFO: config file ok"]
+
+
+def test_a_shutdown_timeout_below_the_longest_delay(box: Box) -> None:
+    config = (
+        COMMAND.replace('"true"', '"true", delay=60')
+        + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched})], shutdown_timeout=30)'
+    )
+    warned(box, config, "shutdown_timeout.*30.*60|delay.*60.*30")
+
+
+def test_a_destination_inside_the_watched_tree(box: Box) -> None:
+    config = r"""
+sched = FileManagerScheduler(
+    [FileManagerRule("copy", r"^$SRC/(.*)$", r"$SRC/again/\1", auto_create=True)])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched}, rec=True, auto_add=True)])
+"""
+    warned(box, config, "destination.*inside", line=3)
+
+
+def test_a_rule_that_an_earlier_one_always_shadows(box: Box) -> None:
+    config = r"""
+one = FileManagerRule("copy", r"^$SRC/(.*)$", r"$DST/\1")
+two = FileManagerRule("move", r"^$SRC/(.*)$", r"$TMP/\1")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": FileManagerScheduler([one, two])})])
+"""
+    warned(box, config, "shadow|earlier|never", line=3)
+
+
+def test_a_cancel_on_a_scheduler_that_nothing_schedules(box: Box) -> None:
+    warned(box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_DELETE": Cancel(sched)})])', "(?i)cancel")
+
+
+def test_a_source_pattern_without_an_end_whose_tail_is_kept(box: Box) -> None:
+    config = r"""
+sched = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)\.in", r"$DST/\1"))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched})])
+"""
+    warned(box, config, "src_re.*end", line=2)
+
+
+def test_a_path_that_is_missing(box: Box) -> None:
+    warned(box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$TMP/missing", {"IN_CREATE": sched})])', f"{box.tmp}/missing")
+
+
+def test_a_path_on_a_filesystem_that_inotify_can_not_see(box: Box) -> None:
+    warned(box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("/proc/sys", {"IN_CREATE": sched})])', "/proc/sys.*proc")
+
+
+@pytest.mark.parametrize("argument", ['user="no-such-user"', 'group="no-such-group"'])
+def test_a_user_or_group_that_does_not_exist(box: Box, argument: str) -> None:
+    config = rf"""
+sched = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\1", {argument}))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": sched}})])
+"""
+    warned(box, config, argument.split('"')[1], line=2)
+
+
+def test_more_directories_than_the_limit_of_watches(box: Box) -> None:
+    import subprocess
+
+    unshare = ["unshare", "--user", "--map-current-user", "--keep-caps"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("user namespaces are not allowed here")
+    for number in range(100):
+        (box.src / f"d{number}").mkdir()
+    limited = [*unshare, "sh", "-c", 'echo 40 > /proc/sys/user/max_inotify_watches; exec "$@"', "sh"]
+    config = COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched}, rec=True)])'
+    daemon = box.call("-t", config=config, before=limited)
+    assert daemon.exit_code == 0
+    assert re.search(r"WARNING: .*max_(user|inotify)_watches", daemon.log), daemon.log
+
+
+def test_an_event_that_only_the_documentation_names(box: Box) -> None:
+    warned(box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_WRITE_CLOSE": sched})])', "IN_WRITE_CLOSE.*IN_CLOSE_WRITE")
+
+
+# ---- what would happen
+
+
+EXPLAINED = r"""
+move = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(?P<name>[^/]+)\.in$", r"$DST/\g<name>")], delay=5)
+shell = ShellScheduler("process {pathname} {maskname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": [move, shell], "IN_DELETE": Cancel(move)}, exclude_filter=[r".*\.tmp$"])], shutdown_timeout=30)
+"""
+
+
+def test_explain_says_rule_groups_destination_command_delay_and_cancel(box: Box) -> None:
+    daemon = box.call("--explain", box.src / "a.in", "IN_CLOSE_WRITE", config=EXPLAINED)
+    assert daemon.exit_code == 0, daemon.tail
+    for word in (str(box.src), f"{box.dst}/a", "name", f"process {box.src}/a.in IN_CLOSE_WRITE", "5", "IN_DELETE"):
+        assert word in daemon.stdout, f"{word} is not in:\n{daemon.stdout}"
+    assert os.listdir(box.dst) == []
+
+
+def test_explain_says_what_excludes_a_path(box: Box) -> None:
+    daemon = box.call("--explain", box.src / "a.tmp", "IN_CLOSE_WRITE", config=EXPLAINED)
+    assert daemon.exit_code == 0
+    assert r".*\.tmp$" in daemon.stdout
+
+
+def test_explain_of_a_path_outside_every_watch_is_one_clear_line(box: Box) -> None:
+    daemon = box.call("--explain", box.dst / "x", config=EXPLAINED)
+    assert re.search("no watch|outside|not watched", daemon.stdout + daemon.log), daemon.stdout + daemon.log
+
+
+def test_dry_run_says_what_it_would_do_and_does_nothing(box: Box) -> None:
+    daemon = box.run(EXPLAINED.replace("delay=5", "delay=0").replace("process", "touch $TMP/touched;"), "--dry-run")
+    (box.src / "a.in").write_text("content")
+    daemon.wait_log(f"{box.src}/a.in.*{box.dst}/a")
+    daemon.wait_log("touched")
+    daemon.wait_log("task finished", count=2)
+    assert os.listdir(box.dst) == []
+    assert not (box.tmp / "touched").exists()
+    assert (box.src / "a.in").exists()
