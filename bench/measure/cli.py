@@ -195,6 +195,7 @@ def main() -> int:
     if options.nice:
         prefer(os.getpid(), options.nice)
     facts = machine.describe(tools, options.dir, disk_dir)
+    facts["priority"] = f"nice {options.nice}"
     facts["rounds"] = f"{rounds.others}, of the original {rounds.original}{', small sizes (--quick)' * options.quick}"
     run = Run(tools, facts, rounds, options.only, out)
     with contextlib.ExitStack() as stack:

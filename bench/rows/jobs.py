@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from measure.bench import Bench, make_fifo, percentile, wait_until
 from measure.build import BENCH
-from measure.process import Program
+from measure.process import STALLED_S, Program
 from measure.row import LIMIT, ORIGINAL, OURS, Contestant, Failed, Figure, Kind, Row, Sample, Target
 from rows import configs
 from rows.latency import latencies_us
@@ -84,14 +84,16 @@ class JobDaemon:
         """Asks how many jobs have run until all have. Jobs that the daemon had to look for after an overflow can come
         later than the question, so it may be asked again."""
         self.wanted += count
-        while True:
+        missing, since = -1, time.monotonic()
+        while missing:
             self._bench.tool("files", "touch", self.source, END, 0, 1)
             self.wanted += 1
-            ran = self._answer(program)
-            if ran >= self.wanted:
-                return
-            time.sleep(ASK_AGAIN_S)
-            program.check_busy(f"{ran} of {self.wanted} jobs ran")
+            before, missing = missing, max(0, self.wanted - self._answer(program))
+            if missing != before:
+                since = time.monotonic()
+            if missing and time.monotonic() - since > STALLED_S:
+                raise Failed(f"{missing} jobs never ran: {program.last_words()}")
+            time.sleep(ASK_AGAIN_S if missing else 0)
 
     def _answer(self, program: Program) -> int:
         answer = b""

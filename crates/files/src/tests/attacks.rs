@@ -189,6 +189,59 @@ fn no_gap_lets_a_directory_of_the_victim_be_removed_as_ours() {
 }
 
 #[test]
+fn no_gap_lets_another_directory_take_the_place_of_a_moved_one() {
+    for n in 1..CALLS_MAX {
+        let scene = Arc::new(scene_with_victim());
+        scene.write("out/private/f", SECRET);
+        scene.set_mode("out/private/f", 0o600);
+        let attacked = Arc::clone(&scene);
+        let plan: fault::Plan = Box::new(move |call, _| {
+            if call == n && fs::rename(attacked.path("out/o"), attacked.path("out/aside")).is_ok() {
+                fs::rename(attacked.path("out/private"), attacked.path("out/o")).unwrap();
+            }
+            Ok(())
+        });
+        let (_, calls) = fault::with(plan, || scene.act(&harmful(Action::Move), "in/tree", "out/o"));
+        let private = if scene.exists("out/private") { "out/private/f" } else { "out/o/f" };
+        assert_eq!(scene.mode(private), 0o600, "attack before call {n}");
+        if calls < n {
+            return;
+        }
+    }
+}
+
+/// A directory is moved away while the walk is in it, so that its `..` is another one, in which the names that the walk
+/// still has to visit exist too.
+#[test]
+fn no_gap_lets_a_walk_come_back_to_another_directory() {
+    for (moved, other) in [("a", "b"), ("b", "a")] {
+        for (action, place) in [(Action::Delete, "in/tree"), (Action::Move, "out/o")] {
+            for n in 1..CALLS_MAX {
+                let scene = Arc::new(scene_with_victim());
+                let private = format!("victim/{other}/f");
+                for name in ["in/tree/a/f", "in/tree/b/f", &private] {
+                    scene.write(name, SECRET);
+                    scene.set_mode(name, 0o600);
+                }
+                let (from, to) = (scene.path(place).join(moved), scene.path("victim").join(moved));
+                let plan: fault::Plan = Box::new(move |call, _| {
+                    if call == n {
+                        let _ = fs::rename(&from, &to);
+                    }
+                    Ok(())
+                });
+                let (_, calls) = fault::with(plan, || scene.act(&harmful(action), "in/tree", "out/o"));
+                assert!(scene.exists(&private), "removed, {moved} was moved before call {n}");
+                assert_eq!(scene.mode(&private), 0o600, "{moved} was moved before call {n}");
+                if calls < n {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sweep_removes_what_is_left_over_and_nothing_else() {
     // The processes of these names can't be: PIDs end at 4194304. The rest is that of this boot.
     const PID_MAX: u64 = (1 << 24) - 1;

@@ -205,6 +205,7 @@ def test_the_whole_description(describe, tmp_path):
         "environ": {},
         "cwd": None,
         "umask": None,
+        "loose_patterns": [],
         "handlers": False,
         "stays": True,
         "stays_because": "jobs",
@@ -523,3 +524,11 @@ def test_hello_is_needed(host):
     assert daemon.next()[0] == HOST_HELLO
     assert daemon.next()[0] == FAULT
     assert daemon.wait()[0] == 1
+
+
+def test_expressions_of_unused_rules_are_told_also_when_the_config_fails(describe, fault, tmp_path):
+    """The daemon checks them, in place of Python; a bad one that came before the fault is the one to tell."""
+    text = "rule = FileManagerRule('move', '(')\n"
+    made = [{"pattern": "(", "at": {"file": str(tmp_path / "config.py"), "line": 1}}]
+    assert describe(text + "pyinotifyd = Pyinotifyd()")["loose_patterns"] == made
+    assert fault(text + "1 / 0")["patterns"] == made
