@@ -460,4 +460,30 @@ pub(crate) mod tests {
             assert_eq!(origin.is_gone(age), gone, "{origin:?} of age {age:?}");
         }
     }
+
+    #[test]
+    fn a_new_file_takes_nobodys_place() {
+        let directory = std::env::temp_dir().join(format!("files-test-new-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("taken"), "kept").unwrap();
+        std::os::unix::fs::symlink("made", directory.join("link")).unwrap();
+        let at = sys::open_directory(sys::CWD, directory.to_str().unwrap().as_bytes(), For::Reading).unwrap();
+        for name in [&b"taken"[..], b"link"] {
+            assert_eq!(sys::create_file(&at, name).unwrap_err(), Errno::EXIST);
+        }
+        assert!(!directory.join("made").exists());
+        // A name that is taken is no reason to give up; one that is always taken is.
+        let mut tried = 0;
+        let mut attempt = |free_after| {
+            tried = 0;
+            try_names(|_| {
+                tried += 1;
+                if tried > free_after { Ok(()) } else { Err(Errno::EXIST) }
+            })
+        };
+        assert!(attempt(NAMES_TRIED_MAX - 1).is_ok());
+        assert_eq!(attempt(u32::MAX).unwrap_err(), Errno::EXIST);
+        assert_eq!(tried, NAMES_TRIED_MAX);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }

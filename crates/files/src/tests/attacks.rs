@@ -210,6 +210,60 @@ fn no_gap_lets_another_directory_take_the_place_of_a_moved_one() {
     }
 }
 
+#[test]
+fn no_gap_lets_another_file_take_the_place_of_a_followed_one() {
+    if !is_root() {
+        return;
+    }
+    for n in 1..CALLS_MAX {
+        let scene = Arc::new(scene_with_victim());
+        scene.write("in/own", "own");
+        scene.link("own", "in/l");
+        for name in ["in/own", "in/l"] {
+            scene.set_owner(name, STRANGER);
+        }
+        scene.write("in/private", SECRET);
+        let attacked = Arc::clone(&scene);
+        let plan: fault::Plan = Box::new(move |call, _| {
+            if call == n {
+                fs::rename(attacked.path("in/private"), attacked.path("in/own")).unwrap();
+            }
+            Ok(())
+        });
+        let (_, calls) = fault::with(plan, || scene.act(&rule(Action::Copy), "in/l", "out/o"));
+        assert_ne!(scene.read("out/o").as_deref(), Some(SECRET.as_bytes()), "attack before call {n}");
+        if calls < n {
+            return;
+        }
+    }
+}
+
+#[test]
+fn no_gap_lets_the_mode_of_a_new_directory_reach_another_one() {
+    if !is_root() {
+        return;
+    }
+    for n in 1..CALLS_MAX {
+        let scene = Arc::new(scene_with_victim());
+        fs::create_dir(scene.path("out/theirs")).unwrap();
+        scene.set_owner("out/theirs", STRANGER + 1);
+        scene.set_mode("out/theirs", 0o700);
+        let attacked = Arc::clone(&scene);
+        let plan: fault::Plan = Box::new(move |call, _| {
+            if call == n && fs::rename(attacked.path("out/new"), attacked.path("out/aside")).is_ok() {
+                fs::rename(attacked.path("out/theirs"), attacked.path("out/new")).unwrap();
+            }
+            Ok(())
+        });
+        let (_, calls) = fault::with(plan, || scene.act(&harmful(Action::Move), "in/f", "out/new/f"));
+        let theirs = if scene.exists("out/theirs") { "out/theirs" } else { "out/new" };
+        assert_eq!(scene.mode(theirs), 0o700, "attack before call {n}");
+        if calls < n {
+            return;
+        }
+    }
+}
+
 /// A directory is moved away while the walk is in it, so that its `..` is another one, in which the names that the walk
 /// still has to visit exist too.
 #[test]

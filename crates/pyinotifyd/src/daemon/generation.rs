@@ -84,7 +84,7 @@ impl Watched {
 
     /// What the watcher is asked to watch.
     pub(crate) fn spec(&self, interest: Mask) -> watcher::WatchSpec {
-        let exclude = self.exclude.clone().map(|filter| -> Box<dyn Fn(&[u8]) -> bool> {
+        let exclude = self.exclude.clone().map(|filter| -> watcher::Exclude {
             // A pattern that gave up excludes: a directory that may be excluded is not entered.
             Box::new(move |path| filter.0.any_match(path).unwrap_or(true))
         });

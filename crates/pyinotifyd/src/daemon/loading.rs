@@ -111,7 +111,8 @@ pub(crate) fn write_host_record(log: &mut Log, line: &HostRecord) {
     let logger = log.logger(&line.logger);
     match &line.exc {
         Some(exc) => {
-            log.write_foreign(logger, Level(line.level), line.created, &format!("{}\n{exc}", line.message))
+            let text = format!("{}\n{exc}", line.message);
+            log.write_foreign(logger, Level(line.level), line.created, &text);
         }
         None => log.write_foreign(logger, Level(line.level), line.created, &line.message),
     }

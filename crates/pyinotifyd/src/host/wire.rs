@@ -4,6 +4,8 @@
 //! of integers and one blob of text, since they come by the hundred thousand. The Python half is
 //! `pyinotifyd/host/wire.py`; both halves are in one binary, and HELLO makes sure of it.
 
+use std::fmt::Write as _;
+
 use event::Event;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -299,7 +301,7 @@ fn surrogateescape_json(bytes: &[u8]) -> String {
         let quoted = Value::from(chunk.valid()).to_string();
         text.push_str(&quoted[1..quoted.len() - 1]);
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\udc{byte:02x}"));
+            write!(text, "\\udc{byte:02x}").expect("formatting into a string cannot fail");
         }
     }
     text.push('"');

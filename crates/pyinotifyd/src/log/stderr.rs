@@ -122,8 +122,7 @@ impl Stderr {
                 Err(Errno::INTR) => {}
                 // Nobody can ever read it (EPIPE, EIO of a terminal that hung up, a full disk): the lines are lost.
                 Err(_) => {
-                    self.dropped +=
-                        self.pending[self.written..].iter().filter(|byte| **byte == b'\n').count() as u64;
+                    self.dropped += lines(&self.pending[self.written..]);
                     self.written = self.pending.len();
                 }
             }
@@ -139,6 +138,11 @@ impl Stderr {
             self.written = 0;
         }
     }
+}
+
+/// How many lines end in there.
+fn lines(text: &[u8]) -> u64 {
+    text.split(|byte| *byte == b'\n').count() as u64 - 1
 }
 
 fn target(stderr: BorrowedFd<'_>) -> Target {
@@ -188,7 +192,7 @@ mod tests {
         }
         assert!(stderr.pending.len() <= PENDING_MAX);
         assert!(stderr.pending.ends_with(b"\n"));
-        let kept = stderr.pending.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let kept = lines(&stderr.pending);
         assert_eq!(kept + stderr.dropped, 100_000);
     }
 }
