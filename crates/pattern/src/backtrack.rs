@@ -529,6 +529,17 @@ mod tests {
         });
     }
 
+    /// A body that matched has not failed: the second way to the same look-around must find what the first one found.
+    #[test]
+    fn memory_forgets_what_matched() {
+        for (source, path) in [("(?:ab|a.)(?!c|d).", b"abc"), ("(?:a|b)*(?!(?:c|d)*e)c", b"bce")] {
+            let program = Program::new(&parse(source.as_bytes()).unwrap()).unwrap();
+            let text = WideText::new(path);
+            let without = all_matches(&program, &text, u32::MAX);
+            assert_eq!(all_matches(&program, &text, 0), without, "{source}");
+        }
+    }
+
     #[test]
     fn memory_needs_fewer_steps() {
         let program = Program::new(&parse(b"(?:(a*)*b?)*x").unwrap()).unwrap();

@@ -120,7 +120,7 @@ impl std::fmt::Debug for Watcher {
             .field("displaced", &self.displaced.len())
             .field("doomed", &self.doomed.len())
             .field("recovery", &self.recovery)
-            .field("starved", &self.starved)
+            .field("starved", &self.starved.count)
             .finish_non_exhaustive()
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
             check_rules(config, index, scheduler, rules, &mut all);
         }
     }
+    all.extend(feeding_warnings(config));
     for watch in &config.watches {
         missing_paths(watch, &mut all);
     }
@@ -72,6 +73,47 @@ fn unscheduled_cancels(config: &Config, all: &mut Vec<String>) {
     }
 }
 
+/// Rules whose results are events that match again: such a rule feeds itself until a path is too long. Said at each start.
+pub(crate) fn feeding_warnings(config: &Config) -> Vec<String> {
+    let mut all = Vec::new();
+    for (index, scheduler) in config.schedulers.iter().enumerate() {
+        let Work::Rules(rules) = &scheduler.work else { continue };
+        let watches = scheduling(config, index);
+        let roots = roots(&watches);
+        for (rule, pattern) in rules.rules.iter().zip(rules.patterns.patterns()) {
+            let (Ok(template), false) = (&rule.template, rule.rule.action == files::Action::Delete) else {
+                continue;
+            };
+            let feeding = |sample: &&Vec<u8>| {
+                feeds_itself(&watches, index, rules, &substituted(pattern, template, sample))
+            };
+            let samples = samples(pattern, &roots);
+            if let Some(sample) = samples.iter().find(feeding) {
+                let (from, to) = (Escaped(sample), substituted(pattern, template, sample));
+                all.push(format!(
+                    "{}the destination is inside the watched tree and matches again: '{from}' goes to '{}'; exclude it \
+                     with exclude_filter",
+                    place(rule.at.as_ref().or(scheduler.at.as_ref())),
+                    Escaped(&to)
+                ));
+            }
+        }
+    }
+    all
+}
+
+/// Watches whose maps schedule tasks of a scheduler.
+fn scheduling(config: &Config, index: usize) -> Vec<&Watch> {
+    let schedules = |watch: &&Watch| {
+        watch.map.reactions.iter().flatten().any(|reaction| *reaction == Reaction::Schedule(index))
+    };
+    config.watches.iter().filter(schedules).collect()
+}
+
+fn roots(watches: &[&Watch]) -> Vec<Vec<u8>> {
+    watches.iter().flat_map(|watch| &watch.paths).map(|path| absolute_path(path)).collect()
+}
+
 /// Judges the rules of one scheduler.
 fn check_rules(
     config: &Config,
@@ -80,12 +122,7 @@ fn check_rules(
     rules: &FileRules,
     all: &mut Vec<String>,
 ) {
-    let scheduling = |watch: &&Watch| {
-        watch.map.reactions.iter().flatten().any(|reaction| *reaction == Reaction::Schedule(index))
-    };
-    let watches: Vec<&Watch> = config.watches.iter().filter(scheduling).collect();
-    let roots: Vec<Vec<u8>> =
-        watches.iter().flat_map(|watch| &watch.paths).map(|path| absolute_path(path)).collect();
+    let roots = roots(&scheduling(config, index));
     let samples: Vec<Vec<Vec<u8>>> =
         rules.patterns.patterns().iter().map(|pattern| samples(pattern, &roots)).collect();
     for (number, rule) in rules.rules.iter().enumerate() {
@@ -110,15 +147,6 @@ fn check_rules(
                 "{at}src_re has no end ($), what follows the match stays in the destination: '{}' goes to '{}'",
                 Escaped(&from),
                 Escaped(&to)
-            ));
-        }
-        let feeding =
-            |sample: &&Vec<u8>| feeds_itself(&watches, index, rules, &substituted(pattern, template, sample));
-        if let Some(sample) = samples[number].iter().find(feeding) {
-            all.push(format!(
-                "{at}the destination is inside the watched tree and matches again: '{}' goes to '{}'; exclude it with exclude_filter",
-                Escaped(sample),
-                Escaped(&substituted(pattern, template, sample))
             ));
         }
     }

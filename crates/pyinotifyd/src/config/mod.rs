@@ -21,7 +21,7 @@ use crate::action::shell::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Escaped, Level};
-pub(crate) use check::{absolute_path, covers, warnings};
+pub(crate) use check::{absolute_path, covers, feeding_warnings, warnings};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
 pub(crate) use safety::check_safety;
 pub(crate) use surroundings::Surroundings;

@@ -51,7 +51,7 @@ fn check_way(path: &Path, links: &mut u32) -> Result<(), String> {
 fn check_one(path: &Path, metadata: &std::fs::Metadata) -> Result<(), String> {
     let shown = path.display();
     let uid = metadata.uid();
-    if uid != 0 {
+    if uid != 0 && !is_outside(uid) {
         return Err(format!(
             "'{shown}' belongs to uid {uid}, who could change what root executes; make it root's: chown root '{shown}'"
         ));
@@ -66,6 +66,16 @@ fn check_one(path: &Path, metadata: &std::fs::Metadata) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Whether that uid stands for all users whom our user namespace does not map (`/` in a rootless container): what they
+/// own belongs to somebody outside, who decides about this process anyway (user_namespaces(7)).
+fn is_outside(uid: u32) -> bool {
+    let number =
+        |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let whole = |map: &str| map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let mapped = std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !whole(&map));
+    mapped && number("/proc/sys/kernel/overflowuid") == Some(uid)
 }
 
 #[cfg(test)]

@@ -41,10 +41,16 @@ use routing::Core;
 use shutdown::State;
 use start::Start;
 use supervise::Supervision;
-use wake::{Request, Signals, Source, Sources, Wake};
+use wake::{Request, Signals, Source, Sources, Timer, Wake};
 
 /// Pause before lines are offered again to a log reader that took none.
 const LOG_RETRY: Duration = Duration::from_millis(100);
+/// Pause before the kernel's queue is looked at again if it cannot be waited for.
+const LISTEN_RETRY: Duration = Duration::from_millis(10);
+
+/// The mount table changes before the kernel queues IN_UNMOUNT for the watches of a filesystem (umount(2) detaches first):
+/// the watcher is told a little later, so that these are read with the paths they belong to.
+const MOUNTS_SETTLE: Duration = Duration::from_millis(50);
 
 /// Runs the daemon to its end.
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
@@ -74,7 +80,7 @@ pub(crate) fn explain_path(options: &ConfigOptions, path: &Path, event: Option<F
 }
 
 fn block_on(main: impl AsyncFnOnce(Log) -> ExitCode) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     match runtime {
         Ok(runtime) => runtime.block_on(main(Log::new(Stderr::new()))),
         Err(error) => {
@@ -106,6 +112,9 @@ struct Daemon {
     supervision: Supervision,
     inotify: Source,
     mounts: Option<Source>,
+    timer: Timer,
+    /// When the watcher is told that mounts have changed.
+    mounts_at: Option<Instant>,
 }
 
 /// A SIGHUP that is being served.
@@ -131,7 +140,7 @@ impl Daemon {
     async fn run(mut self) -> ExitCode {
         loop {
             let now = Instant::now();
-            let left = self.turn(now);
+            let mut left = self.turn(now);
             if self.has_ended(now) {
                 record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
                 self.core.performer.log.flush_at_exit();
@@ -141,13 +150,20 @@ impl Daemon {
                 // Lets the runtime look at all sources once before the next turn.
                 tokio::task::yield_now().await;
             }
+            if left.pause_until.is_some() {
+                self.inotify.rest();
+            } else if !self.inotify.listen() {
+                // The queue is looked at nevertheless, and at epoll again.
+                left.pause_until = Some(now + LISTEN_RETRY);
+            }
             let sources = Sources {
                 deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
                 signals: &mut self.signals,
                 hosts: &mut self.hosts,
                 files: &self.core.performer.files,
-                events: left.pause_until.is_none().then_some(&self.inotify),
+                events: &self.inotify,
                 mounts: self.mounts.as_ref(),
+                timer: &mut self.timer,
             };
             let wake = sources.wait().await;
             if let Some(code) = self.woken(wake) {
@@ -161,6 +177,10 @@ impl Daemon {
     fn turn(&mut self, now: Instant) -> Left {
         self.core.performer.now = now;
         let events = self.watcher.turn(now, &mut self.core);
+        if self.mounts_at.is_some_and(|at| at <= now) {
+            self.mounts_at = None;
+            self.watcher.mounts_changed(now);
+        }
         let looking = self.core.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
         self.core.performer.files.balance(now);
@@ -193,6 +213,7 @@ impl Daemon {
             left.log.then_some(now + LOG_RETRY),
             self.state.deadline(),
             self.supervision.deadline(),
+            self.mounts_at,
         ];
         fixed.into_iter().flatten().chain(jobs).chain(forced).min()
     }
@@ -207,7 +228,9 @@ impl Daemon {
             Wake::Child => self.reap(now),
             Wake::Files => self.take_reports(now),
             Wake::Host(event) => return self.host_event(event, now),
-            Wake::Mounts => self.watcher.mounts_changed(now),
+            Wake::Mounts => {
+                self.mounts_at.get_or_insert(now + MOUNTS_SETTLE);
+            }
             Wake::Events | Wake::Time => {}
         }
         None

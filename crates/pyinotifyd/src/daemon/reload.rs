@@ -14,7 +14,7 @@ use super::loading::{LoadError, Loading};
 use super::report::describe;
 use super::shutdown::State;
 use super::{Daemon, Reload, leave};
-use crate::config::{Config, Watch};
+use crate::config::{Config, Watch, feeding_warnings};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
 use crate::log::{Level, Log, Syslog, record};
@@ -33,6 +33,9 @@ impl Daemon {
         config.surroundings.apply();
         self.apply_log_settings(&config);
         self.core.performer.commands.set_environment(std::mem::take(&mut config.surroundings.environment));
+        for warning in feeding_warnings(&config) {
+            record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
+        }
         let watches = std::mem::take(&mut config.watches);
         let destinations = config.destinations();
         let ids = self.add_watches(&watches, now)?;

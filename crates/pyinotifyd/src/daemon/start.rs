@@ -21,7 +21,7 @@ use super::report::{give_up, refuse};
 use super::routing::Core;
 use super::shutdown::State;
 use super::supervise::Supervision;
-use super::wake::{Request, Signals, Source, Wake};
+use super::wake::{Request, Signals, Source, Timer, Wake};
 use super::{Daemon, leave};
 use crate::cli::ConfigOptions;
 use crate::config::Config;
@@ -94,6 +94,8 @@ impl Start {
         let inotify = inotify
             .map_err(|error| give_up(&mut log, &format!("cannot wait for inotify events: {error}")))?;
         let mounts = watcher.mounts_fd().and_then(|fd| Source::new(fd, Interest::PRIORITY).ok());
+        let timer =
+            Timer::new().map_err(|error| give_up(&mut log, &format!("cannot make a timer: {error}")))?;
         let limits = engine::Limits { hash_seed: random_seed(), ..engine::Limits::default() };
         log.set_style(style());
         let logger = log.logger("daemon");
@@ -114,6 +116,8 @@ impl Start {
             supervision: Supervision::new(now),
             inotify,
             mounts,
+            timer,
+            mounts_at: None,
         };
         let stays = config.host_stays;
         let host = if stays { Some(host) } else { leave(&mut daemon.leaving, host, now) };

@@ -48,7 +48,6 @@ impl Recovery {
 }
 
 /// Directories that a limit keeps unwatched.
-#[derive(Debug)]
 pub(super) struct Starved {
     pub(super) count: usize,
     pub(super) retry_at: Option<Instant>,
@@ -59,11 +58,22 @@ pub(super) struct Starved {
     said: bool,
     /// Some root, or an ancestor of one, could not be watched.
     roots: bool,
+    /// Walks whose directory could not be opened.
+    walks: Vec<Walk>,
 }
 
 impl Starved {
     pub(super) fn new(pause: Duration) -> Starved {
-        Starved { count: 0, retry_at: None, pause, since: None, unsaid: None, said: false, roots: false }
+        Starved {
+            count: 0,
+            retry_at: None,
+            pause,
+            since: None,
+            unsaid: None,
+            said: false,
+            roots: false,
+            walks: Vec::new(),
+        }
     }
 
     /// Plans the next attempt, if none is planned.
@@ -167,6 +177,14 @@ impl Watcher {
         self.note_limit(errno, path);
     }
 
+    /// A limit keeps a watched directory from being listed.
+    pub(super) fn starve_walk(&mut self, walk: Option<Walk>, errno: Errno) {
+        let Some(walk) = walk else { return };
+        let path = self.path_of(walk.top().0).map(<[u8]>::to_vec).unwrap_or_default();
+        self.starved.walks.push(walk);
+        self.note_limit(errno, &path);
+    }
+
     fn note_limit(&mut self, errno: Errno, path: &[u8]) {
         if !self.starved.said {
             self.starved.said = true;
@@ -203,6 +221,8 @@ impl Watcher {
             self.settle_roots(sink);
         }
         self.retry_directories(sink);
+        let walks = std::mem::take(&mut self.starved.walks);
+        self.walks.extend(walks);
         if self.starved.count > 0 || self.starved.roots {
             self.starved.wake(self.now, &self.options.limits);
         } else {

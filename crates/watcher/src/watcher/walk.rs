@@ -240,12 +240,13 @@ impl Watcher {
                 true
             }
             Err(unopened) => {
-                if let Unopened::Failed(errno) = unopened
-                    && Refusal::of(errno) == Refusal::Limit
-                {
-                    self.starved.wake(self.now, &self.options.limits);
+                match unopened {
+                    Unopened::Failed(errno) if Refusal::of(errno) == Refusal::Limit => {
+                        self.starve_walk(walk.rest_of_frame(), errno);
+                        walk.pop();
+                    }
+                    Unopened::Failed(_) | Unopened::ParentElsewhere => self.put_walk_off(walk),
                 }
-                self.put_walk_off(walk);
                 false
             }
         }

@@ -124,6 +124,33 @@ fn a_limit_of_instances_is_named() {
 }
 
 #[test]
+fn without_descriptors_nothing_is_lost() {
+    if !is_inside("without_descriptors_nothing_is_lost", "ulimit -n 32") {
+        return;
+    }
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", ENTRIES);
+    let mut files = Vec::new();
+    for number in 0..10 {
+        bed.mkdir(&format!("in/{number}/sub"));
+        files.push(bed.write(&format!("in/{number}/sub/f")));
+    }
+    let held: Vec<fs::File> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+    bed.settle();
+    drop(held);
+    let notices = bed.notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].contains("too many open files"), "{notices:?}");
+    bed.pass(Duration::from_secs(600));
+    let told = bed.events();
+    for path in files {
+        assert!(told.iter().any(|event| event.path == path && event.mask == "IN_CLOSE_WRITE"), "{told:#?}");
+    }
+    assert_eq!(bed.watcher.deadline(), None);
+}
+
+#[test]
 fn an_unmounted_root_is_told_and_watched_again_when_mounted() {
     if !is_inside("an_unmounted_root_is_told_and_watched_again_when_mounted", "true") {
         return;
