@@ -446,6 +446,7 @@ impl<'w> Walk<'w> {
         if made.is_ok() {
             let directory = self.current.as_ref().expect("it was just put there");
             create.attributes.apply_to_new_directory(directory, &self.done)?;
+            create.attributes.record(Kind::Directory, create.record);
             create.made_in.extend(parent);
         }
         Ok(())

@@ -126,7 +126,13 @@ fn auto_create_makes_parents_with_the_modes_of_the_rule() {
     outcome.done();
     assert_eq!(
         outcome.records,
-        ["create directory 'out/old/a/b'", "move 'in/f' to 'out/old/a/b/f'", "chmod 0o604"]
+        [
+            "create directory 'out/old/a/b'",
+            "chmod 0o2750",
+            "chmod 0o2750",
+            "move 'in/f' to 'out/old/a/b/f'",
+            "chmod 0o604",
+        ]
     );
     let modes = ["out/old", "out/old/a", "out/old/a/b", "out/old/a/b/f"].map(|name| scene.mode(name));
     assert_eq!(modes, [0o700, 0o2750, 0o2750, 0o604]);
