@@ -100,6 +100,8 @@ pub struct Watcher {
     /// wd of the last IN_UNMOUNT, whose IN_IGNORED follows at once.
     unmounted_wd: i32,
     starved: Starved,
+    /// A watch is being set up.
+    adding: bool,
     recovery: Recovery,
     /// Mount points below roots.
     mount_points: Vec<Vec<u8>>,
@@ -168,6 +170,7 @@ impl Watcher {
             open_parent: None,
             unmounted_wd: 0,
             starved: Starved::new(limits.retry),
+            adding: false,
             recovery: Recovery::default(),
             mount_points: Vec::new(),
             mounts_due: None,

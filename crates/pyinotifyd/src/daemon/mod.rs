@@ -176,6 +176,9 @@ impl Daemon {
     /// One turn: everything that can be done now, within bounds.
     fn turn(&mut self, now: Instant) -> Left {
         self.core.performer.now = now;
+        if self.core.performer.files.is_busy() {
+            self.take_reports(now);
+        }
         let events = self.watcher.turn(now, &mut self.core);
         if self.mounts_at.is_some_and(|at| at <= now) {
             self.mounts_at = None;

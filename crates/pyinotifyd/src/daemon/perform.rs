@@ -175,10 +175,11 @@ impl Performer {
             task: start.handle.0,
             rules,
             rule: start.rule.expect("a scheduler with rules starts tasks for a rule that matched"),
-            root: start.event.root().to_vec(),
-            source: start.event.pathname.to_vec(),
+            source: start.event.pathname.into(),
+            root_len: usize::from(start.event.root_len),
+            level: self.log.level(self.logger(start.scheduler)),
             unless_same_as: self.marked.remove(&start.id).flatten().filter(|_| start.again),
-            stop: Arc::new(AtomicBool::new(false)),
+            stop: AtomicBool::new(false),
         };
         self.files.order(order, self.now);
     }

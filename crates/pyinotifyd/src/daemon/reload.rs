@@ -50,6 +50,14 @@ impl Daemon {
         if watches.is_empty() {
             let text = "no watches configured, the daemon will not do anything";
             record!(self.core.performer.log, generation.logger, WARNING, "{text}");
+            let file = self.options.config.display();
+            let next = "uncomment or write a watch there, check it with -t, then send SIGHUP (systemctl reload pyinotifyd)";
+            record!(
+                self.core.performer.log,
+                generation.logger,
+                INFO,
+                "next: the config file is '{file}'; {next}"
+            );
         }
         for ((index, watch), id) in watches.into_iter().enumerate().zip(ids) {
             let map = numbers.map(index);

@@ -169,7 +169,7 @@ fn watcher_options() -> watcher::Options {
     // Without a working directory (it was removed) relative paths match nothing, which the watcher says.
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     watcher::Options {
-        own_name: files::is_temporary_name,
+        own_name: files::is_own_temporary_name,
         ..watcher::Options::new(cwd.into_os_string().into_vec())
     }
 }

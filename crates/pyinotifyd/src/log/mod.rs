@@ -182,9 +182,14 @@ impl Log {
         std::mem::take(&mut self.forwarded)
     }
 
+    /// The least severity that would be written.
+    pub(crate) fn level(&self, logger: LoggerId) -> Level {
+        self.loggers[logger.0 as usize].effective
+    }
+
     /// Whether a record of that level would be written.
     pub(crate) fn enabled(&self, logger: LoggerId, level: Level) -> bool {
-        level >= self.loggers[logger.0 as usize].effective
+        level >= self.level(logger)
     }
 
     /// Writes a record, if the logger's level lets it pass.

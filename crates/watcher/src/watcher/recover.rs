@@ -82,7 +82,6 @@ impl Starved {
             self.retry_at = Some(now + self.pause);
             self.pause = (2 * self.pause).min(limits.retry_max);
         }
-        self.since.get_or_insert_with(|| SystemTime::now() - SLACK);
     }
 }
 
@@ -190,6 +189,9 @@ impl Watcher {
             self.starved.said = true;
             self.starved.unsaid = Some((path.to_vec(), errno));
         }
+        // What a new watch finds is not told; what comes later is, from the last moment at which nothing was queued.
+        let from = if self.adding { SystemTime::now() } else { self.reading.empty_wall };
+        self.starved.since.get_or_insert(from - SLACK);
         self.starved.wake(self.now, &self.options.limits);
     }
 

@@ -134,11 +134,13 @@ impl Watcher {
             self.root_mut(root).silent = silent;
         }
         self.update_masks();
+        self.adding = true;
         for root in roots {
             self.recheck_root(root, Reason::Appeared, sink);
             self.root_mut(root).waited = true;
         }
         self.settle_roots(sink);
+        self.adding = false;
         self.say_limit(sink);
         self.open_parent = None;
         Ok(id)
