@@ -68,6 +68,7 @@ def test_time_is_passed_in(crate: str) -> None:
         if "script" in path.parts:
             continue
         code = path.read_text().partition("#[cfg(test)]")[0]
+        code = "\n".join(line for line in code.splitlines() if not line.lstrip().startswith("//"))
         assert "Instant::now(" not in code, path
 
 
