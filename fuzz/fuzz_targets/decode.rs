@@ -18,7 +18,8 @@ fn plain(bytes: &[u8]) -> Vec<RawEvent<'_>> {
     let mut list = Vec::new();
     let mut at = 0;
     while bytes.len() - at >= HEADER {
-        let word = |offset: usize| u32::from_ne_bytes(std::array::from_fn(|index| bytes[at + offset + index]));
+        let word =
+            |offset: usize| u32::from_ne_bytes(std::array::from_fn(|index| bytes[at + offset + index]));
         let name_at = at + HEADER;
         let len = word(12) as usize;
         if len > bytes.len() - name_at {

@@ -19,7 +19,8 @@ fuzz_target!(|input: &[u8]| {
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     assert_eq!(pattern.as_bytes(), source);
-    let template = Template::new(parts.next().unwrap_or_default(), &pattern).map_err(|error| error.to_string());
+    let template =
+        Template::new(parts.next().unwrap_or_default(), &pattern).map_err(|error| error.to_string());
     let whole = Template::new(br"\g<0>", &pattern).expect("every pattern has a group 0");
     for path in parts.take(PATHS_MAX) {
         check_match(&pattern, path);

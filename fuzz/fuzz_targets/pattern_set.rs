@@ -28,7 +28,8 @@ fuzz_target!(|input: &[u8]| {
     let sources: Vec<&[u8]> =
         parts.by_ref().take_while(|source| !source.is_empty()).take(SOURCES_MAX).collect();
     let patterns = patterns(usize::from(place) % (RULES.len() + 1), &sources);
-    let alike = patterns.iter().map(Pattern::as_bytes).map(|source| Pattern::new(source).expect("compiled before"));
+    let alike =
+        patterns.iter().map(Pattern::as_bytes).map(|source| Pattern::new(source).expect("compiled before"));
     let set = PatternSet::new(alike.collect());
     assert_eq!(set.patterns().len(), patterns.len());
     for path in parts.take(PATHS_MAX) {
