@@ -42,7 +42,7 @@ fn other_engines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("backtracking");
     let not_utf8 = b"/src/upload/2024/01/report-\xff00.to_move";
     let cases: [(&str, &[u8], &[u8]); 4] = [
-        ("not_utf8", RULE, not_utf8),
+        ("not_utf8", br"^/src/(\w+)/(.*)\.to_move$", not_utf8),
         ("final_newline", RULE, b"/src/upload/2024/01/report-0000.to_move\n"),
         ("look_ahead", b"^/src/(?!skip)(.*)\\.to_move$", PATH),
         ("back_reference", b"^/src/(.*)/(.*)\\.(.*)\\1$", PATH),
