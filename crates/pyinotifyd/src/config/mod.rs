@@ -371,7 +371,7 @@ fn fault(at: Option<&At>, message: String) -> ConfigFault {
     let locations = at.map(|at| Location {
         source: std::fs::read_to_string(&at.file)
             .ok()
-            .and_then(|text| Some(text.lines().nth(at.line as usize - 1)?.to_owned())),
+            .and_then(|text| Some(text.lines().nth((at.line as usize).checked_sub(1)?)?.to_owned())),
         file: at.file.clone(),
         line: Some(at.line),
         column: None,
@@ -394,10 +394,11 @@ impl fmt::Display for ConfigFault {
             write!(out, "\n    {}", trimmed.trim_end())?;
             if let Some(column) = location.column {
                 let indent = source.chars().count() - trimmed.chars().count();
-                let first = (column as usize).saturating_sub(1 + indent);
+                let shown = trimmed.trim_end().chars().count();
+                let first = (column as usize).saturating_sub(1 + indent).min(shown);
                 let after =
                     location.end_column.map_or(first + 1, |end| (end as usize).saturating_sub(1 + indent));
-                let width = after.min(trimmed.trim_end().chars().count()).saturating_sub(first).max(1);
+                let width = after.min(shown).saturating_sub(first).max(1);
                 write!(out, "\n    {}{}", " ".repeat(first), "^".repeat(width))?;
             }
         }
@@ -428,5 +429,20 @@ mod tests {
         };
         let text = "name 'foo' is not defined\n  File \"/etc/c.py\", line 3\n    foo(1)\n    ^^^";
         assert_eq!(fault.to_string(), text);
+    }
+
+    #[test]
+    fn a_place_that_does_not_exist_costs_nothing() {
+        let at = At { file: "/etc/hostname".into(), line: 0 };
+        assert_eq!(super::fault(Some(&at), "text".into()).locations[0].source, None);
+        let location = Location {
+            file: "f".into(),
+            line: Some(1),
+            column: Some(u32::MAX),
+            end_column: None,
+            source: Some("short".into()),
+        };
+        let fault = ConfigFault { message: "m".into(), locations: vec![location], ..ConfigFault::default() };
+        assert!(fault.to_string().len() < 100);
     }
 }
