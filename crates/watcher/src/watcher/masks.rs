@@ -78,7 +78,7 @@ impl Watcher {
     }
 
     /// Asks the kernel for exactly what is wanted of a node's inode.
-    fn renew_mask(&mut self, node: NodeId) {
+    pub(super) fn renew_mask(&mut self, node: NodeId) {
         let mut flags = OFlags::PATH | OFlags::CLOEXEC;
         if !self.tree.has(node, ROOT | GUARD) {
             flags |= OFlags::NOFOLLOW;

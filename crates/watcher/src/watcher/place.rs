@@ -66,6 +66,9 @@ const DISPLACED_MAX: usize = 1024;
 /// Walks that wait with their directory open; further ones open it again.
 const OPEN_MAX: usize = 16;
 
+/// Events that looking at a directory makes.
+pub(super) const LOOKS: u32 = Flag::Open.mask().0 | Flag::Access.mask().0 | Flag::CloseNowrite.mask().0;
+
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NONBLOCK)
@@ -78,6 +81,10 @@ impl Watcher {
         let mut mask = self.covers.wants(self.tree.cover(node)).kernel;
         if self.tree.has(node, GUARD) {
             mask |= self.guard_mask(node);
+        }
+        if self.adding && self.tree.has(node, ROOT) {
+            // A root that is being set up is not told of our own listing of it; `add` asks for the rest afterwards.
+            mask &= !LOOKS;
         }
         mask
     }
@@ -103,9 +110,12 @@ impl Watcher {
         self.fresh.has_lost() || self.fresh.get(u64::from(node.0)).is_some()
     }
 
-    /// Opens the directory of a node by its path and makes sure that it is the one that the node stands for.
+    /// Opens the directory of a node for listing, by its path, and makes sure that it is the one that the node stands for.
     pub(super) fn open_dir(&mut self, node: NodeId) -> Result<OwnedFd, Unopened> {
-        let mut flags = DIRECTORY;
+        self.open_as(node, DIRECTORY)
+    }
+
+    fn open_as(&mut self, node: NodeId, mut flags: OFlags) -> Result<OwnedFd, Unopened> {
         if !self.tree.has(node, ROOT | GUARD) {
             flags |= OFlags::NOFOLLOW;
         }
@@ -144,7 +154,9 @@ impl Watcher {
             if wd == 0 {
                 return Err(Unopened::ParentElsewhere);
             }
-            let fd = self.open_dir(parent).map_err(|unopened| match unopened {
+            // O_PATH: a way to its entries, which makes no events of its own.
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = self.open_as(parent, flags).map_err(|unopened| match unopened {
                 // Of the parent's own faults only those that will pass by themselves concern the child.
                 Unopened::Failed(errno) if Refusal::of(errno) == Refusal::Limit => unopened,
                 Unopened::Failed(Errno::NAMETOOLONG) => unopened,
@@ -186,8 +198,12 @@ impl Watcher {
                 }
             }
             Look::Other(object, wd) => self.replace(node, object, wd, kind),
-            // Its own events follow, or it is looked at when the queue is empty.
-            Look::Nothing | Look::Unsure => self.wait_for_quiet(node),
+            // Its own events follow, or it is looked at when the queue is empty. They may also free the node, which
+            // stands for what was here before: then its place is looked at through the parent.
+            Look::Nothing | Look::Unsure => {
+                self.doubt(parent);
+                self.wait_for_quiet(node);
+            }
         }
     }
 

@@ -248,7 +248,12 @@ impl Watcher {
                 }
                 self.replace(node, object, wd, Kind::Arrive);
             }
-            Look::Nothing | Look::Unsure => self.wait_for_quiet(node),
+            Look::Nothing | Look::Unsure => {
+                if let Some(parent) = parent {
+                    self.doubt(parent);
+                }
+                self.wait_for_quiet(node);
+            }
         }
     }
 

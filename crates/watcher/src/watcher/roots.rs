@@ -11,7 +11,7 @@ use event::{Flag, Mask};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::place::Kind;
+use super::place::{Kind, LOOKS};
 use super::tell::Told;
 use super::walk::{Frame, Walk};
 use super::{Watch, Watcher};
@@ -135,7 +135,7 @@ impl Watcher {
         }
         self.update_masks();
         self.adding = true;
-        for root in roots {
+        for &root in &roots {
             self.recheck_root(root, Reason::Appeared, sink);
             self.root_mut(root).waited = true;
         }
@@ -143,6 +143,11 @@ impl Watcher {
         self.adding = false;
         self.say_limit(sink);
         self.open_parent = None;
+        for node in roots.into_iter().filter_map(|root| self.root_mut(root).node).collect::<Vec<_>>() {
+            if self.mask_for(node) & LOOKS != 0 {
+                self.renew_mask(node);
+            }
+        }
         Ok(id)
     }
 
@@ -329,7 +334,9 @@ impl Watcher {
 
     /// Binds the root to an open object. True if it was bound to another one or none before.
     fn bind(&mut self, root: RootId, found: &Found, sink: &mut impl Sink) -> Result<bool, Errno> {
-        let wants = self.wants_of(root).kernel;
+        // As for `mask_for`: our own listing of a root that is being set up is not told.
+        let wants =
+            if self.adding { self.wants_of(root).kernel & !LOOKS } else { self.wants_of(root).kernel };
         let wd = self.kernel.add(found.object.as_fd(), wants)?;
         let bound = self.root(root).node;
         if bound.is_some_and(|node| self.tree.wd(node) == wd) {

@@ -114,6 +114,20 @@ fn a_tree_moved_in_is_watched_without_arrivals() {
     bed.assert_watched("in/b/c");
 }
 
+/// The victim's end must not take with it what is known about its place.
+#[test]
+fn a_tree_moved_in_over_an_empty_directory_whose_parent_is_renamed_is_watched() {
+    let mut bed = Bed::new();
+    bed.mkdir("in/e/a");
+    bed.mkdir("out/a/deep");
+    bed.watch_tree("in", CHANGES);
+    bed.rename("out/a", "in/e/a");
+    bed.rename("in/e", "in/b");
+    bed.events();
+    bed.assert_watched("in/b/a/deep");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
 #[test]
 fn a_directory_made_and_renamed_before_we_look_is_watched() {
     let mut bed = Bed::new();
