@@ -75,7 +75,8 @@ pub struct Watcher {
     /// Entries told as arrivals (with their inode) whose IN_CREATE may still be queued.
     young: Recent<u64>,
     /// Nodes that were watched by name while events about that name may still be queued.
-    fresh: Recent<()>,
+    /// Whether it was by a walk that tells nothing is kept with each.
+    fresh: Recent<bool>,
     /// While the queue is long: entries whose IN_CREATE was told, not to be told again if the queue overflows.
     told_creates: Recent<()>,
     name_hasher: NameHasher,

@@ -235,6 +235,7 @@ impl Watcher {
     fn moved_out(&mut self, node: NodeId, mask: Mask, sink: &mut impl Sink) {
         let is_dir = self.is_dir(node);
         let told = Told { is_dir, suffix: super::tell::UNKNOWN_PATH, ..Told::real(mask, b"") };
+        self.paths.told_clear();
         self.tell(node, &told, sink);
         let covered = self.tree.cover(node) != crate::cover::EMPTY;
         let has_roots = !self.roots_below(node).is_empty();

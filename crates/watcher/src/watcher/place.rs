@@ -93,7 +93,7 @@ impl Watcher {
     pub(super) fn watch_object(&mut self, node: NodeId, object: BorrowedFd<'_>) -> Result<i32, Errno> {
         let wd = self.kernel.add(object, self.mask_for(node))?;
         self.tree.set_wd(node, wd);
-        self.fresh.insert(u64::from(node.0), ());
+        self.fresh.insert(u64::from(node.0), false);
         self.unstarve(node);
         Ok(wd)
     }
@@ -104,6 +104,11 @@ impl Watcher {
             self.tree.clear(node, STARVED);
             self.starved.count -= 1;
         }
+    }
+
+    /// Whether it was watched lately by a walk that told nothing of what is in it.
+    pub(super) fn came_silently(&self, node: NodeId) -> bool {
+        self.fresh.get(u64::from(node.0)) == Some(true)
     }
 
     pub(super) fn fresh_contains(&self, node: NodeId) -> bool {
@@ -193,6 +198,11 @@ impl Watcher {
             // A listing was faster than the event, or a root stands there; the others see it only now.
             Look::Same => {
                 let wd = self.tree.wd(node);
+                // Found under the name of one that was moved in before: it is new itself.
+                if kind == Kind::Arrive && self.came_silently(node) {
+                    self.fresh.insert(u64::from(node.0), false);
+                    return self.start_walk(node, wd, None, kind, None);
+                }
                 for root in new {
                     self.start_walk(node, wd, None, kind, Some(root));
                 }
@@ -259,7 +269,10 @@ impl Watcher {
         let name = self.tree.name(node).to_vec();
         match self.open_child(parent, &name) {
             Ok(object) => match self.watch_object(node, object.as_fd()) {
-                Ok(wd) => self.start_walk(node, wd, Some(object), kind, None),
+                Ok(wd) => {
+                    self.fresh.insert(u64::from(node.0), kind == Kind::MovedIn);
+                    self.start_walk(node, wd, Some(object), kind, None);
+                }
                 Err(errno) => self.refused(node, errno, sink),
             },
             Err(Unopened::ParentElsewhere) => self.wait_for_quiet(node),
@@ -430,7 +443,7 @@ impl Watcher {
         }
         let new = self.insert(parent, &name, cover);
         self.tree.set_wd(new, wd);
-        self.fresh.insert(u64::from(new.0), ());
+        self.fresh.insert(u64::from(new.0), kind == Kind::MovedIn);
         self.start_walk(new, wd, Some(object), kind, None);
     }
 

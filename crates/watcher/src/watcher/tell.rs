@@ -96,9 +96,7 @@ impl Watcher {
 
     /// Tells an event at all places of an object, each watch once.
     pub(super) fn tell_all(&mut self, nodes: &[NodeId], told: &Told<'_>, sink: &mut impl Sink) {
-        if let &[node] = nodes {
-            return self.tell(node, told, sink);
-        }
+        // Also for a single place: others that share the wd may just have been cut off.
         self.paths.told_clear();
         for &node in nodes {
             self.tell(node, told, sink);

@@ -415,7 +415,7 @@ impl Watcher {
         let told = match walk.kind {
             Kind::Add | Kind::MovedIn => false,
             // Known ones were told when they became known; a root's watch knows nothing of what others know.
-            Kind::Arrive => known.is_none() || walk.audience.is_some(),
+            Kind::Arrive => known.is_none_or(|known| self.came_silently(known)) || walk.audience.is_some(),
             Kind::Recover => known.is_none() && is_new,
         };
         if let Some(known) = known {
@@ -465,7 +465,8 @@ impl Watcher {
         let Some(node) = self.tree.child(parent, name) else { return };
         let cover = self.cover_of_visit(walk, parent, name, true);
         // Watched by all who see it: other events have brought it, with a walk of its own.
-        let joins = walk.kind == Kind::Recover || walk.audience.is_some();
+        let is_silent = walk.kind == Kind::Arrive && self.came_silently(node);
+        let joins = walk.kind == Kind::Recover || walk.audience.is_some() || is_silent;
         let is_complete = self.tree.wd(node) != 0 && self.tree.cover(node) == cover;
         if cover == EMPTY || (is_complete && !joins) {
             return;
@@ -512,7 +513,9 @@ impl Watcher {
                 match walk.kind {
                     // All of a new watch's are fresh; a list of them would be long.
                     Kind::Add => self.fresh.lose(),
-                    Kind::Arrive | Kind::MovedIn | Kind::Recover => self.fresh.insert(u64::from(node.0), ()),
+                    Kind::Arrive | Kind::MovedIn | Kind::Recover => {
+                        self.fresh.insert(u64::from(node.0), walk.kind == Kind::MovedIn);
+                    }
                 }
                 if !(walk.shallow && before == wd) {
                     walk.push(Frame::new(node, wd, Some(object)));

@@ -114,6 +114,22 @@ fn a_tree_moved_in_is_watched_without_arrivals() {
     bed.assert_watched("in/b/c");
 }
 
+#[test]
+fn a_new_directory_under_the_name_of_one_that_was_moved_in_is_told() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.mkdir("out/a/old");
+    bed.watch_tree("in", CHANGES);
+    bed.rename("out/a", "in/a");
+    fs::remove_dir_all(bed.path("in/a")).unwrap();
+    bed.mkdir("in/a/b");
+    let files = [bed.write("in/a/f"), bed.write("in/a/b/f")];
+    let told = bed.events();
+    for file in files {
+        assert!(told.contains(&expected(&file).close_write().arrived()), "{told:#?}");
+    }
+}
+
 /// The victim's end must not take with it what is known about its place.
 #[test]
 fn a_tree_moved_in_over_an_empty_directory_whose_parent_is_renamed_is_watched() {
