@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -254,4 +257,24 @@ def test_a_config_without_jobs_leaves_no_python_running(run: Run, box: Box) -> N
     write(box.src / "f")
     daemon.wait_log("task finished")
     daemon.reload()
+    wait_until(lambda: daemon.children() == [], lambda: f"left: {daemon.children()}")
+
+
+OWN_PIDS = ["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+needs_own_pids = pytest.mark.skipif(
+    subprocess.run([*OWN_PIDS, "true"], capture_output=True, check=False).returncode != 0, reason="PID namespaces are not allowed here"
+)
+
+
+@ours_only
+@needs_own_pids
+def test_the_end_is_clean_where_the_leader_of_the_session_is_outside(run: Run, box: Box) -> None:
+    """As in a container that was entered from outside: getsid(2) says 0 there."""
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("sleep 300 & exit 0")})])', before=OWN_PIDS)
+    write(box.src / "f")
+    daemon.wait_log("task finished")
+    (inner,) = map(int, Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split())
+    os.kill(inner, signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+    daemon.wait_log("shutdown")
     wait_until(lambda: daemon.children() == [], lambda: f"left: {daemon.children()}")

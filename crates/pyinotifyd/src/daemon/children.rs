@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, WaitOptions, getsid, kill_process, set_child_subreaper, wait};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
 
 /// A child that ended.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +43,22 @@ pub(crate) fn reap() -> Option<Ended> {
 ///
 /// Returns how many there were.
 pub(crate) fn signal_leftovers(signal: Signal) -> usize {
-    let Ok(session) = getsid(None) else { return 0 };
-    let children = children();
-    let ours = children.iter().filter(|pid| getsid(Some(**pid)) == Ok(session));
-    ours.filter(|pid| kill_process(**pid, signal).is_ok()).count()
+    let Some(session) = session("self") else { return 0 };
+    let of_session = |pid: &Pid| self::session(&pid.as_raw_nonzero().to_string()) == Some(session);
+    children().into_iter().filter(of_session).filter(|pid| kill_process(*pid, signal).is_ok()).count()
+}
+
+/// The session of a process by its name in `/proc`: 0 if its leader lives outside our PID namespace (a shell that was
+/// started in a container from without), which getsid(2) says too, but rustix takes for impossible.
+fn session(process: &str) -> Option<u32> {
+    session_in(&std::fs::read(Path::new("/proc").join(process).join("stat")).ok()?)
+}
+
+/// The sixth field of proc_pid_stat(5). The second is the name of the program, in parentheses and otherwise anything.
+fn session_in(stat: &[u8]) -> Option<u32> {
+    let after_name = stat.rsplit(|byte| *byte == b')').next()?;
+    let field = after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(3)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// Our children by all threads (proc_pid_task_children(5)); empty where the kernel does not list them.
@@ -80,4 +92,17 @@ pub(crate) fn signal_name(number: i32) -> String {
         .iter()
         .find(|(known, _)| *known == number)
         .map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_read_behind_any_program_name() {
+        assert_eq!(session_in(b"7 (a) S 1 (b\xff) c) S 5 6 99 34816 7\n"), Some(99));
+        assert_eq!(session_in(b"7 (sh) S 5 6 0 34816 7\n"), Some(0));
+        assert_eq!(session_in(b"7 (sh) S 5"), None);
+        assert!(session("self").is_some());
+    }
 }
