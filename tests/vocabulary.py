@@ -537,6 +537,24 @@ class Box:
         self.dst.mkdir()
         self.config = self.tmp / "config.py"
         self.daemons: list[Daemon] = []
+        self.program = binary()
+        # What each start gets in addition; see `become_plain_user`.
+        self.before: list[str] = []
+        self.env: dict[str, str] = {}
+
+    def become_plain_user(self) -> bool:
+        """As root: programs are started as the user nobody from here on, who owns the box. False where that can't be."""
+        self.before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.fspath(self.tmp)}
+        try:
+            subprocess.run([*self.before, "python3", "-c", ""], env=self.env, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        # Where it was built is perhaps nothing that others may look into.
+        self.program = Path(shutil.copy2(self.program, self.tmp / "pyinotifyd"))
+        for path in (self.tmp, self.src, self.dst, self.program):
+            os.chown(path, 65534, 65534)
+        return True
 
     def text(self, config: str, record: bool = False) -> str:
         """A config with its places filled in, the recorder before it where asked for."""
@@ -563,8 +581,9 @@ class Box:
     ) -> Daemon:
         """Start the program without waiting for anything. `config=None` leaves -c out; `before` is put before the program."""
         given = ["-c", os.fspath(self.write_config(config, record))] if config is not None else []
-        environment = {**os.environ, **(env or {})}
-        daemon = Daemon([*before, binary(), *given, *arguments], environment, cwd or self.tmp, uuid.uuid4().hex, **options)
+        environment = {**os.environ, **self.env, **(env or {})}
+        argv = [*self.before, *before, self.program, *given, *arguments]
+        daemon = Daemon(argv, environment, cwd or self.tmp, uuid.uuid4().hex, **options)
         self.daemons.append(daemon)
         return daemon
 

@@ -36,8 +36,6 @@ use libfuzzer_sys::fuzz_target;
 const KINDS: std::ops::RangeInclusive<u8> = 64..=74;
 /// Bytes before a frame's body.
 const HEADER: usize = 5;
-/// Columns beyond this are not drawn here: the caret of a fault stands after as many blanks.
-const COLUMN_MAX: u32 = 1 << 16;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&form, rest)) = input.split_first() else { return };
@@ -102,10 +100,7 @@ fn describe(description: &[u8]) {
 }
 
 fn show(fault: &ConfigFault) {
-    let columns = fault.locations.iter().flat_map(|location| [location.column, location.end_column]);
-    if columns.flatten().all(|column| column <= COLUMN_MAX) {
-        assert!(fault.to_string().starts_with(&fault.message));
-    }
+    assert!(fault.to_string().starts_with(&fault.message));
     drop(config::check_patterns(&fault.patterns));
 }
 
