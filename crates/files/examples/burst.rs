@@ -2,7 +2,7 @@
 //!
 //! `burst copy|move|delete SOURCE DESTINATION`, for example under `perf stat` or `strace -c -f`.
 
-use files::{Action, Durability, Request, Rule, perform};
+use files::{Action, Durability, Held, Request, Rule, perform};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let stop = AtomicBool::new(false);
     let trusted_len = destination.as_os_str().len() + 1;
+    let mut held = Held::default();
     for entry in std::fs::read_dir(&source)? {
         let name = entry?.file_name();
         let (from, to) = (source.join(&name), destination.join(&name));
@@ -43,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             stop: &stop,
             unless_same_as: None,
         };
-        perform(&request, &mut |_| {})?;
+        perform(&request, &mut held, &mut |_| {})?;
     }
     Ok(())
 }

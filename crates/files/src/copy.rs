@@ -6,6 +6,7 @@
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use crate::content::{Content, Failure, SMALL_SIZE};
@@ -16,7 +17,7 @@ use crate::resolve::{self, Place};
 use crate::sys::{self, For, Gid, Kind, Status, Uid};
 use crate::temporary::Temporary;
 use crate::tree;
-use crate::{Done, Durability, Record, Request};
+use crate::{Done, Durability, Held, Record, Request};
 
 /// How often a file is copied that is written meanwhile, before it is left for the event of its last write.
 const TRIES_MAX: u32 = 3;
@@ -39,9 +40,13 @@ pub(crate) struct Copier<'c> {
 }
 
 /// The copy action.
-pub(crate) fn copy(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
+pub(crate) fn copy(
+    request: &Request<'_>,
+    held: &mut Held,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<Done, Error> {
     let attributes = Attributes::new(request.rule);
-    let source = match resolve::source(request).and_then(|place| open_source(&place)) {
+    let source = match resolve::source(request, held).and_then(|place| open_source(&place)) {
         Ok(source) => source,
         Err(error) => {
             announce(request, record);
@@ -59,7 +64,7 @@ pub(crate) fn copy(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) ->
         bytes: 0,
         copied: Fingerprints::default(),
     };
-    let status = copier.copy_to_destination(&source)?;
+    let status = copier.copy_to_destination(&source, held)?;
     let bytes = copier.bytes;
     attributes.check_names()?;
     Ok(Done { identity: status.identity(), bytes, unchanged: false })
@@ -140,10 +145,10 @@ fn check_kind(kind: Kind, path: &[u8]) -> Result<(), Error> {
 
 impl Copier<'_> {
     /// Copies to the request's destination, and gives the status of the source that was copied.
-    fn copy_to_destination(&mut self, source: &Source) -> Result<Status, Error> {
+    fn copy_to_destination(&mut self, source: &Source, held: &mut Held) -> Result<Status, Error> {
         let request = self.request;
         let (from, overwrite) = (request.source, request.rule.overwrite);
-        let place = resolve::destination(request, self.attributes, self.record);
+        let place = resolve::destination(request, held, self.attributes, self.record);
         let place = place.inspect_err(|_| announce(request, self.record))?;
         if !overwrite && source.status.kind == Kind::File && source.status.size <= SMALL_SIZE {
             return self.small_file(source, &place);
@@ -200,7 +205,8 @@ impl Copier<'_> {
         let mut path = place.path.to_vec();
         resolve::push_name(&mut path, name);
         let top = sys::open_directory(&directory, b".", For::Reading).map_err(failed)?;
-        let inner = Place { directory, name, path: Cow::Owned(path), made_in: Vec::new() };
+        let inner =
+            Place { directory: Rc::new(directory), name, path: Cow::Owned(path), made_in: Vec::new() };
         if let Ok(existing) = sys::status_at(&inner.directory, name)
             && existing.inode == source.status.inode
         {

@@ -20,7 +20,8 @@
 //!
 //! It knows no events and no patterns: the caller gives the expanded destination. It does not log: what there is to
 //! say goes to a callback as a [`Record`]. It is synchronous: the caller has threads. It keeps nothing from one
-//! action to the next but a buffer for each thread and the ids of a few users.
+//! action to the next but a buffer for each thread, the ids of a few users, and what the caller lets it keep: the last
+//! directories, used again only while their paths lead to them (`held`).
 //!
 //! # Differences from Python's `os` and `shutil`
 //!
@@ -42,6 +43,7 @@
 mod content;
 mod copy;
 mod error;
+mod held;
 mod metadata;
 mod moving;
 mod names;
@@ -59,6 +61,7 @@ use std::fmt;
 use std::sync::atomic::AtomicBool;
 
 pub use error::{Error, Owner, Refusal};
+pub use held::Held;
 pub use temporary::{
     Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_own_temporary_name, is_temporary_name, sweep,
 };
@@ -227,20 +230,25 @@ pub fn check_names(user: Option<&str>, group: Option<&str>) -> Result<(), Error>
     names::look_up(user, group).missing().map_or(Ok(()), Err)
 }
 
-/// Carries one action out, in the calling thread, and tells `record` what it does as it does it.
+/// Carries one action out, in the calling thread, and tells `record` what it does as it does it. What is in `held`
+/// makes the next action of the same thread cheaper.
 ///
 /// # Errors
 /// Every failure is one [`Error`]. The source is as it was then, or the destination is complete; the texts say what
 /// is not obvious from that.
-pub fn perform(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
+pub fn perform(
+    request: &Request<'_>,
+    held: &mut Held,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<Done, Error> {
     let rule = request.rule;
     match rule.action {
-        Action::Delete => remove::delete(request, record),
+        Action::Delete => remove::delete(request, held, record),
         Action::Move | Action::Copy if request.destination.is_empty() => {
             Err(Error::EmptyDestination { action: rule.action, from: request.source.to_vec() })
         }
-        Action::Move => moving::perform(request, record),
-        Action::Copy => copy::copy(request, record),
+        Action::Move => moving::perform(request, held, record),
+        Action::Copy => copy::copy(request, held, record),
     }
 }
 

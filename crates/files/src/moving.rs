@@ -15,19 +15,23 @@ use crate::resolve::{self, Place};
 use crate::sys::{self, For, Kind, Status};
 use crate::temporary::{self, Temporary};
 use crate::tree;
-use crate::{Done, Durability, Record, Request};
+use crate::{Done, Durability, Held, Record, Request};
 
 /// The move action.
-pub(crate) fn perform(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
+pub(crate) fn perform(
+    request: &Request<'_>,
+    held: &mut Held,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<Done, Error> {
     let attributes = Attributes::new(request.rule);
-    let found = resolve::source(request).and_then(|place| Found::look(place, request, &attributes));
+    let found = resolve::source(request, held).and_then(|place| Found::look(place, request, &attributes));
     let found = found.map_err(|error| request.in_form_of_python(error));
     let found = found.inspect_err(|_| announce(request, record))?;
     if request.is_unchanged(&found.status) {
         return Ok(Done { identity: found.status.identity(), bytes: 0, unchanged: true });
     }
     attributes.check(&found.status, request.source)?;
-    let place = resolve::destination(request, &attributes, record);
+    let place = resolve::destination(request, held, &attributes, record);
     let place = place.inspect_err(|_| announce(request, record))?;
     let bytes = match found.rename(&place, request) {
         Ok(()) => {

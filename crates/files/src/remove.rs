@@ -14,11 +14,15 @@ use crate::error::{Error, Owner, Refusal};
 use crate::resolve::{self, Place};
 use crate::sys::{self, Kind, Status};
 use crate::walk::{self, Entry, Visit, Walk};
-use crate::{Done, Record, Request};
+use crate::{Done, Held, Record, Request};
 
 /// The delete action.
-pub(crate) fn delete(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) -> Result<Done, Error> {
-    let place = match resolve::source(request) {
+pub(crate) fn delete(
+    request: &Request<'_>,
+    held: &mut Held,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<Done, Error> {
+    let place = match resolve::source(request, held) {
         Ok(place) => place,
         Err(error) => {
             record(Record::Delete(request.source));
@@ -62,7 +66,7 @@ pub(crate) fn moved_tree(place: &Place<'_>, moved: &Fingerprints) -> Result<(), 
     Removal { what: What::Moved(moved), stop: None }.tree(place.directory.as_fd(), place.name, &place.path)
 }
 
-/// Which files a move has copied, and in which state: eight bytes each.
+/// Which files and links a move has copied, and in which state: eight bytes each.
 #[derive(Default)]
 pub(crate) struct Fingerprints {
     secret: RandomState,
@@ -80,8 +84,7 @@ impl Fingerprints {
 
     /// The time of the last change is left out: it changes when another name of the same file is removed.
     fn of(&self, status: &Status) -> u64 {
-        let size = if status.kind == Kind::Directory { 0 } else { status.size };
-        self.secret.hash_one((status.inode, size, status.mtime.tv_sec, status.mtime.tv_nsec))
+        self.secret.hash_one((status.inode, status.size, status.mtime.tv_sec, status.mtime.tv_nsec))
     }
 }
 
@@ -153,4 +156,31 @@ fn check_moved(moved: &Fingerprints, entry: &Entry<'_>) -> Result<(), Error> {
         return Ok(());
     }
     Err(Refusal::Replaced { path: entry.path(), owner: Some(Owner(status.uid)) }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_any_change_of_a_file_but_that_of_its_names() {
+        let status = sys::status_at(sys::CWD, b"/").unwrap();
+        let later = |time: rustix::fs::Timespec, seconds, nanoseconds| rustix::fs::Timespec {
+            tv_sec: time.tv_sec + seconds,
+            tv_nsec: time.tv_nsec + nanoseconds,
+        };
+        let mut moved = Fingerprints::default();
+        moved.add(&status);
+        assert!(moved.contains(&Status { ctime: later(status.ctime, 1, 0), links: 7, ..status }));
+        let inode = |dev, ino| sys::Inode { dev: status.inode.dev + dev, ino: status.inode.ino + ino };
+        for other in [
+            Status { inode: inode(1, 0), ..status },
+            Status { inode: inode(0, 1), ..status },
+            Status { size: status.size + 1, ..status },
+            Status { mtime: later(status.mtime, 1, 0), ..status },
+            Status { mtime: later(status.mtime, 0, 1), ..status },
+        ] {
+            assert!(!moved.contains(&other), "{other:?} is not {status:?}");
+        }
+    }
 }

@@ -3,24 +3,26 @@
 //! Owns the question whose symbolic links are followed. Three kinds of text lead to a file: what the administrator
 //! wrote (the root of a watch, the literal beginning of dst_re), what came out of a file's name, and what a link
 //! says. Links are followed in the first kind only, and only if nobody gains by it; the rest is looked up strictly
-//! beneath. The usual case, no link anywhere, is one openat2(2) for each side.
+//! beneath. The usual case, no link anywhere, is one openat2(2) for each side, or less
+//! (`held`).
 
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use crate::error::{Error, Owner, Refusal};
 use crate::metadata::Attributes;
 use crate::sys::{self, CWD, For, Kind, Status, Within};
-use crate::{Record, Request};
+use crate::{Held, Record, Request};
 
 /// Links that one lookup follows at most, as the kernel's MAXSYMLINKS (path_resolution(7)).
 const LINKS_MAX: u32 = 40;
 
 /// A name in a directory that is held, so that nothing that happens to the path above it matters any more.
 pub(crate) struct Place<'a> {
-    pub(crate) directory: OwnedFd,
+    pub(crate) directory: Rc<OwnedFd>,
     pub(crate) name: &'a [u8],
     /// The whole path, for texts only.
     pub(crate) path: Cow<'a, [u8]>,
@@ -29,13 +31,13 @@ pub(crate) struct Place<'a> {
 }
 
 /// Finds the place of the source of a request, below its root.
-pub(crate) fn source<'a>(request: &Request<'a>) -> Result<Place<'a>, Error> {
+pub(crate) fn source<'a>(request: &Request<'a>, held: &mut Held) -> Result<Place<'a>, Error> {
     let path = request.source;
     let below = below_root(request.root, path)
         .ok_or_else(|| Refusal::OutsideRoot { path: path.to_vec(), root: request.root.to_vec() })?;
     let (parent, name) = split(path);
-    let directory = match sys::open_within(CWD, parent, For::Lookup, Within::NoLinks) {
-        Err(errno) if is_link_or_unsupported(errno) => source_with_links(request, below)?,
+    let directory = match held.source.open(parent) {
+        Err(errno) if is_link_or_unsupported(errno) => Rc::new(source_with_links(request, below)?),
         result => result.map_err(|errno| Error::os(errno, path))?,
     };
     Ok(Place { directory, name, path: Cow::Borrowed(path), made_in: Vec::new() })
@@ -80,6 +82,7 @@ fn below_root<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 /// Finds the place of the destination of a request, and makes its parents where the rule says so.
 pub(crate) fn destination<'a>(
     request: &Request<'a>,
+    held: &mut Held,
     attributes: &Attributes<'_>,
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Place<'a>, Error> {
@@ -91,7 +94,7 @@ pub(crate) fn destination<'a>(
         made_in,
     };
     let parent = if target.parent.is_empty() { &b"."[..] } else { target.parent };
-    let absent = match sys::open_within(CWD, parent, For::Lookup, Within::NoLinks) {
+    let absent = match held.destination.open(parent) {
         Ok(directory) => return Ok(place(directory, Vec::new())),
         Err(Errno::NOENT) => true,
         Err(errno) if is_link_or_unsupported(errno) => false,
@@ -109,7 +112,7 @@ pub(crate) fn destination<'a>(
     walk.add(target.trusted, Trust::Literal);
     walk.add(target.substituted, Trust::Substituted);
     let directory = walk.finish().map_err(|error| request.in_form_of_python(error))?;
-    Ok(place(directory, made_in))
+    Ok(place(Rc::new(directory), made_in))
 }
 
 /// The destination, cut where trust ends.

@@ -5,7 +5,7 @@
 //! goes through here, so that a test can make the n-th call fail, or change the world just before it
 //! (`fault`, which is compiled for tests only).
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +56,14 @@ impl From<fs::FileType> for Kind {
 pub(crate) struct Inode {
     pub(crate) dev: u64,
     pub(crate) ino: u64,
+}
+
+/// Where a directory is: device, inode and mount, which none else can be while somebody holds a descriptor of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    dev: (u32, u32),
+    ino: u64,
+    mount: u64,
 }
 
 /// What fstat(2) says, in types that are the same on every architecture.
@@ -224,6 +232,27 @@ pub(crate) fn status_at(at: impl AsFd, name: &[u8]) -> Result<Status> {
         .map(|stat| Status::new(&stat))
 }
 
+/// Where the directory of a descriptor is.
+pub(crate) fn spot(fd: impl AsFd) -> Result<Spot> {
+    ask_spot(fd, b"", AtFlags::EMPTY_PATH)
+}
+
+/// Where the directory is that a path leads to; of a link at its end, where that link is.
+pub(crate) fn spot_at(at: impl AsFd, path: &[u8]) -> Result<Spot> {
+    ask_spot(at, path, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn ask_spot(at: impl AsFd, path: &[u8], flags: AtFlags) -> Result<Spot> {
+    let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+    let statx = call("statx", || fs::statx(at.as_fd(), path, flags, wanted))?;
+    // Before Linux 5.8 mounts have no numbers.
+    if statx.stx_mask & wanted.bits() != wanted.bits() {
+        return Err(Errno::NOSYS);
+    }
+    let dev = (statx.stx_dev_major, statx.stx_dev_minor);
+    Ok(Spot { dev, ino: statx.stx_ino, mount: statx.stx_mnt_id })
+}
+
 pub(crate) fn rename(from_at: impl AsFd, from: &[u8], to_at: impl AsFd, to: &[u8]) -> Result<()> {
     call("renameat", || fs::renameat(from_at.as_fd(), from, to_at.as_fd(), to))
 }
@@ -374,7 +403,7 @@ pub(crate) fn list(fd: BorrowedFd<'_>, mut visit: impl FnMut(&[u8], Kind) -> Res
             Some(Ok(entry)) => {
                 let name = entry.file_name().to_bytes();
                 if name != b"." && name != b".." {
-                    visit(name, entry.file_type().into())?;
+                    visit(name, fault::kind(entry.file_type().into()))?;
                 }
             }
         }
@@ -395,13 +424,19 @@ mod fault {
     pub(super) fn is_pretending() -> bool {
         false
     }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it does nothing")]
+    pub(super) fn kind(listed: super::Kind) -> super::Kind {
+        listed
+    }
 }
 
 /// Makes the n-th call of this thread fail, or lets a test change the world just before it.
 #[cfg(test)]
 pub(crate) mod fault {
-    use super::Errno;
-    use std::cell::RefCell;
+    use super::{Errno, Kind};
+    use std::cell::{Cell, RefCell};
 
     /// What happens at a call.
     pub(crate) type Plan = Box<dyn FnMut(u32, &'static str) -> super::Result<()>>;
@@ -415,6 +450,7 @@ pub(crate) mod fault {
 
     thread_local! {
         static STATE: RefCell<State> = RefCell::default();
+        static KINDS_HIDDEN: Cell<bool> = const { Cell::new(false) };
     }
 
     pub(super) fn point(name: &'static str) -> super::Result<()> {
@@ -434,6 +470,19 @@ pub(crate) mod fault {
     /// Whether the disk is left out of it: thousands of runs would wait for it.
     pub(super) fn is_pretending() -> bool {
         STATE.with_borrow(|state| state.pretending)
+    }
+
+    /// What a listing says of an entry.
+    pub(super) fn kind(listed: Kind) -> Kind {
+        if KINDS_HIDDEN.get() { Kind::Unknown } else { listed }
+    }
+
+    /// Runs `action` as if on a filesystem whose listings say nothing of kinds.
+    pub(crate) fn without_kinds<T>(action: impl FnOnce() -> T) -> T {
+        KINDS_HIDDEN.set(true);
+        let result = action();
+        KINDS_HIDDEN.set(false);
+        result
     }
 
     /// Runs `action` with a plan in force in this thread; returns its result and the number of calls.

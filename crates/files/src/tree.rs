@@ -6,6 +6,7 @@
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use crate::copy::{self, Copier, Source};
 use crate::error::{Error, Refusal};
@@ -179,7 +180,7 @@ impl TreeCopy<'_, '_> {
             let failed = |errno| Error::os(errno, &to);
             let directory = sys::open_directory(&self.target, b".", For::Lookup).map_err(failed)?;
             let path = to.as_slice().into();
-            let place = Place { directory, name: entry.name, path, made_in: Vec::new() };
+            let place = Place { directory: Rc::new(directory), name: entry.name, path, made_in: Vec::new() };
             self.copier.file(source, &from, &place, true)?
         } else {
             // Nobody else can enter the tree yet; files need no temporary names in it, and are synced with it.

@@ -409,7 +409,10 @@ fn a_long_copy_stops_when_it_is_told_to() {
             stop: &stop,
             unless_same_as: None,
         };
-        assert!(matches!(crate::perform(&request, &mut |_| {}), Err(Error::Stopped { .. })));
+        assert!(matches!(
+            crate::perform(&request, &mut Held::default(), &mut |_| {}),
+            Err(Error::Stopped { .. })
+        ));
         assert!(!scene.exists(&format!("out/{name}")));
     }
     assert_eq!(scene.temporaries(), [] as [PathBuf; 0]);

@@ -70,10 +70,27 @@ fn swap_for_link(path: &Path, target: &Path) {
     }
 }
 
-/// Makes the swap just before the n-th call, for each n until the action ends before it.
+/// Makes the swap just before the n-th call, for each n until the action ends before it: of a first action, and of one
+/// that finds its directories held.
 fn attack_every_gap(rule: &Rule, source: &str, destination: &str, attack: impl Fn(&Scene) + Clone + 'static) {
+    for is_first in [true, false] {
+        attack_every_gap_of(is_first, rule, source, destination, attack.clone());
+    }
+}
+
+fn attack_every_gap_of(
+    is_first: bool,
+    rule: &Rule,
+    source: &str,
+    destination: &str,
+    attack: impl Fn(&Scene) + Clone + 'static,
+) {
     for n in 1..CALLS_MAX {
         let scene = Arc::new(scene_with_victim());
+        let mut held = Held::default();
+        if !is_first {
+            scene.hold(&mut held, source, destination);
+        }
         let before = scene.tree("victim");
         let (attacked, attack) = (Arc::clone(&scene), attack.clone());
         let plan: fault::Plan = Box::new(move |call, _| {
@@ -82,11 +99,11 @@ fn attack_every_gap(rule: &Rule, source: &str, destination: &str, attack: impl F
             }
             Ok(())
         });
-        let (outcome, calls) = fault::with(plan, || scene.act(rule, source, destination));
+        let (outcome, calls) = fault::with(plan, || scene.act_again(&mut held, rule, source, destination));
         assert_unharmed(
             &scene,
             &before,
-            &format!("{rule:?}, attack before call {n} of {calls}: {outcome:?}"),
+            &format!("{rule:?}, first: {is_first}, attack before call {n} of {calls}: {outcome:?}"),
         );
         if calls < n {
             return;
@@ -477,7 +494,7 @@ fn the_root_may_be_reached_through_links_of_those_who_lose_nothing() {
             stop: &stop,
             unless_same_as: None,
         };
-        crate::perform(&request, &mut |_| {})
+        crate::perform(&request, &mut Held::default(), &mut |_| {})
     };
     act(&rule(Action::Delete), "f").unwrap();
     assert!(!scene.exists("in/f"), "the administrator's link");

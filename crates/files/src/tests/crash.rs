@@ -163,6 +163,9 @@ fn mounted_child() {
             "refused: 'in/d/mount' is a mount point, and nothing below it is touched; unmount it first"
         );
     }
+    // Also where the mount is the whole tree.
+    let text = scene.act(&Rule { rec: true, ..rule(Action::Delete) }, "in/d/mount", "").error(&scene);
+    assert!(text.contains("'in/d/mount' is a mount point"), "{text}");
     let modes = Rule { filemode: Some(0o606), ..rule(Action::Move) };
     assert!(scene.act(&modes, "in/e", "in/moved").error(&scene).contains("is a mount point"));
     assert_eq!(scene.read("victim/f").unwrap(), b"precious\n");
@@ -213,7 +216,7 @@ fn sharing_child() {
         stop: &stop,
         unless_same_as: None,
     };
-    crate::perform(&request, &mut |_| {}).unwrap();
+    crate::perform(&request, &mut Held::default(), &mut |_| {}).unwrap();
     shell(&scene, "sync -f out");
     assert!(before - free() < 10 << 20, "{} bytes more are used", before - free());
     assert!(scene.read("out/g").unwrap() == content);

@@ -44,6 +44,8 @@ struct Scenario {
     across: bool,
     /// What has the destination's name before.
     occupied: bool,
+    /// Actions before it have left their directories open.
+    held: bool,
 }
 
 impl Scenario {
@@ -71,9 +73,14 @@ impl Scenario {
     /// Lets the action run in a new scene with a plan in force; gives whether it made as many calls as `n`.
     fn run(&self, n: u32, errno: Errno) -> Option<bool> {
         let scene = self.scene()?;
+        let mut held = Held::default();
+        if self.held {
+            scene.hold(&mut held, "in/o", "out/sub/o");
+        }
         let (source, old) = (scene.tree("in"), scene.tree("out"));
-        let (outcome, calls) =
-            fault::with(fault::fail(n, errno), || scene.act(&self.rule, "in/o", "out/sub/o"));
+        let (outcome, calls) = fault::with(fault::fail(n, errno), || {
+            scene.act_again(&mut held, &self.rule, "in/o", "out/sub/o")
+        });
         let context = format!("{self:?}, call {n} of {calls} fails with {errno:?}: {outcome:?}");
         let source_now = if scene.exists("in/o") { scene.tree("in") } else { Vec::new() };
         self.check(&scene, &outcome, &source, &source_now, &old, &context);
@@ -160,11 +167,21 @@ fn run_scenarios(action: Action, across: bool) {
         if matches!((action, object), (Action::Copy, Object::Link)) {
             continue;
         }
-        Scenario { rule: full(action, false), object, across, occupied: false }.run_all(&ERRORS);
-        Scenario { rule: rule_with_parents(action), object, across, occupied: false }.run_all(&FEW_ERRORS);
+        Scenario { rule: full(action, false), object, across, occupied: false, held: false }.run_all(&ERRORS);
+        Scenario { rule: rule_with_parents(action), object, across, occupied: false, held: false }
+            .run_all(&FEW_ERRORS);
         if !matches!((action, object), (Action::Move, Object::Tree)) {
-            Scenario { rule: full(action, true), object, across, occupied: true }.run_all(&FEW_ERRORS);
+            Scenario { rule: full(action, true), object, across, occupied: true, held: false }
+                .run_all(&FEW_ERRORS);
         }
+    }
+}
+
+#[test]
+fn any_call_may_fail_where_directories_are_held() {
+    for action in [Action::Move, Action::Copy, Action::Delete] {
+        let (object, rule) = (Object::File, rule_with_parents(action));
+        Scenario { rule, object, across: false, occupied: false, held: true }.run_all(&ERRORS);
     }
 }
 
@@ -205,7 +222,13 @@ fn everything_works_without_openat2_and_without_no_replace() {
                 if matches!((action, object), (Action::Copy, Object::Link)) {
                     continue;
                 }
-                let scenario = Scenario { rule: full(action, false), object, across: false, occupied: false };
+                let scenario = Scenario {
+                    rule: full(action, false),
+                    object,
+                    across: false,
+                    occupied: false,
+                    held: false,
+                };
                 let scene = scenario.scene().unwrap();
                 let (outcome, _) = fault::with(fault::fail_all(call, errno), || {
                     scene.act(&scenario.rule, "in/o", "out/sub/o")

@@ -5,6 +5,8 @@ mod attacks;
 mod crash;
 mod differential;
 mod faults;
+mod guards;
+mod held;
 mod trees;
 
 use std::ffi::OsStr;
@@ -14,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::{Action, Done, Durability, Error, Identity, Request, Rule};
+use crate::{Action, Done, Durability, Error, Held, Identity, Request, Rule};
 
 /// A user and group of nobody in particular, for tests that run as root.
 const STRANGER: u32 = 54_321;
@@ -105,13 +107,32 @@ impl Scene {
 
     /// Acts on `in/...`, with a destination `out/...` of which `out/` is literal.
     fn act(&self, rule: &Rule, source: &str, destination: &str) -> Outcome {
+        self.act_again(&mut Held::default(), rule, source, destination)
+    }
+
+    /// As [`Scene::act`], after other actions that have left directories open.
+    fn act_again(&self, held: &mut Held, rule: &Rule, source: &str, destination: &str) -> Outcome {
         let destination = self.path(destination);
         let trusted = self.path("out").as_os_str().len() + 1;
-        self.request(rule, &self.path(source), destination.as_os_str().as_bytes(), trusted, None)
+        let source = self.path(source);
+        self.request_again(held, rule, &source, destination.as_os_str().as_bytes(), trusted, None)
     }
 
     fn request(
         &self,
+        rule: &Rule,
+        source: &Path,
+        destination: &[u8],
+        trusted_len: usize,
+        unless_same_as: Option<&Identity>,
+    ) -> Outcome {
+        let held = &mut Held::default();
+        self.request_again(held, rule, source, destination, trusted_len, unless_same_as)
+    }
+
+    fn request_again(
+        &self,
+        held: &mut Held,
         rule: &Rule,
         source: &Path,
         destination: &[u8],
@@ -130,8 +151,20 @@ impl Scene {
             unless_same_as,
         };
         let mut records = Vec::new();
-        let result = crate::perform(&request, &mut |record| records.push(self.shorten(&record.to_string())));
+        let record = &mut |record: crate::Record<'_>| records.push(self.shorten(&record.to_string()));
+        let result = crate::perform(&request, held, record);
         Outcome { result, records }
+    }
+
+    /// Acts beside `source` and `destination`, so that the directories of both are held for the next action.
+    fn hold(&self, held: &mut Held, source: &str, destination: &str) {
+        let beside = |name: &str, other: &str| format!("{}/{other}", name.rsplit_once('/').unwrap().0);
+        // Twice: parents that are made on the way are not held.
+        for name in ["first", "second"] {
+            self.write(&beside(source, name), "harmless");
+            let rule = Rule { auto_create: true, ..rule(Action::Move) };
+            self.act_again(held, &rule, &beside(source, name), &beside(destination, name)).done();
+        }
     }
 
     /// A text without the names of the temporary directories.

@@ -1,6 +1,7 @@
 //! Directories: whole trees, merged trees, very deep and very wide ones, random ones.
 
 use super::*;
+use crate::sys::fault;
 
 fn sample(scene: &Scene) {
     scene.write("in/d/f", "one");
@@ -154,7 +155,7 @@ fn trees_of_200_levels_and_of_100_000_entries() {
             stop: &stop,
             unless_same_as: None,
         };
-        crate::perform(&request, &mut |_| {}).unwrap()
+        crate::perform(&request, &mut Held::default(), &mut |_| {}).unwrap()
     };
     act(&rule(Action::Copy), &wide);
     let count = |path: &Path| {
@@ -246,11 +247,79 @@ fn random_trees_arrive_as_they_were() {
                 stop: &stop,
                 unless_same_as: None,
             };
-            crate::perform(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}; {context}"));
+            crate::perform(&request, &mut Held::default(), &mut |_| {})
+                .unwrap_or_else(|error| panic!("{error}; {context}"));
             assert_eq!(scene.tree("out/copied"), before, "{context}");
             for name in ["out/again", "out/copied"] {
                 fs::remove_dir_all(scene.path(name)).unwrap();
             }
         }
     }
+}
+
+#[test]
+fn trees_are_the_same_where_listings_say_nothing_of_kinds() {
+    fault::without_kinds(|| {
+        for rule in [rule(Action::Copy), overwriting(Action::Copy)] {
+            let scene = Scene::new();
+            sample(&scene);
+            if rule.overwrite {
+                fs::create_dir_all(scene.path("out/d")).unwrap();
+            }
+            scene.act(&rule, "in/d", "out/d").done();
+            assert_eq!(scene.tree("out/d").len(), scene.tree("in/d").len());
+        }
+        let scene = Scene::new();
+        sample(&scene);
+        scene.act(&Rule { rec: true, ..rule(Action::Delete) }, "in/d", "").done();
+        assert!(!scene.exists("in/d"));
+        let scene = Scene::new();
+        sample(&scene);
+        let modes = Rule { dirmode: Some(0o705), filemode: Some(0o604), ..rule(Action::Move) };
+        scene.act(&modes, "in/d", "out/d").done();
+        assert_eq!((scene.mode("out/d/a/b"), scene.mode("out/d/a/b/g")), (0o705, 0o604));
+        let Some(scene) = Scene::across() else { return };
+        sample(&scene);
+        let before = scene.tree("in/d");
+        scene.act(&rule(Action::Move), "in/d", "out/d").done();
+        assert!(!scene.exists("in/d"));
+        assert_eq!(scene.tree("out/d").len(), before.len());
+    });
+}
+
+#[test]
+fn a_deletion_stops_when_it_is_told_to_and_changes_nothing_else() {
+    let scene = Scene::new();
+    scene.write("in/d/sub/f", "kept");
+    scene.set_mode("in/d", 0o755);
+    let (root, path) = (scene.path("in"), scene.path("in/d"));
+    let (rule, stop) = (Rule { rec: true, ..rule(Action::Delete) }, AtomicBool::new(true));
+    let request = Request {
+        rule: &rule,
+        root: root.as_os_str().as_bytes(),
+        source: path.as_os_str().as_bytes(),
+        destination: b"",
+        trusted_len: 0,
+        stop: &stop,
+        unless_same_as: None,
+    };
+    let result = crate::perform(&request, &mut Held::default(), &mut |_| {});
+    assert!(matches!(result, Err(Error::Stopped { .. })), "{result:?}");
+    assert_eq!((scene.read("in/d/sub/f").unwrap(), scene.mode("in/d")), (b"kept".to_vec(), 0o755));
+}
+
+#[test]
+fn what_is_gone_before_it_is_removed_is_as_good_as_removed() {
+    let scene = std::rc::Rc::new(Scene::new());
+    scene.write("in/d/f", "gone");
+    let victim = scene.path("in/d/f");
+    let vanish: fault::Plan = Box::new(move |_, call| {
+        if call == "unlinkat" {
+            let _ = fs::remove_file(&victim);
+        }
+        Ok(())
+    });
+    let rule = Rule { rec: true, ..rule(Action::Delete) };
+    fault::with(vanish, || scene.act(&rule, "in/d", "")).0.done();
+    assert!(!scene.exists("in/d"));
 }

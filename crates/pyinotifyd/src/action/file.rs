@@ -1,21 +1,32 @@
 //! File rules on worker threads: the loop hands work over and takes reports back, neither waits for the other.
 //!
-//! Work on one source path runs in the order in which it came; different paths run beside each other. A few small files
-//! are served by one worker, which costs least; when no work was taken up for [`PATIENCE`] another one joins, so that a
-//! huge copy never holds up a small one, and when work has waited for [`BACKLOG`], up to one for each processor. Idle
-//! workers end after [`IDLE`].
+//! Work on one source path runs in the order in which it came; different paths run beside each other.
 //!
-//! A wake-up costs more than a small file. So the loop is woken for reports when no order waits any more; while some
-//! do, it looks by itself, see [`FileWorkers::deadline`].
+//! # Who works
+//!
+//! Waking a thread costs as much as moving a file. So the loop hands over what a whole turn ordered at once, and calls
+//! one worker for it. Another one joins
+//!
+//! - where nothing was taken up for [`PATIENCE`] though work waits: all that work are on something long, and a huge copy
+//!   must not hold up a small one. Each one more is waited for a little longer: on a busy machine a worker that stands
+//!   still may only be waiting for a processor;
+//! - where work has waited for [`BACKLOG`] although it gets on: up to one for each processor, or up to [`WORKERS_MAX`]
+//!   where each order takes so long ([`SLOW`]) that it must be the disk that is waited for.
+//!
+//! Workers without work sleep, and end after [`IDLE`].
+//!
+//! The other way, the loop is woken for reports when no order waits any more; while some do, it looks by itself, see
+//! [`FileWorkers::deadline`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
-use files::{Done, Identity, Request};
+use files::{Done, Held, Identity, Request};
 use tokio::sync::Notify;
 
 use crate::config::{FileRule, FileRules};
@@ -23,10 +34,13 @@ use crate::log::{Escaped, Level};
 
 /// Threads at the most; each one may be busy with a copy of hours.
 const WORKERS_MAX: usize = 16;
-/// How long nothing is taken up, though work waits, before another worker joins.
+/// How long nothing is taken up, though work waits, before another worker joins: for each one that is at work.
 const PATIENCE: Duration = Duration::from_millis(2);
 /// How long work waits before another worker joins although those that are there get on.
-const BACKLOG: Duration = Duration::from_millis(20);
+const BACKLOG: Duration = Duration::from_millis(10);
+/// Time for one order from which on it is not the processor that work waits for. A small file takes some 10 us, one that
+/// is synced some milliseconds.
+const SLOW: Duration = Duration::from_millis(1);
 /// Reports for which the loop is woken at any rate.
 const REPORTS_UNTOLD_MAX: usize = 256;
 /// How long a worker without work stays.
@@ -91,14 +105,15 @@ pub(crate) struct FileWorkers {
     busy: HashMap<Arc<[u8]>, VecDeque<Arc<Order>>>,
     /// What was ordered and has not ended, by task.
     orders: HashMap<u64, Arc<Order>>,
-    /// When the loop looked last whether workers get on, and how many orders they had taken up by then.
-    looked: Option<(Instant, u64)>,
+    /// What was ordered since the last [`FileWorkers::balance`], each with its time.
+    fresh: VecDeque<(Instant, Arc<Order>)>,
+    /// When the loop looked last whether workers get on.
+    looked: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    wake: Condvar,
     reported: Notify,
 }
 
@@ -106,13 +121,107 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     orders: VecDeque<(Instant, Arc<Order>)>,
-    /// Orders that were taken up, ever.
-    taken: u64,
-    workers: usize,
-    idle: usize,
+    staff: Staff,
     reports: Vec<Report>,
     /// The loop was woken for `reports`.
     told: bool,
+}
+
+/// Who is there, and how the work gets on.
+#[derive(Debug, Default)]
+struct Staff {
+    workers: usize,
+    /// Workers that sleep. The last one is called first: its memory is warm still, and the others get to leave.
+    asleep: Vec<Thread>,
+    /// Workers that were called or hired and have not taken an order up yet.
+    coming: usize,
+    /// When an order was taken up last, or somebody was called for one.
+    progress_at: Option<Instant>,
+    /// Since when orders that are taken up are counted.
+    counted_from: Option<Instant>,
+    /// How many were taken up since then.
+    taken: u32,
+}
+
+/// Who is to take up waiting work, beside those that are at it.
+#[derive(Debug)]
+enum Call {
+    Nobody,
+    /// This one, which sleeps.
+    Sleeper(Thread),
+    /// A new one.
+    Newcomer,
+}
+
+impl Staff {
+    /// Decides who is to come for work of which the first has waited since `since`.
+    fn call(&mut self, since: Instant, processors: usize, now: Instant) -> Call {
+        let working = self.workers - self.asleep.len();
+        let enough = working > 0
+            && !self.is_stuck(working, now)
+            && !self.is_backlogged(working, since, processors, now);
+        if enough {
+            return Call::Nobody;
+        }
+        // Who joins is given time: one joins at a time.
+        self.progress_at = Some(now);
+        self.count_from(now);
+        match self.asleep.pop() {
+            Some(thread) => {
+                self.coming += 1;
+                Call::Sleeper(thread)
+            }
+            None if self.workers < WORKERS_MAX => Call::Newcomer,
+            None => Call::Nobody,
+        }
+    }
+
+    /// Whether all that work are on something long.
+    fn is_stuck(&self, working: usize, now: Instant) -> bool {
+        self.progress_at.is_none_or(|at| at + PATIENCE * working as u32 <= now)
+    }
+
+    /// Whether the work gets on, but not fast enough, and one more would help.
+    fn is_backlogged(&mut self, working: usize, since: Instant, processors: usize, now: Instant) -> bool {
+        let counted = now.saturating_duration_since(*self.counted_from.get_or_insert(now));
+        if counted < BACKLOG {
+            return false;
+        }
+        let is_slow = counted * working as u32 >= SLOW * self.taken;
+        self.count_from(now);
+        since + BACKLOG <= now && (working < processors || is_slow)
+    }
+
+    fn count_from(&mut self, now: Instant) {
+        (self.counted_from, self.taken) = (Some(now), 0);
+    }
+
+    fn took_one(&mut self, now: Instant) {
+        self.progress_at = Some(now);
+        self.taken += 1;
+    }
+
+    fn hired(&mut self) {
+        self.workers += 1;
+        self.coming += 1;
+    }
+
+    /// A worker that was called or hired is there.
+    fn came(&mut self) {
+        self.coming -= 1;
+    }
+
+    /// Lets a sleeper leave for good; false if it was called meanwhile.
+    fn leaves(&mut self, thread: ThreadId) -> bool {
+        let Some(place) = self.asleep.iter().position(|asleep| asleep.id() == thread) else { return false };
+        self.asleep.remove(place);
+        self.workers -= 1;
+        true
+    }
+
+    fn is_called(&self, thread: ThreadId) -> bool {
+        self.asleep.iter().all(|asleep| asleep.id() != thread)
+    }
 }
 
 impl Queue {
@@ -120,6 +229,12 @@ impl Queue {
     fn is_to_tell(&mut self) -> bool {
         let due = self.orders.is_empty() || self.reports.len() >= REPORTS_UNTOLD_MAX;
         due && !self.reports.is_empty() && !std::mem::replace(&mut self.told, true)
+    }
+
+    fn take(&mut self) -> Option<Arc<Order>> {
+        let (_, order) = self.orders.pop_front()?;
+        self.staff.took_one(Instant::now());
+        Some(order)
     }
 }
 
@@ -145,15 +260,17 @@ impl Shared {
 }
 
 impl FileWorkers {
-    /// Hands work over.
+    /// Takes an order; [`FileWorkers::balance`] must follow.
     pub(crate) fn order(&mut self, order: Order, now: Instant) {
         let order = Arc::new(order);
         self.orders.insert(order.task, Arc::clone(&order));
-        if let Some(waiting) = self.busy.get_mut(&order.source) {
-            return waiting.push_back(order);
+        match self.busy.entry(Arc::clone(&order.source)) {
+            Entry::Occupied(mut waiting) => waiting.get_mut().push_back(order),
+            Entry::Vacant(free) => {
+                free.insert(VecDeque::new());
+                self.fresh.push_back((now, order));
+            }
         }
-        self.busy.insert(Arc::clone(&order.source), VecDeque::new());
-        self.enqueue(order, now);
     }
 
     /// Removes, on a thread of its own, what an earlier run has left in these directories and below them.
@@ -208,41 +325,35 @@ impl FileWorkers {
 
     /// When [`FileWorkers::balance`] and [`FileWorkers::take_reports`] are to be called again, while work waits.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let (looked, _) = self.looked.filter(|_| self.is_busy())?;
-        (!self.shared.lock().orders.is_empty()).then(|| looked + PATIENCE)
+        if let Some((ordered, _)) = self.fresh.front() {
+            return Some(*ordered);
+        }
+        let looked = self.looked.filter(|_| self.is_busy())?;
+        let queue = self.shared.lock();
+        // Those that come take one order each, which is all that a lone file needs.
+        (queue.orders.len() > queue.staff.coming).then(|| looked + PATIENCE)
     }
 
-    /// Lets another worker join if the work does not get on.
+    /// Hands over what was ordered, and lets another worker join if the work does not get on.
     pub(crate) fn balance(&mut self, now: Instant) {
-        let Some((looked, taken)) = self.looked.filter(|_| self.is_busy()) else { return };
-        if now < looked + PATIENCE {
+        if !self.is_busy() {
             return;
         }
-        let mut queue = self.shared.lock();
-        self.looked = Some((now, queue.taken));
-        let Some((since, _)) = queue.orders.front_mut() else { return };
-        let is_long = *since + BACKLOG <= now;
-        if is_long {
-            // Counted anew from here, so that one joins at a time.
-            *since = now;
-        }
-        let is_stuck = queue.taken == taken;
-        if (is_stuck && queue.workers < WORKERS_MAX) || (is_long && queue.workers < processors()) {
-            self.hire(queue);
-        }
-    }
-
-    fn enqueue(&mut self, order: Arc<Order>, now: Instant) {
+        self.looked = Some(now);
         let mut queue = self.shared.lock();
         if queue.orders.is_empty() {
-            self.looked = Some((now, queue.taken));
+            queue.staff.count_from(now);
         }
-        queue.orders.push_back((now, order));
-        if queue.idle > 0 {
-            drop(queue);
-            self.shared.wake.notify_one();
-        } else if queue.workers == 0 {
-            self.hire(queue);
+        queue.orders.append(&mut self.fresh);
+        let Some((since, _)) = queue.orders.front() else { return };
+        let since = *since;
+        match queue.staff.call(since, processors(), now) {
+            Call::Nobody => {}
+            Call::Sleeper(thread) => {
+                drop(queue);
+                thread.unpark();
+            }
+            Call::Newcomer => self.hire(queue),
         }
     }
 
@@ -252,18 +363,18 @@ impl FileWorkers {
             thread::Builder::new().name("file-worker".into()).stack_size(STACK).spawn(move || work(&shared));
         // Without a thread (EAGAIN) the work waits for one that exists or for the next look.
         if worker.is_ok() {
-            queue.workers += 1;
+            queue.staff.hired();
         }
     }
 
     /// The source path is free: what waited for it goes next.
     fn release(&mut self, task: u64, now: Instant) {
         let Some(order) = self.orders.remove(&task) else { return };
-        let Some(waiting) = self.busy.get_mut(&order.source) else { return };
-        match waiting.pop_front() {
-            Some(next) => self.enqueue(next, now),
+        let Entry::Occupied(mut waiting) = self.busy.entry(Arc::clone(&order.source)) else { return };
+        match waiting.get_mut().pop_front() {
+            Some(next) => self.fresh.push_back((now, next)),
             None => {
-                self.busy.remove(&order.source);
+                waiting.remove();
             }
         }
     }
@@ -276,40 +387,61 @@ fn processors() -> usize {
 }
 
 fn work(shared: &Shared) {
-    while let Some(order) = next(shared) {
+    shared.lock().staff.came();
+    let mut held = Held::default();
+    let mut ended = None;
+    while let Some(order) = next(shared, &mut held, ended.take()) {
         let task = order.task;
         // A bug in the file layer must cost one task and not a worker that everything else waits for.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            perform(&order, &mut |level, text| shared.report(Report::Record { task, level, text }))
+            perform(&order, &mut held, &mut |level, text| {
+                shared.report(Report::Record { task, level, text });
+            })
         }));
         let result =
             outcome.unwrap_or_else(|_| Err("internal error of the file layer, please report it".to_owned()));
-        shared.report(Report::Ended { task, result });
+        ended = Some(Report::Ended { task, result });
     }
 }
 
-fn next(shared: &Shared) -> Option<Arc<Order>> {
+/// Reports the end of an order and takes the next one, in one step: waits for it, or gives `None` after [`IDLE`].
+fn next(shared: &Shared, held: &mut Held, ended: Option<Report>) -> Option<Arc<Order>> {
     let mut queue = shared.lock();
+    queue.reports.extend(ended);
     loop {
-        if let Some((_, order)) = queue.orders.pop_front() {
-            queue.taken += 1;
+        if let Some(order) = queue.take() {
             shared.tell(queue);
             return Some(order);
         }
-        queue.idle += 1;
-        let (woken, wait) =
-            shared.wake.wait_timeout(queue, IDLE).expect("no thread panics while it holds this lock");
-        queue = woken;
-        queue.idle -= 1;
-        if wait.timed_out() && queue.orders.is_empty() {
-            queue.workers -= 1;
+        queue.staff.asleep.push(thread::current());
+        shared.tell(queue);
+        // What is held open keeps filesystems from being unmounted.
+        held.release();
+        queue = sleep(shared)?;
+    }
+}
+
+/// Sleeps until called. A worker that nobody calls for leaves.
+fn sleep(shared: &Shared) -> Option<MutexGuard<'_, Queue>> {
+    let own = thread::current().id();
+    let until = Instant::now() + IDLE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        thread::park_timeout(left);
+        let mut queue = shared.lock();
+        if queue.staff.is_called(own) {
+            queue.staff.came();
+            return Some(queue);
+        }
+        // A thread may wake for no reason.
+        if left.is_zero() && queue.staff.leaves(own) {
             return None;
         }
     }
 }
 
 /// Expands the rule's destination and lets the file layer act.
-fn perform(order: &Order, record: &mut dyn FnMut(Level, String)) -> Result<Done, String> {
+fn perform(order: &Order, held: &mut Held, record: &mut dyn FnMut(Level, String)) -> Result<Done, String> {
     let pattern = &order.rules.patterns.patterns()[order.rule];
     let FileRule { template, rule, .. } = &order.rules.rules[order.rule];
     let (destination, trusted_len) = match rule.action {
@@ -330,7 +462,7 @@ fn perform(order: &Order, record: &mut dyn FnMut(Level, String)) -> Result<Done,
         stop: &order.stop,
         unless_same_as: order.unless_same_as.as_ref(),
     };
-    let done = files::perform(&request, &mut |line: files::Record<'_>| {
+    let done = files::perform(&request, held, &mut |line: files::Record<'_>| {
         let level = level_of(&line);
         if level >= order.level {
             record(level, Escaped(line.to_string().as_bytes()).to_string());
@@ -347,5 +479,203 @@ fn level_of(record: &files::Record<'_>) -> Level {
         | files::Record::Delete(_) => Level::INFO,
         files::Record::Chmod(_) | files::Record::Chown { .. } => Level::DEBUG,
         files::Record::Warning(_) => Level::WARNING,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use pattern::{Pattern, PatternSet, Template};
+
+    use super::*;
+
+    /// Processors of the machine in these tests.
+    const PROCESSORS: usize = 2;
+
+    impl Staff {
+        /// Somebody comes, as the loop lets him; gives whether anybody did.
+        fn join(&mut self, since: Instant, now: Instant) -> bool {
+            match self.call(since, PROCESSORS, now) {
+                Call::Nobody => return false,
+                Call::Sleeper(_) => {}
+                Call::Newcomer => self.hired(),
+            }
+            self.came();
+            true
+        }
+    }
+
+    /// How many work in the end on so many orders, all there at once, of which each takes `one`; by a clock that only
+    /// these tests move.
+    fn workers_for(orders: u32, one: Duration) -> usize {
+        let (start, step) = (Instant::now(), Duration::from_micros(10));
+        let (mut staff, mut now, mut left) = (Staff::default(), start, orders);
+        let mut busy_until: Vec<Instant> = Vec::new();
+        staff.count_from(now);
+        let mut look_at = now;
+        while left > 0 {
+            if look_at <= now {
+                look_at = now + PATIENCE;
+                if staff.join(start, now) {
+                    busy_until.push(now);
+                }
+            }
+            for until in busy_until.iter_mut().filter(|until| **until <= now).take(left as usize) {
+                staff.took_one(now);
+                (*until, left) = (now + one, left - 1);
+            }
+            now += step;
+        }
+        staff.workers
+    }
+
+    #[test]
+    fn small_files_keep_as_many_busy_as_there_are_processors_and_slow_ones_more() {
+        let (us, ms) = (Duration::from_micros, Duration::from_millis);
+        assert_eq!(workers_for(100, us(10)), 1, "a few are served by one");
+        assert_eq!(workers_for(20_000, us(10)), PROCESSORS);
+        assert_eq!(workers_for(2_000, us(100)), PROCESSORS);
+        // What is synced waits for the disk, which does more at once.
+        assert_eq!(workers_for(2_000, ms(5)), WORKERS_MAX);
+        assert_eq!(workers_for(100, ms(100)), WORKERS_MAX);
+    }
+
+    #[test]
+    fn only_the_last_moments_count_and_only_what_has_waited_long() {
+        let start = Instant::now();
+        let after = |spans: u32| start + BACKLOG * spans;
+        let mut staff = Staff { workers: PROCESSORS, ..Staff::default() };
+        staff.count_from(start);
+        let take = |staff: &mut Staff, count: u32, at: Instant| (0..count).for_each(|_| staff.took_one(at));
+        take(&mut staff, 5_000, after(1));
+        assert!(!staff.join(start, after(1)), "that was fast");
+        take(&mut staff, 5, after(2));
+        assert!(!staff.join(after(1) + BACKLOG / 2, after(2)), "that was slow, and nothing has waited long");
+        take(&mut staff, 5, after(3));
+        assert!(staff.join(start, after(3)), "that was slow");
+    }
+
+    #[test]
+    fn something_long_holds_nothing_up() {
+        let start = Instant::now();
+        let mut staff = Staff::default();
+        assert!(staff.join(start, start), "nobody is there");
+        staff.took_one(start);
+        assert!(!staff.join(start, start + PATIENCE / 2), "it may be done at once");
+        assert!(staff.join(start, start + PATIENCE));
+        // Each one more is waited for a little longer.
+        assert!(!staff.join(start, start + PATIENCE * 2));
+        assert!(staff.join(start, start + PATIENCE * 3));
+        // What comes while all that work have been at something long for some time does not wait at all.
+        let later = start + Duration::from_secs(60);
+        assert!(staff.join(later, later));
+        assert_eq!((staff.workers, staff.coming), (4, 0));
+    }
+
+    #[test]
+    fn those_who_sleep_come_first_and_there_are_never_too_many() {
+        let (start, ages) = (Instant::now(), Duration::from_secs(3600));
+        let mut staff = Staff { workers: 1, asleep: vec![thread::current()], ..Staff::default() };
+        assert!(matches!(staff.call(start, PROCESSORS, start), Call::Sleeper(_)));
+        assert!(staff.is_called(thread::current().id()) && !staff.leaves(thread::current().id()));
+        assert!(matches!(staff.call(start, PROCESSORS, start), Call::Nobody), "one is on the way");
+        staff.came();
+        for hour in 1..=20 {
+            staff.join(start, start + ages * hour);
+        }
+        assert_eq!((staff.workers, staff.coming), (WORKERS_MAX, 0));
+        staff.asleep.push(thread::current());
+        assert!(!staff.is_called(thread::current().id()) && staff.leaves(thread::current().id()));
+        assert_eq!(staff.workers, WORKERS_MAX - 1);
+    }
+
+    /// An order to delete a file.
+    fn deletion(rules: &Arc<FileRules>, task: u64, directory: &Path, name: &str) -> Order {
+        use std::os::unix::ffi::OsStrExt;
+        Order {
+            task,
+            rules: Arc::clone(rules),
+            rule: 0,
+            source: directory.join(name).as_os_str().as_bytes().into(),
+            root_len: directory.as_os_str().len(),
+            unless_same_as: None,
+            level: Level::WARNING,
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    fn deleting() -> Arc<FileRules> {
+        let pattern = Pattern::new(b".*").unwrap();
+        let template = Ok(Template::new(b"", &pattern).unwrap());
+        let rule = files::Rule {
+            action: files::Action::Delete,
+            auto_create: false,
+            overwrite: false,
+            dirmode: None,
+            filemode: None,
+            user: None,
+            group: None,
+            rec: false,
+            durability: files::Durability::Auto,
+        };
+        let rules = vec![FileRule { template, rule, at: None }];
+        Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules })
+    }
+
+    /// Takes reports until so many orders have ended; gives their tasks and whether they succeeded.
+    fn ends(
+        workers: &mut FileWorkers,
+        count: usize,
+        mut turn: impl FnMut(&mut FileWorkers),
+    ) -> Vec<(u64, bool)> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut ended = Vec::new();
+        while ended.len() < count {
+            assert!(Instant::now() < deadline, "{} of {count} orders have ended: {workers:?}", ended.len());
+            for report in workers.take_reports(Instant::now()) {
+                match report {
+                    Report::Ended { task, result } => ended.push((task, result.is_ok())),
+                    Report::Record { .. } | Report::Swept { .. } => {}
+                }
+            }
+            turn(workers);
+            thread::yield_now();
+        }
+        ended
+    }
+
+    #[test]
+    fn a_lone_order_needs_no_second_look() {
+        let (directory, rules) = (tempfile::tempdir().unwrap(), deleting());
+        let mut workers = FileWorkers::default();
+        for task in 0..500 {
+            std::fs::write(directory.path().join("f"), "").unwrap();
+            workers.order(deletion(&rules, task, directory.path(), "f"), Instant::now());
+            assert!(workers.deadline().is_some_and(|at| at <= Instant::now()), "it is not handed over yet");
+            workers.balance(Instant::now());
+            assert_eq!(workers.deadline(), None, "somebody comes for it");
+            assert_eq!(ends(&mut workers, 1, |_| {}), [(task, true)]);
+        }
+        assert!(!workers.is_busy() && workers.busy.is_empty() && workers.fresh.is_empty());
+        assert_eq!(workers.shared.lock().staff.workers, 1, "one is enough");
+    }
+
+    #[test]
+    fn a_burst_ends_whole_and_each_path_in_its_order() {
+        let (directory, rules) = (tempfile::tempdir().unwrap(), deleting());
+        let mut workers = FileWorkers::default();
+        for task in 0..3_000 {
+            let name = format!("f{}", task % 1_000);
+            std::fs::write(directory.path().join(&name), "").unwrap();
+            workers.order(deletion(&rules, task, directory.path(), &name), Instant::now());
+        }
+        let ended = ends(&mut workers, 3_000, |workers| workers.balance(Instant::now()));
+        for task in 0..3_000 {
+            let place = ended.iter().position(|(other, _)| *other == task).unwrap();
+            assert_eq!(ended[place].1, task < 1_000, "the first of three deletes the file");
+            let next = ended.iter().position(|(other, _)| *other == task + 1_000);
+            assert!(next.is_none_or(|next| place < next), "{task} and the next one on its path");
+        }
     }
 }

@@ -10,8 +10,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use event::Event;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::service::notify::Notifier;
@@ -128,6 +130,17 @@ impl Environment {
 
 /// Commands that are started in one loop turn: a start takes about a third of a millisecond of the loop's time.
 const STARTS_A_TURN: usize = 4;
+/// Pause before a start is tried again that the system had no room for.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+/// What came of the starts of a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Starts {
+    /// Commands that can never be started, by task.
+    pub failed: Vec<(u64, io::Error)>,
+    /// From now on there is no room for another process; nothing is lost, and this is said once until there is.
+    pub no_room: Option<io::Error>,
+}
 
 /// All commands: those that wait for a loop turn, and those that run. The engine bounds how many there are.
 #[derive(Debug, Default)]
@@ -135,6 +148,8 @@ pub(crate) struct Commands {
     waiting: VecDeque<Order>,
     running: HashMap<i32, u64>,
     pids: HashMap<u64, Pid>,
+    /// While the system has no room for another process: when to try again.
+    no_room_until: Option<Instant>,
     /// What the configuration changed in the environment; `None` removes a variable.
     environment: Vec<(OsString, Option<OsString>)>,
 }
@@ -150,9 +165,19 @@ impl Commands {
         self.waiting.push_back(order);
     }
 
-    /// Whether a command waits to be started.
+    /// Whether a command waits that can be started now.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() && self.no_room_until.is_none()
+    }
+
+    /// How many wait to be started.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When [`Commands::start_some`] has something to do although nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.no_room_until.filter(|_| !self.waiting.is_empty())
     }
 
     /// How many run.
@@ -160,20 +185,30 @@ impl Commands {
         self.running.len()
     }
 
-    /// Starts some of the waiting commands; returns those that could not be started, with their tasks.
-    pub(crate) fn start_some(&mut self) -> Vec<(u64, io::Error)> {
-        let mut failed = Vec::new();
+    /// Starts some of the waiting commands.
+    pub(crate) fn start_some(&mut self, now: Instant) -> Starts {
+        let mut starts = Starts::default();
+        if self.no_room_until.is_some_and(|at| at > now) {
+            return starts;
+        }
         for _ in 0..STARTS_A_TURN {
             let Some(order) = self.waiting.pop_front() else { break };
             match spawn(&order, &self.environment) {
                 Ok(pid) => {
+                    self.no_room_until = None;
                     self.running.insert(pid.as_raw_nonzero().get(), order.task);
                     self.pids.insert(order.task, pid);
                 }
-                Err(error) => failed.push((order.task, error)),
+                Err(error) if is_no_room(&error) => {
+                    self.waiting.push_front(order);
+                    let said = self.no_room_until.replace(now + ROOM_PAUSE).is_some();
+                    starts.no_room = (!said).then_some(error);
+                    break;
+                }
+                Err(error) => starts.failed.push((order.task, error)),
             }
         }
-        failed
+        starts
     }
 
     /// The task whose command's shell had that pid.
@@ -204,6 +239,12 @@ impl Commands {
             let _ = kill_process_group(*pid, signal);
         }
     }
+}
+
+/// Whether a start failed only because others have what it needs: processes, memory or descriptors (fork(2)).
+fn is_no_room(error: &io::Error) -> bool {
+    let passing = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
 fn spawn(order: &Order, changed: &[(OsString, Option<OsString>)]) -> io::Result<Pid> {
