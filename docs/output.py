@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs what the documents show and writes down what was really printed; as root, in a mount namespace of its own.
 
-    PROGRAM=target/release/pyinotifyd docs/output.py
+    PROGRAM=target/release/pyinotifyd docs/output.py            write it
+    PROGRAM=target/release/pyinotifyd docs/output.py --check    only say whether something else would be printed
 
 A line <!-- output NAME --> stands before each block that is written. Only the two lines of the shutdown are left out; what
 looks odd in the output is for the program to mend, not for this script.
@@ -9,6 +10,7 @@ looks odd in the output is for the program to mend, not for this script.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import signal
@@ -24,23 +26,35 @@ CONFIG = Path("/etc/pyinotifyd/config.py")
 INBOX = Path("/srv/in")
 DEADLINE_S = 30
 
-# /srv and /etc/pyinotifyd are empty in there, and gone afterwards.
+# What differs between two runs. Tasks run beside each other, so that their lines may change places.
+VARYING = re.compile(r"^[\d-]{10} [\d:,]{12}|\b[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}\b", re.M)
+
+# The machine's root directory as it is, but for an empty /srv and an /etc without our configuration.
 NAMESPACE = """
-mount -t tmpfs none /srv && mkdir /srv/in
-mount -t tmpfs none /mnt && mkdir /mnt/up /mnt/work
-mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work /etc && mkdir -p /etc/pyinotifyd
-exec "$@"
+mount -t tmpfs none /mnt
+mkdir -p /mnt/up/pyinotifyd /mnt/work /mnt/root/etc /mnt/root/srv/in
+mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work /mnt/root/etc
+rm -f /mnt/root/etc/pyinotifyd/config.py
+for entry in /*; do
+    case $entry in
+        /etc | /mnt | /srv) ;;
+        *) if test -L "$entry"; then cp -P "$entry" /mnt/root; elif test -d "$entry"; then
+               mkdir "/mnt/root$entry"; mount --rbind "$entry" "/mnt/root$entry"
+           fi ;;
+    esac
+done
+exec chroot /mnt/root "$@"
 """
 
 
 def main() -> int:
     if "INSIDE" not in os.environ:
-        command = ["unshare", "-m", "sh", "-ec", NAMESPACE, "sh", sys.executable, __file__]
+        command = ["unshare", "-m", "sh", "-ec", NAMESPACE, "sh", sys.executable, os.path.abspath(__file__), *sys.argv[1:]]
         return subprocess.run(command, env={**os.environ, "INSIDE": "1"}, check=False).returncode
-    tutorial = DOCS / "tutorial.md"
-    for number, act in {"1": create_and_delete, "3": rename, "4": write_twice, "5": checksums}.items():
-        put(tutorial, number, daemon_output(number, act))
-    put(DOCS / "troubleshooting.md", "explain", explanation())
+    tutorial, act = DOCS / "tutorial.md", put if "--check" not in sys.argv else check
+    for number, play in {"1": create_and_delete, "3": rename, "4": write_twice, "5": checksums}.items():
+        act(tutorial, number, daemon_output(number, play))
+    act(DOCS / "troubleshooting.md", "explain", explanation())
     return 0
 
 
@@ -52,11 +66,23 @@ def block(number: str) -> str:
     return found[1]
 
 
+def marked(page: Path, name: str) -> tuple[str, str, str]:
+    """What stands before, in and behind the block of an output."""
+    found = re.fullmatch(rf"(.*<!-- output {name} -->\n```\n)(.*?)(^```$.*)", page.read_text(), re.M | re.S)
+    assert found is not None, f"{page} has no place for output {name}"
+    return found[1], found[2], found[3]
+
+
 def put(page: Path, name: str, output: str) -> None:
-    marked = re.compile(rf"(<!-- output {name} -->\n```\n).*?(^```$)", re.M | re.S)
-    text, count = marked.subn(lambda match: match[1] + output + match[2], page.read_text())
-    assert count == 1, f"{page} has no place for output {name}"
-    page.write_text(text)
+    before, _, behind = marked(page, name)
+    page.write_text(before + output + behind)
+
+
+def check(page: Path, name: str, output: str) -> None:
+    shown, printed = (sorted(VARYING.sub("*", text).splitlines()) for text in (marked(page, name)[1], output))
+    if shown != printed:
+        difference = "\n".join(difflib.unified_diff(shown, printed, "shown", "printed", lineterm="", n=0))
+        sys.exit(f"{page.name}: output {name} is not what is printed; run docs/output.py\n{difference}")
 
 
 def daemon_output(number: str, act: Callable[[Callable[[str], None]], None]) -> str:
@@ -71,10 +97,12 @@ def daemon_output(number: str, act: Callable[[Callable[[str], None]], None]) -> 
             assert time.monotonic() < deadline, f"no {text!r} in:\n{log.read_text()}"
             time.sleep(0.02)
 
-    wait_for("start listening")
-    act(wait_for)
-    daemon.send_signal(signal.SIGTERM)
-    daemon.wait(DEADLINE_S)
+    try:
+        wait_for("start listening")
+        act(wait_for)
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(DEADLINE_S)
     lines = log.read_text().splitlines(keepends=True)
     return "".join(line for line in lines if "got signal" not in line and "shutdown complete" not in line)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import filecmp
 import mmap
@@ -10,6 +11,7 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabulary import REFERENCE, Box, Daemon, tree, until_seen, wait_until, write
+from vocabulary import REFERENCE, Box, Daemon, binary, tree, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -549,8 +551,6 @@ def test_a_command_that_prints_without_end_costs_no_memory(run: Run, box: Box) -
         'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("head -c 200000000 /dev/zero > /dev/stdout; echo END")})])'
     )
     box.write_config(config)
-    from vocabulary import binary
-
     with open("/dev/null", "w") as nowhere:
         process = subprocess.Popen([binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=nowhere, stderr=subprocess.PIPE)
     try:
@@ -615,3 +615,133 @@ def test_an_idle_daemon_does_not_wake_up(run: Run, box: Box) -> None:
         return switches() == before
 
     wait_until(still)
+
+
+# ---- a log on a full disk
+
+
+def test_a_log_on_a_full_disk_loses_lines_and_says_how_many(box: Box, root: None) -> None:
+    """The tasks are done meanwhile; when there is room again, the count of what is missing is true."""
+    (box.tmp / "logs").mkdir()
+    with mounted(box.tmp / "logs", "size=64k") as logs:
+        config = 'sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)$", r"$DST/\\1")])\n'
+        box.write_config(config + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched})])')
+        with open(logs / "log", "ab") as log:
+            process = subprocess.Popen([binary(), "-c", box.config], stdin=subprocess.DEVNULL, stderr=log)
+        try:
+            wait_until(lambda: b"start listening" in (logs / "log").read_bytes())
+            count = 1000
+            for number in range(count):
+                write(box.src / f"f{number}")
+            wait_until(lambda: len(os.listdir(box.dst)) == count, lambda: f"{len(os.listdir(box.dst))} of {count}")
+            kept = (logs / "log").read_bytes().count(b"\n")
+            os.truncate(logs / "log", 0)
+            number = 0
+
+            def told() -> bool:
+                nonlocal number
+                number += 1
+                write(box.src / f"again{number}")
+                return b"dropped" in (logs / "log").read_bytes()
+
+            wait_until(told, lambda: f"{(logs / 'log').read_bytes()[-300:]!r}")
+            found = re.search(rb"(\d+) log lines were dropped", (logs / "log").read_bytes())
+            assert found
+            # Three lines a file: start, copy, finished.
+            assert int(found.group(1)) >= 3 * count - kept
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+# ---- filesystems of user space
+
+
+class UserSpaceFilesystem:
+    """An empty directory that this process serves over /dev/fuse (fuse(4)); it can stop to answer."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.device = os.open("/dev/fuse", os.O_RDWR)
+        self.answering = threading.Event()
+        self.answering.set()
+        libc = ctypes.CDLL(None, use_errno=True)
+        options = f"fd={self.device},rootmode=40000,user_id=0,group_id=0".encode()
+        if libc.mount(b"test", os.fsencode(directory), b"fuse", 0, options) != 0:
+            os.close(self.device)
+            raise OSError(ctypes.get_errno(), "mount")
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        head = struct.Struct("<IIQQIIII")
+        while True:
+            try:
+                request = os.read(self.device, 1 << 20)
+            except OSError:
+                return
+            self.answering.wait()
+            _, operation, unique, *_ = head.unpack_from(request)
+            answer = self._answer(operation)
+            if answer is None:
+                continue
+            error = -38 if isinstance(answer, int) else 0
+            body = b"" if isinstance(answer, int) else answer
+            with contextlib.suppress(OSError):
+                os.write(self.device, struct.pack("<IiQ", 16 + len(body), error, unique) + body)
+
+    def _answer(self, operation: int) -> bytes | int | None:
+        """The body of the answer, an error, or nothing at all."""
+        forget, getattr_, statfs, init, opendir, readdir, release = (2, 42), 3, 17, 26, 27, 28, (18, 29)
+        if operation in forget:
+            return None
+        if operation == init:
+            return struct.pack("<IIIIHHIIHHI7I", 7, 31, 4096, 0, 16, 16, 4096, 1, 1, 0, 0, *[0] * 7)
+        if operation == getattr_:
+            attributes = struct.pack("<6Q10I", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)
+            return struct.pack("<QII", 0, 0, 0) + attributes
+        if operation == opendir:
+            return bytes(16)
+        if operation == statfs:
+            return bytes(80)
+        if operation == readdir or operation in release:
+            return b""
+        return 38
+
+    def close(self) -> None:
+        self.answering.set()
+        subprocess.run(["umount", "-l", self.directory], check=False)
+        os.close(self.device)
+
+
+@pytest.fixture
+def user_space(box: Box, root: None) -> Iterator[UserSpaceFilesystem]:
+    (box.tmp / "fuse").mkdir()
+    try:
+        made = UserSpaceFilesystem(box.tmp / "fuse")
+    except OSError as error:
+        pytest.skip(f"FUSE is not to be had here: {error}")
+    yield made
+    for daemon in box.daemons:
+        daemon.kill()
+    made.close()
+
+
+def test_a_root_on_a_filesystem_of_user_space_is_warned_of(run: Run, box: Box, user_space: UserSpaceFilesystem) -> None:
+    """What others change there is not told by the kernel (inotify(7)); NFS is the same, but needs a kernel with it."""
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$TMP/fuse", {"IN_CREATE": ShellScheduler("true")})])')
+    daemon.wait_log(f"WARNING.*{box.tmp}/fuse.*FUSE")
+    assert daemon.terminate() == 0
+
+
+def test_a_filesystem_that_stops_to_answer_stops_no_other_watch(run: Run, box: Box, user_space: UserSpaceFilesystem) -> None:
+    """As a server that went away does."""
+    daemon = run('pyinotifyd = Pyinotifyd([Watch(["$TMP/fuse", "$SRC"], recorder("IN_CREATE"))])', record=True)
+    user_space.answering.clear()
+    try:
+        write(box.src / "f")
+        daemon.wait_event("IN_CREATE", box.src / "f")
+        assert daemon.terminate(10) == 0
+    finally:
+        user_space.answering.set()

@@ -5,15 +5,21 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from vocabulary import REFERENCE, Box, Daemon, Record, wait_until, write
+from vocabulary import REFERENCE, Box, Daemon, Record, binary, wait_until, write
 
 Run = Callable[..., Daemon]
 
 ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
+
+OUTPUT = Path(__file__).resolve().parent.parent / "docs/output.py"
 
 ONE = 'sched = TaskScheduler(record%s)\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched})]%s)\n'
 
@@ -171,6 +177,100 @@ def test_the_debug_log_shows_events_that_no_map_has(run: Run, box: Box) -> None:
     write(box.src / "f")
     for name, mask in (("IN_CREATE", "0x100"), ("IN_OPEN", "0x20"), ("IN_MODIFY", "0x2"), ("IN_CLOSE_WRITE", "0x8")):
         daemon.wait_log(rf"pyinotifyd/eventmap - DEBUG - received event, mask={mask}, maskname={name}, pathname={box.src}/f, wd=1$")
+
+
+@pytest.mark.parametrize("delay", ["5", "5.0", "2.50", "1e3", "10**3", "1/3", "True"])
+def test_delays_are_printed_as_python_prints_the_number(run: Run, box: Box, delay: str) -> None:
+    daemon = run(one(f", delay={delay}", ", shutdown_timeout=0"), record=True)
+    write(box.src / "f")
+    write(box.src / "g")
+    daemon.wait_log(f"sched - INFO - schedule task, delay={re.escape(str(eval(delay)))}, mask=IN_CREATE, path={box.src}/f, task_id=")
+
+
+@pytest.mark.parametrize("timeout", ["30", "0.5", "2.50"])
+def test_timeouts_are_printed_as_python_prints_the_number(run: Run, box: Box, timeout: str) -> None:
+    daemon = run(one(", delay=300", f", shutdown_timeout={timeout}"), record=True)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log(f"sched - INFO - wait {re.escape(str(eval(timeout)))} seconds for 1 remaining")
+
+
+@ours_only
+def test_what_the_documents_show_is_what_is_printed(root: None) -> None:
+    """The log lines of the tutorial and the answer of --explain, but for times and task ids."""
+    program = {**os.environ, "PROGRAM": str(binary())}
+    done = subprocess.run([sys.executable, OUTPUT, "--check"], env=program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- the same fault a thousand times
+
+
+def paths_of(daemon: Daemon, text: str) -> list[str]:
+    return sorted(record.fields["path"] for record in daemon.records if record.said.startswith(text))
+
+
+@ours_only
+def test_each_file_that_a_rule_fails_for_is_told_once(run: Run, box: Box) -> None:
+    """Each is something that was not done: a count would not say what is left to do."""
+    rule = 'FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/missing/\\1")'
+    daemon = run(f'sched = FileManagerScheduler([{rule}])\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": sched}})])')
+    for number in range(1000):
+        write(box.src / f"f{number}")
+    daemon.wait_log("task finished", count=1000)
+    errors = [line for line in daemon.lines if " - ERROR - " in line]
+    assert len(errors) == 1000
+    for number in range(1000):
+        assert sum(f"'{box.src}/f{number}'" in line for line in errors) == 1
+
+
+@ours_only
+def test_each_command_that_fails_is_told_once(run: Run, box: Box) -> None:
+    daemon = run('sched = ShellScheduler("exit 3")\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched})])')
+    for number in range(300):
+        write(box.src / f"f{number}")
+    daemon.wait_log("task finished", count=300)
+    assert paths_of(daemon, "shell command exited with status 3") == sorted(f"{box.src}/f{number}" for number in range(300))
+    assert daemon.count("max_jobs") <= 1
+
+
+@ours_only
+def test_directories_that_cannot_be_watched_do_not_flood_the_log(box: Box, plain_user: None) -> None:
+    for number in range(500):
+        (box.src / f"before{number}").mkdir(0)
+    daemon = box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")}, rec=True, auto_add=True)])')
+    for number in range(500):
+        (box.src / f"later{number}").mkdir(0)
+    write(box.src / "end")
+    daemon.wait_log(f"task finished.*{box.src}/end")
+    told = daemon.count("cannot watch")
+    assert 1 <= told <= 20, "some show what is wrong, the others are counted"
+    assert len(daemon.lines) <= 40
+
+
+@ours_only
+def test_a_path_that_comes_and_goes_does_not_flood_the_log(run: Run, box: Box) -> None:
+    daemon = run('pyinotifyd = Pyinotifyd([Watch(["$SRC/root", "$DST"], {"IN_CREATE": ShellScheduler("true")})])')
+    for _ in range(300):
+        (box.src / "root").mkdir()
+        wait_until(lambda: daemon.watches_path(box.src / "root"), lambda: daemon.tail)
+        (box.src / "root").rmdir()
+    write(box.dst / "end")
+    daemon.wait_log(f"task finished.*{box.dst}/end")
+    assert 1 <= daemon.count(f"'{box.src}/root'.* does not exist") <= 20
+    assert len(daemon.lines) <= 60
+
+
+@ours_only
+def test_names_that_are_not_utf8_are_no_fault_of_their_own(run: Run, box: Box) -> None:
+    sched = 'FileManagerScheduler([FileManagerRule("delete", r".*")])'
+    daemon = run(f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": {sched}}})])')
+    for number in range(1000):
+        write(os.fsencode(box.src) + b"/\xff%d" % number)
+    daemon.wait_log("task finished", count=1000)
+    assert os.listdir(box.src) == []
+    assert daemon.count("WARNING|ERROR|Traceback") == 0
 
 
 # ---- the config's own records

@@ -327,3 +327,90 @@ def test_descriptors_exhausted_leave_the_old_config_in_force(run: Run, box: Box)
     write(box.src / "f")
     daemon.wait_out("(old|new) f")
     assert os.path.exists(f"/proc/{daemon.pid}")
+
+
+# What ends the interpreter of a reload, or makes it say what nobody understands, before there is a configuration.
+DEADLY = {
+    "exit": "import os; os._exit(3)\n",
+    "kill": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n",
+    "surrogate": "raise ValueError('\\ud800')\n",
+    "undecodable": "raise ValueError('caf\\udce9')\n",
+    "exit with a surrogate": "import sys; sys.exit('\\ud800')\n",
+    "endless text": "raise ValueError('x' * (100 << 20))\n",
+    "garbage": "import os\nfor n in range(3, 40):\n    try:\n        os.write(n, b'\\xff' * 64)\n    except OSError:\n        pass\n",
+    "child holds the socket": "import os, time\nif os.fork():\n    os._exit(0)\ntime.sleep(300)\n",
+}
+
+
+@ours_only
+@pytest.mark.parametrize("kind", DEADLY)
+def test_a_host_that_dies_in_a_reload_leaves_the_daemon_awake(run: Run, box: Box, kind: str) -> None:
+    """Jobs run, the daemon idles and signals are heard, also when the time that a host has for its end is over."""
+    job = 'async def job(event, task_id):\n    print("RAN", event.name, flush=True)\n'
+    daemon = run(job + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job})])')
+    box.write_config(DEADLY[kind])
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("unable to reload config file")
+    ends = time.monotonic() + 3
+    number = 0
+    while time.monotonic() < ends:
+        number += 1
+        write(box.src / f"f{number}")
+        daemon.wait_out(f"RAN f{number}$", timeout_s=5)
+        time.sleep(0.1)
+    before = daemon.cpu_s()
+    time.sleep(0.5)
+    assert daemon.cpu_s() - before < 0.25, "it spins"
+    box.write_config(echo("new"))
+    daemon.reload()
+    assert daemon.terminate(10) == 0
+
+
+@ours_only
+@pytest.mark.parametrize("kind", ["surrogate", "undecodable", "endless text"])
+def test_a_failed_reload_tells_the_users_own_error_whatever_its_text(run: Run, box: Box, kind: str) -> None:
+    """And not that the interpreter has ended, which says nothing of the fault."""
+    daemon = run(echo("old"))
+    box.write_config(DEADLY[kind])
+    daemon.signal(signal.SIGHUP)
+    line = daemon.wait_log("unable to reload config file.*").string
+    assert "interpreter" not in line, line[:300]
+    daemon.wait_log("ValueError")
+
+
+@ours_only
+def test_a_config_that_never_returns_gives_way_to_the_next_one(run: Run, box: Box) -> None:
+    """A mistake in a file must not cost the ability to reload a better one."""
+    daemon = run(echo("old"))
+    box.write_config("import time\nprint('HERE', flush=True)\nwhile True: time.sleep(0.1)\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_out("HERE")
+    box.write_config(echo("new"))
+    number = 0
+
+    def new() -> bool:
+        nonlocal number
+        number += 1
+        daemon.signal(signal.SIGHUP)
+        write(box.src / f"f{number}")
+        time.sleep(0.5)
+        return "new f" in daemon.stdout
+
+    wait_until(new, lambda: daemon.tail)
+    wait_until(lambda: daemon.children() == [], lambda: f"left: {daemon.children()}")
+
+
+@ours_only
+def test_a_storm_of_reloads_with_configs_that_fail_in_every_way(run: Run, box: Box) -> None:
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', record=True)
+    before = len(daemon.descriptors())
+    texts = [*BAD.values(), *(text for kind, text in DEADLY.items() if kind not in ("endless text", "child holds the socket"))]
+    for number in range(100):
+        box.write_config(texts[number % len(texts)])
+        daemon.signal(signal.SIGHUP)
+        time.sleep(0.02)
+    write(box.src / "f")
+    daemon.wait_event("IN_CREATE", box.src / "f")
+    wait_until(lambda: len(daemon.children()) == 1, lambda: f"{daemon.children()}")
+    wait_until(lambda: len(daemon.descriptors()) <= before, lambda: f"{before} before, {daemon.descriptors()}")
+    assert daemon.terminate(10) == 0

@@ -5,6 +5,7 @@ Nothing here touches the machine: the installer works below DESTDIR, or in a mou
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -301,6 +302,173 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": sched})])
     write(box.src / "f")
     daemon.wait_out("command: None None")
     daemon.wait_out("config: None")
+
+
+# ---- the journal
+
+
+class Journal:
+    """A journald of its own in a mount namespace with an empty /run. The daemon's stderr leads nowhere near it."""
+
+    PROGRAM = Path("/lib/systemd/systemd-journald")
+    SETUP = """
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journald.conf.d /run/systemd/journal
+printf '[Journal]\\nStorage=volatile\\nReadKMsg=no\\nRateLimitBurst=0\\n' > /run/systemd/journald.conf.d/test.conf
+echo ready
+exec "$@"
+"""
+
+    def __init__(self, *program: str) -> None:
+        self.process = subprocess.Popen(
+            ["unshare", "-m", "sh", "-ec", self.SETUP, "sh", *program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+        self.inside = ["nsenter", "-m", f"--target={self.process.pid}", "--"]
+        # As systemd does it: device and inode of stderr are in the environment.
+        self.before = [*self.inside, "sh", "-c", 'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"', "sh"]
+
+    def entries(self, *matches: str) -> list[dict[str, str]]:
+        done = call(*self.inside, "journalctl", "-q", "--all", "--directory=/run/log/journal", "-o", "json", *matches)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def wait_for(self, count: int, *matches: str) -> list[dict[str, str]]:
+        def found() -> list[dict[str, str]] | None:
+            entries = self.entries(*matches)
+            return entries if len(entries) >= count else None
+
+        entries = wait_until(found, lambda: f"{count} entries with {matches}; all: {self.entries()}")
+        assert entries is not None
+        return entries
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture
+def journal(root: None) -> Iterator[Journal]:
+    need("unshare", "nsenter", "journalctl")
+    if not Journal.PROGRAM.exists():
+        pytest.skip("needs systemd-journald")
+    made = Journal(str(Journal.PROGRAM))
+    wait_until(lambda: call(*made.inside, "test", "-S", "/run/systemd/journal/socket").returncode == 0, "journald listens")
+    yield made
+    made.close()
+
+
+def test_the_journal_finds_records_by_task_path_event_and_scheduler(box: Box, journal: Journal) -> None:
+    config = """
+echoes = ShellScheduler("exit 3", logname="echoes")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": echoes})])
+"""
+    daemon = box.start(config, before=journal.before)
+    journal.wait_for(1, "LOGGER=daemon")
+    for name in ("a", "b\nPRIORITY=0"):
+        write(box.src / name)
+    entries = journal.wait_for(4, f"PYINOTIFYD_PATH={box.src}/a")
+    (task,) = {entry["PYINOTIFYD_TASK_ID"] for entry in entries}
+    assert [entry["MESSAGE"] for entry in entries] == [
+        f"{text}, mask=IN_CLOSE_WRITE, path={box.src}/a, task_id={task}"
+        for text in ("start task", "execute shell command, cmd=exit 3", "shell command exited with status 3", "task finished")
+    ]
+    assert [entry["PRIORITY"] for entry in entries] == ["6", "6", "4", "6"]
+    for entry in entries:
+        assert entry["SYSLOG_IDENTIFIER"] == "pyinotifyd/echoes"
+        assert entry["LOGGER"] == entry["PYINOTIFYD_SCHEDULER"] == "echoes"
+        assert entry["PYINOTIFYD_EVENT"] == "IN_CLOSE_WRITE"
+        assert entry["_TRANSPORT"] == "journal"
+    assert journal.entries(f"PYINOTIFYD_TASK_ID={task}") == entries
+    assert len(journal.wait_for(8, "PYINOTIFYD_EVENT=IN_CLOSE_WRITE")) == 8
+    assert journal.entries("PRIORITY=0") == [], "a name cannot make a field"
+    assert daemon.terminate() == 0
+    assert "shutdown complete" in [entry["MESSAGE"] for entry in journal.wait_for(1, "LOGGER=daemon")]
+    assert daemon.lines == [], "nothing is said twice"
+
+
+def test_the_journal_finds_events_that_made_no_task(box: Box, journal: Journal) -> None:
+    config = """
+setLoglevel(DEBUG)
+rules = FileManagerScheduler([FileManagerRule("delete", r"^$SRC/other$")])
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": rules}, exclude_filter=[r".*/secret$"])])
+"""
+    box.start(config, before=journal.before)
+    journal.wait_for(1, "LOGGER=daemon", "--grep=start listening")
+    for name in ("secret", "unmatched"):
+        write(box.src / name)
+    (unmatched,) = journal.wait_for(1, f"PYINOTIFYD_PATH={box.src}/unmatched", "PYINOTIFYD_SCHEDULER=sched")
+    assert unmatched["MESSAGE"] == f"no rule in ruleset matches, mask=IN_CREATE, path={box.src}/unmatched"
+    entries = journal.entries(f"PYINOTIFYD_PATH={box.src}/secret", "LOGGER=eventmap")
+    assert [entry["MESSAGE"] for entry in entries][1] == f"pathname {box.src}/secret is excluded"
+    assert (entries[0]["PYINOTIFYD_EVENT"], entries[0]["PRIORITY"]) == ("IN_CREATE", "7")
+    assert all("PYINOTIFYD_TASK_ID" not in entry and "PYINOTIFYD_SCHEDULER" not in entry for entry in entries)
+
+
+def test_a_config_that_cannot_be_used_is_one_error_in_the_journal(box: Box, journal: Journal) -> None:
+    assert box.call(config="nonsense = 1 +\n", before=journal.before).exit_code == 1
+    (entry,) = journal.wait_for(1, "LOGGER=root")
+    assert entry["PRIORITY"] == "3"
+    assert entry["MESSAGE"].startswith("config file: ")
+    assert "nonsense = 1 +\n" in entry["MESSAGE"]
+
+
+def test_a_flood_of_records_all_come_to_the_journal_with_their_fields(box: Box, journal: Journal) -> None:
+    """Far more than its queue takes at once (net.unix.max_dgram_qlen)."""
+    config = """
+deletes = FileManagerScheduler([FileManagerRule("delete", r".*")], logname="deletes")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": deletes})])
+"""
+    daemon = box.start(config, before=journal.before)
+    journal.wait_for(1, "LOGGER=daemon")
+    daemon.signal(signal.SIGSTOP)
+    journal.process.send_signal(signal.SIGSTOP)
+    for number in range(1000):
+        write(box.src / f"f{number}")
+    daemon.signal(signal.SIGCONT)
+    wait_until(lambda: not os.listdir(box.src), "all files are deleted, although nobody takes the records")
+    journal.process.send_signal(signal.SIGCONT)
+    finished = journal.wait_for(1000, "LOGGER=deletes", "--grep=^task finished")
+    entries = journal.entries(f"PYINOTIFYD_PATH={box.src}/f500")
+    assert [entry["MESSAGE"].split()[0] for entry in entries] == ["start", "delete", "task"]
+    assert {entry["PYINOTIFYD_TASK_ID"] for entry in entries} == {entries[0]["PYINOTIFYD_TASK_ID"]}
+    assert {entry["PYINOTIFYD_PATH"] for entry in finished} == {f"{box.src}/f{number}" for number in range(1000)}
+    assert daemon.lines == []
+
+
+def test_a_record_of_a_megabyte_comes_to_the_journal_whole(box: Box, journal: Journal) -> None:
+    """Longer than a datagram can be."""
+    config = """
+async def job(event, task_id):
+    raise ValueError("x" * 1_000_000)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": job})])
+"""
+    daemon = box.start(config, before=journal.before)
+    journal.wait_for(1, "LOGGER=daemon")
+    write(box.src / "f")
+    (entry,) = journal.wait_for(1, "PRIORITY=3", f"PYINOTIFYD_PATH={box.src}/f")
+    assert "job job failed: ValueError: " + "x" * 1_000_000 in entry["MESSAGE"]
+    assert daemon.lines == []
+
+
+def test_without_the_journals_socket_records_are_lines_with_priorities(box: Box, root: None) -> None:
+    need("unshare", "nsenter")
+    journal = Journal("cat")
+    try:
+        daemon = box.start(
+            'pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": ShellScheduler("exit 3")})])', before=journal.before
+        )
+        daemon.wait_log(f"^<6>pyinotifyd/daemon: start listening for inotify events on '{box.src}'$")
+        write(box.src / "a")
+        daemon.wait_log(f"^<4>pyinotifyd/sched: shell command exited with status 3, mask=IN_CREATE, path={box.src}/a, task_id=")
+        assert daemon.terminate() == 0
+        assert all(re.match("<[0-7]>pyinotifyd/", line) for line in daemon.lines)
+    finally:
+        journal.close()
 
 
 # ---- OpenRC

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,6 +212,66 @@ def test_a_command_has_the_daemons_directory_environment_and_umask(run: Run, box
     write(box.src / "f")
     daemon.wait_log("task finished")
     assert (box.tmp / "out").read_text().split("\n")[:3] == [str(box.dst), "from outside", "0027"]
+
+
+SURROUNDED = """
+import os
+os.environ["SET"] = {value!r}
+os.environ["CHANGED"] = "by the config"
+del os.environ["REMOVED"]
+os.chdir({directory!r})
+os.umask({umask})
+"""
+
+
+def surrounded(value: str, directory: str, umask: str) -> str:
+    command = 'echo "$SET|$CHANGED|${REMOVED-gone}|$KEPT|$(pwd)|$(umask)" > $TMP/new; mv $TMP/new $TMP/out'
+    return shell(command, before=SURROUNDED.format(value=value, directory=directory, umask=umask))
+
+
+def test_what_the_config_changes_around_it_holds_for_commands(run: Run, box: Box) -> None:
+    """Environment, directory and umask: as if the config ran in the daemon itself."""
+    given = {"CHANGED": "outside", "REMOVED": "outside", "KEPT": "outside"}
+    config = surrounded("a b", str(box.dst), "0o027")
+    daemon = run(config, env=given, before=["sh", "-c", 'umask 077; exec "$@"', "sh"])
+    write(box.src / "f")
+    daemon.wait_log("task finished")
+    assert (box.tmp / "out").read_text() == f"a b|by the config|gone|outside|{box.dst}|0027\n"
+
+
+@ours_only
+def test_a_reload_takes_over_what_the_new_config_changes_around_it(run: Run, box: Box) -> None:
+    given = {"CHANGED": "outside", "REMOVED": "outside", "KEPT": "outside"}
+    daemon = run(surrounded("one", str(box.dst), "0o027"), env=given)
+    box.write_config(surrounded("two", str(box.src), "0o022"))
+    daemon.reload()
+    write(box.src / "f")
+    daemon.wait_log("task finished")
+    assert (box.tmp / "out").read_text() == f"two|by the config|gone|outside|{box.src}|0022\n"
+    box.write_config(shell('echo "${SET-none}|$CHANGED|$REMOVED" > $TMP/new; mv $TMP/new $TMP/out'))
+    daemon.reload()
+    write(box.src / "g")
+    daemon.wait_log("task finished", count=2)
+    assert (box.tmp / "out").read_text() == "none|outside|outside\n", "what it no longer sets is as it was outside"
+
+
+@ours_only
+def test_a_reload_finds_the_config_although_it_changed_the_directory(box: Box) -> None:
+    config = box.write_config('import os\nos.chdir("/")\n' + shell("true")).name
+    interpreter = os.path.relpath(sys.executable, box.tmp)
+    daemon = box.start(None, "-c", config, "--python", interpreter).wait_ready()
+    daemon.reload()
+    write(box.src / "f")
+    daemon.wait_log("task finished")
+
+
+@ours_only
+def test_a_variable_that_is_not_utf8_comes_to_commands_byte_for_byte(run: Run, box: Box) -> None:
+    before = "import os\nos.environb[b'RAW'] = b'\\xff\\xfe'\n"
+    daemon = run(shell("printenv RAW > $TMP/new; mv $TMP/new $TMP/out", before=before))
+    write(box.src / "f")
+    daemon.wait_log("task finished")
+    assert (box.tmp / "out").read_bytes() == b"\xff\xfe\n"
 
 
 @ours_only

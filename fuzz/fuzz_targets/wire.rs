@@ -191,30 +191,31 @@ fn pick_start(chunk: &[u8]) -> Sent {
     }
 }
 
+/// Bytes of the numbers of one start.
+const ROW: usize = 27;
+
 /// The host's half, written anew.
 fn read_starts(body: &[u8]) -> Vec<Sent> {
-    let (count, mut rest) = body.split_at(4);
+    let (count, rest) = body.split_at(4);
     let count = u32::from_le_bytes(count.try_into().expect("four bytes")) as usize;
-    let mut column = |width: usize| {
-        let (column, tail) = rest.split_at(count * width);
-        rest = tail;
-        column.chunks(width).map(number).collect::<Vec<u64>>()
-    };
-    let [handles, schedulers, masks, wds, cookies, name_lens, flags] = [8, 4, 4, 4, 4, 2, 1].map(&mut column);
-    let mut texts = rest.split(|byte| *byte == 0).map(<[u8]>::to_vec);
+    let (rows, texts) = rest.split_at(count * ROW);
+    let mut texts = texts.split(|byte| *byte == 0).map(<[u8]>::to_vec);
     let mut read = Vec::new();
-    for (index, &flags) in flags.iter().enumerate() {
+    for row in rows.chunks(ROW) {
+        let [handle, scheduler, mask, wd, cookie, name_len, flags] =
+            [0..8, 8..12, 12..16, 16..20, 20..24, 24..26, 26..27].map(|place| number(&row[place]));
+        let wd = wd as u32 as i32;
         let extra = usize::from(flags & 4 != 0) + usize::from(flags & 8 != 0);
         let texts: Vec<Vec<u8>> = texts.by_ref().take(2 + extra).collect();
-        assert_eq!(flags & 2 != 0, cookies[index] != 0);
-        assert_eq!(flags & 32 != 0, (wds[index] as u32 as i32) < 0 && texts[1].is_empty());
+        assert_eq!(flags & 2 != 0, cookie != 0);
+        assert_eq!(flags & 32 != 0, wd < 0 && texts[1].is_empty());
         read.push(Sent {
-            handle: handles[index],
-            scheduler: schedulers[index] as u32,
-            mask: masks[index] as u32,
-            wd: wds[index] as u32 as i32,
-            cookie: cookies[index] as u32,
-            name_len: name_lens[index] as u16,
+            handle,
+            scheduler: scheduler as u32,
+            mask: mask as u32,
+            wd,
+            cookie: cookie as u32,
+            name_len: name_len as u16,
             is_dir: flags & 1 != 0,
             synthetic: flags & 16 != 0,
             texts,

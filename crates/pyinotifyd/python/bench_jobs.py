@@ -39,12 +39,14 @@ class Host:
         config = Path(directory, "config.py")
         config.write_text(f"{job}\npyinotifyd = Pyinotifyd()\npyinotifyd.add_watch('/', {{'IN_CREATE': job}})\n")
         self.sock, theirs = socket.socketpair()
+        lifeline, self.lifeline = os.pipe()
         self.process = subprocess.Popen(
-            [python, "-m", "pyinotifyd.host", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [python, "-m", "pyinotifyd.host", str(theirs.fileno()), str(lifeline)],
+            pass_fds=[theirs.fileno(), lifeline],
             env={**os.environ, "PYTHONPATH": str(PACKAGE)},
         )
         theirs.close()
+        os.close(lifeline)
         self.buffer = b""
         self.send(1, b'{"protocol": 1, "version": "2.0.0"}')
         self.send(LOAD, b'{"config": "%s", "debug": false, "levels": {"": 20}, "reload": false}' % os.fsencode(config))
@@ -88,15 +90,15 @@ class Host:
         """End it."""
         self.send(STOP, b"")
         self.process.wait()
+        os.close(self.lifeline)
 
 
 def starts(first: int, count: int) -> bytes:
     """Return the body of a START frame."""
-    body = struct.pack("<I", count) + struct.pack(f"<{count}Q", *range(first, first + count))
-    for letter, value in (("I", 0), ("I", 0x100), ("i", 1), ("I", 0), ("H", 10), ("B", 0)):
-        body += struct.pack(f"<{count}{letter}", *[value] * count)
-    texts = [b"%036d\0/srv/incoming/f%09d" % (handle, handle) for handle in range(first, first + count)]
-    return body + b"\0".join(texts)
+    handles = range(first, first + count)
+    rows = b"".join(struct.pack("<QIIiIHB", handle, 0, 0x100, 1, 0, 10, 0) for handle in handles)
+    texts = [b"%036d\0/srv/incoming/f%09d" % (handle, handle) for handle in handles]
+    return struct.pack("<I", count) + rows + b"\0".join(texts)
 
 
 def bursts(host: Host, jobs: int) -> tuple[float, float]:

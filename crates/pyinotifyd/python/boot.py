@@ -1,7 +1,8 @@
-# What python3 runs: `python3 BOOT SOCKET BUNDLE`, where BOOT is this file in a memfd, BUNDLE the number of another
-# memfd. It lets Python find the package in the bundle, and starts the host. Python's own way, a zip, costs 30 ms at each
-# start: runpy, zipimport, and the compiling of 2,000 lines. The bundle holds bytecode for the Pythons that were there
-# when it was built, and the sources for all others, see bundle.py.
+# What python3 runs: `python3 BOOT SOCKET LIFELINE BUNDLE OFFSET`, where BOOT is this file in a memfd, and BUNDLE the number
+# of a file that holds the package from OFFSET on: as a rule the daemon's program. It lets Python find the package there,
+# and starts the host. Python's own way, a zip, costs 30 ms at each start: runpy, zipimport, and the compiling of 2,000
+# lines. The bundle holds bytecode for the Pythons that were there when it was built, and the sources for all others, see
+# bundle.py.
 #
 # Plain enough for any Python, so that one that is too old can say so.
 import os
@@ -29,22 +30,22 @@ from _frozen_importlib_external import MAGIC_NUMBER
 class Bundle:
     """Finds and loads the package in the bundle."""
 
-    def __init__(self, fd):
-        """Read the bundle's directory, and of what it holds only what this Python needs."""
+    def __init__(self, fd, begin):
+        """Read the bundle's directory, and of what it holds where the modules are."""
         os.set_inheritable(fd, False)
         self.fd = fd
         # "MAGIC:OFFSET:SIZE ..." in one line; the magic number of sources is "source".
-        line = os.pread(fd, 4096, 0).split(b"\n", 1)[0].decode("ascii")
+        line = os.pread(fd, 4096, begin).split(b"\n", 1)[0].decode("ascii")
         self.sections = {}
         for section in line.split():
             magic, offset, size = section.split(":")
-            self.sections[magic] = int(offset), int(size)
+            self.sections[magic] = begin + int(offset), int(size)
         magic = "%08x" % int.from_bytes(MAGIC_NUMBER, "little")
         self.compiled = magic in self.sections
-        self.modules = self.read(magic if self.compiled else "source")
+        self.modules = self.places(magic if self.compiled else "source")
 
-    def read(self, magic):
-        """Return the modules of a section: name to (is it a package, content)."""
+    def places(self, magic):
+        """Return the modules of a section: name to (is it a package, offset, size)."""
         offset, size = self.sections[magic]
         data = os.pread(self.fd, size, offset)
         modules = {}
@@ -52,8 +53,8 @@ class Bundle:
         while begin < size:
             end = data.index(b"\n", begin)
             name, package, length = data[begin:end].decode("ascii").split()
+            modules[name] = package == "1", offset + end + 1, int(length)
             begin = end + 1 + int(length)
-            modules[name] = package == "1", data[end + 1 : begin]
         return modules
 
     def find_spec(self, name, path=None, target=None):
@@ -69,13 +70,15 @@ class Bundle:
     def exec_module(self, module):
         """Execute a module."""
         name = module.__name__
-        content = self.modules[name][1]
+        _, offset, size = self.modules[name]
+        content = os.pread(self.fd, size, offset)
         code = marshal.loads(content) if self.compiled else compile(content, file_name(name), "exec", 0, True)
         exec(code, module.__dict__)
 
     def get_source(self, name):
         """Return a module's source, for tracebacks through it."""
-        return self.read("source")[name][1].decode("utf-8")
+        _, offset, size = self.places("source")[name]
+        return os.pread(self.fd, size, offset).decode("utf-8")
 
 
 def file_name(module):
@@ -94,7 +97,7 @@ def boot():
         os.close(int(number))
     # A process that multiprocessing spawns would run it as its main script.
     del globals()["__file__"]
-    bundle = Bundle(int(sys.argv[2]))
+    bundle = Bundle(int(sys.argv[3]), int(sys.argv[4]))
     sys.meta_path.insert(0, bundle)
     from pyinotifyd.host.__main__ import main
 

@@ -5,6 +5,7 @@
 # beginning of its lines ("##" lines stay comments) and put in your own paths. Then
 #
 #     pyinotifyd --configtest                  checks the file,
+#     pyinotifyd --explain PATH [EVENT]        says what would happen to a path,
 #     systemctl reload pyinotifyd              puts it into force (OpenRC: rc-service pyinotifyd reload).
 #
 # The manual is pyinotifyd-config(5). Nothing has to be imported from pyinotifyd, but an editor that sees the next line

@@ -15,10 +15,18 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use event::Flag;
+use syscall::inherited;
 
 use cli::Command;
 
 fn main() -> ExitCode {
+    // Without signals nothing would ever end; that descriptors cannot be kept back (a kernel before 5.11) harms nobody
+    // whom the parent did not trust with them.
+    if let Err(error) = inherited::unblock_signals() {
+        eprintln!("ERROR: cannot unblock signals: {error}");
+        return ExitCode::FAILURE;
+    }
+    let _ = inherited::close_on_exec();
     match cli::parse() {
         Command::Run(options) => daemon::run(options),
         Command::ConfigTest(options) => daemon::test_config(&options),

@@ -1,10 +1,9 @@
 //! Asks the kernel whether anybody has a file open for writing.
 //!
 //! The question has one reliable answer in Linux: a read lease (`F_SETLEASE` with `F_RDLCK`, fcntl(2)) is refused with
-//! `EAGAIN` while a writer exists. Neither rustix nor nix wraps it, so this crate does, and nothing else: it is the
-//! only one of the workspace in which `unsafe` is allowed.
+//! `EAGAIN` while a writer exists. Neither rustix nor nix wraps it.
 //!
-//! Owns one system call. Leaves to the caller: opening the file (read only, without following links, without
+//! Leaves to the caller: opening the file (read only, without following links, without
 //! blocking) and what to do where leases are not to be had.
 
 use std::io;

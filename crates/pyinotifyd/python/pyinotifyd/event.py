@@ -1,17 +1,17 @@
 """The event that a job is called with.
 
 Owns how an event looks to Python: its attributes, of which those that an event doesn't have are really absent, and its
-text. Leaves the frame's columns, of which an event is made, to `pyinotifyd.host.jobs`.
+text. Leaves the frame, of which an event is made, to `pyinotifyd.host.jobs`.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    #: mask, wd, cookie, name_len, flags, pathname, src_pathname, path: an event as it comes from the daemon.
-    Raw = tuple[int, int, int, int, int, str, str, str]
+    #: Handle and scheduler of the task, then mask, wd, cookie, name_len, flags of the event, as they come from the daemon.
+    Row = tuple[int, int, int, int, int, int, int]
 
-# Flags of a raw event.
+# Flags of a row.
 DIR = 1
 COOKIE = 2
 SRC_PATHNAME = 4
@@ -77,10 +77,10 @@ class Event:
     #: True for events that the daemon made up for entries that it found; others don't have it. Not in pyinotifyd 1.
     synthetic: bool
 
-    def __init__(self, raw: Raw) -> None:
-        """Make an event of what came from the daemon."""
+    def __init__(self, row: Row, pathname: str, rare: tuple[str, ...]) -> None:
+        """Make an event of what came from the daemon; `rare` is the source and the path as given, as flags say."""
         # Plain attributes, all at once: on most Pythons a look at one that is computed later costs more than all these.
-        mask, wd, cookie, name_len, flags, pathname, src_pathname, path = raw
+        _, _, mask, wd, cookie, name_len, flags = row
         self.mask = mask
         self.maskname = MASK_NAMES.get(mask) or _mask_name(mask)
         if flags & OVERFLOW:
@@ -96,16 +96,16 @@ class Event:
             self.name = ""
             self.path = pathname
         if flags > DIR:
-            self._add_rare(flags, cookie, src_pathname, path)
+            self._add_rare(flags, cookie, rare)
 
-    def _add_rare(self, flags: int, cookie: int, src_pathname: str, path: str) -> None:
+    def _add_rare(self, flags: int, cookie: int, texts: tuple[str, ...]) -> None:
         """Add what most events don't have."""
         if flags & PATH:
-            self.path = path
+            self.path = texts[-1]
         if flags & COOKIE:
             self.cookie = cookie
         if flags & SRC_PATHNAME:
-            self.src_pathname = src_pathname
+            self.src_pathname = texts[0]
         if flags & SYNTHETIC:
             self.synthetic = True
 

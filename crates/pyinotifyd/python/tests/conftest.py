@@ -29,20 +29,22 @@ class Daemon:
     """A host, and the daemon's end of its socket."""
 
     def __init__(self, command, cwd, env=None, **kwargs):
-        """Start a host by `command`, to which the number of its socket is added."""
+        """Start a host by `command`, to which the numbers of its socket and its lifeline are added."""
         self.sock, theirs = socket.socketpair()
+        lifeline, self.lifeline = os.pipe()
         environ = {**os.environ, "PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
         self.process = subprocess.Popen(
-            [*command, str(theirs.fileno()), *kwargs.pop("more", ())],
+            [*command, str(theirs.fileno()), str(lifeline), *kwargs.pop("more", ())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(theirs.fileno(), *kwargs.pop("pass_fds", ())),
+            pass_fds=(theirs.fileno(), lifeline, *kwargs.pop("pass_fds", ())),
             cwd=cwd,
             env=environ,
             **kwargs,
         )
         theirs.close()
+        os.close(lifeline)
         self.buffer = b""
         self.taken = 0
         self.logs = []
@@ -145,6 +147,13 @@ class Daemon:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+        self.cut_lifeline()
+
+    def cut_lifeline(self):
+        """Close our end of it, as the kernel does when the daemon ends."""
+        if self.lifeline is not None:
+            os.close(self.lifeline)
+            self.lifeline = None
 
 
 def pack_starts(tasks):
@@ -163,11 +172,10 @@ def pack_starts(tasks):
         }
         for task in tasks
     ]
-    columns = (("handle", "Q"), ("scheduler", "I"), ("mask", "I"), ("wd", "i"), ("cookie", "I"))
-    columns += (("name_len", "H"), ("flags", "B"))
+    names = ("handle", "scheduler", "mask", "wd", "cookie", "name_len", "flags")
     body = struct.pack("<I", len(rows))
-    for name, letter in columns:
-        body += struct.pack(f"<{len(rows)}{letter}", *(row[name] for row in rows))
+    for row in rows:
+        body += struct.pack("<QIIiIHB", *(row[name] for name in names))
     texts = []
     for row in rows:
         texts += [row["task_id"].encode(), row["pathname"]]
@@ -235,11 +243,15 @@ def booted(bundle, tmp_path):
     started = []
 
     def start(config, cwd=None, python=(sys.executable,), **load):
-        fds = [memory(PACKAGE / "boot.py"), memory(bundle)]
+        # The bundle is somewhere in a file, as it is in the daemon's program.
+        before = b"\0before\n" * 1000
+        fds = [memory((PACKAGE / "boot.py").read_bytes()), memory(before + bundle.read_bytes() + b"behind")]
         path = tmp_path / "config.py"
         path.write_text(config)
         command = [*python, f"/proc/self/fd/{fds[0]}"]
-        daemon = Daemon(command, cwd or tmp_path, {"PYTHONPATH": ""}, pass_fds=fds, more=[str(fds[1])])
+        daemon = Daemon(
+            command, cwd or tmp_path, {"PYTHONPATH": ""}, pass_fds=fds, more=[str(fds[1]), str(len(before))]
+        )
         started.append(daemon)
         for fd in fds:
             os.close(fd)
@@ -251,8 +263,8 @@ def booted(bundle, tmp_path):
         daemon.close()
 
 
-def memory(path):
-    """Return the descriptor of a memfd that holds a file's content."""
+def memory(content):
+    """Return the descriptor of a memfd that holds some bytes."""
     fd = os.memfd_create("pyinotifyd")
-    os.write(fd, Path(path).read_bytes())
+    os.write(fd, content)
     return fd

@@ -13,7 +13,8 @@ IN_ISDIR = 0x40000000
 
 def event(mask=0x100, wd=1, cookie=0, name_len=1, flags=0, pathname="/w/f", src_pathname="", path=""):
     """Return an event."""
-    return Event((mask, wd, cookie, name_len, flags, pathname, src_pathname, path))
+    rare = [text for flag, text in ((SRC_PATHNAME, src_pathname), (PATH, path)) if flags & flag]
+    return Event((1, 0, mask, wd, cookie, name_len, flags), pathname, tuple(rare))
 
 
 TEXTS = [

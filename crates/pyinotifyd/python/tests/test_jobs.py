@@ -408,6 +408,26 @@ def test_tls_loads_for_a_star(jobs):
     assert stop(daemon) == "SSLContext\n"
 
 
+LATE = {
+    "a value that is set is kept": "locale.delocalize = 'ok'\nlocale.setlocale\nprint(locale.delocalize)",
+    "all names are listed": "print('ok' if {'signature', 'getsource'} <= set(dir(inspect)) else dir(inspect))",
+    "names are found": "print('ok' if inspect.iscoroutinefunction(job) and not inspect.isclass(job) else 'no')",
+    "a module is itself": "import importlib\nprint('ok' if importlib.import_module('inspect') is inspect else 'no')",
+    "its file is known before": "print('ok' if inspect.__spec__.origin.endswith('inspect.py') else inspect.__spec__)",
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_is_loaded_late_is_what_it_always_was(jobs, name):
+    """Whatever the first use of it is."""
+    early = "import inspect, locale, types\nassert type(inspect) is not types.ModuleType, 'loaded early'\n"
+    daemon = jobs(LATE[name], early)
+    daemon.start([{"handle": 1}])
+    kind, value = daemon.next()
+    assert kind == DONE, value
+    assert stop(daemon) == "ok\n"
+
+
 @pytest.mark.parametrize("name", ASYNCIO)
 def test_asyncio_works_in_jobs(jobs, name):
     """Also several in a row: nothing of one job is seen by the next."""
@@ -511,6 +531,16 @@ def test_the_host_dies_with_the_daemon(tmp_path):
     while os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z":
         assert time.monotonic() < deadline, "the host lives on"
         time.sleep(0.01)
+
+
+def test_a_daemon_that_ends_while_the_config_executes(host, tmp_path):
+    """The host ends then: its lifeline has ended before anybody listens to it."""
+    path = tmp_path / "config.py"
+    path.write_text(config("pass"))
+    daemon = host()
+    daemon.cut_lifeline()
+    daemon.load(path)
+    assert daemon.wait()[0] == 1
 
 
 def test_records_of_jobs(jobs):

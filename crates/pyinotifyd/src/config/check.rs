@@ -11,7 +11,7 @@ use event::Flag;
 use pattern::{Pattern, Template};
 use watcher::Sysctl;
 
-use super::{Config, FileRules, Scheduler, Watch, Work, place};
+use super::{Config, FileRule, FileRules, Scheduler, Watch, Work, place};
 use crate::log::Escaped;
 
 /// Middle parts of sample paths.
@@ -26,12 +26,11 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let mut all = Vec::new();
     shutdown_timeout(config, &mut all);
     unscheduled_cancels(config, &mut all);
-    for (index, scheduler) in config.schedulers.iter().enumerate() {
-        if let Work::Rules(rules) = &scheduler.work {
-            check_rules(config, index, scheduler, rules, &mut all);
-        }
+    let sampled = sampled(config);
+    for rules in &sampled {
+        rules.check(&mut all);
     }
-    all.extend(feeding_warnings(config));
+    all.extend(sampled.iter().flat_map(Sampled::feeding));
     for watch in &config.watches {
         missing_paths(watch, &mut all);
     }
@@ -75,29 +74,30 @@ fn unscheduled_cancels(config: &Config, all: &mut Vec<String>) {
 
 /// Rules whose results are events that match again: such a rule feeds itself until a path is too long. Said at each start.
 pub(crate) fn feeding_warnings(config: &Config) -> Vec<String> {
+    sampled(config).iter().flat_map(Sampled::feeding).collect()
+}
+
+/// The rules of one scheduler with what they are tried on.
+struct Sampled<'a> {
+    /// Number of the scheduler.
+    index: usize,
+    scheduler: &'a Scheduler,
+    rules: &'a FileRules,
+    /// The watches that schedule its tasks.
+    watches: Vec<&'a Watch>,
+    /// For each rule paths below those watches that it matches.
+    samples: Vec<Vec<Vec<u8>>>,
+}
+
+fn sampled(config: &Config) -> Vec<Sampled<'_>> {
     let mut all = Vec::new();
     for (index, scheduler) in config.schedulers.iter().enumerate() {
         let Work::Rules(rules) = &scheduler.work else { continue };
         let watches = scheduling(config, index);
-        let roots = roots(&watches);
-        for (rule, pattern) in rules.rules.iter().zip(rules.patterns.patterns()) {
-            let (Ok(template), false) = (&rule.template, rule.rule.action == files::Action::Delete) else {
-                continue;
-            };
-            let feeding = |sample: &&Vec<u8>| {
-                feeds_itself(&watches, index, rules, &substituted(pattern, template, sample))
-            };
-            let samples = samples(pattern, &roots);
-            if let Some(sample) = samples.iter().find(feeding) {
-                let (from, to) = (Escaped(sample), substituted(pattern, template, sample));
-                all.push(format!(
-                    "{}the destination is inside the watched tree and matches again: '{from}' goes to '{}'; exclude it \
-                     with exclude_filter",
-                    place(rule.at.as_ref().or(scheduler.at.as_ref())),
-                    Escaped(&to)
-                ));
-            }
-        }
+        let roots: Vec<_> =
+            watches.iter().flat_map(|watch| &watch.paths).map(|path| absolute_path(path)).collect();
+        let samples = rules.patterns.patterns().iter().map(|pattern| samples(pattern, &roots)).collect();
+        all.push(Sampled { index, scheduler, rules, watches, samples });
     }
     all
 }
@@ -110,45 +110,77 @@ fn scheduling(config: &Config, index: usize) -> Vec<&Watch> {
     config.watches.iter().filter(schedules).collect()
 }
 
-fn roots(watches: &[&Watch]) -> Vec<Vec<u8>> {
-    watches.iter().flat_map(|watch| &watch.paths).map(|path| absolute_path(path)).collect()
-}
+impl Sampled<'_> {
+    /// What is odd about each rule.
+    fn check(&self, all: &mut Vec<String>) {
+        let patterns = self.rules.patterns.patterns();
+        for (number, (pattern, samples)) in patterns.iter().zip(&self.samples).enumerate() {
+            let at = self.place(number);
+            if let Some(earlier) = shadowed_by(self.rules, number, samples) {
+                let source = Escaped(patterns[earlier].as_bytes());
+                all.push(format!(
+                    "{at}this rule is never reached, since '{source}' before it matches the same paths"
+                ));
+            }
+            if !pattern.is_linear() {
+                all.push(format!("{at}src_re needs backtracking (look-around or back references): it gives up on paths that take too many steps"));
+            }
+            let Some(template) = self.template(number) else { continue };
+            if let Some(sample) = samples.iter().find(|sample| keeps_tail(pattern, sample)) {
+                let (from, to) = (tailed(sample), substituted(pattern, template, &tailed(sample)));
+                all.push(format!(
+                    "{at}src_re has no end ($), what follows the match stays in the destination: '{}' goes to '{}'",
+                    Escaped(&from),
+                    Escaped(&to)
+                ));
+            }
+        }
+    }
 
-/// Judges the rules of one scheduler.
-fn check_rules(
-    config: &Config,
-    index: usize,
-    scheduler: &Scheduler,
-    rules: &FileRules,
-    all: &mut Vec<String>,
-) {
-    let roots = roots(&scheduling(config, index));
-    let samples: Vec<Vec<Vec<u8>>> =
-        rules.patterns.patterns().iter().map(|pattern| samples(pattern, &roots)).collect();
-    for (number, rule) in rules.rules.iter().enumerate() {
-        let at = place(rule.at.as_ref().or(scheduler.at.as_ref()));
-        let pattern = &rules.patterns.patterns()[number];
-        if let Some(earlier) = shadowed_by(rules, number, &samples[number]) {
-            let source = Escaped(rules.patterns.patterns()[earlier].as_bytes());
-            all.push(format!(
-                "{at}this rule is never reached, since '{source}' before it matches the same paths"
-            ));
+    /// The rules whose destination is a path that they match again.
+    fn feeding(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (number, (pattern, samples)) in
+            self.rules.patterns.patterns().iter().zip(&self.samples).enumerate()
+        {
+            let Some(template) = self.template(number) else { continue };
+            let feeding = |sample: &&Vec<u8>| self.feeds_itself(&substituted(pattern, template, sample));
+            if let Some(sample) = samples.iter().find(feeding) {
+                let (from, to) = (Escaped(sample), substituted(pattern, template, sample));
+                all.push(format!(
+                    "{}the destination is inside the watched tree and matches again: '{from}' goes to '{}'; exclude it \
+                     with exclude_filter",
+                    self.place(number),
+                    Escaped(&to)
+                ));
+            }
         }
-        if !pattern.is_linear() {
-            all.push(format!("{at}src_re needs backtracking (look-around or back references): it gives up on paths that take too many steps"));
-        }
-        let Ok(template) = &rule.template else { continue };
-        if rule.rule.action == files::Action::Delete {
-            continue;
-        }
-        if let Some(sample) = samples[number].iter().find(|sample| keeps_tail(pattern, sample)) {
-            let (from, to) = (tailed(sample), substituted(pattern, template, &tailed(sample)));
-            all.push(format!(
-                "{at}src_re has no end ($), what follows the match stays in the destination: '{}' goes to '{}'",
-                Escaped(&from),
-                Escaped(&to)
-            ));
-        }
+        all
+    }
+
+    fn place(&self, number: usize) -> String {
+        place(self.rules.rules[number].at.as_ref().or(self.scheduler.at.as_ref()))
+    }
+
+    /// The template of a rule that has a destination.
+    fn template(&self, number: usize) -> Option<&Template> {
+        let FileRule { template, rule, .. } = &self.rules.rules[number];
+        template.as_ref().ok().filter(|_| rule.action != files::Action::Delete)
+    }
+
+    /// Whether a file at `destination` would be seen by one of the watches and be acted on again.
+    fn feeds_itself(&self, destination: &[u8]) -> bool {
+        let schedules = Reaction::Schedule(self.index);
+        let again = |watch: &Watch| {
+            ARRIVALS.iter().any(|flag| watch.map.reactions[flag.index()].contains(&schedules))
+        };
+        let excluded = |watch: &Watch| {
+            watch.exclude.as_ref().is_some_and(|filter| filter.0.any_match(destination) != Ok(false))
+        };
+        let covered =
+            |watch: &Watch| watch.paths.iter().any(|root| covers(watch, &absolute_path(root), destination));
+        self.watches.iter().any(|watch| again(watch) && !excluded(watch) && covered(watch))
+            && self.rules.patterns.first_match(destination) != Ok(None)
     }
 }
 
@@ -206,21 +238,6 @@ fn keeps_tail(pattern: &Pattern, sample: &[u8]) -> bool {
 
 fn substituted(pattern: &Pattern, template: &Template, path: &[u8]) -> Vec<u8> {
     pattern.sub(template, path).map(|destination| absolute_path(&destination)).unwrap_or_default()
-}
-
-/// Whether a file at `destination` would be seen by one of the watches and be acted on again.
-fn feeds_itself(watches: &[&Watch], index: usize, rules: &FileRules, destination: &[u8]) -> bool {
-    let again = |watch: &Watch| {
-        ARRIVALS.iter().any(|flag| watch.map.reactions[flag.index()].contains(&Reaction::Schedule(index)))
-    };
-    let sees = |watch: &&&Watch| {
-        let excluded =
-            watch.exclude.as_ref().is_some_and(|filter| filter.0.any_match(destination) != Ok(false));
-        again(watch)
-            && !excluded
-            && watch.paths.iter().any(|root| covers(watch, &absolute_path(root), destination))
-    };
-    watches.iter().any(|watch| sees(&watch)) && rules.patterns.first_match(destination) != Ok(None)
 }
 
 /// Whether a watch sees a path through one of its roots, as far as text alone tells.

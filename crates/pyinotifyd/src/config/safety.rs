@@ -3,6 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// Refuses, as root, a config file that others could have written: the file itself, each link on the way to it and each
 /// directory above them must belong to root and must not be writable by group or others. A sticky directory such as
 /// /tmp does as a parent, since only the owner can replace what is in it.
@@ -57,8 +59,10 @@ fn check_one(path: &Path, metadata: &std::fs::Metadata) -> Result<(), String> {
         ));
     }
     let sticky_directory = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
-    // The group root holds nobody but root, so that its right to write is root's.
-    let others = metadata.mode() & 0o002 != 0 || (metadata.mode() & 0o020 != 0 && metadata.gid() != 0);
+    // The group root holds nobody but root, so that its right to write is root's. With an access list the group's bits
+    // are those of everybody named in it (acl(5)).
+    let group_writes = metadata.mode() & 0o020 != 0 && (metadata.gid() != 0 || has_access_list(path));
+    let others = metadata.mode() & 0o002 != 0 || group_writes;
     if others && !sticky_directory && !metadata.is_symlink() {
         return Err(format!(
             "'{shown}' can be written by others (mode {:04o}), who could change what root executes; mend it: chmod go-w '{shown}'",
@@ -66,6 +70,12 @@ fn check_one(path: &Path, metadata: &std::fs::Metadata) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+fn has_access_list(path: &Path) -> bool {
+    // Every list is longer than that (xattr(7): ERANGE).
+    let list = rustix::fs::lgetxattr(path, "system.posix_acl_access", &mut [0_u8; 1]);
+    matches!(list, Ok(_) | Err(Errno::RANGE))
 }
 
 /// Whether that uid stands for all users whom our user namespace does not map (`/` in a rootless container): what they

@@ -33,7 +33,7 @@ use watcher::{Turn, Watcher};
 
 use crate::cli::ConfigOptions;
 use crate::host::{Host, HostEvent, HostId};
-use crate::log::{Log, LoggerId, Stderr, record};
+use crate::log::{Log, LoggerId, Stderr, record, stderr_is_journal};
 
 use children::Ending;
 use loading::Loading;
@@ -43,14 +43,8 @@ use start::Start;
 use supervise::Supervision;
 use wake::{Request, Signals, Source, Sources, Timer, Wake};
 
-/// Pause before lines are offered again to a log reader that took none.
-const LOG_RETRY: Duration = Duration::from_millis(100);
 /// Pause before the kernel's queue is looked at again if it cannot be waited for.
 const LISTEN_RETRY: Duration = Duration::from_millis(10);
-
-/// The mount table changes before the kernel queues IN_UNMOUNT for the watches of a filesystem (umount(2) detaches first):
-/// the watcher is told a little later, so that these are read with the paths they belong to.
-const MOUNTS_SETTLE: Duration = Duration::from_millis(50);
 
 /// Runs the daemon to its end.
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
@@ -81,8 +75,12 @@ pub(crate) fn explain_path(options: &ConfigOptions, path: &Path, event: Option<F
 
 fn block_on(main: impl AsyncFnOnce(Log) -> ExitCode) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let mut log = Log::new(Stderr::new());
+    if stderr_is_journal() {
+        log.use_journal();
+    }
     match runtime {
-        Ok(runtime) => runtime.block_on(main(Log::new(Stderr::new()))),
+        Ok(runtime) => runtime.block_on(main(log)),
         Err(error) => {
             eprintln!("ERROR: cannot start: {error}");
             ExitCode::FAILURE
@@ -113,14 +111,14 @@ struct Daemon {
     inotify: Source,
     mounts: Option<Source>,
     timer: Timer,
-    /// When the watcher is told that mounts have changed.
-    mounts_at: Option<Instant>,
 }
 
 /// A SIGHUP that is being served.
 #[derive(Debug)]
 struct Reload {
     loading: Loading,
+    /// When its host was started.
+    since: Instant,
     /// Another one came meanwhile: the file is read once more afterwards.
     again: bool,
 }
@@ -131,8 +129,8 @@ struct Left {
     more: bool,
     /// The kernel's queue is read again only then.
     pause_until: Option<Instant>,
-    /// The log's reader did not take all lines.
-    log: bool,
+    /// The log's reader did not take all lines and gets them again after this pause.
+    log: Option<Duration>,
 }
 
 impl Daemon {
@@ -146,10 +144,6 @@ impl Daemon {
                 self.core.performer.log.flush_at_exit();
                 return ExitCode::SUCCESS;
             }
-            if left.more {
-                // Lets the runtime look at all sources once before the next turn.
-                tokio::task::yield_now().await;
-            }
             if left.pause_until.is_some() {
                 self.inotify.rest();
             } else if !self.inotify.listen() {
@@ -157,6 +151,7 @@ impl Daemon {
                 left.pause_until = Some(now + LISTEN_RETRY);
             }
             let sources = Sources {
+                // A time that is past lets all sources be looked at once before the next turn.
                 deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
                 signals: &mut self.signals,
                 hosts: &mut self.hosts,
@@ -180,18 +175,15 @@ impl Daemon {
             self.take_reports(now);
         }
         let events = self.watcher.turn(now, &mut self.core);
-        if self.mounts_at.is_some_and(|at| at <= now) {
-            self.mounts_at = None;
-            self.watcher.mounts_changed(now);
-        }
         let looking = self.core.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
-        self.core.performer.files.balance(now);
         self.start_commands(now);
         self.tend_hosts(now);
+        self.replace_reload(now);
         self.force(now);
         self.drop_generations(now);
         self.advance_shutdown(now);
+        self.core.performer.files.balance(now);
         let (watcher, engine) = (&self.watcher, &self.core.engine);
         self.supervision.turn(now, || status(&watcher.stats(), &engine.stats()));
         let log = self.core.performer.flush(now);
@@ -212,11 +204,12 @@ impl Daemon {
             self.core.engine.deadline(),
             self.watcher.deadline(),
             performer.files.deadline(),
+            performer.commands.deadline(),
             left.pause_until,
-            left.log.then_some(now + LOG_RETRY),
+            left.log.map(|pause| now + pause),
             self.state.deadline(),
             self.supervision.deadline(),
-            self.mounts_at,
+            self.reload_overdue(),
         ];
         fixed.into_iter().flatten().chain(jobs).chain(forced).min()
     }
@@ -231,9 +224,7 @@ impl Daemon {
             Wake::Child => self.reap(now),
             Wake::Files => self.take_reports(now),
             Wake::Host(event) => return self.host_event(event, now),
-            Wake::Mounts => {
-                self.mounts_at.get_or_insert(now + MOUNTS_SETTLE);
-            }
+            Wake::Mounts => self.watcher.mounts_changed(now),
             Wake::Events | Wake::Time => {}
         }
         None

@@ -15,12 +15,12 @@ use files::Identity;
 use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
-use super::task_name::TaskNames;
+use super::task_name::{TaskName, TaskNames};
 use crate::action::file::{FileWorkers, Order as FileOrder};
 use crate::action::shell::{Commands, Environment, Order as CommandOrder};
 use crate::config::Work;
 use crate::host::wire;
-use crate::log::{Escaped, Indented, Level, Log, LoggerId, record};
+use crate::log::{About, Escaped, Indented, Level, Log, LoggerId, record};
 
 /// See the module's head.
 #[derive(Debug)]
@@ -81,8 +81,8 @@ impl Performer {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
             let name = self.names.name(task.id);
-            let (mask, path) = (task.event.mask.name(), Escaped(task.event.pathname));
-            self.log.write(logger, level, format_args!("{text}, mask={mask}, path={path}, task_id={name}"));
+            let about = about(logger, &task.event, Some(&name));
+            self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
         }
     }
 
@@ -97,17 +97,20 @@ impl Performer {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
             let name = self.names.name(task.id);
-            let (mask, path) = (task.event.mask.name(), Escaped(task.event.pathname));
-            let text =
-                format_args!("{text}, mask={mask}, path={path}, task_id={name}\n    {}", Indented(below));
-            self.log.write(logger, level, text);
+            let about = about(logger, &task.event, Some(&name));
+            let text = format_args!("{text}{about}\n    {}", Indented(below));
+            self.log.write_about(logger, level, &about, text);
         }
     }
 
-    /// Writes a record of a file rule: text and id.
-    pub(crate) fn file_record(&mut self, level: Level, scheduler: SchedulerId, id: TaskId, text: &str) {
-        let (logger, name) = (self.logger(scheduler), self.names.name(id));
-        self.log.write(logger, level, format_args!("{text}, task_id={name}"));
+    /// Writes a record of a file rule: text, which has the paths, and id.
+    pub(crate) fn file_record(&mut self, level: Level, task: &TaskRecord<'_>, text: &str) {
+        let logger = self.logger(task.scheduler);
+        if self.log.enabled(logger, level) {
+            let name = self.names.name(task.id);
+            let about = about(logger, &task.event, Some(&name));
+            self.log.write_about(logger, level, &about, format_args!("{text}, task_id={}", name.as_str()));
+        }
     }
 
     /// What a task of that scheduler is called in a warning.
@@ -119,8 +122,9 @@ impl Performer {
         }
     }
 
-    /// Sends everything that was queued in this turn; true if the log's reader left lines behind.
-    pub(crate) fn flush(&mut self, now: Instant) -> bool {
+    /// Sends everything that was queued in this turn; where the log's reader left lines behind: the pause before they are
+    /// offered again.
+    pub(crate) fn flush(&mut self, now: Instant) -> Option<Duration> {
         for generation in &mut self.generations {
             generation.jobs.flush(now);
         }
@@ -187,15 +191,29 @@ impl Performer {
     fn start_command(&mut self, start: &Start<'_>, line: Vec<u8>) {
         let task = TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event };
         self.task_record(Level::INFO, &task, format_args!("execute shell command, cmd={}", Escaped(&line)));
-        let environment = Environment::of(&start.event, self.names.name(start.id).to_string());
+        let environment = Environment::of(&start.event, self.names.name(start.id).as_str().to_owned());
         self.commands.order(CommandOrder { task: start.handle.0, line, environment });
     }
 
-    fn event_record(&mut self, level: Level, logger: LoggerId, event: &Event<'_>, text: &str) {
+    /// Writes a record of an event that a scheduler made no task of.
+    fn event_record(
+        &mut self,
+        level: Level,
+        scheduler: SchedulerId,
+        event: &Event<'_>,
+        text: fmt::Arguments<'_>,
+    ) {
+        let logger = self.logger(scheduler);
         if self.log.enabled(logger, level) {
-            let (mask, path) = (event.mask.name(), Escaped(event.pathname));
-            self.log.write(logger, level, format_args!("{text}, mask={mask}, path={path}"));
+            let about = about(logger, event, None);
+            self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
         }
+    }
+
+    /// Writes a record of a path that an exclude filter was asked about.
+    fn excluded_record(&mut self, level: Level, pathname: &[u8], text: fmt::Arguments<'_>) {
+        let about = About { path: Some(pathname), ..About::default() };
+        self.log.write_about(self.eventmap, level, &about, text);
     }
 
     fn received(&mut self, event: &Event<'_>) {
@@ -210,7 +228,18 @@ impl Performer {
         let text = format_args!(
             "received event{dir}, mask={mask:#x}, maskname={name}{path}{src}{synthetic}, wd={wd}"
         );
-        self.log.write(self.eventmap, Level::DEBUG, text);
+        let about = About { scheduler: None, ..about(self.eventmap, event, None) };
+        self.log.write_about(self.eventmap, Level::DEBUG, &about, text);
+    }
+}
+
+/// The names of an event, and of a scheduler and a task that have it.
+fn about<'a>(scheduler: LoggerId, event: &Event<'a>, task: Option<&'a TaskName>) -> About<'a> {
+    About {
+        scheduler: Some(scheduler),
+        event: Some(event.mask.name()),
+        path: Some(event.pathname),
+        task: task.map(TaskName::as_str),
     }
 }
 
@@ -241,10 +270,9 @@ impl Effects for Performer {
         let generation = &mut self.generations[index];
         match &generation.action(start.scheduler).work {
             Work::Job(_) => {
-                let name = self.names.name(start.id).text();
-                let name = std::str::from_utf8(&name).expect("hexadecimal digits are ASCII");
+                let name = self.names.name(start.id);
                 let place = generation.index_of(start.scheduler) as u32;
-                generation.jobs.start(start.handle, place, name, &start.event);
+                generation.jobs.start(start.handle, place, name.as_str(), &start.event);
             }
             Work::Command(template) => {
                 let line = template.expand(&start.event);
@@ -273,23 +301,29 @@ impl Effects for Performer {
         match record {
             Record::Received { event, .. } => self.received(&event),
             Record::Excluded { pathname, .. } => {
-                record!(self.log, self.eventmap, DEBUG, "pathname {} is excluded", Escaped(pathname));
+                let path = Escaped(pathname);
+                self.excluded_record(Level::DEBUG, pathname, format_args!("pathname {path} is excluded"));
             }
             Record::ExcludeStepLimit { pathname, .. } => {
                 let path = Escaped(pathname);
-                record!(
-                    self.log,
-                    self.eventmap,
-                    ERROR,
+                let text = format_args!(
                     "exclude_filter: a pattern gave up on {path}, the event is dropped; make the pattern simpler"
                 );
+                self.excluded_record(Level::ERROR, pathname, text);
             }
             Record::NoRule { scheduler, event } => {
-                self.event_record(Level::DEBUG, self.logger(scheduler), &event, "no rule in ruleset matches");
+                self.event_record(
+                    Level::DEBUG,
+                    scheduler,
+                    &event,
+                    format_args!("no rule in ruleset matches"),
+                );
             }
             Record::RuleStepLimit { scheduler, event } => {
-                let text = "src_re: a pattern gave up on the path, nothing is done; make the pattern simpler";
-                self.event_record(Level::ERROR, self.logger(scheduler), &event, text);
+                let text = format_args!(
+                    "src_re: a pattern gave up on the path, nothing is done; make the pattern simpler"
+                );
+                self.event_record(Level::ERROR, scheduler, &event, text);
             }
             Record::Scheduled { task, .. } => self.delay_record("schedule", &task),
             Record::Rescheduled { task, .. } => self.delay_record("re-schedule", &task),
@@ -348,30 +382,31 @@ impl Performer {
         if self.log.enabled(logger, level) {
             let index = self.generation(task.scheduler);
             let delay = &self.generations[index].action(task.scheduler).delay_text;
-            let (mask, path, name) =
-                (task.event.mask.name(), Escaped(task.event.pathname), self.names.name(task.id));
-            let text = format_args!("{what} task, delay={delay}, mask={mask}, path={path}, task_id={name}");
-            self.log.write(logger, level, text);
+            let name = self.names.name(task.id);
+            let about = about(logger, &task.event, Some(&name));
+            self.log.write_about(logger, level, &about, format_args!("{what} task, delay={delay}{about}"));
         }
+    }
+
+    /// Writes a record on a scheduler as a whole.
+    fn scheduler_text(&mut self, level: Level, scheduler: SchedulerId, text: fmt::Arguments<'_>) {
+        let logger = self.logger(scheduler);
+        let about = About { scheduler: Some(logger), ..About::default() };
+        self.log.write_about(logger, level, &about, text);
     }
 
     /// Records on a scheduler as a whole.
     fn scheduler_record(&mut self, record: &Record<'_>) {
         match *record {
             Record::MaxJobs { scheduler, max_jobs } => {
-                let logger = self.logger(scheduler);
-                record!(
-                    self.log,
-                    logger,
-                    WARNING,
-                    "{max_jobs} tasks are running (max_jobs), others wait in order"
-                );
+                let text = format_args!("{max_jobs} tasks are running (max_jobs), others wait in order");
+                self.scheduler_text(Level::WARNING, scheduler, text);
             }
             Record::TasksMax { scheduler, event, tasks } => {
-                let text = format!(
+                let text = format_args!(
                     "there are {tasks} tasks already, this event and those that follow make none until there is room"
                 );
-                self.event_record(Level::ERROR, self.logger(scheduler), &event, &text);
+                self.event_record(Level::ERROR, scheduler, &event, text);
             }
             Record::TasksMaxOver { refused } => {
                 record!(
@@ -382,30 +417,19 @@ impl Performer {
                 );
             }
             Record::Paused { scheduler } => {
-                let logger = self.logger(scheduler);
-                record!(self.log, logger, INFO, "pause scheduler");
+                self.scheduler_text(Level::INFO, scheduler, format_args!("pause scheduler"));
             }
             Record::WaitForTasks { scheduler, timeout, count } => {
-                let (logger, timeout) = (self.logger(scheduler), Seconds(timeout));
-                record!(
-                    self.log,
-                    logger,
-                    INFO,
-                    "wait {timeout} seconds for {count} remaining task(s) to complete"
-                );
+                let timeout = Seconds(timeout);
+                let text = format_args!("wait {timeout} seconds for {count} remaining task(s) to complete");
+                self.scheduler_text(Level::INFO, scheduler, text);
             }
             Record::AllCompleted { scheduler } => {
-                let logger = self.logger(scheduler);
-                record!(self.log, logger, INFO, "all remainig tasks completed");
+                self.scheduler_text(Level::INFO, scheduler, format_args!("all remainig tasks completed"));
             }
             Record::TimeoutExceeded { scheduler, count } => {
-                let logger = self.logger(scheduler);
-                record!(
-                    self.log,
-                    logger,
-                    WARNING,
-                    "shutdown timeout exceeded, cancel {count} remaining task(s)"
-                );
+                let text = format_args!("shutdown timeout exceeded, cancel {count} remaining task(s)");
+                self.scheduler_text(Level::WARNING, scheduler, text);
             }
             _ => unreachable!("all records on a scheduler stand above"),
         }

@@ -4,8 +4,9 @@
 //! certain, watches included, it takes over between two events: the old schedulers are paused, the maps are switched,
 //! watches that did not change keep their descriptors. Whatever fails before that leaves the old one untouched.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use engine::GenerationIds;
 use event::{Flag, Mask};
 use watcher::WatchId;
 
@@ -17,7 +18,10 @@ use super::{Daemon, Reload, leave};
 use crate::config::{Config, Watch, feeding_warnings};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
-use crate::log::{Level, Log, Syslog, record};
+use crate::log::{Level, Log, LoggerId, Syslog, record};
+
+/// How long a config file may execute when another reload is asked for meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// Puts a configuration to work, beside those that still have tasks.
@@ -30,34 +34,27 @@ impl Daemon {
         host: Option<Host>,
         now: Instant,
     ) -> Result<(), String> {
+        // The levels say which events are subscribed to, so that they come before the watches.
+        let levels = self.core.performer.log.levels().clone();
+        self.set_levels(&config);
+        let feeding = feeding_warnings(&config);
+        let watches = std::mem::take(&mut config.watches);
+        let admitted = self.admit(&config, &watches, now);
+        let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
+        // Nothing fails from here on.
+        self.retire_all(now);
+        self.set_syslog(&config);
         config.surroundings.apply();
-        self.apply_log_settings(&config);
         self.core.performer.commands.set_environment(std::mem::take(&mut config.surroundings.environment));
-        for warning in feeding_warnings(&config) {
+        let destinations = config.destinations();
+        for warning in feeding {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
         }
-        let watches = std::mem::take(&mut config.watches);
-        let destinations = config.destinations();
-        let ids = self.add_watches(&watches, now)?;
-        self.retire_all(now);
-        let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
-        let maps = watches.iter().map(|watch| watch.map.clone()).collect();
-        let added = self.core.engine.add_generation(specs, maps, config.shutdown_timeout);
-        let numbers = added.map_err(|error| format!("cannot take another configuration: {error:?}"))?;
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         self.core.performer.log.forward(generation.forwards);
         self.core.performer.files.sweep(destinations);
         if watches.is_empty() {
-            let text = "no watches configured, the daemon will not do anything";
-            record!(self.core.performer.log, generation.logger, WARNING, "{text}");
-            let file = self.options.config.display();
-            let next = "uncomment or write a watch there, check it with -t, then send SIGHUP (systemctl reload pyinotifyd)";
-            record!(
-                self.core.performer.log,
-                generation.logger,
-                INFO,
-                "next: the config file is '{file}'; {next}"
-            );
+            self.say_nothing_is_watched(generation.logger);
         }
         for ((index, watch), id) in watches.into_iter().enumerate().zip(ids) {
             let map = numbers.map(index);
@@ -82,8 +79,46 @@ impl Daemon {
         Ok(())
     }
 
-    /// Adds all watches, or none. One that covers the same as a watch of the configuration in force shares it.
-    fn add_watches(&mut self, watches: &[Watch], now: Instant) -> Result<Vec<WatchId>, String> {
+    fn say_nothing_is_watched(&mut self, logger: LoggerId) {
+        let log = &mut self.core.performer.log;
+        record!(log, logger, WARNING, "no watches configured, the daemon will not do anything");
+        let file = self.options.config.display();
+        let next = "uncomment or write a watch there, check it with -t, then send SIGHUP (systemctl reload pyinotifyd)";
+        record!(log, logger, INFO, "next: the config file is '{file}'; {next}");
+    }
+
+    /// Makes room for a configuration in the watcher and the engine, or in neither.
+    fn admit(
+        &mut self,
+        config: &Config,
+        watches: &[Watch],
+        now: Instant,
+    ) -> Result<(Vec<WatchId>, GenerationIds), String> {
+        let (ids, added) = self.add_watches(watches, now)?;
+        let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
+        let maps = watches.iter().map(|watch| watch.map.clone()).collect();
+        match self.core.engine.add_generation(specs, maps, config.shutdown_timeout) {
+            Ok(numbers) => Ok((ids, numbers)),
+            Err(error) => {
+                self.remove_watches(added);
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn remove_watches(&mut self, ids: Vec<WatchId>) {
+        for id in ids {
+            self.watcher.remove(id, &mut self.core);
+        }
+    }
+
+    /// Adds all watches, or none; returns all, and those that are new. One that covers the same as a watch of the
+    /// configuration in force shares it.
+    fn add_watches(
+        &mut self,
+        watches: &[Watch],
+        now: Instant,
+    ) -> Result<(Vec<WatchId>, Vec<WatchId>), String> {
         let mut shared: Vec<(WatchId, Watched, Mask)> = self
             .core
             .performer
@@ -110,14 +145,12 @@ impl Daemon {
                     added.push(id);
                 }
                 Err(error) => {
-                    for id in added {
-                        self.watcher.remove(id, &mut self.core);
-                    }
+                    self.remove_watches(added);
                     return Err(error.to_string());
                 }
             }
         }
-        Ok(ids)
+        Ok((ids, added))
     }
 
     /// Events that a watch subscribes to: what its map uses, or all where the log shows every event.
@@ -129,7 +162,7 @@ impl Daemon {
         watch.interest
     }
 
-    fn apply_log_settings(&mut self, config: &Config) {
+    fn set_levels(&mut self, config: &Config) {
         let log = &mut self.core.performer.log;
         for (name, level) in &config.levels {
             log.set_level(name, *level);
@@ -137,11 +170,14 @@ impl Daemon {
         if self.options.debug {
             log.set_level("", Level::DEBUG);
         }
+    }
+
+    fn set_syslog(&mut self, config: &Config) {
         let target = |target: &crate::config::SyslogTarget| {
             Syslog::new(target.address.clone(), target.level, target.logname.as_deref())
         };
         if !config.syslog.is_empty() {
-            log.set_syslog(config.syslog.iter().map(target).collect());
+            self.core.performer.log.set_syslog(config.syslog.iter().map(target).collect());
         }
     }
 
@@ -203,12 +239,34 @@ impl Daemon {
         let id = self.next_host_id();
         self.supervision.reloading();
         match Loading::start(&self.options, id, &self.core.performer.log, self.host_events.clone(), true) {
-            Ok(loading) => self.reload = Some(Reload { loading, again: false }),
+            Ok(loading) => {
+                self.reload = Some(Reload { loading, since: self.core.performer.now, again: false });
+            }
             Err(error) => {
                 self.reload_failed(error);
                 self.supervision.ready("watching, the reload failed");
             }
         }
+    }
+
+    /// When the execution of a config file has to give way to the next one that was asked for.
+    pub(super) fn reload_overdue(&self) -> Option<Instant> {
+        self.reload.as_ref().filter(|reload| reload.again).map(|reload| reload.since + PATIENCE)
+    }
+
+    /// Gives up an execution that does not end, for the next one: the file may have been mended.
+    pub(super) fn replace_reload(&mut self, now: Instant) {
+        if self.reload_overdue().is_none_or(|at| at > now) {
+            return;
+        }
+        // Letting go of its host kills it.
+        self.reload = None;
+        let seconds = PATIENCE.as_secs();
+        let text = format_args!(
+            "the config file has not come to its end within {seconds} seconds, it is stopped and executed again"
+        );
+        self.core.performer.log.write(self.logger, Level::WARNING, text);
+        self.load_again();
     }
 
     /// A number for another host.
@@ -227,7 +285,7 @@ impl Daemon {
 
     /// The load of the new config file came to its end.
     pub(super) fn end_reload(&mut self, outcome: Result<Config, LoadError>, now: Instant) {
-        let Some(Reload { loading, again }) = self.reload.take() else { return };
+        let Some(Reload { loading, again, .. }) = self.reload.take() else { return };
         match outcome {
             Ok(config) => {
                 for warning in &config.warnings {
@@ -241,7 +299,10 @@ impl Daemon {
                 }
             }
             Err(error) => {
-                leave(&mut self.leaving, loading.host, now);
+                // Of one whose end brought us here nothing more is heard.
+                if !loading.host.has_ended() {
+                    leave(&mut self.leaving, loading.host, now);
+                }
                 self.reload_failed(error);
             }
         }

@@ -1,8 +1,8 @@
 //! From the command line to a daemon that runs: the first execution of the config file.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -85,15 +85,16 @@ impl Start {
 
     /// Puts the configuration to work.
     pub(super) fn into_daemon(self) -> Result<Daemon, ExitCode> {
-        let Start { options, mut log, config, host, signals, hosts } = self;
+        let Start { mut options, mut log, config, host, signals, hosts } = self;
         let now = Instant::now();
+        keep_directory(&mut options);
         config.surroundings.apply();
         let watcher =
             Watcher::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
-        let inotify = Source::new(watcher.inotify_fd(), Interest::READABLE);
+        let inotify = source(watcher.inotify_fd(), Interest::READABLE);
         let inotify = inotify
             .map_err(|error| give_up(&mut log, &format!("cannot wait for inotify events: {error}")))?;
-        let mounts = watcher.mounts_fd().and_then(|fd| Source::new(fd, Interest::PRIORITY).ok());
+        let mounts = watcher.mounts_fd().and_then(|fd| source(fd, Interest::PRIORITY).ok());
         let timer =
             Timer::new().map_err(|error| give_up(&mut log, &format!("cannot make a timer: {error}")))?;
         let limits = engine::Limits { hash_seed: random_seed(), ..engine::Limits::default() };
@@ -117,7 +118,6 @@ impl Start {
             inotify,
             mounts,
             timer,
-            mounts_at: None,
         };
         let stays = config.host_stays;
         let host = if stays { Some(host) } else { leave(&mut daemon.leaving, host, now) };
@@ -165,6 +165,21 @@ async fn outcome(
     }
 }
 
+/// Makes paths mean for a reload what they meant when they were typed: the config may change the working directory.
+fn keep_directory(options: &mut ConfigOptions) {
+    let named = options.python.as_mut().filter(|python| python.components().count() > 1);
+    for path in named.into_iter().chain([&mut options.config]) {
+        if let Ok(absolute) = std::path::absolute(&path) {
+            *path = absolute;
+        }
+    }
+}
+
+/// Waits on a duplicate of a descriptor that the watcher keeps.
+fn source(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<Source> {
+    Source::new(fd.try_clone_to_owned()?, interest)
+}
+
 fn watcher_options() -> watcher::Options {
     // Without a working directory (it was removed) relative paths match nothing, which the watcher says.
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
@@ -184,19 +199,9 @@ fn random_seed() -> u64 {
     }
 }
 
-/// How lines look on this stderr: a journal has its own clock, a person likes colours.
+/// How lines look on this stderr: a person likes colours.
 fn style() -> Style {
-    if is_journal() {
-        return Style::Journal;
-    }
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if colours { Style::Terminal } else { Style::Full }
-}
-
-/// Whether stderr is the stream that the service supervisor connected to the journal (`JOURNAL_STREAM`, systemd.exec(5)).
-fn is_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    let Ok(stat) = std::fs::metadata("/proc/self/fd/2") else { return false };
-    stream == format!("{}:{}", stat.dev(), stat.ino())
 }

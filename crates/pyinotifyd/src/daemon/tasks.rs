@@ -17,7 +17,15 @@ use crate::log::{Escaped, Indented, Level, record};
 impl Daemon {
     /// Starts some of the commands that wait.
     pub(super) fn start_commands(&mut self, now: Instant) {
-        for (task, error) in self.core.performer.commands.start_some() {
+        let starts = self.core.performer.commands.start_some(now);
+        if let Some(error) = starts.no_room {
+            let waiting = self.core.performer.commands.waiting();
+            let text = format_args!(
+                "cannot start shell commands now: {error} (see ulimit -u, ulimit -n, TasksMax=); {waiting} wait, they are tried again"
+            );
+            self.core.performer.log.write(self.logger, Level::WARNING, text);
+        }
+        for (task, error) in starts.failed {
             let handle = TaskHandle(task);
             if let Some(record) = self.core.engine.task(handle) {
                 self.core.performer.task_record(
@@ -127,8 +135,7 @@ impl Daemon {
 
     fn file_record(&mut self, task: u64, level: Level, text: &str) {
         if let Some(record) = self.core.engine.task(TaskHandle(task)) {
-            let (scheduler, id) = (record.scheduler, record.id);
-            self.core.performer.file_record(level, scheduler, id, text);
+            self.core.performer.file_record(level, &record, text);
         }
     }
 
@@ -143,9 +150,9 @@ impl Daemon {
                 let jobs =
                     self.core.performer.generations.iter().filter_map(|generation| generation.jobs.host());
                 if let Some(host) = reload.chain(jobs).find(|host| host.id == id) {
+                    // Its end follows, as that of any other.
                     host.kill(Signal::KILL);
                 }
-                self.host_gone(id, now);
             }
             HostEvent::Gone(id) => self.host_gone(id, now),
         }
@@ -337,7 +344,9 @@ impl Daemon {
 
     /// Forces what was asked to end and did not.
     pub(super) fn force(&mut self, now: Instant) {
-        self.leaving.iter().filter(|(_, at)| *at <= now).for_each(|(host, _)| host.kill(Signal::KILL));
+        // Letting go of a host kills it. Its end is of no interest, and may have come already or not be told for long, where
+        // a child of it holds its socket.
+        self.leaving.retain(|(_, at)| *at > now);
         let expired =
             self.core.performer.terminating.iter().filter(|(_, at)| **at <= now).map(|(task, _)| *task);
         for task in expired.collect::<Vec<_>>() {

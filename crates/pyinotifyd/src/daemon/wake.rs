@@ -1,7 +1,7 @@
 //! Everything that can wake the loop: a closed list.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,9 @@ pub(crate) struct Signals {
     interrupt: Signal,
     hangup: Signal,
     child: Signal,
-    /// A writer broke our read lease (fcntl(2)); the default action would end the daemon. Never waited for.
-    _io: Signal,
+    /// A write came to the limit of a file's size (RLIMIT_FSIZE): with this signal taken over it fails with EFBIG instead of
+    /// ending the daemon. Never waited for.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -66,7 +67,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             child: signal(SignalKind::child())?,
-            _io: signal(SignalKind::io())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 
@@ -82,7 +83,7 @@ impl Signals {
     }
 }
 
-/// A descriptor of the watcher that the loop waits on.
+/// A descriptor that the loop waits on.
 #[derive(Debug)]
 pub(crate) struct Source {
     fd: Arc<OwnedFd>,
@@ -92,12 +93,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Waits for `interest` on a duplicate of the descriptor.
+    /// Waits for `interest`.
     ///
     /// # Errors
-    /// As dup(2) and epoll_ctl(2).
-    pub(crate) fn new(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<Source> {
-        let fd = Arc::new(fd.try_clone_to_owned()?);
+    /// As epoll_ctl(2).
+    pub(crate) fn new(fd: OwnedFd, interest: Interest) -> io::Result<Source> {
+        let fd = Arc::new(fd);
         Ok(Source { waiting: Some(register(&fd, interest)?), fd, interest })
     }
 
@@ -148,13 +149,16 @@ impl Timer {
     /// As timerfd_create(2) and epoll_ctl(2).
     pub(crate) fn new() -> io::Result<Timer> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let source = Source::new(std::os::fd::AsFd::as_fd(&fd), Interest::READABLE)?;
-        Ok(Timer { source, armed: None })
+        Ok(Timer { source: Source::new(fd, Interest::READABLE)?, armed: None })
     }
 
-    /// Completes when the time has come; never without one.
+    /// Completes when the time has come; never without one. A time that is past lets the runtime look at all sources once, so
+    /// that whoever asks for it again and again stays able to hear.
     async fn until(&mut self, deadline: Option<Instant>) {
         let Some(at) = deadline else { return std::future::pending().await };
+        if at <= Instant::now() {
+            return tokio::task::yield_now().await;
+        }
         loop {
             let left = at.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -218,5 +222,147 @@ async fn changed(source: Option<&Source>) {
     match source {
         Some(source) => source.ready().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
+    use std::pin::pin;
+    use std::task::{Context, Poll};
+
+    /// No wait of these tests takes so long unless something is broken.
+    const DEADLINE: Duration = Duration::from_secs(30);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn block_on(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap().block_on(test);
+    }
+
+    /// What a wait gave, or none within [`DEADLINE`], which a thread keeps since timers are what is tested.
+    async fn within_deadline<T>(wait: impl Future<Output = T>) -> Option<T> {
+        let (over, mut limit) = mpsc::channel::<()>(1);
+        let (done, ended) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let _ = ended.recv_timeout(DEADLINE);
+            drop(over);
+        });
+        let outcome = tokio::select! {
+            biased;
+            outcome = wait => Some(outcome),
+            _ = limit.recv() => None,
+        };
+        drop(done);
+        outcome
+    }
+
+    /// Whether a wait is over without waiting.
+    fn is_over(wait: impl Future<Output = ()>) -> bool {
+        pin!(wait).poll(&mut Context::from_waker(std::task::Waker::noop())) == Poll::Ready(())
+    }
+
+    fn pipe() -> (PipeReader, PipeWriter, Source) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let source = Source::new(reader.try_clone().unwrap().into(), Interest::READABLE).unwrap();
+        (reader, writer, source)
+    }
+
+    #[test]
+    fn a_source_that_rests_wakes_nobody_and_tells_afterwards() {
+        block_on(async {
+            let (_one, mut one_writer, mut resting) = pipe();
+            let (_other, mut other_writer, other) = pipe();
+            resting.rest();
+            one_writer.write_all(b"x").unwrap();
+            other_writer.write_all(b"x").unwrap();
+            // Both are readable when epoll is asked for the other one.
+            within_deadline(other.ready()).await.expect("a source that does not rest wakes");
+            assert!(!is_over(resting.ready()), "a source that rests was waited for");
+            assert!(resting.listen());
+            within_deadline(resting.ready()).await.expect("what came during the rest wakes afterwards");
+        });
+    }
+
+    #[test]
+    fn to_listen_twice_is_to_listen_once() {
+        block_on(async {
+            let (mut reader, mut writer, mut source) = pipe();
+            writer.write_all(b"x").unwrap();
+            within_deadline(source.ready()).await.expect("it wakes for what was written");
+            reader.read_exact(&mut [0]).unwrap();
+            assert!(source.listen() && source.listen());
+            assert!(!is_over(source.ready()), "nothing is there to read");
+            writer.write_all(b"x").unwrap();
+            within_deadline(source.ready()).await.expect("it wakes again");
+        });
+    }
+
+    #[test]
+    fn a_source_of_urgent_data_does_not_wake_for_other_data() {
+        block_on(async {
+            let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let sender = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+            let (receiver, _) = server.accept().unwrap();
+            let urgent = Source::new(receiver.try_clone().unwrap().into(), Interest::PRIORITY).unwrap();
+            let plain = Source::new(receiver.into(), Interest::READABLE).unwrap();
+            (&sender).write_all(b"x").unwrap();
+            within_deadline(plain.ready()).await.expect("data came");
+            assert!(!is_over(urgent.ready()));
+            rustix::net::send(&sender, b"!", rustix::net::SendFlags::OOB).unwrap();
+            within_deadline(changed(Some(&urgent))).await.expect("urgent data came");
+            assert!(!is_over(changed(None)));
+        });
+    }
+
+    #[test]
+    fn a_timer_wakes_when_its_time_has_come_and_not_before() {
+        block_on(async {
+            let mut timer = Timer::new().unwrap();
+            let at = Instant::now() + SHORT;
+            within_deadline(timer.until(Some(at))).await.expect("its time comes");
+            assert!(Instant::now() >= at);
+            let before = Instant::now();
+            within_deadline(timer.until(Some(at))).await.expect("a time that is past comes at once");
+            assert!(before.elapsed() < DEADLINE / 2);
+            assert!(!is_over(timer.until(None)), "no time never comes");
+        });
+    }
+
+    #[test]
+    fn a_time_that_is_past_again_and_again_leaves_others_their_turn() {
+        block_on(async {
+            let (mut timer, at) = (Timer::new().unwrap(), Instant::now());
+            let (ran, mut other) = mpsc::channel::<()>(1);
+            tokio::spawn(async move { drop(ran) });
+            while !other.is_closed() {
+                timer.until(Some(at)).await;
+                assert!(at.elapsed() < DEADLINE, "the other task never ran");
+            }
+            assert_eq!(other.recv().await, None);
+        });
+    }
+
+    #[test]
+    fn an_earlier_deadline_beats_the_one_that_is_set() {
+        block_on(async {
+            let mut timer = Timer::new().unwrap();
+            assert!(!is_over(timer.until(Some(Instant::now() + DEADLINE * 100))));
+            let at = Instant::now() + SHORT;
+            within_deadline(timer.until(Some(at))).await.expect("the earlier time comes");
+            assert!(Instant::now() >= at);
+        });
+    }
+
+    #[test]
+    fn a_deadline_that_moved_on_is_not_kept_too_early() {
+        block_on(async {
+            let mut timer = Timer::new().unwrap();
+            assert!(!is_over(timer.until(Some(Instant::now() + SHORT))));
+            let at = Instant::now() + SHORT * 5;
+            within_deadline(timer.until(Some(at))).await.expect("the later time comes");
+            assert!(Instant::now() >= at);
+        });
     }
 }

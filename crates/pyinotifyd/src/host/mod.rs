@@ -3,13 +3,15 @@
 //! Owns the child process, its socket and the frames on it. Leaves to the loop what a frame means. Each generation of
 //! the configuration has a host of its own, so that a reload starts from a fresh interpreter beside the old one, and a
 //! generation ends with its process. The loop never waits for a host: frames to it are queued, frames from it come
-//! through one channel, and its death is told by its process, not by its socket, which a forked child may hold open.
+//! through one channel, and its death is told by its process, not by its socket, which a forked child may hold open. The
+//! other way round, a host has a lifeline: a pipe into which nobody writes, and that ends with the daemon.
 
+mod bundle;
 pub(crate) mod interpreter;
 pub(crate) mod wire;
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, ErrorKind, PipeWriter, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -17,22 +19,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::UnixStream;
-use tokio::net::unix::ReadHalf;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use crate::service::notify::Notifier;
 use wire::{FromHost, WireError};
 
-/// What python3 runs: it makes the bundle importable and starts the host.
-const BOOT: &[u8] = include_bytes!("../../python/boot.py");
-/// The Python package, with bytecode for the interpreters that were there at the build, see build.rs.
-const BUNDLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/host.bundle"));
 /// Frames that wait for the loop; a host that talks faster than the loop listens waits in its own buffers.
 const FRAMES_MAX: usize = 256;
 /// Bytes queued for a host that reads nothing, before log records for it are dropped. Starts are bounded by the window.
@@ -49,9 +45,9 @@ pub(crate) struct HostId(pub u32);
 pub(crate) enum HostEvent {
     /// One frame.
     Frame(HostId, FromHost),
-    /// Bytes that are not of the protocol; the host is of no more use.
+    /// Bytes that are not of the protocol; the host is of no more use. Only its end follows.
     Broken(HostId, WireError),
-    /// The process is gone and everything it had sent was delivered.
+    /// The process was reaped and everything it had sent was delivered: the last event of each host, and told of each.
     Gone(HostId),
 }
 
@@ -69,6 +65,8 @@ pub(crate) struct Host {
     outgoing: mpsc::UnboundedSender<Outgoing>,
     queued: Arc<AtomicUsize>,
     reaped: bool,
+    /// The kernel kills the host when this is closed, however we end.
+    _lifeline: PipeWriter,
 }
 
 #[derive(Debug)]
@@ -86,13 +84,13 @@ impl Host {
     pub(crate) fn start(id: HostId, python: &Path, events: mpsc::Sender<HostEvent>) -> io::Result<Host> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let pid = spawn(python, &memory_file(BOOT)?, &memory_file(BUNDLE)?, &theirs.into())?;
+        let (their_lifeline, lifeline) = io::pipe()?;
+        let pid = spawn(python, theirs.as_fd(), their_lifeline.as_fd())?;
         let (outgoing, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let connection =
-            Connection { id, stream: UnixStream::from_std(ours)?, events, queued: Arc::clone(&queued) };
+        let connection = Connection::new(id, ours, events, Arc::clone(&queued))?;
         tokio::spawn(connection.run(queue));
-        let host = Host { id, pid, outgoing, queued, reaped: false };
+        let host = Host { id, pid, outgoing, queued, reaped: false, _lifeline: lifeline };
         host.send(wire::hello());
         Ok(host)
     }
@@ -100,6 +98,11 @@ impl Host {
     /// Its process.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Whether its process was reaped.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.reaped
     }
 
     /// Queues a frame.
@@ -137,21 +140,11 @@ impl Drop for Host {
     }
 }
 
-/// Content in a memory file: the current directory is not on `sys.path`, and both halves are of one build.
-fn memory_file(content: &[u8]) -> io::Result<OwnedFd> {
-    let file = memfd_create("pyinotifyd", MemfdFlags::CLOEXEC)?;
-    let mut rest = content;
-    while !rest.is_empty() {
-        let count = rustix::io::write(&file, rest)?;
-        rest = &rest[count..];
-    }
-    Ok(file)
-}
-
 /// Starts the interpreter. Only the loop's thread starts processes, so that the descriptors which it inherits are
-/// inheritable for no other child; ours are closed when this returns to the caller.
-fn spawn(python: &Path, boot: &OwnedFd, bundle: &OwnedFd, socket: &OwnedFd) -> io::Result<Pid> {
-    for inherited in [boot, bundle, socket] {
+/// inheritable for no other child; ours are closed when `Host::start` is done.
+fn spawn(python: &Path, socket: BorrowedFd<'_>, lifeline: BorrowedFd<'_>) -> io::Result<Pid> {
+    let (boot, bundle) = (bundle::boot()?, bundle::bundle()?);
+    for inherited in [boot.as_fd(), socket, lifeline, bundle.file.as_fd()] {
         fcntl_setfd(inherited, FdFlags::empty())?;
     }
     let mut command = Command::new(python);
@@ -161,7 +154,9 @@ fn spawn(python: &Path, boot: &OwnedFd, bundle: &OwnedFd, socket: &OwnedFd) -> i
     let child = command
         .arg(format!("/proc/self/fd/{}", boot.as_raw_fd()))
         .arg(socket.as_raw_fd().to_string())
-        .arg(bundle.as_raw_fd().to_string())
+        .arg(lifeline.as_raw_fd().to_string())
+        .arg(bundle.file.as_raw_fd().to_string())
+        .arg(bundle.offset.to_string())
         .stdin(Stdio::null())
         // A group of its own: Ctrl-C reaches the daemon only, and a signal to the group reaches what jobs started.
         .process_group(0)
@@ -172,7 +167,13 @@ fn spawn(python: &Path, boot: &OwnedFd, bundle: &OwnedFd, socket: &OwnedFd) -> i
 /// The socket of one host, served by a task of its own.
 struct Connection {
     id: HostId,
-    stream: UnixStream,
+    /// Waits for what the host says, and for nothing else: to wait for room to write wakes us each time the host reads.
+    socket: AsyncFd<StdUnixStream>,
+    /// The same socket by another descriptor, and the wait for room on it while the socket is full.
+    full: Arc<StdUnixStream>,
+    room: Option<AsyncFd<Arc<StdUnixStream>>>,
+    /// Bytes that the socket has not taken yet.
+    outgoing: Vec<u8>,
     events: mpsc::Sender<HostEvent>,
     queued: Arc<AtomicUsize>,
 }
@@ -180,56 +181,86 @@ struct Connection {
 /// Why a connection woke.
 enum Woken {
     Read(io::Result<usize>),
-    Written(io::Result<usize>),
+    Room,
     Queue(Option<Outgoing>),
 }
 
 impl Connection {
+    fn new(
+        id: HostId,
+        socket: StdUnixStream,
+        events: mpsc::Sender<HostEvent>,
+        queued: Arc<AtomicUsize>,
+    ) -> io::Result<Connection> {
+        let full = Arc::new(socket.try_clone()?);
+        let socket = register(socket, Interest::READABLE)?;
+        Ok(Connection { id, socket, full, room: None, outgoing: Vec::new(), events, queued })
+    }
+
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
         let mut incoming = Vec::new();
-        let mut outgoing: Vec<u8> = Vec::new();
         let mut open = true;
         loop {
-            let (mut reader, mut writer) = self.stream.split();
             let woken = tokio::select! {
-                read = read_some(&mut reader, &mut incoming), if open => Woken::Read(read),
-                written = writer.write(&outgoing), if open && !outgoing.is_empty() => Woken::Written(written),
+                read = read_some(&self.socket, &mut incoming), if open => Woken::Read(read),
+                () = has_room(self.room.as_ref()), if self.room.is_some() => Woken::Room,
                 next = queue.recv() => Woken::Queue(next),
             };
             match woken {
                 Woken::Read(read) => {
                     open = matches!(read, Ok(count) if count > 0);
                     if !self.deliver(&mut incoming).await {
-                        return;
+                        return self.outlive(queue).await;
                     }
                 }
-                Woken::Written(written) => {
-                    // An error means that nobody reads any more; the process's end follows.
-                    let count = written.unwrap_or(outgoing.len());
-                    outgoing.drain(..count);
-                    self.queued.fetch_sub(count, Ordering::Relaxed);
-                }
-                Woken::Queue(Some(Outgoing::Frame(frame))) if open => outgoing.extend_from_slice(&frame),
-                Woken::Queue(Some(Outgoing::Frame(frame))) => {
-                    self.queued.fetch_sub(frame.len(), Ordering::Relaxed);
-                }
+                Woken::Room => self.room = None,
+                Woken::Queue(Some(Outgoing::Frame(frame))) => self.outgoing.extend_from_slice(&frame),
                 Woken::Queue(Some(Outgoing::Dead)) => return self.finish(incoming).await,
                 Woken::Queue(None) => return,
+            }
+            // Frames that were queued together go out together.
+            if self.room.is_none() && queue.is_empty() {
+                self.write();
             }
         }
     }
 
-    /// Delivers what a dead host left behind.
-    async fn finish(mut self, mut incoming: Vec<u8>) {
-        loop {
-            let mut chunk = [0; 4096];
-            match self.stream.try_read(&mut chunk) {
-                Ok(count) if count > 0 => incoming.extend_from_slice(&chunk[..count]),
-                _ => break,
+    /// Writes what the socket takes.
+    fn write(&mut self) {
+        let mut count = 0;
+        while count < self.outgoing.len() {
+            match self.socket.get_ref().write(&self.outgoing[count..]) {
+                Ok(written) => count += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // Without memory for that in the kernel, the next frame tries again.
+                    self.room = register(Arc::clone(&self.full), Interest::WRITABLE).ok();
+                    break;
+                }
+                // Nobody reads any more; the process's end follows.
+                Err(_) => count = self.outgoing.len(),
             }
         }
-        if self.deliver(&mut incoming).await {
-            let _ = self.events.send(HostEvent::Gone(self.id)).await;
+        self.outgoing.drain(..count);
+        self.queued.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Delivers what a dead host left behind.
+    async fn finish(mut self, mut incoming: Vec<u8>) {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = self.socket.get_ref().read(&mut chunk) {
+            incoming.extend_from_slice(&chunk[..count]);
+        }
+        self.deliver(&mut incoming).await;
+        let _ = self.events.send(HostEvent::Gone(self.id)).await;
+    }
+
+    /// Waits for the end of a host that speaks no sense: it is told like any other.
+    async fn outlive(self, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+        while let Some(outgoing) = queue.recv().await {
+            if matches!(outgoing, Outgoing::Dead) {
+                let _ = self.events.send(HostEvent::Gone(self.id)).await;
+            }
         }
     }
 
@@ -259,7 +290,113 @@ impl Connection {
     }
 }
 
-async fn read_some(stream: &mut ReadHalf<'_>, incoming: &mut Vec<u8>) -> io::Result<usize> {
-    incoming.reserve(READ_SIZE.min(4096 + incoming.len()));
-    stream.read_buf(incoming).await
+async fn read_some(socket: &AsyncFd<StdUnixStream>, incoming: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        let mut ready = socket.readable().await?;
+        incoming.reserve(READ_SIZE.min(4096 + incoming.len()));
+        let space = incoming.capacity() - incoming.len();
+        match rustix::io::read(socket, spare_capacity(incoming)) {
+            Ok(count) => {
+                // The socket is empty: what comes from now on makes it ready again (the epoll edge).
+                if count < space {
+                    ready.clear_ready();
+                }
+                return Ok(count);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Completes when the socket takes something again; an error is told by the next write.
+async fn has_room(socket: Option<&AsyncFd<Arc<StdUnixStream>>>) {
+    match socket {
+        Some(socket) => drop(socket.writable().await),
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "the safe constructor is deprecated for owners whose descriptor may change; a socket keeps its own"
+)]
+fn register<S: AsRawFd>(socket: S, interest: Interest) -> io::Result<AsyncFd<S>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No read of these tests takes so long unless something is broken.
+    const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+
+    /// Runs a connection beside `test`, which gets the host's end of its socket.
+    fn connected<F: Future>(
+        test: impl FnOnce(StdUnixStream, mpsc::UnboundedSender<Outgoing>, mpsc::Receiver<HostEvent>) -> F,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let queued = Arc::new(AtomicUsize::new(0));
+        runtime.block_on(async {
+            let (ours, theirs) = StdUnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let (events, received) = channel();
+            let connection = Connection::new(HostId(1), ours, events, Arc::clone(&queued)).unwrap();
+            let (outgoing, queue) = mpsc::unbounded_channel();
+            let served = tokio::spawn(connection.run(queue));
+            test(theirs, outgoing, received).await;
+            served.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn what_a_full_socket_does_not_take_follows_when_it_is_read() {
+        const FRAME: usize = 1000;
+        const FRAMES: usize = 10_000;
+        connected(|mut theirs, outgoing, mut received| async move {
+            for number in 0..FRAMES {
+                outgoing.send(Outgoing::Frame(vec![number as u8; FRAME])).unwrap();
+            }
+            theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+            let (told, read) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || {
+                let mut content = vec![0; FRAME * FRAMES];
+                theirs.read_exact(&mut content).unwrap();
+                // A frame that comes when all is read: the way back is open, too.
+                theirs.write_all(&[4, 0, 0, 0, 73, 9, 0, 0, 0]).unwrap();
+                told.send(content).unwrap();
+            });
+            let content = read.await.expect("all of it comes before the deadline");
+            let event = received.recv().await;
+            assert!(matches!(event, Some(HostEvent::Frame(HostId(1), FromHost::Taken(9)))), "{event:?}");
+            assert!(content.chunks(FRAME).enumerate().all(|(number, frame)| frame == [number as u8; FRAME]));
+            drop(outgoing);
+        });
+    }
+
+    #[test]
+    fn what_a_dead_host_left_behind_comes_before_its_end() {
+        connected(|mut theirs, outgoing, mut received| async move {
+            theirs.write_all(&[4, 0, 0, 0, 73, 1, 0, 0, 0].repeat(FRAMES_MAX - 1)).unwrap();
+            drop(theirs);
+            outgoing.send(Outgoing::Frame(vec![0; 100])).unwrap();
+            outgoing.send(Outgoing::Dead).unwrap();
+            for _ in 1..FRAMES_MAX {
+                let event = received.recv().await;
+                assert!(matches!(event, Some(HostEvent::Frame(_, FromHost::Taken(1)))), "{event:?}");
+            }
+            assert!(matches!(received.recv().await, Some(HostEvent::Gone(HostId(1)))));
+        });
+    }
+
+    #[test]
+    fn bytes_that_are_no_frame_end_the_connection() {
+        connected(|mut theirs, outgoing, mut received| async move {
+            theirs.write_all(&[0xff; 64]).unwrap();
+            assert!(matches!(received.recv().await, Some(HostEvent::Broken(HostId(1), _))));
+            drop(outgoing);
+        });
+    }
 }

@@ -73,6 +73,7 @@ pub(crate) struct Hello {
     /// Version of Python.
     pub python: String,
     /// The interpreter that runs.
+    #[serde(deserialize_with = "lossy")]
     pub executable: String,
 }
 
@@ -80,12 +81,13 @@ pub(crate) struct Hello {
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ConfigFault {
     /// What is wrong, for the first line.
+    #[serde(deserialize_with = "lossy")]
     pub message: String,
     /// Where, innermost last.
     #[serde(default)]
     pub locations: Vec<Location>,
     /// The whole traceback.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lossy")]
     pub traceback: String,
     /// Expressions of rules that were made before the fault.
     #[serde(default)]
@@ -105,6 +107,7 @@ pub(crate) struct PatternMade {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(crate) struct At {
     /// Path of the file.
+    #[serde(deserialize_with = "lossy")]
     pub file: String,
     /// Line, from 1.
     pub line: u32,
@@ -114,6 +117,7 @@ pub(crate) struct At {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Location {
     /// Path of the file.
+    #[serde(deserialize_with = "lossy")]
     pub file: String,
     /// Line, from 1.
     pub line: Option<u32>,
@@ -122,6 +126,7 @@ pub(crate) struct Location {
     /// Column after the last.
     pub end_column: Option<u32>,
     /// The line's text.
+    #[serde(default, deserialize_with = "lossy_option")]
     pub source: Option<String>,
 }
 
@@ -131,6 +136,7 @@ pub(crate) struct Exit {
     /// Exit status.
     pub code: i64,
     /// Text for stderr.
+    #[serde(default, deserialize_with = "lossy_option")]
     pub message: Option<String>,
 }
 
@@ -140,8 +146,10 @@ pub(crate) struct Fail {
     /// Which.
     pub task: u64,
     /// `ValueError: text`.
+    #[serde(deserialize_with = "lossy")]
     pub exception: String,
     /// From the user's frame on.
+    #[serde(deserialize_with = "lossy")]
     pub traceback: String,
 }
 
@@ -149,6 +157,7 @@ pub(crate) struct Fail {
 #[derive(Debug, Deserialize)]
 pub(crate) struct HostRecord {
     /// Logger's name.
+    #[serde(deserialize_with = "lossy")]
     pub logger: String,
     /// Python's number.
     pub level: i64,
@@ -318,43 +327,38 @@ mod flag {
     pub(super) const NO_PATH: u8 = 32;
 }
 
-/// Starts that go to the host in one frame, gathered column by column.
+/// Starts that go to the host in one frame: their number, a row of numbers for each, and all texts, separated by zeros.
 #[derive(Debug, Default)]
 pub(crate) struct Starts {
-    handles: Vec<u8>,
-    schedulers: Vec<u8>,
-    masks: Vec<u8>,
-    wds: Vec<u8>,
-    cookies: Vec<u8>,
-    name_lens: Vec<u8>,
-    flags: Vec<u8>,
+    count: u32,
+    rows: Vec<u8>,
     texts: Vec<u8>,
 }
 
 impl Starts {
     /// How many.
     pub(crate) fn len(&self) -> usize {
-        self.flags.len()
+        self.count as usize
     }
 
     /// Adds a start. `scheduler` is the place in the description, `id` the text that logs and jobs see.
     pub(crate) fn push(&mut self, handle: u64, scheduler: u32, id: &str, event: &Event<'_>) {
         let set = |condition: bool, flag: u8| if condition { flag } else { 0 };
         let no_path = event.wd < 0 && event.pathname.is_empty();
-        self.flags.push(
-            set(event.is_dir, flag::DIR)
-                | set(event.cookie != 0, flag::COOKIE)
-                | set(event.src_pathname.is_some(), flag::SRC)
-                | set(event.given_path.is_some(), flag::GIVEN)
-                | set(event.synthetic, flag::SYNTHETIC)
-                | set(no_path, flag::NO_PATH),
-        );
-        self.handles.extend_from_slice(&handle.to_le_bytes());
-        self.schedulers.extend_from_slice(&scheduler.to_le_bytes());
-        self.masks.extend_from_slice(&event.mask.0.to_le_bytes());
-        self.wds.extend_from_slice(&event.wd.to_le_bytes());
-        self.cookies.extend_from_slice(&event.cookie.to_le_bytes());
-        self.name_lens.extend_from_slice(&event.name_len.to_le_bytes());
+        let flags = set(event.is_dir, flag::DIR)
+            | set(event.cookie != 0, flag::COOKIE)
+            | set(event.src_pathname.is_some(), flag::SRC)
+            | set(event.given_path.is_some(), flag::GIVEN)
+            | set(event.synthetic, flag::SYNTHETIC)
+            | set(no_path, flag::NO_PATH);
+        self.count += 1;
+        self.rows.extend_from_slice(&handle.to_le_bytes());
+        self.rows.extend_from_slice(&scheduler.to_le_bytes());
+        self.rows.extend_from_slice(&event.mask.0.to_le_bytes());
+        self.rows.extend_from_slice(&event.wd.to_le_bytes());
+        self.rows.extend_from_slice(&event.cookie.to_le_bytes());
+        self.rows.extend_from_slice(&event.name_len.to_le_bytes());
+        self.rows.push(flags);
         for text in [Some(id.as_bytes()), Some(event.pathname), event.src_pathname, event.given_path]
             .into_iter()
             .flatten()
@@ -368,36 +372,14 @@ impl Starts {
 
     /// The frame with all starts; the batch is empty afterwards and keeps its memory.
     pub(crate) fn take_frame(&mut self) -> Vec<u8> {
-        let columns = [
-            &self.handles,
-            &self.schedulers,
-            &self.masks,
-            &self.wds,
-            &self.cookies,
-            &self.name_lens,
-            &self.flags,
-            &self.texts,
-        ];
-        let length = 4 + columns.iter().map(|column| column.len()).sum::<usize>();
+        let length = size_of_val(&self.count) + self.rows.len() + self.texts.len();
         let mut frame = Vec::with_capacity(HEADER + length);
         frame.extend_from_slice(&(length as u32).to_le_bytes());
         frame.push(3);
-        frame.extend_from_slice(&(self.len() as u32).to_le_bytes());
-        for column in columns {
-            frame.extend_from_slice(column);
-        }
-        for column in [
-            &mut self.handles,
-            &mut self.schedulers,
-            &mut self.masks,
-            &mut self.wds,
-            &mut self.cookies,
-            &mut self.name_lens,
-            &mut self.flags,
-            &mut self.texts,
-        ] {
-            column.clear();
-        }
+        frame.extend_from_slice(&self.count.to_le_bytes());
+        frame.append(&mut self.rows);
+        frame.append(&mut self.texts);
+        self.count = 0;
         frame
     }
 }
@@ -416,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_are_columns_and_one_blob() {
+    fn starts_are_rows_and_texts() {
         let mut starts = Starts::default();
         let event = Event {
             mask: event::Mask(0x80),
@@ -434,9 +416,11 @@ mod tests {
         let (kind, body) = next_frame(&frame).unwrap().unwrap();
         let body = &frame[body];
         assert_eq!((kind, &body[..4]), (3, &2u32.to_le_bytes()[..]));
-        assert_eq!(&body[4..12], &9u64.to_le_bytes());
-        assert_eq!(&body[4 + 2 * (8 + 4 + 4 + 4 + 4 + 2)..][..2], &[flag::COOKIE | flag::SRC, flag::NO_PATH]);
-        assert!(body.ends_with(b"id\0/w/f\0/w/e\0other\0"));
+        let row = 8 + 4 + 4 + 4 + 4 + 2 + 1;
+        let (first, second) = (&body[4..4 + row], &body[4 + row..4 + 2 * row]);
+        assert_eq!((&first[..8], first[row - 1]), (&9u64.to_le_bytes()[..], flag::COOKIE | flag::SRC));
+        assert_eq!((&second[..8], second[row - 1]), (&10u64.to_le_bytes()[..], flag::NO_PATH));
+        assert_eq!(&body[4 + 2 * row..], b"id\0/w/f\0/w/e\0other\0");
         assert_eq!(starts.len(), 0);
     }
 

@@ -1,21 +1,29 @@
-//! The daemon's log: named loggers with Python's levels, one stream of lines, syslog beside it.
+//! The daemon's log: named loggers with Python's levels, one stream of lines or the journal, syslog beside it.
 //!
 //! Owns which record is written (levels, global and by name), how a line looks, and the sinks. Leaves to its callers
-//! what is said. Nothing here blocks: lines go into a buffer, [`Log::flush`] hands it to the sinks once a loop turn, and
-//! what a stuck reader does not take is dropped at a limit, counted and reported.
+//! what is said, and about what ([`About`]). Nothing here blocks: lines go into a buffer, [`Log::flush`] hands it to the
+//! sinks once a loop turn, and what a stuck reader does not take is dropped at a limit, counted and reported.
 
 mod clock;
 mod escape;
+mod journal;
 mod stderr;
 mod syslog;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub(crate) use clock::Clock;
 pub(crate) use escape::{Escaped, Indented};
+pub(crate) use journal::is_stderr as stderr_is_journal;
 pub(crate) use stderr::Stderr;
 pub(crate) use syslog::{Address, Syslog};
+
+use journal::{Entry, Journal};
 
 /// Severity with Python's numbers, so that levels between the five (`logging.addLevelName`) keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,10 +77,41 @@ pub(crate) enum Style {
     Brief,
     /// `time - pyinotifyd/LOGGER - LEVEL - text`.
     Full,
-    /// `<N>pyinotifyd/LOGGER: text` for a journal that has its own clock.
-    Journal,
     /// [`Style::Full`] with colours.
     Terminal,
+}
+
+/// What a record is about: the fields by which a journal finds it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct About<'a> {
+    /// The logger of the scheduler that it is about.
+    pub scheduler: Option<LoggerId>,
+    /// Name of the event.
+    pub event: Option<&'a str>,
+    /// Path of the event.
+    pub path: Option<&'a [u8]>,
+    /// Id of the task.
+    pub task: Option<&'a str>,
+}
+
+impl fmt::Display for About<'_> {
+    /// The end of a record's text: `, mask=..., path=..., task_id=...`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Two of these a task are most of what the daemon logs: pieces cost less than formats.
+        if let Some(event) = self.event {
+            out.write_str(", mask=")?;
+            out.write_str(event)?;
+        }
+        if let Some(path) = self.path {
+            out.write_str(", path=")?;
+            Escaped(path).fmt(out)?;
+        }
+        if let Some(task) = self.task {
+            out.write_str(", task_id=")?;
+            out.write_str(task)?;
+        }
+        Ok(())
+    }
 }
 
 /// A record for handlers that the configuration added to Python's logging.
@@ -88,6 +127,12 @@ pub(crate) struct Forwarded {
     pub created: f64,
 }
 
+/// Pause before records are offered again to a reader that did not take all of them: the first, and the longest after
+/// doubling while it takes none.
+const RETRY_FIRST: Duration = Duration::from_millis(1);
+const RETRY_MAX: Duration = Duration::from_millis(100);
+/// How long the last records wait for a slow reader when the daemon ends.
+const EXIT_WAIT: Duration = Duration::from_millis(500);
 /// Records kept for the host in one loop turn; a flood beyond it is counted, not queued.
 const FORWARDED_MAX: usize = 4096;
 
@@ -101,18 +146,31 @@ pub(crate) struct Log {
     style: Style,
     clock: Clock,
     stderr: Stderr,
+    /// Takes the records in place of stderr, where that leads to the journal anyway.
+    journal: Option<Journal>,
     syslog: Vec<Syslog>,
     /// Whether records are kept for the host, see [`Log::forward`].
     forwarding: bool,
     forwarded: Vec<Forwarded>,
+    /// Records over the limit since the last call of [`Log::take_forwarded`].
+    forwarded_lost: u64,
     /// Scratch for one record's text.
     text: String,
+    /// The latest pause of [`Log::flush`].
+    retry: Duration,
 }
 
 #[derive(Debug)]
 struct Logger {
+    /// `""` for the root logger.
     name: String,
     effective: Level,
+}
+
+impl Logger {
+    fn shown(&self) -> &str {
+        if self.name.is_empty() { "root" } else { &self.name }
+    }
 }
 
 impl Log {
@@ -127,10 +185,13 @@ impl Log {
             style: Style::Brief,
             clock: Clock::new(),
             stderr,
+            journal: None,
             syslog: Vec::new(),
             forwarding: false,
             forwarded: Vec::new(),
+            forwarded_lost: 0,
             text: String::new(),
+            retry: RETRY_FIRST,
         };
         log.logger("");
         log
@@ -151,9 +212,19 @@ impl Log {
     pub(crate) fn set_level(&mut self, name: &str, level: Level) {
         let name = if name == "root" { "" } else { name };
         self.levels.insert(name.to_owned(), level);
+        self.find_effective();
+    }
+
+    fn find_effective(&mut self) {
         for index in 0..self.loggers.len() {
             self.loggers[index].effective = self.effective(&self.loggers[index].name);
         }
+    }
+
+    /// Goes back to levels that [`Log::levels`] gave.
+    pub(crate) fn reset_levels(&mut self, levels: BTreeMap<String, Level>) {
+        self.levels = levels;
+        self.find_effective();
     }
 
     /// All levels that were set, by name; `""` is the root.
@@ -166,6 +237,12 @@ impl Log {
         self.style = style;
     }
 
+    /// Sends records with their fields to the journal, which stderr leads to. Styles are of no more concern then.
+    pub(crate) fn use_journal(&mut self) {
+        self.stderr.leads_to_journal();
+        self.journal = Some(Journal::new());
+    }
+
     /// Replaces all syslog targets; a reload that names the same ones again does not double them.
     pub(crate) fn set_syslog(&mut self, targets: Vec<Syslog>) {
         self.syslog = targets;
@@ -175,10 +252,19 @@ impl Log {
     pub(crate) fn forward(&mut self, forwarding: bool) {
         self.forwarding = forwarding;
         self.forwarded.clear();
+        self.forwarded_lost = 0;
     }
 
-    /// The records written since the last call, where [`Log::forward`] asked for them.
+    /// The records written since the last call, where [`Log::forward`] asked for them. The last one tells of those that were
+    /// left out.
     pub(crate) fn take_forwarded(&mut self) -> Vec<Forwarded> {
+        let lost = std::mem::take(&mut self.forwarded_lost);
+        if lost > 0 {
+            let message =
+                format!("{lost} log records were left out for the handlers, since they came too fast");
+            let (logger, level, created) = ("root".to_owned(), Level::WARNING, self.clock.now());
+            self.forwarded.push(Forwarded { logger, level, message, created });
+        }
         std::mem::take(&mut self.forwarded)
     }
 
@@ -194,64 +280,88 @@ impl Log {
 
     /// Writes a record, if the logger's level lets it pass.
     pub(crate) fn write(&mut self, logger: LoggerId, level: Level, text: fmt::Arguments<'_>) {
+        self.write_about(logger, level, &About::default(), text);
+    }
+
+    /// The same for a record on something that has a name. The text says it, too.
+    pub(crate) fn write_about(
+        &mut self,
+        logger: LoggerId,
+        level: Level,
+        about: &About<'_>,
+        text: fmt::Arguments<'_>,
+    ) {
         if self.enabled(logger, level) {
-            self.write_at(logger, level, self.clock.now(), text, Origin::Daemon);
+            self.write_at(logger, level, self.clock.now(), about, text, Origin::Daemon);
         }
     }
 
     /// Writes a record that a job made in the host, with the host's time. Its level was checked there.
     pub(crate) fn write_foreign(&mut self, logger: LoggerId, level: Level, created: f64, text: &str) {
-        self.write_at(logger, level, created, format_args!("{}", Indented(text)), Origin::Host);
+        let (about, text) = (About::default(), format_args!("{}", Indented(text)));
+        self.write_at(logger, level, created, &about, text, Origin::Host);
     }
 
-    fn write_at(&mut self, id: LoggerId, level: Level, at: f64, text: fmt::Arguments<'_>, origin: Origin) {
+    fn write_at(
+        &mut self,
+        id: LoggerId,
+        level: Level,
+        at: f64,
+        about: &About<'_>,
+        text: fmt::Arguments<'_>,
+        origin: Origin,
+    ) {
         self.text.clear();
         self.text.write_fmt(text).expect("formatting into a string cannot fail");
-        let logger = &self.loggers[id.0 as usize];
-        let name = if logger.name.is_empty() { "root" } else { logger.name.as_str() };
-        let line = self.stderr.line();
-        match self.style {
-            Style::Brief => line.extend_from_slice(format!("{level}: {}", self.text).as_bytes()),
-            Style::Full => {
-                self.clock.stamp(at, line);
-                for part in [" - pyinotifyd/", name, " - ", level_name(level).as_ref(), " - ", &self.text] {
-                    line.extend_from_slice(part.as_bytes());
-                }
-            }
-            Style::Journal => {
-                let prefix = format!("<{}>pyinotifyd/{name}: ", level.severity());
-                line.extend_from_slice(prefix.as_bytes());
-                // Each line of the text is an entry of its own to the journal; it needs the priority again.
-                let again = format!("\n<{}>", level.severity());
-                line.extend_from_slice(self.text.replace('\n', &again).as_bytes());
-            }
-            Style::Terminal => {
-                line.extend_from_slice(DIM.as_bytes());
-                self.clock.stamp(at, line);
-                let colour = colour(level);
-                let rest = format!(" - pyinotifyd/{name} -{PLAIN} {colour}{level}{PLAIN} - {}", self.text);
-                line.extend_from_slice(rest.as_bytes());
-            }
+        let (text, logger) = (self.text.as_str(), &self.loggers[id.0 as usize]);
+        if let Some(journal) = &mut self.journal {
+            let scheduler = about.scheduler.map(|id| self.loggers[id.0 as usize].shown());
+            let About { event, path, task, .. } = *about;
+            let entry = Entry { level, logger: logger.shown(), text, scheduler, event, path, task };
+            journal.send(&entry, &mut |line| self.stderr.append(line));
+        } else {
+            let line = self.stderr.line();
+            compose(self.style, &mut self.clock, at, logger.shown(), level, text, line);
+            self.stderr.end_line();
         }
-        line.push(b'\n');
-        self.stderr.end_line();
         for target in &mut self.syslog {
-            target.send(&logger.name, level, &self.text);
+            target.send(&logger.name, level, text);
         }
-        if self.forwarding && origin == Origin::Daemon && self.forwarded.len() < FORWARDED_MAX {
-            let message = self.text.clone();
-            self.forwarded.push(Forwarded { logger: name.to_owned(), level, message, created: at });
+        if self.forwarding && origin == Origin::Daemon {
+            if self.forwarded.len() < FORWARDED_MAX {
+                let (logger, message) = (logger.shown().to_owned(), text.to_owned());
+                self.forwarded.push(Forwarded { logger, level, message, created: at });
+            } else {
+                self.forwarded_lost += 1;
+            }
         }
     }
 
-    /// Hands all lines to stderr; true if some are left because the reader does not take them.
-    pub(crate) fn flush(&mut self) -> bool {
-        self.stderr.flush()
+    /// Hands all records to the journal and all lines to stderr; where some are left because nobody takes them: the pause
+    /// before the next attempt.
+    pub(crate) fn flush(&mut self) -> Option<Duration> {
+        let before = self.waiting();
+        if let Some(journal) = &mut self.journal {
+            journal.flush(&mut |line| self.stderr.append(line));
+        }
+        self.stderr.flush();
+        let left = self.waiting();
+        self.retry = if left < before || left == 0 { RETRY_FIRST } else { (self.retry * 2).min(RETRY_MAX) };
+        (left > 0).then_some(self.retry)
     }
 
-    /// Hands the last lines to a slow reader, waiting a little for it.
+    /// Hands the last records to a slow reader, waiting a little for it.
     pub(crate) fn flush_at_exit(&mut self) {
-        self.stderr.flush_at_exit();
+        let until = Instant::now() + EXIT_WAIT;
+        if let Some(journal) = &mut self.journal {
+            journal.flush_at_exit(until, &mut |line| self.stderr.append(line));
+        }
+        self.stderr.flush_at_exit(until);
+    }
+
+    /// Bytes that wait for a reader.
+    fn waiting(&self) -> usize {
+        self.stderr.waiting() + self.journal.as_ref().map_or(0, Journal::waiting)
     }
 
     /// The level in force for a name: its own or that of the nearest name above it (`a.b` before `a` before the root).
@@ -266,10 +376,46 @@ impl Log {
     }
 }
 
+/// Waits until a descriptor takes something; false if it did not in time.
+fn wait_writable(fd: BorrowedFd<'_>, until: Instant) -> bool {
+    let left = until.saturating_duration_since(Instant::now());
+    let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    !left.is_zero() && poll(&mut fds, Some(&wait)).is_ok_and(|count| count > 0)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Daemon,
     Host,
+}
+
+fn compose(
+    style: Style,
+    clock: &mut Clock,
+    at: f64,
+    logger: &str,
+    level: Level,
+    text: &str,
+    line: &mut Vec<u8>,
+) {
+    match style {
+        Style::Brief => line.extend_from_slice(format!("{level}: {text}").as_bytes()),
+        Style::Full => {
+            clock.stamp(at, line);
+            for part in [" - pyinotifyd/", logger, " - ", level_name(level).as_ref(), " - ", text] {
+                line.extend_from_slice(part.as_bytes());
+            }
+        }
+        Style::Terminal => {
+            line.extend_from_slice(DIM.as_bytes());
+            clock.stamp(at, line);
+            let colour = colour(level);
+            let rest = format!(" - pyinotifyd/{logger} -{PLAIN} {colour}{level}{PLAIN} - {text}");
+            line.extend_from_slice(rest.as_bytes());
+        }
+    }
+    line.push(b'\n');
 }
 
 const DIM: &str = "\x1b[2m";
@@ -327,6 +473,16 @@ mod tests {
     }
 
     #[test]
+    fn levels_can_be_taken_back() {
+        let mut log = Log::new(Stderr::discard());
+        let (named, before) = (log.logger("a"), log.levels().clone());
+        log.set_level("", Level::ERROR);
+        log.set_level("a", Level::DEBUG);
+        log.reset_levels(before);
+        assert_eq!((log.level(Log::ROOT), log.level(named)), (Level::INFO, Level::INFO));
+    }
+
+    #[test]
     fn the_root_logger_is_called_root() {
         let mut log = Log::new(Stderr::discard());
         log.set_style(Style::Full);
@@ -352,5 +508,37 @@ mod tests {
         let forwarded = log.take_forwarded();
         assert_eq!(forwarded.len(), 1);
         assert_eq!((forwarded[0].logger.as_str(), forwarded[0].message.as_str()), ("daemon", "mine"));
+    }
+
+    #[test]
+    fn records_that_are_not_forwarded_are_counted() {
+        let mut log = Log::new(Stderr::discard());
+        log.forward(true);
+        for _ in 0..FORWARDED_MAX + 7 {
+            record!(log, Log::ROOT, INFO, "text");
+        }
+        let forwarded = log.take_forwarded();
+        assert_eq!(forwarded.len(), FORWARDED_MAX + 1);
+        let last = forwarded.last().unwrap();
+        assert_eq!((last.level, last.message.split(' ').next()), (Level::WARNING, Some("7")));
+        assert_eq!(log.take_forwarded(), []);
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_asked_less_and_less_often() {
+        let mut log = Log::new(Stderr::discard());
+        assert_eq!(log.flush(), None);
+        record!(log, Log::ROOT, INFO, "text");
+        let pauses: Vec<_> = std::iter::from_fn(|| log.flush()).take(10).collect();
+        assert!(pauses.is_sorted() && pauses[0] <= RETRY_FIRST * 2, "{pauses:?}");
+        assert_eq!(pauses[9], RETRY_MAX);
+    }
+
+    #[test]
+    fn what_a_record_is_about_stands_at_its_end() {
+        let about =
+            About { event: Some("IN_CREATE"), path: Some(b"/a\nb"), task: Some("id"), scheduler: None };
+        assert_eq!(about.to_string(), ", mask=IN_CREATE, path=/a\\x0ab, task_id=id");
+        assert_eq!(About::default().to_string(), "");
     }
 }

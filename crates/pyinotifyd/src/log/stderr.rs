@@ -5,19 +5,19 @@
 //! is refused, each write is asked for with poll(2) first and is no longer than `PIPE_BUF`, which cannot block then.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
+use super::wait_writable;
+
 /// Bytes kept for a reader that does not take them; beyond it lines are dropped and counted.
 const PENDING_MAX: usize = 1 << 20;
 /// What may be written in one go where only poll(2) keeps us from blocking (`PIPE_BUF`, pipe(7)).
 const PIPE_BUF: usize = 4096;
-/// How long the last lines wait for a slow reader when the daemon ends.
-const EXIT_WAIT: Duration = Duration::from_millis(500);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Stderr {
     /// Where the line that is being composed starts in `pending`.
     line_start: usize,
     dropped: u64,
+    /// What stands before the line that tells of dropped ones.
+    priority: &'static str,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,18 @@ impl Stderr {
     }
 
     fn with(target: Target) -> Stderr {
-        Stderr { target, pending: Vec::new(), written: 0, line_start: 0, dropped: 0 }
+        Stderr { target, pending: Vec::new(), written: 0, line_start: 0, dropped: 0, priority: "" }
+    }
+
+    /// Its reader understands priorities (sd-daemon(3)); other lines come with theirs.
+    pub(super) fn leads_to_journal(&mut self) {
+        self.priority = "<4>";
+    }
+
+    /// Appends a whole line.
+    pub(super) fn append(&mut self, line: &[u8]) {
+        self.line().extend_from_slice(line);
+        self.end_line();
     }
 
     /// The buffer to append one line to; [`Stderr::end_line`] must follow.
@@ -75,10 +88,10 @@ impl Stderr {
 
     /// Ends the line; over the limit it is dropped.
     pub(super) fn end_line(&mut self) {
-        if self.pending.len() - self.written > PENDING_MAX {
+        if self.waiting() > PENDING_MAX {
             // One attempt before a line is lost: the reader may have caught up within this turn.
             self.write_pending();
-            if self.pending.len() - self.written > PENDING_MAX {
+            if self.waiting() > PENDING_MAX {
                 self.pending.truncate(self.line_start.max(self.written));
                 self.dropped += 1;
             }
@@ -93,25 +106,22 @@ impl Stderr {
         self.write_pending();
         if self.pending.is_empty() && self.dropped > 0 {
             let dropped = std::mem::take(&mut self.dropped);
-            let text = format!("pyinotifyd: {dropped} log lines were dropped, since nobody read them\n");
+            let priority = self.priority;
+            let text =
+                format!("{priority}pyinotifyd: {dropped} log lines were dropped, since nobody read them\n");
             self.pending.extend_from_slice(text.as_bytes());
             self.write_pending();
         }
         !self.pending.is_empty()
     }
 
-    pub(super) fn flush_at_exit(&mut self) {
-        let mut left = EXIT_WAIT;
-        let step = Duration::from_millis(10);
-        while self.flush() && !left.is_zero() {
-            left = left.saturating_sub(step);
-            let wait = Timespec { tv_sec: 0, tv_nsec: step.subsec_nanos().into() };
-            let stderr = rustix::stdio::stderr();
-            let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
-            if poll(&mut fds, Some(&wait)).is_err() {
-                return;
-            }
-        }
+    pub(super) fn flush_at_exit(&mut self, until: Instant) {
+        while self.flush() && wait_writable(rustix::stdio::stderr(), until) {}
+    }
+
+    /// Bytes that wait for the reader.
+    pub(super) fn waiting(&self) -> usize {
+        self.pending.len() - self.written
     }
 
     fn write_pending(&mut self) {

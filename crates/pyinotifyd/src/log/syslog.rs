@@ -1,7 +1,8 @@
 //! Syslog targets: `/dev/log` (datagram, else stream) and UDP, as Python's `SysLogHandler` speaks to them.
 //!
-//! A target that is away costs its records and nothing else: no send waits, no failure is logged (it would come here
-//! again), and the connection is tried anew at most once a second.
+//! A target that is away or full costs its records and nothing else: no send waits, no failure is logged (it would come
+//! here again), and the connection is tried anew at most once a second. What was lost is counted, and the target told when
+//! it takes records again.
 
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,6 +37,18 @@ pub(crate) struct Syslog {
     logname: String,
     connection: Option<Connection>,
     retry_at: Option<Instant>,
+    /// Records lost since one was taken.
+    lost: u64,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Taken,
+    /// The target does not read, or read a part of it; the connection is good or opened anew with the next record.
+    Lost,
+    /// The target is gone.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -49,7 +62,7 @@ impl Syslog {
     /// A target; it is connected with the first record.
     pub(crate) fn new(address: Address, level: Option<Level>, logname: Option<&str>) -> Syslog {
         let logname = logname.filter(|name| *name != "root").unwrap_or_default().to_owned();
-        Syslog { address, level, logname, connection: None, retry_at: None }
+        Syslog { address, level, logname, connection: None, retry_at: None, lost: 0 }
     }
 
     /// Sends one record if this target wants it: `<PRI>pyinotifyd/LOGGER: text` and a NUL byte.
@@ -58,14 +71,30 @@ impl Syslog {
             return;
         }
         let name = if logger.is_empty() { "root" } else { logger };
+        if self.lost > 0 {
+            let note = format!("{} log records were lost, since nobody read them", self.lost);
+            if !self.send_one("root", Level::WARNING, &note) {
+                self.lost += 1;
+                return;
+            }
+            self.lost = 0;
+        }
+        if !self.send_one(name, level, text) {
+            self.lost += 1;
+        }
+    }
+
+    fn send_one(&mut self, name: &str, level: Level, text: &str) -> bool {
         let priority = FACILITY_USER * 8 + level.severity();
         let message = format!("<{priority}>pyinotifyd/{name}: {text}\0");
         // A server that was restarted is reached with the second attempt.
         for _ in 0..2 {
-            if self.connect() && self.transmit(message.as_bytes()) {
-                return;
+            let sent = if self.connect() { self.transmit(message.as_bytes()) } else { Sent::Gone };
+            if sent != Sent::Gone {
+                return sent == Sent::Taken;
             }
         }
+        false
     }
 
     fn wants(&self, logger: &str, level: Level) -> bool {
@@ -88,8 +117,7 @@ impl Syslog {
         self.connection.is_some()
     }
 
-    /// False where the target is gone; true also where it is only full, since that record is lost and the connection good.
-    fn transmit(&mut self, message: &[u8]) -> bool {
+    fn transmit(&mut self, message: &[u8]) -> Sent {
         let sent = match &self.connection {
             Some(Connection::Datagram(socket)) => socket.send(message),
             Some(Connection::Udp(socket)) => socket.send(message),
@@ -97,19 +125,19 @@ impl Syslog {
                 rustix::net::send(socket, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
                     .map_err(Into::into)
             }
-            None => return false,
+            None => return Sent::Gone,
         };
         match (sent, &self.connection) {
             // A part of a record on a stream: what follows would be read as its end, so the stream is given up.
             (Ok(count), Some(Connection::Stream(_))) if count < message.len() => {
                 self.connection = None;
-                true
+                Sent::Lost
             }
-            (Ok(_), _) => true,
-            (Err(error), _) if error.kind() == std::io::ErrorKind::WouldBlock => true,
+            (Ok(_), _) => Sent::Taken,
+            (Err(error), _) if error.kind() == std::io::ErrorKind::WouldBlock => Sent::Lost,
             (Err(_), _) => {
                 self.connection = None;
-                false
+                Sent::Gone
             }
         }
     }
@@ -178,6 +206,10 @@ mod tests {
         let first = UnixDatagram::bind(&path).unwrap();
         target.retry_at = None;
         target.send("daemon", Level::INFO, "one");
+        assert_eq!(
+            received(&first),
+            "<12>pyinotifyd/root: 1 log records were lost, since nobody read them\0"
+        );
         assert_eq!(received(&first), "<14>pyinotifyd/daemon: one\0");
         drop(first);
         std::fs::remove_file(&path).unwrap();
@@ -185,6 +217,24 @@ mod tests {
         target.send("daemon.part", Level::INFO, "two");
         target.send("daemonic", Level::INFO, "another logger");
         assert_eq!(received(&second), "<14>pyinotifyd/daemon.part: two\0");
+    }
+
+    #[test]
+    fn what_a_full_server_does_not_take_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let server = UnixDatagram::bind(&path).unwrap();
+        let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, None);
+        let sent = 2000;
+        (0..sent).for_each(|_| target.send("a", Level::INFO, "text"));
+        server.set_nonblocking(true).unwrap();
+        let taken = std::iter::from_fn(|| server.recv(&mut [0; 100]).ok()).count();
+        target.send("a", Level::INFO, "again");
+        let note =
+            format!("<12>pyinotifyd/root: {} log records were lost, since nobody read them\0", sent - taken);
+        assert_eq!(received(&server), note);
+        assert_eq!(received(&server), "<14>pyinotifyd/a: again\0");
+        assert_eq!(target.lost, 0);
     }
 
     #[test]

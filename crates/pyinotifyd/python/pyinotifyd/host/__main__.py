@@ -1,6 +1,7 @@
-"""Starts the host: ``python -m pyinotifyd.host FD``, where FD is the number of an inherited socket.
+"""Starts the host: ``python -m pyinotifyd.host SOCKET LIFELINE``, the numbers of two inherited descriptors.
 
-Owns the order of a start: HELLO, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay.
+Owns the order of a start: HELLO, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay. The lifeline is a
+pipe of which the daemon holds the other end, and into which nobody writes: it ends with the daemon.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the host, with the number of the socket as the only argument."""
-    parent = os.getppid()
-    channel = wire.Channel(int(sys.argv[1]))
-    _clean_sys()
+    """Run the host, with the numbers of socket and lifeline as the arguments."""
+    channel, lifeline = wire.Channel(int(sys.argv[1])), int(sys.argv[2])
+    os.set_inheritable(lifeline, False)
+    _forget_the_current_directory()
     channel.send(
         wire.HOST_HELLO,
         wire.dumps(
@@ -39,33 +40,18 @@ def main() -> None:
             }
         ),
     )
-    sys.exit(_serve(channel, parent))
+    sys.exit(_serve(channel, lifeline))
 
 
-def _clean_sys() -> None:
-    """Take out of sys what is only there because of how we were started."""
+def _forget_the_current_directory() -> None:
+    """Take it off sys.path, where -m puts it first; the daemon starts us by boot.py, which has seen to it."""
     import __main__
 
-    script = sys.argv[0]
-    if sys.path and sys.path[0] == script:
-        # The zip. Our package goes on to be found there, by its own __path__.
-        del sys.path[0]
-        # A process that multiprocessing spawns would run it as its main script.
-        vars(__main__).pop("__file__", None)
-        _close_on_exec(script)
-    elif __main__.__spec__ is not None and not getattr(sys.flags, "safe_path", False):
-        # Started by -m, which puts the current directory first.
+    if __main__.__spec__ is not None and not getattr(sys.flags, "safe_path", False):
         del sys.path[0]
 
 
-def _close_on_exec(script: str) -> None:
-    """Keep the descriptor of the zip, of which we are read, from children."""
-    directory, _, number = script.rpartition("/")
-    if directory == "/proc/self/fd" and number.isdigit():
-        os.set_inheritable(int(number), False)
-
-
-def _serve(channel: Channel, parent: int) -> int:
+def _serve(channel: Channel, lifeline: int) -> int:
     """Load the config and do what it needs; return the exit status."""
     load = _handshake(channel)
     if load is None:
@@ -94,7 +80,7 @@ def _serve(channel: Channel, parent: int) -> int:
 
         faulthandler.enable()
     _ignore_interrupts()
-    _die_with(parent)
+    _end_with_the_daemon(lifeline)
     return _stay(channel, source, description)
 
 
@@ -192,11 +178,11 @@ def _refuse(channel: Channel, exception: BaseException) -> int:
     _flush()
     if isinstance(exception, SystemExit):
         code, text = errors.exit_status(exception)
-        channel.send(wire.EXIT, wire.dumps({"code": code, "message": text}))
+        channel.send(wire.EXIT, wire.report({"code": code, "message": text}))
         return code
     # A bad expression that came before is the fault to tell.
     body = {**errors.fault(exception), "patterns": patterns(made_rules)}
-    channel.send(wire.FAULT, wire.dumps(body))
+    channel.send(wire.FAULT, wire.report(body))
     return 1
 
 
@@ -217,14 +203,22 @@ def _ignore_interrupts() -> None:
         signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
-def _die_with(parent: int) -> None:
-    """Ask the kernel to end this process with the daemon, whatever a job is doing then."""
-    import ctypes
+def _end_with_the_daemon(lifeline: int) -> None:
+    """Have the kernel kill this process when the lifeline ends, whatever a job is doing then."""
+    import fcntl
+    import signal
 
-    pr_set_pdeathsig, sigkill = 1, 9
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+    # The pipe's signal, of which SIGIO is only the default (fcntl(2), F_SETSIG). PR_SET_PDEATHSIG does the same, but
+    # takes ctypes: half a MB, and not every Python has it.
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        # An end that came before is not signalled any more.
+        os.read(lifeline, 1)
+    except BlockingIOError:
+        return
+    os._exit(1)
 
 
 if __name__ == "__main__":

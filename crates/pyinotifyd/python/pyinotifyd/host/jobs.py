@@ -11,6 +11,8 @@ import gc
 import struct
 import sys
 from collections import deque
+from functools import partial
+from itertools import repeat
 
 from ..event import PATH, SRC_PATHNAME, Event
 from . import errors, records, wire
@@ -19,22 +21,25 @@ from .stay import end_in_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Optional
+    from collections.abc import Coroutine, Iterable, Iterator
+    from typing import Any, Callable, Optional
 
-    from ..event import Raw
+    from ..event import Row
     from ..scheduler import Job
     from .load import Source
     from .wire import Channel
 
-    #: Handle, number of the scheduler, task id, event.
-    Start = tuple[int, int, str, Raw]
+    #: What is a number, task id, path, and the texts that most events don't have.
+    Start = tuple[Row, str, str, tuple[str, ...]]
+    #: Makes a task of a coroutine.
+    Begin = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 # Jobs that begin in one turn of the loop: the loop's own cost is spread over them, and timers, logs and cancels don't
 # wait for a whole burst.
 STARTS_A_TURN = 128
 
-_EAGER = sys.version_info >= (3, 12)
+# The first step runs at once where that can be; most jobs are done then, and the loop never sees them.
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 def run(channel: Channel, source: Source, jobs: list[Optional[Job]]) -> int:
@@ -57,6 +62,7 @@ class _Host:
         self._source: Optional[Source] = source
         self._jobs = jobs
         self._loop = loop
+        self._begin: Begin = partial(asyncio.Task, loop=loop, **_EAGER)
         self._waiting: deque[Start] = deque()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._taken = 0
@@ -106,17 +112,15 @@ class _Host:
     def _turn(self) -> None:
         """Begin some of the jobs that wait for it."""
         self._turn_due = False
-        waiting, loop, jobs = self._waiting, self._loop, self._jobs
+        waiting, loop, jobs, run = self._waiting, self._loop, self._jobs, self._run
+        # As loop.create_task, which costs as much again; the user may have given the loop a way of his own.
+        begin: Begin = loop.create_task if loop.get_task_factory() else self._begin
         for _ in range(min(STARTS_A_TURN, len(waiting))):
-            handle, number, task_id, raw = waiting.popleft()
-            job = self._run(handle, jobs[number], Event(raw), task_id)
-            if _EAGER:
-                # The first step runs here and now; most jobs are done then, and the loop never sees them.
-                task = asyncio.Task(job, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
-                if not task.done():
-                    self._running[handle] = task
-            else:
-                self._running[handle] = loop.create_task(job)
+            row, task_id, pathname, rare = waiting.popleft()
+            handle = row[0]
+            task = begin(run(handle, jobs[row[1]], Event(row, pathname, rare), task_id))
+            if not task.done():
+                self._running[handle] = task
         if waiting:
             self._turn_due = True
             loop.call_soon(self._turn)
@@ -152,7 +156,7 @@ class _Host:
             "exception": _summary(exception),
             "traceback": errors.format_traceback(exception),
         }
-        self._channel.send(wire.FAIL, wire.dumps(body))
+        self._channel.send(wire.FAIL, wire.report(body))
 
     def _cancel(self, handles: tuple[int, ...]) -> None:
         """Cancel running jobs, and forget those that still wait for their turn."""
@@ -164,8 +168,8 @@ class _Host:
             else:
                 late.add(handle)
         if late and self._waiting:
-            dropped = [start[0] for start in self._waiting if start[0] in late]
-            self._waiting = deque(start for start in self._waiting if start[0] not in late)
+            dropped = [row[0] for row, *_ in self._waiting if row[0] in late]
+            self._waiting = deque(start for start in self._waiting if start[0][0] not in late)
             self._taken += len(dropped)
             self._cancelled.extend(dropped)
             self._report()
@@ -197,12 +201,12 @@ class _Host:
         loop.remove_reader(self._channel.fd)
         if self._gone:
             end_in_time()
-        self._cancelled.extend(start[0] for start in self._waiting)
+        self._cancelled.extend(row[0] for row, *_ in self._waiting)
         self._waiting.clear()
         status = 0
         if self._exit:
             status, text = errors.exit_status(self._exit)
-            self._channel.send(wire.EXIT, wire.dumps({"code": status, "message": text}))
+            self._channel.send(wire.EXIT, wire.report({"code": status, "message": text}))
         try:
             loop.run_until_complete(_cancel_all())
             loop.run_until_complete(loop.shutdown_asyncgens())
@@ -239,37 +243,26 @@ def _summary(exception: BaseException) -> str:
     return "".join(traceback.format_exception_only(type(exception), exception)).strip()
 
 
-# Bytes of one job in the columns: Q I I i I H B.
-_ROW = 27
+# Handle, scheduler, mask, wd, cookie, name_len, flags.
+_ROW = struct.Struct("<QIIiIHB")
 
 # As os.fsdecode.
 _ENCODING = sys.getfilesystemencoding()
 
 
-def _starts(body: bytes) -> Iterator[Start]:
-    """Return the jobs of a START frame."""
+def _starts(body: bytes) -> Iterable[Start]:
+    """Return the jobs of a START frame: their number, a row of numbers for each, and all texts."""
     count = int.from_bytes(body[:4], "little")
-    columns = struct.unpack_from(f"<{count}Q{count}I{count}I{count}i{count}I{count}H{count}B", body, 4)
-    handles, numbers, masks, wds, cookies, name_lens, flags = (
-        columns[column * count : (column + 1) * count] for column in range(7)
-    )
-    texts = body[4 + count * _ROW :].decode(_ENCODING, "surrogateescape").split("\0")
-    if any(flag & (SRC_PATHNAME | PATH) for flag in flags):
-        ids, pathnames, sources, paths = _uneven(texts, flags)
-    else:
-        ids, pathnames = texts[0::2], texts[1::2]
-        sources = paths = [""] * count
-    raws = zip(masks, wds, cookies, name_lens, flags, pathnames, sources, paths)
-    return zip(handles, numbers, ids, raws)
+    end = 4 + count * _ROW.size
+    rows = _ROW.iter_unpack(body[4:end])
+    texts = body[end:].decode(_ENCODING, "surrogateescape").split("\0")
+    if len(texts) == 2 * count:
+        return zip(rows, texts[0::2], texts[1::2], repeat(()))
+    return _uneven(rows, iter(texts))
 
 
-def _uneven(texts: list[str], flags: tuple[int, ...]) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Sort the texts of jobs of which some have more than others."""
-    text = iter(texts)
-    ids, pathnames, sources, paths = [], [], [], []
-    for flag in flags:
-        ids.append(next(text))
-        pathnames.append(next(text))
-        sources.append(next(text) if flag & SRC_PATHNAME else "")
-        paths.append(next(text) if flag & PATH else "")
-    return ids, pathnames, sources, paths
+def _uneven(rows: Iterable[Row], text: Iterator[str]) -> Iterator[Start]:
+    """Return jobs of which some have more texts than others."""
+    for row in rows:
+        task_id, pathname = next(text), next(text)
+        yield row, task_id, pathname, tuple(next(text) for flag in (SRC_PATHNAME, PATH) if row[-1] & flag)

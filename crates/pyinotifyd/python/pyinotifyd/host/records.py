@@ -119,7 +119,7 @@ def _send(
     exc: Optional[str] = None,
 ) -> None:
     body = {"logger": logger, "level": level, "message": message, "created": record.created, "exc": exc}
-    channel.send(wire.HOST_LOG, wire.dumps(body))
+    channel.send(wire.HOST_LOG, wire.report(body))
 
 
 def _traceback(record: logging.LogRecord, handler: logging.Handler) -> Optional[str]:

@@ -39,6 +39,9 @@ _HEAD = 5
 # Both sides refuse frames above this: more is a fault of the program, and no text of a user's is as long.
 FRAME_MAX = 64 << 20
 
+# Text of a user that goes to the log. Nobody reads more, and a frame must not exceed its limit by it.
+TEXT_MAX = 64 << 10
+
 # One read. Below the size at which the allocator asks the kernel for memory each time.
 READ_SIZE = 64 << 10
 
@@ -209,6 +212,19 @@ def dumps(value: object) -> bytes:
     parts: list[str] = []
     _write(value, parts.append)
     return "".join(parts).encode("ascii")
+
+
+def report(body: dict[str, object]) -> bytes:
+    """Return the JSON of what is said to a person: its texts lose their middle where they are endless."""
+    return dumps({name: _shortened(value) if isinstance(value, str) else value for name, value in body.items()})
+
+
+def _shortened(text: str) -> str:
+    left_out = len(text) - TEXT_MAX
+    if left_out <= 0:
+        return text
+    half = TEXT_MAX // 2
+    return f"{text[:half]} [... {left_out} characters are left out ...] {text[-half:]}"
 
 
 def _write(value: object, put: Callable[[str], object]) -> None:

@@ -1,0 +1,68 @@
+//! What a program gets from whoever started it and cannot have asked for: blocked signals and open descriptors.
+
+use std::io;
+use std::ptr;
+
+/// Lets all signals through to this thread, and to those that it starts.
+///
+/// A blocked signal stays blocked across execve(2) (signal(7)): started by a careless parent, a program would hear
+/// neither SIGTERM nor the end of its children.
+///
+/// # Errors
+/// As pthread_sigmask(3), which has none for these arguments.
+pub fn unblock_signals() -> io::Result<()> {
+    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    #[expect(unsafe_code, reason = "rustix and std have no call that changes the mask of a running thread")]
+    // SAFETY: sigemptyset(3) initialises the whole set behind the valid pointer; pthread_sigmask(3) reads it and, with a
+    // null pointer for the old mask, writes nothing.
+    let error = unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut())
+    };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// Keeps all descriptors but 0, 1 and 2 from the programs that this one starts.
+///
+/// # Errors
+/// As close_range(2): `EINVAL` or `ENOSYS` before Linux 5.11.
+pub fn close_on_exec() -> io::Result<()> {
+    #[expect(unsafe_code, reason = "rustix and std have no call for descriptors that nobody here owns")]
+    // SAFETY: with this flag the call closes nothing now; it sets FD_CLOEXEC, which touches no memory, and an owner of
+    // a descriptor who wants to pass it on clears the flag at that time.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn programs_get_no_descriptor_and_all_signals() {
+        std::thread::spawn(|| {
+            unblock_signals().unwrap();
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
+        })
+        .join()
+        .unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
+        let number = inheritable(&reader);
+        close_on_exec().unwrap();
+        let open = Command::new("test").arg("-e").arg(format!("/proc/self/fd/{number}")).status().unwrap();
+        assert!(!open.success(), "descriptor {number} was passed on");
+    }
+
+    fn inheritable(file: &io::PipeReader) -> i32 {
+        let number = file.as_raw_fd();
+        #[expect(unsafe_code, reason = "a test makes what a parent leaves behind")]
+        // SAFETY: the descriptor is open; the command touches no memory.
+        let result = unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+        assert_eq!(result, 0);
+        number
+    }
+}
