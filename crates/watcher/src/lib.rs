@@ -13,8 +13,9 @@
 //!   listed through it. What came before the watch is told as an *arrival*, a made-up event; what came after is queued.
 //!   So nothing is missed, and an IN_CREATE that is both is told once.
 //! - **The kernel is asked, not assumed.** Between an event and our look at it the world goes on. Whether a name still
-//!   means the inode that the event was about is decided by adding a watch: the same inode gives the same wd. What
-//!   can't be decided while events are queued waits until the queue is empty.
+//!   means the inode that the event was about is decided by adding a watch: the same inode gives the same wd. A name
+//!   for which that is not certain is in doubt and looked at when the queue is empty; so at rest every directory is
+//!   watched under its path. The argument is at the head of `watcher/doubt.rs`.
 //! - **Overflow is an event like any other.** Afterwards every directory is compared by wd and every entry that changed
 //!   since the queue was last known to be empty is told as an arrival.
 //! - **Roots are paths.** A root that is missing, deleted, replaced, unmounted or covered is waited for through its
@@ -22,7 +23,22 @@
 //!
 //! Owns the path from the kernel's bytes to [`event::Event`]s for each watch. Knows no schedulers, filters no events
 //! (an exclude filter only prunes directories), starts no threads, never sleeps, and keeps no descriptor open in a
-//! watched directory beyond a turn but for one listing under way. Time is passed in.
+//! watched directory beyond a turn but for a listing under way. Time is passed in.
+//!
+//! # Bounds
+//!
+//! What is kept between events has a limit by number ([`Limits`]) or is bounded by something that has one:
+//!
+//! - Nodes, branches to be unwatched, and directories whose walk was put off or starves: by the directories that there
+//!   are below the roots, one entry for each.
+//! - Walks: at `walks_max` no events are read until some have ended. Then the kernel's queue holds the events, and if it
+//!   overflows that is an overflow like any other.
+//! - Names in doubt: past `doubts_max` everything is looked at again, as after an overflow.
+//! - Moves, names told already, settling files: past their limits something is told twice, or a rename as a coming and
+//!   a going.
+//! - Ended watches whose last events are queued: by the queue; 65,536 are remembered, which matters only if the kernel
+//!   counts its 2^31 numbers once around.
+//! - Files closed without a name: those of one turn, and 256 that wait for a name for a minute.
 //!
 //! # Use
 //!
@@ -72,7 +88,7 @@ mod watcher;
 pub use error::Error;
 pub use filesystem::network_filesystem;
 pub use kernel::{Sysctl, watches_max};
-pub use lease::Writers;
+pub use syscall::lease::Writers;
 pub use notice::{Notice, Severity};
 pub use rustix::io::Errno;
 pub use spec::{Exclude, Limits, Options, Problem, Sink, Stats, Turn, WatchId, WatchSpec};

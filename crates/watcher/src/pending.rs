@@ -162,13 +162,19 @@ impl NameHasher {
 }
 
 /// Watches that we have ended and whose last events may still be queued: until IN_IGNORED such a wd is deaf, even if
-/// the kernel, having counted once around (K7), has given its number away again.
+/// the kernel, having counted once around (K7), has given its number away again. At most [`RETIRED_MAX`]: past it an
+/// old event could be told only if the kernel gave out 2^31 numbers while it was queued.
 #[derive(Debug, Default)]
 pub(crate) struct Retired(HashSet<i32>);
 
+/// More than the kernel's queue holds by default: each is there with its IN_IGNORED.
+const RETIRED_MAX: usize = 64 * 1024;
+
 impl Retired {
     pub(crate) fn insert(&mut self, wd: i32) {
-        self.0.insert(wd);
+        if self.0.len() < RETIRED_MAX {
+            self.0.insert(wd);
+        }
     }
 
     /// Whether an event of this wd is to be dropped; `ends` says that it is the IN_IGNORED.
@@ -239,5 +245,7 @@ mod tests {
         retired.insert(1);
         assert!(retired.swallows(1, false) && retired.swallows(1, true));
         assert!(!retired.swallows(1, false), "events of the new watch with this number count");
+        (0..1_000_000).for_each(|wd| retired.insert(wd));
+        assert_eq!(retired.len(), RETIRED_MAX);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use event::{Event, Mask};
-use lease::Writers;
+use syscall::lease::{Writers, writers};
 use std::os::fd::BorrowedFd;
 
 use crate::notice::Notice;
@@ -70,7 +70,7 @@ pub struct Options {
     /// Whether the name of an entry is that of a temporary file of our own: such entries are never reported, and their
     /// final rename is reported as an arrival.
     pub own_name: fn(&[u8]) -> bool,
-    /// How to learn whether a file is open for writing; [`lease::writers`] except in tests.
+    /// How to learn whether a file is open for writing; [`syscall::lease::writers`] except in tests.
     pub writers: fn(BorrowedFd<'_>) -> Writers,
     /// Bounds of queues and of work.
     pub limits: Limits,
@@ -79,7 +79,7 @@ pub struct Options {
 impl Options {
     /// The usual properties.
     pub fn new(cwd: Vec<u8>) -> Options {
-        Options { cwd, own_name: |_| false, writers: lease::writers, limits: Limits::default() }
+        Options { cwd, own_name: |_| false, writers, limits: Limits::default() }
     }
 }
 
@@ -96,8 +96,10 @@ pub struct Limits {
     pub move_age: Duration,
     /// Names that are remembered so that an arrival and the kernel's event are not both told.
     pub young_max: usize,
-    /// New directories that could not be opened yet because events about their parents are still queued.
-    pub later_max: usize,
+    /// Names of directories that are looked at again when the queue is empty.
+    pub doubts_max: usize,
+    /// Directories that wait to be listed; beyond them nothing is read from the kernel's queue.
+    pub walks_max: usize,
     /// Files whose writers are unknown and that are looked at a second time.
     pub settling_max: usize,
     /// How long such a file must stay unchanged.
@@ -125,7 +127,11 @@ impl Default for Limits {
             move_age: Duration::from_secs(60),
             // 16 bytes each; past it a file may be told twice, which is allowed, in place of never.
             young_max: 64 * 1024,
-            later_max: 64 * 1024,
+            // Looked at in one turn, which takes a tenth of a second at worst; past it all directories are looked at
+            // again, a little at a time, as after an overflow.
+            doubts_max: 16 * 1024,
+            // Some 200 bytes each; as many as a full queue of new directories starts.
+            walks_max: 16 * 1024,
             // Some 100 bytes each; past it a file is told at once, possibly before its writer is done.
             settling_max: 16 * 1024,
             // Longer than the granularity of times on any usual filesystem but FAT's.

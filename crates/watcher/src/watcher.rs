@@ -1,11 +1,13 @@
 //! The watcher's state and its public calls.
 //!
 //! Each file beside this one is one thing that it does: [`tell`] an event to the watches that see it, [`dispatch`] an
-//! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`walk`] a directory tree, make an
-//! [`arrive`]d entry known, bind [`roots`] and wait for them, [`recover`] from overflows and limits, set [`masks`].
+//! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`doubt`] whether it is the right one,
+//! [`walk`] a directory tree, make an [`arrive`]d entry known, bind [`roots`] and wait for them, [`recover`] from
+//! overflows and limits, set [`masks`].
 
 mod arrive;
 mod dispatch;
+mod doubt;
 mod masks;
 mod place;
 mod read;
@@ -33,7 +35,8 @@ use crate::spec::{Exclude, Options, Sink, Stats, Turn, WatchId};
 use crate::tree::{NodeId, STARVED, Tree};
 
 use arrive::{Nameless, Settling};
-use place::OpenParent;
+use doubt::Doubts;
+use place::{Found, OpenParent};
 use read::Reading;
 use recover::{Recovery, Starved};
 use roots::{Guard, Reason, Root};
@@ -75,21 +78,17 @@ pub struct Watcher {
     /// Entries told as arrivals (with their inode) whose IN_CREATE may still be queued.
     young: Recent<u64>,
     /// Nodes that were watched by name while events about that name may still be queued.
-    /// Whether it was by a walk that tells nothing is kept with each.
-    fresh: Recent<bool>,
+    fresh: Recent<Found>,
+    /// How many nodes were watched by name so far.
+    found: u64,
     /// While the queue is long: entries whose IN_CREATE was told, not to be told again if the queue overflows.
     told_creates: Recent<()>,
     name_hasher: NameHasher,
     retired: Retired,
-    /// New directories that could not be opened yet, with the read that brought the event.
-    later: Vec<(NodeId, u64)>,
-    /// Directories whose entries are to be compared when the queue is empty, with their wds.
-    doubts: Vec<(NodeId, i32)>,
+    doubts: Doubts,
     /// Tops of branches that are cut off and to be unwatched.
     doomed: Vec<NodeId>,
     walks: VecDeque<Walk>,
-    /// Walks whose directory is not where its path leads, until the queue is empty.
-    put_off: Vec<Walk>,
     leaves: Leaves,
     /// Buffer of getdents64(2), kept between listings.
     listing: Vec<MaybeUninit<u8>>,
@@ -118,8 +117,7 @@ impl std::fmt::Debug for Watcher {
         out.debug_struct("Watcher")
             .field("stats", &self.stats())
             .field("walks", &self.walks.len())
-            .field("put_off", &self.put_off.len())
-            .field("later", &self.later.len())
+            .field("doubts", &self.doubts.len())
             .field("displaced", &self.displaced.len())
             .field("doomed", &self.doomed.len())
             .field("recovery", &self.recovery)
@@ -155,14 +153,13 @@ impl Watcher {
             displaced: Vec::new(),
             young: Recent::new(limits.young_max),
             fresh: Recent::new(limits.young_max),
+            found: 0,
             told_creates: Recent::new(limits.young_max),
             name_hasher: NameHasher::default(),
             retired: Retired::default(),
-            later: Vec::new(),
-            doubts: Vec::new(),
+            doubts: Doubts::default(),
             doomed: Vec::new(),
             walks: VecDeque::new(),
-            put_off: Vec::new(),
             leaves: Leaves::default(),
             listing: Vec::new(),
             settling: VecDeque::new(),
@@ -201,7 +198,10 @@ impl Watcher {
         // A quarter is kept for walks, so that neither side starves the other.
         let kept = if self.has_background() { units / 4 } else { 0 };
         let mut for_events = units - kept;
-        self.read_and_dispatch(&mut for_events, sink);
+        // Where walks pile up, events wait in the kernel's queue, which says so if it overflows.
+        if self.walks.len() < self.options.limits.walks_max {
+            self.read_and_dispatch(&mut for_events, sink);
+        }
         units = kept + for_events;
         self.check_mounts(sink);
         self.background(&mut units, sink);
@@ -231,22 +231,22 @@ impl Watcher {
                 + recent
                 + self.moves.len()
                 + self.retired.len()
-                + self.later.len()
+                + self.doubts.len()
                 + self.displaced.len()
                 + self.settling.len(),
             ..self.stats
         }
     }
 
-    /// Whether walks or branches to be unwatched are waiting.
+    /// Whether walks, branches to be unwatched or files without a name are waiting.
     fn has_background(&self) -> bool {
-        !self.walks.is_empty() || !self.doomed.is_empty()
+        !self.walks.is_empty() || !self.doomed.is_empty() || self.seeks_names()
     }
 
     fn background(&mut self, units: &mut u32, sink: &mut impl Sink) {
         self.settle_roots(sink);
         self.unwatch_doomed(units);
-        self.name_nameless(sink);
+        self.name_nameless(units, sink);
         self.run_walks(units, sink);
         self.finish_recovery(sink);
     }

@@ -9,17 +9,17 @@
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use event::{Flag, Mask};
-use lease::Writers;
+use syscall::lease::Writers;
 use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 
 use super::Watcher;
 use super::place::{Kind, open_file};
 use super::tell::Told;
-use super::walk::Walk;
+use super::walk::{LISTING_BYTES, Walk};
 use crate::cover::RootId;
 use crate::spec::Sink;
 use crate::tree::NodeId;
@@ -38,10 +38,20 @@ pub(super) struct Settling {
 /// Files without a name (open(2), O_TMPFILE) that were closed: their names, if they were given any, are looked for.
 #[derive(Default)]
 pub(super) struct Nameless {
-    /// Closed since the last look.
+    /// Closed since the last look, at most as many as a turn has units.
     closed: Vec<(NodeId, i32, u64)>,
+    /// The directory that is being listed for them.
+    search: Option<Search>,
     /// Closed and without a name when they were looked for: some have it given later.
     waiting: VecDeque<(NodeId, u64, Instant)>,
+}
+
+/// One listing for all files that were closed in a directory.
+struct Search {
+    node: NodeId,
+    wd: i32,
+    dir: OwnedFd,
+    inodes: Vec<u64>,
 }
 
 /// How many closed files without a name are kept in mind.
@@ -239,39 +249,58 @@ impl Watcher {
 
     /// Gives files that were closed without a name the one that they have by now: linkat(2) comes before close(2), and
     /// the kernel reports the close under the old name only (K14).
-    pub(super) fn name_nameless(&mut self, sink: &mut impl Sink) {
-        let mut closed = std::mem::take(&mut self.nameless.closed);
-        closed.sort_unstable();
-        closed.dedup();
-        for group in closed.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
-            let (node, wd, _) = group[0];
-            if self.tree.wd(node) == wd {
-                self.look_for_names(node, group, sink);
+    pub(super) fn name_nameless(&mut self, units: &mut u32, sink: &mut impl Sink) {
+        while *units > 0 {
+            let Some(mut search) = self.nameless.search.take().or_else(|| self.next_search()) else { return };
+            if self.tree.wd(search.node) == search.wd && !self.look_for_names(&mut search, units, sink) {
+                self.nameless.search = Some(search);
             }
         }
     }
 
-    /// One listing for all files that were closed in a directory.
-    fn look_for_names(&mut self, node: NodeId, group: &[(NodeId, i32, u64)], sink: &mut impl Sink) {
-        let Ok(dir) = self.open_dir(node) else { return };
-        let mut inodes: Vec<u64> = group.iter().map(|&(_, _, inode)| inode).collect();
-        let mut bytes = vec![MaybeUninit::uninit(); 32 * 1024];
-        let mut listing = RawDir::new(&dir, &mut bytes);
-        while let Some(Ok(entry)) = listing.next() {
-            if let Some(at) = inodes.iter().position(|&inode| inode == entry.ino()) {
-                inodes.swap_remove(at);
-                self.tell_closed(node, entry.file_name().to_bytes(), None, sink);
-                if inodes.is_empty() {
-                    return;
-                }
+    /// The next directory in which files were closed without a name.
+    fn next_search(&mut self) -> Option<Search> {
+        loop {
+            let &(node, wd, _) = self.nameless.closed.last()?;
+            let closed = self.nameless.closed.extract_if(.., |closed| (closed.0, closed.1) == (node, wd));
+            let inodes: Vec<u64> = closed.map(|(_, _, inode)| inode).collect();
+            if self.tree.wd(node) == wd
+                && let Ok(dir) = self.open_dir(node)
+            {
+                return Some(Search { node, wd, dir, inodes });
             }
         }
-        for inode in inodes {
-            self.nameless.waiting.push_back((node, inode, self.now));
+    }
+
+    /// Goes on with a listing by as much as one getdents64(2) gives; true when it is done.
+    fn look_for_names(&mut self, search: &mut Search, units: &mut u32, sink: &mut impl Sink) -> bool {
+        let mut bytes = vec![MaybeUninit::uninit(); LISTING_BYTES];
+        let mut listing = RawDir::new(&search.dir, &mut bytes);
+        while let Some(Ok(entry)) = listing.next() {
+            *units = units.saturating_sub(1);
+            if let Some(at) = search.inodes.iter().position(|&inode| inode == entry.ino()) {
+                search.inodes.swap_remove(at);
+                self.tell_closed(search.node, entry.file_name().to_bytes(), None, sink);
+            }
+            if search.inodes.is_empty() {
+                return true;
+            }
+            if listing.is_buffer_empty() {
+                return false;
+            }
+        }
+        for inode in search.inodes.drain(..) {
+            self.nameless.waiting.push_back((search.node, inode, self.now));
             if self.nameless.waiting.len() > NAMELESS_MAX {
                 self.nameless.waiting.pop_front();
             }
         }
+        true
+    }
+
+    /// Whether names are still to be looked for.
+    pub(super) fn seeks_names(&self) -> bool {
+        self.nameless.search.is_some() || !self.nameless.closed.is_empty()
     }
 
     /// Whether files without a name that were closed are in mind.

@@ -9,7 +9,7 @@ use super::tell::Told;
 use crate::decode::RawEvent;
 use crate::notice::Notice;
 use crate::spec::Sink;
-use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED};
+use crate::tree::{GUARD, NodeId, ROOT, SHARED};
 
 /// Events that always concern the tree itself.
 const STRUCTURE: u32 = Flag::MovedFrom.mask().0
@@ -40,6 +40,8 @@ impl Watcher {
         if !mask.intersects(Flag::Ignored.mask()) {
             // Nodes of doomed branches can share the wd of a directory that was found again elsewhere.
             nodes.retain(|&node| self.is_reachable(node));
+            // Each watch is told of one place: the one of the time of the event, not one where a look has found it since.
+            nodes.sort_by_key(|&node| self.found_number(node));
         }
         if nodes.is_empty() {
             return;
@@ -159,20 +161,16 @@ impl Watcher {
         }
         // A directory that somebody holds open sends nothing itself until it is closed (K18).
         for &node in nodes {
-            if let Some(child) =
-                self.tree.child(node, name).filter(|&child| !self.tree.has(child, ROOT | GUARD))
-            {
-                self.recheck_deleted(child);
+            let child = self.tree.child(node, name);
+            if let Some(child) = child.filter(|&child| !self.tree.has(child, ROOT | GUARD)) {
+                self.gone(node, name, child);
             }
         }
     }
 
-    /// A directory below `nodes` is deleted by name: unless a new one has the name already, it is forgotten.
-    fn recheck_deleted(&mut self, child: NodeId) {
-        // Deleted and made again before we looked: the node belongs to the new one.
-        if !self.fresh_contains(child) {
-            self.doom(child);
-        }
+    /// A directory was deleted by name. If it was looked at lately, it may be a later one that is there.
+    fn gone(&mut self, parent: NodeId, name: &[u8], child: NodeId) {
+        if self.fresh_contains(child) { self.doubt(parent, name) } else { self.doom(child) }
     }
 
     fn ignored(&mut self, nodes: &[NodeId], mask: Mask, wd: i32, sink: &mut impl Sink) {
@@ -200,7 +198,7 @@ impl Watcher {
         let again = self.unmount_reveals(node, unmounted && !was_root);
         self.doom(node);
         if let Some((parent, name)) = again {
-            self.enter_later(parent, &name);
+            self.doubt(parent, &name);
         }
     }
 
@@ -222,8 +220,7 @@ impl Watcher {
     fn move_self(&mut self, nodes: &[NodeId], mask: Mask, sink: &mut impl Sink) {
         let mut stays = Vec::new();
         for &node in nodes {
-            let known_place = nodes.len() > 1 && !self.tree.has(node, MOVING);
-            if self.stays_in_sight(node, known_place) {
+            if self.stays_in_sight(node) {
                 stays.push(node);
             } else {
                 self.moved_out(node, mask, sink);
@@ -250,6 +247,10 @@ impl Watcher {
             self.recheck.push((root, Reason::Moved));
         }
         self.recheck_guarded(node, Reason::Moved);
+        if self.is_ahead() {
+            // Another rename may have brought it here than the one that has taken it away.
+            self.doubt_node(node);
+        }
         self.doom(node);
     }
 }

@@ -15,7 +15,8 @@ use crate::tree::{GUARD, NodeId, ROOT, SHARED};
 
 /// An object's own end and renames: every path depends on them.
 const SELF: u32 = Flag::DeleteSelf.mask().0 | Flag::MoveSelf.mask().0;
-const MOVES: u32 = Flag::MovedFrom.mask().0 | Flag::MovedTo.mask().0;
+/// Renames of entries.
+pub(super) const MOVES: u32 = Flag::MovedFrom.mask().0 | Flag::MovedTo.mask().0;
 
 /// What one root wants.
 fn wants(watches: &[Option<Watch>], roots: &[Option<Root>], sources_wanted: bool, root: RootId) -> Wants {
@@ -95,9 +96,9 @@ impl Watcher {
                     0 => self.end_stray(other),
                     mask => drop(self.kernel.replace(object.as_fd(), mask)),
                 }
-                self.wait_for_quiet(node);
+                self.doubt_node(node);
             }
-            Err(_) => self.wait_for_quiet(node),
+            Err(_) => self.doubt_node(node),
         }
     }
 

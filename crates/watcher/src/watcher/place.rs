@@ -2,7 +2,7 @@
 //!
 //! A name may have been given to another inode since the event at hand was queued. So a directory is opened below its
 //! parent, the parent having been opened and compared by wd first, and the watch is put on the open descriptor. Where
-//! that fails because events are still queued, the node waits ([`Watcher::retry_later`]).
+//! that fails because events are still queued, the name comes in [`doubt`](super::doubt).
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -11,16 +11,17 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Watcher;
+use super::masks::MOVES;
 use super::roots::Reason;
 use super::walk::{Frame, Walk};
 use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::notice::Notice;
 use crate::spec::Sink;
-use crate::tree::{GUARD, MOVED, MOVING, NodeId, ROOT, STARVED, TOP, UNNAMED};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, STARVED, TOP, UNLISTED, UNNAMED};
 
 /// Why a directory is walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// A watch is set up: subdirectories are watched, nothing is told.
     Add,
@@ -48,16 +49,37 @@ pub(super) enum Unopened {
     Failed(Errno),
 }
 
-/// What stands in a node's place.
-pub(super) enum Look {
-    /// The inode that the node stands for.
+/// How a look has found a directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// Counts up.
+    number: u64,
+    /// Nothing is told of what is in it.
+    silently: bool,
+}
+
+/// What a look at a name has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// The directory that the tree had there, or one that can't be watched, or that nobody watches.
     Same,
-    /// Another one, open and watched.
-    Other(OwnedFd, i32),
-    /// Nothing.
+    /// Another one, or the first; it is in the tree and will be walked.
+    Other,
+    /// No directory.
+    Nothing,
+    /// The directory that is to have it is not where its path leads.
+    Elsewhere,
+}
+
+/// Which inode has a name at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A directory, by its wd.
+    Directory(i32),
+    /// No directory.
     Nothing,
     /// Can't be told now.
-    Unsure,
+    Unknown,
 }
 
 /// Displaced nodes beyond this number are given up at once.
@@ -89,15 +111,6 @@ impl Watcher {
         mask
     }
 
-    /// Watches the open object as `node`.
-    pub(super) fn watch_object(&mut self, node: NodeId, object: BorrowedFd<'_>) -> Result<i32, Errno> {
-        let wd = self.kernel.add(object, self.mask_for(node))?;
-        self.tree.set_wd(node, wd);
-        self.fresh.insert(u64::from(node.0), false);
-        self.unstarve(node);
-        Ok(wd)
-    }
-
     /// A node that a limit kept unwatched is watched.
     pub(super) fn unstarve(&mut self, node: NodeId) {
         if self.tree.has(node, STARVED) {
@@ -106,9 +119,21 @@ impl Watcher {
         }
     }
 
+    /// The node was watched because a look has found it.
+    pub(super) fn found_lately(&mut self, node: NodeId, kind: Kind) {
+        self.found += 1;
+        let found = Found { number: self.found, silently: kind == Kind::MovedIn };
+        self.fresh.insert(u64::from(node.0), found);
+    }
+
     /// Whether it was watched lately by a walk that told nothing of what is in it.
     pub(super) fn came_silently(&self, node: NodeId) -> bool {
-        self.fresh.get(u64::from(node.0)) == Some(true)
+        self.fresh.get(u64::from(node.0)).is_some_and(|found| found.silently)
+    }
+
+    /// When it was found, if that was lately: later ones have larger numbers, and all others 0.
+    pub(super) fn found_number(&self, node: NodeId) -> u64 {
+        self.fresh.get(u64::from(node.0)).map_or(0, |found| found.number)
     }
 
     pub(super) fn fresh_contains(&self, node: NodeId) -> bool {
@@ -162,9 +187,7 @@ impl Watcher {
             // O_PATH: a way to its entries, which makes no events of its own.
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let fd = self.open_as(parent, flags).map_err(|unopened| match unopened {
-                // Of the parent's own faults only those that will pass by themselves concern the child.
-                Unopened::Failed(errno) if Refusal::of(errno) == Refusal::Limit => unopened,
-                Unopened::Failed(Errno::NAMETOOLONG) => unopened,
+                Unopened::Failed(errno) if Refusal::of(errno) != Refusal::Gone => unopened,
                 Unopened::Failed(_) | Unopened::ParentElsewhere => Unopened::ParentElsewhere,
             })?;
             self.open_parent = Some(OpenParent { node: parent, wd, fd });
@@ -186,35 +209,103 @@ impl Watcher {
         if cover == EMPTY || (self.options.own_name)(name) {
             return;
         }
-        let Some(node) = self.tree.child(parent, name) else {
-            let node = self.insert(parent, name, cover);
-            return self.enter(node, kind, units, sink);
+        // Opening, watching and listing an empty directory cost about as much as so many events.
+        *units = units.saturating_sub(12);
+        let known = self.tree.child(parent, name);
+        // In the tree at once: if it has been renamed by now, the events that say so take the node along.
+        let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
+        let new = if known.is_some() { self.join(node, cover) } else { Vec::new() };
+        match self.look(parent, name, cover, kind, sink) {
+            Looked::Same if self.tree.wd(node) != 0 => self.found_again(node, kind, new),
+            Looked::Same | Looked::Other => {}
+            Looked::Nothing | Looked::Elsewhere => self.doubt(parent, name),
+        }
+    }
+
+    /// A listing was faster than the event, or a root stands there; `new` roots see the directory only now.
+    pub(super) fn found_again(&mut self, node: NodeId, kind: Kind, new: Vec<RootId>) {
+        let wd = self.tree.wd(node);
+        // Found under the name of one that was moved in before: it is new itself.
+        if kind == Kind::Arrive && self.came_silently(node) {
+            self.found_lately(node, kind);
+            return self.start_walk(node, wd, None, kind, None);
+        }
+        for root in new {
+            self.start_walk(node, wd, None, kind, Some(root));
+        }
+    }
+
+    /// Makes the tree agree with what has this name now. `cover` sees a directory that is new there.
+    pub(super) fn look(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        cover: u16,
+        kind: Kind,
+        sink: &mut impl Sink,
+    ) -> Looked {
+        let known = self.tree.child(parent, name);
+        if cover == EMPTY && known.is_none_or(|known| self.tree.cover(known) == EMPTY) {
+            // Nobody watches what is there.
+            return Looked::Same;
+        }
+        let opened = match self.open_child(parent, name) {
+            Err(Unopened::ParentElsewhere) => return Looked::Elsewhere,
+            Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Looked::Nothing,
+            Err(Unopened::Failed(errno)) => Err(errno),
+            Ok(object) => Ok(object),
         };
-        let new = self.join(node, cover);
-        if self.tree.wd(node) == 0 {
-            return self.enter(node, kind, units, sink);
-        }
-        match self.look_at(node) {
-            // A listing was faster than the event, or a root stands there; the others see it only now.
-            Look::Same => {
-                let wd = self.tree.wd(node);
-                // Found under the name of one that was moved in before: it is new itself.
-                if kind == Kind::Arrive && self.came_silently(node) {
-                    self.fresh.insert(u64::from(node.0), false);
-                    return self.start_walk(node, wd, None, kind, None);
-                }
-                for root in new {
-                    self.start_walk(node, wd, None, kind, Some(root));
-                }
-            }
-            Look::Other(object, wd) => self.replace(node, object, wd, kind),
-            // Its own events follow, or it is looked at when the queue is empty. They may also free the node, which
-            // stands for what was here before: then its place is looked at through the parent.
-            Look::Nothing | Look::Unsure => {
-                self.doubt(parent);
-                self.wait_for_quiet(node);
+        let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
+        // A listing under way that has passed the name does not know better.
+        self.tree.set(node, SEEN);
+        match opened {
+            Ok(object) => self.stands(node, object, kind, sink),
+            Err(errno) => {
+                self.refused(node, errno, sink);
+                Looked::Same
             }
         }
+    }
+
+    /// This open directory has the name of the node.
+    fn stands(&mut self, node: NodeId, object: OwnedFd, kind: Kind, sink: &mut impl Sink) -> Looked {
+        let before = self.tree.wd(node);
+        match self.kernel.add(object.as_fd(), self.mask_for(node)) {
+            Ok(wd) if wd == before => {
+                self.tree.clear(node, MOVING);
+                self.unstarve(node);
+                return Looked::Same;
+            }
+            Ok(wd) if before == 0 => {
+                self.tree.clear(node, MOVING);
+                self.unstarve(node);
+                self.first_watched(node, object, wd, kind);
+            }
+            Ok(wd) => self.replace(node, object, wd, kind),
+            Err(errno) => {
+                self.refused(node, errno, sink);
+                return Looked::Same;
+            }
+        }
+        Looked::Other
+    }
+
+    fn first_watched(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
+        self.tree.set_wd(node, wd);
+        self.found_lately(node, kind);
+        self.start_walk(node, wd, Some(object), kind, None);
+    }
+
+    /// The inode that has this name now, without changing the tree.
+    pub(super) fn standing(&mut self, parent: NodeId, name: &[u8]) -> Standing {
+        let object = match self.open_child(parent, name) {
+            Ok(object) => object,
+            Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Standing::Nothing,
+            Err(Unopened::Failed(_) | Unopened::ParentElsewhere) => return Standing::Unknown,
+        };
+        let Ok(wd) = self.kernel.add(object.as_fd(), self.mask_for(parent)) else { return Standing::Unknown };
+        self.end_stray(wd);
+        Standing::Directory(wd)
     }
 
     /// Adds the roots of a set to those that see a node; gives those that did not.
@@ -261,25 +352,6 @@ impl Watcher {
         exclude.is_some_and(|exclude| exclude(&path))
     }
 
-    /// Opens and watches a directory that is in the tree without a watch, then has it walked.
-    pub(super) fn enter(&mut self, node: NodeId, kind: Kind, units: &mut u32, sink: &mut impl Sink) {
-        // Opening, watching and listing an empty directory cost about as much as so many events.
-        *units = units.saturating_sub(12);
-        let Some(parent) = self.tree.parent(node) else { return };
-        let name = self.tree.name(node).to_vec();
-        match self.open_child(parent, &name) {
-            Ok(object) => match self.watch_object(node, object.as_fd()) {
-                Ok(wd) => {
-                    self.fresh.insert(u64::from(node.0), kind == Kind::MovedIn);
-                    self.start_walk(node, wd, Some(object), kind, None);
-                }
-                Err(errno) => self.refused(node, errno, sink),
-            },
-            Err(Unopened::ParentElsewhere) => self.wait_for_quiet(node),
-            Err(Unopened::Failed(errno)) => self.refused(node, errno, sink),
-        }
-    }
-
     pub(super) fn start_walk(
         &mut self,
         node: NodeId,
@@ -288,6 +360,9 @@ impl Watcher {
         kind: Kind,
         audience: Option<RootId>,
     ) {
+        if kind == Kind::Arrive {
+            self.tree.set(node, UNLISTED);
+        }
         self.walks.push_back(Walk::new(Frame::new(node, wd, fd), kind, audience));
         if let Some(at) = self.walks.len().checked_sub(OPEN_MAX + 1) {
             self.walks[at].close_unlisted();
@@ -298,7 +373,10 @@ impl Watcher {
     pub(super) fn refused(&mut self, node: NodeId, errno: Errno, sink: &mut impl Sink) {
         match Refusal::of(errno) {
             // Renamed or removed: an event says which.
-            Refusal::Gone => self.wait_for_quiet(node),
+            Refusal::Gone => {
+                self.unstarve(node);
+                self.doubt_node(node);
+            }
             Refusal::Limit => self.starve(node, errno),
             Refusal::Forbidden => {
                 self.say_cannot_watch(node, errno, sink);
@@ -333,105 +411,6 @@ impl Watcher {
         }
     }
 
-    /// Puts a node off until the queue is empty and paths are what they are.
-    pub(super) fn wait_for_quiet(&mut self, node: NodeId) {
-        if self.later.len() < self.options.limits.later_max {
-            self.later.push((node, self.reading.number));
-        } else {
-            self.doom(node);
-        }
-    }
-
-    /// Something about the entries of a directory is not certain: they are compared when the queue is empty.
-    pub(super) fn doubt(&mut self, node: NodeId) {
-        let doubt = (node, self.tree.wd(node));
-        if !self.doubts.contains(&doubt) {
-            self.doubts.push(doubt);
-        }
-    }
-
-    fn resolve_doubts(&mut self) {
-        let since =
-            self.reading.empty_wall.checked_sub(super::recover::SLACK).unwrap_or(self.reading.empty_wall);
-        for (node, wd) in std::mem::take(&mut self.doubts) {
-            if wd != 0 && self.tree.wd(node) == wd && self.is_reachable(node) {
-                let mut walk = Walk::new(Frame::new(node, wd, None), Kind::Recover, None);
-                walk.since = since;
-                walk.shallow = true;
-                self.walks.push_back(walk);
-            }
-        }
-    }
-
-    pub(super) fn enter_later(&mut self, parent: NodeId, name: &[u8]) {
-        let cover = self.cover_below(parent, name);
-        if cover != EMPTY && self.tree.child(parent, name).is_none() {
-            let node = self.insert(parent, name, cover);
-            self.wait_for_quiet(node);
-        }
-    }
-
-    /// The queue is empty: what could not be opened is tried again, and what is still not there is gone.
-    pub(super) fn retry_later(&mut self, sink: &mut impl Sink) {
-        let number = self.reading.number;
-        for (node, read) in std::mem::take(&mut self.later) {
-            // Freed meanwhile, or its number is another's now, for whom all this does no harm.
-            if !self.is_reachable(node) || self.tree.parent(node).is_none() || self.tree.has(node, STARVED) {
-                continue;
-            }
-            let may_wait = read >= number;
-            match self.look_at(node) {
-                Look::Same => {}
-                Look::Other(object, wd) => self.adopt(node, object, wd),
-                Look::Nothing | Look::Unsure if may_wait => self.later.push((node, read)),
-                Look::Nothing | Look::Unsure if self.tree.has(node, ROOT | GUARD) => {}
-                Look::Nothing | Look::Unsure => {
-                    if let Some(parent) = self.tree.parent(node) {
-                        self.doubt(parent);
-                    }
-                    self.doom(node);
-                }
-            }
-        }
-        self.resolve_doubts();
-        for mut walk in std::mem::take(&mut self.put_off) {
-            if walk.begin_again() && self.tree.wd(walk.top().0) == walk.top().1 {
-                self.walks.push_back(walk);
-            }
-        }
-        self.settle_roots(sink);
-    }
-
-    /// What stands in the node's place is another inode than it stood for, or the first.
-    fn adopt(&mut self, node: NodeId, object: OwnedFd, wd: i32) {
-        if self.tree.has(node, UNNAMED) {
-            // Its name is another's.
-            self.end_stray(wd);
-            self.doom(node);
-        } else if self.tree.wd(node) == 0 {
-            self.tree.set_wd(node, wd);
-            self.start_walk(node, wd, Some(object), Kind::Arrive, None);
-        } else {
-            self.replace(node, object, wd, Kind::Arrive);
-        }
-    }
-
-    /// Looks whether the node's place is still taken by its inode.
-    pub(super) fn look_at(&mut self, node: NodeId) -> Look {
-        let Some(parent) = self.tree.parent(node) else { return Look::Unsure };
-        let name = self.tree.name(node).to_vec();
-        let object = match self.open_child(parent, &name) {
-            Ok(object) => object,
-            Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Look::Nothing,
-            Err(_) => return Look::Unsure,
-        };
-        match self.kernel.add(object.as_fd(), self.mask_for(node)) {
-            Ok(wd) if wd == self.tree.wd(node) => Look::Same,
-            Ok(wd) => Look::Other(object, wd),
-            Err(_) => Look::Unsure,
-        }
-    }
-
     /// Another inode has taken the node's place: the old one goes with everything below it.
     pub(super) fn replace(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
         let Some(parent) = self.tree.parent(node) else { return self.end_stray(wd) };
@@ -442,26 +421,21 @@ impl Watcher {
             return self.end_stray(wd);
         }
         let new = self.insert(parent, &name, cover);
-        self.tree.set_wd(new, wd);
-        self.fresh.insert(u64::from(new.0), kind == Kind::MovedIn);
-        self.start_walk(new, wd, Some(object), kind, None);
+        self.first_watched(new, object, wd, kind);
     }
 
     /// Whether a path leads to the node after it has been renamed.
-    pub(super) fn stays_in_sight(&mut self, node: NodeId, known_place: bool) -> bool {
+    pub(super) fn stays_in_sight(&mut self, node: NodeId) -> bool {
         if self.tree.has(node, MOVING) {
             return false;
         }
-        if self.tree.has(node, MOVED) || known_place || node == TOP {
-            self.tree.clear(node, MOVED);
-            return true;
-        }
-        // Its parent does not tell us about renames: look.
-        self.path_leads_to(node)
+        let tells = |parent| self.covers.wants(self.tree.cover(parent)).kernel & MOVES == MOVES;
+        // Where its parent tells of renames, it has told of this one.
+        self.tree.parent(node).is_none_or(tells) || self.path_leads_to(node)
     }
 
     /// Whether the node's path leads to its inode at this moment.
-    pub(super) fn path_leads_to(&mut self, node: NodeId) -> bool {
+    fn path_leads_to(&mut self, node: NodeId) -> bool {
         let mut flags = OFlags::PATH | OFlags::CLOEXEC;
         if !self.tree.has(node, ROOT | GUARD) {
             flags |= OFlags::NOFOLLOW;
@@ -478,6 +452,8 @@ impl Watcher {
         self.tree.unname(node);
         self.displaced.push((node, self.reading.number));
         if self.displaced.len() > DISPLACED_MAX {
+            // Without it the second half of its exchange can't be told from another rename.
+            self.fresh.lose();
             let (oldest, _) = self.displaced.remove(0);
             if self.tree.has(oldest, UNNAMED) {
                 self.doom(oldest);

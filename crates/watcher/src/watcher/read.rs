@@ -145,7 +145,7 @@ impl Watcher {
     fn queue_was_empty(&mut self, sink: &mut impl Sink) {
         self.young.settle();
         self.fresh.settle();
-        self.retry_later(sink);
+        self.resolve_doubts(sink);
         self.drop_displaced();
         if self.recovery.overflowed {
             self.start_recovery(sink);
@@ -181,10 +181,7 @@ impl Watcher {
             return Turn::Pause(until);
         }
         // These wait for a read that finds the queue empty.
-        let waiting = !self.later.is_empty()
-            || !self.put_off.is_empty()
-            || !self.displaced.is_empty()
-            || !self.doubts.is_empty();
+        let waiting = !self.doubts.is_empty() || !self.displaced.is_empty();
         if waiting || self.recovery.overflowed { Turn::More } else { Turn::Idle }
     }
 }

@@ -12,9 +12,9 @@ use event::{Event, Flag};
 use rustix::io::Errno;
 
 use super::Watcher;
-use super::place::{Kind, Look};
+use super::place::{Kind, Looked};
 use super::roots::Reason;
-use super::walk::{Frame, Walk};
+use super::walk::{Frame, Waiting, Walk};
 use crate::cover::EMPTY;
 use crate::filesystem;
 use crate::kernel;
@@ -26,8 +26,9 @@ use crate::tree::{NodeId, STARVED, UNNAMED};
 /// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms), and clocks are set.
 pub(super) const SLACK: Duration = Duration::from_millis(100);
 
-/// The kernel reports a change of mounts before it sends IN_UNMOUNT.
-const MOUNT_DELAY: Duration = Duration::from_millis(10);
+/// The kernel reports a change of mounts before it sends IN_UNMOUNT: umount(2) detaches first, waits for an RCU grace
+/// period and for what is dirty to be written. A root that is looked at earlier is unwatched before it can tell of it.
+const MOUNT_DELAY: Duration = Duration::from_millis(50);
 
 /// The state of a recovery.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ pub(super) struct Starved {
     /// Some root, or an ancestor of one, could not be watched.
     roots: bool,
     /// Walks whose directory could not be opened.
-    walks: Vec<Walk>,
+    walks: Waiting,
 }
 
 impl Starved {
@@ -72,7 +73,7 @@ impl Starved {
             unsaid: None,
             said: false,
             roots: false,
-            walks: Vec::new(),
+            walks: Waiting::default(),
         }
     }
 
@@ -94,10 +95,7 @@ impl Watcher {
         self.say(Notice::Overflow { queue_max: self.reading.queue_max, events, since }, sink);
         // A clock that was set meanwhile must not hide anything: the earlier of both reckonings.
         let reckoned = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
-        let missing_since = self.reading.empty_wall.min(reckoned) - SLACK;
-        let known = self.recovery.since.unwrap_or(missing_since);
-        self.recovery.since = Some(known.min(missing_since));
-        self.recovery.overflowed = true;
+        self.recover_from(self.reading.empty_wall.min(reckoned));
         for (id, watch) in (0..).map(WatchId).zip(&self.watches) {
             let wanted =
                 watch.as_ref().is_some_and(|watch| watch.interest.intersects(Flag::QOverflow.mask()));
@@ -106,6 +104,18 @@ impl Watcher {
                 self.stats.delivered += 1;
             }
         }
+    }
+
+    /// More is in doubt than is remembered one by one: as if the kernel had dropped it.
+    pub(super) fn look_at_everything(&mut self) {
+        self.recover_from(self.reading.empty_wall);
+    }
+
+    fn recover_from(&mut self, complete_until: SystemTime) {
+        let missing_since = complete_until - SLACK;
+        let known = self.recovery.since.unwrap_or(missing_since);
+        self.recovery.since = Some(known.min(missing_since));
+        self.recovery.overflowed = true;
     }
 
     /// The queue was read to its end after an overflow: everything is looked at again.
@@ -144,7 +154,7 @@ impl Watcher {
 
     /// Says so when the last walk of a recovery has ended.
     pub(super) fn finish_recovery(&mut self, sink: &mut impl Sink) {
-        let walks = self.walks.iter().chain(&self.put_off).any(|walk| walk.kind() == Kind::Recover);
+        let walks = self.walks.iter().chain(self.doubts.walks()).any(|walk| walk.kind() == Kind::Recover);
         if !self.recovery.running || walks || self.recovery.overflowed {
             return;
         }
@@ -180,7 +190,7 @@ impl Watcher {
     pub(super) fn starve_walk(&mut self, walk: Option<Walk>, errno: Errno) {
         let Some(walk) = walk else { return };
         let path = self.path_of(walk.top().0).map(<[u8]>::to_vec).unwrap_or_default();
-        self.starved.walks.push(walk);
+        self.starved.walks.insert(walk);
         self.note_limit(errno, &path);
     }
 
@@ -223,9 +233,9 @@ impl Watcher {
             self.settle_roots(sink);
         }
         self.retry_directories(sink);
-        let walks = std::mem::take(&mut self.starved.walks);
-        self.walks.extend(walks);
-        if self.starved.count > 0 || self.starved.roots {
+        let has_walks = !self.starved.walks.is_empty();
+        self.walks.extend(self.starved.walks.take());
+        if self.starved.count > 0 || self.starved.roots || has_walks {
             self.starved.wake(self.now, &self.options.limits);
         } else {
             let said = self.starved.said;
@@ -245,10 +255,22 @@ impl Watcher {
                 continue;
             }
             let walks = self.walks.len();
-            self.enter(node, Kind::Recover, &mut u32::MAX.clone(), sink);
+            self.try_starved(node, sink);
             self.walks.iter_mut().skip(walks).for_each(|walk| walk.since = since);
             if self.tree.wd(node) == 0 && self.tree.has(node, STARVED) {
                 return;
+            }
+        }
+    }
+
+    fn try_starved(&mut self, node: NodeId, sink: &mut impl Sink) {
+        let Some(parent) = self.tree.parent(node) else { return };
+        let name = self.tree.name(node).to_vec();
+        match self.look(parent, &name, self.tree.cover(node), Kind::Recover, sink) {
+            Looked::Same | Looked::Other | Looked::Elsewhere => {}
+            Looked::Nothing => {
+                self.unstarve(node);
+                self.doubt(parent, &name);
             }
         }
     }
@@ -270,7 +292,7 @@ impl Watcher {
         self.mount_points = self.read_mount_points();
         let both: Vec<Vec<u8>> = before.into_iter().chain(self.mount_points.clone()).collect();
         for point in both {
-            self.check_mount_point(&point);
+            self.check_mount_point(&point, sink);
         }
         self.open_parent = None;
         self.settle_roots(sink);
@@ -293,15 +315,14 @@ impl Watcher {
         points
     }
 
-    fn check_mount_point(&mut self, point: &[u8]) {
+    fn check_mount_point(&mut self, point: &[u8], sink: &mut impl Sink) {
         let Some(node) = self.tree.find(point) else { return };
         if self.tree.cover(node) == EMPTY || self.tree.has(node, crate::tree::ROOT) || self.tree.wd(node) == 0
         {
             return;
         }
-        match self.look_at(node) {
-            Look::Other(object, wd) => self.replace(node, object, wd, Kind::MovedIn),
-            Look::Same | Look::Nothing | Look::Unsure => {}
-        }
+        let Some(parent) = self.tree.parent(node) else { return };
+        let name = self.tree.name(node).to_vec();
+        self.look_or_doubt(parent, &name, Kind::MovedIn, sink);
     }
 }

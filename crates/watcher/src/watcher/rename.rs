@@ -4,19 +4,17 @@
 //! directories may stand between them (K2), events of the same directories may not, since rename(2) holds their locks.
 //! A directory whose IN_MOVED_FROM was followed by its IN_MOVE_SELF without IN_MOVED_TO has left our sight.
 
-use std::os::fd::AsFd as _;
-
 use event::{Flag, Mask};
 
 use super::Watcher;
-use super::place::{Kind, Look};
+use super::place::{Kind, Standing};
 use super::roots::Reason;
 use super::tell::{Told, UNKNOWN_PATH};
 use crate::cover::{EMPTY, RootId};
 use crate::decode::RawEvent;
 use crate::pending::Move;
 use crate::spec::{Sink, WatchId};
-use crate::tree::{MOVED, MOVING, NodeId, UNNAMED};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, UNLISTED, UNNAMED};
 
 /// Who sees a directory after a rename.
 struct AfterMove {
@@ -53,7 +51,9 @@ impl Watcher {
                 entry.nodes.extend(child.map(|child| self.set_moving(child)));
                 let displaced = self.displaced_from(node, raw.name);
                 entry.displaced.extend(displaced.map(|child| self.set_moving(child)));
-                entry.young |= child.is_none() && displaced.is_none() && self.awaits_listing(node);
+                let unknown = child.is_none() && displaced.is_none();
+                entry.young |= unknown && self.tree.has(node, UNLISTED);
+                self.doubt_if_ahead(node, raw.name);
             }
         }
         self.moves.insert(raw.cookie, entry, self.now);
@@ -95,9 +95,13 @@ impl Watcher {
             return;
         }
         // What was in a new directory that we had not listed yet is as new as the directory.
-        let kind = if entry.as_ref().is_some_and(|entry| entry.young) { Kind::Arrive } else { Kind::MovedIn };
+        let mut young = entry.as_ref().is_some_and(|entry| entry.young);
         let (movers, displaced) = entry.map(|entry| (entry.nodes, entry.displaced)).unwrap_or_default();
+        let was_known = !movers.is_empty() || !displaced.is_empty();
         let movers = self.which_moves(movers, displaced, nodes[0], raw.name);
+        // Given up between the halves, perhaps before it was listed.
+        young |= was_known && movers.is_empty();
+        let kind = if young { Kind::Arrive } else { Kind::MovedIn };
         let mut movers = movers.into_iter();
         for &node in nodes {
             match movers.next() {
@@ -129,17 +133,16 @@ impl Watcher {
         let (Some(&one), Some(&other)) = (named.first(), displaced.first()) else {
             return if named.is_empty() { displaced } else { named };
         };
-        self.doubt(parent);
-        if let Some(parent) = self.tree.parent(one) {
-            self.doubt(parent);
-        }
-        let there = self.wd_at(parent, name);
+        self.doubt(parent, name);
+        self.doubt_node(one);
         let (one_wd, other_wd) = (self.tree.wd(one), self.tree.wd(other));
-        let is_exchange = match there {
-            Some(wd) if wd == one_wd => false,
-            Some(wd) if wd == other_wd => true,
+        let is_exchange = match self.standing(parent, name) {
+            Standing::Directory(wd) if wd == one_wd => false,
+            Standing::Directory(wd) if wd == other_wd => true,
             // A victim that was watched would have told its end by now.
-            Some(_) | None => other_wd != 0 || matches!(self.look_at(one), Look::Same),
+            Standing::Directory(_) | Standing::Nothing | Standing::Unknown => {
+                other_wd != 0 || self.is_in_place(one)
+            }
         };
         let (moves, stays) = if is_exchange { (displaced, named) } else { (named, displaced) };
         for node in stays {
@@ -148,12 +151,12 @@ impl Watcher {
         moves
     }
 
-    /// The wd of the directory that has this name now.
-    fn wd_at(&mut self, parent: NodeId, name: &[u8]) -> Option<i32> {
-        let object = self.open_child(parent, name).ok()?;
-        let wd = self.kernel.add(object.as_fd(), self.mask_for(parent)).ok()?;
-        self.end_stray(wd);
-        Some(wd)
+    /// Whether the node's name is that of its inode now.
+    fn is_in_place(&mut self, node: NodeId) -> bool {
+        let Some(parent) = self.tree.parent(node) else { return false };
+        let name = self.tree.name(node).to_vec();
+        let wd = self.tree.wd(node);
+        wd != 0 && self.standing(parent, &name) == Standing::Directory(wd)
     }
 
     /// The last step of one of our own file actions: to a watch this is where the entry comes into being.
@@ -180,7 +183,7 @@ impl Watcher {
     fn moved_in(&mut self, parent: NodeId, name: &[u8], kind: Kind, units: &mut u32, sink: &mut impl Sink) {
         if let Some(victim) = self.tree.child(parent, name)
             && self.tree.wd(victim) != 0
-            && matches!(self.look_at(victim), Look::Nothing)
+            && self.standing(parent, name) == Standing::Nothing
         {
             self.displace(victim);
         }
@@ -198,63 +201,49 @@ impl Watcher {
     ) {
         self.tree.clear(mover, MOVING);
         match self.tree.child(parent, name) {
-            Some(other) if other == mover => return,
-            Some(other) if self.tree.wd(mover) != 0 && self.tree.wd(other) == self.tree.wd(mover) => {
-                // A listing has found it at its new place already, or it was looked for too late at its old one.
+            Some(other) if other == mover => {}
+            Some(other) if self.takes_over(other, mover) => {
                 self.doom(mover);
-                self.doubt(parent);
-                if self.wd_at(parent, name).is_some_and(|wd| wd != self.tree.wd(other)) {
+                self.found_again(other, Kind::Arrive, Vec::new());
+            }
+            Some(other) if self.tree.wd(other) == self.tree.wd(mover) => {
+                // A listing has found it at its new place already; what is known of it is kept with the old node.
+                self.doom(other);
+                self.bring(mover, parent, name, sink);
+            }
+            other => {
+                if let Some(other) = other {
                     self.displace(other);
-                    self.found_directory(parent, name, Kind::Arrive, units, sink);
                 }
-                return;
+                self.bring(mover, parent, name, sink);
             }
-            Some(other) if self.tree.wd(mover) == 0 && matches!(self.look_at(other), Look::Same) => {
-                return self.doom(mover);
-            }
-            Some(other) => {
-                self.doubt(parent);
-                self.displace(other);
-            }
-            None => {}
         }
+        // What moves need not be the directory that the tree had under the old name.
+        let is_new = self.tree.child(parent, name).is_some_and(|node| self.tree.wd(node) == 0);
+        if is_new || self.is_ahead() {
+            *units = units.saturating_sub(12);
+            self.look_or_doubt(parent, name, Kind::Arrive, sink);
+        }
+    }
+
+    /// Whether a node that is at the new place stands for the mover: a root, which stays where it is, or the directory
+    /// that was looked for too late at its old place and found at the new one.
+    fn takes_over(&mut self, other: NodeId, mover: NodeId) -> bool {
+        let wd = self.tree.wd(mover);
+        if wd == 0 {
+            self.is_in_place(other)
+        } else {
+            self.tree.wd(other) == wd && self.tree.has(other, ROOT | GUARD)
+        }
+    }
+
+    fn bring(&mut self, mover: NodeId, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
         if self.tree.is_at_or_above(mover, parent) {
-            // Only lost events can make a directory its own ancestor.
+            // Out of date: no directory can become its own ancestor.
             return self.doom(mover);
         }
         self.relocate(mover, parent, name, sink);
         self.doom_uncovered(mover);
-        if !self.is_reachable(mover) {
-            return;
-        }
-        if self.tree.wd(mover) == 0 {
-            // Made, and renamed before we could look at it.
-            return self.enter(mover, Kind::Arrive, units, sink);
-        }
-        self.tree.set(mover, MOVED);
-        if self.fresh_contains(mover) {
-            self.confirm(mover);
-        }
-    }
-
-    /// The node was watched by a name that another inode may have had by then: looks whether it is the right one.
-    fn confirm(&mut self, node: NodeId) {
-        let parent = self.tree.parent(node);
-        match self.look_at(node) {
-            Look::Same => {}
-            Look::Other(object, wd) => {
-                if let Some(parent) = parent {
-                    self.doubt(parent);
-                }
-                self.replace(node, object, wd, Kind::Arrive);
-            }
-            Look::Nothing | Look::Unsure => {
-                if let Some(parent) = parent {
-                    self.doubt(parent);
-                }
-                self.wait_for_quiet(node);
-            }
-        }
     }
 
     /// Hangs a directory under its new parent. Who sees it there may be others than before.
@@ -275,6 +264,8 @@ impl Watcher {
         }
         self.paths.forget();
         self.tree.rename(node, parent, name);
+        // A listing of its new parent that is under way may have passed the name.
+        self.tree.set(node, SEEN);
         let stays = lost.is_empty() && kept.iter().all(|&(old, new)| old == new);
         if !stays {
             self.change_covers(node, &kept);
@@ -351,12 +342,7 @@ impl Watcher {
         if wd == 0 {
             return;
         }
-        if let Ok(object) = self.open_dir(node) {
-            // Opening has asked the kernel for what this root wants as well.
-            let _ = object.as_fd();
-            self.start_walk(node, wd, Some(object), Kind::MovedIn, Some(root));
-        } else {
-            self.wait_for_quiet(node);
-        }
+        // Opening it for the walk will ask the kernel for what this root wants as well.
+        self.start_walk(node, wd, None, Kind::MovedIn, Some(root));
     }
 }

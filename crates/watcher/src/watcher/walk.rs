@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
 use event::{Flag, Mask};
+use hashbrown::HashMap;
 use rustix::fs::{AtFlags, FileType, RawDir};
 
 use super::Watcher;
@@ -20,15 +21,12 @@ use crate::cover::{EMPTY, RootId};
 use crate::filesystem;
 use crate::kernel::Refusal;
 use crate::spec::Sink;
-use crate::tree::{NodeId, SEEN, STARVED, TOP};
+use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP, UNLISTED};
 
 /// Bytes of one getdents64(2): some thousand entries.
-const LISTING_BYTES: usize = 32 * 1024;
+pub(super) const LISTING_BYTES: usize = 32 * 1024;
 /// Levels whose directories stay open at the same time; deeper ones are opened again on the way back.
 const OPEN_LEVELS: usize = 32;
-
-/// How often a walk begins whose directory is not where its path leads even though the queue is empty.
-const TRIES: u8 = 100;
 
 /// One walk.
 pub(super) struct Walk {
@@ -38,12 +36,38 @@ pub(super) struct Walk {
     frames: Vec<Frame>,
     /// Entries changed before this time are none of a recovery's business.
     pub(super) since: SystemTime,
-    /// Its first directory's own entries are known well; only its subdirectories are compared.
-    pub(super) shallow: bool,
-    /// How often it has begun because its directory was not where its path led.
-    tries: u8,
     /// Names of subdirectories to be visited, one length byte before each; those of the deepest frame come last.
     names: Vec<u8>,
+}
+
+/// The directory where a walk begins, why it is walked, and for whom.
+type WalkKey = (NodeId, Kind, Option<RootId>);
+
+/// Walks of single directories that wait for something: one for each directory and purpose, so that the number of
+/// directories bounds them.
+#[derive(Default)]
+pub(super) struct Waiting(HashMap<WalkKey, Walk>);
+
+impl Waiting {
+    pub(super) fn insert(&mut self, walk: Walk) {
+        self.0.entry(walk.key()).and_modify(|other| other.merge(&walk)).or_insert(walk);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Walk> {
+        self.0.values()
+    }
+
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Walk> + use<> {
+        std::mem::take(&mut self.0).into_values()
+    }
 }
 
 /// One level of a walk.
@@ -71,15 +95,7 @@ impl Frame {
 
 impl Walk {
     pub(super) fn new(frame: Frame, kind: Kind, audience: Option<RootId>) -> Walk {
-        Walk {
-            kind,
-            audience,
-            since: SystemTime::UNIX_EPOCH,
-            shallow: false,
-            tries: 0,
-            frames: vec![frame],
-            names: Vec::new(),
-        }
+        Walk { kind, audience, since: SystemTime::UNIX_EPOCH, frames: vec![frame], names: Vec::new() }
     }
 
     pub(super) fn audience(&self) -> Option<RootId> {
@@ -91,23 +107,25 @@ impl Walk {
         self.frames.first().map_or((TOP, 0), |frame| (frame.node, frame.wd))
     }
 
-    /// Starts anew after it was put off; false if that has happened too often.
-    pub(super) fn begin_again(&mut self) -> bool {
-        self.tries += 1;
-        self.tries <= TRIES
+    /// What tells it from other walks that wait.
+    fn key(&self) -> WalkKey {
+        (self.top().0, self.kind, self.audience)
+    }
+
+    /// Takes over what another walk with the same key was to do.
+    fn merge(&mut self, other: &Walk) {
+        self.since = self.since.min(other.since);
+        // Of two watches that the node had one after the other the last one counts.
+        for (frame, other) in self.frames.iter_mut().zip(&other.frames) {
+            frame.wd = other.wd;
+        }
     }
 
     /// A walk of the deepest frame's directory alone, for later.
     fn rest_of_frame(&self) -> Option<Walk> {
         let frame = self.frames.last()?;
         let frame = Frame::new(frame.node, frame.wd, None);
-        let shallow = self.shallow && self.frames.len() == 1;
-        Some(Walk {
-            since: self.since,
-            shallow,
-            tries: self.tries,
-            ..Walk::new(frame, self.kind, self.audience)
-        })
+        Some(Walk { since: self.since, ..Walk::new(frame, self.kind, self.audience) })
     }
 
     /// Things that it holds.
@@ -241,7 +259,7 @@ impl Watcher {
             }
             Err(unopened) => {
                 match unopened {
-                    Unopened::Failed(errno) if Refusal::of(errno) == Refusal::Limit => {
+                    Unopened::Failed(errno) if Refusal::of(errno) != Refusal::Gone => {
                         self.starve_walk(walk.rest_of_frame(), errno);
                         walk.pop();
                     }
@@ -324,17 +342,11 @@ impl Watcher {
         frame.fd = Some(fd);
         if ended {
             frame.state = FrameState::Listed;
+            self.tree.clear(node, UNLISTED);
             if walk.kind == Kind::Recover {
                 self.drop_unseen(node);
             }
         }
-    }
-
-    /// Whether what is in a directory is still to be told.
-    pub(super) fn awaits_listing(&self, node: NodeId) -> bool {
-        let walks = self.walks.iter().chain(&self.put_off).filter(|walk| walk.kind == Kind::Arrive);
-        let mut frames = walks.flat_map(|walk| &walk.frames);
-        frames.any(|frame| frame.node == node && frame.state != FrameState::Listed)
     }
 
     /// Whether the node's path leads to the open directory. Its inode can't be used again while it is open.
@@ -346,9 +358,8 @@ impl Watcher {
 
     /// The path leads elsewhere because events are queued: the directory is walked when they are read.
     fn put_walk_off(&mut self, walk: &mut Walk) {
-        self.put_off.extend(walk.rest_of_frame());
-        if let Some(frame) = walk.frames.last() {
-            self.wait_for_quiet(frame.node);
+        if let Some(rest) = walk.rest_of_frame() {
+            self.put_off(rest);
         }
         walk.pop();
     }
@@ -384,8 +395,7 @@ impl Watcher {
         };
         let is_own = entry.name.first() == Some(&b'.') && (self.options.own_name)(entry.name);
         if kind != FileType::Directory {
-            let is_known = walk.shallow && walk.frames.len() == 1;
-            if matches!(walk.kind, Kind::Arrive | Kind::Recover) && !is_own && !is_known {
+            if matches!(walk.kind, Kind::Arrive | Kind::Recover) && !is_own {
                 let found = FoundFile { node, dir, name: entry.name, kind, inode: entry.inode };
                 self.file_found(walk, &found, units, sink);
             }
@@ -509,17 +519,19 @@ impl Watcher {
             }
             Ok(wd) => {
                 self.tree.set_wd(node, wd);
+                self.tree.clear(node, MOVING);
                 self.unstarve(node);
                 match walk.kind {
                     // All of a new watch's are fresh; a list of them would be long.
                     Kind::Add => self.fresh.lose(),
                     Kind::Arrive | Kind::MovedIn | Kind::Recover => {
-                        self.fresh.insert(u64::from(node.0), walk.kind == Kind::MovedIn);
+                        self.found_lately(node, walk.kind);
                     }
                 }
-                if !(walk.shallow && before == wd) {
-                    walk.push(Frame::new(node, wd, Some(object)));
+                if walk.kind == Kind::Arrive {
+                    self.tree.set(node, UNLISTED);
                 }
+                walk.push(Frame::new(node, wd, Some(object)));
             }
             Err(errno) => {
                 self.refused(node, errno, sink);

@@ -6,10 +6,13 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use event::{Event, Flag, Mask};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{CWD, RenameFlags};
 use watcher::{Notice, Options, Severity, Sink, Turn, WatchId, WatchSpec, Watcher};
 
 /// All events that tell of work on entries: no accesses, no own listings.
@@ -148,7 +151,11 @@ pub(crate) struct Told {
     pub(crate) recovered: Vec<u32>,
     /// Only count; a storm would be too much to keep.
     pub(crate) counted: Option<u64>,
+    /// What somebody does at the moment when an event of this path is told: between the read and all that follows.
+    pub(crate) meanwhile: Option<(PathBuf, Meanwhile)>,
 }
+
+pub(crate) type Meanwhile = Box<dyn FnOnce()>;
 
 impl Sink for Told {
     fn event(&mut self, watch: WatchId, event: &Event<'_>) {
@@ -165,6 +172,11 @@ impl Sink for Told {
             is_dir: event.is_dir,
             watch: watch.0,
         });
+        if let Some((_, act)) =
+            self.meanwhile.take_if(|(path, _)| path.as_os_str().as_bytes() == event.pathname)
+        {
+            act();
+        }
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -223,6 +235,11 @@ impl Bed {
         std::fs::rename(self.path(old), self.path(new)).unwrap();
     }
 
+    pub(crate) fn exchange(&self, one: &str, other: &str) {
+        let (one, other) = (self.path(one), self.path(other));
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }
+
     /// Watches with rec and auto_add.
     pub(crate) fn watch_tree(&mut self, name: &str, interest: Mask) -> WatchId {
         let path = self.path(name);
@@ -239,10 +256,16 @@ impl Bed {
             match self.watcher.turn(self.now, &mut self.told) {
                 Turn::More => {}
                 Turn::Pause(until) => self.now = self.now.max(until),
+                Turn::Idle if self.is_readable() => {}
                 Turn::Idle => return,
             }
         }
         panic!("the watcher does not come to rest: {:#?}", self.watcher);
+    }
+
+    fn is_readable(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.watcher.inotify_fd(), PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
     }
 
     /// Everything told since the last call.
@@ -277,7 +300,7 @@ impl Bed {
     /// As when the descriptor of the mounts has become ready.
     pub(crate) fn mounts_changed(&mut self) {
         self.watcher.mounts_changed(self.now);
-        self.pass(Duration::from_millis(20));
+        self.pass(Duration::from_millis(60));
     }
 
     pub(crate) fn notices(&mut self) -> Vec<String> {
@@ -307,11 +330,47 @@ impl Bed {
         self.events();
     }
 
-    /// wds that the kernel has for the watcher's instance, from /proc/self/fdinfo.
-    pub(crate) fn kernel_wds(&self) -> Vec<i32> {
+    /// The next time that an event of this entry is told, `act` happens before the watcher goes on.
+    pub(crate) fn meanwhile(&mut self, name: &str, act: impl FnOnce() + 'static) {
+        self.told.meanwhile = Some((self.path(name), Box::new(act)));
+    }
+
+    /// At rest the kernel watches all directories of the tree, no others but the tree's ancestors, and each of them
+    /// tells of a new entry under its path.
+    #[track_caller]
+    pub(crate) fn assert_complete(&mut self, name: &str) {
+        self.settle();
+        let dirs = directories(&self.path(name));
+        let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+        let above = self.path(name);
+        let mut expected: Vec<u64> =
+            dirs.iter().map(PathBuf::as_path).chain(above.ancestors().skip(1)).map(inode).collect();
+        expected.sort_unstable();
+        let mut watched = self.kernel_inodes();
+        watched.sort_unstable();
+        assert_eq!(watched, expected, "the inodes that are watched and those of {dirs:#?}");
+        for dir in dirs {
+            self.assert_watched(dir.strip_prefix(&self.top).unwrap().to_str().unwrap());
+        }
+    }
+
+    /// Inodes that the watcher's instance watches, from /proc/self/fdinfo.
+    pub(crate) fn kernel_inodes(&self) -> Vec<u64> {
+        let field = |line: &str| line.split(" ino:").nth(1)?.split(' ').next().map(str::to_owned);
+        let text = self.fdinfo();
+        let inodes = text.lines().filter(|line| line.starts_with("inotify")).filter_map(field);
+        inodes.map(|inode| u64::from_str_radix(&inode, 16).unwrap()).collect()
+    }
+
+    fn fdinfo(&self) -> String {
         use std::os::fd::AsRawFd as _;
         let info = format!("/proc/self/fdinfo/{}", self.watcher.inotify_fd().as_raw_fd());
-        let text = std::fs::read_to_string(info).unwrap();
+        std::fs::read_to_string(info).unwrap()
+    }
+
+    /// wds that the kernel has for the watcher's instance, from /proc/self/fdinfo.
+    pub(crate) fn kernel_wds(&self) -> Vec<i32> {
+        let text = self.fdinfo();
         let fields = text.lines().filter_map(|line| line.strip_prefix("inotify wd:"));
         let mut wds: Vec<i32> = fields
             .map(|rest| i32::from_str_radix(rest.split_whitespace().next().unwrap(), 16).unwrap())
@@ -319,6 +378,14 @@ impl Bed {
         wds.sort_unstable();
         wds
     }
+}
+
+/// A directory and all below it.
+fn directories(top: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path());
+    let below =
+        entries.filter(|path| path.is_dir() && !path.is_symlink()).flat_map(|path| directories(&path));
+    std::iter::once(top.to_owned()).chain(below).collect()
 }
 
 /// Paths with rec and auto_add.

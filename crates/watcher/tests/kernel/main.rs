@@ -7,6 +7,8 @@ mod events;
 #[cfg(test)]
 mod namespaces;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod roots;
 #[cfg(test)]
 mod simulation;

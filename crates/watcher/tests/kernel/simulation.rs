@@ -7,6 +7,7 @@
 //! `WATCHER_STEPS` sets the number of operations, `WATCHER_SEED` repeats a run.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -167,23 +168,27 @@ fn walk(top: &Path, dirs: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Inodes that the watcher's instance watches, from /proc/self/fdinfo.
-fn watched_inodes(bed: &Bed) -> BTreeSet<u64> {
-    use std::os::fd::AsRawFd as _;
-    let info = format!("/proc/self/fdinfo/{}", bed.watcher.inotify_fd().as_raw_fd());
-    let text = fs::read_to_string(info).unwrap();
-    let field = |line: &str| line.split(" ino:").nth(1)?.split(' ').next().map(str::to_owned);
-    let inodes = text.lines().filter(|line| line.starts_with("inotify")).filter_map(field);
-    inodes.map(|inode| u64::from_str_radix(&inode, 16).unwrap()).collect()
-}
-
 fn settings() -> (usize, u64) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
     (number("WATCHER_STEPS").unwrap_or(2_000) as usize, number("WATCHER_SEED").unwrap_or_else(now))
 }
 
-fn compare(bed: &Bed, reader: Option<&Reader>, top: &Path, story: &str) -> Vec<PathBuf> {
+/// What was done and told in a batch; put into words only where it is needed.
+struct Story<'a> {
+    seed: u64,
+    step: usize,
+    done: &'a [String],
+    told: &'a [Expected],
+}
+
+impl fmt::Display for Story<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "seed {}, step {}\n{:#?}\n{:#?}", self.seed, self.step, self.done, self.told)
+    }
+}
+
+fn compare(bed: &Bed, reader: Option<&Reader>, top: &Path, story: &Story<'_>) -> Vec<PathBuf> {
     let (mut dirs, mut files) = (Vec::new(), Vec::new());
     walk(top, &mut dirs, &mut files);
     for (file, reader) in
@@ -197,18 +202,19 @@ fn compare(bed: &Bed, reader: Option<&Reader>, top: &Path, story: &str) -> Vec<P
             reader.closed.contains(file)
         );
     }
-    let stats = bed.watcher.stats();
-    let kernel = watched_inodes(bed);
+    let kernel = bed.kernel_inodes();
+    let watches = kernel.len();
+    let kernel: BTreeSet<u64> = kernel.into_iter().collect();
     let ancestors = top.ancestors().skip(1).map(Path::to_owned);
     let expected: BTreeSet<u64> =
         dirs.iter().cloned().chain(ancestors).map(|dir| fs::metadata(dir).unwrap().ino()).collect();
     assert_eq!(kernel, expected, "watches differ from directories after {story}");
-    assert_eq!(stats.watches, bed.kernel_wds().len(), "{story}");
+    assert_eq!(bed.watcher.stats().watches, watches, "{story}");
     dirs
 }
 
 /// Some directories tell of a new entry under their path.
-fn probe(bed: &mut Bed, random: &mut Random, dirs: &[PathBuf], story: &str) {
+fn probe(bed: &mut Bed, random: &mut Random, dirs: &[PathBuf], story: &Story<'_>) {
     for _ in 0..3 {
         let probe = dirs[random.below(dirs.len())].join("probe");
         fs::create_dir(&probe).unwrap();
@@ -241,7 +247,7 @@ fn run(steps: usize, seed: u64, batch_max: usize, exchanges: Exchanges) {
         }
         let events = bed.events();
         reader.read(&events);
-        let story = format!("seed {seed}, step {step}\n{done:#?}\n{events:#?}");
+        let story = Story { seed, step, done: &done, told: &events };
         let known = (exchanges == Exchanges::No).then_some(&reader);
         let dirs = compare(&bed, known, &top, &story);
         // Probes are events themselves, and let the watcher catch up: not after every batch.
@@ -275,4 +281,60 @@ fn watches_are_right_after_exchanges() {
     run(steps, seed, 1, Exchanges::Yes);
     run(steps, seed, 8, Exchanges::Yes);
     run(steps, seed, 100, Exchanges::Yes);
+}
+
+/// Two to six operations on directories of a small tree, all of them before one read.
+fn one_short_batch(random: &mut Random, bed: &mut Bed) -> usize {
+    let seed = random.0;
+    for dir in ["in", "out"] {
+        for entry in fs::read_dir(bed.mkdir(dir)).unwrap() {
+            fs::remove_dir_all(entry.unwrap().path()).unwrap();
+        }
+    }
+    for dir in ["in/a/a/a", "in/a/b", "in/b/a", "in/b/b", "in/c", "out/a/a", "out/b"] {
+        bed.mkdir(dir);
+    }
+    bed.events();
+    let (top, outside) = (bed.path("in"), bed.path("out"));
+    let names = ["a", "b", "c"];
+    let path = |random: &mut Random| {
+        let top = if random.below(8) == 0 { &outside } else { &top };
+        let depth = 1 + random.below(2);
+        (0..depth).fold(top.clone(), |path, _| path.join(names[random.below(names.len())]))
+    };
+    let mut done = Vec::new();
+    for _ in 0..2 + random.below(5) {
+        let (one, other) = (path(random), path(random));
+        let (what, result) = match random.below(6) {
+            0 => ("mkdir", fs::create_dir(&one)),
+            1 => ("rm -r", fs::remove_dir_all(&one)),
+            2 | 3 => ("mv to", fs::rename(&one, &other)),
+            _ => {
+                let result = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+                ("exchange with", result.map_err(Into::into))
+            }
+        };
+        if result.is_ok() {
+            let short = |path: &Path| path.strip_prefix(&bed.top).unwrap().display().to_string();
+            done.push(format!("{} {what} {}", short(&one), short(&other)));
+        }
+    }
+    bed.settle();
+    let story = Story { seed, step: 0, done: &done, told: &[] };
+    compare(bed, None, &top, &story);
+    done.len()
+}
+
+#[test]
+fn watches_are_right_after_short_batches() {
+    let (steps, seed) = settings();
+    println!("seed {seed}, {steps} steps");
+    let mut random = Random(seed);
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    let mut step = 0;
+    while step < steps {
+        step += one_short_batch(&mut random, &mut bed);
+    }
 }
