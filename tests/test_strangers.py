@@ -206,7 +206,7 @@ def test_a_root_that_its_owner_swaps_for_a_link_to_what_is_not_his(run: Run, box
         time.sleep(0.1)
 
     # Which path, owned by whom, and why.
-    daemon.wait_log(f"refused: '{box.src}'.*link owned by nobody")
+    daemon.wait_log(f"cannot watch '{box.src}': the link '{box.src}' belongs to uid {NOBODY} and leads to what belongs to uid 0")
 
     def swap_back() -> None:
         (home / "in").unlink()
@@ -217,6 +217,35 @@ def test_a_root_that_its_owner_swaps_for_a_link_to_what_is_not_his(run: Run, box
     assert daemon.terminate(15) == 0
     assert victim_of(box) == before
     assert leaked(box) == []
+
+
+def test_no_command_runs_for_what_a_root_was_made_a_link_to(run: Run, box: Box, home: Path) -> None:
+    """Neither at the swap nor at a reload or a start with the link in place; a link that gives nothing away is followed."""
+    config = f'pyinotifyd = Pyinotifyd([Watch("{box.src}", {{"IN_CREATE": ShellScheduler("echo RAN {{pathname}}")}}, rec=True)])'
+    daemon = run(config)
+
+    def swap() -> None:
+        (home / "in").rename(home / "away")
+        (home / "in").symlink_to(box.tmp / "victim")
+
+    os.waitpid(as_nobody(swap), 0)
+    daemon.wait_log(f"cannot watch '{box.src}': the link")
+    daemon.reload()
+    assert daemon.terminate() == 0
+    daemon = box.start(config)
+    daemon.wait_log(f"cannot watch '{box.src}': the link")
+    write(box.tmp / "victim" / "new")
+
+    def link_to_his_own() -> None:
+        (home / "in").unlink()
+        (home / "in").symlink_to(home / "away")
+
+    os.waitpid(as_nobody(link_to_his_own), 0)
+    daemon.wait_log(f"'{box.src}' is there, watching it")
+    write(home / "away" / "his")
+    daemon.wait_out(f"RAN {box.src}/his")
+    assert "victim" not in daemon.stdout
+    assert "new" not in daemon.stdout
 
 
 def test_a_hard_link_to_roots_file_where_the_kernel_does_not_protect_them(run: Run, box: Box, home: Path) -> None:

@@ -71,6 +71,17 @@ pub enum Notice<'a> {
         /// Why.
         source: Errno,
     },
+    /// A configured path leads through a link whose owner would gain by it.
+    ForeignLink {
+        /// The configured path.
+        path: &'a [u8],
+        /// The link.
+        link: &'a [u8],
+        /// Whose it is (uid).
+        owner: u32,
+        /// Whose that is to which the path leads (uid).
+        target_owner: u32,
+    },
     /// A limit of the kernel keeps directories unwatched; they are tried again.
     LimitReached {
         /// Name of the limit.
@@ -117,7 +128,9 @@ impl Notice<'_> {
             | Notice::BlindFilesystem { .. }
             | Notice::MovedOut { .. }
             | Notice::Suppressed { .. } => Severity::Warning,
-            Notice::CannotWatch { .. } | Notice::LimitReached { .. } => Severity::Error,
+            Notice::CannotWatch { .. } | Notice::ForeignLink { .. } | Notice::LimitReached { .. } => {
+                Severity::Error
+            }
         }
     }
 }
@@ -145,6 +158,14 @@ impl fmt::Display for Notice<'_> {
             Notice::CannotWatch { path, source } => {
                 write!(out, "cannot watch '{}': {}", Escaped(path), Reason(source))
             }
+            Notice::ForeignLink { path, link, owner, target_owner } => write!(
+                out,
+                "cannot watch '{}': the link '{}' belongs to uid {owner} and leads to what belongs to uid {target_owner}; \
+                 if that is meant, make it root's: chown -h root '{}'",
+                Escaped(path),
+                Escaped(link),
+                Escaped(link)
+            ),
             Notice::LimitReached { sysctl, value, needed, path } => write!(
                 out,
                 "cannot watch '{}': limit of inotify watches reached ({sysctl} = {value}, {needed} needed); \
@@ -169,7 +190,9 @@ impl Notice<'_> {
     /// What kind of notice it is, for counting; `None` for those that are told always, being rare by themselves.
     fn kind(&self) -> Option<(usize, &'static str)> {
         match self {
-            Notice::CannotWatch { .. } => Some((0, "directories that cannot be watched")),
+            Notice::CannotWatch { .. } | Notice::ForeignLink { .. } => {
+                Some((0, "directories that cannot be watched"))
+            }
             Notice::MovedOut { .. } => Some((1, "directories that were moved out")),
             Notice::RootMissing { .. } => Some((2, "missing paths")),
             Notice::RootBack { .. } => Some((3, "paths that came back")),

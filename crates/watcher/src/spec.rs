@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use event::{Event, Mask};
-use syscall::lease::{Writers, writers};
 use std::os::fd::BorrowedFd;
+use syscall::lease::{Writers, writers};
 
 use crate::notice::Notice;
 

@@ -13,8 +13,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use event::{Flag, Mask};
-use syscall::lease::Writers;
 use rustix::fs::{AtFlags, FileType, RawDir, Stat};
+use syscall::lease::Writers;
 
 use super::Watcher;
 use super::place::{Kind, open_file};

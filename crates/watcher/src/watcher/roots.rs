@@ -5,7 +5,7 @@
 //! is learned from its ancestors, which are watched for their own moves and ends; the nearest one also for the one
 //! name that matters. Whether anything changed is then asked of the kernel: adding a watch gives the same wd or not.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use event::{Flag, Mask};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -18,6 +18,7 @@ use super::{Watch, Watcher};
 use crate::cover::{EMPTY, RootId};
 use crate::error::Error;
 use crate::kernel::Refusal;
+use crate::lookup::{self, ForeignLink, Found, RealPath, Unfound, real_path};
 use crate::notice::Notice;
 use crate::spec::{Problem, Sink, WatchId, WatchSpec};
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED, TOP};
@@ -46,7 +47,7 @@ pub(super) struct Root {
     /// It was bound before, or waited for: what is found there is told.
     waited: bool,
     /// The last error that was said.
-    failed: Option<Errno>,
+    failed: Option<Unfound>,
 }
 
 impl Root {
@@ -90,16 +91,6 @@ const COMES: Mask = Mask(Flag::Create.mask().0 | Flag::MovedTo.mask().0);
 const ROOTS_MAX: usize = u16::MAX as usize;
 /// How often a root that changes under our hands is looked at before the next event does.
 const TRIES: usize = 4;
-
-/// Links on the way to a path; the kernel's own limit (path_resolution(7)).
-const LINKS_MAX: usize = 40;
-
-/// A root's object, open.
-struct Found {
-    object: OwnedFd,
-    is_dir: bool,
-    is_link: bool,
-}
 
 impl Watcher {
     /// Watches what `spec` says; returns when all of it is watched. Events that happen from here on are told by
@@ -298,12 +289,12 @@ impl Watcher {
     pub(super) fn recheck_root(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
         let mut guarded = false;
         for _ in 0..TRIES {
-            match self.open_root(root) {
+            match lookup::open(&self.root(root).path) {
                 Ok(found) => match self.bind(root, &found, sink) {
                     // Bound, and its ancestors watched: once more, for what happened in between.
                     Ok(true) => self.guard(root, sink),
                     Ok(false) => return,
-                    Err(errno) if guarded => return self.root_failed(root, errno, sink),
+                    Err(errno) if guarded => return self.root_failed(root, errno.into(), sink),
                     Err(_) => {
                         self.unbind(root);
                         self.root_mut(root).missing = true;
@@ -311,9 +302,9 @@ impl Watcher {
                         guarded = true;
                     }
                 },
-                Err(errno) if guarded => return self.root_failed(root, errno, sink),
-                Err(errno) => {
-                    if reason != Reason::Deleted || Refusal::of(errno) != Refusal::Gone {
+                Err(unfound) if guarded => return self.root_failed(root, unfound, sink),
+                Err(unfound) => {
+                    if reason != Reason::Deleted || unfound.refusal() != Refusal::Gone {
                         self.unbind(root);
                     }
                     self.root_mut(root).missing = true;
@@ -322,14 +313,6 @@ impl Watcher {
                 }
             }
         }
-    }
-
-    fn open_root(&self, root: RootId) -> Result<Found, Errno> {
-        let path = &self.root(root).path[..];
-        let is_link = FileType::from_raw_mode(rustix::fs::lstat(path)?.st_mode) == FileType::Symlink;
-        let object = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&object)?.st_mode) == FileType::Directory;
-        Ok(Found { object, is_dir, is_link })
     }
 
     /// Binds the root to an open object. True if it was bound to another one or none before.
@@ -418,24 +401,28 @@ impl Watcher {
     }
 
     /// A root can't be bound: says so once.
-    fn root_failed(&mut self, root: RootId, errno: Errno, sink: &mut impl Sink) {
+    fn root_failed(&mut self, root: RootId, unfound: Unfound, sink: &mut impl Sink) {
         let path = self.root(root).path.clone();
-        if Refusal::of(errno) == Refusal::Limit {
+        if let Unfound::Errno(errno) = unfound
+            && Refusal::of(errno) == Refusal::Limit
+        {
             self.starve_roots(errno, &path);
         }
-        if self.root(root).failed == Some(errno) {
+        let this = self.root_mut(root);
+        if this.failed.as_ref() == Some(&unfound) {
             return;
         }
-        self.root_mut(root).failed = Some(errno);
-        self.root_mut(root).missing = true;
-        match Refusal::of(errno) {
-            Refusal::Gone => {
+        this.failed = Some(unfound.clone());
+        this.missing = true;
+        match (unfound.refusal(), unfound) {
+            (Refusal::Gone, _) => {
                 let at = self.nearest_guard(root);
                 self.say(Notice::RootMissing { path: &path, waits_at: &at }, sink);
             }
-            Refusal::Limit if errno == Errno::NOSPC => {}
-            Refusal::Limit | Refusal::Forbidden | Refusal::Other => {
-                self.say(Notice::CannotWatch { path: &path, source: errno }, sink);
+            (Refusal::Limit, Unfound::Errno(Errno::NOSPC)) => {}
+            (_, Unfound::Errno(source)) => self.say(Notice::CannotWatch { path: &path, source }, sink),
+            (_, Unfound::ForeignLink(ForeignLink { link, owner, target_owner })) => {
+                self.say(Notice::ForeignLink { path: &path, link: &link, owner, target_owner }, sink);
             }
         }
     }
@@ -697,44 +684,4 @@ fn watchable(path: &[u8]) -> Result<(), Errno> {
     let object = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let link = format!("/proc/self/fd/{}", object.as_raw_fd());
     rustix::fs::accessat(rustix::fs::CWD, link, rustix::fs::Access::READ_OK, rustix::fs::AtFlags::EACCESS)
-}
-
-/// Where a path leads when all links are followed.
-struct RealPath {
-    path: Vec<u8>,
-    /// The links on the way, each as its directory and its name.
-    links: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Follows all links of a path, whether it exists or not. `None` if links go in circles.
-fn real_path(path: &[u8]) -> Option<RealPath> {
-    let reversed = |path: &[u8]| path::components(path).rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let mut real = b"/".to_vec();
-    let mut links = Vec::new();
-    let mut ahead = reversed(path);
-    while let Some(name) = ahead.pop() {
-        match &name[..] {
-            b"." => continue,
-            b".." => {
-                real = path::absolute(&real, b"..");
-                continue;
-            }
-            _ => {}
-        }
-        let mut next = real.clone();
-        path::push(&mut next, &name);
-        let Ok(target) = rustix::fs::readlink(&next[..], Vec::new()) else {
-            real = next;
-            continue;
-        };
-        links.push((real.clone(), name));
-        if links.len() > LINKS_MAX {
-            return None;
-        }
-        if target.as_bytes().starts_with(b"/") {
-            real = b"/".to_vec();
-        }
-        ahead.extend(reversed(target.as_bytes()));
-    }
-    Some(RealPath { path: real, links })
 }
