@@ -428,6 +428,22 @@ def test_a_directory_is_copied(run: Run, box: Box) -> None:
 
 
 @ours_only
+@ours_only
+def test_what_a_rule_copies_as_a_tree_into_a_watched_directory_is_told(run: Run, box: Box) -> None:
+    """Each file once, under its final name, as if somebody had made the tree there."""
+    copy = 'FileManagerScheduler([FileManagerRule("copy", "^$SRC/([^/]*)$", r"$DST/\\1")], files=False, dirs=True)'
+    seen = 'Watch("$DST", recorder("IN_CREATE", "IN_CLOSE_WRITE"), rec=True, auto_add=True)'
+    daemon = run(f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": {copy}}}), {seen}])', record=True)
+    publish_tree(box, "tree")
+    daemon.wait_log("task finished")
+    files = {str(path) for path in (box.dst / "tree").rglob("*") if path.is_file() and not path.is_symlink()}
+    assert files
+    wait_until(lambda: files <= {event.pathname for event in daemon.events if event.maskname == "IN_CLOSE_WRITE"}, lambda: daemon.tail)
+    told = [event.pathname for event in daemon.events if event.maskname == "IN_CLOSE_WRITE"]
+    assert sorted(told) == sorted(files)
+    assert not any(".pyinotifyd-" in event.pathname for event in daemon.events)
+
+
 def test_a_directory_is_copied_over_an_existing_one_with_overwrite(run: Run, box: Box) -> None:
     (box.dst / "t" / "sub").mkdir(parents=True)
     write(box.dst / "t" / "a", "old")

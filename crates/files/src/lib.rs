@@ -63,7 +63,8 @@ use std::sync::atomic::AtomicBool;
 pub use error::{Error, Owner, Refusal};
 pub use held::Held;
 pub use temporary::{
-    Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_own_temporary_name, is_temporary_name, sweep,
+    Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_own_temporary_name, is_placed_tree, is_temporary_name,
+    sweep,
 };
 
 use quote::Plain;

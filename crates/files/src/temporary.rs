@@ -2,14 +2,15 @@
 //!
 //! Owns the pattern of these names, the guard that removes what was not finished, and the sweep that removes what a
 //! crash has left. A name tells which process of which boot of which machine made it, so that a sweep knows whether
-//! that process can still be at work.
+//! that process can still be at work. Also remembers, for whoever watches, which names trees were given lately.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 
@@ -229,6 +230,8 @@ impl TemporaryTree {
     }
 
     fn rename(&self, name: &[u8], overwrite: bool) -> sys::Result<()> {
+        // Before the rename: whoever reads of it must find the name.
+        remember_placed(name);
         rename(self.outer.as_fd(), &self.name, self.parent.as_fd(), name, Kind::Directory, overwrite)
     }
 
@@ -246,6 +249,28 @@ impl Drop for TemporaryTree {
         }
         let _ = sys::remove_directory(&self.parent, &self.name);
     }
+}
+
+/// Names that trees were given by this process, with the time.
+static PLACED: Mutex<VecDeque<(Instant, Box<[u8]>)>> = Mutex::new(VecDeque::new());
+/// Longer than any event waits in the kernel's queue.
+const PLACED_AGE: Duration = Duration::from_secs(60);
+/// More than the kernel's queue holds by default.
+const PLACED_MAX: usize = 64 * 1024;
+
+fn remember_placed(name: &[u8]) {
+    let mut placed = PLACED.lock().unwrap_or_else(PoisonError::into_inner);
+    while placed.front().is_some_and(|(at, _)| at.elapsed() > PLACED_AGE) || placed.len() >= PLACED_MAX {
+        placed.pop_front();
+    }
+    placed.push_back((Instant::now(), name.into()));
+}
+
+/// Whether this process has given a tree this name within the last minute, or is about to. A watch of the directory above
+/// is told of one rename only, out of a directory that nobody could watch.
+pub fn is_placed_tree(name: &[u8]) -> bool {
+    let placed = PLACED.lock().unwrap_or_else(PoisonError::into_inner);
+    placed.iter().any(|(at, known)| **known == *name && at.elapsed() <= PLACED_AGE)
 }
 
 fn try_names<T>(mut attempt: impl FnMut(&[u8]) -> sys::Result<T>) -> sys::Result<(Vec<u8>, T)> {

@@ -70,6 +70,9 @@ pub struct Options {
     /// Whether the name of an entry is that of a temporary file of our own: such entries are never reported, and their
     /// final rename is reported as an arrival.
     pub own_name: fn(&[u8]) -> bool,
+    /// Whether a directory of this name was lately put into its place by ourselves, whole and from where nobody watches:
+    /// what is in it is as new as if it had been made there, and is reported as arrivals.
+    pub own_tree: fn(&[u8]) -> bool,
     /// How to learn whether a file is open for writing; [`syscall::lease::writers`] except in tests.
     pub writers: fn(BorrowedFd<'_>) -> Writers,
     /// Bounds of queues and of work.
@@ -79,7 +82,7 @@ pub struct Options {
 impl Options {
     /// The usual properties.
     pub fn new(cwd: Vec<u8>) -> Options {
-        Options { cwd, own_name: |_| false, writers, limits: Limits::default() }
+        Options { cwd, own_name: |_| false, own_tree: |_| false, writers, limits: Limits::default() }
     }
 }
 

@@ -185,6 +185,7 @@ fn watcher_options() -> watcher::Options {
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     watcher::Options {
         own_name: files::is_own_temporary_name,
+        own_tree: files::is_placed_tree,
         ..watcher::Options::new(cwd.into_os_string().into_vec())
     }
 }

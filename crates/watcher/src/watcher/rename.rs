@@ -85,7 +85,10 @@ impl Watcher {
     ) {
         let entry = self.moves.take(raw.cookie);
         let own_target = (self.options.own_name)(raw.name);
-        if entry.as_ref().is_some_and(|entry| entry.own) && !own_target {
+        let own_source = entry.as_ref().is_some_and(|entry| entry.own);
+        // A tree of ours comes out of a directory that nobody watches.
+        let own_tree = entry.is_none() && mask.is_dir() && (self.options.own_tree)(raw.name);
+        if (own_source || own_tree) && !own_target {
             return self.own_rename(nodes, mask, raw.name, units, sink);
         }
         let source = entry.as_ref().map(|entry| &entry.source[..]).filter(|source| !source.is_empty());
