@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def test_the_package_holds_program_module_unit_and_help(tmp_path: Path) -> None:
         "./usr/share/man/man8/pyinotifyd.8.gz",
         "./usr/share/man/man5/pyinotifyd-config.5.gz",
         "./usr/share/bash-completion/completions/pyinotifyd",
+        "./usr/share/doc/pyinotifyd/changelog.gz",
         "./usr/share/doc/pyinotifyd/copyright",
     ]:
         assert f" {path}\n" in listed, path
@@ -51,6 +53,16 @@ def test_the_package_holds_program_module_unit_and_help(tmp_path: Path) -> None:
     for line in listed.splitlines():
         assert " root/root " in line
         assert "w" not in line[5] + line[8], f"others could write: {line}"
+
+
+def with_another_config(deb: Path) -> None:
+    """As if the default configuration had changed with this version: only then dpkg has to choose between two."""
+    with tempfile.TemporaryDirectory() as tree:
+        assert call("dpkg-deb", "-R", deb, tree).returncode == 0
+        with Path(tree, "etc/pyinotifyd/config.py").open("a") as file:
+            file.write("# newer\n")
+        built = call("dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, deb)
+        assert built.returncode == 0, built.stderr
 
 
 class Chroot:
@@ -90,11 +102,17 @@ exec cat
         self.process.wait()
 
 
+@pytest.fixture(scope="module")
+def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version of the package and the next one."""
+    made = tmp_path_factory.mktemp("debs")
+    package(made, "2.0.0")
+    with_another_config(package(made, "2.0.1"))
+    return made
+
+
 @pytest.fixture
-def chroot(root: None, box: Box) -> Iterator[Chroot]:
-    debs = box.tmp / "debs"
-    package(debs, "2.0.0")
-    package(debs, "2.0.1")
+def chroot(root: None, box: Box, debs: Path) -> Iterator[Chroot]:
     (box.tmp / "root").mkdir()
     made = Chroot(box.tmp / "root", debs)
     yield made
@@ -114,9 +132,11 @@ def test_dpkg_installs_upgrades_and_purges(chroot: Chroot) -> None:
     assert imported.stdout == "/usr/lib/python3/dist-packages/pyinotifyd/__init__.py\n"
 
     chroot.run("echo '# mine' >> /etc/pyinotifyd/config.py")
+    mine = chroot.run("cat /etc/pyinotifyd/config.py").stdout
     upgraded = chroot.run(f"{DPKG} -i /tmp/pyinotifyd_2.0.1_*.deb")
     assert upgraded.returncode == 0, upgraded.stdout
-    assert chroot.run("tail -n 1 /etc/pyinotifyd/config.py").stdout == "# mine\n"
+    assert chroot.run("cat /etc/pyinotifyd/config.py").stdout == mine
+    assert chroot.run("tail -n 1 /etc/pyinotifyd/config.py.dpkg-dist").stdout == "# newer\n"
 
     removed = chroot.run("dpkg -r pyinotifyd")
     assert removed.returncode == 0, removed.stdout
@@ -128,6 +148,40 @@ def test_dpkg_installs_upgrades_and_purges(chroot: Chroot) -> None:
         "find / -xdev -name '*pyinotifyd*' -not -path '/tmp/*' -not -path '/proc/*' -not -path '/dev/*'; find /usr -xdev -name '*pyinotifyd*'"
     )
     assert [line for line in left.stdout.splitlines() if "/var/l" not in line] == []
+
+
+# A systemd that only notes what it is asked to do.
+SYSTEMD = r"""
+mkdir -p /run/systemd/system
+cat > /tmp/note <<'END'
+#!/bin/sh
+[ "$1" = --version ] && echo 'systemd 252 (252)' && exit
+echo "${0##*/} $*" >> /tmp/asked
+END
+chmod 755 /tmp/note
+for name in systemctl deb-systemd-invoke deb-systemd-helper; do rm -f /usr/bin/$name; cp /tmp/note /usr/bin/$name; done
+"""
+
+
+def test_the_service_is_started_restarted_and_stopped_with_the_package(chroot: Chroot) -> None:
+    prepared = chroot.run(SYSTEMD)
+    assert prepared.returncode == 0, prepared.stdout
+
+    def asked(command: str) -> list[str]:
+        chroot.run("rm -f /tmp/asked")
+        done = chroot.run(command)
+        assert done.returncode == 0, done.stdout
+        return [line for line in chroot.run("cat /tmp/asked").stdout.splitlines() if line.startswith("deb-systemd-invoke")]
+
+    assert asked(f"{DPKG} -i /tmp/pyinotifyd_2.0.0_*.deb") == ["deb-systemd-invoke start pyinotifyd.service"]
+    adapted = chroot.run("cat /usr/lib/systemd/system/pyinotifyd.service.d/before-253.conf").stdout
+    assert adapted == "[Service]\nType=notify\nExecReload=/bin/kill -HUP $MAINPID\n"
+    assert asked(f"{DPKG} -i /tmp/pyinotifyd_2.0.1_*.deb") == ["deb-systemd-invoke try-restart pyinotifyd.service"]
+    # A configuration that would not start leaves the running daemon alone.
+    chroot.run("echo 'nonsense(' >> /etc/pyinotifyd/config.py")
+    assert asked(f"{DPKG} -i /tmp/pyinotifyd_2.0.1_*.deb") == []
+    assert asked("dpkg -r pyinotifyd") == ["deb-systemd-invoke stop pyinotifyd.service"]
+    assert chroot.run("ls /usr/lib/systemd/system/pyinotifyd.service.d").returncode != 0
 
 
 def test_purging_keeps_what_dpkg_did_not_bring(chroot: Chroot) -> None:

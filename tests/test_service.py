@@ -5,15 +5,19 @@ Nothing here touches the machine: the installer works below DESTDIR, or in a mou
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -151,7 +155,7 @@ def test_systemd_finds_nothing_wrong_with_the_user_unit(tmp_path: Path) -> None:
     need("systemd-analyze")
     unit = tmp_path / "pyinotifyd.service"
     text = (SHARE / "systemd/user/pyinotifyd.service").read_text().replace("/usr/bin/pyinotifyd", "/bin/true")
-    unit.write_text(text if systemd_version() >= 253 else text.replace("Type=notify-reload\n", ""))
+    unit.write_text(text)
     done = call("systemd-analyze", "verify", "--user", "--man=no", unit, env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})
     assert "pyinotifyd.service:" not in done.stderr, done.stderr
 
@@ -443,15 +447,14 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": deletes})])
 def test_a_record_of_a_megabyte_comes_to_the_journal_whole(box: Box, journal: Journal) -> None:
     """Longer than a datagram can be."""
     config = """
-async def job(event, task_id):
-    raise ValueError("x" * 1_000_000)
-pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": job})])
+command = ShellScheduler(": " + "x" * 1_000_000)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": command})])
 """
     daemon = box.start(config, before=journal.before)
     journal.wait_for(1, "LOGGER=daemon")
     write(box.src / "f")
-    (entry,) = journal.wait_for(1, "PRIORITY=3", f"PYINOTIFYD_PATH={box.src}/f")
-    assert "job job failed: ValueError: " + "x" * 1_000_000 in entry["MESSAGE"]
+    (entry,) = journal.wait_for(1, f"PYINOTIFYD_PATH={box.src}/f", "--grep=^execute shell command")
+    assert entry["MESSAGE"].startswith("execute shell command, cmd=: " + "x" * 1_000_000 + ", mask=IN_CREATE, ")
     assert daemon.lines == []
 
 
@@ -572,12 +575,18 @@ def test_openrc_passes_on_what_conf_d_says(machine: Machine) -> None:
 # ---- the default configuration
 
 
-BLOCK = re.compile(r"^# >>> (\w+): .*?\n(.*?)^# <<<$", re.M | re.S)
+# With its ">>>" and "<<<" lines, which a user may well select with the rest.
+BLOCK = re.compile(r"^## >>> (\w+): .*?^## <<<$", re.M | re.S)
 DEFAULT_CONFIG = (SHARE / "config.py").read_text()
 
 
-def uncommented(text: str) -> str:
-    """What a user does to a block: remove the "# " at the beginning of its lines."""
+def as_told(text: str) -> str:
+    """What a user does to a block who reads the head of the file: remove the first "# " of its lines."""
+    return re.sub(r"^# ?(?!#)|^# (?=#)", "", text, flags=re.M)
+
+
+def as_editors_do(text: str) -> str:
+    """What "toggle comment" does to a block that is selected."""
     return re.sub(r"^# ?", "", text, flags=re.M)
 
 
@@ -587,9 +596,10 @@ def test_the_default_config_loads_and_watches_nothing(box: Box) -> None:
     assert daemon.terminate() == 0
 
 
+@pytest.mark.parametrize("uncommented", [as_told, as_editors_do])
 @pytest.mark.parametrize("name", [match[1] for match in BLOCK.finditer(DEFAULT_CONFIG)])
-def test_each_block_of_the_default_config_works(box: Box, name: str) -> None:
-    config = BLOCK.sub(lambda match: uncommented(match[2]) if match[1] == name else "", DEFAULT_CONFIG)
+def test_each_block_of_the_default_config_works(box: Box, name: str, uncommented: Callable[[str], str]) -> None:
+    config = BLOCK.sub(lambda match: uncommented(match[0]) if match[1] == name else match[0], DEFAULT_CONFIG)
     assert config.count("\npyinotifyd = ") == 1
     config = config.replace("/srv/", f"{box.tmp}/srv/")
     for path in re.findall(rf'"({box.tmp}/srv/[^"*\\^]+)"', config):
@@ -601,7 +611,7 @@ def test_each_block_of_the_default_config_works(box: Box, name: str) -> None:
 
 
 def test_all_blocks_of_the_default_config_work_together(box: Box) -> None:
-    config = BLOCK.sub(lambda match: uncommented(match[2]), DEFAULT_CONFIG).replace("/srv/", f"{box.tmp}/srv/")
+    config = BLOCK.sub(lambda match: as_told(match[0]), DEFAULT_CONFIG).replace("/srv/", f"{box.tmp}/srv/")
     incoming = box.tmp / "srv/incoming"
     incoming.mkdir(parents=True)
     daemon = box.run(config)
@@ -629,7 +639,7 @@ def test_every_option_is_in(file: str) -> None:
 def test_man_pages_are_well_formed() -> None:
     need("mandoc")
     for page in (SHARE / "man").iterdir():
-        done = call("mandoc", "-Tlint", "-W", "error", page)
+        done = call("mandoc", "-Tlint", "-W", "warning", page)
         assert done.returncode == 0, done.stdout
 
 
@@ -648,8 +658,103 @@ def test_bash_completes_options_and_configs(tmp_path: Path) -> None:
     assert completed("pyinotifyd", "-c", "''") == ["config.py", "dir"]
 
 
-def test_zsh_and_fish_accept_their_completions() -> None:
-    for shell, file in [("zsh", "_pyinotifyd"), ("fish", "pyinotifyd.fish")]:
-        need(shell)
-        done = call(shell, "-n", SHARE / "completions" / file)
-        assert done.returncode == 0, done.stderr
+class Terminal:
+    """A program on a terminal of its own; what it shows is collected."""
+
+    def __init__(self, *argv: str | os.PathLike[str], **options: object) -> None:
+        self.ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+        self.process = subprocess.Popen(  # type: ignore[call-overload]
+            argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, **options
+        )
+        os.close(theirs)
+        os.set_blocking(self.ours, False)
+        self.shown = ""
+
+    def type(self, text: str) -> None:
+        os.write(self.ours, text.encode())
+
+    def wait_for(self, pattern: str) -> None:
+        def found() -> bool:
+            # Nothing to read yet; or nobody has the other end open any more (EIO).
+            with contextlib.suppress(OSError):
+                self.shown += os.read(self.ours, 65536).decode()
+            return re.search(pattern, self.shown, re.M) is not None
+
+        wait_until(found, lambda: f"{pattern!r} on the terminal; shown: {self.shown!r}")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    made: list[Terminal] = []
+
+    def start(*argv: str | os.PathLike[str], **options: object) -> Terminal:
+        made.append(Terminal(*argv, **options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def test_zsh_completes_options_with_their_meaning(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
+    need("zsh")
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    shutil.copy(SHARE / "completions/_pyinotifyd", functions)
+    zsh = terminal("zsh", "-f", "-i", cwd=tmp_path, env={**os.environ, "TERM": "dumb", "PS1": "> "})
+    zsh.type(f"fpath=({functions} $fpath); autoload -U compinit && compinit -u -d {tmp_path}/dump; echo loa''ded\r")
+    zsh.wait_for("^loaded")
+    zsh.type("pyinotifyd --conf\t\t")
+    zsh.wait_for(r"--configtest .*-- check the config file")
+
+
+def test_fish_completes_options_events_and_configs(tmp_path: Path) -> None:
+    need("fish")
+    (tmp_path / "config.py").touch()
+    path = f"{binary().parent}:{os.environ['PATH']}"
+
+    def completed(line: str) -> list[str]:
+        script = f"source {SHARE}/completions/pyinotifyd.fish; complete -C '{line}'"
+        env = {**os.environ, "HOME": str(tmp_path), "PATH": path}
+        return [one.partition("\t")[0] for one in call("fish", "-c", script, cwd=tmp_path, env=env).stdout.splitlines()]
+
+    assert completed("pyinotifyd --conf") == ["--config", "--configtest"]
+    assert completed("pyinotifyd -c conf") == ["config.py"]
+    assert completed("pyinotifyd --explain /tmp/a IN_CLOSE_W") == ["IN_CLOSE_WRITE"]
+
+
+# ---- first contact
+
+
+def test_without_a_config_two_lines_say_what_to_do(root: None, tmp_path: Path) -> None:
+    need("unshare")
+    done = call("unshare", "-m", "sh", "-c", f"mount --bind {tmp_path} /etc && exec {binary()}")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    fault, advice = done.stderr.splitlines()
+    assert re.fullmatch("ERROR: config file: .*/etc/pyinotifyd/config.py.*", fault)
+    assert re.fullmatch("INFO: next: .*-c FILE.*--install.*", advice)
+
+
+def test_with_the_default_config_two_lines_say_what_to_do(box: Box) -> None:
+    daemon = box.run(DEFAULT_CONFIG)
+    daemon.wait_log(f"next: the config file is '{box.config}'; .*-t")
+    assert len(daemon.lines) == 2, daemon.log
+
+
+@pytest.mark.parametrize("variable", ["", "1"])
+def test_colours_are_for_terminals_and_no_color_is_honoured(box: Box, terminal: Callable[..., Terminal], variable: str) -> None:
+    box.write_config(DEFAULT_CONFIG)
+    shown = terminal(binary(), "-c", box.config, env={**os.environ, "NO_COLOR": variable})
+    shown.wait_for("next: .*\n")
+    if variable:
+        assert "\x1b" not in shown.shown
+        assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pyinotifyd/daemon - WARNING - no watches", shown.shown, re.M)
+    else:
+        assert "\x1b[" in shown.shown

@@ -126,7 +126,7 @@ def test_descriptors_that_the_parent_left_open_do_not_reach_commands(run: Run, b
 
 # ---- limits
 
-# Above what a start itself writes (the host's modules, in a memory file).
+# Above what a start itself writes (the host's modules, in the program's own file).
 LIMIT = 2 << 20
 
 

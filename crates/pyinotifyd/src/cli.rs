@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Version,
     /// Say what an event on a path would do.
     Explain(ConfigOptions, PathBuf, Option<Flag>),
+    /// Print the completion script of a shell.
+    Completions(&'static str),
     /// Install service files and configuration.
     Install,
     /// Remove them.
@@ -67,6 +69,7 @@ enum Mode {
     Uninstall,
     ConfigTest,
     Explain,
+    Completions,
 }
 
 /// How an option is written.
@@ -88,7 +91,7 @@ const fn spelling(
     Spelling { option, short, long, values, help }
 }
 
-const OPTIONS: [Spelling; 11] = [
+const OPTIONS: [Spelling; 12] = [
     spelling(
         Typed::Config,
         Some('c'),
@@ -129,6 +132,13 @@ const OPTIONS: [Spelling; 11] = [
         "<PATH> [EVENT]",
         "Say which watch, schedulers and rules an event on PATH would reach, and do nothing",
     ),
+    spelling(
+        Typed::Mode(Mode::Completions),
+        None,
+        "completions",
+        "<SHELL>",
+        "Print the completion script for bash, zsh or fish",
+    ),
     spelling(Typed::Help, Some('h'), "help", "", "Print help"),
 ];
 
@@ -142,6 +152,13 @@ Examples:
   sudo pyinotifyd --install        install the service files
 
 Signals: SIGTERM and SIGINT end the daemon, SIGHUP makes it read its config file anew.";
+
+/// Shells with their completion scripts.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", include_str!("../share/completions/pyinotifyd.bash")),
+    ("zsh", include_str!("../share/completions/_pyinotifyd")),
+    ("fish", include_str!("../share/completions/pyinotifyd.fish")),
+];
 
 /// Exit status after a wrong command line, as argparse has it.
 const EXIT_WRONG: i32 = 2;
@@ -182,7 +199,7 @@ fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, NoCommand>
     let mut options =
         ConfigOptions { config: CONFIG_DEFAULT.into(), debug: false, dry_run: false, python: None };
     let mut chosen: Option<(Mode, &Spelling)> = None;
-    let mut explained = Vec::new();
+    let mut words = Vec::new();
     while let Some(argument) = parser.next()? {
         let spelling = spelled(&argument)?;
         match spelling.option {
@@ -195,14 +212,16 @@ fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, NoCommand>
                 if let Some((_, other)) = chosen.filter(|(before, _)| *before != mode) {
                     return Err(wrong(format!("the argument '{spelling}' cannot be used with '{other}'")));
                 }
-                if mode == Mode::Explain {
-                    explained = values(&mut parser, spelling, 2)?;
+                match mode {
+                    Mode::Explain => words = values(&mut parser, spelling, 2)?,
+                    Mode::Completions => words = values(&mut parser, spelling, 1)?,
+                    Mode::List | Mode::Version | Mode::Install | Mode::Uninstall | Mode::ConfigTest => {}
                 }
                 chosen = Some((mode, spelling));
             }
         }
     }
-    means(options, chosen.map(|(mode, _)| mode), explained)
+    means(options, chosen.map(|(mode, _)| mode), words)
 }
 
 /// The option that a word names.
@@ -246,7 +265,9 @@ fn values(parser: &mut lexopt::Parser, spelling: &Spelling, most: usize) -> Resu
     Ok(found)
 }
 
-fn means(options: ConfigOptions, mode: Option<Mode>, explained: Vec<OsString>) -> Result<Command, NoCommand> {
+fn means(options: ConfigOptions, mode: Option<Mode>, words: Vec<OsString>) -> Result<Command, NoCommand> {
+    let mut words = words.into_iter();
+    let mut first = || words.next().expect("an option's values are at least one");
     Ok(match mode {
         None => Command::Run(options),
         Some(Mode::List) => Command::ListEvents,
@@ -255,11 +276,21 @@ fn means(options: ConfigOptions, mode: Option<Mode>, explained: Vec<OsString>) -
         Some(Mode::Uninstall) => Command::Uninstall,
         Some(Mode::ConfigTest) => Command::ConfigTest(options),
         Some(Mode::Explain) => {
-            let mut words = explained.into_iter();
-            let path = words.next().expect("an option's values are at least one");
+            let path = first();
             let event = words.next().map(|word| event(&word)).transpose()?;
             Command::Explain(options, path.into(), event)
         }
+        Some(Mode::Completions) => Command::Completions(completions(&first())?),
+    })
+}
+
+fn completions(shell: &OsStr) -> Result<&'static str, NoCommand> {
+    let found = COMPLETIONS.iter().find(|(name, _)| *name == shell);
+    found.map(|(_, script)| *script).ok_or_else(|| {
+        wrong(format!(
+            "unknown shell '{}', there is completion for bash, zsh and fish",
+            shell.to_string_lossy()
+        ))
     })
 }
 
@@ -323,6 +354,7 @@ mod tests {
             ("--vers", Command::Version),
             ("-l -l", Command::ListEvents),
             ("--un", Command::Uninstall),
+            ("--completions fish", Command::Completions(COMPLETIONS[2].1)),
             ("--d", Command::Run(options(default, true))),
             ("--explain /a", Command::Explain(options(default, false), "/a".into(), None)),
             ("--explain /a -d", Command::Explain(options(default, true), "/a".into(), None)),
@@ -354,6 +386,7 @@ mod tests {
             ("--config=", "a value is required for '--config <FILE>'"),
             ("-c --list", "a value is required for '--config <FILE>'"),
             ("--explain", "a value is required for '--explain <PATH> [EVENT]'"),
+            ("--completions tcsh", "unknown shell 'tcsh', there is completion for bash, zsh and fish"),
             ("--explain /a IN_CLOSE", "unknown event 'IN_CLOSE', see pyinotifyd --list"),
             ("--version=1", "unexpected argument for option '--version': \"1\""),
         ] {

@@ -22,9 +22,12 @@ _pyinotifyd() {
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
+        --completions)
+            mapfile -t COMPREPLY < <(compgen -W 'bash zsh fish' -- "$current")
+            ;;
         *)
             mapfile -t COMPREPLY < <(compgen -W '
-                -c --config -d --debug --dry-run --explain -h --help -i --install -l --list --python -t --configtest
+                -c --completions --config -d --debug --dry-run --explain -h --help -i --install -l --list --python -t --configtest
                 -u --uninstall -v --version' -- "$current")
             ;;
     esac

@@ -7,6 +7,7 @@ complete -c pyinotifyd -l python -d 'Interpreter that executes the config file' 
 complete -c pyinotifyd -l dry-run -d 'Log what tasks would do instead of doing it'
 complete -c pyinotifyd -l explain -d 'Say what an event on a path would do' -r -F
 complete -c pyinotifyd -n 'string match -q -- --explain (commandline -opc)[-2]' -a '(pyinotifyd --list)'
+complete -c pyinotifyd -l completions -d 'Print the completion script' -x -a 'bash zsh fish'
 complete -c pyinotifyd -s h -l help -d 'Print help'
 complete -c pyinotifyd -s i -l install -d 'Install service files and a config file'
 complete -c pyinotifyd -s l -l list -d 'List all events'
