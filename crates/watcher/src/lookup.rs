@@ -202,7 +202,7 @@ mod tests {
         for name in ("one two").split(' ') {
             std::fs::create_dir(at(name)).unwrap();
         }
-        let object = rustix::fs::stat(&at("one")).unwrap();
+        let object = rustix::fs::stat(at("one")).unwrap();
         assert_eq!(leads_to(at("one").as_os_str().as_bytes(), &object), Ok(true));
         assert_eq!(leads_to(at("two").as_os_str().as_bytes(), &object), Ok(false));
         symlink("one", at("link")).unwrap();

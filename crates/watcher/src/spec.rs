@@ -130,8 +130,7 @@ impl Default for Limits {
             move_age: Duration::from_secs(60),
             // 16 bytes each; past it a file may be told twice, which is allowed, in place of never.
             young_max: 64 * 1024,
-            // Looked at in one turn, which takes a tenth of a second at worst; past it all directories are looked at
-            // again, a little at a time, as after an overflow.
+            // Some 100 bytes each; past it all directories are looked at again, as after an overflow.
             doubts_max: 16 * 1024,
             // Some 200 bytes each; as many as a full queue of new directories starts.
             walks_max: 16 * 1024,

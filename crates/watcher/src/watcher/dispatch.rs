@@ -247,10 +247,6 @@ impl Watcher {
             self.recheck.push((root, Reason::Moved));
         }
         self.recheck_guarded(node, Reason::Moved);
-        if self.is_ahead() {
-            // Another rename may have brought it here than the one that has taken it away.
-            self.doubt_node(node);
-        }
         self.doom(node);
     }
 }

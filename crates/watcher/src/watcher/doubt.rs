@@ -11,7 +11,7 @@
 //! watched. An event uses the second up: it is answered by a look (IN_CREATE, a directory moved in), or it makes the
 //! first true by itself as long as the tree is *exact*, that is, nothing was looked at or doubted since the queue was
 //! last empty. Otherwise, and wherever a node is taken from its name for another reason than an event about that
-//! name, the name comes in doubt. When the queue is empty all names in doubt are looked at, from the top down. A name
+//! name, the name comes in doubt. When the queue is empty the names in doubt are looked at, from the top down. A name
 //! whose directory is not where its path leads stays in doubt, and all names on its path come in doubt with it. So when
 //! the watcher is at rest there are no doubts, no events and no walks, and only the first is left: the tree is right.
 //!
@@ -20,7 +20,7 @@
 use hashbrown::HashMap;
 
 use super::Watcher;
-use super::place::{Kind, Looked};
+use super::place::{Kind, LOOK_UNITS, Looked};
 use super::roots::Reason;
 use super::walk::{Waiting, Walk};
 use crate::cover::EMPTY;
@@ -114,12 +114,15 @@ impl Watcher {
         self.doubts.walks.insert(walk);
     }
 
-    /// The queue is empty: what is in doubt is looked at, and walks go on.
+    /// The queue is empty: as much as a turn allows of what is in doubt is looked at, and walks go on.
     pub(super) fn resolve_doubts(&mut self, sink: &mut impl Sink) {
         self.settle_roots(sink);
         let names = std::mem::take(&mut self.doubts.names).into_iter();
         let mut names: Vec<_> = names.map(|(key, doubt)| (self.depth(key.0), key, doubt)).collect();
         names.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        let count = (self.options.limits.turn_units / LOOK_UNITS).max(1) as usize;
+        let rest = names.split_off(count.min(names.len()));
+        self.doubts.names.extend(rest.into_iter().map(|(_, key, doubt)| (key, doubt)));
         for (_, (dir, name), doubt) in names {
             self.resolve_doubt(dir, &name, doubt, sink);
         }

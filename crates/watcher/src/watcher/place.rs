@@ -88,6 +88,9 @@ const DISPLACED_MAX: usize = 1024;
 /// Walks that wait with their directory open; further ones open it again.
 const OPEN_MAX: usize = 16;
 
+/// Opening, watching and listing an empty directory cost about as much as so many events.
+pub(super) const LOOK_UNITS: u32 = 12;
+
 /// Events that looking at a directory makes.
 pub(super) const LOOKS: u32 = Flag::Open.mask().0 | Flag::Access.mask().0 | Flag::CloseNowrite.mask().0;
 
@@ -209,8 +212,7 @@ impl Watcher {
         if cover == EMPTY || (self.options.own_name)(name) {
             return;
         }
-        // Opening, watching and listing an empty directory cost about as much as so many events.
-        *units = units.saturating_sub(12);
+        *units = units.saturating_sub(LOOK_UNITS);
         let known = self.tree.child(parent, name);
         // In the tree at once: if it has been renamed by now, the events that say so take the node along.
         let node = known.unwrap_or_else(|| self.insert(parent, name, cover));

@@ -152,6 +152,16 @@ impl Watcher {
         nodes
     }
 
+    /// A directory that is renamed while everything is looked at may come from where no walk has been yet to where one
+    /// has passed: it is looked at there.
+    pub(super) fn recover_renamed(&mut self, parent: NodeId, name: &[u8]) {
+        let Some(node) = self.tree.child(parent, name).filter(|_| self.recovery.running) else { return };
+        self.start_walk(node, self.tree.wd(node), None, Kind::Recover, None);
+        if let (Some(since), Some(walk)) = (self.recovery.since, self.walks.back_mut()) {
+            walk.since = since;
+        }
+    }
+
     /// Says so when the last walk of a recovery has ended.
     pub(super) fn finish_recovery(&mut self, sink: &mut impl Sink) {
         let walks = self.walks.iter().chain(self.doubts.walks()).any(|walk| walk.kind() == Kind::Recover);

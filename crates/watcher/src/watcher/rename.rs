@@ -7,7 +7,7 @@
 use event::{Flag, Mask};
 
 use super::Watcher;
-use super::place::{Kind, Standing};
+use super::place::{Kind, LOOK_UNITS, Standing};
 use super::roots::Reason;
 use super::tell::{Told, UNKNOWN_PATH};
 use crate::cover::{EMPTY, RootId};
@@ -114,6 +114,9 @@ impl Watcher {
         }
         // Seen from more places before than after.
         movers.for_each(|node| self.doom(node));
+        for &node in nodes {
+            self.recover_renamed(node, raw.name);
+        }
     }
 
     /// Which nodes a rename is about: those that have the old name, or those that had lost it. Overwriting a directory
@@ -125,10 +128,11 @@ impl Watcher {
         parent: NodeId,
         name: &[u8],
     ) -> Vec<NodeId> {
-        // A node that was freed meanwhile has another wd, or is not under way.
+        // A node that was freed meanwhile has another wd, or is not under way; one that was cut off is about to be freed.
         let live = |nodes: Vec<(NodeId, i32)>| {
             let is_live = |&(node, wd): &(NodeId, i32)| {
-                self.tree.has(node, MOVING) && (wd == 0 || self.tree.wd(node) == wd)
+                let is_same = self.tree.has(node, MOVING) && (wd == 0 || self.tree.wd(node) == wd);
+                is_same && self.is_reachable(node)
             };
             nodes.into_iter().filter(is_live).map(|(node, _)| node).collect::<Vec<_>>()
         };
@@ -224,7 +228,7 @@ impl Watcher {
         // What moves need not be the directory that the tree had under the old name.
         let is_new = self.tree.child(parent, name).is_some_and(|node| self.tree.wd(node) == 0);
         if is_new || self.is_ahead() {
-            *units = units.saturating_sub(12);
+            *units = units.saturating_sub(LOOK_UNITS);
             self.look_or_doubt(parent, name, Kind::Arrive, sink);
         }
     }

@@ -291,6 +291,14 @@ impl Bed {
         }
     }
 
+    /// A file of this name was told as finished, wherever it was.
+    #[track_caller]
+    pub(crate) fn assert_told_closed(&mut self, name: &str) {
+        let told = self.events();
+        let is_it = |event: &Expected| event.path.ends_with(name) && event.mask == "IN_CLOSE_WRITE";
+        assert!(told.iter().any(is_it), "{name} is not among\n{told:#?}");
+    }
+
     /// Lets time pass, and what is due happen.
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now += time;

@@ -9,7 +9,12 @@ use crate::bed::{Bed, CHANGES, expected};
 
 /// A tree in which everything is told but what directories tell of themselves.
 fn bed() -> Bed {
-    let mut bed = Bed::new();
+    bed_with_units(16 * 1024)
+}
+
+/// With one unit a turn a single doubt is looked at in it.
+fn bed_with_units(turn_units: u32) -> Bed {
+    let mut bed = Bed::with(|options| options.limits.turn_units = turn_units);
     bed.mkdir("in");
     bed.mkdir("out");
     bed.watch_tree("in", CHANGES);
@@ -47,14 +52,15 @@ fn batches_after_which_directories_were_unwatched() {
             bed.rename("out/b/a", "in/b");
         }),
     ];
-    for (what, batch) in batches {
-        let mut bed = bed();
+    for ((what, batch), turn_units) in batches.into_iter().flat_map(|batch| [(batch, 16 * 1024), (batch, 1)])
+    {
+        let mut bed = bed_with_units(turn_units);
         for dir in ["in/a/a/a", "in/b/a", "in/c", "out/a/a", "out/b"] {
             bed.mkdir(dir);
         }
         bed.events();
         batch(&bed);
-        println!("{what}");
+        println!("{what}, {turn_units} units a turn");
         bed.assert_complete("in");
     }
 }
@@ -238,6 +244,122 @@ fn more_doubts_than_are_remembered_make_everything_be_looked_at() {
     bed.assert_complete("in");
 }
 
+/// Found by thought: the name of one directory that is moved in passes to the next one before we look. The rename of
+/// the first takes the second along, which the look has found under the old name.
+#[test]
+fn two_directories_that_have_the_same_name_one_after_the_other() {
+    let mut bed = bed();
+    for dir in ["in", "out/x/deep", "out/y/deep"] {
+        bed.mkdir(dir);
+    }
+    bed.events();
+    bed.rename("out/x", "in/a");
+    bed.rename("in/a", "in/b");
+    bed.rename("out/y", "in/a");
+    bed.assert_complete("in");
+}
+
+/// What is in doubt below a new directory does not keep it from being forgotten when it ends without a word of its own:
+/// somebody holds it open (K18).
+#[test]
+fn a_directory_that_is_held_open_and_deleted_with_a_doubt_inside() {
+    let mut bed = bed();
+    bed.mkdir("in/a");
+    bed.write("in/last");
+    let held = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let (holder, path) = (held.clone(), bed.path("in/a"));
+    bed.meanwhile("in/last", move || {
+        fs::create_dir(path.join("x")).unwrap();
+        fs::remove_dir(path.join("x")).unwrap();
+        *holder.borrow_mut() = Some(fs::File::open(&path).unwrap());
+        fs::remove_dir(&path).unwrap();
+    });
+    bed.assert_complete("in");
+    drop(held);
+    bed.assert_complete("in");
+}
+
+/// A tree of which everything is looked at again, so little in a turn that a test can act at any moment of it.
+fn bed_in_recovery() -> Bed {
+    let mut bed = Bed::with(|options| {
+        options.limits.doubts_max = 1;
+        options.limits.turn_units = 4;
+    });
+    bed.mkdir("in/p/old");
+    for number in 0..4 {
+        bed.write(&format!("in/p/{number}"));
+    }
+    bed.watch_tree("in", CHANGES);
+    bed.events();
+    // Two doubts, and there is room for one.
+    for name in ["in/y", "in/z"] {
+        bed.mkdir(name);
+        fs::remove_dir(bed.path(name)).unwrap();
+    }
+    bed
+}
+
+fn turns(bed: &mut Bed, count: usize) {
+    for _ in 0..count {
+        bed.watcher.turn(bed.now, &mut bed.told);
+    }
+}
+
+/// At any moment of a recovery: a listing may have passed the new name, or not, and turns end anywhere.
+#[test]
+fn a_directory_that_is_renamed_while_everything_is_looked_at_stays_watched() {
+    for (moment, noise) in (0..40).flat_map(|moment| (0..4).map(move |noise| (moment, noise))) {
+        for new in ["in/p/renamed", "in/renamed"] {
+            let mut bed = bed_in_recovery();
+            turns(&mut bed, moment);
+            (0..noise).for_each(|number| drop(bed.write(&format!("in/{number}"))));
+            bed.rename("in/p/old", new);
+            println!("{new} after {moment} turns and {noise} files");
+            bed.assert_complete("in");
+        }
+    }
+}
+
+/// The recovery may have looked for it under its old name too late and under its new one too early.
+#[test]
+fn a_new_directory_that_is_renamed_while_everything_is_looked_at_is_told_with_its_files() {
+    for (moment, more) in (0..30).flat_map(|moment| (0..6).map(move |more| (moment, more))) {
+        for noise in 0..3 {
+            let mut bed = bed_in_recovery();
+            turns(&mut bed, moment);
+            bed.mkdir("in/p/new");
+            bed.write("in/p/new/f");
+            turns(&mut bed, more);
+            (0..noise).for_each(|number| drop(bed.write(&format!("in/{number}"))));
+            bed.rename("in/p/new", "in/renamed");
+            println!("after {moment} and {more} turns and {noise} files");
+            bed.assert_told_closed("f");
+            bed.assert_complete("in");
+        }
+    }
+}
+
+/// The turn ends between the halves of a rename, and a walk finds the next directory under the old name.
+#[test]
+fn a_new_directory_that_gives_its_name_away_is_told_with_its_files() {
+    for (moment, noise) in (1..12).flat_map(|moment| (0..4).map(move |noise| (moment, noise))) {
+        let mut bed = Bed::with(|options| options.limits.turn_units = 4);
+        bed.mkdir("in");
+        bed.watch_tree("in", CHANGES);
+        bed.mkdir("in/p/new");
+        bed.write("in/p/new/f");
+        // A turn ends after they are listed, before the directory is visited.
+        (0..4).for_each(|number| drop(bed.write(&format!("in/p/{number}"))));
+        turns(&mut bed, moment);
+        (0..noise).for_each(|number| drop(bed.write(&format!("in/{number}"))));
+        bed.rename("in/p/new", "in/renamed");
+        bed.mkdir("in/p/new");
+        println!("after {moment} turns and {noise} files");
+        bed.assert_told_closed("f");
+        bed.assert_complete("in");
+    }
+}
+
 /// With room for one walk events wait until it has ended.
 #[test]
 fn more_walks_than_may_wait_hold_events_back() {
@@ -246,16 +368,18 @@ fn more_walks_than_may_wait_hold_events_back() {
         options.limits.turn_units = 64;
     });
     bed.mkdir("in");
-    let watch = bed.watch_tree("in", Flag::CloseWrite.mask());
+    let watch = bed.watch_tree("in", Flag::Create | Flag::CloseWrite);
     for number in 0..100 {
         bed.mkdir(&format!("in/{number}/deep"));
         bed.write(&format!("in/{number}/deep/f"));
     }
-    let told = bed.events();
-    for number in 0..100 {
-        let file = bed.path(&format!("in/{number}/deep/f"));
-        let count = told.iter().filter(|event| event.path == file && event.watch == watch.0).count();
-        assert_eq!(count, 1, "{}", file.display());
+    let (mut created, mut finished) = (0, 0);
+    for event in bed.events() {
+        created += usize::from(event.path.parent() == Some(&bed.path("in")));
+        finished += usize::from(event.mask == "IN_CLOSE_WRITE" && event.watch == watch.0);
+        // As many as one turn starts.
+        assert!(created - finished <= 64 / 12 + 1, "{created} new directories, {finished} were walked");
     }
+    assert_eq!((created, finished), (100, 100));
     assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
 }

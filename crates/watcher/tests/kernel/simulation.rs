@@ -225,10 +225,41 @@ fn probe(bed: &mut Bed, random: &mut Random, dirs: &[PathBuf], story: &Story<'_>
     }
 }
 
-fn run(steps: usize, seed: u64, batch_max: usize, exchanges: Exchanges) {
+/// How much the watcher may do in a turn and keep in mind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Usual,
+    /// So little that turns end between the halves of a rename, walks wait, and everything is looked at again often.
+    Tight,
+}
+
+impl Room {
+    fn bed(self, random: &mut Random) -> Bed {
+        Bed::with(|options| {
+            let limits = &mut options.limits;
+            if self == Room::Tight {
+                limits.turn_units = 1 + random.below(32) as u32;
+                limits.doubts_max = [0, 4, 16 * 1024][random.below(3)];
+                limits.walks_max = 1 + random.below(4);
+                limits.young_max = 1 << random.below(8);
+                limits.read_bytes = 0;
+            }
+        })
+    }
+
+    /// Turns between one operation and the next.
+    fn turns(self, random: &mut Random) -> usize {
+        match self {
+            Room::Usual => usize::from(random.below(8) == 0),
+            Room::Tight => random.below(2) * random.below(8),
+        }
+    }
+}
+
+fn run(steps: usize, seed: u64, batch_max: usize, exchanges: Exchanges, room: Room) {
     println!("seed {seed}, {steps} steps, batches up to {batch_max}");
     let mut random = Random(seed);
-    let mut bed = Bed::new();
+    let mut bed = room.bed(&mut random);
     let (top, outside) = (bed.mkdir("in"), bed.mkdir("out"));
     let more = Flag::DeleteSelf | Flag::MoveSelf;
     bed.watch_tree("in", Mask(CHANGES.0 & !more.0 & !Flag::Ignored.mask().0));
@@ -239,8 +270,8 @@ fn run(steps: usize, seed: u64, batch_max: usize, exchanges: Exchanges) {
         for _ in 0..=random.below(batch_max) {
             done.extend(one_operation(&mut random, &top, &outside, exchanges));
             step += 1;
-            if random.below(8) == 0 {
-                // A turn in between: walks and events interleave with the work.
+            // Turns in between: walks and events interleave with the work.
+            for _ in 0..room.turns(&mut random) {
                 bed.watcher.turn(bed.now, &mut bed.told);
                 done.push(format!("-- turn, {} told", bed.told.events.len()));
             }
@@ -260,27 +291,51 @@ fn run(steps: usize, seed: u64, batch_max: usize, exchanges: Exchanges) {
 #[test]
 fn a_reader_of_events_knows_the_tree_after_every_operation() {
     let (steps, seed) = settings();
-    run(steps, seed, 1, Exchanges::No);
+    run(steps, seed, 1, Exchanges::No, Room::Usual);
 }
 
 #[test]
 fn a_reader_of_events_knows_the_tree_after_small_batches() {
     let (steps, seed) = settings();
-    run(steps, seed, 8, Exchanges::No);
+    run(steps, seed, 8, Exchanges::No, Room::Usual);
 }
 
 #[test]
 fn a_reader_of_events_knows_the_tree_after_large_batches() {
     let (steps, seed) = settings();
-    run(steps, seed, 100, Exchanges::No);
+    run(steps, seed, 100, Exchanges::No, Room::Usual);
 }
 
 #[test]
 fn watches_are_right_after_exchanges() {
     let (steps, seed) = settings();
-    run(steps, seed, 1, Exchanges::Yes);
-    run(steps, seed, 8, Exchanges::Yes);
-    run(steps, seed, 100, Exchanges::Yes);
+    run(steps, seed, 1, Exchanges::Yes, Room::Usual);
+    run(steps, seed, 8, Exchanges::Yes, Room::Usual);
+    run(steps, seed, 100, Exchanges::Yes, Room::Usual);
+}
+
+/// Short runs, each with other limits, by all kinds of batches.
+fn run_tight(exchanges: Exchanges) {
+    let (steps, seed) = settings();
+    let mut random = Random(seed);
+    for _ in 0..steps.div_ceil(TIGHT_STEPS) {
+        let (seed, batch_max) = (random.0, 1 + random.below(16));
+        run(steps.min(TIGHT_STEPS), seed, batch_max, exchanges, Room::Tight);
+        random.below(2);
+    }
+}
+
+/// Operations of one run with the same limits.
+const TIGHT_STEPS: usize = 400;
+
+#[test]
+fn a_reader_of_events_knows_the_tree_with_tight_limits() {
+    run_tight(Exchanges::No);
+}
+
+#[test]
+fn watches_are_right_with_tight_limits() {
+    run_tight(Exchanges::Yes);
 }
 
 /// Two to six operations on directories of a small tree, all of them before one read.
