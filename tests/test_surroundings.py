@@ -348,3 +348,37 @@ def test_a_wall_clock_that_jumps_changes_no_delay(run: Run, box: Box, jump_s: in
     write(box.src / "b")
     daemon.wait_out("RAN b", timeout_s=15)
     assert daemon.terminate() == 0
+
+
+# ---- no room for processes
+
+
+@ours_only
+def test_without_room_for_processes_tasks_wait_and_are_done_later(run: Run, box: Box, root: None) -> None:
+    """A limit of processes (ulimit -u, TasksMax=) is said once, and nothing is lost by it."""
+    as_nobody = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "prlimit", "--nproc=40:40"]
+    if subprocess.run([*as_nobody, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs setpriv and prlimit")
+    if not box.become_plain_user():
+        pytest.skip("needs a python3 that a plain user may run")
+    box.before = as_nobody
+    for path in (box.tmp, box.src, box.dst, box.program):
+        os.chown(path, 54321, 54321)
+    rule = 'FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*)[.]in$", r"$DST/\\1")])'
+    daemon = run(
+        f"""moves = {rule}
+command = ShellScheduler("echo RAN {{pathname}}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": moves, "IN_CLOSE_WRITE": command}})])"""
+    )
+    hogs = [subprocess.Popen(["sleep", "300"], user=54321, group=54321, extra_groups=[]) for _ in range(40)]
+    try:
+        write(box.src / "a.in")
+        daemon.wait_log("WARNING - cannot start a thread for file rules now.*1 wait")
+        write(box.src / "b")
+        daemon.wait_log("WARNING - cannot start shell commands now.*wait")
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    wait_until((box.dst / "a").exists, lambda: daemon.tail)
+    daemon.wait_out(f"RAN {box.src}/b")

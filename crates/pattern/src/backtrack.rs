@@ -22,7 +22,7 @@ const MEMORY_AFTER: u32 = 512;
 const MEMORY_BITS_MAX: usize = 1 << 23;
 /// Loops with possibly empty bodies double the memory each; more of them than this go without.
 const REGISTERS_WITH_MEMORY_MAX: u32 = 4;
-/// A repeat of one character runs over so many characters for the price of one step.
+/// A repeat of one character, and a literal, run over so many characters for the price of one step.
 const CHARS_PER_STEP: usize = 8;
 /// No position: a group that hasn't matched, a loop that hasn't begun.
 const NOWHERE: usize = usize::MAX;
@@ -40,6 +40,8 @@ pub(crate) struct Matcher<'a, T> {
     memory_after: u32,
     /// An empty match here is no match: one was found here before.
     must_leave: usize,
+    /// Slots and registers hold what a match left there; a failure leaves nothing, since it is undone step by step.
+    has_matched: bool,
     /// How many look-arounds and atomic groups we are in.
     depth: u32,
 }
@@ -78,28 +80,40 @@ impl<'a, T: Text> Matcher<'a, T> {
             steps: 0,
             memory_after: MEMORY_AFTER,
             must_leave: NOWHERE,
+            has_matched: false,
             depth: 0,
         }
     }
 
     /// Whether the pattern matches at `start`; if so, the groups are there to be read.
     pub(crate) fn match_at(&mut self, start: usize) -> Result<bool, StepLimit> {
-        self.slots.fill(NOWHERE);
-        self.registers.fill(NOWHERE);
-        self.stack.clear();
-        self.depth = 0;
+        if std::mem::take(&mut self.has_matched) {
+            self.forget_match();
+        }
+        debug_assert!(
+            self.slots.iter().chain(&self.registers).all(|at| *at == NOWHERE),
+            "a failure left something"
+        );
         let Some(end) = self.run(0, start)? else { return Ok(false) };
-        self.failures.clear();
+        self.has_matched = true;
         self.slots[0] = start;
         self.slots[1] = end;
         Ok(true)
+    }
+
+    fn forget_match(&mut self) {
+        self.slots.fill(NOWHERE);
+        self.registers.fill(NOWHERE);
+        self.stack.clear();
+        self.failures.clear();
     }
 
     /// The first match that begins at `start` or later. `after_empty` says that an empty match at `start` was found before
     /// and doesn't count again, as in Python's `sub`.
     pub(crate) fn find(&mut self, start: usize, after_empty: bool) -> Result<bool, StepLimit> {
         self.must_leave = if after_empty { start } else { NOWHERE };
-        for position in start..=self.text.len() {
+        let last = if self.program.starts_anchored() { 0 } else { self.text.len() };
+        for position in start..=last {
             if self.match_at(position)? {
                 self.must_leave = NOWHERE;
                 return Ok(true);
@@ -138,6 +152,11 @@ impl<'a, T: Text> Matcher<'a, T> {
         let after = address + 1;
         Ok(match self.program.instructions[address as usize] {
             Instruction::Char(code) => self.consume(position, after, |char| char == code),
+            Instruction::Literal { first, len } => {
+                let codes = &self.program.literals[first as usize..][..len as usize];
+                self.spend((codes.len() / CHARS_PER_STEP) as u32)?;
+                go_if(self.text.has_at(position, codes), after, position + codes.len())
+            }
             Instruction::Single(index) => {
                 let single = &self.program.singles[index as usize];
                 self.consume(position, after, |char| single.contains(char))

@@ -9,8 +9,8 @@ use crate::error::{Error, Place};
 use crate::parse::Parsed;
 use crate::set::{Fold, Single};
 
-/// Most instructions of a pattern. One is 16 bytes, so a pattern stays within a few MiB; only repeats of repeats with
-/// large counts come near.
+/// Most instructions of a pattern, and most characters of its literals. An instruction is 16 bytes, so a pattern stays within
+/// a few MiB; only repeats of repeats with large counts come near.
 const INSTRUCTIONS_MAX: usize = 1 << 16;
 /// CPython's bound on how far a look-behind may look.
 const LOOK_BEHIND_MAX: u64 = u32::MAX as u64;
@@ -23,6 +23,8 @@ pub(crate) type Address = u32;
 pub(crate) enum Instruction {
     /// This character.
     Char(u32),
+    /// These characters, of `Program::literals`.
+    Literal { first: u32, len: u32 },
     /// A character of `Program::singles`.
     Single(u32),
     /// `first`; if that fails, `second`. `row` is its row in the memory of failures.
@@ -68,6 +70,8 @@ pub(crate) struct SingleRepeat {
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) instructions: Box<[Instruction]>,
+    /// Characters that follow one another, for all instructions that need some.
+    pub(crate) literals: Box<[u32]>,
     pub(crate) singles: Box<[Single]>,
     pub(crate) repeats: Box<[SingleRepeat]>,
     /// Number of groups, the whole match included.
@@ -84,6 +88,7 @@ impl Program {
     pub(crate) fn new(parsed: &Parsed) -> Result<Program, Error> {
         let mut compiler = Compiler {
             instructions: Vec::new(),
+            literals: Vec::new(),
             singles: Vec::new(),
             repeats: Vec::new(),
             widths: &parsed.widths,
@@ -96,6 +101,7 @@ impl Program {
         compiler.note_next_chars();
         Ok(Program {
             instructions: compiler.instructions.into(),
+            literals: compiler.literals.into(),
             singles: compiler.singles.into(),
             repeats: compiler.repeats.into(),
             groups: parsed.names.len(),
@@ -109,9 +115,15 @@ impl Program {
         self.instructions.contains(&Instruction::Assert(assertion))
     }
 
+    /// Whether it can match at the start of the path alone.
+    pub(crate) fn starts_anchored(&self) -> bool {
+        matches!(self.instructions.first(), Some(Instruction::Assert(Assertion::Start)))
+    }
+
     /// Bytes that it takes beside its own size.
     pub(crate) fn memory_usage(&self) -> usize {
         self.instructions.len() * size_of::<Instruction>()
+            + self.literals.len() * size_of::<u32>()
             + self.singles.iter().map(Single::memory_usage).sum::<usize>()
             + self
                 .repeats
@@ -123,6 +135,7 @@ impl Program {
 
 struct Compiler<'a> {
     instructions: Vec<Instruction>,
+    literals: Vec<u32>,
     singles: Vec<Single>,
     repeats: Vec<SingleRepeat>,
     widths: &'a [Width],
@@ -135,7 +148,7 @@ impl Compiler<'_> {
     fn node(&mut self, node: &Node) -> Result<(), Error> {
         match node {
             Node::Single(single) => self.single(single),
-            Node::Sequence(nodes) => nodes.iter().try_for_each(|node| self.node(node)),
+            Node::Sequence(nodes) => self.sequence(nodes),
             Node::Alternation(nodes) => self.alternation(nodes),
             Node::Group(number, node) => {
                 self.push(Instruction::Save(number * 2))?;
@@ -153,6 +166,27 @@ impl Compiler<'_> {
             Node::Conditional(conditional) => self.conditional(conditional),
             Node::Fail => self.push(Instruction::Fail),
         }
+    }
+
+    /// Characters that follow one another are compared at once: most of a rule is the name of a directory.
+    fn sequence(&mut self, nodes: &[Node]) -> Result<(), Error> {
+        for run in nodes.chunk_by(|one, next| char_of(one).is_some() && char_of(next).is_some()) {
+            match run {
+                [node] => self.node(node)?,
+                run => self.literal(run.iter().filter_map(char_of))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn literal(&mut self, codes: impl Iterator<Item = u32>) -> Result<(), Error> {
+        let first = self.literals.len();
+        self.literals.extend(codes);
+        if self.literals.len() > INSTRUCTIONS_MAX {
+            return Err(too_many_steps());
+        }
+        let len = self.literals.len() - first;
+        self.push(Instruction::Literal { first: first as u32, len: len as u32 })
     }
 
     fn single(&mut self, single: &Single) -> Result<(), Error> {
@@ -312,11 +346,7 @@ impl Compiler<'_> {
 
     fn push(&mut self, instruction: Instruction) -> Result<(), Error> {
         if self.instructions.len() >= INSTRUCTIONS_MAX {
-            return Err(Error::Unsupported {
-                construct: format!("a pattern whose repeats expand to more than {INSTRUCTIONS_MAX} steps"),
-                place: Place::default(),
-                advice: "use smaller counts, or * and + instead of counts",
-            });
+            return Err(too_many_steps());
         }
         self.instructions.push(instruction);
         Ok(())
@@ -351,12 +381,26 @@ impl Compiler<'_> {
             if let Instruction::Repeat { index, .. } = self.instructions[address] {
                 let saves = |instruction: &&Instruction| matches!(instruction, Instruction::Save(_));
                 let next = self.instructions[address + 1..].iter().find(|instruction| !saves(instruction));
-                if let Some(Instruction::Char(code)) = next {
-                    self.repeats[index as usize].next = Some(*code);
-                }
+                self.repeats[index as usize].next = match next {
+                    Some(Instruction::Char(code)) => Some(*code),
+                    Some(Instruction::Literal { first, .. }) => Some(self.literals[*first as usize]),
+                    _ => None,
+                };
             }
         }
     }
+}
+
+fn too_many_steps() -> Error {
+    Error::Unsupported {
+        construct: format!("a pattern whose repeats expand to more than {INSTRUCTIONS_MAX} steps"),
+        place: Place::default(),
+        advice: "use smaller counts, or * and + instead of counts",
+    }
+}
+
+fn char_of(node: &Node) -> Option<u32> {
+    if let Node::Single(Single::Char(code)) = node { Some(*code) } else { None }
 }
 
 /// The body of a repeat if it is one character, however wrapped.

@@ -14,6 +14,8 @@ pub(crate) trait Text {
     fn len(&self) -> usize;
     /// The character at `index`, which is below `len`.
     fn at(&self, index: usize) -> u32;
+    /// Whether these characters stand at `index`, which is not above `len`.
+    fn has_at(&self, index: usize, codes: &[u32]) -> bool;
     /// The byte where the character at `index` begins; `index` may be `len`.
     fn byte_offset(&self, index: usize) -> usize;
 }
@@ -28,6 +30,11 @@ impl Text for AsciiText<'_> {
 
     fn at(&self, index: usize) -> u32 {
         u32::from(self.0[index])
+    }
+
+    fn has_at(&self, index: usize, codes: &[u32]) -> bool {
+        let there = self.0[index..].get(..codes.len());
+        there.is_some_and(|there| there.iter().zip(codes).all(|(byte, code)| u32::from(*byte) == *code))
     }
 
     fn byte_offset(&self, index: usize) -> usize {
@@ -62,6 +69,10 @@ impl Text for WideText {
 
     fn at(&self, index: usize) -> u32 {
         self.chars[index]
+    }
+
+    fn has_at(&self, index: usize, codes: &[u32]) -> bool {
+        self.chars[index..].starts_with(codes)
     }
 
     fn byte_offset(&self, index: usize) -> usize {

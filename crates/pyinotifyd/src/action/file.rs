@@ -10,8 +10,10 @@
 //! - where nothing was taken up for [`PATIENCE`] though work waits: all that work are on something long, and a huge copy
 //!   must not hold up a small one. Each one more is waited for a little longer: on a busy machine a worker that stands
 //!   still may only be waiting for a processor;
-//! - where work has waited for [`BACKLOG`] although it gets on: up to one for each processor, or up to [`WORKERS_MAX`]
-//!   where each order takes so long ([`SLOW`]) that it must be the disk that is waited for.
+//! - where work gets on, but what waits will take longer than [`PATIENCE`] at the pace of the last moments ([`PACE`]): up to
+//!   one for each processor, and none for what is done as fast as files can come ([`BRISK`]);
+//! - beyond that, up to [`WORKERS_MAX`], where each order takes so long ([`SLOW`]) that it must be the disk that is waited
+//!   for, which is told after [`PACE_OF_DISK`].
 //!
 //! Workers without work sleep, and end after [`IDLE`].
 //!
@@ -19,7 +21,6 @@
 //! [`FileWorkers::deadline`].
 
 use std::collections::VecDeque;
-use std::collections::hash_map::{Entry, HashMap};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -27,6 +28,7 @@ use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use files::{Done, Held, Identity, Request};
+use hashbrown::hash_map::{Entry, EntryRef, HashMap};
 use tokio::sync::Notify;
 
 use crate::config::{FileRule, FileRules};
@@ -34,10 +36,17 @@ use crate::log::{Escaped, Level};
 
 /// Threads at the most; each one may be busy with a copy of hours.
 const WORKERS_MAX: usize = 16;
-/// How long nothing is taken up, though work waits, before another worker joins: for each one that is at work.
+/// How long nothing is taken up, though work waits, before another worker joins: for each one that is at work. Also the
+/// time that waiting work may need without one.
 const PATIENCE: Duration = Duration::from_millis(2);
-/// How long work waits before another worker joins although those that are there get on.
-const BACKLOG: Duration = Duration::from_millis(10);
+/// How long orders are counted before they tell how fast the work gets on: some 50 small copies.
+const PACE: Duration = Duration::from_millis(1);
+/// The same, where more workers than processors are in question; the pace is that of the last so many milliseconds.
+const PACE_OF_DISK: Duration = Duration::from_millis(10);
+/// Orders that are taken up so fast, 80,000 a second, come and go as fast as one program makes files. They are renames, and
+/// a rename to another directory takes a lock of the whole filesystem: one more would mostly wait for it, and keep a processor
+/// busy meanwhile.
+const BRISK: Duration = Duration::from_micros(12);
 /// Time for one order from which on it is not the processor that work waits for. A small file takes some 10 us, one that
 /// is synced some milliseconds.
 const SLOW: Duration = Duration::from_millis(1);
@@ -88,6 +97,13 @@ pub(crate) enum Report {
         /// The source that was acted on; `Err` holds the text of what went wrong.
         result: Result<Done, String>,
     },
+    /// There is no worker, and none can be hired now; nothing is lost.
+    Nobody {
+        /// How many orders wait.
+        waiting: usize,
+        /// Why.
+        error: std::io::Error,
+    },
     /// Temporary files of an earlier run were removed.
     Swept {
         /// Below which directory.
@@ -105,9 +121,9 @@ pub(crate) struct FileWorkers {
     busy: HashMap<Arc<[u8]>, VecDeque<Arc<Order>>>,
     /// What was ordered and has not ended, by task.
     orders: HashMap<u64, Arc<Order>>,
-    /// What was ordered since the last [`FileWorkers::balance`], each with its time.
-    fresh: VecDeque<(Instant, Arc<Order>)>,
-    /// When the loop looked last whether workers get on.
+    /// What was ordered since the last [`FileWorkers::balance`].
+    fresh: VecDeque<Arc<Order>>,
+    /// When the loop looked last whether workers get on, or had the first order.
     looked: Option<Instant>,
 }
 
@@ -120,9 +136,11 @@ struct Shared {
 /// Both ways between loop and workers.
 #[derive(Debug, Default)]
 struct Queue {
-    orders: VecDeque<(Instant, Arc<Order>)>,
+    orders: VecDeque<Arc<Order>>,
     staff: Staff,
     reports: Vec<Report>,
+    /// That nobody can be hired was reported since somebody was.
+    nobody_said: bool,
     /// The loop was woken for `reports`.
     told: bool,
 }
@@ -154,12 +172,12 @@ enum Call {
 }
 
 impl Staff {
-    /// Decides who is to come for work of which the first has waited since `since`.
-    fn call(&mut self, since: Instant, processors: usize, now: Instant) -> Call {
+    /// Decides who is to come for so many orders that wait.
+    fn call(&mut self, waiting: usize, processors: usize, now: Instant) -> Call {
         let working = self.workers - self.asleep.len();
         let enough = working > 0
             && !self.is_stuck(working, now)
-            && !self.is_backlogged(working, since, processors, now);
+            && !self.is_backlogged(working, waiting, processors, now);
         if enough {
             return Call::Nobody;
         }
@@ -182,14 +200,19 @@ impl Staff {
     }
 
     /// Whether the work gets on, but not fast enough, and one more would help.
-    fn is_backlogged(&mut self, working: usize, since: Instant, processors: usize, now: Instant) -> bool {
+    fn is_backlogged(&mut self, working: usize, waiting: usize, processors: usize, now: Instant) -> bool {
         let counted = now.saturating_duration_since(*self.counted_from.get_or_insert(now));
-        if counted < BACKLOG {
+        // From one order that is taken up to the next.
+        let gap = counted / self.taken.max(1);
+        let is_long = gap * waiting as u32 >= PATIENCE;
+        if working < processors {
+            return counted >= PACE && is_long && gap >= BRISK;
+        }
+        if counted < PACE_OF_DISK {
             return false;
         }
-        let is_slow = counted * working as u32 >= SLOW * self.taken;
         self.count_from(now);
-        since + BACKLOG <= now && (working < processors || is_slow)
+        is_long && gap * working as u32 >= SLOW
     }
 
     fn count_from(&mut self, now: Instant) {
@@ -232,7 +255,7 @@ impl Queue {
     }
 
     fn take(&mut self) -> Option<Arc<Order>> {
-        let (_, order) = self.orders.pop_front()?;
+        let order = self.orders.pop_front()?;
         self.staff.took_one(Instant::now());
         Some(order)
     }
@@ -263,12 +286,13 @@ impl FileWorkers {
     /// Takes an order; [`FileWorkers::balance`] must follow.
     pub(crate) fn order(&mut self, order: Order, now: Instant) {
         let order = Arc::new(order);
+        self.looked.get_or_insert(now);
         self.orders.insert(order.task, Arc::clone(&order));
         match self.busy.entry(Arc::clone(&order.source)) {
             Entry::Occupied(mut waiting) => waiting.get_mut().push_back(order),
             Entry::Vacant(free) => {
                 free.insert(VecDeque::new());
-                self.fresh.push_back((now, order));
+                self.fresh.push_back(order);
             }
         }
     }
@@ -310,14 +334,14 @@ impl FileWorkers {
     }
 
     /// All reports since the last call, in their order.
-    pub(crate) fn take_reports(&mut self, now: Instant) -> Vec<Report> {
+    pub(crate) fn take_reports(&mut self) -> Vec<Report> {
         let mut queue = self.shared.lock();
         queue.told = false;
         let reports = std::mem::take(&mut queue.reports);
         drop(queue);
         for report in &reports {
             if let Report::Ended { task, .. } = report {
-                self.release(*task, now);
+                self.release(*task);
             }
         }
         reports
@@ -325,10 +349,10 @@ impl FileWorkers {
 
     /// When [`FileWorkers::balance`] and [`FileWorkers::take_reports`] are to be called again, while work waits.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if let Some((ordered, _)) = self.fresh.front() {
-            return Some(*ordered);
-        }
         let looked = self.looked.filter(|_| self.is_busy())?;
+        if !self.fresh.is_empty() {
+            return Some(looked);
+        }
         let queue = self.shared.lock();
         // Those that come take one order each, which is all that a lone file needs.
         (queue.orders.len() > queue.staff.coming).then(|| looked + PATIENCE)
@@ -345,9 +369,11 @@ impl FileWorkers {
             queue.staff.count_from(now);
         }
         queue.orders.append(&mut self.fresh);
-        let Some((since, _)) = queue.orders.front() else { return };
-        let since = *since;
-        match queue.staff.call(since, processors(), now) {
+        let waiting = queue.orders.len();
+        if waiting == 0 {
+            return;
+        }
+        match queue.staff.call(waiting, processors(), now) {
             Call::Nobody => {}
             Call::Sleeper(thread) => {
                 drop(queue);
@@ -361,18 +387,28 @@ impl FileWorkers {
         let shared = Arc::clone(&self.shared);
         let worker =
             thread::Builder::new().name("file-worker".into()).stack_size(STACK).spawn(move || work(&shared));
-        // Without a thread (EAGAIN) the work waits for one that exists or for the next look.
-        if worker.is_ok() {
-            queue.staff.hired();
+        match worker {
+            Ok(_) => {
+                queue.staff.hired();
+                queue.nobody_said = false;
+            }
+            // Without a thread (EAGAIN) the work waits for a worker that there is, or for the next look.
+            Err(error) if queue.staff.workers == 0 && !queue.nobody_said => {
+                queue.nobody_said = true;
+                let waiting = queue.orders.len();
+                queue.reports.push(Report::Nobody { waiting, error });
+                self.shared.tell(queue);
+            }
+            Err(_) => {}
         }
     }
 
     /// The source path is free: what waited for it goes next.
-    fn release(&mut self, task: u64, now: Instant) {
+    fn release(&mut self, task: u64) {
         let Some(order) = self.orders.remove(&task) else { return };
-        let Entry::Occupied(mut waiting) = self.busy.entry(Arc::clone(&order.source)) else { return };
+        let EntryRef::Occupied(mut waiting) = self.busy.entry_ref(&order.source) else { return };
         match waiting.get_mut().pop_front() {
-            Some(next) => self.fresh.push_back((now, next)),
+            Some(next) => self.fresh.push_back(next),
             None => {
                 waiting.remove();
             }
@@ -394,9 +430,7 @@ fn work(shared: &Shared) {
         let task = order.task;
         // A bug in the file layer must cost one task and not a worker that everything else waits for.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            perform(&order, &mut held, &mut |level, text| {
-                shared.report(Report::Record { task, level, text });
-            })
+            perform(&order, &mut held, &mut |report| shared.report(report))
         }));
         let result =
             outcome.unwrap_or_else(|_| Err("internal error of the file layer, please report it".to_owned()));
@@ -441,7 +475,7 @@ fn sleep(shared: &Shared) -> Option<MutexGuard<'_, Queue>> {
 }
 
 /// Expands the rule's destination and lets the file layer act.
-fn perform(order: &Order, held: &mut Held, record: &mut dyn FnMut(Level, String)) -> Result<Done, String> {
+fn perform(order: &Order, held: &mut Held, report: &mut dyn FnMut(Report)) -> Result<Done, String> {
     let pattern = &order.rules.patterns.patterns()[order.rule];
     let FileRule { template, rule, .. } = &order.rules.rules[order.rule];
     let (destination, trusted_len) = match rule.action {
@@ -462,24 +496,24 @@ fn perform(order: &Order, held: &mut Held, record: &mut dyn FnMut(Level, String)
         stop: &order.stop,
         unless_same_as: order.unless_same_as.as_ref(),
     };
-    let done = files::perform(&request, held, &mut |line: files::Record<'_>| {
-        let level = level_of(&line);
-        if level >= order.level {
-            record(level, Escaped(line.to_string().as_bytes()).to_string());
-        }
+    let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
+        report_of(order, &record).into_iter().for_each(&mut *report);
     });
     done.map_err(|error| error.to_string())
 }
 
-fn level_of(record: &files::Record<'_>) -> Level {
-    match record {
+/// What the loop is told of a record, unless nobody wants to read it.
+fn report_of(order: &Order, record: &files::Record<'_>) -> Option<Report> {
+    let level = match record {
         files::Record::CreateDirectory(_)
         | files::Record::Move { .. }
         | files::Record::Copy { .. }
         | files::Record::Delete(_) => Level::INFO,
         files::Record::Chmod(_) | files::Record::Chown { .. } => Level::DEBUG,
         files::Record::Warning(_) => Level::WARNING,
-    }
+    };
+    let text = || Escaped(record.to_string().as_bytes()).to_string();
+    (level >= order.level).then(|| Report::Record { task: order.task, level, text: text() })
 }
 
 #[cfg(test)]
@@ -495,8 +529,8 @@ mod tests {
 
     impl Staff {
         /// Somebody comes, as the loop lets him; gives whether anybody did.
-        fn join(&mut self, since: Instant, now: Instant) -> bool {
-            match self.call(since, PROCESSORS, now) {
+        fn join(&mut self, waiting: usize, now: Instant) -> bool {
+            match self.call(waiting, PROCESSORS, now) {
                 Call::Nobody => return false,
                 Call::Sleeper(_) => {}
                 Call::Newcomer => self.hired(),
@@ -517,7 +551,7 @@ mod tests {
         while left > 0 {
             if look_at <= now {
                 look_at = now + PATIENCE;
-                if staff.join(start, now) {
+                if staff.join(left as usize, now) {
                     busy_until.push(now);
                 }
             }
@@ -534,7 +568,8 @@ mod tests {
     fn small_files_keep_as_many_busy_as_there_are_processors_and_slow_ones_more() {
         let (us, ms) = (Duration::from_micros, Duration::from_millis);
         assert_eq!(workers_for(100, us(10)), 1, "a few are served by one");
-        assert_eq!(workers_for(20_000, us(10)), PROCESSORS);
+        assert_eq!(workers_for(20_000, us(10)), 1, "they get on as fast as they can come");
+        assert_eq!(workers_for(20_000, us(20)), PROCESSORS);
         assert_eq!(workers_for(2_000, us(100)), PROCESSORS);
         // What is synced waits for the disk, which does more at once.
         assert_eq!(workers_for(2_000, ms(5)), WORKERS_MAX);
@@ -542,34 +577,47 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_moments_count_and_only_what_has_waited_long() {
+    fn only_the_last_moments_count() {
         let start = Instant::now();
-        let after = |spans: u32| start + BACKLOG * spans;
+        let after = |spans: u32| start + PACE_OF_DISK * spans;
         let mut staff = Staff { workers: PROCESSORS, ..Staff::default() };
         staff.count_from(start);
         let take = |staff: &mut Staff, count: u32, at: Instant| (0..count).for_each(|_| staff.took_one(at));
         take(&mut staff, 5_000, after(1));
-        assert!(!staff.join(start, after(1)), "that was fast");
+        assert!(!staff.join(20_000, after(1)), "that was fast");
         take(&mut staff, 5, after(2));
-        assert!(!staff.join(after(1) + BACKLOG / 2, after(2)), "that was slow, and nothing has waited long");
-        take(&mut staff, 5, after(3));
-        assert!(staff.join(start, after(3)), "that was slow");
+        assert!(staff.join(20_000, after(2)), "that was slow");
+    }
+
+    #[test]
+    fn a_second_one_joins_for_what_takes_longer_than_it_should() {
+        let start = Instant::now();
+        let staff = |taken: u32| {
+            let mut staff = Staff { workers: 1, ..Staff::default() };
+            staff.count_from(start);
+            (0..taken).for_each(|_| staff.took_one(start + PACE));
+            staff
+        };
+        assert!(!staff(50).join(99, start + PACE), "that much is done in less than 2 ms");
+        assert!(staff(50).join(100, start + PACE));
+        assert!(!staff(10).join(20_000, start + PACE / 2), "too few were counted");
+        assert!(!staff(100).join(20_000, start + PACE), "one is fast enough");
     }
 
     #[test]
     fn something_long_holds_nothing_up() {
         let start = Instant::now();
         let mut staff = Staff::default();
-        assert!(staff.join(start, start), "nobody is there");
+        assert!(staff.join(1, start), "nobody is there");
         staff.took_one(start);
-        assert!(!staff.join(start, start + PATIENCE / 2), "it may be done at once");
-        assert!(staff.join(start, start + PATIENCE));
+        assert!(!staff.join(1, start + PATIENCE / 2), "it may be done at once");
+        assert!(staff.join(1, start + PATIENCE));
         // Each one more is waited for a little longer.
-        assert!(!staff.join(start, start + PATIENCE * 2));
-        assert!(staff.join(start, start + PATIENCE * 3));
+        assert!(!staff.join(1, start + PATIENCE * 2));
+        assert!(staff.join(1, start + PATIENCE * 3));
         // What comes while all that work have been at something long for some time does not wait at all.
         let later = start + Duration::from_secs(60);
-        assert!(staff.join(later, later));
+        assert!(staff.join(1, later));
         assert_eq!((staff.workers, staff.coming), (4, 0));
     }
 
@@ -577,12 +625,12 @@ mod tests {
     fn those_who_sleep_come_first_and_there_are_never_too_many() {
         let (start, ages) = (Instant::now(), Duration::from_secs(3600));
         let mut staff = Staff { workers: 1, asleep: vec![thread::current()], ..Staff::default() };
-        assert!(matches!(staff.call(start, PROCESSORS, start), Call::Sleeper(_)));
+        assert!(matches!(staff.call(1, PROCESSORS, start), Call::Sleeper(_)));
         assert!(staff.is_called(thread::current().id()) && !staff.leaves(thread::current().id()));
-        assert!(matches!(staff.call(start, PROCESSORS, start), Call::Nobody), "one is on the way");
+        assert!(matches!(staff.call(1, PROCESSORS, start), Call::Nobody), "one is on the way");
         staff.came();
         for hour in 1..=20 {
-            staff.join(start, start + ages * hour);
+            staff.join(1, start + ages * hour);
         }
         assert_eq!((staff.workers, staff.coming), (WORKERS_MAX, 0));
         staff.asleep.push(thread::current());
@@ -633,10 +681,10 @@ mod tests {
         let mut ended = Vec::new();
         while ended.len() < count {
             assert!(Instant::now() < deadline, "{} of {count} orders have ended: {workers:?}", ended.len());
-            for report in workers.take_reports(Instant::now()) {
+            for report in workers.take_reports() {
                 match report {
                     Report::Ended { task, result } => ended.push((task, result.is_ok())),
-                    Report::Record { .. } | Report::Swept { .. } => {}
+                    Report::Record { .. } | Report::Nobody { .. } | Report::Swept { .. } => {}
                 }
             }
             turn(workers);

@@ -4,11 +4,12 @@
 //! bounded by the engine's tasks, and not of the socket. A host that dies fails what runs in it; what was not sent yet
 //! waits for the next host.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use engine::TaskHandle;
 use event::Event;
+use hashbrown::HashSet;
 
 use super::loading::Loading;
 use crate::host::wire::{self, Starts};

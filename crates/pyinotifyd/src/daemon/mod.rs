@@ -223,7 +223,7 @@ impl Daemon {
             Wake::Asked(Request::Reload) => self.begin_reload(),
             Wake::Child => self.reap(now),
             Wake::Files => self.take_reports(now),
-            Wake::Host(event) => return self.host_event(event, now),
+            Wake::Host(event) => return self.host_events(event, now),
             Wake::Mounts => self.watcher.mounts_changed(now),
             Wake::Events | Wake::Time => {}
         }

@@ -3,7 +3,6 @@
 //! Called in the middle of the engine's work, so everything here only queues. What goes out at the end of a loop turn is
 //! sent by [`Performer::flush`].
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use engine::{Effects, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord};
 use event::Event;
 use files::Identity;
+use hashbrown::HashMap;
 use rustix::process::Signal;
 
 use super::generation::{Action, Generation};

@@ -29,10 +29,14 @@ pub(crate) struct TaskName([u8; 36]);
 impl TaskName {
     fn new(bits: u128) -> TaskName {
         const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+        }
         let mut text = [b'-'; 36];
-        let places = (0..36).filter(|place| ![8, 13, 18, 23].contains(place));
-        for (place, digit) in places.zip((0..32).rev()) {
-            text[place] = HEX[(bits >> (4 * digit)) as usize & 0xf];
+        // Groups of 8, 4, 4, 4 and 12 digits; each begins one place further on than the one before.
+        for (group, range) in [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().enumerate() {
+            text[range.start + group..range.end + group].copy_from_slice(&digits[range]);
         }
         TaskName(text)
     }
@@ -46,6 +50,12 @@ impl TaskName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_stand_in_their_order() {
+        let name = TaskName::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        assert_eq!(name.as_str(), "01234567-89ab-cdef-0011-223344556677");
+    }
 
     #[test]
     fn names_are_uuids_of_version_4_that_stay() {

@@ -14,6 +14,9 @@ use crate::host::wire::{Exit, Fail, FromHost};
 use crate::host::{HostEvent, HostId};
 use crate::log::{Escaped, Indented, Level, record};
 
+/// Frames of hosts that are worked off before the loop looks after everything else.
+const HOST_EVENTS_A_TURN: usize = 16;
+
 impl Daemon {
     /// Starts some of the commands that wait.
     pub(super) fn start_commands(&mut self, now: Instant) {
@@ -101,7 +104,7 @@ impl Daemon {
 
     /// Takes the reports of file workers.
     pub(super) fn take_reports(&mut self, now: Instant) {
-        for report in self.core.performer.files.take_reports(now) {
+        for report in self.core.performer.files.take_reports() {
             match report {
                 Report::Swept { directory, removed } => {
                     let (log, below) = (&mut self.core.performer.log, Escaped(&directory));
@@ -111,6 +114,12 @@ impl Daemon {
                         INFO,
                         "removed {removed} temporary file(s) of an earlier run below '{below}'"
                     );
+                }
+                Report::Nobody { waiting, error } => {
+                    let text = format_args!(
+                        "cannot start a thread for file rules now: {error} (see ulimit -u, TasksMax=); {waiting} wait, they are tried again"
+                    );
+                    self.core.performer.log.write(self.logger, Level::WARNING, text);
                 }
                 Report::Record { task, level, text } => self.file_record(task, level, &text),
                 Report::Ended { task, result } => {
@@ -139,8 +148,20 @@ impl Daemon {
         }
     }
 
-    /// What a host says; an exit status ends the daemon.
-    pub(super) fn host_event(&mut self, event: HostEvent, now: Instant) -> Option<ExitCode> {
+    /// What hosts say; an exit status ends the daemon. Frames that came together are worked off together: a turn of the loop
+    /// costs more than most of them.
+    pub(super) fn host_events(&mut self, first: HostEvent, now: Instant) -> Option<ExitCode> {
+        let mut event = first;
+        for _ in 1..HOST_EVENTS_A_TURN {
+            if let Some(code) = self.host_event(event, now) {
+                return Some(code);
+            }
+            event = self.hosts.try_recv().ok()?;
+        }
+        self.host_event(event, now)
+    }
+
+    fn host_event(&mut self, event: HostEvent, now: Instant) -> Option<ExitCode> {
         match event {
             HostEvent::Frame(id, frame) if self.is_reload(id) => self.reload_frame(frame, now),
             HostEvent::Frame(id, frame) => return self.frame(id, frame, now),
