@@ -111,6 +111,10 @@ impl Stderr {
                 format!("{priority}pyinotifyd: {dropped} log lines were dropped, since nobody read them\n");
             self.pending.extend_from_slice(text.as_bytes());
             self.write_pending();
+            if self.dropped > 0 {
+                // This line was lost too: it is said when there is room again, and counts for nothing itself.
+                self.dropped = dropped;
+            }
         }
         !self.pending.is_empty()
     }
