@@ -645,10 +645,12 @@ def test_a_log_on_a_full_disk_loses_lines_and_says_how_many(box: Box, root: None
                 return b"dropped" in (logs / "log").read_bytes()
 
             wait_until(told, lambda: f"{(logs / 'log').read_bytes()[-300:]!r}")
-            found = re.search(rb"(\d+) log lines were dropped", (logs / "log").read_bytes())
+            text = (logs / "log").read_bytes()
+            found = re.search(rb"(\d+) log lines were dropped", text)
             assert found
-            # Three lines a file: start, copy, finished.
-            assert int(found.group(1)) >= 3 * count - kept
+            # Three lines a file: start, copy, finished. Those of the last ones may have come when there was room again.
+            late = len(re.findall(rb"/src/f\d+\b.*\n", text))
+            assert int(found.group(1)) + kept + late >= 3 * count
             process.terminate()
             assert process.wait(30) == 0
         finally:
