@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -22,14 +22,13 @@ use rustix::net::{
     SocketType,
 };
 
+use super::link::Link;
 use super::{Level, wait_writable};
 
 /// Where journald listens (systemd-journald.service(8)).
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Bytes of records that are kept while the journal's queue is full.
 const WAITING_MAX: usize = 1 << 20;
-/// Pause between two attempts to reach a journal that is away.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Whether stderr is the stream that the service supervisor connected to the journal (`JOURNAL_STREAM`, systemd.exec(5)).
 pub(crate) fn is_stderr() -> bool {
@@ -53,8 +52,7 @@ pub(super) struct Entry<'a> {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    socket: Option<OwnedFd>,
-    retry_at: Option<Instant>,
+    link: Link<OwnedFd>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Scratch for one record.
@@ -87,8 +85,7 @@ impl Journal {
     fn at(path: &Path) -> Journal {
         Journal {
             path: path.to_owned(),
-            socket: None,
-            retry_at: None,
+            link: Link::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             datagram: Vec::new(),
@@ -137,7 +134,7 @@ impl Journal {
     /// Sends what waits and hands the rest to stderr at the given time.
     pub(super) fn flush_at_exit(&mut self, until: Instant, stderr: &mut dyn FnMut(&[u8])) {
         while self.flush(stderr)
-            && self.socket.as_ref().is_some_and(|socket| wait_writable(socket.as_fd(), until))
+            && self.link.made().is_some_and(|socket| wait_writable(socket.as_fd(), until))
         {}
         self.give_up(stderr);
     }
@@ -155,32 +152,16 @@ impl Journal {
     }
 
     fn transmit(&mut self, datagram: &[u8]) -> Sent {
-        if !self.connect() {
-            return Sent::Refused;
-        }
-        let socket = self.socket.as_ref().expect("connecting leaves a socket");
+        let Some(socket) = self.link.get(|| open(&self.path).ok()) else { return Sent::Refused };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = match rustix::net::send(socket, datagram, flags) {
             Err(Errno::MSGSIZE) => return send_file(socket, datagram, flags),
             other => other,
         };
         judge(sent).unwrap_or_else(|| {
-            self.socket = None;
+            self.link.cut();
             Sent::Refused
         })
-    }
-
-    fn connect(&mut self) -> bool {
-        if self.socket.is_some() {
-            return true;
-        }
-        let now = Instant::now();
-        if self.retry_at.is_some_and(|at| now < at) {
-            return false;
-        }
-        self.socket = open(&self.path).ok();
-        self.retry_at = self.socket.is_none().then(|| now + RETRY);
-        self.socket.is_some()
     }
 }
 
@@ -266,6 +247,7 @@ mod tests {
     use super::*;
     use std::io::{IoSliceMut, Read as _, Seek as _};
     use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
 
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
@@ -416,7 +398,7 @@ mod tests {
         let texts = ["before", "waits behind the other", "while it is away"];
         assert_eq!(machine.stderr, texts.map(|text| format!("<4>pyinotifyd/sched: {text}\n")));
         let second = machine.server();
-        machine.journal.retry_at = None;
+        machine.journal.link.retry_now();
         machine.send("again");
         assert_eq!(received(&second).as_deref(), Some("again"));
     }

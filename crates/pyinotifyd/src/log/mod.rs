@@ -7,6 +7,7 @@
 mod clock;
 mod escape;
 mod journal;
+mod link;
 mod stderr;
 mod syslog;
 

@@ -7,14 +7,12 @@
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Level;
+use super::link::Link;
 
-/// Pause between two attempts to reach a target that is away.
-const RETRY: Duration = Duration::from_secs(1);
 /// Facility `user` (1), as Python's handler uses it.
 const FACILITY_USER: u8 = 1;
 
@@ -35,8 +33,7 @@ pub(crate) struct Syslog {
     level: Option<Level>,
     /// `""` for all.
     logname: String,
-    connection: Option<Connection>,
-    retry_at: Option<Instant>,
+    link: Link<Connection>,
     /// Records lost since one was taken.
     lost: u64,
 }
@@ -62,7 +59,7 @@ impl Syslog {
     /// A target; it is connected with the first record.
     pub(crate) fn new(address: Address, level: Option<Level>, logname: Option<&str>) -> Syslog {
         let logname = logname.filter(|name| *name != "root").unwrap_or_default().to_owned();
-        Syslog { address, level, logname, connection: None, retry_at: None, lost: 0 }
+        Syslog { address, level, logname, link: Link::default(), lost: 0 }
     }
 
     /// Sends one record if this target wants it: `<PRI>pyinotifyd/LOGGER: text` and a NUL byte.
@@ -89,7 +86,7 @@ impl Syslog {
         let message = format!("<{priority}>pyinotifyd/{name}: {text}\0");
         // A server that was restarted is reached with the second attempt.
         for _ in 0..2 {
-            let sent = if self.connect() { self.transmit(message.as_bytes()) } else { Sent::Gone };
+            let sent = self.transmit(message.as_bytes());
             if sent != Sent::Gone {
                 return sent == Sent::Taken;
             }
@@ -104,39 +101,26 @@ impl Syslog {
         (self.logname.is_empty() || below) && self.level.is_none_or(|own| level >= own)
     }
 
-    fn connect(&mut self) -> bool {
-        if self.connection.is_some() {
-            return true;
-        }
-        let now = Instant::now();
-        if self.retry_at.is_some_and(|at| now < at) {
-            return false;
-        }
-        self.connection = open(&self.address);
-        self.retry_at = self.connection.is_none().then(|| now + RETRY);
-        self.connection.is_some()
-    }
-
     fn transmit(&mut self, message: &[u8]) -> Sent {
-        let sent = match &self.connection {
-            Some(Connection::Datagram(socket)) => socket.send(message),
-            Some(Connection::Udp(socket)) => socket.send(message),
-            Some(Connection::Stream(socket)) => {
+        let Some(connection) = self.link.get(|| open(&self.address)) else { return Sent::Gone };
+        let sent = match connection {
+            Connection::Datagram(socket) => socket.send(message),
+            Connection::Udp(socket) => socket.send(message),
+            Connection::Stream(socket) => {
                 rustix::net::send(socket, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
                     .map_err(Into::into)
             }
-            None => return Sent::Gone,
         };
-        match (sent, &self.connection) {
+        match (sent, connection) {
             // A part of a record on a stream: what follows would be read as its end, so the stream is given up.
-            (Ok(count), Some(Connection::Stream(_))) if count < message.len() => {
-                self.connection = None;
+            (Ok(count), Connection::Stream(_)) if count < message.len() => {
+                self.link.cut();
                 Sent::Lost
             }
             (Ok(_), _) => Sent::Taken,
             (Err(error), _) if error.kind() == std::io::ErrorKind::WouldBlock => Sent::Lost,
             (Err(_), _) => {
-                self.connection = None;
+                self.link.cut();
                 Sent::Gone
             }
         }
@@ -204,7 +188,7 @@ mod tests {
         let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, Some("daemon"));
         target.send("daemon", Level::INFO, "nobody listens");
         let first = UnixDatagram::bind(&path).unwrap();
-        target.retry_at = None;
+        target.link.retry_now();
         target.send("daemon", Level::INFO, "one");
         assert_eq!(
             received(&first),
