@@ -2,7 +2,7 @@
 //!
 //! `burst copy|move|delete SOURCE DESTINATION`, for example under `perf stat` or `strace -c -f`.
 
-use files::{Action, Durability, Held, Request, Rule, perform};
+use files::{Action, Held, Request, Rule, perform};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -18,17 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let source = std::path::absolute(PathBuf::from(arguments.next().ok_or("a source is missing")?))?;
     let destination =
         std::path::absolute(PathBuf::from(arguments.next().ok_or("a destination is missing")?))?;
-    let rule = Rule {
-        action,
-        auto_create: false,
-        overwrite: false,
-        dirmode: None,
-        filemode: None,
-        user: None,
-        group: None,
-        rec: true,
-        durability: Durability::Auto,
-    };
+    let rule = Rule { rec: true, ..Rule::new(action) };
     let stop = AtomicBool::new(false);
     let trusted_len = destination.as_os_str().len() + 1;
     let mut held = Held::default();

@@ -125,6 +125,23 @@ pub struct Rule {
     pub durability: Durability,
 }
 
+impl Rule {
+    /// The action, and nothing else that a rule may ask for.
+    pub fn new(action: Action) -> Rule {
+        Rule {
+            action,
+            auto_create: false,
+            overwrite: false,
+            dirmode: None,
+            filemode: None,
+            user: None,
+            group: None,
+            rec: false,
+            durability: Durability::Auto,
+        }
+    }
+}
+
 /// One action on one path.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {

@@ -235,17 +235,7 @@ fn new_directory(parent: &Path) -> PathBuf {
 }
 
 fn rule(action: Action) -> Rule {
-    Rule {
-        action,
-        auto_create: false,
-        overwrite: false,
-        dirmode: None,
-        filemode: None,
-        user: None,
-        group: None,
-        rec: false,
-        durability: Durability::Auto,
-    }
+    Rule::new(action)
 }
 
 fn overwriting(action: Action) -> Rule {

@@ -656,17 +656,7 @@ mod tests {
     fn deleting() -> Arc<FileRules> {
         let pattern = Pattern::new(b".*").unwrap();
         let template = Ok(Template::new(b"", &pattern).unwrap());
-        let rule = files::Rule {
-            action: files::Action::Delete,
-            auto_create: false,
-            overwrite: false,
-            dirmode: None,
-            filemode: None,
-            user: None,
-            group: None,
-            rec: false,
-            durability: files::Durability::Auto,
-        };
+        let rule = files::Rule::new(files::Action::Delete);
         let rules = vec![FileRule { template, rule, at: None }];
         Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules })
     }
