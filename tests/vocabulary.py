@@ -659,7 +659,10 @@ def tree(root: Path) -> dict[str, str]:
             else:
                 yield name, path.read_bytes().decode("utf-8", "replace")
 
-    return dict(entries())
+    while True:
+        # What goes away while it is read was no part of the tree: a work in progress that got its final name.
+        with contextlib.suppress(FileNotFoundError):
+            return dict(entries())
 
 
 def alive(pid: int) -> bool:
