@@ -567,8 +567,12 @@ def test_openrc_passes_on_what_conf_d_says(machine: Machine) -> None:
     machine.run("echo 'PYINOTIFYD_CONFIG=/etc/pyinotifyd/other.py PYINOTIFYD_OPTS=-d PYINOTIFYD_UMASK=0027' >> /etc/conf.d/pyinotifyd")
     assert machine.run("rc-service pyinotifyd start").returncode == 0
     pid = machine.read("/run/pyinotifyd.pid").strip()
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    assert words[1:4] == [b"--config", b"/etc/pyinotifyd/other.py", b"-d"]
+
+    def words() -> list[bytes]:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+    # start-stop-daemon writes the file before it has become the daemon.
+    wait_until(lambda: words()[1:4] == [b"--config", b"/etc/pyinotifyd/other.py", b"-d"], lambda: f"{words()}")
     assert "Umask:\t0027" in Path(f"/proc/{pid}/status").read_text()
 
 
