@@ -9,6 +9,7 @@ import mmap
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import struct
@@ -682,11 +683,13 @@ class UserSpaceFilesystem:
     def _serve(self) -> None:
         head = struct.Struct("<IIQQIIII")
         while True:
+            # What was read already, not even the death of who asks can take back.
             try:
+                select.select([self.device], [], [])
+                self.answering.wait()
                 request = os.read(self.device, 1 << 20)
-            except OSError:
+            except (OSError, ValueError):
                 return
-            self.answering.wait()
             _, operation, unique, *_ = head.unpack_from(request)
             answer = self._answer(operation)
             if answer is None:
@@ -747,6 +750,50 @@ def test_a_filesystem_that_stops_to_answer_stops_no_other_watch(run: Run, box: B
     try:
         write(box.src / "f")
         daemon.wait_event("IN_CREATE", box.src / "f")
+        assert daemon.terminate(10) == 0
+    finally:
+        user_space.answering.set()
+
+
+HANGING = r"""
+hung = FileManagerScheduler(FileManagerRule("copy", r"^$SRC/slow(.*)$", r"$TMP/fuse/\1"), logname="hung")
+move = FileManagerScheduler(FileManagerRule("move", r"^$SRC/f(.*)$", r"$DST/f\1"))
+shell = ShellScheduler("echo {pathname} >> $TMP/commands")
+async def tell(event, task_id):
+    with open("$TMP/jobs", "a") as out:
+        print(event.name, file=out)
+everything = [hung, move, shell, TaskScheduler(tell)]
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": everything})], shutdown_timeout=1)
+"""
+
+
+def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_space: UserSpaceFilesystem) -> None:
+    """The loop's thread works on small files itself; where that hangs another thread leads on, as often as it takes."""
+    daemon = run(HANGING)
+
+    def said(log: str) -> str:
+        return (box.tmp / log).read_text() if (box.tmp / log).exists() else ""
+
+    user_space.answering.clear()
+    try:
+        for number in range(4):
+            write(box.src / f"slow{number}")
+            write(box.src / f"f{number}")
+            wait_until(lambda: (box.dst / f"f{number}").exists(), f"file {number} is moved")
+            for log in ("commands", "jobs"):
+                wait_until(lambda: f"f{number}" in said(log), f"{log} of file {number}")
+        hangs = [f"slow{number}" for number in range(4)]
+        assert not [line for line in daemon.lines if "hung" in line and "finished" in line]
+        daemon.reload()
+        user_space.answering.set()
+        for name in hangs:
+            daemon.wait_log(f"hung - INFO - task finished.*{name}")
+        write(box.src / "f-last")
+        wait_until(lambda: (box.dst / "f-last").exists(), "the new configuration moves")
+        user_space.answering.clear()
+        write(box.src / "slow-last")
+        daemon.wait_log("hung - INFO - start task.*slow-last")
+        # With a thread that never comes back.
         assert daemon.terminate(10) == 0
     finally:
         user_space.answering.set()

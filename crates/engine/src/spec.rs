@@ -33,7 +33,7 @@ pub struct TaskHandle(pub u64);
 pub struct StepLimit;
 
 /// An ordered list of patterns: the rules of a scheduler or the exclude filter of a map.
-pub trait Matcher {
+pub trait Matcher: Send + Sync {
     /// Index of the first pattern that matches at the start of `pathname`.
     ///
     /// # Errors

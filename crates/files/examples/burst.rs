@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             trusted_len,
             stop: &stop,
             unless_same_as: None,
+            brief: false,
         };
         perform(&request, &mut held, &mut |_| {})?;
     }

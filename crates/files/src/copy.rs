@@ -54,8 +54,9 @@ pub(crate) fn copy(
         }
     };
     if request.is_unchanged(&source.status) {
-        return Ok(Done { identity: source.status.identity(), bytes: 0, unchanged: true });
+        return Ok(Done { identity: Some(source.status.identity()), bytes: 0, unchanged: true });
     }
+    request.check_brief(source.status.kind != Kind::File || source.status.size > SMALL_SIZE)?;
     let mut copier = Copier {
         request,
         attributes: &attributes,
@@ -67,7 +68,7 @@ pub(crate) fn copy(
     let status = copier.copy_to_destination(&source, held)?;
     let bytes = copier.bytes;
     attributes.check_names()?;
-    Ok(Done { identity: status.identity(), bytes, unchanged: false })
+    Ok(Done { identity: Some(status.identity()), bytes, unchanged: false })
 }
 
 /// Opens what a copy reads, through a link if the link may be followed.
@@ -160,8 +161,11 @@ impl Copier<'_> {
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(Error::os(errno, &place.path)),
         };
-        announce(request, self.record);
         let existing_kind = existing.map(|existing| existing.kind);
+        // All that is in a directory gets the mode and owner of what is copied into it.
+        let is_tree = existing_kind == Some(Kind::Directory) && self.attributes.change_anything();
+        request.check_brief(is_tree)?;
+        announce(request, self.record);
         // Also a hard link: replacing one name by a copy of the other would part them, which nobody asked for.
         if existing.is_some_and(|existing| existing.inode == source.status.inode) {
             return Err(Error::SameFile { from: from.to_vec(), to: place.path.into_owned() });

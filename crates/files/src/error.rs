@@ -98,6 +98,9 @@ pub enum Error {
         /// The limit.
         what: &'static str,
     },
+    /// It would take longer than the caller wants to wait ([`crate::Request::brief`]).
+    #[error("it takes more than a few system calls")]
+    Lengthy,
     /// The caller asked to stop.
     #[error("stopped before {} was done", Repr(.path))]
     Stopped {
@@ -132,6 +135,7 @@ impl Error {
             | Error::Changing { .. }
             | Error::SourceKept { .. }
             | Error::TooLarge { .. }
+            | Error::Lengthy
             | Error::Stopped { .. }
             | Error::Refused(_) => None,
         }

@@ -161,6 +161,9 @@ pub struct Request<'a> {
     pub stop: &'a AtomicBool,
     /// Do nothing if the source is still what this identity says.
     pub unless_same_as: Option<&'a Identity>,
+    /// Do only what is done at once, a handful of system calls: what may take longer is [`Error::Lengthy`], and can be
+    /// asked for again without this.
+    pub brief: bool,
 }
 
 /// Which file was acted on, and in which state.
@@ -232,8 +235,8 @@ impl fmt::Display for Record<'_> {
 /// An action that came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// What was acted on.
-    pub identity: Identity,
+    /// What was acted on; not known of a file that was only renamed, since its new state can never be that of its old name.
+    pub identity: Option<Identity>,
     /// Bytes of content that were copied; 0 for a rename.
     pub bytes: u64,
     /// Nothing was done: the source is still what `unless_same_as` says.
@@ -260,6 +263,8 @@ pub fn perform(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
     let rule = request.rule;
+    // A disk takes milliseconds.
+    request.check_brief(rule.durability == Durability::Always && rule.action != Action::Delete)?;
     match rule.action {
         Action::Delete => remove::delete(request, held, record),
         Action::Move | Action::Copy if request.destination.is_empty() => {
@@ -271,6 +276,12 @@ pub fn perform(
 }
 
 impl Request<'_> {
+    /// Refuses what takes long, where only what is brief was asked for. Nothing was done or told before, but that missing
+    /// parents of the destination may have been made.
+    fn check_brief(&self, is_lengthy: bool) -> Result<(), Error> {
+        if self.brief && is_lengthy { Err(Error::Lengthy) } else { Ok(()) }
+    }
+
     /// Whether the source still is what the caller has acted on already.
     fn is_unchanged(&self, status: &sys::Status) -> bool {
         self.unless_same_as.is_some_and(|identity| *identity == status.identity())

@@ -1,7 +1,7 @@
 //! The move action.
 //!
 //! Owns the decision how a move is made. On one filesystem it is one renameat2(2), which is atomic and leaves
-//! nothing to clean up. Across filesystems it is a complete, durable copy first; only then is the source removed,
+//! nothing to clean up; where nothing else depends on what is moved, it is not even looked at. Across filesystems it is a complete, durable copy first; only then is the source removed,
 //! and only if it still is what was copied.
 
 use rustix::io::Errno;
@@ -24,12 +24,23 @@ pub(crate) fn perform(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
     let attributes = Attributes::new(request.rule);
-    let found = resolve::source(request, held).and_then(|place| Found::look(place, request, &attributes));
+    let source = resolve::source(request, held);
+    if let Ok(place) = &source
+        && is_plain(request, &attributes)
+        && let Some(to) = resolve::existing_destination(request, held)
+        && sys::rename_new(&place.directory, place.name, &to.directory, to.name).is_ok()
+    {
+        announce(request, record);
+        return Ok(Done { identity: None, bytes: 0, unchanged: false });
+    }
+    let found = source.and_then(|place| Found::look(place, request, &attributes));
     let found = found.map_err(|error| request.in_form_of_python(error));
     let found = found.inspect_err(|_| announce(request, record))?;
     if request.is_unchanged(&found.status) {
-        return Ok(Done { identity: found.status.identity(), bytes: 0, unchanged: true });
+        return Ok(Done { identity: Some(found.status.identity()), bytes: 0, unchanged: true });
     }
+    // Mode and owner of a directory are those of all that is in it.
+    request.check_brief(found.status.kind == Kind::Directory && attributes.change_anything())?;
     attributes.check(&found.status, request.source)?;
     let place = resolve::destination(request, held, &attributes, record);
     let place = place.inspect_err(|_| announce(request, record))?;
@@ -41,14 +52,26 @@ pub(crate) fn perform(
         }
         // The record comes after the rename, because the original says nothing of a name that is taken.
         Err(Errno::EXIST) if !request.rule.overwrite => return Err(exists(request, &place)),
-        Err(Errno::XDEV) => found.across(&place, request, &attributes, record)?,
+        Err(Errno::XDEV) => {
+            request.check_brief(true)?;
+            found.across(&place, request, &attributes, record)?
+        }
         Err(errno) => {
             announce(request, record);
             return Err(Error::os_pair(errno, request.source, &place.path));
         }
     };
     attributes.check_names()?;
-    Ok(Done { identity: found.status.identity(), bytes, unchanged: false })
+    Ok(Done { identity: Some(found.status.identity()), bytes, unchanged: false })
+}
+
+/// Whether a rename is all there is to do, whatever it is that is moved. If it fails, the long way says why.
+fn is_plain(request: &Request<'_>, attributes: &Attributes<'_>) -> bool {
+    let rule = request.rule;
+    !rule.overwrite
+        && !attributes.change_anything()
+        && rule.durability != Durability::Always
+        && request.unless_same_as.is_none()
 }
 
 /// Says what is done, before anything is said about how it went.

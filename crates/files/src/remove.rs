@@ -34,8 +34,10 @@ pub(crate) fn delete(
     if let Ok(status) = &status
         && request.is_unchanged(status)
     {
-        return Ok(Done { identity: status.identity(), bytes: 0, unchanged: true });
+        return Ok(Done { identity: Some(status.identity()), bytes: 0, unchanged: true });
     }
+    let is_tree = status.as_ref().is_ok_and(|status| status.kind == Kind::Directory && request.rule.rec);
+    request.check_brief(is_tree)?;
     record(Record::Delete(path));
     let status = status.map_err(|errno| Error::os(errno, path))?;
     let failed = |errno| Error::os(errno, path);
@@ -46,7 +48,7 @@ pub(crate) fn delete(
             sys::remove_file(&place.directory, place.name).map_err(failed)?;
         }
     }
-    Ok(Done { identity: status.identity(), bytes: 0, unchanged: false })
+    Ok(Done { identity: Some(status.identity()), bytes: 0, unchanged: false })
 }
 
 /// Removes a directory with all that is in it.

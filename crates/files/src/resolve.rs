@@ -93,8 +93,7 @@ pub(crate) fn destination<'a>(
         path: Cow::Borrowed(target.path),
         made_in,
     };
-    let parent = if target.parent.is_empty() { &b"."[..] } else { target.parent };
-    let absent = match held.destination.open(parent) {
+    let absent = match held.destination.open(target.parent_or_here()) {
         Ok(directory) => return Ok(place(directory, Vec::new())),
         Err(Errno::NOENT) => true,
         Err(errno) if is_link_or_unsupported(errno) => false,
@@ -113,6 +112,13 @@ pub(crate) fn destination<'a>(
     walk.add(target.substituted, Trust::Substituted);
     let directory = walk.finish().map_err(|error| request.in_form_of_python(error))?;
     Ok(place(Rc::new(directory), made_in))
+}
+
+/// The place of the destination of a request, where no link leads to it and nothing has to be made.
+pub(crate) fn existing_destination<'a>(request: &Request<'a>, held: &mut Held) -> Option<Place<'a>> {
+    let target = Destination::parse(request).ok()?;
+    let directory = held.destination.open(target.parent_or_here()).ok()?;
+    Some(Place { directory, name: target.name, path: Cow::Borrowed(target.path), made_in: Vec::new() })
 }
 
 /// The destination, cut where trust ends.
@@ -153,6 +159,10 @@ impl<'a> Destination<'a> {
             parent[..trusted_len].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1)
         };
         Ok(Destination { path, parent, trusted: &parent[..end], substituted: &parent[end..], name })
+    }
+
+    fn parent_or_here(&self) -> &'a [u8] {
+        if self.parent.is_empty() { b"." } else { self.parent }
     }
 }
 

@@ -382,6 +382,7 @@ fn is_not_to_be_followed(error: &Error) -> bool {
         | Error::Changing { .. }
         | Error::SourceKept { .. }
         | Error::TooLarge { .. }
+        | Error::Lengthy
         | Error::Stopped { .. } => false,
     }
 }

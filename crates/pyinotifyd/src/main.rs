@@ -15,14 +15,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use event::Flag;
-use syscall::inherited;
+use syscall::{inherited, signals};
 
 use cli::Command;
 
 fn main() -> ExitCode {
     // Without signals nothing would ever end; that descriptors cannot be kept back (a kernel before 5.11) harms nobody
     // whom the parent did not trust with them.
-    if let Err(error) = inherited::unblock_signals() {
+    if let Err(error) = signals::unblock() {
         eprintln!("ERROR: cannot unblock signals: {error}");
         return ExitCode::FAILURE;
     }

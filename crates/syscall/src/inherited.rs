@@ -1,26 +1,6 @@
-//! What a program gets from whoever started it and cannot have asked for: blocked signals and open descriptors.
+//! What a program gets from whoever started it and cannot have asked for: open descriptors.
 
 use std::io;
-use std::ptr;
-
-/// Lets all signals through to this thread, and to those that it starts.
-///
-/// A blocked signal stays blocked across execve(2) (signal(7)): started by a careless parent, a program would hear
-/// neither SIGTERM nor the end of its children.
-///
-/// # Errors
-/// As pthread_sigmask(3), which has none for these arguments.
-pub fn unblock_signals() -> io::Result<()> {
-    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    #[expect(unsafe_code, reason = "rustix and std have no call that changes the mask of a running thread")]
-    // SAFETY: sigemptyset(3) initialises the whole set behind the valid pointer; pthread_sigmask(3) reads it and, with a
-    // null pointer for the old mask, writes nothing.
-    let error = unsafe {
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut())
-    };
-    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
-}
 
 /// Keeps all descriptors but 0, 1 and 2 from the programs that this one starts.
 ///
@@ -42,14 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_get_no_descriptor_and_all_signals() {
-        std::thread::spawn(|| {
-            unblock_signals().unwrap();
-            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-            assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
-        })
-        .join()
-        .unwrap();
+    fn programs_get_no_descriptor() {
         let (reader, _writer) = io::pipe().unwrap();
         let number = inheritable(&reader);
         close_on_exec().unwrap();

@@ -5,3 +5,4 @@
 
 pub mod inherited;
 pub mod lease;
+pub mod signals;

@@ -14,7 +14,7 @@ use crate::notice::Notice;
 pub struct WatchId(pub u32);
 
 /// Says of the absolute path of a directory whether it and everything below it stays unwatched.
-pub type Exclude = Box<dyn Fn(&[u8]) -> bool>;
+pub type Exclude = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// What to watch.
 pub struct WatchSpec {

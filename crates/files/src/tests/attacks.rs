@@ -493,6 +493,7 @@ fn the_root_may_be_reached_through_links_of_those_who_lose_nothing() {
             trusted_len: 0,
             stop: &stop,
             unless_same_as: None,
+            brief: false,
         };
         crate::perform(&request, &mut Held::default(), &mut |_| {})
     };

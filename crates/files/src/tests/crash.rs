@@ -215,6 +215,7 @@ fn sharing_child() {
         trusted_len: 0,
         stop: &stop,
         unless_same_as: None,
+        brief: false,
     };
     crate::perform(&request, &mut Held::default(), &mut |_| {}).unwrap();
     shell(&scene, "sync -f out");

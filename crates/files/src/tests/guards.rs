@@ -153,13 +153,60 @@ fn a_small_file_costs_these_calls_and_no_others() {
         fault::with(plan, || scene.act_again(&mut held, &rule(action), "in/f", "out/f")).0.done();
         calls.take()
     };
-    assert_eq!(calls(Action::Move), ["statx", "newfstatat", "statx", "renameat2"]);
+    assert_eq!(calls(Action::Move), ["statx", "statx", "renameat2"]);
     assert_eq!(calls(Action::Delete), ["statx", "newfstatat", "unlinkat"]);
     let look = ["statx", "newfstatat", "openat", "fstat", "statx"];
     let content = ["openat", "pread", "pwrite"];
     let attributes = ["flistxattr", "fchmod", "utimensat", "fstat"];
     let end = ["close", "renameat2"];
     assert_eq!(calls(Action::Copy), [&look[..], &content, &attributes, &end].concat());
+}
+
+#[test]
+fn who_asks_for_what_is_brief_gets_nothing_that_takes_long() {
+    let with_mode = |action| Rule { filemode: Some(0o600), overwrite: true, ..rule(action) };
+    let removal = Rule { rec: true, ..rule(Action::Delete) };
+    let durable = |action| Rule { durability: Durability::Always, ..rule(action) };
+    let lengthy = [
+        ("a large file", rule(Action::Copy), "in/large"),
+        ("a tree", rule(Action::Copy), "in/d"),
+        ("a tree that gets a mode", with_mode(Action::Move), "in/d"),
+        ("a tree that goes", removal, "in/d"),
+        ("a copy on the disk", durable(Action::Copy), "in/f"),
+        ("a move on the disk", durable(Action::Move), "in/f"),
+        ("a file that gets a mode with all its neighbours", with_mode(Action::Copy), "in/into"),
+    ];
+    for (what, rule, source) in lengthy {
+        let scene = Scene::in_memory();
+        scene.write("in/f", "content");
+        scene.write("in/d/f", "content");
+        scene.write("in/large", vec![1; 64 * 1024 + 1]);
+        scene.write("in/into", "content");
+        scene.write("out/into/neighbour", "content");
+        let destination = source.replace("in/", "out/");
+        let outcome = scene.act_briefly(&rule, source, &destination);
+        assert!(matches!(outcome.result, Err(Error::Lengthy)), "{what}: {outcome:?}");
+        assert_eq!(outcome.records, [] as [&str; 0], "{what}");
+        assert!(scene.exists(source), "{what}");
+        assert_eq!(scene.exists(&destination), source == "in/into", "{what}");
+        scene.act(&rule, source, &destination).done();
+    }
+    for (action, source) in [(Action::Copy, "in/f"), (Action::Move, "in/d"), (Action::Delete, "in/f")] {
+        let scene = Scene::in_memory();
+        scene.write("in/f", "content");
+        scene.write("in/d/f", "content");
+        scene.act_briefly(&rule(action), source, &source.replace("in/", "out/")).done();
+    }
+}
+
+#[test]
+fn a_move_to_another_filesystem_is_not_brief() {
+    let Some(scene) = Scene::across() else { return };
+    scene.write("in/f", "content");
+    let outcome = scene.act_briefly(&rule(Action::Move), "in/f", "out/f");
+    assert!(matches!(outcome.result, Err(Error::Lengthy)), "{outcome:?}");
+    assert_eq!(outcome.records, [] as [&str; 0]);
+    assert!(scene.exists("in/f") && !scene.exists("out/f"));
 }
 
 #[test]
@@ -292,9 +339,11 @@ fn a_directory_that_somebody_else_made_first_keeps_its_mode() {
 /// Moves `in/o` while `path` is replaced by `by` before the first of these calls after the rename was tried.
 fn move_while_replaced(scene: &Scene, rule: &Rule, across: bool, path: &str, by: &str) -> Outcome {
     let (path, by) = (scene.path(path), scene.path(by));
-    let (mut renamed, mut replaced) = (false, false);
+    // Across filesystems it is tried again after a look at the source.
+    let tries = if across { 2 } else { 1 };
+    let (mut renames, mut replaced) = (0, false);
     let plan: fault::Plan = Box::new(move |_, call| {
-        if renamed && !replaced && matches!(call, "openat" | "newfstatat") {
+        if renames == tries && !replaced && matches!(call, "openat" | "newfstatat") {
             // The first look after EXDEV is at the destination.
             replaced = !across || call == "openat";
             if replaced {
@@ -304,9 +353,9 @@ fn move_while_replaced(scene: &Scene, rule: &Rule, across: bool, path: &str, by:
                 fs::rename(&by, &path).unwrap();
             }
         }
-        let is_first = call == "renameat2" && !renamed;
-        renamed |= is_first;
-        if across && is_first { Err(Errno::XDEV) } else { Ok(()) }
+        let is_try = call == "renameat2" && renames < tries;
+        renames += u32::from(is_try);
+        if across && is_try { Err(Errno::XDEV) } else { Ok(()) }
     });
     fault::with(plan, || scene.act(rule, "in/o", "out/o")).0
 }
@@ -401,7 +450,8 @@ fn what_takes_the_place_of_a_new_link_gets_no_other_owner() {
         scene.link("anywhere", "victim/link");
         scene.set_owner("victim/link", STRANGER + 1);
         let attacked = std::rc::Rc::clone(&scene);
-        let (mut is_first, mut is_made) = (true, false);
+        // Before and after a look at the source.
+        let (mut tries, mut is_made) = (2, false);
         let plan: fault::Plan = Box::new(move |_, call| {
             if is_made && call == "openat" {
                 is_made = false;
@@ -410,7 +460,8 @@ fn what_takes_the_place_of_a_new_link_gets_no_other_owner() {
                 fs::hard_link(attacked.path("victim").join(other), temporary).unwrap();
             }
             is_made |= call == "symlinkat";
-            let crosses = call == "renameat2" && std::mem::take(&mut is_first);
+            let crosses = call == "renameat2" && tries > 0;
+            tries -= u32::from(crosses);
             if crosses { Err(Errno::XDEV) } else { Ok(()) }
         });
         let (outcome, _) = fault::with(plan, || scene.act(&rule(Action::Move), "in/l", "out/l"));

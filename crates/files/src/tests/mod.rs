@@ -149,10 +149,32 @@ impl Scene {
             trusted_len,
             stop: &stop,
             unless_same_as,
+            brief: false,
         };
+        self.perform(held, &request)
+    }
+
+    /// As [`Scene::act`], if it can be done at once.
+    fn act_briefly(&self, rule: &Rule, source: &str, destination: &str) -> Outcome {
+        let (root, source, destination) = (self.path("in"), self.path(source), self.path(destination));
+        let stop = AtomicBool::new(false);
+        let request = Request {
+            rule,
+            root: root.as_os_str().as_bytes(),
+            source: source.as_os_str().as_bytes(),
+            destination: destination.as_os_str().as_bytes(),
+            trusted_len: self.path("out").as_os_str().len() + 1,
+            stop: &stop,
+            unless_same_as: None,
+            brief: true,
+        };
+        self.perform(&mut Held::default(), &request)
+    }
+
+    fn perform(&self, held: &mut Held, request: &Request<'_>) -> Outcome {
         let mut records = Vec::new();
         let record = &mut |record: crate::Record<'_>| records.push(self.shorten(&record.to_string()));
-        let result = crate::perform(&request, held, record);
+        let result = crate::perform(request, held, record);
         Outcome { result, records }
     }
 

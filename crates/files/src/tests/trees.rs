@@ -154,6 +154,7 @@ fn trees_of_200_levels_and_of_100_000_entries() {
             trusted_len: bytes.len(),
             stop: &stop,
             unless_same_as: None,
+            brief: false,
         };
         crate::perform(&request, &mut Held::default(), &mut |_| {}).unwrap()
     };
@@ -246,6 +247,7 @@ fn random_trees_arrive_as_they_were() {
                 trusted_len: 0,
                 stop: &stop,
                 unless_same_as: None,
+                brief: false,
             };
             crate::perform(&request, &mut Held::default(), &mut |_| {})
                 .unwrap_or_else(|error| panic!("{error}; {context}"));
@@ -302,6 +304,7 @@ fn a_deletion_stops_when_it_is_told_to_and_changes_nothing_else() {
         trusted_len: 0,
         stop: &stop,
         unless_same_as: None,
+        brief: false,
     };
     let result = crate::perform(&request, &mut Held::default(), &mut |_| {});
     assert!(matches!(result, Err(Error::Stopped { .. })), "{result:?}");

@@ -1,9 +1,9 @@
-//! The daemon: one loop on one thread that owns all state.
+//! The daemon: one loop that owns all state.
 //!
 //! The loop wakes for a closed list of sources ([`wake::Wake`]), turns each into an input of the watcher or the engine, and
 //! performs the engine's effects ([`perform`]). A turn does a bounded amount of work: events are read, due tasks start, a
 //! few commands are spawned, frames and log lines go out. What can be slow (hosts, file work, commands, the log's reader)
-//! is started here and reported back; nothing here waits for it.
+//! is started here and reported back; nothing here waits for it. One thread runs the loop; which one, [`relay`] says.
 //!
 //! [`start`] leads here, [`tasks`] tells the engine of ends, [`reload`] and [`shutdown`] tell their stories.
 
@@ -13,6 +13,7 @@ mod generation;
 mod jobs;
 mod loading;
 mod perform;
+mod relay;
 mod reload;
 mod report;
 mod routing;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use event::Flag;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use watcher::{Turn, Watcher};
 
@@ -48,10 +50,11 @@ const LISTEN_RETRY: Duration = Duration::from_millis(10);
 
 /// Runs the daemon to its end.
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
-    block_on(async |log| {
-        let started = Start::load(options, log).await.and_then(Start::into_daemon);
+    with_runtime(|runtime, log| {
+        let started =
+            runtime.block_on(async { Start::load(options, log).await.and_then(Start::into_daemon) });
         match started {
-            Ok(daemon) => daemon.run().await,
+            Ok(daemon) => relay::run(runtime, daemon),
             Err(code) => code,
         }
     })
@@ -59,7 +62,7 @@ pub(crate) fn run(options: ConfigOptions) -> ExitCode {
 
 /// Executes the configuration and says whether it can be used.
 pub(crate) fn test_config(options: &ConfigOptions) -> ExitCode {
-    block_on(async |log| match Start::load(options.clone(), log).await {
+    with_runtime(|runtime, log| match runtime.block_on(Start::load(options.clone(), log)) {
         Ok(start) => start.report_ok(),
         Err(code) => code,
     })
@@ -67,20 +70,20 @@ pub(crate) fn test_config(options: &ConfigOptions) -> ExitCode {
 
 /// Says what an event on a path would do.
 pub(crate) fn explain_path(options: &ConfigOptions, path: &Path, event: Option<Flag>) -> ExitCode {
-    block_on(async |log| match Start::load(options.clone(), log).await {
+    with_runtime(|runtime, log| match runtime.block_on(Start::load(options.clone(), log)) {
         Ok(start) => start.explain(path, event),
         Err(code) => code,
     })
 }
 
-fn block_on(main: impl AsyncFnOnce(Log) -> ExitCode) -> ExitCode {
+fn with_runtime(main: impl FnOnce(Runtime, Log) -> ExitCode) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let mut log = Log::new(Stderr::new());
     if stderr_is_journal() {
         log.use_journal();
     }
     match runtime {
-        Ok(runtime) => runtime.block_on(main(log)),
+        Ok(runtime) => main(runtime, log),
         Err(error) => {
             eprintln!("ERROR: cannot start: {error}");
             ExitCode::FAILURE
@@ -123,10 +126,20 @@ struct Reload {
     again: bool,
 }
 
+/// Why the loop was left.
+enum Next {
+    /// The loop's thread is to work on files, and to come back.
+    Share,
+    /// It is over; the program's exit status.
+    End(u8),
+}
+
 /// What a turn of the loop left to do.
 struct Left {
     /// There is more to do at once.
     more: bool,
+    /// Some of that is work on files for the loop's own thread.
+    share: bool,
     /// The kernel's queue is read again only then.
     pause_until: Option<Instant>,
     /// The log's reader did not take all lines and gets them again after this pause.
@@ -134,15 +147,20 @@ struct Left {
 }
 
 impl Daemon {
-    /// The loop.
-    async fn run(mut self) -> ExitCode {
+    /// The loop, until it is over or its thread has files to work on.
+    async fn run(&mut self) -> Next {
+        let mut has_looked = false;
         loop {
             let now = Instant::now();
             let mut left = self.turn(now);
+            if left.share && has_looked {
+                return Next::Share;
+            }
+            left.log = self.core.performer.flush_log();
             if self.has_ended(now) {
                 record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
                 self.core.performer.log.flush_at_exit();
-                return ExitCode::SUCCESS;
+                return Next::End(0);
             }
             if left.pause_until.is_some() {
                 self.inotify.rest();
@@ -161,9 +179,11 @@ impl Daemon {
                 timer: &mut self.timer,
             };
             let wake = sources.wait().await;
-            if let Some(code) = self.woken(wake) {
+            // Files never keep the loop from hearing everybody else.
+            has_looked = true;
+            if let Some(status) = self.woken(wake) {
                 self.core.performer.log.flush_at_exit();
-                return code;
+                return Next::End(status);
             }
         }
     }
@@ -186,13 +206,16 @@ impl Daemon {
         self.core.performer.files.balance(now);
         let (watcher, engine) = (&self.watcher, &self.core.engine);
         self.supervision.turn(now, || status(&watcher.stats(), &engine.stats()));
-        let log = self.core.performer.flush(now);
+        self.core.performer.flush_hosts(now);
+        let share = self.core.performer.files.has_share(now);
         let unfinished = !self.core.performer.dry.is_empty() || !self.core.performer.withdrawn.is_empty();
         let more = looking
             || unfinished
+            || share
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
-        Left { more, pause_until: if let Turn::Pause(until) = events { Some(until) } else { None }, log }
+        let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };
+        Left { more, share, pause_until, log: None }
     }
 
     /// When the loop has something to do although nothing happens.
@@ -215,7 +238,7 @@ impl Daemon {
     }
 
     /// Handles what the loop woke for; an exit status ends the daemon at once.
-    fn woken(&mut self, wake: Wake) -> Option<ExitCode> {
+    fn woken(&mut self, wake: Wake) -> Option<u8> {
         let now = Instant::now();
         self.core.performer.now = now;
         match wake {

@@ -1,7 +1,7 @@
 //! Effects of the engine, performed: tasks are handed to their host, command or worker, decisions to the log.
 //!
 //! Called in the middle of the engine's work, so everything here only queues. What goes out at the end of a loop turn is
-//! sent by [`Performer::flush`].
+//! sent by [`Performer::flush_hosts`] and [`Performer::flush_log`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -122,9 +122,8 @@ impl Performer {
         }
     }
 
-    /// Sends everything that was queued in this turn; where the log's reader left lines behind: the pause before they are
-    /// offered again.
-    pub(crate) fn flush(&mut self, now: Instant) -> Option<Duration> {
+    /// Sends hosts what was queued for them in this turn.
+    pub(crate) fn flush_hosts(&mut self, now: Instant) {
         for generation in &mut self.generations {
             generation.jobs.flush(now);
         }
@@ -139,6 +138,10 @@ impl Performer {
                 host.send_log(wire::log(record));
             }
         }
+    }
+
+    /// Writes the log's lines; where its reader left some behind: the pause before they are offered again.
+    pub(crate) fn flush_log(&mut self) -> Option<Duration> {
         self.log.flush()
     }
 

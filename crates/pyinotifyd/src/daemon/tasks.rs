@@ -1,6 +1,5 @@
 //! Ends of tasks, from wherever they come, told to the engine; and the processes that tasks run in.
 
-use std::process::ExitCode;
 use std::time::Instant;
 
 use engine::{Outcome, TaskHandle};
@@ -126,8 +125,10 @@ impl Daemon {
                     let handle = TaskHandle(task);
                     let outcome = match result {
                         Ok(done) => {
-                            if let Some(id) = self.core.engine.task(handle).map(|record| record.id) {
-                                self.core.performer.acted_on(id, done.identity);
+                            if let Some(source) = done.identity
+                                && let Some(id) = self.core.engine.task(handle).map(|record| record.id)
+                            {
+                                self.core.performer.acted_on(id, source);
                             }
                             if done.unchanged { Outcome::Unchanged } else { Outcome::Completed }
                         }
@@ -150,7 +151,7 @@ impl Daemon {
 
     /// What hosts say; an exit status ends the daemon. Frames that came together are worked off together: a turn of the loop
     /// costs more than most of them.
-    pub(super) fn host_events(&mut self, first: HostEvent, now: Instant) -> Option<ExitCode> {
+    pub(super) fn host_events(&mut self, first: HostEvent, now: Instant) -> Option<u8> {
         let mut event = first;
         for _ in 1..HOST_EVENTS_A_TURN {
             if let Some(code) = self.host_event(event, now) {
@@ -161,7 +162,7 @@ impl Daemon {
         self.host_event(event, now)
     }
 
-    fn host_event(&mut self, event: HostEvent, now: Instant) -> Option<ExitCode> {
+    fn host_event(&mut self, event: HostEvent, now: Instant) -> Option<u8> {
         match event {
             HostEvent::Frame(id, frame) if self.is_reload(id) => self.reload_frame(frame, now),
             HostEvent::Frame(id, frame) => return self.frame(id, frame, now),
@@ -188,7 +189,7 @@ impl Daemon {
         self.core.performer.generations.iter().position(|generation| generation.jobs.has(id))
     }
 
-    fn frame(&mut self, id: HostId, frame: FromHost, now: Instant) -> Option<ExitCode> {
+    fn frame(&mut self, id: HostId, frame: FromHost, now: Instant) -> Option<u8> {
         let Some(place) = self.generation_of(id) else {
             // A host on its way out still may log.
             if let FromHost::Log(line) = frame {
@@ -235,7 +236,7 @@ impl Daemon {
     }
 
     /// `sys.exit` in a job ends the daemon, with what it started.
-    fn exit(&mut self, exit: Exit) -> ExitCode {
+    fn exit(&mut self, exit: Exit) -> u8 {
         let message = exit.message.unwrap_or_default();
         record!(
             self.core.performer.log,
@@ -245,7 +246,7 @@ impl Daemon {
             exit.code
         );
         self.core.performer.commands.signal_all(Signal::KILL);
-        ExitCode::from((exit.code & 0xff) as u8)
+        (exit.code & 0xff) as u8
     }
 
     /// A host's process is gone.

@@ -167,7 +167,7 @@ impl Timer {
             // Deadlines move on with each event. A timer that fires too early is set again then, which is rare.
             if self.armed.is_none_or(|armed| armed > at) {
                 self.armed = Some(at);
-                set(&self.source.fd, left);
+                set_timer(&self.source.fd, Some(left));
             }
             self.source.ready().await;
             self.armed = None;
@@ -175,11 +175,14 @@ impl Timer {
     }
 }
 
-fn set(timer: &OwnedFd, left: Duration) {
+/// Lets a timer fire once after a time that is not zero, or not at all.
+pub(super) fn set_timer(timer: &OwnedFd, left: Option<Duration>) {
     let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // 32 bits of seconds are 136 years; the kernel adds them to its own time.
-    let seconds = left.as_secs().min(u64::from(u32::MAX)).cast_signed();
-    let value = Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() };
+    let value = left.map_or(never, |left| {
+        // 32 bits of seconds are 136 years; the kernel adds them to its own time.
+        let seconds = left.as_secs().min(u64::from(u32::MAX)).cast_signed();
+        Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() }
+    });
     timerfd_settime(timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: value })
         .expect("a timer takes every time that is not negative");
 }

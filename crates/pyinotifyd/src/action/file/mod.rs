@@ -1,55 +1,57 @@
-//! File rules on worker threads: the loop hands work over and takes reports back, neither waits for the other.
+//! File rules: what the loop hands over, who does it, and the reports that come back.
 //!
 //! Work on one source path runs in the order in which it came; different paths run beside each other.
 //!
 //! # Who works
 //!
-//! Waking a thread costs as much as moving a file. So the loop hands over what a whole turn ordered at once, and calls
-//! one worker for it. Another one joins
+//! To wake a thread costs several times what the move of a file costs. So the loop's own thread takes part ([`Share`]): it
+//! does what is done with a handful of system calls ([`files::Request::brief`]), for at most [`SHARE_SPAN`] before it looks
+//! after everything else again. That is safe only because somebody else leads the loop on where one of these calls does
+//! not come back (`daemon::relay`). What is not brief, and what comes while the loop may not take part, is left to workers.
+//! One more of them joins (`staff`)
 //!
-//! - where nothing was taken up for [`PATIENCE`] though work waits: all that work are on something long, and a huge copy
+//! - where nothing was taken up for a while though work waits: all that work are on something long, and a huge copy
 //!   must not hold up a small one. Each one more is waited for a little longer: on a busy machine a worker that stands
 //!   still may only be waiting for a processor;
-//! - where work gets on, but what waits will take longer than [`PATIENCE`] at the pace of the last moments ([`PACE`]): up to
-//!   one for each processor, and none for what is done as fast as files can come ([`BRISK`]);
-//! - beyond that, up to [`WORKERS_MAX`], where each order takes so long ([`SLOW`]) that it must be the disk that is waited
-//!   for, which is told after [`PACE_OF_DISK`].
+//! - where work gets on, but what waits will take too long at the pace of the last moments: up to one for each processor,
+//!   and none for what is done as fast as files can come;
+//! - beyond that where each order takes so long that it must be the disk that is waited for.
 //!
 //! Workers without work sleep, and end after [`IDLE`].
 //!
 //! The other way, the loop is woken for reports when no order waits any more; while some do, it looks by itself, see
 //! [`FileWorkers::deadline`].
 
+mod staff;
+
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::thread::{self, Thread, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use files::{Done, Held, Identity, Request};
 use hashbrown::hash_map::{Entry, EntryRef, HashMap};
+use syscall::signals;
 use tokio::sync::Notify;
 
 use crate::config::{FileRule, FileRules};
 use crate::log::{Escaped, Level};
 
-/// Threads at the most; each one may be busy with a copy of hours.
-const WORKERS_MAX: usize = 16;
-/// How long nothing is taken up, though work waits, before another worker joins: for each one that is at work. Also the
-/// time that waiting work may need without one.
-const PATIENCE: Duration = Duration::from_millis(2);
-/// How long orders are counted before they tell how fast the work gets on: some 50 small copies.
-const PACE: Duration = Duration::from_millis(1);
-/// The same, where more workers than processors are in question; the pace is that of the last so many milliseconds.
-const PACE_OF_DISK: Duration = Duration::from_millis(10);
-/// Orders that are taken up so fast, 80,000 a second, come and go as fast as one program makes files. They are renames, and
-/// a rename to another directory takes a lock of the whole filesystem: one more would mostly wait for it, and keep a processor
-/// busy meanwhile.
-const BRISK: Duration = Duration::from_micros(12);
-/// Time for one order from which on it is not the processor that work waits for. A small file takes some 10 us, one that
-/// is synced some milliseconds.
-const SLOW: Duration = Duration::from_millis(1);
+use staff::{Call, PATIENCE, Pace, Staff, WORKERS_MAX, Waiting};
+
+/// How long the loop's own thread works before it looks after everything else. What the kernel queues meanwhile is a fifth of
+/// what its queue holds.
+const SHARE_SPAN: Duration = Duration::from_millis(1);
+/// The loop's thread leaves work to the workers for a while after one order of its own has taken so long: a disk or a server
+/// may be slow, and everything else would wait for it with us.
+const SHARE_SLOW: Duration = Duration::from_millis(1);
+/// That while, the first time: it may have been the processor that was busy elsewhere. It doubles each time until an order of
+/// its own is quick again.
+const SHARE_REST_MIN: Duration = Duration::from_millis(10);
+/// The same at the most.
+const SHARE_REST_MAX: Duration = Duration::from_secs(1);
 /// Reports for which the loop is woken at any rate.
 const REPORTS_UNTOLD_MAX: usize = 256;
 /// How long a worker without work stays.
@@ -136,8 +138,15 @@ struct Shared {
 /// Both ways between loop and workers.
 #[derive(Debug, Default)]
 struct Queue {
-    orders: VecDeque<Arc<Order>>,
+    /// For anybody. The loop's thread finds out what is not brief.
+    orders: Lane,
+    /// For workers only.
+    lengthy: Lane,
     staff: Staff,
+    /// From when on the loop's thread takes part; never where nobody would lead on for it.
+    share_from: Option<Instant>,
+    /// How long it took no part the last time; nothing where it has not been slow since.
+    rested: Duration,
     reports: Vec<Report>,
     /// That nobody can be hired was reported since somebody was.
     nobody_said: bool,
@@ -145,119 +154,56 @@ struct Queue {
     told: bool,
 }
 
-/// Who is there, and how the work gets on.
+/// Orders of one kind, in their order.
 #[derive(Debug, Default)]
-struct Staff {
-    workers: usize,
-    /// Workers that sleep. The last one is called first: its memory is warm still, and the others get to leave.
-    asleep: Vec<Thread>,
-    /// Workers that were called or hired and have not taken an order up yet.
-    coming: usize,
-    /// When an order was taken up last, or somebody was called for one.
-    progress_at: Option<Instant>,
-    /// Since when orders that are taken up are counted.
-    counted_from: Option<Instant>,
-    /// How many were taken up since then.
-    taken: u32,
+struct Lane {
+    orders: VecDeque<Arc<Order>>,
+    pace: Pace,
 }
 
-/// Who is to take up waiting work, beside those that are at it.
-#[derive(Debug)]
-enum Call {
-    Nobody,
-    /// This one, which sleeps.
-    Sleeper(Thread),
-    /// A new one.
-    Newcomer,
-}
-
-impl Staff {
-    /// Decides who is to come for so many orders that wait.
-    fn call(&mut self, waiting: usize, processors: usize, now: Instant) -> Call {
-        let working = self.workers - self.asleep.len();
-        let enough = working > 0
-            && !self.is_stuck(working, now)
-            && !self.is_backlogged(working, waiting, processors, now);
-        if enough {
-            return Call::Nobody;
-        }
-        // Who joins is given time: one joins at a time.
-        self.progress_at = Some(now);
-        self.count_from(now);
-        match self.asleep.pop() {
-            Some(thread) => {
-                self.coming += 1;
-                Call::Sleeper(thread)
-            }
-            None if self.workers < WORKERS_MAX => Call::Newcomer,
-            None => Call::Nobody,
-        }
-    }
-
-    /// Whether all that work are on something long.
-    fn is_stuck(&self, working: usize, now: Instant) -> bool {
-        self.progress_at.is_none_or(|at| at + PATIENCE * working as u32 <= now)
-    }
-
-    /// Whether the work gets on, but not fast enough, and one more would help.
-    fn is_backlogged(&mut self, working: usize, waiting: usize, processors: usize, now: Instant) -> bool {
-        let counted = now.saturating_duration_since(*self.counted_from.get_or_insert(now));
-        // From one order that is taken up to the next.
-        let gap = counted / self.taken.max(1);
-        let is_long = gap * waiting as u32 >= PATIENCE;
-        if working < processors {
-            return counted >= PACE && is_long && gap >= BRISK;
-        }
-        if counted < PACE_OF_DISK {
-            return false;
-        }
-        self.count_from(now);
-        is_long && gap * working as u32 >= SLOW
-    }
-
-    fn count_from(&mut self, now: Instant) {
-        (self.counted_from, self.taken) = (Some(now), 0);
-    }
-
-    fn took_one(&mut self, now: Instant) {
-        self.progress_at = Some(now);
-        self.taken += 1;
-    }
-
-    fn hired(&mut self) {
-        self.workers += 1;
-        self.coming += 1;
-    }
-
-    /// A worker that was called or hired is there.
-    fn came(&mut self) {
-        self.coming -= 1;
-    }
-
-    /// Lets a sleeper leave for good; false if it was called meanwhile.
-    fn leaves(&mut self, thread: ThreadId) -> bool {
-        let Some(place) = self.asleep.iter().position(|asleep| asleep.id() == thread) else { return false };
-        self.asleep.remove(place);
-        self.workers -= 1;
-        true
-    }
-
-    fn is_called(&self, thread: ThreadId) -> bool {
-        self.asleep.iter().all(|asleep| asleep.id() != thread)
+impl Lane {
+    fn take(&mut self) -> Option<Arc<Order>> {
+        let order = self.orders.pop_front()?;
+        self.pace.took_one(Instant::now());
+        Some(order)
     }
 }
 
 impl Queue {
+    fn waiting(&self) -> usize {
+        self.orders.orders.len() + self.lengthy.orders.len()
+    }
+
+    fn loop_takes_part(&self, now: Instant) -> bool {
+        self.share_from.is_some_and(|from| from <= now)
+    }
+
+    /// The loop's thread takes no part for a while.
+    fn rest(&mut self, now: Instant) {
+        self.rested = (self.rested * 2).clamp(SHARE_REST_MIN, SHARE_REST_MAX);
+        self.share_from = Some(now + self.rested);
+    }
+
+    /// Decides who is to come for what waits.
+    fn call(&mut self, now: Instant) -> [Call; 2] {
+        let loop_takes_part = self.loop_takes_part(now);
+        let Queue { orders, lengthy, staff, .. } = self;
+        let mut call = |lane: &mut Lane, loop_takes_part| {
+            let waiting = Waiting { orders: lane.orders.len(), loop_takes_part };
+            staff.call(&mut lane.pace, waiting, processors(), now)
+        };
+        [call(orders, loop_takes_part), call(lengthy, false)]
+    }
+
     /// Whether the loop is to be woken now.
     fn is_to_tell(&mut self) -> bool {
-        let due = self.orders.is_empty() || self.reports.len() >= REPORTS_UNTOLD_MAX;
+        let due = self.waiting() == 0 || self.reports.len() >= REPORTS_UNTOLD_MAX;
         due && !self.reports.is_empty() && !std::mem::replace(&mut self.told, true)
     }
 
+    /// The next order for a worker. What is lengthy has been looked at before, so it has waited longer.
     fn take(&mut self) -> Option<Arc<Order>> {
-        let order = self.orders.pop_front()?;
-        self.staff.took_one(Instant::now());
-        Some(order)
+        self.lengthy.take().or_else(|| self.orders.take())
     }
 }
 
@@ -304,6 +250,7 @@ impl FileWorkers {
         }
         let shared = Arc::clone(&self.shared);
         let sweep = move || {
+            let _ = signals::block();
             for directory in directories {
                 // A destination that does not exist yet holds nothing of ours.
                 let Ok(swept) = files::sweep(&directory, true, &AtomicBool::new(false)) else { continue };
@@ -355,7 +302,7 @@ impl FileWorkers {
         }
         let queue = self.shared.lock();
         // Those that come take one order each, which is all that a lone file needs.
-        (queue.orders.len() > queue.staff.coming).then(|| looked + PATIENCE)
+        (queue.waiting() > queue.staff.coming()).then(|| looked + PATIENCE)
     }
 
     /// Hands over what was ordered, and lets another worker join if the work does not get on.
@@ -365,42 +312,58 @@ impl FileWorkers {
         }
         self.looked = Some(now);
         let mut queue = self.shared.lock();
-        if queue.orders.is_empty() {
-            queue.staff.count_from(now);
+        if queue.orders.orders.is_empty() {
+            let takes_part = queue.loop_takes_part(now);
+            let pace = &mut queue.orders.pace;
+            if takes_part { pace.begin(now) } else { pace.count_from(now) }
         }
-        queue.orders.append(&mut self.fresh);
-        let waiting = queue.orders.len();
-        if waiting == 0 {
-            return;
-        }
-        match queue.staff.call(waiting, processors(), now) {
-            Call::Nobody => {}
-            Call::Sleeper(thread) => {
-                drop(queue);
-                thread.unpark();
+        queue.orders.orders.append(&mut self.fresh);
+        let calls = queue.call(now);
+        drop(queue);
+        for call in calls {
+            match call {
+                Call::Nobody => {}
+                Call::Sleeper(thread) => thread.unpark(),
+                Call::Newcomer => self.hire(),
             }
-            Call::Newcomer => self.hire(queue),
         }
     }
 
-    fn hire(&self, mut queue: MutexGuard<'_, Queue>) {
+    fn hire(&self) {
         let shared = Arc::clone(&self.shared);
-        let worker =
-            thread::Builder::new().name("file-worker".into()).stack_size(STACK).spawn(move || work(&shared));
-        match worker {
-            Ok(_) => {
-                queue.staff.hired();
-                queue.nobody_said = false;
-            }
-            // Without a thread (EAGAIN) the work waits for a worker that there is, or for the next look.
-            Err(error) if queue.staff.workers == 0 && !queue.nobody_said => {
-                queue.nobody_said = true;
-                let waiting = queue.orders.len();
-                queue.reports.push(Report::Nobody { waiting, error });
-                self.shared.tell(queue);
-            }
-            Err(_) => {}
+        let work = move || {
+            // A signal that came to a thread that hangs would be lost on the loop.
+            let _ = signals::block();
+            shared.lock().staff.came();
+            work(&shared);
+        };
+        let hired = thread::Builder::new().name("file-worker".into()).stack_size(STACK).spawn(work);
+        let mut queue = self.shared.lock();
+        let Err(error) = hired else {
+            queue.nobody_said = false;
+            return;
+        };
+        queue.staff.did_not_come();
+        // Without a thread (EAGAIN) the work waits for a worker that there is, or for the next look.
+        let alone =
+            queue.staff.workers() == 0 && (queue.share_from.is_none() || !queue.lengthy.orders.is_empty());
+        if alone && !queue.nobody_said {
+            queue.nobody_said = true;
+            let waiting = queue.waiting();
+            queue.reports.push(Report::Nobody { waiting, error });
+            self.shared.tell(queue);
         }
+    }
+
+    /// Whether the loop's own thread is to work now, with [`Share::work`].
+    pub(crate) fn has_share(&self, now: Instant) -> bool {
+        let queue = self.is_busy().then(|| self.shared.lock());
+        queue.is_some_and(|queue| !queue.orders.orders.is_empty() && queue.loop_takes_part(now))
+    }
+
+    /// What the loop's own thread takes part with.
+    pub(crate) fn share(&self) -> Share {
+        Share(Arc::clone(&self.shared))
     }
 
     /// The source path is free: what waited for it goes next.
@@ -422,19 +385,65 @@ fn processors() -> usize {
     *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX))
 }
 
+/// The part of the loop's own thread in the work.
+#[derive(Debug)]
+pub(crate) struct Share(Arc<Shared>);
+
+impl Share {
+    /// Lets the loop's thread take part: somebody leads on if it does not come back.
+    pub(crate) fn allow(&self, from: Instant) {
+        self.0.lock().share_from = Some(from);
+    }
+
+    /// Leaves everything to the workers for a while.
+    pub(crate) fn rest(&self, now: Instant) {
+        self.0.lock().rest(now);
+    }
+
+    /// Works off what is brief, for [`SHARE_SPAN`].
+    pub(crate) fn work(&self) {
+        let mut held = Held::default();
+        let mut now = Instant::now();
+        let until = now + SHARE_SPAN;
+        while now < until {
+            let Some(order) = self.0.lock().orders.take() else { break };
+            let mut reports = Vec::new();
+            let outcome = act(&order, Span::Brief, &mut held, &mut |report| reports.push(report));
+            let (began, mut queue) = (now, self.0.lock());
+            now = Instant::now();
+            queue.reports.append(&mut reports);
+            match outcome {
+                Some(result) => queue.reports.push(Report::Ended { task: order.task, result }),
+                None => queue.lengthy.orders.push_back(order),
+            }
+            if now - began >= SHARE_SLOW {
+                return queue.rest(now);
+            }
+            queue.rested = Duration::ZERO;
+        }
+    }
+
+    /// Whoever works is late: it counts as a worker from now on, and the loop leaves work to them for a while.
+    pub(crate) fn is_late(&self, now: Instant) {
+        let mut queue = self.0.lock();
+        queue.staff.joined();
+        queue.rest(now);
+    }
+
+    /// Works on as the worker that [`Share::is_late`] made of this thread, until nobody calls for it any more.
+    pub(crate) fn go_on(&self) {
+        self.0.tell(self.0.lock());
+        work(&self.0);
+    }
+}
+
 fn work(shared: &Shared) {
-    shared.lock().staff.came();
     let mut held = Held::default();
     let mut ended = None;
     while let Some(order) = next(shared, &mut held, ended.take()) {
-        let task = order.task;
-        // A bug in the file layer must cost one task and not a worker that everything else waits for.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            perform(&order, &mut held, &mut |report| shared.report(report))
-        }));
-        let result =
-            outcome.unwrap_or_else(|_| Err("internal error of the file layer, please report it".to_owned()));
-        ended = Some(Report::Ended { task, result });
+        let outcome = act(&order, Span::Any, &mut held, &mut |report| shared.report(report));
+        let result = outcome.expect("only what has to be brief is given back");
+        ended = Some(Report::Ended { task: order.task, result });
     }
 }
 
@@ -447,7 +456,7 @@ fn next(shared: &Shared, held: &mut Held, ended: Option<Report>) -> Option<Arc<O
             shared.tell(queue);
             return Some(order);
         }
-        queue.staff.asleep.push(thread::current());
+        queue.staff.sleeps(thread::current());
         shared.tell(queue);
         // What is held open keeps filesystems from being unmounted.
         held.release();
@@ -474,16 +483,54 @@ fn sleep(shared: &Shared) -> Option<MutexGuard<'_, Queue>> {
     }
 }
 
+/// How long an order may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Span {
+    Any,
+    Brief,
+}
+
+/// Carries an order out; nothing if it would take longer than it may.
+fn act(
+    order: &Order,
+    span: Span,
+    held: &mut Held,
+    report: &mut dyn FnMut(Report),
+) -> Option<Result<Done, String>> {
+    // A bug in the file layer must cost one task and not a worker that everything else waits for.
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| perform(order, span, held, report)));
+    match outcome {
+        Ok(Err(Failure::Lengthy)) => None,
+        Ok(Err(Failure::Text(text))) => Some(Err(text)),
+        Ok(Ok(done)) => Some(Ok(done)),
+        Err(_) => Some(Err("internal error of the file layer, please report it".to_owned())),
+    }
+}
+
+/// Why an order was not carried out.
+enum Failure {
+    /// It would take longer than it may.
+    Lengthy,
+    /// What went wrong.
+    Text(String),
+}
+
 /// Expands the rule's destination and lets the file layer act.
-fn perform(order: &Order, held: &mut Held, report: &mut dyn FnMut(Report)) -> Result<Done, String> {
+fn perform(
+    order: &Order,
+    span: Span,
+    held: &mut Held,
+    report: &mut dyn FnMut(Report),
+) -> Result<Done, Failure> {
     let pattern = &order.rules.patterns.patterns()[order.rule];
     let FileRule { template, rule, .. } = &order.rules.rules[order.rule];
     let (destination, trusted_len) = match rule.action {
         files::Action::Delete => (Vec::new(), 0),
         files::Action::Move | files::Action::Copy => {
-            let template = template.as_ref().map_err(Clone::clone)?;
-            let substituted =
-                pattern.sub_parts(template, &order.source).map_err(|error| error.to_string())?;
+            let template = template.as_ref().map_err(|text| Failure::Text(text.clone()))?;
+            let substituted = pattern.sub_parts(template, &order.source);
+            let substituted = substituted.map_err(|error| Failure::Text(error.to_string()))?;
             (substituted.bytes, substituted.literal_prefix_len)
         }
     };
@@ -495,11 +542,15 @@ fn perform(order: &Order, held: &mut Held, report: &mut dyn FnMut(Report)) -> Re
         trusted_len,
         stop: &order.stop,
         unless_same_as: order.unless_same_as.as_ref(),
+        brief: span == Span::Brief,
     };
     let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
         report_of(order, &record).into_iter().for_each(&mut *report);
     });
-    done.map_err(|error| error.to_string())
+    done.map_err(|error| match error {
+        files::Error::Lengthy => Failure::Lengthy,
+        error => Failure::Text(error.to_string()),
+    })
 }
 
 /// What the loop is told of a record, unless nobody wants to read it.
@@ -524,122 +575,8 @@ mod tests {
 
     use super::*;
 
-    /// Processors of the machine in these tests.
-    const PROCESSORS: usize = 2;
-
-    impl Staff {
-        /// Somebody comes, as the loop lets him; gives whether anybody did.
-        fn join(&mut self, waiting: usize, now: Instant) -> bool {
-            match self.call(waiting, PROCESSORS, now) {
-                Call::Nobody => return false,
-                Call::Sleeper(_) => {}
-                Call::Newcomer => self.hired(),
-            }
-            self.came();
-            true
-        }
-    }
-
-    /// How many work in the end on so many orders, all there at once, of which each takes `one`; by a clock that only
-    /// these tests move.
-    fn workers_for(orders: u32, one: Duration) -> usize {
-        let (start, step) = (Instant::now(), Duration::from_micros(10));
-        let (mut staff, mut now, mut left) = (Staff::default(), start, orders);
-        let mut busy_until: Vec<Instant> = Vec::new();
-        staff.count_from(now);
-        let mut look_at = now;
-        while left > 0 {
-            if look_at <= now {
-                look_at = now + PATIENCE;
-                if staff.join(left as usize, now) {
-                    busy_until.push(now);
-                }
-            }
-            for until in busy_until.iter_mut().filter(|until| **until <= now).take(left as usize) {
-                staff.took_one(now);
-                (*until, left) = (now + one, left - 1);
-            }
-            now += step;
-        }
-        staff.workers
-    }
-
-    #[test]
-    fn small_files_keep_as_many_busy_as_there_are_processors_and_slow_ones_more() {
-        let (us, ms) = (Duration::from_micros, Duration::from_millis);
-        assert_eq!(workers_for(100, us(10)), 1, "a few are served by one");
-        assert_eq!(workers_for(20_000, us(10)), 1, "they get on as fast as they can come");
-        assert_eq!(workers_for(20_000, us(20)), PROCESSORS);
-        assert_eq!(workers_for(2_000, us(100)), PROCESSORS);
-        // What is synced waits for the disk, which does more at once.
-        assert_eq!(workers_for(2_000, ms(5)), WORKERS_MAX);
-        assert_eq!(workers_for(100, ms(100)), WORKERS_MAX);
-    }
-
-    #[test]
-    fn only_the_last_moments_count() {
-        let start = Instant::now();
-        let after = |spans: u32| start + PACE_OF_DISK * spans;
-        let mut staff = Staff { workers: PROCESSORS, ..Staff::default() };
-        staff.count_from(start);
-        let take = |staff: &mut Staff, count: u32, at: Instant| (0..count).for_each(|_| staff.took_one(at));
-        take(&mut staff, 5_000, after(1));
-        assert!(!staff.join(20_000, after(1)), "that was fast");
-        take(&mut staff, 5, after(2));
-        assert!(staff.join(20_000, after(2)), "that was slow");
-    }
-
-    #[test]
-    fn a_second_one_joins_for_what_takes_longer_than_it_should() {
-        let start = Instant::now();
-        let staff = |taken: u32| {
-            let mut staff = Staff { workers: 1, ..Staff::default() };
-            staff.count_from(start);
-            (0..taken).for_each(|_| staff.took_one(start + PACE));
-            staff
-        };
-        assert!(!staff(50).join(99, start + PACE), "that much is done in less than 2 ms");
-        assert!(staff(50).join(100, start + PACE));
-        assert!(!staff(10).join(20_000, start + PACE / 2), "too few were counted");
-        assert!(!staff(100).join(20_000, start + PACE), "one is fast enough");
-    }
-
-    #[test]
-    fn something_long_holds_nothing_up() {
-        let start = Instant::now();
-        let mut staff = Staff::default();
-        assert!(staff.join(1, start), "nobody is there");
-        staff.took_one(start);
-        assert!(!staff.join(1, start + PATIENCE / 2), "it may be done at once");
-        assert!(staff.join(1, start + PATIENCE));
-        // Each one more is waited for a little longer.
-        assert!(!staff.join(1, start + PATIENCE * 2));
-        assert!(staff.join(1, start + PATIENCE * 3));
-        // What comes while all that work have been at something long for some time does not wait at all.
-        let later = start + Duration::from_secs(60);
-        assert!(staff.join(1, later));
-        assert_eq!((staff.workers, staff.coming), (4, 0));
-    }
-
-    #[test]
-    fn those_who_sleep_come_first_and_there_are_never_too_many() {
-        let (start, ages) = (Instant::now(), Duration::from_secs(3600));
-        let mut staff = Staff { workers: 1, asleep: vec![thread::current()], ..Staff::default() };
-        assert!(matches!(staff.call(1, PROCESSORS, start), Call::Sleeper(_)));
-        assert!(staff.is_called(thread::current().id()) && !staff.leaves(thread::current().id()));
-        assert!(matches!(staff.call(1, PROCESSORS, start), Call::Nobody), "one is on the way");
-        staff.came();
-        for hour in 1..=20 {
-            staff.join(1, start + ages * hour);
-        }
-        assert_eq!((staff.workers, staff.coming), (WORKERS_MAX, 0));
-        staff.asleep.push(thread::current());
-        assert!(!staff.is_called(thread::current().id()) && staff.leaves(thread::current().id()));
-        assert_eq!(staff.workers, WORKERS_MAX - 1);
-    }
-
-    /// An order to delete a file.
-    fn deletion(rules: &Arc<FileRules>, task: u64, directory: &Path, name: &str) -> Order {
+    /// An order to do something to a file.
+    fn order(rules: &Arc<FileRules>, task: u64, directory: &Path, name: &str) -> Order {
         use std::os::unix::ffi::OsStrExt;
         Order {
             task,
@@ -653,10 +590,11 @@ mod tests {
         }
     }
 
-    fn deleting() -> Arc<FileRules> {
-        let pattern = Pattern::new(b".*").unwrap();
-        let template = Ok(Template::new(b"", &pattern).unwrap());
-        let rule = files::Rule::new(files::Action::Delete);
+    /// One rule for every file; `f` goes to `copy of f`.
+    fn rules(action: files::Action) -> Arc<FileRules> {
+        let pattern = Pattern::new(b"^(.*/)(.*)$").unwrap();
+        let template = Ok(Template::new(br"\1copy of \2", &pattern).unwrap());
+        let rule = files::Rule::new(action);
         let rules = vec![FileRule { template, rule, at: None }];
         Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules })
     }
@@ -685,28 +623,98 @@ mod tests {
 
     #[test]
     fn a_lone_order_needs_no_second_look() {
-        let (directory, rules) = (tempfile::tempdir().unwrap(), deleting());
+        let (directory, rules) = (tempfile::tempdir().unwrap(), rules(files::Action::Delete));
         let mut workers = FileWorkers::default();
         for task in 0..500 {
             std::fs::write(directory.path().join("f"), "").unwrap();
-            workers.order(deletion(&rules, task, directory.path(), "f"), Instant::now());
+            workers.order(order(&rules, task, directory.path(), "f"), Instant::now());
             assert!(workers.deadline().is_some_and(|at| at <= Instant::now()), "it is not handed over yet");
             workers.balance(Instant::now());
             assert_eq!(workers.deadline(), None, "somebody comes for it");
             assert_eq!(ends(&mut workers, 1, |_| {}), [(task, true)]);
         }
         assert!(!workers.is_busy() && workers.busy.is_empty() && workers.fresh.is_empty());
-        assert_eq!(workers.shared.lock().staff.workers, 1, "one is enough");
+        assert_eq!(workers.shared.lock().staff.workers(), 1, "one is enough");
+    }
+
+    #[test]
+    fn the_loops_thread_does_what_is_brief_and_calls_nobody() {
+        let (directory, rules) = (tempfile::tempdir().unwrap(), rules(files::Action::Delete));
+        let mut workers = FileWorkers::default();
+        let share = workers.share();
+        share.allow(Instant::now());
+        assert!(!workers.has_share(Instant::now()), "there is nothing to do");
+        for task in 0..100 {
+            std::fs::write(directory.path().join("f"), "").unwrap();
+            workers.order(order(&rules, task, directory.path(), "f"), Instant::now());
+            workers.balance(Instant::now());
+            // Where the processor was elsewhere for a moment, it leaves one or two to a worker.
+            while workers.has_share(Instant::now()) {
+                share.work();
+            }
+            assert_eq!(ends(&mut workers, 1, |workers| workers.balance(Instant::now())), [(task, true)]);
+        }
+        assert!(!workers.is_busy() && workers.shared.lock().reports.is_empty());
+    }
+
+    #[test]
+    fn the_loops_thread_leaves_what_is_lengthy_to_a_worker() {
+        let (directory, rules) = (tempfile::tempdir().unwrap(), rules(files::Action::Copy));
+        std::fs::write(directory.path().join("large"), vec![1; 1 << 20]).unwrap();
+        let mut workers = FileWorkers::default();
+        let share = workers.share();
+        share.allow(Instant::now());
+        workers.order(order(&rules, 7, directory.path(), "large"), Instant::now());
+        workers.balance(Instant::now());
+        assert_eq!(workers.shared.lock().staff.workers(), 0, "nobody knows yet that it is lengthy");
+        share.work();
+        assert!(workers.take_reports().is_empty() && !directory.path().join("copy of large").exists());
+        assert!(workers.deadline().is_some(), "it is looked after");
+        assert_eq!(ends(&mut workers, 1, |workers| workers.balance(Instant::now())), [(7, true)]);
+        assert_eq!(std::fs::metadata(directory.path().join("copy of large")).unwrap().len(), 1 << 20);
+        assert_eq!(workers.shared.lock().staff.workers(), 1);
+    }
+
+    #[test]
+    fn the_loops_thread_stays_away_longer_each_time_that_it_was_slow() {
+        let mut queue = Queue { share_from: Some(Instant::now()), ..Queue::default() };
+        let now = Instant::now();
+        assert!(queue.loop_takes_part(now));
+        let mut rests = Vec::new();
+        for _ in 0..9 {
+            queue.rest(now);
+            assert!(!queue.loop_takes_part(now) && queue.loop_takes_part(now + queue.rested));
+            rests.push(queue.rested.as_millis());
+        }
+        assert_eq!(rests, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert!(!Queue::default().loop_takes_part(now), "not where nobody leads on for it");
+    }
+
+    #[test]
+    fn who_was_late_goes_on_as_a_worker_until_nobody_calls() {
+        let (directory, rules) = (tempfile::tempdir().unwrap(), rules(files::Action::Delete));
+        let mut workers = FileWorkers::default();
+        let share = workers.share();
+        share.allow(Instant::now());
+        share.is_late(Instant::now());
+        assert_eq!(workers.shared.lock().staff.workers(), 1);
+        let late = thread::spawn(move || share.go_on());
+        std::fs::write(directory.path().join("f"), "").unwrap();
+        workers.order(order(&rules, 1, directory.path(), "f"), Instant::now());
+        assert_eq!(ends(&mut workers, 1, |workers| workers.balance(Instant::now())), [(1, true)]);
+        drop(workers);
+        late.thread().unpark();
+        assert!(!late.is_finished(), "it stays for a while");
     }
 
     #[test]
     fn a_burst_ends_whole_and_each_path_in_its_order() {
-        let (directory, rules) = (tempfile::tempdir().unwrap(), deleting());
+        let (directory, rules) = (tempfile::tempdir().unwrap(), rules(files::Action::Delete));
         let mut workers = FileWorkers::default();
         for task in 0..3_000 {
             let name = format!("f{}", task % 1_000);
             std::fs::write(directory.path().join(&name), "").unwrap();
-            workers.order(deletion(&rules, task, directory.path(), &name), Instant::now());
+            workers.order(order(&rules, task, directory.path(), &name), Instant::now());
         }
         let ended = ends(&mut workers, 3_000, |workers| workers.balance(Instant::now()));
         for task in 0..3_000 {
