@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -771,17 +772,16 @@ def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_spac
     """The loop's thread works on small files itself; where that hangs another thread leads on, as often as it takes."""
     daemon = run(HANGING)
 
-    def said(log: str) -> str:
-        return (box.tmp / log).read_text() if (box.tmp / log).exists() else ""
+    def is_done(name: str) -> bool:
+        logs = [box.tmp / "commands", box.tmp / "jobs"]
+        return (box.dst / name).exists() and all(log.exists() and name in log.read_text() for log in logs)
 
     user_space.answering.clear()
     try:
         for number in range(4):
             write(box.src / f"slow{number}")
             write(box.src / f"f{number}")
-            wait_until(lambda: (box.dst / f"f{number}").exists(), f"file {number} is moved")
-            for log in ("commands", "jobs"):
-                wait_until(lambda: f"f{number}" in said(log), f"{log} of file {number}")
+            wait_until(partial(is_done, f"f{number}"), f"move, command and job of file {number}")
         hangs = [f"slow{number}" for number in range(4)]
         assert not [line for line in daemon.lines if "hung" in line and "finished" in line]
         daemon.reload()
@@ -789,7 +789,7 @@ def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_spac
         for name in hangs:
             daemon.wait_log(f"hung - INFO - task finished.*{name}")
         write(box.src / "f-last")
-        wait_until(lambda: (box.dst / "f-last").exists(), "the new configuration moves")
+        wait_until(lambda: is_done("f-last"), "the new configuration works")
         user_space.answering.clear()
         write(box.src / "slow-last")
         daemon.wait_log("hung - INFO - start task.*slow-last")

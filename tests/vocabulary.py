@@ -470,6 +470,17 @@ class Daemon:
         assert found
         return int(found.group(1))
 
+    def code_kib(self) -> int:
+        """Resident memory that is the program's own code."""
+        program, resident, is_code = os.readlink(f"/proc/{self.pid}/exe"), 0, False
+        for line in Path(f"/proc/{self.pid}/smaps").read_text().splitlines():
+            first, second, *rest = line.split()
+            if "-" in first:
+                is_code = second == "r-xp" and rest[-1] == program
+            elif is_code and first == "Rss:":
+                resident += int(second)
+        return resident
+
     def cpu_s(self) -> float:
         """User and system time of the daemon's own process."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -480,7 +491,9 @@ class Daemon:
 
     def host(self) -> int:
         """The process that runs the config's Python jobs."""
-        pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        # Whichever thread started them.
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        pids = [pid for task in tasks for pid in (task / "children").read_text().split()]
         hosts = [int(pid) for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
         assert len(hosts) == 1, f"expected one host among the children {pids}"
         return hosts[0]

@@ -5,4 +5,5 @@
 
 pub mod inherited;
 pub mod lease;
+pub mod resident;
 pub mod signals;

@@ -111,6 +111,8 @@ struct Daemon {
     logger: LoggerId,
     state: State,
     supervision: Supervision,
+    /// A configuration was put to work, and what that took is still in memory.
+    settling: bool,
     inotify: Source,
     mounts: Option<Source>,
     timer: Timer,
@@ -168,6 +170,7 @@ impl Daemon {
                 // The queue is looked at nevertheless, and at epoll again.
                 left.pause_until = Some(now + LISTEN_RETRY);
             }
+            self.settle(&left);
             let sources = Sources {
                 // A time that is past lets all sources be looked at once before the next turn.
                 deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
@@ -216,6 +219,16 @@ impl Daemon {
             || matches!(events, Turn::More);
         let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };
         Left { more, share, pause_until, log: None }
+    }
+
+    /// Lets go of the code that only a start or a reload needs, when that is over and nothing else is to do.
+    fn settle(&mut self, left: &Left) {
+        let is_over = self.settling && !left.more && left.pause_until.is_none();
+        if is_over && self.leaving.is_empty() && self.reload.is_none() {
+            self.settling = false;
+            // Without /proc it stays in memory.
+            let _ = syscall::resident::let_go_of_files();
+        }
     }
 
     /// When the loop has something to do although nothing happens.

@@ -42,6 +42,7 @@ impl Daemon {
         let admitted = self.admit(&config, &watches, now);
         let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
+        self.settling = true;
         self.retire_all(now);
         self.set_syslog(&config);
         config.surroundings.apply();

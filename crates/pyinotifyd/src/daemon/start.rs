@@ -115,6 +115,7 @@ impl Start {
             logger,
             state: State::Running,
             supervision: Supervision::new(now),
+            settling: false,
             inotify,
             mounts,
             timer,
