@@ -11,13 +11,13 @@
 //!
 //! - *Does it match?* is asked of every event. The bytes that a path must begin and end with are compared first
 //!   (`literals`); what passes is decided by a DFA (`linear`), which needs neither priorities nor groups.
-//! - *What matched?* is asked once a rule acts. The backtracking engine (`backtrack`) runs the compiled pattern (`program`)
-//!   in CPython's own order of trials. It is also the one that handles look-around and back references, which no DFA can,
-//!   and the paths that the DFA isn't asked about. It remembers where it failed and counts its steps, so that no pattern and
-//!   no name can stop the daemon.
+//! - *What matched?* is asked once a rule acts. Most rules are text, a run of characters and text: there the same comparison
+//!   tells what the groups hold, since a path matches in one way only. Otherwise the backtracking engine (`backtrack`) runs
+//!   the compiled pattern (`program`) in CPython's own order of trials. It is also the one that handles look-around and back
+//!   references, which no DFA can, and the paths that the DFA isn't asked about. It remembers where it failed and counts its
+//!   steps, so that no pattern and no name can stop the daemon.
 //!
 //! A [`PatternSet`] puts a filter before many patterns, so that only those are tried whose text is in the path.
-
 //!
 //! ```
 //! use pattern::{Pattern, Template};

@@ -3,6 +3,11 @@
 //! Most rules begin with a directory and many end with a suffix. Comparing these bytes refuses most paths before any
 //! engine is asked. The comparison is on raw bytes, which is right for any path: its bytes are the bytes of its
 //! characters, one after the other.
+//!
+//! Where the text at both ends and the run of characters between them are the whole pattern, a path can match in one way
+//! only, and what its groups hold is known too: so many bytes from one end or the other.
+
+use std::ops::Range;
 
 use crate::ast::{Assertion, Node, Repeat, RepeatKind, UNBOUNDED};
 use crate::set::Single;
@@ -16,6 +21,25 @@ pub(crate) struct Literals {
     /// The suffix may be followed by one newline.
     newline_may_follow: bool,
     shape: Shape,
+    /// Where each group begins and ends, the whole match first. Empty unless every match takes the whole path, at least a
+    /// character, and can do so in one way only.
+    groups: Box<[(Edge, Edge)]>,
+}
+
+/// A place in a path, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    FromStart(u32),
+    FromEnd(u32),
+}
+
+impl Edge {
+    fn offset(self, path_len: usize) -> usize {
+        match self {
+            Edge::FromStart(bytes) => bytes as usize,
+            Edge::FromEnd(bytes) => path_len - bytes as usize,
+        }
+    }
 }
 
 /// Patterns so simple that comparing bytes is all it takes: most rules are of these shapes.
@@ -33,7 +57,7 @@ enum Shape {
 
 impl Literals {
     pub(crate) fn new(node: &Node) -> Literals {
-        let pieces = pieces(node);
+        let Outline { pieces, groups } = Outline::new(node);
         let is_char = |piece: &Piece| matches!(piece, Piece::Char(_));
         let prefix_len = pieces.iter().position(|piece| !is_char(piece)).unwrap_or(pieces.len());
         let (mut suffix, mut newline_may_follow) = (Vec::new(), false);
@@ -42,11 +66,21 @@ impl Literals {
             suffix = bytes(&before[start.map_or(0, |index| index + 1)..]);
             newline_may_follow = *may;
         }
+        let shape = shape(&pieces, prefix_len);
+        let prefix = bytes(&pieces[..prefix_len]);
+        let has_one_way = match shape {
+            Shape::Exact => !prefix.is_empty(),
+            Shape::Between { min, .. } => prefix.len() + suffix.len() + min > 0,
+            Shape::Prefix | Shape::Other => false,
+        };
+        let edge = |piece| edge(&pieces, prefix_len, piece);
+        let edges = |group: &Range<usize>| (edge(group.start), edge(group.end));
         Literals {
-            prefix: bytes(&pieces[..prefix_len]).into(),
+            prefix: prefix.into(),
             suffix: suffix.into(),
             newline_may_follow,
-            shape: shape(&pieces, prefix_len),
+            shape,
+            groups: if has_one_way { groups.iter().map(edges).collect() } else { Box::default() },
         }
     }
 
@@ -87,6 +121,27 @@ impl Literals {
             Shape::Other => None,
         }
     }
+
+    /// Whether the path matches as a whole and in one way only, so that [`Literals::group`] says what the groups hold and
+    /// nothing else in the path matches.
+    pub(crate) fn is_sole_match(&self, path: &[u8]) -> bool {
+        !self.groups.is_empty() && self.is_match(path) == Some(true)
+    }
+
+    /// What a group holds of such a path of so many bytes; `None` if there is no group of this number.
+    pub(crate) fn group(&self, number: usize, path_len: usize) -> Option<Range<usize>> {
+        let (start, end) = self.groups.get(number)?;
+        Some(start.offset(path_len)..end.offset(path_len))
+    }
+}
+
+/// Where a piece begins in a path whose only run, if there is one, stands behind the prefix.
+fn edge(pieces: &[Piece], prefix_len: usize, piece: usize) -> Edge {
+    if piece <= prefix_len {
+        Edge::FromStart(bytes(&pieces[..piece]).len() as u32)
+    } else {
+        Edge::FromEnd(bytes(&pieces[piece..]).len() as u32)
+    }
 }
 
 /// Bytes that are no characters of their own in a pattern may be part of one in a path: then comparing bytes is no proof.
@@ -108,7 +163,7 @@ fn shape(pieces: &[Piece], prefix_len: usize) -> Shape {
 
 /// All runs of characters that every match holds somewhere.
 pub(crate) fn required(node: &Node) -> Vec<Vec<u8>> {
-    let pieces = pieces(node);
+    let pieces = Outline::new(node).pieces;
     pieces.split(|piece| !matches!(piece, Piece::Char(_))).filter(|run| !run.is_empty()).map(bytes).collect()
 }
 
@@ -137,47 +192,67 @@ impl Piece {
     }
 }
 
-/// A leading `^` is left out, since matching begins at the start anyway.
-fn pieces(node: &Node) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    push_pieces(node, &mut pieces);
-    pieces
+/// All pieces of a pattern, and which of them are in which group.
+struct Outline {
+    /// A leading `^` is left out, since matching begins at the start anyway.
+    pieces: Vec<Piece>,
+    /// By number, the whole match first. Those inside of a gap or a condition are not known, and those behind it have another
+    /// place: they are of use only where there is neither.
+    groups: Vec<Range<usize>>,
 }
 
-fn push_pieces(node: &Node, pieces: &mut Vec<Piece>) {
-    match node {
-        Node::Single(Single::Char(code)) => pieces.push(Piece::Char(*code)),
-        Node::Sequence(nodes) => nodes.iter().for_each(|node| push_pieces(node, pieces)),
-        Node::Group(_, node) => push_pieces(node, pieces),
-        Node::Atomic(node) => push_atomic(node, pieces),
-        Node::Repeat(repeat) => {
-            if let Some(run) = run(repeat) {
-                return pieces.push(run);
-            }
-            if repeat.min > 0 {
-                push_pieces(&repeat.node, pieces);
-            }
-            pieces.push(Piece::Gap);
-        }
-        Node::Assertion(Assertion::Start | Assertion::LineStart) if pieces.is_empty() => {}
-        Node::Assertion(Assertion::End) => pieces.push(Piece::End { newline_may_follow: false }),
-        Node::Assertion(Assertion::EndOrFinalNewline) => pieces.push(Piece::End { newline_may_follow: true }),
-        Node::Assertion(_) | Node::Look(_) => pieces.push(Piece::Condition),
-        Node::Single(_)
-        | Node::Alternation(_)
-        | Node::Backreference(..)
-        | Node::Conditional(_)
-        | Node::Fail => pieces.push(Piece::Gap),
+impl Outline {
+    fn new(node: &Node) -> Outline {
+        let mut outline = Outline { pieces: Vec::new(), groups: Vec::new() };
+        outline.push_group(node);
+        outline
     }
-}
 
-/// A run in an atomic group doesn't give back what follows it.
-fn push_atomic(node: &Node, pieces: &mut Vec<Piece>) {
-    let start = pieces.len();
-    push_pieces(node, pieces);
-    for piece in &mut pieces[start..] {
-        if let Piece::Run { .. } = piece {
-            *piece = Piece::Gap;
+    fn push_group(&mut self, node: &Node) {
+        let (number, start) = (self.groups.len(), self.pieces.len());
+        self.groups.push(start..start);
+        self.push(node);
+        self.groups[number].end = self.pieces.len();
+    }
+
+    fn push(&mut self, node: &Node) {
+        let pieces = &mut self.pieces;
+        match node {
+            Node::Single(Single::Char(code)) => pieces.push(Piece::Char(*code)),
+            Node::Sequence(nodes) => nodes.iter().for_each(|node| self.push(node)),
+            Node::Group(_, node) => self.push_group(node),
+            Node::Atomic(node) => self.push_atomic(node),
+            Node::Repeat(repeat) => {
+                if let Some(run) = run(repeat) {
+                    return pieces.push(run);
+                }
+                if repeat.min > 0 {
+                    self.push(&repeat.node);
+                }
+                self.pieces.push(Piece::Gap);
+            }
+            Node::Assertion(Assertion::Start | Assertion::LineStart) if pieces.is_empty() => {}
+            Node::Assertion(Assertion::End) => pieces.push(Piece::End { newline_may_follow: false }),
+            Node::Assertion(Assertion::EndOrFinalNewline) => {
+                pieces.push(Piece::End { newline_may_follow: true });
+            }
+            Node::Assertion(_) | Node::Look(_) => pieces.push(Piece::Condition),
+            Node::Single(_)
+            | Node::Alternation(_)
+            | Node::Backreference(..)
+            | Node::Conditional(_)
+            | Node::Fail => pieces.push(Piece::Gap),
+        }
+    }
+
+    /// A run in an atomic group doesn't give back what follows it.
+    fn push_atomic(&mut self, node: &Node) {
+        let start = self.pieces.len();
+        self.push(node);
+        for piece in &mut self.pieces[start..] {
+            if let Piece::Run { .. } = piece {
+                *piece = Piece::Gap;
+            }
         }
     }
 }
@@ -254,6 +329,28 @@ mod tests {
         assert_eq!(literals("/a(.*)a$").is_match(b"/a"), Some(false));
         assert_eq!(literals("/a(.*)a$").is_match(b"/aa"), Some(true));
         assert_eq!(literals("/a(.+)a$").is_match(b"/aa"), Some(false));
+    }
+
+    #[test]
+    fn groups_of_the_only_match() {
+        for (source, path, groups) in [
+            ("^/src/(?P<path>.*)\\.dat$", "/src/a/b.dat", &["/src/a/b.dat", "a/b"][..]),
+            ("(/(s)rc/)(x?)", "/src/", &[]),
+            (
+                "^(/(src))()/([^/]+)(\\.(d)at)($)",
+                "/src/é.dat",
+                &["/src/é.dat", "/src", "src", "", "é", ".dat", "d", ""],
+            ),
+            ("^/(src)$", "/src", &["/src", "src"]),
+            ("(.*)$", "/src", &[]),
+            ("/src/(.*)", "/src/a", &[]),
+        ] {
+            let literals = literals(source);
+            assert_eq!(literals.is_sole_match(path.as_bytes()), !groups.is_empty(), "{source}");
+            let held = (0..groups.len()).map(|number| &path[literals.group(number, path.len()).unwrap()]);
+            assert_eq!(held.collect::<Vec<_>>(), groups, "{source}");
+            assert_eq!(literals.group(groups.len(), path.len()), None, "{source}");
+        }
     }
 
     #[test]

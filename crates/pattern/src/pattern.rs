@@ -124,6 +124,9 @@ impl Pattern {
     /// # Errors
     /// [`StepLimit`] if the backtracking engine gives up.
     pub fn sub_parts(&self, template: &Template, path: &[u8]) -> Result<Substituted, StepLimit> {
+        if self.literals.is_sole_match(path) {
+            return Ok(self.sub_whole(template, path));
+        }
         if path.is_ascii() {
             self.sub_in(template, &AsciiText(path), path)
         } else {
@@ -193,6 +196,14 @@ impl Pattern {
         Ok(Some(self.names.iter().enumerate().map(capture).collect()))
     }
 
+    /// A substitution in a path that matches as a whole and in one way only.
+    fn sub_whole(&self, template: &Template, path: &[u8]) -> Substituted {
+        let literal_prefix_len = template.literal_prefix().len();
+        let mut bytes = Vec::with_capacity(path.len() + literal_prefix_len);
+        expand(template, path, &mut bytes, |group| self.literals.group(group, path.len()));
+        Substituted { bytes, literal_prefix_len }
+    }
+
     fn sub_in<T: Text>(&self, template: &Template, text: &T, path: &[u8]) -> Result<Substituted, StepLimit> {
         let mut matcher = Matcher::new(&self.program, text);
         let mut bytes = Vec::with_capacity(path.len() + template.literal_prefix().len());
@@ -205,7 +216,7 @@ impl Pattern {
                 literal_prefix_len = template.literal_prefix().len();
             }
             bytes.extend_from_slice(&path[text.byte_offset(done)..text.byte_offset(start)]);
-            expand(template, &matcher, text, path, &mut bytes);
+            expand(template, path, &mut bytes, |group| group_range(&matcher, text, group));
             (done, after_empty) = (end, start == end);
         }
         bytes.extend_from_slice(&path[text.byte_offset(done)..]);
@@ -213,20 +224,17 @@ impl Pattern {
     }
 }
 
-fn expand<T: Text>(
+/// Appends the template's text; `group` says where in the path a group is.
+fn expand(
     template: &Template,
-    matcher: &Matcher<'_, T>,
-    text: &T,
     path: &[u8],
     bytes: &mut Vec<u8>,
+    group: impl Fn(usize) -> Option<Range<usize>>,
 ) {
     for part in template.parts() {
         match part {
             Part::Literal(literal) => bytes.extend_from_slice(literal),
-            Part::Group(group) => {
-                let range = group_range(matcher, text, *group).unwrap_or_default();
-                bytes.extend_from_slice(&path[range]);
-            }
+            Part::Group(number) => bytes.extend_from_slice(&path[group(*number).unwrap_or_default()]),
         }
     }
 }

@@ -37,6 +37,16 @@ fn random_patterns_agree_with_cpython() {
     assert!(counts.gave_up * 50 < counts.matches, "too many given up: {counts:?}");
 }
 
+/// What simple rules make of a path is told without an engine.
+#[test]
+fn simple_rules_agree_with_cpython() {
+    let Some(cpython) = Cpython::start() else { return };
+    let templates = [&b"<\\g<0>|\\1>"[..], b"/dst/\\1/\\2"].map(<[u8]>::to_vec);
+    agree(cpython, 1_500, &(simple_rule(), vec(simple_path(), 12)), |(pattern, paths)| {
+        (pattern.into_bytes(), paths, templates.to_vec())
+    });
+}
+
 /// Where `(?a:…)` begins a pattern, CPython's search looks for a first character of `\w` and its kin by the flags outside of
 /// the group, so that its `sub` misses what its `match` finds.
 #[test]
@@ -135,6 +145,25 @@ fn rule_path() -> impl Strategy<Value = Vec<u8>> {
     let end = select(vec![".to_move", ".tmp", ".a", "/b", ".to_move\n"]);
     (directory, middle, end)
         .prop_map(|(directory, middle, end)| format!("{directory}{middle}{end}").into_bytes())
+}
+
+/// Text, a run of characters, text and the end, with groups around any of it.
+fn simple_rule() -> impl Strategy<Value = String> {
+    let start =
+        select(vec!["", "^", "^/src/", "/src/", "(^/(s)rc)/", "(?m:^)/()", "(?>/src/)", "\\A(é)", "(/src/"]);
+    let run = select(vec!["", ".*", "(.*)", "(.*?)", "([^/]+)", "(([^a]*))", "((?s:.+))", "(?:(.*)a)", "x*"]);
+    let suffix = select(vec!["", "a", "(\\.a)", "(é)", "\\udca9", "(\\.(a))", "\n"]);
+    let end = select(vec!["$", "\\Z", "($)", "$()", ""]);
+    (start, run, suffix, end).prop_map(|(start, run, suffix, end)| {
+        let closed = if start == "(/src/" { ")" } else { "" };
+        format!("{start}{run}{suffix}{closed}{end}")
+    })
+}
+
+fn simple_path() -> impl Strategy<Value = Vec<u8>> {
+    let start = select(vec![&b"/src/"[..], b"/", b"", "é".as_bytes(), b"\n/src/"]);
+    let end = select(vec![&b""[..], b"a", b".a", "é".as_bytes(), b"\xa9", b"a\n", b"\n", b".a/src/.a"]);
+    (start, path(), end).prop_map(|(start, middle, end)| [start, &middle, end].concat())
 }
 
 type Question = (Vec<u8>, Vec<Vec<u8>>, Vec<Vec<u8>>);
