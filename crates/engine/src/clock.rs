@@ -11,17 +11,22 @@ const SPAN_MAX: Nanos = 1 << 61;
 /// Turns instants into [`Nanos`] that never run backwards.
 pub(crate) struct Clock {
     epoch: Instant,
+    /// The instant of the latest call: all events of one read come with the same one.
+    seen: Instant,
     latest: Nanos,
 }
 
 impl Clock {
     pub(crate) fn new(now: Instant) -> Clock {
-        Clock { epoch: now, latest: 0 }
+        Clock { epoch: now, seen: now, latest: 0 }
     }
 
     /// Notes the time of a call.
     pub(crate) fn advance(&mut self, now: Instant) -> Nanos {
-        self.latest = self.latest.max(span(now.saturating_duration_since(self.epoch)));
+        if now != self.seen {
+            self.seen = now;
+            self.latest = self.latest.max(span(now.saturating_duration_since(self.epoch)));
+        }
         self.latest
     }
 

@@ -194,8 +194,12 @@ impl Generation {
             let index = scheduler_index(*reaction);
             let scheduler = &mut self.schedulers[index];
             let verdict = judge(scheduler, self.phase, *reaction, path, event, turn.tasks, turn.limits);
+            let is_ignored = matches!(verdict, Verdict::Ignored(_));
             scheduler.perform(verdict, path, event, map_id, turn);
-            self.deadlines[index] = deadline(scheduler, self.phase, self.shutdown_timeout, turn.tasks);
+            // What is ignored, as are most events of a storm, moves no deadline.
+            if !is_ignored {
+                self.deadlines[index] = deadline(scheduler, self.phase, self.shutdown_timeout, turn.tasks);
+            }
         }
     }
 

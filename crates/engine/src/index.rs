@@ -41,6 +41,10 @@ impl Index {
 
     /// The slot of the task with a path.
     pub(crate) fn find(&self, hash: u32, path: &[u8], tasks: &Tasks) -> Option<Slot> {
+        // A storm that no rule matches asks for each path while there is no task at all.
+        if self.len == 0 {
+            return None;
+        }
         let shard = &self.shards[self.shard(hash)];
         shard.find(inner_hash(hash), |slot| tasks.pathname(*slot) == path).copied()
     }

@@ -140,7 +140,6 @@ impl Scheduler {
     pub(crate) fn find(&self, path: &Path<'_>, tasks: &Tasks) -> Option<Slot> {
         match &self.keys {
             Keys::Single(slot) => *slot,
-            Keys::Paths(_) if self.is_empty() => None,
             Keys::Paths(index) => index.find(path.hash, path.bytes, tasks),
         }
     }
