@@ -35,9 +35,27 @@ pub fn first(bytes: &[u8]) -> Option<(RawEvent<'_>, usize)> {
     };
     let len = word(12) as usize;
     let padded = rest.get(..len)?;
-    let end = padded.iter().position(|&byte| byte == 0).unwrap_or(len);
-    let event = RawEvent { wd: word(0) as i32, mask: word(4), cookie: word(8), name: &padded[..end] };
+    let name = &padded[..name_len(padded)];
+    let event = RawEvent { wd: word(0) as i32, mask: word(4), cookie: word(8), name };
     Some((event, HEADER + len))
+}
+
+/// Where the first NUL is, if there is one. The kernel pads to blocks of the header's size, and most names fit in one: a block
+/// is looked at as one number.
+fn name_len(padded: &[u8]) -> usize {
+    const ONES: u128 = u128::from_ne_bytes([0x01; HEADER]);
+    const HIGH_BITS: u128 = u128::from_ne_bytes([0x80; HEADER]);
+    let (blocks, rest) = padded.as_chunks::<HEADER>();
+    for (number, block) in blocks.iter().enumerate() {
+        let block = u128::from_le_bytes(*block);
+        // Taking one from each byte sets the high bit of the first zero byte; what it borrows is from bytes behind.
+        let zeros = block.wrapping_sub(ONES) & !block & HIGH_BITS;
+        if zeros != 0 {
+            return number * HEADER + (zeros.trailing_zeros() / u8::BITS) as usize;
+        }
+    }
+    let in_blocks = blocks.len() * HEADER;
+    rest.iter().position(|&byte| byte == 0).map_or(padded.len(), |at| in_blocks + at)
 }
 
 /// All whole events of `bytes`.
@@ -89,6 +107,20 @@ mod tests {
         }
         bytes.extend_from_within(..20);
         assert_eq!(events(&bytes).collect::<Vec<_>>(), [event]);
+    }
+
+    /// A byte with its high bit set, or of one, next to the NUL is not taken for it.
+    #[test]
+    fn a_name_ends_at_its_first_nul() {
+        for len in 0..50 {
+            for end in 0..=len {
+                for filler in [1, 0x7f, 0x80, 0x81, 0xff] {
+                    let mut padded = vec![filler; len];
+                    padded[end.min(len)..].iter_mut().step_by(2).for_each(|byte| *byte = 0);
+                    assert_eq!(name_len(&padded), end, "{padded:?}");
+                }
+            }
+        }
     }
 
     /// Every byte of a header set to every interesting value: no panic, and no more events than fit.

@@ -27,7 +27,7 @@ impl Watcher {
         if self.retired.swallows(raw.wd, mask.intersects(Flag::Ignored.mask())) {
             return;
         }
-        let Some(node) = self.tree.by_wd(raw.wd) else {
+        let Some(node) = self.node_of(raw.wd) else {
             if mask.intersects(Flag::QOverflow.mask()) {
                 self.overflow(sink);
             }
@@ -52,6 +52,12 @@ impl Watcher {
             self.guard_event(node, mask, raw.name, sink);
         }
         self.settle_roots(sink);
+    }
+
+    /// A node that the event is about. Events cluster: the directory of the last one is asked first.
+    fn node_of(&self, wd: i32) -> Option<NodeId> {
+        let last = self.paths.node().filter(|&node| self.tree.wd(node) == wd);
+        last.or_else(|| self.tree.by_wd(wd))
     }
 
     /// Whether an event of a file needs a closer look: arrivals of the same name, a long queue, files without a name.
@@ -231,7 +237,7 @@ impl Watcher {
 
     fn moved_out(&mut self, node: NodeId, mask: Mask, sink: &mut impl Sink) {
         let is_dir = self.is_dir(node);
-        let told = Told { is_dir, suffix: super::tell::UNKNOWN_PATH, ..Told::real(mask, b"") };
+        let told = Told { is_dir, lost: true, ..Told::real(mask, b"") };
         self.paths.told_clear();
         self.tell(node, &told, sink);
         let covered = self.tree.cover(node) != crate::cover::EMPTY;

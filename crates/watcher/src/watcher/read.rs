@@ -72,15 +72,21 @@ impl Reading {
         self.pause_until.is_some_and(|until| now < until)
     }
 
-    /// Counts the events of a read and decides whether a pause follows.
-    fn heat(&mut self, events: u64, full: bool) {
-        if self.read_at.saturating_duration_since(self.span_from) > 2 * self.pause {
-            (self.span_from, self.span_events) = (self.read_at, 0);
-        }
-        self.span_events += events;
+    /// A read begins: its events count for the span under way, or for a new one.
+    fn begin(&mut self, now: Instant) {
+        self.number += 1;
+        self.read_at = now;
+        self.read_wall = SystemTime::now();
         self.pause_until = None;
+        if now.saturating_duration_since(self.span_from) > 2 * self.pause {
+            (self.span_from, self.span_events) = (now, 0);
+        }
+    }
+
+    /// Decides whether a pause follows the read that was worked off.
+    fn pause_if_hot(&mut self) {
         // Never after a full read: more is waiting. Never where as many events again could fill half the queue.
-        if self.span_events >= HOT_EVENTS && !full && self.span_events * 2 < self.queue_max / 2 {
+        if self.span_events >= HOT_EVENTS && self.emptied && self.span_events * 2 < self.queue_max / 2 {
             self.pause_until = Some(self.read_at + self.pause);
             (self.span_from, self.span_events) = (self.read_at + self.pause, 0);
         }
@@ -98,6 +104,7 @@ impl Watcher {
         }
         // Taken out for as long as events borrow from it.
         let buffer = std::mem::take(&mut self.reading.buffer);
+        let counted = self.reading.events_since_empty;
         while *units > 0 {
             let rest = &buffer[self.reading.at..self.reading.end];
             let Some((event, len)) = decode::first(rest) else {
@@ -106,12 +113,19 @@ impl Watcher {
                 break;
             };
             self.reading.at += len;
+            self.reading.events_since_empty += 1;
             *units -= 1;
             self.dispatch(&event, units, sink);
         }
         self.reading.buffer = buffer;
-        if self.reading.is_worked_off() && self.reading.emptied {
-            self.queue_was_empty(sink);
+        let events = self.reading.events_since_empty - counted;
+        self.reading.span_events += events;
+        self.stats.events += events;
+        if self.reading.is_worked_off() {
+            self.reading.pause_if_hot();
+            if self.reading.emptied {
+                self.queue_was_empty(sink);
+            }
         }
     }
 
@@ -119,11 +133,9 @@ impl Watcher {
         self.young.mark();
         self.fresh.mark();
         self.told_creates.mark();
-        let reading = &mut self.reading;
-        reading.number += 1;
-        reading.read_at = self.now;
-        reading.read_wall = SystemTime::now();
         self.stats.reads += 1;
+        let reading = &mut self.reading;
+        reading.begin(self.now);
         let len = match self.kernel.read(&mut reading.buffer) {
             Ok(len) => len,
             Err(errno) => {
@@ -135,10 +147,6 @@ impl Watcher {
         let full = len + EVENT_MAX > reading.buffer.len();
         reading.emptied = !full;
         reading.backlog |= full;
-        let events = decode::events(&reading.buffer[..len]).count() as u64;
-        reading.events_since_empty += events;
-        reading.heat(events, full);
-        self.stats.events += events;
     }
 
     /// All events that were queued when the last read began are worked off: what was remembered because of them goes.

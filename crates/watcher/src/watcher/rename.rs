@@ -9,7 +9,7 @@ use event::{Flag, Mask};
 use super::Watcher;
 use super::place::{Kind, LOOK_UNITS, Standing};
 use super::roots::Reason;
-use super::tell::{Told, UNKNOWN_PATH};
+use super::tell::Told;
 use crate::cover::{EMPTY, RootId};
 use crate::decode::RawEvent;
 use crate::pending::Move;
@@ -260,12 +260,8 @@ impl Watcher {
         let AfterMove { kept, lost } = self.after_move(node, parent, name);
         let gained = self.gained(before, &kept, parent, name);
         for &root in &lost {
-            let told = Told {
-                is_dir: true,
-                suffix: UNKNOWN_PATH,
-                only: Some(root),
-                ..Told::real(Flag::MoveSelf.mask(), b"")
-            };
+            let told =
+                Told { is_dir: true, lost: true, only: Some(root), ..Told::real(Flag::MoveSelf.mask(), b"") };
             self.paths.told_clear();
             self.tell(node, &told, sink);
         }
@@ -291,7 +287,7 @@ impl Watcher {
             if self.root(root).node == Some(node) {
                 let told = Told {
                     is_dir: true,
-                    suffix: UNKNOWN_PATH,
+                    lost: true,
                     only: Some(root),
                     ..Told::real(Flag::MoveSelf.mask(), b"")
                 };

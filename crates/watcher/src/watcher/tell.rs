@@ -3,13 +3,14 @@
 use event::{Event, Mask};
 
 use super::Watcher;
+use super::roots::Root;
 use crate::cover::RootId;
 use crate::path::push;
 use crate::spec::{Sink, WatchId};
-use crate::tree::{NodeId, SHARED};
+use crate::tree::{NodeId, SHARED, Tree};
 
 /// What the original appends to the path of an object that went where it can't be followed.
-pub(super) const UNKNOWN_PATH: &[u8] = b"-unknown-path";
+const UNKNOWN_PATH: &[u8] = b"-unknown-path";
 
 /// Paths under construction. Events cluster, so the path of the last directory is kept.
 #[derive(Default)]
@@ -29,9 +30,54 @@ impl Paths {
         self.node = None;
     }
 
+    /// The directory of the last event, while its path is as it was.
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.node
+    }
+
     /// A new event begins: nobody was told yet.
     pub(super) fn told_clear(&mut self) {
         self.told.clear();
+    }
+
+    /// Whether the watch is told the event at hand for the first time.
+    fn is_first_for(&mut self, watch: WatchId) -> bool {
+        let first = !self.told.contains(&watch);
+        if first {
+            self.told.push(watch);
+        }
+        first
+    }
+
+    /// Puts the path of another node together; false if it has none any more.
+    fn turn_to(&mut self, node: NodeId, tree: &Tree) -> bool {
+        let found = tree.path(node, &mut self.bytes);
+        self.node = found.then_some(node);
+        self.dir_len = self.bytes.len();
+        found
+    }
+
+    /// The event at hand as it looks from a root.
+    fn event<'a>(&'a mut self, told: &Told<'a>, wd: i32, root: &Root) -> Event<'a> {
+        let given_path = match &root.given {
+            None => None,
+            Some(given) => {
+                given_path(given, &self.bytes[root.path.len()..self.dir_len], &mut self.given);
+                Some(&self.given[..])
+            }
+        };
+        Event {
+            mask: told.mask,
+            wd,
+            cookie: told.cookie,
+            is_dir: told.is_dir,
+            synthetic: told.synthetic,
+            pathname: &self.bytes,
+            name_len: told.name.len() as u16,
+            root_len: root.path.len() as u16,
+            given_path,
+            src_pathname: told.source,
+        }
     }
 }
 
@@ -44,8 +90,8 @@ pub(super) struct Told<'a> {
     pub(super) synthetic: bool,
     /// Name inside the directory; empty for the watched object itself.
     pub(super) name: &'a [u8],
-    /// What is appended to the path.
-    pub(super) suffix: &'a [u8],
+    /// It went where it can't be followed: its path is told with [`UNKNOWN_PATH`].
+    pub(super) lost: bool,
     pub(super) source: Option<&'a [u8]>,
     /// Only this root's watch is told.
     pub(super) only: Option<RootId>,
@@ -59,7 +105,7 @@ impl<'a> Told<'a> {
             is_dir: mask.is_dir(),
             synthetic: false,
             name,
-            suffix: b"",
+            lost: false,
             source: None,
             only: None,
         }
@@ -72,14 +118,10 @@ impl<'a> Told<'a> {
 
 impl Watcher {
     /// The absolute path of a node, `None` if it has none any more.
+    #[inline]
     pub(super) fn path_of(&mut self, node: NodeId) -> Option<&[u8]> {
-        if self.paths.node != Some(node) {
-            self.paths.node = None;
-            if !self.tree.path(node, &mut self.paths.bytes) {
-                return None;
-            }
-            self.paths.node = Some(node);
-            self.paths.dir_len = self.paths.bytes.len();
+        if self.paths.node != Some(node) && !self.paths.turn_to(node, &self.tree) {
+            return None;
         }
         self.paths.bytes.truncate(self.paths.dir_len);
         Some(&self.paths.bytes)
@@ -105,20 +147,31 @@ impl Watcher {
 
     /// Tells an event at one place.
     pub(super) fn tell(&mut self, node: NodeId, told: &Told<'_>, sink: &mut impl Sink) {
+        let flag = told.mask.without(Mask::ISDIR);
         let cover = self.tree.cover(node);
-        if !self.covers.wants(cover).interest.intersects(told.mask.without(Mask::ISDIR)) {
+        if !self.covers.wants(cover).interest.intersects(flag) {
             return;
         }
         if self.is_hidden(node, told.name) || self.path_in(node, told.name).is_none() {
             return;
         }
-        self.paths.bytes.extend_from_slice(told.suffix);
+        if told.lost {
+            self.paths.bytes.extend_from_slice(UNKNOWN_PATH);
+        }
+        let wd = self.tree.wd(node);
         let several = self.tree.has(node, SHARED);
-        for index in 0..self.covers.roots(cover).len() {
-            let root = self.covers.roots(cover)[index];
-            if told.only.is_none_or(|only| only == root) {
-                self.tell_root(node, root, several, told, sink);
+        for &id in self.covers.roots(cover) {
+            let root = self.roots[usize::from(id.0)].as_ref().expect("sets hold only roots that exist");
+            let watch = self.watches[root.watch.0 as usize].as_ref().expect("a root's watch exists");
+            // An excluded root is silent, though what lies below it is not.
+            let silent = root.silent && root.node == Some(node);
+            let meant = told.only.is_none_or(|only| only == id) && watch.interest.intersects(flag);
+            if silent || !meant || (several && !self.paths.is_first_for(root.watch)) {
+                continue;
             }
+            sink.event(root.watch, &self.paths.event(told, wd, root));
+            self.stats.delivered += 1;
+            self.stats.synthetic += u64::from(told.synthetic);
         }
     }
 
@@ -135,49 +188,6 @@ impl Watcher {
     fn exists(&mut self, node: NodeId, name: &[u8]) -> bool {
         let Some(path) = self.path_in(node, name) else { return false };
         rustix::fs::lstat(path).is_ok()
-    }
-
-    fn tell_root(
-        &mut self,
-        node: NodeId,
-        root_id: RootId,
-        several: bool,
-        told: &Told<'_>,
-        sink: &mut impl Sink,
-    ) {
-        let root = self.roots[usize::from(root_id.0)].as_ref().expect("sets hold only roots that exist");
-        let watch = self.watches[root.watch.0 as usize].as_ref().expect("a root's watch exists");
-        // An excluded root is silent, though what lies below it is not.
-        let silent = root.silent && root.node == Some(node);
-        if silent || !watch.interest.intersects(told.mask.without(Mask::ISDIR)) {
-            return;
-        }
-        if several {
-            if self.paths.told.contains(&root.watch) {
-                return;
-            }
-            self.paths.told.push(root.watch);
-        }
-        let dir_len = self.paths.dir_len;
-        let given_path = root.given.as_ref().map(|given| {
-            given_path(given, &self.paths.bytes[root.path.len()..dir_len], &mut self.paths.given);
-            &self.paths.given[..]
-        });
-        let event = Event {
-            mask: told.mask,
-            wd: self.tree.wd(node),
-            cookie: told.cookie,
-            is_dir: told.is_dir,
-            synthetic: told.synthetic,
-            pathname: &self.paths.bytes,
-            name_len: told.name.len() as u16,
-            root_len: root.path.len() as u16,
-            given_path,
-            src_pathname: told.source,
-        };
-        sink.event(root.watch, &event);
-        self.stats.delivered += 1;
-        self.stats.synthetic += u64::from(told.synthetic);
     }
 }
 
