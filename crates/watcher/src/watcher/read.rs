@@ -9,8 +9,10 @@ use crate::decode::{self, EVENT_MAX};
 use crate::spec::{Limits, Sink, Turn};
 use crate::tree::UNNAMED;
 
-/// Events in one span that make the tree a busy one. A trickle of 10,000 events a second stays far below.
+/// Events in one span that make the tree a busy one. A trickle of 10,000 events a second stays below.
 const HOT_EVENTS: u64 = 32;
+/// Long enough that the batches of a trickle even out.
+const HOT_SPAN: Duration = Duration::from_millis(2);
 
 /// The buffer and the state of the queue.
 pub(super) struct Reading {
@@ -78,7 +80,7 @@ impl Reading {
         self.read_at = now;
         self.read_wall = SystemTime::now();
         self.pause_until = None;
-        if now.saturating_duration_since(self.span_from) > 2 * self.pause {
+        if now.saturating_duration_since(self.span_from) > HOT_SPAN {
             (self.span_from, self.span_events) = (now, 0);
         }
     }
@@ -88,7 +90,7 @@ impl Reading {
         // Never after a full read: more is waiting. Never where as many events again could fill half the queue.
         if self.span_events >= HOT_EVENTS && self.emptied && self.span_events * 2 < self.queue_max / 2 {
             self.pause_until = Some(self.read_at + self.pause);
-            (self.span_from, self.span_events) = (self.read_at + self.pause, 0);
+            (self.span_from, self.span_events) = (self.read_at, 0);
         }
     }
 }

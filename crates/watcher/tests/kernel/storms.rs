@@ -243,6 +243,7 @@ fn a_days_churn_leaves_nothing_behind() {
 
 #[test]
 fn a_hot_tree_pauses_and_a_trickle_does_not() {
+    let pause = watcher::Limits::default().pause;
     let mut bed = Bed::new();
     bed.mkdir("in");
     bed.watch_tree("in", Flag::CloseWrite.mask());
@@ -256,10 +257,18 @@ fn a_hot_tree_pauses_and_a_trickle_does_not() {
         bed.write(&format!("in/{number}"));
     }
     let turn = bed.watcher.turn(bed.now, &mut bed.told);
-    assert_eq!(turn, Turn::Pause(bed.now + std::time::Duration::from_millis(1)));
+    assert_eq!(turn, Turn::Pause(bed.now + pause));
     bed.write("in/f");
     assert_eq!(bed.watcher.turn(bed.now, &mut bed.told), turn, "nothing is read during the pause");
-    bed.now += std::time::Duration::from_millis(1);
+    bed.now += pause;
     assert_eq!(bed.watcher.turn(bed.now, &mut bed.told), Turn::Idle);
     assert_eq!(bed.told.events.len(), 211);
+    // 10,000 events a second in batches, also right after a pause.
+    for _ in 0..10 {
+        for number in 0..10 {
+            bed.write(&format!("in/{number}"));
+        }
+        assert_eq!(bed.watcher.turn(bed.now, &mut bed.told), Turn::Idle);
+        bed.now += std::time::Duration::from_millis(1);
+    }
 }
