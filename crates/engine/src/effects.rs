@@ -71,7 +71,7 @@ pub enum Record<'a> {
         /// The map it came through.
         map: MapId,
         /// The event.
-        event: Event<'a>,
+        event: &'a Event<'a>,
     },
     /// The exclude filter dropped the event.
     Excluded {
@@ -92,14 +92,14 @@ pub enum Record<'a> {
         /// The scheduler with the rules.
         scheduler: SchedulerId,
         /// The event that makes no task.
-        event: Event<'a>,
+        event: &'a Event<'a>,
     },
     /// A pattern among the rules gave up; the event makes no task, as a wrong rule might act.
     RuleStepLimit {
         /// The scheduler with the rules.
         scheduler: SchedulerId,
         /// The event that makes no task.
-        event: Event<'a>,
+        event: &'a Event<'a>,
     },
     /// A task begins to wait.
     Scheduled {
@@ -161,7 +161,7 @@ pub enum Record<'a> {
         /// The scheduler that wanted one.
         scheduler: SchedulerId,
         /// The event that was lost.
-        event: Event<'a>,
+        event: &'a Event<'a>,
         /// How many tasks there are.
         tasks: u32,
     },

@@ -106,7 +106,7 @@ impl Engine {
         let Some(at) = self.of_map(map) else { return };
         let generation = &self.generations[at];
         match generation.phase() {
-            Phase::Active | Phase::Closing { .. } => out.record(Record::Received { map, event: *event }),
+            Phase::Active | Phase::Closing { .. } => out.record(Record::Received { map, event }),
             // The configuration in force records it.
             Phase::Retired { .. } => {}
         }

@@ -299,8 +299,8 @@ impl Scheduler {
     fn ignore<E: Effects>(&self, reason: Ignored, event: &Event<'_>, turn: &mut Turn<'_, E>) {
         let scheduler = self.id;
         match reason {
-            Ignored::NoRule => turn.out.record(Record::NoRule { scheduler, event: *event }),
-            Ignored::RuleStepLimit => turn.out.record(Record::RuleStepLimit { scheduler, event: *event }),
+            Ignored::NoRule => turn.out.record(Record::NoRule { scheduler, event }),
+            Ignored::RuleStepLimit => turn.out.record(Record::RuleStepLimit { scheduler, event }),
             Ignored::TasksMax => turn.refuse(scheduler, event),
             Ignored::Unfit | Ignored::Paused | Ignored::NothingToCancel => {}
         }

@@ -31,7 +31,7 @@ impl<E: Effects> Turn<'_, E> {
         self.counters.refused += 1;
         self.counters.refused_in_a_row += 1;
         if self.counters.refused_in_a_row == 1 {
-            self.out.record(Record::TasksMax { scheduler, event: *event, tasks: self.tasks.len() });
+            self.out.record(Record::TasksMax { scheduler, event, tasks: self.tasks.len() });
         }
     }
 }

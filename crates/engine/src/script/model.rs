@@ -178,7 +178,7 @@ impl Model {
             return;
         };
         if !matches!(generation.phase, Phase::Retired { .. }) {
-            out.record(Record::Received { map, event: event.get() });
+            out.record(Record::Received { map, event: &event.get() });
         }
         let spec = &generation.maps[(map.0 - generation.ids.maps.start) as usize];
         let Some(flag) = Mask(event.mask).flag() else { return };
@@ -393,9 +393,9 @@ impl Scheduler {
             None => None,
             Some(Ok(Some(rule))) if !event.pathname.is_empty() => Some(rule),
             Some(Err(StepLimit)) if !event.pathname.is_empty() => {
-                return out.record(Record::RuleStepLimit { scheduler: self.id, event: event.get() });
+                return out.record(Record::RuleStepLimit { scheduler: self.id, event: &event.get() });
             }
-            Some(_) => return out.record(Record::NoRule { scheduler: self.id, event: event.get() }),
+            Some(_) => return out.record(Record::NoRule { scheduler: self.id, event: &event.get() }),
         };
         if self.tasks.contains_key(&key) {
             self.meet(&key, phase, map, rule, event, shared, out);
@@ -417,7 +417,7 @@ impl Scheduler {
             shared.refused += 1;
             shared.refused_in_a_row += 1;
             if shared.refused_in_a_row == 1 {
-                out.record(Record::TasksMax { scheduler: self.id, event: event.get(), tasks: shared.tasks });
+                out.record(Record::TasksMax { scheduler: self.id, event: &event.get(), tasks: shared.tasks });
             }
             return;
         }

@@ -302,7 +302,7 @@ impl Effects for Performer {
 
     fn record(&mut self, record: Record<'_>) {
         match record {
-            Record::Received { event, .. } => self.received(&event),
+            Record::Received { event, .. } => self.received(event),
             Record::Excluded { pathname, .. } => {
                 let path = Escaped(pathname);
                 self.excluded_record(Level::DEBUG, pathname, format_args!("pathname {path} is excluded"));
@@ -315,18 +315,13 @@ impl Effects for Performer {
                 self.excluded_record(Level::ERROR, pathname, text);
             }
             Record::NoRule { scheduler, event } => {
-                self.event_record(
-                    Level::DEBUG,
-                    scheduler,
-                    &event,
-                    format_args!("no rule in ruleset matches"),
-                );
+                self.event_record(Level::DEBUG, scheduler, event, format_args!("no rule in ruleset matches"));
             }
             Record::RuleStepLimit { scheduler, event } => {
                 let text = format_args!(
                     "src_re: a pattern gave up on the path, nothing is done; make the pattern simpler"
                 );
-                self.event_record(Level::ERROR, scheduler, &event, text);
+                self.event_record(Level::ERROR, scheduler, event, text);
             }
             Record::Scheduled { task, .. } => self.delay_record("schedule", &task),
             Record::Rescheduled { task, .. } => self.delay_record("re-schedule", &task),
@@ -409,7 +404,7 @@ impl Performer {
                 let text = format_args!(
                     "there are {tasks} tasks already, this event and those that follow make none until there is room"
                 );
-                self.event_record(Level::ERROR, scheduler, &event, text);
+                self.event_record(Level::ERROR, scheduler, event, text);
             }
             Record::TasksMaxOver { refused } => {
                 record!(

@@ -134,7 +134,7 @@ fn register<T: std::os::fd::AsRawFd>(fd: &Arc<T>, interest: Interest) -> io::Res
     AsyncFd::with_interest(Arc::clone(fd), interest)
 }
 
-/// The loop's one timer. The runtime's are good to a millisecond; the pause of a busy tree is no longer than that.
+/// The loop's one timer. The runtime's are good to a millisecond; the pause of a busy tree is hardly longer than that.
 #[derive(Debug)]
 pub(crate) struct Timer {
     source: Source,
