@@ -151,14 +151,23 @@ struct Left {
 impl Daemon {
     /// The loop, until it is over or its thread has files to work on.
     async fn run(&mut self) -> Next {
-        let mut has_looked = false;
+        // What has been ordered already waits until all sources were looked at again.
+        let mut may_share = false;
         loop {
             let now = Instant::now();
-            let mut left = self.turn(now);
-            if left.share && has_looked {
+            self.core.performer.now = now;
+            if self.core.performer.files.is_busy() {
+                self.take_reports(now);
+            }
+            let events = self.watcher.turn(now, &mut self.core);
+            // Before everything else, which a lone file need not wait for.
+            if may_share && self.hand_over(now) {
                 return Next::Share;
             }
-            left.log = self.core.performer.flush_log();
+            let mut left = self.turn(events, now);
+            if may_share && left.share {
+                return Next::Share;
+            }
             if self.has_ended(now) {
                 record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
                 self.core.performer.log.flush_at_exit();
@@ -182,8 +191,7 @@ impl Daemon {
                 timer: &mut self.timer,
             };
             let wake = sources.wait().await;
-            // Files never keep the loop from hearing everybody else.
-            has_looked = true;
+            may_share = true;
             if let Some(status) = self.woken(wake) {
                 self.core.performer.log.flush_at_exit();
                 return Next::End(status);
@@ -191,13 +199,8 @@ impl Daemon {
         }
     }
 
-    /// One turn: everything that can be done now, within bounds.
-    fn turn(&mut self, now: Instant) -> Left {
-        self.core.performer.now = now;
-        if self.core.performer.files.is_busy() {
-            self.take_reports(now);
-        }
-        let events = self.watcher.turn(now, &mut self.core);
+    /// One turn after events were read: everything that can be done now, within bounds.
+    fn turn(&mut self, events: Turn, now: Instant) -> Left {
         let looking = self.core.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
         self.start_commands(now);
@@ -206,11 +209,9 @@ impl Daemon {
         self.force(now);
         self.drop_generations(now);
         self.advance_shutdown(now);
-        self.core.performer.files.balance(now);
+        let share = self.hand_over(now);
         let (watcher, engine) = (&self.watcher, &self.core.engine);
         self.supervision.turn(now, || status(&watcher.stats(), &engine.stats()));
-        self.core.performer.flush_hosts(now);
-        let share = self.core.performer.files.has_share(now);
         let unfinished = !self.core.performer.dry.is_empty() || !self.core.performer.withdrawn.is_empty();
         let more = looking
             || unfinished
@@ -218,7 +219,14 @@ impl Daemon {
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
         let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };
-        Left { more, share, pause_until, log: None }
+        Left { more, share, pause_until, log: self.core.performer.flush_log() }
+    }
+
+    /// Hands over what the turn gave to do; whether some of it is work on files for this thread.
+    fn hand_over(&mut self, now: Instant) -> bool {
+        self.core.performer.files.balance(now);
+        self.core.performer.flush_hosts(now);
+        self.core.performer.files.has_share(now)
     }
 
     /// Lets go of the code that only a start or a reload needs, when that is over and nothing else is to do.

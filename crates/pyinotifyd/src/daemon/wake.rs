@@ -1,8 +1,11 @@
 //! Everything that can wake the loop: a closed list.
 
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::time::{
@@ -206,18 +209,36 @@ pub(crate) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Waits for the first of them. Signals come first, so that a storm cannot delay them.
+    /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but who
+    /// slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
         let Sources { signals, hosts, files, events, mounts, timer, deadline } = self;
-        tokio::select! {
-            biased;
-            wake = signals.next() => wake,
-            () = files.reported() => Wake::Files,
-            Some(event) = hosts.recv() => Wake::Host(event),
-            () = timer.until(deadline) => Wake::Time,
-            () = changed(mounts) => Wake::Mounts,
-            () = events.ready() => Wake::Events,
-        }
+        let mut others = pin!(async {
+            tokio::select! {
+                biased;
+                wake = signals.next() => wake,
+                () = files.reported() => Wake::Files,
+                Some(event) = hosts.recv() => Wake::Host(event),
+                () = timer.until(deadline) => Wake::Time,
+                () = changed(mounts) => Wake::Mounts,
+            }
+        });
+        let mut events = pin!(events.ready());
+        let mut slept = false;
+        poll_fn(move |context| {
+            if slept && events.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Wake::Events);
+            }
+            if let Poll::Ready(wake) = others.as_mut().poll(context) {
+                return Poll::Ready(wake);
+            }
+            if !slept && events.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Wake::Events);
+            }
+            slept = true;
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -233,8 +254,7 @@ mod tests {
     use super::*;
     use std::future::Future;
     use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
-    use std::pin::pin;
-    use std::task::{Context, Poll};
+    use std::task::Context;
 
     /// No wait of these tests takes so long unless something is broken.
     const DEADLINE: Duration = Duration::from_secs(30);
