@@ -82,6 +82,18 @@ def test_commands_inherit_no_blocked_signal(run: Run, box: Box, name: str) -> No
     assert int(daemon.wait_out(r"SigBlk:\s+([0-9a-f]+)", timeout_s=10).group(1), 16) == 0
 
 
+@pytest.mark.parametrize("name", ["SIGQUIT", "SIGUSR1", "SIGTSTP"])
+def test_commands_inherit_no_ignored_signal(run: Run, box: Box, name: str) -> None:
+    """A shell ignores SIGQUIT for what it starts in the background, and a shell cannot set a signal again that was ignored when
+    it began."""
+    config = ECHO.replace("echo RAN {pathname}", "grep SigIgn /proc/self/status")
+    number = signal.Signals[name]
+    daemon = run(config, preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    write(box.src / "f")
+    ignored = int(daemon.wait_out(r"SigIgn:\s+([0-9a-f]+)", timeout_s=10).group(1), 16)
+    assert not ignored & 1 << number - 1
+
+
 # ---- descriptors
 
 

@@ -7,3 +7,4 @@ pub mod inherited;
 pub mod lease;
 pub mod resident;
 pub mod signals;
+pub mod spawn;

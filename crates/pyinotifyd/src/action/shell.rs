@@ -1,15 +1,15 @@
 //! Shell commands: the template, the child, its end.
 //!
-//! A command runs as `/bin/sh -c`, in a process group of its own, with stdin from /dev/null and the daemon's working
-//! directory, environment, umask, stdout and stderr. Values of an event are quoted in one pass over the template, so that
+//! A command runs as `/bin/sh -c`, in a process group of its own, with stdin from /dev/null, no signal blocked or ignored, and the
+//! daemon's working directory, environment, umask, stdout and stderr. Values of an event are quoted in one pass over the template, so that
 //! no name of a file can become shell syntax.
 
-use std::collections::{HashMap, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::{CStr, CString, NulError, OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use event::Event;
@@ -117,6 +117,9 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    const NAMES: [&str; 4] =
+        ["PYINOTIFYD_MASKNAME", "PYINOTIFYD_PATHNAME", "PYINOTIFYD_SRC_PATHNAME", "PYINOTIFYD_TASK_ID"];
+
     /// Of an event.
     pub(crate) fn of(event: &Event<'_>, task_id: String) -> Environment {
         Environment {
@@ -126,6 +129,21 @@ impl Environment {
             task_id,
         }
     }
+
+    /// As the child gets them.
+    fn variables(&self) -> Result<[CString; 4], NulError> {
+        let [maskname, pathname, src_pathname, task_id] = Environment::NAMES;
+        Ok([
+            variable(maskname, self.maskname.as_bytes())?,
+            variable(pathname, &self.pathname)?,
+            variable(src_pathname, &self.src_pathname)?,
+            variable(task_id, self.task_id.as_bytes())?,
+        ])
+    }
+}
+
+fn variable(name: impl AsRef<OsStr>, value: &[u8]) -> Result<CString, NulError> {
+    CString::new([name.as_ref().as_bytes(), b"=", value].concat())
 }
 
 /// Commands that are started in one loop turn: a start takes about a third of a millisecond of the loop's time.
@@ -150,14 +168,31 @@ pub(crate) struct Commands {
     pids: HashMap<u64, Pid>,
     /// While the system has no room for another process: when to try again.
     no_room_until: Option<Instant>,
-    /// What the configuration changed in the environment; `None` removes a variable.
-    environment: Vec<(OsString, Option<OsString>)>,
+    /// What all commands find in their environment, put together once for each configuration.
+    environment: Vec<CString>,
+    /// /dev/null, open from the first command on.
+    null: Option<File>,
 }
 
 impl Commands {
-    /// Sets what the configuration changed in the environment.
-    pub(crate) fn set_environment(&mut self, environment: Vec<(OsString, Option<OsString>)>) {
-        self.environment = environment;
+    /// Sets what the configuration changed in the environment; `None` removes a variable.
+    pub(crate) fn set_environment(&mut self, changed: Vec<(OsString, Option<OsString>)>) {
+        let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        for name in Notifier::VARIABLES {
+            environment.remove(OsStr::new(name));
+        }
+        for (name, value) in changed {
+            match value {
+                Some(value) => environment.insert(name, value),
+                None => environment.remove(&name),
+            };
+        }
+        for name in Environment::NAMES {
+            environment.remove(OsStr::new(name));
+        }
+        let variables = environment.iter().map(|(name, value)| variable(name, value.as_bytes()));
+        // None holds NUL, which putenv(3) cannot take.
+        self.environment = variables.filter_map(Result::ok).collect();
     }
 
     /// Queues a command; [`Commands::start_some`] starts it.
@@ -193,7 +228,7 @@ impl Commands {
         }
         for _ in 0..STARTS_A_TURN {
             let Some(order) = self.waiting.pop_front() else { break };
-            match spawn(&order, &self.environment) {
+            match stdin(&mut self.null).and_then(|null| spawn(&order, &self.environment, null)) {
                 Ok(pid) => {
                     self.no_room_until = None;
                     self.running.insert(pid.as_raw_nonzero().get(), order.task);
@@ -247,35 +282,30 @@ fn is_no_room(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
-fn spawn(order: &Order, changed: &[(OsString, Option<OsString>)]) -> io::Result<Pid> {
-    let environment = &order.environment;
-    let mut command = Command::new("/bin/sh");
-    for variable in Notifier::VARIABLES {
-        command.env_remove(variable);
-    }
-    for (name, value) in changed {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let child = command
-        .arg("-c")
-        .arg(OsStr::from_bytes(&order.line))
-        .stdin(Stdio::null())
-        .process_group(0)
-        .env("PYINOTIFYD_MASKNAME", environment.maskname)
-        .env("PYINOTIFYD_PATHNAME", OsStr::from_bytes(&environment.pathname))
-        .env("PYINOTIFYD_SRC_PATHNAME", OsStr::from_bytes(&environment.src_pathname))
-        .env("PYINOTIFYD_TASK_ID", &environment.task_id)
-        .spawn()?;
-    Ok(Pid::from_raw(child.id() as i32).expect("a child's pid is not 0"))
+/// /dev/null, opened if it is not open.
+fn stdin(null: &mut Option<File>) -> io::Result<BorrowedFd<'_>> {
+    let file = match null.take() {
+        Some(file) => file,
+        None => File::open("/dev/null")?,
+    };
+    let file: &File = null.insert(file);
+    Ok(file.as_fd())
+}
+
+/// Starts the command's shell.
+fn spawn(order: &Order, inherited: &[CString], stdin: BorrowedFd<'_>) -> io::Result<Pid> {
+    let line = CString::new(&*order.line)?;
+    let own = order.environment.variables()?;
+    let environment: Vec<&CStr> = inherited.iter().chain(&own).map(CString::as_c_str).collect();
+    let pid = syscall::spawn::start(c"/bin/sh", &[c"/bin/sh", c"-c", &line], &environment, stdin)?;
+    Ok(Pid::from_raw(pid).expect("a child's pid is not 0"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use event::Flag;
+    use std::process::Command;
 
     fn event<'a>(pathname: &'a [u8], src: Option<&'a [u8]>) -> Event<'a> {
         Event { mask: Flag::MovedTo.mask(), pathname, src_pathname: src, ..Event::overflow() }
@@ -294,6 +324,25 @@ mod tests {
         let template = CommandTemplate::new(b"echo {pathname}");
         let line = template.expand(&event(b"/w/x{src_pathname}y", Some(b"/w/;touch PWNED;")));
         assert_eq!(String::from_utf8(line).unwrap(), "echo '/w/x{src_pathname}y'");
+    }
+
+    #[test]
+    fn a_configuration_changes_the_environment_but_not_what_tells_of_the_event() {
+        let set = |name: &str, value: &str| (OsString::from(name), Some(OsString::from(value)));
+        let mut commands = Commands::default();
+        let changed = vec![
+            set("ONE", "1"),
+            set("NOTIFY_SOCKET", "its own"),
+            set("PYINOTIFYD_TASK_ID", "x"),
+            ("PATH".into(), None),
+        ];
+        commands.set_environment(changed);
+        let has = |variable: &CStr| commands.environment.iter().any(|found| found.as_c_str() == variable);
+        assert!(has(c"ONE=1") && has(c"NOTIFY_SOCKET=its own"));
+        let starts_with =
+            |name: &[u8]| commands.environment.iter().any(|found| found.to_bytes().starts_with(name));
+        assert!(!starts_with(b"PATH=") && !starts_with(b"PYINOTIFYD_"));
+        assert_eq!(starts_with(b"HOME="), std::env::var_os("HOME").is_some());
     }
 
     proptest::proptest! {
