@@ -48,6 +48,9 @@ use wake::{Request, Signals, Source, Sources, Timer, Wake};
 /// Pause before the kernel's queue is looked at again if it cannot be waited for.
 const LISTEN_RETRY: Duration = Duration::from_millis(10);
 
+/// When nothing happened for so long, a start or a reload is over.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// Runs the daemon to its end.
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
     with_runtime(|runtime, log| {
@@ -111,8 +114,8 @@ struct Daemon {
     logger: LoggerId,
     state: State,
     supervision: Supervision,
-    /// A configuration was put to work, and what that took is still in memory.
-    settling: bool,
+    /// A configuration was put to work, and what that took is let go of at this time, if nothing happens until then.
+    settle_at: Option<Instant>,
     inotify: Source,
     mounts: Option<Source>,
     timer: Timer,
@@ -179,7 +182,7 @@ impl Daemon {
                 // The queue is looked at nevertheless, and at epoll again.
                 left.pause_until = Some(now + LISTEN_RETRY);
             }
-            self.settle(&left);
+            self.settle(now);
             let sources = Sources {
                 // A time that is past lets all sources be looked at once before the next turn.
                 deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
@@ -229,14 +232,19 @@ impl Daemon {
         self.core.performer.files.has_share(now)
     }
 
-    /// Lets go of the code that only a start or a reload needs, when that is over and nothing else is to do.
-    fn settle(&mut self, left: &Left) {
-        let is_over = self.settling && !left.more && left.pause_until.is_none();
-        if is_over && self.leaving.is_empty() && self.reload.is_none() {
-            self.settling = false;
-            // Without /proc it stays in memory.
+    /// Lets go of the memory that only a start or a reload needs, when that is over.
+    fn settle(&mut self, now: Instant) {
+        if self.settles_at().is_some_and(|at| at <= now) {
+            self.settle_at = None;
+            self.watcher.let_go();
+            // Without /proc its code stays in memory.
             let _ = syscall::resident::let_go_of_files();
         }
+    }
+
+    /// When to settle, unless something happens before.
+    fn settles_at(&self) -> Option<Instant> {
+        self.settle_at.filter(|_| self.leaving.is_empty() && self.reload.is_none())
     }
 
     /// When the loop has something to do although nothing happens.
@@ -254,6 +262,7 @@ impl Daemon {
             self.state.deadline(),
             self.supervision.deadline(),
             self.reload_overdue(),
+            self.settles_at(),
         ];
         fixed.into_iter().flatten().chain(jobs).chain(forced).min()
     }
@@ -262,6 +271,9 @@ impl Daemon {
     fn woken(&mut self, wake: Wake) -> Option<u8> {
         let now = Instant::now();
         self.core.performer.now = now;
+        if !matches!(wake, Wake::Time) {
+            self.settle_at = self.settle_at.map(|_| now + QUIET);
+        }
         match wake {
             Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),
             Wake::Asked(Request::Reload) => self.begin_reload(),

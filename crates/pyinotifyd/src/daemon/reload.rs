@@ -42,7 +42,7 @@ impl Daemon {
         let admitted = self.admit(&config, &watches, now);
         let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
-        self.settling = true;
+        self.settle_at = Some(now + super::QUIET);
         self.retire_all(now);
         self.set_syslog(&config);
         config.surroundings.apply();

@@ -115,7 +115,7 @@ impl Start {
             logger,
             state: State::Running,
             supervision: Supervision::new(now),
-            settling: false,
+            settle_at: None,
             inotify,
             mounts,
             timer,
