@@ -324,12 +324,12 @@ impl FileWorkers {
             match call {
                 Call::Nobody => {}
                 Call::Sleeper(thread) => thread.unpark(),
-                Call::Newcomer => self.hire(),
+                Call::Newcomer => self.hire(now),
             }
         }
     }
 
-    fn hire(&self) {
+    fn hire(&self, now: Instant) {
         let shared = Arc::clone(&self.shared);
         let work = move || {
             // A signal that came to a thread that hangs would be lost on the loop.
@@ -345,9 +345,8 @@ impl FileWorkers {
         };
         queue.staff.did_not_come();
         // Without a thread (EAGAIN) the work waits for a worker that there is, or for the next look.
-        let alone =
-            queue.staff.workers() == 0 && (queue.share_from.is_none() || !queue.lengthy.orders.is_empty());
-        if alone && !queue.nobody_said {
+        let is_left = !queue.loop_takes_part(now) || !queue.lengthy.orders.is_empty();
+        if queue.staff.workers() == 0 && is_left && !queue.nobody_said {
             queue.nobody_said = true;
             let waiting = queue.waiting();
             queue.reports.push(Report::Nobody { waiting, error });

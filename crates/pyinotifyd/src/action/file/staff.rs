@@ -12,10 +12,10 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(2);
 const PACE: Duration = Duration::from_millis(1);
 /// The same, where more workers than processors are in question; the pace is that of the last so many milliseconds.
 const PACE_OF_DISK: Duration = Duration::from_millis(10);
-/// Orders that are taken up so fast, 80,000 a second, come and go as fast as one program makes files. They are renames, and
+/// Orders that are taken up so fast, 50,000 a second, come and go about as fast as one program makes files. They are renames, and
 /// a rename to another directory takes a lock of the whole filesystem: one more would mostly wait for it, and keep a processor
 /// busy meanwhile.
-const BRISK: Duration = Duration::from_micros(12);
+const BRISK: Duration = Duration::from_micros(20);
 /// Time for one order from which on it is not the processor that work waits for. A small file takes some 10 us, one that
 /// is synced some milliseconds.
 const SLOW: Duration = Duration::from_millis(1);
@@ -248,7 +248,7 @@ mod tests {
         let (us, ms) = (Duration::from_micros, Duration::from_millis);
         assert_eq!(workers_for(100, us(10)), 1, "a few are served by one");
         assert_eq!(workers_for(20_000, us(10)), 1, "they get on as fast as they can come");
-        assert_eq!(workers_for(20_000, us(20)), PROCESSORS);
+        assert_eq!(workers_for(20_000, us(30)), PROCESSORS);
         assert_eq!(workers_for(2_000, us(100)), PROCESSORS);
         // What is synced waits for the disk, which does more at once.
         assert_eq!(workers_for(2_000, ms(5)), WORKERS_MAX);
