@@ -778,11 +778,11 @@ def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_spac
 
     user_space.answering.clear()
     try:
-        for number in range(4):
+        for number in range(12):
             write(box.src / f"slow{number}")
             write(box.src / f"f{number}")
             wait_until(partial(is_done, f"f{number}"), f"move, command and job of file {number}")
-        hangs = [f"slow{number}" for number in range(4)]
+        hangs = [f"slow{number}" for number in range(12)]
         assert not [line for line in daemon.lines if "hung" in line and "finished" in line]
         daemon.reload()
         user_space.answering.set()

@@ -491,9 +491,11 @@ class Daemon:
 
     def host(self) -> int:
         """The process that runs the config's Python jobs."""
-        # Whichever thread started them.
-        tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        pids = [pid for task in tasks for pid in (task / "children").read_text().split()]
+        pids: list[str] = []
+        # Whichever thread started them, and threads come and go.
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                pids += (task / "children").read_text().split()
         hosts = [int(pid) for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
         assert len(hosts) == 1, f"expected one host among the children {pids}"
         return hosts[0]

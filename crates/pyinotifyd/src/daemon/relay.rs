@@ -7,7 +7,7 @@
 //! 1. the leader puts the daemon on the [`Relay::seat`], sets the alarm to [`LATE`], works, and takes the daemon back;
 //! 2. another thread stands by: it sleeps until the alarm goes off. If the daemon is on the seat then, it takes it and leads
 //!    on. Nothing has been lost: what the late one works on is an order like any other, whose report comes in the end;
-//! 3. the late one finds the seat empty when it is back, and goes on as a file worker.
+//! 3. the late one sees when it is back that another term has begun, and goes on as a file worker.
 //!
 //! The usual case costs two calls that set a timer, two that set a mask of signals, and wakes nobody.
 //!
@@ -41,12 +41,19 @@ const EXIT_PANIC: i32 = 101;
 /// What all threads know that may lead.
 struct Relay {
     runtime: Runtime,
-    /// The daemon, while its leader works on files.
-    seat: Mutex<Option<Box<Daemon>>>,
+    seat: Mutex<Seat>,
     share: Share,
     alarm: OwnedFd,
     /// Somebody waits for the alarm.
     stands_by: AtomicBool,
+}
+
+/// Where the daemon is while its leader works on files.
+#[derive(Default)]
+struct Seat {
+    daemon: Option<Box<Daemon>>,
+    /// How many leaders there were before. Who led in an earlier term has no claim to the daemon, nor to the alarm.
+    term: u64,
 }
 
 /// What a thread hears of signals.
@@ -73,8 +80,8 @@ pub(super) fn run(runtime: Runtime, daemon: Daemon) -> ExitCode {
     };
     share.allow(Instant::now());
     let stands_by = AtomicBool::new(false);
-    let relay = Arc::new(Relay { runtime, seat: Mutex::new(None), share, alarm, stands_by });
-    match relay.lead(Box::new(daemon)) {
+    let relay = Arc::new(Relay { runtime, seat: Mutex::default(), share, alarm, stands_by });
+    match relay.lead(Box::new(daemon), 0) {
         Some(status) => ExitCode::from(status),
         // Another thread leads on, and ends the process.
         None => loop {
@@ -93,33 +100,38 @@ fn lead_alone(runtime: &Runtime, mut daemon: Daemon) -> u8 {
 
 impl Relay {
     /// Leads until the daemon's end, and gives its exit status; or until somebody else does.
-    fn lead(self: &Arc<Self>, mut daemon: Box<Daemon>) -> Option<u8> {
+    fn lead(self: &Arc<Self>, mut daemon: Box<Daemon>, term: u64) -> Option<u8> {
         loop {
             match self.runtime.block_on(daemon.run()) {
                 Next::End(status) => return Some(status),
-                Next::Share => daemon = self.work(daemon)?,
+                Next::Share => daemon = self.work(daemon, term)?,
             }
         }
     }
 
     /// Works on files; gives the daemon back, unless that took so long that somebody else has it.
-    fn work(self: &Arc<Self>, daemon: Box<Daemon>) -> Option<Box<Daemon>> {
+    fn work(self: &Arc<Self>, daemon: Box<Daemon>, term: u64) -> Option<Box<Daemon>> {
         if !self.is_covered() {
             self.share.rest(Instant::now());
             return Some(daemon);
         }
-        *self.seat() = Some(daemon);
+        self.seat().daemon = Some(daemon);
         hear_signals(Hears::Nothing);
         set_timer(&self.alarm, Some(LATE));
         self.share.work();
-        set_timer(&self.alarm, None);
-        let daemon = self.seat().take();
-        if daemon.is_some() {
-            hear_signals(Hears::All);
-        } else {
+        let Some(daemon) = self.back_from(term) else {
             self.share.go_on();
-        }
-        daemon
+            return None;
+        };
+        set_timer(&self.alarm, None);
+        hear_signals(Hears::All);
+        Some(daemon)
+    }
+
+    /// The daemon, for the leader of a term that still lasts.
+    fn back_from(&self, term: u64) -> Option<Box<Daemon>> {
+        let mut seat = self.seat();
+        if seat.term == term { seat.daemon.take() } else { None }
     }
 
     /// Whether somebody stands by; hires one if need be.
@@ -140,13 +152,15 @@ impl Relay {
             self.wait_for_alarm();
             let mut seat = self.seat();
             // The leader may have been back just before.
-            let Some(daemon) = seat.take() else { continue };
+            let Some(daemon) = seat.daemon.take() else { continue };
+            seat.term += 1;
+            let term = seat.term;
             self.share.is_late(Instant::now());
             self.stands_by.store(false, Ordering::Relaxed);
             drop(seat);
             hear_signals(Hears::All);
             // The process must not go on without a leader.
-            match catch_unwind(AssertUnwindSafe(|| self.lead(daemon))) {
+            match catch_unwind(AssertUnwindSafe(|| self.lead(daemon, term))) {
                 Ok(Some(status)) => std::process::exit(status.into()),
                 Ok(None) => return,
                 Err(_) => std::process::exit(EXIT_PANIC),
@@ -159,7 +173,7 @@ impl Relay {
         while let Err(Errno::INTR) = rustix::io::read(&self.alarm, &mut expirations) {}
     }
 
-    fn seat(&self) -> MutexGuard<'_, Option<Box<Daemon>>> {
+    fn seat(&self) -> MutexGuard<'_, Seat> {
         self.seat.lock().expect("no thread panics while it holds this lock")
     }
 }

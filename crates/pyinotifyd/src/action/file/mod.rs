@@ -175,7 +175,8 @@ impl Queue {
     }
 
     fn loop_takes_part(&self, now: Instant) -> bool {
-        self.share_from.is_some_and(|from| from <= now)
+        // Each time that it is late, it is one worker more.
+        self.share_from.is_some_and(|from| from <= now) && self.staff.workers() < WORKERS_MAX
     }
 
     /// The loop's thread takes no part for a while.
