@@ -41,8 +41,8 @@ use crate::log::{Escaped, Level};
 
 use staff::{Call, PATIENCE, Pace, Staff, WORKERS_MAX, Waiting};
 
-/// How long the loop's own thread works before it looks after everything else. What the kernel queues meanwhile is a fifth of
-/// what its queue holds.
+/// How long the loop's own thread works before it looks after everything else. Two writers at full speed make some 1,000 events
+/// meanwhile, and the kernel's queue holds 16,384.
 const SHARE_SPAN: Duration = Duration::from_millis(1);
 /// The loop's thread leaves work to the workers for a while after one order of its own has taken so long: a disk or a server
 /// may be slow, and everything else would wait for it with us.
@@ -333,7 +333,7 @@ impl FileWorkers {
     fn hire(&self, now: Instant) {
         let shared = Arc::clone(&self.shared);
         let work = move || {
-            // A signal that came to a thread that hangs would be lost on the loop.
+            // A signal that the kernel gives to a thread that hangs does not reach the loop.
             let _ = signals::block();
             shared.lock().staff.came();
             work(&shared);
