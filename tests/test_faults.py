@@ -797,3 +797,43 @@ def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_spac
         assert daemon.terminate(10) == 0
     finally:
         user_space.answering.set()
+
+
+def test_a_daemon_that_is_stopped_again_and_again_moves_each_file_once(run: Run, box: Box) -> None:
+    """Each stop makes whoever works on files late, so that another thread leads on; the late ones come back all the same."""
+    daemon = run(
+        r"""
+move = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\1"))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move, "IN_MOVED_TO": move})])
+"""
+    )
+    made = box.tmp / "made"
+    made.mkdir()
+    names = {f"f{number}" for number in range(3000)}
+    for name in names:
+        write(made / name)
+    over = threading.Event()
+
+    def stop_and_go() -> None:
+        while not over.is_set():
+            daemon.signal(signal.SIGSTOP)
+            time.sleep(0.012)
+            daemon.signal(signal.SIGCONT)
+            time.sleep(0.004)
+
+    stopping = threading.Thread(target=stop_and_go)
+    stopping.start()
+    try:
+        for name in names:
+            os.rename(made / name, box.src / name)
+        wait_until(lambda: set(os.listdir(box.dst)) == names, lambda: f"{len(os.listdir(box.dst))} moved; {daemon.tail}")
+    finally:
+        over.set()
+        stopping.join()
+    daemon.wait_log("task finished", count=len(names))
+    assert daemon.count("task finished") == len(names)
+    assert not [line for line in daemon.lines if "ERROR" in line or "WARNING" in line]
+    daemon.reload()
+    write(box.src / "last")
+    wait_until((box.dst / "last").exists, lambda: daemon.tail)
+    assert daemon.terminate(10) == 0
