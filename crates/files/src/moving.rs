@@ -1,8 +1,8 @@
 //! The move action.
 //!
 //! Owns the decision how a move is made. On one filesystem it is one renameat2(2), which is atomic and leaves
-//! nothing to clean up; where nothing else depends on what is moved, it is not even looked at. Across filesystems it is a complete, durable copy first; only then is the source removed,
-//! and only if it still is what was copied.
+//! nothing to clean up; where nothing else depends on what is moved, it is not even looked at. Across filesystems it is
+//! a complete, durable copy first; only then is the source removed, and only if it still is what was copied.
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};

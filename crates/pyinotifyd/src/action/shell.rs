@@ -1,8 +1,8 @@
 //! Shell commands: the template, the child, its end.
 //!
-//! A command runs as `/bin/sh -c`, in a process group of its own, with stdin from /dev/null, no signal blocked or ignored, and the
-//! daemon's working directory, environment, umask, stdout and stderr. Values of an event are quoted in one pass over the template, so that
-//! no name of a file can become shell syntax.
+//! A command runs as `/bin/sh -c`, in a process group of its own, with stdin from /dev/null, no signal blocked or ignored,
+//! and the daemon's working directory, environment, umask, stdout and stderr. Values of an event are quoted in one pass
+//! over the template, so that no name of a file can become shell syntax.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::{CStr, CString, NulError, OsStr, OsString};
