@@ -1,7 +1,7 @@
 """Fixtures of the black-box tests: a box to work in, a daemon that runs there, and who we are.
 
-A test gets `box` (directories and daemons of its own) and, shorter, `run` (= `box.run`): it writes the config, starts the
-daemon and waits until it listens. At the end of the test all processes are gone and the directory is removed.
+A test gets `box` (directories and daemons of its own) and, shorter, `run` (= `box.run`): it writes the config, starts
+the daemon and waits until it listens. At the end of the test all processes are gone and the directory is removed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Attacks by those who may write where the daemon looks or where it writes: each is carried out, and nothing may come of it.
+"""Attacks by those who may write where the daemon looks or where it writes: each is carried out, and nothing may come
+of it.
 
-The attacker may make files, links and names as he likes, at any moment. The daemon often is root. What the tests need of
-root (files of other users, mounts) is skipped without it.
+The attacker may make files, links and names as he likes, at any moment. The daemon often is root. What the tests need
+of root (files of other users, mounts) is skipped without it.
 """
 
 from __future__ import annotations
@@ -70,8 +71,12 @@ def flipping(one: Callable[[], None], two: Callable[[], None], rounds: int) -> I
 
 
 @pytest.mark.parametrize("placeholder", ["{src_pathname}", "{pathname}", "{maskname}"])
-@pytest.mark.parametrize("command", ["true {pathname}", "true {src_pathname}", "true {maskname} {pathname} {src_pathname}"])
-def test_a_name_that_holds_a_placeholder_breaks_out_of_no_quotes(run: Run, box: Box, placeholder: str, command: str) -> None:
+@pytest.mark.parametrize(
+    "command", ["true {pathname}", "true {src_pathname}", "true {maskname} {pathname} {src_pathname}"]
+)
+def test_a_name_that_holds_a_placeholder_breaks_out_of_no_quotes(
+    run: Run, box: Box, placeholder: str, command: str
+) -> None:
     """The value of one placeholder must never be put inside the quotes of another one."""
     config = f'sched = ShellScheduler("{command}")\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": sched}})])'
     daemon = run(config, cwd=box.dst)
@@ -85,7 +90,9 @@ def test_a_name_that_holds_a_placeholder_breaks_out_of_no_quotes(run: Run, box: 
 
 
 def test_a_task_that_a_shell_builtin_would_read_as_an_option_is_an_absolute_path(run: Run, box: Box) -> None:
-    daemon = run('pyinotifyd = Pyinotifyd([Watch("src", {"IN_CREATE": ShellScheduler("echo {pathname}")})])', cwd=box.tmp)
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch("src", {"IN_CREATE": ShellScheduler("echo {pathname}")})])', cwd=box.tmp
+    )
     write(box.src / "-n")
     daemon.wait_out(f"^{box.src}/-n$")
 
@@ -418,7 +425,9 @@ def test_a_file_flipped_with_a_strangers_link_during_the_action(run: Run, box: B
     secret = box.tmp / "secret"
     write(secret, "secret")
     secret.chmod(0o600)
-    daemon = run('setLoglevel(CRITICAL, "sched")\n' + files(rule(action, ", overwrite=True, filemode=0o666, user='nobody'")))
+    daemon = run(
+        'setLoglevel(CRITICAL, "sched")\n' + files(rule(action, ", overwrite=True, filemode=0o666, user='nobody'"))
+    )
     path = box.src / "f.in"
 
     def to_file() -> None:
@@ -505,7 +514,8 @@ def test_links_planted_in_a_tree_while_its_modes_are_set_are_not_followed(run: R
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"^$SRC/(a+)+[.]x$", r"^$SRC/(?=(a+)+[.]x$)", r"^$SRC/(a|a)*(?!b)[.]x$", r"^$SRC/(.*)\1(.*)\2(.*)\3[.]x$"]
+    "pattern",
+    [r"^$SRC/(a+)+[.]x$", r"^$SRC/(?=(a+)+[.]x$)", r"^$SRC/(a|a)*(?!b)[.]x$", r"^$SRC/(.*)\1(.*)\2(.*)\3[.]x$"],
 )
 def test_a_name_that_makes_a_pattern_slow_stops_nothing(run: Run, box: Box, pattern: str) -> None:
     config = f"""
@@ -600,9 +610,12 @@ def test_a_plain_user_may_write_his_config_as_he_likes(box: Box, plain_user: Non
 def test_a_log_that_nobody_reads_stops_nothing(box: Box) -> None:
     """The pipe is full after some hundred lines: lines are lost, counted and said; the tasks are done."""
     box.write_config(
-        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": FileManagerScheduler([FileManagerRule("move", "^$SRC/", "$DST/")])})])'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", '
+        '{"IN_CREATE": FileManagerScheduler([FileManagerRule("move", "^$SRC/", "$DST/")])})])'
     )
-    process = subprocess.Popen([binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         assert process.stderr
         os.set_blocking(process.stderr.fileno(), True)

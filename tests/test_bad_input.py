@@ -87,7 +87,8 @@ def test_a_syntax_error_shows_the_users_line_and_caret(box: Box) -> None:
         ("import no_such_module_anywhere\n", 1, "import no_such_module_anywhere"),
         ("\n\npyinotifyd = Pyinotfyd()\n", 3, "pyinotifyd = Pyinotfyd()"),
         (
-            'r = FileManagerRule("move", "(")\npyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(r)})])\n',
+            'r = FileManagerRule("move", "(")\n'
+            'pyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(r)})])\n',
             1,
             'FileManagerRule("move", "(")',
         ),
@@ -243,7 +244,9 @@ def test_a_bad_exclude_pattern_is_refused_at_load(box: Box, pattern: str) -> Non
 
 @ours_only
 def test_a_command_that_can_not_be_started_is_a_warning(run: Run, box: Box) -> None:
-    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("/no/such/command {pathname}")})])')
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("/no/such/command {pathname}")})])'
+    )
     write(box.src / "f")
     daemon.wait_log("WARNING.*127")
     write(box.src / "g")
@@ -281,8 +284,12 @@ def test_stderr_that_nobody_reads_any_more_does_not_kill(box: Box) -> None:
 
     from vocabulary import binary
 
-    box.write_config('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("cat {pathname} >> $TMP/seen")})])')
-    process = subprocess.Popen([binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    box.write_config(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("cat {pathname} >> $TMP/seen")})])'
+    )
+    process = subprocess.Popen(
+        [binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         assert process.stderr
         while b"start listening" not in process.stderr.readline():

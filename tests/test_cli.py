@@ -24,7 +24,11 @@ def test_version(box: Box, option: str) -> None:
 @pytest.mark.parametrize("option", ["-l", "--list", "--li"])
 def test_list_is_the_event_names_one_a_line(box: Box, option: str) -> None:
     daemon = box.call(option)
-    assert [line.split()[0] for line in daemon.out.lines if line] == EVENT_NAMES if REFERENCE else daemon.out.lines == EVENT_NAMES
+    assert (
+        [line.split()[0] for line in daemon.out.lines if line] == EVENT_NAMES
+        if REFERENCE
+        else daemon.out.lines == EVENT_NAMES
+    )
     assert daemon.exit_code == 0
     assert daemon.lines == []
 
@@ -102,7 +106,15 @@ def test_an_ambiguous_prefix_names_its_candidates(box: Box) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    [["-t", "-c", "@"], ["-tc", "@"], ["-tc@"], ["-c@", "-t"], ["--config=@", "--configtest"], ["--config", "@", "--configt"], ["-dtc@"]],
+    [
+        ["-t", "-c", "@"],
+        ["-tc", "@"],
+        ["-tc@"],
+        ["-c@", "-t"],
+        ["--config=@", "--configtest"],
+        ["--config", "@", "--configt"],
+        ["-dtc@"],
+    ],
 )
 def test_configtest_in_all_spellings(box: Box, spelling: list[str]) -> None:
     config = str(box.write_config(EMPTY))
@@ -158,7 +170,8 @@ def test_debug_does_not_beat_a_level_by_name(box: Box) -> None:
 
 def test_nothing_of_the_daemon_goes_to_stdout(box: Box) -> None:
     daemon = box.run(
-        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("echo out"), "IN_OPEN": ShellScheduler("echo err >&2")})])',
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("echo out"), '
+        '"IN_OPEN": ShellScheduler("echo err >&2")})])',
         "-d",
     )
     (box.src / "f").touch()
@@ -202,7 +215,9 @@ def test_a_missing_interpreter_is_one_clear_line(box: Box) -> None:
 def test_an_interpreter_that_is_too_old_is_said(box: Box) -> None:
     wrapper = box.tmp / "old-python"
     # What a Python 2 does with our code: it does not understand it.
-    wrapper.write_text("#!/bin/sh\necho '  File \"<stdin>\", line 1' >&2\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n")
+    wrapper.write_text(
+        "#!/bin/sh\necho '  File \"<stdin>\", line 1' >&2\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n"
+    )
     wrapper.chmod(0o755)
     daemon = box.call("-t", "--python", wrapper, config=EMPTY)
     assert daemon.exit_code not in (0, None)
@@ -225,7 +240,9 @@ def test_the_error_of_a_missing_interpreter_lists_all_places_tried(box: Box) -> 
 
     env = {key: value for key, value in os.environ.items() if key != "PYINOTIFYD_PYTHON"}
     env.update(PATH=str(box.dst), VIRTUAL_ENV=str(box.tmp / "venv"))
-    done = subprocess.run([program, "-t", "-c", config], env=env, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [program, "-t", "-c", config], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 1
     for place in ("--python", f"{box.tmp}/bin/python3", f"{box.tmp}/venv/bin/python3", f"{box.dst}/python3"):
         assert place in done.stderr

@@ -68,7 +68,11 @@ def test_a_name_is_there_without_import(box: Box, name: str) -> None:
 
 
 def test_the_levels_are_pythons(box: Box) -> None:
-    accepted(box, "import logging\nfor n in 'DEBUG INFO WARNING ERROR CRITICAL'.split():\n    assert globals()[n] == getattr(logging, n)\n")
+    accepted(
+        box,
+        "import logging\nfor n in 'DEBUG INFO WARNING ERROR CRITICAL'.split():\n"
+        "    assert globals()[n] == getattr(logging, n)\n",
+    )
 
 
 @pytest.mark.parametrize("name", ["logging", "asyncio", "os", "json", "re"])
@@ -81,13 +85,17 @@ def test_the_classes_can_be_imported(box: Box) -> None:
     accepted(
         box,
         "from pyinotifyd import EventMap, Watch, Pyinotifyd, setLoglevel, enableSyslog\n"
-        "from pyinotifyd.scheduler import TaskScheduler, Cancel, ShellScheduler, FileManagerRule, FileManagerScheduler\n"
+        "from pyinotifyd.scheduler import TaskScheduler, Cancel, ShellScheduler, FileManagerRule, "
+        "FileManagerScheduler\n"
         "p = Pyinotifyd([Watch('/', EventMap(event_map={'IN_CREATE': TaskScheduler(job)}))])\n",
     )
 
 
 def test_imported_classes_are_those_of_the_namespace(box: Box) -> None:
-    accepted(box, "import pyinotifyd as p\nimport pyinotifyd.scheduler as s\nassert p.Watch is Watch and s.Cancel is Cancel\n")
+    accepted(
+        box,
+        "import pyinotifyd as p\nimport pyinotifyd.scheduler as s\nassert p.Watch is Watch and s.Cancel is Cancel\n",
+    )
 
 
 def test_name_is_builtins(box: Box) -> None:
@@ -101,7 +109,8 @@ import threading, subprocess, dataclasses, tempfile
 class Place:
     path: str
 found = []
-thread = threading.Thread(target=lambda: found.append(subprocess.run(["echo", "hi"], capture_output=True, text=True).stdout.strip()))
+thread = threading.Thread(target=lambda: found.append(subprocess.run(["echo", "hi"], capture_output=True,
+    text=True).stdout.strip()))
 thread.start(); thread.join()
 print("CONFIG", found, [Place(x) for x in "a"], (lambda: __name__)(), flush=True)
 pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])
@@ -125,7 +134,10 @@ def test_packages_of_the_interpreters_environment_can_be_imported(box: Box) -> N
     daemon = box.call("-t", "--python", python, config="import only_in_this_venv\nprint(only_in_this_venv.WORD)" + END)
     assert daemon.exit_code == 0, daemon.tail
     assert daemon.stdout == "found"
-    assert box.call("-t", config="import only_in_this_venv\n" + END, env={"VIRTUAL_ENV": str(box.tmp / "venv")}).exit_code == 0
+    assert (
+        box.call("-t", config="import only_in_this_venv\n" + END, env={"VIRTUAL_ENV": str(box.tmp / "venv")}).exit_code
+        == 0
+    )
 
 
 def test_stdin_of_a_config_is_left_alone(box: Box) -> None:
@@ -162,10 +174,16 @@ def test_arguments_of_task_scheduler_in_their_order(box: Box) -> None:
 
 
 def test_arguments_of_task_scheduler_by_keyword(box: Box) -> None:
-    accepted(box, 'TaskScheduler(job=job, files=True, dirs=False, delay=0, logname="sched", global_vars=globals(), singlejob=False)\n')
+    accepted(
+        box,
+        'TaskScheduler(job=job, files=True, dirs=False, delay=0, logname="sched", '
+        "global_vars=globals(), singlejob=False)\n",
+    )
 
 
-@pytest.mark.parametrize("job", ["lambda e, t: None", "None", "print", "'job'", "5", "type('C', (), {'__call__': job})()"])
+@pytest.mark.parametrize(
+    "job", ["lambda e, t: None", "None", "print", "'job'", "5", "type('C', (), {'__call__': job})()"]
+)
 def test_a_job_that_is_no_coroutine_function_is_refused(box: Box, job: str) -> None:
     refused(box, f"TaskScheduler({job})\n", "job: expected coroutine, got .*")
 
@@ -186,7 +204,9 @@ def test_wrong_types_of_task_scheduler(box: Box, argument: str, text: str) -> No
     assert daemon.exit_code == 1
     name, kind = argument.partition("=")[0], re.search(r"got <class '(\w+)'>", text)
     assert kind
-    assert re.match(rf"ERROR: config file: {name}: expected .*, got <class '{kind.group(1)}'>", daemon.lines[0]), daemon.lines[0]
+    assert re.match(rf"ERROR: config file: {name}: expected .*, got <class '{kind.group(1)}'>", daemon.lines[0]), (
+        daemon.lines[0]
+    )
 
 
 @ours_only
@@ -226,7 +246,11 @@ def test_cancel_refuses_all_else(box: Box, given: str, kind: str) -> None:
 
 
 def test_arguments_of_shell_scheduler(box: Box) -> None:
-    accepted(box, 'ShellScheduler("true")\nShellScheduler(cmd="true", files=True, dirs=True, delay=5, logname="x", singlejob=True)\n')
+    accepted(
+        box,
+        'ShellScheduler("true")\n'
+        'ShellScheduler(cmd="true", files=True, dirs=True, delay=5, logname="x", singlejob=True)\n',
+    )
 
 
 def test_cmd_must_be_a_string(box: Box) -> None:
@@ -288,7 +312,8 @@ def test_wrong_types_of_file_manager_rule(box: Box, argument: str, kind: str) ->
 )
 def test_a_bad_source_pattern_has_pythons_text(box: Box, pattern: str, text: str) -> None:
     config = (
-        f'r = FileManagerRule("move", r"{pattern}", "/b")\npyinotifyd = Pyinotifyd([Watch("/", {{"IN_CREATE": FileManagerScheduler(r)}})])'
+        f'r = FileManagerRule("move", r"{pattern}", "/b")\n'
+        f'pyinotifyd = Pyinotifyd([Watch("/", {{"IN_CREATE": FileManagerScheduler(r)}})])'
     )
     refused(box, config, f".*{text}.*")
 
@@ -299,13 +324,17 @@ def test_a_source_pattern_is_checked_even_if_its_rule_is_not_used(box: Box) -> N
 
 @ours_only
 def test_both_spellings_of_overwrite(box: Box) -> None:
-    accepted(box, 'FileManagerRule("copy", "^/a$", "/b", override=True)\nFileManagerRule("copy", "^/a$", "/b", overwrite=True)\n')
+    accepted(
+        box,
+        'FileManagerRule("copy", "^/a$", "/b", override=True)\nFileManagerRule("copy", "^/a$", "/b", overwrite=True)\n',
+    )
 
 
 def test_rules_may_be_one_or_a_list(box: Box) -> None:
     accepted(
         box,
-        'r = FileManagerRule("delete", "^/a$")\nFileManagerScheduler(r)\nFileManagerScheduler(rules=[r, r])\nFileManagerScheduler([])\n',
+        'r = FileManagerRule("delete", "^/a$")\nFileManagerScheduler(r)\n'
+        "FileManagerScheduler(rules=[r, r])\nFileManagerScheduler([])\n",
     )
 
 
@@ -328,7 +357,13 @@ def test_arguments_of_watch_in_their_order(box: Box) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "kind"),
-    [("5, {}", "int"), ("None, {}", "NoneType"), ("'/', 5", "int"), ("'/', {}, rec=1", "int"), ("'/', {}, auto_add='x'", "str")],
+    [
+        ("5, {}", "int"),
+        ("None, {}", "NoneType"),
+        ("'/', 5", "int"),
+        ("'/', {}, rec=1", "int"),
+        ("'/', {}, auto_add='x'", "str"),
+    ],
 )
 def test_wrong_types_of_watch(box: Box, arguments: str, kind: str) -> None:
     refused(box, f"Watch({arguments})\n", rf"\w+: expected .*, got <class '{kind}'>")
@@ -337,11 +372,14 @@ def test_wrong_types_of_watch(box: Box, arguments: str, kind: str) -> None:
 def test_what_a_map_may_hold(box: Box) -> None:
     accepted(
         box,
-        'Watch("/", {"IN_CREATE": job, "IN_DELETE": None, "IN_OPEN": [job, TaskScheduler(job)], "IN_MODIFY": Cancel(TaskScheduler(job)), "IN_ACCESS": []})\n',
+        'Watch("/", {"IN_CREATE": job, "IN_DELETE": None, "IN_OPEN": [job, TaskScheduler(job)], '
+        '"IN_MODIFY": Cancel(TaskScheduler(job)), "IN_ACCESS": []})\n',
     )
 
 
-@pytest.mark.parametrize("flag", ["'IN_CLOSE'", "'ALL_EVENTS'", "'IN_CREATE|IN_ISDIR'", "5", "'in_create'", "'IN_CREAT'"])
+@pytest.mark.parametrize(
+    "flag", ["'IN_CLOSE'", "'ALL_EVENTS'", "'IN_CREATE|IN_ISDIR'", "5", "'in_create'", "'IN_CREAT'"]
+)
 def test_an_unknown_flag_is_refused(box: Box, flag: str) -> None:
     refused(box, f'Watch("/", {{{flag}: job}})\n', f"event_map: invalid flag: {re.escape(flag.strip(chr(39)))}.*")
 
@@ -354,7 +392,9 @@ def test_an_unknown_flag_says_which_was_meant(box: Box) -> None:
 @ours_only
 def test_in_write_close_is_taken_for_in_close_write_with_a_warning(run: Run, box: Box) -> None:
     daemon = run(
-        'm = recorder("IN_CLOSE_WRITE")\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_WRITE_CLOSE": m["IN_CLOSE_WRITE"]})])', record=True
+        'm = recorder("IN_CLOSE_WRITE")\n'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_WRITE_CLOSE": m["IN_CLOSE_WRITE"]})])',
+        record=True,
     )
     assert daemon.count("WARNING.*IN_WRITE_CLOSE") == 1
     write(box.src / "f")
@@ -366,7 +406,11 @@ def test_none_in_a_list_is_refused(box: Box) -> None:
 
 
 def test_event_map_takes_keywords(box: Box) -> None:
-    accepted(box, 'from pyinotifyd import EventMap\nEventMap(event_map={"IN_CREATE": job}, exclude_filter=["^/x"], logname="m")\n')
+    accepted(
+        box,
+        "from pyinotifyd import EventMap\n"
+        'EventMap(event_map={"IN_CREATE": job}, exclude_filter=["^/x"], logname="m")\n',
+    )
 
 
 # ---- Pyinotifyd
@@ -379,7 +423,8 @@ def test_arguments_of_pyinotifyd(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind"), [("5", "int"), ("[5]", "int"), ("shutdown_timeout='5'", "str"), ("shutdown_timeout=None", "NoneType")]
+    ("arguments", "kind"),
+    [("5", "int"), ("[5]", "int"), ("shutdown_timeout='5'", "str"), ("shutdown_timeout=None", "NoneType")],
 )
 def test_wrong_types_of_pyinotifyd(box: Box, arguments: str, kind: str) -> None:
     refused(box, f"pyinotifyd = Pyinotifyd({arguments})\n", rf"\w+: expected .*, got <class '{kind}'>")
@@ -394,7 +439,8 @@ def test_add_watch_takes_arguments_or_a_watch(run: Run, box: Box) -> None:
     config = """
 pyinotifyd = Pyinotifyd()
 pyinotifyd.add_watch("$SRC", recorder("IN_CREATE"))
-pyinotifyd.add_watch(path="$DST", event_map=recorder("IN_CREATE"), rec=False, auto_add=False, exclude_filter=["^$DST/no"])
+pyinotifyd.add_watch(path="$DST", event_map=recorder("IN_CREATE"), rec=False, auto_add=False,
+    exclude_filter=["^$DST/no"])
 pyinotifyd.add_watch(watch=Watch("$TMP", recorder("IN_DELETE")))
 """
     daemon = run(config, record=True)
@@ -438,7 +484,11 @@ assert sorted(FileManagerRule.valid_actions) == ["copy", "delete", "move"]
 
 
 def test_spellings_of_set_loglevel(box: Box) -> None:
-    accepted(box, 'setLoglevel(INFO)\nsetLoglevel(INFO, logname="daemon")\nsetLoglevel("DEBUG")\nsetLoglevel(loglevel=10, logname="x")\n')
+    accepted(
+        box,
+        'setLoglevel(INFO)\nsetLoglevel(INFO, logname="daemon")\nsetLoglevel("DEBUG")\n'
+        'setLoglevel(loglevel=10, logname="x")\n',
+    )
 
 
 def test_an_unknown_level_has_pythons_text(box: Box) -> None:
@@ -468,10 +518,14 @@ pyinotifyd = Pyinotifyd([Watch("/", {{"IN_CREATE": Mine(job)}})])
     refused(box, config, f".*Mine.*{method}.*|.*{method}.*Mine.*")
 
 
-@pytest.mark.skipif(not os.environ.get("PYINOTIFYD_TEST_PYTHONS"), reason="PYINOTIFYD_TEST_PYTHONS names no further interpreters")
+@pytest.mark.skipif(
+    not os.environ.get("PYINOTIFYD_TEST_PYTHONS"), reason="PYINOTIFYD_TEST_PYTHONS names no further interpreters"
+)
 def test_other_interpreters_run_the_same_config(box: Box) -> None:
     for python in os.environ["PYINOTIFYD_TEST_PYTHONS"].split(":"):
-        daemon = box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', "--python", python, record=True)
+        daemon = box.run(
+            'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', "--python", python, record=True
+        )
         path = box.src / f"f{abs(hash(python))}"
         write(path)
         daemon.wait_event("IN_CREATE", path)

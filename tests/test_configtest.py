@@ -36,7 +36,8 @@ def warned(box: Box, config: str, pattern: str, line: int | None = None) -> None
 def test_a_clean_config_has_no_warnings(box: Box) -> None:
     config = r"""
 move = FileManagerScheduler([FileManagerRule("move", r"^$SRC/([^/]+)\.in$", r"$DST/\1")], delay=5)
-pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move, "IN_DELETE": Cancel(move)}, rec=True, auto_add=True)], shutdown_timeout=30)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move, "IN_DELETE": Cancel(move)}, rec=True,
+    auto_add=True)], shutdown_timeout=30)
 """
     assert test_of(box, config).lines == ["INFO: config file ok"]
 
@@ -80,7 +81,9 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched})])
 
 
 def test_a_path_that_is_missing(box: Box) -> None:
-    warned(box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$TMP/missing", {"IN_CREATE": sched})])', f"{box.tmp}/missing")
+    warned(
+        box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$TMP/missing", {"IN_CREATE": sched})])', f"{box.tmp}/missing"
+    )
 
 
 def test_a_path_on_a_filesystem_that_inotify_can_not_see(box: Box) -> None:
@@ -112,7 +115,11 @@ def test_more_directories_than_the_limit_of_watches(box: Box) -> None:
 
 
 def test_an_event_that_only_the_documentation_names(box: Box) -> None:
-    warned(box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_WRITE_CLOSE": sched})])', "IN_WRITE_CLOSE.*IN_CLOSE_WRITE")
+    warned(
+        box,
+        COMMAND + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_WRITE_CLOSE": sched})])',
+        "IN_WRITE_CLOSE.*IN_CLOSE_WRITE",
+    )
 
 
 # ---- what would happen
@@ -121,7 +128,8 @@ def test_an_event_that_only_the_documentation_names(box: Box) -> None:
 EXPLAINED = r"""
 move = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(?P<name>[^/]+)\.in$", r"$DST/\g<name>")], delay=5)
 shell = ShellScheduler("process {pathname} {maskname}")
-pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": [move, shell], "IN_DELETE": Cancel(move)}, exclude_filter=[r".*\.tmp$"])], shutdown_timeout=30)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": [move, shell], "IN_DELETE": Cancel(move)},
+    exclude_filter=[r".*\.tmp$"])], shutdown_timeout=30)
 """
 
 

@@ -1,7 +1,7 @@
 """What the documents say is true: every configuration in them loads and does what its text promises.
 
-Paths below /srv are replaced by ones of the test's own, programs that are not at hand by scripts that note how they were
-called, and delays by shorter ones.
+Paths below /srv are replaced by ones of the test's own, programs that are not at hand by scripts that note how they
+were called, and delays by shorter ones.
 """
 
 from __future__ import annotations
@@ -275,14 +275,18 @@ def test_git(site: Site) -> None:
     if shutil.which("git") is None:
         pytest.skip("needs git")
     notes = site.directory("notes")
-    identity = {f"GIT_{who}_{what}": "notes@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    identity = {
+        f"GIT_{who}_{what}": "notes@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
     subprocess.run(["git", "init", "--quiet", str(notes)], check=True)
     daemon = site.box.run(site.config("git.py"), env={**site.environment(), **identity})
     write(notes / "one", "1")
     write(notes / "two", "2")
 
     def committed() -> bool:
-        listed = subprocess.run(["git", "-C", str(notes), "ls-tree", "--name-only", "HEAD"], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            ["git", "-C", str(notes), "ls-tree", "--name-only", "HEAD"], capture_output=True, text=True, check=False
+        )
         return listed.stdout.split() == ["one", "two"]
 
     wait_until(committed, lambda: daemon.tail)

@@ -215,7 +215,10 @@ def test_text_of_a_plain_event(run: Run, box: Box) -> None:
     daemon = run(only("IN_CREATE"), record=True)
     write(box.src / "f")
     event = daemon.wait_event("IN_CREATE", box.src / "f")
-    assert event.text == f"<Event dir=False mask=0x100 maskname=IN_CREATE name=f path={box.src} pathname={box.src}/f wd=1 >"
+    assert (
+        event.text
+        == f"<Event dir=False mask=0x100 maskname=IN_CREATE name=f path={box.src} pathname={box.src}/f wd=1 >"
+    )
     assert event.repr == event.text
 
 
@@ -223,7 +226,9 @@ def test_text_of_a_self_event_shows_the_empty_name_in_quotes(run: Run, box: Box)
     daemon = run(only("IN_ATTRIB"), record=True)
     box.src.chmod(0o711)
     event = daemon.wait_event("IN_ATTRIB|IN_ISDIR", box.src)
-    text = f"<Event dir=True mask=0x40000004 maskname=IN_ATTRIB|IN_ISDIR name='' path={box.src} pathname={box.src} wd=1 >"
+    text = (
+        f"<Event dir=True mask=0x40000004 maskname=IN_ATTRIB|IN_ISDIR name='' path={box.src} pathname={box.src} wd=1 >"
+    )
     assert event.text == text
 
 
@@ -233,12 +238,15 @@ def test_text_of_a_move_has_cookie_first_and_source_before_wd(run: Run, box: Box
     (box.src / "a").rename(box.src / "b")
     moved = daemon.wait_event("IN_MOVED_TO", box.src / "b")
     assert re.fullmatch(
-        rf"<Event cookie=\d+ dir=False mask=0x80 maskname=IN_MOVED_TO name=b path={box.src} pathname={box.src}/b src_pathname={box.src}/a wd=1 >",
+        rf"<Event cookie=\d+ dir=False mask=0x80 maskname=IN_MOVED_TO name=b path={box.src} "
+        rf"pathname={box.src}/b src_pathname={box.src}/a wd=1 >",
         moved.text,
     )
     origin = daemon.wait_event("IN_MOVED_FROM", box.src / "a")
     assert re.fullmatch(
-        rf"<Event cookie=\d+ dir=False mask=0x40 maskname=IN_MOVED_FROM name=a path={box.src} pathname={box.src}/a wd=1 >", origin.text
+        rf"<Event cookie=\d+ dir=False mask=0x40 maskname=IN_MOVED_FROM name=a path={box.src} "
+        rf"pathname={box.src}/a wd=1 >",
+        origin.text,
     )
     assert origin.cookie == moved.cookie
 
@@ -422,7 +430,9 @@ def test_overflow_is_said_and_delivered_to_the_map(run: Run, box: Box) -> None:
     if limit > 100_000:
         pytest.skip(f"fs.inotify.max_queued_events = {limit} is too many to overflow in a test")
     daemon = overflow(run, box, only("IN_Q_OVERFLOW"), limit)
-    event = wait_until(lambda: next((event for event in daemon.events if event.maskname == "IN_Q_OVERFLOW"), None), lambda: daemon.tail)
+    event = wait_until(
+        lambda: next((event for event in daemon.events if event.maskname == "IN_Q_OVERFLOW"), None), lambda: daemon.tail
+    )
     assert event.mask == 0x4000
     assert event.dir is False
     assert not event.pathname

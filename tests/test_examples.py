@@ -47,7 +47,9 @@ pyinotifyd.add_watch(
     daemon = run(config)
     write(box.src / "f")
     identifier = daemon.wait_log(r"start task.*task_id=([0-9a-f-]{36})").group(1)
-    text = re.escape(f"<Event dir=False mask=0x100 maskname=IN_CREATE name=f path={box.src} pathname={box.src}/f wd=1 >")
+    text = re.escape(
+        f"<Event dir=False mask=0x100 maskname=IN_CREATE name=f path={box.src} pathname={box.src}/f wd=1 >"
+    )
     daemon.wait_log(f"pyinotifyd/root - INFO - {identifier}: seen {text}$")
 
 

@@ -13,7 +13,10 @@ Run = Callable[..., Daemon]
 
 
 def excluding(filter_text: str, rec: bool = True, auto_add: bool = True, flags: str = '"IN_CREATE"') -> str:
-    return f'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder({flags}), rec={rec}, auto_add={auto_add}, exclude_filter={filter_text})])'
+    return (
+        f'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder({flags}), rec={rec}, auto_add={auto_add}, '
+        f"exclude_filter={filter_text})])"
+    )
 
 
 def seen(daemon: Daemon, box: Box, *names: str) -> list[str]:
@@ -120,13 +123,19 @@ def test_an_excluded_event_is_said_at_debug(run: Run, box: Box) -> None:
 
 
 def test_the_filter_of_a_watch_applies_to_an_event_map_object(run: Run, box: Box) -> None:
-    config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", EventMap(event_map=recorder("IN_CREATE")), exclude_filter=["^$SRC/no"])])'
+    config = (
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", EventMap(event_map=recorder("IN_CREATE")), '
+        'exclude_filter=["^$SRC/no"])])'
+    )
     daemon = run("from pyinotifyd import EventMap\n" + config, record=True)
     assert seen(daemon, box, "no", "yes") == ["yes"]
 
 
 def test_the_filter_of_an_event_map_object_applies(run: Run, box: Box) -> None:
-    config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", EventMap(event_map=recorder("IN_CREATE"), exclude_filter=["^$SRC/no"]))])'
+    config = (
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", EventMap(event_map=recorder("IN_CREATE"), '
+        'exclude_filter=["^$SRC/no"]))])'
+    )
     daemon = run("from pyinotifyd import EventMap\n" + config, record=True)
     assert seen(daemon, box, "no", "yes") == ["yes"]
 

@@ -1,4 +1,6 @@
-"""Faults that a daemon meets in years of work: storms, overflows, races, limits, crashes; and what must be true after each."""
+"""Faults that a daemon meets in years of work: storms, overflows, races, limits, crashes; and what must be true after
+each.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ Run = Callable[..., Daemon]
 pytestmark = pytest.mark.skipif(REFERENCE, reason="the original fails two thirds of these")
 
 QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-needs_small_queue = pytest.mark.skipif(QUEUE > 20_000, reason=f"fs.inotify.max_queued_events = {QUEUE}: too many to overflow in a test")
+needs_small_queue = pytest.mark.skipif(
+    QUEUE > 20_000, reason=f"fs.inotify.max_queued_events = {QUEUE}: too many to overflow in a test"
+)
 
 # Collects the paths of all events of one kind in the host; the file $TMP/seen grows by one line each.
 QUIET = 'setLoglevel(ERROR, "sched")\n'
@@ -64,14 +68,21 @@ def mounted(directory: Path, options: str = "") -> Iterator[Path]:
 
 
 def limited(*sysctls: str) -> list[str]:
-    """Words before the program that run it in a user namespace of its own with these limits: `max_inotify_watches=40`."""
-    writes = "; ".join(f"echo {value} > /proc/sys/user/{name}" for name, value in (sysctl.split("=") for sysctl in sysctls))
+    """Words before the program that run it in a user namespace of its own with these limits:
+    `max_inotify_watches=40`.
+    """
+    writes = "; ".join(
+        f"echo {value} > /proc/sys/user/{name}" for name, value in (sysctl.split("=") for sysctl in sysctls)
+    )
     return ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", f'{writes}; exec "$@"', "sh"]
 
 
 def can_unshare() -> bool:
     return (
-        subprocess.run(["unshare", "--user", "--map-current-user", "--keep-caps", "true"], capture_output=True, check=False).returncode == 0
+        subprocess.run(
+            ["unshare", "--user", "--map-current-user", "--keep-caps", "true"], capture_output=True, check=False
+        ).returncode
+        == 0
     )
 
 
@@ -259,10 +270,14 @@ def test_a_root_swapped_by_exchange_is_watched_at_its_new_place(run: Run, box: B
 
 
 def test_one_inode_under_two_paths_and_two_maps(run: Run, box: Box, root: None) -> None:
-    """A bind mount of a watched directory is the same inode: each watch gets its own events, once, under its own path."""
+    """A bind mount of a watched directory is the same inode: each watch gets its own events, once, under its own
+    path.
+    """
     subprocess.run(["mount", "--bind", box.src, box.dst], check=True)
     try:
-        config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE")), Watch("$DST", recorder("IN_CLOSE_WRITE"))])'
+        config = (
+            'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE")), Watch("$DST", recorder("IN_CLOSE_WRITE"))])'
+        )
         daemon = run(config, record=True)
         write(box.src / "f")
         daemon.wait_event("IN_CREATE", box.src / "f")
@@ -373,7 +388,11 @@ def test_term_in_a_storm_ends_in_time_without_traceback(run: Run, box: Box) -> N
 @pytest.mark.slow
 def test_many_waiting_tasks_at_term(run: Run, box: Box) -> None:
     """Fifty thousand tasks wait; the timeout of a second is kept, and memory is bounded."""
-    config = 'setLoglevel(WARNING, "sched")\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", delay=300)})], shutdown_timeout=1)'
+    config = (
+        'setLoglevel(WARNING, "sched")\n'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", delay=300)})], '
+        "shutdown_timeout=1)"
+    )
     daemon = run(config)
     before = daemon.memory_kib()
     count = 50_000
@@ -392,11 +411,16 @@ def test_many_waiting_tasks_at_term(run: Run, box: Box) -> None:
 
 @pytest.mark.parametrize("after_ms", [5, 50, 150])
 @pytest.mark.parametrize("action", ["copy", "move"])
-def test_a_kill_in_the_middle_leaves_the_source_or_the_destination_whole(box: Box, root: None, action: str, after_ms: int) -> None:
+def test_a_kill_in_the_middle_leaves_the_source_or_the_destination_whole(
+    box: Box, root: None, action: str, after_ms: int
+) -> None:
     """Across filesystems; and no part of a file under its final name, and nothing stray after the next start."""
     with mounted(box.dst):
         rule = f'FileManagerRule("{action}", r"^$SRC/(.*)\\.in$", r"$DST/\\1")'
-        config = f'sched = FileManagerScheduler([{rule}])\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": sched}})])'
+        config = (
+            f"sched = FileManagerScheduler([{rule}])\n"
+            f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": sched}})])'
+        )
         daemon = box.run(config)
         block = os.urandom(1 << 20)
         with open(box.tmp / "big", "wb") as file:
@@ -468,7 +492,8 @@ def test_a_sparse_file_stays_sparse(box: Box, root: None, action: str) -> None:
 
 def test_a_directory_two_hundred_levels_deep_is_copied_and_deleted(run: Run, box: Box) -> None:
     config = r"""
-sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)\.cp$", r"$DST/\1"), FileManagerRule("delete", r"^$SRC/.*\.rm$", rec=True)], dirs=True)
+sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)\.cp$", r"$DST/\1"),
+    FileManagerRule("delete", r"^$SRC/.*\.rm$", rec=True)], dirs=True)
 pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": sched})])
 """
     daemon = run(config)
@@ -544,17 +569,22 @@ def test_few_descriptors_are_enough_for_many_commands(box: Box) -> None:
     daemon = box.run(QUIET + config, before=["sh", "-c", 'ulimit -n 32; exec "$@"', "sh"])
     for number in range(300):
         (box.src / f"f{number}").touch()
-    wait_until(lambda: (box.tmp / "seen").exists() and (box.tmp / "seen").stat().st_size == 600, lambda: daemon.tail, 60)
+    wait_until(
+        lambda: (box.tmp / "seen").exists() and (box.tmp / "seen").stat().st_size == 600, lambda: daemon.tail, 60
+    )
     assert daemon.terminate() == 0
 
 
 def test_a_command_that_prints_without_end_costs_no_memory(run: Run, box: Box) -> None:
     config = (
-        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("head -c 200000000 /dev/zero > /dev/stdout; echo END")})])'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", '
+        '{"IN_CREATE": ShellScheduler("head -c 200000000 /dev/zero > /dev/stdout; echo END")})])'
     )
     box.write_config(config)
     with open("/dev/null", "w") as nowhere:
-        process = subprocess.Popen([binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=nowhere, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [binary(), "-c", box.config], stdin=subprocess.DEVNULL, stdout=nowhere, stderr=subprocess.PIPE
+        )
     try:
         assert process.stderr
         while b"start listening" not in process.stderr.readline():
@@ -572,7 +602,9 @@ def test_a_command_that_prints_without_end_costs_no_memory(run: Run, box: Box) -
 
 def test_a_command_that_daemonises_itself_ends_its_task(run: Run, box: Box) -> None:
     """Its daughter keeps the inherited pipes open; the task does not wait for these."""
-    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("setsid sh -c \'sleep 300\' & exit 0")})])')
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("setsid sh -c \'sleep 300\' & exit 0")})])'
+    )
     write(box.src / "f")
     daemon.wait_log("task finished", timeout_s=10)
     assert daemon.terminate() == 0
@@ -583,14 +615,19 @@ def test_a_command_that_daemonises_itself_ends_its_task(run: Run, box: Box) -> N
 
 @pytest.mark.slow
 def test_a_churn_of_directories_leaves_no_memory_behind(run: Run, box: Box) -> None:
-    daemon = run(QUIET + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_UNMOUNT": ShellScheduler("true")}, rec=True, auto_add=True)])')
+    daemon = run(
+        QUIET
+        + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_UNMOUNT": ShellScheduler("true")}, rec=True, auto_add=True)])'
+    )
 
     def churn(count: int) -> int:
         for number in range(count):
             os.mkdir(f"{box.src}/d{number}")
             os.rmdir(f"{box.src}/d{number}")
         # The root and its parents stay.
-        wait_until(lambda: len(daemon.watches()) <= len(box.src.parents) + 1, lambda: f"{len(daemon.watches())} watches left")
+        wait_until(
+            lambda: len(daemon.watches()) <= len(box.src.parents) + 1, lambda: f"{len(daemon.watches())} watches left"
+        )
         return daemon.memory_kib()
 
     first = churn(2000)
@@ -744,7 +781,9 @@ def test_a_root_on_a_filesystem_of_user_space_is_warned_of(run: Run, box: Box, u
     assert daemon.terminate() == 0
 
 
-def test_a_filesystem_that_stops_to_answer_stops_no_other_watch(run: Run, box: Box, user_space: UserSpaceFilesystem) -> None:
+def test_a_filesystem_that_stops_to_answer_stops_no_other_watch(
+    run: Run, box: Box, user_space: UserSpaceFilesystem
+) -> None:
     """As a server that went away does."""
     daemon = run('pyinotifyd = Pyinotifyd([Watch(["$TMP/fuse", "$SRC"], recorder("IN_CREATE"))])', record=True)
     user_space.answering.clear()
@@ -800,7 +839,9 @@ def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_spac
 
 
 def test_a_daemon_that_is_stopped_again_and_again_moves_each_file_once(run: Run, box: Box) -> None:
-    """Each stop makes whoever works on files late, so that another thread leads on; the late ones come back all the same."""
+    """Each stop makes whoever works on files late, so that another thread leads on; the late ones come back all the
+    same.
+    """
     daemon = run(
         r"""
 move = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\1"))
@@ -826,7 +867,9 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move, "IN_MOVED_TO": m
     try:
         for name in names:
             os.rename(made / name, box.src / name)
-        wait_until(lambda: set(os.listdir(box.dst)) == names, lambda: f"{len(os.listdir(box.dst))} moved; {daemon.tail}")
+        wait_until(
+            lambda: set(os.listdir(box.dst)) == names, lambda: f"{len(os.listdir(box.dst))} moved; {daemon.tail}"
+        )
     finally:
         over.set()
         stopping.join()

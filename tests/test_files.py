@@ -23,11 +23,16 @@ DELETE = r'FileManagerRule("delete", r"^$SRC/.*\.in$"%s)'
 
 def files(*rules: str, options: str = "", flags: str = "IN_CLOSE_WRITE IN_MOVED_TO") -> str:
     events = ", ".join(f'"{flag}": sched' for flag in flags.split())
-    return f'sched = FileManagerScheduler([{", ".join(rules)}]{options})\npyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}}}, rec=True, auto_add=True)])'
+    return (
+        f"sched = FileManagerScheduler([{', '.join(rules)}]{options})\n"
+        f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}}}, rec=True, auto_add=True)])'
+    )
 
 
 def done(daemon: Daemon, box: Box, name: str) -> list[str]:
-    """What was said of the task of this file until it finished: texts of its own id, whether or not they name the path."""
+    """What was said of the task of this file until it finished: texts of its own id, whether or not they name the
+    path.
+    """
     daemon.wait_log(f"task finished.*path={re.escape(str(box.src / name))},")
     identifier = daemon.task_ids(box.src / name)[-1]
     texts = [record.text for record in daemon.records if identifier in record.text]
@@ -72,7 +77,9 @@ def test_move_copy_and_delete(run: Run, box: Box) -> None:
 
 
 def test_the_first_matching_rule_is_used(run: Run, box: Box) -> None:
-    daemon = run(files(r'FileManagerRule("copy", "^$SRC/a", "$DST/first")', r'FileManagerRule("move", "^$SRC/", "$DST/second")'))
+    daemon = run(
+        files(r'FileManagerRule("copy", "^$SRC/a", "$DST/first")', r'FileManagerRule("move", "^$SRC/", "$DST/second")')
+    )
     publish(box, "a")
     done(daemon, box, "a")
     assert tree(box.dst) == {"first": "content"}
@@ -139,7 +146,9 @@ def test_after_a_delay(run: Run, box: Box) -> None:
         (r"^$SRC/(ä+)\.in$", r"$DST/\1\1", "ä.in", "ää"),
     ],
 )
-def test_destination_is_pythons_substitution(run: Run, box: Box, pattern: str, template: str, name: str, wanted: str) -> None:
+def test_destination_is_pythons_substitution(
+    run: Run, box: Box, pattern: str, template: str, name: str, wanted: str
+) -> None:
     daemon = run(files(f'FileManagerRule("move", r"{pattern}", r"{template}")'))
     publish(box, name)
     done(daemon, box, name)
@@ -220,7 +229,10 @@ def test_records_of_a_deletion(run: Run, box: Box) -> None:
 
 def test_records_with_directories_modes_and_owner_at_debug(run: Run, box: Box) -> None:
     user = pwd.getpwuid(os.geteuid()).pw_name
-    rule = r'FileManagerRule("move", r"^$SRC/(.*)\.in$", r"$DST/new/\1", auto_create=True, filemode=0o640, dirmode=0o750, user="%s")' % user
+    rule = (
+        r'FileManagerRule("move", r"^$SRC/(.*)\.in$", r"$DST/new/\1", auto_create=True, filemode=0o640, '
+        r'dirmode=0o750, user="%s")' % user
+    )
     daemon = run(files(rule), "-d")
     publish(box, "a.in")
     texts = done(daemon, box, "a.in")
@@ -245,7 +257,10 @@ def test_records_of_a_file_rule_hold_the_task_id(run: Run, box: Box) -> None:
     daemon = run(files(MOVE % ""))
     publish(box, "a.in")
     done(daemon, box, "a.in")
-    daemon.wait_log(rf"pyinotifyd/sched - INFO - move '{box.src}/a.in' to '{box.dst}/a', task_id={daemon.task_ids(box.src / 'a.in')[0]}$")
+    daemon.wait_log(
+        rf"pyinotifyd/sched - INFO - move '{box.src}/a.in' to '{box.dst}/a', "
+        rf"task_id={daemon.task_ids(box.src / 'a.in')[0]}$"
+    )
 
 
 # ---- missing directories, existing destinations
@@ -272,7 +287,10 @@ def test_auto_create_makes_all_parents(run: Run, box: Box) -> None:
 
 def test_dirmode_is_for_new_directories_only(run: Run, box: Box) -> None:
     (box.dst / "old").mkdir(mode=0o711)
-    rule = r'FileManagerRule("move", r"^$SRC/(.*)\.in$", r"$DST/old/n1/n2/\1", auto_create=True, dirmode=0o750, filemode=0o640)'
+    rule = (
+        r'FileManagerRule("move", r"^$SRC/(.*)\.in$", r"$DST/old/n1/n2/\1", auto_create=True, '
+        r"dirmode=0o750, filemode=0o640)"
+    )
     daemon = run(files(rule))
     publish(box, "a.in")
     done(daemon, box, "a.in")
@@ -287,7 +305,9 @@ def test_an_existing_destination_is_an_error_without_overwrite(run: Run, box: Bo
     write(box.dst / "a", "old")
     daemon = run(files((MOVE if action == "move" else COPY) % ""))
     publish(box, "a.in")
-    assert f"unable to {action} file from '{box.src}/a.in to '{box.dst}/a', path already exists" in done(daemon, box, "a.in")
+    assert f"unable to {action} file from '{box.src}/a.in to '{box.dst}/a', path already exists" in done(
+        daemon, box, "a.in"
+    )
     assert tree(box.dst) == {"a": "old"}
     assert tree(box.src) == {"a.in": "content"}
 
@@ -358,10 +378,16 @@ def test_filemode_is_set(run: Run, box: Box, rule: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "wanted"),
-    [(', user="nobody"', (65534, 0)), (', group="nogroup"', (0, 65534)), (', user="nobody", group="nogroup"', (65534, 65534))],
+    [
+        (', user="nobody"', (65534, 0)),
+        (', group="nogroup"', (0, 65534)),
+        (', user="nobody", group="nogroup"', (65534, 65534)),
+    ],
 )
 @pytest.mark.parametrize("rule", [MOVE, COPY])
-def test_owner_and_group_are_set_one_by_one(run: Run, box: Box, root: None, rule: str, options: str, wanted: tuple[int, int]) -> None:
+def test_owner_and_group_are_set_one_by_one(
+    run: Run, box: Box, root: None, rule: str, options: str, wanted: tuple[int, int]
+) -> None:
     daemon = run(files(rule % options))
     publish(box, "a.in")
     done(daemon, box, "a.in")
@@ -413,7 +439,14 @@ def test_a_directory_is_moved(run: Run, box: Box) -> None:
     daemon = run(files(MOVE % "", options=", dirs=True"))
     publish_tree(box, "t.in")
     done(daemon, box, "t.in")
-    assert tree(box.dst) == {"t": "dir", "t/a": "A", "t/sub": "dir", "t/sub/b": "B", "t/sub/deeper": "dir", "t/sub/link": "-> b"}
+    assert tree(box.dst) == {
+        "t": "dir",
+        "t/a": "A",
+        "t/sub": "dir",
+        "t/sub/b": "B",
+        "t/sub/deeper": "dir",
+        "t/sub/link": "-> b",
+    }
     assert tree(box.src) == {}
 
 
@@ -438,7 +471,10 @@ def test_what_a_rule_copies_as_a_tree_into_a_watched_directory_is_told(run: Run,
     daemon.wait_log("task finished")
     files = {str(path) for path in (box.dst / "tree").rglob("*") if path.is_file() and not path.is_symlink()}
     assert files
-    wait_until(lambda: files <= {event.pathname for event in daemon.events if event.maskname == "IN_CLOSE_WRITE"}, lambda: daemon.tail)
+    wait_until(
+        lambda: files <= {event.pathname for event in daemon.events if event.maskname == "IN_CLOSE_WRITE"},
+        lambda: daemon.tail,
+    )
     told = [event.pathname for event in daemon.events if event.maskname == "IN_CLOSE_WRITE"]
     assert sorted(told) == sorted(files)
     assert not any(".pyinotifyd-" in event.pathname for event in daemon.events)
@@ -565,7 +601,14 @@ def test_a_directory_is_moved_to_another_filesystem(run: Run, box: Box) -> None:
         daemon = run(files(r'FileManagerRule("move", r"^$SRC/(.*)\.in$", r"%s/\1")' % other.dst, options=", dirs=True"))
         publish_tree(box, "t.in")
         done(daemon, box, "t.in")
-        assert tree(other.dst) == {"t": "dir", "t/a": "A", "t/sub": "dir", "t/sub/b": "B", "t/sub/deeper": "dir", "t/sub/link": "-> b"}
+        assert tree(other.dst) == {
+            "t": "dir",
+            "t/a": "A",
+            "t/sub": "dir",
+            "t/sub/b": "B",
+            "t/sub/deeper": "dir",
+            "t/sub/link": "-> b",
+        }
         assert tree(box.src) == {}
     finally:
         other.close()
@@ -587,7 +630,8 @@ def test_a_watched_destination_shows_the_final_name_only_and_as_an_arrival(run: 
     """So that a chain of watched directories works whichever of the usual events its rules wait for."""
     config = (
         r"sched = FileManagerScheduler([" + COPY % "" + "])\n"
-        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": sched}), Watch("$DST", recorder("IN_CREATE", "IN_CLOSE_WRITE"))])'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": sched}), Watch("$DST", '
+        'recorder("IN_CREATE", "IN_CLOSE_WRITE"))])'
     )
     daemon = run(config, record=True)
     publish(box, "a.in")
@@ -628,5 +672,7 @@ def test_a_file_written_while_it_is_copied_is_copied_again(run: Run, box: Box) -
     for number in range(1, 6):
         with open(box.src / "f.in", "r+b") as file:
             file.write(str(number).encode() * 1000)
-    wait_until(lambda: (box.dst / "f").exists() and (box.dst / "f").read_bytes()[:1000] == b"5" * 1000, lambda: daemon.tail)
+    wait_until(
+        lambda: (box.dst / "f").exists() and (box.dst / "f").read_bytes()[:1000] == b"5" * 1000, lambda: daemon.tail
+    )
     assert (box.dst / "f").read_bytes() == (box.src / "f.in").read_bytes()

@@ -59,8 +59,12 @@ def test_records_of_a_task_end_in_mask_path_and_task_id(run: Run, box: Box) -> N
     daemon = run(one(", dirs=True"), record=True)
     (box.src / "d").mkdir()
     uuid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    daemon.wait_log(rf"pyinotifyd/sched - INFO - start task, mask=IN_CREATE\|IN_ISDIR, path={box.src}/d, task_id={uuid}$")
-    daemon.wait_log(rf"pyinotifyd/sched - INFO - task finished, mask=IN_CREATE\|IN_ISDIR, path={box.src}/d, task_id={uuid}$")
+    daemon.wait_log(
+        rf"pyinotifyd/sched - INFO - start task, mask=IN_CREATE\|IN_ISDIR, path={box.src}/d, task_id={uuid}$"
+    )
+    daemon.wait_log(
+        rf"pyinotifyd/sched - INFO - task finished, mask=IN_CREATE\|IN_ISDIR, path={box.src}/d, task_id={uuid}$"
+    )
 
 
 @ours_only
@@ -176,7 +180,9 @@ def test_the_debug_log_shows_events_that_no_map_has(run: Run, box: Box) -> None:
     daemon = run('setLoglevel(DEBUG, "eventmap")\npyinotifyd = Pyinotifyd([Watch("$SRC", {})])')
     write(box.src / "f")
     for name, mask in (("IN_CREATE", "0x100"), ("IN_OPEN", "0x20"), ("IN_MODIFY", "0x2"), ("IN_CLOSE_WRITE", "0x8")):
-        daemon.wait_log(rf"pyinotifyd/eventmap - DEBUG - received event, mask={mask}, maskname={name}, pathname={box.src}/f, wd=1$")
+        daemon.wait_log(
+            rf"pyinotifyd/eventmap - DEBUG - received event, mask={mask}, maskname={name}, pathname={box.src}/f, wd=1$"
+        )
 
 
 @pytest.mark.parametrize("delay", ["5", "5.0", "2.50", "1e3", "10**3", "1/3", "True"])
@@ -184,7 +190,9 @@ def test_delays_are_printed_as_python_prints_the_number(run: Run, box: Box, dela
     daemon = run(one(f", delay={delay}", ", shutdown_timeout=0"), record=True)
     write(box.src / "f")
     write(box.src / "g")
-    daemon.wait_log(f"sched - INFO - schedule task, delay={re.escape(str(eval(delay)))}, mask=IN_CREATE, path={box.src}/f, task_id=")
+    daemon.wait_log(
+        f"sched - INFO - schedule task, delay={re.escape(str(eval(delay)))}, mask=IN_CREATE, path={box.src}/f, task_id="
+    )
 
 
 @pytest.mark.parametrize("timeout", ["30", "0.5", "2.50"])
@@ -215,7 +223,9 @@ def paths_of(daemon: Daemon, text: str) -> list[str]:
 def test_each_file_that_a_rule_fails_for_is_told_once(run: Run, box: Box) -> None:
     """Each is something that was not done: a count would not say what is left to do."""
     rule = 'FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/missing/\\1")'
-    daemon = run(f'sched = FileManagerScheduler([{rule}])\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": sched}})])')
+    daemon = run(
+        f'sched = FileManagerScheduler([{rule}])\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": sched}})])'
+    )
     for number in range(1000):
         write(box.src / f"f{number}")
     daemon.wait_log("task finished", count=1000)
@@ -231,7 +241,9 @@ def test_each_command_that_fails_is_told_once(run: Run, box: Box) -> None:
     for number in range(300):
         write(box.src / f"f{number}")
     daemon.wait_log("task finished", count=300)
-    assert paths_of(daemon, "shell command exited with status 3") == sorted(f"{box.src}/f{number}" for number in range(300))
+    assert paths_of(daemon, "shell command exited with status 3") == sorted(
+        f"{box.src}/f{number}" for number in range(300)
+    )
     assert daemon.count("max_jobs") <= 1
 
 
@@ -239,7 +251,9 @@ def test_each_command_that_fails_is_told_once(run: Run, box: Box) -> None:
 def test_directories_that_cannot_be_watched_do_not_flood_the_log(box: Box, plain_user: None) -> None:
     for number in range(500):
         (box.src / f"before{number}").mkdir(0)
-    daemon = box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")}, rec=True, auto_add=True)])')
+    daemon = box.run(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")}, rec=True, auto_add=True)])'
+    )
     for number in range(500):
         (box.src / f"later{number}").mkdir(0)
     write(box.src / "end")
@@ -375,7 +389,8 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": TaskScheduler(job)})])
 
 def test_print_of_a_job_goes_to_stdout(run: Run, box: Box) -> None:
     daemon = run(
-        'async def job(event, task_id):\n    print("hello", flush=True)\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job})])'
+        'async def job(event, task_id):\n    print("hello", flush=True)\n'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job})])'
     )
     write(box.src / "f")
     daemon.wait_out("^hello$")

@@ -15,7 +15,8 @@ from vocabulary import REFERENCE, Box, Daemon, drop, until_seen, wait_until, wri
 Run = Callable[..., Daemon]
 
 MOVES = """
-pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_FROM", "IN_MOVED_TO", "IN_MOVE_SELF", "IN_CREATE"), rec=True, auto_add=True)])
+pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_FROM", "IN_MOVED_TO", "IN_MOVE_SELF", "IN_CREATE"),
+    rec=True, auto_add=True)])
 """
 
 
@@ -49,14 +50,18 @@ def test_a_move_between_two_directories_of_one_watch_tells_its_source(run: Run, 
 
 def test_a_move_between_two_paths_of_one_watch_tells_its_source(run: Run, box: Box) -> None:
     write(box.src / "f")
-    daemon = run('pyinotifyd = Pyinotifyd([Watch(["$SRC", "$DST"], recorder("IN_MOVED_FROM", "IN_MOVED_TO"))])', record=True)
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch(["$SRC", "$DST"], recorder("IN_MOVED_FROM", "IN_MOVED_TO"))])', record=True
+    )
     (box.src / "f").rename(box.dst / "f")
     assert daemon.wait_event("IN_MOVED_TO", box.dst / "f").src_pathname == str(box.src / "f")
 
 
 def test_a_move_between_two_watches_tells_its_source(run: Run, box: Box) -> None:
     write(box.src / "f")
-    config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_FROM")), Watch("$DST", recorder("IN_MOVED_TO"))])'
+    config = (
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_FROM")), Watch("$DST", recorder("IN_MOVED_TO"))])'
+    )
     daemon = run(config, record=True)
     (box.src / "f").rename(box.dst / "f")
     assert daemon.wait_event("IN_MOVED_TO", box.dst / "f").src_pathname == str(box.src / "f")
@@ -94,7 +99,10 @@ def test_every_rename_of_many_is_paired_under_noise(run: Run, box: Box) -> None:
 
     for name in ("one", "two", "noise"):
         (box.src / name).mkdir()
-    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_TO"), rec=True)])\nsetLoglevel(WARNING, "sched")', record=True)
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_TO"), rec=True)])\nsetLoglevel(WARNING, "sched")',
+        record=True,
+    )
     stop = threading.Event()
 
     def noise(path: Path) -> None:
@@ -134,7 +142,12 @@ def test_all_watches_below_a_renamed_directory_get_the_new_prefix(run: Run, box:
     daemon = run(MOVES, record=True)
     (box.src / "a").rename(box.src / "x")
     daemon.wait_event("IN_MOVE_SELF", box.src / "x")
-    for path in (box.src / "x" / "f", box.src / "x" / "deep" / "f", box.src / "x" / "deep" / "deeper" / "f", box.src / "ab" / "f"):
+    for path in (
+        box.src / "x" / "f",
+        box.src / "x" / "deep" / "f",
+        box.src / "x" / "deep" / "deeper" / "f",
+        box.src / "ab" / "f",
+    ):
         write(path)
         assert daemon.wait_event("IN_CREATE", path).path == str(path.parent)
 
@@ -262,7 +275,9 @@ def test_a_name_is_overwritten_by_a_rename(run: Run, box: Box) -> None:
     """A rename onto an existing name is one move and no deletion."""
     for name in ("a", "b"):
         write(box.src / name)
-    config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_FROM", "IN_MOVED_TO", "IN_DELETE", "IN_CREATE"))])'
+    config = (
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_FROM", "IN_MOVED_TO", "IN_DELETE", "IN_CREATE"))])'
+    )
     daemon = run(config, record=True)
     (box.src / "a").rename(box.src / "b")
     write(box.src / "last")
@@ -275,4 +290,7 @@ def test_moves_are_paired_in_the_debug_log(run: Run, box: Box) -> None:
     daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {})])', "-d")
     (box.src / "a").rename(box.src / "b")
     record = daemon.wait_log("received event, .*maskname=IN_MOVED_TO,").string
-    assert re.search(rf"received event, mask=0x80, maskname=IN_MOVED_TO, pathname={box.src}/b, src_pathname={box.src}/a, wd=1$", record)
+    assert re.search(
+        rf"received event, mask=0x80, maskname=IN_MOVED_TO, pathname={box.src}/b, src_pathname={box.src}/a, wd=1$",
+        record,
+    )

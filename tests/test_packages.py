@@ -22,7 +22,9 @@ BUILD = ROOT / "packaging/debian/build"
 
 
 def call(*command: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([os.fspath(word) for word in command], capture_output=True, text=True, timeout=4 * DEADLINE_S, check=False)
+    return subprocess.run(
+        [os.fspath(word) for word in command], capture_output=True, text=True, timeout=4 * DEADLINE_S, check=False
+    )
 
 
 def package(output: Path, version: str) -> Path:
@@ -87,7 +89,9 @@ exec cat
     def __init__(self, root: Path, debs: Path) -> None:
         self.root = root
         script = self.SETUP.format(root=root, debs=debs)
-        self.process = subprocess.Popen(["unshare", "-m", "sh", "-ec", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            ["unshare", "-m", "sh", "-ec", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self.process.stdout is not None
         if self.process.stdout.readline() != "ready\n":
             self.close()
@@ -95,7 +99,17 @@ exec cat
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         # The package's dependencies are there as files, but not in the database.
-        return call("nsenter", "-m", f"--target={self.process.pid}", "--", "chroot", self.root / "tree", "sh", "-c", command + " 2>&1")
+        return call(
+            "nsenter",
+            "-m",
+            f"--target={self.process.pid}",
+            "--",
+            "chroot",
+            self.root / "tree",
+            "sh",
+            "-c",
+            command + " 2>&1",
+        )
 
     def close(self) -> None:
         self.process.kill()
@@ -145,7 +159,8 @@ def test_dpkg_installs_upgrades_and_purges(chroot: Chroot) -> None:
     purged = chroot.run("dpkg -P pyinotifyd")
     assert purged.returncode == 0, purged.stdout
     left = chroot.run(
-        "find / -xdev -name '*pyinotifyd*' -not -path '/tmp/*' -not -path '/proc/*' -not -path '/dev/*'; find /usr -xdev -name '*pyinotifyd*'"
+        "find / -xdev -name '*pyinotifyd*' -not -path '/tmp/*' -not -path '/proc/*' -not -path "
+        "'/dev/*'; find /usr -xdev -name '*pyinotifyd*'"
     )
     assert [line for line in left.stdout.splitlines() if "/var/l" not in line] == []
 
@@ -171,7 +186,9 @@ def test_the_service_is_started_restarted_and_stopped_with_the_package(chroot: C
         chroot.run("rm -f /tmp/asked")
         done = chroot.run(command)
         assert done.returncode == 0, done.stdout
-        return [line for line in chroot.run("cat /tmp/asked").stdout.splitlines() if line.startswith("deb-systemd-invoke")]
+        return [
+            line for line in chroot.run("cat /tmp/asked").stdout.splitlines() if line.startswith("deb-systemd-invoke")
+        ]
 
     assert asked(f"{DPKG} -i /tmp/pyinotifyd_2.0.0_*.deb") == ["deb-systemd-invoke start pyinotifyd.service"]
     adapted = chroot.run("cat /usr/lib/systemd/system/pyinotifyd.service.d/before-253.conf").stdout

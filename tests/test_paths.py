@@ -180,7 +180,10 @@ def test_an_unreadable_subdirectory_is_said_and_the_rest_is_watched(box: Box, pl
 def test_of_the_daemons_own_listings_no_more_is_seen_than_one_a_subdirectory(run: Run, box: Box) -> None:
     """A map of all events is told of them; a root's own listing comes before it is watched, or is left out."""
     (box.src / "old").mkdir()
-    daemon = run('setLoglevel(DEBUG, "eventmap")\n' + watching("$SRC", "IN_CREATE", "IN_OPEN", rec=True, auto_add=True), record=True)
+    daemon = run(
+        'setLoglevel(DEBUG, "eventmap")\n' + watching("$SRC", "IN_CREATE", "IN_OPEN", rec=True, auto_add=True),
+        record=True,
+    )
     (box.src / "new").mkdir()
     until_seen(daemon, box.src / "new")
     opened = [event.pathname for event in daemon.received if event.maskname == "IN_OPEN|IN_ISDIR"]

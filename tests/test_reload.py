@@ -82,7 +82,8 @@ BAD = {
     "missing variable": "x = 1\n",
     "wrong type": "pyinotifyd = 5\n",
     "wrong argument": "pyinotifyd = Pyinotifyd(wathces=[])\n",
-    "bad pattern": 'pyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(FileManagerRule("move", "("))})])\n',
+    "bad pattern": 'pyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(FileManagerRule("move", '
+    '"("))})])\n',
     "exit": "import sys; sys.exit(0)\n",
     "exit 3": "import sys; sys.exit(3)\n",
     "base exception": "raise KeyboardInterrupt\n",
@@ -149,7 +150,8 @@ def test_running_jobs_of_the_old_config_finish(run: Run, box: Box) -> None:
 
 def test_running_commands_of_the_old_config_finish(run: Run, box: Box) -> None:
     daemon = run(
-        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("echo BEGUN; while ! test -e $TMP/go; do sleep 0.02; done; echo ENDED")})])'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("echo BEGUN; '
+        'while ! test -e $TMP/go; do sleep 0.02; done; echo ENDED")})])'
     )
     write(box.src / "a")
     daemon.wait_out("BEGUN")
@@ -252,7 +254,10 @@ def test_term_after_hup_waits_for_the_tasks_of_the_old_config(run: Run, box: Box
 @ours_only
 def test_no_event_is_lost_or_doubled_by_reloads_under_load(run: Run, box: Box) -> None:
     """Files move in at full speed while the config is loaded again and again: each runs exactly once."""
-    text = 'setLoglevel(INFO)\nsetLoglevel(WARNING, "sched")\npyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_TO"))])'
+    text = (
+        'setLoglevel(INFO)\nsetLoglevel(WARNING, "sched")\n'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_TO"))])'
+    )
     daemon = run(text, record=True)
     stop = threading.Event()
     made = 0
@@ -337,7 +342,8 @@ DEADLY = {
     "undecodable": "raise ValueError('caf\\udce9')\n",
     "exit with a surrogate": "import sys; sys.exit('\\ud800')\n",
     "endless text": "raise ValueError('x' * (100 << 20))\n",
-    "garbage": "import os\nfor n in range(3, 40):\n    try:\n        os.write(n, b'\\xff' * 64)\n    except OSError:\n        pass\n",
+    "garbage": "import os\nfor n in range(3, 40):\n    try:\n        os.write(n, b'\\xff' * 64)\n"
+    "    except OSError:\n        pass\n",
     "child holds the socket": "import os, time\nif os.fork():\n    os._exit(0)\ntime.sleep(300)\n",
 }
 
@@ -404,7 +410,10 @@ def test_a_config_that_never_returns_gives_way_to_the_next_one(run: Run, box: Bo
 def test_a_storm_of_reloads_with_configs_that_fail_in_every_way(run: Run, box: Box) -> None:
     daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', record=True)
     before = len(daemon.descriptors())
-    texts = [*BAD.values(), *(text for kind, text in DEADLY.items() if kind not in ("endless text", "child holds the socket"))]
+    texts = [
+        *BAD.values(),
+        *(text for kind, text in DEADLY.items() if kind not in ("endless text", "child holds the socket")),
+    ]
     for number in range(100):
         box.write_config(texts[number % len(texts)])
         daemon.signal(signal.SIGHUP)
@@ -423,6 +432,8 @@ def test_code_that_only_a_start_or_a_reload_needs_does_not_stay_in_memory(run: R
     daemon.wait_log("task finished")
     worked = daemon.code_kib()
     daemon.reload()
-    wait_until(lambda: daemon.code_kib() < worked, lambda: f"{worked} KiB before the reload, {daemon.code_kib()} after it")
+    wait_until(
+        lambda: daemon.code_kib() < worked, lambda: f"{worked} KiB before the reload, {daemon.code_kib()} after it"
+    )
     write(box.src / "b")
     daemon.wait_out("old b")

@@ -29,7 +29,8 @@ def watching(event_map: str, scheduler: str = "", more: str = "") -> str:
 def one_scheduler(options: str, job: str = "record") -> str:
     """create schedules, delete cancels; attrib shows that all before is through."""
     return watching(
-        '{"IN_CREATE": sched, "IN_MODIFY": sched, "IN_DELETE": Cancel(sched), "IN_ATTRIB": TaskScheduler(record, logname="mark")}',
+        '{"IN_CREATE": sched, "IN_MODIFY": sched, "IN_DELETE": Cancel(sched), '
+        '"IN_ATTRIB": TaskScheduler(record, logname="mark")}',
         f"sched = TaskScheduler(job={job}{options})",
     )
 
@@ -109,7 +110,9 @@ def test_an_event_for_a_running_task_is_skipped_with_a_warning(run: Run, box: Bo
     daemon.wait_out("BEGUN")
     with open(box.src / "f", "a") as file:
         file.write("x")
-    daemon.wait_log(rf"sched - WARNING - skip event due to ongoing task, mask=IN_MODIFY, path={box.src}/f, task_id=[0-9a-f-]{{36}}$")
+    daemon.wait_log(
+        rf"sched - WARNING - skip event due to ongoing task, mask=IN_MODIFY, path={box.src}/f, task_id=[0-9a-f-]{{36}}$"
+    )
     write(box.tmp / "go")
     daemon.wait_log(f"task finished.*{box.src}/f,")
     mark(daemon, box)
@@ -130,7 +133,9 @@ def test_events_of_one_batch_run_the_first_and_skip_the_rest(run: Run, box: Box)
     """Without a delay, create and close of one file that were read together run once, for the create."""
     import signal
 
-    daemon = run(watching('{"IN_CREATE": sched, "IN_CLOSE_WRITE": sched}', "sched = TaskScheduler(record)"), record=True)
+    daemon = run(
+        watching('{"IN_CREATE": sched, "IN_CLOSE_WRITE": sched}', "sched = TaskScheduler(record)"), record=True
+    )
     daemon.signal(signal.SIGSTOP)
     write(box.src / "f")
     daemon.signal(signal.SIGCONT)
@@ -162,7 +167,9 @@ def test_cancel_of_a_waiting_task(run: Run, box: Box) -> None:
     write(box.src / "f", "")
     daemon.wait_log(f"schedule task.*{box.src}/f,")
     (box.src / "f").unlink()
-    daemon.wait_log(rf"sched - INFO - scheduled task cancelled, mask=IN_DELETE, path={box.src}/f, task_id=[0-9a-f-]{{36}}$")
+    daemon.wait_log(
+        rf"sched - INFO - scheduled task cancelled, mask=IN_DELETE, path={box.src}/f, task_id=[0-9a-f-]{{36}}$"
+    )
     # Another task with the same delay, made later, ends later.
     write(box.src / "later", "")
     daemon.wait_log(f"task finished.*{box.src}/later,")
@@ -217,7 +224,8 @@ def test_cancel_does_not_look_at_files_and_dirs(run: Run, box: Box) -> None:
 def test_cancel_touches_its_own_scheduler_only(run: Run, box: Box) -> None:
     config = watching(
         '{"IN_CREATE": [one, two], "IN_DELETE": Cancel(one)}',
-        f'one = TaskScheduler(record, delay={DELAY}, logname="one")\ntwo = TaskScheduler(record, delay={DELAY}, logname="two")',
+        f'one = TaskScheduler(record, delay={DELAY}, logname="one")\n'
+        f'two = TaskScheduler(record, delay={DELAY}, logname="two")',
     )
     daemon = run(config, record=True)
     write(box.src / "f", "")
@@ -231,12 +239,14 @@ def test_cancel_touches_its_own_scheduler_only(run: Run, box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "dirs", "wanted"), [(True, False, ["f"]), (False, True, ["d"]), (True, True, ["d", "f"]), (False, False, [])]
+    ("files", "dirs", "wanted"),
+    [(True, False, ["f"]), (False, True, ["d"]), (True, True, ["d", "f"]), (False, False, [])],
 )
 def test_files_and_dirs_choose(run: Run, box: Box, files: bool, dirs: bool, wanted: list[str]) -> None:
     config = watching(
         '{"IN_CREATE": [sched, every]}',
-        f'sched = TaskScheduler(record, files={files}, dirs={dirs})\nevery = TaskScheduler(record, files=True, dirs=True, logname="every")',
+        f"sched = TaskScheduler(record, files={files}, dirs={dirs})\n"
+        f'every = TaskScheduler(record, files=True, dirs=True, logname="every")',
     )
     daemon = run(config, record=True)
     (box.src / "d").mkdir()
@@ -245,7 +255,9 @@ def test_files_and_dirs_choose(run: Run, box: Box, files: bool, dirs: bool, want
     daemon.wait_log("pyinotifyd/every .*task finished.*/last,")
     if files:
         daemon.wait_log("pyinotifyd/sched .*task finished.*/last,")
-    started = [record.fields["path"] for record in daemon.records if record.logger == "sched" and record.said == "start task"]
+    started = [
+        record.fields["path"] for record in daemon.records if record.logger == "sched" and record.said == "start task"
+    ]
     assert sorted(path.rpartition("/")[2] for path in started if not path.endswith("last")) == wanted
 
 
@@ -280,7 +292,8 @@ def test_schedulers_of_a_list_start_in_order(run: Run, box: Box) -> None:
 
 def test_schedulers_of_a_list_run_in_parallel(run: Run, box: Box) -> None:
     config = HELD + watching(
-        '{"IN_CREATE": [one, two]}', 'one = TaskScheduler(held, logname="one")\ntwo = TaskScheduler(record, logname="two")'
+        '{"IN_CREATE": [one, two]}',
+        'one = TaskScheduler(held, logname="one")\ntwo = TaskScheduler(record, logname="two")',
     )
     daemon = run(config, record=True)
     write(box.src / "f")
@@ -342,7 +355,8 @@ def test_default_sched_is_used_for_all_events_and_event_map_overrides(run: Run, 
 from pyinotifyd import EventMap
 sched = TaskScheduler(record, logname="default")
 other = TaskScheduler(record, logname="other")
-pyinotifyd = Pyinotifyd([Watch("$SRC", EventMap(default_sched=sched, event_map={"IN_DELETE": other, "IN_MODIFY": None}))])
+pyinotifyd = Pyinotifyd([Watch("$SRC", EventMap(default_sched=sched, event_map={"IN_DELETE": other,
+    "IN_MODIFY": None}))])
 """
     daemon = run(config, record=True)
     write(box.src / "f")
@@ -398,7 +412,9 @@ def test_singlejob_skips_other_paths_while_it_runs(run: Run, box: Box) -> None:
 
 
 def test_a_job_that_raises_leaves_an_error_with_its_text_and_traceback(run: Run, box: Box) -> None:
-    config = "async def bad(event, task_id):\n    raise ValueError('the reason')\n" + watching('{"IN_CREATE": TaskScheduler(bad)}')
+    config = "async def bad(event, task_id):\n    raise ValueError('the reason')\n" + watching(
+        '{"IN_CREATE": TaskScheduler(bad)}'
+    )
     daemon = run(config)
     write(box.src / "f")
     daemon.wait_log("ERROR - .*")
@@ -409,7 +425,9 @@ def test_a_job_that_raises_leaves_an_error_with_its_text_and_traceback(run: Run,
 
 
 def test_after_a_job_raised_the_next_event_works(run: Run, box: Box) -> None:
-    config = "async def bad(event, task_id):\n    raise ValueError('again')\n" + watching('{"IN_CREATE": TaskScheduler(bad)}')
+    config = "async def bad(event, task_id):\n    raise ValueError('again')\n" + watching(
+        '{"IN_CREATE": TaskScheduler(bad)}'
+    )
     daemon = run(config)
     for _ in range(2):
         raised = daemon.count("ValueError: again")
@@ -430,7 +448,9 @@ def test_cancelled_error_out_of_a_job_is_a_warning(run: Run, box: Box) -> None:
 
 
 def test_system_exit_in_a_job_ends_the_daemon(run: Run, box: Box) -> None:
-    config = "import sys\nasync def bad(event, task_id):\n    sys.exit(3)\n" + watching('{"IN_CREATE": TaskScheduler(bad)}')
+    config = "import sys\nasync def bad(event, task_id):\n    sys.exit(3)\n" + watching(
+        '{"IN_CREATE": TaskScheduler(bad)}'
+    )
     daemon = run(config)
     write(box.src / "f")
     daemon.wait_exit()
@@ -494,7 +514,8 @@ async def job(event, task_id):
     try:
         await asyncio.wait_for(asyncio.sleep(60), 0.01)
     except asyncio.TimeoutError:
-        print("JOB", doubled, process.returncode, await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)), flush=True)
+        print("JOB", doubled, process.returncode, await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0,
+            2)), flush=True)
 """ + watching('{"IN_CLOSE_WRITE": TaskScheduler(job)}')
     daemon = run(config)
     write(box.src / "f", "ab")

@@ -1,6 +1,7 @@
 """Installed and run as a service: installer, systemd unit and its sandbox, OpenRC script, notification protocol.
 
-Nothing here touches the machine: the installer works below DESTDIR, or in a mount namespace with copies of what it changes.
+Nothing here touches the machine: the installer works below DESTDIR, or in a mount namespace with copies of what it
+changes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,14 @@ NOTHING = "pyinotifyd = Pyinotifyd()\n"
 
 def call(*command: str | os.PathLike[str], **options: object) -> subprocess.CompletedProcess[str]:
     """Run to the end, with both outputs as text."""
-    return subprocess.run([os.fspath(word) for word in command], capture_output=True, text=True, timeout=DEADLINE_S, check=False, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(
+        [os.fspath(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        **options,
+    )  # type: ignore[call-overload, no-any-return]
 
 
 def need(*programs: str) -> None:
@@ -97,7 +105,9 @@ def test_uninstall_takes_back_what_was_not_changed(tree: Path) -> None:
     assert done.returncode == 0
     assert f"INFO:  => uninstall file {tree}/etc/pyinotifyd/config.py" in done.stderr
     assert f"INFO:  => delete directory {tree}/etc/pyinotifyd" in done.stderr
-    assert f"WARNING:  => keep modified file {tree}/etc/conf.d/pyinotifyd, you have to remove it manually" in done.stderr
+    assert (
+        f"WARNING:  => keep modified file {tree}/etc/conf.d/pyinotifyd, you have to remove it manually" in done.stderr
+    )
     left = sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
     assert left == ["etc/conf.d/pyinotifyd", "sbin/openrc"]
 
@@ -115,7 +125,8 @@ def test_without_root_nothing_is_touched(root: None, box: Box) -> None:
 def test_a_read_only_etc_is_two_errors(root: None, tmp_path: Path) -> None:
     need("unshare")
     script = (
-        f"mount -t tmpfs none /lib/systemd/system && mount --bind {tmp_path} /etc && mount -o remount,ro,bind /etc && exec {binary()} -i"
+        f"mount -t tmpfs none /lib/systemd/system && mount --bind {tmp_path} /etc && mount -o "
+        f"remount,ro,bind /etc && exec {binary()} -i"
     )
     done = call("unshare", "-m", "sh", "-c", script)
     assert done.returncode == 3, done.stderr
@@ -156,7 +167,9 @@ def test_systemd_finds_nothing_wrong_with_the_user_unit(tmp_path: Path) -> None:
     unit = tmp_path / "pyinotifyd.service"
     text = (SHARE / "systemd/user/pyinotifyd.service").read_text().replace("/usr/bin/pyinotifyd", "/bin/true")
     unit.write_text(text)
-    done = call("systemd-analyze", "verify", "--user", "--man=no", unit, env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})
+    done = call(
+        "systemd-analyze", "verify", "--user", "--man=no", unit, env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    )
     assert "pyinotifyd.service:" not in done.stderr, done.stderr
 
 
@@ -267,7 +280,11 @@ def test_a_refused_reload_ends_for_systemd_too(box: Box, supervisor: Supervisor)
 
 
 def test_ready_is_said_when_the_watches_are_set(box: Box, supervisor: Supervisor) -> None:
-    supervised(box, supervisor, 'pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": ShellScheduler("echo {pathname}")})])')
+    supervised(
+        box,
+        supervisor,
+        'pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": ShellScheduler("echo {pathname}")})])',
+    )
     supervisor.wait_for("READY=1")
     write(box.src / "f")
     box.daemons[0].wait_out(f"{box.src}/f")
@@ -361,7 +378,9 @@ def journal(root: None) -> Iterator[Journal]:
     if not Journal.PROGRAM.exists():
         pytest.skip("needs systemd-journald")
     made = Journal(str(Journal.PROGRAM))
-    wait_until(lambda: call(*made.inside, "test", "-S", "/run/systemd/journal/socket").returncode == 0, "journald listens")
+    wait_until(
+        lambda: call(*made.inside, "test", "-S", "/run/systemd/journal/socket").returncode == 0, "journald listens"
+    )
     yield made
     made.close()
 
@@ -379,7 +398,12 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": echoes})])
     (task,) = {entry["PYINOTIFYD_TASK_ID"] for entry in entries}
     assert [entry["MESSAGE"] for entry in entries] == [
         f"{text}, mask=IN_CLOSE_WRITE, path={box.src}/a, task_id={task}"
-        for text in ("start task", "execute shell command, cmd=exit 3", "shell command exited with status 3", "task finished")
+        for text in (
+            "start task",
+            "execute shell command, cmd=exit 3",
+            "shell command exited with status 3",
+            "task finished",
+        )
     ]
     assert [entry["PRIORITY"] for entry in entries] == ["6", "6", "4", "6"]
     for entry in entries:
@@ -463,11 +487,14 @@ def test_without_the_journals_socket_records_are_lines_with_priorities(box: Box,
     journal = Journal("cat")
     try:
         daemon = box.start(
-            'pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": ShellScheduler("exit 3")})])', before=journal.before
+            'pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": ShellScheduler("exit 3")})])',
+            before=journal.before,
         )
         daemon.wait_log(f"^<6>pyinotifyd/daemon: start listening for inotify events on '{box.src}'$")
         write(box.src / "a")
-        daemon.wait_log(f"^<4>pyinotifyd/sched: shell command exited with status 3, mask=IN_CREATE, path={box.src}/a, task_id=")
+        daemon.wait_log(
+            f"^<4>pyinotifyd/sched: shell command exited with status 3, mask=IN_CREATE, path={box.src}/a, task_id="
+        )
         assert daemon.terminate() == 0
         assert all(re.match("<[0-7]>pyinotifyd/", line) for line in daemon.lines)
     finally:
@@ -499,7 +526,9 @@ exec cat
 
     def __init__(self, directory: Path) -> None:
         script = self.SETUP.format(dir=directory)
-        self.process = subprocess.Popen(["unshare", "-m", "sh", "-ec", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            ["unshare", "-m", "sh", "-ec", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
@@ -564,7 +593,10 @@ def test_openrc_refuses_a_bad_config(machine: Machine) -> None:
 
 def test_openrc_passes_on_what_conf_d_says(machine: Machine) -> None:
     machine.run("cp /etc/pyinotifyd/config.py /etc/pyinotifyd/other.py")
-    machine.run("echo 'PYINOTIFYD_CONFIG=/etc/pyinotifyd/other.py PYINOTIFYD_OPTS=-d PYINOTIFYD_UMASK=0027' >> /etc/conf.d/pyinotifyd")
+    machine.run(
+        "echo 'PYINOTIFYD_CONFIG=/etc/pyinotifyd/other.py PYINOTIFYD_OPTS=-d PYINOTIFYD_UMASK=0027' >> "
+        "/etc/conf.d/pyinotifyd"
+    )
     assert machine.run("rc-service pyinotifyd start").returncode == 0
     pid = machine.read("/run/pyinotifyd.pid").strip()
 
@@ -632,7 +664,8 @@ def long_options() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["man/pyinotifyd.8", "completions/pyinotifyd.bash", "completions/_pyinotifyd", "completions/pyinotifyd.fish"]
+    "file",
+    ["man/pyinotifyd.8", "completions/pyinotifyd.bash", "completions/_pyinotifyd", "completions/pyinotifyd.fish"],
 )
 def test_every_option_is_in(file: str) -> None:
     text = (SHARE / file).read_text().replace("\\-", "-")
@@ -655,7 +688,10 @@ def test_bash_completes_options_and_configs(tmp_path: Path) -> None:
 
     def completed(*words: str) -> list[str]:
         given = " ".join(words)
-        script = f'source {SHARE}/completions/pyinotifyd.bash; COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; _pyinotifyd; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        script = (
+            f"source {SHARE}/completions/pyinotifyd.bash; COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; "
+            f'_pyinotifyd; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        )
         return sorted(call("bash", "-c", script, cwd=tmp_path).stdout.split())
 
     assert completed("pyinotifyd", "--con") == ["--config", "--configtest"]
@@ -753,12 +789,16 @@ def test_with_the_default_config_two_lines_say_what_to_do(box: Box) -> None:
 
 
 @pytest.mark.parametrize("variable", ["", "1"])
-def test_colours_are_for_terminals_and_no_color_is_honoured(box: Box, terminal: Callable[..., Terminal], variable: str) -> None:
+def test_colours_are_for_terminals_and_no_color_is_honoured(
+    box: Box, terminal: Callable[..., Terminal], variable: str
+) -> None:
     box.write_config(DEFAULT_CONFIG)
     shown = terminal(binary(), "-c", box.config, env={**os.environ, "NO_COLOR": variable})
     shown.wait_for("next: .*\n")
     if variable:
         assert "\x1b" not in shown.shown
-        assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pyinotifyd/daemon - WARNING - no watches", shown.shown, re.M)
+        assert re.search(
+            r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pyinotifyd/daemon - WARNING - no watches", shown.shown, re.M
+        )
     else:
         assert "\x1b[" in shown.shown

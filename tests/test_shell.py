@@ -21,7 +21,10 @@ ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
 
 def shell(command: str, flags: str = "IN_CREATE", options: str = "", before: str = "", more: str = "") -> str:
     events = ", ".join(f'"{flag}": sched' for flag in flags.split())
-    return f'{before}\nsched = ShellScheduler(cmd={command!r}{options})\npyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}}})]{more})'
+    return (
+        f"{before}\nsched = ShellScheduler(cmd={command!r}{options})\n"
+        f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}}})]{more})'
+    )
 
 
 # Writes its arguments, one a line, NUL at the end, to a file of its own.
@@ -136,7 +139,8 @@ def test_the_values_are_quoted_as_shlex_does(run: Run, box: Box) -> None:
     write(box.src / "it's; here")
     daemon.wait_log("execute shell command")
     text = (
-        f"execute shell command, cmd=true IN_CREATE {shlex.quote(f'{box.src}/' + chr(105) + 't' + chr(39) + 's; here')} '', mask=IN_CREATE"
+        f"execute shell command, cmd=true IN_CREATE "
+        f"{shlex.quote(f'{box.src}/' + chr(105) + 't' + chr(39) + 's; here')} '', mask=IN_CREATE"
     )
     assert any(text in line for line in daemon.lines)
 
@@ -167,7 +171,9 @@ def test_records_of_a_command(run: Run, box: Box) -> None:
 
 
 @ours_only
-@pytest.mark.parametrize(("command", "word"), [("exit 3", "3"), ("kill -9 $$", "(9|SIGKILL)"), ("no-such-command-anywhere", "127")])
+@pytest.mark.parametrize(
+    ("command", "word"), [("exit 3", "3"), ("kill -9 $$", "(9|SIGKILL)"), ("no-such-command-anywhere", "127")]
+)
 def test_a_command_that_fails_is_a_warning_with_its_status(run: Run, box: Box, command: str, word: str) -> None:
     daemon = run(shell(command))
     write(box.src / "f")

@@ -27,9 +27,14 @@ async def held(event, task_id):
 """
 
 
-def config(job: str = "record", options: str = "", timeout: str = "20", flags: str = "IN_CREATE", more: str = "") -> str:
+def config(
+    job: str = "record", options: str = "", timeout: str = "20", flags: str = "IN_CREATE", more: str = ""
+) -> str:
     events = ", ".join(f'"{flag}": sched' for flag in flags.split())
-    return f'{HELD}\nsched = TaskScheduler({job}{options})\npyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}{more}}})], shutdown_timeout={timeout})\n'
+    return (
+        f"{HELD}\nsched = TaskScheduler({job}{options})\n"
+        f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{{events}{more}}})], shutdown_timeout={timeout})\n'
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -88,7 +93,9 @@ def test_running_jobs_are_waited_for(run: Run, box: Box) -> None:
 @ours_only
 def test_delayed_tasks_run_to_their_end(run: Run, box: Box) -> None:
     """The delay is waited for, then the job runs, awaits included."""
-    job = "async def slow(event, task_id):\n    await asyncio.sleep(0.3)\n    print('DONE', event.pathname, flush=True)\n"
+    job = (
+        "async def slow(event, task_id):\n    await asyncio.sleep(0.3)\n    print('DONE', event.pathname, flush=True)\n"
+    )
     daemon = run(job + config("slow", f", delay={DELAY}"), record=True)
     write(box.src / "f")
     daemon.wait_log("schedule task")
@@ -101,7 +108,8 @@ def test_delayed_tasks_run_to_their_end(run: Run, box: Box) -> None:
 @ours_only
 def test_delayed_commands_run_to_their_end(run: Run, box: Box) -> None:
     config_ = (
-        f'sched = ShellScheduler("sleep 0.3; echo DONE", delay={DELAY})\npyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": sched}})])'
+        f'sched = ShellScheduler("sleep 0.3; echo DONE", delay={DELAY})\n'
+        f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": sched}})])'
     )
     daemon = run(config_)
     write(box.src / "f")
@@ -262,7 +270,8 @@ def test_a_config_without_jobs_leaves_no_python_running(run: Run, box: Box) -> N
 
 OWN_PIDS = ["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
 needs_own_pids = pytest.mark.skipif(
-    subprocess.run([*OWN_PIDS, "true"], capture_output=True, check=False).returncode != 0, reason="PID namespaces are not allowed here"
+    subprocess.run([*OWN_PIDS, "true"], capture_output=True, check=False).returncode != 0,
+    reason="PID namespaces are not allowed here",
 )
 
 
@@ -270,7 +279,9 @@ needs_own_pids = pytest.mark.skipif(
 @needs_own_pids
 def test_the_end_is_clean_where_the_leader_of_the_session_is_outside(run: Run, box: Box) -> None:
     """As in a container that was entered from outside: getsid(2) says 0 there."""
-    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("sleep 300 & exit 0")})])', before=OWN_PIDS)
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("sleep 300 & exit 0")})])', before=OWN_PIDS
+    )
     write(box.src / "f")
     daemon.wait_log("task finished")
     (inner,) = map(int, Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split())

@@ -101,13 +101,19 @@ def victim_of(box: Box) -> dict[str, tuple[str, int, int]]:
     """Content or kind, mode and owner of everything there."""
     paths = sorted((box.tmp / "victim").rglob("*"))
     return {
-        str(path.relative_to(box.tmp)): (path.read_text() if path.is_file() else "dir", mode_of(path), path.lstat().st_uid)
+        str(path.relative_to(box.tmp)): (
+            path.read_text() if path.is_file() else "dir",
+            mode_of(path),
+            path.lstat().st_uid,
+        )
         for path in paths
     }
 
 
 def leaked(box: Box) -> list[str]:
-    """Regular files at the destination or of nobody's that hold the secret; a link that was moved as a link holds nothing."""
+    """Regular files at the destination or of nobody's that hold the secret; a link that was moved as a link holds
+    nothing.
+    """
     found = [*box.dst.rglob("*"), *(box.tmp / "home").rglob("*")]
     files = [path for path in found if stat.S_ISREG(path.lstat().st_mode) and "victim" not in str(path.resolve())]
     return [str(path) for path in files if SECRET in path.read_text()]
@@ -206,7 +212,9 @@ def test_a_root_that_its_owner_swaps_for_a_link_to_what_is_not_his(run: Run, box
         time.sleep(0.1)
 
     # Which path, owned by whom, and why.
-    daemon.wait_log(f"cannot watch '{box.src}': the link '{box.src}' belongs to uid {NOBODY} and leads to what belongs to uid 0")
+    daemon.wait_log(
+        f"cannot watch '{box.src}': the link '{box.src}' belongs to uid {NOBODY} and leads to what belongs to uid 0"
+    )
 
     def swap_back() -> None:
         (home / "in").unlink()
@@ -220,8 +228,13 @@ def test_a_root_that_its_owner_swaps_for_a_link_to_what_is_not_his(run: Run, box
 
 
 def test_no_command_runs_for_what_a_root_was_made_a_link_to(run: Run, box: Box, home: Path) -> None:
-    """Neither at the swap nor at a reload or a start with the link in place; a link that gives nothing away is followed."""
-    config = f'pyinotifyd = Pyinotifyd([Watch("{box.src}", {{"IN_CREATE": ShellScheduler("echo RAN {{pathname}}")}}, rec=True)])'
+    """Neither at the swap nor at a reload or a start with the link in place; a link that gives nothing away is
+    followed.
+    """
+    config = (
+        f'pyinotifyd = Pyinotifyd([Watch("{box.src}", '
+        f'{{"IN_CREATE": ShellScheduler("echo RAN {{pathname}}")}}, rec=True)])'
+    )
     daemon = run(config)
 
     def swap() -> None:
@@ -249,7 +262,9 @@ def test_no_command_runs_for_what_a_root_was_made_a_link_to(run: Run, box: Box, 
 
 
 def test_a_hard_link_to_roots_file_where_the_kernel_does_not_protect_them(run: Run, box: Box, home: Path) -> None:
-    """fs.protected_hardlinks = 0 lets anybody link what he cannot read; the daemon sees that setting and gives no mode away."""
+    """fs.protected_hardlinks = 0 lets anybody link what he cannot read; the daemon sees that setting and gives no mode
+    away.
+    """
     write(box.tmp / "zero", "0\n")
     script = f'mount --bind {box.tmp}/zero /proc/sys/fs/protected_hardlinks && exec "$@"'
     config = harmful("move", flags="IN_CREATE").replace("CRITICAL", "INFO")
@@ -281,7 +296,10 @@ def test_devices_are_no_files(run: Run, box: Box, home: Path, action: str) -> No
 def test_names_as_long_as_the_filesystem_takes(run: Run, box: Box, home: Path, action: str) -> None:
     """Temporary names, quoting and escaping make no name longer than that."""
     daemon = run(harmful(action, flags="IN_MOVED_TO").replace("CRITICAL", "INFO"))
-    names = [fill * (255 // len(fill)) for fill in (b"x", b"'", b"\n", b"\xff", b"%", b"{pathname}", b"\\", b"\x1b[31m", "ä".encode())]
+    names = [
+        fill * (255 // len(fill))
+        for fill in (b"x", b"'", b"\n", b"\xff", b"%", b"{pathname}", b"\\", b"\x1b[31m", "ä".encode())
+    ]
     for name in names:
         made = os.fsencode(box.tmp) + b"/made"
         write(made, b"content")
@@ -301,7 +319,10 @@ def test_names_as_long_as_the_filesystem_takes(run: Run, box: Box, home: Path, a
 def test_a_command_too_long_for_the_kernel_fails_alone(run: Run, box: Box, home: Path) -> None:
     """Quotes in a deep path make each placeholder five times as long; execve(2) refuses 128 KiB in one word."""
     command = "true" + " {pathname}" * 12 + "; echo RAN $(basename {pathname})"
-    daemon = run(f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": ShellScheduler("{command}")}}, rec=True, auto_add=True)])')
+    daemon = run(
+        f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": ShellScheduler("{command}")}}, rec=True, '
+        f"auto_add=True)])"
+    )
     deep = box.src
     for _ in range(14):
         deep = deep / ("'" * 250)
@@ -323,7 +344,9 @@ def test_a_command_too_long_for_the_kernel_fails_alone(run: Run, box: Box, home:
     ],
 )
 @pytest.mark.parametrize("how", ["raise ValueError({})", "logging.warning('%s', {})"])
-def test_a_name_or_a_text_that_a_job_complains_of_ends_no_other_job(run: Run, box: Box, home: Path, text: str, how: str) -> None:
+def test_a_name_or_a_text_that_a_job_complains_of_ends_no_other_job(
+    run: Run, box: Box, home: Path, text: str, how: str
+) -> None:
     """Whoever may choose a name could else end the jobs of all the others."""
     config = f"""
 import asyncio, logging
@@ -380,7 +403,9 @@ def test_a_config_that_an_access_list_opens_to_others_is_refused(box: Box, root:
 
 def test_a_command_that_stops_itself_ends_with_the_daemon(run: Run, box: Box) -> None:
     """A stopped process takes no SIGTERM; it gets SIGKILL."""
-    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("kill -STOP $$")})], shutdown_timeout=1)')
+    daemon = run(
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("kill -STOP $$")})], shutdown_timeout=1)'
+    )
     # The interpreter of the config is on its way out.
     wait_until(lambda: daemon.children() == [])
     write(box.src / "f")

@@ -24,7 +24,10 @@ Run = Callable[..., Daemon]
 
 ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
 
-ECHO = 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": ShellScheduler("echo RAN {pathname}")})], shutdown_timeout=2)'
+ECHO = (
+    'pyinotifyd = Pyinotifyd([Watch("$SRC", '
+    '{"IN_CLOSE_WRITE": ShellScheduler("echo RAN {pathname}")})], shutdown_timeout=2)'
+)
 COPY = """
 sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)$", r"$DST/\\1")])
 pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched})], shutdown_timeout=2)
@@ -84,8 +87,8 @@ def test_commands_inherit_no_blocked_signal(run: Run, box: Box, name: str) -> No
 
 @pytest.mark.parametrize("name", ["SIGQUIT", "SIGUSR1", "SIGTSTP"])
 def test_commands_inherit_no_ignored_signal(run: Run, box: Box, name: str) -> None:
-    """A shell ignores SIGQUIT for what it starts in the background, and a shell cannot set a signal again that was ignored when
-    it began."""
+    """A shell ignores SIGQUIT for what it starts in the background, and a shell cannot set a signal again that was
+    ignored when it began."""
     config = ECHO.replace("echo RAN {pathname}", "grep SigIgn /proc/self/status")
     number = signal.Signals[name]
     daemon = run(config, preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
@@ -209,13 +212,20 @@ def test_strange_variables_change_nothing(box: Box, kind: str, what: str) -> Non
     config = ECHO.replace("echo RAN {pathname}", text["command"])
     if what == "job":
         config = "import os\n" + JOB.replace('print("RAN", event.name, flush=True)', text["job"])
-    environment = {**os.environ, **{name: box.text(value) for name, value in VARIABLES[kind].items() if value is not None}}
+    environment = {
+        **os.environ,
+        **{name: box.text(value) for name, value in VARIABLES[kind].items() if value is not None},
+    }
     for name, value in VARIABLES[kind].items():
         if value is None:
             environment.pop(name, None)
     box.write_config(config)
     process = subprocess.Popen(
-        [binary(), "-c", box.config], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [binary(), "-c", box.config],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     try:
         assert process.stderr
@@ -302,11 +312,16 @@ def test_a_working_directory_that_is_gone(run: Run, box: Box) -> None:
 # ---- who is who among processes
 
 
-@pytest.mark.skipif(not can_unshare("--pid", "--fork", "--kill-child", "--mount-proc"), reason="PID namespaces are not allowed here")
+@pytest.mark.skipif(
+    not can_unshare("--pid", "--fork", "--kill-child", "--mount-proc"), reason="PID namespaces are not allowed here"
+)
 def test_as_the_first_process_it_reaps_what_others_leave(run: Run, box: Box, root: None) -> None:
     """In a container the daemon is PID 1: all orphans are its children, and signals have no default action."""
     command = "for n in 1 2 3 4 5 6 7 8; do setsid sh -c 'true' & done; exit 0"
-    daemon = run(ECHO.replace("echo RAN {pathname}", command), before=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"])
+    daemon = run(
+        ECHO.replace("echo RAN {pathname}", command),
+        before=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"],
+    )
     (inner,) = map(int, Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split())
     for number in range(10):
         write(box.src / f"f{number}")
@@ -343,7 +358,10 @@ def test_a_wall_clock_that_jumps_changes_no_delay(run: Run, box: Box, jump_s: in
     (box.tmp / "clock.c").write_text(CLOCK)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", box.tmp / "clock.so", box.tmp / "clock.c"], check=True)
     write(box.tmp / "clock", "0")
-    config = 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("echo RAN $(basename {pathname})", delay=1.5)})])'
+    config = (
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", '
+        '{"IN_CREATE": ShellScheduler("echo RAN $(basename {pathname})", delay=1.5)})])'
+    )
     daemon = run(config, env={"LD_PRELOAD": f"{box.tmp}/clock.so", "TEST_CLOCK": f"{box.tmp}/clock"})
     begun = time.monotonic()
     write(box.src / "a")

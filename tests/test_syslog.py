@@ -92,10 +92,15 @@ def test_a_message_is_priority_logger_text_and_nul(run: Run, box: Box, server: S
     write(box.src / "f")
     message = server.wait(b"task finished")
     identifier = daemon.task_ids(box.src / "f")[0]
-    assert message == f"<14>pyinotifyd/sched: task finished, mask=IN_CREATE, path={box.src}/f, task_id={identifier}\0".encode()
+    assert (
+        message
+        == f"<14>pyinotifyd/sched: task finished, mask=IN_CREATE, path={box.src}/f, task_id={identifier}\0".encode()
+    )
 
 
-@pytest.mark.parametrize(("level", "priority"), [("debug", 15), ("info", 14), ("warning", 12), ("error", 11), ("critical", 10)])
+@pytest.mark.parametrize(
+    ("level", "priority"), [("debug", 15), ("info", 14), ("warning", 12), ("error", 11), ("critical", 10)]
+)
 def test_priorities(run: Run, box: Box, server: Server, level: str, priority: int) -> None:
     daemon = run(
         f"""
@@ -183,7 +188,11 @@ def test_without_a_level_the_loggers_level_counts(run: Run, box: Box, server: Se
 def test_several_targets_each_with_a_level(run: Run, box: Box, server: Server) -> None:
     other = Server(socket.SOCK_DGRAM, box.tmp / "log2")
     try:
-        daemon = run(config('enableSyslog(loglevel=INFO, address="$TMP/log")', 'enableSyslog(loglevel=ERROR, address="$TMP/log2")'))
+        daemon = run(
+            config(
+                'enableSyslog(loglevel=INFO, address="$TMP/log")', 'enableSyslog(loglevel=ERROR, address="$TMP/log2")'
+            )
+        )
         write(box.src / "f")
         server.wait(b"task finished")
         daemon.terminate()

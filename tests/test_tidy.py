@@ -1,4 +1,6 @@
-"""What holds the house together, checked as text: directions of dependencies, where `unsafe` may be, what must be there."""
+"""What holds the house together, checked as text: directions of dependencies, where `unsafe` may be, what must be
+there.
+"""
 
 from __future__ import annotations
 

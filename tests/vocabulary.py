@@ -38,8 +38,8 @@ DELAY_S = float(DELAY)
 # Set where the program under test is the original: what it is known not to do is skipped.
 REFERENCE = bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE"))
 
-# Set for a program that says it listens before it has set its watches, as the original does: these are waited for as well.
-# Without PYINOTIFYD_TEST_REFERENCE nothing is skipped, and the original shows that the tests can fail.
+# Set for a program that says it listens before it has set its watches, as the original does: these are waited for as
+# well. Without PYINOTIFYD_TEST_REFERENCE nothing is skipped, and the original shows that the tests can fail.
 SETTLE = REFERENCE or bool(os.environ.get("PYINOTIFYD_TEST_SETTLE"))
 
 READY = "start listening for inotify events"
@@ -132,7 +132,9 @@ class Record:
     text: str
 
     LINE = re.compile(
-        r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - pyinotifyd/(?P<logger>.*?) - (?P<level>[A-Z]+) - (?P<text>.*)", re.S
+        r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - pyinotifyd/(?P<logger>.*?) - "
+        r"(?P<level>[A-Z]+) - (?P<text>.*)",
+        re.S,
     )
 
     @classmethod
@@ -143,7 +145,9 @@ class Record:
     @property
     def fields(self) -> dict[str, str]:
         """The `key=value` fields at the end of the text, of which `path` may hold blanks but no `, task_id=`."""
-        found = re.search(r", mask=(?P<mask>[A-Z_|]+), path=(?P<path>.*?)(?:, task_id=(?P<task_id>[0-9a-f-]{36}))?$", self.text, re.S)
+        found = re.search(
+            r", mask=(?P<mask>[A-Z_|]+), path=(?P<path>.*?)(?:, task_id=(?P<task_id>[0-9a-f-]{36}))?$", self.text, re.S
+        )
         return {key: value for key, value in found.groupdict().items() if value is not None} if found else {}
 
     @property
@@ -187,7 +191,12 @@ class Received:
 
         wd = field("wd")
         return cls(
-            field("maskname") or "", field("pathname") or "", field("dir") == "True", field("src_pathname"), int(wd) if wd else None, text
+            field("maskname") or "",
+            field("pathname") or "",
+            field("dir") == "True",
+            field("src_pathname"),
+            int(wd) if wd else None,
+            text,
         )
 
 
@@ -259,7 +268,9 @@ class Stream:
 class Daemon:
     """A daemon that runs, or ran: its log, its standard output, its signals, its end."""
 
-    def __init__(self, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str], cwd: Path, mark: str, **options: Any) -> None:
+    def __init__(
+        self, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str], cwd: Path, mark: str, **options: Any
+    ) -> None:
         self.argv = [os.fspath(argument) for argument in argv]
         self.mark = mark
         self.process = subprocess.Popen(
@@ -357,7 +368,9 @@ class Daemon:
         self._events_of += len(lines)
         return list(self._events)
 
-    def wait_event(self, maskname: str, pathname: str | os.PathLike[str], count: int = 1, timeout_s: float = DEADLINE_S) -> Seen:
+    def wait_event(
+        self, maskname: str, pathname: str | os.PathLike[str], count: int = 1, timeout_s: float = DEADLINE_S
+    ) -> Seen:
         """Wait for the `count`-th event of this name and path that the recorder's job was run for."""
         path = os.fspath(pathname)
 
@@ -365,7 +378,9 @@ class Daemon:
             seen = [event for event in self.events if event.maskname == maskname and event.pathname == path]
             return seen[count - 1] if len(seen) >= count else None
 
-        event = wait_until(found, lambda: f"event {count} x {maskname} {path}; got {self.events[-40:]}\n{self.tail}", timeout_s)
+        event = wait_until(
+            found, lambda: f"event {count} x {maskname} {path}; got {self.events[-40:]}\n{self.tail}", timeout_s
+        )
         assert event is not None
         return event
 
@@ -457,7 +472,10 @@ class Daemon:
             if target != "anon_inode:inotify":
                 continue
             text = Path(f"/proc/{self.pid}/fdinfo/{descriptor}").read_text()
-            found |= {(int(wd, 16), int(inode, 16)) for wd, inode in re.findall(r"inotify wd:([0-9a-f]+) ino:([0-9a-f]+)", text)}
+            found |= {
+                (int(wd, 16), int(inode, 16))
+                for wd, inode in re.findall(r"inotify wd:([0-9a-f]+) ino:([0-9a-f]+)", text)
+            }
         return found
 
     def watches_path(self, path: Path) -> bool:
@@ -544,7 +562,9 @@ class Box:
 
     def __init__(self, base: str | None = None) -> None:
         # Only letters that mean themselves in a regular expression, a glob and a shell.
-        self.tmp = Path(os.path.realpath(tempfile.gettempdir() if base is None else base)) / f"pyid{uuid.uuid4().hex[:12]}"
+        self.tmp = (
+            Path(os.path.realpath(tempfile.gettempdir() if base is None else base)) / f"pyid{uuid.uuid4().hex[:12]}"
+        )
         self.tmp.mkdir(mode=0o700)
         self.src = self.tmp / "src"
         self.dst = self.tmp / "dst"
@@ -558,7 +578,9 @@ class Box:
         self.env: dict[str, str] = {}
 
     def become_plain_user(self) -> bool:
-        """As root: programs are started as the user nobody from here on, who owns the box. False where that can't be."""
+        """As root: programs are started as the user nobody from here on, who owns the box. False where that can't
+        be.
+        """
         self.before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.fspath(self.tmp)}
         try:
@@ -594,7 +616,9 @@ class Box:
         before: Sequence[str] = (),
         **options: Any,
     ) -> Daemon:
-        """Start the program without waiting for anything. `config=None` leaves -c out; `before` is put before the program."""
+        """Start the program without waiting for anything. `config=None` leaves -c out; `before` is put before the
+        program.
+        """
         given = ["-c", os.fspath(self.write_config(config, record))] if config is not None else []
         environment = {**os.environ, **self.env, **(env or {})}
         argv = [*self.before, *before, self.program, *given, *arguments]
@@ -645,7 +669,9 @@ def drop(path: Path, text: str | bytes = "x") -> None:
 
 
 def until_seen(daemon: Daemon, directory: Path) -> None:
-    """Make files in `directory` until one is reported under this name: when a watch is set can't be seen from outside."""
+    """Make files in `directory` until one is reported under this name: when a watch is set can't be seen from
+    outside.
+    """
     number = 0
 
     def seen() -> bool:

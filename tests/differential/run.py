@@ -4,9 +4,9 @@
     python3 tests/differential/run.py [--python PYTHON3.11] [--program target/release/pyinotifyd] [scenario ...]
 
 The original (pyinotifyd 0.0.9 on pyinotify 0.9.6) comes from PyPI into .work/original; it needs Python 3.11 or older
-(pyinotify uses asyncore). Each scenario is a config, what is done to the files, and the log text after which all is done.
-What is compared: the records of each task in their order, other records, standard output, the final trees, the exit code.
-Ids, times, process ids, wd numbers and the names of temporary directories are made equal first.
+(pyinotify uses asyncore). Each scenario is a config, what is done to the files, and the log text after which all is
+done. What is compared: the records of each task in their order, other records, standard output, the final trees, the
+exit code. Ids, times, process ids, wd numbers and the names of temporary directories are made equal first.
 
 Differences that are meant are listed in KNOWN with their reason; the exit code is 1 if there is any other, or if one of
 these has gone away unnoticed.
@@ -157,7 +157,9 @@ def shutdown_with_a_waiting_task(box: Box, daemon: Daemon) -> None:
 
 SCENARIOS: dict[str, Scenario] = {
     "life of a file": Scenario(
-        EVERY % '"IN_CREATE", "IN_CLOSE_WRITE", "IN_ATTRIB", "IN_MOVED_FROM", "IN_MOVED_TO", "IN_DELETE"', life_of_a_file, record=True
+        EVERY % '"IN_CREATE", "IN_CLOSE_WRITE", "IN_ATTRIB", "IN_MOVED_FROM", "IN_MOVED_TO", "IN_DELETE"',
+        life_of_a_file,
+        record=True,
     ),
     "debug log of a life": Scenario(
         'setLoglevel(DEBUG, "eventmap")\n' + EVERY % '"IN_CLOSE_WRITE", "IN_DELETE"', life_of_a_file, record=True
@@ -166,37 +168,51 @@ SCENARIOS: dict[str, Scenario] = {
         EVERY % '"IN_MOVE_SELF", "IN_CREATE", "IN_MOVED_TO"', moves_of_a_directory, make_subdirectory, record=True
     ),
     "shell command": Scenario(
-        'sched = ShellScheduler("echo {maskname} {pathname} {src_pathname}")\n' + WATCH % '"IN_MOVED_TO": sched', make("a", "b c", "d'e")
+        'sched = ShellScheduler("echo {maskname} {pathname} {src_pathname}")\n' + WATCH % '"IN_MOVED_TO": sched',
+        make("a", "b c", "d'e"),
     ),
-    "file rules": Scenario(RULES + WATCH % '"IN_MOVED_TO": sched', make("a.mv", "b.cp", "c.rm", "sub.x"), options=("-d",)),
+    "file rules": Scenario(
+        RULES + WATCH % '"IN_MOVED_TO": sched', make("a.mv", "b.cp", "c.rm", "sub.x"), options=("-d",)
+    ),
     "missing directory": Scenario(
-        r'sched = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/no/\1")])' + "\n" + WATCH % '"IN_MOVED_TO": sched',
+        r'sched = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/no/\1")])'
+        + "\n"
+        + WATCH % '"IN_MOVED_TO": sched',
         make("a"),
     ),
     "existing destination": Scenario(
-        r'sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)$", r"$DST/\1")])' + "\n" + WATCH % '"IN_MOVED_TO": sched',
+        r'sched = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*)$", r"$DST/\1")])'
+        + "\n"
+        + WATCH % '"IN_MOVED_TO": sched',
         make("a"),
         lambda box: write(box.dst / "a", "old"),
     ),
     "empty destination": Scenario(
-        r'sched = FileManagerScheduler([FileManagerRule("move", r"^.*$", "")])' + "\n" + WATCH % '"IN_MOVED_TO": sched', make("a")
+        r'sched = FileManagerScheduler([FileManagerRule("move", r"^.*$", "")])' + "\n" + WATCH % '"IN_MOVED_TO": sched',
+        make("a"),
     ),
     "schedule anew and cancel": Scenario(
-        "sched = TaskScheduler(record, delay=1)\n" + WATCH % '"IN_CREATE": sched, "IN_MODIFY": sched, "IN_DELETE": Cancel(sched)',
+        "sched = TaskScheduler(record, delay=1)\n"
+        + WATCH % '"IN_CREATE": sched, "IN_MODIFY": sched, "IN_DELETE": Cancel(sched)',
         reschedule_and_cancel,
         record=True,
     ),
     "reload": Scenario('sched = ShellScheduler("echo old")\n' + WATCH % '"IN_MOVED_TO": sched', reload),
-    "reload of a bad config": Scenario('sched = ShellScheduler("echo old")\n' + WATCH % '"IN_MOVED_TO": sched', bad_reload),
+    "reload of a bad config": Scenario(
+        'sched = ShellScheduler("echo old")\n' + WATCH % '"IN_MOVED_TO": sched', bad_reload
+    ),
     "no watches": Scenario("pyinotifyd = Pyinotifyd()", nothing),
     "configtest": Scenario("pyinotifyd = Pyinotifyd()", nothing, options=("-t",), starts=False),
     "list of events": Scenario("pyinotifyd = Pyinotifyd()", nothing, options=("-l",), starts=False),
     "wrong type": Scenario("pyinotifyd = Pyinotifyd(5)", nothing, options=("-t",), starts=False),
     "missing variable": Scenario("x = 1", nothing, options=("-t",), starts=False),
     "name that is not UTF-8": Scenario(EVERY % '"IN_CREATE"', bad_bytes, record=True),
-    "name that is a placeholder": Scenario('sched = ShellScheduler("true {pathname}")\n' + WATCH % '"IN_MOVED_TO": sched', injection),
+    "name that is a placeholder": Scenario(
+        'sched = ShellScheduler("true {pathname}")\n' + WATCH % '"IN_MOVED_TO": sched', injection
+    ),
     "waiting task at the end": Scenario(
-        'sched = ShellScheduler("sleep 0.2; echo DONE", delay=1)\n' + WATCH % '"IN_CREATE": sched', shutdown_with_a_waiting_task
+        'sched = ShellScheduler("sleep 0.2; echo DONE", delay=1)\n' + WATCH % '"IN_CREATE": sched',
+        shutdown_with_a_waiting_task,
     ),
 }
 
@@ -243,7 +259,9 @@ def outcome(box: Box, daemon: Daemon) -> Outcome:
     def same(text: str) -> str:
         text = text.replace(str(box.tmp), "$TMP")
         text = re.sub(
-            r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", lambda found: ids.setdefault(found.group(), f"id{len(ids) + 1}"), text
+            r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+            lambda found: ids.setdefault(found.group(), f"id{len(ids) + 1}"),
+            text,
         )
         text = re.sub(r"\bwd=\d+", "wd=N", re.sub(r"\bcookie=\d+", "cookie=N", text))
         return re.sub(r'("wd"|"cookie"): \d+', r"\1: N", text)
@@ -257,7 +275,10 @@ def outcome(box: Box, daemon: Daemon) -> Outcome:
             key = (
                 same(fields["path"])
                 if "path" in fields
-                else next((name for name, texts in result.tasks.items() if identifier and identifier.group() in str(texts)), "?")
+                else next(
+                    (name for name, texts in result.tasks.items() if identifier and identifier.group() in str(texts)),
+                    "?",
+                )
             )
             result.tasks.setdefault(key, []).append(re.sub(r"\bid\d+\b", "ID", text))
         elif not record.logger.startswith(("asyncio", "pyinotify")):
@@ -293,7 +314,9 @@ def original(python: str | None) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--python", help="interpreter for the original, at most 3.11 (default: the first found on PATH)")
+    parser.add_argument(
+        "--python", help="interpreter for the original, at most 3.11 (default: the first found on PATH)"
+    )
     parser.add_argument("--program", type=Path, help="our program (default: the newest in target/)")
     parser.add_argument("scenario", nargs="*", help=f"any of: {', '.join(SCENARIOS)}")
     arguments = parser.parse_args()
@@ -305,7 +328,9 @@ def main() -> int:
     failed = 0
     for name in arguments.scenario or SCENARIOS:
         scenario = SCENARIOS[name]
-        different = differences(run(scenario, ours, reference=ours.samefile(theirs)), run(scenario, theirs, reference=True))
+        different = differences(
+            run(scenario, ours, reference=ours.samefile(theirs)), run(scenario, theirs, reference=True)
+        )
         if different and name in KNOWN:
             print(f"known    {name}: {KNOWN[name]}")
         elif different:
