@@ -4,8 +4,8 @@
     PROGRAM=target/release/pyinotifyd docs/output.py            write it
     PROGRAM=target/release/pyinotifyd docs/output.py --check    only say whether something else would be printed
 
-A line <!-- output NAME --> stands before each block that is written. Only the two lines of the shutdown are left out; what
-looks odd in the output is for the program to mend, not for this script.
+A line <!-- output NAME --> stands before each block that is written. Only the two lines of the shutdown are left out;
+what looks odd in the output is for the program to mend, not for this script.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ exec chroot /mnt/root "$@"
 
 def main() -> int:
     if "INSIDE" not in os.environ:
-        command = ["unshare", "-m", "sh", "-ec", NAMESPACE, "sh", sys.executable, os.path.abspath(__file__), *sys.argv[1:]]
+        here = os.path.abspath(__file__)
+        command = ["unshare", "-m", "sh", "-ec", NAMESPACE, "sh", sys.executable, here, *sys.argv[1:]]
         return subprocess.run(command, env={**os.environ, "INSIDE": "1"}, check=False).returncode
     tutorial, act = DOCS / "tutorial.md", put if "--check" not in sys.argv else check
     for number, play in {"1": create_and_delete, "3": rename, "4": write_twice, "5": checksums}.items():

@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "crates/pyinotifyd/python/pyinotifyd"
 REFERENCE = DOCS / "reference.md"
+
+LINE_MAX = 120
 
 # What a reader meets when writing a config from top to bottom.
 ORDER = [
@@ -43,11 +46,27 @@ texts after `from pyinotifyd import *`.
 
 
 def main() -> int:
-    text = HEAD + sections(heading="##")
+    text = HEAD + wrapped(sections(heading="##"))
     if "--check" in sys.argv[1:]:
         return report(REFERENCE, text)
     REFERENCE.write_text(text, encoding="utf-8")
     return 0
+
+
+def wrapped(text: str) -> str:
+    """The same Markdown with lines of at most LINE_MAX characters; the arguments of a long signature stand below it."""
+    lines: list[str] = []
+    is_code = False
+    for line in text.split("\n"):
+        is_code ^= line.startswith("```")
+        if len(line) <= LINE_MAX:
+            lines.append(line)
+        else:
+            indent = "    " if is_code else "  " if line.startswith("- ") else ""
+            lines += textwrap.wrap(
+                line, LINE_MAX, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            )
+    return "\n".join(lines)
 
 
 def report(path: Path, text: str) -> int:

@@ -1,28 +1,41 @@
-"""What holds the house together, checked as text: directions of dependencies, where `unsafe` may be, what must be
-there.
-"""
+"""Rules for the source that no compiler checks: which crate may use which, where `unsafe` is, how long a line is."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent
+from tries import SKIPPED
+from vocabulary import PROJECT
+
 CRATES = PROJECT / "crates"
 
 # What each crate of ours may depend on. The program may use all of them; nothing may use the program.
 MAY_USE: dict[str, set[str]] = {
     "event": set(),
-    "mounts": set(),
     "syscall": set(),
     "pattern": set(),
     "files": set(),
-    "watcher": {"event", "mounts", "syscall"},
+    "watcher": {"event", "syscall"},
     "engine": {"event"},
-    "pyinotifyd": {"event", "mounts", "pattern", "watcher", "engine", "files", "syscall"},
+    "pyinotifyd": {"event", "pattern", "watcher", "engine", "files", "syscall"},
 }
+
+
+# Characters of a line, of prose as of code.
+LINE_MAX = 120
+# What a program or the kernel wrote is shown as it is: records of the daemon, signatures, results.
+VERBATIM = re.compile(r"\s*(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pyinotifyd/|ValueError: )")
+# Written by a program, or for one: nobody reads or wraps them.
+GENERATED = re.compile(
+    r"Cargo\.lock|.*/Cargo\.lock|LICENSE|BENCHMARKS\.md|bench/results\.svg|fuzz/corpus/.*|crates/pattern/src/tables\.rs"
+    r"|crates/pyinotifyd/share/(man|completions)/.*|ARCHITECTURE\.md|crates/.*|Cargo\.toml"
+)
 
 
 def dependencies(crate: str) -> set[str]:
@@ -92,3 +105,59 @@ def test_files_begin_with_what_they_are() -> None:
     for path in sources():
         if "fuzz" not in path.parts:
             assert path.read_text().startswith(("//!", "#!")), path
+
+
+def versioned() -> Iterator[Path]:
+    """The files under version control; where there is no git, as in an archive of the source, the test skips."""
+    listed = subprocess.run(["git", "-C", PROJECT, "ls-files", "-z"], capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("needs the files under version control, which git lists")
+    for name in filter(None, listed.stdout.split(b"\0")):
+        path = PROJECT / os.fsdecode(name)
+        if path.is_file() and not path.is_symlink():
+            yield path
+
+
+def test_lines_are_short() -> None:
+    long = []
+    for path in versioned():
+        name = str(path.relative_to(PROJECT))
+        if GENERATED.fullmatch(name):
+            continue
+        lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+        long += [
+            f"{name}:{number}: {len(line)} characters"
+            for number, line in enumerate(lines, 1)
+            if len(line) > LINE_MAX and not VERBATIM.match(line)
+        ]
+    assert not long, "\n".join(long)
+
+
+def test_rust_tests_that_skip_say_so_in_the_form_that_is_counted() -> None:
+    """`tests/run` counts lines `skipped: REASON` that a test prints."""
+    for path in sources():
+        for text in re.findall(r'print(?:ln)?!\(\s*"([^"]*)"', path.read_text()):
+            if re.match(r"skip", text, re.I) or "needs root" in text:
+                assert re.match(rf"{SKIPPED}\S", text), f"{path}: {text}"
+
+
+def drawing() -> dict[str, set[str]]:
+    """The drawing of the crates in ARCHITECTURE.md: lines `CRATE -> CRATE CRATE ...` in a block of code."""
+    architecture = (PROJECT / "ARCHITECTURE.md").read_text()
+    blocks = [
+        block for block in re.findall(r"^```.*?\n(.*?)^```", architecture, re.M | re.S) if "pyinotifyd ->" in block
+    ]
+    if not blocks:
+        pytest.skip("ARCHITECTURE.md has no drawing of the crates yet")
+    found = {}
+    for line in blocks[0].splitlines():
+        crate, _, uses = line.partition("->")
+        assert re.fullmatch(r"\w+", crate.strip()), f"not a line of the drawing: {line}"
+        found[crate.strip()] = set(uses.split())
+    return found
+
+
+def test_the_drawing_of_the_crates_is_what_cargo_has() -> None:
+    drawn = drawing()
+    crates = {path.parent.name for path in CRATES.glob("*/Cargo.toml")}
+    assert drawn == {crate: dependencies(crate) for crate in crates}

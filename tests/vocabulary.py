@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+PROJECT = Path(__file__).resolve().parent.parent
+
 # A condition that has not come true by then never will; a loaded machine needs some of it.
 DEADLINE_S = float(os.environ.get("PYINOTIFYD_TEST_DEADLINE", "30"))
 
@@ -115,7 +117,7 @@ def binary() -> Path:
         if not found:
             raise FileNotFoundError(f"PYINOTIFYD_BIN={named}: no such program")
         return Path(found).absolute()
-    target = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).parent.parent / "target"))
+    target = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT / "target"))
     built = [path for path in (target / "release/pyinotifyd", target / "debug/pyinotifyd") if path.exists()]
     if not built:
         raise FileNotFoundError("no pyinotifyd: run `cargo build -p pyinotifyd` or set PYINOTIFYD_BIN")

@@ -3,7 +3,8 @@
  *     launch PROCS|- DESCRIPTOR PROGRAM ARGUMENT...
  *
  * Moves itself into the cgroup of the file PROCS (cgroup.procs), then writes the monotonic time in nanoseconds to
- * DESCRIPTOR, closes it, and becomes PROGRAM. So neither the interpreter that measures nor the move into the cgroup is on the bill. */
+ * DESCRIPTOR, closes it, and becomes PROGRAM. So neither the interpreter that measures nor the move into the cgroup is
+ * on the bill. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-"""The vocabulary: a row of the table, its figures, its contestants, its targets, and what a measurement can end with."""
+"""The vocabulary: a row of the table, its figures, contestants and targets, and what a measurement can end with."""
 
 from __future__ import annotations
 

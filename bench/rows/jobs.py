@@ -1,4 +1,4 @@
-"""Custom asyncio jobs: what a trivial one costs in bursts and alone, how many run a second; delays and waiting tasks."""
+"""Custom asyncio jobs: what a trivial one costs in bursts and alone, how many run a second; waiting tasks."""
 
 from __future__ import annotations
 

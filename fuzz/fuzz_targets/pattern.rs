@@ -1,5 +1,5 @@
-//! One pattern, one template, some paths: nothing panics, and the DFA, the backtracking engine and the substitution agree
-//! on what matches where.
+//! One pattern, one template, some paths: nothing panics, and the DFA, the backtracking engine and the substitution
+//! agree on what matches where.
 //!
 //! An input is `source NUL template NUL path NUL path …`.
 #![no_main]

@@ -1,7 +1,7 @@
 //! Many patterns, together and one after the other: both find the same first match.
 //!
-//! An input is `place, source NUL source NUL … NUL NUL path NUL path …`; the first byte says where among the fixed rules
-//! the sources stand.
+//! An input is `place, source NUL source NUL … NUL NUL path NUL path …`; the first byte says where among the fixed
+//! rules the sources stand.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,0 @@
-//! The table of mounts against the real kernel.
-
-#[cfg(test)]
-mod table;
