@@ -3,7 +3,8 @@
 
 Understands as much Markdown as the pages need: headings, paragraphs, lists, terms with ": meaning" below them, fenced
 code, **bold**, *italic* and `code`. A line {{reference}} stands for the classes of the reference, so that the page on
-configurations says the same as an editor. The second line of a page is the date of its last change.
+configurations says the same as an editor, and {{options}} for the options as the program knows them (docs/man/options.roff, which
+the tests of the program write: UPDATE=1 cargo test -p pyinotifyd generated). The second line of a page is the date of its last change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import reference
+
+# Columns for a line of code: a page is 78 wide on a terminal of 80, and code is indented twice.
+CODE_COLUMNS = 66
 
 DOCS = Path(__file__).resolve().parent
 PAGES = DOCS.parent / "crates/pyinotifyd/share/man"
@@ -55,7 +59,9 @@ def roff(body: str) -> Iterator[str]:
         lines = block.splitlines()
         paragraph = () if after_heading else (".PP",)
         after_heading = lines[0].startswith("##")
-        if lines[0].startswith("```"):
+        if block == "{{options}}":
+            yield from (DOCS / "man/options.roff").read_text(encoding="utf-8").splitlines()
+        elif lines[0].startswith("```"):
             yield from (*paragraph, *code(lines[1:-1]))
         elif lines[0].startswith("### "):
             yield f".SS {inline(lines[0][4:])}"
@@ -87,8 +93,21 @@ def blocks(body: str) -> Iterator[str]:
 
 def code(lines: list[str]) -> Iterator[str]:
     yield from (".in +4n", ".nf")
-    yield from (guarded(escape(line)) for line in lines)
+    yield from (guarded(escape(part)) for line in lines for part in folded(line))
     yield from (".fi", ".in")
+
+
+def folded(line: str) -> Iterator[str]:
+    """A line of Python in parts that fit the page, broken between arguments and never in a string."""
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    while len(line) > CODE_COLUMNS:
+        gaps = [gap.start() for gap in re.finditer(r"(?<=,) ", line) if line[: gap.start()].count('"') % 2 == 0]
+        fitting = [gap for gap in gaps if len(indent) < gap <= CODE_COLUMNS]
+        if not fitting:
+            break
+        yield line[: fitting[-1]]
+        line = indent + line[fitting[-1] + 1 :]
+    yield line
 
 
 def bullets(block: str) -> Iterator[str]:

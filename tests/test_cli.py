@@ -105,6 +105,26 @@ def test_an_ambiguous_prefix_names_its_candidates(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("--dryrun", "did you mean '--dry-run'"),
+        ("--debg", "did you mean '--debug'"),
+        ("--config-test", "did you mean '--configtest'"),
+        ("--explian", "did you mean '--explain'"),
+        ("./config.py", "a config file is named by '-c ./config.py'"),
+        ("config.py", "a config file is named by '-c config.py'"),
+        ("/etc/pyinotifyd", "a config file is named by '-c /etc/pyinotifyd'"),
+    ],
+)
+@ours_only
+def test_a_wrong_word_says_what_was_probably_meant(box: Box, word: str, advice: str) -> None:
+    daemon = box.call(word)
+    assert daemon.exit_code == 2
+    assert daemon.stdout == ""
+    assert advice in daemon.log.splitlines()[0]
+
+
+@pytest.mark.parametrize(
     "spelling",
     [
         ["-t", "-c", "@"],

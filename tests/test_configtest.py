@@ -141,6 +141,25 @@ def test_explain_says_rule_groups_destination_command_delay_and_cancel(box: Box)
     assert os.listdir(box.dst) == []
 
 
+def test_explain_and_the_log_of_debug_say_the_names_of_schedulers(box: Box) -> None:
+    config = """
+async def report(event, task_id): pass
+upload = ShellScheduler("true", logname="shell")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [upload, report, ShellScheduler("true", name="given")], "IN_DELETE": Cancel(upload)})])
+"""
+    explained = box.call("--explain", box.src / "f", config=config)
+    for name in ("upload", "report", "given"):
+        assert re.search(f"IN_CREATE: scheduler '{name}' .* starts a task", explained.stdout), explained.stdout
+    assert "IN_DELETE: cancels a waiting task of scheduler 'upload'" in explained.stdout
+    daemon = box.run(config, "-d")
+    for name, rest in (
+        ("upload", r" \(name not given\): command"),
+        ("report", r" \(name not given\): job"),
+        ("given", ": command"),
+    ):
+        daemon.wait_log(f"- DEBUG - scheduler '{name}'{rest}, delay=0, digest=[0-9a-f]{{16}}, {box.config}:[34]$")
+
+
 def test_explain_says_what_excludes_a_path(box: Box) -> None:
     daemon = box.call("--explain", box.src / "a.tmp", "IN_CLOSE_WRITE", config=EXPLAINED)
     assert daemon.exit_code == 0

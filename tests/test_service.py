@@ -658,14 +658,10 @@ def long_options() -> list[str]:
     return sorted(set(re.findall(r"--[a-z][a-z-]+", call(binary(), "--help").stdout)))
 
 
-@pytest.mark.parametrize(
-    "file",
-    ["man/pyinotifyd.8", "completions/pyinotifyd.bash", "completions/_pyinotifyd", "completions/pyinotifyd.fish"],
-)
-def test_every_option_is_in(file: str) -> None:
-    text = (SHARE / file).read_text().replace("\\-", "-")
+def test_every_option_is_in_the_man_page() -> None:
+    text = (SHARE / "man/pyinotifyd.8").read_text().replace("\\-", "-")
     for option in long_options():
-        assert option in text or f"-l {option[2:]} " in text, f"{option} is missing in {file}"
+        assert option in text, f"{option} is missing"
 
 
 def test_man_pages_are_well_formed() -> None:
@@ -675,7 +671,21 @@ def test_man_pages_are_well_formed() -> None:
         assert done.returncode == 0, done.stdout
 
 
-def test_bash_completes_options_and_configs(tmp_path: Path) -> None:
+def test_man_pages_and_help_fit_80_columns() -> None:
+    need("mandoc")
+    shown = [call("mandoc", "-Tutf8", "-O", "width=78", page).stdout for page in (SHARE / "man").iterdir()]
+    shown += [call(binary(), option).stdout for option in ("-h", "--help")]
+    for text in shown:
+        assert text
+        for line in re.sub(".\b", "", text).splitlines():
+            assert len(line) <= 80, line
+
+
+def with_the_program_in_path(home: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(home), "PATH": f"{binary().parent}:{os.environ['PATH']}"}
+
+
+def test_bash_completes_options_events_and_configs(tmp_path: Path) -> None:
     need("bash")
     (tmp_path / "config.py").touch()
     (tmp_path / "readme.txt").touch()
@@ -683,14 +693,25 @@ def test_bash_completes_options_and_configs(tmp_path: Path) -> None:
 
     def completed(*words: str) -> list[str]:
         given = " ".join(words)
+        function = f"_clap_complete_pyinotifyd pyinotifyd {words[-1]} {words[-2]}"
         script = (
             f"source {SHARE}/completions/pyinotifyd.bash; COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; "
-            f'_pyinotifyd; printf "%s\\n" "${{COMPREPLY[@]}}"'
+            f'{function}; printf "%s\\n" "${{COMPREPLY[@]}}"'
         )
-        return sorted(call("bash", "-c", script, cwd=tmp_path).stdout.split())
+        return sorted(call("bash", "-c", script, cwd=tmp_path, env=with_the_program_in_path(tmp_path)).stdout.split())
 
     assert completed("pyinotifyd", "--con") == ["--config", "--configtest"]
-    assert completed("pyinotifyd", "-c", "''") == ["config.py", "dir"]
+    assert completed("pyinotifyd", "--") == long_options()
+    assert completed("pyinotifyd", "-c", "''") == ["config.py", "dir/"]
+    assert completed("pyinotifyd", "--explain", "/tmp/a", "IN_CLOSE_W") == ["IN_CLOSE_WRITE"]
+    assert completed("pyinotifyd", "--completions", "''") == ["bash", "fish", "zsh"]
+
+
+def test_a_daemon_is_asked_for_completions_by_its_own_variable_only(box: Box) -> None:
+    """Else a variable that another program left in the environment would end it."""
+    assert box.call("-t", config="pyinotifyd = Pyinotifyd()", env={"COMPLETE": "bash"}).lines == [
+        "INFO: config file ok"
+    ]
 
 
 class Terminal:
@@ -742,24 +763,26 @@ def test_zsh_completes_options_with_their_meaning(terminal: Callable[..., Termin
     functions = tmp_path / "functions"
     functions.mkdir()
     shutil.copy(SHARE / "completions/_pyinotifyd", functions)
-    zsh = terminal("zsh", "-f", "-i", cwd=tmp_path, env={**os.environ, "TERM": "dumb", "PS1": "> "})
+    zsh = terminal(
+        "zsh", "-f", "-i", cwd=tmp_path, env={**with_the_program_in_path(tmp_path), "TERM": "dumb", "PS1": "> "}
+    )
     zsh.type(f"fpath=({functions} $fpath); autoload -U compinit && compinit -u -d {tmp_path}/dump; echo loa''ded\r")
     zsh.wait_for("^loaded")
     zsh.type("pyinotifyd --conf\t\t")
-    zsh.wait_for(r"--configtest .*-- check the config file")
+    zsh.wait_for(r"--configtest .*-- Check the config file")
 
 
 def test_fish_completes_options_events_and_configs(tmp_path: Path) -> None:
     need("fish")
     (tmp_path / "config.py").touch()
-    path = f"{binary().parent}:{os.environ['PATH']}"
 
     def completed(line: str) -> list[str]:
         script = f"source {SHARE}/completions/pyinotifyd.fish; complete -C '{line}'"
-        env = {**os.environ, "HOME": str(tmp_path), "PATH": path}
+        env = with_the_program_in_path(tmp_path)
         return [one.partition("\t")[0] for one in call("fish", "-c", script, cwd=tmp_path, env=env).stdout.splitlines()]
 
     assert completed("pyinotifyd --conf") == ["--config", "--configtest"]
+    assert sorted(completed("pyinotifyd --")) == long_options()
     assert completed("pyinotifyd -c conf") == ["config.py"]
     assert completed("pyinotifyd --explain /tmp/a IN_CLOSE_W") == ["IN_CLOSE_WRITE"]
 

@@ -18,12 +18,13 @@ CRATES = PROJECT / "crates"
 # What each crate of ours may depend on. The program may use all of them; nothing may use the program.
 MAY_USE: dict[str, set[str]] = {
     "event": set(),
+    "mounts": set(),
     "syscall": set(),
     "pattern": set(),
     "files": set(),
-    "watcher": {"event", "syscall"},
+    "watcher": {"event", "mounts", "syscall"},
     "engine": {"event"},
-    "pyinotifyd": {"event", "pattern", "watcher", "engine", "files", "syscall"},
+    "pyinotifyd": {"event", "mounts", "pattern", "watcher", "engine", "files", "syscall"},
 }
 
 

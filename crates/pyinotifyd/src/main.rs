@@ -33,7 +33,13 @@ fn main() -> ExitCode {
         Command::Explain(options, path, event) => daemon::explain_path(&options, &path, event),
         Command::ListEvents => print(&Flag::ALL.map(Flag::name).join("\n")),
         Command::Version => print(concat!("pyinotifyd (", env!("CARGO_PKG_VERSION"), ")")),
-        Command::Completions(script) => print(script.trim_end()),
+        Command::Completions(shell) => match shell.script() {
+            Ok(script) => print(script.trim_end()),
+            Err(error) => {
+                eprintln!("ERROR: cannot make the completion script: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Install => service::install_command(),
         Command::Uninstall => service::uninstall_command(),
     }

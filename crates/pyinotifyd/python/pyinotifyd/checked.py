@@ -58,6 +58,15 @@ def in_force() -> bool:
     return _Force.begun
 
 
+class ConfigError(AssertionError):
+    """A fault that shows only when the whole config has been executed, at the place where its object was made."""
+
+    def __init__(self, text: str, at: Optional[Place]) -> None:
+        """Remember text and place."""
+        super().__init__(text)
+        self.at = at
+
+
 def expect(name: str, value: object, *kinds: type) -> None:
     """Raise AssertionError unless `value` is an instance of one of `kinds`."""
     if not isinstance(value, kinds):

@@ -28,6 +28,12 @@ SHELL_JOBS_DEFAULT = 64
 # Flags of code objects (inspect.CO_COROUTINE); importing inspect costs 10 ms.
 _CO_COROUTINE = 0x80
 
+# Names stand in log lines, in the columns of tables and in URLs.
+NAME_MAX = 100
+
+# What a name may hold besides letters and digits, as a letter.
+_PUNCTUATION = str.maketrans("._-", "aaa")
+
 _NO_VARIABLES: dict[str, object] = {}
 
 
@@ -46,6 +52,9 @@ class TaskScheduler(Checked):
         global_vars: Accepted and not needed: a job sees all names of the config. Default {}.
         singlejob: Whether there is only one task for all paths together. Default False.
         max_jobs: How many jobs run at once; further ones wait in order. Default None: no limit. Not in pyinotifyd 1.
+        name: What identifies the scheduler in ``--explain`` and across a reload: letters, digits, ``.``, ``_``, ``-``.
+            Default None: the variable of the config that holds it, for a coroutine function in an event map the
+            function's name, else ``scheduler-N``. Not in pyinotifyd 1.
 
     Example::
 
@@ -64,6 +73,7 @@ class TaskScheduler(Checked):
         "global_vars": (dict,),
         "singlejob": (),
         "max_jobs": (),
+        "name": (),
     }
 
     job: Job
@@ -74,6 +84,8 @@ class TaskScheduler(Checked):
     global_vars: dict[str, Any]
     singlejob: bool
     max_jobs: Optional[int]
+    #: The name that the config gives; without one the host finds one, see `pyinotifyd.host.names`.
+    name: Optional[str]
 
     def __init__(
         self,
@@ -85,11 +97,13 @@ class TaskScheduler(Checked):
         global_vars: dict[str, Any] = _NO_VARIABLES,
         singlejob: bool = False,
         max_jobs: Optional[int] = None,
+        *,
+        name: Optional[str] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         self.job = job
-        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs)
+        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
 
     def _set_common(
         self,
@@ -100,6 +114,7 @@ class TaskScheduler(Checked):
         global_vars: dict[str, Any],
         singlejob: bool,
         max_jobs: Optional[int],
+        name: Optional[str],
     ) -> None:
         self.files = files
         self.dirs = dirs
@@ -108,6 +123,8 @@ class TaskScheduler(Checked):
         self.global_vars = global_vars
         self.singlejob = singlejob
         self.max_jobs = max_jobs
+        self.name = name
+        made_schedulers.append(self)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
@@ -120,7 +137,13 @@ class TaskScheduler(Checked):
             expect("max_jobs", value, int)
             if value is True or value < 1:  # type: ignore[operator]  # an int, as of the line above
                 raise AssertionError(f"max_jobs: expected at least 1 job, got {value}")
+        elif name == "name" and value is not None:
+            _expect_name(value)
         super().__setattr__(name, value)
+
+
+#: All schedulers that a config has made, used or not, in the order of their construction.
+made_schedulers: list[TaskScheduler] = []
 
 
 class Cancel(Checked):
@@ -163,6 +186,7 @@ class ShellScheduler(TaskScheduler):
         singlejob: Whether there is only one task for all paths together. Default False.
         max_jobs: How many commands run at once; further ones wait in order. None: no limit. Default 64. Not in
             pyinotifyd 1.
+        name: As for TaskScheduler. Default None. Not in pyinotifyd 1.
 
     Example::
 
@@ -184,11 +208,12 @@ class ShellScheduler(TaskScheduler):
         global_vars: dict[str, Any] = _NO_VARIABLES,
         singlejob: bool = False,
         max_jobs: Optional[int] = SHELL_JOBS_DEFAULT,
+        name: Optional[str] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         self.cmd = cmd
-        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs)
+        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
 
 
 #: All rules that a config has made, used or not: the daemon checks the expressions of all.
@@ -306,6 +331,7 @@ class FileManagerScheduler(TaskScheduler):
         singlejob: Whether there is only one task for all paths together. Default False.
         max_jobs: How many actions run at once; further ones wait in order. Default None: as many as there are workers.
             Not in pyinotifyd 1.
+        name: As for TaskScheduler. Default None. Not in pyinotifyd 1.
 
     Example::
 
@@ -329,11 +355,12 @@ class FileManagerScheduler(TaskScheduler):
         global_vars: dict[str, Any] = _NO_VARIABLES,
         singlejob: bool = False,
         max_jobs: Optional[int] = None,
+        name: Optional[str] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         self.rules = rules  # type: ignore[assignment]  # __setattr__ makes a list of one rule
-        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs)
+        self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Make a list of one rule, check all rules, then set the attribute."""
@@ -343,22 +370,39 @@ class FileManagerScheduler(TaskScheduler):
         super().__setattr__(name, value)
 
 
+def is_name(value: str) -> bool:
+    """Say whether `value` can be the name of a scheduler."""
+    return 0 < len(value) <= NAME_MAX and value.isascii() and value.translate(_PUNCTUATION).isalnum()
+
+
+def _expect_name(value: object) -> None:
+    expect("name", value, str)
+    if not is_name(value):  # type: ignore[arg-type]  # a str, as of the check
+        raise AssertionError(
+            f"name: expected at most {NAME_MAX} of the characters A-Z, a-z, 0-9, '.', '_' and '-', got {value!r}"
+        )
+
+
 def expect_rules(rules: list[object]) -> None:
     """Raise unless all of `rules` are rules; a config may have changed the list since it was given."""
     for rule in rules:
         expect("rules", rule, FileManagerRule)
 
 
+def function_of(job: object) -> object:
+    """Return the function in bound methods and functools.partial, of which it may be in several."""
+    while True:
+        if hasattr(job, "__func__"):
+            job = job.__func__
+        elif type(job).__name__ == "partial" and hasattr(job, "func"):
+            job = job.func
+        else:
+            return job
+
+
 def is_coroutine_function(value: object) -> bool:
     """Say whether calling `value` makes a coroutine, as inspect and asyncio see it."""
-    function = value
-    while True:
-        if hasattr(function, "__func__"):  # a bound method
-            function = function.__func__
-        elif type(function).__name__ == "partial" and hasattr(function, "func"):
-            function = function.func
-        else:
-            break
+    function = function_of(value)
     code = getattr(function, "__code__", None)
     if code is not None and type(function) is _FUNCTION and code.co_flags & _CO_COROUTINE:
         return True

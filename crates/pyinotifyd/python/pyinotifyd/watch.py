@@ -309,11 +309,17 @@ def _known_flag(flag: object) -> str:
     raise AssertionError(f"event_map: invalid flag: {flag}{hint}")
 
 
+#: Schedulers of coroutine functions that stand in event maps themselves.
+bare_jobs: list[TaskScheduler] = []
+
+
 def _reaction(mapped: object) -> Reaction:
     """Return what is mapped; a bare coroutine function gets a scheduler of its own."""
     if isinstance(mapped, (TaskScheduler, Cancel)):
         return mapped
-    return TaskScheduler(mapped)  # type: ignore[arg-type]  # checked there, with the text that users know
+    scheduler = TaskScheduler(mapped)  # type: ignore[arg-type]  # checked there, with the text that users know
+    bare_jobs.append(scheduler)
+    return scheduler
 
 
 def _event_map(event_map: Union[None, dict[str, Any], EventMap], default_sched: Mapped) -> EventMap:

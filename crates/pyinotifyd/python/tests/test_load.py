@@ -150,6 +150,8 @@ def test_the_whole_description(describe, tmp_path):
         "schedulers": [
             {
                 "kind": "shell",
+                "name": "shell",
+                "named": False,
                 "logname": "shell",
                 "files": True,
                 "dirs": False,
@@ -159,9 +161,12 @@ def test_the_whole_description(describe, tmp_path):
                 "max_jobs": 64,
                 "at": {"file": file, "line": 4},
                 "cmd": "echo {pathname}",
+                "does": "echo {pathname}",
             },
             {
                 "kind": "job",
+                "name": "job",
+                "named": False,
                 "logname": "pyinotifyd.scheduler",
                 "files": True,
                 "dirs": True,
@@ -171,9 +176,12 @@ def test_the_whole_description(describe, tmp_path):
                 "max_jobs": 3,
                 "at": {"file": file, "line": 3},
                 "job": "work",
+                "does": described["schedulers"][1]["does"],
             },
             {
                 "kind": "files",
+                "name": "files",
+                "named": False,
                 "logname": "sched",
                 "files": True,
                 "dirs": False,
@@ -198,6 +206,7 @@ def test_the_whole_description(describe, tmp_path):
                         "at": described["schedulers"][2]["rules"][0]["at"],
                     }
                 ],
+                "does": described["schedulers"][2]["does"],
             },
         ],
         "levels": {"": 20},

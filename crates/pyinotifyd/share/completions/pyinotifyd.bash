@@ -1,36 +1,32 @@
-# Completion of pyinotifyd for bash; goes to /usr/share/bash-completion/completions/pyinotifyd.
-
-_pyinotifyd() {
-    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    # --config=FILE comes as three words.
-    if [[ $current == = ]]; then
-        current=
-    elif [[ $previous == = ]]; then
-        previous=${COMP_WORDS[COMP_CWORD - 2]}
+_clap_complete_pyinotifyd() {
+    local IFS=$'\013'
+    local _CLAP_COMPLETE_INDEX=${COMP_CWORD}
+    local _CLAP_COMPLETE_COMP_TYPE=${COMP_TYPE}
+    if compopt +o nospace 2> /dev/null; then
+        local _CLAP_COMPLETE_SPACE=false
+    else
+        local _CLAP_COMPLETE_SPACE=true
     fi
-    # The event after the path of --explain.
-    if [[ ${COMP_WORDS[COMP_CWORD - 2]:-} == --explain && $current != -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" --list 2>/dev/null)" -- "$current")
-        return
+    local words=("${COMP_WORDS[@]}")
+    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+        words[COMP_CWORD]="$2"
     fi
-    case $previous in
-        -c | --config)
-            compopt -o filenames 2>/dev/null
-            mapfile -t COMPREPLY < <(compgen -f -X '!*.py' -- "$current"; compgen -d -- "$current")
-            ;;
-        --python | --explain)
-            compopt -o filenames 2>/dev/null
-            mapfile -t COMPREPLY < <(compgen -f -- "$current")
-            ;;
-        --completions)
-            mapfile -t COMPREPLY < <(compgen -W 'bash zsh fish' -- "$current")
-            ;;
-        *)
-            mapfile -t COMPREPLY < <(compgen -W '
-                -c --completions --config -d --debug --dry-run --explain -h --help -i --install -l --list --python -t --configtest
-                -u --uninstall -v --version' -- "$current")
-            ;;
-    esac
+    COMPREPLY=( $( \
+        _CLAP_IFS="$IFS" \
+        _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
+        _CLAP_COMPLETE_COMP_TYPE="$_CLAP_COMPLETE_COMP_TYPE" \
+        _CLAP_COMPLETE_SPACE="$_CLAP_COMPLETE_SPACE" \
+        PYINOTIFYD_COMPLETE="bash" \
+        "pyinotifyd" -- "${words[@]}" \
+    ) )
+    if [[ $? != 0 ]]; then
+        unset COMPREPLY
+    elif [[ $_CLAP_COMPLETE_SPACE == false ]] && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
+        compopt -o nospace
+    fi
 }
-
-complete -F _pyinotifyd pyinotifyd
+if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
+    complete -o nospace -o bashdefault -o nosort -F _clap_complete_pyinotifyd pyinotifyd
+else
+    complete -o nospace -o bashdefault -F _clap_complete_pyinotifyd pyinotifyd
+fi

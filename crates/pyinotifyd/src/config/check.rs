@@ -63,7 +63,7 @@ fn unscheduled_cancels(config: &Config, all: &mut Vec<String>) {
         let scheduled = reactions().any(|(_, other)| *other == Reaction::Schedule(index));
         if !scheduled && !said.contains(&index) {
             said.push(index);
-            let name = &config.schedulers[index].logname;
+            let name = &config.schedulers[index].name;
             all.push(format!(
                 "{}Cancel of the scheduler '{name}', which no event schedules",
                 place(watch.at.as_ref())

@@ -52,8 +52,11 @@ pub(super) enum ReactionDescription {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the arguments that a configuration gives")]
 pub(super) struct SchedulerDescription {
     pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) named: bool,
     pub(super) logname: String,
     pub(super) files: bool,
     pub(super) dirs: bool,
@@ -63,6 +66,8 @@ pub(super) struct SchedulerDescription {
     pub(super) max_jobs: Option<NonZeroU32>,
     pub(super) at: Option<At>,
     pub(super) job: Option<String>,
+    /// All that its tasks do, as a text that is the same in each process.
+    pub(super) does: PathText,
     pub(super) cmd: Option<PathText>,
     pub(super) rules: Option<Vec<RuleDescription>>,
 }

@@ -85,6 +85,12 @@ pub(crate) struct Watch {
 
 /// One scheduler.
 pub(crate) struct Scheduler {
+    /// What identifies it across a reload and a restart.
+    pub name: Arc<str>,
+    /// Whether the configuration gave the name, instead of a variable or a number.
+    pub named: bool,
+    /// What tells whether it does the same as before.
+    pub digest: Digest,
     /// Name of its logger.
     pub logname: String,
     /// The delay as the configuration wrote it, for log lines.
@@ -97,6 +103,26 @@ pub(crate) struct Scheduler {
     pub at: Option<At>,
 }
 
+/// Number of what a scheduler does, the same in each process and each build: FNV-1a (Fowler, Noll, Vo) of 64 bits. It
+/// tells that somebody edited something, and guards against nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest(pub u64);
+
+impl Digest {
+    fn of(kind: &str, does: &[u8]) -> Digest {
+        let bytes = kind.bytes().chain([0]).chain(does.iter().copied());
+        Digest(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:016x}", self.0)
+    }
+}
+
 /// What a scheduler's tasks do.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -106,6 +132,17 @@ pub(crate) enum Work {
     Command(CommandTemplate),
     /// The first file rule that matches.
     Rules(Arc<FileRules>),
+}
+
+impl Work {
+    /// What a person calls it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Work::Job(_) => "job",
+            Work::Command(_) => "command",
+            Work::Rules(_) => "file rules",
+        }
+    }
 }
 
 /// The exclude filter of a watch.
@@ -233,7 +270,7 @@ fn seconds(value: f64) -> Duration {
 
 fn fingerprint(scheduler: &Scheduler) -> String {
     let name = if let Work::Job(name) = &scheduler.work { name.as_str() } else { "" };
-    format!("{}\0{name}\0", scheduler.logname)
+    format!("{}\0{name}\0", scheduler.name)
 }
 
 fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
@@ -293,6 +330,7 @@ fn read_scheduler(
     scheduler: SchedulerDescription,
     warnings: &mut Vec<String>,
 ) -> Result<Scheduler, ConfigFault> {
+    let digest = Digest::of(&scheduler.kind, &scheduler.does.0);
     let mut matcher: Option<Arc<dyn Matcher>> = None;
     let work = match scheduler.kind.as_str() {
         "job" => Work::Job(scheduler.job.unwrap_or_default()),
@@ -317,6 +355,9 @@ fn read_scheduler(
         rules: matcher,
     };
     Ok(Scheduler {
+        name: scheduler.name.into(),
+        named: scheduler.named,
+        digest,
         logname: scheduler.logname,
         delay_text: scheduler.delay_text,
         spec,
@@ -360,6 +401,16 @@ fn read_rule(
         },
     };
     Ok((pattern, FileRule { template, rule, at }))
+}
+
+impl Scheduler {
+    /// Itself as the log of `-d` shows it.
+    pub(crate) fn summary(&self) -> String {
+        let Scheduler { name, named, digest, delay_text, work, at, .. } = self;
+        let origin = if *named { "" } else { " (name not given)" };
+        let at = at.as_ref().map_or_else(String::new, |at| format!(", {}:{}", at.file, at.line));
+        format!("scheduler '{name}'{origin}: {}, delay={delay_text}, digest={digest}{at}", work.kind())
+    }
 }
 
 /// `FILE:LINE: ` or nothing.
@@ -429,6 +480,19 @@ mod tests {
         };
         let text = "name 'foo' is not defined\n  File \"/etc/c.py\", line 3\n    foo(1)\n    ^^^";
         assert_eq!(fault.to_string(), text);
+    }
+
+    #[test]
+    fn a_digest_is_the_same_in_each_build_and_differs_by_kind() {
+        // The published value of "foobar", with the separator of the kind taken into account by splitting there.
+        let plain = |bytes: &[u8]| {
+            bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        assert_eq!(plain(b"foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(Digest::of("shell", b"true").0, plain(b"shell\0true"));
+        assert_ne!(Digest::of("shell", b"true"), Digest::of("job", b"true"));
     }
 
     #[test]

@@ -121,19 +121,19 @@ fn explain_reaction(
 ) {
     let (Reaction::Schedule(index) | Reaction::Cancel(index)) = explained.reaction;
     let scheduler = &config.schedulers[index];
-    let (logname, place) = (&scheduler.logname, at(scheduler.at.as_ref()));
+    let (called, place) = (&scheduler.name, at(scheduler.at.as_ref()));
     if matches!(explained.reaction, Reaction::Cancel(_)) {
-        let _ = writeln!(out, "  {name}: cancels a waiting task of scheduler '{logname}'{place}");
+        let _ = writeln!(out, "  {name}: cancels a waiting task of scheduler '{called}'{place}");
         return;
     }
     let (text, rule) = match explained.verdict {
         Verdict::Ignored(reason) => {
-            (format!("nothing at scheduler '{logname}'{place}: {}", ignored(reason, event)), None)
+            (format!("nothing at scheduler '{called}'{place}: {}", ignored(reason, event)), None)
         }
         Verdict::New { begin, rule } => {
-            (format!("scheduler '{logname}'{place} {}", begins(begin, scheduler)), rule)
+            (format!("scheduler '{called}'{place} {}", begins(begin, scheduler)), rule)
         }
-        Verdict::Met { change, .. } => (format!("scheduler '{logname}'{place}: {}", changes(change)), None),
+        Verdict::Met { change, .. } => (format!("scheduler '{called}'{place}: {}", changes(change)), None),
     };
     let _ = writeln!(out, "  {name}: {text}");
     if matches!(explained.verdict, Verdict::New { .. }) {

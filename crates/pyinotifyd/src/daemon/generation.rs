@@ -10,7 +10,7 @@ use watcher::WatchId;
 use crate::config::{Config, ExcludeFilter, Scheduler, Watch, Work};
 use crate::daemon::jobs::Jobs;
 use crate::host::Host;
-use crate::log::{Log, LoggerId};
+use crate::log::{Log, LoggerId, record};
 use event::Mask;
 
 /// See the module's head.
@@ -107,6 +107,9 @@ impl Generation {
         log: &mut Log,
         now: Instant,
     ) -> Generation {
+        for scheduler in &config.schedulers {
+            record!(log, Log::ROOT, DEBUG, "{}", scheduler.summary());
+        }
         let action = |scheduler: Scheduler| Action {
             logger: log.logger(&scheduler.logname),
             delay_text: scheduler.delay_text,

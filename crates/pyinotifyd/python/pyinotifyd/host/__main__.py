@@ -115,10 +115,10 @@ def _load(load: dict[str, Any]) -> tuple[Source, Description]:
     sys.argv[:] = [load["config"]]
     before = _Before()
     source = Source(load["config"])
-    config = source.execute()
+    config, variables = source.execute()
     if load["debug"]:
         set_level("", 10)
-    description = Description(config)
+    description = Description(config, variables)
     description.body.update(before.surroundings.changes())
     for name in signal_handlers():
         warn(f"the config sets a function for {name}, but signals that the daemon gets don't reach it")

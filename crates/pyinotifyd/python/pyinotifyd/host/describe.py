@@ -16,9 +16,12 @@ from ..scheduler import (
     ShellScheduler,
     TaskScheduler,
     expect_rules,
+    function_of,
     made_rules,
 )
 from ..watch import Pyinotifyd, Watch, expect_watches
+from . import wire
+from .names import Names, code_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,19 +41,20 @@ _UTF8 = sys.getfilesystemencoding() == "utf-8"
 class Description:
     """A config as the daemon sees it, and the schedulers in the order of their numbers."""
 
-    def __init__(self, config: Pyinotifyd) -> None:
-        """Describe a config."""
+    def __init__(self, config: Pyinotifyd, variables: dict[str, Any]) -> None:
+        """Describe a config, of whose schedulers many have the names of its variables."""
         self.schedulers: list[TaskScheduler] = []
         self._numbers: dict[int, int] = {}
         expect_watches(config._watches)
         watches = [self._watch(watch) for watch in config._watches]
+        names = Names(variables, self.schedulers)
         timeout = config._shutdown_timeout
         self.body: dict[str, Any] = {
             "logname": _LOGNAME if config.logname is None else config.logname,
             "shutdown_timeout": float(timeout),
             "shutdown_timeout_text": str(timeout),
             "watches": watches,
-            "schedulers": [_scheduler(scheduler) for scheduler in self.schedulers],
+            "schedulers": [_scheduler(scheduler, names) for scheduler in self.schedulers],
             "levels": levels.current_levels(),
             "syslog": levels.syslog,
         }
@@ -98,9 +102,11 @@ def patterns(rules: Iterable[FileManagerRule]) -> list[dict[str, Any]]:
     return [{"pattern": _bytes_text(rule.src_re), "at": _at(rule.at)} for rule in rules]
 
 
-def _scheduler(scheduler: TaskScheduler) -> dict[str, Any]:
+def _scheduler(scheduler: TaskScheduler, names: Names) -> dict[str, Any]:
     described: dict[str, Any] = {
         "kind": _kind(scheduler),
+        "name": names.of(scheduler),
+        "named": scheduler.name is not None,
         "logname": _SCHEDULER_LOGNAME if scheduler.logname is None else scheduler.logname,
         "files": scheduler.files,
         "dirs": scheduler.dirs,
@@ -111,12 +117,15 @@ def _scheduler(scheduler: TaskScheduler) -> dict[str, Any]:
         "at": _at(scheduler.at),
     }
     if isinstance(scheduler, ShellScheduler):
-        described["cmd"] = _bytes_text(scheduler.cmd)
+        described["cmd"] = described["does"] = _bytes_text(scheduler.cmd)
     elif isinstance(scheduler, FileManagerScheduler):
         expect_rules(list(scheduler.rules))
         described["rules"] = [_rule(rule) for rule in scheduler.rules]
+        does = [{name: value for name, value in rule.items() if name != "at"} for rule in described["rules"]]
+        described["does"] = wire.dumps(does).decode("ascii")
     else:
         described["job"] = _job_name(scheduler.job)
+        described["does"] = code_of(scheduler.job)
     return described
 
 
@@ -145,7 +154,7 @@ def _rule(rule: FileManagerRule) -> dict[str, Any]:
 
 def _job_name(job: object) -> str:
     """Return what a job is called; a functools.partial has no name, but its function has."""
-    named = getattr(job, "func", job)
+    named = function_of(job)
     return str(getattr(named, "__qualname__", None) or type(named).__name__)
 
 

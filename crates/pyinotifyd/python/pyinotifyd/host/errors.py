@@ -12,6 +12,8 @@ import os
 import re
 import traceback
 
+from ..checked import ConfigError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +85,8 @@ def _locations(exception: BaseException) -> list[dict[str, object]]:
     """Return the user's own frames, innermost last; of a syntax error, where it is."""
     if isinstance(exception, SyntaxError) and exception.filename and exception.lineno:
         return [*_frames(exception), _syntax_location(exception)]
+    if isinstance(exception, ConfigError):
+        return [_line(*exception.at)] if exception.at else []
     return _frames(exception)
 
 
@@ -110,6 +114,12 @@ def _location(frame: FrameSummary) -> dict[str, object]:
         "end_column": end_column,
         "source": source,
     }
+
+
+def _line(file: str, number: int) -> dict[str, object]:
+    """Return a whole line as a location."""
+    source = linecache.getline(file, number).rstrip("\n") or None
+    return {"file": file, "line": number, "column": None, "end_column": None, "source": source}
 
 
 def _columns(frame: Any, source: str) -> tuple[Optional[int], Optional[int]]:

@@ -54,8 +54,8 @@ class Source:
         with open(path, "rb") as config:
             self.content = config.read()
 
-    def execute(self) -> api.Pyinotifyd:
-        """Execute the config, and return what it leaves in its variable `pyinotifyd`.
+    def execute(self) -> tuple[api.Pyinotifyd, dict[str, Any]]:
+        """Execute the config, and return what it leaves in its variable `pyinotifyd`, and all its variables.
 
         Raises:
             BaseException: Whatever the config raises.
@@ -66,7 +66,7 @@ class Source:
         namespace["__name__"] = "builtins"
         namespace["__file__"] = self.filename
         exec(code, namespace)
-        return _result(namespace)
+        return _result(namespace), namespace
 
 
 def _text(content: bytes) -> Union[str, bytes]:

@@ -1,0 +1,4 @@
+//! The table of mounts against the real kernel.
+
+#[cfg(test)]
+mod table;
