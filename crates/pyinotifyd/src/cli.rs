@@ -1,12 +1,13 @@
 //! The command line: what the user typed ([`Typed`]) and what it means ([`Command`]).
 //!
 //! Each option stands in [`Typed`] once, with its help: clap derives the parser, `-h` and `--help`, the completions
-//! ([`completions`]) and the section OPTIONS of the man page from it. The grammar is that of Python's argparse, which version 1
-//! used: a long option may be shortened to a unique prefix, its value stands in the same word or in the next one, and an option
-//! that is repeated counts once, the last time. What clap says about a mistake is made more specific in [`mistakes`].
+//! ([`completions`]) and the section OPTIONS of the man page from it. The grammar is that of Python's argparse, which
+//! version 1 used: a long option may be shortened to a unique prefix, its value stands in the same word or in the
+//! next one, and an option that is repeated counts once, the last time. What clap says about a mistake is made more
+//! specific in [`mistakes`].
 //!
-//! A subcommand is a variant of an enum that [`Typed`] holds as `#[command(subcommand)]`, and a variant of [`Command`]. It needs
-//! nothing of the daemon's options.
+//! A subcommand is a variant of an enum that [`Typed`] holds as `#[command(subcommand)]`, and a variant of
+//! [`Command`]. It needs nothing of the daemon's options.
 
 mod completions;
 mod mistakes;
@@ -121,16 +122,16 @@ struct Typed {
 struct Mode {
     /// Check the config file and end.
     ///
-    /// Execute it, say "config file ok" on stderr and end with status 0, or with status 1 if it cannot be used. Nothing is
-    /// watched.
+    /// Execute it, say "config file ok" on stderr and end with status 0, or with status 1 if it cannot be used.
+    /// Nothing is watched.
     #[arg(short = 't', long)]
     configtest: bool,
 
     /// Say what an event on PATH would do, and do nothing.
     ///
-    /// Execute the config file and say which watch covers the path, what the exclude filters say, which schedulers the event
-    /// reaches, which rule matches, the destination or the command line, the delay, and what would cancel it. EVENT may be
-    /// left out: then all events that are mapped. Nothing is watched or run.
+    /// Execute the config file and say which watch covers the path, what the exclude filters say, which schedulers
+    /// the event reaches, which rule matches, the destination or the command line, the delay, and what would cancel
+    /// it. EVENT may be left out: then all events that are mapped. Nothing is watched or run.
     #[arg(
         long,
         value_names = ["PATH", "EVENT"],
@@ -143,8 +144,8 @@ struct Mode {
 
     /// Install service files and a config file that explains itself.
     ///
-    /// A service file for systemd and an init script for OpenRC, where these are found. A config file that is there is kept.
-    /// Needs root.
+    /// A service file for systemd and an init script for OpenRC, where these are found. A config file that is there
+    /// is kept. Needs root.
     #[arg(short, long)]
     install: bool,
 
@@ -169,8 +170,8 @@ struct Mode {
     completions: Option<Shell>,
 }
 
-/// Reads the process's command line. Ends the process for `--help` (0), for a wrong line (2) and for a shell that asks for
-/// completions (0).
+/// Reads the process's command line. Ends the process for `--help` (0), for a wrong line (2) and for a shell that
+/// asks for completions (0).
 pub(crate) fn parse() -> Command {
     completions::answer(Typed::command);
     read(std::env::args_os()).unwrap_or_else(|error| error.exit())

@@ -1,7 +1,8 @@
 //! What a shell offers when the user presses TAB.
 //!
-//! The script of a shell is short and the same for each version: it asks the program, with the words so far in its arguments
-//! and the name of the shell in [`ASKED_BY`]. So completions know what the program knows, and no list is kept twice.
+//! The script of a shell is short and the same for each version: it asks the program, with the words so far in its
+//! arguments and the name of the shell in [`ASKED_BY`]. So completions know what the program knows, and no list is
+//! kept twice.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,8 +14,8 @@ use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter a
 use clap_complete::env::{self, EnvCompleter, Shells};
 use event::Flag;
 
-/// Environment variable that holds the name of the shell that asks. It has our name in it, so that no variable of another
-/// program makes the daemon print completions.
+/// Environment variable that holds the name of the shell that asks. It has our name in it, so that no variable of
+/// another program makes the daemon print completions.
 const ASKED_BY: &str = "PYINOTIFYD_COMPLETE";
 
 const PROGRAM: &str = "pyinotifyd";

@@ -1,7 +1,7 @@
 //! What is said about a word that is no option.
 //!
-//! clap knows that a word is wrong; this says what was probably meant: one of several options that a prefix stands for, an
-//! option with another spelling, or a config file without its `-c`.
+//! clap knows that a word is wrong; this says what was probably meant: one of several options that a prefix stands
+//! for, an option with another spelling, or a config file without its `-c`.
 
 use std::path::Path;
 
