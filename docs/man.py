@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the man pages under crates/pyinotifyd/share/man from docs/man/*.md; with --check, says whether they are fresh.
+"""Writes the man pages under crates/pyinotifyd/share/man from docs/man/*.md; --check says whether they are up to date.
 
 Understands as much Markdown as the pages need: headings, paragraphs, lists, terms with ": meaning" below them, fenced
 code, **bold**, *italic* and `code`. A line {{reference}} stands for the classes of the reference, so that the page on
-configurations says the same as an editor, and {{options}} for the options as the program knows them (docs/man/options.roff, which
-the tests of the program write: UPDATE=1 cargo test -p pyinotifyd generated). The second line of a page is the date of its last change.
+configurations says the same as an editor, and {{options}} for the options as the program knows them:
+docs/man/options.roff, which `UPDATE=1 cargo test -p pyinotifyd generated` writes. The second line of a page is the date
+of its last change.
 """
 
 from __future__ import annotations

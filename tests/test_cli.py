@@ -245,6 +245,41 @@ def test_an_interpreter_that_is_too_old_is_said(box: Box) -> None:
     assert "3.9" in daemon.log
 
 
+@pytest.mark.parametrize("status", [126, 127])
+@ours_only
+def test_an_interpreter_that_leads_to_nothing_executable_is_not_called_too_old(box: Box, status: int) -> None:
+    """pyenv's python3 is a script; its shell says by 126 or 127 that it could not execute the real one."""
+    wrapper = box.tmp / "shim"
+    wrapper.write_text(f"#!/bin/sh\nexit {status}\n")
+    wrapper.chmod(0o755)
+    daemon = box.call("-t", "--python", wrapper, config=EMPTY)
+    assert daemon.exit_code == 1
+    assert "3.9" not in daemon.log
+    assert "cannot execute" in daemon.log
+
+
+@ours_only
+def test_an_interpreter_that_the_user_may_not_execute_is_not_called_missing(box: Box, plain_user: None) -> None:
+    python = box.tmp / "python3"
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o644)
+    hidden = box.tmp / "hidden"
+    hidden.mkdir(mode=0)
+    for path in (python, hidden / "python3"):
+        daemon = box.call("-t", "--python", path, config=EMPTY)
+        assert daemon.exit_code == 1
+        line = daemon.log.splitlines()[0]
+        assert re.search(f"'{path}' that --python names: the user with uid \\d+ may not execute it$", line), line
+
+
+@ours_only
+def test_an_interpreter_that_ends_while_it_executes_the_config_is_not_called_too_old(box: Box) -> None:
+    daemon = box.call("-t", config="import os\nos._exit(3)\n")
+    assert daemon.exit_code == 1
+    assert "ended with status 3" in daemon.log
+    assert "3.9" not in daemon.log
+
+
 @ours_only
 def test_the_error_of_a_missing_interpreter_lists_all_places_tried(box: Box) -> None:
     program = box.tmp / "bin" / "pyinotifyd"

@@ -100,9 +100,18 @@ impl Loading {
             Some(Ending::Killed(signal)) => format!("was killed by {}", signal_name(signal)),
             None => "ended".to_owned(),
         };
-        plain(format!(
-            "the interpreter '{python}' {how} before it had executed the file (Python 3.9 or newer is needed)"
-        ))
+        // A host that greeted us is new enough, and what it did then is the file's affair. 126 and 127 are a shell's answers
+        // for what it cannot execute: the interpreter is a script that leads to another one (pyenv).
+        let remark = match ending {
+            _ if self.hello.is_some() => String::new(),
+            Some(Ending::Exited(126 | 127)) => {
+                let uid = rustix::process::geteuid().as_raw();
+                format!(": it leads to a program that the user with uid {uid} cannot execute")
+            }
+            Some(Ending::Exited(_)) | None => " (Python 3.9 or newer is needed)".to_owned(),
+            Some(Ending::Killed(_)) => String::new(),
+        };
+        plain(format!("the interpreter '{python}' {how} before it had executed the file{remark}"))
     }
 }
 

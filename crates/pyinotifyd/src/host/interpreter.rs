@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Environment variable that names the interpreter.
@@ -17,20 +18,18 @@ pub(crate) fn find(option: Option<&Path>) -> Result<PathBuf, String> {
     let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     for (origin, named) in [("--python", option.map(Path::to_path_buf)), (VARIABLE, variable)] {
         if let Some(path) = named {
-            return lookup(&path).ok_or_else(|| {
-                format!(
-                    "cannot run the interpreter '{}' that {origin} names: no such executable file",
-                    path.display()
-                )
+            return lookup(&path).map_err(|why| {
+                format!("cannot run the interpreter '{}' that {origin} names: {why}", path.display())
             });
         }
     }
     let mut tried = String::new();
     for candidate in candidates() {
-        if is_executable(&candidate) {
-            return Ok(candidate);
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(why) => write!(tried, "\n  {}: {why}", candidate.display())
+                .expect("formatting into a string cannot fail"),
         }
-        write!(tried, "\n  {}", candidate.display()).expect("formatting into a string cannot fail");
     }
     Err(format!(
         "no python3 found, which executes the config file. Install it, or name it with --python PATH or {VARIABLE}. Tried:{tried}"
@@ -48,16 +47,25 @@ fn candidates() -> Vec<PathBuf> {
 }
 
 /// A name without a slash is looked up in `PATH`, as a shell does.
-fn lookup(named: &Path) -> Option<PathBuf> {
+fn lookup(named: &Path) -> Result<PathBuf, String> {
     if named.components().count() > 1 || named.is_absolute() {
-        return is_executable(named).then(|| named.to_path_buf());
+        return executable(named).map(|()| named.to_path_buf());
     }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(named)).find(|candidate| is_executable(candidate))
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join(named)).find(|path| executable(path).is_ok());
+    found.ok_or_else(|| "no executable file of that name in PATH".to_owned())
 }
 
-fn is_executable(path: &Path) -> bool {
-    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+/// Whether this process may execute a file, and why not.
+fn executable(path: &Path) -> Result<(), String> {
+    let denied = || format!("the user with uid {} may not execute it", rustix::process::geteuid().as_raw());
+    match path.metadata() {
+        Ok(found) if !found.is_file() => Err("not a file".to_owned()),
+        Ok(_) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(|_| denied()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(denied()),
+        Err(_) => Err("no such file".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -66,11 +74,14 @@ mod tests {
 
     #[test]
     fn an_interpreter_that_was_named_is_not_replaced_by_another() {
-        let error = find(Some(Path::new("/nonexistent/python3"))).unwrap_err();
-        assert_eq!(
-            error,
-            "cannot run the interpreter '/nonexistent/python3' that --python names: no such executable file"
-        );
+        for (path, why) in [
+            ("/nonexistent/python3", "no such file"),
+            ("/etc", "not a file"),
+            ("no-such-python", "no executable file of that name in PATH"),
+        ] {
+            let error = find(Some(Path::new(path))).unwrap_err();
+            assert_eq!(error, format!("cannot run the interpreter '{path}' that --python names: {why}"));
+        }
     }
 
     #[test]
