@@ -299,8 +299,8 @@ impl Log {
 
     /// Writes a record that a job made in the host, with the host's time. Its level was checked there.
     pub(crate) fn write_foreign(&mut self, logger: LoggerId, level: Level, created: f64, text: &str) {
-        let (about, text) = (About::default(), format_args!("{}", Indented(text)));
-        self.write_at(logger, level, created, &about, text, Origin::Host);
+        let about = About::default();
+        self.write_at(logger, level, created, &about, format_args!("{}", Indented(text)), Origin::Host);
     }
 
     fn write_at(

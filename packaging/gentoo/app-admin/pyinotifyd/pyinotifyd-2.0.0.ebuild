@@ -3,7 +3,7 @@
 EAPI=8
 
 PYTHON_COMPAT=( python3_{9..14} )
-RUST_MIN_VER="1.88.0"
+RUST_MIN_VER="1.89.0"
 # The crates are in the second tarball of SRC_URI, so none is named here.
 CRATES=""
 
