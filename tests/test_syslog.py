@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -263,6 +264,90 @@ def test_a_server_that_does_not_read_stops_nothing(run: Run, box: Box) -> None:
         assert time.monotonic() - begun < 10
     finally:
         deaf.close()
+
+
+class NameServer:
+    """A DNS server that says nothing until it is allowed to; then each name is 127.0.0.1."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # Several tests at once, each with a server of its own: port 53 is given, so the address makes the difference.
+        self.address = f"127.53.{os.getpid() >> 8 & 0x7F}.{os.getpid() & 0xFF}"
+        self.socket.bind((self.address, 53))
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                query, client = self.socket.recvfrom(4096)
+            except OSError:
+                return
+            self.asked.set()
+            if not self.may_answer.is_set():
+                continue
+            end = query.index(b"\0", 12) + 5
+            is_a = query[end - 4 : end - 2] == b"\0\1"
+            header = query[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + bytes(4)
+            answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + bytes([127, 0, 0, 1])
+            self.socket.sendto(header + query[12:end] + (answer if is_a else b""), client)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@pytest.fixture
+def name_server(box: Box, root: None) -> Iterator[NameServer]:
+    """The daemon of this box asks it, in a mount namespace of its own."""
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare")
+    try:
+        server = NameServer()
+    except OSError as error:
+        pytest.skip(f"no name server can listen here: {error}")
+    (box.tmp / "resolv.conf").write_text(f"nameserver {server.address}\noptions timeout:5 attempts:5\n")
+    (box.tmp / "nsswitch.conf").write_text("hosts: dns\n")
+    mounts = " && ".join(f"mount --bind {box.tmp}/{name} /etc/{name}" for name in ("resolv.conf", "nsswitch.conf"))
+    box.before = ["unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh"]
+    yield server
+    server.close()
+
+
+@ours_only
+def test_a_resolver_that_does_not_answer_holds_nothing_up(run: Run, box: Box, name_server: NameServer) -> None:
+    begun = time.monotonic()
+    daemon = run(config('enableSyslog(loglevel=INFO, address=("log.example", 514))'))
+    for number in range(20):
+        write(box.src / f"f{number}")
+    daemon.wait_log("task finished", count=20)
+    assert name_server.asked.wait(20)
+    for _ in range(5):
+        daemon.reload()
+    threads = len(os.listdir(f"/proc/{daemon.pid}/task"))
+    assert threads <= 4, "one thread asks, whatever is loaded how often"
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 15, daemon.tail
+
+
+@ours_only
+def test_records_wait_for_the_address_of_their_server(run: Run, box: Box, name_server: NameServer) -> None:
+    server = Server(socket.SOCK_DGRAM, ("127.0.0.1", 0))
+    try:
+        port = server.socket.getsockname()[1]
+        daemon = run(config(f'enableSyslog(loglevel=INFO, address=("log.example", {port}))'))
+        write(box.src / "f")
+        daemon.wait_log("task finished")
+        assert name_server.asked.wait(20)
+        assert server.messages == []
+        name_server.may_answer.set()
+        # The resolver asks once more after its own timeout of 5 s.
+        server.wait(b"start listening")
+        server.wait(b"task finished")
+        texts = [message.partition(b": ")[2] for message in server.messages]
+        assert [text.split(b" ")[0] for text in texts[:2]] == [b"start", b"start"]
+    finally:
+        server.close()
 
 
 def test_names_do_not_forge_messages(run: Run, box: Box, server: Server) -> None:

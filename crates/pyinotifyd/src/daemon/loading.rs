@@ -117,14 +117,11 @@ impl Loading {
 
 /// Writes a record of Python's logging, with its traceback.
 pub(crate) fn write_host_record(log: &mut Log, line: &HostRecord) {
-    let logger = log.logger(&line.logger);
-    match &line.exc {
-        Some(exc) => {
-            let text = format!("{}\n{exc}", line.message);
-            log.write_foreign(logger, Level(line.level), line.created, &text);
-        }
-        None => log.write_foreign(logger, Level(line.level), line.created, &line.message),
-    }
+    let text = match &line.exc {
+        Some(exc) => &format!("{}\n{exc}", line.message),
+        None => &line.message,
+    };
+    log.write_foreign(&line.logger, Level(line.level), line.created, text);
 }
 
 fn check_hello(hello: &Hello) -> Result<(), String> {

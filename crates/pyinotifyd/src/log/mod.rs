@@ -8,10 +8,11 @@ mod clock;
 mod escape;
 mod journal;
 mod link;
+mod resolve;
 mod stderr;
 mod syslog;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub(crate) use stderr::Stderr;
 pub(crate) use syslog::{Address, Syslog};
 
 use journal::{Entry, Journal};
+use resolve::Resolver;
 
 /// Severity with Python's numbers, so that levels between the five (`logging.addLevelName`) keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,6 +144,8 @@ const FORWARDED_MAX: usize = 4096;
 pub(crate) struct Log {
     /// Names and what they let through now; the root logger stands first.
     loggers: Vec<Logger>,
+    /// Their places. Only loggers of the configuration are kept: jobs may use any number of names.
+    places: HashMap<String, LoggerId>,
     /// Levels that were set by name; `""` is the root. A record passes where the nearest name above it lets it pass.
     levels: BTreeMap<String, Level>,
     style: Style,
@@ -150,6 +154,8 @@ pub(crate) struct Log {
     /// Takes the records in place of stderr, where that leads to the journal anyway.
     journal: Option<Journal>,
     syslog: Vec<Syslog>,
+    /// Addresses of syslog servers. It outlives a reload, so that a resolver that hangs costs one thread.
+    resolver: Resolver,
     /// Whether records are kept for the host, see [`Log::forward`].
     forwarding: bool,
     forwarded: Vec<Forwarded>,
@@ -168,12 +174,6 @@ struct Logger {
     effective: Level,
 }
 
-impl Logger {
-    fn shown(&self) -> &str {
-        if self.name.is_empty() { "root" } else { &self.name }
-    }
-}
-
 impl Log {
     /// The root logger.
     pub(crate) const ROOT: LoggerId = LoggerId(0);
@@ -182,12 +182,14 @@ impl Log {
     pub(crate) fn new(stderr: Stderr) -> Log {
         let mut log = Log {
             loggers: Vec::new(),
+            places: HashMap::new(),
             levels: BTreeMap::from([(String::new(), Level::INFO)]),
             style: Style::Brief,
             clock: Clock::new(),
             stderr,
             journal: None,
             syslog: Vec::new(),
+            resolver: Resolver::default(),
             forwarding: false,
             forwarded: Vec::new(),
             forwarded_lost: 0,
@@ -201,12 +203,14 @@ impl Log {
     /// The logger of that name; `""` and `root` are the root logger.
     pub(crate) fn logger(&mut self, name: &str) -> LoggerId {
         let name = if name == "root" { "" } else { name };
-        if let Some(index) = self.loggers.iter().position(|logger| logger.name == name) {
-            return LoggerId(index as u32);
+        if let Some(id) = self.places.get(name) {
+            return *id;
         }
         let effective = self.effective(name);
+        let id = LoggerId(self.loggers.len() as u32);
         self.loggers.push(Logger { name: name.to_owned(), effective });
-        LoggerId(self.loggers.len() as u32 - 1)
+        self.places.insert(name.to_owned(), id);
+        id
     }
 
     /// Sets what the named logger, and those below it without a level of their own, let through.
@@ -293,44 +297,49 @@ impl Log {
         text: fmt::Arguments<'_>,
     ) {
         if self.enabled(logger, level) {
-            self.write_at(logger, level, self.clock.now(), about, text, Origin::Daemon);
+            self.write_at(Origin::Daemon(logger), level, self.clock.now(), about, text);
         }
     }
 
-    /// Writes a record that a job made in the host, with the host's time. Its level was checked there.
-    pub(crate) fn write_foreign(&mut self, logger: LoggerId, level: Level, created: f64, text: &str) {
+    /// Writes a record that a job made in the host, with the host's time. Its level was checked there. The logger is not
+    /// kept.
+    pub(crate) fn write_foreign(&mut self, logger: &str, level: Level, created: f64, text: &str) {
+        let name = if logger == "root" { "" } else { logger };
         let about = About::default();
-        self.write_at(logger, level, created, &about, format_args!("{}", Indented(text)), Origin::Host);
+        self.write_at(Origin::Host(name), level, created, &about, format_args!("{}", Indented(text)));
     }
 
     fn write_at(
         &mut self,
-        id: LoggerId,
+        origin: Origin<'_>,
         level: Level,
         at: f64,
         about: &About<'_>,
         text: fmt::Arguments<'_>,
-        origin: Origin,
     ) {
         self.text.clear();
         self.text.write_fmt(text).expect("formatting into a string cannot fail");
-        let (text, logger) = (self.text.as_str(), &self.loggers[id.0 as usize]);
+        let name = match origin {
+            Origin::Daemon(id) => self.loggers[id.0 as usize].name.as_str(),
+            Origin::Host(name) => name,
+        };
+        let (text, logger) = (self.text.as_str(), shown(name));
         if let Some(journal) = &mut self.journal {
-            let scheduler = about.scheduler.map(|id| self.loggers[id.0 as usize].shown());
+            let scheduler = about.scheduler.map(|id| shown(&self.loggers[id.0 as usize].name));
             let About { event, path, task, .. } = *about;
-            let entry = Entry { level, logger: logger.shown(), text, scheduler, event, path, task };
+            let entry = Entry { level, logger, text, scheduler, event, path, task };
             journal.send(&entry, &mut |line| self.stderr.append(line));
         } else {
             let line = self.stderr.line();
-            compose(self.style, &mut self.clock, at, logger.shown(), level, text, line);
+            compose(self.style, &mut self.clock, at, logger, level, text, line);
             self.stderr.end_line();
         }
         for target in &mut self.syslog {
-            target.send(&logger.name, level, text);
+            target.send(name, level, text, &mut self.resolver);
         }
-        if self.forwarding && origin == Origin::Daemon {
+        if self.forwarding && matches!(origin, Origin::Daemon(_)) {
             if self.forwarded.len() < FORWARDED_MAX {
-                let (logger, message) = (logger.shown().to_owned(), text.to_owned());
+                let (logger, message) = (logger.to_owned(), text.to_owned());
                 self.forwarded.push(Forwarded { logger, level, message, created: at });
             } else {
                 self.forwarded_lost += 1;
@@ -348,7 +357,15 @@ impl Log {
         self.stderr.flush();
         let left = self.waiting();
         self.retry = if left < before || left == 0 { RETRY_FIRST } else { (self.retry * 2).min(RETRY_MAX) };
-        (left > 0).then_some(self.retry)
+        (left > 0).then_some(self.retry).into_iter().chain(self.flush_syslog()).min()
+    }
+
+    /// Sends what was kept for syslog targets, and says when to look again for what still is.
+    fn flush_syslog(&mut self) -> Option<Duration> {
+        for target in &mut self.syslog {
+            target.flush(&mut self.resolver);
+        }
+        self.syslog.iter().filter_map(|target| target.pause(&self.resolver)).min()
     }
 
     /// Hands the last records to a slow reader, waiting a little for it.
@@ -358,6 +375,7 @@ impl Log {
             journal.flush_at_exit(until, &mut |line| self.stderr.append(line));
         }
         self.stderr.flush_at_exit(until);
+        while self.flush_syslog().is_some() && self.resolver.wait(until) {}
     }
 
     /// Bytes that wait for a reader.
@@ -385,10 +403,17 @@ fn wait_writable(fd: BorrowedFd<'_>, until: Instant) -> bool {
     !left.is_zero() && poll(&mut fds, Some(&wait)).is_ok_and(|count| count > 0)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Daemon,
-    Host,
+/// Who made a record.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    Daemon(LoggerId),
+    /// A job; the name of its logger, `""` for the root.
+    Host(&'a str),
+}
+
+/// How a logger is called in a record.
+fn shown(name: &str) -> &str {
+    if name.is_empty() { "root" } else { name }
 }
 
 fn compose(
@@ -505,10 +530,23 @@ mod tests {
         log.forward(true);
         let logger = log.logger("daemon");
         record!(log, logger, INFO, "mine");
-        log.write_foreign(logger, Level::INFO, 0.0, "the host's");
+        log.write_foreign("daemon", Level::INFO, 0.0, "the host's");
         let forwarded = log.take_forwarded();
         assert_eq!(forwarded.len(), 1);
         assert_eq!((forwarded[0].logger.as_str(), forwarded[0].message.as_str()), ("daemon", "mine"));
+    }
+
+    #[test]
+    fn names_of_jobs_loggers_are_not_kept() {
+        let mut log = Log::new(Stderr::discard());
+        log.set_style(Style::Full);
+        let before = log.loggers.len();
+        for number in 0..10_000 {
+            log.write_foreign(&format!("job.{number}"), Level::INFO, 0.0, "text");
+        }
+        assert_eq!((log.loggers.len(), log.places.len()), (before, before));
+        let lines = lines(&mut log);
+        assert!(lines.ends_with(" - pyinotifyd/job.9999 - INFO - text\n"), "{lines}");
     }
 
     #[test]

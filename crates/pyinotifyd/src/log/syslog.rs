@@ -1,17 +1,24 @@
 //! Syslog targets: `/dev/log` (datagram, else stream) and UDP, as Python's `SysLogHandler` speaks to them.
 //!
 //! A target that is away or full costs its records and nothing else: no send waits, no failure is logged (it would come
-//! here again), and the connection is tried anew at most once a second. What was lost is counted, and the target told when
-//! it takes records again.
+//! here again), and the connection is tried anew at most once a second. Records lost are counted, and the target gets their
+//! number when it takes records again. Records for a host whose address is not known yet ([`Resolver`]) are kept, up to a
+//! limit.
 
-use std::net::UdpSocket;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Level;
 use super::link::Link;
+use super::resolve::Resolver;
+
+/// Bytes of records that are kept for a host whose address is not known yet.
+const KEPT_MAX: usize = 128 << 10;
 
 /// Facility `user` (1), as Python's handler uses it.
 const FACILITY_USER: u8 = 1;
@@ -34,6 +41,9 @@ pub(crate) struct Syslog {
     /// `""` for all.
     logname: String,
     link: Link<Connection>,
+    /// Records for a host whose address is not known yet, and their bytes.
+    kept: VecDeque<String>,
+    kept_bytes: usize,
     /// Records lost since one was taken.
     lost: u64,
 }
@@ -46,6 +56,8 @@ enum Sent {
     Lost,
     /// The target is gone.
     Gone,
+    /// Nobody knows the target's address yet.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -59,39 +71,75 @@ impl Syslog {
     /// A target; it is connected with the first record.
     pub(crate) fn new(address: Address, level: Option<Level>, logname: Option<&str>) -> Syslog {
         let logname = logname.filter(|name| *name != "root").unwrap_or_default().to_owned();
-        Syslog { address, level, logname, link: Link::default(), lost: 0 }
+        let (link, kept) = (Link::default(), VecDeque::new());
+        Syslog { address, level, logname, link, kept, kept_bytes: 0, lost: 0 }
     }
 
     /// Sends one record if this target wants it: `<PRI>pyinotifyd/LOGGER: text` and a NUL byte.
-    pub(super) fn send(&mut self, logger: &str, level: Level, text: &str) {
+    pub(super) fn send(&mut self, logger: &str, level: Level, text: &str, resolver: &mut Resolver) {
         if !self.wants(logger, level) {
             return;
         }
         let name = if logger.is_empty() { "root" } else { logger };
+        let message = message(name, level, text);
+        self.flush(resolver);
+        if !self.kept.is_empty() {
+            self.keep(message);
+            return;
+        }
         if self.lost > 0 {
             let note = format!("{} log records were lost, since nobody read them", self.lost);
-            if !self.send_one("root", Level::WARNING, &note) {
+            if self.deliver(&self::message("root", Level::WARNING, &note), resolver) != Sent::Taken {
                 self.lost += 1;
                 return;
             }
             self.lost = 0;
         }
-        if !self.send_one(name, level, text) {
-            self.lost += 1;
+        match self.deliver(&message, resolver) {
+            Sent::Taken => {}
+            Sent::Unknown => self.keep(message),
+            Sent::Lost | Sent::Gone => self.lost += 1,
         }
     }
 
-    fn send_one(&mut self, name: &str, level: Level, text: &str) -> bool {
-        let priority = FACILITY_USER * 8 + level.severity();
-        let message = format!("<{priority}>pyinotifyd/{name}: {text}\0");
-        // A server that was restarted is reached with the second attempt.
-        for _ in 0..2 {
-            let sent = self.transmit(message.as_bytes());
-            if sent != Sent::Gone {
-                return sent == Sent::Taken;
+    /// Sends what was kept, if the address is known by now.
+    pub(super) fn flush(&mut self, resolver: &mut Resolver) {
+        while let Some(first) = self.kept.pop_front() {
+            match self.deliver(&first, resolver) {
+                Sent::Unknown => {
+                    self.kept.push_front(first);
+                    return;
+                }
+                Sent::Taken => {}
+                Sent::Lost | Sent::Gone => self.lost += 1,
             }
+            self.kept_bytes -= first.len();
         }
-        false
+    }
+
+    /// How long to sleep until what is kept may be sent; `None` if nothing is kept.
+    pub(super) fn pause(&self, resolver: &Resolver) -> Option<Duration> {
+        match &self.address {
+            Address::Host(host, port) if !self.kept.is_empty() => Some(resolver.pause(host, *port)),
+            Address::Host(..) | Address::Path(_) => None,
+        }
+    }
+
+    fn keep(&mut self, message: String) {
+        if self.kept_bytes + message.len() > KEPT_MAX {
+            self.lost += 1;
+            return;
+        }
+        self.kept_bytes += message.len();
+        self.kept.push_back(message);
+    }
+
+    fn deliver(&mut self, message: &str, resolver: &mut Resolver) -> Sent {
+        // A server that was restarted is reached with the second attempt.
+        match self.transmit(message.as_bytes(), resolver) {
+            Sent::Gone => self.transmit(message.as_bytes(), resolver),
+            sent => sent,
+        }
     }
 
     fn wants(&self, logger: &str, level: Level) -> bool {
@@ -101,8 +149,16 @@ impl Syslog {
         (self.logname.is_empty() || below) && self.level.is_none_or(|own| level >= own)
     }
 
-    fn transmit(&mut self, message: &[u8]) -> Sent {
-        let Some(connection) = self.link.get(|| open(&self.address)) else { return Sent::Gone };
+    fn transmit(&mut self, message: &[u8], resolver: &mut Resolver) -> Sent {
+        let server = match &self.address {
+            Address::Path(path) => Server::Path(path),
+            Address::Host(..) if self.link.made().is_some() => Server::Reached,
+            Address::Host(host, port) => match resolver.address(host, *port) {
+                Some(address) => Server::At(address),
+                None => return Sent::Unknown,
+            },
+        };
+        let Some(connection) = self.link.get(|| open(&server)) else { return Sent::Gone };
         let sent = match connection {
             Connection::Datagram(socket) => socket.send(message),
             Connection::Udp(socket) => socket.send(message),
@@ -127,19 +183,34 @@ impl Syslog {
     }
 }
 
-fn open(address: &Address) -> Option<Connection> {
-    match address {
-        Address::Path(path) => {
+/// Whom to connect to.
+enum Server<'a> {
+    Path(&'a str),
+    At(SocketAddr),
+    /// There is a connection.
+    Reached,
+}
+
+fn open(server: &Server<'_>) -> Option<Connection> {
+    match server {
+        Server::Path(path) => {
             datagram(path).map(Connection::Datagram).or_else(|| stream(path).map(Connection::Stream))
         }
-        Address::Host(host, port) => {
-            let any = if host.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
-            let socket = UdpSocket::bind(any).ok()?;
-            socket.connect((host.as_str(), *port)).ok()?;
+        Server::At(address) => {
+            let any: IpAddr =
+                if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind((any, 0)).ok()?;
+            socket.connect(address).ok()?;
             socket.set_nonblocking(true).ok()?;
             Some(Connection::Udp(socket))
         }
+        Server::Reached => None,
     }
+}
+
+fn message(name: &str, level: Level, text: &str) -> String {
+    let priority = FACILITY_USER * 8 + level.severity();
+    format!("<{priority}>pyinotifyd/{name}: {text}\0")
 }
 
 fn datagram(path: &str) -> Option<UnixDatagram> {
@@ -167,6 +238,10 @@ mod tests {
         String::from_utf8(buffer[..count].to_vec()).unwrap()
     }
 
+    fn send(target: &mut Syslog, logger: &str, level: Level, text: &str) {
+        target.send(logger, level, text, &mut Resolver::default());
+    }
+
     #[test]
     fn a_record_is_a_datagram_with_priority_and_nul() {
         let directory = tempfile::tempdir().unwrap();
@@ -174,9 +249,9 @@ mod tests {
         let server = UnixDatagram::bind(&path).unwrap();
         let mut target =
             Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), Some(Level::WARNING), None);
-        target.send("daemon", Level::INFO, "not wanted");
-        target.send("daemon", Level::WARNING, "text");
-        target.send("", Level::CRITICAL, "end");
+        send(&mut target, "daemon", Level::INFO, "not wanted");
+        send(&mut target, "daemon", Level::WARNING, "text");
+        send(&mut target, "", Level::CRITICAL, "end");
         assert_eq!(received(&server), "<12>pyinotifyd/daemon: text\0");
         assert_eq!(received(&server), "<10>pyinotifyd/root: end\0");
     }
@@ -186,10 +261,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, Some("daemon"));
-        target.send("daemon", Level::INFO, "nobody listens");
+        send(&mut target, "daemon", Level::INFO, "nobody listens");
         let first = UnixDatagram::bind(&path).unwrap();
         target.link.retry_now();
-        target.send("daemon", Level::INFO, "one");
+        send(&mut target, "daemon", Level::INFO, "one");
         assert_eq!(
             received(&first),
             "<12>pyinotifyd/root: 1 log records were lost, since nobody read them\0"
@@ -198,8 +273,8 @@ mod tests {
         drop(first);
         std::fs::remove_file(&path).unwrap();
         let second = UnixDatagram::bind(&path).unwrap();
-        target.send("daemon.part", Level::INFO, "two");
-        target.send("daemonic", Level::INFO, "another logger");
+        send(&mut target, "daemon.part", Level::INFO, "two");
+        send(&mut target, "daemonic", Level::INFO, "another logger");
         assert_eq!(received(&second), "<14>pyinotifyd/daemon.part: two\0");
     }
 
@@ -210,10 +285,10 @@ mod tests {
         let server = UnixDatagram::bind(&path).unwrap();
         let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, None);
         let sent = 2000;
-        (0..sent).for_each(|_| target.send("a", Level::INFO, "text"));
+        (0..sent).for_each(|_| send(&mut target, "a", Level::INFO, "text"));
         server.set_nonblocking(true).unwrap();
         let taken = std::iter::from_fn(|| server.recv(&mut [0; 100]).ok()).count();
-        target.send("a", Level::INFO, "again");
+        send(&mut target, "a", Level::INFO, "again");
         let note =
             format!("<12>pyinotifyd/root: {} log records were lost, since nobody read them\0", sent - taken);
         assert_eq!(received(&server), note);
@@ -228,9 +303,56 @@ mod tests {
         let path = directory.path().join("log");
         let server = UnixListener::bind(&path).unwrap();
         let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, None);
-        target.send("a", Level::DEBUG, "text");
+        send(&mut target, "a", Level::DEBUG, "text");
         let mut text = vec![0; "<15>pyinotifyd/a: text\0".len()];
         server.accept().unwrap().0.read_exact(&mut text).unwrap();
         assert_eq!(text, b"<15>pyinotifyd/a: text\0");
+    }
+
+    #[test]
+    fn records_for_a_host_are_kept_in_order_until_its_address_is_known() {
+        use std::sync::Mutex;
+        use std::sync::atomic::{AtomicU16, Ordering};
+        use std::time::Instant;
+        static HANGS: Mutex<()> = Mutex::new(());
+        static PORT: AtomicU16 = AtomicU16::new(0);
+        let until = Instant::now() + Duration::from_secs(30);
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // All that is kept comes at once.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&server, 4 * KEPT_MAX).unwrap();
+        PORT.store(server.local_addr().unwrap().port(), Ordering::SeqCst);
+        let mut resolver = Resolver::with(|_, _| {
+            drop(HANGS.lock());
+            Some(SocketAddr::from(([127, 0, 0, 1], PORT.load(Ordering::SeqCst))))
+        });
+        let hangs = HANGS.lock().unwrap();
+        let mut target = Syslog::new(Address::Host("log.example".to_owned(), 514), None, None);
+        let text = "x".repeat(1000);
+        let sent = KEPT_MAX / 1000 + 100;
+        for number in 0..sent {
+            target.send("a", Level::INFO, &format!("{number} {text}"), &mut resolver);
+        }
+        assert!(target.kept_bytes <= KEPT_MAX);
+        let (kept, lost) = (target.kept.len(), target.lost);
+        assert_eq!(kept + lost as usize, sent);
+        assert!(target.pause(&resolver).is_some());
+        drop(hangs);
+        assert!(resolver.wait(until));
+        target.flush(&mut resolver);
+        for number in 0..kept {
+            let mut buffer = [0; 2000];
+            let count = server.recv(&mut buffer).unwrap();
+            let start = format!("<14>pyinotifyd/a: {number} x");
+            assert!(buffer[..count].starts_with(start.as_bytes()), "{number}");
+        }
+        assert_eq!((target.pause(&resolver), target.kept_bytes), (None, 0));
+        target.send("a", Level::INFO, "again", &mut resolver);
+        let mut buffer = [0; 2000];
+        let count = server.recv(&mut buffer).unwrap();
+        assert_eq!(
+            &buffer[..count],
+            format!("<12>pyinotifyd/root: {lost} log records were lost, since nobody read them\0").as_bytes()
+        );
     }
 }
