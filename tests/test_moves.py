@@ -193,7 +193,8 @@ def test_two_exchanged_directories_have_each_others_paths(run: Run, box: Box) ->
         daemon.wait_event("IN_CREATE", path)
 
 
-def test_a_directory_moved_in_is_watched_with_all_below_and_makes_no_arrivals(run: Run, box: Box) -> None:
+@pytest.mark.skipif(REFERENCE, reason="the original tells the directory only")
+def test_a_directory_moved_in_is_watched_and_told_with_all_below(run: Run, box: Box) -> None:
     (box.tmp / "new" / "sub").mkdir(parents=True)
     write(box.tmp / "new" / "old-file")
     daemon = run(MOVES, record=True)
@@ -201,7 +202,40 @@ def test_a_directory_moved_in_is_watched_with_all_below_and_makes_no_arrivals(ru
     daemon.wait_event("IN_MOVED_TO|IN_ISDIR", box.src / "new")
     until_seen(daemon, box.src / "new")
     until_seen(daemon, box.src / "new" / "sub")
-    assert not [event for event in daemon.events if event.pathname.endswith(("old-file", "new/sub"))]
+    for path in (box.src / "new" / "old-file", box.src / "new" / "sub"):
+        assert [event.mask & 0x100 for event in daemon.events if event.pathname == str(path)] == [0x100]
+
+
+@pytest.mark.skipif(REFERENCE, reason="the original tells the directory only")
+@pytest.mark.parametrize("how", ["a tree", "out of an excluded name", "from another watch"])
+def test_files_of_a_tree_from_outside_are_handled_once(run: Run, box: Box, how: str) -> None:
+    """faults.md B1: they stayed for ever. Each is handled once, and a rename inside the watch handles none again."""
+    config = """
+    run = ShellScheduler("echo RAN {pathname}")
+    other = ShellScheduler("echo OTHER {pathname}")
+    pyinotifyd = Pyinotifyd([
+        Watch("$SRC", {"IN_CLOSE_WRITE": run}, rec=True, auto_add=True, exclude_filter=[r".*[.]part$"]),
+        Watch("$DST", {"IN_CLOSE_WRITE": other}, rec=True, auto_add=True)])
+    """
+    staged = {
+        "a tree": box.tmp / "stage",
+        "out of an excluded name": box.src / "stage.part",
+        "from another watch": box.dst / "stage",
+    }[how]
+    staged.mkdir()
+    daemon = run("\n".join(line[4:] for line in config.splitlines()))
+    for directory in ("a", "a/b", "c"):
+        (staged / directory).mkdir()
+        for name in ("one", "two"):
+            write(staged / directory / name)
+    staged.rename(box.src / "job")
+    paths = sorted(str(box.src / "job" / name) for name in ("a/one", "a/two", "a/b/one", "a/b/two", "c/one", "c/two"))
+    daemon.wait_out(r"RAN ", count=len(paths))
+    (box.src / "job").rename(box.src / "done")
+    write(box.src / "done" / "a" / "b" / "last")
+    daemon.wait_out(r"RAN .*/done/a/b/last")
+    ran = sorted(re.findall(r"^RAN (.*)$", daemon.stdout, re.MULTILINE))
+    assert ran == sorted([*paths, str(box.src / "done" / "a" / "b" / "last")])
 
 
 def test_a_directory_made_and_renamed_at_once_is_watched(run: Run, box: Box) -> None:

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -412,3 +413,34 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": moves, "IN_CLOSE_WRITE": c
             hog.wait()
     wait_until((box.dst / "a").exists, lambda: daemon.tail)
     daemon.wait_out(f"RAN {box.src}/b")
+
+
+# Answers a system call with an error, as the sandboxes of containers do with those that they don't know: a filter of
+# seccomp(2) in classic BPF, on the number of the call alone.
+REFUSE = """
+import ctypes, os, struct, sys
+number, errno = int(sys.argv[1]), int(sys.argv[2])
+step = lambda code, yes, no, value: struct.pack("HBBI", code, yes, no, value)
+steps = [step(0x20, 0, 0, 0), step(0x15, 0, 1, number), step(0x06, 0, 0, 0x50000 | errno), step(0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(steps))
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(len(steps), ctypes.cast(code, ctypes.c_void_p).value)), 0, 0) == 0
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
+@ours_only
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls of x86-64")
+@pytest.mark.parametrize("number", [437, 439, 332], ids=["openat2", "faccessat2", "statx"])
+@pytest.mark.parametrize("errno", [1, 38], ids=["EPERM", "ENOSYS"])
+def test_a_sandbox_that_refuses_newer_system_calls(run: Run, box: Box, number: int, errno: int) -> None:
+    """faults.md B11: older sandboxes answer what they don't know with EPERM, and nothing was watched."""
+    (box.tmp / "link").symlink_to(box.src)
+    config = COPY.replace('Watch("$SRC"', 'Watch(["$SRC", "$TMP/link"]').replace("$TMP", str(box.tmp))
+    daemon = run(config, before=[sys.executable, "-c", REFUSE, str(number), str(errno)])
+    write(box.src / "f", "content")
+    wait_until(lambda: tree(box.dst) == {"f": "content"}, lambda: daemon.tail())
+    assert not daemon.count("cannot watch|does not exist")

@@ -26,6 +26,8 @@ impl Sink for Seen {
         self.bytes += black_box(event.pathname).len();
     }
 
+    fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+
     fn notice(&mut self, notice: Notice<'_>) {
         panic!("{notice}");
     }

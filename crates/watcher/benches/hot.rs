@@ -18,6 +18,8 @@ impl Sink for Nothing {
         black_box(event.pathname);
     }
 
+    fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+
     fn notice(&mut self, _notice: Notice<'_>) {}
 }
 

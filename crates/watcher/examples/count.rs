@@ -22,6 +22,8 @@ impl Sink for Counter {
         self.events += 1;
     }
 
+    fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+
     fn notice(&mut self, notice: Notice<'_>) {
         eprintln!("{notice}");
     }

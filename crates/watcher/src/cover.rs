@@ -33,18 +33,20 @@ struct Cover {
 /// The set without roots.
 pub(crate) const EMPTY: u16 = 0;
 /// How many sets a node can number.
-const COVERS_MAX: usize = u16::MAX as usize;
+pub(crate) const COVERS_MAX: usize = u16::MAX as usize;
 
 /// See the module's head.
 pub(crate) struct Covers {
     sets: Vec<Cover>,
     index: HashMap<Box<[RootId]>, u16>,
     free: Vec<u16>,
+    /// A set found no number; not said yet.
+    refused: bool,
 }
 
 impl Covers {
     pub(crate) fn new() -> Covers {
-        Covers { sets: vec![Cover::default()], index: HashMap::new(), free: Vec::new() }
+        Covers { sets: vec![Cover::default()], index: HashMap::new(), free: Vec::new(), refused: false }
     }
 
     /// The roots of a set, sorted.
@@ -73,12 +75,20 @@ impl Covers {
                 self.sets.push(Cover::default());
                 (self.sets.len() - 1) as u16
             }
-            None => return EMPTY,
+            None => {
+                self.refused = true;
+                return EMPTY;
+            }
         };
         let roots: Box<[RootId]> = roots.into();
         self.index.insert(roots.clone(), cover);
         self.sets[usize::from(cover)] = Cover { wants: union(&roots, &wants), roots, nodes: 0 };
         cover
+    }
+
+    /// Whether a set found no number since the last call.
+    pub(crate) fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
     }
 
     /// Gives a node its set, and forgets sets that no node has any more.
@@ -135,6 +145,22 @@ fn union(roots: &[RootId], wants: &impl Fn(RootId) -> Wants) -> Wants {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As many sets as there are numbers, and one more: it is refused, and that can be said.
+    #[test]
+    fn a_set_without_a_number_is_noticed() {
+        let mut covers = Covers::new();
+        let pairs =
+            (0..300).flat_map(|one| (0..300).map(move |other| vec![RootId(one), RootId(300 + other)]));
+        let sets: Vec<_> = pairs.take(COVERS_MAX).collect();
+        let (last, others) = sets.split_last().unwrap();
+        for roots in others {
+            assert_ne!(covers.intern(roots.clone(), |_| Wants::default()), EMPTY);
+        }
+        assert!(!covers.take_refused());
+        assert_eq!(covers.intern(last.clone(), |_| Wants::default()), EMPTY);
+        assert!(covers.take_refused() && !covers.take_refused());
+    }
 
     #[test]
     fn sets_are_shared_and_forgotten() {

@@ -46,6 +46,7 @@
 //! # struct Log;
 //! # impl watcher::Sink for Log {
 //! #     fn event(&mut self, _: watcher::WatchId, _: &event::Event<'_>) {}
+//! #     fn renamed(&mut self, _: watcher::WatchId, _: &[u8], _: Option<&[u8]>) {}
 //! #     fn notice(&mut self, _: watcher::Notice<'_>) {}
 //! # }
 //! use std::time::Instant;

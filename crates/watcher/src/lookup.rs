@@ -65,8 +65,8 @@ pub(crate) fn open(path: &[u8]) -> Result<Found, Unfound> {
             let is_dir = is(&rustix::fs::fstat(&object)?, FileType::Directory);
             Ok(Found { object, is_dir, is_link: false })
         }
-        // ENOSYS: before Linux 5.6, or a sandbox that does not know openat2(2).
-        Err(Errno::LOOP | Errno::NOSYS) => open_through_links(path),
+        // ENOSYS: before Linux 5.6, or a sandbox that does not know openat2(2); older ones say EPERM.
+        Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => open_through_links(path),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -106,7 +106,7 @@ fn open_through_links(path: &[u8]) -> Result<Found, Unfound> {
 fn leads_to(real: &[u8], object: &Stat) -> Result<bool, Errno> {
     let now = match open_without_links(real) {
         Ok(found) => rustix::fs::fstat(found)?,
-        Err(Errno::NOSYS) => rustix::fs::lstat(real)?,
+        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::lstat(real)?,
         Err(Errno::LOOP) => return Ok(false),
         Err(errno) => return Err(errno),
     };

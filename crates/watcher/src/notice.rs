@@ -64,6 +64,16 @@ pub enum Notice<'a> {
         /// The path.
         path: &'a [u8],
     },
+    /// The filesystem of a configured path was unmounted.
+    Unmounted {
+        /// The path.
+        path: &'a [u8],
+    },
+    /// More combinations of watches overlap than can be numbered.
+    TooManySets {
+        /// How many can.
+        max: usize,
+    },
     /// A directory can't be watched.
     CannotWatch {
         /// The directory.
@@ -127,10 +137,12 @@ impl Notice<'_> {
             | Notice::RootMissing { .. }
             | Notice::BlindFilesystem { .. }
             | Notice::MovedOut { .. }
+            | Notice::Unmounted { .. }
             | Notice::Suppressed { .. } => Severity::Warning,
-            Notice::CannotWatch { .. } | Notice::ForeignLink { .. } | Notice::LimitReached { .. } => {
-                Severity::Error
-            }
+            Notice::TooManySets { .. }
+            | Notice::CannotWatch { .. }
+            | Notice::ForeignLink { .. }
+            | Notice::LimitReached { .. } => Severity::Error,
         }
     }
 }
@@ -155,6 +167,13 @@ impl fmt::Display for Notice<'_> {
                 write!(out, "'{}' does not exist, waiting for it in '{}'", Escaped(path), Escaped(waits_at))
             }
             Notice::RootBack { path } => write!(out, "'{}' is there, watching it", Escaped(path)),
+            Notice::Unmounted { path } => {
+                write!(out, "'{}' was unmounted, watching what is there without it", Escaped(path))
+            }
+            Notice::TooManySets { max } => write!(
+                out,
+                "more than {max} combinations of watches overlap: some directories are not seen by all watches"
+            ),
             Notice::CannotWatch { path, source } => {
                 write!(out, "cannot watch '{}': {}", Escaped(path), Reason(source))
             }
@@ -200,6 +219,8 @@ impl Notice<'_> {
             Notice::RecoveryDone { .. } => Some((5, "recoveries from an overflow")),
             Notice::LimitReached { .. } => Some((6, "inotify limits")),
             Notice::LimitCleared => Some((7, "inotify limits that no longer bind")),
+            Notice::Unmounted { .. } => Some((8, "unmounted paths")),
+            Notice::TooManySets { .. } => Some((9, "combinations of watches")),
             Notice::Recovered { .. }
             | Notice::NoMatch { .. }
             | Notice::BlindFilesystem { .. }
@@ -209,7 +230,7 @@ impl Notice<'_> {
 }
 
 /// How many kinds are counted.
-const KINDS: usize = 8;
+const KINDS: usize = 10;
 /// The time over which they are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 

@@ -18,8 +18,6 @@ pub(crate) struct Move {
     pub(crate) nodes: Vec<(NodeId, i32)>,
     /// Nodes that had the name before those and lost it: they are meant if this is the second half of an exchange.
     pub(crate) displaced: Vec<(NodeId, i32)>,
-    /// It comes from a new directory that was not listed yet.
-    pub(crate) young: bool,
     /// It had a name of our own temporary files.
     pub(crate) own: bool,
 }
@@ -200,7 +198,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Move {
-        Move { source: Box::new([]), nodes: Vec::new(), displaced: Vec::new(), young: false, own: false }
+        Move { source: Box::new([]), nodes: Vec::new(), displaced: Vec::new(), own: false }
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! Each file beside this one is one thing that it does: [`tell`] an event to the watches that see it, [`dispatch`] an
 //! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`doubt`] whether it is the right one,
-//! [`walk`] a directory tree, make an [`arrive`]d entry known, bind [`roots`] and wait for them, [`recover`] from
+//! [`walk`] a directory tree, find files that were [`nameless`], make an [`arrive`]d entry known, bind [`roots`] and wait for them, [`recover`] from
 //! overflows and limits, set [`masks`].
 
 mod arrive;
 mod dispatch;
 mod doubt;
 mod masks;
+mod nameless;
 mod place;
 mod read;
 mod recover;
@@ -26,7 +27,7 @@ use event::Mask;
 use hashbrown::HashMap;
 use rustix::fs::{Mode, OFlags};
 
-use crate::cover::{Covers, RootId};
+use crate::cover::{COVERS_MAX, Covers, RootId};
 use crate::error::Error;
 use crate::kernel::{self, Kernel};
 use crate::notice::{Notice, Throttle};
@@ -34,9 +35,10 @@ use crate::pending::{Moves, NameHasher, Recent, Retired};
 use crate::spec::{Exclude, Options, Sink, Stats, Turn, WatchId};
 use crate::tree::{NodeId, STARVED, Tree};
 
-use arrive::{Nameless, Settling};
+use arrive::Settling;
 use doubt::Doubts;
-use place::{Found, OpenParent};
+use nameless::Nameless;
+use place::OpenParent;
 use read::Reading;
 use recover::{Recovery, Starved};
 use roots::{Guard, Reason, Root};
@@ -77,8 +79,8 @@ pub struct Watcher {
     displaced: Vec<(NodeId, u64)>,
     /// Entries told as arrivals (with their inode) whose IN_CREATE may still be queued.
     young: Recent<u64>,
-    /// Nodes that were watched by name while events about that name may still be queued.
-    fresh: Recent<Found>,
+    /// Nodes that were watched by name while events about that name may still be queued, numbered as they were found.
+    fresh: Recent<u64>,
     /// How many nodes were watched by name so far.
     found: u64,
     /// While the queue is long: entries whose IN_CREATE was told, not to be told again if the queue overflows.
@@ -217,7 +219,7 @@ impl Watcher {
     /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
     pub fn deadline(&self) -> Option<Instant> {
         let settling = self.settling.front().map(|settling| settling.due);
-        [settling, self.starved.retry_at, self.throttle.deadline(), self.mounts_due]
+        [settling, self.starved.retry_at, self.throttle.deadline(), self.mounts_due, self.nameless.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -245,7 +247,7 @@ impl Watcher {
 
     /// Whether walks, branches to be unwatched or files without a name are waiting.
     fn has_background(&self) -> bool {
-        !self.walks.is_empty() || !self.doomed.is_empty() || self.seeks_names()
+        !self.walks.is_empty() || !self.doomed.is_empty() || !self.recheck.is_empty() || self.seeks_names()
     }
 
     fn background(&mut self, units: &mut u32, sink: &mut impl Sink) {
@@ -260,6 +262,9 @@ impl Watcher {
     fn overdue(&mut self, sink: &mut impl Sink) {
         self.settle_files(sink);
         self.retry_starved(sink);
+        if self.covers.take_refused() {
+            self.say(Notice::TooManySets { max: COVERS_MAX }, sink);
+        }
         for notice in self.throttle.roll(self.now) {
             sink.notice(notice);
         }

@@ -99,6 +99,8 @@ impl Sink for Core {
         }
     }
 
+    fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+
     fn notice(&mut self, notice: Notice<'_>) {
         if let Notice::Recovered { .. } = notice {
             self.vanished_from = Some(0);

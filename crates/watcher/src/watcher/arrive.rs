@@ -1,25 +1,23 @@
 //! Arrivals: events made up for entries that were found, because the kernel's may have come too early for us.
 //!
-//! An entry is told as IN_CREATE; a regular file that nobody has open for writing also as IN_CLOSE_WRITE (if somebody
+//! Every entry is told as IN_CREATE; a regular file that nobody has open for writing also as IN_CLOSE_WRITE (if somebody
 //! has, the real close will come); watches that want neither are told IN_MOVED_TO. Where the filesystem does not say
 //! who is writing, a file counts as finished when size and time have not changed for a moment.
 //!
 //! Differs: the original tells IN_CREATE only, and so never runs IN_CLOSE_WRITE rules for files that were finished
 //! before their directory was watched (`files_finished_before_the_watch_are_told`).
 
-use std::collections::VecDeque;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use event::{Flag, Mask};
-use rustix::fs::{AtFlags, FileType, RawDir, Stat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use syscall::lease::Writers;
 
 use super::Watcher;
 use super::place::{Kind, open_file};
 use super::tell::Told;
-use super::walk::{LISTING_BYTES, Walk};
+use super::walk::Walk;
 use crate::cover::RootId;
 use crate::spec::Sink;
 use crate::tree::NodeId;
@@ -35,29 +33,9 @@ pub(super) struct Settling {
     pub(super) due: Instant,
 }
 
-/// Files without a name (open(2), O_TMPFILE) that were closed: their names, if they were given any, are looked for.
-#[derive(Default)]
-pub(super) struct Nameless {
-    /// Closed since the last look, at most as many as a turn has units.
-    closed: Vec<(NodeId, i32, u64)>,
-    /// The directory that is being listed for them.
-    search: Option<Search>,
-    /// Closed and without a name when they were looked for: some have it given later.
-    waiting: VecDeque<(NodeId, u64, Instant)>,
-}
-
-/// One listing for all files that were closed in a directory.
-struct Search {
-    node: NodeId,
-    wd: i32,
-    dir: OwnedFd,
-    inodes: Vec<u64>,
-}
-
-/// How many closed files without a name are kept in mind.
-const NAMELESS_MAX: usize = 256;
-/// And how long.
-const NAMELESS_AGE: Duration = Duration::from_secs(60);
+/// The coarsest times that filesystems keep: whole seconds (ext4 with inodes of 128 bytes, ext3, NFSv2), or every other
+/// one (FAT).
+const COARSE: Duration = Duration::from_secs(2);
 
 /// A file as a listing gives it.
 pub(super) struct FoundFile<'a> {
@@ -68,20 +46,18 @@ pub(super) struct FoundFile<'a> {
     pub(super) inode: u64,
 }
 
-/// The inode number in the name that the kernel gives to a file without one, `#` and digits.
-pub(super) fn nameless_inode(name: &[u8]) -> Option<u64> {
-    let digits = name.strip_prefix(b"#")?;
-    std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?.parse().ok()
-}
-
 /// Whether the entry's status changed at or after a time; true if that can't be known.
 pub(super) fn changed_since(dir: BorrowedFd<'_>, name: &[u8], since: SystemTime) -> bool {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_since(&stat, since))
 }
 
+/// Whether the status may have changed at or after a time, as far as the filesystem's clock can tell: what has no
+/// nanoseconds is as old as that, or by up to [`COARSE`] younger.
 fn is_since(stat: &Stat, since: SystemTime) -> bool {
     let Ok(since) = since.duration_since(SystemTime::UNIX_EPOCH) else { return true };
-    (stat.st_ctime, stat.st_ctime_nsec) >= (since.as_secs() as i64, u64::from(since.subsec_nanos()))
+    let coarse_s = if stat.st_ctime_nsec == 0 { COARSE.as_secs() as i64 } else { 0 };
+    (stat.st_ctime + coarse_s, stat.st_ctime_nsec)
+        >= (since.as_secs() as i64, u64::from(since.subsec_nanos()))
 }
 
 impl Watcher {
@@ -97,18 +73,12 @@ impl Watcher {
             return;
         }
         *units = units.saturating_sub(10);
-        match file.kind {
-            FileType::RegularFile => {
-                self.tell_created(file.node, file.name, Mask::NONE, file.inode, walk.audience(), sink);
-                self.file_arrived_after_create(file.node, Some(file.dir), file.name, walk.audience(), sink);
-            }
-            // A link to nowhere is nothing that a task could work on.
-            FileType::Symlink if rustix::fs::statat(file.dir, file.name, AtFlags::empty()).is_ok() => {
-                self.tell_created(file.node, file.name, Mask::NONE, file.inode, walk.audience(), sink);
-                self.tell_moved_in(file.node, file.name, walk.audience(), sink);
-            }
-            // Pipes, sockets and devices hold no data that could have been missed.
-            _ => {}
+        self.tell_created(file.node, file.name, Mask::NONE, file.inode, walk.audience(), sink);
+        if file.kind == FileType::RegularFile {
+            self.file_arrived_after_create(file.node, Some(file.dir), file.name, walk.audience(), sink);
+        } else {
+            // Links, pipes, sockets and devices have no content whose writer could be waited for.
+            self.tell_moved_in(file.node, file.name, walk.audience(), sink);
         }
     }
 
@@ -162,7 +132,7 @@ impl Watcher {
         }
     }
 
-    fn tell_if_finished(
+    pub(super) fn tell_if_finished(
         &mut self,
         node: NodeId,
         dir: Option<BorrowedFd<'_>>,
@@ -178,7 +148,13 @@ impl Watcher {
         }
     }
 
-    fn tell_closed(&mut self, node: NodeId, name: &[u8], audience: Option<RootId>, sink: &mut impl Sink) {
+    pub(super) fn tell_closed(
+        &mut self,
+        node: NodeId,
+        name: &[u8],
+        audience: Option<RootId>,
+        sink: &mut impl Sink,
+    ) {
         self.paths.told_clear();
         self.tell(node, &Told::arrival(Flag::CloseWrite.mask(), name, audience), sink);
     }
@@ -237,92 +213,6 @@ impl Watcher {
             }
         }
     }
-
-    /// IN_CLOSE_WRITE of an entry whose name may be none.
-    pub(super) fn closed(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], sink: &mut impl Sink) {
-        self.tell_all(nodes, &Told::real(mask, name), sink);
-        let Some(inode) = nameless_inode(name) else { return };
-        for &node in nodes {
-            self.nameless.closed.push((node, self.tree.wd(node), inode));
-        }
-    }
-
-    /// Gives files that were closed without a name the one that they have by now: linkat(2) comes before close(2), and
-    /// the kernel reports the close under the old name only (K14).
-    pub(super) fn name_nameless(&mut self, units: &mut u32, sink: &mut impl Sink) {
-        while *units > 0 {
-            let Some(mut search) = self.nameless.search.take().or_else(|| self.next_search()) else { return };
-            if self.tree.wd(search.node) == search.wd && !self.look_for_names(&mut search, units, sink) {
-                self.nameless.search = Some(search);
-            }
-        }
-    }
-
-    /// The next directory in which files were closed without a name.
-    fn next_search(&mut self) -> Option<Search> {
-        loop {
-            let &(node, wd, _) = self.nameless.closed.last()?;
-            let closed = self.nameless.closed.extract_if(.., |closed| (closed.0, closed.1) == (node, wd));
-            let inodes: Vec<u64> = closed.map(|(_, _, inode)| inode).collect();
-            if self.tree.wd(node) == wd
-                && let Ok(dir) = self.open_dir(node)
-            {
-                return Some(Search { node, wd, dir, inodes });
-            }
-        }
-    }
-
-    /// Goes on with a listing by as much as one getdents64(2) gives; true when it is done.
-    fn look_for_names(&mut self, search: &mut Search, units: &mut u32, sink: &mut impl Sink) -> bool {
-        let mut bytes = vec![MaybeUninit::uninit(); LISTING_BYTES];
-        let mut listing = RawDir::new(&search.dir, &mut bytes);
-        while let Some(Ok(entry)) = listing.next() {
-            *units = units.saturating_sub(1);
-            if let Some(at) = search.inodes.iter().position(|&inode| inode == entry.ino()) {
-                search.inodes.swap_remove(at);
-                self.tell_closed(search.node, entry.file_name().to_bytes(), None, sink);
-            }
-            if search.inodes.is_empty() {
-                return true;
-            }
-            if listing.is_buffer_empty() {
-                return false;
-            }
-        }
-        for inode in search.inodes.drain(..) {
-            self.nameless.waiting.push_back((search.node, inode, self.now));
-            if self.nameless.waiting.len() > NAMELESS_MAX {
-                self.nameless.waiting.pop_front();
-            }
-        }
-        true
-    }
-
-    /// Whether names are still to be looked for.
-    pub(super) fn seeks_names(&self) -> bool {
-        self.nameless.search.is_some() || !self.nameless.closed.is_empty()
-    }
-
-    /// Whether files without a name that were closed are in mind.
-    pub(super) fn has_nameless(&self) -> bool {
-        !self.nameless.waiting.is_empty()
-    }
-
-    /// A new entry may be such a file that got its name after it was closed.
-    pub(super) fn created_from_nameless(&mut self, node: NodeId, name: &[u8], sink: &mut impl Sink) {
-        let now = self.now;
-        self.nameless.waiting.retain(|&(_, _, at)| now.saturating_duration_since(at) < NAMELESS_AGE);
-        if self.nameless.waiting.is_empty() {
-            return;
-        }
-        let Some(path) = self.path_in(node, name) else { return };
-        let Ok(stat) = rustix::fs::lstat(path) else { return };
-        let is_it = |&(dir, inode, _): &(NodeId, u64, Instant)| dir == node && inode == stat.st_ino;
-        if let Some(at) = self.nameless.waiting.iter().position(is_it) {
-            self.nameless.waiting.remove(at);
-            self.tell_if_finished(node, None, name, None, sink);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -330,10 +220,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_without_a_name() {
-        assert_eq!(nameless_inode(b"#123"), Some(123));
-        for name in [&b"123"[..], b"#", b"#12a", b"#+1", b"##1", b"#\xff"] {
-            assert_eq!(nameless_inode(name), None, "{name:?}");
+    fn what_may_be_new_by_the_granularity_of_its_time_is_new() {
+        let mut stat = rustix::fs::stat("/").unwrap();
+        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(100_500);
+        // Seconds and nanoseconds of a status, and whether it may have changed at 100.5 s or later.
+        for (seconds, nanoseconds, is_new) in [
+            (100, 499_999_999, false),
+            (100, 500_000_000, true),
+            (101, 1, true),
+            (99, 999_999_999, false),
+            (100, 0, true),
+            (99, 0, true),
+            (98, 0, false),
+            (101, 0, true),
+        ] {
+            (stat.st_ctime, stat.st_ctime_nsec) = (seconds, nanoseconds);
+            assert_eq!(is_since(&stat, since), is_new, "{seconds}.{nanoseconds:09}");
         }
     }
 }

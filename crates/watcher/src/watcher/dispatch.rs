@@ -3,6 +3,7 @@
 use event::{Flag, Mask};
 
 use super::Watcher;
+use super::nameless::nameless_inode;
 use super::place::Kind;
 use super::roots::Reason;
 use super::tell::Told;
@@ -62,13 +63,9 @@ impl Watcher {
 
     /// Whether an event of a file needs a closer look: arrivals of the same name, a long queue, files without a name.
     fn is_delicate(&self, mask: Mask, name: &[u8]) -> bool {
-        if mask.intersects(Flag::Create | Flag::Delete) {
-            return self.reading.backlog
-                || !self.young.is_empty()
-                || self.has_nameless()
-                || self.recovery.runs();
-        }
-        mask.intersects(Flag::CloseWrite.mask()) && name.first() == Some(&b'#')
+        let entry_events =
+            || self.reading.backlog || !self.young.is_empty() || self.has_nameless() || self.recovery.runs();
+        name.first() == Some(&b'#') || (mask.intersects(Flag::Create | Flag::Delete) && entry_events())
     }
 
     fn follow(
@@ -79,6 +76,11 @@ impl Watcher {
         units: &mut u32,
         sink: &mut impl Sink,
     ) {
+        if let Some(inode) = nameless_inode(raw.name)
+            && self.is_of_nameless(nodes, mask, raw.name, inode, sink)
+        {
+            return;
+        }
         match mask.flag() {
             Some(Flag::Create) => self.created(nodes, mask, raw.name, units, sink),
             Some(Flag::Delete) => self.deleted(nodes, mask, raw.name, sink),
@@ -89,13 +91,25 @@ impl Watcher {
             Some(Flag::Unmount) => {
                 self.unmounted_wd = raw.wd;
                 self.tell_all(nodes, &Told::real(mask, raw.name), sink);
+                self.say_unmounted(nodes, sink);
             }
             Some(Flag::Ignored) => self.ignored(nodes, mask, raw.wd, sink),
-            Some(Flag::CloseWrite) => self.closed(nodes, mask, raw.name, sink),
-            Some(Flag::Access | Flag::Modify | Flag::Attrib | Flag::CloseNowrite | Flag::Open) => {
-                self.tell_all(nodes, &Told::real(mask, raw.name), sink);
-            }
+            Some(
+                Flag::Access
+                | Flag::Modify
+                | Flag::Attrib
+                | Flag::CloseWrite
+                | Flag::CloseNowrite
+                | Flag::Open,
+            ) => self.tell_all(nodes, &Told::real(mask, raw.name), sink),
             Some(Flag::QOverflow) | None => {}
+        }
+    }
+
+    fn say_unmounted(&mut self, nodes: &[NodeId], sink: &mut impl Sink) {
+        for root in nodes.iter().flat_map(|&node| self.roots_at(node)).collect::<Vec<_>>() {
+            let path = self.root(root).path.clone();
+            self.say(Notice::Unmounted { path: &path }, sink);
         }
     }
 
@@ -248,12 +262,27 @@ impl Watcher {
         {
             self.say(Notice::MovedOut { path: &path }, sink);
         }
+        self.say_left(node, sink);
         for root in self.roots_below(node) {
             self.unbind(root);
             self.recheck.push((root, Reason::Moved));
         }
         self.recheck_guarded(node, Reason::Moved);
         self.doom(node);
+    }
+
+    /// A directory went where nobody sees it: tells those who saw it, or something below it.
+    fn say_left(&mut self, node: NodeId, sink: &mut impl Sink) {
+        let Some(path) = self.path_of(node).map(<[u8]>::to_vec) else { return };
+        let seeing = self.covers.roots(self.tree.cover(node)).iter();
+        let mut left: Vec<_> = seeing.map(|&root| (self.root(root).watch, path.clone())).collect();
+        let below = self.roots_below(node).into_iter();
+        left.extend(below.map(|root| (self.root(root).watch, self.root(root).path.clone())));
+        left.sort_unstable();
+        left.dedup();
+        for (watch, path) in left {
+            sink.renamed(watch, &path, None);
+        }
     }
 }
 

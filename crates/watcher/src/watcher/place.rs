@@ -18,17 +18,15 @@ use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::notice::Notice;
 use crate::spec::Sink;
-use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, STARVED, TOP, UNLISTED, UNNAMED};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, STARVED, TOP, UNNAMED};
 
 /// Why a directory is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// A watch is set up: subdirectories are watched, nothing is told.
     Add,
-    /// It came into being: everything in it is told as an arrival.
+    /// It came into being here, or from where nobody watches: everything in it is told as an arrival.
     Arrive,
-    /// It was moved here as it is: subdirectories are watched, nothing is told.
-    MovedIn,
     /// Events about it may be missing: what changed lately is told as an arrival.
     Recover,
 }
@@ -47,15 +45,6 @@ pub(super) enum Unopened {
     ParentElsewhere,
     /// The entry itself failed.
     Failed(Errno),
-}
-
-/// How a look has found a directory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    /// Counts up.
-    number: u64,
-    /// Nothing is told of what is in it.
-    silently: bool,
 }
 
 /// What a look at a name has found.
@@ -123,20 +112,14 @@ impl Watcher {
     }
 
     /// The node was watched because a look has found it.
-    pub(super) fn found_lately(&mut self, node: NodeId, kind: Kind) {
+    pub(super) fn found_lately(&mut self, node: NodeId) {
         self.found += 1;
-        let found = Found { number: self.found, silently: kind == Kind::MovedIn };
-        self.fresh.insert(u64::from(node.0), found);
-    }
-
-    /// Whether it was watched lately by a walk that told nothing of what is in it.
-    pub(super) fn came_silently(&self, node: NodeId) -> bool {
-        self.fresh.get(u64::from(node.0)).is_some_and(|found| found.silently)
+        self.fresh.insert(u64::from(node.0), self.found);
     }
 
     /// When it was found, if that was lately: later ones have larger numbers, and all others 0.
     pub(super) fn found_number(&self, node: NodeId) -> u64 {
-        self.fresh.get(u64::from(node.0)).map_or(0, |found| found.number)
+        self.fresh.get(u64::from(node.0)).unwrap_or(0)
     }
 
     pub(super) fn fresh_contains(&self, node: NodeId) -> bool {
@@ -227,11 +210,6 @@ impl Watcher {
     /// A listing was faster than the event, or a root stands there; `new` roots see the directory only now.
     pub(super) fn found_again(&mut self, node: NodeId, kind: Kind, new: Vec<RootId>) {
         let wd = self.tree.wd(node);
-        // Found under the name of one that was moved in before: it is new itself.
-        if kind == Kind::Arrive && self.came_silently(node) {
-            self.found_lately(node, kind);
-            return self.start_walk(node, wd, None, kind, None);
-        }
         for root in new {
             self.start_walk(node, wd, None, kind, Some(root));
         }
@@ -294,7 +272,7 @@ impl Watcher {
 
     fn first_watched(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
         self.tree.set_wd(node, wd);
-        self.found_lately(node, kind);
+        self.found_lately(node);
         self.start_walk(node, wd, Some(object), kind, None);
     }
 
@@ -362,9 +340,6 @@ impl Watcher {
         kind: Kind,
         audience: Option<RootId>,
     ) {
-        if kind == Kind::Arrive {
-            self.tree.set(node, UNLISTED);
-        }
         self.walks.push_back(Walk::new(Frame::new(node, wd, fd), kind, audience));
         if let Some(at) = self.walks.len().checked_sub(OPEN_MAX + 1) {
             self.walks[at].close_unlisted();

@@ -164,6 +164,7 @@ impl Watcher {
         self.fresh.settle();
         self.resolve_doubts(sink);
         self.drop_displaced();
+        self.forget_kept();
         if self.recovery.overflowed {
             self.start_recovery(sink);
         }
@@ -198,7 +199,7 @@ impl Watcher {
             return Turn::Pause(until);
         }
         // These wait for a read that finds the queue empty.
-        let waiting = !self.doubts.is_empty() || !self.displaced.is_empty();
+        let waiting = !self.doubts.is_empty() || !self.displaced.is_empty() || self.nameless.keeps_events();
         if waiting || self.recovery.overflowed { Turn::More } else { Turn::Idle }
     }
 }

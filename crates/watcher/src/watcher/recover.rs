@@ -333,6 +333,6 @@ impl Watcher {
         }
         let Some(parent) = self.tree.parent(node) else { return };
         let name = self.tree.name(node).to_vec();
-        self.look_or_doubt(parent, &name, Kind::MovedIn, sink);
+        self.look_or_doubt(parent, &name, Kind::Arrive, sink);
     }
 }

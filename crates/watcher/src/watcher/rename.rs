@@ -14,7 +14,7 @@ use crate::cover::{EMPTY, RootId};
 use crate::decode::RawEvent;
 use crate::pending::Move;
 use crate::spec::{Sink, WatchId};
-use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, UNLISTED, UNNAMED};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, UNNAMED};
 
 /// Who sees a directory after a rename.
 struct AfterMove {
@@ -38,21 +38,14 @@ impl Watcher {
         self.tell_all(nodes, &Told { cookie: raw.cookie, ..Told::real(mask, raw.name) }, sink);
         let source = if self.sources_wanted { self.path_in(nodes[0], raw.name) } else { None };
         let source = source.map(Box::from).unwrap_or_default();
-        let mut entry = Move {
-            source,
-            nodes: Vec::new(),
-            displaced: Vec::new(),
-            young: false,
-            own: (self.options.own_name)(raw.name),
-        };
+        let mut entry =
+            Move { source, nodes: Vec::new(), displaced: Vec::new(), own: (self.options.own_name)(raw.name) };
         if mask.is_dir() {
             for &node in nodes {
                 let child = self.tree.child(node, raw.name);
                 entry.nodes.extend(child.map(|child| self.set_moving(child)));
                 let displaced = self.displaced_from(node, raw.name);
                 entry.displaced.extend(displaced.map(|child| self.set_moving(child)));
-                let unknown = child.is_none() && displaced.is_none();
-                entry.young |= unknown && self.tree.has(node, UNLISTED);
                 self.doubt_if_ahead(node, raw.name);
             }
         }
@@ -97,19 +90,13 @@ impl Watcher {
         if !mask.is_dir() || own_target {
             return;
         }
-        // What was in a new directory that we had not listed yet is as new as the directory.
-        let mut young = entry.as_ref().is_some_and(|entry| entry.young);
         let (movers, displaced) = entry.map(|entry| (entry.nodes, entry.displaced)).unwrap_or_default();
-        let was_known = !movers.is_empty() || !displaced.is_empty();
         let movers = self.which_moves(movers, displaced, nodes[0], raw.name);
-        // Given up between the halves, perhaps before it was listed.
-        young |= was_known && movers.is_empty();
-        let kind = if young { Kind::Arrive } else { Kind::MovedIn };
         let mut movers = movers.into_iter();
         for &node in nodes {
             match movers.next() {
                 Some(mover) => self.arrive_at(mover, node, raw.name, units, sink),
-                None => self.moved_in(node, raw.name, kind, units, sink),
+                None => self.moved_in(node, raw.name, units, sink),
             }
         }
         // Seen from more places before than after.
@@ -186,15 +173,17 @@ impl Watcher {
         }
     }
 
-    /// A directory came from where it was not watched, with everything in it.
-    fn moved_in(&mut self, parent: NodeId, name: &[u8], kind: Kind, units: &mut u32, sink: &mut impl Sink) {
+    /// A directory came from where it was not watched: everything in it arrives with it.
+    ///
+    /// Differs: the original tells the directory only (`a_tree_moved_in_is_told_file_by_file`).
+    fn moved_in(&mut self, parent: NodeId, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
         if let Some(victim) = self.tree.child(parent, name)
             && self.tree.wd(victim) != 0
             && self.standing(parent, name) == Standing::Nothing
         {
             self.displace(victim);
         }
-        self.found_directory(parent, name, kind, units, sink);
+        self.found_directory(parent, name, Kind::Arrive, units, sink);
     }
 
     /// A directory of the tree has its new parent and name.
@@ -255,7 +244,8 @@ impl Watcher {
 
     /// Hangs a directory under its new parent. Who sees it there may be others than before.
     fn relocate(&mut self, node: NodeId, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
-        self.leave_roots_behind(node, sink);
+        let from = self.path_of(node).map(<[u8]>::to_vec).unwrap_or_default();
+        let mut left = self.leave_roots_behind(node, sink);
         let before = self.tree.cover(node);
         let AfterMove { kept, lost } = self.after_move(node, parent, name);
         let gained = self.gained(before, &kept, parent, name);
@@ -265,8 +255,10 @@ impl Watcher {
             self.paths.told_clear();
             self.tell(node, &told, sink);
         }
+        left.extend(lost.iter().map(|&root| (self.root(root).watch, from.clone())));
         self.paths.forget();
         self.tree.rename(node, parent, name);
+        self.say_renamed(node, &from, &kept, &left, sink);
         // A listing of its new parent that is under way may have passed the name.
         self.tree.set(node, SEEN);
         let stays = lost.is_empty() && kept.iter().all(|&(old, new)| old == new);
@@ -281,9 +273,35 @@ impl Watcher {
         }
     }
 
-    /// Roots are paths: they don't move with the directory that they stood for.
-    fn leave_roots_behind(&mut self, node: NodeId, sink: &mut impl Sink) {
+    /// Tells those who see the directory where it is now, and those who don't any more (with what they saw of it).
+    fn say_renamed(
+        &mut self,
+        node: NodeId,
+        from: &[u8],
+        kept: &[(RootId, RootId)],
+        left: &[(WatchId, Vec<u8>)],
+        sink: &mut impl Sink,
+    ) {
+        let mut staying: Vec<WatchId> = kept.iter().map(|&(root, _)| self.root(root).watch).collect();
+        staying.sort_unstable();
+        staying.dedup();
+        let Some(to) = self.path_of(node) else { return };
+        for &watch in &staying {
+            sink.renamed(watch, from, Some(to));
+        }
+        for (watch, path) in left {
+            if !staying.contains(watch) {
+                sink.renamed(*watch, path, None);
+            }
+        }
+    }
+
+    /// Roots are paths: they don't move with the directory that they stood for. Gives the watches of those, and the
+    /// paths that they stay at.
+    fn leave_roots_behind(&mut self, node: NodeId, sink: &mut impl Sink) -> Vec<(WatchId, Vec<u8>)> {
+        let mut left = Vec::new();
         for root in self.roots_below(node) {
+            left.push((self.root(root).watch, self.root(root).path.clone()));
             if self.root(root).node == Some(node) {
                 let told = Told {
                     is_dir: true,
@@ -298,6 +316,7 @@ impl Watcher {
             self.recheck.push((root, Reason::Moved));
         }
         self.recheck_guarded(node, Reason::Moved);
+        left
     }
 
     fn after_move(&mut self, node: NodeId, parent: NodeId, name: &[u8]) -> AfterMove {
@@ -335,7 +354,7 @@ impl Watcher {
         }
     }
 
-    /// A root gains a directory that others have watched already: walked for it alone, without arrivals.
+    /// A root gains a directory that others have watched already: to its watch everything in it arrives.
     fn gain(&mut self, node: NodeId, root: RootId) {
         let mut roots = self.covers.roots(self.tree.cover(node)).to_vec();
         roots.push(root);
@@ -346,6 +365,6 @@ impl Watcher {
             return;
         }
         // Opening it for the walk will ask the kernel for what this root wants as well.
-        self.start_walk(node, wd, None, Kind::MovedIn, Some(root));
+        self.start_walk(node, wd, None, Kind::Arrive, Some(root));
     }
 }

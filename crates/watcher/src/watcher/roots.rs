@@ -71,7 +71,7 @@ pub(super) struct Guard {
 }
 
 /// Why a root is looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
     /// Its name was deleted; the object may still send its last events.
     Deleted,
@@ -271,18 +271,16 @@ impl Watcher {
 
     /// Looks at all roots for which the event at hand gave a reason.
     pub(super) fn settle_roots(&mut self, sink: &mut impl Sink) {
-        // Each look may give reasons to look at roots below; more rounds than roots can only be a loop.
-        let mut rounds = 8 + 4 * self.roots.len();
-        while let Some((root, reason)) = self.recheck.pop() {
-            rounds = rounds.saturating_sub(1);
-            if rounds == 0 {
-                self.recheck.clear();
-                return;
-            }
+        // Each look may give reasons to look at roots below. What is left after as many rounds waits for the next turn.
+        let rounds = 8 + 4 * self.roots.len();
+        for _ in 0..rounds {
+            let Some((root, reason)) = self.recheck.pop() else { return };
             if self.roots[usize::from(root.0)].is_some() {
                 self.recheck_root(root, reason, sink);
             }
         }
+        self.recheck.sort_unstable();
+        self.recheck.dedup();
     }
 
     /// Binds a root to what stands at its path now.
@@ -290,13 +288,13 @@ impl Watcher {
         let mut guarded = false;
         for _ in 0..TRIES {
             match lookup::open(&self.root(root).path) {
-                Ok(found) => match self.bind(root, &found, sink) {
+                Ok(found) => match self.bind(root, &found, reason, sink) {
                     // Bound, and its ancestors watched: once more, for what happened in between.
                     Ok(true) => self.guard(root, sink),
                     Ok(false) => return,
                     Err(errno) if guarded => return self.root_failed(root, errno.into(), sink),
                     Err(_) => {
-                        self.unbind(root);
+                        self.leave(root, reason, sink);
                         self.root_mut(root).missing = true;
                         self.guard(root, sink);
                         guarded = true;
@@ -305,7 +303,7 @@ impl Watcher {
                 Err(unfound) if guarded => return self.root_failed(root, unfound, sink),
                 Err(unfound) => {
                     if reason != Reason::Deleted || unfound.refusal() != Refusal::Gone {
-                        self.unbind(root);
+                        self.leave(root, reason, sink);
                     }
                     self.root_mut(root).missing = true;
                     self.guard(root, sink);
@@ -315,8 +313,27 @@ impl Watcher {
         }
     }
 
+    /// Parts a root from an object that is not at its path any more. What was below went with it, out of the watch's sight
+    /// unless another of its roots sees it.
+    fn leave(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
+        if let Some(node) = self.root(root).node.filter(|_| reason == Reason::Moved) {
+            let watch = self.root(root).watch;
+            let above = self.tree.parent(node).map_or(EMPTY, |parent| self.tree.cover(parent));
+            if !self.covers.roots(above).iter().any(|&other| self.root(other).watch == watch) {
+                sink.renamed(watch, &self.root(root).path, None);
+            }
+        }
+        self.unbind(root);
+    }
+
     /// Binds the root to an open object. True if it was bound to another one or none before.
-    fn bind(&mut self, root: RootId, found: &Found, sink: &mut impl Sink) -> Result<bool, Errno> {
+    fn bind(
+        &mut self,
+        root: RootId,
+        found: &Found,
+        reason: Reason,
+        sink: &mut impl Sink,
+    ) -> Result<bool, Errno> {
         // As for `mask_for`: our own listing of a root that is being set up is not told.
         let wants =
             if self.adding { self.wants_of(root).kernel & !LOOKS } else { self.wants_of(root).kernel };
@@ -327,7 +344,7 @@ impl Watcher {
             return Ok(false);
         }
         // Not yet the tree's: unbinding must not take it for a stray one, so it is watched again afterwards.
-        self.unbind(root);
+        self.leave(root, reason, sink);
         let wd = self.kernel.add(found.object.as_fd(), wants).unwrap_or(wd);
         let path = self.root(root).path.clone();
         let node = self.node_for(&path, wd);

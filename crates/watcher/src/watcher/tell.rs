@@ -152,7 +152,7 @@ impl Watcher {
         if !self.covers.wants(cover).interest.intersects(flag) {
             return;
         }
-        if self.is_hidden(node, told.name) || self.path_in(node, told.name).is_none() {
+        if self.is_hidden(told.name) || self.path_in(node, told.name).is_none() {
             return;
         }
         if told.lost {
@@ -175,19 +175,9 @@ impl Watcher {
         }
     }
 
-    /// Names that are nobody's business: our own temporary files, and files without a name (open(2), O_TMPFILE),
-    /// which the kernel reports as `#` and the number of the inode.
-    fn is_hidden(&mut self, node: NodeId, name: &[u8]) -> bool {
-        match name.first() {
-            Some(b'.') => (self.options.own_name)(name),
-            Some(b'#') => super::arrive::nameless_inode(name).is_some() && !self.exists(node, name),
-            _ => false,
-        }
-    }
-
-    fn exists(&mut self, node: NodeId, name: &[u8]) -> bool {
-        let Some(path) = self.path_in(node, name) else { return false };
-        rustix::fs::lstat(path).is_ok()
+    /// Names that are nobody's business: our own temporary files.
+    fn is_hidden(&self, name: &[u8]) -> bool {
+        name.first() == Some(&b'.') && (self.options.own_name)(name)
     }
 }
 

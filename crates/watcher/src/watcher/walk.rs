@@ -21,7 +21,7 @@ use crate::cover::{EMPTY, RootId};
 use crate::filesystem;
 use crate::kernel::Refusal;
 use crate::spec::Sink;
-use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP, UNLISTED};
+use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP};
 
 /// Bytes of one getdents64(2): some thousand entries.
 pub(super) const LISTING_BYTES: usize = 32 * 1024;
@@ -342,7 +342,6 @@ impl Watcher {
         frame.fd = Some(fd);
         if ended {
             frame.state = FrameState::Listed;
-            self.tree.clear(node, UNLISTED);
             if walk.kind == Kind::Recover {
                 self.drop_unseen(node);
             }
@@ -423,9 +422,9 @@ impl Watcher {
         let known = self.tree.child(node, entry.name);
         let is_new = walk.kind != Kind::Recover || changed_since(dir, entry.name, walk.since);
         let told = match walk.kind {
-            Kind::Add | Kind::MovedIn => false,
+            Kind::Add => false,
             // Known ones were told when they became known; a root's watch knows nothing of what others know.
-            Kind::Arrive => known.is_none_or(|known| self.came_silently(known)) || walk.audience.is_some(),
+            Kind::Arrive => known.is_none() || walk.audience.is_some(),
             Kind::Recover => known.is_none() && is_new,
         };
         if let Some(known) = known {
@@ -475,8 +474,7 @@ impl Watcher {
         let Some(node) = self.tree.child(parent, name) else { return };
         let cover = self.cover_of_visit(walk, parent, name, true);
         // Watched by all who see it: other events have brought it, with a walk of its own.
-        let is_silent = walk.kind == Kind::Arrive && self.came_silently(node);
-        let joins = walk.kind == Kind::Recover || walk.audience.is_some() || is_silent;
+        let joins = walk.kind == Kind::Recover || walk.audience.is_some();
         let is_complete = self.tree.wd(node) != 0 && self.tree.cover(node) == cover;
         if cover == EMPTY || (is_complete && !joins) {
             return;
@@ -524,12 +522,7 @@ impl Watcher {
                 match walk.kind {
                     // All of a new watch's are fresh; a list of them would be long.
                     Kind::Add => self.fresh.lose(),
-                    Kind::Arrive | Kind::MovedIn | Kind::Recover => {
-                        self.found_lately(node, walk.kind);
-                    }
-                }
-                if walk.kind == Kind::Arrive {
-                    self.tree.set(node, UNLISTED);
+                    Kind::Arrive | Kind::Recover => self.found_lately(node),
                 }
                 walk.push(Frame::new(node, wd, Some(object)));
             }

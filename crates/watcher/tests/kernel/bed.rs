@@ -148,6 +148,8 @@ pub(crate) struct Told {
     /// wd, path of the watch and root of each event.
     pub(crate) details: Vec<(i32, PathBuf, PathBuf)>,
     pub(crate) notices: Vec<(Severity, String)>,
+    /// Watch, old path and new path of each directory that was renamed.
+    pub(crate) renamed: Vec<(u32, PathBuf, Option<PathBuf>)>,
     pub(crate) recovered: Vec<u32>,
     /// Only count; a storm would be too much to keep.
     pub(crate) counted: Option<u64>,
@@ -177,6 +179,10 @@ impl Sink for Told {
         {
             act();
         }
+    }
+
+    fn renamed(&mut self, watch: WatchId, from: &[u8], to: Option<&[u8]>) {
+        self.renamed.push((watch.0, path_buf(from), to.map(path_buf)));
     }
 
     fn notice(&mut self, notice: Notice<'_>) {

@@ -98,22 +98,152 @@ fn a_directory_moved_out_is_told_once_and_forgotten() {
     // The root and the directories above it.
     assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
     bed.rename("out/a", "in/b");
-    bed.assert_told(&[expected(bed.path("in/b")).moved_to_dir()]);
+    bed.assert_told_among_others(&[
+        expected(bed.path("in/b")).moved_to_dir(),
+        expected(bed.path("in/b/deep/f")).close_write().arrived(),
+    ]);
     bed.assert_watched("in/b/deep");
 }
 
 #[test]
-fn a_tree_moved_in_is_watched_without_arrivals() {
+fn a_tree_moved_in_is_told_file_by_file() {
     let mut bed = Bed::new();
     bed.mkdir("in");
     bed.mkdir("out/a/b/c");
     bed.write("out/a/b/c/f");
     bed.watch_tree("in", CHANGES);
     bed.rename("out/a", "in/a");
-    bed.assert_told(&[expected(bed.path("in/a")).moved_to_dir()]);
+    bed.assert_told(&[
+        expected(bed.path("in/a")).moved_to_dir(),
+        expected(bed.path("in/a/b")).create_dir().arrived(),
+        expected(bed.path("in/a/b/c")).create_dir().arrived(),
+        expected(bed.path("in/a/b/c/f")).create_file().arrived(),
+        expected(bed.path("in/a/b/c/f")).close_write().arrived(),
+    ]);
     bed.assert_watched("in/a/b/c");
+    // A rename of what is watched tells of nothing below.
     bed.rename("in/a/b", "in/b");
+    let told = bed.events();
+    assert!(!told.iter().any(|event| event.synthetic), "{told:#?}");
     bed.assert_watched("in/b/c");
+}
+
+/// A directory's new path, for each watch that saw it.
+#[test]
+fn a_renamed_directory_is_told_with_both_paths() {
+    let mut bed = Bed::new();
+    let is_excluded = |path: &[u8]| path.ends_with(b".part");
+    for name in ["in/a/deep", "roots", "other", "out"] {
+        bed.mkdir(name);
+    }
+    let (inside, roots, other) = (bed.path("in"), bed.path("roots"), bed.path("other"));
+    let exclude: Option<watcher::Exclude> = Some(Box::new(is_excluded));
+    let one = bed.watch(WatchSpec { exclude, ..spec(&[&inside, &roots], CHANGES) }).0;
+    let two = bed.watch(spec(&[&other], CHANGES)).0;
+    let nested = bed.watch(spec(&[&inside.join("n/root")], CHANGES)).0;
+    let cases = [
+        ("in/a", "in/b", vec![(one, "in/a", Some("in/b"))]),
+        ("in/b", "roots/b", vec![(one, "in/b", Some("roots/b"))]),
+        ("roots/b/deep", "in/deep", vec![(one, "roots/b/deep", Some("in/deep"))]),
+        ("in/deep", "other/deep", vec![(one, "in/deep", None)]),
+        ("other/deep", "out/deep", vec![(two, "other/deep", None)]),
+        ("out/deep", "in/deep", vec![]),
+        ("in/deep", "in/deep.part", vec![(one, "in/deep", None)]),
+        ("in/deep.part", "in/deep", vec![]),
+    ];
+    for (from, to, expected) in cases {
+        bed.rename(from, to);
+        bed.settle();
+        let told = std::mem::take(&mut bed.told.renamed);
+        let full =
+            |(watch, from, to): (u32, &str, Option<&str>)| (watch, bed.path(from), to.map(|to| bed.path(to)));
+        assert_eq!(told, expected.into_iter().map(full).collect::<Vec<_>>(), "{from} to {to}");
+    }
+    // The root of another watch stays where it is.
+    bed.mkdir("in/n/root/deep");
+    bed.settle();
+    bed.rename("in/n", "in/m");
+    bed.settle();
+    let mut told = std::mem::take(&mut bed.told.renamed);
+    told.sort();
+    assert_eq!(
+        told,
+        [(one, bed.path("in/n"), Some(bed.path("in/m"))), (nested, bed.path("in/n/root"), None)]
+    );
+}
+
+/// Whoever has not seen what is in a directory is told of it, and nobody twice.
+#[test]
+fn a_tree_is_told_to_those_whom_it_comes_to_from_outside() {
+    let mut bed = Bed::new();
+    let is_excluded = |path: &[u8]| path.ends_with(b".part");
+    for name in ["in/tree.part/b", "other/tree/b", "roots/tree/b"] {
+        bed.mkdir(name);
+        bed.write(&format!("{name}/f"));
+    }
+    let (inside, other, roots) = (bed.path("in"), bed.path("other"), bed.path("roots"));
+    let exclude: Option<watcher::Exclude> = Some(Box::new(is_excluded));
+    let watch = bed.watch(WatchSpec { exclude, ..spec(&[&inside, &roots], CHANGES) });
+    let second = bed.watch(spec(&[&other], CHANGES));
+    let arrival = |path: &str| expected(bed.path(path)).close_write().arrived().by(watch);
+    let cases = [
+        // Leaving an excluded name.
+        ("in/tree.part", "in/tree", Some(arrival("in/tree/b/f"))),
+        // Inside the watched tree.
+        ("in/tree", "in/renamed", None),
+        // From one root of a watch to another.
+        ("in/renamed", "roots/renamed", None),
+        // From another watch's tree.
+        ("other/tree", "in/tree", Some(arrival("in/tree/b/f"))),
+        // Back to where it came from: the other watch has forgotten it.
+        (
+            "in/tree",
+            "other/tree",
+            Some(expected(bed.path("other/tree/b/f")).close_write().arrived().by(second)),
+        ),
+        // Into an excluded name, which is outside.
+        ("roots/renamed", "in/x.part", None),
+    ];
+    bed.events();
+    for (from, to, arrival) in cases {
+        bed.rename(from, to);
+        let told = bed.events();
+        let closed: Vec<_> = told.into_iter().filter(|event| event.mask == "IN_CLOSE_WRITE").collect();
+        assert_eq!(closed, arrival.into_iter().collect::<Vec<_>>(), "{from} to {to}");
+    }
+}
+
+/// In a new directory, and in one that is moved in: every kind of entry is told once.
+#[test]
+fn entries_of_every_kind_are_told_as_arrivals() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.watch_tree("in", Mask(Flag::Create.mask().0 | Flag::CloseWrite.mask().0));
+    let make = |at: &std::path::Path| {
+        fs::create_dir_all(at.join("dir")).unwrap();
+        fs::write(at.join("file"), "x").unwrap();
+        fs::hard_link(at.join("file"), at.join("hard")).unwrap();
+        for (target, name) in
+            [("nowhere", "dangling"), ("file", "link"), ("dir", "dir link"), ("circle", "circle")]
+        {
+            std::os::unix::fs::symlink(target, at.join(name)).unwrap();
+        }
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, at.join("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(at.join("socket")).unwrap());
+    };
+    let names = ["dir", "file", "hard", "dangling", "link", "dir link", "circle", "fifo", "socket"];
+    make(&bed.mkdir("in/new"));
+    make(&bed.mkdir("out/moved"));
+    bed.rename("out/moved", "in/moved");
+    let told = bed.events();
+    for name in names {
+        for path in [bed.path("in/new").join(name), bed.path("in/moved").join(name)] {
+            let created =
+                told.iter().filter(|event| event.path == path && event.mask.starts_with("IN_CREATE"));
+            assert_eq!(created.count(), 1, "{}", path.display());
+        }
+    }
 }
 
 #[test]
@@ -355,6 +485,9 @@ fn links_pipes_and_sockets_in_a_new_directory() {
         told,
         [
             expected(&dir).create_dir(),
+            expected(dir.join("dangling")).create_file().arrived(),
+            expected(dir.join("pipe")).create_file().arrived(),
+            expected(dir.join("socket")).create_file().arrived(),
             expected(dir.join("to_dir")).create_file().arrived(),
             expected(dir.join("to_file")).create_file().arrived(),
         ]
@@ -461,6 +594,80 @@ fn a_file_closed_before_it_is_linked_is_told_under_its_name() {
     let path = dir.join("real");
     give_name(&again, &path);
     bed.assert_told(&[expected(&path).create_file(), expected(&path).close_write().arrived()]);
+}
+
+/// Each event of a file that is called like one without a name, whatever became of the file before it was read of.
+#[test]
+fn names_like_those_of_nameless_files_are_told_like_any_other() {
+    let mut bed = Bed::new();
+    bed.mkdir("in");
+    bed.mkdir("out");
+    bed.watch_tree("in", CHANGES);
+    let file = bed.write("in/#42");
+    fs::remove_file(&file).unwrap();
+    bed.assert_told(&[
+        expected(&file).create_file(),
+        expected(&file).close_write(),
+        expected(&file).delete_file(),
+    ]);
+    let file = bed.write("in/#43");
+    bed.rename("in/#43", "out/#43");
+    bed.rename("out/#43", "in/#44");
+    bed.rename("in/#44", "in/f");
+    bed.assert_told(&[
+        expected(&file).create_file(),
+        expected(&file).close_write(),
+        expected(&file).moved_from(),
+        expected(bed.path("in/#44")).moved_to(),
+        expected(bed.path("in/#44")).moved_from(),
+        expected(bed.path("in/f")).moved_to().from(bed.path("in/#44")),
+    ]);
+    let dir = bed.mkdir("in/#45");
+    bed.assert_told(&[expected(&dir).create_dir()]);
+    let file = bed.write("in/#46");
+    bed.events();
+    fs::write(&file, "again").unwrap();
+    fs::remove_file(&file).unwrap();
+    let again = bed.write("in/#46");
+    bed.assert_told(&[
+        expected(&file).close_write(),
+        expected(&file).delete_file(),
+        expected(&again).create_file(),
+        expected(&again).close_write(),
+    ]);
+}
+
+/// Whoever closes files without a name again and again does not have the directory listed again and again.
+#[test]
+fn a_directory_is_not_listed_for_each_nameless_file() {
+    let mut bed = Bed::with(|options| options.limits.pause = std::time::Duration::ZERO);
+    let dir = bed.mkdir("in");
+    for number in 0..2_000 {
+        fs::write(dir.join(number.to_string()), "").unwrap();
+    }
+    bed.watch_tree("in", Flag::Open | Flag::CloseWrite);
+    let listings = |bed: &mut Bed| {
+        let told = bed.events();
+        told.iter().filter(|event| event.path == dir && event.mask == "IN_OPEN|IN_ISDIR").count()
+    };
+    let mut sum = 0;
+    for _ in 0..100 {
+        drop(nameless_file(&dir));
+        sum += listings(&mut bed);
+    }
+    assert_eq!(sum, 1, "at one time");
+    let due = bed.watcher.deadline().expect("the others are looked for later");
+    assert!(due > bed.now && due - bed.now <= std::time::Duration::from_millis(10), "{:?}", due - bed.now);
+    // One of them has got a name meanwhile.
+    let file = nameless_file(&dir);
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let flags = rustix::fs::AtFlags::SYMLINK_FOLLOW;
+    rustix::fs::linkat(rustix::fs::CWD, link, rustix::fs::CWD, dir.join("named"), flags).unwrap();
+    drop(file);
+    bed.events();
+    bed.pass(due - bed.now);
+    bed.assert_told_among_others(&[expected(dir.join("named")).close_write().arrived()]);
+    assert_eq!(listings(&mut bed), 0);
 }
 
 fn nameless_file(dir: &std::path::Path) -> fs::File {

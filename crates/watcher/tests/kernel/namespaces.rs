@@ -169,6 +169,12 @@ fn an_unmounted_root_is_told_and_watched_again_when_mounted() {
         expected(&root).unmount(),
         expected(&root).ignored(),
     ]);
+    let notices = bed.notices();
+    let said = notices.iter().filter(|text| text.contains("was unmounted"));
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        [&format!("'{}' was unmounted, watching what is there without it", root.display())]
+    );
     // The directory beneath is a root as good as any.
     bed.assert_watched("in");
     run(MOUNT, &root);

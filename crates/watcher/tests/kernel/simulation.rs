@@ -41,8 +41,6 @@ impl Random {
 struct Reader {
     files: BTreeSet<PathBuf>,
     closed: BTreeSet<PathBuf>,
-    /// Directories that came with content that is not told.
-    opaque: BTreeSet<PathBuf>,
 }
 
 fn rekey(paths: &mut BTreeSet<PathBuf>, old: &Path, new: Option<&Path>) {
@@ -57,8 +55,8 @@ fn rekey(paths: &mut BTreeSet<PathBuf>, old: &Path, new: Option<&Path>) {
 }
 
 impl Reader {
-    fn all(&mut self) -> [&mut BTreeSet<PathBuf>; 3] {
-        [&mut self.files, &mut self.closed, &mut self.opaque]
+    fn all(&mut self) -> [&mut BTreeSet<PathBuf>; 2] {
+        [&mut self.files, &mut self.closed]
     }
 
     fn read(&mut self, events: &[Expected]) {
@@ -68,18 +66,8 @@ impl Reader {
                 "IN_CREATE" => drop(self.files.insert(event.path.clone())),
                 "IN_CLOSE_WRITE" => drop(self.closed.insert(event.path.clone())),
                 "IN_DELETE" => self.all().into_iter().for_each(|set| rekey(set, &event.path, None)),
-                "IN_DELETE|IN_ISDIR" => self.opaque.retain(|path| !path.starts_with(&event.path)),
                 "IN_MOVED_FROM" | "IN_MOVED_FROM|IN_ISDIR" => {
                     let limbo = PathBuf::from(format!("/under way/{number}"));
-                    // Out of what came with untold content comes untold content.
-                    if self
-                        .opaque
-                        .iter()
-                        .any(|opaque| event.path.starts_with(opaque) && *opaque != event.path)
-                    {
-                        let set = if event.is_dir { &mut self.opaque } else { &mut self.closed };
-                        set.insert(event.path.clone());
-                    }
                     for set in self.all() {
                         rekey(set, &event.path, Some(&limbo));
                     }
@@ -106,9 +94,7 @@ impl Reader {
             for set in self.all() {
                 rekey(set, &at, Some(&event.path));
             }
-        } else if event.is_dir {
-            self.opaque.insert(event.path.clone());
-        } else {
+        } else if !event.is_dir {
             self.closed.insert(event.path.clone());
         }
         if !event.is_dir {
@@ -117,8 +103,7 @@ impl Reader {
     }
 
     fn knows(&self, path: &Path) -> bool {
-        let inside = self.opaque.iter().any(|opaque| path.starts_with(opaque));
-        inside || (self.files.contains(path) && self.closed.contains(path))
+        self.files.contains(path) && self.closed.contains(path)
     }
 }
 
