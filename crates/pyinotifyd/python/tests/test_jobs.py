@@ -17,9 +17,9 @@ from conftest import (
     DEADLINE_S,
     DESCRIBE,
     DONE,
-    EXIT,
     FAIL,
     HOST_LOG,
+    START,
     STOP,
     TAKEN,
     Daemon,
@@ -272,27 +272,138 @@ def test_a_job_that_will_not_end_cannot_keep_the_host(jobs):
 
 
 @pytest.mark.parametrize("when", ["", "await asyncio.sleep(0.01)\n"])
-def test_a_job_that_exits(jobs, when):
-    """SystemExit is for the daemon; other jobs are cancelled."""
-    daemon = jobs(f"if event.wd == 1: await asyncio.sleep(99)\n{when}import sys; sys.exit(7)")
+@pytest.mark.parametrize(
+    ("exits", "text"),
+    [("sys.exit(7)", "SystemExit: 7"), ("raise SystemExit", "SystemExit"), ("raise KeyboardInterrupt", "KeyboardInterrupt")],
+)
+def test_a_job_that_exits(jobs, when, exits, text):
+    """It has failed; other jobs go on."""
+    daemon = jobs(f"if event.wd == 1: return await asyncio.sleep(0.1)\n{when}import sys; {exits}")
     daemon.start([{"handle": 1}, {"handle": 2, "wd": 2}])
-    assert daemon.expect(EXIT) == {"code": 7, "message": None}
-    assert daemon.expect(CANCELLED) == [1]
-    assert daemon.next() == (None, None)
-    code, _, err = daemon.wait()
-    assert (code, err) == (7, "")
+    failed = daemon.expect(FAIL)
+    assert (failed["task"], failed["exception"]) == (2, text)
+    assert exits in failed["traceback"]
+    assert daemon.expect(DONE) == [1]
+    stop(daemon)
 
 
-def test_a_callback_that_exits(jobs):
-    """Not only jobs can."""
-    daemon = jobs("import sys; asyncio.get_running_loop().call_soon(sys.exit, 'enough of it')")
+@pytest.mark.parametrize(
+    "exits",
+    [
+        "asyncio.get_running_loop().call_soon(sys.exit, 'enough of it')",
+        "asyncio.get_running_loop().create_task(exits())",
+        "asyncio.get_running_loop().stop()",
+    ],
+)
+def test_a_callback_that_exits_ends_nothing(jobs, exits):
+    """The loop belongs to other jobs, too."""
+    daemon = jobs(
+        f"if event.wd == 1: return await asyncio.sleep(0.1)\n{exits}",
+        "import sys\nasync def exits(): sys.exit('enough of it')",
+    )
+    daemon.start([{"handle": 1}, {"handle": 2, "wd": 2}])
+    assert sorted(daemon.collect(DONE, 2)) == [1, 2]
+    daemon.start([{"handle": 3}])
+    assert daemon.expect(DONE) == [3]
+    stop(daemon)
+    said = [log["message"] for log in daemon.logs]
+    assert sum("SystemExit('enough of it')" in text for text in said) >= ("exit" in exits)
+
+
+def test_ends_of_jobs_that_exit_end_nothing(jobs):
+    """Not even at the end."""
+    daemon = jobs(
+        "try:\n    print('begun', flush=True)\n    await asyncio.sleep(99)\nfinally:\n    sys.exit(event.wd)",
+        "import atexit, sys\natexit.register(print, 'atexit')",
+    )
+    daemon.start([{"handle": handle, "wd": handle} for handle in (1, 2, 3)])
+    for _ in range(3):
+        assert daemon.line() == b"begun\n"
+    daemon.send(STOP)
+    assert sorted(daemon.expect(FAIL)["task"] for _ in range(3)) == [1, 2, 3]
+    assert daemon.wait() == (0, "atexit\n", "")
+
+
+def test_a_job_that_awaits_is_taken(jobs):
+    """At once, although it goes on for long: what is not taken counts as blocked."""
+    daemon = jobs("await asyncio.sleep(99)")
+    for handle in (1, 2):
+        daemon.start([{"handle": handle}])
+        assert daemon.next(TAKEN) == (TAKEN, 1)
+    daemon.send(STOP)
+    assert sorted(daemon.collect(CANCELLED, 2)) == [1, 2]
+
+
+# Tasks whose first step is not run at once, as all are before Python 3.12.
+LAZY = "asyncio.get_running_loop().set_task_factory(lambda loop, coro, **more: asyncio.Task(coro, loop=loop, **more))"
+
+
+@pytest.mark.parametrize("lazy", ["pass", LAZY])
+def test_a_job_that_is_cancelled_before_its_first_step(jobs, lazy):
+    """Python never runs it; its end is told nevertheless, once."""
+    daemon = jobs(
+        f"""
+        if event.wd == 1:
+            {lazy}
+        elif event.wd == 2:
+            for task in asyncio.all_tasks() - {{asyncio.current_task()}}:
+                task.cancel()
+        else:
+            await asyncio.sleep(0)
+            print("ran", flush=True)
+        """
+    )
     daemon.start([{"handle": 1}])
-    while True:
-        kind, value = daemon.next()
-        if kind == EXIT:
-            break
-        assert kind == DONE
-    assert value == {"code": 1, "message": "enough of it"}
+    assert daemon.expect(DONE) == [1]
+    daemon.start([{"handle": 2, "wd": 2}, *({"handle": handle, "wd": 3} for handle in range(3, 6))])
+    ends = {DONE: [], CANCELLED: []}
+    while len(ends[DONE]) + len(ends[CANCELLED]) < 4:
+        kind, handles = daemon.next(DONE, CANCELLED)
+        ends[kind] += handles
+    while daemon.taken < 5:
+        daemon.next(TAKEN)
+    # Where first steps are run at once, the job that cancels finds no others.
+    eager = lazy == "pass" and sys.version_info >= (3, 12)
+    assert sorted(ends[CANCELLED]) == ([] if eager else [3, 4, 5])
+    assert stop(daemon).count("ran") == (3 if eager else 0)
+
+
+def test_a_cancel_of_a_job_whose_task_waits_before_it(jobs):
+    """A factory of the user's may run it inside of something else."""
+    daemon = jobs(
+        """
+        if event.wd == 1:
+            async def later(coro):
+                await asyncio.sleep(0.05)
+                await coro
+            loop = asyncio.get_running_loop()
+            loop.set_task_factory(lambda loop, coro, **more: asyncio.Task(later(coro), loop=loop))
+        """
+    )
+    daemon.start([{"handle": 1}])
+    assert daemon.expect(DONE) == [1]
+    daemon.start([{"handle": 2, "wd": 2}, {"handle": 3, "wd": 2}])
+    daemon.send(CANCEL, packed(2))
+    assert daemon.next(DONE, CANCELLED) == (CANCELLED, [2])
+    assert daemon.next(DONE, CANCELLED) == (DONE, [3])
+    daemon.send(STOP)
+    daemon.wait()
+
+
+def test_a_cancel_that_is_there_comes_before_the_job(jobs):
+    """However many jobs are before it: nothing starts after its cancel has arrived."""
+    daemon = jobs("import time; print('begun', flush=True); time.sleep(0.3) if event.wd == 1 else None")
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    # More than one read takes, while the job blocks. With a timeout, Python would wait for room before it is needed.
+    handles = range(2, 1002)
+    daemon.sock.settimeout(None)
+    starts = pack_starts([{"handle": handle, "wd": 2, "pathname": b"/w/" + b"x" * 40} for handle in handles])
+    for kind, body in ((START, starts), (CANCEL, packed(*handles))):
+        daemon.sock.sendall(len(body).to_bytes(4, "little") + bytes([kind]) + body)
+    assert daemon.expect(DONE) == [1]
+    assert sorted(daemon.collect(CANCELLED, len(handles))) == list(handles)
+    assert stop(daemon) == ""
 
 
 def test_a_job_that_crashes_the_interpreter(jobs):

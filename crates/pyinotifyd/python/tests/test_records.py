@@ -97,6 +97,38 @@ def test_records_of_the_daemon_reach_handlers_while_jobs_run(host):
     assert out[1].endswith("root WARNING mine")
 
 
+RAISING = (
+    "import logging, sys\n"
+    "class Bad(logging.Handler):\n    def emit(self, record): raise OSError('disk full')\n"
+    "logging.getLogger().addHandler(Bad())\n"
+    "h = logging.StreamHandler(sys.stdout)\nlogging.getLogger().addHandler(h)\n"
+)
+
+
+@pytest.mark.parametrize("jobs", [False, True])
+@pytest.mark.parametrize("kind", ["emit", "exit", "filter"])
+def test_a_handler_that_raises_harms_nothing(host, jobs, kind):
+    """It is said once, in Python's way; others get the record."""
+    text = RAISING
+    if kind == "exit":
+        text = text.replace("raise OSError('disk full')", "sys.exit('disk full')")
+    elif kind == "filter":
+        text = "import logging, sys\nh = logging.StreamHandler(sys.stdout)\nlogging.getLogger().addHandler(h)\n"
+        text += "def bad(record): raise OSError('disk full')\nlogging.getLogger('daemon').addFilter(bad)\n"
+    job = "async def job(event, task_id): print('ran')\n"
+    daemon = host(text + job + f"pyinotifyd = Pyinotifyd([Watch('/', {{'IN_CREATE': {'job' if jobs else None}}})])\n")
+    assert daemon.expect(DESCRIBE)["handlers"]
+    for number in range(3):
+        daemon.send(LOG, {"logger": "daemon", "level": 20, "message": f"record {number}", "created": 1.5})
+    if jobs:
+        daemon.start([{"handle": 1}])
+        assert daemon.collect(DONE, 1) == [1]
+    daemon.send(STOP)
+    code, out, err = daemon.wait()
+    assert (code, sorted(out.splitlines())) == (0, ["ran"] * jobs + [f"record {number}" for number in range(3)])
+    assert err.count("--- Logging error ---") == 1
+
+
 def test_records_of_threads(host):
     """From any thread, whole."""
     daemon = host(

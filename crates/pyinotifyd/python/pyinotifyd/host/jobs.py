@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 # wait for a whole burst.
 STARTS_A_TURN = 128
 
+# Tasks that call sys.exit while they are cancelled at the end; the rest is left to the end of the process.
+EXITS_MAX = 1000
+
 # The first step runs at once where that can be; most jobs are done then, and the loop never sees them.
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
@@ -65,12 +68,15 @@ class _Host:
         self._begin: Begin = partial(asyncio.Task, loop=loop, **_EAGER)
         self._waiting: deque[Start] = deque()
         self._running: dict[int, asyncio.Task[None]] = {}
+        # Counts from the start on: jobs that were begun, those whose first step has run, and those reported so.
+        self._begun = 0
         self._taken = 0
+        self._taken_reported = 0
         self._done: list[int] = []
         self._cancelled: list[int] = []
         self._report_due = False
         self._turn_due = False
-        self._exit: Optional[SystemExit] = None
+        self._over = False
         self._gone = False
 
     def run(self) -> int:
@@ -82,19 +88,25 @@ class _Host:
         # What the config has made lives as long as we do: no need to look through it again and again.
         gc.collect()
         gc.freeze()
-        try:
-            loop.run_forever()
-        except SystemExit as exit_:  # of a callback of the user's
-            self._exit = exit_
+        # A job may stop the loop, or a callback of the user's call sys.exit: the loop belongs to other jobs, too.
+        while not self._over:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as exception:
+                _ends_nothing(exception)
         return self._end()
 
     def _readable(self) -> None:
         frames = self._channel.read_available()
         if frames is None:
             self._gone = True
-            self._loop.stop()
+            self._stop()
             return
         self._handle(frames)
+
+    def _stop(self) -> None:
+        self._over = True
+        self._loop.stop()
 
     def _handle(self, frames: list[tuple[int, bytes]]) -> None:
         for kind, body in frames:
@@ -105,44 +117,73 @@ class _Host:
             elif kind == wire.LOG:
                 records.handle(body)
             elif kind == wire.STOP:
-                self._loop.stop()
-        if self._waiting and not self._turn_due:
+                self._stop()
+        if self._waiting and not self._turn_due and not self._over:
             self._turn()
+
+    def _next_turn(self) -> None:
+        """Begin more of the jobs, after a look at what has come meanwhile: some of them may have been cancelled."""
+        self._turn_due = False
+        self._readable()
 
     def _turn(self) -> None:
         """Begin some of the jobs that wait for it."""
-        self._turn_due = False
         waiting, loop, jobs, run = self._waiting, self._loop, self._jobs, self._run
         # As loop.create_task, which costs as much again; the user may have given the loop a way of his own.
         begin: Begin = loop.create_task if loop.get_task_factory() else self._begin
-        for _ in range(min(STARTS_A_TURN, len(waiting))):
+        count = min(STARTS_A_TURN, len(waiting))
+        self._begun += count
+        begun = []
+        for _ in range(count):
             row, task_id, pathname, rare = waiting.popleft()
             handle = row[0]
             task = begin(run(handle, jobs[row[1]], Event(row, pathname, rare), task_id))
             if not task.done():
                 self._running[handle] = task
+                begun.append(handle)
+        # Behind the first steps, where these are still to be run.
+        if begun:
+            loop.call_soon(self._look_for_unstarted, begun)
         if waiting:
             self._turn_due = True
-            loop.call_soon(self._turn)
-        if self._taken and not self._report_due:
-            self._report()
+            loop.call_soon(self._next_turn)
+
+    def _look_for_unstarted(self, begun: list[int]) -> None:
+        """Look whether jobs were cancelled before their first step, by the daemon or by other jobs.
+
+        Python doesn't run these at all. It is rare, so that a look at two numbers has to do for all others.
+        """
+        if self._taken == self._begun:
+            return
+        for handle in begun:
+            task = self._running.get(handle)
+            if task:
+                task.add_done_callback(partial(self._unstarted, handle))
+
+    def _unstarted(self, handle: int, _: asyncio.Task[None]) -> None:
+        """Note the end of a task whose job may not have begun: one that has is not among the running ones any more."""
+        if self._running.pop(handle, None):
+            self._taken += 1
+            self._cancelled.append(handle)
+            self._report_soon()
 
     async def _run(self, handle: int, job: Optional[Job], event: Event, task_id: str) -> None:
         """Run a job to its end, and note how it ended."""
         self._taken += 1
+        self._report_soon()
         try:
             await job(event, task_id)  # type: ignore[misc]  # the daemon starts none that there isn't
             self._done.append(handle)
         except asyncio.CancelledError:
             self._cancelled.append(handle)
-        except SystemExit as exit_:
-            self._exit = exit_
-            self._loop.stop()
         except GeneratorExit:
             raise  # the loop is gone, nobody is waiting for us
         except BaseException as exception:
             self._failed(handle, exception)
         self._running.pop(handle, None)
+        self._report_soon()
+
+    def _report_soon(self) -> None:
         if not self._report_due:
             self._report_due = True
             self._loop.call_soon(self._report)
@@ -170,17 +211,19 @@ class _Host:
         if late and self._waiting:
             dropped = [row[0] for row, *_ in self._waiting if row[0] in late]
             self._waiting = deque(start for start in self._waiting if start[0][0] not in late)
+            self._begun += len(dropped)
             self._taken += len(dropped)
             self._cancelled.extend(dropped)
-            self._report()
+            self._report_soon()
 
     def _report(self) -> None:
         """Tell the daemon what happened in this turn of the loop."""
         self._report_due = False
         frames = b""
-        if self._taken:
-            frames += wire.frame(wire.TAKEN, self._taken.to_bytes(4, "little"))
-            self._taken = 0
+        taken = self._taken - self._taken_reported
+        if taken:
+            frames += wire.frame(wire.TAKEN, taken.to_bytes(4, "little"))
+            self._taken_reported = self._taken
         if self._done:
             frames += wire.frame(wire.DONE, _packed(self._done))
         if self._cancelled:
@@ -203,22 +246,34 @@ class _Host:
             end_in_time()
         self._cancelled.extend(row[0] for row, *_ in self._waiting)
         self._waiting.clear()
-        status = 0
-        if self._exit:
-            status, text = errors.exit_status(self._exit)
-            self._channel.send(wire.EXIT, wire.report({"code": status, "message": text}))
         try:
-            loop.run_until_complete(_cancel_all())
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        except SystemExit:
-            pass  # one is enough
+            self._complete(_cancel_all)
+            self._complete(loop.shutdown_asyncgens)
+            self._complete(loop.shutdown_default_executor)
         finally:
+            self._cancelled.extend(self._running)
             self._report()
             loop.remove_writer(self._channel.fd)
             self._channel.block()
             loop.close()
-        return status
+        return 0
+
+    def _complete(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine to its end, whatever the ends of jobs call."""
+        for _ in range(EXITS_MAX):
+            try:
+                return self._loop.run_until_complete(function())
+            except (SystemExit, KeyboardInterrupt) as exception:
+                _ends_nothing(exception)
+
+
+def _ends_nothing(exception: BaseException) -> None:
+    """Log that code of the config wanted to end the process."""
+    import logging
+
+    logging.getLogger().error(
+        "a task or callback of the config raised %r, which ends nothing but itself", exception, exc_info=exception
+    )
 
 
 async def _cancel_all() -> None:

@@ -175,7 +175,50 @@ def handle(body: bytes) -> None:
     record.msecs = record.created % 1 * 1000
     record.relativeCreated = (record.created - _started()) * 1000
     setattr(record, _FROM_DAEMON, True)
-    logger.handle(record)
+    passed = not logger.disabled and _passed(logger, record)
+    if passed:
+        # Since Python 3.12 a filter may give another record.
+        _call_handlers(logger, record if passed is True else passed)
+
+
+# Handlers and filters that have raised, of which that was said.
+_raised: set[int] = set()
+
+
+def _passed(logger: Any, record: logging.LogRecord) -> Any:
+    """Ask the filters of a logger; if one raises, the record passes."""
+    try:
+        return logger.filter(record)
+    except (Exception, SystemExit):
+        _say_raised(logger, record)
+        return True
+
+
+def _call_handlers(logger: Any, record: logging.LogRecord) -> None:
+    """Give a record to all handlers in reach, as Python does; one that raises keeps it from no other.
+
+    What it raises is said once, in the way that logging.raiseExceptions chooses.
+    """
+    while logger:
+        for handler in list(logger.handlers):
+            try:
+                if record.levelno >= handler.level:
+                    handler.handle(record)
+            except (Exception, SystemExit):
+                _say_raised(handler, record)
+        logger = logger.parent if logger.propagate else None
+
+
+def _say_raised(by: Any, record: logging.LogRecord) -> None:
+    import logging
+
+    if id(by) in _raised:
+        return
+    _raised.add(id(by))
+    try:
+        logging.Handler.handleError(by, record)
+    except (Exception, SystemExit):  # a stderr of the config's own
+        return
 
 
 def _started() -> float:

@@ -45,6 +45,9 @@ TEXT_MAX = 64 << 10
 # One read. Below the size at which the allocator asks the kernel for memory each time.
 READ_SIZE = 64 << 10
 
+# Reads in a row: 4 MiB, as much as the daemon queues.
+READS_MAX = 64
+
 
 class Channel:
     """The host's end of the socket.
@@ -141,16 +144,24 @@ class Channel:
             self._frames.feed(data)
 
     def read_available(self) -> Optional[list[tuple[int, bytes]]]:
-        """Read once without waiting, and return the frames that are complete; None at the end of the socket."""
-        try:
-            data = os.read(self.fd, READ_SIZE)
-        except BlockingIOError:
-            return []
-        except ConnectionError:
-            return None
-        if not data:
-            return None
-        self._frames.feed(data)
+        """Read what is there without waiting, and return the frames that are complete; None at the end of the socket.
+
+        All of it, so that a cancel that is there is known before the job begins that it is for.
+        """
+        for number in range(READS_MAX):
+            try:
+                data = os.read(self.fd, READ_SIZE)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                data = b""
+            if not data:
+                if number == 0:
+                    return None
+                break
+            self._frames.feed(data)
+            if len(data) < READ_SIZE:
+                break
         return self.buffered()
 
     def buffered(self) -> list[tuple[int, bytes]]:
