@@ -447,15 +447,6 @@ def test_cancelled_error_out_of_a_job_is_a_warning(run: Run, box: Box) -> None:
     daemon.wait_log(f"sched - WARNING - ongoing task cancelled, mask=IN_CREATE, path={box.src}/f, task_id=")
 
 
-def test_system_exit_in_a_job_ends_the_daemon(run: Run, box: Box) -> None:
-    config = "import sys\nasync def bad(event, task_id):\n    sys.exit(3)\n" + watching(
-        '{"IN_CREATE": TaskScheduler(bad)}'
-    )
-    daemon = run(config)
-    write(box.src / "f")
-    daemon.wait_exit()
-
-
 def test_a_job_sees_its_module(run: Run, box: Box) -> None:
     config = """
 import os

@@ -274,7 +274,11 @@ def test_a_job_that_will_not_end_cannot_keep_the_host(jobs):
 @pytest.mark.parametrize("when", ["", "await asyncio.sleep(0.01)\n"])
 @pytest.mark.parametrize(
     ("exits", "text"),
-    [("sys.exit(7)", "SystemExit: 7"), ("raise SystemExit", "SystemExit"), ("raise KeyboardInterrupt", "KeyboardInterrupt")],
+    [
+        ("sys.exit(7)", "SystemExit: 7"),
+        ("raise SystemExit", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
 )
 def test_a_job_that_exits(jobs, when, exits, text):
     """It has failed; other jobs go on."""

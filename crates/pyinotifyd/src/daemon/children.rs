@@ -38,14 +38,15 @@ pub(crate) fn reap() -> Option<Ended> {
     Some(Ended { pid, ending })
 }
 
-/// Signals every process that is now our child and in our session: what commands started in the background and left.
-/// A command that made a session of its own (a daemon) did so on purpose and is left alone.
+/// Signals every process that is now our child and in our session, but for `others`: what commands started in the
+/// background and left. A command that made a session of its own (a daemon) did so on purpose and is left alone.
 ///
 /// Returns how many there were.
-pub(crate) fn signal_leftovers(signal: Signal) -> usize {
+pub(crate) fn signal_leftovers(signal: Signal, others: &[Pid]) -> usize {
     let Some(session) = session("self") else { return 0 };
     let of_session = |pid: &Pid| self::session(&pid.as_raw_nonzero().to_string()) == Some(session);
-    children().into_iter().filter(of_session).filter(|pid| kill_process(*pid, signal).is_ok()).count()
+    let left = children().into_iter().filter(|pid| !others.contains(pid));
+    left.filter(of_session).filter(|pid| kill_process(*pid, signal).is_ok()).count()
 }
 
 /// The session of a process by its name in `/proc`: 0 if its leader lives outside our PID namespace (a shell that was

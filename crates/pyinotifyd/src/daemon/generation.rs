@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::{GenerationId, MapId, SchedulerId};
 use watcher::WatchId;
 
 use crate::config::{Config, ExcludeFilter, Scheduler, Watch, Work};
 use crate::daemon::jobs::Jobs;
+use crate::daemon::perform::GRACE;
 use crate::host::Host;
 use crate::log::{Log, LoggerId, record};
 use event::Mask;
@@ -34,6 +35,10 @@ pub(crate) struct Generation {
     pub fingerprint: String,
     /// Whether a newer one has replaced it.
     pub retired: bool,
+    /// Time that its tasks, and its host after them, have to end.
+    shutdown_timeout: Duration,
+    /// When that is over, from when it was asked to end.
+    ends_by: Option<Instant>,
 }
 
 /// A scheduler's work and its place in the log.
@@ -125,7 +130,19 @@ impl Generation {
             logger: log.logger(&config.logname),
             fingerprint: config.fingerprint,
             retired: false,
+            shutdown_timeout: config.shutdown_timeout,
+            ends_by: None,
         }
+    }
+
+    /// It is asked to end: the time for that begins.
+    pub(crate) fn begin_end(&mut self, now: Instant) {
+        self.ends_by = Some(now + self.shutdown_timeout);
+    }
+
+    /// How long its host may take to end by itself: what is left of the time, and enough for what any Python does at its end.
+    pub(crate) fn host_may_take_until(&self, now: Instant) -> Instant {
+        self.ends_by.unwrap_or(now).max(now + GRACE)
     }
 
     /// Whether a scheduler is one of this generation.

@@ -33,6 +33,8 @@ pub(crate) struct Jobs {
     slot: Slot,
     /// Frames that are being filled or wait for the window; the last is open.
     waiting: VecDeque<(Starts, Vec<u64>)>,
+    /// What of these was not withdrawn.
+    unsent: HashSet<u64>,
     /// Sent and not ended.
     sent: HashSet<u64>,
     /// Sent and not taken, in order.
@@ -64,6 +66,7 @@ impl Jobs {
             started_at: host.is_some().then_some(now),
             slot: host.map_or(Slot::None, Slot::Ready),
             waiting: VecDeque::new(),
+            unsent: HashSet::new(),
             sent: HashSet::new(),
             untaken: VecDeque::new(),
             silent_since: None,
@@ -126,13 +129,23 @@ impl Jobs {
         let (starts, handles) = self.waiting.back_mut().expect("a frame was just made");
         starts.push(handle.0, scheduler, name, event);
         handles.push(handle.0);
+        self.unsent.insert(handle.0);
     }
 
     /// Sends what the window allows.
     pub(crate) fn flush(&mut self, now: Instant) {
         let Slot::Ready(host) = &self.slot else { return };
         while self.untaken.len() < WINDOW {
-            let Some((mut starts, handles)) = self.waiting.pop_front() else { break };
+            let Some((mut starts, mut handles)) = self.waiting.pop_front() else { break };
+            let before = handles.len();
+            handles.retain(|handle| self.unsent.remove(handle));
+            if handles.len() < before {
+                let left: HashSet<u64> = handles.iter().copied().collect();
+                starts.retain(|handle| left.contains(&handle));
+            }
+            if handles.is_empty() {
+                continue;
+            }
             host.send(starts.take_frame());
             self.silent_since.get_or_insert(now);
             self.sent.extend(&handles);
@@ -140,9 +153,17 @@ impl Jobs {
         }
     }
 
-    /// Asks the host to cancel a job. A start that was not sent yet goes first, so that it is known there.
-    pub(crate) fn cancel(&mut self, handle: TaskHandle) {
-        if let Slot::Ready(host) = &self.slot {
+    /// Takes a start back that was not sent; false if it was, or is not one of ours.
+    pub(crate) fn withdraw(&mut self, handle: TaskHandle) -> bool {
+        self.unsent.remove(&handle.0)
+    }
+
+    /// Asks the host to cancel a job that was sent to it. The host reads what there is before it begins a job, so that one
+    /// that it has not taken does not begin.
+    pub(crate) fn cancel(&self, handle: TaskHandle) {
+        if let Slot::Ready(host) = &self.slot
+            && self.sent.contains(&handle.0)
+        {
             host.send(wire::cancel(&[handle.0]));
         }
     }

@@ -195,10 +195,7 @@ impl Daemon {
             };
             let wake = sources.wait().await;
             may_share = true;
-            if let Some(status) = self.woken(wake) {
-                self.core.performer.log.flush_at_exit();
-                return Next::End(status);
-            }
+            self.woken(wake);
         }
     }
 
@@ -267,8 +264,8 @@ impl Daemon {
         fixed.into_iter().flatten().chain(jobs).chain(forced).min()
     }
 
-    /// Handles what the loop woke for; an exit status ends the daemon at once.
-    fn woken(&mut self, wake: Wake) -> Option<u8> {
+    /// Handles what the loop woke for.
+    fn woken(&mut self, wake: Wake) {
         let now = Instant::now();
         self.core.performer.now = now;
         if !matches!(wake, Wake::Time) {
@@ -279,11 +276,10 @@ impl Daemon {
             Wake::Asked(Request::Reload) => self.begin_reload(),
             Wake::Child => self.reap(now),
             Wake::Files => self.take_reports(now),
-            Wake::Host(event) => return self.host_events(event, now),
+            Wake::Host(event) => self.host_events(event, now),
             Wake::Mounts => self.watcher.mounts_changed(now),
             Wake::Events | Wake::Time => {}
         }
-        None
     }
 }
 
@@ -296,8 +292,8 @@ fn status(watcher: &watcher::Stats, engine: &engine::Stats) -> String {
     )
 }
 
-/// Lets a host that is of no more use end by itself, for a while.
-fn leave(leaving: &mut Vec<(Host, Instant)>, host: Host, now: Instant) -> Option<Host> {
-    leaving.push((host, now + perform::GRACE));
+/// Lets a host that is of no more use end by itself, until then.
+fn leave(leaving: &mut Vec<(Host, Instant)>, host: Host, until: Instant) -> Option<Host> {
+    leaving.push((host, until));
     None
 }

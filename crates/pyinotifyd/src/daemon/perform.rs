@@ -293,13 +293,16 @@ impl Effects for Performer {
     }
 
     fn stop(&mut self, handle: TaskHandle, _: TaskId) {
-        if self.commands.withdraw(handle.0) {
+        let jobs = &mut self.generations;
+        if self.commands.withdraw(handle.0)
+            || jobs.iter_mut().any(|generation| generation.jobs.withdraw(handle))
+        {
             return self.withdrawn.push(handle);
         }
         self.commands.signal(handle.0, Signal::TERM);
         self.terminating.insert(handle.0, self.now + GRACE);
         self.files.stop(handle.0);
-        for generation in &mut self.generations {
+        for generation in &self.generations {
             generation.jobs.cancel(handle);
         }
     }

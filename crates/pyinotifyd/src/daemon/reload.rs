@@ -12,6 +12,7 @@ use watcher::WatchId;
 
 use super::generation::{Generation, Watched, Watching};
 use super::loading::{LoadError, Loading};
+use super::perform::GRACE;
 use super::report::describe;
 use super::shutdown::State;
 use super::{Daemon, Reload, leave};
@@ -52,7 +53,8 @@ impl Daemon {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
         }
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
-        self.core.performer.log.forward(generation.forwards);
+        self.core.performer.flush_hosts(now);
+        self.forward_records(generation.forwards);
         self.core.performer.files.sweep(destinations);
         if watches.is_empty() {
             self.say_nothing_is_watched(generation.logger);
@@ -190,7 +192,10 @@ impl Daemon {
             self.core.engine.retire(now, id, &mut self.core.performer);
         }
         for old in &mut self.core.performer.generations {
-            old.retired = true;
+            if !old.retired {
+                old.retired = true;
+                old.begin_end(now);
+            }
         }
     }
 
@@ -199,10 +204,12 @@ impl Daemon {
         let done =
             |generation: &Generation| generation.retired && self.core.engine.generation_done(generation.id);
         let Some(place) = self.core.performer.generations.iter().position(done) else { return };
+        self.say_end_of_listening(place);
+        // What the host's handlers are to get goes before the word to end.
+        self.core.performer.flush_hosts(now);
         let mut old = self.core.performer.generations.remove(place);
+        self.forward_records(false);
         for watch in &old.watches {
-            let (logger, path) = (old.logger, &watch.path_text);
-            record!(self.core.performer.log, logger, DEBUG, "stop listening for inotify events on '{path}'");
             if self.core.routes.remove(watch.id, watch.map) {
                 self.watcher.remove(watch.id, &mut self.core);
             } else {
@@ -214,8 +221,25 @@ impl Daemon {
             }
         }
         if let Some(host) = old.jobs.close() {
-            leave(&mut self.leaving, host, now);
+            leave(&mut self.leaving, host, old.host_may_take_until(now));
         }
+    }
+
+    /// Says that a generation's watches are of no more use.
+    pub(super) fn say_end_of_listening(&mut self, place: usize) {
+        let performer = &mut self.core.performer;
+        let Generation { watches, logger, .. } = &performer.generations[place];
+        for watch in watches {
+            let path = &watch.path_text;
+            record!(performer.log, *logger, DEBUG, "stop listening for inotify events on '{path}'");
+        }
+    }
+
+    /// Keeps records for hosts as long as there is one that wants them.
+    fn forward_records(&mut self, newest_does: bool) {
+        let performer = &mut self.core.performer;
+        let others_do = performer.generations.iter().any(|generation| generation.forwards);
+        performer.log.forward(newest_does || others_do);
     }
 
     /// SIGHUP.
@@ -293,8 +317,11 @@ impl Daemon {
                     record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
                 }
                 let stays = config.host_stays;
-                let host =
-                    if stays { Some(loading.host) } else { leave(&mut self.leaving, loading.host, now) };
+                let host = if stays {
+                    Some(loading.host)
+                } else {
+                    leave(&mut self.leaving, loading.host, now + GRACE)
+                };
                 if let Err(text) = self.adopt(config, host, now) {
                     self.reload_error(&text);
                 }
@@ -302,7 +329,7 @@ impl Daemon {
             Err(error) => {
                 // Of one whose end brought us here nothing more is heard.
                 if !loading.host.has_ended() {
-                    leave(&mut self.leaving, loading.host, now);
+                    leave(&mut self.leaving, loading.host, now + GRACE);
                 }
                 self.reload_failed(error);
             }

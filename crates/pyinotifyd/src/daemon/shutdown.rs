@@ -1,12 +1,12 @@
 //! The end, told as a story.
 //!
 //! A signal asks for it. New events make no tasks from then on; tasks that wait or run have the configuration's time to
-//! end. When none is left, or the time is over and the last ones were stopped, hosts and whatever commands left behind are
-//! asked to end, and after a grace forced to.
+//! end. When none is left, or the time is over and the last ones were stopped, hosts are asked to end; they have what is
+//! left of the time. Then whatever they and commands left behind is asked to end, and after a grace forced to.
 
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::children::signal_leftovers;
 use super::perform::GRACE;
@@ -20,7 +20,9 @@ pub(super) enum State {
     Running,
     /// Tasks may end.
     ShuttingDown,
-    /// All tasks have ended; processes are asked to.
+    /// All tasks have ended; hosts end by themselves: callbacks, threads and handlers of the configuration have their turn.
+    EndingHosts,
+    /// All hosts have ended; what they and commands left behind is asked to.
     Ending {
         /// When they are forced to.
         force_at: Instant,
@@ -32,7 +34,7 @@ impl State {
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             State::Ending { force_at } => Some(force_at),
-            State::Running | State::ShuttingDown => None,
+            State::Running | State::ShuttingDown | State::EndingHosts => None,
         }
     }
 }
@@ -49,32 +51,43 @@ impl Daemon {
         self.state = State::ShuttingDown;
         self.supervision.stopping(now);
         if let Some(reload) = self.reload.take() {
-            leave(&mut self.leaving, reload.loading.host, now);
+            // A file that is being executed has nothing to bring to an end.
+            reload.loading.host.kill(Signal::TERM);
+            leave(&mut self.leaving, reload.loading.host, now + GRACE);
+        }
+        for generation in &mut self.core.performer.generations {
+            generation.begin_end(now);
         }
         self.core.engine.shutdown(now, &mut self.core.performer);
     }
 
-    /// Goes on to the end of processes when the last task has ended.
+    /// Goes on to the end of hosts when the last task has ended, and then to that of what is left.
     pub(super) fn advance_shutdown(&mut self, now: Instant) {
-        if self.state != State::ShuttingDown || !self.core.engine.is_idle() {
-            return;
+        if self.state == State::ShuttingDown && self.core.engine.is_idle() {
+            self.end_hosts(now);
         }
+        if self.state == State::EndingHosts && self.leaving.is_empty() {
+            signal_leftovers(Signal::TERM, &[]);
+            self.state = State::Ending { force_at: now + GRACE };
+        }
+    }
+
+    /// Asks hosts to end, and what commands left behind.
+    fn end_hosts(&mut self, now: Instant) {
+        for place in 0..self.core.performer.generations.len() {
+            self.say_end_of_listening(place);
+        }
+        // What the hosts' handlers are to get goes before the word to end.
+        self.core.performer.flush_hosts(now);
         for generation in &mut self.core.performer.generations {
-            for watch in &generation.watches {
-                let path = &watch.path_text;
-                record!(
-                    self.core.performer.log,
-                    generation.logger,
-                    DEBUG,
-                    "stop listening for inotify events on '{path}'"
-                );
-            }
+            let until = generation.host_may_take_until(now);
             if let Some(host) = generation.jobs.close() {
-                leave(&mut self.leaving, host, now);
+                leave(&mut self.leaving, host, until);
             }
         }
-        signal_leftovers(Signal::TERM);
-        self.state = State::Ending { force_at: now + GRACE };
+        let hosts: Vec<Pid> = self.leaving.iter().map(|(host, _)| host.pid()).collect();
+        signal_leftovers(Signal::TERM, &hosts);
+        self.state = State::EndingHosts;
     }
 
     /// Whether nothing of ours runs any more; after the grace it is made so.
@@ -82,14 +95,9 @@ impl Daemon {
         let State::Ending { force_at } = self.state else { return false };
         if now >= force_at {
             self.core.performer.commands.signal_all(Signal::KILL);
-            for (host, _) in &self.leaving {
-                host.kill(Signal::KILL);
-            }
-            signal_leftovers(Signal::KILL);
+            signal_leftovers(Signal::KILL, &[]);
             return true;
         }
-        self.leaving.is_empty()
-            && self.core.performer.commands.running() == 0
-            && signal_leftovers(Signal::CONT) == 0
+        self.core.performer.commands.running() == 0 && signal_leftovers(Signal::CONT, &[]) == 0
     }
 }

@@ -16,7 +16,7 @@ use watcher::Watcher;
 
 use super::children::{self, Ending};
 use super::loading::{LoadError, Loading};
-use super::perform::Performer;
+use super::perform::{GRACE, Performer};
 use super::report::{give_up, refuse};
 use super::routing::Core;
 use super::shutdown::State;
@@ -121,7 +121,7 @@ impl Start {
             timer,
         };
         let stays = config.host_stays;
-        let host = if stays { Some(host) } else { leave(&mut daemon.leaving, host, now) };
+        let host = if stays { Some(host) } else { leave(&mut daemon.leaving, host, now + GRACE) };
         let adopted = daemon.adopt(config, host, now);
         adopted.map_err(|error| give_up(&mut daemon.core.performer.log, &error))?;
         daemon.supervision.ready("watching");

@@ -7,9 +7,10 @@ use rustix::process::Signal;
 
 use super::children::{self, Ended, Ending, signal_name};
 use super::loading::{LoadError, Loading, write_host_record};
+use super::perform::GRACE;
 use super::{Daemon, leave};
 use crate::action::file::Report;
-use crate::host::wire::{Exit, Fail, FromHost};
+use crate::host::wire::{Fail, FromHost};
 use crate::host::{HostEvent, HostId};
 use crate::log::{Escaped, Level, record};
 
@@ -126,23 +127,23 @@ impl Daemon {
         }
     }
 
-    /// What hosts say; an exit status ends the daemon. Frames that came together are worked off together: a turn of the loop
-    /// costs more than most of them.
-    pub(super) fn host_events(&mut self, first: HostEvent, now: Instant) -> Option<u8> {
+    /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of them.
+    pub(super) fn host_events(&mut self, first: HostEvent, now: Instant) {
         let mut event = first;
         for _ in 1..HOST_EVENTS_A_TURN {
-            if let Some(code) = self.host_event(event, now) {
-                return Some(code);
+            self.host_event(event, now);
+            match self.hosts.try_recv() {
+                Ok(next) => event = next,
+                Err(_) => return,
             }
-            event = self.hosts.try_recv().ok()?;
         }
-        self.host_event(event, now)
+        self.host_event(event, now);
     }
 
-    fn host_event(&mut self, event: HostEvent, now: Instant) -> Option<u8> {
+    fn host_event(&mut self, event: HostEvent, now: Instant) {
         match event {
             HostEvent::Frame(id, frame) if self.is_reload(id) => self.reload_frame(frame, now),
-            HostEvent::Frame(id, frame) => return self.frame(id, frame, now),
+            HostEvent::Frame(id, frame) => self.frame(id, frame, now),
             HostEvent::Broken(id, error) => {
                 record!(self.core.performer.log, self.logger, ERROR, "config host: {error}; it is ended");
                 let reload = self.reload.iter().map(|reload| &reload.loading.host);
@@ -155,7 +156,6 @@ impl Daemon {
             }
             HostEvent::Gone(id) => self.host_gone(id, now),
         }
-        None
     }
 
     fn is_reload(&self, id: HostId) -> bool {
@@ -166,17 +166,16 @@ impl Daemon {
         self.core.performer.generations.iter().position(|generation| generation.jobs.has(id))
     }
 
-    fn frame(&mut self, id: HostId, frame: FromHost, now: Instant) -> Option<u8> {
+    fn frame(&mut self, id: HostId, frame: FromHost, now: Instant) {
         let Some(place) = self.generation_of(id) else {
             // A host on its way out still may log.
             if let FromHost::Log(line) = frame {
                 write_host_record(&mut self.core.performer.log, &line);
             }
-            return None;
+            return;
         };
         if self.core.performer.generations[place].jobs.is_loading() {
-            self.restart_frame(place, frame, now);
-            return None;
+            return self.restart_frame(place, frame, now);
         }
         match frame {
             FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done, now),
@@ -184,10 +183,9 @@ impl Daemon {
             FromHost::Fail(fail) => self.job_failed(place, fail, now),
             FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),
             FromHost::Taken(count) => self.core.performer.generations[place].jobs.taken(count, now),
-            FromHost::Exit(exit) => return Some(self.exit(exit)),
-            FromHost::Hello(_) | FromHost::Describe(_) | FromHost::Error(_) => {}
+            // These belong to a load. `sys.exit` in a job is a failure of that job.
+            FromHost::Hello(_) | FromHost::Describe(_) | FromHost::Error(_) | FromHost::Exit(_) => {}
         }
-        None
     }
 
     fn jobs_ended(&mut self, place: usize, tasks: &[u64], outcome: &Outcome, now: Instant) {
@@ -204,20 +202,6 @@ impl Daemon {
             let failure = Failure { kind: FailureKind::Error, text: exception, details: traceback };
             self.finish(TaskHandle(task), Outcome::Failed(failure), now);
         }
-    }
-
-    /// `sys.exit` in a job ends the daemon, with what it started.
-    fn exit(&mut self, exit: Exit) -> u8 {
-        let message = exit.message.unwrap_or_default();
-        record!(
-            self.core.performer.log,
-            self.logger,
-            ERROR,
-            "a job called sys.exit with status {}: {message}",
-            exit.code
-        );
-        self.core.performer.commands.signal_all(Signal::KILL);
-        (exit.code & 0xff) as u8
     }
 
     /// A host's process is gone.
@@ -316,7 +300,7 @@ impl Daemon {
 
     fn give_host_up(&mut self, place: usize, now: Instant) {
         if let Some(host) = self.core.performer.generations[place].jobs.close() {
-            leave(&mut self.leaving, host, now);
+            leave(&mut self.leaving, host, now + GRACE);
         }
         self.core.performer.generations[place].jobs.gone(now);
     }
@@ -340,7 +324,7 @@ impl Daemon {
             let performer = &mut self.core.performer;
             if performer.commands.signal(task, Signal::KILL) {
                 // Its end comes through the reaper.
-                performer.terminating.insert(task, now + super::perform::GRACE);
+                performer.terminating.insert(task, now + GRACE);
                 continue;
             }
             let host = performer.generations.iter().find(|generation| generation.jobs.runs(task));

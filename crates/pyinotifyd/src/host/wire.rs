@@ -327,6 +327,9 @@ mod flag {
     pub(super) const NO_PATH: u8 = 32;
 }
 
+/// Bytes of a row: handle, scheduler, mask, wd, cookie, name_len, flags.
+const ROW: usize = 8 + 4 + 4 + 4 + 4 + 2 + 1;
+
 /// Starts that go to the host in one frame: their number, a row of numbers for each, and all texts, separated by zeros.
 #[derive(Debug, Default)]
 pub(crate) struct Starts {
@@ -363,11 +366,35 @@ impl Starts {
             .into_iter()
             .flatten()
         {
-            if !self.texts.is_empty() {
-                self.texts.push(0);
-            }
-            self.texts.extend_from_slice(text);
+            self.push_text(text);
         }
+    }
+
+    /// Leaves only the starts whose handles are wanted.
+    pub(crate) fn retain(&mut self, wanted: impl Fn(u64) -> bool) {
+        let all = std::mem::take(self);
+        let mut texts = all.texts.split(|byte| *byte == 0);
+        for row in all.rows.chunks_exact(ROW) {
+            let (handle, _) = row.split_first_chunk().expect("a row begins with its handle");
+            let flags = row[ROW - 1];
+            let count = 2 + usize::from(flags & flag::SRC != 0) + usize::from(flags & flag::GIVEN != 0);
+            let wanted = wanted(u64::from_le_bytes(*handle));
+            if wanted {
+                self.count += 1;
+                self.rows.extend_from_slice(row);
+            }
+            for text in texts.by_ref().take(count).filter(|_| wanted) {
+                self.push_text(text);
+            }
+        }
+    }
+
+    fn push_text(&mut self, text: &[u8]) {
+        // An id comes first, and is never empty.
+        if !self.texts.is_empty() {
+            self.texts.push(0);
+        }
+        self.texts.extend_from_slice(text);
     }
 
     /// The frame with all starts; the batch is empty afterwards and keeps its memory.
@@ -422,6 +449,25 @@ mod tests {
         assert_eq!((&second[..8], second[row - 1]), (&10u64.to_le_bytes()[..], flag::NO_PATH));
         assert_eq!(&body[4 + 2 * row..], b"id\0/w/f\0/w/e\0other\0");
         assert_eq!(starts.len(), 0);
+    }
+
+    #[test]
+    fn starts_that_are_not_wanted_leave_with_their_texts() {
+        let path = |pathname: &'static [u8]| Event { wd: 1, pathname, ..Event::overflow() };
+        let moved = Event { src_pathname: Some(b"/w/from"), given_path: Some(b"w"), ..path(b"/w/to") };
+        let events = [path(b"/w/a"), moved, Event::overflow(), path(b"/w/b"), moved];
+        // Each subset is what it would be if only these had been pushed.
+        for subset in 0_u64..32 {
+            let (mut left, mut pushed) = (Starts::default(), Starts::default());
+            for (handle, event) in events.iter().enumerate() {
+                left.push(handle as u64, 7, &format!("id{handle}"), event);
+                if subset >> handle & 1 == 1 {
+                    pushed.push(handle as u64, 7, &format!("id{handle}"), event);
+                }
+            }
+            left.retain(|handle| subset >> handle & 1 == 1);
+            assert_eq!(left.take_frame(), pushed.take_frame(), "{subset:b}");
+        }
     }
 
     proptest::proptest! {

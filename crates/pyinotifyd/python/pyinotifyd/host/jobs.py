@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from functools import partial
 from itertools import repeat
+from time import monotonic
 
 from ..event import PATH, SRC_PATHNAME, Event
 from . import errors, records, wire
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     #: Makes a task of a coroutine.
     Begin = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
-# Jobs that begin in one turn of the loop: the loop's own cost is spread over them, and timers, logs and cancels don't
-# wait for a whole burst.
-STARTS_A_TURN = 128
+# Jobs that begin in one turn of the loop, at first and at most: the loop's own cost is spread over them, and timers, logs
+# and cancels don't wait for a whole burst. Where their first steps take longer than that time, it is fewer.
+STARTS_A_TURN_FIRST = 8
+STARTS_A_TURN_MAX = 128
+STARTS_S = 0.005
 
 # Tasks that call sys.exit while they are cancelled at the end; the rest is left to the end of the process.
 EXITS_MAX = 1000
@@ -76,6 +79,7 @@ class _Host:
         self._cancelled: list[int] = []
         self._report_due = False
         self._turn_due = False
+        self._starts_a_turn = STARTS_A_TURN_FIRST
         self._over = False
         self._gone = False
 
@@ -131,7 +135,8 @@ class _Host:
         waiting, loop, jobs, run = self._waiting, self._loop, self._jobs, self._run
         # As loop.create_task, which costs as much again; the user may have given the loop a way of his own.
         begin: Begin = loop.create_task if loop.get_task_factory() else self._begin
-        count = min(STARTS_A_TURN, len(waiting))
+        since = monotonic()
+        count = min(self._starts_a_turn, len(waiting))
         self._begun += count
         begun = []
         for _ in range(count):
@@ -143,16 +148,27 @@ class _Host:
                 begun.append(handle)
         # Behind the first steps, where these are still to be run.
         if begun:
-            loop.call_soon(self._look_for_unstarted, begun)
+            loop.call_soon(self._first_steps_done, begun, since)
+        else:
+            self._adapt(since)
         if waiting:
             self._turn_due = True
             loop.call_soon(self._next_turn)
 
-    def _look_for_unstarted(self, begun: list[int]) -> None:
+    def _adapt(self, since: float) -> None:
+        """Begin as many jobs in the next turn as take a short time."""
+        took = monotonic() - since
+        if took > STARTS_S:
+            self._starts_a_turn = max(1, int(self._starts_a_turn * STARTS_S / took))
+        elif took < STARTS_S / 2:
+            self._starts_a_turn = min(STARTS_A_TURN_MAX, self._starts_a_turn * 2)
+
+    def _first_steps_done(self, begun: list[int], since: float) -> None:
         """Look whether jobs were cancelled before their first step, by the daemon or by other jobs.
 
         Python doesn't run these at all. It is rare, so that a look at two numbers has to do for all others.
         """
+        self._adapt(since)
         if self._taken == self._begun:
             return
         for handle in begun:

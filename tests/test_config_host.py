@@ -1,0 +1,162 @@
+"""The life of the Python process that runs jobs: it ends by itself, and one end of a job is no end of anything else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from vocabulary import REFERENCE, Box, Daemon, wait_until, write
+
+Run = Callable[..., Daemon]
+
+pytestmark = pytest.mark.skipif(REFERENCE, reason="the original has no process of its own for that")
+
+# What a config may leave for the end of its process; each says so in a file.
+ENDS = """
+import asyncio, atexit, logging, logging.handlers, tempfile, threading, time
+def end(name):
+    with open("$TMP/ends", "a") as ends:
+        ends.write(name + "\\n")
+atexit.register(end, "atexit")
+keep = tempfile.TemporaryDirectory(dir="$TMP")
+def work():
+    threading.main_thread().join()
+    end("thread")
+threading.Thread(target=work).start()
+memory = logging.handlers.MemoryHandler(1000, target=logging.FileHandler("$TMP/records"), flushLevel=logging.CRITICAL)
+logging.getLogger().addHandler(memory)
+async def job(event, task_id):
+    print("begun", flush=True)
+    try:
+        await asyncio.sleep(99)
+    finally:
+        end("finally")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job})], shutdown_timeout=1)
+"""
+
+
+def ends(box: Box) -> list[str]:
+    path = box.tmp / "ends"
+    return sorted(path.read_text().split()) if path.exists() else []
+
+
+def temporary(box: Box) -> list[str]:
+    return [name for name in os.listdir(box.tmp) if name.startswith("tmp")]
+
+
+def test_what_a_config_leaves_for_the_end_is_done_at_a_sigterm(box: Box) -> None:
+    daemon = box.run(ENDS, "-d")
+    write(box.src / "f")
+    daemon.wait_out("begun")
+    assert len(temporary(box)) == 1
+    assert daemon.terminate() == 0
+    assert ends(box) == ["atexit", "finally", "thread"]
+    assert temporary(box) == []
+    records = (box.tmp / "records").read_text()
+    for text in ("start listening", "got signal SIGTERM, shutdown", "shutdown timeout exceeded", "stop listening"):
+        assert text in records
+
+
+def test_what_a_config_leaves_for_the_end_is_done_at_a_reload(box: Box) -> None:
+    daemon = box.run(ENDS, "-d")
+    write(box.src / "f")
+    daemon.wait_out("begun")
+    box.write_config("pyinotifyd = Pyinotifyd()\n")
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: ends(box) == ["atexit", "finally", "thread"])
+    wait_until(lambda: temporary(box) == [])
+    wait_until(lambda: "stop listening" in (box.tmp / "records").read_text())
+    assert "got signal SIGHUP" in (box.tmp / "records").read_text()
+    assert daemon.terminate() == 0
+
+
+def test_the_end_of_a_config_has_the_shutdown_timeout(box: Box) -> None:
+    """Longer than any grace: a thread that has three seconds of work left is not killed."""
+    daemon = box.run(
+        ENDS.replace('    end("thread")', '    time.sleep(3); end("thread")').replace("timeout=1", "timeout=20")
+    )
+    assert daemon.terminate() == 0
+    assert ends(box) == ["atexit", "thread"]
+
+
+def test_an_end_that_has_no_end_is_made_when_the_time_is_over(box: Box) -> None:
+    daemon = box.run(ENDS.replace('    end("thread")', "    time.sleep(99)"))
+    assert daemon.terminate() == 0
+
+
+def test_what_jobs_started_does_not_outlive_the_daemon(box: Box) -> None:
+    daemon = box.run(ENDS.replace("    print(", '    import subprocess; subprocess.Popen(["sleep", "98"])\n    print('))
+    write(box.src / "f")
+    daemon.wait_out("begun")
+    assert daemon.terminate() == 0
+    wait_until(lambda: daemon.children() == [])
+    assert ends(box) == ["atexit", "finally", "thread"]
+
+
+# ---- ends of jobs
+
+
+@pytest.mark.parametrize("exits", ["sys.exit(1)", "sys.exit('words')", "raise SystemExit", "raise KeyboardInterrupt"])
+def test_sys_exit_in_a_job_fails_its_task_and_the_daemon_goes_on(run: Run, box: Box, exits: str) -> None:
+    config = f"""
+import sys
+async def job(event, task_id):
+    if event.name == "bad":
+        {exits}
+    print("ran", event.name, flush=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": job}})])
+"""
+    daemon = run(config)
+    write(box.src / "bad")
+    failed = daemon.wait_log("ERROR.*failed")
+    assert exits.split()[-1].partition("(")[0].replace("sys.exit", "SystemExit") in failed.string
+    assert f"path={box.src}/bad" in failed.string
+    write(box.src / "good")
+    daemon.wait_out("ran good")
+    assert daemon.count("is started again") == daemon.count("shutdown") == 0
+    assert daemon.terminate() == 0
+
+
+def test_a_job_that_awaits_has_blocked_nothing(run: Run, box: Box) -> None:
+    """With the time after which a host counts as blocked: nothing is said then."""
+    config = """
+import asyncio
+async def job(event, task_id):
+    await asyncio.sleep(6)
+    print("woke", flush=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job})])
+"""
+    daemon = run(config)
+    write(box.src / "f")
+    daemon.wait_out("woke")
+    assert daemon.count("has blocked") == 0
+
+
+BUSY = """
+import logging, time
+async def job(event, task_id):
+    logging.warning("ran %s", event.name)
+    time.sleep(0.01)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job})], shutdown_timeout=1)
+"""
+
+
+def test_nothing_starts_after_its_cancel(run: Run, box: Box) -> None:
+    """Neither what was not sent to the host nor what it had not begun; and each start has one end."""
+    daemon = run(BUSY)
+    for number in range(2000):
+        write(box.src / f"f{number}")
+    daemon.wait_log("start task", count=2000)
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("shutdown timeout exceeded")
+    over = next(number for number, line in enumerate(daemon.lines) if "shutdown timeout exceeded" in line)
+    assert daemon.wait_exit() == 0
+    late = [line for line in daemon.lines[over:] if "- ran f" in line]
+    assert len(late) <= 5, late
+    finished, cancelled = daemon.count("task finished"), daemon.count("ongoing task cancelled")
+    assert finished + cancelled == 2000
+    # One that ended after it was asked to counts as cancelled.
+    assert 0 <= daemon.count("- ran f") - finished <= 5
