@@ -206,7 +206,7 @@ def test_python_option_chooses_the_interpreter(box: Box) -> None:
     wrapper = box.tmp / "my-python"
     import sys
 
-    wrapper.write_text(f'#!/bin/sh\necho used > {box.tmp}/used\nexec {sys.executable} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\necho used > {box.tmp}/used\nexec "{sys.executable}" "$@"\n')
     wrapper.chmod(0o755)
     assert box.call("-t", "--python", wrapper, config=EMPTY).exit_code == 0
     assert (box.tmp / "used").exists()
@@ -217,7 +217,7 @@ def test_python_variable_chooses_the_interpreter(box: Box) -> None:
     wrapper = box.tmp / "my-python"
     import sys
 
-    wrapper.write_text(f'#!/bin/sh\necho used > {box.tmp}/used\nexec {sys.executable} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\necho used > {box.tmp}/used\nexec "{sys.executable}" "$@"\n')
     wrapper.chmod(0o755)
     assert box.call("-t", config=EMPTY, env={"PYINOTIFYD_PYTHON": str(wrapper)}).exit_code == 0
     assert (box.tmp / "used").exists()

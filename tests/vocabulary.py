@@ -494,7 +494,7 @@ class Daemon:
         """Resident memory that is the program's own code."""
         program, resident, is_code = os.readlink(f"/proc/{self.pid}/exe"), 0, False
         for line in Path(f"/proc/{self.pid}/smaps").read_text().splitlines():
-            first, second, *rest = line.split()
+            first, second, *rest = line.split(maxsplit=5)
             if "-" in first:
                 is_code = second == "r-xp" and rest[-1] == program
             elif is_code and first == "Rss:":
