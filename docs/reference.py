@@ -44,9 +44,29 @@ texts after `from pyinotifyd import *`.
 
 """
 
+TAIL = """
+## Regular expressions
+
+`src_re` and `exclude_filter` are regular expressions of Python's `re`, `dst_re` is a template of its `sub`, as
+CPython 3.11 to 3.13 understand them. The daemon matches them itself: the Python that executes the configuration
+makes no difference. These are the limits and the differences:
+
+- Letters and digits are those of Unicode 15.1 (Python 3.13). An older Python does not know all of them: U+11F1F,
+  U+11F2D, U+1E065 and U+31F98 are `\\w` here and `\\W` in Python 3.11. Later ones, such as U+1C89, are `\\W`; under
+  `(?i)` they match their other case all the same.
+- `\\z`, with which `fnmatch.translate` of Python 3.14 ends, is `\\Z`. `\\B` does not match the empty text, as in
+  Python up to 3.13.
+- `(?a:…)` at the start of an expression also holds in `dst_re`, where CPython does not apply it while it searches.
+- Refused when the configuration is loaded: `\\N{…}` (write the character or its `\\u` escape), more than 64 KiB,
+  parentheses nested deeper than 200 levels, and counted repeats of more than 65,536 steps, such as
+  `(?:ab){0,60000}`.
+- Where an expression takes more than 500,000 steps on a path, the event makes no task and the log says so. Only
+  nested repeats come near this limit, mostly together with a back reference or a condition.
+"""
+
 
 def main() -> int:
-    text = HEAD + wrapped(sections(heading="##"))
+    text = HEAD + wrapped(sections(heading="##")) + TAIL
     if "--check" in sys.argv[1:]:
         return report(REFERENCE, text)
     REFERENCE.write_text(text, encoding="utf-8")

@@ -58,7 +58,7 @@ pub(crate) enum RepeatKind {
 pub(crate) enum Assertion {
     /// `^` and `\A`
     Start,
-    /// `\Z`
+    /// `\Z` and `\z`
     End,
     /// `$`: at the end, or before a newline that ends the subject.
     EndOrFinalNewline,

@@ -6,18 +6,21 @@
 //!
 //! # Theory of operation
 //!
-//! A source is decoded as Python would decode it (`text`) and parsed (`parse`) into nodes (`ast`) with all flags resolved.
-//! From there two roads lead to an answer:
+//! A source is decoded as Python decodes it (`text`) and parsed (`parse`) into nodes (`ast`) with all flags resolved.
+//! Two engines answer questions about it:
 //!
-//! - *Does it match?* is asked of every event. The bytes that a path must begin and end with are compared first
-//!   (`literals`); what passes is decided by a DFA (`linear`), which needs neither priorities nor groups.
-//! - *What matched?* is asked once a rule acts. Most rules are text, a run of characters and text: there the same comparison
-//!   tells what the groups hold, since a path matches in one way only. Otherwise the backtracking engine (`backtrack`) runs
-//!   the compiled pattern (`program`) in CPython's own order of trials. It is also the one that handles look-around and back
-//!   references, which no DFA can, and the paths that the DFA isn't asked about. It remembers where it failed and counts its
-//!   steps, so that no pattern and no name can stop the daemon.
+//! - `regex-automata` (`linear`) answers whether a path matches. Every correct engine gives the same answer to that, and a
+//!   DFA gives it in linear time. It takes regular patterns and paths of UTF-8.
+//! - The backtracking engine (`backtrack`) runs the compiled pattern (`program`) in CPython's order of trials. It answers
+//!   what matched, which depends on that order, and everything that a DFA cannot answer: look-around, back references, bytes
+//!   that are not UTF-8. It remembers where it failed and counts its steps, so that no pattern and no name can stop the
+//!   daemon.
 //!
-//! A [`PatternSet`] puts a filter before many patterns, so that only those are tried whose text is in the path.
+//! Most rules are text, a run of characters and text. The bytes at both ends of such a pattern are compared first
+//! (`literals`). This refuses most paths within 5 ns, where a DFA takes 20 and the `regex` crate 20 to 350, and it knows the
+//! groups of a match without an engine: a substitution takes 35 ns instead of 180 (`benches/realistic.rs`).
+//!
+//! A [`PatternSet`] searches a path once for the literals of all its patterns, and then tries only those that can match.
 //!
 //! ```
 //! use pattern::{Pattern, Template};

@@ -93,13 +93,13 @@ impl Literals {
     /// certain here.
     #[inline]
     pub(crate) fn is_match(&self, path: &[u8]) -> Option<bool> {
-        if !path.starts_with(&self.prefix) {
+        if !self.prefix.is_empty() && !path.starts_with(&self.prefix) {
             return Some(false);
         }
         if self.shape == Shape::Prefix {
             return Some(true);
         }
-        if !path.ends_with(&self.suffix) {
+        if !self.suffix.is_empty() && !path.ends_with(&self.suffix) {
             let may_match = self.newline_may_follow
                 && path.strip_suffix(b"\n").is_some_and(|path| path.ends_with(&self.suffix));
             return if may_match { None } else { Some(false) };

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::ast::{Assertion, Node};
+use crate::ast::Node;
 use crate::backtrack::Matcher;
 use crate::error::{Error, StepLimit};
 use crate::linear::Linear;
@@ -27,8 +27,6 @@ pub struct Pattern {
     /// `None` if the pattern is not regular.
     linear: Option<Linear>,
     program: Program,
-    /// Somewhere a `$` could be satisfied before a final newline.
-    has_dollar: bool,
     ends_anchored: bool,
 }
 
@@ -68,7 +66,6 @@ impl Pattern {
             names: names.into(),
             literals: Literals::new(&node),
             linear: node.is_regular().then(Linear::default),
-            has_dollar: program.has_assertion(Assertion::EndOrFinalNewline),
             ends_anchored: node.ends_anchored(),
             program,
         })
@@ -90,7 +87,7 @@ impl Pattern {
         }
         let prefix = self.literals.prefix();
         let linear = self.linear.as_ref();
-        match linear.and_then(|linear| linear.is_match(&self.source, prefix, self.has_dollar, path)) {
+        match linear.and_then(|linear| linear.is_match(&self.source, prefix, path)) {
             Some(is_match) => Ok(is_match),
             None => self.backtracks_to_match(path),
         }
@@ -137,9 +134,9 @@ impl Pattern {
     /// Whether matching is linear in the length of the path. If not (look-around, back references, conditions, atomic
     /// groups, possessive repeats), a path can take so many steps that the engine gives up.
     ///
-    /// A regular pattern needs the backtracking engine too, for `sub`, for bytes that are not UTF-8 and for a final newline
-    /// under `$`; there it remembers where it failed and needs at most some steps for each place of the pattern and pair
-    /// of characters.
+    /// A regular pattern needs the backtracking engine too, for `sub` and for paths that hold newlines or bytes that are not
+    /// UTF-8; there it remembers where it failed and needs at most some steps for each place of the pattern and pair of
+    /// characters.
     pub fn is_linear(&self) -> bool {
         self.linear.is_some()
     }
@@ -156,7 +153,7 @@ impl Pattern {
             + self.source.len()
             + self.names.len() * size_of::<Option<Box<str>>>()
             + self.program.memory_usage()
-            + self.linear.as_ref().map_or(0, Linear::dfa_bytes)
+            + self.linear.as_ref().map_or(0, Linear::ascii_bytes)
     }
 
     /// Number of the last group.

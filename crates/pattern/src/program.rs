@@ -111,10 +111,6 @@ impl Program {
         })
     }
 
-    pub(crate) fn has_assertion(&self, assertion: Assertion) -> bool {
-        self.instructions.contains(&Instruction::Assert(assertion))
-    }
-
     /// Whether it can match at the start of the path alone.
     pub(crate) fn starts_anchored(&self) -> bool {
         matches!(self.instructions.first(), Some(Instruction::Assert(Assertion::Start)))

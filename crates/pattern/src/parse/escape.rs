@@ -55,7 +55,8 @@ impl Parser {
         let ascii_only = self.flags.contains(Flags::ASCII);
         match ascii(escaped)? {
             b'A' => Some(Assertion::Start),
-            b'Z' => Some(Assertion::End),
+            // Python 3.14 has `\z` too, and its `fnmatch.translate` ends with it.
+            b'Z' | b'z' => Some(Assertion::End),
             b'b' => Some(Assertion::WordBoundary { ascii: ascii_only }),
             b'B' => Some(Assertion::NotWordBoundary { ascii: ascii_only }),
             _ => None,

@@ -143,3 +143,32 @@ fn ends_anchored_sees_every_branch() {
         assert_eq!(pattern(source).ends_anchored(), expected, "{source}");
     }
 }
+
+/// Python 3.14 writes `\z` where older ones wrote `\Z`.
+#[test]
+fn both_spellings_of_the_end_are_the_end() {
+    for end in ["\\Z", "\\z"] {
+        let filter = pattern(&format!("(?s:.*\\.tmp){end}"));
+        assert!(filter.ends_anchored(), "{end}");
+        let paths = [&b"/a/b.tmp"[..], b"/a/b.tmp\n", b"/a/\n.tmp", "/a/é.tmp".as_bytes(), b"/a/\xff.tmp"];
+        let matches = paths.map(|path| filter.is_match(path));
+        assert_eq!(matches, [Ok(true), Ok(false), Ok(true), Ok(true), Ok(true)], "{end}");
+    }
+    let in_a_set = Pattern::new(b"[\\z]").unwrap_err();
+    assert_eq!(in_a_set.to_string(), "bad escape \\z at position 1");
+}
+
+/// Letters of Unicode 15.0, which Python 3.11 does not know yet: the reference names them.
+#[test]
+fn letters_are_those_of_unicode_15_1() {
+    let reference = include_str!("../../../../docs/reference.md");
+    let word = pattern("\\w");
+    for letter in ['\u{11f1f}', '\u{11f2d}', '\u{1e065}', '\u{31f98}'] {
+        assert_eq!(word.is_match(letter.to_string().as_bytes()), Ok(true), "{letter}");
+        let name = format!("U+{:X}", u32::from(letter));
+        assert!(reference.contains(&name), "{name}");
+    }
+    // Of Unicode 16.0.
+    assert_eq!(word.is_match("\u{1c89}".as_bytes()), Ok(false));
+    assert!(reference.contains("U+1C89") && reference.contains("15.1"));
+}

@@ -47,6 +47,15 @@ fn simple_rules_agree_with_cpython() {
     });
 }
 
+/// A `.*` at an end of a pattern is searched for, not read: with newlines and bytes that are not UTF-8 in the path, too.
+#[test]
+fn open_ends_agree_with_cpython() {
+    let Some(cpython) = Cpython::start() else { return };
+    agree(cpython, 2_000, &(open_rule(), vec(simple_path(), 12)), |(pattern, paths)| {
+        (pattern.into_bytes(), paths, Vec::new())
+    });
+}
+
 /// Where `(?a:…)` begins a pattern, CPython's search looks for a first character of `\w` and its kin by the flags outside of
 /// the group, so that its `sub` misses what its `match` finds.
 #[test]
@@ -158,6 +167,19 @@ fn simple_rule() -> impl Strategy<Value = String> {
         let closed = if start == "(/src/" { ")" } else { "" };
         format!("{start}{run}{suffix}{closed}{end}")
     })
+}
+
+/// Something that is no plain text, between runs of characters or at the ends of the path.
+fn open_rule() -> impl Strategy<Value = String> {
+    let start = select(vec!["", "^", "(?m)^", "^/", "/src/", "(?i)/SRC/", "\\b", "(?a)", "(é|/)"]);
+    let run =
+        || select(vec!["", ".*", "(.*)", "(.*?)", ".+", "(.+?)", "(?s:.*)", "(?s:(.+))", "[^/]*", "(?:a.*)"]);
+    let middle = select(vec![
+        "a|/", "/", "[ab]", "\\.a?", "(?i:É)", "\\w\\W", "\\b", "\\B", "\\n", "^a", "$", "x*", "(?m:^)",
+    ]);
+    let end = select(vec!["", "$", "\\Z", "(?m:$)", "[aé]$", "(\\.a|/)$", "\\w\\Z", "\\B$", "$\\n?"]);
+    (start, run(), middle, run(), end)
+        .prop_map(|(start, run, middle, last, end)| format!("{start}{run}(?:{middle}){last}{end}"))
 }
 
 fn simple_path() -> impl Strategy<Value = Vec<u8>> {

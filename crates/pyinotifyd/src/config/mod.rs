@@ -346,7 +346,6 @@ fn read_scheduler(
         }
     };
     let spec = SchedulerSpec {
-        name: scheduler.logname.clone(),
         files: scheduler.files,
         dirs: scheduler.dirs,
         delay: seconds(scheduler.delay),
