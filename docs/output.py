@@ -133,7 +133,7 @@ def checksums(wait_for: Callable[[str], None]) -> None:
     )
     subprocess.run(script, shell=True, check=True, cwd=INBOX)
     wait_for("is good")
-    wait_for("job verify failed")
+    wait_for("task failed: ValueError")
     wait_for("task finished")
 
 

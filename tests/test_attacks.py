@@ -140,7 +140,7 @@ def test_a_link_gives_nobody_the_mode_of_its_target(run: Run, box: Box, root: No
     (box.tmp / "secret").chmod(0o600)
     daemon = run(files(rule(action, ', filemode=0o666, user="nobody", group="nogroup"')))
     publish_link(box, "l.in", box.tmp / "secret", owner=NOBODY)
-    daemon.wait_log("task finished")
+    daemon.wait_log("task (finished|failed)")
     assert mode_of(box.tmp / "secret") == 0o600
     assert (box.tmp / "secret").stat().st_uid == 0
 
@@ -168,7 +168,7 @@ def test_a_copy_does_not_follow_a_strangers_link_to_a_secret(run: Run, box: Box,
     (box.tmp / "secret").chmod(0o600)
     daemon = run(files(rule("copy", ", filemode=0o644")))
     publish_link(box, "l.in", box.tmp / "secret", owner=NOBODY)
-    daemon.wait_log("task finished")
+    daemon.wait_log("task (finished|failed)")
     assert not (box.dst / "l").exists()
     # Which path, owned by whom, and why.
     line = daemon.wait_log(rf"ERROR - .*{box.src}/l\.in").string
@@ -205,7 +205,7 @@ def test_a_link_to_dev_zero_fills_no_disk(run: Run, box: Box) -> None:
     daemon = run(files(rule("copy")))
     publish_link(box, "l.in", Path("/dev/zero"))
     daemon.wait_log("sched - ERROR - ")
-    daemon.wait_log("task finished", timeout_s=10)
+    daemon.wait_log("task (finished|failed)", timeout_s=10)
     assert tree(box.dst) == {}
 
 
@@ -225,7 +225,7 @@ def test_special_files_block_nothing(run: Run, box: Box, action: str, kind: str)
         os.mkfifo(box.tmp / "fifo")
         (box.tmp / "made").symlink_to(box.tmp / "fifo")
     (box.tmp / "made").rename(box.src / "s.in")
-    daemon.wait_log("task finished", timeout_s=10)
+    daemon.wait_log("task (finished|failed)", timeout_s=10)
     write(box.src / "f.in", "content")
     wait_until(lambda: (box.dst / "f").exists() and (box.dst / "f").read_text() == "content", lambda: daemon.tail)
     if action == "copy":
@@ -239,7 +239,7 @@ def test_a_fifo_in_a_copied_directory_blocks_nothing(run: Run, box: Box) -> None
     os.mkfifo(box.tmp / "made" / "p")
     (box.tmp / "made").rename(box.src / "t.in")
     daemon.wait_log("ERROR", timeout_s=10)
-    daemon.wait_log("task finished", timeout_s=10)
+    daemon.wait_log("task (finished|failed)", timeout_s=10)
     assert not (box.dst / "t" / "p").exists()
 
 
@@ -269,7 +269,7 @@ def test_a_dangling_link_at_the_destination_is_not_written_through(run: Run, box
     (box.dst / "f").symlink_to(box.tmp / "created-by-attack")
     daemon = run(files(rule(action)))
     write(box.src / "f.in", "content")
-    daemon.wait_log("task finished")
+    daemon.wait_log("task (finished|failed)")
     assert not (box.tmp / "created-by-attack").exists()
 
 
@@ -310,7 +310,7 @@ def test_a_directory_of_the_destination_that_is_swapped_for_a_link_is_not_left(r
     (box.dst / "alice").symlink_to(box.tmp / "victim")
     daemon = run(files(rule("copy", ", auto_create=True", r"^$SRC/([^_]+)_(.*)$", r"$DST/\1/\2")))
     write(box.src / "alice_f", "evil")
-    daemon.wait_log("task finished")
+    daemon.wait_log("task (finished|failed)")
     assert tree(box.tmp / "victim") == {}
     daemon.wait_log("sched - ERROR - ")
 
@@ -364,7 +364,7 @@ def test_a_parent_swapped_for_a_link_during_the_delay(run: Run, box: Box, action
     daemon.wait_log("schedule task")
     (box.src / "sub").rename(box.tmp / "away")
     (box.src / "sub").symlink_to(victim)
-    daemon.wait_log("task finished|scheduled task cancelled")
+    daemon.wait_log("task (finished|failed)|scheduled task cancelled")
     assert tree(victim) == {"f.in": "precious"}
     assert "precious" not in tree(box.dst).values()
 

@@ -243,14 +243,15 @@ def test_a_bad_exclude_pattern_is_refused_at_load(box: Box, pattern: str) -> Non
 
 
 @ours_only
-def test_a_command_that_can_not_be_started_is_a_warning(run: Run, box: Box) -> None:
+def test_a_command_that_the_shell_can_not_find_is_a_failed_task(run: Run, box: Box) -> None:
     daemon = run(
         'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("/no/such/command {pathname}")})])'
     )
     write(box.src / "f")
-    daemon.wait_log("WARNING.*127")
+    daemon.wait_log("ERROR - task failed: exited with status 127, mask=IN_CREATE, path=.*/f, task_id=")
     write(box.src / "g")
-    daemon.wait_log("task finished", count=2)
+    daemon.wait_log("task failed", count=2)
+    assert daemon.count("task finished") == 0
 
 
 @ours_only

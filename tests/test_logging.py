@@ -228,7 +228,7 @@ def test_each_file_that_a_rule_fails_for_is_told_once(run: Run, box: Box) -> Non
     )
     for number in range(1000):
         write(box.src / f"f{number}")
-    daemon.wait_log("task finished", count=1000)
+    daemon.wait_log("task failed", count=1000)
     errors = [line for line in daemon.lines if " - ERROR - " in line]
     assert len(errors) == 1000
     for number in range(1000):
@@ -240,8 +240,9 @@ def test_each_command_that_fails_is_told_once(run: Run, box: Box) -> None:
     daemon = run('sched = ShellScheduler("exit 3")\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched})])')
     for number in range(300):
         write(box.src / f"f{number}")
-    daemon.wait_log("task finished", count=300)
-    assert paths_of(daemon, "shell command exited with status 3") == sorted(
+    daemon.wait_log("task failed", count=300)
+    assert daemon.count("task finished") == 0
+    assert paths_of(daemon, "task failed: exited with status 3") == sorted(
         f"{box.src}/f{number}" for number in range(300)
     )
     assert daemon.count("max_jobs") <= 1

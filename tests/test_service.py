@@ -400,25 +400,24 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": echoes})])
     journal.wait_for(1, "LOGGER=daemon")
     for name in ("a", "b\nPRIORITY=0"):
         write(box.src / name)
-    entries = journal.wait_for(4, f"PYINOTIFYD_PATH={box.src}/a")
+    entries = journal.wait_for(3, f"PYINOTIFYD_PATH={box.src}/a")
     (task,) = {entry["PYINOTIFYD_TASK_ID"] for entry in entries}
     assert [entry["MESSAGE"] for entry in entries] == [
         f"{text}, mask=IN_CLOSE_WRITE, path={box.src}/a, task_id={task}"
         for text in (
             "start task",
             "execute shell command, cmd=exit 3",
-            "shell command exited with status 3",
-            "task finished",
+            "task failed: exited with status 3",
         )
     ]
-    assert [entry["PRIORITY"] for entry in entries] == ["6", "6", "4", "6"]
+    assert [entry["PRIORITY"] for entry in entries] == ["6", "6", "3"]
     for entry in entries:
         assert entry["SYSLOG_IDENTIFIER"] == "pyinotifyd/echoes"
         assert entry["LOGGER"] == entry["PYINOTIFYD_SCHEDULER"] == "echoes"
         assert entry["PYINOTIFYD_EVENT"] == "IN_CLOSE_WRITE"
         assert entry["_TRANSPORT"] == "journal"
     assert journal.entries(f"PYINOTIFYD_TASK_ID={task}") == entries
-    assert len(journal.wait_for(8, "PYINOTIFYD_EVENT=IN_CLOSE_WRITE")) == 8
+    assert len(journal.wait_for(6, "PYINOTIFYD_EVENT=IN_CLOSE_WRITE")) == 6
     assert journal.entries("PRIORITY=0") == [], "a name cannot make a field"
     assert daemon.terminate() == 0
     assert "shutdown complete" in [entry["MESSAGE"] for entry in journal.wait_for(1, "LOGGER=daemon")]
@@ -499,7 +498,7 @@ def test_without_the_journals_socket_records_are_lines_with_priorities(box: Box,
         daemon.wait_log(f"^<6>pyinotifyd/daemon: start listening for inotify events on '{box.src}'$")
         write(box.src / "a")
         daemon.wait_log(
-            f"^<4>pyinotifyd/sched: shell command exited with status 3, mask=IN_CREATE, path={box.src}/a, task_id="
+            f"^<3>pyinotifyd/sched: task failed: exited with status 3, mask=IN_CREATE, path={box.src}/a, task_id="
         )
         assert daemon.terminate() == 0
         assert all(re.match("<[0-7]>pyinotifyd/", line) for line in daemon.lines)

@@ -15,6 +15,8 @@ from vocabulary import DELAY, REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
 
+REMAINING = "remainig" if REFERENCE else "remaining"
+
 ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
 
 HELD = """
@@ -86,7 +88,7 @@ def test_running_jobs_are_waited_for(run: Run, box: Box) -> None:
     write(box.tmp / "go")
     assert daemon.wait_exit() == 0
     assert daemon.stdout.count("ENDED") == 2
-    daemon.wait_log("sched - INFO - all remainig tasks completed$")
+    daemon.wait_log(f"sched - INFO - all {REMAINING} tasks completed$")
     assert daemon.count("task finished") == 2
 
 
@@ -102,7 +104,7 @@ def test_delayed_tasks_run_to_their_end(run: Run, box: Box) -> None:
     assert daemon.terminate() == 0
     assert daemon.stdout == f"DONE {box.src}/f"
     assert daemon.said(box.src / "f")[-2:] == ["start task", "task finished"]
-    daemon.wait_log("all remainig tasks completed$")
+    daemon.wait_log("all remaining tasks completed$")
 
 
 @ours_only

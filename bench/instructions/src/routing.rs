@@ -61,15 +61,7 @@ impl Replay {
     fn new(delay: Duration, rules: Option<Arc<dyn Matcher>>) -> Replay {
         let now = Instant::now();
         let mut engine = Engine::new(now, Limits::default());
-        let scheduler = SchedulerSpec {
-            files: true,
-            dirs: false,
-            delay,
-            singlejob: false,
-            max_jobs: None,
-            retry_if_changed: false,
-            rules,
-        };
+        let scheduler = SchedulerSpec { delay, rules, ..SchedulerSpec::named("sched") };
         let map = MapSpec { reactions: std::array::from_fn(|_| vec![Reaction::Schedule(0)]), exclude: None };
         let ids = engine.add_generation(vec![scheduler], vec![map], Duration::ZERO).expect("it is the first");
         Replay { engine, map: ids.map(0), now, latest: Latest(TaskHandle(0)) }
@@ -126,7 +118,7 @@ pub(crate) fn start_finish(count: usize, _dir: &str) {
     let mut replay = Replay::new(Duration::ZERO, None);
     for path in paths(PATHS).iter().cycle().take(count) {
         replay.event(Flag::CloseWrite, path);
-        replay.engine.finished(replay.now, replay.latest.0, Outcome::Completed, &mut replay.latest);
+        replay.engine.finished(replay.now, replay.latest.0, &Outcome::Done, &mut replay.latest);
     }
 }
 

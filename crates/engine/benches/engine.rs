@@ -42,15 +42,7 @@ fn rules(count: usize) -> Arc<dyn Matcher> {
 }
 
 fn scheduler(delay_s: u64, rules: Option<Arc<dyn Matcher>>) -> SchedulerSpec {
-    SchedulerSpec {
-        files: true,
-        dirs: false,
-        delay: Duration::from_secs(delay_s),
-        singlejob: false,
-        max_jobs: None,
-        retry_if_changed: false,
-        rules,
-    }
+    SchedulerSpec { delay: Duration::from_secs(delay_s), rules, ..SchedulerSpec::named("sched") }
 }
 
 /// All flags lead to all schedulers.
@@ -109,7 +101,7 @@ fn start_and_finish(criterion: &mut Criterion<CpuTime>) {
         bench.iter(|| {
             at = (at + 1) % paths.len();
             engine.event(now, ids.map(0), &event(&paths[at]), &mut sink);
-            engine.finished(now, sink.0, Outcome::Completed, &mut sink);
+            engine.finished(now, sink.0, &Outcome::Done, &mut sink);
         });
     });
     criterion.bench_function("1,000 events with delay, tick, finished", |bench| {

@@ -32,15 +32,7 @@ fn main() {
 fn measure(tasks: u32) {
     let now = Instant::now();
     let mut engine = Engine::new(now, Limits::default());
-    let scheduler = SchedulerSpec {
-        files: true,
-        dirs: false,
-        delay: Duration::from_secs(3_600),
-        singlejob: false,
-        max_jobs: None,
-        retry_if_changed: false,
-        rules: None,
-    };
+    let scheduler = SchedulerSpec { delay: Duration::from_secs(3_600), ..SchedulerSpec::named("sched") };
     let mut map = MapSpec::default();
     map.reactions[Flag::Create.index()] = vec![Reaction::Schedule(0)];
     let ids =

@@ -39,17 +39,52 @@ pub struct Start<'a> {
     pub again: bool,
 }
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a run ended. Every start has exactly one end.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It came to its end, also a file rule or a command that failed.
-    Completed,
-    /// It was cancelled, by [`Effects::stop`] or by itself.
-    Cancelled,
-    /// It broke off: a job raised, or could not be started. The program says why.
-    Failed,
+    /// It did what it is for.
+    Done,
     /// It was to run again and found that its object had not changed.
     Unchanged,
+    /// It did not do what it is for, or could not be started.
+    Failed(Failure),
+    /// It was cancelled, by [`Effects::stop`] or by itself.
+    Cancelled,
+}
+
+/// Why a run did not do what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the engine decides by.
+    pub kind: FailureKind,
+    /// One line for the log and for people.
+    pub text: String,
+    /// Lines that explain it further, such as a traceback; often empty.
+    pub details: String,
+}
+
+impl Failure {
+    /// A failure without further lines.
+    pub fn new(kind: FailureKind, text: impl Into<String>) -> Failure {
+        Failure { kind, text: text.into(), details: String::new() }
+    }
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// A job raised, a file rule met an error, or the run could not be started.
+    Error,
+    /// A command ended with this status, which is not 0.
+    ExitStatus(i32),
+    /// A command was killed by this signal.
+    Signal(i32),
+    /// Its time was over.
+    Timeout,
+    /// What ran it has ended: the host of its job, or the daemon.
+    Interrupted,
+    /// Somebody writes to the file. This is no failure of the task: it is put off, see [`Record::PutOff`].
+    InUse,
 }
 
 /// A task in a record.
@@ -128,6 +163,20 @@ pub enum Record<'a> {
     Finished {
         /// The task.
         task: TaskRecord<'a>,
+    },
+    /// A task failed.
+    Failed {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// Why.
+        failure: &'a Failure,
+    },
+    /// A task found its file in use for the first time. It waits, and looks again each second.
+    PutOff {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// Who uses the file, as far as the program knows.
+        failure: &'a Failure,
     },
     /// A task that was to run again had nothing to do.
     Unchanged {

@@ -141,7 +141,7 @@ impl Engine {
     }
 
     /// A run is over. A handle whose run was over before is ignored.
-    pub fn finished(&mut self, now: Instant, handle: TaskHandle, outcome: Outcome, out: &mut impl Effects) {
+    pub fn finished(&mut self, now: Instant, handle: TaskHandle, outcome: &Outcome, out: &mut impl Effects) {
         let Some((slot, scheduler)) = self.tasks.running(handle) else { return };
         let Some(at) = self.of_scheduler(scheduler) else { return };
         let (generations, mut turn) = self.turn(now, out);

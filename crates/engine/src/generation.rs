@@ -208,7 +208,7 @@ impl Generation {
         &mut self,
         id: SchedulerId,
         slot: Slot,
-        outcome: Outcome,
+        outcome: &Outcome,
         turn: &mut Turn<'_, E>,
     ) {
         let index = (id.0 - self.first_scheduler) as usize;

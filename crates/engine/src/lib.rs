@@ -85,7 +85,7 @@ mod texts;
 mod turn;
 mod verdict;
 
-pub use effects::{Effects, Outcome, Record, Start, TaskRecord, Waiting};
+pub use effects::{Effects, Failure, FailureKind, Outcome, Record, Start, TaskRecord, Waiting};
 pub use engine::{Engine, Stats};
 pub use spec::{
     GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Matcher, Reaction, SchedulerId,

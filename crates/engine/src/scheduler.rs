@@ -1,8 +1,9 @@
 //! One scheduler: which event does what to which of its tasks.
 //!
 //! [`Scheduler::judge`] and [`Scheduler::judge_cancel`] decide and change nothing, so that they also explain; the other
-//! methods act. A task is in exactly one of four lists, by its state. All tasks of a scheduler wait equally long, so
-//! those that wait are due in the order in which they came, and their list is the timer.
+//! methods act. A task is in exactly one of five lists, by its state. All tasks of a scheduler wait equally long, so
+//! those that wait are due in the order in which they came, and their list is the timer. The same holds for those that
+//! are put off.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -16,8 +17,12 @@ use crate::tasks::{List, News, Slot, State, Tasks};
 use crate::turn::Turn;
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, Limits, MapId, Outcome, Record, SchedulerId, SchedulerSpec, Start, StepLimit, TaskRecord,
+    Effects, Failure, FailureKind, Limits, MapId, Outcome, Record, SchedulerId, SchedulerSpec, Start,
+    StepLimit, TaskRecord,
 };
+
+/// How long a task is put off that found its file in use.
+const IN_USE_PAUSE: Nanos = 1_000_000_000;
 
 /// What a generation lets its schedulers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +62,8 @@ pub(crate) struct Scheduler {
     keys: Keys,
     /// The timer: in the order in which they were armed, which is the order in which they are due.
     waiting: List,
+    /// Found their file in use; in the order in which they did, which is the order in which they look again.
+    put_off: List,
     /// Due, in the order in which they found no place. Not empty only while all places are taken.
     queued: List,
     /// In the order of their starts, so that the first is the first whose time is over.
@@ -77,6 +84,7 @@ impl Scheduler {
             latest_match: Cell::new((Path::UNCACHED, RuleMatch::NoRule)),
             keys: if spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) },
             waiting: List::EMPTY,
+            put_off: List::EMPTY,
             queued: List::EMPTY,
             running: List::EMPTY,
             stopping: List::EMPTY,
@@ -96,7 +104,7 @@ impl Scheduler {
 
     /// Tasks that wait for their time.
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.len()
+        self.waiting.len() + self.put_off.len()
     }
 
     /// Tasks that wait for a place.
@@ -111,7 +119,7 @@ impl Scheduler {
 
     /// Tasks that may still come to their end.
     pub(crate) fn pending(&self) -> u32 {
-        self.waiting.len() + self.queued.len() + self.running.len()
+        self.waiting() + self.queued.len() + self.running.len()
     }
 
     /// Bytes of its table.
@@ -128,7 +136,14 @@ impl Scheduler {
 
     /// When the first waiting task is due.
     pub(crate) fn due(&self, tasks: &Tasks) -> Option<Nanos> {
-        self.waiting.first().map(|slot| tasks.time(slot))
+        self.first_due(tasks).map(|slot| tasks.time(slot))
+    }
+
+    fn first_due(&self, tasks: &Tasks) -> Option<Slot> {
+        match (self.waiting.first(), self.put_off.first()) {
+            (Some(waiting), Some(put_off)) if tasks.time(put_off) < tasks.time(waiting) => Some(put_off),
+            (waiting, put_off) => waiting.or(put_off),
+        }
     }
 
     /// When the task that has run for longest was started.
@@ -200,10 +215,13 @@ impl Scheduler {
         same_path: bool,
     ) -> Verdict<Slot> {
         let change = match (state, phase) {
-            (State::Waiting | State::Queued, Phase::Retired { .. } | Phase::Closing { .. }) => Change::Cancel,
+            (
+                State::Waiting | State::PutOff | State::Queued,
+                Phase::Retired { .. } | Phase::Closing { .. },
+            ) => Change::Cancel,
             (State::Waiting, Phase::Active) => Change::Reschedule { rule },
-            (State::Queued, Phase::Active) if self.delay > 0 => Change::Reschedule { rule },
-            (State::Queued, Phase::Active) => Change::Refresh { rule },
+            (State::PutOff | State::Queued, Phase::Active) if self.delay > 0 => Change::Reschedule { rule },
+            (State::PutOff | State::Queued, Phase::Active) => Change::Refresh { rule },
             // The configuration in force gets the same event and acts on it.
             (State::Running | State::Marked | State::Stopping, Phase::Retired { .. }) => {
                 return Verdict::Ignored(Ignored::Paused);
@@ -226,7 +244,7 @@ impl Scheduler {
             return Verdict::Ignored(Ignored::NothingToCancel);
         };
         let change = match tasks.state(task) {
-            State::Waiting | State::Queued => Change::Cancel,
+            State::Waiting | State::PutOff | State::Queued => Change::Cancel,
             State::Running | State::Marked | State::Stopping => Change::SkipCancel,
         };
         Verdict::Met { task, change }
@@ -394,13 +412,15 @@ impl Scheduler {
         turn.out.start(Start { handle, id: task.id, scheduler: self.id, event, rule, again });
     }
 
-    /// Starts, or puts in the queue, the waiting tasks that are due; not more than the limit.
+    /// Starts, or puts in the queue, the tasks that are due; not more than the limit.
     pub(crate) fn run_due<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         for _ in 0..turn.limits.starts_per_tick_max {
-            let Some(slot) = self.waiting.first().filter(|slot| turn.tasks.time(*slot) <= turn.now) else {
+            let Some(slot) = self.first_due(turn.tasks).filter(|slot| turn.tasks.time(*slot) <= turn.now)
+            else {
                 return;
             };
-            turn.tasks.unlink(&mut self.waiting, slot);
+            let list = self.list(turn.tasks.state(slot));
+            turn.tasks.unlink(list, slot);
             if self.has_place() {
                 self.run(slot, turn);
             } else {
@@ -410,25 +430,56 @@ impl Scheduler {
     }
 
     /// The program says that a run is over.
-    pub(crate) fn finish<E: Effects>(&mut self, slot: Slot, outcome: Outcome, turn: &mut Turn<'_, E>) {
+    pub(crate) fn finish<E: Effects>(&mut self, slot: Slot, outcome: &Outcome, turn: &mut Turn<'_, E>) {
         let state = turn.tasks.state(slot);
         let list = self.list(state);
         turn.tasks.unlink(list, slot);
         let task = self.record(slot, turn.tasks.event_of_run(slot), turn.tasks);
-        match outcome {
-            Outcome::Completed => turn.out.record(Record::Finished { task }),
-            Outcome::Cancelled => turn.out.record(Record::CancelledOngoing { task }),
-            Outcome::Unchanged => turn.out.record(Record::Unchanged { task }),
-            // The program said why.
-            Outcome::Failed => {}
-        }
-        if state == State::Marked && outcome != Outcome::Cancelled {
+        let may_run_again = match outcome {
+            Outcome::Done => {
+                turn.out.record(Record::Finished { task });
+                true
+            }
+            Outcome::Unchanged => {
+                turn.out.record(Record::Unchanged { task });
+                true
+            }
+            // What it was stopped for is the reason, whatever it says.
+            Outcome::Failed(_) if state == State::Stopping => {
+                turn.out.record(Record::CancelledOngoing { task });
+                false
+            }
+            Outcome::Failed(failure) if failure.kind == FailureKind::InUse => {
+                self.put_off(slot, failure, turn);
+                return self.fill_places(turn);
+            }
+            Outcome::Failed(failure) => {
+                turn.out.record(Record::Failed { task, failure });
+                true
+            }
+            Outcome::Cancelled => {
+                turn.out.record(Record::CancelledOngoing { task });
+                false
+            }
+        };
+        if may_run_again && state == State::Marked {
             self.run_again(slot, turn);
         } else {
             self.remove(slot, turn.tasks);
         }
         self.fill_places(turn);
         self.tell_completed(turn);
+    }
+
+    /// Lets a task look again later that found its file in use. Whatever marked it is in its latest event.
+    fn put_off<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
+        turn.tasks.set_state(slot, State::PutOff);
+        turn.tasks.set_time(slot, turn.now + IN_USE_PAUSE);
+        turn.tasks.push(&mut self.put_off, slot);
+        if turn.tasks.note_in_use(slot) {
+            let task = self.record(slot, turn.tasks.event(slot), turn.tasks);
+            turn.out.record(Record::PutOff { task, failure });
+        }
     }
 
     /// Treats the event that marked a task as if it came now, when the run is over: the delay, which says how long
@@ -490,7 +541,7 @@ impl Scheduler {
 
     /// Makes the index anew with what is left, which is much faster than taking a million paths out of it.
     fn forget_unstarted(&mut self, tasks: &mut Tasks) {
-        for list in [&mut self.waiting, &mut self.queued] {
+        for list in [&mut self.waiting, &mut self.put_off, &mut self.queued] {
             while let Some(slot) = list.first() {
                 tasks.unlink(list, slot);
                 tasks.remove(slot);
@@ -527,6 +578,7 @@ impl Scheduler {
     fn list(&mut self, state: State) -> &mut List {
         match state {
             State::Waiting => &mut self.waiting,
+            State::PutOff => &mut self.put_off,
             State::Queued => &mut self.queued,
             State::Running | State::Marked => &mut self.running,
             State::Stopping => &mut self.stopping,

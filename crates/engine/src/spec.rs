@@ -49,6 +49,8 @@ pub trait Matcher: Send + Sync {
 )]
 #[derive(Clone)]
 pub struct SchedulerSpec {
+    /// Its name, by which people and later configurations know it.
+    pub name: String,
     /// Makes tasks for what is not a directory.
     pub files: bool,
     /// Makes tasks for directories.
@@ -63,6 +65,22 @@ pub struct SchedulerSpec {
     pub retry_if_changed: bool,
     /// Only paths that match one of these make tasks; `None`: all do.
     pub rules: Option<Arc<dyn Matcher>>,
+}
+
+impl SchedulerSpec {
+    /// A scheduler as the configuration's defaults make it: tasks for files, at once, one for each path, without limit.
+    pub fn named(name: impl Into<String>) -> SchedulerSpec {
+        SchedulerSpec {
+            name: name.into(),
+            files: true,
+            dirs: false,
+            delay: Duration::ZERO,
+            singlejob: false,
+            max_jobs: None,
+            retry_if_changed: false,
+            rules: None,
+        }
+    }
 }
 
 /// What an event does, by its place in the configuration's list of schedulers.

@@ -28,6 +28,8 @@ const NONE: u32 = u32::MAX;
 pub(crate) enum State {
     /// Its delay runs.
     Waiting,
+    /// It ran and found its file in use. It looks again when its time has come.
+    PutOff,
     /// It is due, but all places of its scheduler are taken.
     Queued,
     /// The program runs it.
@@ -140,6 +142,8 @@ const RUN_ISDIR: u8 = 8;
 const EXTRA: u8 = 16;
 /// The slot holds no task.
 const FREE: u8 = 32;
+/// That the task found its file in use was recorded.
+const IN_USE_TOLD: u8 = 64;
 
 /// What a task takes over from an event.
 pub(crate) struct News<'a> {
@@ -239,7 +243,7 @@ impl Tasks {
         task.cookie = event.cookie;
         task.name_len = event.name_len;
         task.root_len = event.root_len;
-        task.flags = task.flags & (AGAIN | RUN_ISDIR) | event_flags(event);
+        task.flags = task.flags & (AGAIN | RUN_ISDIR | IN_USE_TOLD) | event_flags(event);
     }
 
     /// Forgets a task, which is in no list any more.
@@ -305,6 +309,14 @@ impl Tasks {
         self.task_mut(slot).flags |= AGAIN;
     }
 
+    /// Notes that the task found its file in use; whether that is the first time.
+    pub(crate) fn note_in_use(&mut self, slot: Slot) -> bool {
+        let task = self.task_mut(slot);
+        let first = task.flags & IN_USE_TOLD == 0;
+        task.flags |= IN_USE_TOLD;
+        first
+    }
+
     pub(crate) fn pathname(&self, slot: Slot) -> &[u8] {
         let task = self.task(slot);
         self.texts.get(task.text, task.path_len as usize)
@@ -362,7 +374,7 @@ impl Tasks {
         let task = self.slots.get(slot.0 as usize)?;
         let runs = match task.state {
             State::Running | State::Marked | State::Stopping => true,
-            State::Waiting | State::Queued => false,
+            State::Waiting | State::PutOff | State::Queued => false,
         };
         (runs && task.flags & FREE == 0 && task.run == (handle.0 >> 32) as u32)
             .then_some((slot, task.scheduler))
@@ -370,8 +382,10 @@ impl Tasks {
 
     /// The first task at `from` or later that has not started, with its place.
     pub(crate) fn next_unstarted(&self, from: u32) -> Option<(Slot, SchedulerId, MapId)> {
-        let unstarted =
-            |task: &Task| matches!(task.state, State::Waiting | State::Queued) && task.flags & FREE == 0;
+        let unstarted = |task: &Task| match task.state {
+            State::Waiting | State::PutOff | State::Queued => task.flags & FREE == 0,
+            State::Running | State::Marked | State::Stopping => false,
+        };
         let slot = (from..self.slots.len() as u32).map(Slot).find(|slot| unstarted(self.task(*slot)))?;
         Some((slot, self.task(slot).scheduler, self.task(slot).map))
     }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Begin, Change, Effects, Engine, Explanation, GenerationError, GenerationIds, Ignored, Limits, MapSpec,
-    Matcher, Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit, TaskHandle, TaskId, TaskRecord,
-    Verdict,
+    Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, GenerationError, GenerationIds,
+    Ignored, Limits, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit,
+    TaskHandle, TaskId, TaskRecord, Verdict,
 };
 use event::{Event, Flag, Mask};
 
@@ -19,15 +19,7 @@ const DELAY: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn scheduler(delay: Duration) -> SchedulerSpec {
-    SchedulerSpec {
-        files: true,
-        dirs: false,
-        delay,
-        singlejob: false,
-        max_jobs: None,
-        retry_if_changed: false,
-        rules: None,
-    }
+    SchedulerSpec { delay, ..SchedulerSpec::named("sched") }
 }
 
 /// Create, CloseWrite and an overflow schedule at the first scheduler, Delete cancels.
@@ -120,6 +112,8 @@ impl Effects for Out {
             // A start follows, and says the same.
             Record::Started { .. } => {}
             Record::Finished { task } => self.task("finished", &task),
+            Record::Failed { task, failure } => self.task(&format!("failed ({})", failure.text), &task),
+            Record::PutOff { task, failure } => self.task(&format!("put off ({})", failure.text), &task),
             Record::Unchanged { task } => self.task("unchanged", &task),
             Record::SkippedOngoing { task } => self.task("skip", &task),
             Record::CancelledWaiting { task } => self.task("cancelled", &task),
@@ -197,14 +191,14 @@ impl World {
         self.lines()
     }
 
-    fn end(&mut self, id: u64, outcome: Outcome) -> Vec<String> {
+    fn end(&mut self, id: u64, outcome: &Outcome) -> Vec<String> {
         let latest = self.out.handles.iter().rev().find(|(task, _)| task.0 == id).expect("it was started");
         self.engine.finished(self.now, latest.1, outcome, &mut self.out);
         self.lines()
     }
 
     fn complete(&mut self, id: u64) -> Vec<String> {
-        self.end(id, Outcome::Completed)
+        self.end(id, &Outcome::Done)
     }
 
     /// A second configuration, of the same kind, takes over. Events go on through the maps of the first.
@@ -222,6 +216,10 @@ impl World {
 }
 
 const NOTHING: [&str; 0] = [];
+
+fn failed(kind: FailureKind) -> Outcome {
+    Outcome::Failed(Failure::new(kind, "why"))
+}
 
 // Routing.
 
@@ -385,15 +383,19 @@ fn with_singlejob_all_paths_have_one_task() {
 
 #[test]
 fn how_a_run_ends_is_recorded() {
-    let cases: [(Outcome, &[&str]); 3] = [
-        (Outcome::Completed, &["finished 1 /f"]),
-        (Outcome::Cancelled, &["ongoing cancelled 1 /f"]),
-        (Outcome::Failed, &[]),
+    let cases = [
+        (Outcome::Done, "finished 1 /f"),
+        (Outcome::Cancelled, "ongoing cancelled 1 /f"),
+        (failed(FailureKind::Error), "failed (why) 1 /f"),
+        (failed(FailureKind::ExitStatus(3)), "failed (why) 1 /f"),
+        (failed(FailureKind::Signal(9)), "failed (why) 1 /f"),
+        (failed(FailureKind::Timeout), "failed (why) 1 /f"),
+        (failed(FailureKind::Interrupted), "failed (why) 1 /f"),
     ];
     for (outcome, expected) in cases {
         let mut world = World::of(scheduler(Duration::ZERO));
         world.create("/f");
-        assert_eq!(world.end(1, outcome), expected);
+        assert_eq!(world.end(1, &outcome), [expected]);
         assert_eq!(world.create("/f"), ["start 2 /f IN_CREATE"]);
     }
 }
@@ -447,7 +449,7 @@ fn an_event_during_a_file_action_makes_it_run_again() {
     assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
     assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
     assert_eq!(world.complete(1), ["finished 1 /f", "start 1 /f IN_CLOSE_WRITE again"]);
-    assert_eq!(world.end(1, Outcome::Unchanged), ["unchanged 1 /f"]);
+    assert_eq!(world.end(1, &Outcome::Unchanged), ["unchanged 1 /f"]);
     assert!(world.engine.is_idle());
 }
 
@@ -502,8 +504,91 @@ fn the_records_of_a_run_have_the_mask_that_it_was_started_with() {
     let map = world.ids.map(0);
     world.engine.event(world.now, map, &dir_event(Flag::Create, "/d"), &mut out);
     world.engine.event(world.now, map, &event(Flag::CloseWrite, "/d"), &mut out);
-    world.engine.finished(world.now, out.1.unwrap(), Outcome::Completed, &mut out);
+    world.engine.finished(world.now, out.1.unwrap(), &Outcome::Done, &mut out);
     assert_eq!(out.0, [("finished", "IN_CREATE|IN_ISDIR")]);
+}
+
+// A file in use.
+
+fn in_use() -> Outcome {
+    failed(FailureKind::InUse)
+}
+
+#[test]
+fn a_task_that_finds_its_file_in_use_looks_again_each_second_and_says_so_once() {
+    let mut world = World::of(retrying(Duration::ZERO));
+    world.create("/f");
+    assert_eq!(world.end(1, &in_use()), ["put off (why) 1 /f"]);
+    assert_eq!(world.pass(SECOND / 2), NOTHING);
+    assert_eq!(world.pass(SECOND / 2), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.end(1, &in_use()), NOTHING);
+    assert_eq!(world.engine.stats().waiting, 1);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_task_that_is_put_off_holds_no_place() {
+    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(Duration::ZERO) });
+    world.create("/a");
+    assert_eq!(world.create("/b"), ["all 1 places taken"]);
+    assert_eq!(world.end(1, &in_use()), ["put off (why) 1 /a", "start 2 /b IN_CREATE"]);
+    // It is due, and waits for its place behind nobody.
+    assert_eq!(world.pass(SECOND), NOTHING);
+    assert_eq!(world.complete(2), ["finished 2 /b", "start 1 /a IN_CREATE"]);
+}
+
+#[test]
+fn an_event_for_a_task_that_is_put_off_gives_it_the_event_and_the_delay_if_there_is_one() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    world.create("/f");
+    world.end(1, &in_use());
+    assert_eq!(world.close_write("/f"), ["re-schedule 0ns 1 /f"]);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"]);
+
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/f");
+    world.pass(DELAY);
+    world.end(1, &in_use());
+    assert_eq!(world.close_write("/f"), ["re-schedule 10s 1 /f"]);
+    assert_eq!(world.pass(9 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn an_event_that_came_while_the_file_was_found_in_use_is_what_the_next_look_gets() {
+    let mut world = World::of(retrying(DELAY));
+    world.create("/f");
+    world.pass(DELAY);
+    world.close_write("/f");
+    assert_eq!(world.end(1, &in_use()), ["put off (why) 1 /f"]);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn a_cancel_forgets_a_task_that_is_put_off() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    world.create("/f");
+    world.end(1, &in_use());
+    assert_eq!(world.delete("/f"), ["cancelled 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_task_that_is_put_off_counts_at_shutdown_and_a_stopped_one_is_not_put_off() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    world.create("/f");
+    world.create("/g");
+    world.end(1, &in_use());
+    assert_eq!(world.shutdown(), ["wait 30s for 2"]);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CREATE"]);
+    world.end(1, &in_use());
+    assert_eq!(world.pass(28 * SECOND), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.pass(2 * SECOND), ["timeout, cancel 2", "stop 2", "stop 1"]);
+    assert_eq!(world.end(1, &in_use()), ["ongoing cancelled 1 /f"]);
+    assert_eq!(world.end(2, &failed(FailureKind::Signal(15))), ["ongoing cancelled 2 /g"]);
+    assert!(world.engine.is_idle());
 }
 
 // Shutdown.
@@ -554,7 +639,7 @@ fn at_the_timeout_running_tasks_are_stopped_and_waiting_ones_vanish() {
     assert_eq!(world.pass(SECOND), ["timeout, cancel 1", "stop 1", "timeout, cancel 1"]);
     assert!(!world.engine.is_idle());
     assert_eq!(world.engine.deadline(), None);
-    assert_eq!(world.end(1, Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
+    assert_eq!(world.end(1, &Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
     assert!(world.engine.is_idle());
 }
 
@@ -650,8 +735,8 @@ fn running_tasks_have_the_timeout_from_the_reload_or_from_their_start() {
     assert_eq!(world.pass(SECOND), ["timeout, cancel 1", "stop 1"]);
     assert_eq!(world.pass(8 * SECOND), NOTHING);
     assert_eq!(world.pass(SECOND), ["timeout, cancel 1", "stop 2"]);
-    assert_eq!(world.end(1, Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
-    assert_eq!(world.end(2, Outcome::Cancelled), ["ongoing cancelled 2 /f"]);
+    assert_eq!(world.end(1, &Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
+    assert_eq!(world.end(2, &Outcome::Cancelled), ["ongoing cancelled 2 /f"]);
     assert!(world.engine.generation_done(world.ids.id));
 }
 

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use event::{Event, Flag, Mask};
 
 use crate::{
-    Begin, Change, Effects, Engine, Explanation, GenerationIds, Ignored, Limits, MapId, MapSpec, Matcher,
-    Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit, TaskHandle, TaskId, Verdict,
+    Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, GenerationIds, Ignored, Limits, MapId,
+    MapSpec, Matcher, Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit, TaskHandle, TaskId,
+    Verdict,
 };
 use model::{Model, OwnedEvent};
 
@@ -183,19 +184,17 @@ impl Run {
 
     fn finish(&mut self, script: &mut Script<'_>) {
         let Some((id, handle)) = script.pick(&self.engine_seen.running) else { return };
-        let outcomes =
-            [Outcome::Completed, Outcome::Completed, Outcome::Cancelled, Outcome::Failed, Outcome::Unchanged];
-        let outcome = script.pick(&outcomes).unwrap_or(Outcome::Completed);
+        let outcome = pick_outcome(script);
         self.engine_seen.running.retain(|running| running.1 != handle);
         self.stale.push(handle);
-        self.engine.finished(self.now, handle, outcome, &mut self.engine_seen);
-        self.model.finished(self.now, id, outcome, &mut self.model_seen);
+        self.engine.finished(self.now, handle, &outcome, &mut self.engine_seen);
+        self.model.finished(self.now, id, &outcome, &mut self.model_seen);
     }
 
     /// A run that is over must not end again, nor any other in its place.
     fn finish_again(&mut self, script: &mut Script<'_>) {
         if let Some(handle) = script.pick(&self.stale) {
-            self.engine.finished(self.now, handle, Outcome::Completed, &mut self.engine_seen);
+            self.engine.finished(self.now, handle, &Outcome::Done, &mut self.engine_seen);
         }
     }
 
@@ -302,8 +301,26 @@ fn pick_event(script: &mut Script<'_>) -> OwnedEvent {
     }
 }
 
+fn pick_outcome(script: &mut Script<'_>) -> Outcome {
+    let kinds = [
+        FailureKind::Error,
+        FailureKind::ExitStatus(3),
+        FailureKind::Signal(9),
+        FailureKind::Interrupted,
+        FailureKind::InUse,
+        FailureKind::InUse,
+    ];
+    match script.below(8) {
+        0..3 => Outcome::Done,
+        3 => Outcome::Cancelled,
+        4 => Outcome::Unchanged,
+        _ => Outcome::Failed(Failure::new(script.pick(&kinds).unwrap_or(FailureKind::Error), "why")),
+    }
+}
+
 fn pick_scheduler(script: &mut Script<'_>) -> SchedulerSpec {
     SchedulerSpec {
+        name: "sched".to_owned(),
         files: !script.one_in(8),
         dirs: script.one_in(2),
         delay: Duration::from_millis([0, 300, 1_000, 5_000][usize::from(script.below(4))]),

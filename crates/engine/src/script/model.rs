@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use event::{Event, Mask};
 
 use crate::{
-    Effects, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Reaction, Record, SchedulerId,
-    SchedulerSpec, Start, Stats, StepLimit, TaskHandle, TaskId, TaskRecord,
+    Effects, FailureKind, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Reaction, Record,
+    SchedulerId, SchedulerSpec, Start, Stats, StepLimit, TaskHandle, TaskId, TaskRecord,
 };
 
 /// An event that owns its paths.
@@ -63,6 +63,7 @@ impl OwnedEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting { due: Instant },
+    PutOff { due: Instant },
     Queued,
     Running { since: Instant, marked: bool },
     Stopping,
@@ -79,9 +80,19 @@ struct Task {
     rule: Option<usize>,
     map: MapId,
     again: bool,
+    in_use_told: bool,
 }
 
 impl Task {
+    /// When it is due, with what decides between tasks that are due at one time.
+    fn due(&self) -> Option<(Instant, bool, u64)> {
+        match self.state {
+            State::Waiting { due } => Some((due, false, self.order)),
+            State::PutOff { due } => Some((due, true, self.order)),
+            State::Queued | State::Running { .. } | State::Stopping => None,
+        }
+    }
+
     fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. } | State::Stopping)
     }
@@ -221,7 +232,7 @@ impl Model {
         self.end(out);
     }
 
-    pub(super) fn finished(&mut self, now: Instant, id: TaskId, outcome: Outcome, out: &mut impl Effects) {
+    pub(super) fn finished(&mut self, now: Instant, id: TaskId, outcome: &Outcome, out: &mut impl Effects) {
         self.shared.now = now;
         for scheduler in self.generations.iter_mut().flat_map(|generation| &mut generation.schedulers) {
             let task = scheduler.tasks.iter().find(|(_, task)| task.id == id && task.is_running());
@@ -274,7 +285,7 @@ impl Model {
         let tasks =
             || self.generations.iter().flat_map(|one| &one.schedulers).flat_map(|one| one.tasks.values());
         Stats {
-            waiting: tasks().filter(|task| matches!(task.state, State::Waiting { .. })).count() as u32,
+            waiting: tasks().filter(|task| task.due().is_some()).count() as u32,
             queued: tasks().filter(|task| matches!(task.state, State::Queued)).count() as u32,
             running: tasks().filter(|task| task.is_running()).count() as u32,
             generations: self.generations.len() as u32,
@@ -350,8 +361,10 @@ impl Generation {
     fn deadline(&self) -> Option<Instant> {
         let tasks = self.schedulers.iter().flat_map(|scheduler| scheduler.tasks.values());
         let own = tasks.filter_map(|task| match (task.state, self.phase) {
-            (State::Waiting { due }, Phase::Closing { until }) => Some(due.min(until)),
-            (State::Waiting { due }, _) => Some(due),
+            (State::Waiting { due } | State::PutOff { due }, Phase::Closing { until }) => {
+                Some(due.min(until))
+            }
+            (State::Waiting { due } | State::PutOff { due }, _) => Some(due),
             (State::Running { since, .. }, Phase::Retired { since: retired }) => {
                 Some(since.max(retired) + self.timeout)
             }
@@ -426,7 +439,7 @@ impl Scheduler {
         shared.tasks += 1;
         shared.path_bytes += block_bytes(event);
         let (state, order, event) = (State::Queued, shared.order(), event.clone());
-        let task = Task { id, state, order, event, run_mask: 0, rule, map, again: false };
+        let task = Task { id, state, order, event, run_mask: 0, rule, map, again: false, in_use_told: false };
         self.tasks.insert(key.to_vec(), task);
         if self.spec.delay.is_zero() {
             self.start_or_queue(key, shared, out);
@@ -464,6 +477,7 @@ impl Scheduler {
         } else if task.state == State::Stopping {
             out.record(Record::SkippedOngoing { task: record });
         } else {
+            // Without a delay what waits keeps its turn.
             if !self.spec.delay.is_zero() {
                 task.state = State::Waiting { due: shared.now + self.spec.delay };
                 task.order = shared.order();
@@ -531,25 +545,41 @@ impl Scheduler {
         });
     }
 
-    fn finished(&mut self, key: &[u8], outcome: Outcome, shared: &mut Shared, out: &mut impl Effects) {
+    fn finished(&mut self, key: &[u8], outcome: &Outcome, shared: &mut Shared, out: &mut impl Effects) {
         let task = self.tasks.get_mut(key).expect("the caller looked");
         let event = Event { mask: Mask(task.run_mask), ..task.event.get() };
         let record = TaskRecord { scheduler: self.id, id: task.id, event };
+        let stopping = task.state == State::Stopping;
         match outcome {
-            Outcome::Completed => out.record(Record::Finished { task: record }),
-            Outcome::Cancelled => out.record(Record::CancelledOngoing { task: record }),
+            Outcome::Done => out.record(Record::Finished { task: record }),
             Outcome::Unchanged => out.record(Record::Unchanged { task: record }),
-            Outcome::Failed => {}
+            Outcome::Failed(_) if stopping => out.record(Record::CancelledOngoing { task: record }),
+            Outcome::Failed(failure) if failure.kind == FailureKind::InUse => {}
+            Outcome::Failed(failure) => out.record(Record::Failed { task: record, failure }),
+            Outcome::Cancelled => out.record(Record::CancelledOngoing { task: record }),
         }
-        if matches!(task.state, State::Running { marked: true, .. }) && outcome != Outcome::Cancelled {
-            task.again = true;
-            task.state = State::Queued;
-            task.order = shared.order();
-            if !self.spec.delay.is_zero() {
-                self.wait(key, shared, out);
+        match outcome {
+            Outcome::Failed(failure) if failure.kind == FailureKind::InUse && !stopping => {
+                task.state = State::PutOff { due: shared.now + Duration::from_secs(1) };
+                task.order = shared.order();
+                let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
+                if !std::mem::replace(&mut task.in_use_told, true) {
+                    out.record(Record::PutOff { task: record, failure });
+                }
             }
-        } else {
-            self.remove(key, shared);
+            Outcome::Done | Outcome::Unchanged | Outcome::Failed(_)
+                if matches!(task.state, State::Running { marked: true, .. }) =>
+            {
+                task.again = true;
+                task.state = State::Queued;
+                task.order = shared.order();
+                if !self.spec.delay.is_zero() {
+                    self.wait(key, shared, out);
+                }
+            }
+            Outcome::Done | Outcome::Unchanged | Outcome::Failed(_) | Outcome::Cancelled => {
+                self.remove(key, shared);
+            }
         }
         while let Some(key) = self.first(|task| task.state == State::Queued).filter(|_| self.has_place()) {
             self.start(&key, shared, out);
@@ -559,8 +589,9 @@ impl Scheduler {
 
     fn start_due(&mut self, shared: &mut Shared, out: &mut impl Effects) {
         for _ in 0..shared.limits.starts_per_tick_max {
-            let due = |task: &Task| matches!(task.state, State::Waiting { due } if due <= shared.now);
-            let Some(key) = self.first(due) else { return };
+            let due = self.tasks.iter().filter_map(|(key, task)| Some((task.due()?, key)));
+            let first = due.min().filter(|((due, ..), _)| *due <= shared.now);
+            let Some(key) = first.map(|(_, key)| key.clone()) else { return };
             self.start_or_queue(&key, shared, out);
         }
     }

@@ -346,6 +346,7 @@ fn read_scheduler(
         }
     };
     let spec = SchedulerSpec {
+        name: scheduler.logname.clone(),
         files: scheduler.files,
         dirs: scheduler.dirs,
         delay: seconds(scheduler.delay),

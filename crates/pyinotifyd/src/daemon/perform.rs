@@ -86,7 +86,7 @@ impl Performer {
         }
     }
 
-    /// Writes a record of a task with lines below it, such as a traceback.
+    /// Writes a record of a task with lines below it, such as a traceback, if there are any.
     pub(crate) fn task_record_with(
         &mut self,
         level: Level,
@@ -98,8 +98,12 @@ impl Performer {
         if self.log.enabled(logger, level) {
             let name = self.names.name(task.id);
             let about = about(logger, &task.event, Some(&name));
-            let text = format_args!("{text}{about}\n    {}", Indented(below));
-            self.log.write_about(logger, level, &about, text);
+            if below.is_empty() {
+                self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
+            } else {
+                let text = format_args!("{text}{about}\n    {}", Indented(below));
+                self.log.write_about(logger, level, &about, text);
+            }
         }
     }
 
@@ -330,6 +334,14 @@ impl Effects for Performer {
             Record::Rescheduled { task, .. } => self.delay_record("re-schedule", &task),
             Record::Started { task, .. } => self.task_record(Level::INFO, &task, format_args!("start task")),
             Record::Finished { task } => self.task_record(Level::INFO, &task, format_args!("task finished")),
+            Record::Failed { task, failure } => {
+                let text = format_args!("task failed: {}", Indented(&failure.text));
+                self.task_record_with(Level::ERROR, &task, text, &failure.details);
+            }
+            Record::PutOff { task, failure } => {
+                let text = format_args!("put off, the file is in use: {}", Indented(&failure.text));
+                self.task_record(Level::INFO, &task, text);
+            }
             Record::Unchanged { task } => {
                 self.task_record(Level::DEBUG, &task, format_args!("nothing changed meanwhile"));
             }
@@ -426,7 +438,7 @@ impl Performer {
                 self.scheduler_text(Level::INFO, scheduler, text);
             }
             Record::AllCompleted { scheduler } => {
-                self.scheduler_text(Level::INFO, scheduler, format_args!("all remainig tasks completed"));
+                self.scheduler_text(Level::INFO, scheduler, format_args!("all remaining tasks completed"));
             }
             Record::TimeoutExceeded { scheduler, count } => {
                 let text = format_args!("shutdown timeout exceeded, cancel {count} remaining task(s)");

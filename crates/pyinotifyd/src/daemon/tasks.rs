@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use engine::{Outcome, TaskHandle};
+use engine::{Failure, FailureKind, Outcome, TaskHandle};
 use rustix::process::Signal;
 
 use super::children::{self, Ended, Ending, signal_name};
@@ -12,7 +12,7 @@ use super::{Daemon, leave};
 use crate::action::file::Report;
 use crate::host::wire::{Fail, FromHost};
 use crate::host::{HostEvent, HostId};
-use crate::log::{Escaped, Indented, Level, record};
+use crate::log::{Escaped, Level, record};
 
 /// Frames of hosts that are worked off before the loop looks after everything else.
 const HOST_EVENTS_A_TURN: usize = 16;
@@ -29,21 +29,14 @@ impl Daemon {
             self.core.performer.log.write(self.logger, Level::WARNING, text);
         }
         for (task, error) in starts.failed {
-            let handle = TaskHandle(task);
-            if let Some(record) = self.core.engine.task(handle) {
-                self.core.performer.task_record(
-                    Level::ERROR,
-                    &record,
-                    format_args!("cannot start shell command: {error}"),
-                );
-            }
-            self.finish(handle, Outcome::Completed, now);
+            let why = format!("cannot start shell command: {error}");
+            self.finish(TaskHandle(task), failed(FailureKind::Error, why), now);
         }
         for handle in std::mem::take(&mut self.core.performer.withdrawn) {
             self.finish(handle, Outcome::Cancelled, now);
         }
         for handle in std::mem::take(&mut self.core.performer.dry) {
-            self.finish(handle, Outcome::Completed, now);
+            self.finish(handle, Outcome::Done, now);
         }
     }
 
@@ -51,7 +44,7 @@ impl Daemon {
     fn finish(&mut self, handle: TaskHandle, outcome: Outcome, now: Instant) {
         let stopped = self.core.performer.terminating.remove(&handle.0).is_some();
         let outcome = if stopped { Outcome::Cancelled } else { outcome };
-        self.core.engine.finished(now, handle, outcome, &mut self.core.performer);
+        self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
     }
 
     /// SIGCHLD: takes all children that ended.
@@ -77,29 +70,16 @@ impl Daemon {
     }
 
     fn command_ended(&mut self, handle: TaskHandle, ending: Ending, now: Instant) {
-        let stopped = self.core.performer.terminating.contains_key(&handle.0);
-        if let Some(record) = self.core.engine.task(handle).filter(|_| !stopped) {
-            let performer = &mut self.core.performer;
-            match ending {
-                Ending::Exited(0) => {}
-                Ending::Exited(status) => {
-                    performer.task_record(
-                        Level::WARNING,
-                        &record,
-                        format_args!("shell command exited with status {status}"),
-                    );
-                }
-                Ending::Killed(signal) => {
-                    let signal = signal_name(signal);
-                    performer.task_record(
-                        Level::WARNING,
-                        &record,
-                        format_args!("shell command was killed by {signal}"),
-                    );
-                }
+        let outcome = match ending {
+            Ending::Exited(0) => Outcome::Done,
+            Ending::Exited(status) => {
+                failed(FailureKind::ExitStatus(status), format!("exited with status {status}"))
             }
-        }
-        self.finish(handle, Outcome::Completed, now);
+            Ending::Killed(signal) => {
+                failed(FailureKind::Signal(signal), format!("killed by {}", signal_name(signal)))
+            }
+        };
+        self.finish(handle, outcome, now);
     }
 
     /// Takes the reports of file workers.
@@ -131,12 +111,9 @@ impl Daemon {
                             {
                                 self.core.performer.acted_on(id, source);
                             }
-                            if done.unchanged { Outcome::Unchanged } else { Outcome::Completed }
+                            if done.unchanged { Outcome::Unchanged } else { Outcome::Done }
                         }
-                        Err(text) => {
-                            self.file_record(task, Level::ERROR, &text);
-                            Outcome::Completed
-                        }
+                        Err(text) => failed(FailureKind::Error, text),
                     };
                     self.finish(handle, outcome, now);
                 }
@@ -201,9 +178,9 @@ impl Daemon {
             return self.restart_frame(place, frame, now);
         }
         match frame {
-            FromHost::Done(tasks) => self.jobs_ended(place, &tasks, Outcome::Completed, now),
-            FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, Outcome::Cancelled, now),
-            FromHost::Fail(fail) => self.job_failed(place, &fail, now),
+            FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done, now),
+            FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, &Outcome::Cancelled, now),
+            FromHost::Fail(fail) => self.job_failed(place, fail, now),
             FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),
             FromHost::Taken(count) => self.core.performer.generations[place].jobs.taken(count, now),
             // These belong to a load. `sys.exit` in a job is a failure of that job.
@@ -211,26 +188,20 @@ impl Daemon {
         }
     }
 
-    fn jobs_ended(&mut self, place: usize, tasks: &[u64], outcome: Outcome, now: Instant) {
+    fn jobs_ended(&mut self, place: usize, tasks: &[u64], outcome: &Outcome, now: Instant) {
         for task in tasks {
             if self.core.performer.generations[place].jobs.ended(*task) {
-                self.finish(TaskHandle(*task), outcome, now);
+                self.finish(TaskHandle(*task), outcome.clone(), now);
             }
         }
     }
 
-    fn job_failed(&mut self, place: usize, fail: &Fail, now: Instant) {
-        if !self.core.performer.generations[place].jobs.ended(fail.task) {
-            return;
+    fn job_failed(&mut self, place: usize, fail: Fail, now: Instant) {
+        if self.core.performer.generations[place].jobs.ended(fail.task) {
+            let Fail { task, exception, traceback } = fail;
+            let failure = Failure { kind: FailureKind::Error, text: exception, details: traceback };
+            self.finish(TaskHandle(task), Outcome::Failed(failure), now);
         }
-        let handle = TaskHandle(fail.task);
-        if let Some(record) = self.core.engine.task(handle) {
-            let performer = &mut self.core.performer;
-            let job = performer.job_name(record.scheduler).to_owned();
-            let text = format_args!("job {job} failed: {}", Indented(&fail.exception));
-            performer.task_record_with(Level::ERROR, &record, text, &fail.traceback);
-        }
-        self.finish(handle, Outcome::Failed, now);
     }
 
     /// A host's process is gone.
@@ -261,26 +232,20 @@ impl Daemon {
             generation.jobs.end();
             return;
         }
-        let (failed, pause) = generation.jobs.gone(now);
+        let (interrupted, pause) = generation.jobs.gone(now);
         let how = match ending {
             Some(Ending::Exited(status)) => format!("exited with status {status}"),
             Some(Ending::Killed(signal)) => format!("was killed by {}", signal_name(signal)),
             None => "is gone".to_owned(),
         };
-        let (jobs, pause) = (failed.len(), pause.as_secs_f64());
+        let (jobs, pause) = (interrupted.len(), pause.as_secs_f64());
         let text = format_args!(
             "config host {how}, {jobs} running job(s) failed; it is started again in {pause} seconds"
         );
         performer.log.write(self.logger, Level::ERROR, text);
-        for task in failed {
-            if let Some(record) = self.core.engine.task(TaskHandle(task)) {
-                self.core.performer.task_record(
-                    Level::ERROR,
-                    &record,
-                    format_args!("job failed with its host, it is not run again"),
-                );
-            }
-            self.finish(TaskHandle(task), Outcome::Failed, now);
+        for task in interrupted {
+            let why = "the host of the job ended, it is not run again".to_owned();
+            self.finish(TaskHandle(task), failed(FailureKind::Interrupted, why), now);
         }
     }
 
@@ -370,4 +335,8 @@ impl Daemon {
             self.finish(TaskHandle(task), Outcome::Cancelled, now);
         }
     }
+}
+
+fn failed(kind: FailureKind, why: String) -> Outcome {
+    Outcome::Failed(Failure::new(kind, why))
 }
