@@ -270,7 +270,10 @@ def test_without_auto_create_a_missing_directory_is_an_error(run: Run, box: Box)
     daemon = run(files(r'FileManagerRule("move", r"^$SRC/(.*)\.in$", r"$DST/no/\1")'))
     publish(box, "a.in")
     texts = done(daemon, box, "a.in")
-    why = f"[Errno 2] No such file or directory: '{box.src}/a.in' -> '{box.dst}/no/a'"
+    why = f"unable to move file from '{box.src}/a.in' to '{box.dst}/no/a', directory '{box.dst}/no' does not exist; "
+    why += "set auto_create=True"
+    if REFERENCE:
+        why = f"[Errno 2] No such file or directory: '{box.src}/a.in' -> '{box.dst}/no/a'"
     assert why in texts
     assert texts[-1] == ("task finished" if REFERENCE else why)
     assert tree(box.src) == {"a.in": "content"}
@@ -306,9 +309,8 @@ def test_an_existing_destination_is_an_error_without_overwrite(run: Run, box: Bo
     write(box.dst / "a", "old")
     daemon = run(files((MOVE if action == "move" else COPY) % ""))
     publish(box, "a.in")
-    assert f"unable to {action} file from '{box.src}/a.in to '{box.dst}/a', path already exists" in done(
-        daemon, box, "a.in"
-    )
+    why = "path already exists; set overwrite=True or on_conflict="
+    assert f"unable to {action} file from '{box.src}/a.in' to '{box.dst}/a', {why}" in done(daemon, box, "a.in")
     assert tree(box.dst) == {"a": "old"}
     assert tree(box.src) == {"a.in": "content"}
 

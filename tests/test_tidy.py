@@ -21,7 +21,7 @@ MAY_USE: dict[str, set[str]] = {
     "mounts": set(),
     "syscall": set(),
     "pattern": set(),
-    "files": set(),
+    "files": {"syscall"},
     "watcher": {"event", "mounts", "syscall"},
     "engine": {"event"},
     "pyinotifyd": {"event", "mounts", "pattern", "watcher", "engine", "files", "syscall"},

@@ -8,13 +8,16 @@ use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use crate::content::{Content, Failure, SMALL_SIZE};
-use crate::error::{Error, Owner, Refusal};
-use crate::metadata::{Attributes, Heir, Keep};
+use crate::error::{Error, Owner, Refusal, Use};
+use crate::identity;
+use crate::metadata::{Attributes, Heir, Keep, is_not_here};
 use crate::remove::Fingerprints;
 use crate::resolve::{self, Place};
-use crate::sys::{self, For, Gid, Kind, Status, Uid};
+use crate::sys::{self, For, Gid, Inode, Kind, Status, Uid, Writers};
 use crate::temporary::Temporary;
 use crate::tree;
 use crate::{Done, Durability, Held, Record, Request};
@@ -22,10 +25,22 @@ use crate::{Done, Durability, Held, Record, Request};
 /// How often a file is copied that is written meanwhile, before it is left for the event of its last write.
 const TRIES_MAX: u32 = 3;
 
+/// How long a move waits for a file's times to prove something, before it is left for later: a few ticks of the
+/// kernel's clock.
+const PAUSE_MAX: Duration = Duration::from_millis(25);
+
 /// An open source.
 pub(crate) struct Source {
     pub(crate) file: OwnedFd,
     pub(crate) status: Status,
+}
+
+/// A file that is in its place.
+pub(crate) struct Placed {
+    /// The source, as it was copied.
+    pub(crate) source: Status,
+    /// The new file.
+    pub(crate) inode: Inode,
 }
 
 /// What stays the same while one action copies.
@@ -45,15 +60,10 @@ pub(crate) fn copy(
     held: &mut Held,
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
-    let attributes = Attributes::new(request.rule);
-    let source = match resolve::source(request, held).and_then(|place| open_source(&place)) {
-        Ok(source) => source,
-        Err(error) => {
-            announce(request, record);
-            return Err(error);
-        }
-    };
-    if request.is_unchanged(&source.status) {
+    let attributes = Attributes::new(request.rule)?;
+    let place = resolve::source(request, held)?;
+    let source = open_source(&place, &attributes)?;
+    if request.is_unchanged(&source.status, &source.file) {
         return Ok(Done { identity: Some(source.status.identity()), bytes: 0, unchanged: true });
     }
     request.check_brief(source.status.kind != Kind::File || source.status.size > SMALL_SIZE)?;
@@ -72,24 +82,35 @@ pub(crate) fn copy(
 }
 
 /// Opens what a copy reads, through a link if the link may be followed.
-fn open_source(place: &Place<'_>) -> Result<Source, Error> {
+fn open_source(place: &Place<'_>, attributes: &Attributes<'_>) -> Result<Source, Error> {
     let failed = |errno| Error::os(errno, &place.path);
     let status = sys::status_at(&place.directory, place.name).map_err(failed)?;
     match status.kind {
         Kind::Link => {
-            open_followed(resolve::follow(place.directory.as_fd(), place.name, &place.path)?, &place.path)
+            let followed = resolve::follow(place.directory.as_fd(), place.name, &place.path)?;
+            open_followed(followed, attributes, &place.path)
         }
         Kind::Directory | Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
-            open_kind(place.directory.as_fd(), place.name, status.kind, &place.path)
+            let source = open_kind(place.directory.as_fd(), place.name, status.kind, &place.path)?;
+            attributes.check_copied(&source.status, &place.directory, &place.path)?;
+            Ok(source)
         }
     }
 }
 
 /// Opens what a link leads to, and nothing that takes its place meanwhile.
-pub(crate) fn open_followed(followed: resolve::Followed, path: &[u8]) -> Result<Source, Error> {
+pub(crate) fn open_followed(
+    followed: resolve::Followed,
+    attributes: &Attributes<'_>,
+    path: &[u8],
+) -> Result<Source, Error> {
     let resolve::Followed { reference, status, place } = followed;
     let source = match place {
-        Some((directory, name)) => open_kind(directory.as_fd(), &name, status.kind, path)?,
+        Some((directory, name)) => {
+            let source = open_kind(directory.as_fd(), &name, status.kind, path)?;
+            attributes.check_copied(&source.status, &directory, path)?;
+            source
+        }
         None => open_kind(reference.as_fd(), b".", status.kind, path)?,
     };
     if source.status.inode == status.inode {
@@ -120,6 +141,8 @@ pub(crate) fn open_kind(
         Err(Errno::LOOP | Errno::NOTDIR) => {
             return Err(Refusal::Replaced { path: path.to_vec(), owner: owner_of(directory, name) }.into());
         }
+        // Opening does not wait for the end of a lease, but asks for it.
+        Err(Errno::AGAIN) => return Err(Error::InUse { path: path.to_vec(), why: Use::Leased }),
         file => file.map_err(failed)?,
     };
     let status = sys::status(&file).map_err(failed)?;
@@ -149,10 +172,10 @@ impl Copier<'_> {
     fn copy_to_destination(&mut self, source: &Source, held: &mut Held) -> Result<Status, Error> {
         let request = self.request;
         let (from, overwrite) = (request.source, request.rule.overwrite);
-        let place = resolve::destination(request, held, self.attributes, self.record);
-        let place = place.inspect_err(|_| announce(request, self.record))?;
+        let place = resolve::destination(request, held, self.attributes, self.record)?;
         if !overwrite && source.status.kind == Kind::File && source.status.size <= SMALL_SIZE {
-            return self.small_file(source, &place);
+            // The last rename finds out whether the name is taken.
+            return self.lone_file(source, from, &place, false);
         }
         // Before gigabytes are copied for nothing. That the name stays free is up to the last rename.
         let existing = match sys::status_at(&place.directory, place.name) {
@@ -161,37 +184,39 @@ impl Copier<'_> {
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(Error::os(errno, &place.path)),
         };
-        let existing_kind = existing.map(|existing| existing.kind);
-        // All that is in a directory gets the mode and owner of what is copied into it.
-        let is_tree = existing_kind == Some(Kind::Directory) && self.attributes.change_anything();
-        request.check_brief(is_tree)?;
-        announce(request, self.record);
         // Also a hard link: replacing one name by a copy of the other would part them, which nobody asked for.
         if existing.is_some_and(|existing| existing.inode == source.status.inode) {
             return Err(Error::SameFile { from: from.to_vec(), to: place.path.into_owned() });
         }
-        match (source.status.kind, existing_kind) {
-            (Kind::Directory, _) => {
-                tree::copy(self, source, &place, existing_kind)?;
-                self.attributes.record(Kind::Directory, self.record);
+        match (source.status.kind, existing.map(|existing| existing.kind)) {
+            (Kind::Directory, existing) => {
+                tree::copy(self, source, &place, existing)?;
+                self.announce(Kind::Directory);
                 Ok(source.status)
             }
             (_, Some(Kind::Directory)) => self.copy_into(source, &place),
-            (_, _) => {
-                self.attributes.record(Kind::File, self.record);
-                self.file(source, from, &place, overwrite)
-            }
+            (_, _) => self.lone_file(source, from, &place, overwrite),
         }
     }
 
-    /// Copies a small file where nothing may be replaced: the last rename finds out whether the name is taken.
-    fn small_file(&mut self, source: &Source, place: &Place<'_>) -> Result<Status, Error> {
-        let result = self.file(source, self.request.source, place, false);
-        if !matches!(result, Err(Error::Exists { .. })) {
-            announce(self.request, self.record);
-            self.attributes.record(Kind::File, self.record);
-        }
-        result
+    /// Copies the file that the action is about.
+    fn lone_file(
+        &mut self,
+        source: &Source,
+        from: &[u8],
+        place: &Place<'_>,
+        overwrite: bool,
+    ) -> Result<Status, Error> {
+        let placed = self.file(source, from, place, overwrite)?;
+        self.announce(Kind::File);
+        Ok(placed.source)
+    }
+
+    /// Says what was done.
+    fn announce(&mut self, kind: Kind) {
+        let Request { source: from, destination: to, .. } = *self.request;
+        (self.record)(Record::Copy { from, to });
+        self.attributes.record(kind, self.record);
     }
 
     fn exists(&self, place: &Place<'_>) -> Error {
@@ -199,16 +224,17 @@ impl Copier<'_> {
         Error::Exists { action: self.request.rule.action, from, to }
     }
 
-    /// Copies a file into an existing directory, under its own name; then mode and owner are set on the directory
-    /// and on all that is in it, as the original does.
+    /// Copies a file into an existing directory, under its own name.
+    ///
+    /// Differs: the original then sets mode and owner on the directory and on all that is in it, whoever made it
+    /// (`in_a_directory_that_was_there_only_what_we_wrote_is_changed`).
     fn copy_into(&mut self, source: &Source, place: &Place<'_>) -> Result<Status, Error> {
         let from = self.request.source;
         let failed = |errno| Error::os(errno, &place.path);
-        let directory = sys::open_directory(&place.directory, place.name, For::Reading).map_err(failed)?;
+        let directory = sys::open_directory(&place.directory, place.name, For::Lookup).map_err(failed)?;
         let name = from.rsplit(|byte| *byte == b'/').next().unwrap_or(from);
         let mut path = place.path.to_vec();
         resolve::push_name(&mut path, name);
-        let top = sys::open_directory(&directory, b".", For::Reading).map_err(failed)?;
         let inner =
             Place { directory: Rc::new(directory), name, path: Cow::Owned(path), made_in: Vec::new() };
         if let Ok(existing) = sys::status_at(&inner.directory, name)
@@ -216,12 +242,7 @@ impl Copier<'_> {
         {
             return Err(Error::SameFile { from: from.to_vec(), to: inner.path.into_owned() });
         }
-        self.attributes.record(Kind::Directory, self.record);
-        let status = self.file(source, from, &inner, true)?;
-        if self.attributes.change_anything() {
-            self.attributes.apply_to_tree(top, &place.path)?;
-        }
-        Ok(status)
+        self.lone_file(source, from, &inner, true)
     }
 
     /// Copies a file to a place, where it appears complete or not at all.
@@ -231,18 +252,20 @@ impl Copier<'_> {
         from: &[u8],
         place: &Place<'_>,
         overwrite: bool,
-    ) -> Result<Status, Error> {
+    ) -> Result<Placed, Error> {
         let failed = |errno| Error::os_pair(errno, from, &place.path);
         let (temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
         // From here on every error drops, and so removes, the temporary file.
         let status = self.fill(source, from, &file, &place.path)?;
+        let inode = sys::status(&file).map_err(failed)?.inode;
         self.finish_file(file, &place.path)?;
+        self.check_unused(source, from)?;
         match temporary.place(place.name, overwrite) {
             Err(Errno::EXIST) => return Err(self.exists(place)),
             result => result.map_err(failed)?,
         }
         self.sync_place(place)?;
-        Ok(status)
+        Ok(Placed { source: status, inode })
     }
 
     /// Fills a new file with the content and the attributes of the source; starts again if the source changes
@@ -258,6 +281,8 @@ impl Copier<'_> {
         let content = Content { from: source.file.as_fd(), to: new.as_fd(), stop: self.request.stop };
         let mut before = source.status;
         for _ in 0..TRIES_MAX {
+            self.check_unused(source, from)?;
+            before = self.look_that_proves(before, source, from)?;
             let copied = content.copy(&before).map_err(|failure| match failure {
                 Failure::Stopped => Error::Stopped { path: from.to_vec() },
                 Failure::Os(errno) => failed(errno),
@@ -266,15 +291,47 @@ impl Copier<'_> {
             let heir = Heir { attributes: self.attributes, keep: self.keep, path: to };
             let lost = heir.inherit(source.file.as_fd(), &before, new.as_fd())?;
             let after = sys::status(&source.file).map_err(failed)?;
-            if after.identity() == before.identity() {
+            if after.is_same_state(&before) {
                 self.warn_lost(lost);
                 self.bytes += copied;
-                return Ok(after);
+                // The copy is as old as the first look.
+                return Ok(Status { seen_ns: before.seen_ns, ..after });
             }
             sys::set_size(new, 0).map_err(failed)?;
             before = after;
         }
         Err(Error::Changing { path: from.to_vec(), tries: TRIES_MAX })
+    }
+
+    /// In a move, whose source is to be removed: refuses a file that somebody has open for writing.
+    fn check_unused(&self, source: &Source, from: &[u8]) -> Result<(), Error> {
+        match self.keep {
+            Keep::ForCopy => Ok(()),
+            Keep::ForMove => match sys::keep_writers_out(source.file.as_fd()) {
+                Writers::Some => Err(Error::InUse { path: from.to_vec(), why: Use::Written }),
+                Writers::KeptOut(_) | Writers::Unknown => Ok(()),
+            },
+        }
+    }
+
+    /// In a move: the same look at the source, or a later one, after which every change shows in the times.
+    fn look_that_proves(&self, look: Status, source: &Source, from: &[u8]) -> Result<Status, Error> {
+        let unproven_for = |look: &Status| match self.keep {
+            Keep::ForCopy => Duration::ZERO,
+            Keep::ForMove => identity::unproven_for(&look.identity(), &source.file),
+        };
+        let pause = unproven_for(&look);
+        if pause.is_zero() {
+            return Ok(look);
+        }
+        if pause <= PAUSE_MAX {
+            thread::sleep(pause);
+            let look = sys::status(&source.file).map_err(|errno| Error::os(errno, from))?;
+            if unproven_for(&look).is_zero() {
+                return Ok(look);
+            }
+        }
+        Err(Error::InUse { path: from.to_vec(), why: Use::Young })
     }
 
     /// Gives a new link the times of the old one, and in a move its owner.
@@ -287,14 +344,14 @@ impl Copier<'_> {
         }
         if self.keep == Keep::ForMove {
             match sys::set_owner(&new, Some(Uid::from_raw(old.uid)), Some(Gid::from_raw(old.gid))) {
-                // Only root may give files away.
-                Err(Errno::PERM) => {}
+                // Only root may give files away, and not on every filesystem.
+                Err(errno) if is_not_here(errno) => {}
                 result => result?,
             }
         }
         match sys::set_times_of_reference(&new, old.atime, old.mtime) {
-            // Before Linux 5.8; nobody needs the times of a link.
-            Err(Errno::INVAL) => Ok(()),
+            // Not before Linux 5.8, and not on every filesystem; nobody needs the times of a link.
+            Err(errno) if is_not_here(errno) => Ok(()),
             result => result,
         }
     }
@@ -310,7 +367,11 @@ impl Copier<'_> {
     pub(crate) fn finish_file(&self, file: OwnedFd, path: &[u8]) -> Result<(), Error> {
         let failed = |errno| Error::os(errno, path);
         if self.is_durable() {
-            sys::sync(&file).map_err(failed)?;
+            match sys::sync(&file) {
+                // Not on this filesystem; an error only where the rule asks for it.
+                Err(errno) if self.request.rule.durability != Durability::Always && is_not_here(errno) => {}
+                result => result.map_err(failed)?,
+            }
         }
         sys::close(file).map_err(failed)
     }
@@ -349,12 +410,7 @@ pub(crate) fn sync_directory(directory: BorrowedFd<'_>, path: &[u8]) -> Result<(
     };
     match sys::sync(&directory) {
         // Filesystems without a notion of it.
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         result => result.map_err(failed),
     }
-}
-
-/// Says what is done, before anything is said about how it went.
-fn announce(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) {
-    record(Record::Copy { from: request.source, to: request.destination });
 }

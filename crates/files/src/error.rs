@@ -20,8 +20,13 @@ pub enum Error {
         /// The source.
         from: Vec<u8>,
     },
-    /// The destination's name is taken and the rule does not overwrite. (The missing quote is the original's.)
-    #[error("unable to {action} file from '{} to '{}', path already exists", Plain(.from), Plain(.to))]
+    /// The destination's name is taken and the rule does not overwrite.
+    ///
+    /// Differs: the original forgets a quote and gives no remedy (`a_taken_name_is_an_error_without_overwrite`).
+    #[error(
+        "unable to {action} file from '{}' to '{}', path already exists; set overwrite=True or on_conflict=",
+        Plain(.from), Plain(.to)
+    )]
     Exists {
         /// What the rule asked for.
         action: Action,
@@ -29,6 +34,24 @@ pub enum Error {
         from: Vec<u8>,
         /// The destination.
         to: Vec<u8>,
+    },
+    /// The destination's directory does not exist and the rule does not make it.
+    ///
+    /// Differs: the original has the text of the failed rename, which names the wrong cause
+    /// (`a_missing_parent_is_named_with_its_remedy`).
+    #[error(
+        "unable to {action} file from '{}' to '{}', directory '{}' does not exist; set auto_create=True",
+        Plain(.from), Plain(.to), Plain(.missing)
+    )]
+    NoParent {
+        /// What the rule asked for.
+        action: Action,
+        /// The source.
+        from: Vec<u8>,
+        /// The destination.
+        to: Vec<u8>,
+        /// The first directory on the way that does not exist.
+        missing: Vec<u8>,
     },
     /// A system call failed; the text is that of Python's `OSError`.
     #[error("[Errno {}] {}: {}", .errno.raw_os_error(), strerror(*.errno), Pair(.path, .to.as_deref()))]
@@ -62,6 +85,45 @@ pub enum Error {
     /// The rule's group does not exist; everything else was done.
     #[error("no such group: {}", Repr(.0.as_bytes()))]
     NoSuchGroup(String),
+    /// The user or group database could not be asked (LDAP is down, say). Nothing was touched.
+    #[error("cannot look up {what} {}: {}; nothing was done", Repr(.name.as_bytes()), strerror(*.errno))]
+    NoAnswer {
+        /// "user" or "group".
+        what: &'static str,
+        /// Its name in the rule.
+        name: String,
+        /// What the database's client said.
+        errno: Errno,
+    },
+    /// The source can't be moved to another filesystem now without losing what is being written to it. Nothing was
+    /// done; the same action later is the remedy.
+    #[error("{} is in use: {why}", Repr(.path))]
+    InUse {
+        /// The file.
+        path: Vec<u8>,
+        /// By whom.
+        why: Use,
+    },
+    /// Some entries of a tree could not be copied; the rest is in its place. A warning has named each.
+    #[error("{} of {} not copied to {}, the first because: {first}", entries(*.count), Repr(.from), Repr(.to))]
+    LeftOut {
+        /// The tree.
+        from: Vec<u8>,
+        /// Its copy.
+        to: Vec<u8>,
+        /// How many, a directory with all that is in it counted once.
+        count: u64,
+        /// Why the first one is missing.
+        first: Box<Error>,
+    },
+    /// The destination's filesystem has no room for an extended attribute of this size.
+    #[error("the extended attribute '{name}' of {} does not fit on the filesystem of the destination", Repr(.path))]
+    Attribute {
+        /// The new object.
+        path: Vec<u8>,
+        /// Name of the attribute.
+        name: String,
+    },
     /// The destination is below the directory that is moved or copied.
     #[error("unable to {action} directory {} into itself, to {}", Repr(.from), Repr(.to))]
     IntoItself {
@@ -123,22 +185,60 @@ impl Error {
 
     /// The error number, where a system call failed.
     pub fn errno(&self) -> Option<i32> {
+        let Error::Os { errno, .. } = self else { return None };
+        Some(errno.raw_os_error())
+    }
+
+    /// Whether it is about one entry of a tree and not about all that follow: the rest can be copied without it.
+    pub(crate) fn is_about_one_entry(&self) -> bool {
         match self {
-            Error::Os { errno, .. } => Some(errno.raw_os_error()),
-            Error::EmptyDestination { .. }
+            Error::Os { errno, .. } => !matches!(
+                *errno,
+                Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::MFILE | Errno::NFILE | Errno::NOMEM
+            ),
+            Error::Special { .. }
+            | Error::InUse { .. }
+            | Error::Attribute { .. }
+            | Error::Changing { .. }
+            | Error::TooLarge { .. }
             | Error::Exists { .. }
             | Error::SameFile { .. }
-            | Error::Special { .. }
+            | Error::Refused(_) => true,
+            Error::EmptyDestination { .. }
+            | Error::NoParent { .. }
             | Error::NoSuchUser(_)
             | Error::NoSuchGroup(_)
+            | Error::NoAnswer { .. }
+            | Error::LeftOut { .. }
             | Error::IntoItself { .. }
-            | Error::Changing { .. }
             | Error::SourceKept { .. }
-            | Error::TooLarge { .. }
             | Error::Lengthy
-            | Error::Stopped { .. }
-            | Error::Refused(_) => None,
+            | Error::Stopped { .. } => false,
         }
+    }
+}
+
+/// Why a source is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Somebody has it open for writing.
+    Written,
+    /// Somebody holds a lease on it, so that it can't even be read.
+    Leased,
+    /// Its last change is so young that its filesystem's times would not show another one.
+    Young,
+    /// Another action of this process is at work in it.
+    Ours,
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Use::Written => "somebody has it open for writing",
+            Use::Leased => "somebody holds a lease on it",
+            Use::Young => "it was changed a moment ago, and its filesystem's times are too coarse to show another change",
+            Use::Ours => "another file rule is at work in it",
+        })
     }
 }
 
@@ -196,7 +296,7 @@ pub enum Refusal {
     /// A file has more than one name, so that its owner or mode would change elsewhere too.
     #[error(
         "refused: {}, owned by {owner}, has {links} hard links and may be somebody else's file: its mode and owner are \
-         not changed; set fs.protected_hardlinks=1 or remove the other links", Repr(.path)
+         not changed; {}remove the other links", Repr(.path), protect(*.protected)
     )]
     HardLinks {
         /// The file.
@@ -205,6 +305,9 @@ pub enum Refusal {
         owner: Owner,
         /// How many names it has.
         links: u64,
+        /// The kernel keeps users from linking to files that they can't write, and still it belongs neither to the
+        /// daemon's user nor to the owner of its directory.
+        protected: bool,
     },
     /// Something took the place of an object between two steps of an action.
     #[error("refused: {} was replaced by something else during the action{}", Repr(.path), owned_by(.owner.as_ref()))]
@@ -224,6 +327,14 @@ pub enum Refusal {
 
 fn remedy(literal: bool) -> &'static str {
     if literal { ", or let root or the daemon's user own the link" } else { "" }
+}
+
+fn entries(count: u64) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+}
+
+fn protect(protected: bool) -> &'static str {
+    if protected { "" } else { "set fs.protected_hardlinks=1 or " }
 }
 
 fn owned_by(owner: Option<&Owner>) -> String {
@@ -274,7 +385,8 @@ mod tests {
             (Error::os_pair(Errno::XDEV, b"/a", b"/b"), "[Errno 18] Invalid cross-device link: '/a' -> '/b'"),
             (
                 Error::Exists { action: Action::Move, from: b"/a".to_vec(), to: b"/b".to_vec() },
-                "unable to move file from '/a to '/b', path already exists",
+                "unable to move file from '/a' to '/b', path already exists; set overwrite=True \
+                 or on_conflict=",
             ),
             (
                 Error::EmptyDestination { action: Action::Copy, from: b"/a".to_vec() },

@@ -44,6 +44,7 @@ mod content;
 mod copy;
 mod error;
 mod held;
+mod identity;
 mod metadata;
 mod moving;
 mod names;
@@ -58,10 +59,12 @@ mod tree;
 mod walk;
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 
-pub use error::{Error, Owner, Refusal};
+pub use error::{Error, Owner, Refusal, Use};
 pub use held::Held;
+pub use identity::Identity;
 pub use temporary::{
     Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_own_temporary_name, is_placed_tree, is_temporary_name,
     sweep,
@@ -166,22 +169,7 @@ pub struct Request<'a> {
     pub brief: bool,
 }
 
-/// Which file was acted on, and in which state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Device.
-    pub dev: u64,
-    /// Inode.
-    pub ino: u64,
-    /// Size in bytes.
-    pub size: u64,
-    /// Time of the last change of content, in nanoseconds since the epoch.
-    pub mtime_ns: i128,
-    /// Time of the last change of anything, in nanoseconds since the epoch.
-    pub ctime_ns: i128,
-}
-
-/// What an action did, in the order in which it is said; the program logs it.
+/// What an action did, once it was done; the program logs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     /// Missing parents of the destination are made (INFO).
@@ -235,7 +223,8 @@ impl fmt::Display for Record<'_> {
 /// An action that came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// What was acted on; not known of a file that was only renamed, since its new state can never be that of its old name.
+    /// What was acted on; not known of a file that was only renamed, since its new state can never be that of its old
+    /// name.
     pub identity: Option<Identity>,
     /// Bytes of content that were copied; 0 for a rename.
     pub bytes: u64,
@@ -246,13 +235,13 @@ pub struct Done {
 /// Whether the user and the group of a rule exist now; the error is the one that its tasks would fail with.
 ///
 /// # Errors
-/// The first of the two that does not exist.
+/// The first of the two that does not exist, or that could not be asked for.
 pub fn check_names(user: Option<&str>, group: Option<&str>) -> Result<(), Error> {
-    names::look_up(user, group).missing().map_or(Ok(()), Err)
+    names::look_up(user, group)?.missing().map_or(Ok(()), Err)
 }
 
-/// Carries one action out, in the calling thread, and tells `record` what it does as it does it. What is in `held`
-/// makes the next action of the same thread cheaper.
+/// Carries one action out, in the calling thread, and tells `record` what it has done. What is in `held` makes the next
+/// action of the same thread cheaper.
 ///
 /// # Errors
 /// Every failure is one [`Error`]. The source is as it was then, or the destination is complete; the texts say what
@@ -265,26 +254,36 @@ pub fn perform(
     let rule = request.rule;
     // A disk takes milliseconds.
     request.check_brief(rule.durability == Durability::Always && rule.action != Action::Delete)?;
-    match rule.action {
+    let done = match rule.action {
         Action::Delete => remove::delete(request, held, record),
         Action::Move | Action::Copy if request.destination.is_empty() => {
             Err(Error::EmptyDestination { action: rule.action, from: request.source.to_vec() })
         }
         Action::Move => moving::perform(request, held, record),
         Action::Copy => copy::copy(request, held, record),
+    };
+    if temporary::is_first_without_no_replace() {
+        record(Record::Warning(
+            "the filesystem of the destination can't rename only if a name is free: that is checked first, and what \
+             takes the name in between is overwritten; said once",
+        ));
     }
+    done
 }
 
 impl Request<'_> {
-    /// Refuses what takes long, where only what is brief was asked for. Nothing was done or told before, but that missing
-    /// parents of the destination may have been made.
+    /// Refuses what takes long, where only what is brief was asked for. Nothing was done or told before, but that
+    /// missing parents of the destination may have been made.
     fn check_brief(&self, is_lengthy: bool) -> Result<(), Error> {
         if self.brief && is_lengthy { Err(Error::Lengthy) } else { Ok(()) }
     }
 
-    /// Whether the source still is what the caller has acted on already.
-    fn is_unchanged(&self, status: &sys::Status) -> bool {
-        self.unless_same_as.is_some_and(|identity| *identity == status.identity())
+    /// Whether the source still is what the caller has acted on already; `file` is on the filesystem of the source. A
+    /// look that proves nothing is no reason to leave something out.
+    fn is_unchanged(&self, status: &sys::Status, file: impl AsFd) -> bool {
+        self.unless_same_as.is_some_and(|identity| {
+            identity.is_same_state(&status.identity()) && identity::unproven_for(identity, file).is_zero()
+        })
     }
 
     /// Gives an error of a lookup the form that Python gives it: a rename names both paths, the rest the failing one.

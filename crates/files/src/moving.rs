@@ -3,16 +3,23 @@
 //! Owns the decision how a move is made. On one filesystem it is one renameat2(2), which is atomic and leaves
 //! nothing to clean up; where nothing else depends on what is moved, it is not even looked at. Across filesystems it is
 //! a complete, durable copy first; only then is the source removed, and only if it still is what was copied.
+//!
+//! # Writers
+//!
+//! A rename takes a file's writers along. A copy does not: what they write after it is lost with the source. So the
+//! kernel is asked (a read lease, `syscall::lease`) before the copy, before it gets its name, and while the source is
+//! removed; a file that is open for writing ends the action with [`Error::InUse`] and everything as it was. Where
+//! leases are not to be had, a writer who is silent can't be seen; one who writes changes the times.
 
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::copy::{self, Copier};
-use crate::error::{Error, Owner, Refusal};
+use crate::error::{Error, Owner, Refusal, Use};
 use crate::metadata::{Attributes, Keep};
-use crate::remove::{self, Fingerprints};
+use crate::remove::{self, Fingerprints, Kept};
 use crate::resolve::{self, Place};
-use crate::sys::{self, For, Kind, Status};
+use crate::sys::{self, For, Inode, Kind, Status};
 use crate::temporary::{self, Temporary};
 use crate::tree;
 use crate::{Done, Durability, Held, Record, Request};
@@ -23,7 +30,7 @@ pub(crate) fn perform(
     held: &mut Held,
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
-    let attributes = Attributes::new(request.rule);
+    let attributes = Attributes::new(request.rule)?;
     let source = resolve::source(request, held);
     if let Ok(place) = &source
         && is_plain(request, &attributes)
@@ -34,33 +41,28 @@ pub(crate) fn perform(
         return Ok(Done { identity: None, bytes: 0, unchanged: false });
     }
     let found = source.and_then(|place| Found::look(place, request, &attributes));
-    let found = found.map_err(|error| request.in_form_of_python(error));
-    let found = found.inspect_err(|_| announce(request, record))?;
-    if request.is_unchanged(&found.status) {
+    let found = found.map_err(|error| request.in_form_of_python(error))?;
+    if request.is_unchanged(&found.status, &found.place.directory) {
         return Ok(Done { identity: Some(found.status.identity()), bytes: 0, unchanged: true });
     }
     // Mode and owner of a directory are those of all that is in it.
     request.check_brief(found.status.kind == Kind::Directory && attributes.change_anything())?;
-    attributes.check(&found.status, request.source)?;
-    let place = resolve::destination(request, held, &attributes, record);
-    let place = place.inspect_err(|_| announce(request, record))?;
+    attributes.check(&found.status, &found.place.directory, request.source)?;
+    let place = resolve::destination(request, held, &attributes, record)?;
     let bytes = match found.rename(&place, request) {
         Ok(()) => {
-            announce(request, record);
-            found.finish(&place, request, &attributes, record)?;
+            found.finish(&place, request, &attributes)?;
             0
         }
-        // The record comes after the rename, because the original says nothing of a name that is taken.
         Err(Errno::EXIST) if !request.rule.overwrite => return Err(exists(request, &place)),
         Err(Errno::XDEV) => {
             request.check_brief(true)?;
             found.across(&place, request, &attributes, record)?
         }
-        Err(errno) => {
-            announce(request, record);
-            return Err(Error::os_pair(errno, request.source, &place.path));
-        }
+        Err(errno) => return Err(Error::os_pair(errno, request.source, &place.path)),
     };
+    announce(request, record);
+    attributes.record(found.status.kind, record);
     attributes.check_names()?;
     Ok(Done { identity: Some(found.status.identity()), bytes, unchanged: false })
 }
@@ -74,7 +76,7 @@ fn is_plain(request: &Request<'_>, attributes: &Attributes<'_>) -> bool {
         && request.unless_same_as.is_none()
 }
 
-/// Says what is done, before anything is said about how it went.
+/// Says what was done.
 fn announce(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) {
     record(Record::Move { from: request.source, to: request.destination });
 }
@@ -132,11 +134,9 @@ impl<'a> Found<'a> {
         to: &Place<'_>,
         request: &Request<'_>,
         attributes: &Attributes<'_>,
-        record: &mut dyn FnMut(Record<'_>),
     ) -> Result<(), Error> {
         let failed = |errno| Error::os(errno, &to.path);
         if let Some(reference) = &self.reference {
-            attributes.record(self.status.kind, record);
             let moved = sys::status_at(&to.directory, to.name).map_err(failed)?;
             self.check_same(&moved, &to.path)?;
             if self.status.kind == Kind::Directory {
@@ -144,7 +144,7 @@ impl<'a> Found<'a> {
                 self.check_same(&sys::status(&top).map_err(failed)?, &to.path)?;
                 attributes.apply_to_tree(top, &to.path)?;
             } else {
-                attributes.apply(reference, &self.status, &to.path)?;
+                attributes.apply(reference, &self.status, &self.place.directory, &to.path)?;
             }
         }
         if request.rule.durability == Durability::Always {
@@ -176,9 +176,7 @@ impl<'a> Found<'a> {
             Ok(existing) => Some(existing),
             Err(_) => None,
         };
-        announce(request, record);
         self.check_replaceable(existing.as_ref(), to, request)?;
-        attributes.record(self.status.kind, record);
         let mut copier = Copier {
             request,
             attributes,
@@ -193,7 +191,7 @@ impl<'a> Found<'a> {
             }
             Kind::Link => self.link_across(&mut copier, to)?,
             Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
-                self.file_across(&mut copier, to)?;
+                self.file_across(&mut copier, to, existing.is_some())?;
             }
         }
         Ok(copier.bytes)
@@ -219,13 +217,23 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn file_across(&self, copier: &mut Copier<'_>, to: &Place<'_>) -> Result<(), Error> {
+    fn file_across(&self, copier: &mut Copier<'_>, to: &Place<'_>, has_replaced: bool) -> Result<(), Error> {
         let path = copier.request.source;
         let source = copy::open_kind(self.place.directory.as_fd(), self.place.name, self.status.kind, path)?;
         // Refused rather than moved: mode and owner were judged by what was there a moment ago.
         self.check_same(&source.status, path)?;
-        let status = copier.file(&source, path, to, copier.request.rule.overwrite)?;
-        self.remove_copied(&status, to)
+        let placed = copier.file(&source, path, to, copier.request.rule.overwrite)?;
+        match self.remove_copied(&placed.source, Some(source.file.as_fd())) {
+            // Somebody has begun to write to it since the copy got its name. The copy is taken back, so that the next
+            // try finds all as this one did; where it has replaced something, it is replaced itself by the next try.
+            Err(Kept::InUse) => {
+                if !has_replaced {
+                    take_back(to, placed.inode);
+                }
+                Err(Error::InUse { path: path.to_vec(), why: Use::Written })
+            }
+            removed => self.removed(removed, to),
+        }
     }
 
     fn link_across(&self, copier: &mut Copier<'_>, to: &Place<'_>) -> Result<(), Error> {
@@ -242,25 +250,23 @@ impl<'a> Found<'a> {
             result => result.map_err(failed)?,
         }
         copier.sync_place(to)?;
-        self.remove_copied(&status, to)
+        self.removed(self.remove_copied(&status, None), to)
     }
 
     /// Removes the source of a complete copy, if its name still leads to what was copied.
-    fn remove_copied(&self, copied: &Status, to: &Place<'_>) -> Result<(), Error> {
-        let from = &self.place;
-        let kept = |why: &dyn std::fmt::Display| Error::SourceKept {
-            from: from.path.to_vec(),
-            to: to.path.to_vec(),
-            why: why.to_string(),
-        };
-        // Between this look and the removal is one system call; nothing closes that gap but a lock nobody else takes.
-        let now = sys::status_at(&from.directory, from.name);
-        let now = now.map_err(|errno| kept(&Error::os(errno, &from.path)))?;
-        if now.identity() != copied.identity() {
-            return Err(kept(&format_args!("it was changed by {} meanwhile", Owner(now.uid))));
-        }
-        let removed = sys::remove_file(&from.directory, from.name);
-        removed.map_err(|errno| kept(&Error::os(errno, &from.path)))
+    fn remove_copied(&self, copied: &Status, file: Option<BorrowedFd<'_>>) -> Result<(), Kept> {
+        remove::copied(&self.place.directory, self.place.name, file, |now| now.is_same_state(copied))
+    }
+
+    fn removed(&self, removed: Result<(), Kept>, to: &Place<'_>) -> Result<(), Error> {
+        removed.map_err(|kept| {
+            let why = match kept {
+                Kept::InUse => Use::Written.to_string(),
+                Kept::Changed(owner) => format!("it was changed by {owner} meanwhile"),
+                Kept::Os(errno) => Error::os(errno, &self.place.path).to_string(),
+            };
+            Error::SourceKept { from: self.place.path.to_vec(), to: to.path.to_vec(), why }
+        })
     }
 
     fn directory_across(
@@ -277,6 +283,13 @@ impl<'a> Found<'a> {
             let (from, to) = (path.to_vec(), to.path.to_vec());
             Error::SourceKept { from, to, why: error.to_string() }
         })
+    }
+}
+
+/// Removes a copy that was placed a moment ago, if it is there still. If not, whoever took it has a complete file.
+fn take_back(to: &Place<'_>, inode: Inode) {
+    if sys::status_at(&to.directory, to.name).is_ok_and(|status| status.inode == inode) {
+        let _ = sys::remove_file(&to.directory, to.name);
     }
 }
 

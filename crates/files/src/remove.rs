@@ -5,14 +5,14 @@
 //! mounted inside a tree is not touched.
 
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Owner, Refusal};
+use crate::error::{Error, Owner, Refusal, Use};
 use crate::resolve::{self, Place};
-use crate::sys::{self, Kind, Status};
+use crate::sys::{self, Kind, Lease, Status, Writers};
 use crate::walk::{self, Entry, Visit, Walk};
 use crate::{Done, Held, Record, Request};
 
@@ -22,25 +22,15 @@ pub(crate) fn delete(
     held: &mut Held,
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
-    let place = match resolve::source(request, held) {
-        Ok(place) => place,
-        Err(error) => {
-            record(Record::Delete(request.source));
-            return Err(error);
-        }
-    };
+    let place = resolve::source(request, held)?;
     let path = request.source;
-    let status = sys::status_at(&place.directory, place.name);
-    if let Ok(status) = &status
-        && request.is_unchanged(status)
-    {
+    let failed = |errno| Error::os(errno, path);
+    let status = sys::status_at(&place.directory, place.name).map_err(failed)?;
+    if request.is_unchanged(&status, &place.directory) {
         return Ok(Done { identity: Some(status.identity()), bytes: 0, unchanged: true });
     }
-    let is_tree = status.as_ref().is_ok_and(|status| status.kind == Kind::Directory && request.rule.rec);
+    let is_tree = status.kind == Kind::Directory && request.rule.rec;
     request.check_brief(is_tree)?;
-    record(Record::Delete(path));
-    let status = status.map_err(|errno| Error::os(errno, path))?;
-    let failed = |errno| Error::os(errno, path);
     match status.kind {
         Kind::Directory if request.rule.rec => everything(&place, request.stop)?,
         Kind::Directory => sys::remove_directory(&place.directory, place.name).map_err(failed)?,
@@ -48,6 +38,7 @@ pub(crate) fn delete(
             sys::remove_file(&place.directory, place.name).map_err(failed)?;
         }
     }
+    record(Record::Delete(path));
     Ok(Done { identity: Some(status.identity()), bytes: 0, unchanged: false })
 }
 
@@ -68,26 +59,67 @@ pub(crate) fn moved_tree(place: &Place<'_>, moved: &Fingerprints) -> Result<(), 
     Removal { what: What::Moved(moved), stop: None }.tree(place.directory.as_fd(), place.name, &place.path)
 }
 
-/// Which files and links a move has copied, and in which state: eight bytes each.
+/// Which files and links a move has copied, and in which state: sixteen bytes each.
 #[derive(Default)]
 pub(crate) struct Fingerprints {
     secret: RandomState,
-    set: HashSet<u64>,
+    /// By inode, size and time of the last write: the number of names, and the time of the last change.
+    states: HashMap<u64, (u32, u32)>,
 }
 
 impl Fingerprints {
     pub(crate) fn add(&mut self, status: &Status) {
-        self.set.insert(self.of(status));
+        let (key, state) = self.of(status);
+        self.states.insert(key, state);
     }
 
+    /// Whether this state was copied, as [`Status::is_same_state`] says it.
     fn contains(&self, status: &Status) -> bool {
-        self.set.contains(&self.of(status))
+        let (key, (links, ctime)) = self.of(status);
+        self.states.get(&key).is_some_and(|copied| copied.0 != links || copied.1 == ctime)
     }
 
-    /// The time of the last change is left out: it changes when another name of the same file is removed.
-    fn of(&self, status: &Status) -> u64 {
-        self.secret.hash_one((status.inode, status.size, status.mtime.tv_sec, status.mtime.tv_nsec))
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is enough beside a whole one")]
+    fn of(&self, status: &Status) -> (u64, (u32, u32)) {
+        let key = self.secret.hash_one((status.inode, status.size, sys::nanoseconds(status.mtime)));
+        let ctime = self.secret.hash_one(sys::nanoseconds(status.ctime)) as u32;
+        (key, (status.links as u32, ctime))
     }
+}
+
+/// Why the source of a complete copy was not removed.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// Somebody has it open for writing, or waits to.
+    InUse,
+    /// It is not what was copied any more; who owns it.
+    Changed(Owner),
+    Os(Errno),
+}
+
+/// Removes a name of which `is_copied` is in its new place in its present state. `file` is the same file, open for
+/// reading: where leases are to be had, nobody can begin to write to it between the last look and the removal.
+pub(crate) fn copied(
+    directory: impl AsFd,
+    name: &[u8],
+    file: Option<BorrowedFd<'_>>,
+    is_copied: impl Fn(&Status) -> bool,
+) -> Result<(), Kept> {
+    let lease = match file.map(sys::keep_writers_out) {
+        Some(Writers::Some) => return Err(Kept::InUse),
+        Some(Writers::KeptOut(lease)) => Some(lease),
+        Some(Writers::Unknown) | None => None,
+    };
+    let now = sys::status_at(&directory, name).map_err(Kept::Os)?;
+    if !is_copied(&now) {
+        return Err(Kept::Changed(Owner(now.uid)));
+    }
+    // Who has looked the name up before it goes, and opens the file after this question, writes to what nobody finds:
+    // the width of one system call, and nothing can be locked against it.
+    if lease.as_ref().is_some_and(Lease::is_contested) {
+        return Err(Kept::InUse);
+    }
+    sys::remove_file(&directory, name).map_err(Kept::Os)
 }
 
 enum What<'a> {
@@ -131,7 +163,7 @@ impl Removal<'_> {
             // Its final mode may keep even its owner out; if this fails, so will the removal, and that is reported.
             let _ = sys::set_mode(walk.directory(), 0o700);
         }
-        walk.list(|entry| {
+        let listed = walk.list(|entry| {
             if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 return Err(Error::Stopped { path: entry.path() });
             }
@@ -139,7 +171,7 @@ impl Removal<'_> {
                 return Ok(Visit::Later);
             }
             if let What::Moved(moved) = &self.what {
-                check_moved(moved, entry)?;
+                return moved_entry(moved, entry);
             }
             match sys::remove_file(entry.directory, entry.name) {
                 // The listing did not know that it is a directory; gone already is as good as removed.
@@ -147,17 +179,33 @@ impl Removal<'_> {
                 Err(Errno::NOENT) => Ok(Visit::Done),
                 result => result.map(|()| Visit::Done).map_err(|errno| entry.failed(errno)),
             }
-        })
+        });
+        listed.map_err(Error::from)
     }
 }
 
-/// Refuses to remove what is not in its new place in its present state.
-fn check_moved(moved: &Fingerprints, entry: &Entry<'_>) -> Result<(), Error> {
+/// Removes an entry of a moved tree, unless it is not in its new place in its present state.
+fn moved_entry(moved: &Fingerprints, entry: &Entry<'_>) -> Result<Visit, Error> {
     let status = sys::status_at(entry.directory, entry.name).map_err(|errno| entry.failed(errno))?;
-    if moved.contains(&status) || status.kind == Kind::Directory {
-        return Ok(());
-    }
-    Err(Refusal::Replaced { path: entry.path(), owner: Some(Owner(status.uid)) }.into())
+    let file = match status.kind {
+        Kind::Directory => return Ok(Visit::Later),
+        Kind::File => Some(open_to_remove(entry)?),
+        Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => None,
+    };
+    let is_copied = |now: &Status| now.inode == status.inode && moved.contains(now);
+    let removed = copied(entry.directory, entry.name, file.as_ref().map(OwnedFd::as_fd), is_copied);
+    removed.map(|()| Visit::Done).map_err(|kept| match kept {
+        Kept::InUse => Error::InUse { path: entry.path(), why: Use::Written },
+        Kept::Changed(owner) => Refusal::Replaced { path: entry.path(), owner: Some(owner) }.into(),
+        Kept::Os(errno) => entry.failed(errno),
+    })
+}
+
+fn open_to_remove(entry: &Entry<'_>) -> Result<OwnedFd, Error> {
+    sys::open_file(entry.directory, entry.name).map_err(|errno| match errno {
+        Errno::AGAIN => Error::InUse { path: entry.path(), why: Use::Leased },
+        errno => entry.failed(errno),
+    })
 }
 
 #[cfg(test)]
@@ -173,6 +221,7 @@ mod tests {
         };
         let mut moved = Fingerprints::default();
         moved.add(&status);
+        // Another name that came or went is no change of the file.
         assert!(moved.contains(&Status { ctime: later(status.ctime, 1, 0), links: 7, ..status }));
         let inode = |dev, ino| sys::Inode { dev: status.inode.dev + dev, ino: status.inode.ino + ino };
         for other in [
@@ -181,6 +230,7 @@ mod tests {
             Status { size: status.size + 1, ..status },
             Status { mtime: later(status.mtime, 1, 0), ..status },
             Status { mtime: later(status.mtime, 0, 1), ..status },
+            Status { ctime: later(status.ctime, 0, 1), ..status },
         ] {
             assert!(!moved.contains(&other), "{other:?} is not {status:?}");
         }

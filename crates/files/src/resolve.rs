@@ -100,7 +100,7 @@ pub(crate) fn destination<'a>(
         Err(errno) => return Err(request.in_form_of_python(Error::os(errno, target.path))),
     };
     if absent && !request.rule.auto_create {
-        return Err(request.in_form_of_python(Error::os(Errno::NOENT, target.path)));
+        return Err(no_parent(request, &target));
     }
     let mut made_in = Vec::new();
     let mut walk = Walk::new(target.path, Links::OfDaemon);
@@ -112,6 +112,19 @@ pub(crate) fn destination<'a>(
     walk.add(target.substituted, Trust::Substituted);
     let directory = walk.finish().map_err(|error| request.in_form_of_python(error))?;
     Ok(place(Rc::new(directory), made_in))
+}
+
+/// The error of a destination whose parent is missing; names the first directory on the way that is.
+fn no_parent(request: &Request<'_>, target: &Destination<'_>) -> Error {
+    let ends = target.parent.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0);
+    let mut ways = ends.map(|(at, _)| &target.parent[..at]).chain([target.parent]);
+    let missing = ways.find(|way| sys::status_at(CWD, way).is_err()).unwrap_or(target.parent);
+    Error::NoParent {
+        action: request.rule.action,
+        from: request.source.to_vec(),
+        to: target.path.to_vec(),
+        missing: missing.to_vec(),
+    }
 }
 
 /// The place of the destination of a request, where no link leads to it and nothing has to be made.
@@ -445,7 +458,7 @@ impl<'w> Walk<'w> {
             self.announced = true;
             (create.record)(Record::CreateDirectory(create.announced));
         }
-        let made = sys::make_directory(at, name, 0o777);
+        let made = sys::make_directory(at, name, create.attributes.mode_of_new_directory());
         push_name(&mut self.done, name);
         let path = &self.done;
         let opened = match made {

@@ -9,6 +9,9 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFl
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(crate) use syscall::lease::Lease;
 
 pub(crate) use rustix::fs::{CWD, Gid, Uid};
 
@@ -82,12 +85,23 @@ pub(crate) struct Status {
     pub(crate) atime: Timespec,
     pub(crate) mtime: Timespec,
     pub(crate) ctime: Timespec,
+    /// The wall clock just before the call, in nanoseconds since the epoch.
+    pub(crate) seen_ns: i128,
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn nanoseconds(time: Timespec) -> i128 {
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+fn now_ns() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
 }
 
 impl Status {
     // The widths of these fields differ between architectures; here they all become the widest.
     #[expect(clippy::unnecessary_cast, reason = "necessary on other architectures")]
-    fn new(stat: &fs::Stat) -> Self {
+    fn new(stat: &fs::Stat, seen_ns: i128) -> Self {
         let time = |seconds, nanoseconds| Timespec { tv_sec: seconds as i64, tv_nsec: nanoseconds as _ };
         Status {
             inode: Inode { dev: stat.st_dev as u64, ino: stat.st_ino as u64 },
@@ -101,18 +115,7 @@ impl Status {
             atime: time(stat.st_atime, stat.st_atime_nsec),
             mtime: time(stat.st_mtime, stat.st_mtime_nsec),
             ctime: time(stat.st_ctime, stat.st_ctime_nsec),
-        }
-    }
-
-    /// The identity that callers compare across actions.
-    pub(crate) fn identity(&self) -> crate::Identity {
-        let nanoseconds = |time: Timespec| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
-        crate::Identity {
-            dev: self.inode.dev,
-            ino: self.inode.ino,
-            size: self.size,
-            mtime_ns: nanoseconds(self.mtime),
-            ctime_ns: nanoseconds(self.ctime),
+            seen_ns,
         }
     }
 }
@@ -223,13 +226,45 @@ pub(crate) fn read_link(link: impl AsFd) -> Result<Vec<u8>> {
 }
 
 pub(crate) fn status(fd: impl AsFd) -> Result<Status> {
-    call("fstat", || fs::fstat(fd.as_fd())).map(|stat| Status::new(&stat))
+    let seen_ns = now_ns();
+    call("fstat", || fs::fstat(fd.as_fd())).map(|stat| Status::new(&stat, seen_ns))
 }
 
 /// Status of `name` itself, also where it is a link.
 pub(crate) fn status_at(at: impl AsFd, name: &[u8]) -> Result<Status> {
+    let seen_ns = now_ns();
     call("newfstatat", || fs::statat(at.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW))
-        .map(|stat| Status::new(&stat))
+        .map(|stat| Status::new(&stat, seen_ns))
+}
+
+/// The number by which statfs(2) names the type of the filesystem of an open file.
+// The width of the field differs between architectures.
+#[expect(clippy::cast_sign_loss, reason = "a number of 32 bits")]
+pub(crate) fn filesystem_type(fd: impl AsFd) -> Result<u64> {
+    call("fstatfs", || fs::fstatfs(fd.as_fd())).map(|status| u64::from(status.f_type as u32))
+}
+
+/// What a read lease on a file says of its writers.
+pub(crate) enum Writers<'a> {
+    /// There are none, and there can't be any while the lease is held.
+    KeptOut(Lease<'a>),
+    /// Somebody has the file open for writing.
+    Some,
+    /// The filesystem or our rights don't allow leases.
+    Unknown,
+}
+
+/// Takes a read lease on a file that is open for reading.
+pub(crate) fn keep_writers_out(file: BorrowedFd<'_>) -> Writers<'_> {
+    use syscall::lease::{self, Attempt};
+    if fault::point("fcntl").is_err() {
+        return Writers::Unknown;
+    }
+    match lease::take(file) {
+        Attempt::Taken(lease) => Writers::KeptOut(lease),
+        Attempt::Writers => Writers::Some,
+        Attempt::Refused => Writers::Unknown,
+    }
 }
 
 /// Where the directory of a descriptor is.
@@ -274,16 +309,19 @@ pub(crate) fn remove_directory(at: impl AsFd, name: &[u8]) -> Result<()> {
     call("unlinkat", || fs::unlinkat(at.as_fd(), name, AtFlags::REMOVEDIR))
 }
 
-/// Changes the mode of an open file or directory (not of a mere reference).
+/// Changes the mode of an open file or directory, or of what a reference refers to.
 pub(crate) fn set_mode(fd: impl AsFd, mode: u32) -> Result<()> {
-    call("fchmod", || fs::fchmod(fd.as_fd(), Mode::from_raw_mode(mode)))
+    let mode = Mode::from_raw_mode(mode);
+    match call("fchmod", || fs::fchmod(fd.as_fd(), mode)) {
+        Err(Errno::BADF) => call("fchmodat", || fs::chmodat(CWD, path_of(&fd), mode, AtFlags::empty())),
+        result => result,
+    }
 }
 
-/// Changes the mode of what a reference refers to. The way through /proc is the only one that works on every kernel
-/// for O_PATH descriptors (open(2)); it ends at the inode that is held, whatever happens to its names.
-pub(crate) fn set_mode_of_reference(fd: impl AsFd, mode: u32) -> Result<()> {
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    call("fchmodat", || fs::chmodat(CWD, path.as_str(), Mode::from_raw_mode(mode), AtFlags::empty()))
+/// The way through /proc to what a reference (O_PATH) refers to, for calls that take no reference: the only one that
+/// works on every kernel (open(2)). It ends at the inode that is held, whatever happens to its names.
+fn path_of(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 /// Changes owner and group of what a descriptor or a reference refers to, a link included.
@@ -318,9 +356,13 @@ pub(crate) fn attribute_names(fd: impl AsFd) -> Result<Vec<u8>> {
     }
 }
 
+/// The value of an extended attribute of an open file or of what a reference refers to.
 pub(crate) fn attribute(fd: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
     let mut value = vec![0; ATTRIBUTE_SIZE_MAX];
-    let length = call("fgetxattr", || fs::fgetxattr(fd.as_fd(), name, &mut value[..]))?;
+    let length = match call("fgetxattr", || fs::fgetxattr(fd.as_fd(), name, &mut value[..])) {
+        Err(Errno::BADF) => call("getxattr", || fs::getxattr(path_of(&fd), name, &mut value[..]))?,
+        result => result?,
+    };
     value.truncate(length);
     Ok(value)
 }
@@ -329,8 +371,12 @@ pub(crate) fn set_attribute(fd: impl AsFd, name: &[u8], value: &[u8]) -> Result<
     call("fsetxattr", || fs::fsetxattr(fd.as_fd(), name, value, fs::XattrFlags::empty()))
 }
 
+/// Removes an extended attribute of an open file or of what a reference refers to.
 pub(crate) fn remove_attribute(fd: impl AsFd, name: &[u8]) -> Result<()> {
-    call("fremovexattr", || fs::fremovexattr(fd.as_fd(), name))
+    match call("fremovexattr", || fs::fremovexattr(fd.as_fd(), name)) {
+        Err(Errno::BADF) => call("removexattr", || fs::removexattr(path_of(&fd), name)),
+        result => result,
+    }
 }
 
 pub(crate) fn read_at(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize> {

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::metadata::is_not_here;
 use crate::remove;
 use crate::resolve;
-use crate::sys::{self, For, Kind, Status};
+use crate::sys::{self, For, Inode, Kind, Status};
 use crate::walk::{self, Entry, Visit, Walk};
 
 /// How the names begin.
@@ -199,6 +200,7 @@ pub(crate) struct TemporaryTree {
     name: Vec<u8>,
     /// The outer directory, which only the daemon's user can enter.
     outer: OwnedFd,
+    inode: Inode,
     placed: bool,
 }
 
@@ -209,7 +211,10 @@ impl TemporaryTree {
         let outer = sys::open_directory(&parent, &name, For::Reading).inspect_err(|_| {
             let _ = sys::remove_directory(&parent, &name);
         })?;
-        let tree = TemporaryTree { parent, name, outer, placed: false };
+        let inode = sys::status(&outer).map(|status| status.inode).inspect_err(|_| {
+            let _ = sys::remove_directory(&parent, &name);
+        })?;
+        let tree = TemporaryTree { parent, name, outer, inode, placed: false };
         sys::make_directory(&tree.outer, &tree.name, 0o700)?;
         let top = sys::open_directory(&tree.outer, &tree.name, For::Reading)?;
         Ok((tree, top))
@@ -233,6 +238,11 @@ impl TemporaryTree {
         // Before the rename: whoever reads of it must find the name.
         remember_placed(name);
         rename(self.outer.as_fd(), &self.name, self.parent.as_fd(), name, Kind::Directory, overwrite)
+    }
+
+    /// The outer directory.
+    pub(crate) fn inode(&self) -> Inode {
+        self.inode
     }
 
     /// The directory that the tree gets its final name in.
@@ -266,8 +276,8 @@ fn remember_placed(name: &[u8]) {
     placed.push_back((Instant::now(), name.into()));
 }
 
-/// Whether this process has given a tree this name within the last minute, or is about to. A watch of the directory above
-/// is told of one rename only, out of a directory that nobody could watch.
+/// Whether this process has given a tree this name within the last minute, or is about to. A watch of the directory
+/// above is told of one rename only, out of a directory that nobody could watch.
 pub fn is_placed_tree(name: &[u8]) -> bool {
     let placed = PLACED.lock().unwrap_or_else(PoisonError::into_inner);
     placed.iter().any(|(at, known)| **known == *name && at.elapsed() <= PLACED_AGE)
@@ -285,7 +295,8 @@ fn try_names<T>(mut attempt: impl FnMut(&[u8]) -> sys::Result<T>) -> sys::Result
     attempt(&name).map(|made| (name, made))
 }
 
-/// Renames, and where `overwrite` is false only if the new name is free, on every filesystem.
+/// Renames, and where `overwrite` is false only if the new name is free, on every filesystem: in one step where that
+/// can be done, else after a look.
 pub(crate) fn rename(
     from_at: BorrowedFd<'_>,
     from: &[u8],
@@ -299,21 +310,54 @@ pub(crate) fn rename(
     }
     match sys::rename_new(from_at, from, to_at, to) {
         // The filesystem has no RENAME_NOREPLACE (or a directory would go into itself, which fails here too).
-        Err(Errno::INVAL | Errno::NOSYS) if kind == Kind::Directory => {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if kind == Kind::Directory => {
             // mkdir(2) takes the name only if it is free, and rename(2) replaces an empty directory only.
             sys::make_directory(to_at, to, 0o700)?;
             sys::rename(from_at, from, to_at, to).inspect_err(|_| {
                 let _ = sys::remove_directory(to_at, to);
             })
         }
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            sys::link(from_at, from, to_at, to)?;
-            sys::remove_file(from_at, from).inspect_err(|_| {
-                let _ = sys::remove_file(to_at, to);
-            })
-        }
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match sys::link(from_at, from, to_at, to) {
+            // No hard links either (FAT, exFAT, many FUSE servers), none to this file (fs.protected_hardlinks), or too
+            // many.
+            Err(errno) if is_not_here(errno) || errno == Errno::MLINK => {
+                rename_after_look(from_at, from, to_at, to)
+            }
+            result => {
+                result?;
+                sys::remove_file(from_at, from).inspect_err(|_| {
+                    let _ = sys::remove_file(to_at, to);
+                })
+            }
+        },
         result => result,
     }
+}
+
+/// Renames if the new name was free a moment ago.
+fn rename_after_look(
+    from_at: BorrowedFd<'_>,
+    from: &[u8],
+    to_at: BorrowedFd<'_>,
+    to: &[u8],
+) -> sys::Result<()> {
+    match sys::status_at(to_at, to) {
+        Ok(_) => return Err(Errno::EXIST),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    sys::rename(from_at, from, to_at, to)?;
+    LOOKED_FIRST.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether a name was checked before a rename because the filesystem can't do both in one step.
+static LOOKED_FIRST: AtomicBool = AtomicBool::new(false);
+
+/// Whether a rename was made after a mere look, and nobody was told of it in this process yet.
+pub(crate) fn is_first_without_no_replace() -> bool {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    LOOKED_FIRST.load(Ordering::Relaxed) && !SAID.swap(true, Ordering::Relaxed)
 }
 
 /// What a sweep found.

@@ -14,11 +14,14 @@ use crate::metadata::{Heir, Keep};
 use crate::resolve::{self, Followed, Place, push_name};
 use crate::sys::{self, For, Inode, Kind, Status};
 use crate::temporary::{Temporary, TemporaryTree};
-use crate::walk::{self, Entry, Left, Visit, Walk};
+use crate::walk::{self, Entry, Failed, Left, Visit, Walk};
 use crate::{Record, Request};
 
 /// Directories on one way down that were reached through a link, as many as path_resolution(7) allows.
 const LINKS_ON_THE_WAY_MAX: usize = 40;
+
+/// Entries that are named when they are left out of a copy; further ones are only counted.
+const NAMED_MAX: u64 = 100;
 
 /// Levels up to the root of the filesystem that are looked at.
 const HEIGHT_MAX: usize = 10_000;
@@ -56,10 +59,12 @@ pub(crate) fn copy(
         path,
         levels: vec![level],
         through_links: 0,
-        left_out: None,
+        left_out: 0,
+        first_left_out: None,
     };
-    copy.run(Walk::start(top, request.source)?)?;
-    copier.sync_place(place)
+    let left_out = copy.run(Walk::start(top, request.source)?)?;
+    copier.sync_place(place)?;
+    left_out.map_or(Ok(()), Err)
 }
 
 /// Refuses a destination that is inside the source: there would be no end.
@@ -99,6 +104,16 @@ enum Made {
     Temporary { tree: TemporaryTree, name: Vec<u8>, overwrite: bool },
 }
 
+impl Made {
+    /// Whether it is inside of this directory of ours, or that directory itself.
+    fn is_in(&self, inode: Inode) -> bool {
+        match self {
+            Made::Temporary { tree, .. } => tree.inode() == inode,
+            Made::Existing | Made::Inside => false,
+        }
+    }
+}
+
 /// A directory of the destination that is not finished.
 struct Level {
     inode: Inode,
@@ -116,16 +131,18 @@ struct TreeCopy<'t, 'c> {
     path: Vec<u8>,
     levels: Vec<Level>,
     through_links: usize,
-    /// The first entry that can't be copied. The rest is copied all the same, then this is the error.
-    left_out: Option<Error>,
+    /// Entries that could not be copied. The rest is copied all the same, then the first one's error is the error.
+    left_out: u64,
+    first_left_out: Option<Error>,
 }
 
 impl TreeCopy<'_, '_> {
-    fn run(mut self, mut walk: Walk) -> Result<(), Error> {
+    /// Copies everything; gives the error of what was left out.
+    fn run(mut self, mut walk: Walk) -> Result<Option<Error>, Error> {
         self.list(&mut walk)?;
         loop {
             while let Some(name) = walk.next() {
-                if self.descend(&mut walk, &name)? {
+                if self.descend_or_leave_out(&mut walk, &name)? {
                     self.list(&mut walk)?;
                 }
             }
@@ -133,17 +150,49 @@ impl TreeCopy<'_, '_> {
             self.ascend(&left)?;
             match above {
                 Some(above) => walk = above,
-                None => return self.left_out.map_or(Ok(()), Err),
+                None => return Ok(self.all_left_out()),
             }
         }
     }
 
+    fn all_left_out(self) -> Option<Error> {
+        let Request { source: from, destination: to, .. } = *self.copier.request;
+        let (from, to, count) = (from.to_vec(), to.to_vec(), self.left_out);
+        self.first_left_out.map(|first| Error::LeftOut { from, to, count, first: Box::new(first) })
+    }
+
+    /// A copy goes on without an entry that can't be copied, and names it. A move, and a copy whose destination is full
+    /// or gone, ends here.
+    fn leave_out(&mut self, error: Error) -> Result<(), Error> {
+        if self.copier.keep == Keep::ForMove || !error.is_about_one_entry() {
+            return Err(error);
+        }
+        self.left_out += 1;
+        if self.left_out <= NAMED_MAX {
+            (self.copier.record)(Record::Warning(&format!("not copied: {error}")));
+        }
+        self.first_left_out.get_or_insert(error);
+        Ok(())
+    }
+
     fn list(&mut self, walk: &mut Walk) -> Result<(), Error> {
-        walk.list(|entry| self.visit(entry))
+        match walk.list(|entry| self.visit(entry)) {
+            // What the directory still holds is left out with one word; not all there is.
+            Err(Failed::List(error)) if self.levels.len() > 1 => self.leave_out(error),
+            Err(failed) => Err(failed.into()),
+            Ok(()) => Ok(()),
+        }
     }
 
     fn visit(&mut self, entry: &Entry<'_>) -> Result<Visit, Error> {
         self.copier.check_stop(|| entry.path())?;
+        match self.copy_entry(entry) {
+            Err(error) => self.leave_out(error).map(|()| Visit::Done),
+            visit => visit,
+        }
+    }
+
+    fn copy_entry(&mut self, entry: &Entry<'_>) -> Result<Visit, Error> {
         let kind = match entry.kind {
             Kind::Unknown => {
                 sys::status_at(entry.directory, entry.name).map_err(|errno| entry.failed(errno))?.kind
@@ -155,23 +204,12 @@ impl TreeCopy<'_, '_> {
             (Kind::Link, Keep::ForMove) => self.link(entry)?,
             (Kind::Link, Keep::ForCopy) => return self.followed_link(entry),
             (Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown, _) => {
-                let source = copy::open_kind(entry.directory, entry.name, kind, &entry.path());
-                self.file_or_left_out(source, entry)?;
+                let source = copy::open_kind(entry.directory, entry.name, kind, &entry.path())?;
+                self.copier.attributes.check_copied(&source.status, entry.directory, &entry.path())?;
+                self.file(&source, entry)?;
             }
         }
         Ok(Visit::Done)
-    }
-
-    /// Copies a file; what is none is left out of a copy, and ends a move.
-    fn file_or_left_out(&mut self, source: Result<Source, Error>, entry: &Entry<'_>) -> Result<(), Error> {
-        match (source, self.copier.keep) {
-            (Ok(source), _) => self.file(&source, entry),
-            (Err(error @ Error::Special { .. }), Keep::ForCopy) => {
-                self.left_out.get_or_insert(error);
-                Ok(())
-            }
-            (Err(error), _) => Err(error),
-        }
     }
 
     fn file(&mut self, source: &Source, entry: &Entry<'_>) -> Result<(), Error> {
@@ -181,14 +219,17 @@ impl TreeCopy<'_, '_> {
             let directory = sys::open_directory(&self.target, b".", For::Lookup).map_err(failed)?;
             let path = to.as_slice().into();
             let place = Place { directory: Rc::new(directory), name: entry.name, path, made_in: Vec::new() };
-            self.copier.file(source, &from, &place, true)?
+            self.copier.file(source, &from, &place, true)?.source
         } else {
             // Nobody else can enter the tree yet; files need no temporary names in it, and are synced with it.
             let new = sys::create_file(&self.target, entry.name)
                 .map_err(|errno| Error::os_pair(errno, &from, &to))?;
-            let status = self.copier.fill(source, &from, &new, &to)?;
-            sys::close(new).map_err(|errno| Error::os(errno, &to))?;
-            status
+            let filled = self.copier.fill(source, &from, &new, &to);
+            let closed = sys::close(new).map_err(|errno| Error::os(errno, &to));
+            filled.and_then(|status| closed.map(|()| status)).inspect_err(|_| {
+                // It may be left out.
+                let _ = sys::remove_file(&self.target, entry.name);
+            })?
         };
         if self.copier.keep == Keep::ForMove {
             self.copier.copied.add(&status);
@@ -201,7 +242,10 @@ impl TreeCopy<'_, '_> {
         let path = entry.path();
         match resolve::follow(entry.directory, entry.name, &path) {
             Ok(Followed { status: Status { kind: Kind::Directory, .. }, .. }) => return Ok(Visit::Later),
-            Ok(followed) => self.file_or_left_out(copy::open_followed(followed, &path), entry)?,
+            Ok(followed) => {
+                let source = copy::open_followed(followed, self.copier.attributes, &path)?;
+                self.file(&source, entry)?;
+            }
             Err(error) if is_not_to_be_followed(&error) => self.link_with_warning(entry, &error)?,
             Err(error) => return Err(error),
         }
@@ -234,26 +278,58 @@ impl TreeCopy<'_, '_> {
         Ok(())
     }
 
-    /// Enters a directory on both sides; false if it was a link in a circle, which is copied as a link.
+    fn descend_or_leave_out(&mut self, walk: &mut Walk, name: &[u8]) -> Result<bool, Error> {
+        match self.descend(walk, name) {
+            Err(error) => self.leave_out(error).map(|()| false),
+            entered => entered,
+        }
+    }
+
+    /// Enters a directory on both sides; false if it was a link in a circle, which is copied as a link, or something of
+    /// our own.
     fn descend(&mut self, walk: &mut Walk, name: &[u8]) -> Result<bool, Error> {
         let from = walk.path_of(name);
+        walk.check_depth()?;
         let Some((source, through_link)) = self.open_directory(walk, name, &from)? else { return Ok(false) };
+        if self.is_own(source.status.inode) {
+            return self.own_directory().map(|()| false);
+        }
         let to = self.path_of(name);
         let failed = |errno| Error::os(errno, &to);
         let (target, made) = if self.is_merging() {
             self.merge_directory(name).map_err(failed)?
         } else {
             sys::make_directory(&self.target, name, 0o700).map_err(failed)?;
-            (sys::open_directory(&self.target, name, For::Reading).map_err(failed)?, Made::Inside)
+            let opened = sys::open_directory(&self.target, name, For::Reading).inspect_err(|_| {
+                let _ = sys::remove_directory(&self.target, name);
+            });
+            (opened.map_err(failed)?, Made::Inside)
         };
         let inode = sys::status(&target).map_err(failed)?.inode;
+        walk.enter(name, source.file, through_link)?;
         let parent_path_len = self.path.len();
         self.levels.push(Level { inode, parent_path_len, status: source.status, made, through_link });
         self.through_links += usize::from(through_link);
         self.target = target;
         push_name(&mut self.path, name);
-        walk.enter(name, source.file, through_link)?;
         Ok(true)
+    }
+
+    /// Whether a directory of the source is part of what this action makes: its owner can move the destination into the
+    /// source while it is copied, and there would be no end.
+    fn is_own(&self, inode: Inode) -> bool {
+        self.levels.iter().any(|level| level.inode == inode || level.made.is_in(inode))
+    }
+
+    /// A copy does not copy itself; a move would have to remove what it has made.
+    fn own_directory(&self) -> Result<(), Error> {
+        match self.copier.keep {
+            Keep::ForCopy => Ok(()),
+            Keep::ForMove => {
+                let Request { source: from, destination: to, rule, .. } = *self.copier.request;
+                Err(Error::IntoItself { action: rule.action, from: from.to_vec(), to: to.to_vec() })
+            }
+        }
     }
 
     /// Opens a directory of the source, and says whether it was reached through a link.
@@ -283,7 +359,7 @@ impl TreeCopy<'_, '_> {
                     walk.show(name, |entry| self.link_with_warning(entry, &circle))?;
                     return Ok(None);
                 }
-                copy::open_followed(followed, from).map(|source| Some((source, true)))
+                copy::open_followed(followed, self.copier.attributes, from).map(|source| Some((source, true)))
             }
             Err(errno) => Err(failed(errno)),
         }
@@ -320,12 +396,15 @@ impl TreeCopy<'_, '_> {
         };
         self.through_links -= usize::from(level.through_link);
         match level.made {
-            // Only what the rule says; a stranger's directory does not decide about ours.
-            Made::Existing => self.copier.attributes.apply_to_directory(&self.target, &path)?,
+            // Not ours: it stays as it is.
+            Made::Existing => {}
             Made::Inside | Made::Temporary { .. } => {
                 let heir = Heir { attributes: self.copier.attributes, keep: self.copier.keep, path: &path };
-                let lost = heir.inherit(left.directory.as_fd(), &level.status, self.target.as_fd())?;
-                self.copier.warn_lost(lost);
+                match heir.inherit(left.directory.as_fd(), &level.status, self.target.as_fd()) {
+                    Ok(lost) => self.copier.warn_lost(lost),
+                    // It stays the daemon's alone, with all that is in it.
+                    Err(error) => self.leave_out(error)?,
+                }
             }
         }
         if let Made::Temporary { tree, name, overwrite } = level.made {
@@ -369,20 +448,6 @@ impl TreeCopy<'_, '_> {
 fn is_not_to_be_followed(error: &Error) -> bool {
     match error {
         Error::Refused(refusal) => matches!(refusal, Refusal::ForeignLink { .. }),
-        Error::Os { errno, .. } => {
-            matches!(*errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS)
-        }
-        Error::EmptyDestination { .. }
-        | Error::Exists { .. }
-        | Error::SameFile { .. }
-        | Error::Special { .. }
-        | Error::NoSuchUser(_)
-        | Error::NoSuchGroup(_)
-        | Error::IntoItself { .. }
-        | Error::Changing { .. }
-        | Error::SourceKept { .. }
-        | Error::TooLarge { .. }
-        | Error::Lengthy
-        | Error::Stopped { .. } => false,
+        error => error.errno().is_some() && error.is_about_one_entry(),
     }
 }

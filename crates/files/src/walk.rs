@@ -47,6 +47,22 @@ pub(crate) enum Visit {
     Later,
 }
 
+/// Why a directory was not listed to its end.
+pub(crate) enum Failed {
+    /// The caller ended it.
+    Visit(Error),
+    /// It could not be read.
+    List(Error),
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Visit(error) | Failed::List(error) => error,
+        }
+    }
+}
+
 /// Directories that wait, as one blob of NUL-terminated names; the last one is next.
 #[derive(Default)]
 struct Pending(Vec<u8>);
@@ -115,7 +131,7 @@ impl Walk {
     pub(crate) fn list(
         &mut self,
         mut visit: impl FnMut(&Entry<'_>) -> Result<Visit, Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failed> {
         let Walk { current, path, levels, pending_size } = self;
         let level = levels.last_mut().expect("a walk is somewhere");
         let mut failure = None;
@@ -124,8 +140,9 @@ impl Walk {
             match visit(&entry) {
                 Ok(Visit::Done) => Ok(()),
                 Ok(Visit::Later) if *pending_size + name.len() > PENDING_MAX => {
-                    failure = Some(Error::TooLarge { path: path.clone(), what: "too many directories" });
-                    Err(Errno::NOMEM)
+                    let what = "too many directories";
+                    failure = Some(Failed::List(Error::TooLarge { path: path.clone(), what }));
+                    Err(Errno::CANCELED)
                 }
                 Ok(Visit::Later) => {
                     *pending_size += name.len();
@@ -133,14 +150,14 @@ impl Walk {
                     Ok(())
                 }
                 Err(error) => {
-                    failure = Some(error);
+                    failure = Some(Failed::Visit(error));
                     Err(Errno::CANCELED)
                 }
             }
         });
         match (failure, listed) {
-            (Some(error), _) => Err(error),
-            (None, listed) => listed.map_err(|errno| Error::os(errno, path)),
+            (Some(failure), _) => Err(failure),
+            (None, listed) => listed.map_err(|errno| Failed::List(Error::os(errno, path))),
         }
     }
 
@@ -167,14 +184,17 @@ impl Walk {
         path
     }
 
+    /// Fails where [`Walk::enter`] would, because the tree is too deep.
+    pub(crate) fn check_depth(&self) -> Result<(), Error> {
+        if self.levels.len() < DEPTH_MAX {
+            return Ok(());
+        }
+        Err(Error::TooLarge { path: self.path.clone(), what: "directories are nested too deeply" })
+    }
+
     /// Enters an open directory. `keep_parent` where its `..` is not the current one (it was reached by a link).
     pub(crate) fn enter(&mut self, name: &[u8], directory: OwnedFd, keep_parent: bool) -> Result<(), Error> {
-        if self.levels.len() >= DEPTH_MAX {
-            return Err(Error::TooLarge {
-                path: self.path.clone(),
-                what: "directories are nested too deeply",
-            });
-        }
+        self.check_depth()?;
         let inode = sys::status(&directory).map_err(|errno| Error::os(errno, &self.path_of(name)))?.inode;
         let parent_path_len = self.path.len();
         push_name(&mut self.path, name);

@@ -579,7 +579,10 @@ fn what_has_no_content_is_refused_without_waiting() {
     // In a tree the rest is copied, and the error comes at the end.
     make_fifo(&scene.path("in/tree/fifo"));
     let outcome = scene.act(&rule(Action::Copy), "in/tree", "out/tree");
-    assert_eq!(outcome.error(&scene), "`in/tree/fifo` is a named pipe");
+    let text =
+        "1 entry of 'in/tree' not copied to 'out/tree', the first because: `in/tree/fifo` is a named pipe";
+    assert_eq!(outcome.error(&scene), text);
+    assert_eq!(outcome.records, ["not copied: `in/tree/fifo` is a named pipe"]);
     assert_eq!(scene.read("out/tree/sub/f").unwrap(), b"harmless");
     // Moved by name they are all the same to rename(2).
     scene.act(&rule(Action::Move), "in/fifo", "out/fifo").done();

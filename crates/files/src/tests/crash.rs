@@ -13,7 +13,7 @@ use crate::sys::fault;
 const CALLS_MAX: u32 = 500;
 
 /// Says to the child which scene, action and call are meant: `BASE|OTHER|ACTION|OBJECT|N`.
-const VARIABLE: &str = "FILES_TEST_CRASH";
+pub(super) const VARIABLE: &str = "FILES_TEST_CRASH";
 
 const CONTENT: usize = 600_000;
 
@@ -92,7 +92,7 @@ fn killed_before_any_call_nothing_is_lost_and_the_sweep_finds_the_rest() {
 
 /// Runs a test of this binary with mounts of its own, after a shell script has made them. None, and a line that says
 /// so, where that is not allowed.
-fn with_mounts(script: &str, test: &str, scene: &Scene) -> Option<Output> {
+pub(super) fn with_mounts(script: &str, test: &str, scene: &Scene) -> Option<Output> {
     let child = child_test(test, (VARIABLE, scene.base.as_os_str()));
     let mut command = Command::new("unshare");
     command.arg(if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" });

@@ -95,6 +95,11 @@ fn results_and_texts_are_those_of_python() {
             .output()
             .unwrap();
         let their_text = theirs.shorten(String::from_utf8_lossy(&output.stdout).trim_end());
+        // Differs: what is missing is the parent of the destination, and we say so.
+        if our_text.contains("directory 'out/none' does not exist") {
+            assert!(destination == "out/none/new" && their_text.starts_with("[Errno 2]"), "{their_text}");
+            continue;
+        }
         let context =
             format!("{python} of {source} to {destination}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(our_text, their_text, "{context}");

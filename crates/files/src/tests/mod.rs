@@ -1,5 +1,6 @@
 //! Tests of whole actions, on the real kernel, in temporary directories.
 
+mod access;
 mod actions;
 mod attacks;
 mod crash;
@@ -7,7 +8,9 @@ mod differential;
 mod faults;
 mod guards;
 mod held;
+mod hostile;
 mod trees;
+mod writers;
 
 use std::ffi::OsStr;
 use std::fs;

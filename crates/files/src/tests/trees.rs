@@ -85,7 +85,12 @@ fn an_existing_directory_is_merged_into() {
     scene.write("out/d/a/kept", "kept");
     scene.set_mode("out/d/a", 0o700);
     scene.set_mode("in/d/a", 0o777);
-    assert!(scene.act(&rule(Action::Copy), "in/d", "out/d").error(&scene).ends_with("path already exists"));
+    assert!(
+        scene
+            .act(&rule(Action::Copy), "in/d", "out/d")
+            .error(&scene)
+            .contains("'out/d', path already exists")
+    );
     scene.act(&overwriting(Action::Copy), "in/d", "out/d").done();
     for (name, content) in [("f", "one"), ("a/b/g", "two"), ("kept", "kept"), ("a/kept", "kept")] {
         assert_eq!(scene.read(&format!("out/d/{name}")).unwrap(), content.as_bytes(), "{name}");
@@ -96,10 +101,10 @@ fn an_existing_directory_is_merged_into() {
     // What is no directory is in the way of one, and the other way round.
     scene.write("in/e/x/f", "");
     scene.write("out/e/x", "");
-    assert!(scene.act(&overwriting(Action::Copy), "in/e", "out/e").error(&scene).starts_with("[Errno 17]"));
+    assert!(scene.act(&overwriting(Action::Copy), "in/e", "out/e").error(&scene).contains("[Errno 17]"));
     scene.write("in/g/x", "");
     scene.write("out/g/x/f", "");
-    assert!(scene.act(&overwriting(Action::Copy), "in/g", "out/g").error(&scene).starts_with("[Errno 21]"));
+    assert!(scene.act(&overwriting(Action::Copy), "in/g", "out/g").error(&scene).contains("[Errno 21]"));
 }
 
 #[test]
