@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -71,10 +72,69 @@ def test_without_tasks_the_end_comes_at_once_and_without_wait_record(run: Run, b
     assert daemon.count("wait .* remaining") == 0
 
 
-def test_usr1_kills(run: Run, box: Box) -> None:
-    daemon = run(config(), record=True)
+@ours_only
+def test_usr1_logs_the_status(run: Run, box: Box) -> None:
+    """Watches, each scheduler with its counts, and the ten tasks that are there longest."""
+    rule = 'FileManagerRule("move", "^$SRC/never", "$DST/x")'
+    daemon = run(
+        f"{HELD}\nheld_task = TaskScheduler(held, max_jobs=1)\nlater = ShellScheduler('true', delay=3600)\n"
+        f"mover = FileManagerScheduler([{rule}])\n"
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [held_task, later, mover]}), Watch("$DST", {})])'
+    )
+    (box.src / "sub").mkdir()
+    for number in range(8):
+        write(box.src / f"f{number}")
+    daemon.wait_log("schedule task", count=8)
+    daemon.wait_out("BEGUN")
     daemon.signal(signal.SIGUSR1)
-    assert daemon.wait_exit() == -signal.SIGUSR1
+    daemon.wait_log("status: task", count=10)
+    said = [line.split(" - INFO - status: ")[1] for line in daemon.lines if "INFO - status: " in line]
+    assert re.fullmatch(
+        r"2 watches \(\d+ in the kernel\), tasks: 8 waiting, 7 queued, 1 running; "
+        r"so far \d+ events, 0 overflows, 1 runs",
+        said[0],
+    ), said
+    assert said[1:6] == [
+        f"watch '{box.src}'",
+        f"watch '{box.dst}'",
+        "scheduler held_task (job): 0 waiting, 7 queued, 1 running",
+        "scheduler later (command): 8 waiting, 0 queued, 0 running",
+        "scheduler mover (file rules): 0 waiting, 0 queued, 0 running",
+    ]
+    assert len(said) == 16
+    identifier = daemon.task_ids(box.src / "f0")[0]
+    end = f"mask=IN_CREATE, path={box.src}/f0, task_id={identifier}"
+    assert re.fullmatch(rf"task runs for \d+ s, scheduler=held_task, {end}", said[6]), said[6]
+    assert re.fullmatch(
+        rf"task waits, due in 3\d\d\d\.\d s, scheduler=later, mask=IN_CREATE, path={box.src}/f0, task_id=[\w-]+",
+        said[7],
+    ), said[7]
+    assert re.match("task is queued for \\d+ s, scheduler=held_task, ", said[8]), said[8]
+    write(box.tmp / "go")
+
+
+@ours_only
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
+def test_usr1_and_usr2_end_nothing(run: Run, box: Box, name: str) -> None:
+    daemon = run(config(options=f", delay={DELAY}"), record=True)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    for _ in range(20):
+        daemon.signal(signal.Signals[name])
+    daemon.wait_log("task finished")
+    assert daemon.terminate() == 0
+
+
+@ours_only
+def test_usr1_while_the_config_executes_ends_nothing(box: Box) -> None:
+    text = 'import time, os\nwhile not os.path.exists("$TMP/go"): time.sleep(0.01)\npyinotifyd = Pyinotifyd()'
+    daemon = box.start("print('EXECUTES', flush=True)\n" + text)
+    daemon.wait_out("EXECUTES")
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log("status: the config file is being executed")
+    write(box.tmp / "go")
+    daemon.wait_log("no watches configured")
+    assert daemon.terminate() == 0
 
 
 def test_running_jobs_are_waited_for(run: Run, box: Box) -> None:

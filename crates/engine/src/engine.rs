@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use event::Event;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Nanos};
 use crate::effects::Waiting;
 use crate::generation::{Exclusion, Generation};
 use crate::path::Paths;
@@ -257,6 +257,18 @@ impl Engine {
             Explained { reaction: *reaction, scheduler: scheduler.id(), delay: scheduler.delay(), verdict }
         });
         Some(Explanation::Reactions(explained.collect()))
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    pub(crate) fn schedulers(&self) -> impl Iterator<Item = &Scheduler> {
+        self.generations.iter().flat_map(Generation::schedulers)
+    }
+
+    pub(crate) fn instant(&self, at: Nanos) -> Option<Instant> {
+        self.clock.instant(at)
     }
 
     /// The position of the generation with a map.

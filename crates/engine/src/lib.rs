@@ -80,6 +80,7 @@ mod scheduler;
 #[cfg(any(test, feature = "script"))]
 pub mod script;
 mod spec;
+mod status;
 mod tasks;
 mod texts;
 mod turn;
@@ -91,4 +92,5 @@ pub use spec::{
     GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Matcher, Reaction, SchedulerId,
     SchedulerSpec, StepLimit, TaskHandle, TaskId,
 };
+pub use status::{Doing, SchedulerStats, TaskStatus};
 pub use verdict::{Begin, Change, Explained, Explanation, Ignored, Verdict};

@@ -392,6 +392,7 @@ impl Scheduler {
     /// Puts a task that is in no list behind those that wait for a place.
     fn queue<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         turn.tasks.set_state(slot, State::Queued);
+        turn.tasks.set_time(slot, turn.now);
         turn.tasks.push(&mut self.queued, slot);
         if let (Some(max_jobs), false) = (self.spec.max_jobs, self.max_jobs_told) {
             self.max_jobs_told = true;
@@ -491,6 +492,7 @@ impl Scheduler {
         } else {
             // Behind those that wait for the place that has just become free; the caller fills it.
             turn.tasks.set_state(slot, State::Queued);
+            turn.tasks.set_time(slot, turn.now);
             turn.tasks.push(&mut self.queued, slot);
         }
     }

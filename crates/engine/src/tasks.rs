@@ -64,7 +64,7 @@ impl List {
 #[repr(align(64))]
 struct Task {
     id: TaskId,
-    /// When it is due, while it waits; when it was started, while it runs.
+    /// When it is due, while it waits; since when it is queued or runs.
     time: Nanos,
     /// Number of its latest start; half of the handle.
     run: u32,
@@ -275,6 +275,10 @@ impl Tasks {
         self.task(slot).id
     }
 
+    pub(crate) fn scheduler(&self, slot: Slot) -> SchedulerId {
+        self.task(slot).scheduler
+    }
+
     pub(crate) fn state(&self, slot: Slot) -> State {
         self.task(slot).state
     }
@@ -388,6 +392,11 @@ impl Tasks {
         };
         let slot = (from..self.slots.len() as u32).map(Slot).find(|slot| unstarted(self.task(*slot)))?;
         Some((slot, self.task(slot).scheduler, self.task(slot).map))
+    }
+
+    /// All tasks, in no particular order.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..self.slots.len() as u32).map(Slot).filter(|slot| self.task(*slot).flags & FREE == 0)
     }
 
     /// The task behind this one in the list that it is in.

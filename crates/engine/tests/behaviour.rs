@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, GenerationError, GenerationIds,
+    Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, GenerationError, GenerationIds,
     Ignored, Limits, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit,
     TaskHandle, TaskId, TaskRecord, Verdict,
 };
@@ -641,6 +641,40 @@ fn at_the_timeout_running_tasks_are_stopped_and_waiting_ones_vanish() {
     assert_eq!(world.engine.deadline(), None);
     assert_eq!(world.end(1, &Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
     assert!(world.engine.is_idle());
+}
+
+#[test]
+fn counts_and_the_oldest_tasks_can_be_seen() {
+    let one = NonZeroU32::new(1);
+    let mut world = World::new(
+        &[scheduler(DELAY), SchedulerSpec { max_jobs: one, ..scheduler(Duration::ZERO) }],
+        map_with(Flag::Create, &[Reaction::Schedule(0), Reaction::Schedule(1)]),
+    );
+    let begun = world.now;
+    world.create("/a");
+    world.pass(SECOND);
+    world.create("/b");
+    // A task that is put off is as old as before.
+    world.create("/a");
+    let stats: Vec<_> = world.engine.scheduler_stats().collect();
+    let counts: Vec<_> = stats.iter().map(|stats| (stats.waiting, stats.queued, stats.running)).collect();
+    assert_eq!(counts, [(2, 0, 0), (0, 1, 1)]);
+    assert_eq!(stats[1].scheduler, world.ids.scheduler(1));
+    let oldest = world.engine.oldest(10);
+    let seen: Vec<_> = oldest.iter().map(|task| (task.id.0, task.event.pathname, task.doing)).collect();
+    let due = Some(begun + SECOND + DELAY);
+    assert_eq!(
+        seen,
+        [
+            (1, &b"/a"[..], Doing::Waiting(due)),
+            (2, b"/a", Doing::Running(Some(begun))),
+            (3, b"/b", Doing::Waiting(due)),
+            (4, b"/b", Doing::Queued(Some(begun + SECOND))),
+        ]
+    );
+    assert_eq!(oldest[1].scheduler, world.ids.scheduler(1));
+    assert_eq!(world.engine.oldest(2), oldest[..2]);
+    assert_eq!(world.engine.oldest(0), []);
 }
 
 #[test]

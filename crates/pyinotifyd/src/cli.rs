@@ -66,8 +66,8 @@ Examples:
   pyinotifyd -t                    check /etc/pyinotifyd/config.py
   sudo pyinotifyd --install        install the service files
 
-Signals: SIGTERM and SIGINT end the daemon, SIGHUP makes it read its config
-file anew.";
+Signals: SIGTERM and SIGINT end the daemon, SIGHUP reloads its config file,
+SIGUSR1 logs its status.";
 
 /// Watch directories and files with inotify and run tasks when something happens there
 #[derive(Debug, Parser)]

@@ -118,8 +118,26 @@ fn options_of_the_man_page() -> String {
     let section = String::from_utf8(section).unwrap();
     let (_, options) = section.split_once(".SH OPTIONS\n").unwrap();
     let options = options.replace(r"\*(Aq", r"\(aq").replace("<EVENT>", "[EVENT]");
-    options.split_inclusive('\n').filter(|line| *line != "\n").collect()
+    let mut filled = String::new();
+    for line in options.lines().filter(|line| !line.is_empty()) {
+        let mut room = ROFF_COLUMNS;
+        for word in line.split_inclusive(' ') {
+            // A request has its line for itself, and no other line may begin as one.
+            if word.len() > room && !line.starts_with('.') && !word.starts_with(['.', '\'']) {
+                filled.truncate(filled.trim_end().len());
+                filled.push('\n');
+                room = ROFF_COLUMNS;
+            }
+            filled.push_str(word);
+            room = room.saturating_sub(word.len());
+        }
+        filled.push('\n');
+    }
+    filled
 }
+
+/// Columns of the source of the man page's section.
+const ROFF_COLUMNS: usize = 100;
 
 /// `UPDATE=1 cargo test -p pyinotifyd generated` writes the files.
 #[test]

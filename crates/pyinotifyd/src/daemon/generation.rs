@@ -44,6 +44,8 @@ pub(crate) struct Generation {
 /// A scheduler's work and its place in the log.
 #[derive(Debug)]
 pub(crate) struct Action {
+    /// What identifies the scheduler.
+    pub name: Arc<str>,
     /// Logger of its records.
     pub logger: LoggerId,
     /// The delay as configured.
@@ -116,6 +118,7 @@ impl Generation {
             record!(log, Log::ROOT, DEBUG, "{}", scheduler.summary());
         }
         let action = |scheduler: Scheduler| Action {
+            name: scheduler.name,
             logger: log.logger(&scheduler.logname),
             delay_text: scheduler.delay_text,
             work: scheduler.work,

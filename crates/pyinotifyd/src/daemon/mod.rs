@@ -19,6 +19,7 @@ mod report;
 mod routing;
 mod shutdown;
 mod start;
+mod status;
 mod supervise;
 mod task_name;
 mod tasks;
@@ -42,6 +43,7 @@ use loading::Loading;
 use routing::Core;
 use shutdown::State;
 use start::Start;
+use status::Totals;
 use supervise::Supervision;
 use wake::{Request, Signals, Source, Sources, Timer, Wake};
 
@@ -210,8 +212,8 @@ impl Daemon {
         self.drop_generations(now);
         self.advance_shutdown(now);
         let share = self.hand_over(now);
-        let (watcher, engine) = (&self.watcher, &self.core.engine);
-        self.supervision.turn(now, || status(&watcher.stats(), &engine.stats()));
+        let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
+        self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
         let unfinished = !self.core.performer.dry.is_empty() || !self.core.performer.withdrawn.is_empty();
         let more = looking
             || unfinished
@@ -274,6 +276,7 @@ impl Daemon {
         match wake {
             Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),
             Wake::Asked(Request::Reload) => self.begin_reload(),
+            Wake::Asked(Request::Status) => self.log_status(now),
             Wake::Child => self.reap(now),
             Wake::Files => self.take_reports(now),
             Wake::Host(event) => self.host_events(event, now),
@@ -281,15 +284,6 @@ impl Daemon {
             Wake::Events | Wake::Time => {}
         }
     }
-}
-
-/// One line for the supervisor.
-fn status(watcher: &watcher::Stats, engine: &engine::Stats) -> String {
-    let (held, events, overflows) = (watcher.watches, watcher.events, watcher.overflows);
-    let (waiting, running) = (engine.waiting + engine.queued, engine.running);
-    format!(
-        "{held} watches, {waiting} tasks waiting, {running} running; {events} events, {overflows} overflows so far"
-    )
 }
 
 /// Lets a host that is of no more use end by itself, until then.

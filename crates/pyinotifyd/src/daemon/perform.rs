@@ -117,6 +117,16 @@ impl Performer {
         }
     }
 
+    /// What identifies a scheduler.
+    pub(crate) fn scheduler_name(&self, scheduler: SchedulerId) -> &str {
+        &self.action(scheduler).name
+    }
+
+    /// A task's id as people see it.
+    pub(crate) fn task_name(&self, id: TaskId) -> TaskName {
+        self.names.name(id)
+    }
+
     /// What a task of that scheduler is called in a warning.
     pub(crate) fn job_name(&self, scheduler: SchedulerId) -> &str {
         match &self.action(scheduler).work {

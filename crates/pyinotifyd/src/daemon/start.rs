@@ -160,6 +160,10 @@ async fn outcome(
                 }
             }
             Wake::Host(HostEvent::Broken(..) | HostEvent::Gone(_)) => return Ok(Err(loading.died(ending))),
+            Wake::Asked(Request::Status) => {
+                record!(log, Log::ROOT, INFO, "status: the config file is being executed");
+                log.flush();
+            }
             // A SIGHUP for a file that is being read anyway asks for nothing new.
             Wake::Asked(Request::Reload) | Wake::Files | Wake::Events | Wake::Mounts | Wake::Time => {}
         }

@@ -45,6 +45,8 @@ pub(crate) enum Request {
     Shutdown(&'static str),
     /// SIGHUP.
     Reload,
+    /// SIGUSR1.
+    Status,
 }
 
 /// The signals that the daemon listens to.
@@ -53,7 +55,10 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    status: Signal,
     child: Signal,
+    /// SIGUSR2 means nothing; its default action would end the daemon. Never waited for.
+    _nothing: Signal,
     /// A write came to the limit of a file's size (RLIMIT_FSIZE): with this signal taken over it fails with EFBIG instead of
     /// ending the daemon. Never waited for.
     _file_size: Signal,
@@ -69,6 +74,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            status: signal(SignalKind::user_defined1())?,
+            _nothing: signal(SignalKind::user_defined2())?,
             child: signal(SignalKind::child())?,
             _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
@@ -81,6 +88,7 @@ impl Signals {
             _ = self.terminate.recv() => Wake::Asked(Request::Shutdown("SIGTERM")),
             _ = self.interrupt.recv() => Wake::Asked(Request::Shutdown("SIGINT")),
             _ = self.hangup.recv() => Wake::Asked(Request::Reload),
+            _ = self.status.recv() => Wake::Asked(Request::Status),
             _ = self.child.recv() => Wake::Child,
         }
     }

@@ -1,10 +1,10 @@
 //! Records for journald with their fields, by its native protocol (systemd, docs/JOURNAL_NATIVE_PROTOCOL.md).
 //!
-//! A record is one datagram of `FIELD=value` lines, so that a text of several lines stays one entry and that a reader can
-//! ask for a task, a path or a scheduler by name. Nothing here waits. What the journal does not take now is kept in order,
-//! up to a limit; beyond that, and when the journal's socket is gone, records go to stderr as lines, which the journal
-//! reads as well and where losses are counted. The crates that speak this protocol block on a full socket, and bring a
-//! logging framework.
+//! A record is one datagram of `FIELD=value` lines, so that a text of several lines stays one entry and that a reader
+//! can ask for a task, a path or a scheduler by name. Nothing here waits. What the journal does not take now is kept
+//! in order, up to a limit; beyond that, and when the journal's socket is gone, records go to stderr as lines, which
+//! the journal reads as well and where losses are counted. The crates that speak this protocol block on a full
+//! socket, and bring a logging framework.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -30,7 +30,8 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// Bytes of records that are kept while the journal's queue is full.
 const WAITING_MAX: usize = 1 << 20;
 
-/// Whether stderr is the stream that the service supervisor connected to the journal (`JOURNAL_STREAM`, systemd.exec(5)).
+/// Whether stderr is the stream that the service supervisor connected to the journal (`JOURNAL_STREAM`,
+/// systemd.exec(5)).
 pub(crate) fn is_stderr() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(stat) = std::fs::metadata("/proc/self/fd/2") else { return false };
@@ -92,8 +93,8 @@ impl Journal {
         }
     }
 
-    /// Sends a record, or keeps it for [`Journal::flush`]. What has to go to stderr instead is appended there, whole lines
-    /// in their order.
+    /// Sends a record, or keeps it for [`Journal::flush`]. What has to go to stderr instead is appended there, whole
+    /// lines in their order.
     pub(super) fn send(&mut self, entry: &Entry<'_>, stderr: &mut dyn FnMut(&[u8])) {
         let mut datagram = std::mem::take(&mut self.datagram);
         datagram.clear();
@@ -234,8 +235,8 @@ fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// The record as a line with its priority (sd-daemon(3)). Each line of the text is an entry of its own to the journal and
-/// needs it again.
+/// The record as a line with its priority (sd-daemon(3)). Each line of the text is an entry of its own to the journal
+/// and needs it again.
 fn line(entry: &Entry<'_>) -> Vec<u8> {
     let severity = entry.level.severity();
     let text = entry.text.replace('\n', &format!("\n<{severity}>"));

@@ -1,8 +1,8 @@
 //! The daemon's log: named loggers with Python's levels, one stream of lines or the journal, syslog beside it.
 //!
 //! Owns which record is written (levels, global and by name), how a line looks, and the sinks. Leaves to its callers
-//! what is said, and about what ([`About`]). Nothing here blocks: lines go into a buffer, [`Log::flush`] hands it to the
-//! sinks once a loop turn, and what a stuck reader does not take is dropped at a limit, counted and reported.
+//! what is said, and about what ([`About`]). Nothing here blocks: lines go into a buffer, [`Log::flush`] hands it to
+//! the sinks once a loop turn, and what a stuck reader does not take is dropped at a limit, counted and reported.
 
 mod clock;
 mod escape;
@@ -260,8 +260,8 @@ impl Log {
         self.forwarded_lost = 0;
     }
 
-    /// The records written since the last call, where [`Log::forward`] asked for them. The last one tells of those that were
-    /// left out.
+    /// The records written since the last call, where [`Log::forward`] asked for them. The last one tells of those
+    /// that were left out.
     pub(crate) fn take_forwarded(&mut self) -> Vec<Forwarded> {
         let lost = std::mem::take(&mut self.forwarded_lost);
         if lost > 0 {
@@ -301,8 +301,8 @@ impl Log {
         }
     }
 
-    /// Writes a record that a job made in the host, with the host's time. Its level was checked there. The logger is not
-    /// kept.
+    /// Writes a record that a job made in the host, with the host's time. Its level was checked there. The logger is
+    /// not kept.
     pub(crate) fn write_foreign(&mut self, logger: &str, level: Level, created: f64, text: &str) {
         let name = if logger == "root" { "" } else { logger };
         let about = About::default();
@@ -347,8 +347,8 @@ impl Log {
         }
     }
 
-    /// Hands all records to the journal and all lines to stderr; where some are left because nobody takes them: the pause
-    /// before the next attempt.
+    /// Hands all records to the journal and all lines to stderr; where some are left because nobody takes them: the
+    /// pause before the next attempt.
     pub(crate) fn flush(&mut self) -> Option<Duration> {
         let before = self.waiting();
         if let Some(journal) = &mut self.journal {

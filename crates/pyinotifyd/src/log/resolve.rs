@@ -1,8 +1,8 @@
 //! Addresses of hosts that have names, asked for on a thread.
 //!
-//! A resolver may take half a minute to say that it got no answer, and a name service may never answer. So a thread asks,
-//! one name at a time, and [`Resolver::address`] says what is known by now. An address that was found is kept: a later
-//! question that fails does not take it away.
+//! A resolver may take half a minute to say that it got no answer, and a name service may never answer. So a thread
+//! asks, one name at a time, and [`Resolver::address`] says what is known by now. An address that was found is kept:
+//! a later question that fails does not take it away.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
@@ -24,8 +24,8 @@ const STACK: usize = 512 << 10;
 #[derive(Debug)]
 pub(super) struct Resolver {
     names: Vec<Name>,
-    /// The question that a thread asks. There is never a second one: a resolver that hangs costs one thread, not one for
-    /// each name or each reload.
+    /// The question that a thread asks. There is never a second one: a resolver that hangs costs one thread, not one
+    /// for each name or each reload.
     asked: Option<Question>,
     lookup: fn(&str, u16) -> Option<SocketAddr>,
 }
@@ -142,7 +142,8 @@ fn ask(host: &str, port: u16, lookup: fn(&str, u16) -> Option<SocketAddr>) -> Op
     let asked = host.to_owned();
     let thread = thread::Builder::new().name("resolver".to_owned()).stack_size(STACK);
     let started = thread.spawn(move || {
-        // A signal that this thread took would wait for the resolver. Without a mask the kernel prefers the main thread.
+        // A signal that this thread took would wait for the resolver. Without a mask the kernel prefers the main
+        // thread.
         let _ = signals::block();
         // The daemon may have ended, or a test.
         let _ = sender.send(lookup(&asked, port));

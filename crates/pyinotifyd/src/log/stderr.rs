@@ -1,8 +1,9 @@
 //! Lines on stderr that never make the daemon wait.
 //!
 //! A pipe or terminal is opened anew through `/proc/self/fd/2`, so that it can be non-blocking without changing the
-//! descriptor that other programs share with us (`O_NONBLOCK` belongs to the open file description, open(2)). Where that
-//! is refused, each write is asked for with poll(2) first and is no longer than `PIPE_BUF`, which cannot block then.
+//! descriptor that other programs share with us (`O_NONBLOCK` belongs to the open file description, open(2)). Where
+//! that is refused, each write is asked for with poll(2) first and is no longer than `PIPE_BUF`, which cannot block
+//! then.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;

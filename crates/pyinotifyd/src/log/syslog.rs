@@ -1,9 +1,9 @@
 //! Syslog targets: `/dev/log` (datagram, else stream) and UDP, as Python's `SysLogHandler` speaks to them.
 //!
-//! A target that is away or full costs its records and nothing else: no send waits, no failure is logged (it would come
-//! here again), and the connection is tried anew at most once a second. Records lost are counted, and the target gets their
-//! number when it takes records again. Records for a host whose address is not known yet ([`Resolver`]) are kept, up to a
-//! limit.
+//! A target that is away or full costs its records and nothing else: no send waits, no failure is logged (it would
+//! come here again), and the connection is tried anew at most once a second. Records lost are counted, and the target
+//! gets their number when it takes records again. Records for a host whose address is not known yet ([`Resolver`])
+//! are kept, up to a limit.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
