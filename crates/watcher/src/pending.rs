@@ -68,11 +68,6 @@ impl Moves {
     pub(crate) fn len(&self) -> usize {
         self.halves.len()
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.halves.clear();
-        self.order.clear();
-    }
 }
 
 /// Remembers things until every event that was queued when they were put in has been read.

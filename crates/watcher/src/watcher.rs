@@ -251,6 +251,7 @@ impl Watcher {
     }
 
     fn background(&mut self, units: &mut u32, sink: &mut impl Sink) {
+        self.start_recovery(sink);
         self.settle_roots(sink);
         self.unwatch_doomed(units);
         self.name_nameless(units, sink);

@@ -11,8 +11,8 @@
 //! watched. An event uses the second up: it is answered by a look (IN_CREATE, a directory moved in), or it makes the
 //! first true by itself as long as the tree is *exact*, that is, nothing was looked at or doubted since the queue was
 //! last empty. Otherwise, and wherever a node is taken from its name for another reason than an event about that
-//! name, the name comes in doubt. When the queue is empty the names in doubt are looked at, from the top down. A name
-//! whose directory is not where its path leads stays in doubt, and all names on its path come in doubt with it. So when
+//! name, the name comes in doubt. When nothing is queued any more that was queued then (the queue is empty, or as many
+//! events have been read as it holds), the names in doubt are looked at, from the top down. A name whose directory is not where its path leads stays in doubt, and all names on its path come in doubt with it. So when
 //! the watcher is at rest there are no doubts, no events and no walks, and only the first is left: the tree is right.
 //!
 //! Owns the names in doubt and the walks that wait for paths to be right. Leaves the look itself to [`super::place`].
@@ -21,6 +21,7 @@ use hashbrown::HashMap;
 
 use super::Watcher;
 use super::place::{Kind, LOOK_UNITS, Looked};
+use super::read::Queue;
 use super::roots::Reason;
 use super::walk::{Waiting, Walk};
 use crate::cover::EMPTY;
@@ -29,19 +30,20 @@ use crate::tree::{GUARD, NodeId, ROOT, STARVED, UNNAMED};
 
 /// What is known of a name in doubt.
 #[derive(Clone, Copy)]
-enum Doubt {
-    /// Nothing.
-    New,
+struct Doubt {
+    /// It is looked at when so many events have been read, or the queue is empty before.
+    ripe_at: u64,
     /// There was no directory when it was looked at, after the read with this number.
-    Nothing(u64),
+    nothing: Option<u64>,
 }
 
 /// Names in doubt and walks put off, until the queue is empty.
 #[derive(Default)]
 pub(super) struct Doubts {
     names: HashMap<(NodeId, Box<[u8]>), Doubt>,
-    /// Walks whose directory was not where its path leads.
+    /// Walks whose directory was not where its path leads, and when they are tried again, as for names.
     walks: Waiting,
+    walks_ripe_at: u64,
 }
 
 impl Doubts {
@@ -67,13 +69,18 @@ impl Watcher {
     /// It is not certain which directory has this name: it is looked at when the queue is empty.
     pub(super) fn doubt(&mut self, dir: NodeId, name: &[u8]) {
         let key = (dir, name.into());
+        let doubt = Doubt { ripe_at: self.read_after_all(), nothing: None };
         let names = &mut self.doubts.names;
-        if names.len() < self.options.limits.doubts_max || names.contains_key(&key) {
-            names.insert(key, Doubt::New);
+        if names.contains_key(&key) || names.len() < self.options.limits.doubts_max {
+            names.insert(key, doubt);
         } else {
             // Looking at everything is cheaper than remembering so much of it.
             self.look_at_everything();
         }
+    }
+
+    pub(super) fn has_room_for_doubts(&self) -> bool {
+        self.doubts.names.len() < self.options.limits.doubts_max
     }
 
     /// An event says what became of a name. Unless the tree is exact, the event may be older than what is known.
@@ -111,22 +118,31 @@ impl Watcher {
     /// A walk waits until its directory can be found by its path.
     pub(super) fn put_off(&mut self, walk: Walk) {
         self.doubt_path(walk.top().0);
+        if self.doubts.walks.is_empty() {
+            self.doubts.walks_ripe_at = self.read_after_all();
+        }
         self.doubts.walks.insert(walk);
     }
 
-    /// The queue is empty: as much as a turn allows of what is in doubt is looked at, and walks go on.
-    pub(super) fn resolve_doubts(&mut self, sink: &mut impl Sink) {
+    /// Looks at as much as a turn allows of what is in doubt and ripe; walks go on.
+    pub(super) fn resolve_doubts(&mut self, queue: Queue, sink: &mut impl Sink) {
         self.settle_roots(sink);
-        let names = std::mem::take(&mut self.doubts.names).into_iter();
-        let mut names: Vec<_> = names.map(|(key, doubt)| (self.depth(key.0), key, doubt)).collect();
+        let read = self.stats.events;
+        let is_ripe = |ripe_at: u64| queue == Queue::Empty || ripe_at <= read;
+        let names = self.doubts.names.extract_if(|_, doubt| is_ripe(doubt.ripe_at)).collect::<Vec<_>>();
+        let mut names: Vec<_> =
+            names.into_iter().map(|(key, doubt)| (self.depth(key.0), key, doubt)).collect();
         names.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         let count = (self.options.limits.turn_units / LOOK_UNITS).max(1) as usize;
         let rest = names.split_off(count.min(names.len()));
         self.doubts.names.extend(rest.into_iter().map(|(_, key, doubt)| (key, doubt)));
         for (_, (dir, name), doubt) in names {
-            self.resolve_doubt(dir, &name, doubt, sink);
+            self.resolve_doubt(dir, &name, doubt, queue, sink);
         }
         self.settle_roots(sink);
+        if !is_ripe(self.doubts.walks_ripe_at) {
+            return;
+        }
         let walks = self.doubts.walks.take();
         self.walks.extend(walks.filter(|walk| self.tree.wd(walk.top().0) == walk.top().1));
     }
@@ -135,7 +151,7 @@ impl Watcher {
         std::iter::successors(Some(node), |&node| self.tree.parent(node)).count()
     }
 
-    fn resolve_doubt(&mut self, dir: NodeId, name: &[u8], doubt: Doubt, sink: &mut impl Sink) {
+    fn resolve_doubt(&mut self, dir: NodeId, name: &[u8], doubt: Doubt, queue: Queue, sink: &mut impl Sink) {
         // A directory that is not watched is listed when it will be. One that was freed, whose number may be another's
         // now, was found again with all that is in it, if it is anywhere.
         if self.tree.wd(dir) == 0 || !self.is_reachable(dir) {
@@ -144,7 +160,7 @@ impl Watcher {
         let cover = self.cover_below(dir, name);
         match self.look(dir, name, cover, Kind::Arrive, sink) {
             Looked::Same | Looked::Other => {}
-            Looked::Nothing => self.found_nothing(dir, name, doubt),
+            Looked::Nothing => self.found_nothing(dir, name, doubt, queue),
             Looked::Elsewhere => {
                 self.doubt_path(dir);
                 self.doubt(dir, name);
@@ -163,17 +179,19 @@ impl Watcher {
 
     /// No directory has the name. The event that says where the one went that the tree has there may be queued, and
     /// needs the node: it goes when everything has been read that was queued at the time of the look.
-    fn found_nothing(&mut self, dir: NodeId, name: &[u8], doubt: Doubt) {
+    fn found_nothing(&mut self, dir: NodeId, name: &[u8], doubt: Doubt, queue: Queue) {
         let Some(node) = self.tree.child(dir, name) else { return };
         // Roots and their ancestors are looked after by themselves, what starves by its next attempt.
         if self.tree.has(node, ROOT | GUARD | STARVED) {
             return;
         }
         let number = self.reading.number;
-        match doubt {
-            Doubt::Nothing(read) if read < number => self.doom(node),
-            Doubt::Nothing(_) => drop(self.doubts.names.insert((dir, name.into()), doubt)),
-            Doubt::New => drop(self.doubts.names.insert((dir, name.into()), Doubt::Nothing(number))),
+        let is_read = |read: u64| queue == Queue::TurnedOver || read < number;
+        if doubt.nothing.is_some_and(is_read) {
+            return self.doom(node);
         }
+        let nothing = doubt.nothing.or(Some(number));
+        let doubt = Doubt { ripe_at: self.read_after_all(), nothing };
+        self.doubts.names.insert((dir, name.into()), doubt);
     }
 }

@@ -39,14 +39,29 @@ pub(super) struct Reading {
     pause_until: Option<Instant>,
     pause: Duration,
     pub(super) queue_max: u64,
+    buffer_len: usize,
+    /// How many events had been read when as many as the queue holds had been read since the last time.
+    turned_over_at: u64,
+}
+
+/// Why nothing that was queued at an earlier time is left in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// It is empty.
+    Empty,
+    /// As many events have been read since as it holds. It may be full all the same.
+    TurnedOver,
 }
 
 impl Reading {
     pub(super) fn new(limits: &Limits, queue_max: u64, now: Instant) -> Reading {
         let wall = SystemTime::now();
+        // Smaller than one event, read(2) fails with EINVAL (K23).
+        let buffer_len = limits.read_bytes.max(4 * EVENT_MAX);
         Reading {
-            // Smaller than one event, read(2) fails with EINVAL (K23).
-            buffer: vec![0; limits.read_bytes.max(4 * EVENT_MAX)],
+            buffer: vec![0; buffer_len],
+            buffer_len,
+            turned_over_at: 0,
             at: 0,
             end: 0,
             emptied: true,
@@ -136,6 +151,16 @@ impl Watcher {
                 self.queue_was_empty(sink);
             }
         }
+        if self.stats.events - self.reading.turned_over_at >= self.reading.queue_max {
+            self.reading.turned_over_at = self.stats.events;
+            self.resolve_doubts(Queue::TurnedOver, sink);
+        }
+    }
+
+    /// How many events must have been read until all that are queued now have been.
+    pub(super) fn read_after_all(&self) -> u64 {
+        let in_buffer = (self.reading.buffer_len / size_of::<u128>()) as u64;
+        self.stats.events + self.reading.queue_max + in_buffer
     }
 
     fn read(&mut self) {
@@ -162,12 +187,9 @@ impl Watcher {
     fn queue_was_empty(&mut self, sink: &mut impl Sink) {
         self.young.settle();
         self.fresh.settle();
-        self.resolve_doubts(sink);
+        self.resolve_doubts(Queue::Empty, sink);
         self.drop_displaced();
         self.forget_kept();
-        if self.recovery.overflowed {
-            self.start_recovery(sink);
-        }
         if !self.recovery.runs() {
             self.told_creates.settle();
         }

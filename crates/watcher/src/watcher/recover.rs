@@ -1,9 +1,11 @@
 //! Recovering from what can't be helped: an overflow of the queue, limits of the kernel, changes of mounts.
 //!
 //! After an overflow nothing is believed: the kernel drops IN_IGNORED like any other event (K6). Every directory is
-//! opened again and compared by wd, every entry that changed since the queue was last known to be empty is told as an
+//! opened again and compared by wd, every entry that changed since the queue was last known to be complete is told as an
 //! arrival, directories that are gone are forgotten, new ones are watched. It goes by the same walks as new
-//! directories do, a little at a time.
+//! directories do, a little at a time, beside the reading of what comes after: one tree may keep the queue full for as
+//! long as it likes, and the others must not wait for that. If events are lost again meanwhile, everything is looked at
+//! once more afterwards.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +23,7 @@ use crate::kernel;
 use crate::notice::Notice;
 use crate::path::is_at_or_below;
 use crate::spec::{Limits, Sink, WatchId};
-use crate::tree::{NodeId, STARVED, UNNAMED};
+use crate::tree::{NodeId, STARVED};
 
 /// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms), and clocks are set.
 pub(super) const SLACK: Duration = Duration::from_millis(100);
@@ -31,15 +33,33 @@ pub(super) const SLACK: Duration = Duration::from_millis(100);
 const MOUNT_DELAY: Duration = Duration::from_millis(50);
 
 /// The state of a recovery.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recovery {
-    /// The queue has overflowed and is not yet read to its end.
+    /// Events were lost that no look has made up for yet.
     pub(super) overflowed: bool,
     running: bool,
-    /// Since when events may be missing.
+    /// When the last look at everything began: what was lost before is made up for.
+    complete_until: Option<SystemTime>,
+    /// Since when events may be missing, for the next look.
     since: Option<SystemTime>,
+    /// The same, for the look under way.
+    walked_since: SystemTime,
     started: Option<Instant>,
     synthetic_before: u64,
+}
+
+impl Default for Recovery {
+    fn default() -> Recovery {
+        Recovery {
+            overflowed: false,
+            running: false,
+            complete_until: None,
+            since: None,
+            walked_since: SystemTime::UNIX_EPOCH,
+            started: None,
+            synthetic_before: 0,
+        }
+    }
 }
 
 impl Recovery {
@@ -95,7 +115,8 @@ impl Watcher {
         self.say(Notice::Overflow { queue_max: self.reading.queue_max, events, since }, sink);
         // A clock that was set meanwhile must not hide anything: the earlier of both reckonings.
         let reckoned = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
-        self.recover_from(self.reading.empty_wall.min(reckoned));
+        let complete_until = self.complete_until();
+        self.recover_from(complete_until.min(reckoned));
         for (id, watch) in (0..).map(WatchId).zip(&self.watches) {
             let wanted =
                 watch.as_ref().is_some_and(|watch| watch.interest.intersects(Flag::QOverflow.mask()));
@@ -108,7 +129,13 @@ impl Watcher {
 
     /// More is in doubt than is remembered one by one: as if the kernel had dropped it.
     pub(super) fn look_at_everything(&mut self) {
-        self.recover_from(self.reading.empty_wall);
+        self.recover_from(self.complete_until());
+    }
+
+    /// Until when everything that happened is told or about to be.
+    fn complete_until(&self) -> SystemTime {
+        let empty_wall = self.reading.empty_wall;
+        self.recovery.complete_until.map_or(empty_wall, |until| until.max(empty_wall))
     }
 
     fn recover_from(&mut self, complete_until: SystemTime) {
@@ -118,23 +145,24 @@ impl Watcher {
         self.recovery.overflowed = true;
     }
 
-    /// The queue was read to its end after an overflow: everything is looked at again.
+    /// Begins to look at everything if events were lost, unless that is being done: then it is done again afterwards.
     pub(super) fn start_recovery(&mut self, sink: &mut impl Sink) {
-        self.recovery.overflowed = false;
-        self.recovery.running = true;
-        self.recovery.started = Some(self.now);
-        self.recovery.synthetic_before = self.stats.synthetic;
-        // Second halves and last events may have been lost.
-        self.retired.clear();
-        self.moves.clear();
-        for node in self.tree.all_with(UNNAMED) {
-            self.doom(node);
+        if !self.recovery.overflowed || self.walks.iter().any(|walk| walk.kind() == Kind::Recover) {
+            return;
         }
-        self.displaced.clear();
-        self.walks.retain(|walk| walk.kind() != Kind::Recover);
+        if !self.recovery.running {
+            self.recovery.running = true;
+            self.recovery.started = Some(self.now);
+            self.recovery.synthetic_before = self.stats.synthetic;
+        }
+        self.recovery.overflowed = false;
+        self.recovery.complete_until = Some(SystemTime::now());
+        // Last events may have been lost.
+        self.retired.clear();
         self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
         self.settle_roots(sink);
-        let since = self.recovery.since.unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = self.recovery.since.take().unwrap_or(SystemTime::UNIX_EPOCH);
+        self.recovery.walked_since = since;
         for node in self.uppermost_roots() {
             let mut walk = Walk::new(Frame::new(node, self.tree.wd(node), None), Kind::Recover, None);
             walk.since = since;
@@ -157,8 +185,8 @@ impl Watcher {
     pub(super) fn recover_renamed(&mut self, parent: NodeId, name: &[u8]) {
         let Some(node) = self.tree.child(parent, name).filter(|_| self.recovery.running) else { return };
         self.start_walk(node, self.tree.wd(node), None, Kind::Recover, None);
-        if let (Some(since), Some(walk)) = (self.recovery.since, self.walks.back_mut()) {
-            walk.since = since;
+        if let Some(walk) = self.walks.back_mut() {
+            walk.since = self.recovery.walked_since;
         }
     }
 
@@ -169,7 +197,7 @@ impl Watcher {
             return;
         }
         self.recovery.running = false;
-        self.recovery.since = None;
+        self.recovery.complete_until = None;
         for id in (0..self.watches.len() as u32).map(WatchId) {
             if self.watch(id).is_some() {
                 sink.notice(Notice::Recovered { watch: id });

@@ -216,9 +216,11 @@ impl Watcher {
         }
         // What moves need not be the directory that the tree had under the old name.
         let is_new = self.tree.child(parent, name).is_some_and(|node| self.tree.wd(node) == 0);
-        if is_new || self.is_ahead() {
+        if is_new {
             *units = units.saturating_sub(LOOK_UNITS);
             self.look_or_doubt(parent, name, Kind::Arrive, sink);
+        } else {
+            self.doubt_if_ahead(parent, name);
         }
     }
 

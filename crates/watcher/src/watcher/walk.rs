@@ -25,6 +25,8 @@ use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP};
 
 /// Bytes of one getdents64(2): some thousand entries.
 pub(super) const LISTING_BYTES: usize = 32 * 1024;
+/// Units of one walk until the next one has its turn: about a millisecond.
+const SLICE_UNITS: u32 = 2048;
 /// Levels whose directories stay open at the same time; deeper ones are opened again on the way back.
 const OPEN_LEVELS: usize = 32;
 
@@ -193,14 +195,18 @@ struct Entry<'a> {
 }
 
 impl Watcher {
-    /// Goes on with walks until all are done or the turn's units are used up.
+    /// Goes on with walks until all are done or the turn's units are used up, each for a while: no tree waits for another.
     pub(super) fn run_walks(&mut self, units: &mut u32, sink: &mut impl Sink) {
         while *units > 0 {
             let Some(mut walk) = self.walks.pop_front() else { return };
-            if !self.run_walk(&mut walk, units, sink) {
+            let mut slice = (*units).min(SLICE_UNITS);
+            let before = slice;
+            if !self.run_walk(&mut walk, &mut slice, sink) {
                 walk.close_unlisted();
-                self.walks.push_front(walk);
+                self.walks.push_back(walk);
             }
+            // A walk that found nothing to do has cost something, too.
+            *units = units.saturating_sub((before - slice).max(1));
             self.settle_roots(sink);
         }
         self.walks.iter_mut().for_each(Walk::close_unlisted);
@@ -343,7 +349,7 @@ impl Watcher {
         if ended {
             frame.state = FrameState::Listed;
             if walk.kind == Kind::Recover {
-                self.drop_unseen(node);
+                self.doubt_unseen(node);
             }
         }
     }
@@ -363,13 +369,16 @@ impl Watcher {
         walk.pop();
     }
 
-    /// Subdirectories that the listing of a recovery did not find are gone.
-    fn drop_unseen(&mut self, node: NodeId) {
+    /// Subdirectories that the listing of a recovery did not find are gone, or events that are queued say where they are.
+    fn doubt_unseen(&mut self, node: NodeId) {
         let unseen = self.tree.children(node).filter(|&child| !self.tree.has(child, SEEN));
         for child in unseen.collect::<Vec<_>>() {
             self.tree.set(child, SEEN);
-            // What starves was found and could not be watched; roots and their ancestors are looked at by themselves.
-            if !self.tree.has(child, crate::tree::ROOT | crate::tree::GUARD) {
+            self.unstarve(child);
+            if self.has_room_for_doubts() {
+                self.doubt_node(child);
+            } else if !self.tree.has(child, crate::tree::ROOT | crate::tree::GUARD) {
+                // Another look at everything would come to the same end.
                 self.doom(child);
             }
         }

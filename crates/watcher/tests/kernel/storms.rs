@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event::{Flag, Mask};
+use rustix::fs::{CWD, RenameFlags};
 use watcher::Turn;
 
 use crate::bed::{Bed, CHANGES, Expected, expected};
@@ -270,5 +271,86 @@ fn a_hot_tree_pauses_and_a_trickle_does_not() {
         }
         assert_eq!(bed.watcher.turn(bed.now, &mut bed.told), Turn::Idle);
         bed.now += std::time::Duration::from_millis(1);
+    }
+}
+
+/// What one storm does again and again in its own tree.
+type Storm = (&'static str, fn(&Path));
+
+const STORMS: [Storm; 4] = [
+    ("directories are exchanged", |top| {
+        let (one, other) = (top.join("storm/a"), top.join("storm/b"));
+        let _ = rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    }),
+    ("a directory is renamed to and fro", |top| {
+        let _ = fs::rename(top.join("storm/a"), top.join("storm/c"));
+        let _ = fs::rename(top.join("storm/c"), top.join("storm/a"));
+    }),
+    ("directories of several levels are exchanged", |top| {
+        let (one, other) = (top.join("storm/a"), top.join("storm/b/deep"));
+        let _ = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+        let _ = rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    }),
+    ("directories come and go", |top| {
+        let _ = fs::create_dir_all(top.join("storm/new/deep"));
+        let _ = fs::remove_dir_all(top.join("storm/new"));
+    }),
+];
+
+/// Longer than a recovery of these trees takes, and much shorter than the storm.
+const VICTIM_MAX: Duration = Duration::from_secs(2);
+const STORM: Duration = Duration::from_secs(3);
+
+/// Whoever keeps the queue full in one tree keeps no other tree waiting.
+#[test]
+fn no_tree_waits_for_the_storm_in_another() {
+    for (what, act) in STORMS {
+        let mut bed = Bed::new();
+        for name in ["storm/a", "storm/b/deep", "other/old"] {
+            bed.mkdir(name);
+        }
+        bed.watch_tree("storm", Flag::CloseWrite.mask());
+        bed.watch_tree("other", ENTRIES);
+        let (done, top) = (AtomicBool::new(false), bed.top.clone());
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Acquire) {
+                        act(&top);
+                    }
+                });
+            }
+            let started = Instant::now();
+            let mut round = 0;
+            while started.elapsed() < STORM {
+                round += 1;
+                let (old, new) = (format!("other/old/{round}"), format!("other/new{round}"));
+                let wanted = [bed.write(&old), bed.path(&format!("{new}-last/f"))];
+                bed.mkdir(&new);
+                bed.write(&format!("{new}/f"));
+                bed.rename(&new, &format!("{new}-last"));
+                let since = Instant::now();
+                loop {
+                    bed.now = Instant::now();
+                    bed.watcher.turn(bed.now, &mut bed.told);
+                    let closed = told_paths(&bed.told.events, "IN_CLOSE_WRITE");
+                    if wanted.iter().all(|path| closed.contains(path)) {
+                        break;
+                    }
+                    if since.elapsed() > VICTIM_MAX {
+                        done.store(true, Ordering::Release);
+                        panic!("{what}: round {round}: {wanted:?} not among {closed:?}");
+                    }
+                }
+                bed.told.events.clear();
+            }
+            done.store(true, Ordering::Release);
+            println!("{what}: {round} rounds, {} overflows", bed.watcher.stats().overflows);
+        });
+        bed.settle();
+        for name in ["storm/a", "storm/b", "other/old", "other/new1-last"] {
+            bed.assert_watched(name);
+        }
+        assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len(), "{what}");
     }
 }
