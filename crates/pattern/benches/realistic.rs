@@ -1,9 +1,10 @@
-//! One path of 200 bytes against each of 50 patterns such as configurations hold: ours beside the `regex` crate and CPython.
+//! One path of 200 bytes against each of 50 patterns such as configurations hold: ours beside the `regex` crate and
+//! CPython.
 //!
-//! `cargo bench -p pattern --bench realistic` prints a line for each pattern and the medians; `-- --json` one JSON object
-//! with the medians alone. A figure is the fastest of some rounds: what the match costs when nothing else disturbs it.
-//! A look-around and a back reference are nothing that the `regex` crate can say: those lines have no figure for it.
-//! CPython is measured where there is a `python3` (another one: `PATTERN_TEST_PYTHON`).
+//! `cargo bench -p pattern --bench realistic` prints a line for each pattern and the medians; `-- --json` one JSON
+//! object with the medians alone. A figure is the fastest of some rounds: what the match costs when nothing else
+//! disturbs it. A look-around and a back reference are nothing that the `regex` crate can say: those lines have no
+//! figure for it. CPython is measured where there is a `python3` (another one: `PATTERN_TEST_PYTHON`).
 
 use std::hint::black_box;
 use std::process::Command;

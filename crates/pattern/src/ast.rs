@@ -1,4 +1,4 @@
-//! A parsed pattern, and what can be told from its shape alone.
+//! A parsed pattern, and what follows from its structure alone.
 
 use crate::set::{Fold, Single};
 

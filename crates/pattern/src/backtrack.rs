@@ -1,7 +1,7 @@
 //! The backtracking engine: CPython's order of trials, step by step, with a limit on the steps.
 //!
-//! It is the judge of what a match is: which alternative, which groups, which end. It handles everything that Python's
-//! syntax can say. To keep it from exponential time it remembers where it has failed: unless the pattern reads groups,
+//! It decides what a match is: which alternative, which groups, which end. It handles everything that Python's syntax
+//! can express. To keep it from exponential time it remembers where it has failed: unless the pattern reads groups,
 //! whether the rest matches depends only on the instruction and the position, so that no such pair need be tried twice.
 //! Back references and conditions have no such memory; there, and for what is merely polynomial, the limit on steps
 //! decides.
@@ -13,10 +13,10 @@ use crate::set::Fold;
 use crate::text::Text;
 use crate::unicode::Category;
 
-/// Most steps of one call, for all starts and matches together. One step is about 8 ns, so that a hostile name stops the
-/// caller for 4 ms at worst; a path of the greatest length (4,096 bytes) gets 122 steps a byte.
+/// Most steps of one call, for all starts and matches together. A step takes about 8 ns, so a hostile name delays the
+/// caller by 4 ms at worst; a path of the greatest length (4,096 bytes) gets 122 steps a byte.
 const STEPS_MAX: u32 = 500_000;
-/// Steps after which failures are remembered. Most matches are over by then and never pay for the memory.
+/// Steps after which failures are remembered. Most matches need fewer and never allocate the memory.
 const MEMORY_AFTER: u32 = 512;
 /// Largest memory of failures, in bits (1 MiB). A pattern and path that need more go without.
 const MEMORY_BITS_MAX: usize = 1 << 23;
@@ -28,7 +28,7 @@ const CHARS_PER_STEP: usize = 8;
 const NOWHERE: usize = usize::MAX;
 
 /// One run of a program over one text: any number of matches share its limit on steps.
-pub(crate) struct Matcher<'a, T> {
+pub(crate) struct Backtracker<'a, T> {
     program: &'a Program,
     text: &'a T,
     slots: Vec<usize>,
@@ -68,9 +68,9 @@ enum Next {
     Accept(usize),
 }
 
-impl<'a, T: Text> Matcher<'a, T> {
-    pub(crate) fn new(program: &'a Program, text: &'a T) -> Matcher<'a, T> {
-        Matcher {
+impl<'a, T: Text> Backtracker<'a, T> {
+    pub(crate) fn new(program: &'a Program, text: &'a T) -> Backtracker<'a, T> {
+        Backtracker {
             program,
             text,
             slots: vec![NOWHERE; program.groups * 2],
@@ -85,7 +85,7 @@ impl<'a, T: Text> Matcher<'a, T> {
         }
     }
 
-    /// Whether the pattern matches at `start`; if so, the groups are there to be read.
+    /// Whether the pattern matches at `start`; if so, [`Backtracker::group`] gives the groups.
     pub(crate) fn match_at(&mut self, start: usize) -> Result<bool, StepLimit> {
         if std::mem::take(&mut self.has_matched) {
             self.forget_match();
@@ -108,8 +108,8 @@ impl<'a, T: Text> Matcher<'a, T> {
         self.failures.clear();
     }
 
-    /// The first match that begins at `start` or later. `after_empty` says that an empty match at `start` was found before
-    /// and doesn't count again, as in Python's `sub`.
+    /// The first match that begins at `start` or later. `after_empty` says that an empty match at `start` was found
+    /// before and doesn't count again, as in Python's `sub`.
     pub(crate) fn find(&mut self, start: usize, after_empty: bool) -> Result<bool, StepLimit> {
         self.must_leave = if after_empty { start } else { NOWHERE };
         let last = if self.program.starts_anchored() { 0 } else { self.text.len() };
@@ -129,8 +129,8 @@ impl<'a, T: Text> Matcher<'a, T> {
         (start != NOWHERE && end != NOWHERE && start <= end).then_some((start, end))
     }
 
-    /// Runs from `address` to the next [`Instruction::Accept`]; gives the position there. What the stack holds above its
-    /// height at the call is left there after a success.
+    /// Runs from `address` to the next [`Instruction::Accept`]; gives the position there. What the stack holds above
+    /// its height at the call is left there after a success.
     fn run(&mut self, address: Address, position: usize) -> Result<Option<usize>, StepLimit> {
         let base = self.stack.len();
         let mut next = Next::Go(address, position);
@@ -524,11 +524,11 @@ mod tests {
 
     /// The groups of all matches, found one after the other.
     fn all_matches(program: &Program, text: &WideText, memory_after: u32) -> Result<Vec<Groups>, StepLimit> {
-        let mut matcher = Matcher::new(program, text);
-        matcher.memory_after = memory_after;
+        let mut backtracker = Backtracker::new(program, text);
+        backtracker.memory_after = memory_after;
         let (mut found, mut done, mut after_empty) = (Vec::new(), 0, false);
-        while matcher.find(done, after_empty)? {
-            let groups: Groups = (0..program.groups).map(|group| matcher.group(group)).collect();
+        while backtracker.find(done, after_empty)? {
+            let groups: Groups = (0..program.groups).map(|group| backtracker.group(group)).collect();
             let (start, end) = groups[0].unwrap();
             found.push(groups);
             (done, after_empty) = (end, start == end);

@@ -1,4 +1,4 @@
-//! What can go wrong: a bad pattern or template at load, and a path that takes too many steps at run time.
+//! Errors: a bad pattern or template when it is compiled, a path that takes too many steps when it is matched.
 
 /// A pattern or a template that can't be used. The text is CPython's wherever CPython refuses the source too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,17 +1,17 @@
 //! The linear-time engine, `regex-automata`: does the pattern match at the start of the path, yes or no.
 //!
-//! It takes regular patterns: those without look-around, back references, conditions, atomic groups and possessive repeats.
-//! It answers where its result is certain to be CPython's. The path decides:
+//! It takes regular patterns: those without look-around, back references, conditions, atomic groups and possessive
+//! repeats. It answers where its result is certain to be CPython's. The path decides:
 //!
 //! - ASCII: a DFA of the pattern restricted to ASCII, which is small;
 //! - other UTF-8: a lazy DFA, unless the pattern ignores case or has word boundaries by Unicode's rules;
-//! - anything else (bytes that are not UTF-8, a newline where `$` or `.` depends on it): no answer, the backtracking engine
-//!   has one.
+//! - anything else (bytes that are not UTF-8, a newline where `$` or `.` depends on it): no answer, the backtracking
+//!   engine has one.
 //!
 //! A pattern builds its automata when the first path needs them.
 //!
-//! `.*` at the start of a pattern, or after its literal prefix, becomes a search for what follows, and `.*$` at its end is
-//! left out. The engine then looks for literals, or reads the path from its end, instead of reading all of it.
+//! `.*` at the start of a pattern, or after its literal prefix, becomes a search for what follows, and `.*$` at its end
+//! is left out. The engine then looks for literals, or reads the path from its end, instead of reading all of it.
 
 use std::sync::OnceLock;
 
@@ -44,8 +44,8 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// Whether the pattern matches at the start of `path`, which begins with `prefix`, as every match does; `None` if the
-    /// engine has no certain answer.
+    /// Whether the pattern matches at the start of `path`, which begins with `prefix`, as every match does; `None` if
+    /// the engine has no certain answer.
     pub(crate) fn is_match(&self, source: &[u8], prefix: &[u8], path: &[u8]) -> Option<bool> {
         // `\B` is false in an empty path, and `$` is true before a final newline: the engine knows neither rule.
         if path.last().is_none_or(|last| *last == b'\n') {
@@ -77,7 +77,8 @@ struct Automaton {
     prefix_len: usize,
     /// Whether the match must begin after the prefix, or may begin anywhere from there on.
     anchored: Anchored,
-    /// Whether a `.` that does not match newlines was left out: then a match is certain only in a path without newlines.
+    /// Whether a `.` that does not match newlines was left out: then a match is certain only in a path without
+    /// newlines.
     ignores_newlines: bool,
 }
 
@@ -143,8 +144,8 @@ impl Engine {
     }
 
     fn lazy(hir: &Hir) -> Option<Engine> {
-        // `auto_prefilter` would also search for literals at the end of a match. Where these are frequent, such as `/`, the
-        // crate falls back to its slowest engine.
+        // `auto_prefilter` would also search for literals at the end of a match. Where these are frequent, such as `/`,
+        // the crate falls back to its slowest engine.
         let config = meta::Config::new()
             .auto_prefilter(false)
             .prefilter(prefilter(hir))

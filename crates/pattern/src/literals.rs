@@ -1,11 +1,11 @@
-//! Text that every match must hold, known from the pattern alone.
+//! Literals that every match contains, known from the pattern alone.
 //!
-//! Most rules begin with a directory and many end with a suffix. Comparing these bytes refuses most paths before any
-//! engine is asked. The comparison is on raw bytes, which is right for any path: its bytes are the bytes of its
-//! characters, one after the other.
+//! Most rules begin with a directory and many end with a suffix. Comparing these bytes refuses most paths without an
+//! engine. The comparison is on raw bytes, which is right for any path: its bytes are the bytes of its characters, one
+//! after the other.
 //!
-//! Where the text at both ends and the run of characters between them are the whole pattern, a path can match in one way
-//! only, and what its groups hold is known too: so many bytes from one end or the other.
+//! Where the whole pattern is a literal, a run of characters and a literal, a path can match in one way only. Each
+//! group then begins and ends at a fixed number of bytes from the start or the end of the path.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::ast::{Assertion, Node, Repeat, RepeatKind, UNBOUNDED};
 use crate::set::Single;
 use crate::text::encode;
 
-/// What must stand at the start and at the end of a path, and whether that is all there is to the pattern.
+/// What a path must begin and end with, and whether the pattern asks for anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Literals {
     prefix: Box<[u8]>,
@@ -21,8 +21,8 @@ pub(crate) struct Literals {
     /// The suffix may be followed by one newline.
     newline_may_follow: bool,
     shape: Shape,
-    /// Where each group begins and ends, the whole match first. Empty unless every match takes the whole path, at least a
-    /// character, and can do so in one way only.
+    /// Where each group begins and ends, the whole match first. Empty unless every match takes the whole path, at least
+    /// a character, and can do so in one way only.
     groups: Box<[(Edge, Edge)]>,
 }
 
@@ -89,8 +89,7 @@ impl Literals {
         &self.prefix
     }
 
-    /// Whether the pattern matches at the start of `path`, as far as comparing bytes can tell. A "no" is nearly always
-    /// certain here.
+    /// Whether the pattern matches at the start of `path`; `None` if comparing bytes does not decide it.
     #[inline]
     pub(crate) fn is_match(&self, path: &[u8]) -> Option<bool> {
         if !self.prefix.is_empty() && !path.starts_with(&self.prefix) {
@@ -122,8 +121,8 @@ impl Literals {
         }
     }
 
-    /// Whether the path matches as a whole and in one way only, so that [`Literals::group`] says what the groups hold and
-    /// nothing else in the path matches.
+    /// Whether the path matches as a whole and in one way only, so that [`Literals::group`] says what the groups hold
+    /// and nothing else in the path matches.
     pub(crate) fn is_sole_match(&self, path: &[u8]) -> bool {
         !self.groups.is_empty() && self.is_match(path) == Some(true)
     }
@@ -135,7 +134,7 @@ impl Literals {
     }
 }
 
-/// Where a piece begins in a path whose only run, if there is one, stands behind the prefix.
+/// Where a piece begins in a path whose only run, if there is one, follows the prefix.
 fn edge(pieces: &[Piece], prefix_len: usize, piece: usize) -> Edge {
     if piece <= prefix_len {
         Edge::FromStart(bytes(&pieces[..piece]).len() as u32)
@@ -144,7 +143,8 @@ fn edge(pieces: &[Piece], prefix_len: usize, piece: usize) -> Edge {
     }
 }
 
-/// Bytes that are no characters of their own in a pattern may be part of one in a path: then comparing bytes is no proof.
+/// A byte that is no character in the pattern may be part of a character in a path: then comparing bytes proves
+/// nothing.
 fn shape(pieces: &[Piece], prefix_len: usize) -> Shape {
     if pieces.iter().any(Piece::is_escaped_byte) {
         return Shape::Other;
@@ -161,13 +161,13 @@ fn shape(pieces: &[Piece], prefix_len: usize) -> Shape {
     }
 }
 
-/// All runs of characters that every match holds somewhere.
+/// All literals that every match contains somewhere.
 pub(crate) fn required(node: &Node) -> Vec<Vec<u8>> {
     let pieces = Outline::new(node).pieces;
     pieces.split(|piece| !matches!(piece, Piece::Char(_))).filter(|run| !run.is_empty()).map(bytes).collect()
 }
 
-/// A pattern seen from far: what it requires in a row.
+/// A pattern as a row of pieces, for what a match must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece {
     Char(u32),
@@ -196,8 +196,8 @@ impl Piece {
 struct Outline {
     /// A leading `^` is left out, since matching begins at the start anyway.
     pieces: Vec<Piece>,
-    /// By number, the whole match first. Those inside of a gap or a condition are not known, and those behind it have another
-    /// place: they are of use only where there is neither.
+    /// By number, the whole match first. Those inside of a gap or a condition are not known, and those behind it have
+    /// another place: they are of use only where there is neither.
     groups: Vec<Range<usize>>,
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::ast::Node;
-use crate::backtrack::Matcher;
+use crate::backtrack::Backtracker;
 use crate::error::{Error, StepLimit};
 use crate::linear::Linear;
 use crate::literals::{Literals, required};
@@ -14,10 +14,11 @@ use crate::text::{AsciiText, Text, WideText};
 
 /// A Python regular expression, used like `re.match` and `re.sub` on paths that may not be UTF-8.
 ///
-/// Bytes that are not UTF-8 count as Python's `surrogateescape` has them: one character each, matched by `.`, `\W` and `\S`.
+/// Bytes that are not UTF-8 count as Python's `surrogateescape` has them: one character each, matched by `.`, `\W` and
+/// `\S`.
 ///
-/// Matching takes time in proportion to the path where [`Pattern::is_linear`]. Where it is not, and for some paths where it
-/// is, the backtracking engine works under a limit on its steps: hence [`StepLimit`].
+/// Matching takes time in proportion to the path where [`Pattern::is_linear`]. Where it is not, and for some paths
+/// where it is, the backtracking engine works under a limit on its steps: hence [`StepLimit`].
 #[derive(Debug)]
 pub struct Pattern {
     source: Box<[u8]>,
@@ -46,8 +47,8 @@ pub struct Capture {
 pub struct Substituted {
     /// The whole result.
     pub bytes: Vec<u8>,
-    /// How many leading bytes are certain to be literal text of the template; what follows may be of the path's choosing.
-    /// 0 unless the first match begins at the start of the path and the template begins with literal text.
+    /// How many leading bytes are certain to be literal text of the template; what follows may be of the path's
+    /// choosing. 0 unless the first match begins at the start of the path and the template begins with literal text.
     pub literal_prefix_len: usize,
 }
 
@@ -55,8 +56,9 @@ impl Pattern {
     /// Compiles a pattern. Automata for matching are built when the first path needs them.
     ///
     /// # Errors
-    /// [`Error::Syntax`] where CPython's `re.compile` fails, with its text; [`Error::Unsupported`] for what can't be honoured
-    /// faithfully: `\N{…}`, nesting beyond 200 levels, sources beyond 64 KiB, counted repeats beyond 65,536 steps.
+    /// [`Error::Syntax`] where CPython's `re.compile` fails, with its text; [`Error::Unsupported`] for what can't be
+    /// honoured faithfully: `\N{…}`, nesting beyond 200 levels, sources beyond 64 KiB, counted repeats beyond 65,536
+    /// steps.
     pub fn new(source: &[u8]) -> Result<Pattern, Error> {
         let parsed = parse(source)?;
         let program = Program::new(&parsed)?;
@@ -134,20 +136,21 @@ impl Pattern {
     /// Whether matching is linear in the length of the path. If not (look-around, back references, conditions, atomic
     /// groups, possessive repeats), a path can take so many steps that the engine gives up.
     ///
-    /// A regular pattern needs the backtracking engine too, for `sub` and for paths that hold newlines or bytes that are not
-    /// UTF-8; there it remembers where it failed and needs at most some steps for each place of the pattern and pair of
-    /// characters.
+    /// A regular pattern needs the backtracking engine too, for `sub` and for paths that hold newlines or bytes that
+    /// are not UTF-8; there it remembers where it failed and needs at most some steps for each place of the pattern and
+    /// pair of characters.
     pub fn is_linear(&self) -> bool {
         self.linear.is_some()
     }
 
-    /// Whether every match ends at the end of the path (`$` or `\Z`), a final newline aside. If not, [`Pattern::sub`] keeps
-    /// what follows the match.
+    /// Whether every match ends at the end of the path (`$` or `\Z`), a final newline aside. If not, [`Pattern::sub`]
+    /// keeps what follows the match.
     pub fn ends_anchored(&self) -> bool {
         self.ends_anchored
     }
 
-    /// Bytes of memory that the pattern takes now, its automaton over ASCII included, a lazy one for other paths excluded.
+    /// Bytes of memory that the pattern takes now, its automaton over ASCII included, a lazy one for other paths
+    /// excluded.
     pub fn memory_usage(&self) -> usize {
         size_of::<Pattern>()
             + self.source.len()
@@ -166,7 +169,7 @@ impl Pattern {
         self.names.iter().position(|known| known.as_deref() == Some(name))
     }
 
-    /// Runs of bytes that every match holds somewhere.
+    /// Literals that every match contains somewhere.
     pub(crate) fn required_literals(&self) -> Vec<Vec<u8>> {
         let node = parse(&self.source).map_or(Node::Fail, |parsed| parsed.node);
         required(&node)
@@ -174,21 +177,21 @@ impl Pattern {
 
     fn backtracks_to_match(&self, path: &[u8]) -> Result<bool, StepLimit> {
         if path.is_ascii() {
-            Matcher::new(&self.program, &AsciiText(path)).match_at(0)
+            Backtracker::new(&self.program, &AsciiText(path)).match_at(0)
         } else {
-            Matcher::new(&self.program, &WideText::new(path)).match_at(0)
+            Backtracker::new(&self.program, &WideText::new(path)).match_at(0)
         }
     }
 
     fn captures_in<T: Text>(&self, text: &T) -> Result<Option<Vec<Capture>>, StepLimit> {
-        let mut matcher = Matcher::new(&self.program, text);
-        if !matcher.match_at(0)? {
+        let mut backtracker = Backtracker::new(&self.program, text);
+        if !backtracker.match_at(0)? {
             return Ok(None);
         }
         let capture = |(index, name): (usize, &Option<Box<str>>)| Capture {
             index,
             name: name.as_deref().map(str::to_owned),
-            range: group_range(&matcher, text, index),
+            range: group_range(&backtracker, text, index),
         };
         Ok(Some(self.names.iter().enumerate().map(capture).collect()))
     }
@@ -202,18 +205,18 @@ impl Pattern {
     }
 
     fn sub_in<T: Text>(&self, template: &Template, text: &T, path: &[u8]) -> Result<Substituted, StepLimit> {
-        let mut matcher = Matcher::new(&self.program, text);
+        let mut backtracker = Backtracker::new(&self.program, text);
         let mut bytes = Vec::with_capacity(path.len() + template.literal_prefix().len());
         let mut literal_prefix_len = 0;
         // End of the last match, and whether that was empty: then an empty one at the same place doesn't count.
         let (mut done, mut after_empty) = (0, false);
-        while matcher.find(done, after_empty)? {
-            let (start, end) = matcher.group(0).expect("group 0 is set by every match");
+        while backtracker.find(done, after_empty)? {
+            let (start, end) = backtracker.group(0).expect("group 0 is set by every match");
             if start == 0 && bytes.is_empty() {
                 literal_prefix_len = template.literal_prefix().len();
             }
             bytes.extend_from_slice(&path[text.byte_offset(done)..text.byte_offset(start)]);
-            expand(template, path, &mut bytes, |group| group_range(&matcher, text, group));
+            expand(template, path, &mut bytes, |group| group_range(&backtracker, text, group));
             (done, after_empty) = (end, start == end);
         }
         bytes.extend_from_slice(&path[text.byte_offset(done)..]);
@@ -237,7 +240,7 @@ fn expand(
 }
 
 /// `None` also for a group that the pattern doesn't have, which a template made for another pattern may name.
-fn group_range<T: Text>(matcher: &Matcher<'_, T>, text: &T, group: usize) -> Option<Range<usize>> {
-    let (start, end) = matcher.group(group)?;
+fn group_range<T: Text>(backtracker: &Backtracker<'_, T>, text: &T, group: usize) -> Option<Range<usize>> {
+    let (start, end) = backtracker.group(group)?;
     Some(text.byte_offset(start)..text.byte_offset(end))
 }

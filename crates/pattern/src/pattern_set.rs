@@ -1,9 +1,9 @@
 //! Many patterns at once, in order.
 //!
-//! A thousand rules must cost little more than one. Nearly every pattern has some text that each of its matches holds; one
-//! pass of an Aho-Corasick automaton over the path finds which of these texts are there, and only their patterns are then
-//! tried, in order. Each pattern is looked for by the one of its texts that fewest others have, so that rules below one
-//! directory are told apart by what differs. Patterns without such a text are always tried.
+//! A thousand rules must cost little more than one. Nearly every pattern has a literal that each of its matches
+//! contains. An Aho-Corasick automaton finds in one pass which of these literals a path contains, and only their
+//! patterns are then tried, in order. Of several literals of a pattern, the one that the fewest other patterns have is
+//! looked for, so that rules below one directory differ in theirs. Patterns without a literal are always tried.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use crate::error::StepLimit;
 use crate::pattern::Pattern;
 
-/// Fewer patterns than this are tried one after the other: comparing their prefixes is cheaper than a pass.
+/// Fewer patterns than this are tried one after the other: comparing their prefixes costs less than a pass.
 const FILTERED_MIN: usize = 8;
 /// Sets of up to 64 times so many patterns need no allocation for a path.
 const WORDS_ON_STACK: usize = 16;
@@ -39,7 +39,7 @@ impl PatternSet {
     /// Index of the first pattern that matches at the start of `path`.
     ///
     /// # Errors
-    /// [`StepLimit`] if a pattern before the first match gives up: then it can't be told which is first.
+    /// [`StepLimit`] if a pattern before the first match gives up: then the first one is not known.
     pub fn first_match(&self, path: &[u8]) -> Result<Option<usize>, StepLimit> {
         let Some(filter) = &self.filter else {
             return self.first_of(path, 0..self.patterns.len());
@@ -81,7 +81,7 @@ impl PatternSet {
 #[derive(Debug)]
 struct Filter {
     automaton: AhoCorasick,
-    /// The patterns that each literal of the automaton stands for.
+    /// The patterns of each literal of the automaton.
     patterns: Vec<Box<[u32]>>,
     /// Bits of the patterns that are tried on every path.
     always: Box<[u64]>,

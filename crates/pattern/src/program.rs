@@ -1,16 +1,16 @@
 //! A pattern compiled for the backtracking engine.
 //!
-//! Instructions follow one another; what branches names its targets. Counted repeats of more than one character are
-//! written out, so that where the engine stands says everything about what it has still to do, which is what makes its
-//! memory of failures (see `backtrack`) possible.
+//! Instructions follow one another; a branch names its targets. Counted repeats of more than one character are
+//! unrolled: then the instruction alone says what remains to be matched, which the memory of failures (see `backtrack`)
+//! needs.
 
 use crate::ast::{Assertion, Conditional, Look, Node, Repeat, RepeatKind, UNBOUNDED, Width};
 use crate::error::{Error, Place};
 use crate::parse::Parsed;
 use crate::set::{Fold, Single};
 
-/// Most instructions of a pattern, and most characters of its literals. An instruction is 16 bytes, so a pattern stays within
-/// a few MiB; only repeats of repeats with large counts come near.
+/// Most instructions of a pattern, and most characters of its literals. An instruction is 16 bytes, so a pattern stays
+/// within a few MiB; only repeats of repeats with large counts come near.
 const INSTRUCTIONS_MAX: usize = 1 << 16;
 /// CPython's bound on how far a look-behind may look.
 const LOOK_BEHIND_MAX: u64 = u32::MAX as u64;
@@ -371,7 +371,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Tells each repeat of one character what must follow it, so that the engine tries nothing else.
+    /// Notes for each repeat of one character which character must follow it, so that the engine tries nothing else.
     fn note_next_chars(&mut self) {
         for address in 0..self.instructions.len() {
             if let Instruction::Repeat { index, .. } = self.instructions[address] {

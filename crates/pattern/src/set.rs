@@ -1,10 +1,10 @@
 //! One character of a pattern: a literal, a dot or a set, with Python's rules for case.
 //!
 //! CPython decides `(?i)` by looking at the lower case of the subject's character, and at the few characters that share
-//! their upper case with another lower-case one (`s` and `ſ`, `µ` and `μ`). A set here is tested in just that way, instead
-//! of being widened by Unicode's own folding, which differs.
+//! their upper case with another lower-case one (`s` and `ſ`, `µ` and `μ`). A set here is tested in just that way,
+//! instead of being widened by Unicode's own folding, which differs.
 
-use crate::unicode::{CODE_MAX, Category, fellows, is_cased, lower, lowered, upper, within};
+use crate::unicode::{CODE_MAX, Category, extra_cases, is_cased, lower, lowered, upper, within};
 
 /// First code point beyond the Basic Multilingual Plane, where CPython's sets under `(?i)` follow other rules.
 const BEYOND_BMP: u32 = 0x1_0000;
@@ -76,7 +76,7 @@ impl Single {
         let folded = fold.apply(code);
         let mut ranges = vec![(folded, folded)];
         if fold == Fold::Unicode {
-            ranges.extend(fellows(folded).map(|fellow| (fellow, fellow)));
+            ranges.extend(extra_cases(folded).map(|extra| (extra, extra)));
         }
         Single::Set(Box::new(CharSet::from_parts(ranges, Vec::new(), Vec::new(), fold, negated)))
     }
@@ -237,7 +237,7 @@ impl CharSet {
     }
 }
 
-/// A range beyond the BMP counts as cased whatever it holds, as in CPython.
+/// A range beyond the BMP always counts as cased, as in CPython.
 fn is_item_cased(item: &Item, fold: Fold) -> bool {
     match (*item, fold) {
         (_, Fold::None) | (Item::Category { .. }, _) => false,
@@ -248,7 +248,7 @@ fn is_item_cased(item: &Item, fold: Fold) -> bool {
     }
 }
 
-/// A literal beyond the BMP is compared as it stands: inside a set under `(?i)`, an upper-case one matches nothing in
+/// A literal beyond the BMP is compared as written: inside a set under `(?i)`, an upper-case one matches nothing in
 /// CPython, and nothing here.
 fn push_literal(code: u32, fold: Fold, ranges: &mut Vec<(u32, u32)>) {
     if fold == Fold::Unicode && code >= BEYOND_BMP {
@@ -260,11 +260,12 @@ fn push_literal(code: u32, fold: Fold, ranges: &mut Vec<(u32, u32)>) {
 fn push_folded(folded: u32, fold: Fold, ranges: &mut Vec<(u32, u32)>) {
     ranges.push((folded, folded));
     if fold == Fold::Unicode {
-        ranges.extend(fellows(folded).map(|fellow| (fellow, fellow)));
+        ranges.extend(extra_cases(folded).map(|extra| (extra, extra)));
     }
 }
 
-/// The range itself stays, upper case included: subjects arrive in lower case, so that those members are never asked for.
+/// The range itself stays, upper case included: subjects arrive in lower case, so that those members are never asked
+/// for.
 fn push_range(first: u32, last: u32, fold: Fold, ranges: &mut Vec<(u32, u32)>) {
     ranges.push((first, last));
     match fold {
@@ -281,17 +282,17 @@ fn push_range(first: u32, last: u32, fold: Fold, ranges: &mut Vec<(u32, u32)>) {
                 }
                 push_folded(lower, fold, ranges);
             }
-            push_fellows_within(first, last, ranges);
+            push_extra_cases_within(first, last, ranges);
         }
     }
 }
 
-/// Lower-case members of a range bring their fellows too.
-fn push_fellows_within(first: u32, last: u32, ranges: &mut Vec<(u32, u32)>) {
-    let table = crate::tables::FELLOW_CASES;
+/// Lower-case members of a range bring their extra cases too.
+fn push_extra_cases_within(first: u32, last: u32, ranges: &mut Vec<(u32, u32)>) {
+    let table = crate::tables::EXTRA_CASES;
     let start = table.partition_point(|&(code, _)| code < first);
     ranges.extend(
-        table[start..].iter().take_while(|&&(code, _)| code <= last).map(|&(_, fellow)| (fellow, fellow)),
+        table[start..].iter().take_while(|&&(code, _)| code <= last).map(|&(_, extra)| (extra, extra)),
     );
 }
 

@@ -5,12 +5,12 @@
 
 use std::sync::OnceLock;
 
-use crate::tables::{ALPHANUMERIC, DECIMAL, FELLOW_CASES, SPACE};
+use crate::tables::{ALPHANUMERIC, DECIMAL, EXTRA_CASES, SPACE};
 
 /// Highest code point.
 pub(crate) const CODE_MAX: u32 = 0x10_FFFF;
-/// No character above this one has a case (the last are the letters of Adlam, U+1E900 to U+1E943, in all of Unicode up to
-/// 17); tested against the standard library below.
+/// No character above this one has a case (the last are the letters of Adlam, U+1E900 to U+1E943, in all of Unicode up
+/// to 17); tested against the standard library below.
 const CASED_MAX: u32 = 0x1_EFFF;
 
 /// A class that Python names with one letter.
@@ -42,7 +42,8 @@ impl Category {
         }
     }
 
-    /// Python's `(?a)` keeps `\s` to the six of `isspace` in C; without it the four separators of ASCII belong to it too.
+    /// Python's `(?a)` keeps `\s` to the six of `isspace` in C; without it the four separators of ASCII belong to it
+    /// too.
     fn contains_ascii(self, byte: u8, ascii: bool) -> bool {
         match self {
             Category::Digit => byte.is_ascii_digit(),
@@ -79,9 +80,9 @@ pub(crate) fn is_cased(code: u32) -> bool {
 }
 
 /// Other lower-case characters with the upper case of the lower-case `code`.
-pub(crate) fn fellows(code: u32) -> impl Iterator<Item = u32> {
-    let start = FELLOW_CASES.partition_point(|&(char, _)| char < code);
-    FELLOW_CASES[start..].iter().take_while(move |&&(char, _)| char == code).map(|&(_, fellow)| fellow)
+pub(crate) fn extra_cases(code: u32) -> impl Iterator<Item = u32> {
+    let start = EXTRA_CASES.partition_point(|&(char, _)| char < code);
+    EXTRA_CASES[start..].iter().take_while(move |&&(char, _)| char == code).map(|&(_, extra)| extra)
 }
 
 /// All `(character, its lower case)` that differ, sorted. Made once, when the first range under `(?i)` asks for it.
@@ -115,9 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn fellows_are_found() {
-        assert_eq!(fellows(0x1fbe).collect::<Vec<_>>(), [0x345, 0x3b9]);
-        assert_eq!(fellows(0x61).count(), 0);
+    fn extra_cases_are_found() {
+        assert_eq!(extra_cases(0x1fbe).collect::<Vec<_>>(), [0x345, 0x3b9]);
+        assert_eq!(extra_cases(0x61).count(), 0);
     }
 
     #[test]
@@ -125,6 +126,6 @@ mod tests {
         for category in [Category::Digit, Category::Space, Category::Word] {
             assert!(category.table().windows(2).all(|pair| pair[0].1 < pair[1].0));
         }
-        assert!(FELLOW_CASES.is_sorted());
+        assert!(EXTRA_CASES.is_sorted());
     }
 }

@@ -24,7 +24,7 @@ enum Kind {
 }
 
 impl Parser {
-    /// A parenthesis whose `(` is taken already. `first` says that nothing stands before it.
+    /// A parenthesis whose `(` is taken already. `first` says that it begins the pattern.
     pub(super) fn parse_parenthesis(&mut self, first: bool) -> Result<Option<Node>, Error> {
         let start = self.tokens.position() - 1;
         let kind =

@@ -1,8 +1,8 @@
-//! From the source of a pattern to its [`Node`]s, accepting what CPython 3.11 to 3.13 accept (and 3.14's `\z`) and refusing,
-//! with their texts and positions, what they refuse.
+//! From the source of a pattern to its [`Node`]s, accepting what CPython 3.11 to 3.13 accept (and 3.14's `\z`) and
+//! refusing, with their texts and positions, what they refuse.
 //!
-//! Inline flags for the whole pattern stand at its very start, so that every character's meaning is known when it is read:
-//! flags never leave this module.
+//! Inline flags for the whole pattern stand at its very start, so that every character's meaning is known when it is
+//! read: flags never leave this module.
 
 mod escape;
 mod flags;

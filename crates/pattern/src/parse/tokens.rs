@@ -1,7 +1,7 @@
 //! The source of a pattern or template, one token at a time, and errors that know their place in it.
 //!
-//! A token is one character, or a backslash with the character after it. One token of look-ahead is always read, so that a
-//! backslash at the very end is found when the token before it is taken, as in CPython.
+//! A token is one character, or a backslash with the character after it. One token of look-ahead is always read, so
+//! that a backslash at the very end is found when the token before it is taken, as in CPython.
 
 use crate::error::{Error, Place};
 use crate::text::printable;
@@ -102,7 +102,7 @@ impl Tokens {
         Ok(taken)
     }
 
-    /// Takes what stands before `terminator`, and that too. `what` names it in a message.
+    /// Takes everything up to and including `terminator`, and returns it without that. `what` names it in a message.
     pub(crate) fn take_until(&mut self, terminator: char, what: &str) -> Result<Vec<u32>, Error> {
         let mut name = Vec::new();
         loop {

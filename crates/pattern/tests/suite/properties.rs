@@ -47,7 +47,8 @@ fn simple_rules_agree_with_cpython() {
     });
 }
 
-/// A `.*` at an end of a pattern is searched for, not read: with newlines and bytes that are not UTF-8 in the path, too.
+/// A `.*` at an end of a pattern is searched for, not read: with newlines and bytes that are not UTF-8 in the path,
+/// too.
 #[test]
 fn open_ends_agree_with_cpython() {
     let Some(cpython) = Cpython::start() else { return };
@@ -56,8 +57,8 @@ fn open_ends_agree_with_cpython() {
     });
 }
 
-/// Where `(?a:…)` begins a pattern, CPython's search looks for a first character of `\w` and its kin by the flags outside of
-/// the group, so that its `sub` misses what its `match` finds.
+/// Where `(?a:…)` begins a pattern, CPython's search looks for a first character of `\w` and its kin by the flags
+/// outside of the group, so that its `sub` misses what its `match` finds.
 #[test]
 fn scoped_flags_hold_in_sub() {
     let pattern = Pattern::new(b"(?a:\\W)").unwrap();

@@ -1,9 +1,10 @@
 """CPython's answers for the differential tests: one JSON request a line on stdin, one JSON answer a line on stdout.
 
 The first line says {"version": [MAJOR, MINOR], "unassigned": [[FIRST, LAST]]}.
-A request is {"pattern": HEX, "paths": [HEX], "templates": [HEX]}, where HEX is bytes in hexadecimal, decoded as a file name.
-The answer is {"error": TEXT}, or {"groups": N, "names": {...}, "matches": [...], "templates": [...]}: for each path null or
-the byte ranges of the groups (null for one that took no part), for each template {"error": TEXT} or {"subs": [HEX]}.
+A request is {"pattern": HEX, "paths": [HEX], "templates": [HEX]}, where HEX is bytes in hexadecimal, decoded as a file
+name. The answer is {"error": TEXT}, or {"groups": N, "names": {...}, "matches": [...], "templates": [...]}: for each
+path null or the byte ranges of the groups (null for one that took no part), for each template {"error": TEXT} or
+{"subs": [HEX]}.
 "timeout" stands for an answer that takes too long, or that a bug of CPython's own keeps from being given.
 """
 
