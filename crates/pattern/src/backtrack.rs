@@ -24,6 +24,8 @@ const MEMORY_BITS_MAX: usize = 1 << 23;
 const REGISTERS_WITH_MEMORY_MAX: u32 = 4;
 /// A repeat of one character, and a literal, run over so many characters for the price of one step.
 const CHARS_PER_STEP: usize = 8;
+/// Frames for which there is room from the start: most matches need no more.
+const FRAMES_FIRST: usize = 16;
 /// No position: a group that hasn't matched, a loop that hasn't begun.
 const NOWHERE: usize = usize::MAX;
 
@@ -75,7 +77,7 @@ impl<'a, T: Text> Backtracker<'a, T> {
             text,
             slots: vec![NOWHERE; program.groups * 2],
             registers: vec![NOWHERE; program.registers as usize],
-            stack: Vec::new(),
+            stack: Vec::with_capacity(FRAMES_FIRST),
             failures: Failures::default(),
             steps: 0,
             memory_after: MEMORY_AFTER,
@@ -258,10 +260,12 @@ impl<'a, T: Text> Backtracker<'a, T> {
     /// The position after at most `wanted` accepted characters.
     fn count(&mut self, repeat: &SingleRepeat, position: usize, wanted: usize) -> Result<usize, StepLimit> {
         let limit = position.saturating_add(wanted).min(self.text.len());
-        let mut end = position;
-        while end < limit && repeat.single.contains(self.text.at(end)) {
-            end += 1;
-        }
+        let end = if let Some(except) = repeat.single.only_exception() {
+            self.text.find(except, position, limit)
+        } else {
+            let mut run = position..limit;
+            run.find(|&index| !repeat.single.contains(self.text.at(index))).unwrap_or(limit)
+        };
         self.spend(((end - position) / CHARS_PER_STEP) as u32)?;
         Ok(end)
     }

@@ -14,6 +14,8 @@ pub(crate) trait Text {
     fn len(&self) -> usize;
     /// The character at `index`, which is below `len`.
     fn at(&self, index: usize) -> u32;
+    /// Index of the first `char`, an ASCII character, from `start` on and below `end`; `end` if there is none.
+    fn find(&self, char: u8, start: usize, end: usize) -> usize;
     /// Whether these characters stand at `index`, which is not above `len`.
     fn has_at(&self, index: usize, codes: &[u32]) -> bool;
     /// The byte where the character at `index` begins; `index` may be `len`.
@@ -30,6 +32,10 @@ impl Text for AsciiText<'_> {
 
     fn at(&self, index: usize) -> u32 {
         u32::from(self.0[index])
+    }
+
+    fn find(&self, char: u8, start: usize, end: usize) -> usize {
+        memchr::memchr(char, &self.0[start..end]).map_or(end, |index| start + index)
     }
 
     fn has_at(&self, index: usize, codes: &[u32]) -> bool {
@@ -69,6 +75,11 @@ impl Text for WideText {
 
     fn at(&self, index: usize) -> u32 {
         self.chars[index]
+    }
+
+    fn find(&self, char: u8, start: usize, end: usize) -> usize {
+        let mut chars = self.chars[start..end].iter();
+        chars.position(|&code| code == u32::from(char)).map_or(end, |index| start + index)
     }
 
     fn has_at(&self, index: usize, codes: &[u32]) -> bool {

@@ -23,6 +23,8 @@ fn nested_repeats_end_in_linear_patterns() {
     let mut not_utf8 = hostile_path();
     not_utf8.push(0xff);
     assert_eq!(pattern.is_match(&not_utf8), Ok(false));
+    let final_newline = [hostile_path(), b"\n".to_vec()].concat();
+    assert_eq!(pattern.is_match(&final_newline), Ok(false));
 }
 
 #[test]
