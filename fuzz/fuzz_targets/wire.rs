@@ -26,6 +26,7 @@ mod service {
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use config::Config;
 use event::{Event, Mask};
@@ -90,7 +91,7 @@ fn frame(kind: u8, body: &[u8]) {
 }
 
 fn describe(description: &[u8]) {
-    match Config::from_description(description) {
+    match Config::from_description(description, Arc::default()) {
         Ok(config) => {
             let destinations = config.destinations();
             assert!(destinations.iter().all(|directory| directory.ends_with(b"/")));
@@ -121,7 +122,7 @@ fn path(bytes: &[u8]) {
         config: PathText,
     }
     let path = Path::new(std::ffi::OsStr::from_bytes(bytes));
-    let frame = wire::load(path, false, &serde_json::Value::Null, true);
+    let frame = wire::load(path, false, &serde_json::Value::Null);
     let (_, body) = wire::next_frame(&frame).expect("it is short").expect("it is whole");
     let load: Load = serde_json::from_slice(&frame[body]).expect("what was written is JSON");
     assert_eq!(load.config.0, bytes);

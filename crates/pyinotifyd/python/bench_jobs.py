@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-LOAD, START, STOP = 2, 3, 6
+LOAD, START, STOP, SOURCE = 2, 3, 6, 7
 HOST_HELLO, DESCRIBE, DONE, TAKEN = 65, 66, 69, 73
 UNTAKEN_MAX = 1024
 BURST = 256
@@ -48,8 +48,9 @@ class Host:
         theirs.close()
         os.close(lifeline)
         self.buffer = b""
-        self.send(1, b'{"protocol": 1, "version": "2.0.0"}')
-        self.send(LOAD, b'{"config": "%s", "debug": false, "levels": {"": 20}, "reload": false}' % os.fsencode(config))
+        self.send(1, b'{"protocol": 2, "version": "2.0.0"}')
+        self.send(SOURCE, config.read_bytes())
+        self.send(LOAD, b'{"config": "%s", "debug": false, "levels": {"": 20}}' % os.fsencode(config))
         while self.frames(DESCRIBE) == 0:
             pass
 

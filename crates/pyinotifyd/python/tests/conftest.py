@@ -20,7 +20,7 @@ sys.path.insert(0, str(PACKAGE))
 # Generous, as machines that test are busy; nothing waits for it to pass.
 DEADLINE_S = 30
 
-HELLO, LOAD, START, CANCEL, LOG, STOP = 1, 2, 3, 4, 5, 6
+HELLO, LOAD, START, CANCEL, LOG, STOP, SOURCE = range(1, 8)
 HOST_HELLO, DESCRIBE, FAULT, EXIT, DONE, CANCELLED, FAIL, HOST_LOG, TAKEN = range(65, 74)
 VERSION = "2.0.0"
 
@@ -105,15 +105,16 @@ class Daemon:
 
     def hello(self, **changes):
         """Exchange HELLO."""
-        self.send(HELLO, {"protocol": 1, "version": VERSION, **changes})
+        self.send(HELLO, {"protocol": 2, "version": VERSION, **changes})
         kind, value = self.next()
         assert kind == HOST_HELLO, (kind, value, self.process.stderr.read() if kind is None else "")
         return value
 
-    def load(self, path, debug=False, levels=None, reload=False):
-        """Exchange HELLO and send LOAD."""
+    def load(self, path, debug=False, levels=None):
+        """Exchange HELLO and send what is in the file at `path`."""
         self.hello()
-        self.send(LOAD, {"config": str(path), "debug": debug, "levels": levels or {"": 20}, "reload": reload})
+        self.send(SOURCE, Path(path).read_bytes())
+        self.send(LOAD, {"config": str(path), "debug": debug, "levels": levels or {"": 20}})
 
     def start(self, tasks):
         """Start jobs: tuples of handle and an event's values."""

@@ -23,7 +23,7 @@ use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Escaped, Level};
 pub(crate) use check::{absolute_path, covers, feeding_warnings, warnings};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
-pub(crate) use safety::check_safety;
+pub(crate) use safety::{check_modules, check_program, read_config};
 pub(crate) use surroundings::Surroundings;
 
 /// A configuration that can be put to work.
@@ -50,6 +50,8 @@ pub(crate) struct Config {
     pub surroundings: Surroundings,
     /// The part of the description that a restarted host must repeat.
     pub fingerprint: String,
+    /// The bytes of the file, for a host that is started again.
+    pub source: Arc<[u8]>,
 }
 
 /// A syslog target as configured.
@@ -206,11 +208,11 @@ pub(crate) struct FileRule {
 }
 
 impl Config {
-    /// Reads a description of the host.
+    /// Reads a description of the host, which has executed `source`.
     ///
     /// # Errors
     /// The fault with its place in the user's file, for the same report as a fault that Python found.
-    pub(crate) fn from_description(body: &[u8]) -> Result<Config, ConfigFault> {
+    pub(crate) fn from_description(body: &[u8], source: Arc<[u8]>) -> Result<Config, ConfigFault> {
         let description: Description = serde_json::from_slice(body)
             .map_err(|error| fault(None, format!("the host's description cannot be read: {error}")))?;
         check_patterns(&description.loose_patterns)?;
@@ -235,6 +237,7 @@ impl Config {
             surroundings: Surroundings::new(description.environ, description.cwd, description.umask),
             warnings,
             fingerprint,
+            source,
         })
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Generation {
     pub logger: LoggerId,
     /// What a restarted host must repeat.
     pub fingerprint: String,
+    /// What it executes.
+    pub source: Arc<[u8]>,
     /// Whether a newer one has replaced it.
     pub retired: bool,
     /// Time that its tasks, and its host after them, have to end.
@@ -132,6 +134,7 @@ impl Generation {
             forwards: config.handlers,
             logger: log.logger(&config.logname),
             fingerprint: config.fingerprint,
+            source: config.source,
             retired: false,
             shutdown_timeout: config.shutdown_timeout,
             ends_by: None,

@@ -1,18 +1,33 @@
 //! One execution of the config file, from the start of its host to what came of it.
+//!
+//! The file is read by a thread, since it may lie on a filesystem that does not answer: the loop only starts the host, and
+//! hears of what could not be read as of any other fault. A host that is started again gets the bytes that were read first.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::children::{Ending, signal_name};
 use crate::cli::ConfigOptions;
-use crate::config::{Config, check_patterns, check_safety};
+use crate::config::{Config, check_modules, check_patterns, check_program, read_config};
 use crate::host::wire::{self, ConfigFault, Exit, FromHost, Hello, HostRecord};
 use crate::host::{Host, HostEvent, HostId, interpreter};
 use crate::log::{Level, Log, record};
+
+/// Threads that read config files. More than one is there only where a filesystem does not answer and somebody goes on
+/// asking for reloads.
+const READERS_MAX: usize = 4;
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Variables that lead Python to modules, or to what it takes for compiled ones; several paths in each, as in PATH.
+const MODULE_VARIABLES: [&str; 3] = ["PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX"];
 
 /// A host that executes the config file.
 #[derive(Debug)]
@@ -21,6 +36,12 @@ pub(crate) struct Loading {
     pub host: Host,
     python: Arc<Path>,
     hello: Option<Hello>,
+    /// What is sent to the host behind the file's content.
+    load: Vec<u8>,
+    file: Arc<Path>,
+    /// The file's content, as soon as it was read.
+    content: Arc<OnceLock<Arc<[u8]>>>,
+    events: mpsc::Sender<HostEvent>,
 }
 
 /// Why a configuration cannot be used.
@@ -33,37 +54,82 @@ pub(crate) enum LoadError {
 }
 
 impl Loading {
-    /// Starts a host and asks it to execute the config file, unless that file is not safe to execute.
+    /// Starts a host and asks it to execute the config file: what is in it now, or `known` content.
     ///
     /// # Errors
-    /// Without an interpreter, without the means to start it, or with a config file that others can write.
+    /// Without an interpreter that is safe to execute, or without the means to start it.
     pub(crate) fn start(
         options: &ConfigOptions,
+        known: Option<Arc<[u8]>>,
         id: HostId,
         log: &Log,
         events: mpsc::Sender<HostEvent>,
-        reload: bool,
     ) -> Result<Loading, LoadError> {
-        check_safety(&options.config).map_err(plain)?;
         let python: Arc<Path> = interpreter::find(options.python.as_deref()).map_err(plain)?.into();
-        let host = Host::start(id, &python, events).map_err(|error| cannot_start(&python, &error))?;
+        check_interpreter(&python).map_err(plain)?;
+        let host = Host::start(id, &python, events.clone()).map_err(|error| cannot_start(&python, &error))?;
         let levels = log.levels().iter().map(|(name, level)| (name.clone(), Value::from(level.0)));
-        host.send(wire::load(
-            &options.config,
-            options.debug,
-            &Value::Object(levels.collect::<Map<_, _>>()),
-            reload,
-        ));
-        Ok(Loading { host, python, hello: None })
+        let levels = Value::Object(levels.collect::<Map<_, _>>());
+        let load = wire::load(&options.config, options.debug, &levels);
+        let content = Arc::new(known.map_or_else(OnceLock::new, OnceLock::from));
+        Ok(Loading {
+            host,
+            python,
+            hello: None,
+            load,
+            file: options.config.as_path().into(),
+            content,
+            events,
+        })
+    }
+
+    /// Has the config file read, checked and sent to the host.
+    fn send_file(&mut self, module_paths: Vec<wire::PathText>) -> Result<(), LoadError> {
+        if READERS.fetch_add(1, Ordering::Relaxed) >= READERS_MAX {
+            READERS.fetch_sub(1, Ordering::Relaxed);
+            let file = self.file.display();
+            return Err(plain(format!(
+                "{READERS_MAX} earlier attempts to read '{file}' have not come to an end: its filesystem does not answer"
+            )));
+        }
+        let (file, content) = (Arc::clone(&self.file), Arc::clone(&self.content));
+        let (queue, load) = (self.host.queue(), std::mem::take(&mut self.load));
+        let (id, events) = (self.host.id, self.events.clone());
+        let read = move || {
+            let read = check_module_paths(&module_paths).and_then(|()| match content.get() {
+                Some(content) => Ok(Arc::clone(content)),
+                None => read_config(&file).map(Arc::from),
+            });
+            READERS.fetch_sub(1, Ordering::Relaxed);
+            match read {
+                Ok(read) => {
+                    queue.send(wire::source(&read));
+                    content.get_or_init(|| read);
+                    queue.send(load);
+                }
+                Err(message) => {
+                    queue.send(wire::stop());
+                    let fault = FromHost::Error(ConfigFault { message, ..ConfigFault::default() });
+                    // A loop that is gone needs no fault.
+                    let _ = events.blocking_send(HostEvent::Frame(id, fault));
+                }
+            }
+        };
+        let started = thread::Builder::new().name("config".to_owned()).spawn(read);
+        started.map(drop).map_err(|error| {
+            READERS.fetch_sub(1, Ordering::Relaxed);
+            plain(format!("cannot start a thread that reads the config file: {error}"))
+        })
     }
 
     /// What a frame of the host means for the load; `None`: it goes on.
     pub(crate) fn frame(&mut self, frame: FromHost, log: &mut Log) -> Option<Result<Config, LoadError>> {
         match frame {
-            FromHost::Hello(hello) => {
-                let refused = check_hello(&hello).err();
+            FromHost::Hello(mut hello) => {
+                let module_paths = std::mem::take(&mut hello.path);
+                let refused = check_hello(&hello).map_err(plain).and_then(|()| self.send_file(module_paths));
                 self.hello = Some(hello);
-                refused.map(|text| Err(plain(text)))
+                refused.err().map(Err)
             }
             FromHost::Describe(body) => {
                 if let Some(hello) = &self.hello {
@@ -76,7 +142,8 @@ impl Loading {
                         hello.executable
                     );
                 }
-                Some(Config::from_description(&body).map_err(LoadError::Fault))
+                let content = self.content.get().cloned().unwrap_or_default();
+                Some(Config::from_description(&body, content).map_err(LoadError::Fault))
             }
             FromHost::Error(fault) => {
                 // A bad expression was there first: Python itself does not look at them.
@@ -122,6 +189,33 @@ pub(crate) fn write_host_record(log: &mut Log, line: &HostRecord) {
         None => &line.message,
     };
     log.write_foreign(&line.logger, Level(line.level), line.created, text);
+}
+
+/// Refuses, as root, an interpreter that others could change, and variables that lead it to modules of theirs: it
+/// executes some of these before it executes anything of ours.
+fn check_interpreter(python: &Path) -> Result<(), String> {
+    check_program(python).map_err(|error| {
+        format!("the interpreter is not safe: {error}; or name another one with --python")
+    })?;
+    for variable in MODULE_VARIABLES {
+        let Some(paths) = std::env::var_os(variable) else { continue };
+        for path in std::env::split_paths(&paths) {
+            // An empty one is the current directory.
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
+            check_modules(path, true)
+                .map_err(|error| format!("{variable} is not safe: {error}; or unset it"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for all places in which the interpreter looks for modules.
+fn check_module_paths(paths: &[wire::PathText]) -> Result<(), String> {
+    paths.iter().try_for_each(|path| {
+        let path = Path::new(OsStr::from_bytes(&path.0));
+        check_modules(path, false)
+            .map_err(|error| format!("a place of modules (sys.path) is not safe: {error}"))
+    })
 }
 
 fn check_hello(hello: &Hello) -> Result<(), String> {

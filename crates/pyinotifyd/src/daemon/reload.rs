@@ -263,7 +263,7 @@ impl Daemon {
     fn load_again(&mut self) {
         let id = self.next_host_id();
         self.supervision.reloading();
-        match Loading::start(&self.options, id, &self.core.performer.log, self.host_events.clone(), true) {
+        match Loading::start(&self.options, None, id, &self.core.performer.log, self.host_events.clone()) {
             Ok(loading) => {
                 self.reload = Some(Reload { loading, since: self.core.performer.now, again: false });
             }

@@ -53,7 +53,7 @@ impl Start {
         let mut signals =
             signals.map_err(|error| give_up(&mut log, &format!("cannot take signals over: {error}")))?;
         let (sender, mut receiver) = host::channel();
-        let loading = Loading::start(&options, HostId(0), &log, sender.clone(), false);
+        let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
         let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
         let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
         let config = outcome.map_err(|error| refuse(&mut log, &options, error))?;

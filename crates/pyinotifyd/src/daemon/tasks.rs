@@ -1,5 +1,6 @@
 //! Ends of tasks, from wherever they come, told to the engine; and the processes that tasks run in.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use engine::{Failure, FailureKind, Outcome, TaskHandle};
@@ -270,8 +271,9 @@ impl Daemon {
 
     fn restart_host(&mut self, place: usize, now: Instant) {
         let id = self.next_host_id();
-        let loading =
-            Loading::start(&self.options, id, &self.core.performer.log, self.host_events.clone(), true);
+        let source = Some(Arc::clone(&self.core.performer.generations[place].source));
+        let log = &self.core.performer.log;
+        let loading = Loading::start(&self.options, source, id, log, self.host_events.clone());
         let loading = loading.map_err(|error| self.restart_failed(place, error, now));
         self.core.performer.generations[place].jobs.restarted(loading.ok(), now);
     }

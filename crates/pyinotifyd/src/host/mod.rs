@@ -62,11 +62,26 @@ pub(crate) struct Host {
     /// Its number.
     pub id: HostId,
     pid: Pid,
-    outgoing: mpsc::UnboundedSender<Outgoing>,
-    queued: Arc<AtomicUsize>,
+    queue: Queue,
     reaped: bool,
     /// The kernel kills the host when this is closed, however we end.
     _lifeline: PipeWriter,
+}
+
+/// Frames on their way to a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    /// Queues a frame.
+    pub(crate) fn send(&self, frame: Vec<u8>) {
+        self.bytes.fetch_add(frame.len(), Ordering::Relaxed);
+        // The connection ends only after its process, whose end the loop is told of; the frame has no reader then.
+        let _ = self.outgoing.send(Outgoing::Frame(frame));
+    }
 }
 
 #[derive(Debug)]
@@ -86,11 +101,12 @@ impl Host {
         ours.set_nonblocking(true)?;
         let (their_lifeline, lifeline) = io::pipe()?;
         let pid = spawn(python, theirs.as_fd(), their_lifeline.as_fd())?;
-        let (outgoing, queue) = mpsc::unbounded_channel();
+        let (outgoing, frames) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let connection = Connection::new(id, ours, events, Arc::clone(&queued))?;
-        tokio::spawn(connection.run(queue));
-        let host = Host { id, pid, outgoing, queued, reaped: false, _lifeline: lifeline };
+        tokio::spawn(connection.run(frames));
+        let queue = Queue { outgoing, bytes: queued };
+        let host = Host { id, pid, queue, reaped: false, _lifeline: lifeline };
         host.send(wire::hello());
         Ok(host)
     }
@@ -107,14 +123,17 @@ impl Host {
 
     /// Queues a frame.
     pub(crate) fn send(&self, frame: Vec<u8>) {
-        self.queued.fetch_add(frame.len(), Ordering::Relaxed);
-        // The connection ends only after its process, whose end the loop is told of; the frame has no reader then.
-        let _ = self.outgoing.send(Outgoing::Frame(frame));
+        self.queue.send(frame);
+    }
+
+    /// What queues frames from another thread.
+    pub(crate) fn queue(&self) -> Queue {
+        self.queue.clone()
     }
 
     /// Queues a log record, unless the host does not read them.
     pub(crate) fn send_log(&self, frame: Vec<u8>) {
-        if self.queued.load(Ordering::Relaxed) < QUEUED_LOG_MAX {
+        if self.queue.bytes.load(Ordering::Relaxed) < QUEUED_LOG_MAX {
             self.send(frame);
         }
     }
@@ -122,7 +141,7 @@ impl Host {
     /// Tells the connection that the process was reaped.
     pub(crate) fn process_ended(&mut self) {
         self.reaped = true;
-        let _ = self.outgoing.send(Outgoing::Dead);
+        let _ = self.queue.outgoing.send(Outgoing::Dead);
     }
 
     /// Sends a signal to the host and all that it started in its process group.
@@ -150,6 +169,10 @@ fn spawn(python: &Path, socket: BorrowedFd<'_>, lifeline: BorrowedFd<'_>) -> io:
     let mut command = Command::new(python);
     for variable in Notifier::VARIABLES {
         command.env_remove(variable);
+    }
+    if rustix::process::geteuid().is_root() {
+        // No modules from a home directory: at the start of Python, before it could be looked at what is there.
+        command.arg("-s");
     }
     let child = command
         .arg(format!("/proc/self/fd/{}", boot.as_raw_fd()))

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// Version of this protocol; both halves must name the same.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 /// Longest body that is taken: far above any description, and a bound for a host that went wrong.
 pub(crate) const FRAME_MAX: usize = 64 << 20;
 /// Length and type.
@@ -75,6 +75,8 @@ pub(crate) struct Hello {
     /// The interpreter that runs.
     #[serde(deserialize_with = "lossy")]
     pub executable: String,
+    /// Where it looks for modules.
+    pub path: Vec<PathText>,
 }
 
 /// Why a configuration cannot be used.
@@ -278,13 +280,15 @@ pub(crate) fn hello() -> Vec<u8> {
     frame(1, json!({"protocol": PROTOCOL, "version": env!("CARGO_PKG_VERSION")}).to_string().as_bytes())
 }
 
+/// Hands over the bytes of a configuration, which [`load`] asks to execute.
+pub(crate) fn source(content: &[u8]) -> Vec<u8> {
+    frame(7, content)
+}
+
 /// Asks the host to execute a configuration.
-pub(crate) fn load(config: &std::path::Path, debug: bool, levels: &Value, reload: bool) -> Vec<u8> {
+pub(crate) fn load(config: &std::path::Path, debug: bool, levels: &Value) -> Vec<u8> {
     let config = surrogateescape_json(std::os::unix::ffi::OsStrExt::as_bytes(config.as_os_str()));
-    frame(
-        2,
-        format!(r#"{{"config":{config},"debug":{debug},"levels":{levels},"reload":{reload}}}"#).as_bytes(),
-    )
+    frame(2, format!(r#"{{"config":{config},"debug":{debug},"levels":{levels}}}"#).as_bytes())
 }
 
 /// Asks the host to cancel running jobs.

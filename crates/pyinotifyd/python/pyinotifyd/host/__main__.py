@@ -1,6 +1,6 @@
 """Starts the host: ``python -m pyinotifyd.host SOCKET LIFELINE``, the numbers of two inherited descriptors.
 
-Owns the order of a start: HELLO, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay. The lifeline is a
+Owns the order of a start: HELLO, SOURCE, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay. The lifeline is a
 pipe of which the daemon holds the other end, and into which nobody writes: it ends with the daemon.
 """
 
@@ -37,6 +37,7 @@ def main() -> None:
                 "version": __version__,
                 "python": ".".join(map(str, sys.version_info[:3])),
                 "executable": sys.executable,
+                "path": [path for path in sys.path if isinstance(path, str)],
             }
         ),
     )
@@ -53,9 +54,10 @@ def _forget_the_current_directory() -> None:
 
 def _serve(channel: Channel, lifeline: int) -> int:
     """Load the config and do what it needs; return the exit status."""
-    load = _handshake(channel)
-    if load is None:
+    request = _handshake(channel)
+    if request is None:
         return 1
+    load, content = request
     for name, level in load["levels"].items():
         set_level(name, level)
     if load["debug"]:
@@ -63,7 +65,7 @@ def _serve(channel: Channel, lifeline: int) -> int:
     records.attach(channel)
     later.install()
     try:
-        source, description = _load(load)
+        source, description = _load(load, content)
     except BaseException as exception:
         return _refuse(channel, exception)
     if os.getpid() != channel.pid:
@@ -95,8 +97,8 @@ def _stay(channel: Channel, source: Source, description: Description) -> int:
     return stay.run(channel)
 
 
-def _handshake(channel: Channel) -> Optional[dict[str, Any]]:
-    """Receive HELLO and LOAD; None if there is no understanding."""
+def _handshake(channel: Channel) -> Optional[tuple[dict[str, Any], bytes]]:
+    """Receive HELLO, SOURCE and LOAD; None if there is no understanding."""
     hello = channel.receive()
     ours = {"protocol": wire.PROTOCOL, "version": __version__}
     if hello is None:
@@ -106,15 +108,17 @@ def _handshake(channel: Channel) -> Optional[dict[str, Any]]:
         text = f"the daemon speaks {theirs}, but this host is {ours}: they have to be of one version"
         channel.send(wire.FAULT, wire.dumps({"message": text, "locations": [], "traceback": ""}))
         return None
-    load = channel.receive()
-    return wire.loads(load[1]) if load and load[0] == wire.LOAD else None
+    source, load = channel.receive(), channel.receive()
+    if not source or not load or (source[0], load[0]) != (wire.SOURCE, wire.LOAD):
+        return None
+    return wire.loads(load[1]), source[1]
 
 
-def _load(load: dict[str, Any]) -> tuple[Source, Description]:
+def _load(load: dict[str, Any], content: bytes) -> tuple[Source, Description]:
     """Execute the config and describe it."""
     sys.argv[:] = [load["config"]]
     before = _Before()
-    source = Source(load["config"])
+    source = Source(load["config"], content)
     config, variables = source.execute()
     if load["debug"]:
         set_level("", 10)

@@ -44,15 +44,10 @@ _BOM = "\ufeff"
 class Source:
     """The text of a config: tracebacks of jobs show it as it was when it was executed."""
 
-    def __init__(self, path: str) -> None:
-        """Read the file at `path`.
-
-        Raises:
-            OSError: It can't be read; the text names `path`.
-        """
+    def __init__(self, path: str, content: bytes) -> None:
+        """Remember what the daemon has read of the file at `path`, which may be another one by now."""
         self.filename = os.path.abspath(path)
-        with open(path, "rb") as config:
-            self.content = config.read()
+        self.content = content
 
     def execute(self) -> tuple[api.Pyinotifyd, dict[str, Any]]:
         """Execute the config, and return what it leaves in its variable `pyinotifyd`, and all its variables.

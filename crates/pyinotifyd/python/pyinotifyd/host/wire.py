@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 # Daemon to host.
 HELLO = 1
@@ -22,6 +22,7 @@ START = 3
 CANCEL = 4
 LOG = 5
 STOP = 6
+SOURCE = 7
 
 # Host to daemon.
 HOST_HELLO = 65
