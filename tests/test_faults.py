@@ -808,7 +808,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": everything})], shutdow
 
 
 def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_space: UserSpaceFilesystem) -> None:
-    """The loop's thread works on small files itself; where that hangs another thread leads on, as often as it takes."""
+    """Its lane's workers hang with it, and nobody else waits."""
     daemon = run(HANGING)
 
     def is_done(name: str) -> bool:
@@ -839,9 +839,7 @@ def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_spac
 
 
 def test_a_daemon_that_is_stopped_again_and_again_moves_each_file_once(run: Run, box: Box) -> None:
-    """Each stop makes whoever works on files late, so that another thread leads on; the late ones come back all the
-    same.
-    """
+    """A stop in the middle of everything makes orders wait for long, so that more workers join."""
     daemon = run(
         r"""
 move = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\1"))

@@ -423,17 +423,3 @@ def test_a_storm_of_reloads_with_configs_that_fail_in_every_way(run: Run, box: B
     wait_until(lambda: len(daemon.children()) == 1, lambda: f"{daemon.children()}")
     wait_until(lambda: len(daemon.descriptors()) <= before, lambda: f"{before} before, {daemon.descriptors()}")
     assert daemon.terminate(10) == 0
-
-
-@ours_only
-def test_code_that_only_a_start_or_a_reload_needs_does_not_stay_in_memory(run: Run, box: Box) -> None:
-    daemon = run(echo("old"))
-    write(box.src / "a")
-    daemon.wait_log("task finished")
-    worked = daemon.code_kib()
-    daemon.reload()
-    wait_until(
-        lambda: daemon.code_kib() < worked, lambda: f"{worked} KiB before the reload, {daemon.code_kib()} after it"
-    )
-    write(box.src / "b")
-    daemon.wait_out("old b")

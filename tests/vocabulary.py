@@ -490,17 +490,6 @@ class Daemon:
         assert found
         return int(found.group(1))
 
-    def code_kib(self) -> int:
-        """Resident memory that is the program's own code."""
-        program, resident, is_code = os.readlink(f"/proc/{self.pid}/exe"), 0, False
-        for line in Path(f"/proc/{self.pid}/smaps").read_text().splitlines():
-            first, second, *rest = line.split(maxsplit=5)
-            if "-" in first:
-                is_code = second == "r-xp" and rest[-1] == program
-            elif is_code and first == "Rss:":
-                resident += int(second)
-        return resident
-
     def cpu_s(self) -> float:
         """User and system time of the daemon's own process."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

@@ -66,7 +66,7 @@ pub(crate) fn copy(
     if request.is_unchanged(&source.status, &source.file) {
         return Ok(Done { identity: Some(source.status.identity()), bytes: 0, unchanged: true });
     }
-    request.check_brief(source.status.kind != Kind::File || source.status.size > SMALL_SIZE)?;
+    request.check_brief_copy(&source.status)?;
     let mut copier = Copier {
         request,
         attributes: &attributes,

@@ -20,8 +20,8 @@
 //!
 //! It knows no events and no patterns: the caller gives the expanded destination. It does not log: what there is to
 //! say goes to a callback as a [`Record`]. It is synchronous: the caller has threads. It keeps nothing from one
-//! action to the next but a buffer for each thread, the ids of a few users, and what the caller lets it keep: the last
-//! directories, used again only while their paths lead to them (`held`).
+//! action to the next but a buffer for each thread, the ids of a few users, and what the caller lets it keep: the
+//! last directories, used again only while their paths lead to them (`held`).
 //!
 //! # Differences from Python's `os` and `shutil`
 //!
@@ -71,6 +71,9 @@ pub use temporary::{
 };
 
 use quote::Plain;
+
+/// Size of a file up to which its copy is brief: less than a millisecond of a processor.
+pub const BRIEF_SIZE: u64 = 1 << 20;
 
 /// What a rule does with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -164,8 +167,8 @@ pub struct Request<'a> {
     pub stop: &'a AtomicBool,
     /// Do nothing if the source is still what this identity says.
     pub unless_same_as: Option<&'a Identity>,
-    /// Do only what is done at once, a handful of system calls: what may take longer is [`Error::Lengthy`], and can be
-    /// asked for again without this.
+    /// Do only what is little: a rename, the deletion of one file, a copy of at most [`BRIEF_SIZE`], be it to the
+    /// disk or to another filesystem. What is more is [`Error::Lengthy`], and can be asked for again without this.
     pub brief: bool,
 }
 
@@ -240,8 +243,8 @@ pub fn check_names(user: Option<&str>, group: Option<&str>) -> Result<(), Error>
     names::look_up(user, group)?.missing().map_or(Ok(()), Err)
 }
 
-/// Carries one action out, in the calling thread, and tells `record` what it has done. What is in `held` makes the next
-/// action of the same thread cheaper.
+/// Carries one action out, in the calling thread, and tells `record` what it has done. What is in `held` makes the
+/// next action of the same thread cheaper.
 ///
 /// # Errors
 /// Every failure is one [`Error`]. The source is as it was then, or the destination is complete; the texts say what
@@ -252,8 +255,6 @@ pub fn perform(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
     let rule = request.rule;
-    // A disk takes milliseconds.
-    request.check_brief(rule.durability == Durability::Always && rule.action != Action::Delete)?;
     let done = match rule.action {
         Action::Delete => remove::delete(request, held, record),
         Action::Move | Action::Copy if request.destination.is_empty() => {
@@ -272,6 +273,21 @@ pub fn perform(
 }
 
 impl Request<'_> {
+    /// Refuses a copy of what is neither a link nor a small file, where only what is brief was asked for.
+    fn check_brief_copy(&self, status: &sys::Status) -> Result<(), Error> {
+        let is_brief = match status.kind {
+            sys::Kind::File => status.size <= BRIEF_SIZE,
+            sys::Kind::Directory => false,
+            // Done at once, or refused.
+            sys::Kind::Link
+            | sys::Kind::Fifo
+            | sys::Kind::Socket
+            | sys::Kind::Device
+            | sys::Kind::Unknown => true,
+        };
+        self.check_brief(!is_brief)
+    }
+
     /// Refuses what takes long, where only what is brief was asked for. Nothing was done or told before, but that
     /// missing parents of the destination may have been made.
     fn check_brief(&self, is_lengthy: bool) -> Result<(), Error> {

@@ -56,7 +56,7 @@ pub(crate) fn perform(
         }
         Err(Errno::EXIST) if !request.rule.overwrite => return Err(exists(request, &place)),
         Err(Errno::XDEV) => {
-            request.check_brief(true)?;
+            request.check_brief_copy(&found.status)?;
             found.across(&place, request, &attributes, record)?
         }
         Err(errno) => return Err(Error::os_pair(errno, request.source, &place.path)),

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod daemon;
 mod host;
+mod lane;
 mod log;
 mod service;
 

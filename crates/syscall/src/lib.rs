@@ -5,6 +5,5 @@
 
 pub mod inherited;
 pub mod lease;
-pub mod resident;
 pub mod signals;
 pub mod spawn;

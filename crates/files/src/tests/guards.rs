@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use rustix::io::Errno;
 
 use super::*;
+use crate::BRIEF_SIZE;
 use crate::sys::fault;
 use crate::temporary::tests::name_of_pid;
 
@@ -166,20 +167,17 @@ fn a_small_file_costs_these_calls_and_no_others() {
 fn who_asks_for_what_is_brief_gets_nothing_that_takes_long() {
     let with_mode = |action| Rule { filemode: Some(0o600), overwrite: true, ..rule(action) };
     let removal = Rule { rec: true, ..rule(Action::Delete) };
-    let durable = |action| Rule { durability: Durability::Always, ..rule(action) };
     let lengthy = [
         ("a large file", rule(Action::Copy), "in/large"),
         ("a tree", rule(Action::Copy), "in/d"),
         ("a tree that gets a mode", with_mode(Action::Move), "in/d"),
         ("a tree that goes", removal, "in/d"),
-        ("a copy on the disk", durable(Action::Copy), "in/f"),
-        ("a move on the disk", durable(Action::Move), "in/f"),
     ];
     for (what, rule, source) in lengthy {
         let scene = Scene::in_memory();
         scene.write("in/f", "content");
         scene.write("in/d/f", "content");
-        scene.write("in/large", vec![1; 64 * 1024 + 1]);
+        scene.write("in/large", vec![1; BRIEF_SIZE as usize + 1]);
         let destination = source.replace("in/", "out/");
         let outcome = scene.act_briefly(&rule, source, &destination);
         assert!(matches!(outcome.result, Err(Error::Lengthy)), "{what}: {outcome:?}");
@@ -188,22 +186,41 @@ fn who_asks_for_what_is_brief_gets_nothing_that_takes_long() {
         assert!(!scene.exists(&destination), "{what}");
         scene.act(&rule, source, &destination).done();
     }
-    for (action, source) in [(Action::Copy, "in/f"), (Action::Move, "in/d"), (Action::Delete, "in/f")] {
+    let durable = |action| Rule { durability: Durability::Always, ..rule(action) };
+    let brief = [
+        (rule(Action::Copy), "in/f"),
+        (rule(Action::Move), "in/d"),
+        (rule(Action::Move), "in/large"),
+        (rule(Action::Delete), "in/large"),
+        (durable(Action::Copy), "in/f"),
+        (durable(Action::Move), "in/f"),
+    ];
+    for (rule, source) in brief {
         let scene = Scene::in_memory();
-        scene.write("in/f", "content");
+        scene.write("in/f", vec![1; BRIEF_SIZE as usize]);
+        scene.write("in/large", vec![1; BRIEF_SIZE as usize + 1]);
         scene.write("in/d/f", "content");
-        scene.act_briefly(&rule(action), source, &source.replace("in/", "out/")).done();
+        scene.act_briefly(&rule, source, &source.replace("in/", "out/")).done();
     }
 }
 
 #[test]
-fn a_move_to_another_filesystem_is_not_brief() {
-    let Some(scene) = Scene::across() else { return };
-    scene.write("in/f", "content");
-    let outcome = scene.act_briefly(&rule(Action::Move), "in/f", "out/f");
-    assert!(matches!(outcome.result, Err(Error::Lengthy)), "{outcome:?}");
-    assert_eq!(outcome.records, [] as [&str; 0]);
-    assert!(scene.exists("in/f") && !scene.exists("out/f"));
+fn a_move_to_another_filesystem_is_as_brief_as_the_copy() {
+    for (source, is_brief) in [("in/f", true), ("in/large", false), ("in/d", false)] {
+        let Some(scene) = Scene::across() else { return };
+        scene.write("in/f", vec![1; BRIEF_SIZE as usize]);
+        scene.write("in/large", vec![1; BRIEF_SIZE as usize + 1]);
+        scene.write("in/d/f", "content");
+        let destination = source.replace("in/", "out/");
+        let outcome = scene.act_briefly(&rule(Action::Move), source, &destination);
+        assert_eq!(outcome.result.is_ok(), is_brief, "{source}: {outcome:?}");
+        assert_eq!(scene.exists(&destination), is_brief, "{source}");
+        assert_eq!(scene.exists(source), !is_brief, "{source}");
+        if !is_brief {
+            assert!(matches!(outcome.result, Err(Error::Lengthy)), "{source}: {outcome:?}");
+            assert_eq!(outcome.records, [] as [&str; 0]);
+        }
+    }
 }
 
 #[test]

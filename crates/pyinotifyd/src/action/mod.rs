@@ -5,3 +5,16 @@
 
 pub(crate) mod file;
 pub(crate) mod shell;
+pub(crate) mod sweep;
+
+/// What comes back from the lanes: a closed list.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Of a file rule.
+    File(file::Report),
+    /// Of the sweep of a directory.
+    Swept(sweep::Swept),
+}
+
+/// The lanes of this program. A worker keeps the last directories from one file to the next.
+pub(crate) type Lanes = crate::lane::Lanes<Report, files::Held>;

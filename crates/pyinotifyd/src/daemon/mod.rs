@@ -3,7 +3,7 @@
 //! The loop wakes for a closed list of sources ([`wake::Wake`]), turns each into an input of the watcher or the engine, and
 //! performs the engine's effects ([`perform`]). A turn does a bounded amount of work: events are read, due tasks start, a
 //! few commands are spawned, frames and log lines go out. What can be slow (hosts, file work, commands, the log's reader)
-//! is started here and reported back; nothing here waits for it. One thread runs the loop; which one, [`relay`] says.
+//! is started here and reported back; nothing here waits for it.
 //!
 //! [`start`] leads here, [`tasks`] tells the engine of ends, [`reload`] and [`shutdown`] tell their stories.
 
@@ -11,9 +11,9 @@ mod children;
 mod explain;
 mod generation;
 mod jobs;
+mod lanes;
 mod loading;
 mod perform;
-mod relay;
 mod reload;
 mod report;
 mod routing;
@@ -50,16 +50,16 @@ use wake::{Request, Signals, Source, Sources, Timer, Wake};
 /// Pause before the kernel's queue is looked at again if it cannot be waited for.
 const LISTEN_RETRY: Duration = Duration::from_millis(10);
 
-/// When nothing happened for so long, a start or a reload is over.
-const QUIET: Duration = Duration::from_millis(100);
-
 /// Runs the daemon to its end.
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
     with_runtime(|runtime, log| {
         let started =
             runtime.block_on(async { Start::load(options, log).await.and_then(Start::into_daemon) });
         match started {
-            Ok(daemon) => relay::run(runtime, daemon),
+            Ok(mut daemon) => {
+                runtime.block_on(daemon.run());
+                ExitCode::SUCCESS
+            }
             Err(code) => code,
         }
     })
@@ -116,8 +116,6 @@ struct Daemon {
     logger: LoggerId,
     state: State,
     supervision: Supervision,
-    /// A configuration was put to work, and what that took is let go of at this time, if nothing happens until then.
-    settle_at: Option<Instant>,
     inotify: Source,
     mounts: Option<Source>,
     timer: Timer,
@@ -133,20 +131,10 @@ struct Reload {
     again: bool,
 }
 
-/// Why the loop was left.
-enum Next {
-    /// The loop's thread is to work on files, and to come back.
-    Share,
-    /// It is over; the program's exit status.
-    End(u8),
-}
-
 /// What a turn of the loop left to do.
 struct Left {
     /// There is more to do at once.
     more: bool,
-    /// Some of that is work on files for the loop's own thread.
-    share: bool,
     /// The kernel's queue is read again only then.
     pause_until: Option<Instant>,
     /// The log's reader did not take all lines and gets them again after this pause.
@@ -154,55 +142,28 @@ struct Left {
 }
 
 impl Daemon {
-    /// The loop, until it is over or its thread has files to work on.
-    async fn run(&mut self) -> Next {
-        // What has been ordered already waits until all sources were looked at again.
-        let mut may_share = false;
+    /// The loop, until a signal has ended it.
+    async fn run(&mut self) {
         loop {
             let now = Instant::now();
-            self.core.performer.now = now;
-            if self.core.performer.files.is_busy() {
-                self.take_reports(now);
-            }
-            let events = self.watcher.turn(now, &mut self.core);
-            // Before everything else, which a lone file need not wait for.
-            if may_share && self.hand_over(now) {
-                return Next::Share;
-            }
-            let mut left = self.turn(events, now);
-            if may_share && left.share {
-                return Next::Share;
-            }
+            let left = self.turn(now);
             if self.has_ended(now) {
-                record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
-                self.core.performer.log.flush_at_exit();
-                return Next::End(0);
+                break;
             }
-            if left.pause_until.is_some() {
-                self.inotify.rest();
-            } else if !self.inotify.listen() {
-                // The queue is looked at nevertheless, and at epoll again.
-                left.pause_until = Some(now + LISTEN_RETRY);
-            }
-            self.settle(now);
-            let sources = Sources {
-                // A time that is past lets all sources be looked at once before the next turn.
-                deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
-                signals: &mut self.signals,
-                hosts: &mut self.hosts,
-                files: &self.core.performer.files,
-                events: &self.inotify,
-                mounts: self.mounts.as_ref(),
-                timer: &mut self.timer,
-            };
-            let wake = sources.wait().await;
-            may_share = true;
+            let wake = self.wait(left, now).await;
             self.woken(wake);
         }
+        record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
+        self.core.performer.log.flush_at_exit();
     }
 
-    /// One turn after events were read: everything that can be done now, within bounds.
-    fn turn(&mut self, events: Turn, now: Instant) -> Left {
+    /// One turn: everything that can be done now, within bounds.
+    fn turn(&mut self, now: Instant) -> Left {
+        self.core.performer.now = now;
+        self.take_reports(now);
+        let events = self.watcher.turn(now, &mut self.core);
+        // Before everything else, which a lone file need not wait for.
+        self.hand_over(now);
         let looking = self.core.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
         self.start_commands(now);
@@ -211,39 +172,43 @@ impl Daemon {
         self.force(now);
         self.drop_generations(now);
         self.advance_shutdown(now);
-        let share = self.hand_over(now);
+        self.hand_over(now);
         let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
         let unfinished = !self.core.performer.dry.is_empty() || !self.core.performer.withdrawn.is_empty();
         let more = looking
             || unfinished
-            || share
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
         let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };
-        Left { more, share, pause_until, log: self.core.performer.flush_log() }
+        Left { more, pause_until, log: self.core.performer.flush_log() }
     }
 
-    /// Hands over what the turn gave to do; whether some of it is work on files for this thread.
-    fn hand_over(&mut self, now: Instant) -> bool {
-        self.core.performer.files.balance(now);
+    /// Gives lanes and hosts what the turn brought for them.
+    fn hand_over(&mut self, now: Instant) {
+        self.tend_lanes(now);
         self.core.performer.flush_hosts(now);
-        self.core.performer.files.has_share(now)
     }
 
-    /// Lets go of the memory that only a start or a reload needs, when that is over.
-    fn settle(&mut self, now: Instant) {
-        if self.settles_at().is_some_and(|at| at <= now) {
-            self.settle_at = None;
-            self.watcher.let_go();
-            // Without /proc its code stays in memory.
-            let _ = syscall::resident::let_go_of_files();
+    /// Waits for something to do.
+    async fn wait(&mut self, mut left: Left, now: Instant) -> Wake {
+        if left.pause_until.is_some() {
+            self.inotify.rest();
+        } else if !self.inotify.listen() {
+            // The queue is looked at nevertheless, and at epoll again.
+            left.pause_until = Some(now + LISTEN_RETRY);
         }
-    }
-
-    /// When to settle, unless something happens before.
-    fn settles_at(&self) -> Option<Instant> {
-        self.settle_at.filter(|_| self.leaving.is_empty() && self.reload.is_none())
+        let sources = Sources {
+            // A time that is past lets all sources be looked at once before the next turn.
+            deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
+            signals: &mut self.signals,
+            hosts: &mut self.hosts,
+            lanes: &self.core.performer.lanes,
+            events: &self.inotify,
+            mounts: self.mounts.as_ref(),
+            timer: &mut self.timer,
+        };
+        sources.wait().await
     }
 
     /// When the loop has something to do although nothing happens.
@@ -254,14 +219,13 @@ impl Daemon {
         let fixed = [
             self.core.engine.deadline(),
             self.watcher.deadline(),
-            performer.files.deadline(),
+            performer.lanes.deadline(),
             performer.commands.deadline(),
             left.pause_until,
             left.log.map(|pause| now + pause),
             self.state.deadline(),
             self.supervision.deadline(),
             self.reload_overdue(),
-            self.settles_at(),
         ];
         fixed.into_iter().flatten().chain(jobs).chain(forced).min()
     }
@@ -270,18 +234,18 @@ impl Daemon {
     fn woken(&mut self, wake: Wake) {
         let now = Instant::now();
         self.core.performer.now = now;
-        if !matches!(wake, Wake::Time) {
-            self.settle_at = self.settle_at.map(|_| now + QUIET);
-        }
         match wake {
             Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),
             Wake::Asked(Request::Reload) => self.begin_reload(),
             Wake::Asked(Request::Status) => self.log_status(now),
             Wake::Child => self.reap(now),
-            Wake::Files => self.take_reports(now),
             Wake::Host(event) => self.host_events(event, now),
-            Wake::Mounts => self.watcher.mounts_changed(now),
-            Wake::Events | Wake::Time => {}
+            Wake::Mounts => {
+                self.core.performer.lanes.filesystems.changed();
+                self.watcher.mounts_changed(now);
+            }
+            // The turn that follows looks at these anyway.
+            Wake::Lanes | Wake::Events | Wake::Time => {}
         }
     }
 }

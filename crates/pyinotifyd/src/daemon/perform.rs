@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use engine::{Effects, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord};
@@ -16,10 +15,13 @@ use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
 use super::task_name::{TaskName, TaskNames};
-use crate::action::file::{FileWorkers, Order as FileOrder};
+use crate::action::Lanes;
+use crate::action::file::{FileOrders, Order as FileOrder};
 use crate::action::shell::{Commands, Environment, Order as CommandOrder};
+use crate::action::sweep::Sweeps;
 use crate::config::Work;
 use crate::host::wire;
+use crate::lane::Limits;
 use crate::log::{About, Escaped, Indented, Level, Log, LoggerId, record};
 
 /// See the module's head.
@@ -34,7 +36,11 @@ pub(crate) struct Performer {
     /// Shell commands.
     pub commands: Commands,
     /// File rules.
-    pub files: FileWorkers,
+    pub files: FileOrders,
+    /// Temporary files of earlier runs.
+    pub sweeps: Sweeps,
+    /// Threads for what may wait.
+    pub lanes: Lanes,
     names: TaskNames,
     /// Log what tasks would do instead of doing it.
     dry_run: bool,
@@ -65,7 +71,9 @@ impl Performer {
             log,
             generations: Vec::new(),
             commands: Commands::default(),
-            files: FileWorkers::default(),
+            files: FileOrders::default(),
+            sweeps: Sweeps::default(),
+            lanes: Lanes::new(Limits::default()),
             names: TaskNames::default(),
             dry_run,
             dry: Vec::new(),
@@ -200,9 +208,8 @@ impl Performer {
             root_len: usize::from(start.event.root_len),
             level: self.log.level(self.logger(start.scheduler)),
             unless_same_as: self.marked.remove(&start.id).flatten().filter(|_| start.again),
-            stop: AtomicBool::new(false),
         };
-        self.files.order(order, self.now);
+        self.files.order(order, &mut self.lanes, self.now);
     }
 
     fn start_command(&mut self, start: &Start<'_>, line: Vec<u8>) {
@@ -305,6 +312,7 @@ impl Effects for Performer {
     fn stop(&mut self, handle: TaskHandle, _: TaskId) {
         let jobs = &mut self.generations;
         if self.commands.withdraw(handle.0)
+            || self.files.withdraw(handle.0, &mut self.lanes, self.now)
             || jobs.iter_mut().any(|generation| generation.jobs.withdraw(handle))
         {
             return self.withdrawn.push(handle);

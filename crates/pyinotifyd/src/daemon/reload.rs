@@ -43,7 +43,6 @@ impl Daemon {
         let admitted = self.admit(&config, &watches, now);
         let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
-        self.settle_at = Some(now + super::QUIET);
         self.retire_all(now);
         self.set_syslog(&config);
         config.surroundings.apply();
@@ -55,7 +54,8 @@ impl Daemon {
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         self.core.performer.flush_hosts(now);
         self.forward_records(generation.forwards);
-        self.core.performer.files.sweep(destinations);
+        let performer = &mut self.core.performer;
+        performer.sweeps.order(destinations, &mut performer.lanes, now);
         if watches.is_empty() {
             self.say_nothing_is_watched(generation.logger);
         }

@@ -115,7 +115,6 @@ impl Start {
             logger,
             state: State::Running,
             supervision: Supervision::new(now),
-            settle_at: None,
             inotify,
             mounts,
             timer,
@@ -165,7 +164,7 @@ async fn outcome(
                 log.flush();
             }
             // A SIGHUP for a file that is being read anyway asks for nothing new.
-            Wake::Asked(Request::Reload) | Wake::Files | Wake::Events | Wake::Mounts | Wake::Time => {}
+            Wake::Asked(Request::Reload) | Wake::Lanes | Wake::Events | Wake::Mounts | Wake::Time => {}
         }
     }
 }

@@ -10,10 +10,9 @@ use super::children::{self, Ended, Ending, signal_name};
 use super::loading::{LoadError, Loading, write_host_record};
 use super::perform::GRACE;
 use super::{Daemon, leave};
-use crate::action::file::Report;
 use crate::host::wire::{Fail, FromHost};
 use crate::host::{HostEvent, HostId};
-use crate::log::{Escaped, Level, record};
+use crate::log::{Level, record};
 
 /// Frames of hosts that are worked off before the loop looks after everything else.
 const HOST_EVENTS_A_TURN: usize = 16;
@@ -42,7 +41,7 @@ impl Daemon {
     }
 
     /// Tells the engine of an end.
-    fn finish(&mut self, handle: TaskHandle, outcome: Outcome, now: Instant) {
+    pub(super) fn finish(&mut self, handle: TaskHandle, outcome: Outcome, now: Instant) {
         let stopped = self.core.performer.terminating.remove(&handle.0).is_some();
         let outcome = if stopped { Outcome::Cancelled } else { outcome };
         self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
@@ -81,51 +80,6 @@ impl Daemon {
             }
         };
         self.finish(handle, outcome, now);
-    }
-
-    /// Takes the reports of file workers.
-    pub(super) fn take_reports(&mut self, now: Instant) {
-        for report in self.core.performer.files.take_reports() {
-            match report {
-                Report::Swept { directory, removed } => {
-                    let (log, below) = (&mut self.core.performer.log, Escaped(&directory));
-                    record!(
-                        log,
-                        self.logger,
-                        INFO,
-                        "removed {removed} temporary file(s) of an earlier run below '{below}'"
-                    );
-                }
-                Report::Nobody { waiting, error } => {
-                    let text = format_args!(
-                        "cannot start a thread for file rules now: {error} (see ulimit -u, TasksMax=); {waiting} wait, they are tried again"
-                    );
-                    self.core.performer.log.write(self.logger, Level::WARNING, text);
-                }
-                Report::Record { task, level, text } => self.file_record(task, level, &text),
-                Report::Ended { task, result } => {
-                    let handle = TaskHandle(task);
-                    let outcome = match result {
-                        Ok(done) => {
-                            if let Some(source) = done.identity
-                                && let Some(id) = self.core.engine.task(handle).map(|record| record.id)
-                            {
-                                self.core.performer.acted_on(id, source);
-                            }
-                            if done.unchanged { Outcome::Unchanged } else { Outcome::Done }
-                        }
-                        Err(text) => failed(FailureKind::Error, text),
-                    };
-                    self.finish(handle, outcome, now);
-                }
-            }
-        }
-    }
-
-    fn file_record(&mut self, task: u64, level: Level, text: &str) {
-        if let Some(record) = self.core.engine.task(TaskHandle(task)) {
-            self.core.performer.file_record(level, &record, text);
-        }
     }
 
     /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of them.
@@ -339,6 +293,6 @@ impl Daemon {
     }
 }
 
-fn failed(kind: FailureKind, why: String) -> Outcome {
+pub(super) fn failed(kind: FailureKind, why: String) -> Outcome {
     Outcome::Failed(Failure::new(kind, why))
 }

@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::action::file::FileWorkers;
+use crate::action::Lanes;
 use crate::host::HostEvent;
 
 /// Why the loop woke.
@@ -26,8 +26,8 @@ pub(crate) enum Wake {
     Asked(Request),
     /// A child ended.
     Child,
-    /// File workers have reports.
-    Files,
+    /// Lanes have reports.
+    Lanes,
     /// A host said something, or is gone.
     Host(HostEvent),
     /// The kernel has events.
@@ -178,7 +178,7 @@ impl Timer {
             // Deadlines move on with each event. A timer that fires too early is set again then, which is rare.
             if self.armed.is_none_or(|armed| armed > at) {
                 self.armed = Some(at);
-                set_timer(&self.source.fd, Some(left));
+                set_timer(&self.source.fd, left);
             }
             self.source.ready().await;
             self.armed = None;
@@ -186,14 +186,12 @@ impl Timer {
     }
 }
 
-/// Lets a timer fire once after a time that is not zero, or not at all.
-pub(super) fn set_timer(timer: &OwnedFd, left: Option<Duration>) {
+/// Lets a timer fire once after a time that is not zero.
+fn set_timer(timer: &OwnedFd, left: Duration) {
     let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let value = left.map_or(never, |left| {
-        // 32 bits of seconds are 136 years; the kernel adds them to its own time.
-        let seconds = left.as_secs().min(u64::from(u32::MAX)).cast_signed();
-        Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() }
-    });
+    // 32 bits of seconds are 136 years; the kernel adds them to its own time.
+    let seconds = left.as_secs().min(u64::from(u32::MAX)).cast_signed();
+    let value = Timespec { tv_sec: seconds, tv_nsec: left.subsec_nanos().into() };
     timerfd_settime(timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: value })
         .expect("a timer takes every time that is not negative");
 }
@@ -204,8 +202,8 @@ pub(crate) struct Sources<'a> {
     pub signals: &'a mut Signals,
     /// Frames of all hosts.
     pub hosts: &'a mut mpsc::Receiver<HostEvent>,
-    /// File workers.
-    pub files: &'a FileWorkers,
+    /// Reports of lanes.
+    pub lanes: &'a Lanes,
     /// The kernel's queue; it rests while its reader pauses.
     pub events: &'a Source,
     /// The mount table.
@@ -220,12 +218,12 @@ impl Sources<'_> {
     /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but who
     /// slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
-        let Sources { signals, hosts, files, events, mounts, timer, deadline } = self;
+        let Sources { signals, hosts, lanes, events, mounts, timer, deadline } = self;
         let mut others = pin!(async {
             tokio::select! {
                 biased;
                 wake = signals.next() => wake,
-                () = files.reported() => Wake::Files,
+                () = lanes.reported() => Wake::Lanes,
                 Some(event) = hosts.recv() => Wake::Host(event),
                 () = timer.until(deadline) => Wake::Time,
                 () = changed(mounts) => Wake::Mounts,

@@ -9,8 +9,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use syscall::signals;
-
 /// How long an address is used before it is asked for again, and the longest pause after questions without an answer.
 const KEPT: Duration = Duration::from_secs(60);
 /// The first pause after a question without an answer; the next ones are twice as long each.
@@ -142,9 +140,6 @@ fn ask(host: &str, port: u16, lookup: fn(&str, u16) -> Option<SocketAddr>) -> Op
     let asked = host.to_owned();
     let thread = thread::Builder::new().name("resolver".to_owned()).stack_size(STACK);
     let started = thread.spawn(move || {
-        // A signal that this thread took would wait for the resolver. Without a mask the kernel prefers the main
-        // thread.
-        let _ = signals::block();
         // The daemon may have ended, or a test.
         let _ = sender.send(lookup(&asked, port));
     });

@@ -1,0 +1,468 @@
+//! File rules: what the loop hands over, and the reports that come back.
+//!
+//! Each task is work for the lane of the filesystems that it touches ([`crate::lane`]): where its file is, and where
+//! the result goes. Work on one source path is done in the order in which it came, whatever lanes it is for: the next
+//! one is submitted when the last one has ended. Different paths are worked on beside each other.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use files::{Done, Held, Identity, Request};
+use hashbrown::hash_map::{Entry, EntryRef, HashMap};
+
+use super::Lanes;
+use crate::config::{FileRule, FileRules};
+use crate::lane::{Filesystems, Fit, LaneId, Size, Undone, Work};
+use crate::log::{Escaped, Level};
+
+/// What is to be done for a task.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Who asked for it.
+    pub task: u64,
+    /// The scheduler's rules and the one that matched.
+    pub rules: Arc<FileRules>,
+    /// Place in `rules`.
+    pub rule: usize,
+    /// The event's path.
+    pub source: Arc<[u8]>,
+    /// Length of the watch root, with which `source` begins.
+    pub root_len: usize,
+    /// Do nothing if the source is still this.
+    pub unless_same_as: Option<Identity>,
+    /// Least severity of records that are wanted.
+    pub level: Level,
+}
+
+/// What the loop gets to know of an order.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A line for the log.
+    Record {
+        /// Whose.
+        task: u64,
+        /// Severity.
+        level: Level,
+        /// Escaped text.
+        text: String,
+    },
+    /// The work is done.
+    Ended {
+        /// Whose.
+        task: u64,
+        /// The source that was acted on, or what went wrong.
+        result: Result<Done, Failure>,
+    },
+}
+
+/// Why an order was not carried out.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Somebody uses the file now; it can be tried again.
+    InUse(String),
+    /// All else.
+    Error(String),
+}
+
+/// All orders that have not ended.
+#[derive(Debug, Default)]
+pub(crate) struct FileOrders {
+    /// Source paths that are being worked on.
+    paths: HashMap<Arc<[u8]>, OnePath>,
+    runs: HashMap<u64, Arc<Run>>,
+}
+
+/// The work on one source path.
+#[derive(Debug)]
+struct OnePath {
+    /// Whose work is submitted.
+    task: u64,
+    /// What came for the path meanwhile.
+    waiting: VecDeque<Arc<Run>>,
+}
+
+/// An order on its way through a lane.
+#[derive(Debug)]
+struct Run {
+    order: Order,
+    /// `Err` holds the text of why there is none.
+    destination: Result<Destination, String>,
+    stage: Mutex<Stage>,
+    /// Set to end it early.
+    stop: AtomicBool,
+}
+
+/// Where a rule's result goes.
+#[derive(Debug, Default)]
+struct Destination {
+    path: Vec<u8>,
+    /// How many leading bytes are the administrator's literal text.
+    trusted_len: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waits,
+    Runs,
+    Withdrawn,
+}
+
+impl FileOrders {
+    /// Takes an order; [`Lanes::tend`] must follow.
+    pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
+        let run = Arc::new(Run::new(order));
+        let (task, path) = (run.order.task, Arc::clone(&run.order.source));
+        self.runs.insert(task, Arc::clone(&run));
+        match self.paths.entry(path) {
+            Entry::Occupied(mut path) => path.get_mut().waiting.push_back(run),
+            Entry::Vacant(free) => {
+                free.insert(OnePath { task, waiting: VecDeque::new() });
+                submit(run, lanes, now);
+            }
+        }
+    }
+
+    /// Takes an order back that nobody works on yet; false if somebody does. No report comes of one that was taken
+    /// back.
+    pub(crate) fn withdraw(&mut self, task: u64, lanes: &mut Lanes, now: Instant) -> bool {
+        let is_withdrawn =
+            self.runs.get(&task).is_some_and(|run| run.advance(Stage::Waits, Stage::Withdrawn));
+        if is_withdrawn {
+            self.ended(task, lanes, now);
+        }
+        is_withdrawn
+    }
+
+    /// Asks work to end early; its report comes all the same.
+    pub(crate) fn stop(&self, task: u64) {
+        if let Some(run) = self.runs.get(&task) {
+            run.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The end of an order was reported: what waited for its path goes next.
+    pub(crate) fn ended(&mut self, task: u64, lanes: &mut Lanes, now: Instant) {
+        let Some(run) = self.runs.remove(&task) else { return };
+        let EntryRef::Occupied(mut path) = self.paths.entry_ref(&run.order.source) else { return };
+        if path.get().task != task {
+            // It was withdrawn before its turn.
+            return;
+        }
+        while let Some(next) = path.get_mut().waiting.pop_front() {
+            if next.stage() == Stage::Waits {
+                path.get_mut().task = next.order.task;
+                return submit(next, lanes, now);
+            }
+        }
+        path.remove();
+    }
+}
+
+fn submit(run: Arc<Run>, lanes: &mut Lanes, now: Instant) {
+    let lane = run.lane(&mut lanes.filesystems, now);
+    // Whether it is large shows when its file is looked at.
+    lanes.submit(lane, Size::Small, run, now);
+}
+
+impl Run {
+    fn new(order: Order) -> Run {
+        let destination = destination(&order);
+        Run { order, destination, stage: Mutex::new(Stage::Waits), stop: AtomicBool::new(false) }
+    }
+
+    fn lane(&self, filesystems: &mut Filesystems, now: Instant) -> LaneId {
+        let from = filesystems.of_parent(&self.order.source, now).device;
+        let to = match &self.destination {
+            Ok(destination) if !destination.path.is_empty() => {
+                filesystems.of_parent(&destination.path, now).device
+            }
+            Ok(_) | Err(_) => from,
+        };
+        let rule = &self.rule().rule;
+        LaneId::Files { from, to, owner: rule.user.is_some() || rule.group.is_some() }
+    }
+
+    fn rule(&self) -> &FileRule {
+        &self.order.rules.rules[self.order.rule]
+    }
+
+    fn stage(&self) -> Stage {
+        *self.stage.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Goes from one stage to another; false if it is at none of the two.
+    fn advance(&self, from: Stage, to: Stage) -> bool {
+        let mut stage = self.stage.lock().expect("nothing panics while it holds this lock");
+        let is_there = *stage == from;
+        if is_there {
+            *stage = to;
+        }
+        is_there
+    }
+
+    fn ended(&self, result: Result<Done, Failure>) -> super::Report {
+        super::Report::File(Report::Ended { task: self.order.task, result })
+    }
+
+    /// Lets the file layer act.
+    fn act(
+        &self,
+        size: Size,
+        held: &mut Held,
+        report: &mut dyn FnMut(super::Report),
+    ) -> Result<Done, Unfinished> {
+        let order = &self.order;
+        let destination = self.destination.as_ref().map_err(|text| Failure::Error(text.clone()))?;
+        let request = Request {
+            rule: &self.rule().rule,
+            root: &order.source[..order.root_len],
+            source: &order.source,
+            destination: &destination.path,
+            trusted_len: destination.trusted_len,
+            stop: &self.stop,
+            unless_same_as: order.unless_same_as.as_ref(),
+            brief: size == Size::Small,
+        };
+        let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
+            if let Some(record) = report_of(order, &record) {
+                report(super::Report::File(record));
+            }
+        });
+        done.map_err(|error| match error {
+            files::Error::Lengthy => Unfinished::TooLarge,
+            files::Error::InUse { .. } => Failure::InUse(error.to_string()).into(),
+            error => Failure::Error(error.to_string()).into(),
+        })
+    }
+}
+
+/// Why a worker did not carry an order out.
+enum Unfinished {
+    /// It would take longer than it may.
+    TooLarge,
+    Failed(Failure),
+}
+
+impl From<Failure> for Unfinished {
+    fn from(failure: Failure) -> Unfinished {
+        Unfinished::Failed(failure)
+    }
+}
+
+impl Work<super::Report, Held> for Run {
+    fn about(&self) -> String {
+        let (action, source) = (self.rule().rule.action, Escaped(&self.order.source));
+        match &self.destination {
+            Ok(destination) if !destination.path.is_empty() => {
+                format!("{action} of '{source}' to '{}'", Escaped(&destination.path))
+            }
+            Ok(_) | Err(_) => format!("{action} of '{source}'"),
+        }
+    }
+
+    fn perform(&self, size: Size, held: &mut Held, report: &mut dyn FnMut(super::Report)) -> Fit {
+        if !self.advance(Stage::Waits, Stage::Runs) {
+            return Fit::Done;
+        }
+        match self.act(size, held, report) {
+            Ok(done) => report(self.ended(Ok(done))),
+            Err(Unfinished::Failed(failure)) => report(self.ended(Err(failure))),
+            Err(Unfinished::TooLarge) => {
+                self.advance(Stage::Runs, Stage::Waits);
+                return Fit::TooLarge;
+            }
+        }
+        Fit::Done
+    }
+
+    fn undone(&self, why: Undone) -> super::Report {
+        self.ended(Err(Failure::Error(why.to_string())))
+    }
+}
+
+/// Expands the rule's destination.
+fn destination(order: &Order) -> Result<Destination, String> {
+    let pattern = &order.rules.patterns.patterns()[order.rule];
+    let FileRule { template, rule, .. } = &order.rules.rules[order.rule];
+    match rule.action {
+        files::Action::Delete => Ok(Destination::default()),
+        files::Action::Move | files::Action::Copy => {
+            let substituted = pattern.sub_parts(template.as_ref()?, &order.source);
+            let substituted = substituted.map_err(|error| error.to_string())?;
+            Ok(Destination { path: substituted.bytes, trusted_len: substituted.literal_prefix_len })
+        }
+    }
+}
+
+/// What the loop gets to know of a record, unless nobody wants to read it.
+fn report_of(order: &Order, record: &files::Record<'_>) -> Option<Report> {
+    let level = match record {
+        files::Record::CreateDirectory(_)
+        | files::Record::Move { .. }
+        | files::Record::Copy { .. }
+        | files::Record::Delete(_) => Level::INFO,
+        files::Record::Chmod(_) | files::Record::Chown { .. } => Level::DEBUG,
+        files::Record::Warning(_) => Level::WARNING,
+    };
+    let text = || Escaped(record.to_string().as_bytes()).to_string();
+    (level >= order.level).then(|| Report::Record { task: order.task, level, text: text() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use pattern::{Pattern, PatternSet, Template};
+
+    use super::*;
+    use crate::lane::Limits;
+
+    /// No wait of these tests takes so long unless something is broken.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// One rule for every file; `f` goes to `copy of f`.
+    fn rules(action: files::Action) -> Arc<FileRules> {
+        let pattern = Pattern::new(b"^(.*/)(.*)$").unwrap();
+        let template = Ok(Template::new(br"\1copy of \2", &pattern).unwrap());
+        let rules = vec![FileRule { template, rule: files::Rule::new(action), at: None }];
+        Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules })
+    }
+
+    /// A directory in which files are copied or deleted, by orders.
+    struct Bench {
+        directory: tempfile::TempDir,
+        rules: Arc<FileRules>,
+        orders: FileOrders,
+        lanes: Lanes,
+    }
+
+    impl Bench {
+        fn new(action: files::Action) -> Bench {
+            let (orders, lanes) = (FileOrders::default(), Lanes::new(Limits::default()));
+            Bench { directory: tempfile::tempdir().unwrap(), rules: rules(action), orders, lanes }
+        }
+
+        fn path(&self, name: &str) -> std::path::PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn order(&mut self, task: u64, name: &str) {
+            let directory: &Path = self.directory.path();
+            let order = Order {
+                task,
+                rules: Arc::clone(&self.rules),
+                rule: 0,
+                source: directory.join(name).as_os_str().as_bytes().into(),
+                root_len: directory.as_os_str().len(),
+                unless_same_as: None,
+                level: Level::WARNING,
+            };
+            self.orders.order(order, &mut self.lanes, Instant::now());
+        }
+
+        /// Tends the lanes until so many orders have ended; gives their tasks and whether they succeeded.
+        fn ends(&mut self, count: usize) -> Vec<(u64, bool)> {
+            let until = Instant::now() + DEADLINE;
+            let mut ended = Vec::new();
+            while ended.len() < count {
+                assert!(Instant::now() < until, "{} of {count} orders have ended", ended.len());
+                assert!(self.lanes.tend(Instant::now()).is_empty());
+                for report in self.lanes.take_reports() {
+                    if let super::super::Report::File(Report::Ended { task, result }) = report {
+                        ended.push((task, result.is_ok()));
+                        self.orders.ended(task, &mut self.lanes, Instant::now());
+                    }
+                }
+                std::thread::yield_now();
+            }
+            assert_eq!(ended.len(), count);
+            ended
+        }
+
+        fn is_empty(&self) -> bool {
+            self.orders.runs.is_empty() && self.orders.paths.is_empty()
+        }
+    }
+
+    #[test]
+    fn a_burst_ends_whole_and_each_path_in_its_order() {
+        let mut bench = Bench::new(files::Action::Delete);
+        for task in 0..3_000 {
+            let name = format!("f{}", task % 1_000);
+            std::fs::write(bench.path(&name), "").unwrap();
+            bench.order(task, &name);
+        }
+        let ended = bench.ends(3_000);
+        for task in 0..3_000 {
+            let place = ended.iter().position(|(other, _)| *other == task).unwrap();
+            assert_eq!(ended[place].1, task < 1_000, "the first of three deletes the file");
+            let next = ended.iter().position(|(other, _)| *other == task + 1_000);
+            assert!(next.is_none_or(|next| place < next), "{task} and the next one on its path");
+        }
+        assert!(bench.is_empty());
+    }
+
+    #[test]
+    fn what_is_large_when_it_is_looked_at_is_done_all_the_same() {
+        let mut bench = Bench::new(files::Action::Copy);
+        std::fs::write(bench.path("large"), vec![1; 8 << 20]).unwrap();
+        std::fs::write(bench.path("small"), "1").unwrap();
+        bench.order(1, "large");
+        bench.order(2, "small");
+        bench.ends(2);
+        assert_eq!(std::fs::metadata(bench.path("copy of large")).unwrap().len(), 8 << 20);
+        assert_eq!(std::fs::read(bench.path("copy of small")).unwrap(), b"1");
+        assert!(bench.is_empty());
+    }
+
+    #[test]
+    fn what_is_taken_back_before_its_turn_is_not_done_and_holds_nothing_up() {
+        let mut bench = Bench::new(files::Action::Delete);
+        for name in ["a", "b"] {
+            std::fs::write(bench.path(name), "").unwrap();
+        }
+        for (task, name) in [(1, "a"), (2, "a"), (3, "a"), (4, "b")] {
+            bench.order(task, name);
+        }
+        let now = Instant::now();
+        // Behind another one, before it, and alone. The lanes were not tended, so that no worker has begun.
+        for task in [2, 1, 4] {
+            assert!(bench.orders.withdraw(task, &mut bench.lanes, now), "{task}");
+            assert!(!bench.orders.withdraw(task, &mut bench.lanes, now), "{task} again");
+        }
+        assert_eq!(bench.ends(1), [(3, true)]);
+        assert!(!bench.orders.withdraw(3, &mut bench.lanes, now), "it has ended");
+        assert!(bench.is_empty() && bench.path("b").exists() && !bench.path("a").exists());
+    }
+
+    #[test]
+    fn the_lane_is_that_of_both_filesystems_and_of_the_database_of_users() {
+        let directory = tempfile::tempdir().unwrap();
+        let device = std::os::unix::fs::MetadataExt::dev(&directory.path().metadata().unwrap());
+        let proc = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata("/proc").unwrap());
+        let lane = |action, template: &[u8], user: Option<&str>| {
+            let pattern = Pattern::new(b"^.*/(.*)$").unwrap();
+            let template = Ok(Template::new(template, &pattern).unwrap());
+            let rule = files::Rule { user: user.map(str::to_owned), ..files::Rule::new(action) };
+            let rules = vec![FileRule { template, rule, at: None }];
+            let order = Order {
+                task: 1,
+                rules: Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules }),
+                rule: 0,
+                source: directory.path().join("f").as_os_str().as_bytes().into(),
+                root_len: directory.path().as_os_str().len(),
+                unless_same_as: None,
+                level: Level::WARNING,
+            };
+            Run::new(order).lane(&mut Filesystems::default(), Instant::now())
+        };
+        let files = |to, owner| LaneId::Files { from: device, to, owner };
+        assert_eq!(lane(files::Action::Move, br"/proc/\1", None), files(proc, false));
+        assert_eq!(lane(files::Action::Copy, br"/proc/\1", Some("root")), files(proc, true));
+        assert_eq!(lane(files::Action::Delete, br"/proc/\1", None), files(device, false));
+    }
+}

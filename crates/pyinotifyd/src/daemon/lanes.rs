@@ -1,0 +1,108 @@
+//! What comes back from the lanes: reports of work, and notices about the lanes themselves.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use engine::{FailureKind, Outcome, TaskHandle};
+
+use super::Daemon;
+use super::tasks::failed;
+use crate::action::{Report, file, sweep::Swept};
+use crate::lane::Notice;
+use crate::log::{Clock, Escaped, Level, record};
+
+impl Daemon {
+    /// Takes what was reported.
+    pub(super) fn take_reports(&mut self, now: Instant) {
+        for report in self.core.performer.lanes.take_reports() {
+            match report {
+                Report::File(report) => self.file_report(report, now),
+                Report::Swept(swept) => self.swept(&swept, now),
+            }
+        }
+    }
+
+    fn file_report(&mut self, report: file::Report, now: Instant) {
+        match report {
+            file::Report::Record { task, level, text } => self.file_record(task, level, &text),
+            file::Report::Ended { task, result } => {
+                let performer = &mut self.core.performer;
+                performer.files.ended(task, &mut performer.lanes, now);
+                let outcome = self.file_outcome(task, result);
+                self.finish(TaskHandle(task), outcome, now);
+            }
+        }
+    }
+
+    fn file_outcome(&mut self, task: u64, result: Result<files::Done, file::Failure>) -> Outcome {
+        let done = match result {
+            Ok(done) => done,
+            Err(file::Failure::InUse(text)) => return failed(FailureKind::InUse, text),
+            Err(file::Failure::Error(text)) => return failed(FailureKind::Error, text),
+        };
+        if let Some(source) = done.identity
+            && let Some(id) = self.core.engine.task(TaskHandle(task)).map(|record| record.id)
+        {
+            self.core.performer.acted_on(id, source);
+        }
+        if done.unchanged { Outcome::Unchanged } else { Outcome::Done }
+    }
+
+    fn file_record(&mut self, task: u64, level: Level, text: &str) {
+        if let Some(record) = self.core.engine.task(TaskHandle(task)) {
+            self.core.performer.file_record(level, &record, text);
+        }
+    }
+
+    fn swept(&mut self, swept: &Swept, now: Instant) {
+        let performer = &mut self.core.performer;
+        performer.sweeps.ended(swept, &mut performer.lanes, now);
+        if swept.removed > 0 {
+            let (removed, below) = (swept.removed, Escaped(&swept.directory));
+            let text = format_args!("removed {removed} temporary file(s) of an earlier run below '{below}'");
+            performer.log.write(self.logger, Level::INFO, text);
+        }
+    }
+
+    /// Hands over what was submitted to lanes, and says how they get on.
+    pub(super) fn tend_lanes(&mut self, now: Instant) {
+        for notice in self.core.performer.lanes.tend(now) {
+            let log = &mut self.core.performer.log;
+            match notice {
+                Notice::NoThread { waiting, error } => record!(
+                    log,
+                    self.logger,
+                    WARNING,
+                    "cannot start a thread for file rules now: {error} (see ulimit -u, TasksMax=); \
+                     {waiting} wait, they are tried again"
+                ),
+                Notice::Stalled { about, since, waiting } => {
+                    let (seconds, time) = (seconds_since(since, now), time_of(since, now));
+                    record!(
+                        log,
+                        self.logger,
+                        WARNING,
+                        "{about}: no progress for {seconds} s, since {time}; \
+                         a filesystem does not answer, {waiting} more wait for it"
+                    );
+                }
+                Notice::Resumed { about, since } => {
+                    let seconds = seconds_since(since, now);
+                    record!(log, self.logger, INFO, "{about}: goes on after {seconds} s");
+                }
+            }
+        }
+    }
+}
+
+fn seconds_since(since: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(since).as_secs()
+}
+
+/// The time of day, as log lines have it.
+fn time_of(at: Instant, now: Instant) -> String {
+    let wall = SystemTime::now().checked_sub(now.saturating_duration_since(at));
+    let wall = wall.and_then(|wall| wall.duration_since(UNIX_EPOCH).ok());
+    let mut time = Vec::new();
+    Clock::new().stamp(wall.map_or(0.0, |wall| wall.as_secs_f64()), &mut time);
+    String::from_utf8_lossy(&time).into_owned()
+}

@@ -1,0 +1,106 @@
+//! Which filesystem a path is on, without touching one that may not answer.
+
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use mounts::Mounts;
+
+/// How long an answer is believed: a link on the way may lead elsewhere afterwards. A wrong answer does no harm but
+/// that work waits in the wrong lane.
+const BELIEVED_FOR: Duration = Duration::from_secs(1);
+
+/// Directories that are remembered; some 100 bytes each.
+const REMEMBERED_MAX: usize = 1_024;
+
+/// The table of mounts, and the answers of the last moments.
+#[derive(Debug, Default)]
+pub(crate) struct Filesystems {
+    /// Read when it is needed for the first time after a change.
+    mounts: Option<Mounts>,
+    known: HashMap<Box<[u8]>, Filesystem>,
+    known_since: Option<Instant>,
+}
+
+/// A filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Filesystem {
+    /// Its device number; 0 where there is no table of mounts.
+    pub device: u64,
+    /// Whether calls on it wait for nothing but this machine.
+    pub is_local: bool,
+}
+
+impl Filesystems {
+    /// Mounts came or went.
+    pub(crate) fn changed(&mut self) {
+        *self = Filesystems::default();
+    }
+
+    /// The filesystem of the directory in which a path's last name stands.
+    pub(crate) fn of_parent(&mut self, path: &[u8], now: Instant) -> Filesystem {
+        let end = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        self.of_directory(&path[..end], now)
+    }
+
+    /// The filesystem that a directory is on; a relative one, or none at all, begins at the working directory.
+    pub(crate) fn of_directory(&mut self, directory: &[u8], now: Instant) -> Filesystem {
+        let is_old = self.known_since.is_none_or(|since| since + BELIEVED_FOR <= now);
+        if is_old || self.known.len() >= REMEMBERED_MAX {
+            self.known.clear();
+            self.known_since = Some(now);
+        }
+        if let Some(known) = self.known.get(directory) {
+            return *known;
+        }
+        let found = self.find(if directory.is_empty() { b"." } else { directory });
+        self.known.insert(directory.into(), found);
+        found
+    }
+
+    fn find(&mut self, directory: &[u8]) -> Filesystem {
+        // Without /proc nothing is known to be local.
+        let mounts = self.mounts.get_or_insert_with(|| Mounts::read().unwrap_or_else(|_| Mounts::parse(b"")));
+        let way = mounts.way(directory);
+        Filesystem { device: way.mount.device, is_local: way.is_local() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_on_the_filesystem_of_its_directory_and_the_answer_grows_old() {
+        let (directory, now) = (tempfile::tempdir().unwrap(), Instant::now());
+        let mut filesystems = Filesystems::default();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/proc", &link).unwrap();
+        let inside = |name: &str| link.join(name).as_os_str().as_bytes().to_vec();
+        let proc = Filesystem { device: std::fs::metadata("/proc").unwrap().dev(), is_local: true };
+        assert_eq!(filesystems.of_parent(&inside("version"), now), proc);
+        assert_eq!(
+            filesystems.of_parent(link.as_os_str().as_bytes(), now).device,
+            link.parent().unwrap().metadata().unwrap().dev()
+        );
+
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("/sys", &link).unwrap();
+        assert_eq!(filesystems.of_parent(&inside("version"), now), proc, "believed for a moment");
+        let later = filesystems.of_parent(&inside("version"), now + BELIEVED_FOR);
+        assert_eq!(later.device, std::fs::metadata("/sys").unwrap().dev());
+        assert_eq!(filesystems.of_parent(b"a name", now), filesystems.of_directory(b".", now));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut filesystems = Filesystems::default();
+        let now = Instant::now();
+        for number in 0..3 * REMEMBERED_MAX {
+            filesystems.of_directory(format!("/nowhere/{number}/").as_bytes(), now);
+            assert!(filesystems.known.len() <= REMEMBERED_MAX);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Work that waits for something outside of this program: a filesystem, the database of users, a name server.
+//!
+//! The loop waits for nothing that it does not know to be quick, so it hands such work over. Owns the threads that do
+//! it. Knows nothing of what the work is: its callers bring that along as [`Work`], and get what they report back in
+//! the order in which it was reported.
+//!
+//! # Theory of operation
+//!
+//! A *lane* ([`LaneId`]) takes all work that waits for the same thing. It has two queues, for small and for large
+//! work ([`Size`]), and each queue has workers of its own. No worker ever takes work from another queue. So
+//!
+//! - a filesystem that does not answer stops the workers of its own lane, and nobody else's;
+//! - a heap of huge copies keeps the few workers for large work busy, while small work on the same filesystem goes on.
+//!
+//! Where the size is not known beforehand, work begins as small work; a worker that finds out that it is large gives
+//! it back ([`Fit::TooLarge`]), and it moves to the other queue.
+//!
+//! One rule decides how many workers a queue has: one more joins, up to a limit, when the oldest work in the queue
+//! has waited longer than [`GROWTH`]. A worker without work sleeps, and ends after a while. The loop applies the rule
+//! ([`Lanes::tend`]) at the times that [`Lanes::deadline`] names. Nothing here polls: without work there is no
+//! deadline.
+//!
+//! The loop is woken for reports when the queue that they came from is empty, and at the latest [`REPORT_PAUSE`]
+//! after the last time: to wake a thread costs more than to move a small file.
+//!
+//! A worker that got on with nothing for [`STALL`] is stalled. The kernel tells: a thread that waits is never
+//! switched to. The first stalled worker of a lane makes a [`Notice`], and so does the end of the last one.
+
+mod filesystems;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use filesystems::Filesystems;
+pub(crate) use pool::{Fit, Lanes, Limits, Notice, Once, Size, Undone, Work};
+
+/// What a lane's work waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LaneId {
+    /// Two filesystems, or one twice: a file goes from the one to the other.
+    Files {
+        /// Device of the filesystem where it is.
+        from: u64,
+        /// Device of the filesystem where it goes.
+        to: u64,
+        /// The database of users, too: the result gets an owner by name.
+        owner: bool,
+    },
+    /// One filesystem, by its device.
+    Filesystem(u64),
+    /// What found no room for a lane of its own.
+    Crowded,
+}
