@@ -4,6 +4,8 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
 
+use crate::host::Ending;
+
 /// A child that ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
@@ -11,15 +13,6 @@ pub(crate) struct Ended {
     pub pid: Pid,
     /// How.
     pub ending: Ending,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// With this status.
-    Exited(i32),
-    /// By this signal.
-    Killed(i32),
 }
 
 /// Takes over orphans of our children, so that none becomes a zombie of somebody else or outlives us unseen.

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use engine::TaskHandle;
 use event::Event;
-use hashbrown::HashSet;
 
 use super::loading::Loading;
+use super::runs::Runs;
 use crate::host::wire::{self, Starts};
 use crate::host::{Host, HostId};
 
@@ -33,10 +33,6 @@ pub(crate) struct Jobs {
     slot: Slot,
     /// Frames that are being filled or wait for the window; the last is open.
     waiting: VecDeque<(Starts, Vec<u64>)>,
-    /// What of these was not withdrawn.
-    unsent: HashSet<u64>,
-    /// Sent and not ended.
-    sent: HashSet<u64>,
     /// Sent and not taken, in order.
     untaken: VecDeque<u64>,
     /// Since when the host has not taken a start.
@@ -66,8 +62,6 @@ impl Jobs {
             started_at: host.is_some().then_some(now),
             slot: host.map_or(Slot::None, Slot::Ready),
             waiting: VecDeque::new(),
-            unsent: HashSet::new(),
-            sent: HashSet::new(),
             untaken: VecDeque::new(),
             silent_since: None,
             blocked_after: BLOCKED_FIRST,
@@ -111,11 +105,6 @@ impl Jobs {
         }
     }
 
-    /// Whether a job was sent to the host and has not ended.
-    pub(crate) fn runs(&self, task: u64) -> bool {
-        self.sent.contains(&task)
-    }
-
     /// The host ended and is not needed again.
     pub(crate) fn end(&mut self) {
         self.slot = Slot::None;
@@ -129,41 +118,34 @@ impl Jobs {
         let (starts, handles) = self.waiting.back_mut().expect("a frame was just made");
         starts.push(handle.0, scheduler, name, event);
         handles.push(handle.0);
-        self.unsent.insert(handle.0);
     }
 
-    /// Sends what the window allows.
-    pub(crate) fn flush(&mut self, now: Instant) {
+    /// Sends what the window allows; starts that were taken back have no run any more and stay here.
+    pub(crate) fn flush(&mut self, runs: &mut Runs, now: Instant) {
         let Slot::Ready(host) = &self.slot else { return };
         while self.untaken.len() < WINDOW {
             let Some((mut starts, mut handles)) = self.waiting.pop_front() else { break };
             let before = handles.len();
-            handles.retain(|handle| self.unsent.remove(handle));
+            handles.retain(|handle| runs.get(TaskHandle(*handle)).is_some());
             if handles.len() < before {
-                let left: HashSet<u64> = handles.iter().copied().collect();
-                starts.retain(|handle| left.contains(&handle));
+                starts.retain(|handle| runs.get(TaskHandle(handle)).is_some());
             }
             if handles.is_empty() {
                 continue;
             }
             host.send(starts.take_frame());
             self.silent_since.get_or_insert(now);
-            self.sent.extend(&handles);
+            for handle in &handles {
+                runs.sent(TaskHandle(*handle));
+            }
             self.untaken.extend(handles);
         }
-    }
-
-    /// Takes a start back that was not sent; false if it was, or is not one of ours.
-    pub(crate) fn withdraw(&mut self, handle: TaskHandle) -> bool {
-        self.unsent.remove(&handle.0)
     }
 
     /// Asks the host to cancel a job that was sent to it. The host reads what there is before it begins a job, so that one
     /// that it has not taken does not begin.
     pub(crate) fn cancel(&self, handle: TaskHandle) {
-        if let Slot::Ready(host) = &self.slot
-            && self.sent.contains(&handle.0)
-        {
+        if let Slot::Ready(host) = &self.slot {
             host.send(wire::cancel(&[handle.0]));
         }
     }
@@ -173,11 +155,6 @@ impl Jobs {
         self.untaken.drain(..self.untaken.len().min(count as usize));
         self.silent_since = (!self.untaken.is_empty()).then_some(now);
         self.blocked_after = BLOCKED_FIRST;
-    }
-
-    /// A job ended; false if it is not one of ours.
-    pub(crate) fn ended(&mut self, handle: u64) -> bool {
-        self.sent.remove(&handle)
     }
 
     /// The host that was started anew is ready.
@@ -191,8 +168,8 @@ impl Jobs {
         };
     }
 
-    /// The host is gone: returns what ran in it and the pause before another one is started.
-    pub(crate) fn gone(&mut self, now: Instant) -> (Vec<u64>, Duration) {
+    /// The host is gone: returns the pause before another one is started.
+    pub(crate) fn gone(&mut self, now: Instant) -> Duration {
         if self.started_at.take().is_some_and(|at| now.saturating_duration_since(at) > STABLE) {
             self.pause = RESTART_FIRST;
         }
@@ -201,7 +178,7 @@ impl Jobs {
         self.slot = Slot::Waiting(now + pause);
         self.untaken.clear();
         self.silent_since = None;
-        (self.sent.drain().collect(), pause)
+        pause
     }
 
     /// Whether a new host is due.

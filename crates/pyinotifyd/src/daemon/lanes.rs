@@ -28,7 +28,7 @@ impl Daemon {
                 let performer = &mut self.core.performer;
                 performer.files.ended(task, &mut performer.lanes, now);
                 let outcome = self.file_outcome(task, result);
-                self.finish(TaskHandle(task), outcome, now);
+                self.core.performer.runs.end(TaskHandle(task), outcome);
             }
         }
     }

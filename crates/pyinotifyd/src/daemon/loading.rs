@@ -14,9 +14,10 @@ use std::thread;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::children::{Ending, signal_name};
+use super::children::signal_name;
 use crate::cli::ConfigOptions;
 use crate::config::{Config, check_modules, check_patterns, check_program, read_config};
+use crate::host::Ending;
 use crate::host::wire::{self, ConfigFault, Exit, FromHost, Hello, HostRecord};
 use crate::host::{Host, HostEvent, HostId, interpreter};
 use crate::log::{Level, Log, record};
@@ -160,23 +161,22 @@ impl Loading {
     }
 
     /// What the end of the host's process means before it described anything.
-    pub(crate) fn died(&self, ending: Option<Ending>) -> LoadError {
+    pub(crate) fn died(&self, ending: Ending) -> LoadError {
         let python = self.python.display();
         let how = match ending {
-            Some(Ending::Exited(status)) => format!("ended with status {status}"),
-            Some(Ending::Killed(signal)) => format!("was killed by {}", signal_name(signal)),
-            None => "ended".to_owned(),
+            Ending::Exited(status) => format!("ended with status {status}"),
+            Ending::Killed(signal) => format!("was killed by {}", signal_name(signal)),
         };
         // A host that greeted us is new enough, and what it did then is the file's affair. 126 and 127 are a shell's answers
         // for what it cannot execute: the interpreter is a script that leads to another one (pyenv).
         let remark = match ending {
             _ if self.hello.is_some() => String::new(),
-            Some(Ending::Exited(126 | 127)) => {
+            Ending::Exited(126 | 127) => {
                 let uid = rustix::process::geteuid().as_raw();
                 format!(": it leads to a program that the user with uid {uid} cannot execute")
             }
-            Some(Ending::Exited(_)) | None => " (Python 3.9 or newer is needed)".to_owned(),
-            Some(Ending::Killed(_)) => String::new(),
+            Ending::Exited(_) => " (Python 3.9 or newer is needed)".to_owned(),
+            Ending::Killed(_) => String::new(),
         };
         plain(format!("the interpreter '{python}' {how} before it had executed the file{remark}"))
     }

@@ -17,6 +17,7 @@ mod perform;
 mod reload;
 mod report;
 mod routing;
+mod runs;
 mod shutdown;
 mod start;
 mod status;
@@ -35,10 +36,9 @@ use tokio::sync::mpsc;
 use watcher::{Turn, Watcher};
 
 use crate::cli::ConfigOptions;
-use crate::host::{Host, HostEvent, HostId};
+use crate::host::{Host, HostEvent};
 use crate::log::{Log, LoggerId, Stderr, record, stderr_is_journal};
 
-use children::Ending;
 use loading::Loading;
 use routing::Core;
 use shutdown::State;
@@ -111,8 +111,6 @@ struct Daemon {
     leaving: Vec<(Host, Instant)>,
     /// The configuration that a SIGHUP asked for, while its file executes.
     reload: Option<Reload>,
-    /// How hosts ended that were reaped and whose last frames are still on their way.
-    endings: Vec<(HostId, Ending)>,
     logger: LoggerId,
     state: State,
     supervision: Supervision,
@@ -161,6 +159,7 @@ impl Daemon {
     fn turn(&mut self, now: Instant) -> Left {
         self.core.performer.now = now;
         self.take_reports(now);
+        self.finish_ended(now);
         let events = self.watcher.turn(now, &mut self.core);
         // Before everything else, which a lone file need not wait for.
         self.hand_over(now);
@@ -171,13 +170,13 @@ impl Daemon {
         self.replace_reload(now);
         self.force(now);
         self.drop_generations(now);
+        self.finish_ended(now);
         self.advance_shutdown(now);
         self.hand_over(now);
         let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
-        let unfinished = !self.core.performer.dry.is_empty() || !self.core.performer.withdrawn.is_empty();
         let more = looking
-            || unfinished
+            || self.core.performer.runs.has_ended()
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
         let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };
@@ -214,13 +213,14 @@ impl Daemon {
     /// When the loop has something to do although nothing happens.
     fn deadline(&self, left: &Left, now: Instant) -> Option<Instant> {
         let performer = &self.core.performer;
-        let forced = self.leaving.iter().map(|(_, at)| *at).chain(performer.terminating.values().copied());
+        let forced = self.leaving.iter().map(|(_, at)| *at);
         let jobs = performer.generations.iter().filter_map(|generation| generation.jobs.deadline());
         let fixed = [
             self.core.engine.deadline(),
             self.watcher.deadline(),
             performer.lanes.deadline(),
             performer.commands.deadline(),
+            performer.runs.deadline(),
             left.pause_until,
             left.log.map(|pause| now + pause),
             self.state.deadline(),
@@ -238,7 +238,7 @@ impl Daemon {
             Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),
             Wake::Asked(Request::Reload) => self.begin_reload(),
             Wake::Asked(Request::Status) => self.log_status(now),
-            Wake::Child => self.reap(now),
+            Wake::Child => self.reap(),
             Wake::Host(event) => self.host_events(event, now),
             Wake::Mounts => {
                 self.core.performer.lanes.filesystems.changed();

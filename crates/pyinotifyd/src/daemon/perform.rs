@@ -7,13 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Effects, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord};
+use engine::{Effects, Outcome, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord};
 use event::Event;
 use files::Identity;
 use hashbrown::HashMap;
 use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
+use super::runs::{Runner, Runs};
 use super::task_name::{TaskName, TaskNames};
 use crate::action::Lanes;
 use crate::action::file::{FileOrders, Order as FileOrder};
@@ -44,15 +45,11 @@ pub(crate) struct Performer {
     names: TaskNames,
     /// Log what tasks would do instead of doing it.
     dry_run: bool,
-    /// Tasks of a dry run, which have ended as soon as they started; the loop tells the engine.
-    pub dry: Vec<TaskHandle>,
+    /// Tasks that run, and those that have ended since the loop told the engine last.
+    pub runs: Runs,
     /// Tasks of file rules that events came for while they ran, with the source that the run acted on: their next run
     /// does nothing if the source is still that.
     marked: HashMap<TaskId, Option<Identity>>,
-    /// Tasks whose run was withdrawn before it began; the loop tells the engine.
-    pub withdrawn: Vec<TaskHandle>,
-    /// Commands that were asked to end, with the time at which they are forced to.
-    pub terminating: HashMap<u64, Instant>,
     /// The loop's time, for what is queued in the middle of the engine's work.
     pub now: Instant,
 }
@@ -76,10 +73,8 @@ impl Performer {
             lanes: Lanes::new(Limits::default()),
             names: TaskNames::default(),
             dry_run,
-            dry: Vec::new(),
+            runs: Runs::default(),
             marked: HashMap::new(),
-            withdrawn: Vec::new(),
-            terminating: HashMap::new(),
             now,
         }
     }
@@ -147,7 +142,7 @@ impl Performer {
     /// Sends hosts what was queued for them in this turn.
     pub(crate) fn flush_hosts(&mut self, now: Instant) {
         for generation in &mut self.generations {
-            generation.jobs.flush(now);
+            generation.jobs.flush(&mut self.runs, now);
         }
         let records = self.log.take_forwarded();
         for host in self
@@ -294,15 +289,18 @@ impl Effects for Performer {
         let generation = &mut self.generations[index];
         match &generation.action(start.scheduler).work {
             Work::Job(_) => {
+                self.runs.begin(start.handle, Runner::Host(generation.id));
                 let name = self.names.name(start.id);
                 let place = generation.index_of(start.scheduler) as u32;
                 generation.jobs.start(start.handle, place, name.as_str(), &start.event);
             }
             Work::Command(template) => {
+                self.runs.begin(start.handle, Runner::Command);
                 let line = template.expand(&start.event);
                 self.start_command(&start, line);
             }
             Work::Rules(rules) => {
+                self.runs.begin(start.handle, Runner::Lane);
                 let rules = Arc::clone(rules);
                 self.start_file(&start, rules);
             }
@@ -310,19 +308,29 @@ impl Effects for Performer {
     }
 
     fn stop(&mut self, handle: TaskHandle, _: TaskId) {
-        let jobs = &mut self.generations;
-        if self.commands.withdraw(handle.0)
-            || self.files.withdraw(handle.0, &mut self.lanes, self.now)
-            || jobs.iter_mut().any(|generation| generation.jobs.withdraw(handle))
-        {
-            return self.withdrawn.push(handle);
+        let Some(run) = self.runs.get(handle).copied() else { return };
+        let is_taken_back = match run.runner {
+            Runner::Command => self.commands.withdraw(handle.0),
+            Runner::Lane => self.files.withdraw(handle.0, &mut self.lanes, self.now),
+            Runner::Host(_) => !run.is_sent,
+            Runner::DryRun => true,
+        };
+        if is_taken_back {
+            return self.runs.end(handle, Outcome::Cancelled);
         }
-        self.commands.signal(handle.0, Signal::TERM);
-        self.terminating.insert(handle.0, self.now + GRACE);
-        self.files.stop(handle.0);
-        for generation in &self.generations {
-            generation.jobs.cancel(handle);
+        match run.runner {
+            Runner::Command => {
+                self.commands.signal(handle.0, Signal::TERM);
+            }
+            Runner::Lane => self.files.stop(handle.0),
+            Runner::Host(id) => {
+                for generation in self.generations.iter().filter(|generation| generation.id == id) {
+                    generation.jobs.cancel(handle);
+                }
+            }
+            Runner::DryRun => {}
         }
+        self.runs.ask_to_end(handle, self.now + GRACE);
     }
 
     fn record(&mut self, record: Record<'_>) {
@@ -405,7 +413,8 @@ impl Performer {
         };
         let task = TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event };
         self.task_record(Level::INFO, &task, format_args!("{text}"));
-        self.dry.push(start.handle);
+        self.runs.begin(start.handle, Runner::DryRun);
+        self.runs.end(start.handle, Outcome::Done);
     }
 
     fn delay_record(&mut self, what: &str, task: &TaskRecord<'_>) {

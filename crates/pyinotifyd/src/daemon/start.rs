@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use engine::Engine;
 use event::Flag;
+use rustix::process::Signal;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::Interest;
 use tokio::sync::mpsc;
 use watcher::Watcher;
 
-use super::children::{self, Ending};
+use super::children;
 use super::loading::{LoadError, Loading};
 use super::perform::{GRACE, Performer};
 use super::report::{give_up, refuse};
@@ -111,7 +112,6 @@ impl Start {
             hosts_started: 1,
             leaving: Vec::new(),
             reload: None,
-            endings: Vec::new(),
             logger,
             state: State::Running,
             supervision: Supervision::new(now),
@@ -135,7 +135,6 @@ async fn outcome(
     hosts: &mut mpsc::Receiver<HostEvent>,
     log: &mut Log,
 ) -> Result<Result<Config, LoadError>, ExitCode> {
-    let mut ending: Option<Ending> = None;
     loop {
         log.flush();
         let wake = tokio::select! {
@@ -148,8 +147,7 @@ async fn outcome(
             Wake::Child => {
                 while let Some(ended) = children::reap() {
                     if ended.pid == loading.host.pid() {
-                        ending = Some(ended.ending);
-                        loading.host.process_ended();
+                        loading.host.process_ended(ended.ending);
                     }
                 }
             }
@@ -158,7 +156,8 @@ async fn outcome(
                     return Ok(outcome);
                 }
             }
-            Wake::Host(HostEvent::Broken(..) | HostEvent::Gone(_)) => return Ok(Err(loading.died(ending))),
+            Wake::Host(HostEvent::Broken(..)) => loading.host.kill(Signal::KILL),
+            Wake::Host(HostEvent::Gone(_, ending)) => return Ok(Err(loading.died(ending))),
             Wake::Asked(Request::Status) => {
                 record!(log, Log::ROOT, INFO, "status: the config file is being executed");
                 log.flush();

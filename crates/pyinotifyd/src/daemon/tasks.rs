@@ -6,12 +6,13 @@ use std::time::Instant;
 use engine::{Failure, FailureKind, Outcome, TaskHandle};
 use rustix::process::Signal;
 
-use super::children::{self, Ended, Ending, signal_name};
+use super::children::{self, Ended, signal_name};
 use super::loading::{LoadError, Loading, write_host_record};
 use super::perform::GRACE;
+use super::runs::Runner;
 use super::{Daemon, leave};
 use crate::host::wire::{Fail, FromHost};
-use crate::host::{HostEvent, HostId};
+use crate::host::{Ending, HostEvent, HostId};
 use crate::log::{Level, record};
 
 /// Frames of hosts that are worked off before the loop looks after everything else.
@@ -30,28 +31,22 @@ impl Daemon {
         }
         for (task, error) in starts.failed {
             let why = format!("cannot start shell command: {error}");
-            self.finish(TaskHandle(task), failed(FailureKind::Error, why), now);
-        }
-        for handle in std::mem::take(&mut self.core.performer.withdrawn) {
-            self.finish(handle, Outcome::Cancelled, now);
-        }
-        for handle in std::mem::take(&mut self.core.performer.dry) {
-            self.finish(handle, Outcome::Done, now);
+            self.core.performer.runs.end(TaskHandle(task), failed(FailureKind::Error, why));
         }
     }
 
-    /// Tells the engine of an end.
-    pub(super) fn finish(&mut self, handle: TaskHandle, outcome: Outcome, now: Instant) {
-        let stopped = self.core.performer.terminating.remove(&handle.0).is_some();
-        let outcome = if stopped { Outcome::Cancelled } else { outcome };
-        self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
+    /// Tells the engine of runs that have ended. What it starts thereupon may end before the next call.
+    pub(super) fn finish_ended(&mut self, now: Instant) {
+        for (handle, outcome) in self.core.performer.runs.take_ended() {
+            self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
+        }
     }
 
     /// SIGCHLD: takes all children that ended.
-    pub(super) fn reap(&mut self, now: Instant) {
+    pub(super) fn reap(&mut self) {
         while let Some(Ended { pid, ending }) = children::reap() {
             if let Some(task) = self.core.performer.commands.ended(pid) {
-                self.command_ended(TaskHandle(task), ending, now);
+                self.command_ended(TaskHandle(task), ending);
                 continue;
             }
             let reload = self.reload.iter_mut().map(|reload| &mut reload.loading.host);
@@ -63,13 +58,12 @@ impl Daemon {
                 .filter_map(|generation| generation.jobs.host_mut());
             let leaving = self.leaving.iter_mut().map(|(host, _)| host);
             if let Some(host) = reload.chain(jobs).chain(leaving).find(|host| host.pid() == pid) {
-                host.process_ended();
-                self.endings.push((host.id, ending));
+                host.process_ended(ending);
             }
         }
     }
 
-    fn command_ended(&mut self, handle: TaskHandle, ending: Ending, now: Instant) {
+    fn command_ended(&mut self, handle: TaskHandle, ending: Ending) {
         let outcome = match ending {
             Ending::Exited(0) => Outcome::Done,
             Ending::Exited(status) => {
@@ -79,7 +73,7 @@ impl Daemon {
                 failed(FailureKind::Signal(signal), format!("killed by {}", signal_name(signal)))
             }
         };
-        self.finish(handle, outcome, now);
+        self.core.performer.runs.end(handle, outcome);
     }
 
     /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of them.
@@ -109,7 +103,7 @@ impl Daemon {
                     host.kill(Signal::KILL);
                 }
             }
-            HostEvent::Gone(id) => self.host_gone(id, now),
+            HostEvent::Gone(id, ending) => self.host_gone(id, ending, now),
         }
     }
 
@@ -133,9 +127,12 @@ impl Daemon {
             return self.restart_frame(place, frame, now);
         }
         match frame {
-            FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done, now),
-            FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, &Outcome::Cancelled, now),
-            FromHost::Fail(fail) => self.job_failed(place, fail, now),
+            FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done),
+            FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, &Outcome::Cancelled),
+            FromHost::Fail(Fail { task, exception, traceback }) => {
+                let failure = Failure { kind: FailureKind::Error, text: exception, details: traceback };
+                self.jobs_ended(place, &[task], &Outcome::Failed(failure));
+            }
             FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),
             FromHost::Taken(count) => self.core.performer.generations[place].jobs.taken(count, now),
             // These belong to a load. `sys.exit` in a job is a failure of that job.
@@ -143,29 +140,19 @@ impl Daemon {
         }
     }
 
-    fn jobs_ended(&mut self, place: usize, tasks: &[u64], outcome: &Outcome, now: Instant) {
-        for task in tasks {
-            if self.core.performer.generations[place].jobs.ended(*task) {
-                self.finish(TaskHandle(*task), outcome.clone(), now);
+    /// A host says that jobs have ended; it may speak of its own ones only.
+    fn jobs_ended(&mut self, place: usize, tasks: &[u64], outcome: &Outcome) {
+        let runner = Runner::Host(self.core.performer.generations[place].id);
+        let runs = &mut self.core.performer.runs;
+        for handle in tasks.iter().copied().map(TaskHandle) {
+            if runs.get(handle).is_some_and(|run| run.runner == runner && run.is_sent) {
+                runs.end(handle, outcome.clone());
             }
         }
     }
 
-    fn job_failed(&mut self, place: usize, fail: Fail, now: Instant) {
-        if self.core.performer.generations[place].jobs.ended(fail.task) {
-            let Fail { task, exception, traceback } = fail;
-            let failure = Failure { kind: FailureKind::Error, text: exception, details: traceback };
-            self.finish(TaskHandle(task), Outcome::Failed(failure), now);
-        }
-    }
-
     /// A host's process is gone.
-    fn host_gone(&mut self, id: HostId, now: Instant) {
-        let ending = self
-            .endings
-            .iter()
-            .position(|(host, _)| *host == id)
-            .map(|place| self.endings.swap_remove(place).1);
+    fn host_gone(&mut self, id: HostId, ending: Ending, now: Instant) {
         if let Some(place) = self.leaving.iter().position(|(host, _)| host.id == id) {
             self.leaving.swap_remove(place);
             return;
@@ -179,28 +166,28 @@ impl Daemon {
         }
     }
 
-    fn job_host_gone(&mut self, place: usize, ending: Option<Ending>, now: Instant) {
+    fn job_host_gone(&mut self, place: usize, ending: Ending, now: Instant) {
         let performer = &mut self.core.performer;
         let generation = &mut performer.generations[place];
-        if ending == Some(Ending::Exited(0)) && !generation.has_jobs() {
+        if ending == Ending::Exited(0) && !generation.has_jobs() {
             // It stayed for threads or handlers of the user, and these are done.
             generation.jobs.end();
             return;
         }
-        let (interrupted, pause) = generation.jobs.gone(now);
+        let pause = generation.jobs.gone(now);
+        let interrupted = performer.runs.sent_to(Runner::Host(generation.id));
         let how = match ending {
-            Some(Ending::Exited(status)) => format!("exited with status {status}"),
-            Some(Ending::Killed(signal)) => format!("was killed by {}", signal_name(signal)),
-            None => "is gone".to_owned(),
+            Ending::Exited(status) => format!("exited with status {status}"),
+            Ending::Killed(signal) => format!("was killed by {}", signal_name(signal)),
         };
         let (jobs, pause) = (interrupted.len(), pause.as_secs_f64());
         let text = format_args!(
             "config host {how}, {jobs} running job(s) failed; it is started again in {pause} seconds"
         );
         performer.log.write(self.logger, Level::ERROR, text);
-        for task in interrupted {
+        for handle in interrupted {
             let why = "the host of the job ended, it is not run again".to_owned();
-            self.finish(TaskHandle(task), failed(FailureKind::Interrupted, why), now);
+            performer.runs.end(handle, failed(FailureKind::Interrupted, why));
         }
     }
 
@@ -274,21 +261,24 @@ impl Daemon {
         // Letting go of a host kills it. Its end is of no interest, and may have come already or not be told for long, where
         // a child of it holds its socket.
         self.leaving.retain(|(_, at)| *at > now);
-        let expired =
-            self.core.performer.terminating.iter().filter(|(_, at)| **at <= now).map(|(task, _)| *task);
-        for task in expired.collect::<Vec<_>>() {
-            let performer = &mut self.core.performer;
-            if performer.commands.signal(task, Signal::KILL) {
-                // Its end comes through the reaper.
-                performer.terminating.insert(task, now + GRACE);
-                continue;
+        let performer = &mut self.core.performer;
+        for handle in performer.runs.overdue(now) {
+            match performer.runs.get(handle).map(|run| run.runner) {
+                Some(Runner::Command) if performer.commands.signal(handle.0, Signal::KILL) => {
+                    // Its end comes through the reaper.
+                    performer.runs.ask_to_end(handle, now + GRACE);
+                    continue;
+                }
+                Some(Runner::Host(id)) => {
+                    let generation = performer.generations.iter().find(|generation| generation.id == id);
+                    if let Some(host) = generation.and_then(|generation| generation.jobs.host()) {
+                        // A job that does not heed its cancellation goes with its host.
+                        host.kill(Signal::KILL);
+                    }
+                }
+                Some(Runner::Command | Runner::Lane | Runner::DryRun) | None => {}
             }
-            let host = performer.generations.iter().find(|generation| generation.jobs.runs(task));
-            if let Some(host) = host.and_then(|generation| generation.jobs.host()) {
-                // A job that does not heed its cancellation goes with its host.
-                host.kill(Signal::KILL);
-            }
-            self.finish(TaskHandle(task), Outcome::Cancelled, now);
+            performer.runs.end(handle, Outcome::Cancelled);
         }
     }
 }

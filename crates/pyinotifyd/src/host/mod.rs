@@ -47,8 +47,17 @@ pub(crate) enum HostEvent {
     Frame(HostId, FromHost),
     /// Bytes that are not of the protocol; the host is of no more use. Only its end follows.
     Broken(HostId, WireError),
-    /// The process was reaped and everything it had sent was delivered: the last event of each host, and told of each.
-    Gone(HostId),
+    /// The process was reaped and everything it had sent was delivered: the last event of each host, and sent for each.
+    Gone(HostId, Ending),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
 }
 
 /// Ends of the channel through which all hosts talk to the loop.
@@ -88,7 +97,7 @@ impl Queue {
 enum Outgoing {
     Frame(Vec<u8>),
     /// The process is dead: deliver what it left in the socket and say so.
-    Dead,
+    Dead(Ending),
 }
 
 impl Host {
@@ -139,9 +148,9 @@ impl Host {
     }
 
     /// Tells the connection that the process was reaped.
-    pub(crate) fn process_ended(&mut self) {
+    pub(crate) fn process_ended(&mut self, ending: Ending) {
         self.reaped = true;
-        let _ = self.queue.outgoing.send(Outgoing::Dead);
+        let _ = self.queue.outgoing.send(Outgoing::Dead(ending));
     }
 
     /// Sends a signal to the host and all that it started in its process group.
@@ -238,7 +247,7 @@ impl Connection {
                 }
                 Woken::Room => self.room = None,
                 Woken::Queue(Some(Outgoing::Frame(frame))) => self.outgoing.extend_from_slice(&frame),
-                Woken::Queue(Some(Outgoing::Dead)) => return self.finish(incoming).await,
+                Woken::Queue(Some(Outgoing::Dead(ending))) => return self.finish(incoming, ending).await,
                 Woken::Queue(None) => return,
             }
             // Frames that were queued together go out together.
@@ -269,20 +278,20 @@ impl Connection {
     }
 
     /// Delivers what a dead host left behind.
-    async fn finish(mut self, mut incoming: Vec<u8>) {
+    async fn finish(mut self, mut incoming: Vec<u8>, ending: Ending) {
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = self.socket.get_ref().read(&mut chunk) {
             incoming.extend_from_slice(&chunk[..count]);
         }
         self.deliver(&mut incoming).await;
-        let _ = self.events.send(HostEvent::Gone(self.id)).await;
+        let _ = self.events.send(HostEvent::Gone(self.id, ending)).await;
     }
 
     /// Waits for the end of a host that speaks no sense: it is told like any other.
     async fn outlive(self, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
         while let Some(outgoing) = queue.recv().await {
-            if matches!(outgoing, Outgoing::Dead) {
-                let _ = self.events.send(HostEvent::Gone(self.id)).await;
+            if let Outgoing::Dead(ending) = outgoing {
+                let _ = self.events.send(HostEvent::Gone(self.id, ending)).await;
             }
         }
     }
@@ -405,12 +414,12 @@ mod tests {
             theirs.write_all(&[4, 0, 0, 0, 73, 1, 0, 0, 0].repeat(FRAMES_MAX - 1)).unwrap();
             drop(theirs);
             outgoing.send(Outgoing::Frame(vec![0; 100])).unwrap();
-            outgoing.send(Outgoing::Dead).unwrap();
+            outgoing.send(Outgoing::Dead(Ending::Exited(7))).unwrap();
             for _ in 1..FRAMES_MAX {
                 let event = received.recv().await;
                 assert!(matches!(event, Some(HostEvent::Frame(_, FromHost::Taken(1)))), "{event:?}");
             }
-            assert!(matches!(received.recv().await, Some(HostEvent::Gone(HostId(1)))));
+            assert!(matches!(received.recv().await, Some(HostEvent::Gone(HostId(1), Ending::Exited(7)))));
         });
     }
 

@@ -1,0 +1,164 @@
+//! The table of runs: every start of a task, from the engine's effect to its one end.
+//!
+//! A run is in the table from [`Runs::begin`] to [`Runs::end`]. Whoever learns of an end first reports it, once, whatever it
+//! is: a worker, the reaper of children, a host, the end of a host, a start that was taken back. A second report, or one that
+//! comes too late, finds no run and counts for nothing. The loop takes the ends ([`Runs::take_ended`]) and tells the engine,
+//! which decides what follows.
+
+use std::time::Instant;
+
+use engine::{GenerationId, Outcome, TaskHandle};
+use hashbrown::HashMap;
+
+/// What runs a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// The host of that configuration.
+    Host(GenerationId),
+    /// A child process.
+    Command,
+    /// A worker of a lane.
+    Lane,
+    /// Nothing: it is only logged.
+    DryRun,
+}
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// What runs it.
+    pub(crate) runner: Runner,
+    /// It was handed to its runner and cannot be taken back.
+    pub(crate) is_sent: bool,
+    /// It was asked to end, and is forced to at this time.
+    force_at: Option<Instant>,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    table: HashMap<TaskHandle, Run>,
+    ended: Vec<(TaskHandle, Outcome)>,
+    /// Runs that were asked to end, so that nobody looks for them where there are none.
+    asked: usize,
+}
+
+impl Runs {
+    /// A task starts.
+    pub(crate) fn begin(&mut self, handle: TaskHandle, runner: Runner) {
+        let run = Run { runner, is_sent: false, force_at: None };
+        let before = self.table.insert(handle, run);
+        debug_assert!(before.is_none(), "the engine gives each run a handle of its own");
+    }
+
+    /// The run, while it has not ended.
+    pub(crate) fn get(&self, handle: TaskHandle) -> Option<&Run> {
+        self.table.get(&handle)
+    }
+
+    /// The run was handed to its runner.
+    pub(crate) fn sent(&mut self, handle: TaskHandle) {
+        if let Some(run) = self.table.get_mut(&handle) {
+            run.is_sent = true;
+        }
+    }
+
+    /// The run is over. Whatever came of one that was asked to end, it was cancelled.
+    pub(crate) fn end(&mut self, handle: TaskHandle, outcome: Outcome) {
+        let Some(run) = self.table.remove(&handle) else { return };
+        let is_asked = run.force_at.is_some();
+        self.asked -= usize::from(is_asked);
+        self.ended.push((handle, if is_asked { Outcome::Cancelled } else { outcome }));
+    }
+
+    /// Runs that have ended since the last call, in order.
+    pub(crate) fn take_ended(&mut self) -> Vec<(TaskHandle, Outcome)> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Whether there are ends to take.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// The run is asked to end, and will be forced to at that time. Said again, the time is a later one.
+    pub(crate) fn ask_to_end(&mut self, handle: TaskHandle, force_at: Instant) {
+        if let Some(run) = self.table.get_mut(&handle) {
+            self.asked += usize::from(run.force_at.replace(force_at).is_none());
+        }
+    }
+
+    /// Runs whose time to end by themselves is over.
+    pub(crate) fn overdue(&self, now: Instant) -> Vec<TaskHandle> {
+        self.asked_to_end().filter(|(_, force_at)| *force_at <= now).map(|(handle, _)| handle).collect()
+    }
+
+    /// When the next one is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.asked_to_end().map(|(_, force_at)| force_at).min()
+    }
+
+    fn asked_to_end(&self) -> impl Iterator<Item = (TaskHandle, Instant)> {
+        let table = (self.asked > 0).then_some(&self.table);
+        table.into_iter().flatten().filter_map(|(handle, run)| Some((*handle, run.force_at?)))
+    }
+
+    /// What a runner has, when it is gone.
+    pub(crate) fn sent_to(&self, runner: Runner) -> Vec<TaskHandle> {
+        let theirs = self.table.iter().filter(|(_, run)| run.runner == runner && run.is_sent);
+        theirs.map(|(handle, _)| *handle).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::{Failure, FailureKind};
+
+    use super::*;
+
+    const ONE: TaskHandle = TaskHandle(1);
+    const TWO: TaskHandle = TaskHandle(2);
+
+    fn runs() -> Runs {
+        let mut runs = Runs::default();
+        runs.begin(ONE, Runner::Command);
+        runs.begin(TWO, Runner::Host(GenerationId(7)));
+        runs
+    }
+
+    #[test]
+    fn each_run_ends_once() {
+        let mut runs = runs();
+        let failure = Outcome::Failed(Failure::new(FailureKind::Error, "x"));
+        runs.end(ONE, failure.clone());
+        runs.end(ONE, Outcome::Done);
+        runs.end(TaskHandle(3), Outcome::Done);
+        assert_eq!(runs.take_ended(), [(ONE, failure)]);
+        assert!(!runs.has_ended() && runs.get(ONE).is_none() && runs.get(TWO).is_some());
+    }
+
+    #[test]
+    fn one_that_was_asked_to_end_was_cancelled_whatever_it_says() {
+        let (mut runs, now) = (runs(), Instant::now());
+        assert_eq!((runs.deadline(), runs.overdue(now)), (None, vec![]));
+        let later = now + Duration::from_secs(1);
+        runs.ask_to_end(ONE, now);
+        runs.ask_to_end(ONE, later);
+        assert_eq!((runs.deadline(), runs.overdue(now)), (Some(later), vec![]));
+        assert_eq!(runs.overdue(later), [ONE]);
+        runs.end(ONE, Outcome::Done);
+        assert_eq!(runs.take_ended(), [(ONE, Outcome::Cancelled)]);
+        assert_eq!((runs.deadline(), runs.asked), (None, 0));
+    }
+
+    #[test]
+    fn a_runner_that_is_gone_had_what_was_sent_to_it() {
+        let (mut runs, host) = (runs(), Runner::Host(GenerationId(7)));
+        assert_eq!(runs.sent_to(host), []);
+        runs.sent(TWO);
+        runs.sent(ONE);
+        assert_eq!(runs.sent_to(host), [TWO]);
+    }
+}
