@@ -459,8 +459,7 @@ def test_a_full_disk_leaves_nothing_and_the_next_file_works(box: Box, root: None
         write(box.tmp / "big", b"x" * (16 << 20))
         write(box.tmp / "small", "small")
         (box.tmp / "big").rename(box.src / "big.in")
-        daemon.wait_log("sched - ERROR - .*No space left on device")
-        daemon.wait_log("task finished")
+        daemon.wait_log("sched - ERROR - task failed: .*No space left on device")
         assert os.listdir(box.dst) == []
         assert (box.src / "big.in").stat().st_size == 16 << 20
         (box.tmp / "small").rename(box.src / "small.in")
@@ -822,11 +821,11 @@ def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_spac
             write(box.src / f"f{number}")
             wait_until(partial(is_done, f"f{number}"), f"move, command and job of file {number}")
         hangs = [f"slow{number}" for number in range(12)]
-        assert not [line for line in daemon.lines if "hung" in line and "finished" in line]
+        assert not [line for line in daemon.lines if "hung" in line and ("finished" in line or "failed" in line)]
         daemon.reload()
         user_space.answering.set()
         for name in hangs:
-            daemon.wait_log(f"hung - INFO - task finished.*{name}")
+            daemon.wait_log(f"hung - ERROR - task failed.*{name}")
         write(box.src / "f-last")
         wait_until(lambda: is_done("f-last"), "the new configuration works")
         user_space.answering.clear()

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use files::{Done, Held, Identity, Request};
 use hashbrown::hash_map::{Entry, EntryRef, HashMap};
+use rustix::io::Errno;
 
 use super::Lanes;
 use crate::config::{FileRule, FileRules};
@@ -60,7 +61,7 @@ pub(crate) enum Report {
 /// Why an order was not carried out.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Somebody uses the file now; it can be tried again.
+    /// It cannot be done now, since somebody uses the file or no descriptor is free; it is to be tried again.
     InUse(String),
     /// All else.
     Error(String),
@@ -233,6 +234,9 @@ impl Run {
         done.map_err(|error| match error {
             files::Error::Lengthy => Unfinished::TooLarge,
             files::Error::InUse { .. } => Failure::InUse(error.to_string()).into(),
+            error if is_out_of_descriptors(&error) => {
+                Failure::InUse(format!("{error} (see ulimit -n, fs.file-max)")).into()
+            }
             error => Failure::Error(error.to_string()).into(),
         })
     }
@@ -280,6 +284,12 @@ impl Work<super::Report, Held> for Run {
     fn undone(&self, why: Undone) -> super::Report {
         self.ended(Err(Failure::Error(why.to_string())))
     }
+}
+
+/// Whether all descriptors of the process or of the system are taken.
+fn is_out_of_descriptors(error: &files::Error) -> bool {
+    const NONE_LEFT: [Errno; 2] = [Errno::MFILE, Errno::NFILE];
+    error.errno().is_some_and(|errno| NONE_LEFT.iter().any(|none_left| none_left.raw_os_error() == errno))
 }
 
 /// Expands the rule's destination.

@@ -4,6 +4,7 @@
 //! host or the log.
 
 pub(crate) mod file;
+pub(crate) mod missing;
 pub(crate) mod shell;
 pub(crate) mod sweep;
 
@@ -12,6 +13,8 @@ pub(crate) mod sweep;
 pub(crate) enum Report {
     /// Of a file rule.
     File(file::Report),
+    /// Of a look at paths.
+    Looked(Vec<missing::Looked>),
     /// Of the sweep of a directory.
     Swept(sweep::Swept),
 }

@@ -16,6 +16,7 @@ impl Daemon {
         for report in self.core.performer.lanes.take_reports() {
             match report {
                 Report::File(report) => self.file_report(report, now),
+                Report::Looked(looked) => self.core.looked(looked),
                 Report::Swept(swept) => self.swept(&swept, now),
             }
         }

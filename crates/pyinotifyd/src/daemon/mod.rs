@@ -24,6 +24,7 @@ mod status;
 mod supervise;
 mod task_name;
 mod tasks;
+mod vanished;
 mod wake;
 
 use std::path::Path;

@@ -1,0 +1,102 @@
+//! After an overflow: waiting tasks whose file is gone hear of it as of a deletion.
+//!
+//! Paths on local filesystems are looked at by the loop, some in each turn, all others on the lane of their filesystem.
+//! While such a look is under way, events go on. A path that an event came for meanwhile is forgotten: what the look
+//! found is older than the event.
+
+use engine::MapId;
+use event::{Event, Flag};
+use hashbrown::HashMap;
+
+use super::routing::Core;
+use crate::action::missing::{self, Looked};
+
+/// Waiting tasks that are looked at in one turn: some milliseconds of lstat(2).
+const LOOKS_A_TURN: usize = 2048;
+
+/// Paths that lanes look at. What comes beyond waits.
+const ASKED_MAX: usize = 65_536;
+
+/// What is left to look at.
+#[derive(Debug, Default)]
+pub(super) struct Vanished {
+    /// Where the look at waiting tasks goes on.
+    from: Option<u32>,
+    /// Paths that lanes look at, each with the maps that are to hear of it and the length of the watch root.
+    asked: HashMap<Vec<u8>, Vec<(MapId, u16)>>,
+}
+
+impl Vanished {
+    /// An overflow is over: all waiting tasks are looked at, those again that are already.
+    pub(super) fn begin(&mut self) {
+        self.from = Some(0);
+    }
+
+    /// An event came: its path is known to be as the event says.
+    pub(super) fn heard(&mut self, path: &[u8]) {
+        if !self.asked.is_empty() {
+            self.asked.remove(path);
+        }
+    }
+}
+
+impl Core {
+    /// Looks at some waiting tasks. True if there are more that can be looked at now.
+    pub(crate) fn forget_vanished(&mut self) -> bool {
+        let Some(from) = self.vanished.from else { return false };
+        let now = self.performer.now;
+        let (mut next, mut gone) = (None, Vec::new());
+        let mut remote: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
+        let room = ASKED_MAX.saturating_sub(self.vanished.asked.len()).min(LOOKS_A_TURN);
+        if room == 0 {
+            // It goes on when a look has ended.
+            return false;
+        }
+        for waiting in self.engine.waiting(from).take(room) {
+            next = Some(waiting.next);
+            let (path, map, root_len) = (waiting.event.pathname, waiting.map, waiting.event.root_len);
+            let filesystem = self.performer.lanes.filesystems.of_parent(path, now);
+            if filesystem.is_local {
+                if missing::is_missing(path) {
+                    gone.push((map, path.to_vec(), root_len));
+                }
+                continue;
+            }
+            let maps = self.vanished.asked.entry_ref(path).or_default();
+            if maps.is_empty() {
+                remote.entry(filesystem.device).or_default().push(path.to_vec());
+            }
+            if !maps.contains(&(map, root_len)) {
+                maps.push((map, root_len));
+            }
+        }
+        self.vanished.from = next;
+        for (device, paths) in remote {
+            missing::look(device, paths, &mut self.performer.lanes, now);
+        }
+        // Several tasks of one path and map hear of it once.
+        gone.sort();
+        gone.dedup();
+        for (map, path, root_len) in gone {
+            self.deleted(map, &path, root_len);
+        }
+        next.is_some()
+    }
+
+    /// Takes in what a lane found.
+    pub(super) fn looked(&mut self, looked: Vec<Looked>) {
+        for Looked { path, is_missing } in looked {
+            let maps = self.vanished.asked.remove(&path).unwrap_or_default();
+            for (map, root_len) in maps.into_iter().filter(|_| is_missing) {
+                self.deleted(map, &path, root_len);
+            }
+        }
+    }
+
+    fn deleted(&mut self, map: MapId, pathname: &[u8], root_len: u16) {
+        let name_len = pathname.iter().rev().position(|byte| *byte == b'/').unwrap_or_default() as u16;
+        let mask = Flag::Delete.mask();
+        let event = Event { mask, wd: 0, synthetic: true, pathname, name_len, root_len, ..Event::overflow() };
+        self.engine.event(self.performer.now, map, &event, &mut self.performer);
+    }
+}
