@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from vocabulary import DEADLINE_S, Box, Daemon, binary, wait_until, write
+from vocabulary import DEADLINE_S, Box, Daemon, binary, need, wait_until, write
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARE = ROOT / "crates/pyinotifyd/share"
@@ -42,12 +42,6 @@ def call(*command: str | os.PathLike[str], **options: Any) -> subprocess.Complet
     """Run to the end, with both outputs as text."""
     words = [os.fspath(word) for word in command]
     return subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S, check=False, **options)
-
-
-def need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}")
 
 
 # ---- the installer

@@ -442,5 +442,5 @@ def test_a_sandbox_that_refuses_newer_system_calls(run: Run, box: Box, number: i
     config = COPY.replace('Watch("$SRC"', 'Watch(["$SRC", "$TMP/link"]').replace("$TMP", str(box.tmp))
     daemon = run(config, before=[sys.executable, "-c", REFUSE, str(number), str(errno)])
     write(box.src / "f", "content")
-    wait_until(lambda: tree(box.dst) == {"f": "content"}, lambda: daemon.tail())
+    wait_until(lambda: tree(box.dst) == {"f": "content"}, lambda: daemon.tail)
     assert not daemon.count("cannot watch|does not exist")

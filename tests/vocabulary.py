@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 # A condition that has not come true by then never will; a loaded machine needs some of it.
@@ -641,6 +643,13 @@ class Box:
         shutil.rmtree(os.fsencode(self.tmp), ignore_errors=True)
         said = [line for daemon in self.daemons for line in daemon.lines]
         return [line for line in said if "panicked at" in line]
+
+
+def need(*programs: str) -> None:
+    """Skip the test where one of these programs is missing; those for administrators are found as well."""
+    for program in programs:
+        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin") is None:
+            pytest.skip(f"needs {program}")
 
 
 # ---- what tests do to files, each as a user's program does

@@ -36,8 +36,8 @@ pyinotifyd = Pyinotifyd(
             },
             rec=True,
             auto_add=True,
-            # What clients call a file until they have sent all of it.
-            exclude_filter=[r".*\.(part|filepart|tmp)$"],
+            # What clients call a file until they have sent all of it; the last two are rsync's.
+            exclude_filter=[r".*\.(part|filepart|tmp)$", r".*/\.[^/]+\.[A-Za-z0-9]{6}$", r".*/\.~tmp~(/|$)"],
         )
     ],
     # Longer than the delay: files that wait when the daemon stops are still handed on.
