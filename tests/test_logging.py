@@ -371,6 +371,22 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")})])
     assert "start listening" not in (box.tmp / "own.log").read_text()
 
 
+@ours_only
+def test_a_missing_path_is_not_said_to_be_listened_on_before_it_is_watched(run: Run, box: Box) -> None:
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$TMP/absent/in", {}), Watch(["$TMP/no", "$SRC"], {})])')
+    daemon.wait_log(f"'{box.tmp}/absent/in' does not exist, waiting for it")
+    daemon.wait_log(r"start listening for inotify events on '\[.*/no', '.*/src'\]'")
+    assert daemon.count(f"start listening for inotify events on '{box.tmp}/absent") == 0
+    (box.tmp / "absent/in").mkdir(parents=True)
+    daemon.wait_log(f"start listening for inotify events on '{box.tmp}/absent/in'")
+    daemon.reload()
+    assert daemon.count(f"start listening for inotify events on '{box.tmp}/absent/in'") == 2
+    (box.tmp / "absent/in").rmdir()
+    daemon.wait_log(f"'{box.tmp}/absent/in' does not exist, waiting for it", count=2)
+    daemon.reload()
+    assert daemon.count(f"start listening for inotify events on '{box.tmp}/absent/in'") == 2
+
+
 def test_a_traceback_of_logging_exception_is_in_the_log(run: Run, box: Box) -> None:
     config = """
 import logging

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 import signal
 import threading
 import time
@@ -10,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vocabulary import DELAY, READY, REFERENCE, Box, Daemon, drop, wait_until, write
+from vocabulary import DELAY, LOADED, REFERENCE, Box, Daemon, drop, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -113,6 +115,49 @@ def test_the_error_of_a_failed_reload_has_text_and_traceback(run: Run, box: Box)
     daemon.wait_log(f"pyinotifyd/root - ERROR - unable to reload config file '{config}': the reason$")
     daemon.wait_log("line 2")
     daemon.wait_log("ValueError")
+
+
+def seconds(stamp: str) -> float:
+    return datetime.datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S").timestamp()
+
+
+@ours_only
+def test_a_failed_reload_prints_its_excerpt_once_and_what_stays(run: Run, box: Box) -> None:
+    daemon = run(echo("old"))
+    loaded = re.match(r"[-\d]+ [:\d]+", daemon.lines[0]).group()  # type: ignore[union-attr]
+    faults = ["x = 1\nraise ValueError('the reason')\n", "x = (\n", "Watch('$SRC', event_mapp={})\n"]
+    for number, text in enumerate(faults, 1):
+        box.write_config(text)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log("stays in force", count=number)
+        begin = max(number for number, line in enumerate(daemon.lines) if "unable to reload" in line)
+        said = daemon.lines[begin:]
+        excerpt = box.text(text).splitlines()[-1]
+        assert len([line for line in said if line.strip() == excerpt]) == 1, said
+        assert len([line for line in said if line.lstrip().startswith("File ")]) == 1, said
+        ended = re.fullmatch(r"  the configuration from ([-\d]+ [:\d]+) stays in force", said[-1])
+        assert ended, said
+        assert abs(seconds(ended.group(1)) - seconds(loaded)) <= 1
+
+
+@ours_only
+def test_a_reload_says_what_it_did(run: Run, box: Box) -> None:
+    later = "later = ShellScheduler('true', delay=3600)\n"
+    daemon = run(later + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": later})])')
+    for number in range(12):
+        write(box.src / f"f{number}")
+    daemon.wait_log("schedule task", count=12)
+    box.write_config(
+        "a, b = ShellScheduler('true'), ShellScheduler('false')\n"
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": a}), Watch("$DST", {"IN_CREATE": [a, b]})])'
+    )
+    daemon.reload()
+    daemon.wait_log("daemon - INFO - configuration loaded: 2 watches, 2 schedulers; 12 tasks go on$")
+    box.write_config(
+        'a = ShellScheduler("true")\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": a})], shutdown_timeout=0)'
+    )
+    daemon.reload()
+    daemon.wait_log("configuration loaded: 1 watch, 1 scheduler; 12 tasks go on$")
 
 
 def test_a_missing_config_leaves_the_old_one_in_force(run: Run, box: Box) -> None:
@@ -327,7 +372,7 @@ def test_descriptors_exhausted_leave_the_old_config_in_force(run: Run, box: Box)
     box.write_config(echo("new"))
     daemon.signal(signal.SIGHUP)
     daemon.wait_log("got signal SIGHUP")
-    wait_until(lambda: daemon.count("unable to reload config file") or daemon.count(READY) == 2, lambda: daemon.tail)
+    wait_until(lambda: daemon.count("unable to reload config file") or daemon.count(LOADED) == 1, lambda: daemon.tail)
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 100, used + 100))
     write(box.src / "f")
     daemon.wait_out("(old|new) f")

@@ -48,6 +48,12 @@ SETTLE = REFERENCE or bool(os.environ.get("PYINOTIFYD_TEST_SETTLE"))
 
 READY = "start listening for inotify events"
 
+# A watch whose paths are not there is ready to see them come.
+ABSENT = "waiting for it in|no path matches|cannot watch"
+
+# The end of a reload.
+LOADED = READY if REFERENCE else "configuration loaded: "
+
 # Marks each process that a test starts, however far from its parent it goes.
 MARK = "PYINOTIFYD_TEST_RUN"
 
@@ -444,14 +450,14 @@ class Daemon:
 
     def reload(self) -> None:
         """SIGHUP, and wait until the new config is in force."""
-        ready = self.count(READY)
+        loaded = self.count(LOADED)
         self.signal(signal.SIGHUP)
-        self.wait_log(READY, count=ready + 1)
+        self.wait_log(LOADED, count=loaded + 1)
         if SETTLE:
             time.sleep(0.2)
 
     def wait_ready(self, timeout_s: float = DEADLINE_S) -> Daemon:
-        said = self.wait_log(f"{READY}|no watches configured", timeout_s).group()
+        said = self.wait_log(f"{READY}|no watches configured|{ABSENT}", timeout_s).group()
         if SETTLE and said == READY:
             wait_until(lambda: self.watches())
             time.sleep(0.1)

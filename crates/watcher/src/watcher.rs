@@ -225,6 +225,12 @@ impl Watcher {
             .min()
     }
 
+    /// Whether one of a watch's paths at least is there and watched.
+    pub fn is_watched(&self, id: WatchId) -> bool {
+        let watch = self.watches.get(id.0 as usize).and_then(Option::as_ref);
+        watch.is_some_and(|watch| watch.roots.iter().any(|root| self.root(*root).node.is_some()))
+    }
+
     /// Counters and sizes.
     pub fn stats(&self) -> Stats {
         let walks: usize = self.walks.iter().map(Walk::len).sum();

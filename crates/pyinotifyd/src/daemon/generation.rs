@@ -25,6 +25,8 @@ pub(crate) struct Generation {
     actions: Vec<Action>,
     /// Its watches as the watcher and the engine know them.
     pub watches: Vec<Watching>,
+    /// All of them were said to be watched.
+    pub all_told: bool,
     /// Its custom jobs and their host.
     pub jobs: Jobs,
     /// Whether handlers in its host want the daemon's records.
@@ -35,6 +37,8 @@ pub(crate) struct Generation {
     pub fingerprint: String,
     /// What it executes.
     pub source: Arc<[u8]>,
+    /// When it was loaded, in seconds since the epoch.
+    pub loaded: f64,
     /// Whether a newer one has replaced it.
     pub retired: bool,
     /// Time that its tasks, and its host after them, have to end.
@@ -65,6 +69,8 @@ pub(crate) struct Watching {
     pub map: MapId,
     /// As log lines show it.
     pub path_text: String,
+    /// Whether the log said that it is watched: not before one of its paths is there.
+    pub told: bool,
     /// What makes two watches the same for the watcher.
     pub what: Watched,
     /// Events that its map wants.
@@ -89,6 +95,11 @@ impl Watched {
             auto_add: watch.auto_add,
             exclude: watch.exclude.clone(),
         }
+    }
+
+    /// Whether it names no path at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
     }
 
     /// What the watcher is asked to watch.
@@ -130,9 +141,11 @@ impl Generation {
             schedulers: engine.schedulers.clone(),
             actions: config.schedulers.into_iter().map(action).collect(),
             watches: Vec::new(),
+            all_told: false,
             jobs: Jobs::new(host, now),
             forwards: config.handlers,
             logger: log.logger(&config.logname),
+            loaded: log.now(),
             fingerprint: config.fingerprint,
             source: config.source,
             retired: false,
@@ -154,6 +167,11 @@ impl Generation {
     /// Whether a scheduler is one of this generation.
     pub(crate) fn owns(&self, scheduler: SchedulerId) -> bool {
         self.schedulers.contains(&scheduler.0)
+    }
+
+    /// How many schedulers it has.
+    pub(crate) fn schedulers(&self) -> usize {
+        self.actions.len()
     }
 
     /// Whether it has custom jobs.

@@ -164,6 +164,7 @@ impl Daemon {
         let events = self.watcher.turn(now, &mut self.core);
         // Before everything else, which a lone file need not wait for.
         self.hand_over(now);
+        self.say_listening();
         let looking = self.core.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
         self.start_commands(now);

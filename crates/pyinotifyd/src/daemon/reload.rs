@@ -62,13 +62,6 @@ impl Daemon {
         for ((index, watch), id) in watches.into_iter().enumerate().zip(ids) {
             let map = numbers.map(index);
             self.core.routes.add(id, map);
-            let path = &watch.path_text;
-            record!(
-                self.core.performer.log,
-                generation.logger,
-                INFO,
-                "start listening for inotify events on '{path}'"
-            );
             let interest = self.interest(&watch);
             generation.watches.push(Watching {
                 id,
@@ -76,10 +69,27 @@ impl Daemon {
                 what: Watched::of(&watch),
                 interest,
                 path_text: watch.path_text,
+                told: false,
             });
         }
         self.core.performer.generations.push(generation);
+        self.say_listening();
         Ok(())
+    }
+
+    /// Says which watches of the configuration in force are watched by now, each once.
+    pub(super) fn say_listening(&mut self) {
+        let performer = &mut self.core.performer;
+        let Some(newest) = performer.generations.last_mut().filter(|newest| !newest.all_told) else { return };
+        for watch in newest.watches.iter_mut().filter(|watch| !watch.told) {
+            // Without a path there is nothing to wait for.
+            if self.watcher.is_watched(watch.id) || watch.what.is_empty() {
+                watch.told = true;
+                let path = &watch.path_text;
+                record!(performer.log, newest.logger, INFO, "start listening for inotify events on '{path}'");
+            }
+        }
+        newest.all_told = newest.watches.iter().all(|watch| watch.told);
     }
 
     fn say_nothing_is_watched(&mut self, logger: LoggerId) {
@@ -322,8 +332,11 @@ impl Daemon {
                 } else {
                     leave(&mut self.leaving, loading.host, now + GRACE)
                 };
-                if let Err(text) = self.adopt(config, host, now) {
-                    self.reload_error(&text);
+                let left = self.core.engine.stats();
+                let tasks = left.waiting + left.queued + left.running;
+                match self.adopt(config, host, now) {
+                    Ok(()) => self.say_loaded(tasks),
+                    Err(text) => self.reload_error(&text),
                 }
             }
             Err(error) => {
@@ -343,14 +356,38 @@ impl Daemon {
 
     fn reload_failed(&mut self, error: LoadError) {
         let text = match error {
-            LoadError::Fault(fault) => describe(&fault, true),
+            LoadError::Fault(fault) => describe(&fault, self.options.debug),
             LoadError::Exit(exit) => format!("it calls sys.exit with status {}", exit.code),
         };
         self.reload_error(&text);
     }
 
+    /// Says what a reload did; `tasks` were there before.
+    fn say_loaded(&mut self, tasks: u32) {
+        let performer = &mut self.core.performer;
+        let Some(newest) = performer.generations.last() else { return };
+        let watches = counted(newest.watches.len(), "watch", "watches");
+        let schedulers = counted(newest.schedulers(), "scheduler", "schedulers");
+        let tasks = counted(tasks as usize, "task goes on", "tasks go on");
+        let log = &mut performer.log;
+        record!(log, self.logger, INFO, "configuration loaded: {watches}, {schedulers}; {tasks}");
+    }
+
     fn reload_error(&mut self, text: &str) {
         let file = self.options.config.display();
-        record!(self.core.performer.log, Log::ROOT, ERROR, "unable to reload config file '{file}': {text}");
+        let performer = &mut self.core.performer;
+        let since = performer.generations.last().map_or(0.0, |newest| newest.loaded);
+        let log = &mut performer.log;
+        let since = log.time(since);
+        record!(
+            log,
+            Log::ROOT,
+            ERROR,
+            "unable to reload config file '{file}': {text}\n  the configuration from {since} stays in force"
+        );
     }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -39,10 +39,10 @@ pub(crate) fn give_up(log: &mut Log, text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The fault with its place; the whole traceback where it is asked for.
+/// The fault with its place; where the whole traceback is asked for, that shows the place.
 pub(crate) fn describe(fault: &ConfigFault, traceback: bool) -> String {
     let text = if traceback && !fault.traceback.is_empty() {
-        format!("{fault}\n{}", fault.traceback)
+        format!("{}\n{}", fault.message, fault.traceback)
     } else {
         fault.to_string()
     };

@@ -347,6 +347,19 @@ impl Log {
         }
     }
 
+    /// Seconds since the epoch.
+    pub(crate) fn now(&self) -> f64 {
+        self.clock.now()
+    }
+
+    /// A time (seconds since the epoch) as lines show it, to the second.
+    pub(crate) fn time(&mut self, at: f64) -> String {
+        let mut stamp = Vec::new();
+        self.clock.stamp(at.floor(), &mut stamp);
+        let stamp = String::from_utf8_lossy(&stamp).into_owned();
+        stamp.strip_suffix(",000").unwrap_or(&stamp).to_owned()
+    }
+
     /// Hands all records to the journal and all lines to stderr; where some are left because nobody takes them: the
     /// pause before the next attempt.
     pub(crate) fn flush(&mut self) -> Option<Duration> {
