@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -160,3 +161,119 @@ def test_nothing_starts_after_its_cancel(run: Run, box: Box) -> None:
     assert finished + cancelled == 2000
     # One that ended after it was asked to counts as cancelled.
     assert 0 <= daemon.count("- ran f") - finished <= 5
+
+
+# ---- levels, filters and syslog
+
+
+def test_a_job_may_set_levels(run: Run, box: Box) -> None:
+    config = """
+async def job(event, task_id):
+    setLoglevel(DEBUG if event.name == "on" else ERROR, logname="sched")
+    print(event.name, flush=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job, "IN_ATTRIB": FileManagerScheduler([])})])
+"""
+    daemon = run(config)
+    write(box.src / "on")
+    daemon.wait_out("on")
+    os.utime(box.src / "on")
+    daemon.wait_log("sched - DEBUG - no rule in ruleset matches")
+    write(box.src / "off")
+    daemon.wait_out("off")
+    before = daemon.count("sched - ")
+    write(box.src / "on")
+    os.utime(box.src / "on")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("got signal SIGHUP")
+    assert daemon.count("sched - (DEBUG|INFO)") == before
+
+
+FILTERED = """
+import logging
+class Quiet(logging.Filter):
+    def filter(self, record):
+        record.msg = record.getMessage().replace("start", "START")
+        record.args = ()
+        return "hidden" not in record.msg
+logging.getLogger("mine").addFilter(Quiet())
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", logname="mine"), "IN_ATTRIB": ShellScheduler("true")})])
+"""
+
+
+def test_filters_of_a_logger_hold_for_the_records_of_the_daemon(run: Run, box: Box) -> None:
+    daemon = run(FILTERED)
+    write(box.src / "hidden")
+    write(box.src / "shown")
+    daemon.wait_log(f"mine - INFO - task finished, mask=IN_CREATE, path={box.src}/shown")
+    daemon.wait_log(f"mine - INFO - START task, mask=IN_CREATE, path={box.src}/shown")
+    os.utime(box.src / "hidden")
+    daemon.wait_log(f"sched - INFO - start task, mask=IN_ATTRIB, path={box.src}/hidden")
+    assert daemon.count("mine - .*hidden") == 0
+    # Without the process whose filters they are, they are written.
+    os.kill(daemon.host(), signal.SIGKILL)
+    daemon.wait_log("is started again")
+    write(box.src / "hidden too")
+    daemon.wait_log(f"mine - INFO - .* task.*path={box.src}/hidden too")
+
+
+@pytest.fixture
+def syslog(box: Box) -> Iterator[socket.socket]:
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    server.bind(str(box.tmp / "log"))
+    server.settimeout(30)
+    yield server
+    server.close()
+
+
+LOGS = """
+import logging
+setLoglevel(DEBUG, logname="x")
+logging.getLogger("x").error("too early")
+enableSyslog(address="$TMP/log", logname="x")
+logging.getLogger("x").error("while it loads")
+logging.getLogger("x").debug("details")
+logging.getLogger("y").error("of another")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": None})])
+"""
+
+
+def test_what_a_config_logs_while_it_executes_goes_to_syslog(run: Run, box: Box, syslog: socket.socket) -> None:
+    daemon = run(LOGS)
+    assert syslog.recv(1000) == b"<11>pyinotifyd/x: while it loads\0"
+    assert syslog.recv(1000) == b"<15>pyinotifyd/x: details\0"
+    # Again at a reload, by the target that is there already: once.
+    daemon.reload()
+    assert [syslog.recv(1000) for _ in range(3)] == [
+        b"<11>pyinotifyd/x: too early\0",
+        b"<11>pyinotifyd/x: while it loads\0",
+        b"<15>pyinotifyd/x: details\0",
+    ]
+    assert daemon.terminate() == 0
+    syslog.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        syslog.recv(1000)
+
+
+# ---- events in other processes
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_an_event_can_go_to_another_process(run: Run, box: Box, method: str) -> None:
+    """The package is not installed: what the other process imports is in this one."""
+    config = f"""
+import asyncio, concurrent.futures, multiprocessing, operator
+pool = None
+async def job(event, task_id):
+    global pool
+    if pool is None:
+        pool = concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("{method}"))
+    told = await asyncio.get_running_loop().run_in_executor(pool, repr, event)
+    print(told == repr(event), told, flush=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": job}})])
+"""
+    daemon = run(config)
+    write(box.src / "f")
+    daemon.wait_out(f"True <Event .*pathname={box.src}/f")
+    write(box.src / "g")
+    daemon.wait_out(f"True <Event .*pathname={box.src}/g")
+    assert daemon.terminate() == 0

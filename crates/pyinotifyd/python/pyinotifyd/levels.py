@@ -12,7 +12,7 @@ from .checked import expect, in_force
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Union
+    from typing import Callable, Optional, Union
 
     Level = Union[int, str]
     Address = Union[str, tuple[str, int]]
@@ -38,6 +38,9 @@ _NUMBERS = {
 #: Levels by logger name; "" is the root.
 levels: dict[str, int] = {"": INFO}
 
+#: Tells the daemon of a level that is set after the config was loaded; the host sets it.
+announce: Optional[Callable[[str, int], None]] = None
+
 #: Syslog servers as the daemon is to use them.
 syslog: list[dict[str, object]] = []
 
@@ -54,8 +57,9 @@ def setLoglevel(loglevel: Level, logname: Optional[str] = None) -> None:
 
         setLoglevel(WARNING)
         setLoglevel(DEBUG, logname="uploads")
+
+    A job may call it, too: the level holds for the daemon's records at once, until the config is loaded again.
     """
-    _refuse_late("setLoglevel")
     if logname is not None:
         expect("logname", logname, str)
     set_level(logname or "", level_number(loglevel))
@@ -82,7 +86,8 @@ def enableSyslog(
 
         enableSyslog(loglevel=WARNING, address=("logs.example.org", 514))
     """
-    _refuse_late("enableSyslog")
+    if in_force():
+        raise RuntimeError("enableSyslog can't be called any more: the daemon has taken the config")
     level = one_of("enableSyslog", loglevel=loglevel, lglevel=lglevel)
     logger = one_of("enableSyslog", logname=logname, name=name)
     if logger is not None:
@@ -120,6 +125,8 @@ def set_level(logname: str, number: int) -> None:
     if logname == "root":
         logname = ""
     levels[logname] = number
+    if announce is not None:
+        announce(logname, number)
     logging = sys.modules.get("logging")
     if logging:
         logging.getLogger(logname).setLevel(number)
@@ -142,11 +149,6 @@ def warn(text: str) -> None:
     import logging
 
     logging.getLogger().warning(text)
-
-
-def _refuse_late(function: str) -> None:
-    if in_force():
-        raise RuntimeError(f"{function} can't be called any more: the daemon has taken the config")
 
 
 def _address(address: object) -> object:

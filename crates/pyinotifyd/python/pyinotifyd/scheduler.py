@@ -178,6 +178,7 @@ class ShellScheduler(TaskScheduler):
 
     Args:
         cmd: The command.
+        job: Accepted and not needed. Default None.
         files: As for TaskScheduler. Default True.
         dirs: As for TaskScheduler. Default False.
         delay: Seconds to wait before the command starts; int or float. Default 0: start at once.
@@ -200,6 +201,7 @@ class ShellScheduler(TaskScheduler):
     def __init__(
         self,
         cmd: str,
+        job: None = None,
         *,
         files: bool = True,
         dirs: bool = False,
@@ -212,12 +214,24 @@ class ShellScheduler(TaskScheduler):
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
+        _expect_no_job(self, job)
         self.cmd = cmd
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
 
 
 #: All rules that a config has made, used or not: the daemon checks the expressions of all.
 made_rules: list[FileManagerRule] = []
+
+
+class Pattern(str):
+    """A regular expression as a text, which also has the attribute that a compiled one has."""
+
+    __slots__ = ()
+
+    @property
+    def pattern(self) -> str:
+        """The text."""
+        return str(self)
 
 
 class FileManagerRule(Checked):
@@ -264,7 +278,7 @@ class FileManagerRule(Checked):
     }
 
     action: str
-    src_re: str
+    src_re: Pattern
     dst_re: str
     auto_create: bool
     overwrite: bool
@@ -294,7 +308,7 @@ class FileManagerRule(Checked):
         """Check the arguments and keep them; the daemon checks the expressions when it takes the config."""
         self.at = place()
         self.action = action
-        self.src_re = src_re
+        self.src_re = src_re  # type: ignore[assignment]  # __setattr__ makes a Pattern of it
         self.dst_re = dst_re
         self.auto_create = auto_create
         self.overwrite = _overwrite(overwrite, override)
@@ -310,6 +324,8 @@ class FileManagerRule(Checked):
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "action" and not (isinstance(value, str) and value in self.valid_actions):
             raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got{value}")
+        if name == "src_re" and isinstance(value, str):
+            value = Pattern(value)
         # The type comes first, as a mode is named for what it is in the check of the base class.
         super().__setattr__(name, value)
         if name in ("dirmode", "filemode") and value is not None and not 0 <= value <= 0o7777:  # type: ignore[operator]
@@ -323,6 +339,7 @@ class FileManagerScheduler(TaskScheduler):
 
     Args:
         rules: One rule or a list of rules.
+        job: Accepted and not needed. Default None.
         files: As for TaskScheduler. Default True.
         dirs: As for TaskScheduler. Default False.
         delay: Seconds to wait before the action; int or float. Default 0: start at once.
@@ -347,6 +364,7 @@ class FileManagerScheduler(TaskScheduler):
     def __init__(
         self,
         rules: Union[FileManagerRule, list[FileManagerRule]],
+        job: None = None,
         *,
         files: bool = True,
         dirs: bool = False,
@@ -359,6 +377,7 @@ class FileManagerScheduler(TaskScheduler):
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
+        _expect_no_job(self, job)
         self.rules = rules  # type: ignore[assignment]  # __setattr__ makes a list of one rule
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
 
@@ -368,6 +387,12 @@ class FileManagerScheduler(TaskScheduler):
             value = value if isinstance(value, list) else [value]
             expect_rules(value)
         super().__setattr__(name, value)
+
+
+def _expect_no_job(scheduler: TaskScheduler, job: object) -> None:
+    if job is not None:
+        kind = type(scheduler).__name__
+        raise AssertionError(f"job: expected None, got {type(job)}: a {kind} has no job, a TaskScheduler has")
 
 
 def is_name(value: str) -> bool:

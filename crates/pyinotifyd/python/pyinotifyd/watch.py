@@ -111,12 +111,13 @@ class EventMap(Checked):
         self.exclude_filter = exclude_filter
 
     def schedulers(self) -> list[TaskScheduler]:
-        """Return all schedulers that events are mapped to, each once."""
+        """Return all schedulers that events are mapped to, or that events cancel tasks of, each once."""
         found: list[TaskScheduler] = []
         for _, reactions in self.items():
             for reaction in reactions:
-                if isinstance(reaction, TaskScheduler) and reaction not in found:
-                    found.append(reaction)
+                scheduler = reaction.task if isinstance(reaction, Cancel) else reaction
+                if scheduler not in found:
+                    found.append(scheduler)
         return found
 
     def items(self) -> Iterator[tuple[str, list[Reaction]]]:

@@ -160,8 +160,8 @@ def test_a_wrong_value_is_refused_with_its_name_and_type(code, text):
 
 
 RAISED = [
-    ("ShellScheduler('true', job)", TypeError, "positional arguments"),
-    ("FileManagerScheduler([], job)", TypeError, "positional arguments"),
+    ("ShellScheduler('true', job)", AssertionError, "job: expected None"),
+    ("FileManagerScheduler([], job)", AssertionError, "job: expected None"),
     ("EventMap({})", TypeError, "positional argument"),
     ("TaskScheduler(job, dely=1)", TypeError, "unexpected keyword argument 'dely'"),
     ("FileManagerRule('move', 'x', overwrite=True, override=True)", TypeError, "overwrite and override are the same"),
@@ -264,14 +264,34 @@ def test_a_bare_coroutine_function_gets_a_scheduler_for_each_event():
 
 
 def test_the_schedulers_of_watches():
-    """Each once, Cancels not."""
+    """Each once, those whose tasks are only cancelled as well."""
     daemon = run(
+        "y = FileManagerScheduler([])\n"
         "x = Pyinotifyd()\n"
-        "x.add_watch('/a', {'IN_OPEN': [sched, shell], 'IN_DELETE': Cancel(sched)})\n"
+        "x.add_watch('/a', {'IN_OPEN': [sched, shell], 'IN_DELETE': [Cancel(sched), Cancel(y)]})\n"
         "x.add_watch(watch=Watch('/b', {'IN_OPEN': sched}))"
     )
-    assert [type(one).__name__ for one in daemon.schedulers()] == ["TaskScheduler", "ShellScheduler"]
+    names = ["TaskScheduler", "ShellScheduler", "FileManagerScheduler"]
+    assert [type(one).__name__ for one in daemon.schedulers()] == names
     assert [watch.path() for watch in daemon._watches] == ["/a", "/b"]
+
+
+def test_a_pattern_is_a_text_that_has_one():
+    """As a compiled expression has."""
+    rule = run("x = FileManagerRule('move', '^/a', '/b')")
+    assert (rule.src_re, rule.src_re.pattern, type(rule.src_re.pattern)) == ("^/a", "^/a", str)
+    rule.src_re = "^/c"
+    assert rule.src_re.pattern == "^/c"
+    assert rule.src_re.startswith("^")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ShellScheduler('true', None)", "ShellScheduler('true', job=None)", "FileManagerScheduler([], None, delay=2)"],
+)
+def test_a_job_that_is_none_is_accepted(text):
+    """It was a parameter once."""
+    assert run(f"x = {text}").delay in (0, 2)
 
 
 def test_an_old_name_of_an_event_is_taken_with_a_warning(caplog):
@@ -356,7 +376,6 @@ LATE = [
     "pyinotifyd.add_watch('/b')",
     "pyinotifyd.set_shutdown_timeout(1)",
     "TaskScheduler(job)",
-    "setLoglevel(INFO)",
     "enableSyslog()",
 ]
 

@@ -216,6 +216,7 @@ def test_the_whole_description(describe, tmp_path):
         "umask": None,
         "loose_patterns": [],
         "handlers": False,
+        "filtered": [],
         "stays": True,
         "stays_because": "jobs",
     }

@@ -1,6 +1,6 @@
 //! The description as the host writes it (JSON), field by field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
@@ -17,6 +17,8 @@ pub(super) struct Description {
     pub(super) levels: BTreeMap<String, i64>,
     pub(super) syslog: Vec<SyslogDescription>,
     pub(super) handlers: bool,
+    /// Loggers with filters of the file's.
+    pub(super) filtered: BTreeSet<String>,
     pub(super) stays: bool,
     /// Expressions of rules that no scheduler of a watch uses.
     #[serde(default)]

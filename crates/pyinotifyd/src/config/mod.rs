@@ -8,6 +8,7 @@ mod describe;
 mod safety;
 mod surroundings;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use pattern::{Pattern, PatternSet, Template};
 use crate::action::shell::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
-use crate::log::{Address, Escaped, Level};
+use crate::log::{Address, Early, Escaped, Level};
 pub(crate) use check::{absolute_path, covers, feeding_warnings, warnings};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
 pub(crate) use safety::{check_modules, check_program, read_config};
@@ -42,6 +43,8 @@ pub(crate) struct Config {
     pub syslog: Vec<SyslogTarget>,
     /// Whether handlers of the user want the daemon's records.
     pub handlers: bool,
+    /// Loggers whose records pass filters of the user; `""` is the root.
+    pub filtered: BTreeSet<String>,
     /// Whether the host stays.
     pub host_stays: bool,
     /// What is odd but does not keep the configuration from working.
@@ -52,6 +55,8 @@ pub(crate) struct Config {
     pub fingerprint: String,
     /// The bytes of the file, for a host that is started again.
     pub source: Arc<[u8]>,
+    /// What it logged while it was executed, for its own syslog targets.
+    pub early: Vec<Early>,
 }
 
 /// A syslog target as configured.
@@ -233,11 +238,13 @@ impl Config {
             levels: description.levels.into_iter().map(|(name, level)| (name, Level(level))).collect(),
             syslog: description.syslog.into_iter().map(Into::into).collect(),
             handlers: description.handlers,
+            filtered: description.filtered,
             host_stays: description.stays,
             surroundings: Surroundings::new(description.environ, description.cwd, description.umask),
             warnings,
             fingerprint,
             source,
+            early: Vec::new(),
         })
     }
 }

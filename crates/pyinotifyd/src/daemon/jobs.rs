@@ -78,6 +78,14 @@ impl Jobs {
         }
     }
 
+    /// The host, if it has executed the configuration.
+    pub(crate) fn ready(&self) -> Option<&Host> {
+        match &self.slot {
+            Slot::Ready(host) => Some(host),
+            Slot::None | Slot::Loading(_) | Slot::Waiting(_) => None,
+        }
+    }
+
     /// The same, to tell it that its process ended.
     pub(crate) fn host_mut(&mut self) -> Option<&mut Host> {
         match &mut self.slot {

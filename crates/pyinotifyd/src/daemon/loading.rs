@@ -3,6 +3,7 @@
 //! The file is read by a thread, since it may lie on a filesystem that does not answer: the loop only starts the host, and
 //! hears of what could not be read as of any other fault. A host that is started again gets the bytes that were read first.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,12 +21,15 @@ use crate::config::{Config, check_modules, check_patterns, check_program, read_c
 use crate::host::Ending;
 use crate::host::wire::{self, ConfigFault, Exit, FromHost, Hello, HostRecord};
 use crate::host::{Host, HostEvent, HostId, interpreter};
-use crate::log::{Level, Log, record};
+use crate::log::{Early, Indented, Level, Log, record};
 
 /// Threads that read config files. More than one is there only where a filesystem does not answer and somebody goes on
 /// asking for reloads.
 const READERS_MAX: usize = 4;
 static READERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Records of a config file that go to its syslog targets; one that logs more while it executes is flooding.
+const EARLY_MAX: usize = 1000;
 
 /// Variables that lead Python to modules, or to what it takes for compiled ones; several paths in each, as in PATH.
 const MODULE_VARIABLES: [&str; 3] = ["PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX"];
@@ -43,6 +47,8 @@ pub(crate) struct Loading {
     /// The file's content, as soon as it was read.
     content: Arc<OnceLock<Arc<[u8]>>>,
     events: mpsc::Sender<HostEvent>,
+    /// Records of the file for syslog, of which the daemon does not know yet where it is.
+    early: Vec<Early>,
 }
 
 /// Why a configuration cannot be used.
@@ -81,6 +87,7 @@ impl Loading {
             file: options.config.as_path().into(),
             content,
             events,
+            early: Vec::new(),
         })
     }
 
@@ -144,7 +151,8 @@ impl Loading {
                     );
                 }
                 let content = self.content.get().cloned().unwrap_or_default();
-                Some(Config::from_description(&body, content).map_err(LoadError::Fault))
+                let config = Config::from_description(&body, content).map_err(LoadError::Fault);
+                Some(config.map(|config| Config { early: std::mem::take(&mut self.early), ..config }))
             }
             FromHost::Error(fault) => {
                 // A bad expression was there first: Python itself does not look at them.
@@ -154,9 +162,16 @@ impl Loading {
             FromHost::Exit(exit) => Some(Err(LoadError::Exit(exit))),
             FromHost::Log(line) => {
                 write_host_record(log, &line);
+                if line.syslog > 0 && self.early.len() < EARLY_MAX {
+                    self.early.push(early(&line));
+                }
                 None
             }
-            FromHost::Done(_) | FromHost::Cancelled(_) | FromHost::Fail(_) | FromHost::Taken(_) => None,
+            FromHost::Done(_)
+            | FromHost::Cancelled(_)
+            | FromHost::Fail(_)
+            | FromHost::Taken(_)
+            | FromHost::Level(_) => None,
         }
     }
 
@@ -184,11 +199,20 @@ impl Loading {
 
 /// Writes a record of Python's logging, with its traceback.
 pub(crate) fn write_host_record(log: &mut Log, line: &HostRecord) {
-    let text = match &line.exc {
-        Some(exc) => &format!("{}\n{exc}", line.message),
-        None => &line.message,
-    };
-    log.write_foreign(&line.logger, Level(line.level), line.created, text);
+    log.write_foreign(&line.logger, Level(line.level), line.created, &text(line));
+}
+
+fn text(line: &HostRecord) -> Cow<'_, str> {
+    match &line.exc {
+        Some(exc) => format!("{}\n{exc}", line.message).into(),
+        None => (&line.message).into(),
+    }
+}
+
+fn early(line: &HostRecord) -> Early {
+    let logger = if line.logger == "root" { String::new() } else { line.logger.clone() };
+    let text = Indented(&text(line)).to_string();
+    Early { logger, level: Level(line.level), text, targets: line.syslog }
 }
 
 /// Refuses, as root, an interpreter that others could change, and variables that lead it to modules of theirs: it

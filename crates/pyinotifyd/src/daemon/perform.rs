@@ -144,15 +144,17 @@ impl Performer {
         for generation in &mut self.generations {
             generation.jobs.flush(&mut self.runs, now);
         }
-        let records = self.log.take_forwarded();
-        for host in self
-            .generations
-            .iter()
-            .filter(|generation| generation.forwards)
-            .filter_map(|generation| generation.jobs.host())
-        {
-            for record in &records {
-                host.send_log(wire::log(record));
+        for record in self.log.take_forwarded() {
+            let mut given = false;
+            for (place, generation) in self.generations.iter().enumerate() {
+                let Some(host) = generation.jobs.ready().filter(|_| generation.forwards) else { continue };
+                // The filters in force are those of the newest configuration.
+                let asked = record.filtered && place + 1 == self.generations.len();
+                given |= host.send_log(wire::log(&record, asked)) && asked;
+            }
+            if record.filtered && !given {
+                // Nobody is there to ask: a record too many rather than one too few.
+                self.log.write_foreign(&record.logger, record.level, record.created, &record.message);
             }
         }
     }

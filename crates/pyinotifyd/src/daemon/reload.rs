@@ -51,9 +51,11 @@ impl Daemon {
         for warning in feeding {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
         }
+        let filtered = std::mem::take(&mut config.filtered);
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         self.core.performer.flush_hosts(now);
         self.forward_records(generation.forwards);
+        self.core.performer.log.set_filtered(filtered);
         let performer = &mut self.core.performer;
         performer.sweeps.order(destinations, &mut performer.lanes, now);
         if watches.is_empty() {
@@ -190,7 +192,8 @@ impl Daemon {
             Syslog::new(target.address.clone(), target.level, target.logname.as_deref())
         };
         if !config.syslog.is_empty() {
-            self.core.performer.log.set_syslog(config.syslog.iter().map(target).collect());
+            let targets = config.syslog.iter().map(target).collect();
+            self.core.performer.log.set_syslog(targets, &config.early);
         }
     }
 

@@ -135,6 +135,9 @@ impl Daemon {
             }
             FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),
             FromHost::Taken(count) => self.core.performer.generations[place].jobs.taken(count, now),
+            FromHost::Level(set) => {
+                self.core.performer.log.set_level(&set.logger, Level(set.level));
+            }
             // These belong to a load. `sys.exit` in a job is a failure of that job.
             FromHost::Hello(_) | FromHost::Describe(_) | FromHost::Error(_) | FromHost::Exit(_) => {}
         }

@@ -140,11 +140,13 @@ impl Host {
         self.queue.clone()
     }
 
-    /// Queues a log record, unless the host does not read them.
-    pub(crate) fn send_log(&self, frame: Vec<u8>) {
-        if self.queue.bytes.load(Ordering::Relaxed) < QUEUED_LOG_MAX {
+    /// Queues a log record, unless the host does not read them; says whether it was queued.
+    pub(crate) fn send_log(&self, frame: Vec<u8>) -> bool {
+        let has_room = self.queue.bytes.load(Ordering::Relaxed) < QUEUED_LOG_MAX;
+        if has_room {
             self.send(frame);
         }
+        has_room
     }
 
     /// Tells the connection that the process was reaped.

@@ -61,6 +61,8 @@ pub(crate) enum FromHost {
     Log(HostRecord),
     /// So many more starts were taken.
     Taken(u32),
+    /// A job has set a level.
+    Level(SetLevel),
 }
 
 /// The host's greeting.
@@ -155,6 +157,16 @@ pub(crate) struct Fail {
     pub traceback: String,
 }
 
+/// A level of a logger.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SetLevel {
+    /// Logger's name; empty for the root logger.
+    #[serde(deserialize_with = "lossy")]
+    pub logger: String,
+    /// Python's number.
+    pub level: i64,
+}
+
 /// A record of Python's logging.
 #[derive(Debug, Deserialize)]
 pub(crate) struct HostRecord {
@@ -168,6 +180,9 @@ pub(crate) struct HostRecord {
     pub message: String,
     /// Seconds since the epoch.
     pub created: f64,
+    /// While the configuration executes: how many syslog targets it has named.
+    #[serde(default)]
+    pub syslog: usize,
     /// Traceback.
     #[serde(default, deserialize_with = "lossy_option")]
     pub exc: Option<String>,
@@ -255,6 +270,7 @@ pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<FromHost, WireError> {
         71 => FromHost::Fail(serde_json::from_slice(body).map_err(malformed)?),
         72 => FromHost::Log(serde_json::from_slice(body).map_err(malformed)?),
         73 => FromHost::Taken(u32::from_le_bytes(body.try_into().map_err(|_| WireError::Ragged(kind))?)),
+        74 => FromHost::Level(serde_json::from_slice(body).map_err(malformed)?),
         other => return Err(WireError::UnknownType(other)),
     })
 }
@@ -296,9 +312,12 @@ pub(crate) fn cancel(tasks: &[u64]) -> Vec<u8> {
     frame(4, &tasks.iter().flat_map(|task| task.to_le_bytes()).collect::<Vec<_>>())
 }
 
-/// Hands a record of the daemon to the handlers of the configuration.
-pub(crate) fn log(record: &crate::log::Forwarded) -> Vec<u8> {
-    let body = json!({"logger": record.logger, "level": record.level.0, "message": record.message, "created": record.created});
+/// Hands a record of the daemon to the handlers of the configuration; `give_back`: it is sent back if filters let it pass.
+pub(crate) fn log(record: &crate::log::Forwarded, give_back: bool) -> Vec<u8> {
+    let crate::log::Forwarded { logger, level, message, created, .. } = record;
+    let body = json!({
+        "logger": logger, "level": level.0, "message": message, "created": created, "give_back": give_back
+    });
     frame(5, body.to_string().as_bytes())
 }
 

@@ -12,7 +12,7 @@ mod resolve;
 mod stderr;
 mod syslog;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -128,6 +128,21 @@ pub(crate) struct Forwarded {
     pub message: String,
     /// Seconds since the epoch.
     pub created: f64,
+    /// Whether it is written only if the filters of its logger let it pass, which the host asks.
+    pub filtered: bool,
+}
+
+/// A record that a configuration logged while it was executed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Early {
+    /// Name of the logger; `""` for the root logger.
+    pub logger: String,
+    /// Severity.
+    pub level: Level,
+    /// The text, escaped.
+    pub text: String,
+    /// How many syslog targets the configuration had named until then.
+    pub targets: usize,
 }
 
 /// Pause before records are offered again to a reader that did not take all of them: the first, and the longest after
@@ -161,6 +176,8 @@ pub(crate) struct Log {
     forwarded: Vec<Forwarded>,
     /// Records over the limit since the last call of [`Log::take_forwarded`].
     forwarded_lost: u64,
+    /// Loggers on which the configuration has put filters, see [`Log::set_filtered`].
+    filtered: BTreeSet<String>,
     /// Scratch for one record's text.
     text: String,
     /// The latest pause of [`Log::flush`].
@@ -172,6 +189,8 @@ struct Logger {
     /// `""` for the root logger.
     name: String,
     effective: Level,
+    /// Whether the host's filters are asked before a record is written.
+    filtered: bool,
 }
 
 impl Log {
@@ -193,6 +212,7 @@ impl Log {
             forwarding: false,
             forwarded: Vec::new(),
             forwarded_lost: 0,
+            filtered: BTreeSet::new(),
             text: String::new(),
             retry: RETRY_FIRST,
         };
@@ -208,7 +228,8 @@ impl Log {
         }
         let effective = self.effective(name);
         let id = LoggerId(self.loggers.len() as u32);
-        self.loggers.push(Logger { name: name.to_owned(), effective });
+        let filtered = self.filtered.contains(name);
+        self.loggers.push(Logger { name: name.to_owned(), effective, filtered });
         self.places.insert(name.to_owned(), id);
         id
     }
@@ -248,9 +269,27 @@ impl Log {
         self.journal = Some(Journal::new());
     }
 
-    /// Replaces all syslog targets; a reload that names the same ones again does not double them.
-    pub(crate) fn set_syslog(&mut self, targets: Vec<Syslog>) {
+    /// Replaces all syslog targets; a reload that names the same ones again does not double them. `early` are the
+    /// records of the configuration that names them, from when it was executed; old targets have got these already.
+    pub(crate) fn set_syslog(&mut self, mut targets: Vec<Syslog>, early: &[Early]) {
+        for (index, target) in targets.iter_mut().enumerate() {
+            if self.syslog.iter().any(|old| old.is_same(target)) {
+                continue;
+            }
+            for record in early.iter().filter(|record| record.targets > index) {
+                target.send(&record.logger, record.level, &record.text, &mut self.resolver);
+            }
+        }
         self.syslog = targets;
+    }
+
+    /// Records of these loggers are not written but kept for [`Log::take_forwarded`]: the host's filters say which of
+    /// them are to be written, and give them back by [`Log::write_foreign`].
+    pub(crate) fn set_filtered(&mut self, names: BTreeSet<String>) {
+        for logger in &mut self.loggers {
+            logger.filtered = names.contains(&logger.name);
+        }
+        self.filtered = names;
     }
 
     /// Keeps records for [`Log::take_forwarded`] or stops doing so.
@@ -268,7 +307,7 @@ impl Log {
             let message =
                 format!("{lost} log records were left out for the handlers, since they came too fast");
             let (logger, level, created) = ("root".to_owned(), Level::WARNING, self.clock.now());
-            self.forwarded.push(Forwarded { logger, level, message, created });
+            self.forwarded.push(Forwarded { logger, level, message, created, filtered: false });
         }
         std::mem::take(&mut self.forwarded)
     }
@@ -324,6 +363,12 @@ impl Log {
             Origin::Host(name) => name,
         };
         let (text, logger) = (self.text.as_str(), shown(name));
+        let filtered = matches!(origin, Origin::Daemon(id) if self.loggers[id.0 as usize].filtered);
+        // A flood is written without being filtered, rather than lost.
+        if filtered && self.forwarded.len() < FORWARDED_MAX {
+            let (logger, message) = (logger.to_owned(), text.to_owned());
+            return self.forwarded.push(Forwarded { logger, level, message, created: at, filtered });
+        }
         if let Some(journal) = &mut self.journal {
             let scheduler = about.scheduler.map(|id| shown(&self.loggers[id.0 as usize].name));
             let About { event, path, task, .. } = *about;
@@ -340,7 +385,7 @@ impl Log {
         if self.forwarding && matches!(origin, Origin::Daemon(_)) {
             if self.forwarded.len() < FORWARDED_MAX {
                 let (logger, message) = (logger.to_owned(), text.to_owned());
-                self.forwarded.push(Forwarded { logger, level, message, created: at });
+                self.forwarded.push(Forwarded { logger, level, message, created: at, filtered: false });
             } else {
                 self.forwarded_lost += 1;
             }

@@ -75,6 +75,11 @@ impl Syslog {
         Syslog { address, level, logname, link, kept, kept_bytes: 0, lost: 0 }
     }
 
+    /// Whether it is the same server, for the same records.
+    pub(super) fn is_same(&self, other: &Syslog) -> bool {
+        (&self.address, self.level, &self.logname) == (&other.address, other.level, &other.logname)
+    }
+
     /// Sends one record if this target wants it: `<PRI>pyinotifyd/LOGGER: text` and a NUL byte.
     pub(super) fn send(&mut self, logger: &str, level: Level, text: &str, resolver: &mut Resolver) {
         if !self.wants(logger, level) {

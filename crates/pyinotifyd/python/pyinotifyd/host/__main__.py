@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 
-from .. import __version__
+from .. import __version__, levels
 from ..checked import put_in_force
 from ..levels import set_level, warn
 from ..scheduler import made_rules
-from . import later, records, wire
+from . import records, spawned, wire
 from .describe import Description, patterns
 from .load import Source, Surroundings, signal_handlers
 
@@ -63,7 +63,7 @@ def _serve(channel: Channel, lifeline: int) -> int:
     if load["debug"]:
         set_level("", 10)
     records.attach(channel)
-    later.install()
+    spawned.install()
     try:
         source, description = _load(load, content)
     except BaseException as exception:
@@ -76,6 +76,7 @@ def _serve(channel: Channel, lifeline: int) -> int:
     if reason is None:
         return 0
     put_in_force()
+    levels.announce = lambda name, level: channel.send(wire.LEVEL, wire.dumps({"logger": name, "level": level}))
     # Where a segfault of a job comes from is otherwise unknowable.
     if sys.stderr is not None:
         import faulthandler
@@ -126,9 +127,10 @@ def _load(load: dict[str, Any], content: bytes) -> tuple[Source, Description]:
     description.body.update(before.surroundings.changes())
     for name in signal_handlers():
         warn(f"the config sets a function for {name}, but signals that the daemon gets don't reach it")
-    handlers = records.has_handlers(description.lognames())
+    filtered = records.filtered(description.lognames())
+    handlers = records.has_handlers(description.lognames()) or bool(filtered)
     reason = before.reason_to_stay(description, handlers)
-    description.body.update(handlers=handlers, stays=reason is not None, stays_because=reason)
+    description.body.update(handlers=handlers, filtered=filtered, stays=reason is not None, stays_because=reason)
     _flush()
     return source, description
 

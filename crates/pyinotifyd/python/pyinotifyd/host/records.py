@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import sys
 
-from ..levels import levels
+from .. import levels
+from ..checked import in_force
 from . import wire
+from .imported import when_imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
     from typing import Any, Optional
 
     from .wire import Channel
@@ -29,57 +29,20 @@ BACKLOG_MAX = 4 << 20
 # Loggers of the daemon besides those that the config names: handlers there want the daemon's records.
 _DAEMON_LOGGERS = ("daemon", "eventmap", "pyinotify", "pyinotifyd", "watch")
 
-# Marks records that came from the daemon, so that they don't go back there.
-_FROM_DAEMON = "from_daemon"
+# Marks records that came from the daemon: they go back there only where it waits for what filters say of them.
+_TO_DAEMON = "to_daemon"
 
 
 def attach(channel: Channel) -> None:
     """Send the records of Python's logging to the daemon, from now or from when it is imported."""
-    module = sys.modules.get("logging")
-    if module:
-        _attach(module, channel)
-    else:
-        sys.meta_path.insert(0, _Import(channel))
+    when_imported("logging", lambda logging: _attach(logging, channel))
 
 
 def _attach(logging: Any, channel: Channel) -> None:
     """Install the handler, and hand the levels over to the loggers."""
     logging.root.addHandler(_handler(logging, channel))
-    for name, level in levels.items():
+    for name, level in levels.levels.items():
         logging.getLogger(name).setLevel(level)
-
-
-class _Import:
-    """Waits in sys.meta_path until logging is imported; once."""
-
-    def __init__(self, channel: Channel) -> None:
-        """Remember where records go."""
-        self._channel = channel
-        self._loader: Any = None
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> Optional[ModuleSpec]:
-        """Find logging as Python would, and put ourselves in the place of its loader."""
-        if name != "logging":
-            return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, None, None)
-            if spec is not None:
-                self._loader, spec.loader = spec.loader, self  # type: ignore[assignment]  # a loader by its shape
-                return spec
-        return None
-
-    def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:
-        """Leave it to the real loader."""
-        return self._loader.create_module(spec)  # type: ignore[no-any-return]
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute logging, then install the handler."""
-        module.__loader__ = self._loader
-        if module.__spec__:
-            module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        _attach(module, self._channel)
 
 
 def _handler(logging: Any, channel: Channel) -> logging.Handler:
@@ -91,7 +54,7 @@ def _handler(logging: Any, channel: Channel) -> logging.Handler:
         dropped = 0
 
         def emit(self, record: logging.LogRecord) -> None:
-            if hasattr(record, _FROM_DAEMON):
+            if not getattr(record, _TO_DAEMON, True):
                 return
             try:
                 if os.getpid() != channel.pid:
@@ -119,6 +82,9 @@ def _send(
     exc: Optional[str] = None,
 ) -> None:
     body = {"logger": logger, "level": level, "message": message, "created": record.created, "exc": exc}
+    if not in_force():
+        # The daemon doesn't know the servers yet, and sends it to those that were named so far as soon as it does.
+        body["syslog"] = len(levels.syslog)
     channel.send(wire.HOST_LOG, wire.report(body))
 
 
@@ -161,20 +127,30 @@ def has_handlers(lognames: set[str]) -> bool:
     )
 
 
+def filtered(lognames: set[str]) -> list[str]:
+    """Return the names of the loggers on which the user has put filters that records of the daemon have to pass."""
+    logging = sys.modules.get("logging")
+    if not logging:
+        return []
+    known = logging.root.manager.loggerDict
+    names = [name for name in lognames.union(_DAEMON_LOGGERS) if getattr(known.get(name), "filters", ())]
+    return [*names, ""] if logging.root.filters else names
+
+
 def handle(body: bytes) -> None:
     """Give a record of the daemon to the handlers of the user's."""
     import logging
 
     values = wire.loads(body)
     name = values["logger"]
-    logger = logging.getLogger(name)
+    logger = logging.getLogger("" if name == "root" else name)
     if not logger.isEnabledFor(values["level"]):
         return
     record = logger.makeRecord(name, values["level"], "pyinotifyd", 0, values["message"], (), None, "pyinotifyd")
     record.created = values["created"]
     record.msecs = record.created % 1 * 1000
     record.relativeCreated = (record.created - _started()) * 1000
-    setattr(record, _FROM_DAEMON, True)
+    setattr(record, _TO_DAEMON, values["give_back"])
     passed = not logger.disabled and _passed(logger, record)
     if passed:
         # Since Python 3.12 a filter may give another record.
