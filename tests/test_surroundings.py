@@ -444,3 +444,17 @@ def test_a_sandbox_that_refuses_newer_system_calls(run: Run, box: Box, number: i
     write(box.src / "f", "content")
     wait_until(lambda: tree(box.dst) == {"f": "content"}, lambda: daemon.tail)
     assert not daemon.count("cannot watch|does not exist")
+
+
+@ours_only
+@pytest.mark.parametrize("limit", ["-S -s 64", "-s 128"], ids=["soft", "hard"])
+def test_a_small_stack_is_enough(run: Run, box: Box, limit: str) -> None:
+    """The limit is raised; where that is not allowed, the program makes a stack of its own."""
+    rule = 'FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\\1")])'
+    daemon = run(
+        f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": {rule}}})])',
+        before=["sh", "-c", f'ulimit {limit}; exec "$@"', "sh"],
+    )
+    write(box.src / "f")
+    wait_until((box.dst / "f").exists, lambda: daemon.tail)
+    assert daemon.terminate() == 0

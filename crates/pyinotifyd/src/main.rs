@@ -14,11 +14,19 @@ mod service;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::thread;
 
 use event::Flag;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use syscall::{inherited, signals};
 
 use cli::Command;
+
+/// Stack that the program needs, and Python for the config file, with much to spare.
+const STACK: usize = 1 << 20;
+
+/// Exit status after a bug, as the first thread's.
+const EXIT_PANIC: u8 = 101;
 
 fn main() -> ExitCode {
     // Without signals nothing would ever end; that descriptors cannot be kept back (a kernel before 5.11) harms nobody
@@ -28,6 +36,24 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let _ = inherited::close_on_exec();
+    if has_stack() {
+        return run();
+    }
+    eprintln!(
+        "WARNING: the stack is limited to less than {} KiB (ulimit -s), Python may need more",
+        STACK >> 10
+    );
+    // A thread's stack is not subject to the limit.
+    match thread::Builder::new().name("main".into()).stack_size(STACK).spawn(run) {
+        Ok(thread) => thread.join().unwrap_or(ExitCode::from(EXIT_PANIC)),
+        Err(error) => {
+            eprintln!("ERROR: cannot start a thread: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> ExitCode {
     match cli::parse() {
         Command::Run(options) => daemon::run(options),
         Command::ConfigTest(options) => daemon::test_config(&options),
@@ -44,6 +70,18 @@ fn main() -> ExitCode {
         Command::Install => service::install_command(),
         Command::Uninstall => service::uninstall_command(),
     }
+}
+
+/// Raises the limit of the stack, if it is too low. That holds for the stack that we are on, too: the kernel compares with
+/// the limit when the stack grows (setrlimit(2)).
+fn has_stack() -> bool {
+    let limit = getrlimit(Resource::Stack);
+    if limit.current.is_none_or(|bytes| bytes >= STACK as u64) {
+        return true;
+    }
+    // Above the hard limit for root only.
+    let maximum = limit.maximum.map(|bytes| bytes.max(STACK as u64));
+    setrlimit(Resource::Stack, Rlimit { current: Some(STACK as u64), maximum }).is_ok()
 }
 
 /// Prints a line on stdout; a reader that went away is no reason to complain.

@@ -211,11 +211,6 @@ impl Watcher {
         self.next_turn()
     }
 
-    /// Lets go of memory that only a busy queue needs, until it is busy again.
-    pub fn let_go(&mut self) {
-        self.reading.let_go();
-    }
-
     /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
     pub fn deadline(&self) -> Option<Instant> {
         let settling = self.settling.front().map(|settling| settling.due);

@@ -80,13 +80,6 @@ impl Reading {
         }
     }
 
-    /// Changes a buffer that large reads have filled for one that the kernel gives memory when it is used.
-    pub(super) fn let_go(&mut self) {
-        if self.is_worked_off() {
-            self.buffer = vec![0; self.buffer.len()];
-        }
-    }
-
     fn is_worked_off(&self) -> bool {
         self.at == self.end
     }
