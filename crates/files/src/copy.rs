@@ -259,6 +259,7 @@ impl Copier<'_> {
         let status = self.fill(source, from, &file, &place.path)?;
         let inode = sys::status(&file).map_err(failed)?.inode;
         self.finish_file(file, &place.path)?;
+        temporary.wait_until_closed();
         self.check_unused(source, from)?;
         match temporary.place(place.name, overwrite) {
             Err(Errno::EXIST) => return Err(self.exists(place)),

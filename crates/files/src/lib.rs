@@ -43,6 +43,7 @@
 mod content;
 mod copy;
 mod error;
+mod given;
 mod held;
 mod identity;
 mod metadata;
@@ -63,12 +64,10 @@ use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 
 pub use error::{Error, Owner, Refusal, Use};
+pub use given::{is_own_temporary, is_own_temporary_name, is_placed_tree, take_placed_tree};
 pub use held::Held;
 pub use identity::Identity;
-pub use temporary::{
-    Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_own_temporary_name, is_placed_tree, is_temporary_name,
-    sweep,
-};
+pub use temporary::{Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_temporary_name, sweep};
 
 use quote::Plain;
 

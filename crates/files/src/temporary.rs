@@ -2,23 +2,25 @@
 //!
 //! Owns the pattern of these names, the guard that removes what was not finished, and the sweep that removes what a
 //! crash has left. A name tells which process of which boot of which machine made it, so that a sweep knows whether
-//! that process can still be at work. Also remembers, for whoever watches, which names trees were given lately.
+//! that process can still be at work.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
+use syscall::spawn;
 
 use crate::error::Error;
+use crate::given::{self, Given};
 use crate::metadata::is_not_here;
 use crate::remove;
 use crate::resolve;
-use crate::sys::{self, For, Inode, Kind, Status};
+use crate::sys::{self, For, Inode, Kind, Status, Writers};
 use crate::walk::{self, Entry, Visit, Walk};
 
 /// How the names begin.
@@ -28,6 +30,10 @@ pub const TEMPORARY_SUFFIX: &[u8] = b".tmp";
 
 /// How often another name is tried when one is taken. Names are unpredictable; a second try is an attack already.
 const NAMES_TRIED_MAX: u32 = 8;
+
+/// How often, and with which pause, it is asked whether a file is closed: a process is started in less.
+const CLOSE_LOOKS_MAX: u32 = 500;
+const CLOSE_PAUSE: Duration = Duration::from_micros(100);
 
 /// Age of something from another machine or container, whose processes can't be seen from here, before it counts as
 /// left over: no copy takes that long.
@@ -137,11 +143,6 @@ pub fn is_temporary_name(name: &[u8]) -> bool {
     Origin::parse(name).is_some()
 }
 
-/// Whether this very process made a temporary name: what it stands for is work in progress, and no news to anybody.
-pub fn is_own_temporary_name(name: &[u8]) -> bool {
-    name.starts_with(TEMPORARY_PREFIX) && Origin::parse(name).as_ref() == Some(Origin::own())
-}
-
 fn new_name() -> Vec<u8> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     static SECRET: OnceLock<RandomState> = OnceLock::new();
@@ -152,25 +153,43 @@ fn new_name() -> Vec<u8> {
 /// Something under a temporary name, removed when it is dropped before it was given its final name.
 pub(crate) struct Temporary<D: AsFd> {
     directory: D,
-    name: Vec<u8>,
+    name: Given,
+    made: spawn::Moment,
     done: bool,
 }
 
 impl<D: AsFd> Temporary<D> {
     /// A new file in `directory`, open for writing.
     pub(crate) fn file(directory: D) -> sys::Result<(Self, OwnedFd)> {
-        let (name, file) = try_names(|name| sys::create_file(&directory, name))?;
-        Ok((Temporary { directory, name, done: false }, file))
+        let made = spawn::Moment::now();
+        let (name, file) = try_names(&directory, |name| sys::create_file(&directory, name))?;
+        Ok((Temporary { directory, name, made, done: false }, file))
     }
 
     /// A new symbolic link in `directory`.
     pub(crate) fn link(directory: D, target: &[u8]) -> sys::Result<Self> {
-        let (name, ()) = try_names(|name| sys::make_link(target, &directory, name))?;
-        Ok(Temporary { directory, name, done: false })
+        let made = spawn::Moment::now();
+        let (name, ()) = try_names(&directory, |name| sys::make_link(target, &directory, name))?;
+        Ok(Temporary { directory, name, made, done: false })
     }
 
     pub(crate) fn name(&self) -> &[u8] {
         &self.name
+    }
+
+    /// Waits, after a file was closed, until the kernel has closed it, too: who watches is told of that under the name that
+    /// the file has then, and must not take it for another write to the result.
+    pub(crate) fn wait_until_closed(&self) {
+        if !self.made.was_followed_by_start() {
+            return;
+        }
+        let Ok(file) = sys::open_file(&self.directory, &self.name) else { return };
+        for _ in 0..CLOSE_LOOKS_MAX {
+            match sys::keep_writers_out(file.as_fd()) {
+                Writers::Some => thread::sleep(CLOSE_PAUSE),
+                Writers::KeptOut(_) | Writers::Unknown => return,
+            }
+        }
     }
 
     /// Gives it its final name in the same directory, in one step.
@@ -197,7 +216,7 @@ impl<D: AsFd> Drop for Temporary<D> {
 /// directory removed by giving it such a name: who can't write in it can't make that inner name.
 pub(crate) struct TemporaryTree {
     parent: OwnedFd,
-    name: Vec<u8>,
+    name: Given,
     /// The outer directory, which only the daemon's user can enter.
     outer: OwnedFd,
     inode: Inode,
@@ -207,7 +226,7 @@ pub(crate) struct TemporaryTree {
 impl TemporaryTree {
     /// An empty tree in `parent`, and its open top.
     pub(crate) fn new(parent: OwnedFd) -> sys::Result<(Self, OwnedFd)> {
-        let (name, ()) = try_names(|name| sys::make_directory(&parent, name, 0o700))?;
+        let (name, ()) = try_names(&parent, |name| sys::make_directory(&parent, name, 0o700))?;
         let outer = sys::open_directory(&parent, &name, For::Reading).inspect_err(|_| {
             let _ = sys::remove_directory(&parent, &name);
         })?;
@@ -222,6 +241,8 @@ impl TemporaryTree {
 
     /// Gives the tree its final name, in one step; `top` is its open top.
     pub(crate) fn place(mut self, top: &OwnedFd, name: &[u8], overwrite: bool) -> sys::Result<()> {
+        // Before the rename: whoever reads of it must find the name.
+        given::remember_placed(sys::status(&self.parent)?.inode, name, sys::status(top)?.inode);
         let mut result = self.rename(name, overwrite);
         if matches!(result, Err(Errno::ACCESS)) {
             // Who is not root may move a directory out of another one only while he may write in it.
@@ -235,8 +256,6 @@ impl TemporaryTree {
     }
 
     fn rename(&self, name: &[u8], overwrite: bool) -> sys::Result<()> {
-        // Before the rename: whoever reads of it must find the name.
-        remember_placed(name);
         rename(self.outer.as_fd(), &self.name, self.parent.as_fd(), name, Kind::Directory, overwrite)
     }
 
@@ -261,37 +280,19 @@ impl Drop for TemporaryTree {
     }
 }
 
-/// Names that trees were given by this process, with the time.
-static PLACED: Mutex<VecDeque<(Instant, Box<[u8]>)>> = Mutex::new(VecDeque::new());
-/// Longer than any event waits in the kernel's queue.
-const PLACED_AGE: Duration = Duration::from_secs(60);
-/// More than the kernel's queue holds by default.
-const PLACED_MAX: usize = 64 * 1024;
-
-fn remember_placed(name: &[u8]) {
-    let mut placed = PLACED.lock().unwrap_or_else(PoisonError::into_inner);
-    while placed.front().is_some_and(|(at, _)| at.elapsed() > PLACED_AGE) || placed.len() >= PLACED_MAX {
-        placed.pop_front();
-    }
-    placed.push_back((Instant::now(), name.into()));
-}
-
-/// Whether this process has given a tree this name within the last minute, or is about to. A watch of the directory
-/// above is told of one rename only, out of a directory that nobody could watch.
-pub fn is_placed_tree(name: &[u8]) -> bool {
-    let placed = PLACED.lock().unwrap_or_else(PoisonError::into_inner);
-    placed.iter().any(|(at, known)| **known == *name && at.elapsed() <= PLACED_AGE)
-}
-
-fn try_names<T>(mut attempt: impl FnMut(&[u8]) -> sys::Result<T>) -> sys::Result<(Vec<u8>, T)> {
+fn try_names<T>(
+    directory: impl AsFd,
+    mut attempt: impl FnMut(&[u8]) -> sys::Result<T>,
+) -> sys::Result<(Given, T)> {
+    let directory = sys::status(directory)?.inode;
     for _ in 1..NAMES_TRIED_MAX {
-        let name = new_name();
+        let name = Given::new(directory, new_name());
         match attempt(&name) {
             Err(Errno::EXIST) => {}
             result => return result.map(|made| (name, made)),
         }
     }
-    let name = new_name();
+    let name = Given::new(directory, new_name());
     attempt(&name).map(|made| (name, made))
 }
 
@@ -327,7 +328,12 @@ pub(crate) fn rename(
                 result?;
                 sys::remove_file(from_at, from).inspect_err(|_| {
                     let _ = sys::remove_file(to_at, to);
-                })
+                })?;
+                if kind == Kind::File {
+                    // For who watches, a link is a new file that nobody has written yet.
+                    sys::show_as_written(to_at, to);
+                }
+                Ok(())
             }
         },
         result => result,
@@ -494,7 +500,7 @@ pub(crate) mod tests {
     fn names_are_recognised_by_their_whole_form() {
         let name = new_name();
         assert_eq!(name.len(), 39);
-        assert!(is_temporary_name(&name) && is_own_temporary_name(&name));
+        assert!(is_temporary_name(&name));
         assert_ne!(name, new_name());
         for other in [
             &b".pyinotifyd-.tmp"[..],
@@ -508,7 +514,6 @@ pub(crate) mod tests {
             assert!(!is_temporary_name(other), "{other:?}");
         }
         assert!(is_temporary_name(b".pyinotifyd-01234567890123456789012.tmp"));
-        assert!(!is_own_temporary_name(b".pyinotifyd-01234567890123456789012.tmp"));
     }
 
     #[test]
@@ -545,7 +550,7 @@ pub(crate) mod tests {
         let mut tried = 0;
         let mut attempt = |free_after| {
             tried = 0;
-            try_names(|_| {
+            try_names(&at, |_| {
                 tried += 1;
                 if tried > free_after { Ok(()) } else { Err(Errno::EXIST) }
             })

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use crate::copy::{self, Copier, Source};
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Refusal, Use};
+use crate::given;
 use crate::metadata::{Heir, Keep};
 use crate::resolve::{self, Followed, Place, push_name};
 use crate::sys::{self, For, Inode, Kind, Status};
@@ -193,6 +194,9 @@ impl TreeCopy<'_, '_> {
     }
 
     fn copy_entry(&mut self, entry: &Entry<'_>) -> Result<Visit, Error> {
+        if given::is_own_temporary_name(entry.name) && self.is_at_work(entry)? {
+            return Ok(Visit::Done);
+        }
         let kind = match entry.kind {
             Kind::Unknown => {
                 sys::status_at(entry.directory, entry.name).map_err(|errno| entry.failed(errno))?.kind
@@ -313,6 +317,17 @@ impl TreeCopy<'_, '_> {
         self.target = target;
         push_name(&mut self.path, name);
         Ok(true)
+    }
+
+    /// Whether an entry is what another action of this process is making: there is nothing of it yet. A move would have to
+    /// remove it.
+    fn is_at_work(&self, entry: &Entry<'_>) -> Result<bool, Error> {
+        let Inode { dev, ino } = sys::status(entry.directory).map_err(|errno| entry.failed(errno))?.inode;
+        match self.copier.keep {
+            _ if !given::is_own_temporary((dev, ino), entry.name) => Ok(false),
+            Keep::ForCopy => Ok(true),
+            Keep::ForMove => Err(Error::InUse { path: entry.path(), why: Use::Ours }),
+        }
     }
 
     /// Whether a directory of the source is part of what this action makes: its owner can move the destination into the

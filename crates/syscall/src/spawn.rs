@@ -8,6 +8,27 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// A moment. A process that is started later may hold copies of our descriptors for a while, close-on-exec or not: until
+/// its execve(2) is done. A file that is closed meanwhile is closed for the kernel only then.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Moment {
+        Moment(ENDED.load(Ordering::SeqCst))
+    }
+
+    /// Whether [`start`] was at work at any time since then.
+    pub fn was_followed_by_start(self) -> bool {
+        BEGUN.load(Ordering::SeqCst) != self.0
+    }
+}
 
 /// Starts `program` and returns its process ID, which is also that of a process group of its own. It gets `stdin`, our stdout
 /// and stderr, our working directory and umask, and no signal blocked or ignored.
@@ -25,6 +46,7 @@ pub fn start(
     let actions = Actions::new(&mut actions, stdin)?;
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     let mut pid = 0;
+    BEGUN.fetch_add(1, Ordering::SeqCst);
     #[expect(unsafe_code, reason = "std and rustix have no call that takes an environment as it is")]
     // SAFETY: both arrays end with a null pointer, and what they and `program` point to is borrowed for the whole call;
     // attributes and actions are initialised.
@@ -38,6 +60,7 @@ pub fn start(
             environment.as_ptr(),
         )
     };
+    ENDED.fetch_add(1, Ordering::SeqCst);
     ok(error).map(|()| pid)
 }
 

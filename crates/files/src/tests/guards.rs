@@ -157,7 +157,7 @@ fn a_small_file_costs_these_calls_and_no_others() {
     assert_eq!(calls(Action::Move), ["statx", "statx", "renameat2"]);
     assert_eq!(calls(Action::Delete), ["statx", "newfstatat", "unlinkat"]);
     let look = ["statx", "newfstatat", "openat", "fstat", "statx"];
-    let content = ["openat", "pread", "pwrite"];
+    let content = ["fstat", "openat", "pread", "pwrite"];
     let attributes = ["flistxattr", "fchmod", "utimensat", "fstat"];
     let end = ["fstat", "close", "renameat2"];
     assert_eq!(calls(Action::Copy), [&look[..], &content, &attributes, &end].concat());

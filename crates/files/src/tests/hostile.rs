@@ -353,3 +353,30 @@ fn said_once_child() {
     }
     assert_eq!(said, 1);
 }
+
+#[test]
+fn what_another_action_is_making_is_left_out_of_a_copy_and_puts_a_move_off() {
+    let (tree, other) = (Scene::across(), Scene::in_memory());
+    for scene in [tree, Some(other)].into_iter().flatten() {
+        sample(&scene);
+        // Another action has a file in the making there; a stranger has one whose name only looks like it.
+        let directory = fs::File::open(scene.path("in/t/a")).unwrap();
+        let (temporary, _file) = crate::temporary::Temporary::file(directory).unwrap();
+        let name = String::from_utf8(temporary.name().to_vec()).unwrap();
+        let stranger = name.replace(&name[12..15], "AAA");
+        scene.write(&format!("in/t/a/{stranger}"), "his");
+        scene.write(&format!("in/t/z/{name}"), "his, too");
+        let outcome = scene.act(&rule(Action::Copy), "in/t", "out/t");
+        outcome.done();
+        assert_rest_is_there(&scene, "");
+        assert!(!scene.exists(&format!("out/t/a/{name}")));
+        assert!(scene.exists(&format!("out/t/a/{stranger}")) && scene.exists(&format!("out/t/z/{name}")));
+        if scene.other.is_some() {
+            let before = scene.tree("in");
+            let outcome = scene.act(&rule(Action::Move), "in/t", "out/u");
+            assert!(matches!(outcome.result, Err(Error::InUse { why: crate::Use::Ours, .. })), "{outcome:?}");
+            assert_eq!(scene.tree("in"), before);
+        }
+        drop(temporary);
+    }
+}

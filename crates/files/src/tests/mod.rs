@@ -10,6 +10,7 @@ mod guards;
 mod held;
 mod hostile;
 mod trees;
+mod watched;
 mod writers;
 
 use std::ffi::OsStr;
