@@ -254,9 +254,10 @@ impl Copier<'_> {
         overwrite: bool,
     ) -> Result<Placed, Error> {
         let failed = |errno| Error::os_pair(errno, from, &place.path);
+        let look = self.look_to_copy(source.status, source, from)?;
         let (temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
         // From here on every error drops, and so removes, the temporary file.
-        let status = self.fill(source, from, &file, &place.path)?;
+        let status = self.fill(source, look, from, &file, &place.path)?;
         let inode = sys::status(&file).map_err(failed)?.inode;
         self.finish_file(file, &place.path)?;
         temporary.wait_until_closed();
@@ -269,21 +270,20 @@ impl Copier<'_> {
         Ok(Placed { source: status, inode })
     }
 
-    /// Fills a new file with the content and the attributes of the source; starts again if the source changes
-    /// meanwhile.
+    /// Fills a new file with the content and the attributes of the source, as [`Copier::look_to_copy`] saw it; starts
+    /// again if the source changes meanwhile.
     pub(crate) fn fill(
         &mut self,
         source: &Source,
+        look: Status,
         from: &[u8],
         new: &OwnedFd,
         to: &[u8],
     ) -> Result<Status, Error> {
         let failed = |errno| Error::os_pair(errno, from, to);
         let content = Content { from: source.file.as_fd(), to: new.as_fd(), stop: self.request.stop };
-        let mut before = source.status;
+        let mut before = look;
         for _ in 0..TRIES_MAX {
-            self.check_unused(source, from)?;
-            before = self.look_that_proves(before, source, from)?;
             let copied = content.copy(&before).map_err(|failure| match failure {
                 Failure::Stopped => Error::Stopped { path: from.to_vec() },
                 Failure::Os(errno) => failed(errno),
@@ -299,7 +299,7 @@ impl Copier<'_> {
                 return Ok(Status { seen_ns: before.seen_ns, ..after });
             }
             sys::set_size(new, 0).map_err(failed)?;
-            before = after;
+            before = self.look_to_copy(after, source, from)?;
         }
         Err(Error::Changing { path: from.to_vec(), tries: TRIES_MAX })
     }
@@ -315,8 +315,10 @@ impl Copier<'_> {
         }
     }
 
-    /// In a move: the same look at the source, or a later one, after which every change shows in the times.
-    fn look_that_proves(&self, look: Status, source: &Source, from: &[u8]) -> Result<Status, Error> {
+    /// The given look at the source; in a move, of a source that nobody has open for writing, and a later look where
+    /// changes after the given one would not show in the times.
+    pub(crate) fn look_to_copy(&self, look: Status, source: &Source, from: &[u8]) -> Result<Status, Error> {
+        self.check_unused(source, from)?;
         let unproven_for = |look: &Status| match self.keep {
             Keep::ForCopy => Duration::ZERO,
             Keep::ForMove => identity::unproven_for(&look.identity(), &source.file),

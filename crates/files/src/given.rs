@@ -1,8 +1,8 @@
 //! Which names this process has given, for whoever watches the directories that it writes into.
 //!
 //! Anybody can give a file a name of the form of our temporary names. What is work in progress of ours, and no news to
-//! anybody, is only what we made: a name that was really given, in the directory in which it was given. A tree that we have
-//! put into its place is known by its directory, its name and its inode, and only once.
+//! anybody, is only what we made: a name that was really given, in the directory in which it was given. A tree that we
+//! have put into its place is known by its directory, its name and its inode, and only once.
 //!
 //! A name is remembered as long as it is in use, and afterwards as long as an event of it may be on its way.
 
@@ -94,7 +94,8 @@ fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this process has given an entry of a directory this temporary name. The directory is known by device and inode.
+/// Whether this process has given an entry of a directory this temporary name. The directory is known by device and
+/// inode.
 pub fn is_own_temporary(directory: (u64, u64), name: &[u8]) -> bool {
     let (dev, ino) = directory;
     given_in(name) == Some(Inode { dev, ino })
@@ -121,8 +122,8 @@ pub(crate) fn remember_placed(directory: Inode, name: &[u8], tree: Inode) {
     registry.forget();
 }
 
-/// Whether this process has put the tree with this inode (device and inode, both) under this name into this directory within
-/// the last minute, or is about to; true once for each.
+/// Whether this process has put the tree with this inode (device and inode, both) under this name into this directory
+/// within the last minute, or is about to; true once for each.
 pub fn take_placed_tree(directory: (u64, u64), name: &[u8], tree: (u64, u64)) -> bool {
     let inode = |(dev, ino)| Inode { dev, ino };
     let (directory, tree) = (inode(directory), inode(tree));

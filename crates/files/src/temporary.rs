@@ -177,8 +177,8 @@ impl<D: AsFd> Temporary<D> {
         &self.name
     }
 
-    /// Waits, after a file was closed, until the kernel has closed it, too: who watches is told of that under the name that
-    /// the file has then, and must not take it for another write to the result.
+    /// Waits, after a file was closed, until the kernel has closed it, too: who watches is told of that under the name
+    /// that the file has then, and must not take it for another write to the result.
     pub(crate) fn wait_until_closed(&self) {
         if !self.made.was_followed_by_start() {
             return;

@@ -225,10 +225,11 @@ impl TreeCopy<'_, '_> {
             let place = Place { directory: Rc::new(directory), name: entry.name, path, made_in: Vec::new() };
             self.copier.file(source, &from, &place, true)?.source
         } else {
+            let look = self.copier.look_to_copy(source.status, source, &from)?;
             // Nobody else can enter the tree yet; files need no temporary names in it, and are synced with it.
             let new = sys::create_file(&self.target, entry.name)
                 .map_err(|errno| Error::os_pair(errno, &from, &to))?;
-            let filled = self.copier.fill(source, &from, &new, &to);
+            let filled = self.copier.fill(source, look, &from, &new, &to);
             let closed = sys::close(new).map_err(|errno| Error::os(errno, &to));
             filled.and_then(|status| closed.map(|()| status)).inspect_err(|_| {
                 // It may be left out.
@@ -319,8 +320,8 @@ impl TreeCopy<'_, '_> {
         Ok(true)
     }
 
-    /// Whether an entry is what another action of this process is making: there is nothing of it yet. A move would have to
-    /// remove it.
+    /// Whether an entry is what another action of this process is making: there is nothing of it yet. A move would have
+    /// to remove it.
     fn is_at_work(&self, entry: &Entry<'_>) -> Result<bool, Error> {
         let Inode { dev, ino } = sys::status(entry.directory).map_err(|errno| entry.failed(errno))?.inode;
         match self.copier.keep {

@@ -342,3 +342,30 @@ fn a_source_that_changes_before_it_is_removed_is_kept() {
         fs::remove_dir_all(scene.path("out/d")).unwrap();
     }
 }
+
+#[test]
+fn any_call_may_fail_on_any_filesystem() {
+    super::property::on_each_filesystem("tests::faults::filesystem_child");
+}
+
+/// Not a test of its own: runs where a filesystem was mounted as `in`, with another one as `out`, or as `both`.
+#[test]
+fn filesystem_child() {
+    let Some((scene, across)) = super::property::mounted_scene() else { return };
+    MOUNTED.set(Some(if across { scene.path("in") } else { scene.base.clone() }));
+    let whole = super::property::steps() >= 100_000;
+    let errors = if whole { &ERRORS[..] } else { &FEW_ERRORS[..1] };
+    for action in [Action::Move, Action::Copy, Action::Delete] {
+        // Where times are whole seconds, a fresh file is not moved to another filesystem.
+        if across && action == Action::Move && super::property::has_coarse_times(&scene) {
+            continue;
+        }
+        for object in [Object::File, Object::Tree] {
+            let rule = full(action, false);
+            let rule = Rule { overwrite: matches!(object, Object::File), ..rule };
+            Scenario { rule, object, across, occupied: false, held: false }.run_all(errors);
+        }
+    }
+    eprintln!("steps: each call failed with {errors:?}");
+    let _keep = std::mem::ManuallyDrop::new(scene);
+}

@@ -9,6 +9,7 @@ mod faults;
 mod guards;
 mod held;
 mod hostile;
+mod property;
 mod trees;
 mod watched;
 mod writers;
@@ -24,6 +25,11 @@ use crate::{Action, Done, Durability, Error, Held, Identity, Request, Rule};
 
 /// A user and group of nobody in particular, for tests that run as root.
 const STRANGER: u32 = 54_321;
+
+thread_local! {
+    /// Where a test wants its scenes, instead of where there is a filesystem in memory.
+    static MOUNTED: std::cell::RefCell<Option<PathBuf>> = const { std::cell::RefCell::new(None) };
+}
 
 /// Two directories, one to act in and one to put things into, that go away with the test.
 struct Scene {
@@ -47,6 +53,9 @@ impl Scene {
 
     /// A scene that is quick to make, where there is a filesystem in memory.
     fn in_memory() -> Self {
+        if let Some(mounted) = MOUNTED.with_borrow(Clone::clone) {
+            return Self::below(&mounted);
+        }
         let shared_memory = Path::new("/dev/shm");
         if shared_memory.is_dir() { Self::below(shared_memory) } else { Self::new() }
     }
@@ -54,7 +63,8 @@ impl Scene {
     /// A scene whose `out` is on another filesystem; says so and gives none where there is only one.
     fn across() -> Option<Self> {
         let shared_memory = Path::new("/dev/shm");
-        let mut scene = Self::new();
+        let mounted = MOUNTED.with_borrow(Clone::clone);
+        let mut scene = Self::below(&mounted.unwrap_or_else(std::env::temp_dir));
         let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
         if device(shared_memory).is_none() || device(shared_memory) == device(&scene.base) {
             eprintln!("skipped: /dev/shm is not a filesystem of its own");
@@ -77,6 +87,7 @@ impl Scene {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
+        wait_until_closed(&path);
         path
     }
 
@@ -249,6 +260,18 @@ impl Outcome {
     #[track_caller]
     fn error(&self, scene: &Scene) -> String {
         scene.shorten(&self.result.as_ref().expect_err("an error").to_string())
+    }
+}
+
+/// Waits until nobody has a file open for writing: a process that another test starts may hold a copy of our descriptor
+/// for a moment after it was closed.
+fn wait_until_closed(path: &Path) {
+    let Ok(file) = fs::File::open(path) else { return };
+    for _ in 0..10_000 {
+        if syscall::lease::writers(std::os::fd::AsFd::as_fd(&file)) != syscall::lease::Writers::Some {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(100));
     }
 }
 

@@ -46,6 +46,8 @@ fn a_move_across_filesystems_waits_for_the_writer_of_a_file() {
         assert_in_use(&scene, &outcome, "in/up", Use::Written);
         assert!(scene.exists("in/up") && !scene.exists("out/up"), "{who}");
         file.write_all(b"later").unwrap();
+        drop(file);
+        wait_until_closed(&path);
     }
     scene.act(&rule(Action::Move), "in/up", "out/up").done();
     assert!(!scene.exists("in/up"));
@@ -80,6 +82,7 @@ fn a_tree_with_a_writer_anywhere_stays_as_it_is() {
         assert!(!scene.exists("out/d"));
         file.write_all(b"more").unwrap();
         drop(file);
+        wait_until_closed(&scene.path(name));
         scene.act(&rule(Action::Move), "in/d", "out/d").done();
         assert!(scene.read(&name.replacen("in", "out", 1)).unwrap().ends_with(b"more"));
         fs::remove_dir_all(scene.path("out/d")).unwrap();
@@ -110,6 +113,7 @@ fn whenever_a_writer_comes_his_bytes_are_in_the_file() {
             assert_in_use(&scene, &outcome, "in/f", Use::Written);
             file.write_all(b" second").unwrap();
             drop(file);
+            wait_until_closed(&scene.path("in/f"));
             scene.act(&rule(Action::Move), "in/f", "out/f").done();
             assert_eq!(scene.read("out/f").unwrap(), b"first second");
         } else if outcome.result.is_ok() {
@@ -146,6 +150,7 @@ fn what_was_overwritten_is_overwritten_again_when_a_late_writer_is_done() {
     assert!(matches!(outcome.result, Err(Error::InUse { .. })), "{outcome:?}");
     assert_eq!(scene.read("out/f").unwrap(), b"new");
     opened.take().unwrap().write_all(b" and more").unwrap();
+    wait_until_closed(&scene.path("in/f"));
     scene.act(&overwriting(Action::Move), "in/f", "out/f").done();
     assert_eq!((scene.exists("in/f"), scene.read("out/f").unwrap()), (false, b"new and more".into()));
 }
