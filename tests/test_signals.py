@@ -207,6 +207,40 @@ async def job(event, task_id):
     assert "CANCELLED" in daemon.stdout
 
 
+@ours_only
+def test_a_second_interrupt_ends_at_once(run: Run, box: Box) -> None:
+    """What runs is ended: commands by TERM, then KILL; a job by its cancellation, or with its host."""
+    daemon = run(
+        """
+import asyncio
+async def deaf(event, task_id):
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+polite = ShellScheduler("trap 'echo TERM; exit' TERM; echo BEGUN; sleep 3600 & wait")
+rude = ShellScheduler("trap '' TERM; echo BEGUN; while :; do sleep 0.1; done")
+waiting = ShellScheduler("true", delay=3600)
+pyinotifyd = Pyinotifyd(
+    [Watch("$SRC", {"IN_CREATE": [polite, rude, waiting, TaskScheduler(deaf)]})], shutdown_timeout=3600)
+"""
+    )
+    write(box.src / "f")
+    daemon.wait_out("BEGUN", count=2)
+    daemon.signal(signal.SIGINT)
+    daemon.wait_log("got signal SIGINT, shutdown$")
+    assert daemon.running
+    begun = time.monotonic()
+    daemon.signal(signal.SIGINT)
+    assert daemon.wait_exit(40) == 0
+    assert time.monotonic() - begun < 30
+    daemon.wait_log("daemon - WARNING - got signal SIGINT again, end at once$")
+    assert "TERM" in daemon.stdout
+    assert daemon.count(f"ongoing task cancelled, mask=IN_CREATE, path={box.src}/f, task_id=") == 3
+    daemon.wait_log("shutdown complete$")
+
+
 def test_waiting_tasks_vanish_silently_at_the_timeout(run: Run, box: Box) -> None:
     daemon = run(config(options=", delay=300", timeout="1"), record=True)
     write(box.src / "f")

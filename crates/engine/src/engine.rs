@@ -178,6 +178,17 @@ impl Engine {
         self.forget_done();
     }
 
+    /// The daemon ends at once: running tasks are stopped, the others forgotten, as if all timeouts were over.
+    pub fn end_now(&mut self, now: Instant, out: &mut impl Effects) {
+        self.shutting_down = true;
+        let (generations, mut turn) = self.turn(now, out);
+        for generation in generations {
+            generation.end_now(&mut turn);
+        }
+        self.end_turn(out);
+        self.forget_done();
+    }
+
     /// The task of a run that is not over, for what the program has to say about it.
     pub fn task(&self, handle: TaskHandle) -> Option<crate::TaskRecord<'_>> {
         let (slot, scheduler) = self.tasks.running(handle)?;

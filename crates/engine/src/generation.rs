@@ -263,6 +263,12 @@ impl Generation {
         self.note_deadlines(turn.tasks);
     }
 
+    /// The daemon ends, and waits for nothing.
+    pub(crate) fn end_now<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        self.phase = Phase::Closing { until: turn.now };
+        self.cut(turn);
+    }
+
     fn tell_wait<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         for scheduler in &mut self.schedulers {
             scheduler.tell_wait(self.shutdown_timeout, turn);

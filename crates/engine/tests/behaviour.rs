@@ -693,6 +693,28 @@ fn a_second_shutdown_changes_nothing() {
 }
 
 #[test]
+fn an_end_at_once_stops_what_runs_and_forgets_what_waits() {
+    for shutdown_first in [false, true] {
+        let mut world = World::new(
+            &[scheduler(Duration::ZERO), scheduler(100 * SECOND)],
+            map_with(Flag::Create, &[Reaction::Schedule(0), Reaction::Schedule(1)]),
+        );
+        world.create("/f");
+        if shutdown_first {
+            world.shutdown();
+        }
+        world.engine.end_now(world.now, &mut world.out);
+        let told = world.lines();
+        assert_eq!(told.iter().filter(|line| *line == "timeout, cancel 1").count(), 2, "{told:?}");
+        assert!(told.contains(&"stop 1".to_owned()), "{told:?}");
+        assert_eq!(world.engine.deadline(), None);
+        assert_eq!(world.create("/g"), NOTHING);
+        world.end(1, &Outcome::Cancelled);
+        assert!(world.engine.is_idle());
+    }
+}
+
+#[test]
 fn a_timeout_of_zero_waits_for_nothing() {
     let now = Instant::now();
     let mut engine = Engine::new(now, Limits::default());

@@ -159,6 +159,11 @@ impl Generation {
         self.ends_by = Some(now + self.shutdown_timeout);
     }
 
+    /// It is asked to end, and the time for that is over.
+    pub(crate) fn end_now(&mut self, now: Instant) {
+        self.ends_by = Some(now);
+    }
+
     /// How long its host may take to end by itself: what is left of the time, and enough for what any Python does at its end.
     pub(crate) fn host_may_take_until(&self, now: Instant) -> Instant {
         self.ends_by.unwrap_or(now).max(now + GRACE)

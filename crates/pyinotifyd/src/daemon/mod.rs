@@ -114,6 +114,8 @@ struct Daemon {
     reload: Option<Reload>,
     logger: LoggerId,
     state: State,
+    /// How often SIGINT came.
+    interrupts: u8,
     supervision: Supervision,
     inotify: Source,
     mounts: Option<Source>,

@@ -40,10 +40,16 @@ impl State {
 }
 
 impl Daemon {
-    /// SIGTERM or SIGINT.
+    /// SIGTERM or SIGINT. Who sends SIGINT twice does not want to wait.
     pub(super) fn shutdown(&mut self, signal: &str, now: Instant) {
+        self.interrupts = self.interrupts.saturating_add(u8::from(signal == "SIGINT"));
         let log = &mut self.core.performer.log;
         if self.state != State::Running {
+            if self.interrupts == 2 && signal == "SIGINT" {
+                record!(log, self.logger, WARNING, "got signal SIGINT again, end at once");
+                self.end_now(now);
+                return;
+            }
             record!(log, self.logger, WARNING, "got signal {signal}, but shutdown already in progress");
             return;
         }
@@ -59,6 +65,17 @@ impl Daemon {
             generation.begin_end(now);
         }
         self.core.engine.shutdown(now, &mut self.core.performer);
+    }
+
+    /// Stops everything, with the time only that a process needs to end by SIGTERM.
+    fn end_now(&mut self, now: Instant) {
+        for generation in &mut self.core.performer.generations {
+            generation.end_now(now);
+        }
+        for (_, until) in &mut self.leaving {
+            *until = (*until).min(now + GRACE);
+        }
+        self.core.engine.end_now(now, &mut self.core.performer);
     }
 
     /// Goes on to the end of hosts when the last task has ended, and then to that of what is left.
