@@ -372,6 +372,26 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")})])
 
 
 @ours_only
+def test_a_second_daemon_on_one_config_names_the_first(box: Box) -> None:
+    text = 'pyinotifyd = Pyinotifyd([Watch("$SRC", {})])\n'
+    first = box.run(text)
+    assert box.call("-t", config=text).lines == ["INFO: config file ok"]
+    box.config.write_text(box.text(text))
+    first.reload()
+    second = box.start(None, "-c", box.config).wait_ready()
+    said = rf"daemon - WARNING - another daemon \(pid {first.pid}\) runs with the config file '{box.config}'"
+    second.wait_log(said)
+    first.reload()
+    assert first.count("another daemon") == 0
+    assert first.terminate() == 0
+    # The lock went with its holder, children and hosts do not keep it.
+    second.reload()
+    third = box.start(None, "-c", box.config).wait_ready()
+    third.wait_log(rf"another daemon \(pid {second.pid}\) runs with the config file")
+    assert second.count("another daemon") == 1
+
+
+@ours_only
 def test_a_missing_path_is_not_said_to_be_listened_on_before_it_is_watched(run: Run, box: Box) -> None:
     daemon = run('pyinotifyd = Pyinotifyd([Watch("$TMP/absent/in", {}), Watch(["$TMP/no", "$SRC"], {})])')
     daemon.wait_log(f"'{box.tmp}/absent/in' does not exist, waiting for it")

@@ -8,6 +8,7 @@
 //! [`start`] leads here, [`tasks`] tells the engine of ends, [`reload`] and [`shutdown`] tell their stories.
 
 mod children;
+mod config_lock;
 mod explain;
 mod generation;
 mod jobs;
@@ -40,6 +41,7 @@ use crate::cli::ConfigOptions;
 use crate::host::{Host, HostEvent};
 use crate::log::{Log, LoggerId, Stderr, record, stderr_is_journal};
 
+use config_lock::ConfigLock;
 use loading::Loading;
 use routing::Core;
 use shutdown::State;
@@ -114,6 +116,8 @@ struct Daemon {
     reload: Option<Reload>,
     logger: LoggerId,
     state: State,
+    /// Keeps other daemons from running with the same config file unnoticed.
+    config_lock: Option<ConfigLock>,
     /// How often SIGINT came.
     interrupts: u8,
     supervision: Supervision,

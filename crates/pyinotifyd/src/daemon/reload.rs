@@ -10,6 +10,7 @@ use engine::GenerationIds;
 use event::{Flag, Mask};
 use watcher::WatchId;
 
+use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
 use super::loading::{LoadError, Loading};
 use super::perform::GRACE;
@@ -76,6 +77,7 @@ impl Daemon {
         }
         self.core.performer.generations.push(generation);
         self.say_listening();
+        self.lock_config();
         Ok(())
     }
 
@@ -92,6 +94,27 @@ impl Daemon {
             }
         }
         newest.all_told = newest.watches.iter().all(|watch| watch.told);
+    }
+
+    /// Locks the config file, and says so if another daemon runs with it.
+    fn lock_config(&mut self) {
+        let path = &self.options.config;
+        if self.config_lock.as_ref().is_some_and(|lock| lock.is_of(path)) {
+            return;
+        }
+        match ConfigLock::take(path) {
+            Ok(lock) => self.config_lock = lock,
+            Err(Holder(pid)) => {
+                let pid = pid.map_or_else(|| "its pid cannot be seen".to_owned(), |pid| format!("pid {pid}"));
+                let (log, path) = (&mut self.core.performer.log, path.display());
+                record!(
+                    log,
+                    self.logger,
+                    WARNING,
+                    "another daemon ({pid}) runs with the config file '{path}': both act on the same events"
+                );
+            }
+        }
     }
 
     fn say_nothing_is_watched(&mut self, logger: LoggerId) {

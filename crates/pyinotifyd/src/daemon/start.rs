@@ -114,6 +114,7 @@ impl Start {
             reload: None,
             logger,
             state: State::Running,
+            config_lock: None,
             interrupts: 0,
             supervision: Supervision::new(now),
             inotify,
