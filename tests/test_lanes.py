@@ -177,3 +177,49 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move})])
     )
     assert not [line for line in daemon.lines if "ERROR" in line]
     assert daemon.terminate() == 0
+
+
+def test_a_database_of_users_that_does_not_answer_holds_up_nothing_else(run: Run, box: Box, root: None) -> None:
+    """As one on an LDAP server that is away: rules without an owner, reloads and the end go on."""
+    # The C library reads this file before it asks anybody. The first question waits for its writer, and so do all others.
+    os.mkfifo(box.tmp / "silent")
+    silent = ["unshare", "--mount", "sh", "-c", f'mount --bind {box.tmp}/silent /etc/nsswitch.conf && exec "$@"', "sh"]
+    if subprocess.run([*silent, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs unshare")
+    daemon = run(
+        r"""
+given = FileManagerScheduler(FileManagerRule("move", r"^$SRC/slow(.*)$", r"$DST/slow\1", group="adm"), logname="given")
+move = FileManagerScheduler(FileManagerRule("move", r"^$SRC/f(.*)$", r"$DST/f\1"))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": [given, move]})], shutdown_timeout=1)
+""",
+        before=silent,
+    )
+    for number in range(10):
+        write(box.src / f"slow{number}")
+    daemon.wait_log("given - INFO - start task", count=10)
+    for number in range(20):
+        write(box.src / f"f{number}")
+        wait_until(partial(is_moved, box, f"f{number}"), lambda: f"a move without an owner; {daemon.tail}")
+    daemon.reload()
+    write(box.src / "f-last")
+    wait_until(partial(is_moved, box, "f-last"), lambda: daemon.tail)
+    daemon.wait_log(
+        "WARNING - move of '.*slow.*no progress for .* a filesystem or the database of users does not answer"
+    )
+    daemon.wait_log(
+        "WARNING - look whether users and groups .*no progress for .* the database of users does not answer"
+    )
+    assert sorted(os.listdir(box.src)) == [f"slow{number}" for number in range(10)], "nothing was touched"
+    assert daemon.terminate(10) == 0
+
+
+def test_an_owner_that_does_not_exist_is_warned_of(run: Run, box: Box) -> None:
+    config = 'sched = FileManagerScheduler(FileManagerRule("delete", "^/a$", user="no-such-user"))\n'
+    text = r"no such user: 'no-such-user'; each task of this rule will fail"
+    config += 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched})])'
+    tested = box.call("-t", config=config)
+    assert tested.exit_code == 0
+    assert [line for line in tested.lines if line.startswith("WARNING: ") and text in line], tested.tail
+    daemon = run(config)
+    daemon.wait_log("WARNING - .*config.py:1: " + text)
+    assert daemon.terminate() == 0

@@ -15,6 +15,8 @@ pub(crate) enum Report {
     File(file::Report),
     /// Of a look at paths.
     Looked(Vec<missing::Looked>),
+    /// Of a check of the configuration: warnings.
+    Checked(Vec<String>),
     /// Of the sweep of a directory.
     Swept(sweep::Swept),
 }

@@ -11,7 +11,7 @@ use event::Flag;
 use pattern::{Pattern, Template};
 use watcher::Sysctl;
 
-use super::{Config, FileRule, FileRules, Scheduler, Watch, Work, place};
+use super::{Config, FileRule, FileRules, Scheduler, Watch, Work, owner_warnings, place};
 use crate::log::Escaped;
 
 /// Middle parts of sample paths.
@@ -35,6 +35,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         missing_paths(watch, &mut all);
     }
     watch_limit(config, &mut all);
+    all.extend(owner_warnings(&config.owners()));
     all
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod describe;
+mod owners;
 mod safety;
 mod surroundings;
 
@@ -24,6 +25,7 @@ use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Early, Escaped, Level};
 pub(crate) use check::{absolute_path, covers, feeding_warnings, warnings};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
+pub(crate) use owners::{Owner, owner_warnings};
 pub(crate) use safety::{check_modules, check_program, read_config};
 pub(crate) use surroundings::Surroundings;
 
@@ -387,9 +389,6 @@ fn read_rule(
     let template = Template::new(&rule.dst_re.0, &pattern).map_err(|error| error.to_string());
     if let Err(error) = &template {
         warnings.push(format!("{}dst_re: {error}; each task of this rule will fail", place(at.as_ref())));
-    }
-    if let Err(error) = files::check_names(rule.user.as_deref(), rule.group.as_deref()) {
-        warnings.push(format!("{}{error}; each task of this rule will fail", place(at.as_ref())));
     }
     let action = match rule.action.as_str() {
         "move" => files::Action::Move,

@@ -7,8 +7,9 @@ use engine::{FailureKind, Outcome, TaskHandle};
 use super::Daemon;
 use super::tasks::failed;
 use crate::action::{Report, file, sweep::Swept};
-use crate::lane::Notice;
-use crate::log::{Clock, Escaped, Level, record};
+use crate::config::{Owner, owner_warnings};
+use crate::lane::{LaneId, Notice, Once, Size, Undone};
+use crate::log::{Clock, Escaped, Level, Log, record};
 
 impl Daemon {
     /// Takes what was reported.
@@ -17,6 +18,11 @@ impl Daemon {
             match report {
                 Report::File(report) => self.file_report(report, now),
                 Report::Looked(looked) => self.core.looked(looked),
+                Report::Checked(warnings) => {
+                    for warning in warnings {
+                        record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
+                    }
+                }
                 Report::Swept(swept) => self.swept(&swept, now),
             }
         }
@@ -64,6 +70,17 @@ impl Daemon {
         }
     }
 
+    /// Lets a lane look up users and groups that a configuration names.
+    pub(super) fn check_owners(&mut self, owners: Vec<Owner>, now: Instant) {
+        if owners.is_empty() {
+            return;
+        }
+        let run = move || Report::Checked(owner_warnings(&owners));
+        let about = "look whether users and groups of file rules exist".to_owned();
+        let work = Once::new(about, run, |_: Undone| Report::Checked(Vec::new()));
+        self.core.performer.lanes.submit(LaneId::Users, Size::Large, work, now);
+    }
+
     /// Hands over what was submitted to lanes, and says how they get on.
     pub(super) fn tend_lanes(&mut self, now: Instant) {
         for notice in self.core.performer.lanes.tend(now) {
@@ -76,14 +93,15 @@ impl Daemon {
                     "cannot start a thread for file rules now: {error} (see ulimit -u, TasksMax=); \
                      {waiting} wait, they are tried again"
                 ),
-                Notice::Stalled { about, since, waiting } => {
+                Notice::Stalled { lane, about, since, waiting } => {
                     let (seconds, time) = (seconds_since(since, now), time_of(since, now));
+                    let what = lane.answers();
                     record!(
                         log,
                         self.logger,
                         WARNING,
                         "{about}: no progress for {seconds} s, since {time}; \
-                         a filesystem does not answer, {waiting} more wait for it"
+                         {what} does not answer, {waiting} more wait for it"
                     );
                 }
                 Notice::Resumed { about, since } => {

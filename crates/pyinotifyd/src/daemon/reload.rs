@@ -49,6 +49,7 @@ impl Daemon {
         config.surroundings.apply();
         self.core.performer.commands.set_environment(std::mem::take(&mut config.surroundings.environment));
         let destinations = config.destinations();
+        self.check_owners(config.owners(), now);
         for warning in feeding {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
         }

@@ -48,6 +48,19 @@ pub(crate) enum LaneId {
     },
     /// One filesystem, by its device.
     Filesystem(u64),
+    /// The database of users.
+    Users,
     /// What found no room for a lane of its own.
     Crowded,
+}
+
+impl LaneId {
+    /// What does not answer if work in the lane makes no progress.
+    pub(crate) fn answers(self) -> &'static str {
+        match self {
+            LaneId::Files { owner: false, .. } | LaneId::Filesystem(_) => "a filesystem",
+            LaneId::Files { owner: true, .. } | LaneId::Crowded => "a filesystem or the database of users",
+            LaneId::Users => "the database of users",
+        }
+    }
 }

@@ -154,6 +154,8 @@ pub(crate) enum Notice {
     },
     /// A worker gets on with nothing.
     Stalled {
+        /// Its lane.
+        lane: LaneId,
         /// What it works on.
         about: String,
         /// Since when.
@@ -303,8 +305,8 @@ impl<R: Send + 'static, K: Default + 'static> Lanes<R, K> {
                 Call::Newcomer(id) => newcomers.push(Place { lane, size, id }),
             }
         }
-        let mut notices = Vec::new();
-        lanes.values_mut().for_each(|lane| notices.extend(lane.look(now)));
+        let mut notices: Vec<Notice> = Vec::new();
+        notices.extend(lanes.iter_mut().filter_map(|(id, lane)| lane.look(*id, now)));
         drop(state);
         for wake in sleepers {
             wake.notify_one();
@@ -452,7 +454,7 @@ impl<R, K> Lane<R, K> {
     }
 
     /// Looks whether the workers get on, and says what is new about that.
-    fn look(&mut self, now: Instant) -> Option<Notice> {
+    fn look(&mut self, lane: LaneId, now: Instant) -> Option<Notice> {
         let workers = self.small.workers.iter_mut().chain(&mut self.large.workers);
         let stalled = workers.filter_map(|worker| worker.look(now)).min_by_key(|busy| busy.moved_at);
         match (&self.stall, stalled) {
@@ -460,7 +462,7 @@ impl<R, K> Lane<R, K> {
                 let (about, since) = (busy.work.about(), busy.moved_at);
                 self.stall = Some(Stall { about: about.clone(), since });
                 let waiting = self.small.queue.len() + self.large.queue.len();
-                Some(Notice::Stalled { about, since, waiting })
+                Some(Notice::Stalled { lane, about, since, waiting })
             }
             (Some(_), None) => {
                 self.stall.take().map(|Stall { about, since }| Notice::Resumed { about, since })

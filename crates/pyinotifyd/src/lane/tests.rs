@@ -266,7 +266,10 @@ fn a_worker_that_gets_on_with_nothing_is_said_once_and_so_is_its_end() {
         notices = bench.pass(bench.lanes.deadline().unwrap().saturating_duration_since(bench.now));
         looks += 1;
     }
-    let [Notice::Stalled { about, since, waiting: 0 }] = notices.as_slice() else { panic!("{notices:?}") };
+    let [Notice::Stalled { lane: LaneId::Filesystem(1), about, since, waiting: 0 }] = notices.as_slice()
+    else {
+        panic!("{notices:?}")
+    };
     assert_eq!(about, "stuck");
     let since = *since;
     assert!(since.saturating_duration_since(began) < LOOK * 3 && bench.now >= began + STALL);
