@@ -4,17 +4,14 @@ each.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import filecmp
 import mmap
 import os
 import random
 import re
-import select
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -26,6 +23,7 @@ from pathlib import Path
 
 import pytest
 
+from fuse import Filesystem
 from vocabulary import REFERENCE, Box, Daemon, binary, tree, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -702,69 +700,11 @@ def test_a_log_on_a_full_disk_loses_lines_and_says_how_many(box: Box, root: None
 # ---- filesystems of user space
 
 
-class UserSpaceFilesystem:
-    """An empty directory that this process serves over /dev/fuse (fuse(4)); it can stop to answer."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.device = os.open("/dev/fuse", os.O_RDWR)
-        self.answering = threading.Event()
-        self.answering.set()
-        libc = ctypes.CDLL(None, use_errno=True)
-        options = f"fd={self.device},rootmode=40000,user_id=0,group_id=0".encode()
-        if libc.mount(b"test", os.fsencode(directory), b"fuse", 0, options) != 0:
-            os.close(self.device)
-            raise OSError(ctypes.get_errno(), "mount")
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        head = struct.Struct("<IIQQIIII")
-        while True:
-            # What was read already, not even the death of who asks can take back.
-            try:
-                select.select([self.device], [], [])
-                self.answering.wait()
-                request = os.read(self.device, 1 << 20)
-            except (OSError, ValueError):
-                return
-            _, operation, unique, *_ = head.unpack_from(request)
-            answer = self._answer(operation)
-            if answer is None:
-                continue
-            error = -38 if isinstance(answer, int) else 0
-            body = b"" if isinstance(answer, int) else answer
-            with contextlib.suppress(OSError):
-                os.write(self.device, struct.pack("<IiQ", 16 + len(body), error, unique) + body)
-
-    def _answer(self, operation: int) -> bytes | int | None:
-        """The body of the answer, an error, or nothing at all."""
-        forget, getattr_, statfs, init, opendir, readdir, release = (2, 42), 3, 17, 26, 27, 28, (18, 29)
-        if operation in forget:
-            return None
-        if operation == init:
-            return struct.pack("<IIIIHHIIHHI7I", 7, 31, 4096, 0, 16, 16, 4096, 1, 1, 0, 0, *[0] * 7)
-        if operation == getattr_:
-            attributes = struct.pack("<6Q10I", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)
-            return struct.pack("<QII", 0, 0, 0) + attributes
-        if operation == opendir:
-            return bytes(16)
-        if operation == statfs:
-            return bytes(80)
-        if operation == readdir or operation in release:
-            return b""
-        return 38
-
-    def close(self) -> None:
-        self.answering.set()
-        subprocess.run(["umount", "-l", self.directory], check=False)
-        os.close(self.device)
-
-
 @pytest.fixture
-def user_space(box: Box, root: None) -> Iterator[UserSpaceFilesystem]:
+def user_space(box: Box, root: None) -> Iterator[Filesystem]:
     (box.tmp / "fuse").mkdir()
     try:
-        made = UserSpaceFilesystem(box.tmp / "fuse")
+        made = Filesystem(box.tmp / "fuse", writable=False)
     except OSError as error:
         pytest.skip(f"FUSE is not to be had here: {error}")
     yield made
@@ -773,16 +713,14 @@ def user_space(box: Box, root: None) -> Iterator[UserSpaceFilesystem]:
     made.close()
 
 
-def test_a_root_on_a_filesystem_of_user_space_is_warned_of(run: Run, box: Box, user_space: UserSpaceFilesystem) -> None:
+def test_a_root_on_a_filesystem_of_user_space_is_warned_of(run: Run, box: Box, user_space: Filesystem) -> None:
     """What others change there is not told by the kernel (inotify(7)); NFS is the same, but needs a kernel with it."""
     daemon = run('pyinotifyd = Pyinotifyd([Watch("$TMP/fuse", {"IN_CREATE": ShellScheduler("true")})])')
     daemon.wait_log(f"WARNING.*{box.tmp}/fuse.*FUSE")
     assert daemon.terminate() == 0
 
 
-def test_a_filesystem_that_stops_to_answer_stops_no_other_watch(
-    run: Run, box: Box, user_space: UserSpaceFilesystem
-) -> None:
+def test_a_filesystem_that_stops_to_answer_stops_no_other_watch(run: Run, box: Box, user_space: Filesystem) -> None:
     """As a server that went away does."""
     daemon = run('pyinotifyd = Pyinotifyd([Watch(["$TMP/fuse", "$SRC"], recorder("IN_CREATE"))])', record=True)
     user_space.answering.clear()
@@ -806,7 +744,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": everything})], shutdow
 """
 
 
-def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_space: UserSpaceFilesystem) -> None:
+def test_a_file_rule_that_hangs_stops_nothing_else(run: Run, box: Box, user_space: Filesystem) -> None:
     """Its lane's workers hang with it, and nobody else waits."""
     daemon = run(HANGING)
 
