@@ -22,18 +22,19 @@ from measure.bench import Bench
 from measure.build import REPOSITORY
 from measure.cpu import prefer
 from measure.row import Contestant, Failed, Kind, Results, Row, Unavailable
-from rows import files, intake, jobs, latency, scale, setup, shell, start
+from rows import files, intake, jobs, latency, scale, setup, shell, start, waits
 
 ROWS: list[Row] = [
     *intake.ROWS,
     *setup.ROWS,
     *latency.ROWS,
+    *waits.ROWS,
     *jobs.ROWS,
     *shell.ROWS,
     *files.ROWS,
     *start.ROWS,
 ]
-SCALE_ROWS: list[Row] = scale.ROWS
+SCALE_ROWS: list[Row] = [*scale.ROWS, *waits.SCALE_ROWS]
 
 
 class Rounds(NamedTuple):

@@ -143,6 +143,10 @@ class Program:
         except subprocess.TimeoutExpired:
             raise Failed(f"still running after {timeout_s:.0f} s: {self.last_words()}") from None
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the program itself."""
+        self._popen.send_signal(number)
+
     def terminate(self, timeout_s: float = 60.0) -> float:
         """Sends SIGTERM and waits for the end; returns the seconds that it took."""
         start = time.monotonic()
