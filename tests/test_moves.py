@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabulary import REFERENCE, Box, Daemon, drop, until_seen, wait_until, write
+from vocabulary import DELAY, REFERENCE, Box, Daemon, drop, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -180,6 +180,45 @@ def test_a_directory_moved_into_another_one_keeps_its_watches(run: Run, box: Box
     (box.src / "a").rename(box.src / "b" / "a")
     write(box.src / "b" / "a" / "sub" / "f")
     daemon.wait_event("IN_CREATE", box.src / "b" / "a" / "sub" / "f")
+
+
+@pytest.mark.skipif(REFERENCE, reason="the original runs the job for the old path")
+def test_a_waiting_task_follows_its_renamed_directory(run: Run, box: Box) -> None:
+    daemon = run(
+        f"""
+command = ShellScheduler("cat {{pathname}}", delay={4 * DELAY})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": command, "IN_DELETE": Cancel(command)}}, rec=True, auto_add=True)])
+"""
+    )
+    (box.src / "new" / "sub").mkdir(parents=True)
+    write(box.src / "new" / "f", "of f")
+    write(box.src / "new" / "sub" / "g", "of g")
+    for name in ("f", "sub/g"):
+        daemon.wait_log(f"schedule task.*{box.src}/new/{name},")
+    (box.src / "new").rename(box.src / "final")
+    for name in ("f", "sub/g"):
+        daemon.wait_log(f"task finished.*{box.src}/final/{name},")
+        ids = daemon.task_ids(box.src / "new" / name)
+        assert daemon.task_ids(box.src / "final" / name) == ids
+    assert daemon.count("start task.*/new") == 0
+    assert "of f" in daemon.stdout
+    assert "of g" in daemon.stdout
+
+
+@pytest.mark.skipif(REFERENCE, reason="the original runs the job for the old path")
+def test_a_waiting_task_whose_directory_left_gets_what_moved_from_gives_it(run: Run, box: Box) -> None:
+    daemon = run(
+        f"""
+command = ShellScheduler("cat {{pathname}}", delay={4 * DELAY})
+events = {{"IN_CREATE": command, "IN_MOVED_FROM": Cancel(command)}}
+pyinotifyd = Pyinotifyd([Watch("$SRC", events, rec=True, auto_add=True)])
+"""
+    )
+    (box.src / "new").mkdir()
+    write(box.src / "new" / "f")
+    daemon.wait_log(f"schedule task.*{box.src}/new/f,")
+    (box.src / "new").rename(box.dst / "new")
+    daemon.wait_log(f"scheduled task cancelled.*{box.src}/new/f,")
 
 
 @pytest.mark.skipif(REFERENCE, reason="the original gets the paths wrong")

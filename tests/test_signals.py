@@ -168,6 +168,28 @@ def test_delayed_tasks_run_to_their_end(run: Run, box: Box) -> None:
 
 
 @ours_only
+def test_each_task_that_was_not_done_is_named(run: Run, box: Box) -> None:
+    daemon = run(config("record", ", delay=100, max_jobs=1", timeout="0.3"), record=True)
+    for name in ("a", "b"):
+        write(box.src / name)
+        daemon.wait_log(f"schedule task.*{box.src}/{name},")
+    ids = [daemon.task_ids(box.src / name)[0] for name in ("a", "b")]
+    assert daemon.terminate() == 0
+    daemon.wait_log("sched - WARNING - shutdown timeout exceeded, cancel 2 remaining task\\(s\\)$")
+    for name, identifier in zip(("a", "b"), ids):
+        daemon.wait_log(f"sched - WARNING - not done: .*mask=IN_CREATE, path={box.src}/{name}, task_id={identifier}$")
+
+
+@ours_only
+def test_without_a_timeout_it_is_said_that_nothing_is_waited_for(run: Run, box: Box) -> None:
+    daemon = run(config("record", ", delay=100", timeout="0"), record=True)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    assert daemon.terminate() == 0
+    daemon.wait_log("sched - INFO - wait 0 seconds for 1 remaining task\\(s\\) to complete$")
+
+
+@ours_only
 def test_delayed_commands_run_to_their_end(run: Run, box: Box) -> None:
     config_ = (
         f'sched = ShellScheduler("sleep 0.3; echo DONE", delay={DELAY})\n'

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event::Event;
+use event::{Event, Mask};
 
 use crate::{MapId, SchedulerId, TaskHandle, TaskId};
 
@@ -245,19 +245,87 @@ pub enum Record<'a> {
         /// Its tasks that are cancelled.
         count: u32,
     },
+    /// One of these that had not started. Of those that run, the end is recorded as ever.
+    NotDone {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// There were more of them than are named.
+    NotDoneMore {
+        /// How many.
+        count: u32,
+    },
+    /// A task that has not started followed the rename of a directory.
+    Followed {
+        /// The task, with its new path.
+        task: TaskRecord<'a>,
+        /// The path that the directory had.
+        from: &'a [u8],
+        /// The path that it has now.
+        to: &'a [u8],
+    },
+    /// Tasks that had not started were withdrawn, because the daemon itself moved or removed what they were for.
+    Withdrawn {
+        /// What it moved or removed.
+        pathname: &'a [u8],
+        /// How many tasks of that path and, if it was a directory, below it.
+        count: u32,
+    },
 }
 
-/// A task that has not started, see [`Engine::waiting`](crate::Engine::waiting).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting<'a> {
-    /// Where to go on after this one.
-    pub next: u32,
-    /// The map through which its latest event came.
-    pub map: MapId,
-    /// Its scheduler.
+/// An event that owns its paths.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnedEvent {
+    fields: (u32, i32, u32, bool, bool, u16, u16),
+    pathname: Box<[u8]>,
+    given_path: Option<Box<[u8]>>,
+    src_pathname: Option<Box<[u8]>>,
+}
+
+impl OwnedEvent {
+    /// A copy of an event.
+    pub fn of(event: &Event<'_>) -> OwnedEvent {
+        let Event { mask, wd, cookie, is_dir, synthetic, name_len, root_len, .. } = *event;
+        OwnedEvent {
+            fields: (mask.0, wd, cookie, is_dir, synthetic, name_len, root_len),
+            pathname: event.pathname.into(),
+            given_path: event.given_path.map(Into::into),
+            src_pathname: event.src_pathname.map(Into::into),
+        }
+    }
+
+    /// The event.
+    pub fn get(&self) -> Event<'_> {
+        let (mask, wd, cookie, is_dir, synthetic, name_len, root_len) = self.fields;
+        Event {
+            mask: Mask(mask),
+            wd,
+            cookie,
+            is_dir,
+            synthetic,
+            pathname: &self.pathname,
+            name_len,
+            root_len,
+            given_path: self.given_path.as_deref(),
+            src_pathname: self.src_pathname.as_deref(),
+        }
+    }
+}
+
+/// A task that was asked for by the handle of its run, see [`Engine::task`](crate::Engine::task).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedTask {
+    /// The task's scheduler.
     pub scheduler: SchedulerId,
     /// The task.
     pub id: TaskId,
     /// Its latest event.
-    pub event: Event<'a>,
+    pub event: OwnedEvent,
+}
+
+impl OwnedTask {
+    /// As it stands in records.
+    pub fn record(&self) -> TaskRecord<'_> {
+        TaskRecord { scheduler: self.scheduler, id: self.id, event: self.event.get() }
+    }
 }

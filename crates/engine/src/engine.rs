@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use event::Event;
 
 use crate::clock::{Clock, Nanos};
-use crate::effects::Waiting;
 use crate::generation::{Exclusion, Generation};
 use crate::path::Paths;
 use crate::scheduler::{Phase, Scheduler};
@@ -13,9 +12,11 @@ use crate::tasks::Tasks;
 use crate::turn::{Counters, Turn};
 use crate::verdict::{Explained, Explanation};
 use crate::{
-    Effects, GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Record,
-    SchedulerId, SchedulerSpec, TaskHandle,
+    Effects, GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, OwnedEvent,
+    OwnedTask, Record, SchedulerId, SchedulerSpec, TaskHandle, TaskId,
 };
+
+pub(crate) mod rename;
 
 /// All rules and all tasks. See the head of the crate for how it is used.
 pub struct Engine {
@@ -23,6 +24,8 @@ pub struct Engine {
     limits: Limits,
     paths: Paths,
     tasks: Tasks,
+    /// Where pathnames are put together.
+    path: Vec<u8>,
     counters: Counters,
     /// In the order in which they were added: the last one is in force.
     generations: Vec<Generation>,
@@ -64,6 +67,7 @@ impl Engine {
             paths: Paths::new(limits.hash_seed),
             limits,
             tasks: Tasks::new(),
+            path: Vec::new(),
             counters: Counters::default(),
             generations: Vec::new(),
             next_ids: NextIds { generation: 0, scheduler: 0, map: 0 },
@@ -190,9 +194,16 @@ impl Engine {
     }
 
     /// The task of a run that is not over, for what the program has to say about it.
-    pub fn task(&self, handle: TaskHandle) -> Option<crate::TaskRecord<'_>> {
+    pub fn task(&self, handle: TaskHandle) -> Option<OwnedTask> {
         let (slot, scheduler) = self.tasks.running(handle)?;
-        Some(crate::TaskRecord { scheduler, id: self.tasks.id(slot), event: self.tasks.event(slot) })
+        let mut path = Vec::new();
+        let event = OwnedEvent::of(&self.tasks.event(slot, &mut path));
+        Some(OwnedTask { scheduler, id: self.tasks.id(slot), event })
+    }
+
+    /// The name of the task of a run that is not over.
+    pub fn task_id(&self, handle: TaskHandle) -> Option<TaskId> {
+        self.tasks.running(handle).map(|(slot, _)| self.tasks.id(slot))
     }
 
     /// Whether there is no task at all.
@@ -226,25 +237,6 @@ impl Engine {
     pub fn memory_bytes(&self) -> usize {
         let tables = self.generations.iter().flat_map(Generation::schedulers).map(Scheduler::memory_bytes);
         self.tasks.memory_bytes() + tables.sum::<usize>()
-    }
-
-    /// Tasks that have not started, in no particular order, from a place on: zero, or the [`Waiting::next`] of an
-    /// earlier call, so that a caller with something slow to do for each can take them bit by bit.
-    ///
-    /// After an overflow, the program looks which of their paths are gone and feeds `IN_DELETE` through
-    /// [`Waiting::map`]. Two tasks of one path and map are two items; the event is to be fed once.
-    pub fn waiting(&self, mut from: u32) -> impl Iterator<Item = Waiting<'_>> {
-        std::iter::from_fn(move || {
-            let (slot, scheduler, map) = self.tasks.next_unstarted(from)?;
-            from = slot.0 + 1;
-            Some(Waiting {
-                next: from,
-                map,
-                scheduler,
-                id: self.tasks.id(slot),
-                event: self.tasks.event(slot),
-            })
-        })
     }
 
     /// What an event would do if it came now, without doing it; `None` for a map whose configuration is done.
@@ -308,12 +300,19 @@ impl Engine {
         out: &'a mut E,
     ) -> (&'a mut [Generation], Turn<'a, E>) {
         let now = self.clock.advance(now);
-        let turn =
-            Turn { now, tasks: &mut self.tasks, counters: &mut self.counters, limits: &self.limits, out };
+        let turn = Turn {
+            now,
+            tasks: &mut self.tasks,
+            counters: &mut self.counters,
+            limits: &self.limits,
+            path: &mut self.path,
+            out,
+        };
         (&mut self.generations, turn)
     }
 
     fn end_turn(&mut self, out: &mut impl Effects) {
+        self.counters.tell_not_done(out);
         self.counters.tell_room(&self.tasks, &self.limits, out);
         // A generation can only be done with its tasks if a task is gone.
         if self.tasks.len() < self.tasks_before {

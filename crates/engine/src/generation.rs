@@ -256,10 +256,10 @@ impl Generation {
     /// The daemon ends.
     pub(crate) fn close<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         self.phase = Phase::Closing { until: turn.now + span(self.shutdown_timeout) };
+        self.tell_wait(turn);
         if self.shutdown_timeout.is_zero() {
             return self.cut(turn);
         }
-        self.tell_wait(turn);
         self.note_deadlines(turn.tasks);
     }
 
@@ -267,6 +267,56 @@ impl Generation {
     pub(crate) fn end_now<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         self.phase = Phase::Closing { until: turn.now };
         self.cut(turn);
+    }
+
+    /// The tasks of a path.
+    pub(crate) fn tasks_of<'a>(
+        &'a self,
+        path: &'a Path<'_>,
+        tasks: &'a Tasks,
+    ) -> impl Iterator<Item = Slot> + 'a {
+        let found = self.schedulers.iter().filter_map(|scheduler| scheduler.find(path, tasks));
+        // With singlejob it may be that of another path.
+        found.filter(|slot| tasks.is_path(*slot, path.bytes))
+    }
+
+    /// Gives a task that has not started the path of `event`, as its directory was renamed `from` one path `to` another.
+    pub(crate) fn follow<E: Effects>(
+        &mut self,
+        slot: Slot,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        renamed: (&[u8], &[u8]),
+        turn: &mut Turn<'_, E>,
+    ) {
+        let (map_id, pathname) = (turn.tasks.map(slot), event.pathname);
+        let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
+        let excluded = match self.map(map_id).exclusion(path) {
+            Exclusion::Passes => None,
+            Exclusion::Excluded(_) => Some(Record::Excluded { map: map_id, pathname }),
+            Exclusion::StepLimit => Some(Record::ExcludeStepLimit { map: map_id, pathname }),
+        };
+        let scheduler = &mut self.schedulers[index];
+        if let Some(record) = excluded {
+            turn.out.record(record);
+            scheduler.cancel_unstarted(slot, turn);
+        } else if scheduler.find(path, turn.tasks).is_some_and(|other| other != slot) {
+            // There was something of that name, whose task is not over: for that one it is an event.
+            scheduler.cancel_unstarted(slot, turn);
+            let reaction = Reaction::Schedule(index);
+            let verdict = judge(scheduler, self.phase, reaction, path, event, turn.tasks, turn.limits);
+            scheduler.perform(verdict, path, event, map_id, turn);
+        } else {
+            scheduler.follow(slot, path, event, renamed, turn);
+        }
+        self.note_deadline(index, turn.tasks);
+    }
+
+    /// Forgets a task that has not started.
+    pub(crate) fn withdraw<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
+        self.schedulers[index].withdraw(slot, turn);
+        self.note_deadline(index, turn.tasks);
     }
 
     fn tell_wait<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {

@@ -46,7 +46,7 @@ impl Index {
             return None;
         }
         let shard = &self.shards[self.shard(hash)];
-        shard.find(inner_hash(hash), |slot| tasks.pathname(*slot) == path).copied()
+        shard.find(inner_hash(hash), |slot| tasks.is_path(*slot, path)).copied()
     }
 
     /// Adds a slot whose path is not there yet.
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::path::Paths;
-    use crate::tasks::News;
+    use crate::tasks::{News, Share};
     use crate::{MapId, SchedulerId};
 
     fn path(file: u32) -> String {
@@ -127,7 +127,8 @@ mod tests {
             let event =
                 Event { mask: Flag::Create.mask(), pathname: pathname.as_bytes(), ..Event::overflow() };
             let hash = paths.look(pathname.as_bytes()).hash;
-            let slot = tasks.insert(SchedulerId(0), hash, &News { event: &event, map: MapId(0), rule: None });
+            let news = News { event: &event, map: MapId(0), rule: None, same_path: false };
+            let slot = tasks.insert(SchedulerId(0), hash, &news, Share::Directory);
             index.insert(slot, &tasks);
             assert_eq!(slot, Slot(file));
         }

@@ -28,10 +28,14 @@
 //!
 //! All tasks of a scheduler wait equally long. Those that wait are therefore due in the order in which they came, and a
 //! linked list in that order is the timer: putting a task off moves it to the end. The first of each list gives the
-//! deadline. Tasks of all schedulers are in one slab, their paths beside it; each scheduler has a hash table from paths to
-//! tasks, with a key that those who choose file names do not know. A waiting task takes 72 bytes, its path, and 6 to 12
-//! bytes of the table. What was learnt of a path (hash, excluded or not, rule) is kept until an event of another path
+//! deadline. Tasks of all schedulers are in one slab, their names beside it, and each directory once for all tasks in it;
+//! each scheduler has a hash table from paths to tasks, with a key that those who choose file names do not know. A waiting
+//! task takes 88 bytes, its name, and 6 to 12 bytes of the table. What was learnt of a path (hash, excluded or not, rule) is kept until an event of another path
 //! comes, since a file that is written gives several events in a row.
+//!
+//! A directory that is renamed takes the tasks along that are to come for what lies below it ([`Engine::rename`]): they
+//! keep their time, and filter and rules are asked again. Those that run end under the path that they began with. What
+//! the daemon itself moves or removes is told by [`Engine::withdraw`].
 //!
 //! A configuration is a *generation*. A reload adds the new one and retires the old one, whose tasks go on and whose maps
 //! still hear events, but only to cancel: a path with a waiting task of the old configuration is handed over to the new
@@ -54,15 +58,16 @@
 //!
 //! | what | limit | at the limit |
 //! |---|---|---|
-//! | tasks in all states | [`Limits::tasks_max`], 4,000,000 | an event makes no task: [`Record::TasksMax`] the first time, [`Record::TasksMaxOver`] with the count when an eighth is free again; tasks that are there go on and can be put off and cancelled |
-//! | bytes of their paths | [`Limits::path_bytes_max`], 1 GiB | the same |
+//! | tasks in all states | [`Limits::tasks_max`], 2,000,000 | an event makes no task: [`Record::TasksMax`] the first time, [`Record::TasksMaxOver`] with the count when an eighth is free again; tasks that are there go on and can be put off and cancelled |
+//! | bytes of tasks and their paths | [`Limits::bytes_max`], 256 MiB | the same |
 //! | generations | [`Limits::generations_max`], 1,000 | the new one is refused, the one in force stays |
 //! | starts in a tick, each scheduler | [`Limits::starts_per_tick_max`], 1,024 | the rest in the next tick, whose deadline is now |
 //! | runs at once, each scheduler | [`SchedulerSpec::max_jobs`] | tasks wait in order: [`Record::MaxJobs`] the first time |
 //! | delay | 73 years | longer ones are cut |
 //!
 //! Nothing here takes time in one call that grows with the number of tasks, but for the end of a shutdown, which forgets
-//! what is left (some 90 ns a task), and the move of paths when most of their memory is holes.
+//! what is left (some 90 ns a task), the rename of a directory (some 300 ns for each task below it), and the move of paths
+//! when most of their memory is holes. Of the tasks that a shutdown forgets, the first 999 are named.
 //!
 //! # Testing
 //!
@@ -71,6 +76,7 @@
 
 mod chunks;
 mod clock;
+mod dirs;
 mod effects;
 mod engine;
 mod generation;
@@ -86,7 +92,7 @@ mod texts;
 mod turn;
 mod verdict;
 
-pub use effects::{Effects, Failure, FailureKind, Outcome, Record, Start, TaskRecord, Waiting};
+pub use effects::{Effects, Failure, FailureKind, Outcome, OwnedEvent, OwnedTask, Record, Start, TaskRecord};
 pub use engine::{Engine, Stats};
 pub use spec::{
     GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Matcher, Reaction, SchedulerId,

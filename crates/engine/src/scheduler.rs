@@ -13,7 +13,7 @@ use event::Event;
 use crate::clock::{Nanos, span};
 use crate::index::Index;
 use crate::path::Path;
-use crate::tasks::{List, News, Slot, State, Tasks};
+use crate::tasks::{List, News, Share, Slot, State, Tasks};
 use crate::turn::Turn;
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
@@ -178,7 +178,7 @@ impl Scheduler {
         }
         // A task of the same path has its rule already; with singlejob the task may be another path's.
         let same_path = match &self.keys {
-            Keys::Single(slot) => slot.filter(|slot| tasks.pathname(*slot) == path.bytes),
+            Keys::Single(slot) => slot.filter(|slot| tasks.is_path(*slot, path.bytes)),
             Keys::Paths(_) => found,
         };
         let rule = match same_path.map_or_else(|| self.rule(path), |slot| RuleMatch::Rule(tasks.rule(slot))) {
@@ -193,7 +193,7 @@ impl Scheduler {
     }
 
     fn judge_new(&self, rule: Option<usize>, tasks: &Tasks, limits: &Limits) -> Verdict<Slot> {
-        if tasks.len() >= limits.tasks_max || tasks.path_bytes() as u64 >= limits.path_bytes_max {
+        if tasks.len() >= limits.tasks_max || tasks.bytes() as u64 >= limits.bytes_max {
             return Verdict::Ignored(Ignored::TasksMax);
         }
         let begin = if self.delay > 0 {
@@ -286,7 +286,13 @@ impl Scheduler {
         match verdict {
             Verdict::Ignored(reason) => self.ignore(reason, event, turn),
             Verdict::New { begin, rule } => {
-                let slot = self.insert(path, &News { event, map, rule }, turn.tasks);
+                let news = News { event, map, rule, same_path: false };
+                let share = match begin {
+                    // It will be over before that pays.
+                    Begin::AtOnce => Share::Nothing,
+                    Begin::WhenPlaceIsFree | Begin::AfterDelay => Share::Directory,
+                };
+                let slot = self.insert(path, &news, share, turn.tasks);
                 match begin {
                     Begin::AtOnce => self.run(slot, turn),
                     Begin::WhenPlaceIsFree => self.queue(slot, turn),
@@ -294,11 +300,11 @@ impl Scheduler {
                 }
             }
             Verdict::Met { task, change } => match change {
-                Change::Reschedule { rule } => self.reschedule(task, &News { event, map, rule }, turn),
-                Change::Refresh { rule } => self.refresh(task, &News { event, map, rule }, turn),
+                Change::Reschedule { rule } => self.reschedule(task, &self.news(event, map, rule), turn),
+                Change::Refresh { rule } => self.refresh(task, &self.news(event, map, rule), turn),
                 Change::Skip => self.skip(task, event, turn),
                 Change::SkipAndRunAgain { rule } => {
-                    turn.tasks.update(task, &News { event, map, rule });
+                    turn.tasks.update(task, &self.news(event, map, rule));
                     turn.tasks.set_state(task, State::Marked);
                     self.skip(task, event, turn);
                 }
@@ -314,6 +320,12 @@ impl Scheduler {
         }
     }
 
+    /// What a task gets that an event met.
+    fn news<'a>(&self, event: &'a Event<'a>, map: MapId, rule: Option<usize>) -> News<'a> {
+        // With singlejob it may be that of another path.
+        News { event, map, rule, same_path: matches!(self.keys, Keys::Paths(_)) }
+    }
+
     fn ignore<E: Effects>(&self, reason: Ignored, event: &Event<'_>, turn: &mut Turn<'_, E>) {
         let scheduler = self.id;
         match reason {
@@ -324,8 +336,8 @@ impl Scheduler {
         }
     }
 
-    fn insert(&mut self, path: &Path<'_>, news: &News<'_>, tasks: &mut Tasks) -> Slot {
-        let slot = tasks.insert(self.id, path.hash, news);
+    fn insert(&mut self, path: &Path<'_>, news: &News<'_>, share: Share, tasks: &mut Tasks) -> Slot {
+        let slot = tasks.insert(self.id, path.hash, news, share);
         self.add_key(slot, tasks);
         slot
     }
@@ -348,7 +360,7 @@ impl Scheduler {
 
     fn wait<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         self.arm(slot, turn);
-        let task = self.record(slot, turn.tasks.event(slot), turn.tasks);
+        let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
         let again = turn.tasks.again(slot);
         turn.out.record(Record::Scheduled { task, delay: self.spec.delay, again });
     }
@@ -383,14 +395,61 @@ impl Scheduler {
     fn cancel<E: Effects>(&mut self, slot: Slot, event: &Event<'_>, turn: &mut Turn<'_, E>) {
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
+        self.withdraw(slot, turn);
+    }
+
+    /// Cancels a task that has not started for no event of its own.
+    pub(crate) fn cancel_unstarted<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+        turn.out.record(Record::CancelledWaiting { task });
+        self.withdraw(slot, turn);
+    }
+
+    /// Forgets a task that has not started.
+    pub(crate) fn withdraw<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         let list = self.list(turn.tasks.state(slot));
         turn.tasks.unlink(list, slot);
         self.remove(slot, turn.tasks);
         self.tell_completed(turn);
     }
 
+    /// Gives a task that has not started another path, that of `event`, as its directory was renamed from `from` to `to`.
+    pub(crate) fn follow<E: Effects>(
+        &mut self,
+        slot: Slot,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        (from, to): (&[u8], &[u8]),
+        turn: &mut Turn<'_, E>,
+    ) {
+        let scheduler = self.id;
+        let rule = match self.rule(path) {
+            RuleMatch::Rule(rule) => rule,
+            RuleMatch::NoRule => {
+                turn.out.record(Record::NoRule { scheduler, event });
+                return self.cancel_unstarted(slot, turn);
+            }
+            RuleMatch::StepLimit => {
+                turn.out.record(Record::RuleStepLimit { scheduler, event });
+                return self.cancel_unstarted(slot, turn);
+            }
+        };
+        if let Keys::Paths(index) = &mut self.keys {
+            index.remove(slot, turn.tasks);
+        }
+        let news = News { event, map: turn.tasks.map(slot), rule, same_path: false };
+        turn.tasks.update(slot, &news);
+        turn.tasks.set_hash(slot, path.hash);
+        if let Keys::Paths(index) = &mut self.keys {
+            index.insert(slot, turn.tasks);
+        }
+        let task = self.record(slot, *event, turn.tasks);
+        turn.out.record(Record::Followed { task, from, to });
+    }
+
     /// Puts a task that is in no list behind those that wait for a place.
     fn queue<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.share_dir(slot);
         turn.tasks.set_state(slot, State::Queued);
         turn.tasks.set_time(slot, turn.now);
         turn.tasks.push(&mut self.queued, slot);
@@ -405,7 +464,7 @@ impl Scheduler {
         turn.tasks.begin_run(slot, turn.now);
         turn.tasks.push(&mut self.running, slot);
         turn.counters.started += 1;
-        let event = turn.tasks.event(slot);
+        let event = turn.tasks.event(slot, turn.path);
         let task = self.record(slot, event, turn.tasks);
         let again = turn.tasks.again(slot);
         let (handle, rule) = (turn.tasks.handle(slot), turn.tasks.rule(slot));
@@ -435,7 +494,7 @@ impl Scheduler {
         let state = turn.tasks.state(slot);
         let list = self.list(state);
         turn.tasks.unlink(list, slot);
-        let task = self.record(slot, turn.tasks.event_of_run(slot), turn.tasks);
+        let task = self.record(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
         let may_run_again = match outcome {
             Outcome::Done => {
                 turn.out.record(Record::Finished { task });
@@ -474,11 +533,12 @@ impl Scheduler {
 
     /// Lets a task look again later that found its file in use. Whatever marked it is in its latest event.
     fn put_off<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
+        turn.tasks.share_dir(slot);
         turn.tasks.set_state(slot, State::PutOff);
         turn.tasks.set_time(slot, turn.now + IN_USE_PAUSE);
         turn.tasks.push(&mut self.put_off, slot);
         if turn.tasks.note_in_use(slot) {
-            let task = self.record(slot, turn.tasks.event(slot), turn.tasks);
+            let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
             turn.out.record(Record::PutOff { task, failure });
         }
     }
@@ -486,6 +546,7 @@ impl Scheduler {
     /// Treats the event that marked a task as if it came now, when the run is over: the delay, which says how long
     /// the object must be left alone, counts for this run as for any other.
     fn run_again<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.share_dir(slot);
         turn.tasks.set_again(slot);
         if self.delay > 0 {
             self.wait(slot, turn);
@@ -538,22 +599,27 @@ impl Scheduler {
         self.wait_told = false;
         turn.out.record(Record::TimeoutExceeded { scheduler: self.id, count });
         self.stop_first(self.running.len(), turn);
-        self.forget_unstarted(turn.tasks);
+        self.forget_unstarted(turn);
     }
 
     /// Makes the index anew with what is left, which is much faster than taking a million paths out of it.
-    fn forget_unstarted(&mut self, tasks: &mut Tasks) {
+    fn forget_unstarted<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         for list in [&mut self.waiting, &mut self.put_off, &mut self.queued] {
             while let Some(slot) = list.first() {
-                tasks.unlink(list, slot);
-                tasks.remove(slot);
+                if turn.counters.name_not_done() {
+                    let (id, event) = (turn.tasks.id(slot), turn.tasks.event(slot, turn.path));
+                    let task = TaskRecord { scheduler: self.id, id, event };
+                    turn.out.record(Record::NotDone { task });
+                }
+                turn.tasks.unlink(list, slot);
+                turn.tasks.remove(slot);
             }
         }
         self.keys = if self.spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) };
         let mut next = self.stopping.first();
         while let Some(slot) = next {
-            self.add_key(slot, tasks);
-            next = tasks.next_in_list(slot);
+            self.add_key(slot, turn.tasks);
+            next = turn.tasks.next_in_list(slot);
         }
     }
 

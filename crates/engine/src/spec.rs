@@ -156,8 +156,9 @@ impl std::error::Error for GenerationError {}
 pub struct Limits {
     /// Tasks in all states.
     pub tasks_max: u32,
-    /// Bytes that the paths of all tasks take; so that a flood of names of four kilobytes is bounded as well.
-    pub path_bytes_max: u64,
+    /// Bytes that all tasks take with their paths, the path of a directory counted once for all tasks in it; so that a
+    /// flood of names of four kilobytes is bounded as well.
+    pub bytes_max: u64,
     /// Configurations that still have tasks, the newest included.
     pub generations_max: u32,
     /// Tasks that one [`Engine::tick`](crate::Engine::tick) starts for one scheduler.
@@ -170,8 +171,8 @@ impl Default for Limits {
     /// The documented limits, with a seed of zero.
     fn default() -> Limits {
         Limits {
-            tasks_max: 4_000_000,
-            path_bytes_max: 1 << 30,
+            tasks_max: 2_000_000,
+            bytes_max: 256 << 20,
             generations_max: 1_000,
             starts_per_tick_max: 1_024,
             hash_seed: 0,

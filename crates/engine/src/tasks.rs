@@ -1,4 +1,5 @@
-//! The tasks of all schedulers: a slab, the lists that run through it, and the paths beside it.
+//! The tasks of all schedulers: a slab, the lists that run through it, and the paths beside it: the directory of a path
+//! once for all tasks in it, the name for each.
 //!
 //! Owns what a task *is*. When it waits, runs or ends is decided by its [`Scheduler`](crate::scheduler::Scheduler),
 //! which also keeps the index from paths to slots and the heads of the lists.
@@ -7,6 +8,7 @@ use event::{Event, Flag, Mask};
 
 use crate::chunks::Chunks;
 use crate::clock::Nanos;
+use crate::dirs::{DirId, Dirs};
 use crate::texts::{Block, Texts};
 use crate::{MapId, SchedulerId, TaskHandle, TaskId};
 
@@ -40,6 +42,16 @@ pub(crate) enum State {
     Stopping,
 }
 
+impl State {
+    /// Whether the task's run is still to come.
+    pub(crate) fn is_to_come(self) -> bool {
+        match self {
+            State::Waiting | State::PutOff | State::Queued => true,
+            State::Running | State::Marked | State::Stopping => false,
+        }
+    }
+}
+
 /// A list of tasks, first come first. It is the two ends only; the links are beside the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct List {
@@ -60,8 +72,7 @@ impl List {
     }
 }
 
-/// One task: exactly a line of the processor's cache, for there may be millions, and events come in no order.
-#[repr(align(64))]
+/// One task.
 struct Task {
     id: TaskId,
     /// When it is due, while it waits; since when it is queued or runs.
@@ -73,9 +84,11 @@ struct Task {
     scheduler: SchedulerId,
     map: MapId,
     rule: u32,
-    /// The paths of the latest event: the pathname and, if [`EXTRA`] is set, an [`Extra`] and what it says.
+    /// Where the pathname of the latest event begins, to its last slash.
+    dir: DirId,
+    /// How it goes on and, if [`EXTRA`] is set, an [`Extra`] and what it says.
     text: Block,
-    path_len: u32,
+    tail_len: u32,
     mask: Mask,
     wd: i32,
     cookie: u32,
@@ -87,13 +100,22 @@ struct Task {
     flags: u8,
 }
 
-// The budget of a waiting task is 150 bytes with a path of 45: 72 here, 48 for the path, 6 to 12 in the index.
-const _: () = assert!(size_of::<Task>() + size_of::<Link>() == 72);
+// The budget of a waiting task is 150 bytes with a path of 45: 88 here, 16 for the name, 6 to 12 in the index.
+const _: () = assert!(size_of::<Task>() + size_of::<Link>() + size_of::<Sibling>() == 88);
+
+/// What a task counts for the limit of bytes beside its paths: its place here and in the index, about.
+pub(crate) const TASK_BYTES: usize = 104;
 
 /// Neighbours in a list. Apart from the tasks, because putting a task off touches three of these and one of those.
 struct Link {
     prev: u32,
     /// Also links the free slots.
+    next: u32,
+}
+
+/// Neighbours among the tasks of a directory.
+struct Sibling {
+    prev: u32,
     next: u32,
 }
 
@@ -150,14 +172,26 @@ pub(crate) struct News<'a> {
     pub(crate) event: &'a Event<'a>,
     pub(crate) map: MapId,
     pub(crate) rule: Option<usize>,
+    /// The task has that path already.
+    pub(crate) same_path: bool,
+}
+
+/// What a new task shares with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    Nothing,
+    /// The path of its directory.
+    Directory,
 }
 
 /// All tasks.
 pub(crate) struct Tasks {
     slots: Chunks<Task, SLAB_CHUNK>,
     links: Chunks<Link, SLAB_CHUNK>,
+    siblings: Chunks<Sibling, SLAB_CHUNK>,
     first_free: u32,
     len: u32,
+    dirs: Dirs,
     texts: Texts,
     next_id: u64,
     next_run: u32,
@@ -168,8 +202,10 @@ impl Tasks {
         Tasks {
             slots: Chunks::new(),
             links: Chunks::new(),
+            siblings: Chunks::new(),
             first_free: NONE,
             len: 0,
+            dirs: Dirs::new(),
             texts: Texts::new(),
             next_id: 1,
             next_run: 1,
@@ -180,19 +216,32 @@ impl Tasks {
         self.len
     }
 
-    /// Bytes that the paths of the tasks take.
-    pub(crate) fn path_bytes(&self) -> usize {
-        self.texts.used_bytes()
+    /// What the tasks count for the limit of bytes: what they need, without what is free.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len as usize * TASK_BYTES + self.texts.used_bytes() + self.dirs.bytes()
     }
 
     /// Bytes that were taken from the allocator.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.capacity() * (size_of::<Task>() + size_of::<Link>()) + self.texts.capacity_bytes()
+        let each = size_of::<Task>() + size_of::<Link>() + size_of::<Sibling>();
+        self.slots.capacity() * each + self.texts.capacity_bytes() + self.dirs.bytes()
     }
 
     /// Makes a task with a new id. It is in no list yet.
-    pub(crate) fn insert(&mut self, scheduler: SchedulerId, hash: u32, news: &News<'_>) -> Slot {
+    ///
+    /// Each task that is to come shares the path of its directory.
+    pub(crate) fn insert(
+        &mut self,
+        scheduler: SchedulerId,
+        hash: u32,
+        news: &News<'_>,
+        share: Share,
+    ) -> Slot {
         let event = news.event;
+        let (dir, tail) = match share {
+            Share::Nothing => (&[][..], event.pathname),
+            Share::Directory => split(event.pathname, event.name_len),
+        };
         let task = Task {
             id: TaskId(self.next_id),
             time: 0,
@@ -201,8 +250,9 @@ impl Tasks {
             scheduler,
             map: news.map,
             rule: rule_to_u32(news.rule),
-            text: self.texts.insert(parts(event, &extra_bytes(event))),
-            path_len: event.pathname.len() as u32,
+            dir: DirId::NONE,
+            text: self.texts.insert(parts(tail, event, &extra_bytes(event))),
+            tail_len: tail.len() as u32,
             mask: event.mask,
             wd: event.wd,
             cookie: event.cookie,
@@ -214,26 +264,31 @@ impl Tasks {
         };
         self.next_id += 1;
         self.len += 1;
-        if self.first_free == NONE {
+        let slot = if self.first_free == NONE {
             self.slots.push(task);
             self.links.push(Link { prev: NONE, next: NONE });
-            return Slot(self.slots.len() as u32 - 1);
+            self.siblings.push(Sibling { prev: NONE, next: NONE });
+            Slot(self.slots.len() as u32 - 1)
+        } else {
+            let slot = Slot(self.first_free);
+            self.first_free = self.link(slot).next;
+            *self.task_mut(slot) = task;
+            slot
+        };
+        match share {
+            Share::Nothing => {}
+            Share::Directory => self.join_dir(slot, dir),
         }
-        let slot = Slot(self.first_free);
-        self.first_free = self.link(slot).next;
-        *self.task_mut(slot) = task;
         slot
     }
 
     /// Gives a task a later event. Allocates nothing where the texts are as before.
     pub(crate) fn update(&mut self, slot: Slot, news: &News<'_>) {
         let event = news.event;
-        if !self.same_text(slot, event) {
-            let (text, old_len) = (self.task(slot).text, self.text_len(slot));
-            let text = self.texts.replace(text, old_len, parts(event, &extra_bytes(event)));
-            let task = self.task_mut(slot);
-            task.text = text;
-            task.path_len = event.pathname.len() as u32;
+        let plain =
+            self.task(slot).flags & EXTRA == 0 && event.src_pathname.is_none() && event.given_path.is_none();
+        if !(plain && (news.same_path || self.is_path(slot, event.pathname))) {
+            self.replace_text(slot, event);
         }
         let task = self.task_mut(slot);
         task.map = news.map;
@@ -246,9 +301,91 @@ impl Tasks {
         task.flags = task.flags & (AGAIN | RUN_ISDIR | IN_USE_TOLD) | event_flags(event);
     }
 
+    fn replace_text(&mut self, slot: Slot, event: &Event<'_>) {
+        let is_shared = self.task(slot).dir != DirId::NONE;
+        let (dir, tail) =
+            if is_shared { split(event.pathname, event.name_len) } else { (&[][..], event.pathname) };
+        if is_shared && self.dirs.path(self.task(slot).dir) != dir {
+            self.leave_dir(slot);
+            self.join_dir(slot, dir);
+        }
+        let (text, old_len) = (self.task(slot).text, self.text_len(slot));
+        let text = self.texts.replace(text, old_len, parts(tail, event, &extra_bytes(event)));
+        let task = self.task_mut(slot);
+        task.text = text;
+        task.tail_len = tail.len() as u32;
+    }
+
+    /// The hash of a task's key, after its path changed.
+    pub(crate) fn set_hash(&mut self, slot: Slot, hash: u32) {
+        self.task_mut(slot).hash = hash;
+    }
+
+    /// Lets a task share the path of its directory with others, and follow it. Each task that is to come does.
+    pub(crate) fn share_dir(&mut self, slot: Slot) {
+        let task = self.task(slot);
+        if task.dir != DirId::NONE {
+            return;
+        }
+        let len = self.text_len(slot);
+        let text = self.texts.get(task.text, len).to_vec();
+        let path = &text[..task.tail_len as usize];
+        let (dir, tail) = split(path, task.name_len);
+        let block = self.texts.replace(task.text, len, [&text[dir.len()..], b"", b"", b""]);
+        let (tail_len, task) = (tail.len() as u32, self.task_mut(slot));
+        task.text = block;
+        task.tail_len = tail_len;
+        self.join_dir(slot, dir);
+    }
+
+    /// Puts a task in the list of a directory.
+    fn join_dir(&mut self, slot: Slot, path: &[u8]) {
+        let dir = self.dirs.enter(path);
+        self.task_mut(slot).dir = dir;
+        let next = self.dirs.first(dir).map_or(NONE, |next| next.0);
+        self.siblings[slot.0 as usize] = Sibling { prev: NONE, next };
+        if next != NONE {
+            self.siblings[next as usize].prev = slot.0;
+        }
+        self.dirs.set_first(dir, Some(slot));
+    }
+
+    /// Takes a task out of its directory.
+    fn leave_dir(&mut self, slot: Slot) {
+        let dir = self.task(slot).dir;
+        if dir == DirId::NONE {
+            return;
+        }
+        let Sibling { prev, next } = self.siblings[slot.0 as usize];
+        if next != NONE {
+            self.siblings[next as usize].prev = prev;
+        }
+        if prev == NONE {
+            self.dirs.set_first(dir, (next != NONE).then_some(Slot(next)));
+        } else {
+            self.siblings[prev as usize].next = next;
+        }
+        self.dirs.leave(dir);
+    }
+
+    /// The tasks in a directory, whose path has no last slash, and below it, in no order.
+    pub(crate) fn below(&self, path: &[u8]) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for dir in self.dirs.below(path) {
+            let mut next = self.dirs.first(dir);
+            while let Some(slot) = next {
+                slots.push(slot);
+                let after = self.siblings[slot.0 as usize].next;
+                next = (after != NONE).then_some(Slot(after));
+            }
+        }
+        slots
+    }
+
     /// Forgets a task, which is in no list any more.
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.texts.remove(self.task(slot).text, self.text_len(slot));
+        self.leave_dir(slot);
         self.task_mut(slot).flags = FREE;
         self.link_mut(slot).next = self.first_free;
         self.first_free = slot.0;
@@ -260,6 +397,7 @@ impl Tasks {
         if self.len == 0 && self.slots.capacity() > SLAB_KEPT {
             self.slots = Chunks::new();
             self.links = Chunks::new();
+            self.siblings = Chunks::new();
             self.first_free = NONE;
             self.texts = Texts::new();
         } else if self.texts.is_sparse() {
@@ -273,10 +411,6 @@ impl Tasks {
 
     pub(crate) fn id(&self, slot: Slot) -> TaskId {
         self.task(slot).id
-    }
-
-    pub(crate) fn scheduler(&self, slot: Slot) -> SchedulerId {
-        self.task(slot).scheduler
     }
 
     pub(crate) fn state(&self, slot: Slot) -> State {
@@ -321,16 +455,22 @@ impl Tasks {
         first
     }
 
-    pub(crate) fn pathname(&self, slot: Slot) -> &[u8] {
+    /// Whether a task has a path.
+    pub(crate) fn is_path(&self, slot: Slot, path: &[u8]) -> bool {
         let task = self.task(slot);
-        self.texts.get(task.text, task.path_len as usize)
+        let (dir, tail_len) = (self.dirs.path(task.dir), task.tail_len as usize);
+        path.len() == dir.len() + tail_len
+            && path[dir.len()..] == *self.texts.get(task.text, tail_len)
+            && path.starts_with(dir)
     }
 
-    /// The latest event.
-    pub(crate) fn event(&self, slot: Slot) -> Event<'_> {
+    /// The latest event, with its pathname in `path`.
+    pub(crate) fn event<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
         let task = self.task(slot);
-        let (pathname, rest) =
-            self.texts.get(task.text, self.text_len(slot)).split_at(task.path_len as usize);
+        let text = self.texts.get(task.text, self.text_len(slot));
+        let (tail, rest) = text.split_at(task.tail_len as usize);
+        let pathname =
+            if task.dir == DirId::NONE { tail } else { joined(self.dirs.path(task.dir), tail, path) };
         let (src_pathname, given_path) =
             if task.flags & EXTRA == 0 { (None, None) } else { extra_paths(rest) };
         Event {
@@ -348,11 +488,11 @@ impl Tasks {
     }
 
     /// The latest event, with the mask of the one with which the task was started.
-    pub(crate) fn event_of_run(&self, slot: Slot) -> Event<'_> {
+    pub(crate) fn event_of_run<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
         let task = self.task(slot);
         let mask = task.run_flag.mask();
         let mask = if task.flags & RUN_ISDIR == 0 { mask } else { mask | Mask::ISDIR };
-        Event { mask, ..self.event(slot) }
+        Event { mask, ..self.event(slot, path) }
     }
 
     /// Counts a start, which gives the task its handle.
@@ -376,22 +516,21 @@ impl Tasks {
     pub(crate) fn running(&self, handle: TaskHandle) -> Option<(Slot, SchedulerId)> {
         let slot = Slot(handle.0 as u32);
         let task = self.slots.get(slot.0 as usize)?;
-        let runs = match task.state {
-            State::Running | State::Marked | State::Stopping => true,
-            State::Waiting | State::PutOff | State::Queued => false,
-        };
-        (runs && task.flags & FREE == 0 && task.run == (handle.0 >> 32) as u32)
+        (!task.state.is_to_come() && task.flags & FREE == 0 && task.run == (handle.0 >> 32) as u32)
             .then_some((slot, task.scheduler))
     }
 
-    /// The first task at `from` or later that has not started, with its place.
-    pub(crate) fn next_unstarted(&self, from: u32) -> Option<(Slot, SchedulerId, MapId)> {
-        let unstarted = |task: &Task| match task.state {
-            State::Waiting | State::PutOff | State::Queued => task.flags & FREE == 0,
-            State::Running | State::Marked | State::Stopping => false,
-        };
-        let slot = (from..self.slots.len() as u32).map(Slot).find(|slot| unstarted(self.task(*slot)))?;
-        Some((slot, self.task(slot).scheduler, self.task(slot).map))
+    /// The first task at `from` or later.
+    pub(crate) fn next(&self, from: u32) -> Option<Slot> {
+        (from..self.slots.len() as u32).map(Slot).find(|slot| self.task(*slot).flags & FREE == 0)
+    }
+
+    pub(crate) fn scheduler(&self, slot: Slot) -> SchedulerId {
+        self.task(slot).scheduler
+    }
+
+    pub(crate) fn map(&self, slot: Slot) -> MapId {
+        self.task(slot).map
     }
 
     /// All tasks, in no particular order.
@@ -433,12 +572,6 @@ impl Tasks {
         list.len -= 1;
     }
 
-    fn same_text(&self, slot: Slot, event: &Event<'_>) -> bool {
-        let plain =
-            self.task(slot).flags & EXTRA == 0 && event.src_pathname.is_none() && event.given_path.is_none();
-        plain && self.pathname(slot) == event.pathname
-    }
-
     fn text_len(&self, slot: Slot) -> usize {
         text_len(self.task(slot), &self.texts)
     }
@@ -460,13 +593,29 @@ impl Tasks {
     }
 }
 
-fn parts<'a>(event: &Event<'a>, (extra, len): &'a ([u8; EXTRA_LEN], usize)) -> [&'a [u8]; 4] {
-    [
-        event.pathname,
-        &extra[..*len],
-        event.src_pathname.unwrap_or_default(),
-        event.given_path.unwrap_or_default(),
-    ]
+/// A path, put together in a buffer.
+fn joined<'a>(dir: &[u8], tail: &[u8], path: &'a mut Vec<u8>) -> &'a [u8] {
+    let len = dir.len() + tail.len();
+    if path.len() < len {
+        path.resize(len, 0);
+    }
+    let path = &mut path[..len];
+    path[..dir.len()].copy_from_slice(dir);
+    path[dir.len()..].copy_from_slice(tail);
+    path
+}
+
+/// A path up to its last slash, and what is behind. Mostly that is the name inside the watched directory.
+fn split(path: &[u8], name_len: u16) -> (&[u8], &[u8]) {
+    let at = path.len().saturating_sub(usize::from(name_len));
+    if name_len > 0 && at > 0 && path[at - 1] == b'/' {
+        return path.split_at(at);
+    }
+    path.split_at(path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1))
+}
+
+fn parts<'a>(tail: &'a [u8], event: &Event<'a>, (extra, len): &'a ([u8; EXTRA_LEN], usize)) -> [&'a [u8]; 4] {
+    [tail, &extra[..*len], event.src_pathname.unwrap_or_default(), event.given_path.unwrap_or_default()]
 }
 
 /// The [`Extra`] of an event as it stands in a text, and how much of it is there: all or nothing.
@@ -483,12 +632,12 @@ fn extra_paths(rest: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
 }
 
 fn text_len(task: &Task, texts: &Texts) -> usize {
-    let path_len = task.path_len as usize;
+    let tail_len = task.tail_len as usize;
     if task.flags & EXTRA == 0 {
-        return path_len;
+        return tail_len;
     }
-    let text = texts.get(task.text, path_len + EXTRA_LEN);
-    path_len + Extra::from_bytes(&text[path_len..]).total_len()
+    let text = texts.get(task.text, tail_len + EXTRA_LEN);
+    tail_len + Extra::from_bytes(&text[tail_len..]).total_len()
 }
 
 fn present_len(len: u32) -> usize {

@@ -108,7 +108,7 @@ impl Texts {
         let number = self.chunks.len() - 1;
         let chunk = &mut self.chunks[number];
         let place = number * CHUNK_UNITS + chunk.len() / UNIT;
-        let place = u32::try_from(place).expect("Limits::path_bytes_max keeps texts below 32 GiB");
+        let place = u32::try_from(place).expect("Limits::bytes_max keeps texts below 32 GiB");
         chunk.resize(chunk.len() + units * UNIT, 0);
         self.cut_bytes += units * UNIT;
         Block(place)

@@ -12,8 +12,13 @@ pub(crate) struct Turn<'a, E> {
     pub(crate) tasks: &'a mut Tasks,
     pub(crate) counters: &'a mut Counters,
     pub(crate) limits: &'a Limits,
+    /// Where pathnames are put together for records and starts.
+    pub(crate) path: &'a mut Vec<u8>,
     pub(crate) out: &'a mut E,
 }
+
+/// Tasks that a shutdown did not wait for and that are named; the others are counted.
+const NOT_DONE_NAMED_MAX: u32 = 999;
 
 /// What is counted over the life of the engine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +28,8 @@ pub(crate) struct Counters {
     pub(crate) refused: u64,
     /// Of these, those since [`Record::TasksMax`]; zero while there is room.
     refused_in_a_row: u64,
+    /// Tasks that this call cancelled because the time was over, those that were named included.
+    not_done: u32,
 }
 
 impl<E: Effects> Turn<'_, E> {
@@ -37,16 +44,30 @@ impl<E: Effects> Turn<'_, E> {
 }
 
 impl Counters {
+    /// Counts a task that was not done; whether it is to be named.
+    pub(crate) fn name_not_done(&mut self) -> bool {
+        self.not_done += 1;
+        self.not_done <= NOT_DONE_NAMED_MAX
+    }
+
+    /// Tells how many were not named.
+    pub(crate) fn tell_not_done(&mut self, out: &mut impl Effects) {
+        let count = std::mem::take(&mut self.not_done).saturating_sub(NOT_DONE_NAMED_MAX);
+        if count > 0 {
+            out.record(Record::NotDoneMore { count });
+        }
+    }
+
     /// Tells that there is room again; an eighth of it, so that the log does not follow each task.
     pub(crate) fn tell_room(&mut self, tasks: &Tasks, limits: &Limits, out: &mut impl Effects) {
         if self.refused_in_a_row == 0 {
             return;
         }
         let tasks_kept = limits.tasks_max - limits.tasks_max / 8;
-        let bytes_kept = limits.path_bytes_max - limits.path_bytes_max / 8;
+        let bytes_kept = limits.bytes_max - limits.bytes_max / 8;
         // With a limit below eight the eighth is nothing; there is room all the same only if a task is gone.
         let room = tasks.len() <= tasks_kept && tasks.len() < limits.tasks_max;
-        if room && tasks.path_bytes() as u64 <= bytes_kept {
+        if room && tasks.bytes() as u64 <= bytes_kept {
             let refused = std::mem::take(&mut self.refused_in_a_row);
             out.record(Record::TasksMaxOver { refused });
         }

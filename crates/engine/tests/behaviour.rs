@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use engine::{
     Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, GenerationError, GenerationIds,
-    Ignored, Limits, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit,
-    TaskHandle, TaskId, TaskRecord, Verdict,
+    Ignored, Limits, MapSpec, Matcher, Outcome, OwnedEvent, Reaction, Record, SchedulerSpec, Start,
+    StepLimit, TaskHandle, TaskId, TaskRecord, Verdict,
 };
 use event::{Event, Flag, Mask};
 
@@ -39,7 +39,7 @@ fn map_with(flag: Flag, reactions: &[Reaction]) -> MapSpec {
 }
 
 fn event(flag: Flag, pathname: &str) -> Event<'_> {
-    let name_len = pathname.len() as u16 - 1;
+    let name_len = pathname.bytes().rev().take_while(|byte| *byte != b'/').count() as u16;
     let cookie = 0;
     Event {
         mask: flag.mask(),
@@ -126,6 +126,12 @@ impl Effects for Out {
                 self.lines.push(format!("wait {timeout:?} for {count}"));
             }
             Record::AllCompleted { .. } => self.lines.push("all completed".to_owned()),
+            Record::NotDone { task } => self.task("not done", &task),
+            Record::NotDoneMore { count } => self.lines.push(format!("{count} more not done")),
+            Record::Followed { task, .. } => self.task("followed", &task),
+            Record::Withdrawn { pathname, count } => {
+                self.lines.push(format!("withdraw {count} of {}", String::from_utf8_lossy(pathname)));
+            }
             Record::TimeoutExceeded { count, .. } => self.lines.push(format!("timeout, cancel {count}")),
         }
     }
@@ -636,7 +642,8 @@ fn at_the_timeout_running_tasks_are_stopped_and_waiting_ones_vanish() {
     world.create("/f");
     assert_eq!(world.shutdown(), ["wait 30s for 1", "wait 30s for 1"]);
     assert_eq!(world.pass(29 * SECOND), NOTHING);
-    assert_eq!(world.pass(SECOND), ["timeout, cancel 1", "stop 1", "timeout, cancel 1"]);
+    let expected = ["timeout, cancel 1", "stop 1", "timeout, cancel 1", "not done 2 /f"];
+    assert_eq!(world.pass(SECOND), expected);
     assert!(!world.engine.is_idle());
     assert_eq!(world.engine.deadline(), None);
     assert_eq!(world.end(1, &Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
@@ -660,21 +667,25 @@ fn counts_and_the_oldest_tasks_can_be_seen() {
     let counts: Vec<_> = stats.iter().map(|stats| (stats.waiting, stats.queued, stats.running)).collect();
     assert_eq!(counts, [(2, 0, 0), (0, 1, 1)]);
     assert_eq!(stats[1].scheduler, world.ids.scheduler(1));
-    let oldest = world.engine.oldest(10);
-    let seen: Vec<_> = oldest.iter().map(|task| (task.id.0, task.event.pathname, task.doing)).collect();
+    let oldest = |world: &World, count| {
+        let mut seen = Vec::new();
+        world.engine.oldest(count, |task| {
+            let pathname = String::from_utf8_lossy(task.event.pathname).into_owned();
+            seen.push((task.id.0, pathname, task.doing, task.scheduler));
+        });
+        seen
+    };
     let due = Some(begun + SECOND + DELAY);
-    assert_eq!(
-        seen,
-        [
-            (1, &b"/a"[..], Doing::Waiting(due)),
-            (2, b"/a", Doing::Running(Some(begun))),
-            (3, b"/b", Doing::Waiting(due)),
-            (4, b"/b", Doing::Queued(Some(begun + SECOND))),
-        ]
-    );
-    assert_eq!(oldest[1].scheduler, world.ids.scheduler(1));
-    assert_eq!(world.engine.oldest(2), oldest[..2]);
-    assert_eq!(world.engine.oldest(0), []);
+    let (first, second) = (world.ids.scheduler(0), world.ids.scheduler(1));
+    let expected = [
+        (1, "/a".to_owned(), Doing::Waiting(due), first),
+        (2, "/a".to_owned(), Doing::Running(Some(begun)), second),
+        (3, "/b".to_owned(), Doing::Waiting(due), first),
+        (4, "/b".to_owned(), Doing::Queued(Some(begun + SECOND)), second),
+    ];
+    assert_eq!(oldest(&world, 10), expected);
+    assert_eq!(oldest(&world, 2), expected[..2]);
+    assert_eq!(oldest(&world, 0), []);
 }
 
 #[test]
@@ -684,7 +695,7 @@ fn a_second_shutdown_changes_nothing() {
     world.shutdown();
     world.pass(20 * SECOND);
     assert_eq!(world.shutdown(), NOTHING);
-    assert_eq!(world.pass(10 * SECOND), ["timeout, cancel 1"]);
+    assert_eq!(world.pass(10 * SECOND), ["timeout, cancel 1", "not done 1 /f"]);
     assert!(world.engine.is_idle());
     assert_eq!(
         world.engine.add_generation(Vec::new(), Vec::new(), SECOND),
@@ -725,7 +736,22 @@ fn a_timeout_of_zero_waits_for_nothing() {
     engine.event(now, ids.map(0), &event(Flag::Create, "/f"), &mut out);
     out.lines.clear();
     engine.shutdown(now, &mut out);
-    assert_eq!(out.lines, ["timeout, cancel 1", "stop 1", "timeout, cancel 1"]);
+    let waits = ["wait 0ns for 1", "wait 0ns for 1"];
+    let ends = ["timeout, cancel 1", "stop 1", "timeout, cancel 1", "not done 2 /f"];
+    assert_eq!(out.lines, [waits.as_slice(), ends.as_slice()].concat());
+}
+
+#[test]
+fn of_many_tasks_that_are_not_done_the_first_are_named_and_the_others_counted() {
+    let mut world = World::of(scheduler(100 * SECOND));
+    for file in 0..1_200 {
+        world.create(&format!("/{file}"));
+    }
+    world.shutdown();
+    let lines = world.pass(30 * SECOND);
+    assert_eq!(lines[..2], ["timeout, cancel 1200", "not done 1 /0"]);
+    assert_eq!(lines[lines.len() - 2..], ["not done 999 /998", "201 more not done"]);
+    assert_eq!(lines.len(), 1 + 999 + 1);
 }
 
 #[test]
@@ -839,7 +865,7 @@ fn with_a_timeout_of_zero_a_reload_ends_the_old_tasks() {
     engine.event(now, ids.map(0), &event(Flag::Create, "/f"), &mut out);
     out.lines.clear();
     engine.retire(now, ids.id, &mut out);
-    assert_eq!(out.lines, ["pause 0", "timeout, cancel 1"]);
+    assert_eq!(out.lines, ["pause 0", "wait 0ns for 1", "timeout, cancel 1", "not done 1 /f"]);
     assert!(engine.generation_done(ids.id));
 }
 
@@ -851,10 +877,147 @@ fn shutdown_waits_for_replaced_configurations_too() {
     world.engine.event(world.now, new.map(0), &event(Flag::Create, "/g"), &mut world.out);
     world.lines();
     assert_eq!(world.shutdown(), ["wait 30s for 1", "wait 5s for 1"]);
-    assert_eq!(world.pass(5 * SECOND), ["timeout, cancel 1"]);
+    assert_eq!(world.pass(5 * SECOND), ["timeout, cancel 1", "not done 2 /g"]);
     assert_eq!(world.pass(15 * SECOND), ["start 1 /f IN_CREATE"]);
     assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
     assert!(world.engine.is_idle());
+}
+
+// Renamed directories.
+
+/// The bed of these: a map whose IN_MOVED_FROM cancels at the first scheduler, and whose filter drops `.tmp`.
+fn renaming(spec: SchedulerSpec) -> World {
+    let moved_from = map_with(Flag::MovedFrom, &[Reaction::Cancel(0)]);
+    World::new(&[spec], MapSpec { exclude: Some(Arc::new(Ends(&[".tmp", ".tmp/f"]))), ..moved_from })
+}
+
+fn rename(world: &mut World, from: &str, to: Option<&str>) -> Vec<String> {
+    let map = world.ids.map(0);
+    world.engine.rename(world.now, map, from.as_bytes(), to.map(str::as_bytes), &mut world.out);
+    world.lines()
+}
+
+#[test]
+fn waiting_tasks_follow_their_directory_and_keep_their_time() {
+    let mut world = renaming(scheduler(DELAY));
+    for file in ["/in/new/f", "/in/new/sub/g", "/in/newer/h", "/in/new"] {
+        world.create(file);
+    }
+    world.pass(SECOND);
+    let followed = ["followed 4 /in/final", "followed 1 /in/final/f", "followed 2 /in/final/sub/g"];
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/final")), followed);
+    assert_eq!(world.close_write("/in/new/f"), ["schedule 10s 5 /in/new/f"], "the old path is free");
+    assert_eq!(world.delete("/in/final/sub/g"), ["cancelled 2 /in/final/sub/g"]);
+    let started =
+        ["start 1 /in/final/f IN_CREATE", "start 3 /in/newer/h IN_CREATE", "start 4 /in/final IN_CREATE"];
+    assert_eq!(world.pass(9 * SECOND), started);
+}
+
+#[test]
+fn queued_and_put_off_tasks_follow_and_running_ones_keep_their_path() {
+    let mut world = renaming(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(Duration::ZERO) });
+    for file in ["/in/new/a", "/in/new/b", "/in/new/c"] {
+        world.create(file);
+    }
+    assert_eq!(world.end(1, &in_use()), ["put off (why) 1 /in/new/a", "start 2 /in/new/b IN_CREATE"]);
+    let followed = ["followed 1 /in/final/a", "followed 3 /in/final/c"];
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/final")), followed);
+    assert_eq!(world.complete(2), ["finished 2 /in/new/b", "start 3 /in/final/c IN_CREATE"]);
+    assert_eq!(world.complete(3), ["finished 3 /in/final/c"]);
+    assert_eq!(world.pass(SECOND), ["start 1 /in/final/a IN_CREATE"]);
+}
+
+#[test]
+fn at_the_new_path_rules_and_filter_are_asked_again() {
+    let rules: Arc<dyn Matcher> = Arc::new(Ends(&["new/f", "final/f"]));
+    let mut world = renaming(SchedulerSpec { rules: Some(rules), ..scheduler(DELAY) });
+    world.create("/in/new/f");
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/final")), ["followed 1 /in/final/f"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /in/final/f IN_CREATE rule 1"]);
+    world.create("/in/new/f");
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/other")), ["no rule", "cancelled 2 /in/new/f"]);
+    world.create("/in/new/f");
+    let excluded = ["excluded /in/x.tmp/f", "cancelled 3 /in/new/f"];
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/x.tmp")), excluded);
+}
+
+#[test]
+fn a_task_that_follows_to_a_path_with_a_task_is_an_event_for_that_one() {
+    let mut world = renaming(scheduler(DELAY));
+    world.create("/b/f");
+    world.pass(SECOND);
+    world.close_write("/a/f");
+    assert_eq!(rename(&mut world, "/a", Some("/b")), ["cancelled 2 /a/f", "re-schedule 10s 1 /b/f"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /b/f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn where_the_directory_left_each_path_gets_what_a_moved_from_gives_it() {
+    let mut world = renaming(scheduler(DELAY));
+    world.create("/in/new/f");
+    world.create("/in/new/g");
+    assert_eq!(rename(&mut world, "/in/new", None), ["cancelled 1 /in/new/f", "cancelled 2 /in/new/g"]);
+
+    let mut world = World::of(scheduler(DELAY));
+    world.create("/in/new/f");
+    assert_eq!(rename(&mut world, "/in/new", None), NOTHING, "the map says nothing of it");
+    assert_eq!(world.pass(DELAY), ["start 1 /in/new/f IN_CREATE"]);
+}
+
+#[test]
+fn only_tasks_of_the_map_follow() {
+    let now = Instant::now();
+    let mut engine = Engine::new(now, Limits::default());
+    let ids = engine.add_generation(vec![scheduler(DELAY)], vec![map(), map()], SECOND).unwrap();
+    let mut out = Out::default();
+    engine.event(now, ids.map(0), &event(Flag::Create, "/d/a"), &mut out);
+    engine.event(now, ids.map(1), &event(Flag::Create, "/d/b"), &mut out);
+    out.lines.clear();
+    engine.rename(now, ids.map(1), b"/d", Some(b"/e"), &mut out);
+    assert_eq!(out.lines, ["followed 2 /e/b"]);
+}
+
+#[test]
+fn what_follows_has_its_name_its_root_and_the_path_as_it_was_given() {
+    struct Last(Option<OwnedEvent>);
+    impl Effects for Last {
+        fn start(&mut self, _start: Start<'_>) {}
+        fn stop(&mut self, _handle: TaskHandle, _id: TaskId) {}
+        fn record(&mut self, record: Record<'_>) {
+            if let Record::Followed { task, .. } = record {
+                self.0 = Some(OwnedEvent::of(&task.event));
+            }
+        }
+    }
+    let mut world = World::of(scheduler(DELAY));
+    let below = Event {
+        name_len: 1,
+        root_len: 7,
+        given_path: Some(b"in/new/sub"),
+        ..event(Flag::Create, "/srv/in/new/sub/f")
+    };
+    let mut out = Last(None);
+    world.engine.event(world.now, world.ids.map(0), &below, &mut out);
+    world.engine.rename(world.now, world.ids.map(0), b"/srv/in/new", Some(b"/srv/in/x"), &mut out);
+    let moved = out.0.take().unwrap();
+    assert_eq!(moved.get(), Event { pathname: b"/srv/in/x/sub/f", given_path: Some(b"in/x/sub"), ..below });
+    // Below another root: which one is not known.
+    world.engine.rename(world.now, world.ids.map(0), b"/srv/in/x", Some(b"/mnt/x"), &mut out);
+    let moved = out.0.take().unwrap();
+    assert_eq!((moved.get().root(), moved.get().name()), (&b"/"[..], &b"f"[..]));
+}
+
+#[test]
+fn what_the_daemon_itself_moved_or_removed_is_withdrawn() {
+    let mut world = World::of(scheduler(DELAY));
+    for file in ["/in/d/f", "/in/d", "/in/d/e/g", "/in/d2"] {
+        world.create(file);
+    }
+    world.engine.withdraw(world.now, b"/in/d", &mut world.out);
+    assert_eq!(world.lines(), ["withdraw 3 of /in/d"]);
+    world.engine.withdraw(world.now, b"/in/d", &mut world.out);
+    assert_eq!(world.lines(), NOTHING);
+    assert_eq!(world.pass(DELAY), ["start 4 /in/d2 IN_CREATE"]);
 }
 
 // Limits.
@@ -899,13 +1062,29 @@ fn events_beyond_the_limit_of_tasks_are_counted_and_told_once() {
 }
 
 #[test]
-fn the_bytes_of_paths_are_limited() {
-    let limits = Limits { path_bytes_max: 5_000, ..Limits::default() };
+fn the_bytes_of_tasks_are_limited() {
+    let limits = Limits { bytes_max: 5_000, ..Limits::default() };
     let mut world = World::with_limits(&[scheduler(DELAY)], map(), limits);
     let long = |letter: &str| format!("/{}", letter.repeat(4_000));
     assert_eq!(world.create(&long("a")).len(), 1);
     assert_eq!(world.create(&long("b")).len(), 1);
     assert_eq!(world.create(&long("c")), ["2 tasks are too many"]);
+    // What an event gives to a task that is there is no new task.
+    assert_eq!(world.close_write(&long("b")).len(), 1);
+}
+
+#[test]
+fn a_long_directory_is_kept_once_for_all_its_tasks() {
+    let mut world = World::of(scheduler(DELAY));
+    let directory = format!("/{}", "d".repeat(3_800));
+    let path = |file: u32| format!("{directory}/{file}");
+    for file in 0..10_000 {
+        world.create(&path(file));
+    }
+    let bytes = world.engine.memory_bytes();
+    assert!(bytes < 10_000 * 200, "{bytes} bytes for 10,000 tasks");
+    assert_eq!(world.delete(&path(7)), [format!("cancelled 8 {}", path(7))]);
+    assert_eq!(world.pass(DELAY).len(), 9_999);
 }
 
 #[test]
@@ -927,7 +1106,7 @@ fn a_tick_starts_a_limited_number_and_asks_for_another() {
 #[test]
 fn after_a_peak_tasks_keep_their_paths_and_memory_comes_back() {
     let mut world = World::of(scheduler(DELAY));
-    let path = |file: u32| format!("/srv/in/{file:040}");
+    let path = |file: u32| format!("/srv/in/{file:080}");
     for file in 0..100_000 {
         world.create(&path(file));
     }
@@ -936,11 +1115,8 @@ fn after_a_peak_tasks_keep_their_paths_and_memory_comes_back() {
     for file in (0..100_000).filter(|file| file % 1_000 != 0) {
         world.delete(&path(file));
     }
-    let mut left: Vec<String> = world
-        .engine
-        .waiting(0)
-        .map(|task| String::from_utf8_lossy(task.event.pathname).into_owned())
-        .collect();
+    let mut left = Vec::new();
+    world.engine.visit(0, 1_000, |task| left.push(String::from_utf8_lossy(task.event.pathname).into_owned()));
     left.sort();
     let expected: Vec<String> = (0..100_000).step_by(1_000).map(path).collect();
     assert_eq!(left, expected);
@@ -978,12 +1154,20 @@ fn waiting_tasks_are_listed_bit_by_bit() {
         world.create(file);
     }
     world.delete("/b");
-    let first = world.engine.waiting(0).next().unwrap();
-    assert_eq!((first.event, first.map), (event(Flag::Create, "/a"), world.ids.map(0)));
-    let rest: Vec<_> = world.engine.waiting(first.next).map(|task| task.event.pathname.to_vec()).collect();
-    assert_eq!(rest, [b"/c".to_vec()]);
+    let mut seen = Vec::new();
+    let mut visit = |from| {
+        world.engine.visit(from, 1, |task| {
+            seen.push((String::from_utf8_lossy(task.event.pathname).into_owned(), task.map, task.doing));
+        })
+    };
+    let second = visit(0).unwrap();
+    let end = visit(second).unwrap();
+    assert_eq!(visit(end), None);
+    let waits = Doing::Waiting(Some(world.now + DELAY));
+    let map = world.ids.map(0);
+    assert_eq!(seen, [("/a".to_owned(), map, waits), ("/c".to_owned(), map, waits)]);
     world.pass(DELAY);
-    assert_eq!(world.engine.waiting(0).count(), 0);
+    world.engine.visit(0, 9, |task| assert!(!task.doing.is_to_come()));
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Run {
     fn new(script: &mut Script<'_>) -> Run {
         let limits = Limits {
             tasks_max: [3, 17, 1_000][usize::from(script.below(3))],
-            path_bytes_max: [100, 1 << 30, 1 << 30][usize::from(script.below(3))],
+            bytes_max: [600, 1 << 30, 1 << 30][usize::from(script.below(3))],
             generations_max: 4,
             starts_per_tick_max: [1, 3, 1_000][usize::from(script.below(3))],
             hash_seed: u64::from(script.below(255)),
@@ -150,7 +150,9 @@ impl Run {
             34..40 => self.now += Duration::from_millis(100) * u32::from(script.below(16)),
             40..44 => self.tick(),
             44..49 => self.tick_at_deadline(),
-            49..60 => self.finish(script),
+            49..58 => self.finish(script),
+            58 => self.rename(script),
+            59 => self.withdraw(script),
             60 => self.finish_again(script),
             61 => self.reload(script),
             62 => self.retire(script),
@@ -189,6 +191,20 @@ impl Run {
         self.stale.push(handle);
         self.engine.finished(self.now, handle, &outcome, &mut self.engine_seen);
         self.model.finished(self.now, id, &outcome, &mut self.model_seen);
+    }
+
+    fn rename(&mut self, script: &mut Script<'_>) {
+        let Some(map) = pick_map(&self.generations, script) else { return };
+        let (from, to) = (pick_dir(script), pick_dir(script));
+        let to = (!script.one_in(3)).then_some(to.as_slice());
+        self.engine.rename(self.now, map, &from, to, &mut self.engine_seen);
+        self.model.rename(self.now, map, &from, to, &mut self.model_seen);
+    }
+
+    fn withdraw(&mut self, script: &mut Script<'_>) {
+        let path = pick_dir(script);
+        self.engine.withdraw(self.now, &path, &mut self.engine_seen);
+        self.model.withdraw(self.now, &path, &mut self.model_seen);
     }
 
     /// A run that is over must not end again, nor any other in its place.
@@ -237,6 +253,8 @@ impl Run {
     fn compare(&mut self, tally: &mut Tally) {
         let at = format!("step {}, {:?} after the start", self.step, self.now - self.start);
         assert_eq!(self.engine_seen.lines, self.model_seen.lines, "engine (left) and model (right) at {at}");
+        let bytes = self.engine.tasks().bytes() as u64;
+        assert_eq!(bytes, self.model.bytes(), "bytes at {at} after {:#?}", self.engine_seen.lines);
         for line in self.engine_seen.lines.drain(..).chain(self.verdicts.drain(..)) {
             let kind = line.split(['(', '{']).next().unwrap_or_default().trim();
             *tally.entry(kind.to_owned()).or_default() += 1;
@@ -249,9 +267,15 @@ impl Run {
             let done = self.model.generation_done(ids.id);
             assert_eq!(self.engine.generation_done(ids.id), done, "{:?} at {at}", ids.id);
         }
-        let waiting = self.engine.waiting(0);
-        let mut waiting: Vec<_> =
-            waiting.map(|task| (task.scheduler, task.id, task.map, OwnedEvent::of(&task.event))).collect();
+        let mut waiting = Vec::new();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            from = self.engine.visit(at, 3, |task| {
+                if task.doing.is_to_come() {
+                    waiting.push((task.scheduler, task.id, task.map, OwnedEvent::of(&task.event)));
+                }
+            });
+        }
         let mut expected = self.model.waiting();
         waiting.sort();
         expected.sort();
@@ -277,9 +301,13 @@ fn pick_event(script: &mut Script<'_>) -> OwnedEvent {
         return OwnedEvent::of(&Event::overflow());
     }
     // Letters are what rules and filters match; the tails give blocks of all sizes.
-    let letter = b'a' + script.below(5);
+    let mut pathname = if script.one_in(2) { pick_dir(script) } else { Vec::new() };
+    let root_len = if script.one_in(2) { pathname.len().max(1) } else { 1 };
+    let given_path =
+        script.one_in(8).then(|| [b"given", pathname.get(root_len..).unwrap_or_default()].concat());
+    let dir_len = pathname.len() + 1;
     let tail = [0, 0, 1, 9, 40, 700][usize::from(script.below(6))];
-    let mut pathname = vec![b'/', letter];
+    pathname.extend([b'/', b'a' + script.below(5)]);
     pathname.extend(std::iter::repeat_n(b'z', tail));
     if script.one_in(16) {
         pathname.push(b'x');
@@ -293,12 +321,21 @@ fn pick_event(script: &mut Script<'_>) -> OwnedEvent {
         cookie: u32::from(moved),
         is_dir,
         synthetic: script.one_in(8),
-        name_len: pathname.len() as u16 - 1,
-        root_len: 1,
+        name_len: if script.one_in(8) { 0 } else { (pathname.len() - dir_len) as u16 },
+        root_len: root_len as u16,
         pathname,
-        given_path: script.one_in(8).then(|| b"given".to_vec()),
+        given_path,
         src_pathname: moved.then(|| vec![b's'; usize::from(script.below(20))]),
     }
+}
+
+/// A directory of one or two letters.
+fn pick_dir(script: &mut Script<'_>) -> Vec<u8> {
+    let mut pathname = vec![b'/', b'a' + script.below(3)];
+    if script.one_in(3) {
+        pathname.extend([b'/', b'a' + script.below(3)]);
+    }
+    pathname
 }
 
 fn pick_outcome(script: &mut Script<'_>) -> Outcome {

@@ -8,10 +8,16 @@ use std::time::{Duration, Instant};
 
 use event::{Event, Mask};
 
+use crate::dirs::DIR_BYTES;
+use crate::engine::rename::renamed;
+use crate::tasks::TASK_BYTES;
 use crate::{
     Effects, FailureKind, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Reaction, Record,
     SchedulerId, SchedulerSpec, Start, Stats, StepLimit, TaskHandle, TaskId, TaskRecord,
 };
+
+/// Path, place of the scheduler, key, id and event of a task.
+type ToCome = (Vec<u8>, usize, Vec<u8>, TaskId, OwnedEvent);
 
 /// An event that owns its paths.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +48,12 @@ impl OwnedEvent {
             given_path: event.given_path.map(<[u8]>::to_vec),
             src_pathname: event.src_pathname.map(<[u8]>::to_vec),
         }
+    }
+
+    /// The path up to its last slash.
+    fn dir(&self) -> &[u8] {
+        let slash = self.pathname.iter().rposition(|byte| *byte == b'/');
+        &self.pathname[..slash.map_or(0, |slash| slash + 1)]
     }
 
     pub(super) fn get(&self) -> Event<'_> {
@@ -81,6 +93,8 @@ struct Task {
     map: MapId,
     again: bool,
     in_use_told: bool,
+    /// Its directory is counted once for all its tasks: it was to come at some time.
+    shares: bool,
 }
 
 impl Task {
@@ -90,6 +104,16 @@ impl Task {
             State::Waiting { due } => Some((due, false, self.order)),
             State::PutOff { due } => Some((due, true, self.order)),
             State::Queued | State::Running { .. } | State::Stopping => None,
+        }
+    }
+
+    /// The place in the order in which tasks to come are forgotten.
+    fn place(&self) -> Option<u8> {
+        match self.state {
+            State::Waiting { .. } => Some(0),
+            State::PutOff { .. } => Some(1),
+            State::Queued => Some(2),
+            State::Running { .. } | State::Stopping => None,
         }
     }
 
@@ -128,13 +152,53 @@ struct Shared {
     next_id: u64,
     next_order: u64,
     tasks: u32,
-    path_bytes: u64,
+    bytes: u64,
+    /// Directories of tasks, with how many tasks each has.
+    dirs: BTreeMap<Vec<u8>, u32>,
     started: u64,
     refused: u64,
     refused_in_a_row: u64,
+    not_done: u32,
 }
 
 impl Shared {
+    /// Counts the bytes of a task with an event.
+    fn charge(&mut self, event: &OwnedEvent, shares: bool) {
+        self.bytes += TASK_BYTES as u64 + block_bytes(event, shares);
+        if !shares {
+            return;
+        }
+        let dir = event.dir();
+        let tasks = self.dirs.entry(dir.to_vec()).or_default();
+        if *tasks == 0 {
+            self.bytes += DIR_BYTES as u64 + dir.len() as u64;
+        }
+        *tasks += 1;
+    }
+
+    /// Takes them back.
+    fn discharge(&mut self, event: &OwnedEvent, shares: bool) {
+        self.bytes -= TASK_BYTES as u64 + block_bytes(event, shares);
+        if !shares {
+            return;
+        }
+        let dir = event.dir();
+        let tasks = self.dirs.get_mut(dir).expect("it was counted");
+        *tasks -= 1;
+        if *tasks == 0 {
+            self.dirs.remove(dir);
+            self.bytes -= DIR_BYTES as u64 + dir.len() as u64;
+        }
+    }
+
+    /// Records a task that a shutdown did not wait for.
+    fn not_done(&mut self, task: TaskRecord<'_>, out: &mut impl Effects) {
+        self.not_done += 1;
+        if self.not_done <= 999 {
+            out.record(Record::NotDone { task });
+        }
+    }
+
     fn order(&mut self) -> u64 {
         self.next_order += 1;
         self.next_order
@@ -155,10 +219,12 @@ impl Model {
             next_id: 1,
             next_order: 0,
             tasks: 0,
-            path_bytes: 0,
+            bytes: 0,
+            dirs: BTreeMap::new(),
             started: 0,
             refused: 0,
             refused_in_a_row: 0,
+            not_done: 0,
         };
         Model { shared, generations: Vec::new(), shutting_down: false }
     }
@@ -269,8 +335,125 @@ impl Model {
         self.end(out);
     }
 
+    pub(super) fn rename(
+        &mut self,
+        now: Instant,
+        map: MapId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        out: &mut impl Effects,
+    ) {
+        let Some(at) = self.generations.iter().position(|one| one.ids.maps.contains(&map.0)) else { return };
+        self.shared.now = now;
+        let found = self.to_come_below(from, Some(map));
+        let mut gone = None;
+        for (pathname, scheduler, key, id, event) in found {
+            let one = &self.generations[at].schedulers[scheduler];
+            if let Some(to) = to {
+                let stays = |task: &Task| task.id == id && task.event.pathname == pathname;
+                if one.tasks.get(&key).is_some_and(stays) {
+                    self.follow(at, (scheduler, &key), map, (from, to), out);
+                    self.end(out);
+                }
+            } else if gone.as_ref() != Some(&pathname) {
+                let mask = event::Flag::MovedFrom.mask() | (Mask(event.mask) & Mask::ISDIR);
+                let event = Event { mask, cookie: 0, synthetic: true, src_pathname: None, ..event.get() };
+                self.event(now, map, &OwnedEvent::of(&event), out);
+                gone = Some(pathname);
+            }
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, now: Instant, pathname: &[u8], out: &mut impl Effects) {
+        self.shared.now = now;
+        let found = self.to_come_below(pathname, None);
+        let count = found.len() as u32;
+        for (_, _, key, id, _) in found {
+            let schedulers = self.generations.iter_mut().flat_map(|one| &mut one.schedulers);
+            for scheduler in schedulers.filter(|one| one.tasks.get(&key).is_some_and(|task| task.id == id)) {
+                scheduler.remove(&key, &mut self.shared);
+                scheduler.tell_completed(out);
+            }
+        }
+        if count > 0 {
+            out.record(Record::Withdrawn { pathname, count });
+        }
+        self.end(out);
+    }
+
+    /// Tasks to come of a path or below, of one map or of all: path, place of the scheduler, key, id and event.
+    fn to_come_below(&self, from: &[u8], map: Option<MapId>) -> Vec<ToCome> {
+        let mut found = Vec::new();
+        for (at, scheduler) in self.generations.iter().flat_map(|one| one.schedulers.iter().enumerate()) {
+            for (key, task) in &scheduler.tasks {
+                let below = task.event.pathname.strip_prefix(from);
+                let below = below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+                if below && !task.is_running() && map.is_none_or(|map| task.map == map) {
+                    found.push((scheduler.id, at, key, task));
+                }
+            }
+        }
+        found.sort_by_key(|(id, _, _, task)| (&task.event.pathname, *id));
+        let found = found.into_iter();
+        found
+            .map(|(_, at, key, task)| {
+                (task.event.pathname.clone(), at, key.clone(), task.id, task.event.clone())
+            })
+            .collect()
+    }
+
+    fn follow(
+        &mut self,
+        at: usize,
+        (index, key): (usize, &[u8]),
+        map: MapId,
+        (from, to): (&[u8], &[u8]),
+        out: &mut impl Effects,
+    ) {
+        let Generation { ids, phase, schedulers, maps, .. } = &mut self.generations[at];
+        let scheduler = &mut schedulers[index];
+        let event = OwnedEvent::of(&renamed(&scheduler.tasks[key].event.get(), from, to).get());
+        let pathname = &event.pathname;
+        let exclude = maps[(map.0 - ids.maps.start) as usize].exclude.as_ref();
+        let excluded = match exclude.map(|exclude| exclude.first_match(pathname)) {
+            None | Some(Ok(None)) => None,
+            Some(Ok(Some(_))) => Some(Record::Excluded { map, pathname }),
+            Some(Err(StepLimit)) => Some(Record::ExcludeStepLimit { map, pathname }),
+        };
+        if let Some(record) = excluded {
+            out.record(record);
+            return scheduler.cancel_to_come(key, &mut self.shared, out);
+        }
+        let new_key = scheduler.key(&event);
+        if new_key != key && scheduler.tasks.contains_key(&new_key) {
+            scheduler.cancel_to_come(key, &mut self.shared, out);
+            return scheduler.schedule(*phase, map, &event, &mut self.shared, out);
+        }
+        let rule = match scheduler.spec.rules.as_ref().map(|rules| rules.first_match(pathname)) {
+            None => None,
+            Some(Ok(Some(rule))) => Some(rule),
+            Some(Ok(None)) => {
+                out.record(Record::NoRule { scheduler: scheduler.id, event: &event.get() });
+                return scheduler.cancel_to_come(key, &mut self.shared, out);
+            }
+            Some(Err(StepLimit)) => {
+                out.record(Record::RuleStepLimit { scheduler: scheduler.id, event: &event.get() });
+                return scheduler.cancel_to_come(key, &mut self.shared, out);
+            }
+        };
+        let mut task = scheduler.tasks.remove(key).expect("the caller looked");
+        task.take(map, rule, &event, &mut self.shared);
+        let record = TaskRecord { scheduler: scheduler.id, id: task.id, event: event.get() };
+        out.record(Record::Followed { task: record, from, to });
+        scheduler.tasks.insert(new_key, task);
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.generations.iter().filter_map(Generation::deadline).min()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.shared.bytes
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -305,10 +488,14 @@ impl Model {
     }
 
     fn end(&mut self, out: &mut impl Effects) {
-        let Shared { limits, tasks, path_bytes, refused_in_a_row, .. } = &mut self.shared;
+        let Shared { limits, tasks, bytes, refused_in_a_row, not_done, .. } = &mut self.shared;
+        if *not_done > 999 {
+            out.record(Record::NotDoneMore { count: *not_done - 999 });
+        }
+        *not_done = 0;
         let room = *tasks < limits.tasks_max
             && *tasks <= limits.tasks_max - limits.tasks_max / 8
-            && *path_bytes <= limits.path_bytes_max - limits.path_bytes_max / 8;
+            && *bytes <= limits.bytes_max - limits.bytes_max / 8;
         if *refused_in_a_row > 0 && room {
             out.record(Record::TasksMaxOver { refused: *refused_in_a_row });
             *refused_in_a_row = 0;
@@ -344,16 +531,17 @@ impl Generation {
 
     /// How retirement and shutdown begin.
     fn wait_or_cut(&mut self, shared: &mut Shared, out: &mut impl Effects) {
-        if self.timeout.is_zero() {
-            self.phase = Phase::Closing { until: shared.now };
-        }
         for scheduler in &mut self.schedulers {
-            if self.timeout.is_zero() {
-                scheduler.cut(shared, out);
-            } else if scheduler.pending() > 0 {
+            if scheduler.pending() > 0 {
                 scheduler.wait_told = true;
                 let count = scheduler.pending();
                 out.record(Record::WaitForTasks { scheduler: scheduler.id, timeout: self.timeout, count });
+            }
+        }
+        if self.timeout.is_zero() {
+            self.phase = Phase::Closing { until: shared.now };
+            for scheduler in &mut self.schedulers {
+                scheduler.cut(shared, out);
             }
         }
     }
@@ -426,7 +614,7 @@ impl Scheduler {
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
-        if shared.tasks >= shared.limits.tasks_max || shared.path_bytes >= shared.limits.path_bytes_max {
+        if shared.tasks >= shared.limits.tasks_max || shared.bytes >= shared.limits.bytes_max {
             shared.refused += 1;
             shared.refused_in_a_row += 1;
             if shared.refused_in_a_row == 1 {
@@ -437,9 +625,20 @@ impl Scheduler {
         let id = TaskId(shared.next_id);
         shared.next_id += 1;
         shared.tasks += 1;
-        shared.path_bytes += block_bytes(event);
+        shared.charge(event, false);
         let (state, order, event) = (State::Queued, shared.order(), event.clone());
-        let task = Task { id, state, order, event, run_mask: 0, rule, map, again: false, in_use_told: false };
+        let task = Task {
+            id,
+            state,
+            order,
+            event,
+            run_mask: 0,
+            rule,
+            map,
+            again: false,
+            in_use_told: false,
+            shares: false,
+        };
         self.tasks.insert(key.to_vec(), task);
         if self.spec.delay.is_zero() {
             self.start_or_queue(key, shared, out);
@@ -502,8 +701,17 @@ impl Scheduler {
         self.tell_completed(out);
     }
 
+    fn cancel_to_come(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let task = &self.tasks[key];
+        let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
+        out.record(Record::CancelledWaiting { task: record });
+        self.remove(key, shared);
+        self.tell_completed(out);
+    }
+
     fn wait(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
         let task = self.tasks.get_mut(key).expect("the caller looked");
+        task.share(shared);
         task.state = State::Waiting { due: shared.now + self.spec.delay };
         task.order = shared.order();
         let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
@@ -516,6 +724,7 @@ impl Scheduler {
             return self.start(key, shared, out);
         }
         let task = self.tasks.get_mut(key).expect("the caller looked");
+        task.share(shared);
         task.state = State::Queued;
         task.order = shared.order();
         if !self.max_jobs_told {
@@ -560,6 +769,7 @@ impl Scheduler {
         }
         match outcome {
             Outcome::Failed(failure) if failure.kind == FailureKind::InUse && !stopping => {
+                task.share(shared);
                 task.state = State::PutOff { due: shared.now + Duration::from_secs(1) };
                 task.order = shared.order();
                 let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
@@ -571,6 +781,7 @@ impl Scheduler {
                 if matches!(task.state, State::Running { marked: true, .. }) =>
             {
                 task.again = true;
+                task.share(shared);
                 task.state = State::Queued;
                 task.order = shared.order();
                 if !self.spec.delay.is_zero() {
@@ -623,8 +834,17 @@ impl Scheduler {
             task.state = State::Stopping;
             out.stop(TaskHandle(0), task.id);
         }
-        while let Some(key) = self.first(|task| task.state != State::Stopping) {
-            self.remove(&key, shared);
+        for state in 0..3 {
+            let next = |scheduler: &Scheduler| {
+                let tasks = scheduler.tasks.iter().filter(|(_, task)| task.place() == Some(state));
+                tasks.min_by_key(|(_, task)| (task.due(), task.order)).map(|(key, _)| key.clone())
+            };
+            while let Some(key) = next(self) {
+                let task = &self.tasks[&key];
+                let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
+                shared.not_done(record, out);
+                self.remove(&key, shared);
+            }
         }
     }
 
@@ -637,7 +857,7 @@ impl Scheduler {
     fn remove(&mut self, key: &[u8], shared: &mut Shared) {
         let task = self.tasks.remove(key).expect("the caller looked");
         shared.tasks -= 1;
-        shared.path_bytes -= block_bytes(&task.event);
+        shared.discharge(&task.event, task.shares);
     }
 
     fn tell_completed(&mut self, out: &mut impl Effects) {
@@ -649,9 +869,16 @@ impl Scheduler {
 }
 
 impl Task {
+    /// From now on it is to come, or was.
+    fn share(&mut self, shared: &mut Shared) {
+        shared.discharge(&self.event, self.shares);
+        self.shares = true;
+        shared.charge(&self.event, true);
+    }
+
     fn take(&mut self, map: MapId, rule: Option<usize>, event: &OwnedEvent, shared: &mut Shared) {
-        shared.path_bytes -= block_bytes(&self.event);
-        shared.path_bytes += block_bytes(event);
+        shared.discharge(&self.event, self.shares);
+        shared.charge(event, self.shares);
         self.map = map;
         self.rule = rule;
         self.event = event.clone();
@@ -659,10 +886,11 @@ impl Task {
 }
 
 /// What the paths of a task count: multiples of eight bytes, above 512 powers of two.
-fn block_bytes(event: &OwnedEvent) -> u64 {
+fn block_bytes(event: &OwnedEvent, shares: bool) -> u64 {
     let extra = |path: &Option<Vec<u8>>| path.as_ref().map_or(0, Vec::len);
     let lengths = if event.src_pathname.is_some() || event.given_path.is_some() { 8 } else { 0 };
-    let len = event.pathname.len() + lengths + extra(&event.src_pathname) + extra(&event.given_path);
+    let paths = extra(&event.src_pathname) + extra(&event.given_path);
+    let len = event.pathname.len() - if shares { event.dir().len() } else { 0 } + lengths + paths;
     let units = len.div_ceil(8).max(1) as u64;
     8 * if units <= 64 { units } else { units.next_power_of_two() }
 }

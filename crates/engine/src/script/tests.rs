@@ -77,6 +77,7 @@ fn assert_everything_happened(tally: &Tally) {
         "Excluded",
         "Failed",
         "Finished",
+        "Followed",
         "Ignored::NoRule",
         "Ignored::NothingToCancel",
         "Ignored::Paused",
@@ -85,6 +86,7 @@ fn assert_everything_happened(tally: &Tally) {
         "Ignored::Unfit",
         "MaxJobs",
         "NoRule",
+        "NotDone",
         "Paused",
         "PutOff",
         "Received",
@@ -100,6 +102,7 @@ fn assert_everything_happened(tally: &Tally) {
         "TimeoutExceeded",
         "Unchanged",
         "WaitForTasks",
+        "Withdrawn",
         "stop",
     ];
     for kind in kinds {

@@ -47,7 +47,7 @@ impl Daemon {
             Err(file::Failure::Error(text)) => return failed(FailureKind::Error, text),
         };
         if let Some(source) = done.identity
-            && let Some(id) = self.core.engine.task(TaskHandle(task)).map(|record| record.id)
+            && let Some(id) = self.core.engine.task_id(TaskHandle(task))
         {
             self.core.performer.acted_on(id, source);
         }
@@ -55,7 +55,8 @@ impl Daemon {
     }
 
     fn file_record(&mut self, task: u64, level: Level, text: &str) {
-        if let Some(record) = self.core.engine.task(TaskHandle(task)) {
+        if let Some(found) = self.core.engine.task(TaskHandle(task)) {
+            let record = found.record();
             self.core.performer.file_record(level, &record, text);
         }
     }

@@ -389,13 +389,30 @@ impl Effects for Performer {
             Record::CancelledOngoing { task } => {
                 self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
             }
+            Record::NotDone { task } => {
+                let text = "not done: shutdown timeout exceeded";
+                self.task_record(Level::WARNING, &task, format_args!("{text}"));
+            }
+            Record::Followed { task, from, to } => {
+                let (from, to) = (Escaped(from), Escaped(to));
+                let text = format_args!("task follows its directory, renamed from '{from}' to '{to}'");
+                self.task_record(Level::INFO, &task, text);
+            }
+            Record::Withdrawn { pathname, count } => {
+                let path = Escaped(pathname);
+                let text =
+                    format_args!("withdraw {count} task(s) of '{path}', which was moved or removed here");
+                let about = About { path: Some(pathname), ..About::default() };
+                self.log.write_about(self.eventmap, Level::INFO, &about, text);
+            }
             Record::MaxJobs { .. }
             | Record::TasksMax { .. }
             | Record::TasksMaxOver { .. }
             | Record::Paused { .. }
             | Record::WaitForTasks { .. }
             | Record::AllCompleted { .. }
-            | Record::TimeoutExceeded { .. } => self.scheduler_record(&record),
+            | Record::TimeoutExceeded { .. }
+            | Record::NotDoneMore { .. } => self.scheduler_record(&record),
         }
     }
 }
@@ -472,6 +489,9 @@ impl Performer {
             Record::TimeoutExceeded { scheduler, count } => {
                 let text = format_args!("shutdown timeout exceeded, cancel {count} remaining task(s)");
                 self.scheduler_text(Level::WARNING, scheduler, text);
+            }
+            Record::NotDoneMore { count } => {
+                record!(self.log, self.eventmap, WARNING, "{count} more task(s) were not done");
             }
             _ => unreachable!("all records on a scheduler stand above"),
         }

@@ -65,7 +65,11 @@ impl Sink for Core {
         }
     }
 
-    fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+    fn renamed(&mut self, watch: WatchId, from: &[u8], to: Option<&[u8]>) {
+        for map in self.routes.maps(watch) {
+            self.engine.rename(self.performer.now, *map, from, to, &mut self.performer);
+        }
+    }
 
     fn notice(&mut self, notice: Notice<'_>) {
         if let Notice::Recovered { .. } = notice {

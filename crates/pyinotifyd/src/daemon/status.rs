@@ -76,9 +76,7 @@ impl Daemon {
                 ));
             }
         }
-        for task in self.core.engine.oldest(TASKS_NAMED) {
-            lines.push(self.task_line(&task, now));
-        }
+        self.core.engine.oldest(TASKS_NAMED, |task| lines.push(self.task_line(task, now)));
         for line in lines {
             record!(self.core.performer.log, self.logger, INFO, "status: {line}");
         }

@@ -201,14 +201,14 @@ impl Daemon {
                 self.restart_host(place, now);
             }
             if let Some((silent, task)) = self.core.performer.generations[place].jobs.blocked_for(now)
-                && let Some(record) = self.core.engine.task(TaskHandle(task))
+                && let Some(task) = self.core.engine.task(TaskHandle(task))
             {
-                let job = self.core.performer.job_name(record.scheduler).to_owned();
+                let job = self.core.performer.job_name(task.scheduler).to_owned();
                 let text = format_args!(
                     "job {job} has blocked the host for {} s (use await instead of a call that blocks)",
                     silent.as_secs()
                 );
-                self.core.performer.task_record(Level::WARNING, &record, text);
+                self.core.performer.task_record(Level::WARNING, &task.record(), text);
             }
         }
     }

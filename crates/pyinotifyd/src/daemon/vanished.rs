@@ -45,31 +45,34 @@ impl Core {
     pub(crate) fn forget_vanished(&mut self) -> bool {
         let Some(from) = self.vanished.from else { return false };
         let now = self.performer.now;
-        let (mut next, mut gone) = (None, Vec::new());
+        let mut gone = Vec::new();
         let mut remote: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
         let room = ASKED_MAX.saturating_sub(self.vanished.asked.len()).min(LOOKS_A_TURN);
         if room == 0 {
             // It goes on when a look has ended.
             return false;
         }
-        for waiting in self.engine.waiting(from).take(room) {
-            next = Some(waiting.next);
-            let (path, map, root_len) = (waiting.event.pathname, waiting.map, waiting.event.root_len);
-            let filesystem = self.performer.lanes.filesystems.of_parent(path, now);
+        let (lanes, asked) = (&mut self.performer.lanes, &mut self.vanished.asked);
+        let next = self.engine.visit(from, room, |task| {
+            let (path, map, root_len) = (task.event.pathname, task.map, task.event.root_len);
+            if !task.doing.is_to_come() {
+                return;
+            }
+            let filesystem = lanes.filesystems.of_parent(path, now);
             if filesystem.is_local {
                 if missing::is_missing(path) {
                     gone.push((map, path.to_vec(), root_len));
                 }
-                continue;
+                return;
             }
-            let maps = self.vanished.asked.entry_ref(path).or_default();
+            let maps = asked.entry_ref(path).or_default();
             if maps.is_empty() {
                 remote.entry(filesystem.device).or_default().push(path.to_vec());
             }
             if !maps.contains(&(map, root_len)) {
                 maps.push((map, root_len));
             }
-        }
+        });
         self.vanished.from = next;
         for (device, paths) in remote {
             missing::look(device, paths, &mut self.performer.lanes, now);
