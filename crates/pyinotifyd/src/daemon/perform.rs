@@ -390,21 +390,11 @@ impl Effects for Performer {
                 self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
             }
             Record::NotDone { task } => {
-                let text = "not done: shutdown timeout exceeded";
-                self.task_record(Level::WARNING, &task, format_args!("{text}"));
+                let text = format_args!("not done: shutdown timeout exceeded");
+                self.task_record(Level::WARNING, &task, text);
             }
-            Record::Followed { task, from, to } => {
-                let (from, to) = (Escaped(from), Escaped(to));
-                let text = format_args!("task follows its directory, renamed from '{from}' to '{to}'");
-                self.task_record(Level::INFO, &task, text);
-            }
-            Record::Withdrawn { pathname, count } => {
-                let path = Escaped(pathname);
-                let text =
-                    format_args!("withdraw {count} task(s) of '{path}', which was moved or removed here");
-                let about = About { path: Some(pathname), ..About::default() };
-                self.log.write_about(self.eventmap, Level::INFO, &about, text);
-            }
+            Record::Followed { task, from, to } => self.followed(&task, from, to),
+            Record::Withdrawn { pathname, count } => self.withdrawn(pathname, count),
             Record::MaxJobs { .. }
             | Record::TasksMax { .. }
             | Record::TasksMaxOver { .. }
@@ -418,6 +408,19 @@ impl Effects for Performer {
 }
 
 impl Performer {
+    fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {
+        let (from, to) = (Escaped(from), Escaped(to));
+        let text = format_args!("task follows its directory, renamed from '{from}' to '{to}'");
+        self.task_record(Level::INFO, task, text);
+    }
+
+    fn withdrawn(&mut self, pathname: &[u8], count: u32) {
+        let path = Escaped(pathname);
+        let text = format_args!("withdraw {count} task(s) of '{path}', which was moved or removed here");
+        let about = About { path: Some(pathname), ..About::default() };
+        self.log.write_about(self.eventmap, Level::INFO, &about, text);
+    }
+
     /// Says what a task would do.
     fn start_dry(&mut self, start: &Start<'_>) {
         let text = match &self.action(start.scheduler).work {
