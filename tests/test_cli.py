@@ -273,6 +273,27 @@ def test_an_interpreter_that_the_user_may_not_execute_is_not_called_missing(box:
 
 
 @ours_only
+def test_errors_of_the_system_are_in_the_words_that_people_know(box: Box) -> None:
+    """Rust puts `(os error 24)` behind them."""
+    config = "pyinotifyd = Pyinotifyd()\n"
+    missing = box.tmp / "no/config.py"
+    for daemon in (
+        box.call("-t", config=config, before=["sh", "-c", 'ulimit -n 12; exec "$@"', "sh"]),
+        box.call("-t", "-c", missing),
+        box.call(
+            "-t",
+            config=config + "pyinotifyd.add_watch('$SRC/f/g', {})\n",
+            before=["sh", "-c", ': > $0/f; exec "$@"', box.src],
+        ),
+    ):
+        assert daemon.log
+        assert "os error" not in daemon.log, daemon.log
+    assert (
+        "Too many open files" in box.call("-t", config=config, before=["sh", "-c", 'ulimit -n 12; exec "$@"', "sh"]).log
+    )
+
+
+@ours_only
 def test_an_interpreter_that_ends_while_it_executes_the_config_is_not_called_too_old(box: Box) -> None:
     daemon = box.call("-t", config="import os\nos._exit(3)\n")
     assert daemon.exit_code == 1

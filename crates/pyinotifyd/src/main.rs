@@ -21,6 +21,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use syscall::{inherited, signals};
 
 use cli::Command;
+use log::Cause;
 
 /// Stack that the program needs, and Python for the config file, with much to spare.
 const STACK: usize = 1 << 20;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     // Without signals nothing would ever end; that descriptors cannot be kept back (a kernel before 5.11) harms nobody
     // whom the parent did not trust with them.
     if let Err(error) = signals::unblock() {
-        eprintln!("ERROR: cannot unblock signals: {error}");
+        eprintln!("ERROR: cannot unblock signals: {error}", error = Cause(&error));
         return ExitCode::FAILURE;
     }
     let _ = inherited::close_on_exec();
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     match thread::Builder::new().name("main".into()).stack_size(STACK).spawn(run) {
         Ok(thread) => thread.join().unwrap_or(ExitCode::from(EXIT_PANIC)),
         Err(error) => {
-            eprintln!("ERROR: cannot start a thread: {error}");
+            eprintln!("ERROR: cannot start a thread: {error}", error = Cause(&error));
             ExitCode::FAILURE
         }
     }

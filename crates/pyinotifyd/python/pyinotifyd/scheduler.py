@@ -323,7 +323,7 @@ class FileManagerRule(Checked):
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "action" and not (isinstance(value, str) and value in self.valid_actions):
-            raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got{value}")
+            raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got {value}")
         if name == "src_re" and isinstance(value, str):
             value = Pattern(value)
         # The type comes first, as a mode is named for what it is in the check of the base class.

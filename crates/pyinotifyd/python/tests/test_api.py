@@ -86,9 +86,9 @@ REFUSED = [
     ("ShellScheduler(['true'])", f"cmd: expected {STR}, got <class 'list'>"),
     ("ShellScheduler('true', files=1)", f"files: expected {BOOL}, got {INT}"),
     # FileManagerRule
-    ("FileManagerRule('link', 'x')", "action: expected [copy, move, delete], gotlink"),
-    ("FileManagerRule(None, 'x')", "action: expected [copy, move, delete], gotNone"),
-    ("FileManagerRule([], 'x')", "action: expected [copy, move, delete], got[]"),
+    ("FileManagerRule('link', 'x')", "action: expected [copy, move, delete], got link"),
+    ("FileManagerRule(None, 'x')", "action: expected [copy, move, delete], got None"),
+    ("FileManagerRule([], 'x')", "action: expected [copy, move, delete], got []"),
     ("FileManagerRule('move', 1)", f"src_re: expected {STR}, got {INT}"),
     ("FileManagerRule('move', 'x', None)", f"dst_re: expected {STR}, got {NONE}"),
     ("FileManagerRule('move', 'x', auto_create=1)", f"auto_create: expected {BOOL}, got {INT}"),

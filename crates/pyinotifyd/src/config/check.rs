@@ -12,7 +12,7 @@ use pattern::{Pattern, Template};
 use watcher::Sysctl;
 
 use super::{Config, FileRule, FileRules, Scheduler, Watch, Work, owner_warnings, place};
-use crate::log::Escaped;
+use crate::log::{Cause, Escaped};
 
 /// Middle parts of sample paths.
 const SAMPLES: [&str; 4] = ["sample", "sample.name", "a/sample", "2024-01-01_1"];
@@ -278,7 +278,10 @@ fn missing_paths(watch: &Watch, all: &mut Vec<String>) {
             }
             Err(_) if wildcards => {}
             Err(error) => {
-                all.push(format!("{at}'{shown}' cannot be watched now ({error}); the daemon waits for it"));
+                all.push(format!(
+                    "{at}'{shown}' cannot be watched now ({}); the daemon waits for it",
+                    Cause(&error.into())
+                ));
             }
         }
     }

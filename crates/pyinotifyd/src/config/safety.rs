@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::log::Escaped;
+use crate::log::{Cause, Escaped};
 
 /// Bytes of a config file; more is another file.
 const CONFIG_MAX: u64 = 16 << 20;
@@ -38,9 +38,7 @@ pub(crate) fn read_config(path: &Path) -> Result<Vec<u8>, String> {
 
 /// `[Errno 2] No such file or directory: 'PATH'`.
 fn python_error(error: &io::Error, path: &Path) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let path = Escaped(path.as_os_str().as_encoded_bytes());
+    let (text, path) = (Cause(error), Escaped(path.as_os_str().as_encoded_bytes()));
     format!("[Errno {}] {text}: '{path}'", error.raw_os_error().unwrap_or_default())
 }
 

@@ -9,7 +9,7 @@ use super::tasks::failed;
 use crate::action::{Report, file, sweep::Swept};
 use crate::config::{Owner, owner_warnings};
 use crate::lane::{LaneId, Notice, Once, Size, Undone};
-use crate::log::{Clock, Escaped, Level, Log, record};
+use crate::log::{Cause, Clock, Escaped, Level, Log, record};
 
 impl Daemon {
     /// Takes what was reported.
@@ -92,7 +92,8 @@ impl Daemon {
                     self.logger,
                     WARNING,
                     "cannot start a thread for file rules now: {error} (see ulimit -u, TasksMax=); \
-                     {waiting} wait, they are tried again"
+                     {waiting} wait, they are tried again",
+                    error = Cause(&error)
                 ),
                 Notice::Stalled { lane, about, since, waiting } => {
                     let (seconds, time) = (seconds_since(since, now), time_of(since, now));

@@ -21,7 +21,7 @@ use crate::config::{Config, check_modules, check_patterns, check_program, read_c
 use crate::host::Ending;
 use crate::host::wire::{self, ConfigFault, Exit, FromHost, Hello, HostRecord};
 use crate::host::{Host, HostEvent, HostId, interpreter};
-use crate::log::{Early, Indented, Level, Log, record};
+use crate::log::{Cause, Early, Indented, Level, Log, record};
 
 /// Threads that read config files. More than one is there only where a filesystem does not answer and somebody goes on
 /// asking for reloads.
@@ -126,7 +126,7 @@ impl Loading {
         let started = thread::Builder::new().name("config".to_owned()).spawn(read);
         started.map(drop).map_err(|error| {
             READERS.fetch_sub(1, Ordering::Relaxed);
-            plain(format!("cannot start a thread that reads the config file: {error}"))
+            plain(format!("cannot start a thread that reads the config file: {error}", error = Cause(&error)))
         })
     }
 
@@ -254,7 +254,7 @@ fn check_hello(hello: &Hello) -> Result<(), String> {
 }
 
 fn cannot_start(python: &Path, error: &io::Error) -> LoadError {
-    plain(format!("cannot start the interpreter '{}': {error}", python.display()))
+    plain(format!("cannot start the interpreter '{}': {}", python.display(), Cause(error)))
 }
 
 fn plain(message: String) -> LoadError {

@@ -39,7 +39,7 @@ use watcher::{Turn, Watcher};
 
 use crate::cli::ConfigOptions;
 use crate::host::{Host, HostEvent};
-use crate::log::{Log, LoggerId, Stderr, record, stderr_is_journal};
+use crate::log::{Cause, Log, LoggerId, Stderr, record, stderr_is_journal};
 
 use config_lock::ConfigLock;
 use loading::Loading;
@@ -93,7 +93,7 @@ fn with_runtime(main: impl FnOnce(Runtime, Log) -> ExitCode) -> ExitCode {
     match runtime {
         Ok(runtime) => main(runtime, log),
         Err(error) => {
-            eprintln!("ERROR: cannot start: {error}");
+            eprintln!("ERROR: cannot start: {error}", error = Cause(&error));
             ExitCode::FAILURE
         }
     }

@@ -27,7 +27,7 @@ use super::{Daemon, leave};
 use crate::cli::ConfigOptions;
 use crate::config::Config;
 use crate::host::{self, Host, HostEvent, HostId};
-use crate::log::{Level, Log, Style, record};
+use crate::log::{Cause, Level, Log, Style, record};
 
 /// Exit status after Ctrl-C while the config file still executes (128 + SIGINT, as a shell reports it).
 const EXIT_INTERRUPTED: u8 = 130;
@@ -51,8 +51,9 @@ impl Start {
         }
         children::become_subreaper();
         let signals = Signals::new();
-        let mut signals =
-            signals.map_err(|error| give_up(&mut log, &format!("cannot take signals over: {error}")))?;
+        let mut signals = signals.map_err(|error| {
+            give_up(&mut log, &format!("cannot take signals over: {error}", error = Cause(&error)))
+        })?;
         let (sender, mut receiver) = host::channel();
         let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
         let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
@@ -93,11 +94,13 @@ impl Start {
         let watcher =
             Watcher::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
         let inotify = source(watcher.inotify_fd(), Interest::READABLE);
-        let inotify = inotify
-            .map_err(|error| give_up(&mut log, &format!("cannot wait for inotify events: {error}")))?;
+        let inotify = inotify.map_err(|error| {
+            give_up(&mut log, &format!("cannot wait for inotify events: {error}", error = Cause(&error)))
+        })?;
         let mounts = watcher.mounts_fd().and_then(|fd| source(fd, Interest::PRIORITY).ok());
-        let timer =
-            Timer::new().map_err(|error| give_up(&mut log, &format!("cannot make a timer: {error}")))?;
+        let timer = Timer::new().map_err(|error| {
+            give_up(&mut log, &format!("cannot make a timer: {error}", error = Cause(&error)))
+        })?;
         let limits = engine::Limits { hash_seed: random_seed(), ..engine::Limits::default() };
         log.set_style(style());
         let logger = log.logger("daemon");

@@ -13,7 +13,7 @@ use super::runs::Runner;
 use super::{Daemon, leave};
 use crate::host::wire::{Fail, FromHost};
 use crate::host::{Ending, HostEvent, HostId};
-use crate::log::{Level, record};
+use crate::log::{Cause, Level, record};
 
 /// Frames of hosts that are worked off before the loop looks after everything else.
 const HOST_EVENTS_A_TURN: usize = 16;
@@ -25,12 +25,13 @@ impl Daemon {
         if let Some(error) = starts.no_room {
             let waiting = self.core.performer.commands.waiting();
             let text = format_args!(
-                "cannot start shell commands now: {error} (see ulimit -u, ulimit -n, TasksMax=); {waiting} wait, they are tried again"
+                "cannot start shell commands now: {error} (see ulimit -u, ulimit -n, TasksMax=); {waiting} wait, they are tried again",
+                error = Cause(&error)
             );
             self.core.performer.log.write(self.logger, Level::WARNING, text);
         }
         for (task, error) in starts.failed {
-            let why = format!("cannot start shell command: {error}");
+            let why = format!("cannot start shell command: {error}", error = Cause(&error));
             self.core.performer.runs.end(TaskHandle(task), failed(FailureKind::Error, why));
         }
     }

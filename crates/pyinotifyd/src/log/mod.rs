@@ -4,6 +4,7 @@
 //! what is said, and about what ([`About`]). Nothing here blocks: lines go into a buffer, [`Log::flush`] hands it to
 //! the sinks once a loop turn, and what a stuck reader does not take is dropped at a limit, counted and reported.
 
+mod cause;
 mod clock;
 mod escape;
 mod journal;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub(crate) use cause::Cause;
 pub(crate) use clock::Clock;
 pub(crate) use escape::{Escaped, Indented};
 pub(crate) use journal::is_stderr as stderr_is_journal;

@@ -8,6 +8,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::log::Cause;
+
 /// What an installed file does to one that is already there.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Existing {
@@ -59,7 +61,7 @@ pub(super) fn install(path: &Path, text: &str, mode: u32, existing: Existing) ->
         (Ok(_) | Err(_), Existing::Replace) | (Err(_), Existing::Keep) => {}
     }
     let written = make_parent(path).and_then(|()| write_whole(path, text, mode));
-    written.map_err(|error| format!("unable to install file {}: {}", path.display(), cause(&error)))?;
+    written.map_err(|error| format!("unable to install file {}: {}", path.display(), Cause(&error)))?;
     Ok(Installed::Written)
 }
 
@@ -75,7 +77,7 @@ pub(super) fn create_dir(path: &Path, mode: u32) -> Result<Installed, String> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|error| format!("unable to create directory {}: {}", path.display(), cause(&error)))?;
+        .map_err(|error| format!("unable to create directory {}: {}", path.display(), Cause(&error)))?;
     Ok(Installed::Written)
 }
 
@@ -84,7 +86,7 @@ pub(super) fn create_dir(path: &Path, mode: u32) -> Result<Installed, String> {
 /// # Errors
 /// One line that names the file and the cause.
 pub(super) fn remove(path: &Path, removal: Removal<'_>) -> Result<Removed, String> {
-    let unable = |error: &io::Error| format!("unable to remove file {}: {}", path.display(), cause(error));
+    let unable = |error: &io::Error| format!("unable to remove file {}: {}", path.display(), Cause(error));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removed::Missing),
         Err(error) => return Err(unable(&error)),
@@ -109,7 +111,7 @@ pub(super) fn remove_dir(path: &Path) -> Result<Removed, String> {
         Ok(()) => Ok(Removed::Gone),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removed::Missing),
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(Removed::Kept),
-        Err(error) => Err(format!("unable to delete directory {}: {}", path.display(), cause(&error))),
+        Err(error) => Err(format!("unable to delete directory {}: {}", path.display(), Cause(&error))),
     }
 }
 
@@ -184,10 +186,4 @@ fn temporary_name(path: &Path) -> PathBuf {
     name.push(path.file_name().expect("installed files have names"));
     name.push(".pyinotifyd-new");
     path.with_file_name(name)
-}
-
-/// The cause as people know it, without Rust's `(os error 30)`.
-fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

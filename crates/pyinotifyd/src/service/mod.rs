@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use files::{Existing, Removal};
 
+use crate::log::Cause;
+
 /// A directory that stands for `/`, as in makefiles; for packagers and tests.
 const ROOT_VARIABLE: &str = "DESTDIR";
 
@@ -100,9 +102,12 @@ impl<F: FnMut(Level, &str)> Report for F {
 pub(crate) fn install_command() -> ExitCode {
     match env::current_exe() {
         Ok(binary) => install(&root(), &binary, &mut print_record).into(),
-        Err(error) => {
-            failed(&mut print_record, "install", &format!("cannot find its own program: {error}")).into()
-        }
+        Err(error) => failed(
+            &mut print_record,
+            "install",
+            &format!("cannot find its own program: {error}", error = Cause(&error)),
+        )
+        .into(),
     }
 }
 
