@@ -196,7 +196,8 @@ class Quiet(logging.Filter):
         record.args = ()
         return "hidden" not in record.msg
 logging.getLogger("mine").addFilter(Quiet())
-pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", logname="mine"), "IN_ATTRIB": ShellScheduler("true")})])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true", logname="mine"),
+    "IN_ATTRIB": ShellScheduler("true")})])
 """
 
 

@@ -1,4 +1,6 @@
-"""What is executed with the daemon's rights: nothing that others could have written, and nothing but what was loaded."""
+"""What is executed with the daemon's rights: nothing that others could have written, and nothing but what was
+loaded.
+"""
 
 from __future__ import annotations
 

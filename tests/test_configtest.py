@@ -145,7 +145,8 @@ def test_explain_and_the_log_of_debug_say_the_names_of_schedulers(box: Box) -> N
     config = """
 async def report(event, task_id): pass
 upload = ShellScheduler("true", logname="shell")
-pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [upload, report, ShellScheduler("true", name="given")], "IN_DELETE": Cancel(upload)})])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [upload, report, ShellScheduler("true", name="given")],
+    "IN_DELETE": Cancel(upload)})])
 """
     explained = box.call("--explain", box.src / "f", config=config)
     for name in ("upload", "report", "given"):

@@ -134,7 +134,9 @@ def test_a_frozen_disk_holds_up_no_other_destination(run: Run, box: Box, root: N
 
 
 def test_a_small_file_does_not_wait_for_large_ones(run: Run, box: Box) -> None:
-    """Also where they go to the same filesystem: it is there when the first ones of many are, and not after the last."""
+    """Also where they go to the same filesystem: it is there when the first ones of many are, and not after the
+    last.
+    """
     links, size = 40, 100 << 20
     config = r"""
 large = FileManagerScheduler(FileManagerRule("copy", r"^$SRC/large.*$", r"$DST/large", overwrite=True), logname="large")
@@ -180,7 +182,8 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move})])
 
 def test_a_database_of_users_that_does_not_answer_holds_up_nothing_else(run: Run, box: Box, root: None) -> None:
     """As one on an LDAP server that is away: rules without an owner, reloads and the end go on."""
-    # The C library reads this file before it asks anybody. The first question waits for its writer, and so do all others.
+    # The C library reads this file before it asks anybody. The first question waits for its writer, and so do all
+    # others.
     os.mkfifo(box.tmp / "silent")
     silent = ["unshare", "--mount", "sh", "-c", f'mount --bind {box.tmp}/silent /etc/nsswitch.conf && exec "$@"', "sh"]
     if subprocess.run([*silent, "true"], check=False, capture_output=True).returncode != 0:

@@ -187,7 +187,8 @@ def test_a_waiting_task_follows_its_renamed_directory(run: Run, box: Box) -> Non
     daemon = run(
         f"""
 command = ShellScheduler("cat {{pathname}} >>$DST/all", delay={4 * float(DELAY)})
-pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": command, "IN_DELETE": Cancel(command)}}, rec=True, auto_add=True)])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": command, "IN_DELETE": Cancel(command)}}, rec=True,
+    auto_add=True)])
 """
     )
     (box.src / "new" / "sub").mkdir(parents=True)

@@ -33,8 +33,10 @@ FILES = 50
 
 # As the cookbook moves uploads: what is finished, in directories that come and go; exclude filters are put in.
 UPLOADS = """
-sched = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*)$", r"%(dst)s/\\1", auto_create=True)], delay=%(delay)s)
-pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched, "IN_MOVED_TO": sched%(events)s}, rec=True, auto_add=True,
+sched = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*)$", r"%(dst)s/\\1", auto_create=True)],
+    delay=%(delay)s)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": sched, "IN_MOVED_TO": sched%(events)s}, rec=True,
+    auto_add=True,
     exclude_filter=%(exclude)r)])
 """
 # What an upload that is broken off and resumed needs in addition.
@@ -123,6 +125,43 @@ def test_mv_of_a_tree_from_another_filesystem_brings_each_file_once(run: Run, bo
     daemon = run(uploads(delay=DELAY_S))
     call("mv", other / "job", box.src)
     handled_once(daemon, box, {f"job/{name}": text for name, text in texts.items()})
+
+
+@pytest.mark.slow
+def test_a_tree_that_mv_renames_again_and_again_brings_each_file_once(run: Run, box: Box) -> None:
+    """Waiting tasks follow their directory, whatever it is called when they are due."""
+    texts = grow(box.tmp / "stage" / "job")
+    daemon = run(uploads(delay=3 * DELAY_S))
+    call("mv", box.tmp / "stage" / "job", box.src)
+    daemon.wait_log("schedule task")
+    for number in range(5):
+        call("mv", box.src / ("job" if number == 0 else f"job{number}"), box.src / f"job{number + 1}")
+    handled_once(daemon, box, {f"job5/{name}": text for name, text in texts.items()})
+
+
+def test_files_follow_a_directory_that_a_file_manager_makes_and_then_names(run: Run, box: Box) -> None:
+    daemon = run(uploads(delay=3 * DELAY_S))
+    new = box.src / "New Folder"
+    new.mkdir()
+    write(new / "f", "1")
+    daemon.wait_log("schedule task")
+    call("mv", new, box.src / "final")
+    write(box.src / "final" / "g", "2")
+    handled_once(daemon, box, {"final/f": "1", "final/g": "2"})
+
+
+def test_files_whose_directory_leaves_the_watched_tree_are_cancelled(run: Run, box: Box) -> None:
+    daemon = run(uploads(delay=3 * DELAY_S, events=RESUMED))
+    (box.src / "job").mkdir()
+    for name in ("a", "b", "c"):
+        write(box.src / "job" / name, name)
+    for name in ("a", "b", "c"):
+        daemon.wait_log(rf"schedule task, .*mask=IN_CLOSE_WRITE, path={box.src}/job/{name},")
+    call("mv", box.src / "job", box.tmp / "gone")
+    daemon.wait_log("scheduled task cancelled, mask=IN_MOVED_FROM", count=3)
+    write(box.src / "last", "last")
+    handled_once(daemon, box, {"last": "last"})
+    assert sorted(files_of(box.tmp / "gone")) == ["a", "b", "c"]
 
 
 @pytest.mark.slow

@@ -699,7 +699,8 @@ def test_bash_completes_options_events_and_configs(tmp_path: Path) -> None:
         given = " ".join(words)
         function = f"_clap_complete_pyinotifyd pyinotifyd {words[-1]} {words[-2]}"
         script = (
-            f"source {shlex.quote(str(SHARE))}/completions/pyinotifyd.bash; COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; "
+            f"source {shlex.quote(str(SHARE))}/completions/pyinotifyd.bash; COMP_WORDS=({given}); "
+            f"COMP_CWORD={len(words) - 1}; "
             f'{function}; printf "%s\\n" "${{COMPREPLY[@]}}"'
         )
         return sorted(call("bash", "-c", script, cwd=tmp_path, env=with_the_program_in_path(tmp_path)).stdout.split())

@@ -92,6 +92,7 @@ def test_a_message_is_priority_logger_text_and_nul(run: Run, box: Box, server: S
     daemon = run(config('enableSyslog(loglevel=INFO, address="$TMP/log")'))
     write(box.src / "f")
     message = server.wait(b"task finished")
+    daemon.wait_log("task finished")
     identifier = daemon.task_ids(box.src / "f")[0]
     assert (
         message

@@ -86,7 +86,9 @@ fn frame(kind: u8, body: &[u8]) {
         }
         Ok(FromHost::Log(record)) => record_of_host(&record),
         Ok(FromHost::Taken(count)) => assert_eq!(count.to_le_bytes(), body),
-        Ok(said @ (FromHost::Hello(_) | FromHost::Exit(_) | FromHost::Fail(_) | FromHost::Level(_))) => drop(format!("{said:?}")),
+        Ok(said @ (FromHost::Hello(_) | FromHost::Exit(_) | FromHost::Fail(_) | FromHost::Level(_))) => {
+            drop(format!("{said:?}"));
+        }
     }
 }
 
