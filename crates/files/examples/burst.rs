@@ -32,6 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             destination: to.as_os_str().as_bytes(),
             trusted_len,
             stop: &stop,
+            roots: &[],
+            wants_placed: false,
             unless_same_as: None,
             brief: false,
         };

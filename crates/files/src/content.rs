@@ -17,6 +17,9 @@ pub(crate) const SMALL_SIZE: u64 = 64 * 1024;
 /// Bytes that are read and written at a time.
 const BUFFER_SIZE: usize = 256 * 1024;
 
+/// Bytes that are compared at a time, of each side.
+const COMPARED_SIZE: usize = 256 * 1024;
+
 /// Bytes that the kernel is asked to copy at a time: some milliseconds, after which a request to stop is seen.
 const CHUNK_SIZE: usize = 16 * 1024 * 1024;
 
@@ -130,6 +133,58 @@ impl Content<'_> {
     fn check_stop(&self) -> Result<(), Failure> {
         if self.stop.load(Ordering::Relaxed) { Err(Failure::Stopped) } else { Ok(()) }
     }
+}
+
+/// Whether two files have the same content up to `size`. Holes count as zeros, and are not read where the filesystem
+/// says where they are.
+pub(crate) fn equal(
+    left: BorrowedFd<'_>,
+    right: BorrowedFd<'_>,
+    size: u64,
+    stop: &AtomicBool,
+) -> Result<bool, Failure> {
+    let (mut ours, mut theirs) = (vec![0; COMPARED_SIZE], vec![0; COMPARED_SIZE]);
+    let mut offset = 0;
+    while offset < size {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Failure::Stopped);
+        }
+        offset = next_data(left, offset, size)?.min(next_data(right, offset, size)?);
+        let length = (size - offset).min(COMPARED_SIZE as u64) as usize;
+        let read = read_whole(left, &mut ours[..length], offset)?;
+        if read != read_whole(right, &mut theirs[..length], offset)? || ours[..read] != theirs[..read] {
+            return Ok(false);
+        }
+        if read < length {
+            // Both end here, earlier than they should.
+            return Ok(false);
+        }
+        offset += length as u64;
+    }
+    Ok(true)
+}
+
+/// Where the next data is; the end of the file where there is none.
+fn next_data(file: BorrowedFd<'_>, offset: u64, size: u64) -> Result<u64, Failure> {
+    match sys::next_data(file, offset) {
+        Ok(data) => Ok(data.min(size)),
+        Err(Errno::NXIO) => Ok(size),
+        // The filesystem doesn't tell; everything is data then.
+        Err(errno) if cannot(errno) => Ok(offset),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_whole(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Failure> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match sys::read_at(file, &mut buffer[done..], offset + done as u64)? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(done)
 }
 
 /// Whether an error means that this way is not open here, and another one may be.

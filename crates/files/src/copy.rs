@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use crate::conflict::{self, Replace, Verdict};
 use crate::content::{Content, Failure, SMALL_SIZE};
 use crate::error::{Error, Owner, Refusal, Use};
 use crate::identity;
@@ -20,7 +21,7 @@ use crate::resolve::{self, Place};
 use crate::sys::{self, For, Gid, Inode, Kind, Status, Uid, Writers};
 use crate::temporary::Temporary;
 use crate::tree;
-use crate::{Done, Durability, Held, Record, Request};
+use crate::{Done, Durability, Held, Record, Request, Skipped};
 
 /// How often a file is copied that is written meanwhile, before it is left for the event of its last write.
 const TRIES_MAX: u32 = 3;
@@ -35,8 +36,8 @@ pub(crate) struct Source {
     pub(crate) status: Status,
 }
 
-/// A file that is in its place.
-pub(crate) struct Placed {
+/// A file whose copy is in its place.
+pub(crate) struct Copied {
     /// The source, as it was copied.
     pub(crate) source: Status,
     /// The new file.
@@ -64,7 +65,8 @@ pub(crate) fn copy(
     let place = resolve::source(request, held)?;
     let source = open_source(&place, &attributes)?;
     if request.is_unchanged(&source.status, &source.file) {
-        return Ok(Done { identity: Some(source.status.identity()), bytes: 0, unchanged: true });
+        let identity = Some(source.status.identity());
+        return Ok(Done { identity, unchanged: true, ..Done::default() });
     }
     request.check_brief_copy(&source.status)?;
     let mut copier = Copier {
@@ -75,23 +77,22 @@ pub(crate) fn copy(
         bytes: 0,
         copied: Fingerprints::default(),
     };
-    let status = copier.copy_to_destination(&source, held)?;
-    let bytes = copier.bytes;
+    let done = copier.copy_to_destination(&source, held)?;
     attributes.check_names()?;
-    Ok(Done { identity: Some(status.identity()), bytes, unchanged: false })
+    Ok(done)
 }
 
 /// Opens what a copy reads, through a link if the link may be followed.
 fn open_source(place: &Place<'_>, attributes: &Attributes<'_>) -> Result<Source, Error> {
     let failed = |errno| Error::os(errno, &place.path);
-    let status = sys::status_at(&place.directory, place.name).map_err(failed)?;
+    let status = sys::status_at(&place.directory, &place.name).map_err(failed)?;
     match status.kind {
         Kind::Link => {
-            let followed = resolve::follow(place.directory.as_fd(), place.name, &place.path)?;
+            let followed = resolve::follow(place.directory.as_fd(), &place.name, &place.path)?;
             open_followed(followed, attributes, &place.path)
         }
         Kind::Directory | Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
-            let source = open_kind(place.directory.as_fd(), place.name, status.kind, &place.path)?;
+            let source = open_kind(place.directory.as_fd(), &place.name, status.kind, &place.path)?;
             attributes.check_copied(&source.status, &place.directory, &place.path)?;
             Ok(source)
         }
@@ -167,82 +168,120 @@ fn check_kind(kind: Kind, path: &[u8]) -> Result<(), Error> {
     Err(Error::Special { path: path.to_vec(), kind })
 }
 
+impl<'c> Copier<'c> {
+    /// The copying half of a move across filesystems.
+    pub(crate) fn for_move(
+        request: &'c Request<'c>,
+        attributes: &'c Attributes<'c>,
+        record: &'c mut dyn FnMut(Record<'_>),
+    ) -> Self {
+        let copied = Fingerprints::default();
+        Copier { request, attributes, keep: Keep::ForMove, record, bytes: 0, copied }
+    }
+}
+
 impl Copier<'_> {
-    /// Copies to the request's destination, and gives the status of the source that was copied.
-    fn copy_to_destination(&mut self, source: &Source, held: &mut Held) -> Result<Status, Error> {
+    /// Copies to the request's destination; judges it again where somebody else changes it meanwhile.
+    fn copy_to_destination(&mut self, source: &Source, held: &mut Held) -> Result<Done, Error> {
         let request = self.request;
-        let (from, overwrite) = (request.source, request.rule.overwrite);
-        let place = resolve::destination(request, held, self.attributes, self.record)?;
-        if !overwrite && source.status.kind == Kind::File && source.status.size <= SMALL_SIZE {
+        let mut place = resolve::destination(request, held, self.attributes, self.record)?;
+        for _ in 1..conflict::JUDGEMENTS_MAX {
+            match self.copy_to(source, &mut place) {
+                Err(error) if conflict::is_judged_again(request, &error) => {}
+                result => return result,
+            }
+        }
+        self.copy_to(source, &mut place)
+    }
+
+    fn copy_to(&mut self, source: &Source, place: &mut Place<'_>) -> Result<Done, Error> {
+        let request = self.request;
+        let replace = match conflict::judge(request, place, &source.status)? {
+            Verdict::Place(replace) => replace,
+            Verdict::Skip(why) => return Ok(self.skip(source, place, why)),
+            Verdict::Compare => {
+                conflict::compare(request, place, source, &source.status)?;
+                return Ok(self.skip(source, place, Skipped::Same));
+            }
+        };
+        let is_small = source.status.kind == Kind::File && source.status.size <= SMALL_SIZE;
+        if !replace.any() && is_small {
             // The last rename finds out whether the name is taken.
-            return self.lone_file(source, from, &place, false);
+            return self.lone_file(source, place, replace);
         }
         // Before gigabytes are copied for nothing. That the name stays free is up to the last rename.
-        let existing = match sys::status_at(&place.directory, place.name) {
-            Ok(_) if !overwrite => return Err(self.exists(&place)),
+        let existing = match sys::status_at(&place.directory, &place.name) {
+            Ok(_) if !replace.any() => return Err(conflict::exists(request, place)),
             Ok(existing) => Some(existing),
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(Error::os(errno, &place.path)),
         };
         // Also a hard link: replacing one name by a copy of the other would part them, which nobody asked for.
         if existing.is_some_and(|existing| existing.inode == source.status.inode) {
-            return Err(Error::SameFile { from: from.to_vec(), to: place.path.into_owned() });
+            return Err(Error::SameFile { from: request.source.to_vec(), to: place.path.to_vec() });
         }
         match (source.status.kind, existing.map(|existing| existing.kind)) {
             (Kind::Directory, existing) => {
-                tree::copy(self, source, &place, existing)?;
-                self.announce(Kind::Directory);
-                Ok(source.status)
+                let inode = tree::copy(self, source, place, existing, replace)?;
+                self.announce(Kind::Directory, place);
+                Ok(self.done(source.status, inode, place))
             }
-            (_, Some(Kind::Directory)) => self.copy_into(source, &place),
-            (_, _) => self.lone_file(source, from, &place, overwrite),
+            (_, Some(Kind::Directory)) => self.copy_into(source, place),
+            (_, _) => self.lone_file(source, place, replace),
+        }
+    }
+
+    /// Says that nothing is done.
+    fn skip(&mut self, source: &Source, place: &Place<'_>, why: Skipped) -> Done {
+        (self.record)(Record::Skip { from: self.request.source, to: &place.path, why });
+        let identity = Some(source.status.identity());
+        Done { identity, skipped: Some(why), ..Done::default() }
+    }
+
+    fn done(&self, source: Status, inode: Inode, place: &Place<'_>) -> Done {
+        Done {
+            identity: Some(source.identity()),
+            bytes: self.bytes,
+            placed: Some(inode.placed_at(&place.path)),
+            ..Done::default()
         }
     }
 
     /// Copies the file that the action is about.
-    fn lone_file(
-        &mut self,
-        source: &Source,
-        from: &[u8],
-        place: &Place<'_>,
-        overwrite: bool,
-    ) -> Result<Status, Error> {
-        let placed = self.file(source, from, place, overwrite)?;
-        self.announce(Kind::File);
-        Ok(placed.source)
+    fn lone_file(&mut self, source: &Source, place: &Place<'_>, replace: Replace) -> Result<Done, Error> {
+        let Copied { source, inode } = self.file(source, self.request.source, place, replace)?;
+        self.announce(Kind::File, place);
+        Ok(self.done(source, inode, place))
     }
 
     /// Says what was done.
-    fn announce(&mut self, kind: Kind) {
-        let Request { source: from, destination: to, .. } = *self.request;
-        (self.record)(Record::Copy { from, to });
+    fn announce(&mut self, kind: Kind, place: &Place<'_>) {
+        let to = self.request.announced(place);
+        (self.record)(Record::Copy { from: self.request.source, to });
         self.attributes.record(kind, self.record);
-    }
-
-    fn exists(&self, place: &Place<'_>) -> Error {
-        let (from, to) = (self.request.source.to_vec(), place.path.to_vec());
-        Error::Exists { action: self.request.rule.action, from, to }
     }
 
     /// Copies a file into an existing directory, under its own name.
     ///
     /// Differs: the original then sets mode and owner on the directory and on all that is in it, whoever made it
     /// (`in_a_directory_that_was_there_only_what_we_wrote_is_changed`).
-    fn copy_into(&mut self, source: &Source, place: &Place<'_>) -> Result<Status, Error> {
+    fn copy_into(&mut self, source: &Source, place: &Place<'_>) -> Result<Done, Error> {
         let from = self.request.source;
         let failed = |errno| Error::os(errno, &place.path);
-        let directory = sys::open_directory(&place.directory, place.name, For::Lookup).map_err(failed)?;
-        let name = from.rsplit(|byte| *byte == b'/').next().unwrap_or(from);
+        let directory = sys::open_directory(&place.directory, &place.name, For::Lookup).map_err(failed)?;
+        let name = resolve::split(from).1;
         let mut path = place.path.to_vec();
         resolve::push_name(&mut path, name);
-        let inner =
-            Place { directory: Rc::new(directory), name, path: Cow::Owned(path), made_in: Vec::new() };
-        if let Ok(existing) = sys::status_at(&inner.directory, name)
+        let (name, path) = (Cow::Borrowed(name), Cow::Owned(path));
+        let inner = Place { directory: Rc::new(directory), name, path, made_in: Vec::new() };
+        if let Ok(existing) = sys::status_at(&inner.directory, &inner.name)
             && existing.inode == source.status.inode
         {
             return Err(Error::SameFile { from: from.to_vec(), to: inner.path.into_owned() });
         }
-        self.lone_file(source, from, &inner, true)
+        let Copied { source, inode } = self.file(source, from, &inner, Replace::Anything)?;
+        self.announce(Kind::File, place);
+        Ok(self.done(source, inode, &inner))
     }
 
     /// Copies a file to a place, where it appears complete or not at all.
@@ -251,8 +290,8 @@ impl Copier<'_> {
         source: &Source,
         from: &[u8],
         place: &Place<'_>,
-        overwrite: bool,
-    ) -> Result<Placed, Error> {
+        replace: Replace,
+    ) -> Result<Copied, Error> {
         let failed = |errno| Error::os_pair(errno, from, &place.path);
         let look = self.look_to_copy(source.status, source, from)?;
         let (temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
@@ -262,12 +301,13 @@ impl Copier<'_> {
         self.finish_file(file, &place.path)?;
         temporary.wait_until_closed();
         self.check_unused(source, from)?;
-        match temporary.place(place.name, overwrite) {
-            Err(Errno::EXIST) => return Err(self.exists(place)),
+        self.check_stop(|| from.to_vec())?;
+        match temporary.place(&place.name, replace) {
+            Err(Errno::EXIST) => return Err(conflict::exists(self.request, place)),
             result => result.map_err(failed)?,
         }
         self.sync_place(place)?;
-        Ok(Placed { source: status, inode })
+        Ok(Copied { source: status, inode })
     }
 
     /// Fills a new file with the content and the attributes of the source, as [`Copier::look_to_copy`] saw it; starts

@@ -124,6 +124,12 @@ pub enum Error {
         /// Name of the attribute.
         name: String,
     },
+    /// Nothing is mounted where the rule wants something to be.
+    #[error("{} is not mounted", Plain(.path))]
+    NotMounted {
+        /// The directory that is to be a mount point.
+        path: Vec<u8>,
+    },
     /// The destination is below the directory that is moved or copied.
     #[error("unable to {action} directory {} into itself, to {}", Repr(.from), Repr(.to))]
     IntoItself {
@@ -209,6 +215,7 @@ impl Error {
             | Error::NoSuchUser(_)
             | Error::NoSuchGroup(_)
             | Error::NoAnswer { .. }
+            | Error::NotMounted { .. }
             | Error::LeftOut { .. }
             | Error::IntoItself { .. }
             | Error::SourceKept { .. }
@@ -316,6 +323,14 @@ pub enum Refusal {
         path: Vec<u8>,
         /// Owner of what is there now, if it could be seen.
         owner: Option<Owner>,
+    },
+    /// The destination is not below the directory that has to be a mount point.
+    #[error("refused: the destination {} is not below {}, which mounted= names", Repr(.path), Repr(.mounted))]
+    NotBelowMount {
+        /// The destination.
+        path: Vec<u8>,
+        /// What the rule says.
+        mounted: Vec<u8>,
     },
     /// Something is mounted inside a tree that is to be moved, removed or changed.
     #[error("refused: {} is a mount point, and nothing below it is touched; unmount it first", Repr(.path))]

@@ -40,6 +40,7 @@
 //!   (`deleting_files_links_and_directories`), a deletion stops at mounts
 //!   (`what_is_mounted_in_a_tree_is_not_touched`).
 
+mod conflict;
 mod content;
 mod copy;
 mod error;
@@ -49,6 +50,7 @@ mod identity;
 mod metadata;
 mod moving;
 mod names;
+mod prune;
 mod quote;
 mod remove;
 mod resolve;
@@ -61,7 +63,7 @@ mod walk;
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use error::{Error, Owner, Refusal, Use};
 pub use given::{is_own_temporary, is_own_temporary_name, is_placed_tree, take_placed_tree};
@@ -107,6 +109,25 @@ pub enum Durability {
     Never,
 }
 
+/// What happens where the destination's name is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Conflict {
+    /// The action fails.
+    #[default]
+    Fail,
+    /// What is there is replaced; directories are merged by a copy.
+    Overwrite,
+    /// Nothing is done.
+    Skip,
+    /// The result gets the first free name of `stem.1.ext`, `stem.2.ext` and so on.
+    Rename,
+    /// A file is replaced by one that was written later, else nothing is done; directories fail.
+    Newer,
+    /// Where a file of the same content is there, a copy does nothing and a move only removes the source; else it
+    /// fails.
+    Same,
+}
+
 /// What the administrator wrote in one `FileManagerRule`, without its patterns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
@@ -114,8 +135,8 @@ pub struct Rule {
     pub action: Action,
     /// Make missing parents of the destination.
     pub auto_create: bool,
-    /// Replace what has the destination's name.
-    pub overwrite: bool,
+    /// What to do where the destination's name is taken.
+    pub on_conflict: Conflict,
     /// Mode of directories that are made, moved or copied; `None` leaves it.
     pub dirmode: Option<u32>,
     /// Mode of files that are moved or copied; `None` leaves it.
@@ -128,6 +149,10 @@ pub struct Rule {
     pub rec: bool,
     /// When to wait for the disk.
     pub durability: Durability,
+    /// A directory above the destination that has to be a mount point: absolute.
+    pub mounted: Option<Vec<u8>>,
+    /// After a move or a deletion, remove the parents of the source that are empty now, up to the root of a watch.
+    pub prune: bool,
 }
 
 impl Rule {
@@ -136,13 +161,15 @@ impl Rule {
         Rule {
             action,
             auto_create: false,
-            overwrite: false,
+            on_conflict: Conflict::Fail,
             dirmode: None,
             filemode: None,
             user: None,
             group: None,
             rec: false,
             durability: Durability::Auto,
+            mounted: None,
+            prune: false,
         }
     }
 }
@@ -162,8 +189,13 @@ pub struct Request<'a> {
     /// How many leading bytes of `destination` are the administrator's literal text. Symbolic links of root and of
     /// the daemon's user are followed in there, and nowhere else.
     pub trusted_len: usize,
-    /// Set from another thread to give up a long copy.
+    /// Set from another thread to end the action: at its next chunk, entry or step, with nothing half-made left. What
+    /// is placed already is finished.
     pub stop: &'a AtomicBool,
+    /// Roots of watches, absolute: never removed by [`Rule::prune`]; [`Request::root`] needs not be among them.
+    pub roots: &'a [&'a [u8]],
+    /// [`Done::placed`] is wanted, for one system call more in a plain rename.
+    pub wants_placed: bool,
     /// Do nothing if the source is still what this identity says.
     pub unless_same_as: Option<&'a Identity>,
     /// Do only what is little: a rename, the deletion of one file, a copy of at most [`BRIEF_SIZE`], be it to the
@@ -192,6 +224,17 @@ pub enum Record<'a> {
     },
     /// The source goes away (INFO).
     Delete(&'a [u8]),
+    /// An empty directory that the source was in goes away (INFO).
+    Prune(&'a [u8]),
+    /// Nothing is done, because of what has the destination's name (INFO).
+    Skip {
+        /// The source.
+        from: &'a [u8],
+        /// The destination.
+        to: &'a [u8],
+        /// What about it.
+        why: Skipped,
+    },
     /// A mode was set (DEBUG).
     Chmod(u32),
     /// An owner or a group was set (DEBUG).
@@ -212,6 +255,10 @@ impl fmt::Display for Record<'_> {
             Record::Move { from, to } => write!(out, "move '{}' to '{}'", Plain(from), Plain(to)),
             Record::Copy { from, to } => write!(out, "copy '{}' to '{}'", Plain(from), Plain(to)),
             Record::Delete(path) => write!(out, "delete '{}'", Plain(path)),
+            Record::Prune(path) => write!(out, "remove empty directory '{}'", Plain(path)),
+            Record::Skip { from, to, why } => {
+                write!(out, "skip '{}', '{}' {}", Plain(from), Plain(to), why.text())
+            }
             Record::Chmod(mode) => write!(out, "chmod 0o{mode:o}"),
             Record::Chown { user, group: None } => write!(out, "chown {}", user.unwrap_or_default()),
             Record::Chown { user, group: Some(group) } => {
@@ -222,8 +269,40 @@ impl fmt::Display for Record<'_> {
     }
 }
 
-/// An action that came to its end.
+/// Why [`Rule::on_conflict`] left the destination as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// It exists.
+    Exists,
+    /// It was written at the same time as the source, or later.
+    NotOlder,
+    /// It has the content of the source.
+    Same,
+}
+
+impl Skipped {
+    fn text(self) -> &'static str {
+        match self {
+            Skipped::Exists => "exists",
+            Skipped::NotOlder => "is not older",
+            Skipped::Same => "has the same content",
+        }
+    }
+}
+
+/// A result in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its path; not the destination of the request where that was taken ([`Conflict::Rename`]) or is a directory.
+    pub path: Vec<u8>,
+    /// Its device.
+    pub dev: u64,
+    /// Its inode: of a tree, that of its top.
+    pub ino: u64,
+}
+
+/// An action that came to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
     /// What was acted on; not known of a file that was only renamed, since its new state can never be that of its old
     /// name.
@@ -232,6 +311,11 @@ pub struct Done {
     pub bytes: u64,
     /// Nothing was done: the source is still what `unless_same_as` says.
     pub unchanged: bool,
+    /// Nothing was done at the destination, because of what is there.
+    pub skipped: Option<Skipped>,
+    /// Where the result is; `None` after a deletion, where nothing was done, and where it was not asked for
+    /// ([`Request::wants_placed`]).
+    pub placed: Option<Placed>,
 }
 
 /// Whether the user and the group of a rule exist now; the error is the one that its tasks would fail with.
@@ -254,6 +338,9 @@ pub fn perform(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
     let rule = request.rule;
+    if request.stop.load(Ordering::Relaxed) {
+        return Err(Error::Stopped { path: request.source.to_vec() });
+    }
     let done = match rule.action {
         Action::Delete => remove::delete(request, held, record),
         Action::Move | Action::Copy if request.destination.is_empty() => {
@@ -299,6 +386,11 @@ impl Request<'_> {
         self.unless_same_as.is_some_and(|identity| {
             identity.is_same_state(&status.identity()) && identity::unproven_for(identity, file).is_zero()
         })
+    }
+
+    /// The destination as records name it: as the rule gave it, unless the result has another name.
+    fn announced<'p>(&'p self, place: &'p resolve::Place<'_>) -> &'p [u8] {
+        if *place.path == *resolve::trim_slashes(self.destination) { self.destination } else { &place.path }
     }
 
     /// Gives an error of a lookup the form that Python gives it: a rename names both paths, the rest the failing one.

@@ -14,15 +14,17 @@
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::conflict::{self, Replace, Verdict};
 use crate::copy::{self, Copier};
 use crate::error::{Error, Owner, Refusal, Use};
-use crate::metadata::{Attributes, Keep};
-use crate::remove::{self, Fingerprints, Kept};
+use crate::metadata::Attributes;
+use crate::prune;
+use crate::remove::{self, Kept};
 use crate::resolve::{self, Place};
 use crate::sys::{self, For, Inode, Kind, Status};
 use crate::temporary::{self, Temporary};
 use crate::tree;
-use crate::{Done, Durability, Held, Record, Request};
+use crate::{Conflict, Done, Durability, Held, Record, Request, Skipped};
 
 /// The move action.
 pub(crate) fn perform(
@@ -35,55 +37,38 @@ pub(crate) fn perform(
     if let Ok(place) = &source
         && is_plain(request, &attributes)
         && let Some(to) = resolve::existing_destination(request, held)
-        && sys::rename_new(&place.directory, place.name, &to.directory, to.name).is_ok()
+        && sys::rename_new(&place.directory, &place.name, &to.directory, &to.name).is_ok()
     {
-        announce(request, record);
-        return Ok(Done { identity: None, bytes: 0, unchanged: false });
+        record(Record::Move { from: request.source, to: request.destination });
+        prune::prune(request, place, record);
+        return Ok(Done::default());
     }
     let found = source.and_then(|place| Found::look(place, request, &attributes));
     let found = found.map_err(|error| request.in_form_of_python(error))?;
     if request.is_unchanged(&found.status, &found.place.directory) {
-        return Ok(Done { identity: Some(found.status.identity()), bytes: 0, unchanged: true });
+        let identity = Some(found.status.identity());
+        return Ok(Done { identity, unchanged: true, ..Done::default() });
     }
     // Mode and owner of a directory are those of all that is in it.
     request.check_brief(found.status.kind == Kind::Directory && attributes.change_anything())?;
     attributes.check(&found.status, &found.place.directory, request.source)?;
-    let place = resolve::destination(request, held, &attributes, record)?;
-    let bytes = match found.rename(&place, request) {
-        Ok(()) => {
-            found.finish(&place, request, &attributes)?;
-            0
-        }
-        Err(Errno::EXIST) if !request.rule.overwrite => return Err(exists(request, &place)),
-        Err(Errno::XDEV) => {
-            request.check_brief_copy(&found.status)?;
-            found.across(&place, request, &attributes, record)?
-        }
-        Err(errno) => return Err(Error::os_pair(errno, request.source, &place.path)),
-    };
-    announce(request, record);
-    attributes.record(found.status.kind, record);
+    let mut place = resolve::destination(request, held, &attributes, record)?;
+    let done = found.move_to_free_place(&mut place, request, &attributes, record)?;
+    if done.skipped.is_none() || done.skipped == Some(Skipped::Same) {
+        prune::prune(request, &found.place, record);
+    }
     attributes.check_names()?;
-    Ok(Done { identity: Some(found.status.identity()), bytes, unchanged: false })
+    Ok(done)
 }
 
 /// Whether a rename is all there is to do, whatever it is that is moved. If it fails, the long way says why.
 fn is_plain(request: &Request<'_>, attributes: &Attributes<'_>) -> bool {
     let rule = request.rule;
-    !rule.overwrite
+    rule.on_conflict != Conflict::Overwrite
         && !attributes.change_anything()
         && rule.durability != Durability::Always
         && request.unless_same_as.is_none()
-}
-
-/// Says what was done.
-fn announce(request: &Request<'_>, record: &mut dyn FnMut(Record<'_>)) {
-    record(Record::Move { from: request.source, to: request.destination });
-}
-
-fn exists(request: &Request<'_>, place: &Place<'_>) -> Error {
-    let (from, to) = (request.source.to_vec(), place.path.to_vec());
-    Error::Exists { action: request.rule.action, from, to }
+        && !request.wants_placed
 }
 
 /// The source of a move.
@@ -98,29 +83,116 @@ impl<'a> Found<'a> {
     fn look(place: Place<'a>, request: &Request<'a>, attributes: &Attributes<'_>) -> Result<Self, Error> {
         let failed = |errno| Error::os(errno, request.source);
         if attributes.change_anything() {
-            let reference = sys::open_reference(&place.directory, place.name).map_err(failed)?;
+            let reference = sys::open_reference(&place.directory, &place.name).map_err(failed)?;
             let status = sys::status(&reference).map_err(failed)?;
             Ok(Found { place, status, reference: Some(reference) })
         } else {
-            let status = sys::status_at(&place.directory, place.name).map_err(failed)?;
+            let status = sys::status_at(&place.directory, &place.name).map_err(failed)?;
             Ok(Found { place, status, reference: None })
         }
     }
 
-    fn rename(&self, to: &Place<'_>, request: &Request<'_>) -> sys::Result<()> {
+    /// Moves it; judges the destination again where somebody else changes it meanwhile.
+    fn move_to_free_place(
+        &self,
+        place: &mut Place<'_>,
+        request: &Request<'_>,
+        attributes: &Attributes<'_>,
+        record: &mut dyn FnMut(Record<'_>),
+    ) -> Result<Done, Error> {
+        for _ in 1..conflict::JUDGEMENTS_MAX {
+            match self.move_to(place, request, attributes, record) {
+                Err(error) if conflict::is_judged_again(request, &error) => {}
+                result => return result,
+            }
+        }
+        self.move_to(place, request, attributes, record)
+    }
+
+    fn move_to(
+        &self,
+        place: &mut Place<'_>,
+        request: &Request<'_>,
+        attributes: &Attributes<'_>,
+        record: &mut dyn FnMut(Record<'_>),
+    ) -> Result<Done, Error> {
+        let identity = Some(self.status.identity());
+        let replace = match conflict::judge(request, place, &self.status)? {
+            Verdict::Place(replace) => replace,
+            Verdict::Skip(why) => {
+                record(Record::Skip { from: request.source, to: &place.path, why });
+                return Ok(Done { identity, skipped: Some(why), ..Done::default() });
+            }
+            Verdict::Compare => {
+                self.remove_if_same(place, request, attributes, record)?;
+                return Ok(Done { identity, skipped: Some(Skipped::Same), ..Done::default() });
+            }
+        };
+        let (bytes, inode) = match self.rename(place, replace) {
+            Ok(()) => {
+                self.finish(place, request, attributes)?;
+                (0, self.status.inode)
+            }
+            Err(Errno::EXIST) if !matches!(replace, Replace::Anything) => {
+                return Err(conflict::exists(request, place));
+            }
+            Err(Errno::XDEV) => {
+                request.check_brief_copy(&self.status)?;
+                self.across(place, request, attributes, record, replace)?
+            }
+            Err(errno) => return Err(Error::os_pair(errno, request.source, &place.path)),
+        };
+        record(Record::Move { from: request.source, to: request.announced(place) });
+        attributes.record(self.status.kind, record);
+        let placed = Some(inode.placed_at(&place.path));
+        Ok(Done { identity, bytes, placed, ..Done::default() })
+    }
+
+    /// Removes the source if the destination has its content: the move is done, and nothing was moved.
+    fn remove_if_same(
+        &self,
+        place: &Place<'_>,
+        request: &Request<'_>,
+        attributes: &Attributes<'_>,
+        record: &mut dyn FnMut(Record<'_>),
+    ) -> Result<(), Error> {
+        let path = request.source;
+        let source = copy::open_kind(self.place.directory.as_fd(), &self.place.name, Kind::File, path)?;
+        self.check_same(&source.status, path)?;
+        let copier = Copier::for_move(request, attributes, record);
+        let look = copier.look_to_copy(source.status, &source, path)?;
+        let there = conflict::compare(request, place, &source, &look)?;
+        let is_there =
+            sys::status_at(&place.directory, &place.name).is_ok_and(|now| now.is_same_state(&there));
+        if !is_there {
+            return Err(conflict::exists(request, place));
+        }
+        match self.remove_copied(&look, Some(source.file.as_fd())) {
+            Err(Kept::InUse) => return Err(Error::InUse { path: path.to_vec(), why: Use::Written }),
+            Err(Kept::Changed(_)) => return Err(conflict::exists(request, place)),
+            Err(Kept::Os(errno)) => return Err(Error::os(errno, path)),
+            Ok(()) => {}
+        }
+        record(Record::Skip { from: path, to: &place.path, why: Skipped::Same });
+        record(Record::Delete(path));
+        Ok(())
+    }
+
+    fn rename(&self, to: &Place<'_>, replace: Replace) -> sys::Result<()> {
         let from = &self.place;
-        let (kind, overwrite) = (self.status.kind, request.rule.overwrite);
-        if overwrite && self.status.links > 1 && kind != Kind::Directory && self.is_another_name(to)? {
+        let kind = self.status.kind;
+        if replace.any() && self.status.links > 1 && kind != Kind::Directory && self.is_another_name(to)? {
             // rename(2) does nothing between two names of one inode. Differs: the original leaves both
             // (`a_move_onto_another_name_of_the_same_file_leaves_one`).
-            return sys::remove_file(&from.directory, from.name);
+            return sys::remove_file(&from.directory, &from.name);
         }
-        temporary::rename(from.directory.as_fd(), from.name, to.directory.as_fd(), to.name, kind, overwrite)
+        let (from_at, to_at) = (from.directory.as_fd(), to.directory.as_fd());
+        temporary::rename_replacing(from_at, &from.name, to_at, &to.name, kind, replace)
     }
 
     /// Whether the destination is the same inode under another name.
     fn is_another_name(&self, to: &Place<'_>) -> sys::Result<bool> {
-        match sys::status_at(&to.directory, to.name) {
+        match sys::status_at(&to.directory, &to.name) {
             Ok(status) if status.inode == self.status.inode => {}
             Ok(_) | Err(_) => return Ok(false),
         }
@@ -137,10 +209,10 @@ impl<'a> Found<'a> {
     ) -> Result<(), Error> {
         let failed = |errno| Error::os(errno, &to.path);
         if let Some(reference) = &self.reference {
-            let moved = sys::status_at(&to.directory, to.name).map_err(failed)?;
+            let moved = sys::status_at(&to.directory, &to.name).map_err(failed)?;
             self.check_same(&moved, &to.path)?;
             if self.status.kind == Kind::Directory {
-                let top = sys::open_directory(&to.directory, to.name, For::Reading).map_err(failed)?;
+                let top = sys::open_directory(&to.directory, &to.name, For::Reading).map_err(failed)?;
                 self.check_same(&sys::status(&top).map_err(failed)?, &to.path)?;
                 attributes.apply_to_tree(top, &to.path)?;
             } else {
@@ -162,39 +234,33 @@ impl<'a> Found<'a> {
         Err(Refusal::Replaced { path: path.to_vec(), owner: Some(Owner(other.uid)) }.into())
     }
 
-    /// The move across filesystems; gives the number of bytes that were copied.
+    /// The move across filesystems; gives the number of bytes that were copied, and what is at the destination now.
     fn across(
         &self,
         to: &Place<'_>,
         request: &Request<'_>,
         attributes: &Attributes<'_>,
         record: &mut dyn FnMut(Record<'_>),
-    ) -> Result<u64, Error> {
+        replace: Replace,
+    ) -> Result<(u64, Inode), Error> {
         // rename(2) says EXDEV before it looks at the names, so that is asked now; the last rename asks again.
-        let existing = match sys::status_at(&to.directory, to.name) {
-            Ok(_) if !request.rule.overwrite => return Err(exists(request, to)),
+        let existing = match sys::status_at(&to.directory, &to.name) {
+            Ok(_) if !replace.any() => return Err(conflict::exists(request, to)),
             Ok(existing) => Some(existing),
             Err(_) => None,
         };
         self.check_replaceable(existing.as_ref(), to, request)?;
-        let mut copier = Copier {
-            request,
-            attributes,
-            keep: Keep::ForMove,
-            record,
-            bytes: 0,
-            copied: Fingerprints::default(),
-        };
-        match self.status.kind {
+        let mut copier = Copier::for_move(request, attributes, record);
+        let inode = match self.status.kind {
             Kind::Directory => {
-                self.directory_across(&mut copier, to, existing.map(|existing| existing.kind))?;
+                self.directory_across(&mut copier, to, existing.map(|existing| existing.kind), replace)?
             }
-            Kind::Link => self.link_across(&mut copier, to)?,
+            Kind::Link => self.link_across(&mut copier, to, replace)?,
             Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
-                self.file_across(&mut copier, to, existing.is_some())?;
+                self.file_across(&mut copier, to, existing.is_some(), replace)?
             }
-        }
-        Ok(copier.bytes)
+        };
+        Ok((copier.bytes, inode))
     }
 
     /// What rename(2) would say to the destination, before anything is copied.
@@ -217,45 +283,52 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn file_across(&self, copier: &mut Copier<'_>, to: &Place<'_>, has_replaced: bool) -> Result<(), Error> {
+    fn file_across(
+        &self,
+        copier: &mut Copier<'_>,
+        to: &Place<'_>,
+        has_replaced: bool,
+        replace: Replace,
+    ) -> Result<Inode, Error> {
         let path = copier.request.source;
-        let source = copy::open_kind(self.place.directory.as_fd(), self.place.name, self.status.kind, path)?;
+        let source = copy::open_kind(self.place.directory.as_fd(), &self.place.name, self.status.kind, path)?;
         // Refused rather than moved: mode and owner were judged by what was there a moment ago.
         self.check_same(&source.status, path)?;
-        let placed = copier.file(&source, path, to, copier.request.rule.overwrite)?;
-        match self.remove_copied(&placed.source, Some(source.file.as_fd())) {
+        let result = copier.file(&source, path, to, replace)?;
+        match self.remove_copied(&result.source, Some(source.file.as_fd())) {
             // Somebody has begun to write to it since the copy got its name. The copy is taken back, so that the next
             // try finds all as this one did; where it has replaced something, it is replaced itself by the next try.
             Err(Kept::InUse) => {
                 if !has_replaced {
-                    take_back(to, placed.inode);
+                    take_back(to, result.inode);
                 }
                 Err(Error::InUse { path: path.to_vec(), why: Use::Written })
             }
-            removed => self.removed(removed, to),
+            removed => self.removed(removed, to).map(|()| result.inode),
         }
     }
 
-    fn link_across(&self, copier: &mut Copier<'_>, to: &Place<'_>) -> Result<(), Error> {
+    fn link_across(&self, copier: &mut Copier<'_>, to: &Place<'_>, replace: Replace) -> Result<Inode, Error> {
         let failed = |errno| Error::os_pair(errno, copier.request.source, &to.path);
         let from = &self.place;
-        let reference = sys::open_reference(&from.directory, from.name).map_err(failed)?;
+        let reference = sys::open_reference(&from.directory, &from.name).map_err(failed)?;
         let status = sys::status(&reference).map_err(failed)?;
         self.check_same(&status, copier.request.source)?;
         let text = sys::read_link(&reference).map_err(failed)?;
         let temporary = Temporary::link(to.directory.as_fd(), &text).map_err(failed)?;
         copier.dress_link(&status, &to.directory, temporary.name()).map_err(failed)?;
-        match temporary.place(to.name, copier.request.rule.overwrite) {
-            Err(Errno::EXIST) => return Err(exists(copier.request, to)),
+        let inode = sys::status_at(&to.directory, temporary.name()).map_err(failed)?.inode;
+        match temporary.place(&to.name, replace) {
+            Err(Errno::EXIST) => return Err(conflict::exists(copier.request, to)),
             result => result.map_err(failed)?,
         }
         copier.sync_place(to)?;
-        self.removed(self.remove_copied(&status, None), to)
+        self.removed(self.remove_copied(&status, None), to).map(|()| inode)
     }
 
     /// Removes the source of a complete copy, if its name still leads to what was copied.
     fn remove_copied(&self, copied: &Status, file: Option<BorrowedFd<'_>>) -> Result<(), Kept> {
-        remove::copied(&self.place.directory, self.place.name, file, |now| now.is_same_state(copied))
+        remove::copied(&self.place.directory, &self.place.name, file, |now| now.is_same_state(copied))
     }
 
     fn removed(&self, removed: Result<(), Kept>, to: &Place<'_>) -> Result<(), Error> {
@@ -274,12 +347,14 @@ impl<'a> Found<'a> {
         copier: &mut Copier<'_>,
         to: &Place<'_>,
         existing: Option<Kind>,
-    ) -> Result<(), Error> {
+        replace: Replace,
+    ) -> Result<Inode, Error> {
         let path = copier.request.source;
-        let source = copy::open_kind(self.place.directory.as_fd(), self.place.name, Kind::Directory, path)?;
+        let source = copy::open_kind(self.place.directory.as_fd(), &self.place.name, Kind::Directory, path)?;
         self.check_same(&source.status, path)?;
-        tree::copy(copier, &source, to, existing)?;
-        remove::moved_tree(&self.place, &copier.copied).map_err(|error| {
+        let inode = tree::copy(copier, &source, to, existing, replace)?;
+        let removed = remove::moved_tree(&self.place, &copier.copied);
+        removed.map(|()| inode).map_err(|error| {
             let (from, to) = (path.to_vec(), to.path.to_vec());
             Error::SourceKept { from, to, why: error.to_string() }
         })
@@ -288,14 +363,14 @@ impl<'a> Found<'a> {
 
 /// Removes a copy that was placed a moment ago, if it is there still. If not, whoever took it has a complete file.
 fn take_back(to: &Place<'_>, inode: Inode) {
-    if sys::status_at(&to.directory, to.name).is_ok_and(|status| status.inode == inode) {
-        let _ = sys::remove_file(&to.directory, to.name);
+    if sys::status_at(&to.directory, &to.name).is_ok_and(|status| status.inode == inode) {
+        let _ = sys::remove_file(&to.directory, &to.name);
     }
 }
 
 fn is_empty(place: &Place<'_>) -> Result<bool, Error> {
     let failed = |errno| Error::os(errno, &place.path);
-    let directory = sys::open_directory(&place.directory, place.name, For::Reading).map_err(failed)?;
+    let directory = sys::open_directory(&place.directory, &place.name, For::Reading).map_err(failed)?;
     // The first entry ends the listing.
     match sys::list(directory.as_fd(), |_, _| Err(Errno::NOTEMPTY)) {
         Err(Errno::NOTEMPTY) => Ok(false),

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Owner, Refusal, Use};
+use crate::prune;
 use crate::resolve::{self, Place};
 use crate::sys::{self, Kind, Lease, Status, Writers};
 use crate::walk::{self, Entry, Visit, Walk};
@@ -25,27 +26,29 @@ pub(crate) fn delete(
     let place = resolve::source(request, held)?;
     let path = request.source;
     let failed = |errno| Error::os(errno, path);
-    let status = sys::status_at(&place.directory, place.name).map_err(failed)?;
+    let status = sys::status_at(&place.directory, &place.name).map_err(failed)?;
+    let identity = Some(status.identity());
     if request.is_unchanged(&status, &place.directory) {
-        return Ok(Done { identity: Some(status.identity()), bytes: 0, unchanged: true });
+        return Ok(Done { identity, unchanged: true, ..Done::default() });
     }
     let is_tree = status.kind == Kind::Directory && request.rule.rec;
     request.check_brief(is_tree)?;
     match status.kind {
         Kind::Directory if request.rule.rec => everything(&place, request.stop)?,
-        Kind::Directory => sys::remove_directory(&place.directory, place.name).map_err(failed)?,
+        Kind::Directory => sys::remove_directory(&place.directory, &place.name).map_err(failed)?,
         Kind::File | Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
-            sys::remove_file(&place.directory, place.name).map_err(failed)?;
+            sys::remove_file(&place.directory, &place.name).map_err(failed)?;
         }
     }
     record(Record::Delete(path));
-    Ok(Done { identity: Some(status.identity()), bytes: 0, unchanged: false })
+    prune::prune(request, &place, record);
+    Ok(Done { identity, ..Done::default() })
 }
 
 /// Removes a directory with all that is in it.
 fn everything(place: &Place<'_>, stop: &AtomicBool) -> Result<(), Error> {
     let removal = Removal { what: What::Everything, stop: Some(stop) };
-    removal.tree(place.directory.as_fd(), place.name, &place.path)
+    removal.tree(place.directory.as_fd(), &place.name, &place.path)
 }
 
 /// Removes an unfinished tree of ours, whatever modes its directories were given already.
@@ -56,7 +59,7 @@ pub(crate) fn own_tree(at: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
 /// Removes the source of a move, of which everything that was seen is in its new place: what came or changed since is
 /// kept, and an error.
 pub(crate) fn moved_tree(place: &Place<'_>, moved: &Fingerprints) -> Result<(), Error> {
-    Removal { what: What::Moved(moved), stop: None }.tree(place.directory.as_fd(), place.name, &place.path)
+    Removal { what: What::Moved(moved), stop: None }.tree(place.directory.as_fd(), &place.name, &place.path)
 }
 
 /// Which files and links a move has copied, and in which state: sixteen bytes each.

@@ -23,11 +23,21 @@ const LINKS_MAX: u32 = 40;
 /// A name in a directory that is held, so that nothing that happens to the path above it matters any more.
 pub(crate) struct Place<'a> {
     pub(crate) directory: Rc<OwnedFd>,
-    pub(crate) name: &'a [u8],
+    pub(crate) name: Cow<'a, [u8]>,
     /// The whole path, for texts only.
     pub(crate) path: Cow<'a, [u8]>,
     /// Directories in which a parent of this place was made just now, and is not on the disk yet.
     pub(crate) made_in: Vec<OwnedFd>,
+}
+
+impl Place<'_> {
+    /// Another name in the same directory.
+    pub(crate) fn rename(&mut self, name: Vec<u8>) {
+        let mut path = split(&self.path).0.to_vec();
+        push_name(&mut path, &name);
+        self.name = Cow::Owned(name);
+        self.path = Cow::Owned(path);
+    }
 }
 
 /// Finds the place of the source of a request, below its root.
@@ -40,7 +50,7 @@ pub(crate) fn source<'a>(request: &Request<'a>, held: &mut Held) -> Result<Place
         Err(errno) if is_link_or_unsupported(errno) => Rc::new(source_with_links(request, below)?),
         result => result.map_err(|errno| Error::os(errno, path))?,
     };
-    Ok(Place { directory, name, path: Cow::Borrowed(path), made_in: Vec::new() })
+    Ok(Place { directory, name: Cow::Borrowed(name), path: Cow::Borrowed(path), made_in: Vec::new() })
 }
 
 /// As [`source`], where a link is on the way: allowed on the way to the root, refused below it.
@@ -87,9 +97,12 @@ pub(crate) fn destination<'a>(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Place<'a>, Error> {
     let target = Destination::parse(request)?;
+    if let Some(mounted) = &request.rule.mounted {
+        return destination_on_mount(request, &target, mounted, attributes, record);
+    }
     let place = |directory, made_in| Place {
         directory,
-        name: target.name,
+        name: Cow::Borrowed(target.name),
         path: Cow::Borrowed(target.path),
         made_in,
     };
@@ -114,6 +127,45 @@ pub(crate) fn destination<'a>(
     Ok(place(Rc::new(directory), made_in))
 }
 
+/// As [`destination`], below a mount point: everything is looked up, and made, from its descriptor, so that nothing
+/// lands below the directory that it hides, whenever it is mounted or unmounted.
+fn destination_on_mount<'a>(
+    request: &Request<'a>,
+    target: &Destination<'a>,
+    mounted: &[u8],
+    attributes: &Attributes<'_>,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<Place<'a>, Error> {
+    let mounted = trim_slashes(mounted);
+    let not_mounted = || Error::NotMounted { path: mounted.to_vec() };
+    let mount_len = mounted.len();
+    let is_above =
+        target.trusted.starts_with(mounted) && matches!(target.parent.get(mount_len), None | Some(b'/'));
+    if !is_above {
+        return Err(Refusal::NotBelowMount { path: target.path.to_vec(), mounted: mounted.to_vec() }.into());
+    }
+    let top = trusted_directory(mounted).map_err(|error| match error.errno() {
+        Some(errno) if errno == Errno::NOENT.raw_os_error() => not_mounted(),
+        Some(_) | None => error,
+    })?;
+    if !sys::is_mount_point(&top).map_err(|errno| Error::os(errno, mounted))? {
+        return Err(not_mounted());
+    }
+    let mut made_in = Vec::new();
+    let mut walk = Walk::new(target.path, Links::OfDaemon).starting_in(top, mounted);
+    if request.rule.auto_create {
+        walk.create = Some(Create { announced: target.parent, attributes, record, made_in: &mut made_in });
+    }
+    walk.add(&target.trusted[mount_len..], Trust::Literal);
+    walk.add(target.substituted, Trust::Substituted);
+    let directory = walk.finish().map_err(|error| match error {
+        Error::Os { errno: Errno::NOENT, .. } if !request.rule.auto_create => no_parent(request, target),
+        error => request.in_form_of_python(error),
+    })?;
+    let (name, path) = (Cow::Borrowed(target.name), Cow::Borrowed(target.path));
+    Ok(Place { directory: Rc::new(directory), name, path, made_in })
+}
+
 /// The error of a destination whose parent is missing; names the first directory on the way that is.
 fn no_parent(request: &Request<'_>, target: &Destination<'_>) -> Error {
     let ends = target.parent.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0);
@@ -129,9 +181,13 @@ fn no_parent(request: &Request<'_>, target: &Destination<'_>) -> Error {
 
 /// The place of the destination of a request, where no link leads to it and nothing has to be made.
 pub(crate) fn existing_destination<'a>(request: &Request<'a>, held: &mut Held) -> Option<Place<'a>> {
+    if request.rule.mounted.is_some() {
+        return None;
+    }
     let target = Destination::parse(request).ok()?;
     let directory = held.destination.open(target.parent_or_here()).ok()?;
-    Some(Place { directory, name: target.name, path: Cow::Borrowed(target.path), made_in: Vec::new() })
+    let (name, path) = (Cow::Borrowed(target.name), Cow::Borrowed(target.path));
+    Some(Place { directory, name, path, made_in: Vec::new() })
 }
 
 /// The destination, cut where trust ends.
@@ -211,7 +267,7 @@ fn odd_component(name: &[u8]) -> Option<&'static str> {
 }
 
 /// Parent and name; the parent of `/a` is `/`, that of `a` is empty.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         None => (b"", path),
         Some(0) => (b"/", &path[1..]),

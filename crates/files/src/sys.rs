@@ -5,7 +5,9 @@
 //! goes through here, so that a test can make the n-th call fail, or change the world just before it
 //! (`fault`, which is compiled for tests only).
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps};
+use rustix::fs::{
+    self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags, Timespec, Timestamps,
+};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +61,13 @@ impl From<fs::FileType> for Kind {
 pub(crate) struct Inode {
     pub(crate) dev: u64,
     pub(crate) ino: u64,
+}
+
+impl Inode {
+    /// This object, as a result.
+    pub(crate) fn placed_at(self, path: &[u8]) -> crate::Placed {
+        crate::Placed { path: path.to_vec(), dev: self.dev, ino: self.ino }
+    }
 }
 
 /// Where a directory is: device, inode and mount, which none else can be while somebody holds a descriptor of it.
@@ -281,6 +290,19 @@ pub(crate) fn spot(fd: impl AsFd) -> Result<Spot> {
 /// Where the directory is that a path leads to; of a link at its end, where that link is.
 pub(crate) fn spot_at(at: impl AsFd, path: &[u8]) -> Result<Spot> {
     ask_spot(at, path, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Whether the directory of a descriptor is where something is mounted.
+pub(crate) fn is_mount_point(fd: impl AsFd) -> Result<bool> {
+    let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+    let statx = call("statx", || fs::statx(fd.as_fd(), "", AtFlags::EMPTY_PATH, wanted))?;
+    if statx.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    }
+    // Before Linux 5.8: another filesystem than the directory above, or the top of everything.
+    let above = call("statx", || fs::statx(fd.as_fd(), "..", AtFlags::empty(), wanted))?;
+    let device = |statx: &fs::Statx| (statx.stx_dev_major, statx.stx_dev_minor);
+    Ok(device(&statx) != device(&above) || statx.stx_ino == above.stx_ino)
 }
 
 fn ask_spot(at: impl AsFd, path: &[u8], flags: AtFlags) -> Result<Spot> {

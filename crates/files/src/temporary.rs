@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 use syscall::spawn;
 
+use crate::conflict::{Aside, Replace};
 use crate::error::Error;
 use crate::given::{self, Given};
 use crate::metadata::is_not_here;
@@ -192,10 +193,10 @@ impl<D: AsFd> Temporary<D> {
         }
     }
 
-    /// Gives it its final name in the same directory, in one step.
-    pub(crate) fn place(mut self, name: &[u8], overwrite: bool) -> sys::Result<()> {
+    /// Gives it its final name in the same directory, in one step; in three where only a certain file may be replaced.
+    pub(crate) fn place(mut self, name: &[u8], replace: Replace) -> sys::Result<()> {
         let directory = self.directory.as_fd();
-        rename(directory, &self.name, directory, name, Kind::File, overwrite)?;
+        rename_replacing(directory, &self.name, directory, name, Kind::File, replace)?;
         self.done = true;
         Ok(())
     }
@@ -280,7 +281,7 @@ impl Drop for TemporaryTree {
     }
 }
 
-fn try_names<T>(
+pub(crate) fn try_names<T>(
     directory: impl AsFd,
     mut attempt: impl FnMut(&[u8]) -> sys::Result<T>,
 ) -> sys::Result<(Given, T)> {
@@ -294,6 +295,25 @@ fn try_names<T>(
     }
     let name = Given::new(directory, new_name());
     attempt(&name).map(|made| (name, made))
+}
+
+/// Renames, and replaces what may be replaced; EXIST where something else has the name.
+pub(crate) fn rename_replacing(
+    from_at: BorrowedFd<'_>,
+    from: &[u8],
+    to_at: BorrowedFd<'_>,
+    to: &[u8],
+    kind: Kind,
+    replace: Replace,
+) -> sys::Result<()> {
+    let Replace::Only(judged) = replace else {
+        return rename(from_at, from, to_at, to, kind, replace.any());
+    };
+    let aside = Aside::set(to_at, to, &judged)?;
+    rename(from_at, from, to_at, to, kind, false)?;
+    // It is under a temporary name: what can't be removed now is found by the sweep of the next start.
+    let _ = aside.remove();
+    Ok(())
 }
 
 /// Renames, and where `overwrite` is false only if the new name is free, on every filesystem: in one step where that

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use crate::conflict::Replace;
 use crate::copy::{self, Copier, Source};
 use crate::error::{Error, Refusal, Use};
 use crate::given;
@@ -33,7 +34,8 @@ pub(crate) fn copy(
     source: &Source,
     place: &Place<'_>,
     existing: Option<Kind>,
-) -> Result<(), Error> {
+    replace: Replace,
+) -> Result<Inode, Error> {
     let failed = |errno| Error::os(errno, &place.path);
     check_not_inside(copier.request, source, place)?;
     let request = copier.request;
@@ -42,11 +44,11 @@ pub(crate) fn copy(
     let (target, made) = match (existing, copier.keep) {
         (None, _) | (Some(Kind::Directory), Keep::ForMove) => {
             let parent = sys::open_directory(&place.directory, b".", For::Lookup).map_err(failed)?;
-            let overwrite = copier.keep == Keep::ForMove && request.rule.overwrite;
-            make_temporary(parent, place.name, overwrite).map_err(failed)?
+            let overwrite = copier.keep == Keep::ForMove && replace.any();
+            make_temporary(parent, &place.name, overwrite).map_err(failed)?
         }
         (Some(Kind::Directory), Keep::ForCopy) => {
-            let target = sys::open_directory(&place.directory, place.name, For::Reading).map_err(failed)?;
+            let target = sys::open_directory(&place.directory, &place.name, For::Reading).map_err(failed)?;
             (target, Made::Existing)
         }
         (Some(_), _) => return Err(failed(Errno::EXIST)),
@@ -65,7 +67,7 @@ pub(crate) fn copy(
     };
     let left_out = copy.run(Walk::start(top, request.source)?)?;
     copier.sync_place(place)?;
-    left_out.map_or(Ok(()), Err)
+    left_out.map_or(Ok(inode), Err)
 }
 
 /// Refuses a destination that is inside the source: there would be no end.
@@ -221,9 +223,9 @@ impl TreeCopy<'_, '_> {
         let status = if self.is_merging() {
             let failed = |errno| Error::os(errno, &to);
             let directory = sys::open_directory(&self.target, b".", For::Lookup).map_err(failed)?;
-            let path = to.as_slice().into();
-            let place = Place { directory: Rc::new(directory), name: entry.name, path, made_in: Vec::new() };
-            self.copier.file(source, &from, &place, true)?.source
+            let (name, path) = (entry.name.into(), to.as_slice().into());
+            let place = Place { directory: Rc::new(directory), name, path, made_in: Vec::new() };
+            self.copier.file(source, &from, &place, Replace::Anything)?.source
         } else {
             let look = self.copier.look_to_copy(source.status, source, &from)?;
             // Nobody else can enter the tree yet; files need no temporary names in it, and are synced with it.
@@ -272,7 +274,7 @@ impl TreeCopy<'_, '_> {
         if self.is_merging() {
             let temporary = Temporary::link(self.target.as_fd(), &text).map_err(failed)?;
             self.copier.dress_link(&status, &self.target, temporary.name()).map_err(failed)?;
-            temporary.place(entry.name, true).map_err(failed)?;
+            temporary.place(entry.name, Replace::Anything).map_err(failed)?;
         } else {
             sys::make_link(&text, &self.target, entry.name).map_err(failed)?;
             self.copier.dress_link(&status, &self.target, entry.name).map_err(failed)?;
@@ -441,7 +443,7 @@ impl TreeCopy<'_, '_> {
 
     fn not_placed(&self, errno: Errno, path: &[u8]) -> Error {
         let request = self.copier.request;
-        if errno == Errno::EXIST && !request.rule.overwrite {
+        if errno == Errno::EXIST {
             let (from, to) = (request.source.to_vec(), path.to_vec());
             Error::Exists { action: request.rule.action, from, to }
         } else {

@@ -479,6 +479,8 @@ fn a_long_copy_stops_when_it_is_told_to() {
             destination: to.as_os_str().as_bytes(),
             trusted_len: 0,
             stop: &stop,
+            roots: &[],
+            wants_placed: false,
             unless_same_as: None,
             brief: false,
         };

@@ -37,7 +37,7 @@ fn scene_with_victim() -> Scene {
 fn harmful(action: Action) -> Rule {
     Rule {
         auto_create: true,
-        overwrite: true,
+        on_conflict: Conflict::Overwrite,
         dirmode: Some(0o777),
         filemode: Some(0o666),
         rec: true,
@@ -492,6 +492,8 @@ fn the_root_may_be_reached_through_links_of_those_who_lose_nothing() {
             destination: b"",
             trusted_len: 0,
             stop: &stop,
+            roots: &[],
+            wants_placed: false,
             unless_same_as: None,
             brief: false,
         };

@@ -18,7 +18,7 @@ pub(super) const VARIABLE: &str = "FILES_TEST_CRASH";
 const CONTENT: usize = 600_000;
 
 fn crashing_rule(action: Action) -> Rule {
-    Rule { overwrite: true, rec: true, filemode: Some(0o640), ..rule(action) }
+    Rule { on_conflict: Conflict::Overwrite, rec: true, filemode: Some(0o640), ..rule(action) }
 }
 
 /// Not a test of its own: the process that is killed.
@@ -214,6 +214,8 @@ fn sharing_child() {
         destination: destination.as_os_str().as_bytes(),
         trusted_len: 0,
         stop: &stop,
+        roots: &[],
+        wants_placed: false,
         unless_same_as: None,
         brief: false,
     };

@@ -163,10 +163,10 @@ impl Scenario {
 }
 
 /// A rule that uses everything: parents, modes, and the owner that everything has already.
-fn full(action: Action, overwrite: bool) -> Rule {
+fn full(action: Action, on_conflict: Conflict) -> Rule {
     Rule {
         auto_create: true,
-        overwrite,
+        on_conflict,
         dirmode: Some(0o750),
         filemode: Some(0o640),
         rec: true,
@@ -181,11 +181,12 @@ fn run_scenarios(action: Action, across: bool) {
         if matches!((action, object), (Action::Copy, Object::Link)) {
             continue;
         }
-        Scenario { rule: full(action, false), object, across, occupied: false, held: false }.run_all(&ERRORS);
+        Scenario { rule: full(action, Conflict::Fail), object, across, occupied: false, held: false }
+            .run_all(&ERRORS);
         Scenario { rule: rule_with_parents(action), object, across, occupied: false, held: false }
             .run_all(&FEW_ERRORS);
         if !matches!((action, object), (Action::Move, Object::Tree)) {
-            Scenario { rule: full(action, true), object, across, occupied: true, held: false }
+            Scenario { rule: full(action, Conflict::Overwrite), object, across, occupied: true, held: false }
                 .run_all(&FEW_ERRORS);
         }
     }
@@ -237,7 +238,7 @@ fn everything_works_without_openat2_and_without_no_replace() {
                     continue;
                 }
                 let scenario = Scenario {
-                    rule: full(action, false),
+                    rule: full(action, Conflict::Fail),
                     object,
                     across: false,
                     occupied: false,
@@ -361,8 +362,15 @@ fn filesystem_child() {
             continue;
         }
         for object in [Object::File, Object::Tree] {
-            let rule = full(action, false);
-            let rule = Rule { overwrite: matches!(object, Object::File), ..rule };
+            let rule = full(action, Conflict::Fail);
+            let rule = Rule {
+                on_conflict: if matches!(object, Object::File) {
+                    Conflict::Overwrite
+                } else {
+                    Conflict::Fail
+                },
+                ..rule
+            };
             Scenario { rule, object, across, occupied: false, held: false }.run_all(errors);
         }
     }

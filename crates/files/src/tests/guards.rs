@@ -165,7 +165,7 @@ fn a_small_file_costs_these_calls_and_no_others() {
 
 #[test]
 fn who_asks_for_what_is_brief_gets_nothing_that_takes_long() {
-    let with_mode = |action| Rule { filemode: Some(0o600), overwrite: true, ..rule(action) };
+    let with_mode = |action| Rule { filemode: Some(0o600), on_conflict: Conflict::Overwrite, ..rule(action) };
     let removal = Rule { rec: true, ..rule(Action::Delete) };
     let lengthy = [
         ("a large file", rule(Action::Copy), "in/large"),

@@ -3,6 +3,7 @@
 mod access;
 mod actions;
 mod attacks;
+mod conflicts;
 mod crash;
 mod differential;
 mod faults;
@@ -21,7 +22,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::{Action, Done, Durability, Error, Held, Identity, Request, Rule};
+use crate::{Action, Conflict, Done, Durability, Error, Held, Identity, Request, Rule};
 
 /// A user and group of nobody in particular, for tests that run as root.
 const STRANGER: u32 = 54_321;
@@ -163,6 +164,8 @@ impl Scene {
             destination,
             trusted_len,
             stop: &stop,
+            roots: &[],
+            wants_placed: false,
             unless_same_as,
             brief: false,
         };
@@ -180,6 +183,8 @@ impl Scene {
             destination: destination.as_os_str().as_bytes(),
             trusted_len: self.path("out").as_os_str().len() + 1,
             stop: &stop,
+            roots: &[],
+            wants_placed: false,
             unless_same_as: None,
             brief: true,
         };
@@ -253,7 +258,7 @@ struct Outcome {
 impl Outcome {
     #[track_caller]
     fn done(&self) -> Done {
-        *self.result.as_ref().unwrap_or_else(|error| panic!("{error}; records {:?}", self.records))
+        self.result.as_ref().unwrap_or_else(|error| panic!("{error}; records {:?}", self.records)).clone()
     }
 
     /// The text of the error.
@@ -288,7 +293,7 @@ fn rule(action: Action) -> Rule {
 }
 
 fn overwriting(action: Action) -> Rule {
-    Rule { overwrite: true, ..rule(action) }
+    Rule { on_conflict: Conflict::Overwrite, ..rule(action) }
 }
 
 fn describe(path: &Path, shown: &Path, lines: &mut Vec<String>) {

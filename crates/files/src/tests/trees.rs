@@ -158,6 +158,8 @@ fn trees_of_200_levels_and_of_100_000_entries() {
             destination: bytes,
             trusted_len: bytes.len(),
             stop: &stop,
+            roots: &[],
+            wants_placed: false,
             unless_same_as: None,
             brief: false,
         };
@@ -251,6 +253,8 @@ fn random_trees_arrive_as_they_were() {
                 destination: destination.as_os_str().as_bytes(),
                 trusted_len: 0,
                 stop: &stop,
+                roots: &[],
+                wants_placed: false,
                 unless_same_as: None,
                 brief: false,
             };
@@ -270,7 +274,7 @@ fn trees_are_the_same_where_listings_say_nothing_of_kinds() {
         for rule in [rule(Action::Copy), overwriting(Action::Copy)] {
             let scene = Scene::new();
             sample(&scene);
-            if rule.overwrite {
+            if rule.on_conflict == Conflict::Overwrite {
                 fs::create_dir_all(scene.path("out/d")).unwrap();
             }
             scene.act(&rule, "in/d", "out/d").done();
@@ -308,6 +312,8 @@ fn a_deletion_stops_when_it_is_told_to_and_changes_nothing_else() {
         destination: b"",
         trusted_len: 0,
         stop: &stop,
+        roots: &[],
+        wants_placed: false,
         unless_same_as: None,
         brief: false,
     };

@@ -223,6 +223,8 @@ impl Run {
             destination: &destination.path,
             trusted_len: destination.trusted_len,
             stop: &self.stop,
+            roots: &[],
+            wants_placed: false,
             unless_same_as: order.unless_same_as.as_ref(),
             brief: size == Size::Small,
         };
@@ -312,7 +314,9 @@ fn report_of(order: &Order, record: &files::Record<'_>) -> Option<Report> {
         files::Record::CreateDirectory(_)
         | files::Record::Move { .. }
         | files::Record::Copy { .. }
-        | files::Record::Delete(_) => Level::INFO,
+        | files::Record::Delete(_)
+        | files::Record::Prune(_)
+        | files::Record::Skip { .. } => Level::INFO,
         files::Record::Chmod(_) | files::Record::Chown { .. } => Level::DEBUG,
         files::Record::Warning(_) => Level::WARNING,
     };

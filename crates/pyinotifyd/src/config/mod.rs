@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use engine::{MapSpec, Matcher, Reaction, SchedulerSpec, StepLimit};
 use event::{Flag, Mask};
-use files::Durability;
+use files::{Conflict, Durability};
 use pattern::{Pattern, PatternSet, Template};
 
 use crate::action::shell::CommandTemplate;
@@ -398,7 +398,7 @@ fn read_rule(
     let rule = files::Rule {
         action,
         auto_create: rule.auto_create,
-        overwrite: rule.overwrite,
+        on_conflict: if rule.overwrite { Conflict::Overwrite } else { Conflict::Fail },
         dirmode: rule.dirmode,
         filemode: rule.filemode,
         user: rule.user,
@@ -409,6 +409,8 @@ fn read_rule(
             Some(true) => Durability::Always,
             Some(false) => Durability::Never,
         },
+        mounted: None,
+        prune: false,
     };
     Ok((pattern, FileRule { template, rule, at }))
 }
