@@ -1,8 +1,8 @@
 //! The command line: what the user typed ([`Typed`]) and what it means ([`Command`]).
 //!
-//! Each option stands in [`Typed`] once, with its help: clap derives the parser, `-h` and `--help`, the completions
+//! [`Typed`] has each option once, with its help: clap derives the parser, `-h` and `--help`, the completions
 //! ([`completions`]) and the section OPTIONS of the man page from it. The grammar is that of Python's argparse, which
-//! version 1 used: a long option may be shortened to a unique prefix, its value stands in the same word or in the
+//! version 1 used: a long option may be shortened to a unique prefix, its value is in the same word or in the
 //! next one, and an option that is repeated counts once, the last time. What clap says about a mistake is made more
 //! specific in [`mistakes`].
 //!

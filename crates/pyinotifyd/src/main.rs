@@ -30,8 +30,8 @@ const STACK: usize = 1 << 20;
 const EXIT_PANIC: u8 = 101;
 
 fn main() -> ExitCode {
-    // Without signals nothing would ever end; that descriptors cannot be kept back (a kernel before 5.11) harms nobody
-    // whom the parent did not trust with them.
+    // Without signals nothing would ever end. On a kernel before 5.11 descriptors that the parent left open stay open in
+    // commands; that is no reason to end.
     if let Err(error) = signals::unblock() {
         eprintln!("ERROR: cannot unblock signals: {error}", error = Cause(&error));
         return ExitCode::FAILURE;

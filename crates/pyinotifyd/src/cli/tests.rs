@@ -109,7 +109,7 @@ fn help_fits_a_terminal_and_says_something_about_each_option() {
 }
 
 /// The section OPTIONS of the man page, from its first option on. Paragraphs of an option's help become one, as they
-/// are in the other lists of the page, and what may be left out stands in square brackets.
+/// are in the other lists of the page, and what may be left out is in square brackets.
 fn options_of_the_man_page() -> String {
     let mut section = Vec::new();
     let mut command = Typed::command();

@@ -22,7 +22,7 @@ use rustix::net::{
     SocketType,
 };
 
-use super::link::Link;
+use super::reconnect::Reconnect;
 use super::{Level, wait_writable};
 
 /// Where journald listens (systemd-journald.service(8)).
@@ -53,7 +53,7 @@ pub(super) struct Entry<'a> {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    link: Link<OwnedFd>,
+    connection: Reconnect<OwnedFd>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Scratch for one record.
@@ -86,7 +86,7 @@ impl Journal {
     fn at(path: &Path) -> Journal {
         Journal {
             path: path.to_owned(),
-            link: Link::default(),
+            connection: Reconnect::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             datagram: Vec::new(),
@@ -135,7 +135,7 @@ impl Journal {
     /// Sends what waits and hands the rest to stderr at the given time.
     pub(super) fn flush_at_exit(&mut self, until: Instant, stderr: &mut dyn FnMut(&[u8])) {
         while self.flush(stderr)
-            && self.link.made().is_some_and(|socket| wait_writable(socket.as_fd(), until))
+            && self.connection.made().is_some_and(|socket| wait_writable(socket.as_fd(), until))
         {}
         self.give_up(stderr);
     }
@@ -153,14 +153,14 @@ impl Journal {
     }
 
     fn transmit(&mut self, datagram: &[u8]) -> Sent {
-        let Some(socket) = self.link.get(|| open(&self.path).ok()) else { return Sent::Refused };
+        let Some(socket) = self.connection.get(|| open(&self.path).ok()) else { return Sent::Refused };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = match rustix::net::send(socket, datagram, flags) {
             Err(Errno::MSGSIZE) => return send_file(socket, datagram, flags),
             other => other,
         };
         judge(sent).unwrap_or_else(|| {
-            self.link.cut();
+            self.connection.cut();
             Sent::Refused
         })
     }
@@ -399,7 +399,7 @@ mod tests {
         let texts = ["before", "waits behind the other", "while it is away"];
         assert_eq!(machine.stderr, texts.map(|text| format!("<4>pyinotifyd/sched: {text}\n")));
         let second = machine.server();
-        machine.journal.link.retry_now();
+        machine.journal.connection.retry_now();
         machine.send("again");
         assert_eq!(received(&second).as_deref(), Some("again"));
     }

@@ -1,14 +1,15 @@
-//! The daemon's log: named loggers with Python's levels, one stream of lines or the journal, syslog beside it.
+//! The daemon's log: named loggers with Python's levels; lines on stderr or records in the journal; syslog besides.
 //!
-//! Owns which record is written (levels, global and by name), how a line looks, and the sinks. Leaves to its callers
-//! what is said, and about what ([`About`]). Nothing here blocks: lines go into a buffer, [`Log::flush`] hands it to
-//! the sinks once a loop turn, and what a stuck reader does not take is dropped at a limit, counted and reported.
+//! Owns which records are written (levels, global and by name), how a line looks, and the sinks. The callers decide
+//! what a record says, and what it is about ([`About`]). Nothing here blocks: records go into a buffer, and
+//! [`Log::flush`] writes the buffer to the sinks once a loop turn. If a reader is stuck, the buffer has a limit;
+//! records beyond it are dropped, and a line gives their number.
 
 mod cause;
 mod clock;
 mod escape;
 mod journal;
-mod link;
+mod reconnect;
 mod resolve;
 mod stderr;
 mod syslog;
@@ -159,7 +160,7 @@ const FORWARDED_MAX: usize = 4096;
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// Names and what they let through now; the root logger stands first.
+    /// Loggers with their effective levels; the root logger is the first.
     loggers: Vec<Logger>,
     /// Their places. Only loggers of the configuration are kept: jobs may use any number of names.
     places: HashMap<String, LoggerId>,
@@ -407,7 +408,7 @@ impl Log {
         stamp.strip_suffix(",000").unwrap_or(&stamp).to_owned()
     }
 
-    /// Hands all records to the journal and all lines to stderr; where some are left because nobody takes them: the
+    /// Writes the buffered records to the journal, stderr and syslog. If some are left because the reader is slow: the
     /// pause before the next attempt.
     pub(crate) fn flush(&mut self) -> Option<Duration> {
         let before = self.waiting();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const KEPT: Duration = Duration::from_secs(60);
 /// The first pause after a question without an answer; the next ones are twice as long each.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// How often somebody who waits for an answer looks whether it came.
+/// Pause between two looks whether an answer came.
 const LOOK: Duration = Duration::from_millis(50);
 /// Stack of the thread. The C library's resolver takes some ten KiB, name services have buffers of 64 KiB.
 const STACK: usize = 512 << 10;
@@ -74,7 +74,7 @@ impl Resolver {
         self.names[place].address
     }
 
-    /// How long somebody who wants an address that is not known may sleep until [`Resolver::address`] may know more.
+    /// For an address that is not known: the pause until [`Resolver::address`] is worth another call.
     pub(super) fn pause(&self, host: &str, port: u16) -> Duration {
         let name = self.names.iter().find(|name| name.is(host, port));
         match name {

@@ -1,7 +1,7 @@
 //! Lines on stderr that never make the daemon wait.
 //!
-//! A pipe or terminal is opened anew through `/proc/self/fd/2`, so that it can be non-blocking without changing the
-//! descriptor that other programs share with us (`O_NONBLOCK` belongs to the open file description, open(2)). Where
+//! A pipe or terminal is opened once more through `/proc/self/fd/2`, so that it can be non-blocking without changing
+//! the descriptor that other programs share with us (`O_NONBLOCK` belongs to the open file description, open(2)). Where
 //! that is refused, each write is asked for with poll(2) first and is no longer than `PIPE_BUF`, which cannot block
 //! then.
 
@@ -30,7 +30,7 @@ pub(crate) struct Stderr {
     /// Where the line that is being composed starts in `pending`.
     line_start: usize,
     dropped: u64,
-    /// What stands before the line that tells of dropped ones.
+    /// Priority (sd-daemon(3)) before the line with the number of dropped ones.
     priority: &'static str,
 }
 

@@ -1,9 +1,9 @@
 //! Syslog targets: `/dev/log` (datagram, else stream) and UDP, as Python's `SysLogHandler` speaks to them.
 //!
-//! A target that is away or full costs its records and nothing else: no send waits, no failure is logged (it would
-//! come here again), and the connection is tried anew at most once a second. Records lost are counted, and the target
-//! gets their number when it takes records again. Records for a host whose address is not known yet ([`Resolver`])
-//! are kept, up to a limit.
+//! If a target is away or full, its records are lost, and nothing else happens: no send waits, no failure is logged
+//! (the record would come here again), and the module tries to connect once a second at most. It counts the lost
+//! records and sends their number when the target takes records again. Records for a host whose address is not known
+//! yet ([`Resolver`]) are kept, up to a limit.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Level;
-use super::link::Link;
+use super::reconnect::Reconnect;
 use super::resolve::Resolver;
 
 /// Bytes of records that are kept for a host whose address is not known yet.
@@ -40,7 +40,7 @@ pub(crate) struct Syslog {
     level: Option<Level>,
     /// `""` for all.
     logname: String,
-    link: Link<Connection>,
+    connection: Reconnect<Connection>,
     /// Records for a host whose address is not known yet, and their bytes.
     kept: VecDeque<String>,
     kept_bytes: usize,
@@ -52,7 +52,7 @@ pub(crate) struct Syslog {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sent {
     Taken,
-    /// The target does not read, or read a part of it; the connection is good or opened anew with the next record.
+    /// The target does not read, or read a part of it; the connection is good or made again with the next record.
     Lost,
     /// The target is gone.
     Gone,
@@ -71,8 +71,8 @@ impl Syslog {
     /// A target; it is connected with the first record.
     pub(crate) fn new(address: Address, level: Option<Level>, logname: Option<&str>) -> Syslog {
         let logname = logname.filter(|name| *name != "root").unwrap_or_default().to_owned();
-        let (link, kept) = (Link::default(), VecDeque::new());
-        Syslog { address, level, logname, link, kept, kept_bytes: 0, lost: 0 }
+        let (connection, kept) = (Reconnect::default(), VecDeque::new());
+        Syslog { address, level, logname, connection, kept, kept_bytes: 0, lost: 0 }
     }
 
     /// Whether it is the same server, for the same records.
@@ -157,13 +157,13 @@ impl Syslog {
     fn transmit(&mut self, message: &[u8], resolver: &mut Resolver) -> Sent {
         let server = match &self.address {
             Address::Path(path) => Server::Path(path),
-            Address::Host(..) if self.link.made().is_some() => Server::Reached,
+            Address::Host(..) if self.connection.made().is_some() => Server::Reached,
             Address::Host(host, port) => match resolver.address(host, *port) {
                 Some(address) => Server::At(address),
                 None => return Sent::Unknown,
             },
         };
-        let Some(connection) = self.link.get(|| open(&server)) else { return Sent::Gone };
+        let Some(connection) = self.connection.get(|| open(&server)) else { return Sent::Gone };
         let sent = match connection {
             Connection::Datagram(socket) => socket.send(message),
             Connection::Udp(socket) => socket.send(message),
@@ -175,13 +175,13 @@ impl Syslog {
         match (sent, connection) {
             // A part of a record on a stream: what follows would be read as its end, so the stream is given up.
             (Ok(count), Connection::Stream(_)) if count < message.len() => {
-                self.link.cut();
+                self.connection.cut();
                 Sent::Lost
             }
             (Ok(_), _) => Sent::Taken,
             (Err(error), _) if error.kind() == std::io::ErrorKind::WouldBlock => Sent::Lost,
             (Err(_), _) => {
-                self.link.cut();
+                self.connection.cut();
                 Sent::Gone
             }
         }
@@ -268,7 +268,7 @@ mod tests {
         let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, Some("daemon"));
         send(&mut target, "daemon", Level::INFO, "nobody listens");
         let first = UnixDatagram::bind(&path).unwrap();
-        target.link.retry_now();
+        target.connection.retry_now();
         send(&mut target, "daemon", Level::INFO, "one");
         assert_eq!(
             received(&first),

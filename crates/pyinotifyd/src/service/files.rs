@@ -123,7 +123,7 @@ pub(super) fn read_regular(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-/// Whether `path` is a file that somebody may execute.
+/// Whether `path` is a file with an execute bit.
 pub(super) fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
 }
@@ -169,7 +169,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A leftover of an installer that was killed stands in nobody's way: only root writes in these directories.
+/// Replaces a leftover of an installer that was killed. That is safe: only root writes in these directories.
 fn create_new(path: &Path) -> io::Result<File> {
     let new = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match new() {

@@ -1,8 +1,9 @@
-//! Life as a service: `--install`, `--uninstall` and the conversation with the service supervisor.
+//! The daemon as a service: `--install`, `--uninstall` and the protocol with the service supervisor.
 //!
-//! Owns the files under `share/` that the binary carries (unit, init script, default configuration), where they go, what
-//! is overwritten and what is kept. [`notify`] is the client of systemd's notification protocol. Leaves to the command
-//! line: parsing the options, printing the records. Starts no process: `systemctl` and `rc-service` are the admin's.
+//! Owns the files under `share/` that the binary carries (unit, init script, default configuration), where they go,
+//! what is overwritten and what is kept. [`notify`] is the client of systemd's notification protocol. Leaves to the
+//! command line: parsing the options, printing the records. Starts no process: `systemctl` and `rc-service` are the
+//! admin's.
 //!
 //! Everything takes a root directory, so that packagers and tests install below a directory of theirs.
 
@@ -18,7 +19,7 @@ use files::{Existing, Removal};
 
 use crate::log::Cause;
 
-/// A directory that stands for `/`, as in makefiles; for packagers and tests.
+/// A directory to install below instead of `/`, as in makefiles; for packagers and tests.
 const ROOT_VARIABLE: &str = "DESTDIR";
 
 /// Directories of which the first that exists makes this a systemd machine, in the order of preference.
@@ -130,7 +131,7 @@ fn print_record(level: Level, text: &str) {
 
 /// Installs service files and, unless there is one, the default configuration.
 ///
-/// `root` is `/`, or a directory that stands for it: packagers and tests need no privileges then. `binary` is the
+/// `root` is `/`, or another directory for packagers and tests, who need no privileges then. `binary` is the
 /// absolute path that the service shall start, as it will be seen from `/`.
 pub(crate) fn install(root: &Path, binary: &Path, out: &mut dyn Report) -> Outcome {
     if !may_change(root) {
@@ -251,8 +252,8 @@ impl Steps<'_> {
         }
     }
 
-    /// A unit with edits of the admin is replaced like any other, but its text is kept beside it: edits belong into a
-    /// drop-in, which an upgrade does not touch.
+    /// A unit with edits of the admin is replaced like any other, but its text is kept in a file next to it: edits
+    /// belong into a drop-in, which an upgrade does not touch.
     fn keep_hand_made_unit(&mut self, relative: &Path) {
         let path = self.path(relative);
         let Some(text) = files::read_regular(&path) else { return };

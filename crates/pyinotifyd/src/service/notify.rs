@@ -1,4 +1,4 @@
-//! Tells the service supervisor how we are: the client side of sd_notify(3).
+//! Reports the daemon's state to the service supervisor: the client side of sd_notify(3).
 //!
 //! Owns the socket and the words of the protocol. Leaves to the loop: when to say what, and the timer of the watchdog.
 //! Without `NOTIFY_SOCKET` everything here does nothing. Nothing here fails: a supervisor that does not listen must not
@@ -15,25 +15,25 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// How long one message may wait for a supervisor whose queue is full. Its queue holds thousands of messages; whoever
-/// leaves it full is stuck, and the daemon's events matter more.
+/// How long one message may wait for a supervisor whose queue is full. Its queue holds thousands of messages; a
+/// supervisor that leaves it full is stuck, and the daemon's events matter more.
 const SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Longest status line that is sent, in bytes; `systemctl status` shows one line.
 const STATUS_LENGTH_MAX: usize = 200;
 
-/// The way to the service supervisor, if there is one.
+/// The connection to the service supervisor, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
-    link: Option<Link>,
+    supervisor: Option<Supervisor>,
     watchdog: Option<Duration>,
 }
 
 #[derive(Debug)]
-struct Link {
+struct Supervisor {
     socket: UnixDatagram,
-    /// Kept instead of connecting: the supervisor may be started anew and bind a new socket there.
-    supervisor: SocketAddr,
+    /// Kept instead of connecting: the supervisor may restart and bind a new socket there.
+    address: SocketAddr,
 }
 
 impl Notifier {
@@ -41,13 +41,13 @@ impl Notifier {
     ///
     /// The variables stay in the environment; children (the host, commands) are started without them.
     pub(crate) fn from_env() -> Notifier {
-        let link = env::var_os("NOTIFY_SOCKET").and_then(|name| Link::new(&name));
+        let supervisor = env::var_os("NOTIFY_SOCKET").and_then(|name| Supervisor::new(&name));
         let watchdog = watchdog_interval(
             env::var("WATCHDOG_USEC").ok().as_deref(),
             env::var("WATCHDOG_PID").ok().as_deref(),
             process::id(),
         );
-        Notifier { watchdog: watchdog.filter(|_| link.is_some()), link }
+        Notifier { watchdog: watchdog.filter(|_| supervisor.is_some()), supervisor }
     }
 
     /// Names of the variables that children must not inherit.
@@ -55,7 +55,7 @@ impl Notifier {
 
     /// Whether anybody listens; spares the caller the making of a status.
     pub(crate) const fn is_active(&self) -> bool {
-        self.link.is_some()
+        self.supervisor.is_some()
     }
 
     /// How often [`Notifier::watchdog`] has to be called: half of what the supervisor allows (sd_watchdog_enabled(3)).
@@ -96,19 +96,19 @@ impl Notifier {
     }
 
     fn send(&self, message: &str) {
-        if let Some(link) = &self.link {
-            // Not reported: there is nobody else to report it to, and the next message may pass.
-            let _ = link.socket.send_to_addr(message.as_bytes(), &link.supervisor);
+        if let Some(supervisor) = &self.supervisor {
+            // There is nobody to report a failure to, and the next message may pass.
+            let _ = supervisor.socket.send_to_addr(message.as_bytes(), &supervisor.address);
         }
     }
 }
 
-impl Link {
-    fn new(name: &OsStr) -> Option<Link> {
-        let supervisor = supervisor_address(name)?;
+impl Supervisor {
+    fn new(name: &OsStr) -> Option<Supervisor> {
+        let address = supervisor_address(name)?;
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_write_timeout(Some(SEND_TIMEOUT)).ok()?;
-        Some(Link { socket, supervisor })
+        Some(Supervisor { socket, address })
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn notifier(name: &OsStr) -> Notifier {
-        Notifier { link: Link::new(name), watchdog: None }
+        Notifier { supervisor: Supervisor::new(name), watchdog: None }
     }
 
     fn received(supervisor: &UnixDatagram) -> String {

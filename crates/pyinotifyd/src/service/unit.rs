@@ -79,7 +79,7 @@ impl Command {
     }
 
     /// As the `command` of an init script. OpenRC puts it into an `eval`, compares it with the running program's path
-    /// and hands it to our own functions: no quoting is right for all three.
+    /// and passes it to our own functions: no quoting is right for all three.
     fn for_openrc(&self) -> Result<&str, BadPath> {
         if self.path.chars().all(is_plain) { Ok(&self.path) } else { Err(BadPath::Special) }
     }

@@ -1,25 +1,25 @@
-//! A way to whoever takes records, made when it is first needed, and tried anew a while after that failed.
+//! A connection that is made with the first use, and after a failure again with the first use a second later.
 
 use std::time::{Duration, Instant};
 
-/// Pause between two attempts to reach somebody who is away.
+/// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// See the module's head.
+/// See the module's head. `T` is the connected socket.
 #[derive(Debug)]
-pub(super) struct Link<T> {
+pub(super) struct Reconnect<T> {
     made: Option<T>,
     retry_at: Option<Instant>,
 }
 
-impl<T> Default for Link<T> {
+impl<T> Default for Reconnect<T> {
     fn default() -> Self {
-        Link { made: None, retry_at: None }
+        Reconnect { made: None, retry_at: None }
     }
 }
 
-impl<T> Link<T> {
-    /// What was made, or is made now; `None` while that fails.
+impl<T> Reconnect<T> {
+    /// The connection, or `None` while there cannot be one. Calls `make` where a connection is to be made.
     pub(super) fn get(&mut self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
         if self.made.is_none() {
             let now = Instant::now();
@@ -32,12 +32,12 @@ impl<T> Link<T> {
         self.made.as_ref()
     }
 
-    /// What was made, if anything was.
+    /// The connection, if there is one now.
     pub(super) fn made(&self) -> Option<&T> {
         self.made.as_ref()
     }
 
-    /// What was made is of no more use; the next call makes it anew.
+    /// Closes the connection; the next [`Reconnect::get`] makes another one.
     pub(super) fn cut(&mut self) {
         self.made = None;
     }
