@@ -19,7 +19,7 @@ const CONFIG_MAX: u64 = 16 << 20;
 /// Reads a config file.
 ///
 /// # Errors
-/// Why it cannot be read, as Python says it; as root, that others could have written it, as [`check_safety`] says it.
+/// Why it cannot be read, as Python says it; as root, that others could have written it, as [`check_opened`] says it.
 pub(crate) fn read_config(path: &Path) -> Result<Vec<u8>, String> {
     let flags = OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path);
