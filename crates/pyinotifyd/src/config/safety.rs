@@ -1,7 +1,7 @@
 //! Whether what we execute is safe to execute: as root, nobody else may be able to write it.
 //!
-//! Owns the reading of config files: a file is opened once, and what was opened is checked and executed. Other users run
-//! their own files at their own risk: what they can write, they could run anyway.
+//! Owns the reading of config files: a file is opened once, and what was opened is checked and executed. Other users
+//! run their own files at their own risk: what they can write, they could run anyway.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -65,8 +65,8 @@ enum Trusted {
 }
 
 /// Refuses, as root, a program that others could change: what its path names, each link on the way to it and each
-/// directory above them must belong to root and must not be writable by group or others. A sticky directory such as /tmp
-/// does as a parent of what exists, since only the owner can replace what is in it.
+/// directory above them must belong to root and must not be writable by group or others. A sticky directory such as
+/// /tmp does as a parent of what exists, since only the owner can replace what is in it.
 ///
 /// # Errors
 /// A text that names the path, what is wrong with it, and the command that mends it.

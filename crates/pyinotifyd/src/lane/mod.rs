@@ -16,14 +16,14 @@
 //! it back ([`Fit::TooLarge`]), and it moves to the other queue.
 //!
 //! One rule decides how many workers a queue has: one more joins, up to a limit, when the oldest work in the queue
-//! has waited longer than [`GROWTH`](pool::GROWTH). A worker without work sleeps, and ends after a while. The loop applies the rule
-//! ([`Lanes::tend`]) at the times that [`Lanes::deadline`] names. Nothing here polls: without work there is no
+//! has waited longer than [`pool::GROWTH`]. A worker without work sleeps, and ends after a while. The loop applies the
+//! rule ([`Lanes::tend`]) at the times that [`Lanes::deadline`] names. Nothing here polls: without work there is no
 //! deadline.
 //!
-//! The loop is woken for reports when the queue that they came from is empty, and at the latest [`REPORT_PAUSE`](pool::REPORT_PAUSE)
+//! The loop is woken for reports when the queue that they came from is empty, and at the latest [`pool::REPORT_PAUSE`]
 //! after the last time: to wake a thread costs more than to move a small file.
 //!
-//! A worker that got on with nothing for [`STALL`](pool::STALL) is stalled. The kernel tells: a thread that waits is never
+//! A worker that got on with nothing for [`pool::STALL`] is stalled. The kernel tells: a thread that waits is never
 //! switched to. The first stalled worker of a lane makes a [`Notice`], and so does the end of the last one.
 
 mod filesystems;
