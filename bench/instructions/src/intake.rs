@@ -50,7 +50,7 @@ fn watch(dir: &Path) -> (Watcher, Seen) {
         interest: Mask::ALL_EVENTS,
         exclude: None,
     };
-    watcher.add(spec, now, &mut seen).expect("the directory can be watched");
+    watcher.add(&spec, now, &mut seen).expect("the directory can be watched");
     (watcher, seen)
 }
 

@@ -61,7 +61,7 @@ fn operations(criterion: &mut Criterion) {
         interest,
         exclude: None,
     };
-    watcher.add(spec(Flag::CloseWrite | Flag::MovedTo), Instant::now(), &mut Nothing).expect("few roots");
+    watcher.add(&spec(Flag::CloseWrite | Flag::MovedTo), Instant::now(), &mut Nothing).expect("few roots");
     let now = Instant::now();
     criterion.bench_function("file written", |bencher| {
         bencher.iter(|| {

@@ -43,7 +43,7 @@ fn main() -> Result<(), watcher::Error> {
     let mut counter = Counter::default();
     let paths = vec![path.into_vec()];
     let spec = WatchSpec { paths, rec: true, auto_add: true, interest, exclude: None };
-    watcher.add(spec, start, &mut counter)?;
+    watcher.add(&spec, start, &mut counter)?;
     let took = start.elapsed();
     drain(&mut watcher, &mut counter);
     let (stats, pss) = (watcher.stats(), pss_bytes());

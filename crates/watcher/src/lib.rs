@@ -21,9 +21,15 @@
 //! - **Roots are paths.** A root that is missing, deleted, replaced, unmounted or covered is waited for through its
 //!   ancestors, and bound anew, with arrivals, when something stands there again.
 //!
+//! - **Nobody waits for a server.** The watcher of the loop asks only filesystems that are known to be local
+//!   (`watcher/territory.rs`). Each other filesystem has a watcher of its own, with an inotify instance of its own, whose
+//!   turns the caller has made on another thread: a [`Look`] goes out, a [`Found`] comes back. [`Inotify`] is all of them
+//!   together; [`Source`] is what the program knows of it.
+//!
 //! Owns the path from the kernel's bytes to [`event::Event`]s for each watch. Knows no schedulers, filters no events
 //! (an exclude filter only prunes directories), starts no threads, never sleeps, and keeps no descriptor open in a
-//! watched directory beyond a turn but for a listing under way. Time is passed in.
+//! watched directory beyond a turn but for a listing under way. Set-ups, walks, recoveries and changes of masks are done
+//! in slices of some milliseconds. Time is passed in.
 //!
 //! # Bounds
 //!
@@ -62,7 +68,7 @@
 //!     interest: event::Flag::CloseWrite | event::Flag::MovedTo,
 //!     exclude: None,
 //! };
-//! watcher.add(spec, Instant::now(), &mut sink)?;
+//! watcher.add(&spec, Instant::now(), &mut sink)?;
 //! loop {
 //!     match watcher.turn(Instant::now(), &mut sink) {
 //!         Turn::More => {}
@@ -76,22 +82,26 @@
 mod cover;
 pub mod decode;
 mod error;
-mod filesystem;
 mod glob;
+mod inotify;
 mod kernel;
+mod look;
 mod lookup;
 mod notice;
 mod path;
 mod pending;
+mod source;
 mod spec;
 mod tree;
 mod watcher;
 
 pub use error::Error;
-pub use filesystem::network_filesystem;
+pub use inotify::Inotify;
 pub use kernel::{Sysctl, watches_max};
+pub use look::{Found, Look};
 pub use notice::{Notice, Severity};
 pub use rustix::io::Errno;
+pub use source::Source;
 pub use spec::{Exclude, Limits, Options, Problem, Sink, Stats, Turn, WatchId, WatchSpec};
 pub use syscall::lease::Writers;
 pub use watcher::Watcher;

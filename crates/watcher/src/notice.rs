@@ -64,6 +64,20 @@ pub enum Notice<'a> {
         /// The path.
         path: &'a [u8],
     },
+    /// What a watcher of another filesystem said.
+    Elsewhere {
+        /// How grave it is.
+        severity: Severity,
+        /// Its text.
+        text: &'a str,
+    },
+    /// There is no inotify instance for a filesystem.
+    NoInstance {
+        /// Where it is mounted.
+        path: &'a [u8],
+        /// Why.
+        error: &'a str,
+    },
     /// The filesystem of a configured path was unmounted.
     Unmounted {
         /// The path.
@@ -130,6 +144,7 @@ impl Notice<'_> {
     /// How grave it is.
     pub fn severity(&self) -> Severity {
         match self {
+            Notice::Elsewhere { severity, .. } => *severity,
             Notice::Recovered { .. } => Severity::Silent,
             Notice::RecoveryDone { .. } | Notice::RootBack { .. } | Notice::LimitCleared => Severity::Info,
             Notice::Overflow { .. }
@@ -140,6 +155,7 @@ impl Notice<'_> {
             | Notice::Unmounted { .. }
             | Notice::Suppressed { .. } => Severity::Warning,
             Notice::TooManySets { .. }
+            | Notice::NoInstance { .. }
             | Notice::CannotWatch { .. }
             | Notice::ForeignLink { .. }
             | Notice::LimitReached { .. } => Severity::Error,
@@ -167,6 +183,10 @@ impl fmt::Display for Notice<'_> {
                 write!(out, "'{}' does not exist, waiting for it in '{}'", Escaped(path), Escaped(waits_at))
             }
             Notice::RootBack { path } => write!(out, "'{}' is there, watching it", Escaped(path)),
+            Notice::Elsewhere { text, .. } => out.write_str(text),
+            Notice::NoInstance { path, error } => {
+                write!(out, "cannot watch '{}': {error}; trying again later", Escaped(path))
+            }
             Notice::Unmounted { path } => {
                 write!(out, "'{}' was unmounted, watching what is there without it", Escaped(path))
             }
@@ -221,7 +241,9 @@ impl Notice<'_> {
             Notice::LimitCleared => Some((7, "inotify limits that no longer bind")),
             Notice::Unmounted { .. } => Some((8, "unmounted paths")),
             Notice::TooManySets { .. } => Some((9, "combinations of watches")),
-            Notice::Recovered { .. }
+            Notice::NoInstance { .. } => Some((0, "directories that cannot be watched")),
+            Notice::Elsewhere { .. }
+            | Notice::Recovered { .. }
             | Notice::NoMatch { .. }
             | Notice::BlindFilesystem { .. }
             | Notice::Suppressed { .. } => None,

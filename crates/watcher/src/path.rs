@@ -48,6 +48,14 @@ pub(crate) fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
     top == b"/" || path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
+/// The directory of `path`, which is absolute and normal, and its name there. `None` for `/`.
+pub(crate) fn parent_and_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = path.iter().rposition(|&byte| byte == b'/')?;
+    let name = &path[slash + 1..];
+    let parent = if slash == 0 { &path[..1] } else { &path[..slash] };
+    (!name.is_empty()).then_some((parent, name))
+}
+
 /// Appends `name` to the directory path in `path`.
 pub(crate) fn push(path: &mut Vec<u8>, name: &[u8]) {
     if path.last() != Some(&b'/') {

@@ -1,6 +1,7 @@
 //! What a user of the crate asks for, and what it is told in turn.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event::{Event, Mask};
@@ -14,9 +15,10 @@ use crate::notice::Notice;
 pub struct WatchId(pub u32);
 
 /// Says of the absolute path of a directory whether it and everything below it stays unwatched.
-pub type Exclude = Box<dyn Fn(&[u8]) -> bool + Send>;
+pub type Exclude = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// What to watch.
+#[derive(Clone)]
 pub struct WatchSpec {
     /// Paths as configured: Python globs, relative ones are meant from [`Options::cwd`].
     pub paths: Vec<Vec<u8>>,
@@ -160,6 +162,22 @@ pub enum Problem {
     Missing,
     /// The path exists but can't be watched.
     CannotWatch(rustix::io::Errno),
+}
+
+impl Stats {
+    /// Adds those of another watcher.
+    pub(crate) fn add(&mut self, other: &Stats) {
+        self.watches += other.watches;
+        self.nodes += other.nodes;
+        self.tree_bytes += other.tree_bytes;
+        self.events += other.events;
+        self.delivered += other.delivered;
+        self.synthetic += other.synthetic;
+        self.reads += other.reads;
+        self.overflows += other.overflows;
+        self.starved += other.starved;
+        self.queued += other.queued;
+    }
 }
 
 /// Counters and sizes, for status and benchmarks.

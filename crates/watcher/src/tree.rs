@@ -168,7 +168,6 @@ impl Tree {
     }
 
     /// One more than the largest number in use so far.
-    #[cfg(test)]
     pub(crate) fn id_bound(&self) -> u32 {
         self.nodes.len() as u32
     }
@@ -401,11 +400,6 @@ impl Tree {
             at += 1;
         }
         all
-    }
-
-    /// All nodes with a wd.
-    pub(crate) fn all_watched(&self) -> Vec<NodeId> {
-        self.wds.iter().map(|&id| NodeId(id)).collect()
     }
 
     /// All nodes with a flag. Looks at every node.

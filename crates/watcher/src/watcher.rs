@@ -16,16 +16,16 @@ mod recover;
 mod rename;
 mod roots;
 mod tell;
+mod territory;
 mod walk;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use event::Mask;
 use hashbrown::HashMap;
-use rustix::fs::{Mode, OFlags};
 
 use crate::cover::{COVERS_MAX, Covers, RootId};
 use crate::error::Error;
@@ -37,12 +37,15 @@ use crate::tree::{NodeId, STARVED, Tree};
 
 use arrive::Settling;
 use doubt::Doubts;
+use masks::Renewal;
 use nameless::Nameless;
 use place::OpenParent;
 use read::Reading;
 use recover::{Recovery, Starved};
 use roots::{Guard, Reason, Root};
 use tell::Paths;
+use territory::Territory;
+pub(crate) use territory::{Elsewhere, Exchange, Handed, News};
 use walk::{Leaves, Walk};
 
 /// One watch of the configuration.
@@ -61,7 +64,7 @@ struct Watch {
 pub struct Watcher {
     options: Options,
     kernel: Kernel,
-    mounts: Option<OwnedFd>,
+    territory: Territory,
     tree: Tree,
     covers: Covers,
     watches: Vec<Option<Watch>>,
@@ -102,8 +105,10 @@ pub struct Watcher {
     /// wd of the last IN_UNMOUNT, whose IN_IGNORED follows at once.
     unmounted_wd: i32,
     starved: Starved,
-    /// A watch is being set up.
-    adding: bool,
+    /// Roots whose trees are being watched for the first time.
+    setting_up: Vec<RootId>,
+    /// Masks that are being brought up to date.
+    renewal: Option<Renewal>,
     recovery: Recovery,
     /// Mount points below roots.
     mount_points: Vec<Vec<u8>>,
@@ -134,14 +139,20 @@ impl Watcher {
     /// # Errors
     /// [`Error::InstanceLimit`] if the user has no inotify instance left, [`Error::Init`] if there is none at all.
     pub fn new(options: Options, now: Instant) -> Result<Watcher, Error> {
+        Watcher::within(Territory::local(), options, now)
+    }
+
+    /// Makes one that may ask all filesystems, for a thread that may wait for them.
+    pub(crate) fn everywhere(options: Options, now: Instant) -> Result<Watcher, Error> {
+        Watcher::within(Territory::everywhere(), options, now)
+    }
+
+    fn within(territory: Territory, options: Options, now: Instant) -> Result<Watcher, Error> {
         let kernel = Kernel::new()?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        // Without /proc mounts are noticed late: when something else happens at the root.
-        let mounts = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok();
         let limits = &options.limits;
         Ok(Watcher {
             kernel,
-            mounts,
+            territory,
             tree: Tree::new(),
             covers: Covers::new(),
             watches: Vec::new(),
@@ -170,7 +181,8 @@ impl Watcher {
             open_parent: None,
             unmounted_wd: 0,
             starved: Starved::new(limits.retry),
-            adding: false,
+            setting_up: Vec::new(),
+            renewal: None,
             recovery: Recovery::default(),
             mount_points: Vec::new(),
             mounts_due: None,
@@ -189,12 +201,13 @@ impl Watcher {
     /// Has POLLPRI when something was mounted or unmounted (proc(5), `/proc/pid/mounts`); then call
     /// [`Watcher::mounts_changed`]. None without /proc.
     pub fn mounts_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.mounts.as_ref().map(|fd| fd.as_fd())
+        self.territory.source()
     }
 
     /// Does a bounded amount of work: reads, tells events, walks new directories a bit further.
     pub fn turn(&mut self, now: Instant, sink: &mut impl Sink) -> Turn {
         self.now = now;
+        self.territory.begin_turn();
         let mut units = self.options.limits.turn_units;
         self.overdue(sink);
         // A quarter is kept for walks, so that neither side starves the other.
@@ -209,6 +222,11 @@ impl Watcher {
         self.background(&mut units, sink);
         self.open_parent = None;
         self.next_turn()
+    }
+
+    /// What is handed over to watchers of other filesystems since the last call.
+    pub(crate) fn exchanges(&mut self) -> Vec<Exchange> {
+        self.territory.exchanges()
     }
 
     /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
@@ -248,7 +266,11 @@ impl Watcher {
 
     /// Whether walks, branches to be unwatched or files without a name are waiting.
     fn has_background(&self) -> bool {
-        !self.walks.is_empty() || !self.doomed.is_empty() || !self.recheck.is_empty() || self.seeks_names()
+        !self.walks.is_empty()
+            || !self.doomed.is_empty()
+            || !self.recheck.is_empty()
+            || self.renewal.is_some()
+            || self.seeks_names()
     }
 
     fn background(&mut self, units: &mut u32, sink: &mut impl Sink) {
@@ -256,7 +278,7 @@ impl Watcher {
         self.settle_roots(sink);
         self.unwatch_doomed(units);
         self.name_nameless(units, sink);
-        self.run_walks(units, sink);
+        self.set_up_further(units, sink);
         self.finish_recovery(sink);
     }
 

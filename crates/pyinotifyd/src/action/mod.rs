@@ -13,6 +13,8 @@ pub(crate) mod sweep;
 pub(crate) enum Report {
     /// Of a file rule.
     File(file::Report),
+    /// Of a turn of the watcher on a filesystem that may not answer.
+    Found(watcher::Found),
     /// Of a look at paths.
     Looked(Vec<missing::Looked>),
     /// Of a check of the configuration: warnings.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use engine::Reaction;
 use event::Flag;
+use mounts::Mounts;
 use pattern::{Pattern, Template};
 use watcher::Sysctl;
 
@@ -31,10 +32,12 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         rules.check(&mut all);
     }
     all.extend(sampled.iter().flat_map(Sampled::feeding));
+    // Without /proc nothing is known to be local, and nothing is asked about.
+    let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
     for watch in &config.watches {
-        missing_paths(watch, &mut all);
+        missing_paths(watch, &mounts, &mut all);
     }
-    watch_limit(config, &mut all);
+    watch_limit(config, &mounts, &mut all);
     all.extend(owner_warnings(&config.owners()));
     all
 }
@@ -263,19 +266,21 @@ pub(crate) fn absolute_path(path: &[u8]) -> Vec<u8> {
     normal.into_os_string().into_vec()
 }
 
-fn missing_paths(watch: &Watch, all: &mut Vec<String>) {
+fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
     for path in &watch.paths {
         let shown = Escaped(path);
         let at = place(watch.at.as_ref());
         let wildcards = path.iter().any(|byte| b"*?[".contains(byte));
+        let way = mounts.way(path);
+        if let Some(name) = way.mount.unseen() {
+            all.push(format!("{at}'{shown}' is on {name}, where inotify does not see what other hosts do"));
+        }
+        if !way.is_local() {
+            // Who asks about it may have to wait for ever.
+            continue;
+        }
         match rustix::fs::stat(path.as_slice()) {
-            Ok(_) => {
-                if let Some(name) = watcher::network_filesystem(path) {
-                    all.push(format!(
-                        "{at}'{shown}' is on {name}, where inotify does not see what other hosts do"
-                    ));
-                }
-            }
+            Ok(_) => {}
             Err(_) if wildcards => {}
             Err(error) => {
                 all.push(format!(
@@ -288,12 +293,12 @@ fn missing_paths(watch: &Watch, all: &mut Vec<String>) {
 }
 
 /// More directories than the user may watch.
-fn watch_limit(config: &Config, all: &mut Vec<String>) {
+fn watch_limit(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
     let Sysctl { name, value } = watcher::watches_max();
     let limit = usize::try_from(value).unwrap_or(usize::MAX);
     let until = Instant::now() + COUNT_TIME;
     let roots = config.watches.iter().filter(|watch| watch.rec).flat_map(|watch| &watch.paths);
-    let count: usize = roots.map(|root| count_directories(&absolute_path(root), limit, until)).sum();
+    let count: usize = roots.map(|root| count_directories(&absolute_path(root), mounts, limit, until)).sum();
     if count > limit {
         let wanted = count.next_power_of_two().max(limit * 2);
         all.push(format!(
@@ -303,11 +308,14 @@ fn watch_limit(config: &Config, all: &mut Vec<String>) {
 }
 
 /// Directories at and below `root`, counted until there are more than `limit` or the time is over.
-fn count_directories(root: &[u8], limit: usize, until: Instant) -> usize {
+fn count_directories(root: &[u8], mounts: &Mounts, limit: usize, until: Instant) -> usize {
     use std::os::unix::ffi::OsStrExt as _;
     let mut open = vec![PathBuf::from(std::ffi::OsStr::from_bytes(root))];
     let mut count = 0;
     while let Some(directory) = open.pop() {
+        if !mounts.way(directory.as_os_str().as_bytes()).is_local() {
+            continue;
+        }
         let Ok(entries) = std::fs::read_dir(&directory) else { continue };
         count += 1;
         if count > limit || Instant::now() > until {

@@ -106,7 +106,7 @@ impl Watched {
     pub(crate) fn spec(&self, interest: Mask) -> watcher::WatchSpec {
         let exclude = self.exclude.clone().map(|filter| -> watcher::Exclude {
             // A pattern that gave up excludes: a directory that may be excluded is not entered.
-            Box::new(move |path| filter.0.any_match(path).unwrap_or(true))
+            Arc::new(move |path: &[u8]| filter.0.any_match(path).unwrap_or(true))
         });
         watcher::WatchSpec {
             paths: self.paths.clone(),

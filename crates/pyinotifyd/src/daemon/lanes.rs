@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::{FailureKind, Outcome, TaskHandle};
+use watcher::{Found, Source as _};
 
 use super::Daemon;
 use super::tasks::failed;
@@ -17,6 +18,7 @@ impl Daemon {
         for report in self.core.performer.lanes.take_reports() {
             match report {
                 Report::File(report) => self.file_report(report, now),
+                Report::Found(found) => self.watcher.found(found, now, &mut self.core),
                 Report::Looked(looked) => self.core.looked(looked),
                 Report::Checked(warnings) => {
                     for warning in warnings {
@@ -80,6 +82,17 @@ impl Daemon {
         let about = "look whether users and groups of file rules exist".to_owned();
         let work = Once::new(about, run, |_: Undone| Report::Checked(Vec::new()));
         self.core.performer.lanes.submit(LaneId::Users, Size::Large, work, now);
+    }
+
+    /// Hands over what the watcher may not do itself, since a filesystem may not answer.
+    pub(super) fn hand_over_looks(&mut self, now: Instant) {
+        while let Some(look) = self.watcher.next_look(now) {
+            let device = look.device();
+            let about = format!("watch what is mounted at '{}'", Escaped(look.point()));
+            let undone = move |_: Undone| Report::Found(Found::lost(device));
+            let work = Once::new(about, move || Report::Found(look.perform()), undone);
+            self.core.performer.lanes.submit(LaneId::Filesystem(device), Size::Large, work, now);
+        }
     }
 
     /// Hands over what was submitted to lanes, and says how they get on.

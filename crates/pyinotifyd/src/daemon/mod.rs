@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use event::Flag;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use watcher::{Turn, Watcher};
+use watcher::{Inotify, Source as _, Turn};
 
 use crate::cli::ConfigOptions;
 use crate::host::{Host, HostEvent};
@@ -43,6 +43,7 @@ use crate::log::{Cause, Log, LoggerId, Stderr, record, stderr_is_journal};
 
 use config_lock::ConfigLock;
 use loading::Loading;
+use reload::Adoption;
 use routing::Core;
 use shutdown::State;
 use start::Start;
@@ -102,7 +103,7 @@ fn with_runtime(main: impl FnOnce(Runtime, Log) -> ExitCode) -> ExitCode {
 /// All state of the running daemon.
 struct Daemon {
     options: ConfigOptions,
-    watcher: Watcher,
+    watcher: Inotify,
     /// Everything behind the watcher: engine, routes, and what performs effects.
     core: Core,
     signals: Signals,
@@ -114,6 +115,8 @@ struct Daemon {
     leaving: Vec<(Host, Instant)>,
     /// The configuration that a SIGHUP asked for, while its file executes.
     reload: Option<Reload>,
+    /// A configuration whose watches are being set up.
+    adoption: Option<Adoption>,
     logger: LoggerId,
     state: State,
     /// Keeps other daemons from running with the same config file unnoticed.
@@ -122,6 +125,8 @@ struct Daemon {
     interrupts: u8,
     supervision: Supervision,
     inotify: Source,
+    /// Instances for filesystems that may not answer.
+    others: Option<Source>,
     mounts: Option<Source>,
     timer: Timer,
 }
@@ -176,6 +181,7 @@ impl Daemon {
         self.start_commands(now);
         self.tend_hosts(now);
         self.replace_reload(now);
+        self.advance_adoption(now);
         self.force(now);
         self.drop_generations(now);
         self.finish_ended(now);
@@ -193,6 +199,7 @@ impl Daemon {
 
     /// Gives lanes and hosts what the turn brought for them.
     fn hand_over(&mut self, now: Instant) {
+        self.hand_over_looks(now);
         self.tend_lanes(now);
         self.core.performer.flush_hosts(now);
     }
@@ -212,6 +219,7 @@ impl Daemon {
             hosts: &mut self.hosts,
             lanes: &self.core.performer.lanes,
             events: &self.inotify,
+            others: self.others.as_ref(),
             mounts: self.mounts.as_ref(),
             timer: &mut self.timer,
         };

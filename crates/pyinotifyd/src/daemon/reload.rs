@@ -4,11 +4,12 @@
 //! certain, watches included, it takes over between two events: the old schedulers are paused, the maps are switched,
 //! watches that did not change keep their descriptors. Whatever fails before that leaves the old one untouched.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use engine::GenerationIds;
+use engine::{GenerationId, GenerationIds, MapId};
 use event::{Flag, Mask};
-use watcher::WatchId;
+use watcher::{Source as _, WatchId};
 
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
@@ -25,8 +26,40 @@ use crate::log::{Level, Log, LoggerId, Syslog, record};
 /// How long a config file may execute when another reload is asked for meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A configuration whose watches are being set up. It is a generation already, but hears nothing yet.
+pub(super) struct Adoption {
+    id: GenerationId,
+    listening: Vec<(WatchId, MapId)>,
+    syslog: Vec<crate::config::SyslogTarget>,
+    surroundings: crate::config::Surroundings,
+    destinations: Vec<Vec<u8>>,
+    early: Vec<crate::log::Early>,
+    filtered: BTreeSet<String>,
+    owners: Vec<crate::config::Owner>,
+    feeding: Vec<String>,
+    /// What a SIGHUP brought; `None` at the start.
+    reload: Option<Reloaded>,
+}
+
+/// A reload whose configuration is being adopted.
+#[derive(Clone, Copy)]
+pub(super) struct Reloaded {
+    /// Tasks of the configuration before it.
+    tasks: u32,
+    /// Another SIGHUP came meanwhile.
+    again: bool,
+}
+
+/// What a configuration changed in the watcher.
+struct Added {
+    new: Vec<WatchId>,
+    /// Watches that it shares with the one in force, and what they wanted before.
+    widened: Vec<(WatchId, Mask)>,
+}
+
 impl Daemon {
-    /// Puts a configuration to work, beside those that still have tasks.
+    /// Puts a configuration to work, beside those that still have tasks: begins to set its watches up. It takes over when
+    /// they are, in [`Daemon::advance_adoption`].
     ///
     /// # Errors
     /// What keeps its watches from being set; nothing has changed then.
@@ -34,6 +67,7 @@ impl Daemon {
         &mut self,
         mut config: Config,
         host: Option<Host>,
+        reload: Option<Reloaded>,
         now: Instant,
     ) -> Result<(), String> {
         // The levels say which events are subscribed to, so that they come before the watches.
@@ -44,28 +78,22 @@ impl Daemon {
         let admitted = self.admit(&config, &watches, now);
         let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
-        self.retire_all(now);
-        self.set_syslog(&config);
-        config.surroundings.apply();
-        self.core.performer.commands.set_environment(std::mem::take(&mut config.surroundings.environment));
-        let destinations = config.destinations();
-        self.check_owners(config.owners(), now);
-        for warning in feeding {
-            record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
-        }
-        let filtered = std::mem::take(&mut config.filtered);
+        let mut adoption = Adoption {
+            id: numbers.id,
+            syslog: std::mem::take(&mut config.syslog),
+            early: std::mem::take(&mut config.early),
+            filtered: std::mem::take(&mut config.filtered),
+            surroundings: std::mem::take(&mut config.surroundings),
+            destinations: config.destinations(),
+            owners: config.owners(),
+            feeding,
+            listening: Vec::new(),
+            reload,
+        };
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
-        self.core.performer.flush_hosts(now);
-        self.forward_records(generation.forwards);
-        self.core.performer.log.set_filtered(filtered);
-        let performer = &mut self.core.performer;
-        performer.sweeps.order(destinations, &mut performer.lanes, now);
-        if watches.is_empty() {
-            self.say_nothing_is_watched(generation.logger);
-        }
         for ((index, watch), id) in watches.into_iter().enumerate().zip(ids) {
             let map = numbers.map(index);
-            self.core.routes.add(id, map);
+            adoption.listening.push((id, map));
             let interest = self.interest(&watch);
             generation.watches.push(Watching {
                 id,
@@ -77,13 +105,69 @@ impl Daemon {
             });
         }
         self.core.performer.generations.push(generation);
+        self.adoption = Some(adoption);
+        self.advance_adoption(now);
+        Ok(())
+    }
+
+    /// Lets a configuration take over whose watches are set up, between two events.
+    pub(super) fn advance_adoption(&mut self, now: Instant) {
+        let is_set_up =
+            |adoption: &Adoption| adoption.listening.iter().all(|&(id, _)| self.watcher.is_set_up(id));
+        if self.state != State::Running || !self.adoption.as_ref().is_some_and(is_set_up) {
+            return;
+        }
+        let Some(adoption) = self.adoption.take() else { return };
+        let is_empty = adoption.listening.is_empty();
+        for (id, map) in &adoption.listening {
+            self.core.routes.add(*id, *map);
+        }
+        let (id, reload) = (adoption.id, adoption.reload);
+        self.take_over(adoption, now);
+        if is_empty {
+            let generations = self.core.performer.generations.iter();
+            let logger = generations.last().map_or(self.logger, |newest| newest.logger);
+            self.say_nothing_is_watched(logger);
+        }
+        debug_assert!(self.core.performer.generations.last().is_some_and(|newest| newest.id == id));
         self.say_listening();
         self.lock_config();
-        Ok(())
+        if let Some(reload) = &reload {
+            self.say_loaded(reload.tasks);
+        }
+        if reload.is_some_and(|reload| reload.again) {
+            self.load_again();
+        } else {
+            self.supervision.ready("watching");
+        }
+    }
+
+    /// Pauses the configuration in force, and does what the new one says beside its watches.
+    fn take_over(&mut self, adoption: Adoption, now: Instant) {
+        let Adoption { id, syslog, early, filtered, mut surroundings, destinations, owners, feeding, .. } =
+            adoption;
+        self.retire_all_but(id, now);
+        self.set_syslog(&syslog, &early);
+        surroundings.apply();
+        let environment = std::mem::take(&mut surroundings.environment);
+        self.core.performer.commands.set_environment(environment);
+        self.check_owners(owners, now);
+        for warning in feeding {
+            record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
+        }
+        self.core.performer.flush_hosts(now);
+        let forwards = self.core.performer.generations.last().is_some_and(|newest| newest.forwards);
+        self.forward_records(forwards);
+        self.core.performer.log.set_filtered(filtered);
+        let performer = &mut self.core.performer;
+        performer.sweeps.order(destinations, &mut performer.lanes, now);
     }
 
     /// Says which watches of the configuration in force are watched by now, each once.
     pub(super) fn say_listening(&mut self) {
+        if self.adoption.is_some() {
+            return;
+        }
         let performer = &mut self.core.performer;
         let Some(newest) = performer.generations.last_mut().filter(|newest| !newest.all_told) else { return };
         for watch in newest.watches.iter_mut().filter(|watch| !watch.told) {
@@ -139,25 +223,24 @@ impl Daemon {
         match self.core.engine.add_generation(specs, maps, config.shutdown_timeout) {
             Ok(numbers) => Ok((ids, numbers)),
             Err(error) => {
-                self.remove_watches(added);
+                self.take_back(added);
                 Err(error.to_string())
             }
         }
     }
 
-    fn remove_watches(&mut self, ids: Vec<WatchId>) {
-        for id in ids {
+    fn take_back(&mut self, added: Added) {
+        for id in added.new {
             self.watcher.remove(id, &mut self.core);
+        }
+        for (id, interest) in added.widened {
+            self.watcher.set_interest(id, interest, &mut self.core);
         }
     }
 
     /// Adds all watches, or none; returns all, and those that are new. One that covers the same as a watch of the
     /// configuration in force shares it.
-    fn add_watches(
-        &mut self,
-        watches: &[Watch],
-        now: Instant,
-    ) -> Result<(Vec<WatchId>, Vec<WatchId>), String> {
+    fn add_watches(&mut self, watches: &[Watch], now: Instant) -> Result<(Vec<WatchId>, Added), String> {
         let mut shared: Vec<(WatchId, Watched, Mask)> = self
             .core
             .performer
@@ -168,13 +251,14 @@ impl Daemon {
             })
             .unwrap_or_default();
         let mut ids = Vec::new();
-        let mut added = Vec::new();
+        let (mut added, mut widened) = (Vec::new(), Vec::new());
         for watch in watches {
             let (what, interest) = (Watched::of(watch), self.interest(watch));
             if let Some(place) = shared.iter().position(|(_, other, _)| *other == what) {
                 let (id, _, old) = shared.remove(place);
                 // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.
                 self.watcher.set_interest(id, interest | old, &mut self.core);
+                widened.push((id, old));
                 ids.push(id);
                 continue;
             }
@@ -184,12 +268,12 @@ impl Daemon {
                     added.push(id);
                 }
                 Err(error) => {
-                    self.remove_watches(added);
+                    self.take_back(Added { new: added, widened });
                     return Err(error.to_string());
                 }
             }
         }
-        Ok((ids, added))
+        Ok((ids, Added { new: added, widened }))
     }
 
     /// Events that a watch subscribes to: what its map uses, or all where the log shows every event.
@@ -211,25 +295,26 @@ impl Daemon {
         }
     }
 
-    fn set_syslog(&mut self, config: &Config) {
+    fn set_syslog(&mut self, targets: &[crate::config::SyslogTarget], early: &[crate::log::Early]) {
         let target = |target: &crate::config::SyslogTarget| {
             Syslog::new(target.address.clone(), target.level, target.logname.as_deref())
         };
-        if !config.syslog.is_empty() {
-            let targets = config.syslog.iter().map(target).collect();
-            self.core.performer.log.set_syslog(targets, &config.early);
+        if !targets.is_empty() {
+            let targets = targets.iter().map(target).collect();
+            self.core.performer.log.set_syslog(targets, early);
         }
     }
 
     /// Pauses the configurations in force; their tasks run to their end.
-    fn retire_all(&mut self, now: Instant) {
+    fn retire_all_but(&mut self, newest: GenerationId, now: Instant) {
+        let generations = self.core.performer.generations.iter();
         let fresh: Vec<_> =
-            self.core.performer.generations.iter().filter(|old| !old.retired).map(|old| old.id).collect();
+            generations.filter(|old| !old.retired && old.id != newest).map(|old| old.id).collect();
         for id in fresh {
             self.core.engine.retire(now, id, &mut self.core.performer);
         }
         for old in &mut self.core.performer.generations {
-            if !old.retired {
+            if !old.retired && old.id != newest {
                 old.retired = true;
                 old.begin_end(now);
             }
@@ -291,9 +376,12 @@ impl Daemon {
             return;
         }
         record!(self.core.performer.log, self.logger, INFO, "got signal SIGHUP, reload config file");
-        match &mut self.reload {
-            Some(reload) => reload.again = true,
-            None => self.load_again(),
+        match (&mut self.reload, &mut self.adoption) {
+            (Some(reload), _) => reload.again = true,
+            (None, Some(adoption)) => {
+                adoption.reload.get_or_insert(Reloaded { tasks: 0, again: true }).again = true;
+            }
+            (None, None) => self.load_again(),
         }
     }
 
@@ -360,9 +448,10 @@ impl Daemon {
                     leave(&mut self.leaving, loading.host, now + GRACE)
                 };
                 let left = self.core.engine.stats();
-                let tasks = left.waiting + left.queued + left.running;
-                match self.adopt(config, host, now) {
-                    Ok(()) => self.say_loaded(tasks),
+                let reload = Reloaded { tasks: left.waiting + left.queued + left.running, again };
+                match self.adopt(config, host, Some(reload), now) {
+                    // It goes on when the watches are set up.
+                    Ok(()) => return,
                     Err(text) => self.reload_error(&text),
                 }
             }

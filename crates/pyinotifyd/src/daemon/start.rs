@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::Interest;
 use tokio::sync::mpsc;
-use watcher::Watcher;
+use watcher::{Inotify, Source as _};
 
 use super::children;
 use super::loading::{LoadError, Loading};
@@ -92,12 +92,13 @@ impl Start {
         keep_directory(&mut options);
         config.surroundings.apply();
         let watcher =
-            Watcher::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
-        let inotify = source(watcher.inotify_fd(), Interest::READABLE);
+            Inotify::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
+        let inotify = source(watcher.events_fd(), Interest::READABLE);
         let inotify = inotify.map_err(|error| {
             give_up(&mut log, &format!("cannot wait for inotify events: {error}", error = Cause(&error)))
         })?;
-        let mounts = watcher.mounts_fd().and_then(|fd| source(fd, Interest::PRIORITY).ok());
+        let others = source(watcher.others_fd(), Interest::READABLE).ok();
+        let mounts = source(watcher.mounts_fd(), Interest::PRIORITY).ok();
         let timer = Timer::new().map_err(|error| {
             give_up(&mut log, &format!("cannot make a timer: {error}", error = Cause(&error)))
         })?;
@@ -115,20 +116,21 @@ impl Start {
             hosts_started: 1,
             leaving: Vec::new(),
             reload: None,
+            adoption: None,
             logger,
             state: State::Running,
             config_lock: None,
             interrupts: 0,
             supervision: Supervision::new(now),
             inotify,
+            others,
             mounts,
             timer,
         };
         let stays = config.host_stays;
         let host = if stays { Some(host) } else { leave(&mut daemon.leaving, host, now + GRACE) };
-        let adopted = daemon.adopt(config, host, now);
+        let adopted = daemon.adopt(config, host, None, now);
         adopted.map_err(|error| give_up(&mut daemon.core.performer.log, &error))?;
-        daemon.supervision.ready("watching");
         Ok(daemon)
     }
 }
@@ -184,7 +186,8 @@ fn keep_directory(options: &mut ConfigOptions) {
 }
 
 /// Waits on a duplicate of a descriptor that the watcher keeps.
-fn source(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<Source> {
+fn source(fd: Option<BorrowedFd<'_>>, interest: Interest) -> io::Result<Source> {
+    let fd = fd.ok_or(io::ErrorKind::Unsupported)?;
     Source::new(fd.try_clone_to_owned()?, interest)
 }
 

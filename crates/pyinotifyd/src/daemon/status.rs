@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Instant;
 
 use engine::{Doing, Engine, TaskStatus};
-use watcher::Watcher;
+use watcher::{Inotify, Source as _};
 
 use super::Daemon;
 use super::generation::Generation;
@@ -30,7 +30,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn of(watcher: &Watcher, engine: &Engine, generations: &[Generation]) -> Totals {
+    pub(super) fn of(watcher: &Inotify, engine: &Engine, generations: &[Generation]) -> Totals {
         let (watcher, engine) = (watcher.stats(), engine.stats());
         Totals {
             watches: generations.last().map_or(0, |newest| newest.watches.len()),

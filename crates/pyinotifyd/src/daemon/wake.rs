@@ -208,6 +208,8 @@ pub(crate) struct Sources<'a> {
     pub events: &'a Source,
     /// The mount table.
     pub mounts: Option<&'a Source>,
+    /// Events of filesystems that may not answer.
+    pub others: Option<&'a Source>,
     /// The timer, for `deadline`.
     pub timer: &'a mut Timer,
     /// When the loop has something to do by itself.
@@ -218,7 +220,7 @@ impl Sources<'_> {
     /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but who
     /// slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
-        let Sources { signals, hosts, lanes, events, mounts, timer, deadline } = self;
+        let Sources { signals, hosts, lanes, events, mounts, others, timer, deadline } = self;
         let mut others = pin!(async {
             tokio::select! {
                 biased;
@@ -227,6 +229,7 @@ impl Sources<'_> {
                 Some(event) = hosts.recv() => Wake::Host(event),
                 () = timer.until(deadline) => Wake::Time,
                 () = changed(mounts) => Wake::Mounts,
+                () = changed(others) => Wake::Events,
             }
         });
         let mut events = pin!(events.ready());

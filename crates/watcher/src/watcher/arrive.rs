@@ -163,6 +163,7 @@ impl Watcher {
     fn writers_of(&mut self, node: NodeId, dir: Option<BorrowedFd<'_>>, name: &[u8]) -> Option<Writers> {
         let opened = match dir {
             Some(dir) => open_file(Some(dir), name),
+            None if !self.may_ask(node, name) => return None,
             None => open_file(None, self.path_in(node, name)?),
         };
         match opened {
@@ -178,8 +179,7 @@ impl Watcher {
     }
 
     fn let_settle(&mut self, node: NodeId, name: &[u8], audience: Option<RootId>, sink: &mut impl Sink) {
-        let Some(path) = self.path_in(node, name) else { return };
-        let Ok(stat) = rustix::fs::lstat(path) else { return };
+        let Ok(stat) = self.status_of(node, name) else { return };
         if self.settling.len() >= self.options.limits.settling_max {
             // Possibly too early; its real close then comes as well.
             return self.tell_closed(node, name, audience, sink);
@@ -202,8 +202,7 @@ impl Watcher {
             if self.tree.wd(settling.node) != settling.wd {
                 continue;
             }
-            let Some(path) = self.path_in(settling.node, &settling.name) else { continue };
-            let Ok(stat) = rustix::fs::lstat(path) else { continue };
+            let Ok(stat) = self.status_of(settling.node, &settling.name) else { continue };
             let modified = (stat.st_mtime, stat.st_mtime_nsec);
             if stat.st_size as u64 == settling.size && modified == settling.modified {
                 self.tell_closed(settling.node, &settling.name, settling.audience, sink);

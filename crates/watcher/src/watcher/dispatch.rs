@@ -147,8 +147,7 @@ impl Watcher {
         }
         let key = self.name_hasher.hash(node, name);
         let Some(inode) = self.young.remove(key) else { return false };
-        let Some(path) = self.path_in(node, name) else { return false };
-        match rustix::fs::lstat(path) {
+        match self.status_of(node, name) {
             Ok(stat) => stat.st_ino == inode,
             // Gone by now: its creation was told, its deletion follows.
             Err(_) => true,

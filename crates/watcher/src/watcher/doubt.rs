@@ -24,7 +24,7 @@ use super::place::{Kind, LOOK_UNITS, Looked};
 use super::read::Queue;
 use super::roots::Reason;
 use super::walk::{Waiting, Walk};
-use crate::cover::EMPTY;
+use crate::cover::{EMPTY, RootId};
 use crate::spec::Sink;
 use crate::tree::{GUARD, NodeId, ROOT, STARVED, UNNAMED};
 
@@ -53,6 +53,10 @@ impl Doubts {
 
     pub(super) fn len(&self) -> usize {
         self.names.len() + self.walks.len()
+    }
+
+    pub(super) fn forget_walks_for(&mut self, root: RootId) {
+        self.walks.retain(|walk| walk.audience() != Some(root));
     }
 
     pub(super) fn walks(&self) -> impl Iterator<Item = &Walk> {

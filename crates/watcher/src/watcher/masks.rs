@@ -5,6 +5,7 @@
 use std::os::fd::AsFd as _;
 
 use event::{Flag, Mask};
+use hashbrown::HashSet;
 use rustix::fs::{Mode, OFlags};
 
 use super::roots::Root;
@@ -17,6 +18,18 @@ use crate::tree::{GUARD, NodeId, ROOT, SHARED};
 const SELF: u32 = Flag::DeleteSelf.mask().0 | Flag::MoveSelf.mask().0;
 /// Renames of entries.
 pub(super) const MOVES: u32 = Flag::MovedFrom.mask().0 | Flag::MovedTo.mask().0;
+
+/// Opening a directory and adding a watch cost about as much as so many events.
+const RENEW_UNITS: u32 = 12;
+/// So many nodes are passed over in the time of an event.
+const NODES_A_UNIT: u32 = 64;
+
+/// A pass over all nodes, for those of some sets whose masks have changed. Nodes that come meanwhile have the new ones.
+#[derive(Debug, Default)]
+pub(super) struct Renewal {
+    covers: HashSet<u16>,
+    next: u32,
+}
 
 /// What one root wants.
 fn wants(watches: &[Option<Watch>], roots: &[Option<Root>], sources_wanted: bool, root: RootId) -> Wants {
@@ -42,12 +55,14 @@ fn wants(watches: &[Option<Watch>], roots: &[Option<Root>], sources_wanted: bool
 }
 
 impl Watcher {
-    /// Changes what a watch wants told. What it wants in addition is told of everything that happens after the call.
+    /// Changes what a watch wants told. What it wants in addition is told of everything that happens from when
+    /// [`Watcher::is_set_up`] says so: at once in trees of some hundred directories.
     pub fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink) {
         let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) else { return };
         if watch.interest != interest {
             watch.interest = interest;
             self.update_masks();
+            self.renew_masks(&mut self.options.limits.turn_units.clone());
             self.settle_roots(sink);
         }
     }
@@ -68,14 +83,30 @@ impl Watcher {
         self.sources_wanted = self.watches.iter().flatten().any(|watch| watch.interest.intersects(moved_to));
         let Watcher { covers, watches, roots, sources_wanted, .. } = self;
         let changed = covers.update(|root| wants(watches, roots, *sources_wanted, root));
-        if changed.is_empty() {
-            return;
+        if !changed.is_empty() {
+            let renewal = self.renewal.get_or_insert_default();
+            renewal.covers.extend(changed);
+            renewal.next = 0;
         }
-        for node in self.tree.all_watched() {
-            if changed.contains(&self.tree.cover(node)) {
+    }
+
+    /// Goes on with bringing the kernel up to date.
+    pub(super) fn renew_masks(&mut self, units: &mut u32) {
+        let Some(mut renewal) = self.renewal.take() else { return };
+        while *units > 0 {
+            let node = NodeId(renewal.next);
+            if renewal.next >= self.tree.id_bound() {
+                return;
+            }
+            renewal.next += 1;
+            if self.tree.wd(node) != 0 && renewal.covers.contains(&self.tree.cover(node)) {
+                *units = units.saturating_sub(RENEW_UNITS);
                 self.renew_mask(node);
+            } else if renewal.next.is_multiple_of(NODES_A_UNIT) {
+                *units -= 1;
             }
         }
+        self.renewal = Some(renewal);
     }
 
     /// Asks the kernel for exactly what is wanted of a node's inode.
@@ -83,6 +114,9 @@ impl Watcher {
         let mut flags = OFlags::PATH | OFlags::CLOEXEC;
         if !self.tree.has(node, ROOT | GUARD) {
             flags |= OFlags::NOFOLLOW;
+        }
+        if !self.may_ask(node, b"") {
+            return;
         }
         let Some(path) = self.path_of(node) else { return };
         let object = rustix::fs::open(path, flags, Mode::empty());

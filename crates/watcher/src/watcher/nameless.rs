@@ -150,8 +150,7 @@ impl Watcher {
     }
 
     fn exists(&mut self, node: NodeId, name: &[u8]) -> bool {
-        let Some(path) = self.path_in(node, name) else { return false };
-        rustix::fs::lstat(path).is_ok()
+        self.status_of(node, name).is_ok()
     }
 
     /// Gives files that were closed without a name the one that they have by now: linkat(2) comes before close(2).
@@ -233,8 +232,7 @@ impl Watcher {
         if self.nameless.waiting.is_empty() {
             return;
         }
-        let Some(path) = self.path_in(node, name) else { return };
-        let Ok(stat) = rustix::fs::lstat(path) else { return };
+        let Ok(stat) = self.status_of(node, name) else { return };
         let is_it = |&(dir, inode, _): &(NodeId, u64, Instant)| dir == node && inode == stat.st_ino;
         if let Some(at) = self.nameless.waiting.iter().position(is_it) {
             self.nameless.waiting.remove(at);

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::Watcher;
 use super::masks::MOVES;
 use super::roots::Reason;
+use super::territory::News;
 use super::walk::{Frame, Walk};
 use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
@@ -96,8 +97,8 @@ impl Watcher {
         if self.tree.has(node, GUARD) {
             mask |= self.guard_mask(node);
         }
-        if self.adding && self.tree.has(node, ROOT) {
-            // A root that is being set up is not told of our own listing of it; `add` asks for the rest afterwards.
+        if !self.setting_up.is_empty() && self.tree.has(node, ROOT) && self.is_set_up_at(node) {
+            // A root that is being set up is not told of our own listing of it; the rest is asked for afterwards.
             mask &= !LOOKS;
         }
         mask
@@ -134,6 +135,9 @@ impl Watcher {
     fn open_as(&mut self, node: NodeId, mut flags: OFlags) -> Result<OwnedFd, Unopened> {
         if !self.tree.has(node, ROOT | GUARD) {
             flags |= OFlags::NOFOLLOW;
+        }
+        if !self.may_ask(node, b"") {
+            return Err(Unopened::ParentElsewhere);
         }
         let path = self.path_of(node).ok_or(Unopened::ParentElsewhere)?;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(Unopened::Failed)?;
@@ -192,7 +196,10 @@ impl Watcher {
         sink: &mut impl Sink,
     ) {
         let cover = self.cover_below(parent, name);
-        if cover == EMPTY || (self.options.own_name)(name) {
+        if cover == EMPTY
+            || (self.options.own_name)(name)
+            || self.hand_over_inner(parent, name, cover, News::Everything)
+        {
             return;
         }
         *units = units.saturating_sub(LOOK_UNITS);
@@ -227,6 +234,9 @@ impl Watcher {
         let known = self.tree.child(parent, name);
         if cover == EMPTY && known.is_none_or(|known| self.tree.cover(known) == EMPTY) {
             // Nobody watches what is there.
+            return Looked::Same;
+        }
+        if self.hand_over_inner(parent, name, cover, News::Everything) {
             return Looked::Same;
         }
         let opened = match self.open_child(parent, name) {
@@ -278,6 +288,9 @@ impl Watcher {
 
     /// The inode that has this name now, without changing the tree.
     pub(super) fn standing(&mut self, parent: NodeId, name: &[u8]) -> Standing {
+        if !self.may_ask(parent, name) {
+            return Standing::Unknown;
+        }
         let object = match self.open_child(parent, name) {
             Ok(object) => object,
             Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Standing::Nothing,
@@ -416,6 +429,9 @@ impl Watcher {
         let mut flags = OFlags::PATH | OFlags::CLOEXEC;
         if !self.tree.has(node, ROOT | GUARD) {
             flags |= OFlags::NOFOLLOW;
+        }
+        if !self.may_ask(node, b"") {
+            return false;
         }
         let Some(path) = self.path_of(node) else { return false };
         let Ok(object) = rustix::fs::open(path, flags, Mode::empty()) else { return false };

@@ -7,7 +7,6 @@
 //! long as it likes, and the others must not wait for that. If events are lost again meanwhile, everything is looked at
 //! once more afterwards.
 
-use std::io::Read as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use event::{Event, Flag};
@@ -18,10 +17,8 @@ use super::place::{Kind, Looked};
 use super::roots::Reason;
 use super::walk::{Frame, Waiting, Walk};
 use crate::cover::EMPTY;
-use crate::filesystem;
 use crate::kernel;
 use crate::notice::Notice;
-use crate::path::is_at_or_below;
 use crate::spec::{Limits, Sink, WatchId};
 use crate::tree::{NodeId, STARVED};
 
@@ -30,7 +27,7 @@ pub(super) const SLACK: Duration = Duration::from_millis(100);
 
 /// The kernel reports a change of mounts before it sends IN_UNMOUNT: umount(2) detaches first, waits for an RCU grace
 /// period and for what is dirty to be written. A root that is looked at earlier is unwatched before it can tell of it.
-const MOUNT_DELAY: Duration = Duration::from_millis(50);
+pub(super) const MOUNT_DELAY: Duration = Duration::from_millis(50);
 
 /// The state of a recovery.
 #[derive(Debug)]
@@ -147,7 +144,7 @@ impl Watcher {
 
     /// Begins to look at everything if events were lost, unless that is being done: then it is done again afterwards.
     pub(super) fn start_recovery(&mut self, sink: &mut impl Sink) {
-        if !self.recovery.overflowed || self.walks.iter().any(|walk| walk.kind() == Kind::Recover) {
+        if !self.recovery.overflowed || self.walks.iter().any(Walk::is_of_recovery) {
             return;
         }
         if !self.recovery.running {
@@ -192,7 +189,7 @@ impl Watcher {
 
     /// Says so when the last walk of a recovery has ended.
     pub(super) fn finish_recovery(&mut self, sink: &mut impl Sink) {
-        let walks = self.walks.iter().chain(self.doubts.walks()).any(|walk| walk.kind() == Kind::Recover);
+        let walks = self.walks.iter().chain(self.doubts.walks()).any(Walk::is_of_recovery);
         if !self.recovery.running || walks || self.recovery.overflowed {
             return;
         }
@@ -238,13 +235,17 @@ impl Watcher {
             self.starved.unsaid = Some((path.to_vec(), errno));
         }
         // What a new watch finds is not told; what comes later is, from the last moment at which nothing was queued.
-        let from = if self.adding { SystemTime::now() } else { self.reading.empty_wall };
+        let is_new = !self.setting_up.is_empty();
+        let from = if is_new { SystemTime::now() } else { self.reading.empty_wall };
         self.starved.since.get_or_insert(from - SLACK);
         self.starved.wake(self.now, &self.options.limits);
     }
 
     /// Says that a limit was hit, once, when it is known how much is needed.
     pub(super) fn say_limit(&mut self, sink: &mut impl Sink) {
+        if !self.setting_up.is_empty() {
+            return;
+        }
         let Some((path, errno)) = self.starved.unsaid.take() else { return };
         if errno == Errno::NOSPC {
             let sysctl = kernel::watches_max();
@@ -311,56 +312,5 @@ impl Watcher {
                 self.doubt(parent, &name);
             }
         }
-    }
-
-    /// Something was mounted or unmounted: in a moment, when the events of that are read, whatever could be concerned
-    /// is compared with what stands there then.
-    pub fn mounts_changed(&mut self, now: Instant) {
-        self.mounts_due.get_or_insert(now + MOUNT_DELAY);
-    }
-
-    pub(super) fn check_mounts(&mut self, sink: &mut impl Sink) {
-        if self.mounts_due.is_none_or(|due| self.now < due) {
-            return;
-        }
-        self.mounts_due = None;
-        self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
-        self.settle_roots(sink);
-        let before = std::mem::take(&mut self.mount_points);
-        self.mount_points = self.read_mount_points();
-        let both: Vec<Vec<u8>> = before.into_iter().chain(self.mount_points.clone()).collect();
-        for point in both {
-            self.check_mount_point(&point, sink);
-        }
-        self.open_parent = None;
-        self.settle_roots(sink);
-    }
-
-    /// Mount points below roots.
-    fn read_mount_points(&self) -> Vec<Vec<u8>> {
-        let mut text = Vec::new();
-        let read =
-            std::fs::File::open("/proc/self/mountinfo").and_then(|mut file| file.read_to_end(&mut text));
-        if read.is_err() {
-            return Vec::new();
-        }
-        let roots = self.root_ids();
-        let mut points: Vec<Vec<u8>> = filesystem::mount_points(&text)
-            .filter(|point| roots.iter().any(|&root| is_at_or_below(point, &self.root(root).path)))
-            .collect();
-        points.sort();
-        points.dedup();
-        points
-    }
-
-    fn check_mount_point(&mut self, point: &[u8], sink: &mut impl Sink) {
-        let Some(node) = self.tree.find(point) else { return };
-        if self.tree.cover(node) == EMPTY || self.tree.has(node, crate::tree::ROOT) || self.tree.wd(node) == 0
-        {
-            return;
-        }
-        let Some(parent) = self.tree.parent(node) else { return };
-        let name = self.tree.name(node).to_vec();
-        self.look_or_doubt(parent, &name, Kind::Arrive, sink);
     }
 }

@@ -6,6 +6,7 @@
 //! name that matters. Whether anything changed is then asked of the kernel: adding a watch gives the same wd or not.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::SystemTime;
 
 use event::{Flag, Mask};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -13,7 +14,8 @@ use rustix::io::Errno;
 
 use super::place::{Kind, LOOKS};
 use super::tell::Told;
-use super::walk::{Frame, Walk};
+use super::territory::{Elsewhere, Handed, News};
+use super::walk::{Frame, TICK, Walk};
 use super::{Watch, Watcher};
 use crate::cover::{EMPTY, RootId};
 use crate::error::Error;
@@ -22,7 +24,7 @@ use crate::lookup::{self, ForeignLink, Found, RealPath, Unfound, real_path};
 use crate::notice::Notice;
 use crate::spec::{Problem, Sink, WatchId, WatchSpec};
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED, TOP};
-use crate::{filesystem, glob, path};
+use crate::{glob, path};
 
 /// A configured path.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, most of them as configured")]
@@ -48,6 +50,12 @@ pub(super) struct Root {
     waited: bool,
     /// The last error that was said.
     failed: Option<Unfound>,
+    /// The filesystem that it was handed over to, by its device.
+    away: Option<u64>,
+    /// What is told when it is bound for the first time, though it was not waited for.
+    news: Option<News>,
+    /// How much of the path is what was configured: all but for a filesystem inside of a tree.
+    pub(super) shown_len: usize,
 }
 
 impl Root {
@@ -93,59 +101,151 @@ const ROOTS_MAX: usize = u16::MAX as usize;
 const TRIES: usize = 4;
 
 impl Watcher {
-    /// Watches what `spec` says; returns when all of it is watched. Events that happen from here on are told by
-    /// [`Watcher::turn`].
+    /// Watches what `spec` says; returns when all of it is watched that may be asked about. See [`Watcher::begin`].
+    ///
+    /// # Errors
+    /// [`Error::TooManyRoots`] if there are more than 65,535 paths in all.
+    pub fn add(
+        &mut self,
+        spec: &WatchSpec,
+        now: std::time::Instant,
+        sink: &mut impl Sink,
+    ) -> Result<WatchId, Error> {
+        let id = self.free_watch();
+        self.begin(id, spec, now, sink)?;
+        // What is put off waits for events, which are not read here.
+        while self.renewal.is_some() || self.walks.iter().any(Walk::is_setting_up) {
+            self.set_up_further(&mut u32::MAX.clone(), sink);
+        }
+        self.set_up_further(&mut 0, sink);
+        Ok(id)
+    }
+
+    /// Begins to watch what `spec` says, under a number that is free. It is watched as a whole when
+    /// [`Watcher::is_set_up`] says so; events that happen from then on are told by [`Watcher::turn`], and some of those
+    /// before.
     ///
     /// Paths that can't be watched are told as notices and waited for; they are no error.
     ///
     /// # Errors
     /// [`Error::TooManyRoots`] if there are more than 65,535 paths in all.
-    ///
-    /// # Panics
-    /// Never: the watch that it looks up is the one that it has inserted.
-    pub fn add(
+    pub(crate) fn begin(
         &mut self,
-        spec: WatchSpec,
+        id: WatchId,
+        spec: &WatchSpec,
         now: std::time::Instant,
         sink: &mut impl Sink,
-    ) -> Result<WatchId, Error> {
+    ) -> Result<(), Error> {
         self.now = now;
-        let paths = self.resolve(&spec, sink);
+        let paths = self.resolve(spec, sink);
         if let Some((path, _)) = paths.first().filter(|_| self.roots.len() + paths.len() > ROOTS_MAX) {
             return Err(Error::TooManyRoots { path: path.clone(), max: ROOTS_MAX });
         }
-        let id = self.insert_watch(&spec);
-        let roots: Vec<RootId> =
-            paths.into_iter().map(|(path, given)| self.insert_root(id, path, given, &spec)).collect();
-        let watch = self.watches[id.0 as usize].as_mut().expect("was just inserted");
-        watch.exclude = spec.exclude;
-        watch.roots.clone_from(&roots);
-        for &root in &roots {
-            let silent = self.is_excluded_root(root);
-            self.root_mut(root).silent = silent;
+        self.insert_watch(id, spec);
+        for (path, given) in paths {
+            self.insert_root(id, path, given);
         }
         self.update_masks();
-        self.adding = true;
-        for &root in &roots {
-            self.recheck_root(root, Reason::Appeared, sink);
-            self.root_mut(root).waited = true;
+        for root in self.watch(id).map(|watch| watch.roots.clone()).unwrap_or_default() {
+            self.set_up_root(root, sink);
         }
+        Ok(())
+    }
+
+    /// Knows a watch, whose paths are handed over one by one.
+    pub(crate) fn know(&mut self, id: WatchId, spec: &WatchSpec, now: std::time::Instant) {
+        self.now = now;
+        self.insert_watch(id, spec);
+    }
+
+    /// A number that no watch has.
+    pub(crate) fn free_watch(&self) -> WatchId {
+        let free = self.watches.iter().position(Option::is_none);
+        WatchId(free.unwrap_or(self.watches.len()) as u32)
+    }
+
+    /// Binds a new root for the first time.
+    fn set_up_root(&mut self, root: RootId, sink: &mut impl Sink) {
+        self.setting_up.push(root);
+        self.recheck_root(root, Reason::Appeared, sink);
+        self.root_mut(root).waited = true;
         self.settle_roots(sink);
-        self.adding = false;
         self.say_limit(sink);
         self.open_parent = None;
-        for node in roots.into_iter().filter_map(|root| self.root_mut(root).node).collect::<Vec<_>>() {
+    }
+
+    /// Whether all of a watch is watched that may be asked about here.
+    pub fn is_set_up(&self, watch: WatchId) -> bool {
+        let is_its = |root: RootId| self.root(root).watch == watch;
+        self.renewal.is_none() && !self.setting_up.iter().any(|&root| is_its(root))
+    }
+
+    /// Whether a root that is bound to the node is being set up.
+    pub(super) fn is_set_up_at(&self, node: NodeId) -> bool {
+        self.setting_up.iter().any(|&root| self.root(root).node == Some(node))
+    }
+
+    /// Goes on with what is being set up.
+    pub(super) fn set_up_further(&mut self, units: &mut u32, sink: &mut impl Sink) {
+        self.settle_roots(sink);
+        self.run_walks(units, sink);
+        self.renew_masks(units);
+        if self.setting_up.is_empty() {
+            return;
+        }
+        let under_way = self.walks.iter().chain(self.doubts.walks()).filter(|walk| walk.is_setting_up());
+        let under_way: Vec<RootId> = under_way.filter_map(Walk::audience).collect();
+        let done = self.setting_up.extract_if(.., |root| !under_way.contains(root)).collect::<Vec<_>>();
+        let nodes: Vec<NodeId> = done.into_iter().filter_map(|root| self.root(root).node).collect();
+        for node in nodes {
             if self.mask_for(node) & LOOKS != 0 {
                 self.renew_mask(node);
             }
         }
-        Ok(id)
+        self.say_limit(sink);
+    }
+
+    /// Another watcher may not ask about this path of a watch: it is watched here.
+    pub(crate) fn take_over(&mut self, handed: Handed, sink: &mut impl Sink) {
+        let Handed { watch, path, root_len, given, is_root, news } = handed;
+        if self.watch(watch).is_none() || self.roots.len() >= ROOTS_MAX {
+            return;
+        }
+        let root = self.insert_root(watch, path, given);
+        let this = self.root_mut(root);
+        (this.shown_len, this.news) = (root_len, Some(news));
+        // What is inside of a tree is entered as the rest of the tree is.
+        this.rec |= !is_root;
+        self.update_masks();
+        self.set_up_root(root, sink);
+    }
+
+    /// A path that was taken over is not watched here any more.
+    pub(crate) fn give_back(&mut self, watch: WatchId, path: &[u8], sink: &mut impl Sink) {
+        let Some(Some(of)) = self.watches.get_mut(watch.0 as usize) else { return };
+        let all = &self.roots;
+        let is_it =
+            |root: &mut RootId| all[usize::from(root.0)].as_ref().is_some_and(|root| root.path == path);
+        let roots: Vec<RootId> = of.roots.extract_if(.., is_it).collect();
+        for root in roots {
+            self.remove_root(root);
+        }
+        self.update_masks();
+        self.settle_roots(sink);
+    }
+
+    /// Whether anything is watched, or waited for.
+    pub(crate) fn has_roots(&self) -> bool {
+        self.roots.iter().any(Option::is_some)
     }
 
     /// What is wrong with the paths of `spec`, without watching or disturbing anything.
     pub fn check(&self, spec: &WatchSpec) -> Vec<(Vec<u8>, Problem)> {
         let mut problems = Vec::new();
         for configured in &spec.paths {
+            if self.territory.elsewhere(&path::absolute(&self.options.cwd, configured)).is_some() {
+                continue;
+            }
             let found = self.matches(configured);
             if found.is_empty() {
                 problems.push((configured.clone(), Problem::NoMatch));
@@ -165,67 +265,69 @@ impl Watcher {
     pub fn remove(&mut self, id: WatchId, sink: &mut impl Sink) {
         let Some(watch) = self.watches.get_mut(id.0 as usize).and_then(Option::take) else { return };
         for root in watch.roots {
-            self.unbind(root);
-            self.release_guards(root);
-            self.walks.retain(|walk| walk.audience() != Some(root));
-            self.settling.retain(|settling| settling.audience != Some(root));
-            self.recheck.retain(|&(other, _)| other != root);
-            self.roots[usize::from(root.0)] = None;
+            self.remove_root(root);
         }
         self.update_masks();
         self.settle_roots(sink);
     }
 
-    fn insert_watch(&mut self, spec: &WatchSpec) -> WatchId {
+    fn remove_root(&mut self, root: RootId) {
+        self.take_back(root);
+        self.unbind(root);
+        self.release_guards(root);
+        self.walks.retain(|walk| walk.audience() != Some(root));
+        self.doubts.forget_walks_for(root);
+        self.settling.retain(|settling| settling.audience != Some(root));
+        self.recheck.retain(|&(other, _)| other != root);
+        self.setting_up.retain(|&other| other != root);
+        self.roots[usize::from(root.0)] = None;
+    }
+
+    fn insert_watch(&mut self, id: WatchId, spec: &WatchSpec) {
         let watch = Watch {
             interest: spec.interest,
             rec: spec.rec,
             auto_add: spec.auto_add,
-            exclude: None,
+            exclude: spec.exclude.clone(),
             roots: Vec::new(),
         };
-        let free = self.watches.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.watches.push(None);
-            self.watches.len() - 1
-        });
-        self.watches[free] = Some(watch);
-        WatchId(free as u32)
+        let at = id.0 as usize;
+        if self.watches.len() <= at {
+            self.watches.resize_with(at + 1, || None);
+        }
+        self.watches[at] = Some(watch);
     }
 
-    fn insert_root(
-        &mut self,
-        watch: WatchId,
-        path: Vec<u8>,
-        given: Option<Vec<u8>>,
-        spec: &WatchSpec,
-    ) -> RootId {
+    /// Adds a path to a watch that exists.
+    fn insert_root(&mut self, watch: WatchId, path: Vec<u8>, given: Option<Vec<u8>>) -> RootId {
+        let of = self.watches[watch.0 as usize].as_ref().expect("the caller has inserted it");
+        let silent = of.exclude.as_ref().is_some_and(|exclude| exclude(&path));
         let root = Root {
             watch,
+            shown_len: path.len(),
             path,
             given,
-            rec: spec.rec,
-            auto_add: spec.auto_add,
+            rec: of.rec,
+            auto_add: of.auto_add,
             node: None,
             is_dir: true,
             is_link: false,
-            silent: false,
+            silent,
             guards: Vec::new(),
             missing: false,
             waited: false,
             failed: None,
+            away: None,
+            news: None,
         };
         let free = self.roots.iter().position(Option::is_none).unwrap_or_else(|| {
             self.roots.push(None);
             self.roots.len() - 1
         });
         self.roots[free] = Some(root);
-        RootId(free as u16)
-    }
-
-    fn is_excluded_root(&self, root: RootId) -> bool {
-        let root = self.root(root);
-        let exclude = self.watch(root.watch).and_then(|watch| watch.exclude.as_ref());
-        exclude.is_some_and(|exclude| exclude(&root.path))
+        let id = RootId(free as u16);
+        self.watches[watch.0 as usize].as_mut().expect("is still there").roots.push(id);
+        id
     }
 
     /// The paths that a watch has, each once: absolute, and as given where that is relative.
@@ -285,6 +387,11 @@ impl Watcher {
 
     /// Binds a root to what stands at its path now.
     pub(super) fn recheck_root(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
+        let path = self.root(root).path.clone();
+        if let Some(elsewhere) = self.elsewhere(&path) {
+            return self.hand_over(root, elsewhere, sink);
+        }
+        self.take_back(root);
         let mut guarded = false;
         for _ in 0..TRIES {
             match lookup::open(&self.root(root).path) {
@@ -313,6 +420,37 @@ impl Watcher {
         }
     }
 
+    /// What the path leads to may not be asked about here: another watcher watches it.
+    fn hand_over(&mut self, root: RootId, to: Elsewhere, sink: &mut impl Sink) {
+        if self.root(root).away == Some(to.device) {
+            return;
+        }
+        self.take_back(root);
+        self.leave(root, Reason::Moved, sink);
+        let waited = self.root(root).waited;
+        let this = self.root_mut(root);
+        (this.away, this.missing, this.failed) = (Some(to.device), false, None);
+        let news = if waited { News::Everything } else { News::Since(SystemTime::now() - TICK) };
+        let handed = Handed {
+            watch: this.watch,
+            path: this.path.clone(),
+            root_len: this.shown_len,
+            given: this.given.clone(),
+            is_root: true,
+            news,
+        };
+        self.territory.hand_over(handed, to);
+        self.guard(root, sink);
+    }
+
+    fn take_back(&mut self, root: RootId) {
+        let this = self.root_mut(root);
+        if this.away.take().is_some() {
+            let (watch, path) = (this.watch, this.path.clone());
+            self.territory.take_back(watch, &path);
+        }
+    }
+
     /// Parts a root from an object that is not at its path any more. What was below went with it, out of the watch's sight
     /// unless another of its roots sees it.
     fn leave(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
@@ -335,8 +473,8 @@ impl Watcher {
         sink: &mut impl Sink,
     ) -> Result<bool, Errno> {
         // As for `mask_for`: our own listing of a root that is being set up is not told.
-        let wants =
-            if self.adding { self.wants_of(root).kernel & !LOOKS } else { self.wants_of(root).kernel };
+        let is_new = self.setting_up.contains(&root);
+        let wants = if is_new { self.wants_of(root).kernel & !LOOKS } else { self.wants_of(root).kernel };
         let wd = self.kernel.add(found.object.as_fd(), wants)?;
         let bound = self.root(root).node;
         if bound.is_some_and(|node| self.tree.wd(node) == wd) {
@@ -398,7 +536,7 @@ impl Watcher {
         if back && waited {
             self.say(Notice::RootBack { path: &path }, sink);
         }
-        if let Some(fstype) = filesystem::blind_type(&found.object) {
+        if let Some(fstype) = self.territory.unseen(&path) {
             self.say(Notice::BlindFilesystem { path: &path, fstype }, sink);
         }
         let node = self.root(root).node.expect("was just bound");
@@ -409,11 +547,20 @@ impl Watcher {
             }
             return;
         }
-        if waited {
-            self.start_walk(node, wd, None, Kind::Arrive, Some(root));
-        } else if self.root(root).descends() {
-            let fd = self.open_dir(node).ok();
-            self.run_walk_whole(Walk::new(Frame::new(node, wd, fd), Kind::Add, Some(root)), sink);
+        let news = if waited { Some(News::Everything) } else { self.root_mut(root).news.take() };
+        match news {
+            Some(News::Everything) => self.start_walk(node, wd, None, Kind::Arrive, Some(root)),
+            Some(News::Since(since)) => {
+                self.start_walk(node, wd, None, Kind::Recover, Some(root));
+                if let Some(walk) = self.walks.back_mut() {
+                    walk.since = since;
+                }
+            }
+            None if self.root(root).descends() => {
+                let fd = self.open_dir(node).ok();
+                self.begin_set_up(Walk::new(Frame::new(node, wd, fd), Kind::Add, Some(root)), sink);
+            }
+            None => {}
         }
     }
 
@@ -464,7 +611,11 @@ impl Watcher {
         let before = self.take_guards(root);
         let path = self.root(root).path.clone();
         let mut wanted = self.ways_to(root, &path);
-        if let Some(RealPath { path: real, links }) = real_path(&path).filter(|real| real.path != path) {
+        let may_ask = |path: &[u8]| self.territory.elsewhere(path).is_none();
+        if let Some(RealPath { path: real, links }) =
+            real_path(&path, may_ask).filter(|real| real.path != path)
+        {
+            self.territory.has_links = true;
             wanted.extend(self.ways_to(root, &real));
             // A link sends no event of its own: its directory does.
             let mask = (SELF | COMES | Flag::Delete).0;
@@ -489,6 +640,9 @@ impl Watcher {
         let mut ways: Vec<(Vec<u8>, Box<[u8]>, u32)> = Vec::new();
         let mut at = b"/".to_vec();
         for name in path::components(path) {
+            if self.territory.elsewhere(&at).is_some() {
+                break;
+            }
             let is_dir = rustix::fs::stat(&at[..])
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
             if !is_dir {
@@ -670,6 +824,7 @@ impl Watcher {
     /// Parts a root from its object; the nodes stay where they are.
     pub(super) fn unbind_in_place(&mut self, root: RootId) -> Option<NodeId> {
         let node = self.root_mut(root).node.take()?;
+        self.take_back_inner(root);
         if self.roots_at(node).is_empty() {
             self.tree.clear(node, ROOT);
         }

@@ -35,6 +35,11 @@ impl Paths {
         self.node
     }
 
+    /// The path that was put together last.
+    pub(super) fn current(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// A new event begins: nobody was told yet.
     pub(super) fn told_clear(&mut self) {
         self.told.clear();
@@ -62,7 +67,7 @@ impl Paths {
         let given_path = match &root.given {
             None => None,
             Some(given) => {
-                given_path(given, &self.bytes[root.path.len()..self.dir_len], &mut self.given);
+                given_path(given, &self.bytes[root.shown_len..self.dir_len], &mut self.given);
                 Some(&self.given[..])
             }
         };
@@ -74,7 +79,7 @@ impl Paths {
             synthetic: told.synthetic,
             pathname: &self.bytes,
             name_len: told.name.len() as u16,
-            root_len: root.path.len() as u16,
+            root_len: root.shown_len as u16,
             given_path,
             src_pathname: told.source,
         }

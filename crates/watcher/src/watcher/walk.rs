@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use event::{Flag, Mask};
 use hashbrown::HashMap;
@@ -17,8 +17,8 @@ use super::Watcher;
 use super::arrive::{FoundFile, changed_since};
 use super::place::{Kind, Unopened, open_below};
 use super::tell::Told;
+use super::territory::{News, Territory};
 use crate::cover::{EMPTY, RootId};
-use crate::filesystem;
 use crate::kernel::Refusal;
 use crate::spec::Sink;
 use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP};
@@ -27,6 +27,8 @@ use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP};
 pub(super) const LISTING_BYTES: usize = 32 * 1024;
 /// Units of one walk until the next one has its turn: about a millisecond.
 const SLICE_UNITS: u32 = 2048;
+/// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms).
+pub(super) const TICK: Duration = Duration::from_millis(10);
 /// Levels whose directories stay open at the same time; deeper ones are opened again on the way back.
 const OPEN_LEVELS: usize = 32;
 
@@ -65,6 +67,10 @@ impl Waiting {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Walk> {
         self.0.values()
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Walk) -> bool) {
+        self.0.retain(|_, walk| keep(walk));
     }
 
     pub(super) fn take(&mut self) -> impl Iterator<Item = Walk> + use<> {
@@ -135,6 +141,16 @@ impl Walk {
         self.frames.len()
     }
 
+    /// Whether it is a part of looking at everything.
+    pub(super) fn is_of_recovery(&self) -> bool {
+        self.kind == Kind::Recover && self.audience.is_none()
+    }
+
+    /// Whether it is a part of setting up a root.
+    pub(super) fn is_setting_up(&self) -> bool {
+        self.kind == Kind::Add || (self.kind == Kind::Recover && self.audience.is_some())
+    }
+
     pub(super) fn kind(&self) -> Kind {
         self.kind
     }
@@ -154,9 +170,10 @@ impl Walk {
         }
     }
 
-    /// Closes the directories of all frames but one that is being listed, whose place in the list would be lost.
+    /// Closes the directories of all frames but one that is being listed, whose place in the list would be lost; and but
+    /// those that a limit keeps unwatched, which could not be told from others again.
     pub(super) fn close_unlisted(&mut self) {
-        let idle = self.frames.iter_mut().filter(|frame| frame.state != FrameState::Listing);
+        let idle = self.frames.iter_mut().filter(|frame| frame.state != FrameState::Listing && frame.wd != 0);
         idle.for_each(|frame| frame.fd = None);
     }
 
@@ -178,10 +195,10 @@ pub(super) struct Leaves {
 }
 
 impl Leaves {
-    fn is_leaf(&mut self, dir: BorrowedFd<'_>) -> bool {
+    fn is_leaf(&mut self, dir: BorrowedFd<'_>, territory: &Territory) -> bool {
         let Ok(stat) = rustix::fs::fstat(dir) else { return false };
         if stat.st_dev != self.device {
-            *self = Leaves { device: stat.st_dev, counted: filesystem::counts_subdirectories(dir) };
+            *self = Leaves { device: stat.st_dev, counted: territory.counts_subdirectories(stat.st_dev) };
         }
         self.counted && stat.st_nlink == 2
     }
@@ -212,9 +229,12 @@ impl Watcher {
         self.walks.iter_mut().for_each(Walk::close_unlisted);
     }
 
-    /// Runs a walk to its end, for setting up.
-    pub(super) fn run_walk_whole(&mut self, mut walk: Walk, sink: &mut impl Sink) {
-        while !self.run_walk(&mut walk, &mut u32::MAX.clone(), sink) {}
+    /// Runs the first slice of a walk at once: small trees are set up by it.
+    pub(super) fn begin_set_up(&mut self, mut walk: Walk, sink: &mut impl Sink) {
+        if !self.run_walk(&mut walk, &mut SLICE_UNITS.clone(), sink) {
+            walk.close_unlisted();
+            self.walks.push_back(walk);
+        }
     }
 
     /// True when the walk is done.
@@ -253,6 +273,10 @@ impl Watcher {
         if frame.fd.is_some() {
             return true;
         }
+        if frame.wd == 0 {
+            walk.pop();
+            return false;
+        }
         // A listing whose descriptor was lost begins again; told twice is better than not at all.
         if frame.state == FrameState::Listing {
             frame.state = FrameState::Fresh;
@@ -287,7 +311,7 @@ impl Watcher {
         }
         let descends = self.descending(walk.kind, node, walk.audience) != EMPTY;
         let fd = frame.fd.as_ref().expect("was opened");
-        descends && !self.leaves.is_leaf(fd.as_fd())
+        descends && !self.leaves.is_leaf(fd.as_fd(), &self.territory)
     }
 
     fn mark_unseen(&mut self, kind: Kind, node: NodeId) {
@@ -356,6 +380,9 @@ impl Watcher {
 
     /// Whether the node's path leads to the open directory. Its inode can't be used again while it is open.
     fn path_is(&mut self, node: NodeId, dir: BorrowedFd<'_>) -> bool {
+        if !self.may_ask(node, b"") {
+            return false;
+        }
         let Some(path) = self.path_of(node) else { return false };
         let (Ok(there), Ok(here)) = (rustix::fs::stat(path), rustix::fs::fstat(dir)) else { return false };
         (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
@@ -393,6 +420,9 @@ impl Watcher {
         units: &mut u32,
         sink: &mut impl Sink,
     ) {
+        if self.is_elsewhere(walk, node, entry.name) {
+            return;
+        }
         let kind = match entry.kind {
             // Some filesystems don't say.
             FileType::Unknown => match rustix::fs::statat(dir, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -416,6 +446,22 @@ impl Watcher {
             walk.names.push(entry.name.len() as u8);
             walk.names.extend_from_slice(entry.name);
         }
+    }
+
+    /// Whether something stands at an entry that may not be asked about here: it is handed over.
+    fn is_elsewhere(&mut self, walk: &Walk, node: NodeId, name: &[u8]) -> bool {
+        if self.may_ask(node, name) {
+            return false;
+        }
+        let descending = self.descending(walk.kind, node, walk.audience);
+        let roots = self.admitting(descending, node, name);
+        let cover = self.intern(roots);
+        let news = match walk.kind {
+            Kind::Add => News::Since(SystemTime::now() - TICK),
+            Kind::Arrive | Kind::Recover => News::Everything,
+        };
+        self.hand_over_inner(node, name, cover, news);
+        true
     }
 
     /// A subdirectory of a listing: told, and given a node so that its renames are followed from here on. True if it
@@ -478,9 +524,11 @@ impl Watcher {
         *units = units.saturating_sub(10);
         let frame = walk.frames.last().expect("a running walk has a frame");
         let parent = frame.node;
-        let dir = frame.fd.as_ref().expect("was opened").as_fd();
         // Renamed or deleted since it was listed: events have told.
         let Some(node) = self.tree.child(parent, name) else { return };
+        if self.is_elsewhere(walk, parent, name) {
+            return;
+        }
         let cover = self.cover_of_visit(walk, parent, name, true);
         // Watched by all who see it: other events have brought it, with a walk of its own.
         let joins = walk.kind == Kind::Recover || walk.audience.is_some();
@@ -489,6 +537,8 @@ impl Watcher {
             return;
         }
         self.covers.assign(&mut self.tree, node, cover);
+        let frame = walk.frames.last().expect("is still there");
+        let dir = frame.fd.as_ref().expect("was opened").as_fd();
         match open_below(dir, name) {
             Ok(object) => self.visit_open(walk, node, object, sink),
             Err(errno) => self.refused(node, errno, sink),

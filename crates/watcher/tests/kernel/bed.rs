@@ -252,8 +252,12 @@ impl Bed {
         self.watch(spec(&[&path], interest))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "so that a test can say what it watches in one sentence"
+    )]
     pub(crate) fn watch(&mut self, spec: WatchSpec) -> WatchId {
-        self.watcher.add(spec, self.now, &mut self.told).unwrap()
+        self.watcher.add(&spec, self.now, &mut self.told).unwrap()
     }
 
     /// Works until nothing is left to do, without waiting.

@@ -137,7 +137,7 @@ fn a_renamed_directory_is_told_with_both_paths() {
         bed.mkdir(name);
     }
     let (inside, roots, other) = (bed.path("in"), bed.path("roots"), bed.path("other"));
-    let exclude: Option<watcher::Exclude> = Some(Box::new(is_excluded));
+    let exclude: Option<watcher::Exclude> = Some(std::sync::Arc::new(is_excluded));
     let one = bed.watch(WatchSpec { exclude, ..spec(&[&inside, &roots], CHANGES) }).0;
     let two = bed.watch(spec(&[&other], CHANGES)).0;
     let nested = bed.watch(spec(&[&inside.join("n/root")], CHANGES)).0;
@@ -182,7 +182,7 @@ fn a_tree_is_told_to_those_whom_it_comes_to_from_outside() {
         bed.write(&format!("{name}/f"));
     }
     let (inside, other, roots) = (bed.path("in"), bed.path("other"), bed.path("roots"));
-    let exclude: Option<watcher::Exclude> = Some(Box::new(is_excluded));
+    let exclude: Option<watcher::Exclude> = Some(std::sync::Arc::new(is_excluded));
     let watch = bed.watch(WatchSpec { exclude, ..spec(&[&inside, &roots], CHANGES) });
     let second = bed.watch(spec(&[&other], CHANGES));
     let arrival = |path: &str| expected(bed.path(path)).close_write().arrived().by(watch);
@@ -540,7 +540,7 @@ fn excluded_directories_are_not_watched_nor_what_is_below() {
     bed.mkdir("in/skip/deep");
     bed.mkdir("in/keep");
     let path = bed.path("in");
-    let exclude: watcher::Exclude = Box::new(|path| path.ends_with(b"/skip"));
+    let exclude: watcher::Exclude = std::sync::Arc::new(|path: &[u8]| path.ends_with(b"/skip"));
     bed.watch(WatchSpec { exclude: Some(exclude), ..spec(&[&path], CHANGES) });
     bed.assert_unwatched("in/skip/deep");
     bed.assert_watched("in/keep");

@@ -329,8 +329,9 @@ fn an_excluded_root_is_silent_and_what_is_below_is_watched() {
     let path = bed.mkdir("in");
     bed.mkdir("in/sub");
     let own = os(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
-    let exclude: watcher::Exclude =
-        Box::new(move |path| path == std::os::unix::ffi::OsStrExt::as_bytes(own.as_os_str()));
+    let exclude: watcher::Exclude = std::sync::Arc::new(move |path: &[u8]| {
+        path == std::os::unix::ffi::OsStrExt::as_bytes(own.as_os_str())
+    });
     bed.watch(WatchSpec { exclude: Some(exclude), ..spec(&[&path], ENTRIES) });
     bed.assert_unwatched("in");
     bed.assert_watched("in/sub");

@@ -1,0 +1,370 @@
+//! The source that asks inotify(7): one watcher for the filesystems that are known to be local, and one for each other
+//! filesystem, whose turns are made elsewhere ([`Look`]).
+//!
+//! Every watcher has an inotify instance of its own. The local one says which paths are not its to ask about
+//! ([`Exchange`]); they go to the watcher of their filesystem with its next look. While a look is out, the kernel keeps
+//! the events of that instance, and says if they were too many. A path comes back when nothing is mounted there any more.
+//!
+//! Owns who watches what. Leaves threads to the caller.
+
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use event::Mask;
+use hashbrown::HashMap;
+use rustix::event::epoll;
+
+use crate::error::Error;
+use crate::look::{Found, Look, Order, Outcome};
+use crate::notice::Notice;
+use crate::source::Source;
+use crate::spec::{Options, Problem, Sink, Stats, Turn, WatchId, WatchSpec};
+use crate::watcher::{Elsewhere, Exchange, Handed, News, Watcher};
+
+/// Pause before an inotify instance is asked for again after there was none.
+const INSTANCE_RETRY: Duration = Duration::from_secs(5);
+/// Events that one call takes from epoll(7).
+const READY_MAX: usize = 16;
+
+/// See the module's head.
+pub struct Inotify {
+    options: Options,
+    local: Watcher,
+    /// By number. A number is used again when no watcher has it any more.
+    watches: Vec<Option<WatchSpec>>,
+    remotes: Vec<Remote>,
+    /// Which filesystem, by its device, watches a path of a watch.
+    places: HashMap<(WatchId, Vec<u8>), (u64, Handed)>,
+    /// Readable when the instance of a watcher that is here is. `None` if there is none.
+    readiness: Option<OwnedFd>,
+}
+
+/// The watcher of a filesystem that may not answer.
+struct Remote {
+    device: u64,
+    point: Vec<u8>,
+    state: State,
+    /// What it does before its next turn.
+    orders: Vec<Order>,
+    /// Watches that it knows, or will by its orders.
+    known: Vec<WatchId>,
+    /// Those of which it watched a path when it was here last.
+    watched: Vec<WatchId>,
+    stats: Stats,
+}
+
+enum State {
+    /// There was no instance for it; it is tried again.
+    None { retry_at: Instant },
+    /// It is here, and has its next turn then, or when events come.
+    Here { watcher: Box<Watcher>, next: Option<Instant>, is_ready: bool },
+    /// A look is out.
+    Away,
+}
+
+impl Inotify {
+    /// Makes a source that watches nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::InstanceLimit`] if the user has no inotify instance left, [`Error::Init`] if there is none at all.
+    pub fn new(options: Options, now: Instant) -> Result<Inotify, Error> {
+        let local = Watcher::new(options.clone(), now)?;
+        let readiness = epoll::create(epoll::CreateFlags::CLOEXEC).ok();
+        Ok(Inotify {
+            options,
+            local,
+            watches: Vec::new(),
+            remotes: Vec::new(),
+            places: HashMap::new(),
+            readiness,
+        })
+    }
+
+    /// What is wrong with the paths of `spec`, without watching or disturbing anything. Paths on filesystems that may
+    /// not answer are not asked about.
+    pub fn check(&self, spec: &WatchSpec) -> Vec<(Vec<u8>, Problem)> {
+        self.local.check(spec)
+    }
+
+    /// Brings what the local watcher hands over where it belongs.
+    fn exchange(&mut self, now: Instant, sink: &mut impl Sink) {
+        for exchange in self.local.exchanges() {
+            match exchange {
+                Exchange::Over(handed, to) => self.hand_over(handed, to, now, sink),
+                Exchange::Back { watch, path } => self.take_back((watch, path)),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, handed: Handed, to: Elsewhere, now: Instant, sink: &mut impl Sink) {
+        let Some(Some(spec)) = self.watches.get(handed.watch.0 as usize) else { return };
+        let spec = WatchSpec { paths: Vec::new(), ..spec.clone() };
+        let at = self.remote_at(to, now, sink);
+        let remote = &mut self.remotes[at];
+        if !remote.known.contains(&handed.watch) {
+            remote.known.push(handed.watch);
+            remote.orders.push(Order::Watch(handed.watch, spec));
+        }
+        remote.orders.push(Order::Over(handed.clone()));
+        let key = (handed.watch, handed.path.clone());
+        self.places.insert(key, (remote.device, handed));
+    }
+
+    fn take_back(&mut self, key: (WatchId, Vec<u8>)) {
+        let Some((device, _)) = self.places.remove(&key) else { return };
+        if let Some(remote) = self.remotes.iter_mut().find(|remote| remote.device == device) {
+            remote.orders.push(Order::Back(key.0, key.1));
+        }
+    }
+
+    /// The watcher of a filesystem, made if need be.
+    fn remote_at(&mut self, to: Elsewhere, now: Instant, sink: &mut impl Sink) -> usize {
+        if let Some(at) = self.remotes.iter().position(|remote| remote.device == to.device) {
+            return at;
+        }
+        let state = self.make(&to.point, now, sink);
+        self.remotes.push(Remote {
+            device: to.device,
+            point: to.point,
+            state,
+            orders: Vec::new(),
+            known: Vec::new(),
+            watched: Vec::new(),
+            stats: Stats::default(),
+        });
+        self.remotes.len() - 1
+    }
+
+    fn make(&self, point: &[u8], now: Instant, sink: &mut impl Sink) -> State {
+        match Watcher::everywhere(self.options.clone(), now) {
+            Ok(watcher) => State::Here { watcher: Box::new(watcher), next: Some(now), is_ready: false },
+            Err(error) => {
+                sink.notice(Notice::NoInstance { path: point, error: &error.to_string() });
+                State::None { retry_at: now + INSTANCE_RETRY }
+            }
+        }
+    }
+
+    /// Asks which of the watchers that are here have events.
+    fn look_for_events(&mut self) {
+        let Some(readiness) = &self.readiness else { return };
+        let mut events = Vec::with_capacity(READY_MAX);
+        let buffer = rustix::buffer::spare_capacity(&mut events);
+        let never = rustix::event::Timespec::default();
+        if epoll::wait(readiness, buffer, Some(&never)).is_err() {
+            return;
+        }
+        for event in events {
+            let device = event.data.u64();
+            let remote = self.remotes.iter_mut().find(|remote| remote.device == device);
+            if let Some(Remote { state: State::Here { is_ready, .. }, .. }) = remote {
+                *is_ready = true;
+            }
+        }
+    }
+
+    /// Whether the number belongs to no watcher any more.
+    fn is_free(&self, watch: WatchId) -> bool {
+        let is_free_here = self.watches.get(watch.0 as usize).is_none_or(Option::is_none);
+        let is_known = |remote: &Remote| remote.known.contains(&watch);
+        is_free_here && !self.remotes.iter().any(is_known)
+    }
+
+    /// Tries again to make the watchers for which there was no instance.
+    fn retry_instances(&mut self, now: Instant, sink: &mut impl Sink) {
+        for at in 0..self.remotes.len() {
+            if let State::None { retry_at } = self.remotes[at].state
+                && retry_at <= now
+            {
+                let point = self.remotes[at].point.clone();
+                self.remotes[at].state = self.make(&point, now, sink);
+            }
+        }
+    }
+}
+
+impl Source for Inotify {
+    fn add(&mut self, spec: WatchSpec, now: Instant, sink: &mut impl Sink) -> Result<WatchId, Error> {
+        let all = (0..).map(WatchId);
+        let id = all.into_iter().find(|&id| self.is_free(id)).expect("there are more numbers than watches");
+        self.local.begin(id, &spec, now, sink)?;
+        let at = id.0 as usize;
+        if self.watches.len() <= at {
+            self.watches.resize_with(at + 1, || None);
+        }
+        self.watches[at] = Some(spec);
+        self.exchange(now, sink);
+        Ok(id)
+    }
+
+    fn is_set_up(&self, watch: WatchId) -> bool {
+        self.local.is_set_up(watch)
+    }
+
+    fn is_watched(&self, watch: WatchId) -> bool {
+        self.local.is_watched(watch) || self.remotes.iter().any(|remote| remote.watched.contains(&watch))
+    }
+
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink) {
+        let Some(Some(spec)) = self.watches.get_mut(watch.0 as usize) else { return };
+        if spec.interest == interest {
+            return;
+        }
+        spec.interest = interest;
+        self.local.set_interest(watch, interest, sink);
+        for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
+            remote.orders.push(Order::Interest(watch, interest));
+        }
+    }
+
+    fn remove(&mut self, watch: WatchId, sink: &mut impl Sink) {
+        if let Some(spec) = self.watches.get_mut(watch.0 as usize) {
+            *spec = None;
+        }
+        self.local.remove(watch, sink);
+        // Whatever the local watcher takes back of it goes with the watch.
+        self.places.retain(|(of, _), _| *of != watch);
+        for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
+            remote.orders.push(Order::Remove(watch));
+        }
+    }
+
+    fn turn(&mut self, now: Instant, sink: &mut impl Sink) -> Turn {
+        let turn = self.local.turn(now, sink);
+        self.exchange(now, sink);
+        if !self.remotes.is_empty() {
+            self.retry_instances(now, sink);
+            self.look_for_events();
+        }
+        turn
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let remotes = self.remotes.iter().filter_map(|remote| match &remote.state {
+            State::None { retry_at } => Some(*retry_at),
+            State::Here { watcher, next, .. } => watcher.deadline().into_iter().chain(*next).min(),
+            State::Away => None,
+        });
+        self.local.deadline().into_iter().chain(remotes).min()
+    }
+
+    fn events_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.local.inotify_fd())
+    }
+
+    fn others_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.readiness.as_ref().map(std::os::fd::AsFd::as_fd)
+    }
+
+    fn mounts_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.local.mounts_fd()
+    }
+
+    fn mounts_changed(&mut self, now: Instant) {
+        self.local.mounts_changed(now);
+        for remote in &mut self.remotes {
+            if !matches!(remote.orders.last(), Some(Order::MountsChanged)) {
+                remote.orders.push(Order::MountsChanged);
+            }
+        }
+    }
+
+    fn next_look(&mut self, now: Instant) -> Option<Look> {
+        let wants_turn = |remote: &&mut Remote| match &remote.state {
+            State::Here { watcher, next, is_ready } => {
+                let is_due = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
+                *is_ready || !remote.orders.is_empty() || is_due(next) || is_due(&watcher.deadline())
+            }
+            State::None { .. } | State::Away => false,
+        };
+        let remote = self.remotes.iter_mut().find(wants_turn)?;
+        let State::Here { watcher, .. } = std::mem::replace(&mut remote.state, State::Away) else {
+            return None;
+        };
+        if let Some(readiness) = &self.readiness {
+            // It was not added if it is new.
+            let _ = epoll::delete(readiness, watcher.inotify_fd());
+        }
+        let orders = std::mem::take(&mut remote.orders);
+        for order in &orders {
+            if let Order::Remove(watch) = order {
+                remote.known.retain(|known| known != watch);
+            }
+        }
+        Some(Look { device: remote.device, point: remote.point.clone(), watcher, orders, now })
+    }
+
+    fn found(&mut self, found: Found, now: Instant, sink: &mut impl Sink) {
+        let Found { device, outcome } = found;
+        let Some(at) = self.remotes.iter().position(|remote| remote.device == device) else { return };
+        match outcome {
+            Some(Outcome { watcher, tape, turn }) => {
+                let all = &self.watches;
+                tape.play(|watch| all.get(watch.0 as usize).is_some_and(Option::is_some), sink);
+                match watcher {
+                    Some(watcher) => self.is_back(at, watcher, turn, now),
+                    None => self.end_remote(at, now, sink),
+                }
+            }
+            None => self.end_remote(at, now, sink),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let mut sum = self.local.stats();
+        for remote in &self.remotes {
+            let stats = match &remote.state {
+                State::Here { watcher, .. } => watcher.stats(),
+                State::None { .. } | State::Away => remote.stats,
+            };
+            sum.add(&stats);
+        }
+        sum
+    }
+}
+
+impl Inotify {
+    fn is_back(&mut self, at: usize, watcher: Box<Watcher>, turn: Turn, now: Instant) {
+        let remote = &mut self.remotes[at];
+        remote.stats = watcher.stats();
+        remote.watched = remote.known.iter().copied().filter(|&id| watcher.is_watched(id)).collect();
+        let mut next = match turn {
+            Turn::Idle => None,
+            Turn::More => Some(now),
+            Turn::Pause(until) => Some(until),
+        };
+        if next.is_none() {
+            let data = epoll::EventData::new_u64(remote.device);
+            let added = self
+                .readiness
+                .as_ref()
+                .map(|readiness| epoll::add(readiness, watcher.inotify_fd(), data, epoll::EventFlags::IN));
+            if !matches!(added, Some(Ok(()))) {
+                // It cannot be waited for: it is asked from time to time.
+                next = Some(now + INSTANCE_RETRY);
+            }
+        }
+        remote.state = State::Here { watcher, next, is_ready: false };
+    }
+
+    /// A watcher is gone. What is still its to watch gets a new one.
+    fn end_remote(&mut self, at: usize, now: Instant, sink: &mut impl Sink) {
+        let remote = self.remotes.swap_remove(at);
+        let is_its = |_: &(WatchId, Vec<u8>), place: &mut (u64, Handed)| place.0 == remote.device;
+        let left: Vec<_> = self.places.extract_if(is_its).map(|(_, (_, handed))| handed).collect();
+        let to = Elsewhere { device: remote.device, point: remote.point };
+        for handed in left {
+            self.hand_over(Handed { news: News::Everything, ..handed }, to.clone(), now, sink);
+        }
+    }
+}
+
+impl std::fmt::Debug for Inotify {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Inotify")
+            .field("local", &self.local)
+            .field("remotes", &self.remotes.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,64 @@
+//! What tells events: the calls that the program makes of a source, whatever stands behind it.
+//!
+//! A source never waits. What may wait for a server it gives away as a [`Look`], which is performed on a thread that may
+//! wait, and whose [`Found`] comes back. A look that never ends costs the watches that it is about, and no others.
+//!
+//! Watches have numbers of their own ([`WatchId`]), which mean nothing to the kernel.
+
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use event::Mask;
+
+use crate::error::Error;
+use crate::look::{Found, Look};
+use crate::spec::{Sink, Stats, Turn, WatchId, WatchSpec};
+
+/// See the module's head.
+pub trait Source {
+    /// Begins to watch what `spec` says. Events are told as soon as [`Source::is_set_up`] says so, and some before.
+    ///
+    /// # Errors
+    /// What keeps the watch from being made at all. Paths that can't be watched are notices, and are waited for.
+    fn add(&mut self, spec: WatchSpec, now: Instant, sink: &mut impl Sink) -> Result<WatchId, Error>;
+
+    /// Whether a watch, with the interest that it was given last, is in force as far as it is on filesystems of this
+    /// machine. What is elsewhere tells what has changed since it was added when it is watched.
+    fn is_set_up(&self, watch: WatchId) -> bool;
+
+    /// Whether one of a watch's paths at least is there and watched.
+    fn is_watched(&self, watch: WatchId) -> bool;
+
+    /// Changes what a watch wants told.
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink);
+
+    /// Ends a watch: nothing is told of it any more.
+    fn remove(&mut self, watch: WatchId, sink: &mut impl Sink);
+
+    /// Does a bounded amount of work, some milliseconds at most: tells events and notices.
+    fn turn(&mut self, now: Instant, sink: &mut impl Sink) -> Turn;
+
+    /// When to call [`Source::turn`] though no descriptor is ready.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Readable when there are events of this machine's filesystems.
+    fn events_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Readable when there are events of other filesystems.
+    fn others_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Has POLLPRI when something was mounted or unmounted; then call [`Source::mounts_changed`].
+    fn mounts_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Something was mounted or unmounted.
+    fn mounts_changed(&mut self, now: Instant);
+
+    /// The next look to be performed elsewhere, after a turn.
+    fn next_look(&mut self, now: Instant) -> Option<Look>;
+
+    /// A look is back.
+    fn found(&mut self, found: Found, now: Instant, sink: &mut impl Sink);
+
+    /// Counters and sizes.
+    fn stats(&self) -> Stats;
+}

@@ -1,0 +1,365 @@
+//! Which filesystems may be asked from this thread, and what is handed to others for that reason.
+//!
+//! A call on a path waits for whoever answers it. The watcher of the loop asks only filesystems that are known to be
+//! local ([`mounts`]); what stands elsewhere it hands over to a watcher of that filesystem, which works on a thread that
+//! may wait. A path of the configuration is handed over as a whole; of a tree, what is mounted inside.
+//!
+//! The table of mounts is read again when the kernel says that it has changed, which is asked once a turn before the
+//! first call on a path. What is mounted in between is the exception: a window of a turn's length.
+//!
+//! Owns the table and what was handed over. Leaves to the caller of the crate to bring it where it belongs.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Instant, SystemTime};
+
+use mounts::Mounts;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::Watcher;
+use super::place::Kind;
+use super::roots::Reason;
+use crate::cover::{EMPTY, RootId};
+use crate::path::{is_at_or_below, parent_and_name};
+use crate::spec::{Sink, WatchId};
+use crate::tree::NodeId;
+
+/// What is told of what is found when a path is watched for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// All of it.
+    Everything,
+    /// What has changed since then.
+    Since(SystemTime),
+}
+
+/// A path of a watch that another watcher is to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Handed {
+    pub(crate) watch: WatchId,
+    pub(crate) path: Vec<u8>,
+    /// How much of the path is the configured one, and how that was given, where it is relative.
+    pub(crate) root_len: usize,
+    pub(crate) given: Option<Vec<u8>>,
+    /// It is the configured path, followed if it is a link, and not something inside of its tree.
+    pub(crate) is_root: bool,
+    pub(crate) news: News,
+}
+
+/// Where a path leads that may not be asked about here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    pub(crate) device: u64,
+    /// Where that filesystem is mounted.
+    pub(crate) point: Vec<u8>,
+}
+
+/// What changes hands.
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// Another watcher is to watch it.
+    Over(Handed, Elsewhere),
+    /// It is not to watch it any more.
+    Back { watch: WatchId, path: Vec<u8> },
+}
+
+/// A filesystem inside of a tree, handed over for these roots.
+struct Inner {
+    point: Vec<u8>,
+    roots: Vec<RootId>,
+}
+
+/// See the module's head.
+pub(super) struct Territory {
+    /// `None` without /proc.
+    mounts: Option<Mounts>,
+    /// Where that is said.
+    source: Option<OwnedFd>,
+    /// Whether a change was asked for in this turn.
+    is_fresh: bool,
+    /// All filesystems may be asked.
+    is_everywhere: bool,
+    /// Mount points that may not be asked about.
+    points: Vec<Vec<u8>>,
+    /// Some root is reached through a link, so that paths of the tree are not those of the table.
+    pub(super) has_links: bool,
+    inner: Vec<Inner>,
+    exchanges: Vec<Exchange>,
+}
+
+impl Territory {
+    /// What is known to be local.
+    pub(super) fn local() -> Territory {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        // Without /proc mounts are noticed late: when something else happens at the root.
+        let source = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok();
+        Territory { source, ..Territory::everywhere() }.confined()
+    }
+
+    fn confined(mut self) -> Territory {
+        self.is_everywhere = false;
+        self.read();
+        self
+    }
+
+    /// Everything: for a thread that may wait.
+    pub(super) fn everywhere() -> Territory {
+        let mut territory = Territory {
+            mounts: None,
+            source: None,
+            is_fresh: true,
+            is_everywhere: true,
+            points: Vec::new(),
+            has_links: false,
+            inner: Vec::new(),
+            exchanges: Vec::new(),
+        };
+        territory.read();
+        territory
+    }
+
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.source.as_ref().map(|source| source.as_fd())
+    }
+
+    /// Reads the table of mounts again.
+    pub(super) fn read(&mut self) {
+        self.mounts = Mounts::read().ok();
+        let all = self.mounts.iter().flat_map(Mounts::iter);
+        let remote = all.filter(|mount| !mount.is_local && !self.is_everywhere);
+        self.points = remote.map(|mount| mount.point.clone()).collect();
+    }
+
+    pub(super) fn begin_turn(&mut self) {
+        self.is_fresh = self.source.is_none();
+    }
+
+    /// Reads the table again if the kernel says that it has changed since the last call.
+    fn refresh(&mut self) -> bool {
+        if self.is_fresh {
+            return false;
+        }
+        self.is_fresh = true;
+        let Some(source) = &self.source else { return false };
+        let mut fds = [PollFd::new(source, PollFlags::PRI)];
+        let changed = poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        if changed {
+            self.read();
+        }
+        changed
+    }
+
+    /// Where the path leads, if that may not be asked about here.
+    pub(super) fn elsewhere(&self, path: &[u8]) -> Option<Elsewhere> {
+        if self.points.is_empty() {
+            return None;
+        }
+        let mount = self.mounts.as_ref()?.way(path).mount;
+        (!mount.is_local).then(|| Elsewhere { device: mount.device, point: mount.point.clone() })
+    }
+
+    /// The same for a path of a tree, which has links only where a root has.
+    fn elsewhere_in_tree(&self, path: &[u8]) -> Option<Elsewhere> {
+        let is_below = self.points.iter().any(|point| is_at_or_below(path, point));
+        if is_below || self.has_links { self.elsewhere(path) } else { None }
+    }
+
+    /// Type of the filesystem that a path leads to, if changes made elsewhere stay unseen there.
+    pub(super) fn unseen(&self, path: &[u8]) -> Option<&'static str> {
+        self.mounts.as_ref()?.way(path).mount.unseen()
+    }
+
+    /// Whether a directory of this device with two links is sure to have no subdirectories.
+    pub(super) fn counts_subdirectories(&self, device: u64) -> bool {
+        let mount = self.mounts.as_ref().and_then(|mounts| mounts.of_device(device));
+        mount.is_some_and(mounts::Mount::counts_subdirectories)
+    }
+
+    /// Mount points, those that others hide included.
+    fn all_points(&self) -> impl Iterator<Item = &[u8]> {
+        self.mounts.iter().flat_map(Mounts::iter).map(|mount| &mount.point[..])
+    }
+
+    pub(super) fn hand_over(&mut self, handed: Handed, to: Elsewhere) {
+        self.exchanges.push(Exchange::Over(handed, to));
+    }
+
+    pub(super) fn take_back(&mut self, watch: WatchId, path: &[u8]) {
+        self.exchanges.push(Exchange::Back { watch, path: path.to_vec() });
+    }
+
+    pub(super) fn exchanges(&mut self) -> Vec<Exchange> {
+        std::mem::take(&mut self.exchanges)
+    }
+}
+
+impl Watcher {
+    /// Learns of mounts that came since the last turn, before a path is asked about.
+    fn look_at_mounts(&mut self) {
+        if self.territory.refresh() {
+            self.mounts_changed(self.now);
+        }
+    }
+
+    /// Where the path leads, if that may not be asked about here.
+    pub(super) fn elsewhere(&mut self, path: &[u8]) -> Option<Elsewhere> {
+        self.look_at_mounts();
+        self.territory.elsewhere(path)
+    }
+
+    /// Whether an entry of a tree, or the directory itself if the name is empty, may be asked about. The tree is wrong
+    /// about what may not; that is about to be noticed.
+    pub(super) fn may_ask(&mut self, node: NodeId, name: &[u8]) -> bool {
+        self.look_at_mounts();
+        if self.territory.points.is_empty() {
+            return true;
+        }
+        self.path_in(node, name).is_some() && self.territory.elsewhere_in_tree(self.paths.current()).is_none()
+    }
+
+    /// The status of an entry, links not followed.
+    pub(super) fn status_of(&mut self, node: NodeId, name: &[u8]) -> Result<Stat, Errno> {
+        if !self.may_ask(node, name) {
+            return Err(Errno::XDEV);
+        }
+        let path = self.path_in(node, name).ok_or(Errno::NOENT)?;
+        rustix::fs::lstat(path)
+    }
+
+    /// Hands over what is mounted at an entry of a tree, if it may not be asked about here; true if so.
+    pub(super) fn hand_over_inner(&mut self, parent: NodeId, name: &[u8], cover: u16, news: News) -> bool {
+        self.look_at_mounts();
+        if self.territory.points.is_empty() {
+            return false;
+        }
+        let Some(point) = self.path_in(parent, name).map(<[u8]>::to_vec) else { return false };
+        let Some(elsewhere) = self.territory.elsewhere_in_tree(&point) else { return false };
+        let known = self.tree.child(parent, name);
+        let before = known.map_or(EMPTY, |known| self.tree.cover(known));
+        let mut roots = self.covers.roots(cover).to_vec();
+        roots.extend_from_slice(self.covers.roots(before));
+        if let Some(known) = known.filter(|_| before != EMPTY) {
+            self.doom(known);
+        }
+        for root in roots {
+            self.hand_over_for(root, &point, &elsewhere, news);
+        }
+        true
+    }
+
+    fn hand_over_for(&mut self, root: RootId, point: &[u8], to: &Elsewhere, news: News) {
+        let inner = &mut self.territory.inner;
+        let at = inner.iter().position(|inner| inner.point == point).unwrap_or_else(|| {
+            inner.push(Inner { point: point.to_vec(), roots: Vec::new() });
+            inner.len() - 1
+        });
+        if inner[at].roots.contains(&root) {
+            return;
+        }
+        inner[at].roots.push(root);
+        let this = self.root(root);
+        let handed = Handed {
+            watch: this.watch,
+            path: point.to_vec(),
+            root_len: this.path.len(),
+            given: this.given.clone(),
+            is_root: false,
+            news,
+        };
+        // A path of the configuration stands there, too, and is handed over by itself.
+        if !self.is_configured(handed.watch, point) {
+            self.territory.hand_over(handed, to.clone());
+        }
+    }
+
+    fn is_configured(&self, watch: WatchId, path: &[u8]) -> bool {
+        let roots = self.watch(watch).map_or(&[][..], |watch| &watch.roots);
+        roots.iter().any(|&root| self.root(root).path == path)
+    }
+
+    /// A root sees its tree no more: what was handed over for it comes back.
+    pub(super) fn take_back_inner(&mut self, root: RootId) {
+        let watch = self.root(root).watch;
+        for at in 0..self.territory.inner.len() {
+            let inner = &mut self.territory.inner[at];
+            let before = inner.roots.len();
+            inner.roots.retain(|&other| other != root);
+            if inner.roots.len() < before {
+                let point = inner.point.clone();
+                if !self.is_configured(watch, &point) {
+                    self.territory.take_back(watch, &point);
+                }
+            }
+        }
+        self.territory.inner.retain(|inner| !inner.roots.is_empty());
+    }
+
+    /// Something was mounted or unmounted: in a moment, when the events of that are read, whatever could be concerned
+    /// is compared with what stands there then.
+    pub fn mounts_changed(&mut self, now: Instant) {
+        self.territory.read();
+        self.mounts_due.get_or_insert(now + super::recover::MOUNT_DELAY);
+    }
+
+    pub(super) fn check_mounts(&mut self, sink: &mut impl Sink) {
+        if self.mounts_due.is_none_or(|due| self.now < due) {
+            return;
+        }
+        self.mounts_due = None;
+        self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
+        self.settle_roots(sink);
+        self.check_inner(sink);
+        let before = std::mem::take(&mut self.mount_points);
+        self.mount_points = self.points_below_roots();
+        let both: Vec<Vec<u8>> = before.into_iter().chain(self.mount_points.clone()).collect();
+        for point in both {
+            self.check_mount_point(&point, sink);
+        }
+        self.open_parent = None;
+        self.settle_roots(sink);
+    }
+
+    /// What was unmounted inside of trees has left a directory behind.
+    fn check_inner(&mut self, sink: &mut impl Sink) {
+        let territory = &mut self.territory;
+        let is_gone = |inner: &mut Inner| territory.points.iter().all(|point| *point != inner.point);
+        let gone: Vec<Inner> = territory.inner.extract_if(.., is_gone).collect();
+        for inner in gone {
+            for root in inner.roots {
+                let watch = self.root(root).watch;
+                if !self.is_configured(watch, &inner.point) {
+                    self.territory.take_back(watch, &inner.point);
+                }
+            }
+            let Some((parent, name)) = parent_and_name(&inner.point) else { continue };
+            if let Some(parent) = self.tree.find(parent) {
+                self.look_or_doubt(parent, name, Kind::Arrive, sink);
+            }
+        }
+    }
+
+    /// Mount points below roots.
+    fn points_below_roots(&self) -> Vec<Vec<u8>> {
+        let roots = self.root_ids();
+        let is_below = |point: &&[u8]| roots.iter().any(|&root| is_at_or_below(point, &self.root(root).path));
+        let mut points: Vec<Vec<u8>> =
+            self.territory.all_points().filter(is_below).map(<[u8]>::to_vec).collect();
+        points.sort();
+        points.dedup();
+        points
+    }
+
+    fn check_mount_point(&mut self, point: &[u8], sink: &mut impl Sink) {
+        let Some(node) = self.tree.find(point) else { return };
+        if self.tree.cover(node) == EMPTY || self.tree.has(node, crate::tree::ROOT) || self.tree.wd(node) == 0
+        {
+            return;
+        }
+        let Some(parent) = self.tree.parent(node) else { return };
+        let name = self.tree.name(node).to_vec();
+        if !self.hand_over_inner(parent, &name, EMPTY, News::Everything) {
+            self.look_or_doubt(parent, &name, Kind::Arrive, sink);
+        }
+    }
+}

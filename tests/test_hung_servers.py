@@ -1,0 +1,212 @@
+"""Watches on a filesystem whose server stops to answer: they wait, and nothing else does.
+
+The server is a process of the test (fuse_server.py). SIGSTOP makes it a server that hangs, SIGCONT one that is back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vocabulary import DEADLINE_S, REFERENCE, Box, Daemon, wait_until, write
+
+Run = Callable[..., Daemon]
+
+pytestmark = [
+    pytest.mark.skipif(REFERENCE, reason="the original hangs"),
+    pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/fuse").exists(), reason="FUSE needs root and /dev/fuse"),
+]
+
+# What a healthy watch may take at most while another one hangs, on a busy machine.
+PROMPT_S = 5
+
+CONFIG = """
+run = ShellScheduler("echo RAN {pathname}")
+late = ShellScheduler("echo LATE {pathname}", delay=0.2)
+pyinotifyd = Pyinotifyd([
+    Watch("$SRC", {"IN_CLOSE_WRITE": run, "IN_CREATE": late}, rec=True, auto_add=True),
+    Watch("$PATH", {"IN_CLOSE_WRITE": run}, rec=True, auto_add=True)], shutdown_timeout=2)
+"""
+
+
+class Server:
+    """A mounted filesystem, and the process that answers for it."""
+
+    def __init__(self, box: Box, point: Path) -> None:
+        self.point = point
+        self.backing = box.tmp / "backing"
+        self.backing.mkdir(exist_ok=True)
+        self.process: subprocess.Popen[str] | None = None
+
+    def mount(self) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "fuse_server.py"), str(self.backing), str(self.point)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "mounted\n"
+
+    def stop(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Take the mount away; whoever waits for the server gets an error."""
+        subprocess.run(["umount", "--lazy", str(self.point)], capture_output=True, check=False)
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            if self.process.stdout:
+                self.process.stdout.close()
+
+
+@pytest.fixture
+def server(box: Box) -> Iterator[Server]:
+    server = Server(box, box.src / "mnt")
+    server.point.mkdir()
+    yield server
+    server.close()
+
+
+def assert_healthy(daemon: Daemon, box: Box, name: str) -> None:
+    """Events, timers, commands, signals and new directories of other filesystems go on."""
+    (box.src / name).mkdir()
+    write(box.src / name / "f")
+    path = box.src / name / "f"
+    daemon.wait_out(f"RAN {path}", timeout_s=PROMPT_S)
+    daemon.wait_out(f"LATE {path}", timeout_s=PROMPT_S)
+    seen = daemon.count("watches")
+    daemon.signal(signal.SIGUSR1)
+    wait_until(lambda: daemon.count("watches") > seen, "the status", timeout_s=PROMPT_S)
+
+
+def watched_path(box: Box, server: Server, where: str) -> str:
+    if where == "as a root":
+        return str(server.point)
+    if where == "on the way to a path":
+        (server.backing / "deep" / "in").mkdir(parents=True)
+        return str(server.point / "deep" / "in")
+    if where == "behind a link":
+        (box.tmp / "link").symlink_to(server.point)
+        return str(box.tmp / "link")
+    # Inside of the tree of the other watch.
+    (box.dst / "nothing").mkdir()
+    return str(box.dst / "nothing")
+
+
+WHERE = ["as a root", "on the way to a path", "behind a link", "inside of a tree"]
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("when", ["before the start", "after the start"])
+def test_a_server_that_hangs_costs_its_watches_only(run: Run, box: Box, server: Server, where: str, when: str) -> None:
+    path = watched_path(box, server, where)
+    if when == "before the start":
+        server.mount()
+    daemon = run(CONFIG.replace("$PATH", path))
+    if when == "after the start":
+        server.mount()
+    inside = server.point / "deep" / "in" if where == "on the way to a path" else server.point
+    # A directory that is there, and one that comes.
+    write(inside / "first")
+    daemon.wait_out("RAN .*/first")
+    (inside / "new").mkdir()
+    write(inside / "new" / "second")
+    daemon.wait_out("RAN .*/new/second")
+    server.stop()
+    # The backing directory is another filesystem: what happens there behind the server's back is not seen.
+    assert_healthy(daemon, box, "one")
+    write_elsewhere = subprocess.Popen(["sh", "-c", f"mkdir {inside}/later; echo x >{inside}/later/third"])
+    assert_healthy(daemon, box, "two")
+    daemon.reload()
+    assert_healthy(daemon, box, "three")
+    server.go_on()
+    write_elsewhere.wait(DEADLINE_S)
+    daemon.wait_out("RAN .*/later/third")
+    assert daemon.terminate() == 0
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_start_does_not_wait_for_a_server(run: Run, box: Box, server: Server, where: str) -> None:
+    path = watched_path(box, server, where)
+    server.mount()
+    server.stop()
+    daemon = run(CONFIG.replace("$PATH", path))
+    assert_healthy(daemon, box, "one")
+    server.go_on()
+    inside = server.point / "deep" / "in" if where == "on the way to a path" else server.point
+    write(inside / "f")
+    daemon.wait_out("RAN .*/f", count=2)
+    assert daemon.terminate() == 0
+
+
+def test_mounts_elsewhere_and_floods_do_not_touch_a_server(run: Run, box: Box, server: Server) -> None:
+    """faults.md B28: the loop looked at all its roots when anything was mounted anywhere."""
+    server.mount()
+    daemon = run(CONFIG.replace("$PATH", str(server.point)))
+    server.stop()
+    for number in range(3):
+        point = box.tmp / f"other{number}"
+        point.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "none", str(point)], check=True)
+        try:
+            assert_healthy(daemon, box, f"mount{number}")
+        finally:
+            subprocess.run(["umount", str(point)], check=True)
+    # Nobody has mapped renames: a queue full of events, and no tasks.
+    (box.src / "flood").touch()
+    for number in range(20_000):
+        (box.src / f"flood{number or ''}").rename(box.src / f"flood{number + 1}")
+    assert_healthy(daemon, box, "flood")
+    server.go_on()
+    write(server.point / "f")
+    daemon.wait_out(f"RAN {server.point}/f")
+    assert daemon.terminate() == 0
+
+
+@pytest.mark.parametrize("then", ["it comes back", "it never comes back"])
+def test_sigterm_ends_though_a_server_hangs(run: Run, box: Box, server: Server, then: str) -> None:
+    server.mount()
+    daemon = run(CONFIG.replace("$PATH", str(server.point)))
+    server.stop()
+    hanging = subprocess.Popen(["touch", str(server.point / "f")])
+    assert_healthy(daemon, box, "one")
+    if then == "it comes back":
+        server.go_on()
+    started = time.monotonic()
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+    assert time.monotonic() - started < PROMPT_S
+    server.go_on()
+    hanging.wait(DEADLINE_S)
+
+
+def test_a_reload_that_adds_a_watch_on_a_server_that_hangs(run: Run, box: Box, server: Server) -> None:
+    """faults.md B12: the whole daemon stood still, SIGTERM included."""
+    server.mount()
+    config = CONFIG.replace("$PATH", str(box.dst))
+    daemon = run(config)
+    server.stop()
+    box.write_config(config.replace(str(box.dst), str(server.point)))
+    daemon.reload()
+    assert_healthy(daemon, box, "one")
+    tested = box.call("-t", "-c", box.config)
+    assert tested.wait_exit(PROMPT_S) == 0
+    server.go_on()
+    write(server.point / "f")
+    daemon.wait_out(f"RAN {server.point}/f")
+    server.stop()
+    box.write_config(config)
+    daemon.reload()
+    assert_healthy(daemon, box, "two")
+    server.go_on()
+    assert daemon.terminate() == 0
