@@ -67,7 +67,7 @@ def test_sixteen_hung_destinations_hurt_nobody(run: Run, box: Box, hung: list[Fi
         write(box.src / f"f{number}")
         wait_until(partial(is_moved, box, f"f{number}"), lambda: f"a move elsewhere; {daemon.tail}")
     before = threads(daemon)
-    assert before <= (HUNG + 1) * 6 + 1, "each filesystem has workers of its own, and no more than it may have"
+    assert before <= (HUNG + 1) * 10 + 1, "each filesystem has workers of its own, and no more than it may have"
     stalled = "WARNING - copy of '.*' to '{}/hung{}/.*': no progress for . s, since .*does not answer, . more wait"
     for number in range(HUNG):
         daemon.wait_log(stalled.format(box.tmp, number))

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use files::{Done, Held, Identity, Request};
+use files::{Action, Done, Durability, Held, Identity, Request};
 use hashbrown::hash_map::{Entry, EntryRef, HashMap};
 use rustix::io::Errno;
 
@@ -164,7 +164,8 @@ impl FileOrders {
 fn submit(run: Arc<Run>, lanes: &mut Lanes, now: Instant) {
     let lane = run.lane(&mut lanes.filesystems, now);
     // Whether it is large shows when its file is looked at.
-    lanes.submit(lane, Size::Small, run, now);
+    let size = if run.waits_for_disk(lane) { Size::Synced } else { Size::Small };
+    lanes.submit(lane, size, run, now);
 }
 
 impl Run {
@@ -183,6 +184,17 @@ impl Run {
         };
         let rule = &self.rule().rule;
         LaneId::Files { from, to, owner: rule.user.is_some() || rule.group.is_some() }
+    }
+
+    /// Whether the result is on the disk before the task ends.
+    fn waits_for_disk(&self, lane: LaneId) -> bool {
+        let files::Rule { action, durability, .. } = &self.rule().rule;
+        let crosses = matches!(lane, LaneId::Files { from, to, .. } if from != to);
+        match (action, durability) {
+            (Action::Delete, _) | (_, Durability::Never) | (Action::Copy, Durability::Auto) => false,
+            (_, Durability::Always) => true,
+            (Action::Move, Durability::Auto) => crosses,
+        }
     }
 
     fn rule(&self) -> &FileRule {
@@ -226,7 +238,7 @@ impl Run {
             roots: &[],
             wants_placed: false,
             unless_same_as: order.unless_same_as.as_ref(),
-            brief: size == Size::Small,
+            brief: size != Size::Large,
         };
         let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
             if let Some(record) = report_of(order, &record) {
@@ -299,8 +311,8 @@ fn destination(order: &Order) -> Result<Destination, String> {
     let pattern = &order.rules.patterns.patterns()[order.rule];
     let FileRule { template, rule, .. } = &order.rules.rules[order.rule];
     match rule.action {
-        files::Action::Delete => Ok(Destination::default()),
-        files::Action::Move | files::Action::Copy => {
+        Action::Delete => Ok(Destination::default()),
+        Action::Move | Action::Copy => {
             let substituted = pattern.sub_parts(template.as_ref()?, &order.source);
             let substituted = substituted.map_err(|error| error.to_string())?;
             Ok(Destination { path: substituted.bytes, trusted_len: substituted.literal_prefix_len })
@@ -451,6 +463,21 @@ mod tests {
         assert_eq!(bench.ends(1), [(3, true)]);
         assert!(!bench.orders.withdraw(3, &mut bench.lanes, now), "it has ended");
         assert!(bench.is_empty() && bench.path("b").exists() && !bench.path("a").exists());
+    }
+
+    #[test]
+    fn what_is_synced_has_workers_of_its_own() {
+        let waits = |action, durability, to| {
+            let mut rules = rules(action);
+            Arc::get_mut(&mut rules).unwrap().rules[0].rule.durability = durability;
+            let source: Arc<[u8]> = b"/d/f".as_slice().into();
+            let (unless_same_as, level) = (None, Level::WARNING);
+            let order = Order { task: 1, rules, rule: 0, source, root_len: 2, unless_same_as, level };
+            Run::new(order).waits_for_disk(LaneId::Files { from: 1, to, owner: false })
+        };
+        assert!(!waits(Action::Move, Durability::Auto, 1) && waits(Action::Move, Durability::Auto, 2));
+        assert!(!waits(Action::Copy, Durability::Auto, 2) && waits(Action::Copy, Durability::Always, 1));
+        assert!(!waits(Action::Delete, Durability::Always, 1) && !waits(Action::Move, Durability::Never, 2));
     }
 
     #[test]

@@ -6,14 +6,17 @@
 //!
 //! # Theory of operation
 //!
-//! A *lane* ([`LaneId`]) takes all work that waits for the same thing. It has two queues, for small and for large
-//! work ([`Size`]), and each queue has workers of its own. No worker ever takes work from another queue. So
+//! A *lane* ([`LaneId`]) takes all work that waits for the same thing. It has a queue for each [`Size`] of work:
+//! small, small but written to a disk, and large. Each queue has workers of its own, and no worker ever takes work
+//! from another queue. So
 //!
 //! - a filesystem that does not answer stops the workers of its own lane, and nobody else's;
-//! - a heap of huge copies keeps the few workers for large work busy, while small work on the same filesystem goes on.
+//! - a heap of huge copies keeps the few workers for large work busy, while small work on the same filesystem goes on;
+//! - small files for a disk, which writes what many wait for in one go, have many workers without keeping processors
+//!   busy.
 //!
-//! Where the size is not known beforehand, work begins as small work; a worker that finds out that it is large gives
-//! it back ([`Fit::TooLarge`]), and it moves to the other queue.
+//! Where it is not known beforehand that work is large, it begins as small work; a worker that finds out that it is
+//! large gives it back ([`Fit::TooLarge`]), and it moves to the queue for large work.
 //!
 //! One rule decides how many workers a queue has: one more joins, up to a limit, when the oldest work in the queue
 //! has waited longer than [`pool::GROWTH`]. A worker without work sleeps, and ends after a while. The loop applies the

@@ -1,6 +1,7 @@
 //! Lanes and their workers. How they work together stands at the head of the module above.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -36,14 +37,16 @@ pub(crate) trait Work<R, K>: Send + Sync {
 /// How long work takes if what it waits for answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// About a millisecond at the most, disks apart.
+    /// About a millisecond of a processor at the most.
     Small,
+    /// The same, and then until a disk has written it.
+    Synced,
     /// As long as it takes.
     Large,
 }
 
 impl Size {
-    const ALL: [Size; 2] = [Size::Small, Size::Large];
+    const ALL: [Size; 3] = [Size::Small, Size::Synced, Size::Large];
 }
 
 /// Whether work was of the size with which it was submitted.
@@ -108,8 +111,10 @@ impl<R, K, F: FnOnce() -> R + Send, U: Fn(Undone) -> R + Send + Sync> Work<R, K>
 pub(crate) struct Limits {
     /// Lanes. What comes beyond shares one.
     pub lanes: usize,
-    /// Workers for the small work of a lane: what is on a disk is faster when several wait for it.
+    /// Workers for the small work of a lane. More than there are processors only wait for each other.
     pub small_workers: usize,
+    /// Workers for what a disk has to write: it writes what many wait for in one go.
+    pub synced_workers: usize,
     /// Workers for the large work of a lane: one that takes hours must not hold up one that takes seconds.
     pub large_workers: usize,
     /// Work that waits in one queue. The engine has fewer tasks.
@@ -124,7 +129,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             lanes: 64,
-            small_workers: 4,
+            small_workers: thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 8),
+            synced_workers: 16,
             large_workers: 2,
             queue: 5_000_000,
             idle: Duration::from_secs(10),
@@ -137,6 +143,7 @@ impl Limits {
     fn workers(&self, size: Size) -> usize {
         match size {
             Size::Small => self.small_workers,
+            Size::Synced => self.synced_workers,
             Size::Large => self.large_workers,
         }
     }
@@ -202,8 +209,8 @@ struct State<R, K> {
 }
 
 struct Lane<R, K> {
-    small: Crew<R, K>,
-    large: Crew<R, K>,
+    /// One for each size, in the order of [`Size::ALL`].
+    crews: [Crew<R, K>; 3],
     stall: Option<Stall>,
 }
 
@@ -338,6 +345,7 @@ impl<R: Send + 'static, K: Default + 'static> Lanes<R, K> {
         let shared = Arc::clone(&self.shared);
         let name = match place.size {
             Size::Small => "small-work",
+            Size::Synced => "synced-work",
             Size::Large => "large-work",
         };
         let thread = thread::Builder::new().name(name.into()).stack_size(self.limits.stack);
@@ -357,22 +365,25 @@ impl<R: Send + 'static, K: Default + 'static> Lanes<R, K> {
 
 #[cfg(test)]
 impl<R, K> Lanes<R, K> {
-    /// How much waits in the queues of a lane, small and large.
-    pub(super) fn waiting(&self, lane: LaneId) -> [usize; 2] {
+    /// How much waits in the queues of a lane, by size.
+    pub(super) fn waiting(&self, lane: LaneId) -> [usize; 3] {
         let state = self.shared.state();
-        state.lanes.get(&lane).map_or([0; 2], |lane| [lane.small.queue.len(), lane.large.queue.len()])
+        state.lanes.get(&lane).map_or([0; 3], |lane| lane.crews.each_ref().map(|crew| crew.queue.len()))
     }
 
     /// How many workers for small work sleep in a lane.
     pub(super) fn asleep(&self, lane: LaneId) -> usize {
-        self.shared.state().lanes.get(&lane).map_or(0, |lane| lane.small.asleep)
+        self.shared.state().lanes.get(&lane).map_or(0, |lane| lane.crews[Size::Small as usize].asleep)
     }
 
     /// Whether all workers of a lane have gone to sleep in what they work on.
     pub(super) fn all_wait(&self, lane: LaneId) -> bool {
         let state = self.shared.state();
         let is_waiting = |worker: &Worker<R, K>| worker.thread.and_then(switches).is_some();
-        state.lanes.get(&lane).is_some_and(|lane| lane.small.workers.iter().all(is_waiting))
+        state
+            .lanes
+            .get(&lane)
+            .is_some_and(|lane| lane.crews[Size::Small as usize].workers.iter().all(is_waiting))
     }
 
     /// How many lanes there are.
@@ -412,10 +423,7 @@ impl<R, K> State<R, K> {
 
     fn crew(&mut self, lane: LaneId, size: Size) -> &mut Crew<R, K> {
         let lane = self.lanes.entry(lane).or_insert_with(Lane::new);
-        match size {
-            Size::Small => &mut lane.small,
-            Size::Large => &mut lane.large,
-        }
+        &mut lane.crews[size as usize]
     }
 
     /// Decides whether the loop is to be woken for the reports now; `more` of the same queue waits.
@@ -439,29 +447,26 @@ impl<R, K> State<R, K> {
 
 impl<R, K> Lane<R, K> {
     fn new() -> Lane<R, K> {
-        Lane { small: Crew::new(), large: Crew::new(), stall: None }
+        Lane { crews: std::array::from_fn(|_| Crew::new()), stall: None }
     }
 
     fn crews(&mut self, id: LaneId) -> impl Iterator<Item = (LaneId, Size, &mut Crew<R, K>)> {
-        Size::ALL
-            .into_iter()
-            .zip([&mut self.small, &mut self.large])
-            .map(move |(size, crew)| (id, size, crew))
+        Size::ALL.into_iter().zip(&mut self.crews).map(move |(size, crew)| (id, size, crew))
     }
 
     fn is_empty(&self) -> bool {
-        self.small.is_empty() && self.large.is_empty()
+        self.crews.iter().all(Crew::is_empty)
     }
 
     /// Looks whether the workers get on, and says what is new about that.
     fn look(&mut self, lane: LaneId, now: Instant) -> Option<Notice> {
-        let workers = self.small.workers.iter_mut().chain(&mut self.large.workers);
+        let workers = self.crews.iter_mut().flat_map(|crew| &mut crew.workers);
         let stalled = workers.filter_map(|worker| worker.look(now)).min_by_key(|busy| busy.moved_at);
         match (&self.stall, stalled) {
             (None, Some(busy)) => {
                 let (about, since) = (busy.work.about(), busy.moved_at);
                 self.stall = Some(Stall { about: about.clone(), since });
-                let waiting = self.small.queue.len() + self.large.queue.len();
+                let waiting = self.crews.iter().map(|crew| crew.queue.len()).sum();
                 Some(Notice::Stalled { lane, about, since, waiting })
             }
             (Some(_), None) => {
@@ -580,7 +585,7 @@ fn work<R, K: Default>(shared: &Shared<R, K>, place: Place) {
     while let Some(work) = next(shared, place, &mut kept, &mut reports, too_large.take()) {
         // What takes long reports as it goes on; what does not reports with the end, in one go.
         let mut report = |report: R| match place.size {
-            Size::Small => reports.push(report),
+            Size::Small | Size::Synced => reports.push(report),
             Size::Large => shared.report(report),
         };
         let fit = catch_unwind(AssertUnwindSafe(|| work.perform(place.size, &mut kept, &mut report)));
