@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -295,6 +296,9 @@ class NameServer:
             self.socket.sendto(header + query[12:end] + (answer if is_a else b""), client)
 
     def close(self) -> None:
+        # This wakes the thread that waits in recvfrom; close alone leaves it there, and the address taken.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
 

@@ -310,7 +310,12 @@ impl fmt::Display for Reason {
             Errno::NAMETOOLONG => out.write_str("its path is longer than the kernel takes (4,095 bytes)"),
             Errno::MFILE => out.write_str("too many open files (ulimit -n); trying again later"),
             Errno::NOMEM => out.write_str("the kernel is out of memory; trying again later"),
-            other => fmt::Display::fmt(&std::io::Error::from(other), out),
+            other => {
+                // Without the number that Rust puts behind it.
+                let text = std::io::Error::from(other).to_string();
+                let number = format!(" (os error {})", other.raw_os_error());
+                out.write_str(text.strip_suffix(&number).unwrap_or(&text))
+            }
         }
     }
 }
