@@ -286,6 +286,8 @@ class NameServer:
                 query, client = self.socket.recvfrom(4096)
             except OSError:
                 return
+            if not query:
+                return
             self.asked.set()
             if not self.may_answer.is_set():
                 continue
