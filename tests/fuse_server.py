@@ -1,7 +1,7 @@
 """A filesystem in user space that shows a directory of another one: `fuse_server.py DIRECTORY MOUNT_POINT`.
 
-It speaks the kernel's protocol (linux/fuse.h) itself, so that tests need no library. Nothing is cached: whoever asks about a
-path asks this process, and waits while it is stopped. It ends when the mount point is unmounted.
+It speaks the kernel's protocol (linux/fuse.h) itself, so that tests need no library. Nothing is cached: whoever asks
+about a path asks this process, and waits while it is stopped. It ends when the mount point is unmounted.
 """
 
 from __future__ import annotations

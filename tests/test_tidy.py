@@ -24,6 +24,8 @@ MAY_USE: dict[str, set[str]] = {
     "files": {"syscall"},
     "watcher": {"event", "mounts", "syscall"},
     "engine": {"event"},
+    "ledger": set(),
+    "control": set(),
     "pyinotifyd": {"event", "mounts", "pattern", "watcher", "engine", "files", "syscall"},
 }
 

@@ -1,0 +1,488 @@
+//! The words of the API: what is asked, and what is answered, as JSON.
+//!
+//! Times are RFC 3339 with offset, durations are seconds, paths are UTF-8 with U+FFFD for what is not, beside their
+//! bytes in base64 where that happened.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Time(pub f64);
+
+impl Time {
+    /// The moment as RFC 3339 with the offset of the local time zone, in milliseconds.
+    pub fn to_rfc3339(self) -> String {
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        let seconds = SignedDuration::from_secs_f64(self.0.clamp(0.0, 253_402_207_200.0));
+        let timestamp = Timestamp::from_duration(seconds).unwrap_or_default();
+        let offset = TimeZone::system().to_offset(timestamp);
+        PRINTER.timestamp_with_offset_to_string(&timestamp, offset)
+    }
+
+    /// Reads what [`Time::to_rfc3339`] wrote.
+    pub fn parse(text: &str) -> Option<Time> {
+        let timestamp: Timestamp = text.parse().ok()?;
+        Some(Time(timestamp.as_duration().as_secs_f64()))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_rfc3339())
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Time::parse(&text).ok_or_else(|| serde::de::Error::custom("expected a time as in RFC 3339"))
+    }
+}
+
+/// A path in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathText {
+    /// The path; bytes that are not UTF-8 show as U+FFFD.
+    pub path: String,
+    /// Its bytes, where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_b64: Option<String>,
+}
+
+impl PathText {
+    /// Of bytes.
+    pub fn of(bytes: &[u8]) -> PathText {
+        let path_b64 = std::str::from_utf8(bytes).is_err().then(|| BASE64.encode(bytes));
+        PathText { path: String::from_utf8_lossy(bytes).into_owned(), path_b64 }
+    }
+
+    /// The bytes; `None` if the base64 is none.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        match &self.path_b64 {
+            Some(encoded) => BASE64.decode(encoded).ok(),
+            None => Some(self.path.clone().into_bytes()),
+        }
+    }
+}
+
+/// A source path in JSON, where there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SrcPathText {
+    /// Where the object was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src_path: Option<String>,
+    /// Its bytes, where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src_path_b64: Option<String>,
+}
+
+impl SrcPathText {
+    /// Of bytes.
+    pub fn of(bytes: Option<&[u8]>) -> SrcPathText {
+        let text = bytes.map(PathText::of);
+        let (src_path, src_path_b64) = text.map_or((None, None), |text| (Some(text.path), text.path_b64));
+        SrcPathText { src_path, src_path_b64 }
+    }
+}
+
+/// Answer of `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it was started.
+    pub since: Time,
+    /// Its config files, and when they were loaded.
+    pub config: Vec<ConfigFile>,
+    /// Whether it works as it should.
+    pub ready: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The configuration's watches.
+    pub watches: Vec<WatchStatus>,
+    /// The configuration's schedulers.
+    pub schedulers: Vec<SchedulerStatus>,
+    /// Sums over all.
+    pub totals: Totals,
+    /// The Python process, where there is one.
+    pub host: Option<HostStatus>,
+    /// The state, where there is one.
+    pub state: Option<StateStatus>,
+}
+
+/// A config file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Where it is.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// When it was loaded.
+    pub loaded: Time,
+}
+
+/// A watch of the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WatchStatus {
+    /// What is watched, as the configuration gave it.
+    pub path: String,
+    /// Kernel watches that it takes.
+    pub kernel_watches: u64,
+    /// `inotify`.
+    pub backend: String,
+    /// `watching`, `waiting` for a missing root, `limited`.
+    pub state: String,
+}
+
+/// A scheduler of the configuration, with its tasks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SchedulerStatus {
+    /// Its name.
+    pub name: String,
+    /// `job`, `command` or `rule`.
+    pub kind: String,
+    /// Whether it starts nothing.
+    pub paused: bool,
+    /// Tasks whose delay runs.
+    pub waiting: u64,
+    /// Tasks that run.
+    pub running: u64,
+    /// Tasks that are due and wait for a place.
+    pub queued: u64,
+    /// Tasks that failed and are tried again.
+    pub retrying: u64,
+    /// Tasks that failed for good, since the start.
+    pub failed: u64,
+    /// Tasks that ended well, since the start.
+    pub done: u64,
+}
+
+/// Sums over everything, since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Events read.
+    pub events: u64,
+    /// Times that the kernel's queue overflowed.
+    pub overflows: u64,
+    /// Kernel watches held now.
+    pub kernel_watches: u64,
+    /// Tasks that wait now.
+    pub waiting: u64,
+    /// Tasks that run now.
+    pub running: u64,
+    /// Tasks that are due and wait for a place now.
+    pub queued: u64,
+    /// Tasks that are tried again now or later.
+    pub retrying: u64,
+    /// Tasks that failed for good.
+    pub failed: u64,
+    /// Tasks that ended well.
+    pub done: u64,
+}
+
+/// The Python process that runs jobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its process id; absent while it is started again.
+    pub pid: Option<u32>,
+    /// The interpreter.
+    pub python: String,
+    /// How often it was started again.
+    pub restarts: u64,
+}
+
+/// The state directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateStatus {
+    /// Where it is.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Up to when everything was handled or is kept.
+    pub checkpoint: Option<Time>,
+    /// Why nothing can be kept now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<String>,
+}
+
+/// A task that has not ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its id.
+    pub id: String,
+    /// Its scheduler's name.
+    pub scheduler: String,
+    /// Its path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Its source path.
+    #[serde(flatten)]
+    pub src_path: SrcPathText,
+    /// Its event's mask name.
+    pub event: String,
+    /// `waiting`, `running`, `queued` or `retrying`.
+    pub state: String,
+    /// When it is due.
+    pub due: Option<Time>,
+    /// When it came into its state.
+    pub since: Time,
+    /// Number of the attempt; the first is 1.
+    pub attempt: u32,
+    /// Why it waits, or why its latest attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A task that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndedView {
+    /// Its id.
+    pub id: String,
+    /// Its scheduler's name.
+    pub scheduler: String,
+    /// Its path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Its source path.
+    #[serde(flatten)]
+    pub src_path: SrcPathText,
+    /// Its event's mask name.
+    pub event: String,
+    /// `ok`, `failed` or `cancelled`.
+    pub result: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Exit status of its command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+    /// Signal that ended its command, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// The last lines of its command's output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// When the last attempt was started.
+    pub started: Time,
+    /// When it ended.
+    pub ended: Time,
+    /// How long the last attempt took, in seconds.
+    pub duration: f64,
+    /// Number of attempts.
+    pub attempts: u32,
+}
+
+/// Which tasks a list shows. All conditions must hold.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// State of the task.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Its scheduler's name.
+    #[serde(default)]
+    pub scheduler: Option<String>,
+    /// A glob over the whole path.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// How many rows.
+    #[serde(default)]
+    pub limit: Option<u32>,
+    /// Only what ended in the last so many seconds.
+    #[serde(default)]
+    pub since: Option<f64>,
+}
+
+/// Which tasks a change is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// By their ids or prefixes of them.
+    Ids(Vec<String>),
+    /// By scheduler, path, or both.
+    Matching {
+        /// The scheduler's name.
+        scheduler: Option<String>,
+        /// A glob over the whole path.
+        path: Option<String>,
+    },
+    /// All.
+    All,
+}
+
+/// The body of a change with a filter.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectionBody {
+    /// The scheduler's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// A glob over the whole path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// All tasks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+/// The body of `POST /v1/send`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendBody {
+    /// An existing path of a watch.
+    #[serde(default)]
+    pub path: String,
+    /// Its bytes, where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_b64: Option<String>,
+    /// The event's name; IN_CLOSE_WRITE if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+}
+
+/// The body of `POST /v1/rescan`; no paths mean all roots.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RescanBody {
+    /// Below which paths.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// The bytes of paths that are not UTF-8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths_b64: Vec<String>,
+}
+
+/// The body of `POST /v1/sync`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncBody {
+    /// How long to wait at most, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// Also wait until no task waits, runs or is queued.
+    #[serde(default)]
+    pub idle: bool,
+}
+
+/// A list of tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct List<T> {
+    /// The rows, at most as many as were asked for.
+    pub tasks: Vec<T>,
+    /// How many match, whatever the limit.
+    pub total: u64,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> List<T> {
+        List { tasks: Vec::new(), total: 0 }
+    }
+}
+
+/// The answer of a change: what it was done to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Ids of tasks, or names of schedulers.
+    pub done: Vec<String>,
+}
+
+/// The answer of `POST /v1/send`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Names of the schedulers that the event reached.
+    pub schedulers: Vec<String>,
+}
+
+/// The answer of `POST /v1/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What changed, in one line.
+    pub changed: String,
+}
+
+/// The answer of what changes nothing that could be listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nothing {}
+
+/// The answer of what went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// One line.
+    pub error: String,
+}
+
+/// A line of the event stream: what happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// When it was read.
+    pub time: Time,
+    /// The event's mask name.
+    pub event: String,
+    /// Its path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Its source path.
+    #[serde(flatten)]
+    pub src_path: SrcPathText,
+    /// Whether the object is a directory.
+    pub dir: bool,
+    /// Whether the daemon found the entry itself.
+    pub synthetic: bool,
+}
+
+/// A line of the event stream: what became of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskLine {
+    /// When.
+    pub time: Time,
+    /// The task's id.
+    pub task: String,
+    /// `scheduled`, `rescheduled`, `started`, `finished`, `failed`, `cancelled`, `skipped`.
+    pub what: String,
+    /// Its scheduler's name.
+    pub scheduler: String,
+    /// Its path.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Its event's mask name.
+    pub event: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A line of the event stream in the place of lines that the reader was too slow for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedLine {
+    /// How many.
+    pub dropped: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_an_offset_and_read_back() {
+        let text = Time(1_700_000_000.25).to_rfc3339();
+        assert!(text.starts_with("2023-11-1") && text.contains(".250"), "{text}");
+        assert!(text.ends_with('Z') || text[19..].contains(['+', '-']), "{text}");
+        assert_eq!(Time::parse(&text), Some(Time(1_700_000_000.25)));
+        assert_eq!(Time::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn paths_that_are_not_utf8_keep_their_bytes() {
+        let text = PathText::of(b"/in/\xff");
+        assert_eq!(text.path, "/in/\u{fffd}");
+        assert_eq!(text.to_bytes().unwrap(), b"/in/\xff");
+        assert_eq!(PathText::of("/in/ü".as_bytes()).path_b64, None);
+        let wrong = PathText { path: String::new(), path_b64: Some("!".to_owned()) };
+        assert_eq!(wrong.to_bytes(), None);
+    }
+}

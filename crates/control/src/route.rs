@@ -1,0 +1,429 @@
+//! From the method, the path, the query and the body of a request to a [`Question`]: pure, and fuzzed.
+
+use hyper::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use crate::api::{Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody};
+use crate::metrics::Text;
+
+/// The shortest beginning of an id that may stand for it.
+const PREFIX_MIN: usize = 4;
+
+/// The states that a task can be asked for by.
+const STATES: [&str; 4] = ["waiting", "running", "queued", "retrying"];
+
+/// What a client asks the daemon.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// What it does.
+    Status,
+    /// Whether it works.
+    Health,
+    /// Metrics, in one of two formats.
+    Metrics(Text),
+    /// Tasks that have not ended.
+    Tasks(Filter),
+    /// Tasks that failed for good.
+    Failed(Filter),
+    /// Tasks that ended.
+    History(Filter),
+    /// Start waiting tasks now.
+    Run(Selection),
+    /// Cancel tasks.
+    Cancel(Selection),
+    /// Run failed tasks again.
+    Retry(Selection),
+    /// Forget failed tasks.
+    Forget(Selection),
+    /// Undo what a task did to files.
+    Undo(String),
+    /// Pause one scheduler, or all.
+    Pause(Option<String>),
+    /// Resume one scheduler, or all.
+    Resume(Option<String>),
+    /// An event for a path.
+    Send {
+        /// The path.
+        path: Vec<u8>,
+        /// The event's name.
+        event: String,
+    },
+    /// Tell everything below these paths as arrivals; below all roots if there are none.
+    Rescan(Vec<Vec<u8>>),
+    /// Answer when all that happened before was read.
+    Sync(SyncBody),
+    /// Load the configuration again.
+    Reload,
+    /// A stream of what happens.
+    Events {
+        /// Also what becomes of tasks.
+        tasks: bool,
+        /// Only paths that match this glob.
+        path: Option<String>,
+        /// How lines are framed.
+        format: Format,
+    },
+}
+
+impl Question {
+    /// Whether it changes something, which the log then says.
+    pub fn changes(&self) -> bool {
+        match self {
+            Question::Status
+            | Question::Health
+            | Question::Metrics(_)
+            | Question::Tasks(_)
+            | Question::Failed(_)
+            | Question::History(_)
+            | Question::Sync(_)
+            | Question::Events { .. } => false,
+            Question::Run(_)
+            | Question::Cancel(_)
+            | Question::Retry(_)
+            | Question::Forget(_)
+            | Question::Undo(_)
+            | Question::Pause(_)
+            | Question::Resume(_)
+            | Question::Send { .. }
+            | Question::Rescan(_)
+            | Question::Reload => true,
+        }
+    }
+}
+
+/// How the lines of a stream are framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Ndjson,
+    /// Server-sent events.
+    EventStream,
+}
+
+impl Format {
+    /// A line as it goes out.
+    pub(crate) fn frame(self, line: &[u8]) -> Vec<u8> {
+        match self {
+            Format::Ndjson => [line, b"\n"].concat(),
+            Format::EventStream => [b"data: ", line, b"\n\n"].concat(),
+        }
+    }
+}
+
+/// Why a request gets no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// One line that says why.
+    pub text: String,
+}
+
+impl Refusal {
+    /// The request makes no sense.
+    pub fn bad_request(text: impl Into<String>) -> Refusal {
+        Refusal { status: StatusCode::BAD_REQUEST, text: text.into() }
+    }
+
+    /// What it names is not there.
+    pub fn not_found(text: impl Into<String>) -> Refusal {
+        Refusal { status: StatusCode::NOT_FOUND, text: text.into() }
+    }
+
+    /// It cannot be done as things stand.
+    pub fn conflict(text: impl Into<String>) -> Refusal {
+        Refusal { status: StatusCode::CONFLICT, text: text.into() }
+    }
+
+    /// The daemon cannot answer now.
+    pub fn unavailable(text: impl Into<String>) -> Refusal {
+        Refusal { status: StatusCode::SERVICE_UNAVAILABLE, text: text.into() }
+    }
+
+    fn method() -> Refusal {
+        let text = "this method is not for this path".to_owned();
+        Refusal { status: StatusCode::METHOD_NOT_ALLOWED, text }
+    }
+}
+
+/// A request as far as the routes look at it.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) accept: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+/// Finds what a request asks.
+pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
+    let segments: Vec<String> = request
+        .path
+        .trim_start_matches('/')
+        .split('/')
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+        .collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let get = || if request.method == Method::GET { Ok(()) } else { Err(Refusal::method()) };
+    let post = || if request.method == Method::POST { Ok(()) } else { Err(Refusal::method()) };
+    match segments[..] {
+        ["metrics"] => get().map(|()| Question::Metrics(Text::accepted(request.accept))),
+        ["healthz"] => get().map(|()| Question::Health),
+        ["v1", "status"] => get().map(|()| Question::Status),
+        ["v1", "tasks"] => {
+            get().and_then(|()| request.filter(&["state", "scheduler", "path", "limit"])).map(Question::Tasks)
+        }
+        ["v1", "failed"] => {
+            get().and_then(|()| request.filter(&["scheduler", "path", "limit"])).map(Question::Failed)
+        }
+        ["v1", "history"] => get()
+            .and_then(|()| request.filter(&["scheduler", "path", "limit", "since"]))
+            .map(Question::History),
+        ["v1", "events"] => get().and_then(|()| request.events()),
+        ["v1", "tasks", "run"] => post().and_then(|()| request.selection()).map(Question::Run),
+        ["v1", "tasks", "cancel"] => post().and_then(|()| request.selection()).map(Question::Cancel),
+        ["v1", "failed", "retry"] => post().and_then(|()| request.selection()).map(Question::Retry),
+        ["v1", "failed", "forget"] => post().and_then(|()| request.selection()).map(Question::Forget),
+        ["v1", "tasks", id, "run"] => post().and_then(|()| one(id)).map(Question::Run),
+        ["v1", "tasks", id, "cancel"] => post().and_then(|()| one(id)).map(Question::Cancel),
+        ["v1", "failed", id, "retry"] => post().and_then(|()| one(id)).map(Question::Retry),
+        ["v1", "failed", id, "forget"] => post().and_then(|()| one(id)).map(Question::Forget),
+        ["v1", "history", id, "undo"] => post().and_then(|()| prefix(id)).map(Question::Undo),
+        ["v1", "schedulers", name, "pause"] => post().map(|()| Question::Pause(Some(name.to_owned()))),
+        ["v1", "schedulers", name, "resume"] => post().map(|()| Question::Resume(Some(name.to_owned()))),
+        ["v1", "pause"] => post().map(|()| Question::Pause(None)),
+        ["v1", "resume"] => post().map(|()| Question::Resume(None)),
+        ["v1", "send"] => post().and_then(|()| request.send()),
+        ["v1", "rescan"] => post().and_then(|()| request.rescan()),
+        ["v1", "sync"] => post().and_then(|()| request.sync()),
+        ["v1", "reload"] => post().map(|()| Question::Reload),
+        _ => Err(Refusal::not_found(format!("there is nothing at {}", request.path.escape_debug()))),
+    }
+}
+
+fn one(id: &str) -> Result<Selection, Refusal> {
+    prefix(id).map(|id| Selection::Ids(vec![id]))
+}
+
+fn prefix(id: &str) -> Result<String, Refusal> {
+    let is_id = id.chars().all(|letter| letter.is_ascii_hexdigit() || letter == '-');
+    if id.len() < PREFIX_MIN {
+        let text = format!("an id or the beginning of one has at least {PREFIX_MIN} characters");
+        return Err(Refusal::bad_request(text));
+    }
+    if !is_id {
+        return Err(Refusal::bad_request("an id has hexadecimal digits and hyphens only"));
+    }
+    Ok(id.to_ascii_lowercase())
+}
+
+impl Request<'_> {
+    /// The query's pairs; a key that is not known, or stands twice, is refused.
+    fn pairs(&self, known: &[&str]) -> Result<Vec<(String, String)>, Refusal> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (key, value) in form_urlencoded::parse(self.query.as_bytes()) {
+            if !known.contains(&&*key) {
+                let known = known.join(", ");
+                return Err(Refusal::bad_request(format!(
+                    "unknown filter '{}', known are {known}",
+                    key.escape_debug()
+                )));
+            }
+            if pairs.iter().any(|(other, _)| *other == key) {
+                return Err(Refusal::bad_request(format!("the filter '{key}' stands twice")));
+            }
+            pairs.push((key.into_owned(), value.into_owned()));
+        }
+        Ok(pairs)
+    }
+
+    fn filter(&self, known: &[&str]) -> Result<Filter, Refusal> {
+        let mut filter = Filter::default();
+        for (key, value) in self.pairs(known)? {
+            match key.as_str() {
+                "state" if STATES.contains(&value.as_str()) => filter.state = Some(value),
+                "state" => {
+                    let states = STATES.join(", ");
+                    return Err(Refusal::bad_request(format!("unknown state, known are {states}")));
+                }
+                "scheduler" => filter.scheduler = Some(value),
+                "path" => filter.path = Some(value),
+                "limit" => {
+                    let limit = value.parse().map_err(|_| Refusal::bad_request("limit is a whole number"))?;
+                    filter.limit = Some(limit);
+                }
+                _ => {
+                    let since = value.parse().ok().filter(|since: &f64| since.is_finite() && *since >= 0.0);
+                    let refusal = || Refusal::bad_request("since is a number of seconds");
+                    filter.since = Some(since.ok_or_else(refusal)?);
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    fn events(&self) -> Result<Question, Refusal> {
+        let mut tasks = false;
+        let mut path = None;
+        for (key, value) in self.pairs(&["tasks", "path"])? {
+            match (key.as_str(), value.as_str()) {
+                ("path", _) => path = Some(value),
+                (_, "" | "1" | "true") => tasks = true,
+                (_, "0" | "false") => tasks = false,
+                _ => return Err(Refusal::bad_request("tasks is true or false")),
+            }
+        }
+        let wants = self.accept.split(',').any(|range| range.trim().starts_with("text/event-stream"));
+        let format = if wants { Format::EventStream } else { Format::Ndjson };
+        Ok(Question::Events { tasks, path, format })
+    }
+
+    fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let body = if self.body.is_empty() { b"{}" } else { self.body };
+        serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body: {error}")))
+    }
+
+    fn selection(&self) -> Result<Selection, Refusal> {
+        let SelectionBody { scheduler, path, all } = self.json()?;
+        match (scheduler, path, all) {
+            (None, None, true) => Ok(Selection::All),
+            (None, None, false) => {
+                let text = r#"name a scheduler or a path, or say {"all": true}"#;
+                Err(Refusal::bad_request(text))
+            }
+            (_, _, true) => Err(Refusal::bad_request("all and a filter exclude each other")),
+            (scheduler, path, false) => Ok(Selection::Matching { scheduler, path }),
+        }
+    }
+
+    fn send(&self) -> Result<Question, Refusal> {
+        let SendBody { path, path_b64, event } = self.json()?;
+        let path = bytes(&PathText { path, path_b64 })?;
+        if !path.starts_with(b"/") {
+            return Err(Refusal::bad_request("path is an absolute path"));
+        }
+        Ok(Question::Send { path, event: event.unwrap_or_else(|| "IN_CLOSE_WRITE".to_owned()) })
+    }
+
+    fn rescan(&self) -> Result<Question, Refusal> {
+        let RescanBody { paths, paths_b64 } = self.json()?;
+        let plain = paths.into_iter().map(|path| PathText { path, path_b64: None });
+        let coded =
+            paths_b64.into_iter().map(|coded| PathText { path: String::new(), path_b64: Some(coded) });
+        plain.chain(coded).map(|text| bytes(&text)).collect::<Result<_, _>>().map(Question::Rescan)
+    }
+
+    fn sync(&self) -> Result<Question, Refusal> {
+        let body: SyncBody = self.json()?;
+        if body.timeout.is_some_and(|timeout| !timeout.is_finite() || timeout < 0.0) {
+            return Err(Refusal::bad_request("timeout is a number of seconds"));
+        }
+        Ok(Question::Sync(body))
+    }
+}
+
+fn bytes(text: &PathText) -> Result<Vec<u8>, Refusal> {
+    text.to_bytes().ok_or_else(|| Refusal::bad_request("path_b64 is not base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: &Method, target: &str, body: &str) -> Result<Question, u16> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let request = Request { method, path, query, accept: "", body: body.as_bytes() };
+        question(&request).map_err(|refusal| refusal.status.as_u16())
+    }
+
+    #[test]
+    fn each_path_has_its_question_and_its_method() {
+        let all = |question: fn(Selection) -> Question| question(Selection::All);
+        let id = |question: fn(Selection) -> Question| question(Selection::Ids(vec!["abcd".to_owned()]));
+        let posts = [
+            ("/v1/tasks/run", r#"{"all": true}"#, all(Question::Run)),
+            ("/v1/tasks/cancel", r#"{"all": true}"#, all(Question::Cancel)),
+            ("/v1/failed/retry", r#"{"all": true}"#, all(Question::Retry)),
+            ("/v1/failed/forget", r#"{"all": true}"#, all(Question::Forget)),
+            ("/v1/tasks/ABCD/run", "", id(Question::Run)),
+            ("/v1/tasks/abcd/cancel", "", id(Question::Cancel)),
+            ("/v1/failed/abcd/retry", "", id(Question::Retry)),
+            ("/v1/failed/abcd/forget", "", id(Question::Forget)),
+            ("/v1/history/abcd/undo", "", Question::Undo("abcd".to_owned())),
+            ("/v1/schedulers/a%2Fb/pause", "", Question::Pause(Some("a/b".to_owned()))),
+            ("/v1/schedulers/b/resume", "", Question::Resume(Some("b".to_owned()))),
+            ("/v1/pause", "", Question::Pause(None)),
+            ("/v1/resume", "", Question::Resume(None)),
+            ("/v1/reload", "", Question::Reload),
+            ("/v1/rescan", "", Question::Rescan(vec![])),
+            ("/v1/sync", r#"{"idle": true}"#, Question::Sync(SyncBody { timeout: None, idle: true })),
+        ];
+        for (path, body, question) in posts {
+            assert!(question.changes() || path == "/v1/sync");
+            assert_eq!(ask(&Method::POST, path, body), Ok(question), "{path}");
+            assert_eq!(ask(&Method::GET, path, body), Err(405), "{path}");
+        }
+        let gets = [
+            ("/metrics", Question::Metrics(Text::Prometheus)),
+            ("/healthz", Question::Health),
+            ("/v1/status", Question::Status),
+            ("/v1/tasks", Question::Tasks(Filter::default())),
+            ("/v1/failed", Question::Failed(Filter::default())),
+            ("/v1/history", Question::History(Filter::default())),
+            ("/v1/events", Question::Events { tasks: false, path: None, format: Format::Ndjson }),
+        ];
+        for (path, question) in gets {
+            assert!(!question.changes());
+            assert_eq!(ask(&Method::GET, path, ""), Ok(question), "{path}");
+            assert_eq!(ask(&Method::POST, path, ""), Err(405), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_send_names_a_path_by_text_or_bytes() {
+        let send = |path: &[u8], event: &str| Question::Send { path: path.to_vec(), event: event.to_owned() };
+        let ask = |body| ask(&Method::POST, "/v1/send", body);
+        assert_eq!(ask(r#"{"path": "/a"}"#), Ok(send(b"/a", "IN_CLOSE_WRITE")));
+        assert_eq!(ask(r#"{"path_b64": "L/8=", "event": "IN_CREATE"}"#), Ok(send(b"/\xff", "IN_CREATE")));
+        assert_eq!(ask(r#"{"path_b64": "?"}"#), Err(400));
+        assert_eq!(ask(r#"{"path": "a"}"#), Err(400));
+    }
+
+    #[test]
+    fn filters_are_read_and_checked() {
+        let filter = Filter {
+            state: Some("queued".to_owned()),
+            scheduler: Some("a b".to_owned()),
+            path: Some("/in/*".to_owned()),
+            limit: Some(7),
+            since: None,
+        };
+        let target = "/v1/tasks?state=queued&scheduler=a+b&path=%2Fin%2F*&limit=7";
+        assert_eq!(ask(&Method::GET, target, ""), Ok(Question::Tasks(filter)));
+        let since = Filter { since: Some(60.0), ..Filter::default() };
+        assert_eq!(ask(&Method::GET, "/v1/history?since=60", ""), Ok(Question::History(since)));
+        for wrong in ["state=gone", "limit=-1", "limit=x", "colour=red", "limit=1&limit=2", "since=1"] {
+            assert_eq!(ask(&Method::GET, &format!("/v1/tasks?{wrong}"), ""), Err(400), "{wrong}");
+        }
+        for wrong in ["since=-1", "since=nan", "since=inf"] {
+            assert_eq!(ask(&Method::GET, &format!("/v1/history?{wrong}"), ""), Err(400), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let bodies =
+            ["{}", "", "[]", "{", r#"{"all": true, "path": "/x"}"#, r#"{"al": true}"#, r#"{"all": false}"#];
+        for body in bodies {
+            assert_eq!(ask(&Method::POST, "/v1/tasks/cancel", body), Err(400), "{body}");
+        }
+        assert_eq!(ask(&Method::POST, "/v1/tasks/abc/run", ""), Err(400));
+        assert_eq!(ask(&Method::POST, "/v1/tasks/wxyz/run", ""), Err(400));
+        assert_eq!(ask(&Method::POST, "/v1/sync", r#"{"timeout": -1}"#), Err(400));
+        for nowhere in ["/", "", "/v1", "/v2/status", "/v1/status/x", "/v1/tasks/a/b/c"] {
+            assert_eq!(ask(&Method::GET, nowhere, ""), Err(404), "{nowhere}");
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The server: a thread that takes connections, checks who they are, and carries questions to the loop.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Either, Full, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot};
+use tokio_io_timeout::TimeoutStream;
+
+use crate::api::Problem;
+use crate::metrics::Family;
+use crate::route::{self, Format, Question, Refusal};
+use crate::socket::{self, Place, PlaceError};
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 64;
+/// Of these, the ones that only root and the daemon's user get, so that nobody else can lock them out.
+const RESERVED: usize = 8;
+/// Bytes of a head, and of a body.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Time for a request to come, and time in which a client may read nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Questions that may wait for the loop.
+const QUESTIONS_MAX: usize = 64;
+/// Lines of a stream that may wait for its reader.
+const LINES_MAX: usize = 1024;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process on the Unix socket, by SO_PEERCRED.
+    Process {
+        /// Its user.
+        uid: u32,
+        /// Its process id; 0 if it is outside of our PID namespace.
+        pid: i32,
+    },
+    /// Somebody on the address for metrics, who may read these only.
+    Network,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Process { uid, pid } => write!(out, "uid {uid}, pid {pid}"),
+            Peer::Network => out.write_str("network"),
+        }
+    }
+}
+
+/// What the server tells the loop.
+#[derive(Debug)]
+pub enum Message {
+    /// Somebody asks something; the answer goes through the sender.
+    Question(Question, Peer, oneshot::Sender<Result<Answering, Refusal>>),
+    /// A client was cut off because it does not read.
+    CutOff(Peer),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub enum Answering {
+    /// An object of the API, as JSON.
+    Json(Vec<u8>),
+    /// Metrics as they are now.
+    Metrics(Vec<Family>),
+    /// All is well.
+    Healthy,
+    /// Lines that follow.
+    Lines(Lines),
+}
+
+impl Answering {
+    /// An object of the API.
+    ///
+    /// # Panics
+    /// It has a map whose keys are no strings, which no type of the API has.
+    pub fn of(value: &impl Serialize) -> Answering {
+        Answering::Json(serde_json::to_vec(value).expect("types of the API are JSON"))
+    }
+
+    /// A stream of lines and where the loop writes them.
+    pub fn stream() -> (Stream, Answering) {
+        let (sender, receiver) = mpsc::channel(LINES_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let lines = Lines { receiver, dropped: Arc::clone(&dropped), format: Format::Ndjson };
+        (Stream { sender, dropped }, Answering::Lines(lines))
+    }
+}
+
+/// The loop's end of a stream.
+#[derive(Debug)]
+pub struct Stream {
+    sender: mpsc::Sender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Stream {
+    /// Writes a line, or counts it as dropped if the reader is too slow; false if the reader is gone.
+    ///
+    /// # Panics
+    /// As [`Answering::of`].
+    pub fn write(&self, line: &impl Serialize) -> bool {
+        if self.sender.is_closed() {
+            return false;
+        }
+        if self.sender.capacity() == 0 {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let line = serde_json::to_vec(line).expect("types of the API are JSON");
+        self.sender.try_send(line).is_ok()
+    }
+}
+
+/// The server's end of a stream.
+#[derive(Debug)]
+pub struct Lines {
+    receiver: mpsc::Receiver<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+    format: Format,
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let line = match self.receiver.poll_recv(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(line)) => line,
+        };
+        let mut bytes = self.format.frame(&line);
+        // What was dropped came after all that had found room.
+        if self.receiver.is_empty() {
+            let dropped = self.dropped.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                bytes.extend(self.format.frame(format!("{{\"dropped\": {dropped}}}").as_bytes()));
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
+    }
+}
+
+/// The thread. It ends, and its socket goes, when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    path: Option<PathBuf>,
+    /// Where metrics are served, with the port that was chosen.
+    address: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Listens on a socket, an address for metrics, or both, in a thread of its own. Questions come to the receiver.
+    ///
+    /// # Errors
+    /// The place or the address cannot be had, or no thread.
+    pub fn start(
+        place: Option<&Place>,
+        metrics: Option<SocketAddr>,
+    ) -> Result<(Server, mpsc::Receiver<Message>), PlaceError> {
+        let path = place.map(|place| place.path.clone());
+        let shown =
+            path.clone().or_else(|| metrics.map(|address| address.to_string().into())).unwrap_or_default();
+        let refused = |source| PlaceError::Refused { path: shown.clone(), source };
+        let tcp = metrics.map(std::net::TcpListener::bind).transpose().map_err(refused)?;
+        let address = tcp.as_ref().map(std::net::TcpListener::local_addr).transpose().map_err(refused)?;
+        if let Some(tcp) = &tcp {
+            tcp.set_nonblocking(true).map_err(refused)?;
+        }
+        let unix = place.map(Place::listen).transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
+        let (messages, receiver) = mpsc::channel(QUESTIONS_MAX);
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let _ = runtime.block_on(serve(unix, tcp, messages, stopped));
+        });
+        let thread = Some(thread.map_err(refused)?);
+        Ok((Server { stop: Some(stop), thread, path, address }, receiver))
+    }
+
+    /// Where metrics are served.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It waits for nothing but its sockets.
+            let _ = thread.join();
+        }
+        if let Some(path) = &self.path {
+            socket::remove(path);
+        }
+    }
+}
+
+/// Takes connections until it is told to stop; those that are open end with the runtime.
+async fn serve(
+    unix: Option<std::os::unix::net::UnixListener>,
+    tcp: Option<std::net::TcpListener>,
+    messages: mpsc::Sender<Message>,
+    mut stopped: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let unix = unix.map(UnixListener::from_std).transpose()?;
+    let tcp = tcp.map(TcpListener::from_std).transpose()?;
+    let open = Arc::new(());
+    let own_user = rustix::process::geteuid().as_raw();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return Ok(()),
+            Some(accepted) = accept(unix.as_ref(), UnixListener::accept) => {
+                let Ok((stream, _)) = accepted else { rest().await; continue };
+                let Ok(peer) = stream.peer_cred() else { continue };
+                let trusted = peer.uid() == 0 || peer.uid() == own_user;
+                let limit = CONNECTIONS_MAX - if trusted { 0 } else { RESERVED };
+                let peer = Peer::Process { uid: peer.uid(), pid: peer.pid().unwrap_or_default() };
+                admit(stream, peer, limit, &open, &messages);
+            }
+            Some(accepted) = accept(tcp.as_ref(), TcpListener::accept) => {
+                let Ok((stream, _)) = accepted else { rest().await; continue };
+                admit(stream, Peer::Network, CONNECTIONS_MAX - RESERVED, &open, &messages);
+            }
+        }
+    }
+}
+
+/// A pause after a failed accept(2), which fails again at once where descriptors are used up.
+async fn rest() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn accept<'a, L, F: Future>(
+    listener: Option<&'a L>,
+    accept: impl FnOnce(&'a L) -> F,
+) -> Option<F::Output> {
+    match listener {
+        Some(listener) => Some(accept(listener).await),
+        None => std::future::pending().await,
+    }
+}
+
+fn admit<S>(stream: S, peer: Peer, limit: usize, open: &Arc<()>, messages: &mpsc::Sender<Message>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    // One reference is the listener's own.
+    let is_full = Arc::strong_count(open) > limit;
+    let (place, messages) = (Arc::clone(open), messages.clone());
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(PATIENCE));
+    let mut stream = Box::pin(stream);
+    tokio::spawn(async move {
+        if is_full {
+            drop(place);
+            let body = r#"{"error": "too many connections"}"#;
+            let head =
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+            return;
+        }
+        let questions = messages.clone();
+        let service = service_fn(move |request| {
+            let messages = questions.clone();
+            async move { Ok::<_, Infallible>(answer(request, peer, messages).await) }
+        });
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_BYTES_MAX);
+        let served = builder.serve_connection(TokioIo::new(stream), service).await;
+        drop(place);
+        if served.is_err_and(|error| is_write_timeout(&error)) {
+            let _ = messages.send(Message::CutOff(peer)).await;
+        }
+    });
+}
+
+fn is_write_timeout(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::TimedOut;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+type Answer = Response<Either<Full<Bytes>, Lines>>;
+
+async fn answer(request: Request<Incoming>, peer: Peer, messages: mpsc::Sender<Message>) -> Answer {
+    let is_head_of = request.method().clone();
+    match ask(request, peer, messages).await {
+        Ok((question, answering)) => respond(&question, answering),
+        Err(refusal) => refuse(&refusal, &is_head_of),
+    }
+}
+
+async fn ask(
+    request: Request<Incoming>,
+    peer: Peer,
+    messages: mpsc::Sender<Message>,
+) -> Result<(Question, Answering), Refusal> {
+    let (head, body) = request.into_parts();
+    let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let body = read(body).await?;
+    let question = route::question(&route::Request {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        accept,
+        body: &body,
+    })?;
+    if peer == Peer::Network && !matches!(question, Question::Metrics(_) | Question::Health) {
+        return Err(Refusal::not_found("only /metrics and /healthz are here"));
+    }
+    let (sender, receiver) = oneshot::channel();
+    let gone = || Refusal::unavailable("the daemon ends");
+    messages.send(Message::Question(question.clone(), peer, sender)).await.map_err(|_| gone())?;
+    let answering = receiver.await.map_err(|_| gone())??;
+    Ok((question, answering))
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Refusal> {
+    let body = Limited::new(body, REQUEST_BYTES_MAX).collect();
+    let Ok(body) = tokio::time::timeout(PATIENCE, body).await else {
+        return Err(Refusal::bad_request("the request did not come within 10 s"));
+    };
+    match body {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let text = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
+            Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, text })
+        }
+        Err(_) => Err(Refusal::bad_request("the request broke off")),
+    }
+}
+
+fn respond(question: &Question, answering: Answering) -> Answer {
+    let (media_type, body) = match (question, answering) {
+        (Question::Metrics(format), Answering::Metrics(families)) => {
+            (format.media_type(), Either::Left(Full::from(format.write(&families))))
+        }
+        (Question::Events { format, .. }, Answering::Lines(lines)) => {
+            let media_type = match format {
+                Format::Ndjson => "application/x-ndjson",
+                Format::EventStream => "text/event-stream",
+            };
+            (media_type, Either::Right(Lines { format: *format, ..lines }))
+        }
+        (_, Answering::Json(json)) => ("application/json", Either::Left(Full::from(json))),
+        (_, Answering::Healthy) => ("text/plain; charset=utf-8", Either::Left(Full::from("ok\n"))),
+        (_, Answering::Metrics(_) | Answering::Lines(_)) => {
+            unreachable!("the loop answers what was asked")
+        }
+    };
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn refuse(refusal: &Refusal, method: &Method) -> Answer {
+    let problem = Problem { error: refusal.text.clone() };
+    let json = serde_json::to_vec(&problem).expect("types of the API are JSON");
+    let mut response = Response::new(Either::Left(Full::from(json)));
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    match refusal.status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let other = if method == Method::POST { "GET" } else { "POST" };
+            headers.insert(ALLOW, HeaderValue::from_static(other));
+        }
+        // What is left of the request is not read.
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}

@@ -1,0 +1,42 @@
+//! The state: tasks that survive the end of the daemon, tasks that failed, and what was done lately.
+//!
+//! Owns one directory with an SQLite database, its schema, and the thread that writes it. Knows rows and nothing else:
+//! what a task means, when it runs and what a restart does with it is decided by the program. Never on the way of an
+//! event.
+//!
+//! # Theory of operation
+//!
+//! [`Directory::claim`] makes the directory if it is missing, checks who may write there, and takes a lock that only
+//! one daemon can hold. [`Store::open`] opens the database, brings its schema up to date and moves a damaged one aside.
+//! [`Store::restore`] reads all that an earlier daemon kept. [`Ledger::start`] then hands the store to a thread.
+//!
+//! The loop collects what has changed and gives it to [`Ledger::commit`] as one [`Batch`], at most one at a time: while
+//! a batch is being written, the loop goes on to mark rows as changed, and writes each row once, as it is then. So a
+//! disk that is slow or frozen costs the loop nothing but marks. A batch is one transaction (`synchronous=FULL`,
+//! write-ahead log): after [`Report::Committed`] it survives a power cut.
+//!
+//! An error that may pass (disk full, read-only, locked by somebody's shell) is reported once; the thread keeps the
+//! batch and tries again after a pause that doubles up to [`RETRY_MAX`]. A database that turns out to be damaged is
+//! moved aside, an empty one takes its place, and [`Report::StartedAfresh`] asks the loop to give everything again.
+//!
+//! # Limits
+//!
+//! | what | limit | at the limit |
+//! |---|---|---|
+//! | batches on their way | one | the loop waits with the next one; it does not block |
+//! | rows of history | [`Options::history_max`] | the oldest are deleted in the same transaction |
+//! | pages that SQLite caches | 512 KiB | read again from the file |
+//! | wait for a lock that another program holds on the database | 2 s | as a disk that is full |
+
+mod directory;
+mod reader;
+mod rows;
+mod schema;
+mod store;
+mod writer;
+
+pub use directory::{ClaimError, Directory};
+pub use reader::{Filter, Page, Reader};
+pub use rows::{Batch, Checkpoint, Ended, Handled, Id, Kept, Outcome, Process, Subject, Task, TaskState};
+pub use store::{Damage, OpenError, Restored, Store};
+pub use writer::{Ledger, Options, RETRY_MAX, Report};

@@ -1,0 +1,46 @@
+//! The tables, and how an older database becomes a newer one.
+//!
+//! `docs/state.md` describes them for administrators. A change of the schema is one more entry of [`STEPS`]; entries
+//! that were released are never edited.
+
+use rusqlite::{Connection, Transaction};
+
+/// What leads from each version to the next; an empty database has version 0.
+const STEPS: [&str; 1] = ["
+CREATE TABLE task (
+    id TEXT PRIMARY KEY, file TEXT NOT NULL, scheduler TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL,
+    mask INTEGER NOT NULL, is_dir INTEGER NOT NULL, synthetic INTEGER NOT NULL, path NOT NULL,
+    name_len INTEGER NOT NULL, root_len INTEGER NOT NULL, src_path, given_path, detail TEXT,
+    state TEXT NOT NULL, attempt INTEGER NOT NULL, first REAL NOT NULL, since REAL NOT NULL, due REAL NOT NULL,
+    error TEXT, process_group INTEGER, process_started INTEGER
+);
+CREATE TABLE ended (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL, file TEXT NOT NULL, scheduler TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL,
+    mask INTEGER NOT NULL, is_dir INTEGER NOT NULL, synthetic INTEGER NOT NULL, path NOT NULL,
+    name_len INTEGER NOT NULL, root_len INTEGER NOT NULL, src_path, given_path, detail TEXT,
+    result TEXT NOT NULL, open INTEGER NOT NULL, error TEXT, exit_status INTEGER, signal INTEGER, output,
+    attempts INTEGER NOT NULL, first REAL NOT NULL, started REAL NOT NULL, ended REAL NOT NULL, done TEXT
+);
+CREATE INDEX ended_open ON ended (id) WHERE open = 1;
+CREATE INDEX ended_closed ON ended (number) WHERE open = 0;
+CREATE TABLE paused (file TEXT NOT NULL, scheduler TEXT NOT NULL, PRIMARY KEY (file, scheduler));
+CREATE TABLE handled (path PRIMARY KEY, ctime INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE checkpoint (at REAL NOT NULL);
+"];
+
+/// The version that this program writes.
+pub(crate) const VERSION: u32 = STEPS.len() as u32;
+
+/// The version of a database.
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings an older database up to date. The caller has refused newer ones.
+pub(crate) fn migrate(transaction: &Transaction<'_>, from: u32) -> rusqlite::Result<()> {
+    for step in &STEPS[from as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)
+}

@@ -1,0 +1,314 @@
+//! The ledger on a real disk: what was committed is there, whatever is done to the process or the file.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where its ground is not as it should be")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use ledger::{
+    Batch, Checkpoint, Directory, Ended, Filter, Handled, Id, Kept, Ledger, OpenError, Options, Outcome,
+    Process, Reader, Report, Restored, Store, Subject, Task, TaskState,
+};
+
+/// What never happens by then never happens.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn subject(path: &[u8]) -> Subject {
+    Subject {
+        file: Arc::from("config"),
+        scheduler: Arc::from("move"),
+        kind: Arc::from("rule"),
+        digest: Arc::from("d1"),
+        mask: 8,
+        is_dir: false,
+        synthetic: true,
+        path: path.to_vec(),
+        name_len: 1,
+        root_len: 4,
+        src_path: Some(b"/src/\xff".to_vec()),
+        given_path: None,
+        detail: Some("{}".to_owned()),
+    }
+}
+
+fn task(id: u128, path: &[u8]) -> Task {
+    Task {
+        id: Id(id),
+        subject: subject(path),
+        state: TaskState::Waiting,
+        attempt: 1,
+        first_s: 1.25,
+        since_s: 2.5,
+        due_s: 1e9 + id as f64,
+        error: Some("it's away".to_owned()),
+        process: Some(Process { group: 77, started_ticks: u64::MAX }),
+    }
+}
+
+fn ended(id: u128, path: &[u8], outcome: Outcome) -> Ended {
+    Ended {
+        id: Id(id),
+        subject: subject(path),
+        result: outcome,
+        error: (outcome == Outcome::Failed).then(|| "exited with status 3".to_owned()),
+        exit_status: Some(3),
+        signal: None,
+        output: Some(b"no \xfe\n".to_vec()),
+        attempts: 2,
+        first_s: 1.0,
+        started_s: 2.0,
+        ended_s: id as f64,
+        done: None,
+    }
+}
+
+/// A ledger at work.
+struct Desk {
+    ledger: Ledger,
+    woken: Receiver<()>,
+}
+
+impl Desk {
+    fn open(directory: &Path, history_max: u32) -> (Desk, Restored) {
+        let (store, damage) = Store::open(Directory::claim(directory).unwrap()).unwrap();
+        assert_eq!(damage, None);
+        let restored = store.restore().unwrap();
+        let (wake, woken) = channel();
+        let wake = move || {
+            let _ = wake.send(());
+        };
+        (Desk { ledger: Ledger::start(store, Options { history_max }, wake).unwrap(), woken }, restored)
+    }
+
+    fn next_reports(&mut self) -> Vec<Report> {
+        self.woken.recv_timeout(DEADLINE).expect("a report");
+        self.ledger.take_reports()
+    }
+
+    fn commit(&mut self, changes: Vec<Kept>) {
+        self.ledger.commit(Batch { changes, checkpoint: None });
+        let reports = self.next_reports();
+        assert!(matches!(reports[..], [Report::Committed { recovered: false, .. }]), "{reports:?}");
+        assert!(self.ledger.is_ready());
+    }
+
+    fn close(self) {
+        assert!(self.ledger.close(Instant::now() + DEADLINE));
+    }
+}
+
+#[test]
+fn what_was_committed_comes_back_in_due_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, restored) = Desk::open(directory.path(), 10);
+    assert_eq!(restored, Restored::default());
+    let tasks = [task(3, b"/in/c"), task(1, b"/in/a"), task(2, b"/in/\xff\n'")];
+    let mut changes: Vec<Kept> = tasks.iter().cloned().map(Kept::Task).collect();
+    changes.push(Kept::Paused("config".into(), "move".into(), true));
+    changes.push(Kept::Paused("config".into(), "other".into(), true));
+    changes.push(Kept::Paused("config".into(), "other".into(), false));
+    desk.commit(changes);
+    let checkpoint =
+        Checkpoint { at_s: 9.5, handled: vec![Handled { path: b"/in/\xfe".to_vec(), ctime_ns: -1 }] };
+    desk.ledger.commit(Batch { changes: vec![], checkpoint: Some(checkpoint.clone()) });
+    desk.close();
+
+    let (desk, restored) = Desk::open(directory.path(), 10);
+    let [c, a, b] = tasks;
+    assert_eq!(restored.tasks, [a, b, c]);
+    assert_eq!(restored.paused, [("config".to_owned(), "move".to_owned())]);
+    assert_eq!(restored.checkpoint, Some(checkpoint));
+    desk.close();
+}
+
+#[test]
+fn a_task_that_goes_or_ends_is_there_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 10);
+    desk.commit((1..=3).map(|id| Kept::Task(task(id, b"/in/a"))).collect());
+    let again = Task { state: TaskState::Running, attempt: 2, ..task(2, b"/in/b") };
+    desk.commit(vec![
+        Kept::Gone(Id(1)),
+        Kept::Task(again.clone()),
+        Kept::Ended(ended(3, b"/in/a", Outcome::Failed)),
+    ]);
+    desk.close();
+    let (desk, restored) = Desk::open(directory.path(), 10);
+    assert_eq!((restored.tasks, restored.failed), (vec![again], 1));
+    desk.close();
+}
+
+#[test]
+fn failed_tasks_stay_until_they_are_forgotten_and_history_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 3);
+    desk.commit(vec![Kept::Ended(ended(1, b"/in/failed", Outcome::Failed))]);
+    desk.commit((2..=9).map(|id| Kept::Ended(ended(id, b"/in/x", Outcome::Ok))).collect());
+    let reader = Reader::open(directory.path()).unwrap();
+    let ids = |filter: &Filter, limit| {
+        let page = reader.ended(filter, limit).unwrap();
+        (page.rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), page.total)
+    };
+    let failed = Filter { failed_only: true, ..Filter::default() };
+    assert_eq!(ids(&failed, 10), (vec![1], 1));
+    assert_eq!(ids(&Filter::default(), 2), (vec![9, 8], 4));
+    assert_eq!(reader.ended(&failed, 1).unwrap().rows[0], ended(1, b"/in/failed", Outcome::Failed));
+    desk.commit(vec![Kept::NotFailed(Id(1))]);
+    assert_eq!(ids(&failed, 10), (vec![], 0));
+    assert_eq!(ids(&Filter::default(), 10), (vec![9, 8, 7], 3));
+    desk.close();
+}
+
+#[test]
+fn without_history_only_what_failed_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 0);
+    desk.commit(vec![
+        Kept::Ended(ended(1, b"/in/a", Outcome::Ok)),
+        Kept::Ended(ended(2, b"/in/b", Outcome::Failed)),
+    ]);
+    let reader = Reader::open(directory.path()).unwrap();
+    assert_eq!(reader.ended(&Filter::default(), 9).unwrap().total, 1);
+    desk.commit(vec![Kept::NotFailed(Id(2))]);
+    assert_eq!(reader.ended(&Filter::default(), 9).unwrap().total, 0);
+    desk.close();
+}
+
+#[test]
+fn filters_find_by_scheduler_path_id_and_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 100);
+    let mut other = ended(5, b"/in/sub/b.txt", Outcome::Ok);
+    other.subject.scheduler = "copy".into();
+    let rows = [ended(1 << 124, b"/in/a[1].txt", Outcome::Failed), other];
+    desk.commit(rows.map(Kept::Ended).to_vec());
+    let reader = Reader::open(directory.path()).unwrap();
+    let total = |filter: Filter| reader.ended(&filter, 9).unwrap().total;
+    let all = Filter::default;
+    assert_eq!(total(Filter { scheduler: Some((None, "copy".to_owned())), ..all() }), 1);
+    assert_eq!(total(Filter { scheduler: Some((Some("x".to_owned()), "copy".to_owned())), ..all() }), 0);
+    assert_eq!(total(Filter { path_glob: Some("/in/*.txt".to_owned()), ..all() }), 2);
+    assert_eq!(total(Filter { path_glob: Some("/in/a[[]1*".to_owned()), ..all() }), 1);
+    assert_eq!(total(Filter { id_prefix: Some("1000".to_owned()), ..all() }), 1);
+    assert_eq!(total(Filter { since_s: Some(6.0), ..all() }), 1);
+    assert_eq!(reader.ids(&Filter { failed_only: true, ..all() }).unwrap(), [Id(1 << 124)]);
+    desk.close();
+}
+
+#[test]
+fn a_newer_state_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    Desk::open(directory.path(), 1).0.close();
+    let path = directory.path().join("state.db");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(Directory::claim(directory.path()).unwrap()).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }));
+    assert!(error.to_string().contains("has version 99"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the database and the lock");
+}
+
+#[test]
+fn a_database_that_is_none_is_moved_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    fs::write(&path, [b'x'; 5000]).unwrap();
+    let (store, damage) = Store::open(Directory::claim(directory.path()).unwrap()).unwrap();
+    let damage = damage.unwrap();
+    assert_eq!(fs::read(&damage.moved_to).unwrap(), [b'x'; 5000]);
+    assert!(damage.moved_to.to_string_lossy().contains("/state.db.damaged-"));
+    assert_eq!(store.restore().unwrap(), Restored::default());
+}
+
+/// Damages bytes all over the file. Whatever happens, the store opens, and gives back rows that we wrote or none.
+#[test]
+fn damage_anywhere_never_stops_the_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 100);
+    let paths: Vec<Vec<u8>> = (0..200).map(|number| format!("/in/file-{number}").into_bytes()).collect();
+    desk.commit(paths.iter().zip(1..).map(|(path, id)| Kept::Task(task(id, path))).collect());
+    desk.close();
+    let path = directory.path().join("state.db");
+    let sound = fs::read(&path).unwrap();
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut moved = 0;
+    for _ in 0..150 {
+        let mut bytes = sound.clone();
+        for _ in 0..16 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let place = (seed >> 33) as usize % bytes.len();
+            bytes[place] = (seed >> 20) as u8;
+        }
+        for file in fs::read_dir(directory.path()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        fs::write(&path, &bytes).unwrap();
+        let (store, damage) = match Store::open(Directory::claim(directory.path()).unwrap()) {
+            Ok(opened) => opened,
+            Err(OpenError::Newer { .. }) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        moved += usize::from(damage.is_some());
+        // What quick_check cannot see, a changed letter of a path, is read as it stands.
+        let _ = store.restore();
+    }
+    assert!(moved > 20, "only {moved} of 150 damaged databases were recognised");
+}
+
+#[test]
+fn a_lock_of_another_program_is_waited_for_and_reported_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 1);
+    let shell = rusqlite::Connection::open(directory.path().join("state.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    desk.ledger.commit(Batch { changes: vec![Kept::Task(task(1, b"/in/a"))], checkpoint: None });
+    let reports = desk.next_reports();
+    assert!(matches!(&reports[..], [Report::Failing(text)] if text.contains("locked")), "{reports:?}");
+    assert!(!desk.ledger.is_ready());
+    shell.execute_batch("ROLLBACK").unwrap();
+    let reports = desk.next_reports();
+    assert!(matches!(reports[..], [Report::Committed { recovered: true, .. }]), "{reports:?}");
+    desk.close();
+    assert_eq!(Desk::open(directory.path(), 1).1.tasks.len(), 1);
+}
+
+#[test]
+fn damage_that_shows_while_it_works_starts_afresh() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 100);
+    let path = directory.path().join("state.db");
+    desk.commit(vec![Kept::Task(task(1, b"/in/a"))]);
+    // Another program empties a table's definition behind our back.
+    let vandal = rusqlite::Connection::open(&path).unwrap();
+    let sql = "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'x' WHERE name = 'task';
+        PRAGMA schema_version = 4711";
+    vandal.execute_batch(sql).unwrap();
+    drop(vandal);
+    desk.ledger.commit(Batch { changes: vec![Kept::Task(task(2, b"/in/b"))], checkpoint: None });
+    let reports = desk.next_reports();
+    assert!(matches!(&reports[..], [Report::StartedAfresh(_)]), "{reports:?}");
+    desk.commit(vec![Kept::Task(task(2, b"/in/b"))]);
+    desk.close();
+    assert_eq!(Desk::open(directory.path(), 1).1.tasks, [task(2, b"/in/b")]);
+}
+
+/// The program that administrators have reads it while the daemon works.
+#[test]
+fn the_sqlite3_shell_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 9);
+    desk.commit(vec![Kept::Task(task(1, b"/in/a b")), Kept::Ended(ended(2, b"/in/z", Outcome::Failed))]);
+    let sql = "SELECT path, datetime(due, 'unixepoch') FROM task WHERE path LIKE '/in/%';
+        SELECT path, error FROM ended WHERE open = 1";
+    let database = directory.path().join("state.db");
+    let Ok(output) = Command::new("sqlite3").arg("-readonly").arg(database).arg(sql).output() else {
+        eprintln!("skipped: needs sqlite3");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text, "/in/a b|2001-09-09 01:46:41\n/in/z|exited with status 3\n", "{output:?}");
+    desk.close();
+}
