@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::conflict::{self, Replace, Verdict};
-use crate::content::{Content, Failure, SMALL_SIZE};
+use crate::content::{self, Content, Failure, SMALL_SIZE};
 use crate::error::{Error, Owner, Refusal, Use};
 use crate::identity;
 use crate::metadata::{Attributes, Heir, Keep, is_not_here};
@@ -20,6 +20,7 @@ use crate::remove::Fingerprints;
 use crate::resolve::{self, Place};
 use crate::sys::{self, For, Gid, Inode, Kind, Status, Uid, Writers};
 use crate::temporary::Temporary;
+use crate::trash;
 use crate::tree;
 use crate::{Done, Durability, Held, Record, Request, Skipped};
 
@@ -294,7 +295,7 @@ impl Copier<'_> {
     ) -> Result<Copied, Error> {
         let failed = |errno| Error::os_pair(errno, from, &place.path);
         let look = self.look_to_copy(source.status, source, from)?;
-        let (temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
+        let (mut temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
         // From here on every error drops, and so removes, the temporary file.
         let status = self.fill(source, look, from, &file, &place.path)?;
         let inode = sys::status(&file).map_err(failed)?.inode;
@@ -302,7 +303,8 @@ impl Copier<'_> {
         temporary.wait_until_closed();
         self.check_unused(source, from)?;
         self.check_stop(|| from.to_vec())?;
-        match temporary.place(&place.name, replace) {
+        let place_it = |replace| temporary.place(&place.name, replace);
+        match trash::replace(self.request, place, replace, self.record, place_it)? {
             Err(Errno::EXIST) => return Err(conflict::exists(self.request, place)),
             result => result.map_err(failed)?,
         }
@@ -331,8 +333,12 @@ impl Copier<'_> {
             // Before the second look, so that a change of the attributes meanwhile is seen too.
             let heir = Heir { attributes: self.attributes, keep: self.keep, path: to };
             let lost = heir.inherit(source.file.as_fd(), &before, new.as_fd())?;
+            let is_good = !self.request.rule.verify || self.reads_back(source, &before, from, new, to)?;
             let after = sys::status(&source.file).map_err(failed)?;
             if after.is_same_state(&before) {
+                if !is_good {
+                    return Err(Error::NotVerified { from: from.to_vec(), to: to.to_vec() });
+                }
                 self.warn_lost(lost);
                 self.bytes += copied;
                 // The copy is as old as the first look.
@@ -342,6 +348,28 @@ impl Copier<'_> {
             before = self.look_to_copy(after, source, from)?;
         }
         Err(Error::Changing { path: from.to_vec(), tries: TRIES_MAX })
+    }
+
+    /// Whether a new file reads back from the disk as the content of the source.
+    fn reads_back(
+        &self,
+        source: &Source,
+        look: &Status,
+        from: &[u8],
+        new: &OwnedFd,
+        to: &[u8],
+    ) -> Result<bool, Error> {
+        let failed = |errno| Error::os_pair(errno, from, to);
+        match sys::sync(new).and_then(|()| sys::drop_cache(new)) {
+            // Not on this filesystem: what is in memory is compared.
+            Err(errno) if is_not_here(errno) => {}
+            result => result.map_err(failed)?,
+        }
+        let compared = content::equal(source.file.as_fd(), new.as_fd(), look.size, self.request.stop);
+        compared.map_err(|failure| match failure {
+            Failure::Stopped => Error::Stopped { path: from.to_vec() },
+            Failure::Os(errno) => failed(errno),
+        })
     }
 
     /// In a move, whose source is to be removed: refuses a file that somebody has open for writing.

@@ -124,6 +124,14 @@ pub enum Error {
         /// Name of the attribute.
         name: String,
     },
+    /// A copy that was read back is not what was written.
+    #[error("the copy of {} to {} does not read back as it was written, and is discarded", Repr(.from), Repr(.to))]
+    NotVerified {
+        /// The source.
+        from: Vec<u8>,
+        /// The destination.
+        to: Vec<u8>,
+    },
     /// Nothing is mounted where the rule wants something to be.
     #[error("{} is not mounted", Plain(.path))]
     NotMounted {
@@ -205,6 +213,7 @@ impl Error {
             Error::Special { .. }
             | Error::InUse { .. }
             | Error::Attribute { .. }
+            | Error::NotVerified { .. }
             | Error::Changing { .. }
             | Error::TooLarge { .. }
             | Error::Exists { .. }
@@ -243,7 +252,9 @@ impl fmt::Display for Use {
         out.write_str(match self {
             Use::Written => "somebody has it open for writing",
             Use::Leased => "somebody holds a lease on it",
-            Use::Young => "it was changed a moment ago, and its filesystem's times are too coarse to show another change",
+            Use::Young => {
+                "it was changed a moment ago, and its filesystem's times would not show another change"
+            }
             Use::Ours => "another file rule is at work in it",
         })
     }

@@ -15,6 +15,8 @@
 //!    read, gets its attributes on the descriptor (`metadata`), and appears by one rename: a file, or a tree as a
 //!    whole (`tree`). A move across filesystems is that, on the disk, and then the removal of what was copied, if it
 //!    still is that.
+//!    What else writes to the source, and what is at the destination, is asked of the kernel at that moment (`moving`,
+//!    `identity`, `conflict`); what a rule would lose can be kept (`trash`).
 //! 4. *If not.* On any error what is unfinished is removed. What a crash leaves carries the name of its process
 //!    (`temporary`), and [`sweep`] removes it at the next start.
 //!
@@ -28,6 +30,11 @@
 //! The original calls these. Results, order of records and texts of errors are theirs
 //! (`results_and_texts_are_those_of_python`), but for:
 //!
+//! - a rule with owner or mode takes access control lists away (`no_list_survives_a_rule_with_owner_or_mode`) and
+//!   changes nothing in a directory that was there but what it wrote
+//!   (`in_a_directory_that_was_there_only_what_we_wrote_is_changed`);
+//! - a copy of a tree goes on without what can't be copied
+//!   (`one_hostile_entry_is_left_out_of_a_copy_and_named`);
 //! - a link at the destination is a name that is taken, and is replaced, not written through
 //!   (`a_dangling_link_is_a_name_that_is_taken`, `links_are_moved_as_links_and_replaced_as_links`); what is
 //!   overwritten is replaced by a new file, so its owner does not stay;
@@ -58,6 +65,7 @@ mod sys;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod tree;
 mod walk;
 
@@ -70,6 +78,7 @@ pub use given::{is_own_temporary, is_own_temporary_name, is_placed_tree, take_pl
 pub use held::Held;
 pub use identity::Identity;
 pub use temporary::{Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_temporary_name, sweep};
+pub use trash::empty_trash;
 
 use quote::Plain;
 
@@ -129,6 +138,10 @@ pub enum Conflict {
 }
 
 /// What the administrator wrote in one `FileManagerRule`, without its patterns.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one argument of the rule, and they are independent"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// What to do.
@@ -151,6 +164,10 @@ pub struct Rule {
     pub durability: Durability,
     /// A directory above the destination that has to be a mount point: absolute.
     pub mounted: Option<Vec<u8>>,
+    /// Read each copied file back, past the cache where the kernel allows it, and compare it before it gets its name.
+    pub verify: bool,
+    /// Directory to which is moved what would be overwritten or deleted: absolute.
+    pub trash: Option<Vec<u8>>,
     /// After a move or a deletion, remove the parents of the source that are empty now, up to the root of a watch.
     pub prune: bool,
 }
@@ -169,6 +186,8 @@ impl Rule {
             rec: false,
             durability: Durability::Auto,
             mounted: None,
+            verify: false,
+            trash: None,
             prune: false,
         }
     }
@@ -224,6 +243,13 @@ pub enum Record<'a> {
     },
     /// The source goes away (INFO).
     Delete(&'a [u8]),
+    /// What would have been lost is in the trash now (INFO).
+    Trash {
+        /// Where it was.
+        from: &'a [u8],
+        /// Where it is.
+        to: &'a [u8],
+    },
     /// An empty directory that the source was in goes away (INFO).
     Prune(&'a [u8]),
     /// Nothing is done, because of what has the destination's name (INFO).
@@ -255,6 +281,9 @@ impl fmt::Display for Record<'_> {
             Record::Move { from, to } => write!(out, "move '{}' to '{}'", Plain(from), Plain(to)),
             Record::Copy { from, to } => write!(out, "copy '{}' to '{}'", Plain(from), Plain(to)),
             Record::Delete(path) => write!(out, "delete '{}'", Plain(path)),
+            Record::Trash { from, to } => {
+                write!(out, "put '{}' into the trash, as '{}'", Plain(from), Plain(to))
+            }
             Record::Prune(path) => write!(out, "remove empty directory '{}'", Plain(path)),
             Record::Skip { from, to, why } => {
                 write!(out, "skip '{}', '{}' {}", Plain(from), Plain(to), why.text())
@@ -301,6 +330,15 @@ pub struct Placed {
     pub ino: u64,
 }
 
+/// Something that was moved to the trash of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trashed {
+    /// Where it was.
+    pub from: Vec<u8>,
+    /// Where it is.
+    pub to: Vec<u8>,
+}
+
 /// An action that came to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
@@ -316,6 +354,8 @@ pub struct Done {
     /// Where the result is; `None` after a deletion, where nothing was done, and where it was not asked for
     /// ([`Request::wants_placed`]).
     pub placed: Option<Placed>,
+    /// What was overwritten or deleted, and is in the trash.
+    pub trashed: Vec<Trashed>,
 }
 
 /// Whether the user and the group of a rule exist now; the error is the one that its tasks would fail with.
@@ -341,13 +381,20 @@ pub fn perform(
     if request.stop.load(Ordering::Relaxed) {
         return Err(Error::Stopped { path: request.source.to_vec() });
     }
+    let mut trashed = Vec::new();
+    let mut listen = |said: Record<'_>| {
+        if let Record::Trash { from, to } = said {
+            trashed.push(Trashed { from: from.to_vec(), to: to.to_vec() });
+        }
+        record(said);
+    };
     let done = match rule.action {
-        Action::Delete => remove::delete(request, held, record),
+        Action::Delete => remove::delete(request, held, &mut listen),
         Action::Move | Action::Copy if request.destination.is_empty() => {
             Err(Error::EmptyDestination { action: rule.action, from: request.source.to_vec() })
         }
-        Action::Move => moving::perform(request, held, record),
-        Action::Copy => copy::copy(request, held, record),
+        Action::Move => moving::perform(request, held, &mut listen),
+        Action::Copy => copy::copy(request, held, &mut listen),
     };
     if temporary::is_first_without_no_replace() {
         record(Record::Warning(
@@ -355,7 +402,7 @@ pub fn perform(
              takes the name in between is overwritten; said once",
         ));
     }
-    done
+    done.map(|done| Done { trashed, ..done })
 }
 
 impl Request<'_> {

@@ -23,6 +23,7 @@ use crate::remove::{self, Kept};
 use crate::resolve::{self, Place};
 use crate::sys::{self, For, Inode, Kind, Status};
 use crate::temporary::{self, Temporary};
+use crate::trash;
 use crate::tree;
 use crate::{Conflict, Done, Durability, Held, Record, Request, Skipped};
 
@@ -59,6 +60,25 @@ pub(crate) fn perform(
     }
     attributes.check_names()?;
     Ok(done)
+}
+
+/// Moves something that was looked at, whatever it is, to a free name: within a filesystem or across two.
+pub(crate) fn carry(
+    place: Place<'_>,
+    status: &Status,
+    to: &Place<'_>,
+    request: &Request<'_>,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<(), Error> {
+    let attributes = Attributes::new(request.rule)?;
+    let found = Found { place, status: *status, reference: None };
+    match found.rename(to, request, record, Replace::Nothing)? {
+        Err(Errno::XDEV) => {
+            request.check_brief_copy(status)?;
+            found.across(to, request, &attributes, record, Replace::Nothing).map(|_| ())
+        }
+        result => result.map_err(|errno| Error::os_pair(errno, request.source, &to.path)),
+    }
 }
 
 /// Whether a rename is all there is to do, whatever it is that is moved. If it fails, the long way says why.
@@ -128,7 +148,7 @@ impl<'a> Found<'a> {
                 return Ok(Done { identity, skipped: Some(Skipped::Same), ..Done::default() });
             }
         };
-        let (bytes, inode) = match self.rename(place, replace) {
+        let (bytes, inode) = match self.rename(place, request, record, replace)? {
             Ok(()) => {
                 self.finish(place, request, attributes)?;
                 (0, self.status.inode)
@@ -178,25 +198,46 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    fn rename(&self, to: &Place<'_>, replace: Replace) -> sys::Result<()> {
+    /// The outer result says that the trash failed, the inner one what rename(2) says.
+    fn rename(
+        &self,
+        to: &Place<'_>,
+        request: &Request<'_>,
+        record: &mut dyn FnMut(Record<'_>),
+        replace: Replace,
+    ) -> Result<sys::Result<()>, Error> {
         let from = &self.place;
         let kind = self.status.kind;
         if replace.any() && self.status.links > 1 && kind != Kind::Directory && self.is_another_name(to)? {
             // rename(2) does nothing between two names of one inode. Differs: the original leaves both
             // (`a_move_onto_another_name_of_the_same_file_leaves_one`).
-            return sys::remove_file(&from.directory, &from.name);
+            return Ok(sys::remove_file(&from.directory, &from.name));
         }
         let (from_at, to_at) = (from.directory.as_fd(), to.directory.as_fd());
-        temporary::rename_replacing(from_at, &from.name, to_at, &to.name, kind, replace)
+        let rename =
+            |replace| temporary::rename_replacing(from_at, &from.name, to_at, &to.name, kind, replace);
+        if request.rule.trash.is_none() || !replace.any() {
+            return Ok(rename(replace));
+        }
+        match rename(Replace::Nothing) {
+            Err(Errno::EXIST) => {}
+            // Also where it is another filesystem, of which rename(2) speaks before it looks at the names.
+            result => return Ok(result),
+        }
+        let existing = sys::status_at(&to.directory, &to.name).ok();
+        self.check_replaceable(existing.as_ref(), to, request)?;
+        trash::replace(request, to, replace, record, rename)
     }
 
     /// Whether the destination is the same inode under another name.
-    fn is_another_name(&self, to: &Place<'_>) -> sys::Result<bool> {
+    fn is_another_name(&self, to: &Place<'_>) -> Result<bool, Error> {
+        let failed = |errno| Error::os_pair(errno, &self.place.path, &to.path);
         match sys::status_at(&to.directory, &to.name) {
             Ok(status) if status.inode == self.status.inode => {}
             Ok(_) | Err(_) => return Ok(false),
         }
-        let same_directory = sys::status(&self.place.directory)?.inode == sys::status(&to.directory)?.inode;
+        let inode = |directory| sys::status(directory).map(|status| status.inode).map_err(failed);
+        let same_directory = inode(&*self.place.directory)? == inode(&*to.directory)?;
         Ok(!same_directory || self.place.name != to.name)
     }
 
@@ -315,10 +356,11 @@ impl<'a> Found<'a> {
         let status = sys::status(&reference).map_err(failed)?;
         self.check_same(&status, copier.request.source)?;
         let text = sys::read_link(&reference).map_err(failed)?;
-        let temporary = Temporary::link(to.directory.as_fd(), &text).map_err(failed)?;
+        let mut temporary = Temporary::link(to.directory.as_fd(), &text).map_err(failed)?;
         copier.dress_link(&status, &to.directory, temporary.name()).map_err(failed)?;
         let inode = sys::status_at(&to.directory, temporary.name()).map_err(failed)?.inode;
-        match temporary.place(&to.name, replace) {
+        let place_it = |replace| temporary.place(&to.name, replace);
+        match trash::replace(copier.request, to, replace, copier.record, place_it)? {
             Err(Errno::EXIST) => return Err(conflict::exists(copier.request, to)),
             result => result.map_err(failed)?,
         }

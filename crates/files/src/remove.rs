@@ -14,6 +14,7 @@ use crate::error::{Error, Owner, Refusal, Use};
 use crate::prune;
 use crate::resolve::{self, Place};
 use crate::sys::{self, Kind, Lease, Status, Writers};
+use crate::trash;
 use crate::walk::{self, Entry, Visit, Walk};
 use crate::{Done, Held, Record, Request};
 
@@ -34,6 +35,10 @@ pub(crate) fn delete(
     let is_tree = status.kind == Kind::Directory && request.rule.rec;
     request.check_brief(is_tree)?;
     match status.kind {
+        // An empty directory is no loss, and rmdir(2) finds out whether it is one.
+        _ if request.rule.trash.is_some() && (status.kind != Kind::Directory || request.rule.rec) => {
+            trash::take(request, place.again(), &status, record)?.keep(record);
+        }
         Kind::Directory if request.rule.rec => everything(&place, request.stop)?,
         Kind::Directory => sys::remove_directory(&place.directory, &place.name).map_err(failed)?,
         Kind::File | Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
@@ -49,6 +54,16 @@ pub(crate) fn delete(
 fn everything(place: &Place<'_>, stop: &AtomicBool) -> Result<(), Error> {
     let removal = Removal { what: What::Everything, stop: Some(stop) };
     removal.tree(place.directory.as_fd(), &place.name, &place.path)
+}
+
+/// Removes a directory of ours that was in the trash for long enough.
+pub(crate) fn trashed_tree(
+    at: BorrowedFd<'_>,
+    name: &[u8],
+    path: &[u8],
+    stop: &AtomicBool,
+) -> Result<(), Error> {
+    Removal { what: What::Everything, stop: Some(stop) }.tree(at, name, path)
 }
 
 /// Removes an unfinished tree of ours, whatever modes its directories were given already.

@@ -31,6 +31,16 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The same place, to be given away.
+    pub(crate) fn again(&self) -> Place<'static> {
+        Place {
+            directory: Rc::clone(&self.directory),
+            name: Cow::Owned(self.name.to_vec()),
+            path: Cow::Owned(self.path.to_vec()),
+            made_in: Vec::new(),
+        }
+    }
+
     /// Another name in the same directory.
     pub(crate) fn rename(&mut self, name: Vec<u8>) {
         let mut path = split(&self.path).0.to_vec();

@@ -221,9 +221,9 @@ pub(crate) fn show_as_written(at: impl AsFd, name: &[u8]) {
     let _ = call("openat", || fs::openat(at.as_fd(), name, flags, Mode::empty()));
 }
 
-/// Makes the file `name`, which must not exist, readable and writable for the daemon alone.
+/// Makes the file `name`, which must not exist, readable and writable for the daemon alone, and opens it for both.
 pub(crate) fn create_file(at: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     call("openat", || fs::openat(at.as_fd(), name, flags, Mode::RUSR | Mode::WUSR))
 }
 
@@ -444,6 +444,11 @@ pub(crate) fn set_size(fd: impl AsFd, size: u64) -> Result<()> {
 
 pub(crate) fn sync(fd: impl AsFd) -> Result<()> {
     call("fsync", || if fault::is_pretending() { Ok(()) } else { fs::fsync(fd.as_fd()) })
+}
+
+/// Lets the kernel forget what it has cached of a file that is on the disk, where it can.
+pub(crate) fn drop_cache(fd: impl AsFd) -> Result<()> {
+    call("fadvise64", || fs::fadvise(fd.as_fd(), 0, None, fs::Advice::DontNeed))
 }
 
 /// Writes out the whole filesystem of `fd`; reports errors since it was opened (Linux 5.8).

@@ -194,7 +194,7 @@ impl<D: AsFd> Temporary<D> {
     }
 
     /// Gives it its final name in the same directory, in one step; in three where only a certain file may be replaced.
-    pub(crate) fn place(mut self, name: &[u8], replace: Replace) -> sys::Result<()> {
+    pub(crate) fn place(&mut self, name: &[u8], replace: Replace) -> sys::Result<()> {
         let directory = self.directory.as_fd();
         rename_replacing(directory, &self.name, directory, name, Kind::File, replace)?;
         self.done = true;

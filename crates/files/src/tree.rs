@@ -16,6 +16,7 @@ use crate::metadata::{Heir, Keep};
 use crate::resolve::{self, Followed, Place, push_name};
 use crate::sys::{self, For, Inode, Kind, Status};
 use crate::temporary::{Temporary, TemporaryTree};
+use crate::trash;
 use crate::walk::{self, Entry, Failed, Left, Visit, Walk};
 use crate::{Record, Request};
 
@@ -221,10 +222,7 @@ impl TreeCopy<'_, '_> {
     fn file(&mut self, source: &Source, entry: &Entry<'_>) -> Result<(), Error> {
         let (from, to) = (entry.path(), self.path_of(entry.name));
         let status = if self.is_merging() {
-            let failed = |errno| Error::os(errno, &to);
-            let directory = sys::open_directory(&self.target, b".", For::Lookup).map_err(failed)?;
-            let (name, path) = (entry.name.into(), to.as_slice().into());
-            let place = Place { directory: Rc::new(directory), name, path, made_in: Vec::new() };
+            let place = self.place_of(entry.name, &to).map_err(|errno| Error::os(errno, &to))?;
             self.copier.file(source, &from, &place, Replace::Anything)?.source
         } else {
             let look = self.copier.look_to_copy(source.status, source, &from)?;
@@ -272,9 +270,12 @@ impl TreeCopy<'_, '_> {
         let status = sys::status(&reference).map_err(failed)?;
         let text = sys::read_link(&reference).map_err(failed)?;
         if self.is_merging() {
-            let temporary = Temporary::link(self.target.as_fd(), &text).map_err(failed)?;
+            let mut temporary = Temporary::link(self.target.as_fd(), &text).map_err(failed)?;
             self.copier.dress_link(&status, &self.target, temporary.name()).map_err(failed)?;
-            temporary.place(entry.name, Replace::Anything).map_err(failed)?;
+            let place = self.place_of(entry.name, &to).map_err(failed)?;
+            let place_it = |replace| temporary.place(entry.name, replace);
+            let (request, record) = (self.copier.request, &mut *self.copier.record);
+            trash::replace(request, &place, Replace::Anything, record, place_it)?.map_err(failed)?;
         } else {
             sys::make_link(&text, &self.target, entry.name).map_err(failed)?;
             self.copier.dress_link(&status, &self.target, entry.name).map_err(failed)?;
@@ -449,6 +450,12 @@ impl TreeCopy<'_, '_> {
         } else {
             Error::os_pair(errno, request.source, path)
         }
+    }
+
+    /// A name in the directory that is filled.
+    fn place_of<'p>(&self, name: &'p [u8], path: &'p [u8]) -> sys::Result<Place<'p>> {
+        let directory = sys::open_directory(&self.target, b".", For::Lookup)?;
+        Ok(Place { directory: Rc::new(directory), name: name.into(), path: path.into(), made_in: Vec::new() })
     }
 
     fn is_merging(&self) -> bool {

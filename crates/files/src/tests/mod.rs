@@ -11,6 +11,7 @@ mod guards;
 mod held;
 mod hostile;
 mod property;
+mod trash;
 mod trees;
 mod watched;
 mod writers;

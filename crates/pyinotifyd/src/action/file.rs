@@ -327,6 +327,7 @@ fn report_of(order: &Order, record: &files::Record<'_>) -> Option<Report> {
         | files::Record::Move { .. }
         | files::Record::Copy { .. }
         | files::Record::Delete(_)
+        | files::Record::Trash { .. }
         | files::Record::Prune(_)
         | files::Record::Skip { .. } => Level::INFO,
         files::Record::Chmod(_) | files::Record::Chown { .. } => Level::DEBUG,

@@ -410,6 +410,8 @@ fn read_rule(
             Some(false) => Durability::Never,
         },
         mounted: None,
+        verify: false,
+        trash: None,
         prune: false,
     };
     Ok((pattern, FileRule { template, rule, at }))
