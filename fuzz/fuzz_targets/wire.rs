@@ -12,6 +12,8 @@ mod log;
 mod action {
     #[path = "../../crates/pyinotifyd/src/action/shell.rs"]
     pub(crate) mod shell;
+    #[path = "../../crates/pyinotifyd/src/action/template.rs"]
+    pub(crate) mod template;
 }
 #[path = "."]
 mod host {

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Delays and timeouts beyond this (31 years) are mistakes of unit, and would overflow clocks further on.
 SECONDS_MAX = 1_000_000_000
 
+# Characters of a value in a message.
+SHOWN_MAX = 80
+
 _NONE = type(None)
 
 # Methods through which subclasses used to reach into the running of tasks. The daemon does that itself, outside of
@@ -70,12 +73,24 @@ class ConfigError(AssertionError):
 def expect(name: str, value: object, *kinds: type) -> None:
     """Raise AssertionError unless `value` is an instance of one of `kinds`."""
     if not isinstance(value, kinds):
-        expected(name, " or ".join(map(str, kinds)), value)
+        called = [getattr(kind, "_called", "") for kind in kinds]
+        hint = f": {shown(value)}" if any(called) else ""
+        expected(name, " or ".join(own or str(kind) for own, kind in zip(called, kinds)), value, hint)
 
 
-def expected(name: str, wanted: str, value: object) -> NoReturn:
+def expected(name: str, wanted: str, value: object, hint: str = "") -> NoReturn:
     """Raise the AssertionError that says what `name` should have been."""
-    raise AssertionError(f"{name}: expected {wanted}, got {type(value)}")
+    raise AssertionError(f"{name}: expected {wanted}, got {type(value)}{hint}")
+
+
+def shown(value: object) -> str:
+    """Return the text of a value for a message, in one line that is not too long."""
+    try:
+        text = repr(value)
+    except Exception:
+        return "a value whose text can't be made"
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 
 def seconds(name: str, value: Number) -> None:
@@ -83,6 +98,8 @@ def seconds(name: str, value: Number) -> None:
     expect(name, value, int, float)
     if not -SECONDS_MAX <= value <= SECONDS_MAX:  # False for NaN, too
         raise AssertionError(f"{name}: expected at most {SECONDS_MAX} seconds, got {value}")
+    if value < 0:
+        raise AssertionError(f"{name}: expected 0 or more seconds, got {value}")
 
 
 def expect_path(name: str, value: str) -> None:
@@ -92,6 +109,13 @@ def expect_path(name: str, value: str) -> None:
         raise AssertionError(f"{name}: expected a path, got an empty string")
     if "\0" in value:
         raise AssertionError(f"{name}: a path can't hold a NUL byte: {value!r}")
+    refuse_tilde(name, value)
+
+
+def refuse_tilde(name: str, value: str) -> None:
+    """Raise if `value` is a path that a shell would expand."""
+    if value.startswith("~"):
+        raise AssertionError(f"{name}: ~ is not expanded, write os.path.expanduser({value!r})")
 
 
 def place() -> Optional[Place]:
@@ -116,6 +140,8 @@ def similar(name: str, names: list[str]) -> str:
 class Checked:
     """An object of a config: it refuses attributes that it doesn't have, and says where it was made."""
 
+    #: What messages call it.
+    _called: ClassVar[str]
     #: Types of the attributes, NoneType where None is allowed; empty for those that need more than a type.
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {}
     #: File and line where the object was made.

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Optional, Union
 
+    from .checked import Place
+
     Level = Union[int, str]
     Address = Union[str, tuple[str, int]]
 
@@ -149,6 +151,11 @@ def warn(text: str) -> None:
     import logging
 
     logging.getLogger().warning(text)
+
+
+def warn_at(at: Optional[Place], text: str) -> None:
+    """Log a warning about something that was made at a place of the config."""
+    warn(f"{at[0]}:{at[1]}: {text}" if at else text)
 
 
 def _address(address: object) -> object:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 
-from .checked import Checked, expect, expected, place, seconds
-from .levels import one_of
+from .checked import Checked, expect, expected, place, refuse_tilde, seconds, shown, similar
+from .levels import one_of, warn_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any, Callable, ClassVar, Optional, Union
 
+    from .checked import Place
     from .event import Event
 
     Job = Callable[[Event, str], Coroutine[Any, Any, object]]
@@ -63,6 +64,8 @@ class TaskScheduler(Checked):
 
         reporter = TaskScheduler(job=report, delay=2.5)
     """
+
+    _called: ClassVar[str] = "a scheduler"
 
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
         "job": (),
@@ -130,7 +133,8 @@ class TaskScheduler(Checked):
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "job":
             if not is_coroutine_function(value):
-                expected("job", "coroutine", value)
+                expected("job", "coroutine", value, _job_hint(value))
+            _expect_event_and_id(value)
         elif name == "delay":
             seconds("delay", value)  # type: ignore[arg-type]  # checked there
         elif name == "max_jobs" and value is not None:
@@ -158,6 +162,8 @@ class Cancel(Checked):
 
         event_map = {"IN_CLOSE_WRITE": scheduler, "IN_DELETE": Cancel(scheduler)}
     """
+
+    _called: ClassVar[str] = "a Cancel"
 
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {"task": (TaskScheduler,)}
 
@@ -263,6 +269,8 @@ class FileManagerRule(Checked):
     #: The actions that there are.
     valid_actions: ClassVar[list[str]] = ["copy", "move", "delete"]
 
+    _called: ClassVar[str] = "a FileManagerRule"
+
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
         "action": (),
         "src_re": (str,),
@@ -318,12 +326,21 @@ class FileManagerRule(Checked):
         self.group = group
         self.rec = rec
         self.durable = durable
+        if action != "delete" and not dst_re:
+            raise AssertionError(f'dst_re: {action} needs a destination, write dst_re=r"/where/to/\\1"')
+        _warn_of_decimal("dirmode", dirmode, self.at)
+        _warn_of_decimal("filemode", filemode, self.at)
         made_rules.append(self)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "action" and not (isinstance(value, str) and value in self.valid_actions):
-            raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got {value}")
+            hint = similar(value, self.valid_actions) if isinstance(value, str) else ""
+            raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got {shown(value)}{hint}")
+        if name in ("src_re", "dst_re") and isinstance(value, str):
+            _refuse_control_characters(name, value)
+        if name == "dst_re" and isinstance(value, str):
+            refuse_tilde(name, value)
         if name == "src_re" and isinstance(value, str):
             value = Pattern(value)
         # The type comes first, as a mode is named for what it is in the check of the base class.
@@ -406,6 +423,60 @@ def _expect_name(value: object) -> None:
         raise AssertionError(
             f"name: expected at most {NAME_MAX} of the characters A-Z, a-z, 0-9, '.', '_' and '-', got {value!r}"
         )
+
+
+def _job_hint(value: object) -> str:
+    """Return what to write instead of something that is no coroutine function."""
+    if isinstance(value, _FUNCTION):
+        return f": write 'async def {value.__name__}(event, task_id)' instead of 'def'"
+    if isinstance(value, type) or not callable(value):
+        return f": {shown(value)}"
+    return ": write a function of 'async def NAME(event, task_id)'"
+
+
+def _expect_event_and_id(job: object) -> None:
+    """Raise unless `job` can be called with an event and an id."""
+    code = getattr(job, "__code__", None)
+    if type(job) is _FUNCTION and code is not None and code.co_argcount == 2 and not code.co_kwonlyargcount:
+        return
+    import inspect
+
+    try:
+        signature = inspect.signature(job)  # type: ignore[arg-type]  # callable, as it is a coroutine function
+    except (TypeError, ValueError):  # it has none that can be known
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        name = getattr(function_of(job), "__name__", "job")
+        raise AssertionError(f"job: it is called with (event, task_id), but is defined as {name}{signature}") from None
+
+
+def _refuse_control_characters(name: str, value: str) -> None:
+    """Raise if an expression holds what only a string without r"" puts there: a group, a word boundary."""
+    # These mean the same in an expression as behind a backslash.
+    allowed = "\t\n\r" if name == "src_re" else ""
+    for character in value:
+        if (character < " " or character == "\x7f") and character not in allowed:
+            raise AssertionError(
+                f'{name}: holds the control character {character!r}, write the string as r"..." to keep its backslashes'
+            )
+
+
+def _is_usual(mode: int) -> bool:
+    """Say whether nobody may do more than those before him, and everybody who may write may read."""
+    owner, group, others = mode >> 6 & 7, mode >> 3 & 7, mode & 7
+    readable = all(bits & 4 or not bits & 2 for bits in (owner, group, others))
+    return bool(owner & 4) and readable and group | owner == owner and others | group == group
+
+
+def _warn_of_decimal(name: str, mode: Optional[int], at: Optional[Place]) -> None:
+    """Warn of 644 that was meant to be 0o644."""
+    digits = str(mode)
+    if mode is None or len(digits) < 3 or not set(digits) <= set("01234567"):
+        return
+    if _is_usual(int(digits, 8)) and not _is_usual(mode):
+        warn_at(at, f"{name}: {mode} is 0o{mode:o}, write 0o{mode} if that is meant")
 
 
 def expect_rules(rules: list[object]) -> None:

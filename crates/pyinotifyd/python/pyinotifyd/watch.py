@@ -6,7 +6,7 @@ paths and regular expressions to the daemon, which checks them when it takes the
 
 from __future__ import annotations
 
-from .checked import Checked, expect, expect_path, place, seconds, similar
+from .checked import Checked, expect, expect_path, expected, place, seconds, shown, similar
 from .levels import warn
 from .scheduler import Cancel, TaskScheduler
 
@@ -66,6 +66,7 @@ class EventMap(Checked):
     #: The names of all events.
     flags: ClassVar[tuple[str, ...]] = FLAGS
 
+    _called: ClassVar[str] = "an EventMap"
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
         "_reactions": (),
         "exclude_filter": (),
@@ -104,7 +105,7 @@ class EventMap(Checked):
         flag = _known_flag(flag)
         mapped = schedulers if isinstance(schedulers, list) else [schedulers]
         # Nothing is remembered as such: it holds against a default that comes from a watch.
-        self._reactions[flag] = [] if schedulers is None else [_reaction(one) for one in mapped]
+        self._reactions[flag] = [] if schedulers is None else [_reaction(flag, one) for one in mapped]
 
     def set_exclude_filter(self, exclude_filter: ExcludeFilter) -> None:
         """Set which paths are excluded."""
@@ -151,6 +152,7 @@ class Watch(Checked):
         watch = Watch(path="/srv/in", event_map={"IN_CLOSE_WRITE": mover}, rec=True, exclude_filter=[r"^/srv/in/tmp/"])
     """
 
+    _called: ClassVar[str] = "a Watch"
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
         "_path": (),
         "_event_map": (),
@@ -225,6 +227,7 @@ class Pyinotifyd(Checked):
     #: Name of the program.
     name: ClassVar[str] = "pyinotifyd"
 
+    _called: ClassVar[str] = "a Pyinotifyd"
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
         "_watches": (),
         "_shutdown_timeout": (),
@@ -281,8 +284,6 @@ class Pyinotifyd(Checked):
     def set_shutdown_timeout(self, shutdown_timeout: Number) -> None:
         """Set how many seconds a shutdown waits for tasks; int or float."""
         seconds("timeout", shutdown_timeout)
-        if shutdown_timeout < 0:
-            raise AssertionError(f"timeout: expected 0 or more seconds, got {shutdown_timeout}")
         self._shutdown_timeout = shutdown_timeout
 
     def schedulers(self) -> list[TaskScheduler]:
@@ -306,19 +307,51 @@ def _known_flag(flag: object) -> str:
     if flag == _WRITE_CLOSE:
         warn(f"event_map: there is no {_WRITE_CLOSE}, taken as IN_CLOSE_WRITE")
         return "IN_CLOSE_WRITE"
-    hint = similar(flag, list(FLAGS)) if isinstance(flag, str) else ""
-    raise AssertionError(f"event_map: invalid flag: {flag}{hint}")
+    raise AssertionError(f"event_map: invalid flag: {flag}{_flag_hint(flag)}")
+
+
+# Names of the kernel's for several events, and the separators with which people join names.
+_SEVERAL = {
+    "IN_CLOSE": ["IN_CLOSE_WRITE", "IN_CLOSE_NOWRITE"],
+    "IN_MOVE": ["IN_MOVED_FROM", "IN_MOVED_TO"],
+}
+_SEPARATORS = str.maketrans("|,;+&/", "      ")
+
+
+def _flag_hint(flag: object) -> str:
+    """Return what to write instead of a flag that there is not."""
+    if not isinstance(flag, str):
+        return ", write the event's name as a string"
+    names = _SEVERAL.get(flag) or [name for name in flag.translate(_SEPARATORS).split() if name != "IN_ISDIR"]
+    if "IN_ISDIR" in flag and len(names) == 1:
+        return f", write {names[0]!r}, and dirs=True at its scheduler"
+    if len(names) > 1 and all(name in FLAGS for name in names):
+        entries = ", ".join(f"{name!r}: ..." for name in names)
+        return f", write an entry for each event: {entries}"
+    if flag in ("ALL_EVENTS", "IN_ALL_EVENTS"):
+        return ", write default_sched=... for all events"
+    return similar(flag, list(FLAGS))
 
 
 #: Schedulers of coroutine functions that stand in event maps themselves.
 bare_jobs: list[TaskScheduler] = []
 
 
-def _reaction(mapped: object) -> Reaction:
-    """Return what is mapped; a bare coroutine function gets a scheduler of its own."""
+def _reaction(flag: str, mapped: object) -> Reaction:
+    """Return what an event is mapped to; a bare coroutine function gets a scheduler of its own."""
     if isinstance(mapped, (TaskScheduler, Cancel)):
         return mapped
-    scheduler = TaskScheduler(mapped)  # type: ignore[arg-type]  # checked there, with the text that users know
+    if isinstance(mapped, type) and issubclass(mapped, Cancel):
+        raise AssertionError(
+            f"event_map: {flag}: Cancel lacks the scheduler whose tasks it cancels, write Cancel(scheduler)"
+        )
+    if isinstance(mapped, type) and issubclass(mapped, TaskScheduler):
+        name = mapped.__name__
+        raise AssertionError(f"event_map: {flag}: {name} is a class, write {name}(...) or the variable that holds one")
+    if not callable(mapped):
+        hint = f": {flag} is mapped to {shown(mapped)}, write a scheduler, Cancel(scheduler), a coroutine function or a list of these"
+        expected("job", "coroutine", mapped, hint)
+    scheduler = TaskScheduler(mapped)
     bare_jobs.append(scheduler)
     return scheduler
 
@@ -337,13 +370,19 @@ def _read_filter(value: object, at: Optional[Place]) -> list[Excluded]:
     """Return the expressions of a filter: None, a file's path, or a list of expressions.
 
     Raises:
-        OSError: The file can't be read.
+        AssertionError: The file can't be read.
     """
     if value is None:
         return []
     expect("exclude_filter", value, str, list)
     if isinstance(value, str):
-        return _read_filter_file(value)
+        try:
+            return _read_filter_file(value)
+        except OSError as error:
+            raise AssertionError(
+                f"exclude_filter: {error}; a string is the path of a file with one expression a line, "
+                f"write [{value!r}] for one expression"
+            ) from error
     patterns: list[str] = value  # type: ignore[assignment]  # a list, as of the check
     for pattern in patterns:
         expect("exclude_filter", pattern, str)

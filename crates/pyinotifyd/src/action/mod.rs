@@ -7,6 +7,7 @@ pub(crate) mod file;
 pub(crate) mod missing;
 pub(crate) mod shell;
 pub(crate) mod sweep;
+pub(crate) mod template;
 
 /// What comes back from the lanes: a closed list.
 #[derive(Debug)]

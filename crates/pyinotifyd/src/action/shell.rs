@@ -1,8 +1,7 @@
-//! Shell commands: the template, the child, its end.
+//! Shell commands: the child and its end.
 //!
 //! A command runs as `/bin/sh -c`, in a process group of its own, with stdin from /dev/null, no signal blocked or ignored,
-//! and the daemon's working directory, environment, umask, stdout and stderr. Values of an event are quoted in one pass
-//! over the template, so that no name of a file can become shell syntax.
+//! and the daemon's working directory, environment, umask, stdout and stderr. Its text is made by [`super::template`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::{CStr, CString, NulError, OsStr, OsString};
@@ -16,85 +15,8 @@ use event::Event;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::template::plain_mask_name;
 use crate::service::notify::Notifier;
-
-/// A command line with its placeholders found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CommandTemplate(Vec<Part>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    Literal(Vec<u8>),
-    Maskname,
-    Pathname,
-    SrcPathname,
-}
-
-const PLACEHOLDERS: [(&[u8], Part); 3] = [
-    (b"{maskname}", Part::Maskname),
-    (b"{pathname}", Part::Pathname),
-    (b"{src_pathname}", Part::SrcPathname),
-];
-
-impl CommandTemplate {
-    /// Finds the placeholders; all other braces are text.
-    pub(crate) fn new(command: &[u8]) -> CommandTemplate {
-        let mut parts = Vec::new();
-        let mut literal = Vec::new();
-        let mut rest = command;
-        while let Some((first, tail)) = rest.split_first() {
-            if let Some((name, part)) = PLACEHOLDERS.iter().find(|(name, _)| rest.starts_with(name)) {
-                if !literal.is_empty() {
-                    parts.push(Part::Literal(std::mem::take(&mut literal)));
-                }
-                parts.push(part.clone());
-                rest = &rest[name.len()..];
-            } else {
-                literal.push(*first);
-                rest = tail;
-            }
-        }
-        if !literal.is_empty() {
-            parts.push(Part::Literal(literal));
-        }
-        CommandTemplate(parts)
-    }
-
-    /// The command line for an event.
-    pub(crate) fn expand(&self, event: &Event<'_>) -> Vec<u8> {
-        let mut line = Vec::new();
-        for part in &self.0 {
-            match part {
-                Part::Literal(text) => line.extend_from_slice(text),
-                Part::Maskname => quote(plain_mask_name(event).as_bytes(), &mut line),
-                Part::Pathname => quote(event.pathname, &mut line),
-                Part::SrcPathname => quote(event.src_pathname.unwrap_or_default(), &mut line),
-            }
-        }
-        line
-    }
-}
-
-/// The event's name without `|IN_ISDIR`, as commands get it.
-fn plain_mask_name(event: &Event<'_>) -> &'static str {
-    event.mask.flag().map_or("", event::Flag::name)
-}
-
-/// Quotes a value for a POSIX shell as Python's `shlex.quote` does: only where it is needed.
-fn quote(value: &[u8], line: &mut Vec<u8>) {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
-    if !value.is_empty() && value.iter().all(plain) {
-        return line.extend_from_slice(value);
-    }
-    line.push(b'\'');
-    for byte in value {
-        match byte {
-            b'\'' => line.extend_from_slice(b"'\"'\"'"),
-            other => line.push(*other),
-        }
-    }
-    line.push(b'\'');
-}
 
 /// A command that is to run.
 #[derive(Debug)]
@@ -304,27 +226,6 @@ fn spawn(order: &Order, inherited: &[CString], stdin: BorrowedFd<'_>) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use event::Flag;
-    use std::process::Command;
-
-    fn event<'a>(pathname: &'a [u8], src: Option<&'a [u8]>) -> Event<'a> {
-        Event { mask: Flag::MovedTo.mask(), pathname, src_pathname: src, ..Event::overflow() }
-    }
-
-    #[test]
-    fn placeholders_are_replaced_everywhere_and_other_braces_stay() {
-        let template =
-            CommandTemplate::new(b"a {maskname} '{{pathname}}' {x} ${y} {pathname}{src_pathname} {");
-        let line = template.expand(&event(b"/w/f", None));
-        assert_eq!(String::from_utf8(line).unwrap(), "a IN_MOVED_TO '{/w/f}' {x} ${y} /w/f'' {");
-    }
-
-    #[test]
-    fn a_placeholder_in_a_name_is_only_a_name() {
-        let template = CommandTemplate::new(b"echo {pathname}");
-        let line = template.expand(&event(b"/w/x{src_pathname}y", Some(b"/w/;touch PWNED;")));
-        assert_eq!(String::from_utf8(line).unwrap(), "echo '/w/x{src_pathname}y'");
-    }
 
     #[test]
     fn a_configuration_changes_the_environment_but_not_what_tells_of_the_event() {
@@ -343,16 +244,5 @@ mod tests {
             |name: &[u8]| commands.environment.iter().any(|found| found.to_bytes().starts_with(name));
         assert!(!starts_with(b"PATH=") && !starts_with(b"PYINOTIFYD_"));
         assert_eq!(starts_with(b"HOME="), std::env::var_os("HOME").is_some());
-    }
-
-    proptest::proptest! {
-        /// Whatever the name, a real shell prints it back byte by byte.
-        #[test]
-        fn quoting_survives_a_real_shell(name in proptest::collection::vec(1u8..=255, 0..40)) {
-            let mut line = b"printf %s ".to_vec();
-            quote(&name, &mut line);
-            let output = Command::new("/bin/sh").arg("-c").arg(OsStr::from_bytes(&line)).output().unwrap();
-            proptest::prop_assert_eq!(output.stdout, name);
-        }
     }
 }

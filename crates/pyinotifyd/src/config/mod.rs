@@ -19,7 +19,7 @@ use event::{Flag, Mask};
 use files::{Conflict, Durability};
 use pattern::{Pattern, PatternSet, Template};
 
-use crate::action::shell::CommandTemplate;
+use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Early, Escaped, Level};
@@ -346,7 +346,17 @@ fn read_scheduler(
     let mut matcher: Option<Arc<dyn Matcher>> = None;
     let work = match scheduler.kind.as_str() {
         "job" => Work::Job(scheduler.job.unwrap_or_default()),
-        "shell" => Work::Command(CommandTemplate::new(&scheduler.cmd.unwrap_or_default().0)),
+        "shell" => {
+            let cmd = scheduler.cmd.unwrap_or_default().0;
+            for (word, meant) in CommandTemplate::misspelt(&cmd) {
+                let at = place(scheduler.at.as_ref());
+                warnings.push(format!(
+                    "{at}cmd: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
+                ));
+            }
+            let template = CommandTemplate::new(&cmd);
+            Work::Command(template.map_err(|error| fault(scheduler.at.as_ref(), format!("cmd: {error}")))?)
+        }
         _ => {
             let rules = scheduler.rules.unwrap_or_default();
             let rules =
@@ -358,7 +368,7 @@ fn read_scheduler(
         }
     };
     let spec = SchedulerSpec {
-        name: scheduler.logname.clone(),
+        name: scheduler.name.clone(),
         files: scheduler.files,
         dirs: scheduler.dirs,
         delay: seconds(scheduler.delay),

@@ -13,7 +13,7 @@ from .. import __version__, levels
 from ..checked import put_in_force
 from ..levels import set_level, warn
 from ..scheduler import made_rules
-from . import records, spawned, wire
+from . import lint, records, spawned, wire
 from .describe import Description, patterns
 from .load import Source, Surroundings, signal_handlers
 
@@ -127,6 +127,8 @@ def _load(load: dict[str, Any], content: bytes) -> tuple[Source, Description]:
     description.body.update(before.surroundings.changes())
     for name in signal_handlers():
         warn(f"the config sets a function for {name}, but signals that the daemon gets don't reach it")
+    hints = lint.hints(source, description.schedulers, description.names)
+    description.body["hints"] = [{"text": text, "at": {"file": at[0], "line": at[1]}} for text, at in hints]
     filtered = records.filtered(description.lognames())
     handlers = records.has_handlers(description.lognames()) or bool(filtered)
     reason = before.reason_to_stay(description, handlers)

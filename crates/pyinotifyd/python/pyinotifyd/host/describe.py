@@ -47,7 +47,7 @@ class Description:
         self._numbers: dict[int, int] = {}
         expect_watches(config._watches)
         watches = [self._watch(watch) for watch in config._watches]
-        names = Names(variables, self.schedulers)
+        names = self.names = Names(variables, self.schedulers)
         timeout = config._shutdown_timeout
         self.body: dict[str, Any] = {
             "logname": _LOGNAME if config.logname is None else config.logname,

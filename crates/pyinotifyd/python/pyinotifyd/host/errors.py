@@ -153,7 +153,26 @@ def _suggestion(exception: BaseException, text: str) -> str:
     from ..checked import similar
 
     wrong, known = _wrong_name(exception, text)
+    if wrong in _FORMERLY:
+        return f", did you mean {_FORMERLY[wrong]!r}?"
     return similar(wrong, known) if wrong else ""
+
+
+# Names that people take from other programs and old texts.
+_FORMERLY = {
+    "Rule": "FileManagerRule",
+    "FileRule": "FileManagerRule",
+    "FileScheduler": "FileManagerScheduler",
+    "Shell": "ShellScheduler",
+    "ShellCommand": "ShellScheduler",
+    "Scheduler": "TaskScheduler",
+    "Task": "TaskScheduler",
+    "goup": "group",
+    "command": "cmd",
+    "recursive": "rec",
+    "autoadd": "auto_add",
+    "exclude": "exclude_filter",
+}
 
 
 def _wrong_name(exception: BaseException, text: str) -> tuple[str, list[str]]:

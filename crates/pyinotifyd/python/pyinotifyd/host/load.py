@@ -58,6 +58,9 @@ class Source:
         code = compile(_text(self.content), self.filename, "exec", dont_inherit=True)
         namespace: dict[str, Any] = {name: getattr(api, name) for name in _NAMES}
         # Configs know it as the name that is found among the builtins where a namespace has none; asyncio wants one.
+        if b"Event" in self.content.replace(b"EventMap", b""):
+            # For annotations; hardly any config asks for it, and its import takes time.
+            namespace["Event"] = api.Event
         namespace["__name__"] = "builtins"
         namespace["__file__"] = self.filename
         exec(code, namespace)

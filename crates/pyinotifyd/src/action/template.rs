@@ -1,0 +1,597 @@
+//! The text of a shell command with its placeholders, and what the shell will make of them.
+//!
+//! A value stands for itself wherever its placeholder stands: outside of quotes, in single and in double quotes. The text
+//! is read as a POSIX shell reads it (XCU 2.2 and 2.3, tried with dash and bash), far enough to know in which quotes a
+//! placeholder stands. Where shells differ, or read a value a second time, no quoting is right: such a command is refused.
+//!
+//! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command. What
+//! it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders is
+//! never refused, since it is the user's own.
+
+use event::Event;
+
+/// A command line with its placeholders found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandTemplate(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(Vec<u8>),
+    Value(Field, Quoting),
+}
+
+/// What a placeholder stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Maskname,
+    Pathname,
+    SrcPathname,
+}
+
+/// Where a placeholder stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    Outside {
+        /// In a word that would mean something else with a value that is not quoted: right behind `$name`, `~`, `{`.
+        glued: bool,
+    },
+    Single,
+    Double {
+        /// As above.
+        glued: bool,
+    },
+}
+
+const FIELDS: [(&str, Field, &str); 3] = [
+    ("{maskname}", Field::Maskname, "$PYINOTIFYD_MASKNAME"),
+    ("{pathname}", Field::Pathname, "$PYINOTIFYD_PATHNAME"),
+    ("{src_pathname}", Field::SrcPathname, "$PYINOTIFYD_SRC_PATHNAME"),
+];
+
+impl CommandTemplate {
+    /// Finds the placeholders; all other braces are text.
+    ///
+    /// # Errors
+    /// A placeholder stands where its value cannot be quoted; the text says where, and what to write instead.
+    pub(crate) fn new(command: &[u8]) -> Result<CommandTemplate, String> {
+        let mut reader = Reader::new(command);
+        reader.read()?;
+        reader.end_command()?;
+        reader.end_literal();
+        Ok(CommandTemplate(reader.parts))
+    }
+
+    /// Words in braces that are like a placeholder and are none: each with the one that was probably meant.
+    pub(crate) fn misspelt(command: &[u8]) -> Vec<(String, &'static str)> {
+        let mut found = Vec::new();
+        for (at, _) in command.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
+            let rest = &command[at + 1..];
+            let length = rest.iter().take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'_').count();
+            let is_variable = at > 0 && command[at - 1] == b'$';
+            if is_variable || length < 3 || rest.get(length) != Some(&b'}') {
+                continue;
+            }
+            let word = String::from_utf8_lossy(&rest[..length]).into_owned();
+            if let Some(meant) = meant_by(&word) {
+                found.push((word, meant));
+            }
+        }
+        found
+    }
+
+    /// The command line for an event.
+    pub(crate) fn expand(&self, event: &Event<'_>) -> Vec<u8> {
+        let mut line = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Literal(text) => line.extend_from_slice(text),
+                Part::Value(field, quoting) => {
+                    let value = match field {
+                        Field::Maskname => plain_mask_name(event).as_bytes(),
+                        Field::Pathname => event.pathname,
+                        Field::SrcPathname => event.src_pathname.unwrap_or_default(),
+                    };
+                    put(value, *quoting, &mut line);
+                }
+            }
+        }
+        line
+    }
+}
+
+/// The placeholder that a word in braces was meant to be.
+fn meant_by(word: &str) -> Option<&'static str> {
+    const MEANT: [(&str, &[&str]); 3] = [
+        ("{maskname}", &["mask", "mask_name", "event", "eventname", "event_name", "maskname"]),
+        (
+            "{pathname}",
+            &["path", "path_name", "file", "filename", "file_name", "filepath", "pathnames", "pathname"],
+        ),
+        (
+            "{src_pathname}",
+            &["src", "src_path", "srcpath", "src_path_name", "srcpathname", "source", "src_pathname"],
+        ),
+    ];
+    let lower = word.to_ascii_lowercase();
+    let (meant, _) = MEANT.iter().find(|(_, words)| words.contains(&lower.as_str()))?;
+    // `{pathname}` itself is no mistake.
+    (meant[1..meant.len() - 1] != *word).then_some(meant)
+}
+
+/// The event's name without `|IN_ISDIR`, as commands get it.
+pub(super) fn plain_mask_name(event: &Event<'_>) -> &'static str {
+    event.mask.flag().map_or("", event::Flag::name)
+}
+
+/// Writes a value so that the shell reads it as itself. What needs no quotes gets none, so that log lines stay readable;
+/// outside of quotes that is what Python's `shlex.quote` does.
+fn put(value: &[u8], quoting: Quoting, line: &mut Vec<u8>) {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
+    let needs_none = value.iter().all(plain);
+    match quoting {
+        Quoting::Outside { glued: false } if needs_none && !value.is_empty() => line.extend_from_slice(value),
+        Quoting::Single | Quoting::Double { glued: false } if needs_none => line.extend_from_slice(value),
+        Quoting::Outside { .. } => put_quoted(value, line),
+        // `'` ends the quotes; what follows goes on with the same word.
+        Quoting::Single => put_inside_single(value, line),
+        Quoting::Double { .. } => {
+            line.push(b'"');
+            put_quoted(value, line);
+            line.push(b'"');
+        }
+    }
+}
+
+fn put_quoted(value: &[u8], line: &mut Vec<u8>) {
+    line.push(b'\'');
+    put_inside_single(value, line);
+    line.push(b'\'');
+}
+
+fn put_inside_single(value: &[u8], line: &mut Vec<u8>) {
+    for byte in value {
+        match byte {
+            b'\'' => line.extend_from_slice(b"'\"'\"'"),
+            other => line.push(*other),
+        }
+    }
+}
+
+/// What a piece of text is inside of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// `"…"`.
+    Double,
+    /// `(…)` or `$(…)`.
+    Parentheses,
+    /// `((…))` or `$((…))`, with its open parentheses: values would be computed with, which can execute them.
+    Arithmetic(u32),
+    /// `${…}` outside of quotes.
+    Braces,
+    /// `${…}` in double quotes.
+    QuotedBraces,
+}
+
+/// A word of a simple command, as far as it stands outside of quotes.
+#[derive(Debug, Default)]
+struct Word {
+    text: Vec<u8>,
+    /// The first placeholder in it.
+    field: Option<usize>,
+}
+
+/// Programs that read an argument as shell text; which one, `-c` says.
+const SHELLS: [&[u8]; 11] =
+    [b"script", b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh", b"su", b"runuser", b"flock"];
+/// Commands that read their arguments a second time.
+const READ_AGAIN: [&[u8]; 4] = [b"eval", b"trap", b"alias", b"let"];
+
+struct Reader<'a> {
+    text: &'a [u8],
+    at: usize,
+    parts: Vec<Part>,
+    literal: Vec<u8>,
+    inside: Vec<Inside>,
+    /// Why no placeholder can be understood from here on.
+    unsure: Option<&'static str>,
+    /// A here-document begins with the next line.
+    here_document: bool,
+    /// Where the last `$name` ended.
+    name_end: Option<usize>,
+    /// The words of the simple command at hand, and those of the commands around it.
+    words: Vec<Word>,
+    outer: Vec<Vec<Word>>,
+    /// Whether the next byte begins a word.
+    word_start: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &'a [u8]) -> Reader<'a> {
+        Reader {
+            text,
+            at: 0,
+            parts: Vec::new(),
+            literal: Vec::new(),
+            inside: Vec::new(),
+            unsure: None,
+            here_document: false,
+            name_end: None,
+            words: Vec::new(),
+            outer: Vec::new(),
+            word_start: true,
+        }
+    }
+
+    fn read(&mut self) -> Result<(), String> {
+        while self.at < self.text.len() {
+            if let Some(field) = self.placeholder(self.at) {
+                self.take_placeholder(field)?;
+                continue;
+            }
+            match self.inside.last() {
+                Some(Inside::Double | Inside::QuotedBraces) => self.read_double()?,
+                Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
+                    self.read_outside()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The placeholder that begins there, by its place in [`FIELDS`].
+    fn placeholder(&self, at: usize) -> Option<usize> {
+        let rest = &self.text[at..];
+        FIELDS.iter().position(|(name, ..)| rest.starts_with(name.as_bytes()))
+    }
+
+    fn byte(&self, ahead: usize) -> Option<u8> {
+        self.text.get(self.at + ahead).copied()
+    }
+
+    /// Takes bytes as they are.
+    fn take(&mut self, count: usize) {
+        let end = (self.at + count).min(self.text.len());
+        self.literal.extend_from_slice(&self.text[self.at..end]);
+        self.at = end;
+    }
+
+    fn end_literal(&mut self) {
+        if !self.literal.is_empty() {
+            self.parts.push(Part::Literal(std::mem::take(&mut self.literal)));
+        }
+    }
+
+    fn take_placeholder(&mut self, field: usize) -> Result<(), String> {
+        let behind_name = self.name_end == Some(self.at);
+        let quoting = match self.inside.last() {
+            Some(Inside::Double | Inside::QuotedBraces) => Quoting::Double { glued: behind_name },
+            Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
+                if std::mem::take(&mut self.word_start) {
+                    self.words.push(Word::default());
+                }
+                // `~{pathname}` is no home directory, and a comma in a value no alternative of `{a,b}`.
+                let in_pattern = self.word().text.iter().any(|byte| b"~{".contains(byte));
+                Quoting::Outside { glued: behind_name || in_pattern }
+            }
+        };
+        self.take_value(field, quoting)
+    }
+
+    fn take_value(&mut self, field: usize, quoting: Quoting) -> Result<(), String> {
+        if let Some(place) = self.undecidable() {
+            return Err(refusal(field, place));
+        }
+        let (name, value, _) = FIELDS[field];
+        self.end_literal();
+        self.parts.push(Part::Value(value, quoting));
+        self.at += name.len();
+        let word = self.word();
+        word.field.get_or_insert(field);
+        Ok(())
+    }
+
+    /// Why a value cannot be quoted here.
+    fn undecidable(&self) -> Option<&'static str> {
+        let opened = self.inside.iter().position(|inside| *inside == Inside::Double);
+        let in_quotes = opened.map_or(&[][..], |place| &self.inside[place..]);
+        let of = |wanted: fn(&Inside) -> bool| self.inside.iter().any(wanted);
+        if self.unsure.is_some() {
+            self.unsure
+        } else if of(|inside| matches!(inside, Inside::Arithmetic(_))) {
+            Some("in arithmetic")
+        } else if of(|inside| matches!(inside, Inside::Braces | Inside::QuotedBraces)) {
+            Some("in ${...}")
+        } else if in_quotes.contains(&Inside::Parentheses) {
+            Some("in $(...) in quotes")
+        } else {
+            None
+        }
+    }
+
+    /// Reads on outside of quotes.
+    fn read_outside(&mut self) -> Result<(), String> {
+        let Some(byte) = self.byte(0) else { return Ok(()) };
+        if self.word_start && !b" \t\n;&|<>()".contains(&byte) {
+            if byte == b'#' && self.inside.last() != Some(&Inside::Braces) {
+                self.take_comment();
+                return Ok(());
+            }
+            self.begin_word();
+        }
+        if matches!(self.inside.last(), Some(Inside::Arithmetic(_))) && b"'\"`\\".contains(&byte) {
+            self.unsure = Some("behind quotes in arithmetic");
+        }
+        match byte {
+            b'\\' => self.take_escaped()?,
+            b'\'' => self.take_single()?,
+            b'"' => {
+                self.inside.push(Inside::Double);
+                self.take(1);
+            }
+            b'`' => self.take_backticks()?,
+            b'$' => self.take_dollar()?,
+            b'(' => self.open_parenthesis(1, self.byte(1) == Some(b'(')),
+            b')' => self.close_parenthesis()?,
+            b'}' if self.inside.last() == Some(&Inside::Braces) => {
+                self.inside.pop();
+                self.take(1);
+            }
+            b'<' if self.byte(1) == Some(b'<') && !self.counts() => self.take_here_document()?,
+            b'\n' => {
+                self.end_line();
+                self.end_command()?;
+                self.take(1);
+            }
+            // `2>&1` and `>|` are redirections.
+            b'&' | b'|' if self.at > 0 && b"<>".contains(&self.text[self.at - 1]) => self.take(1),
+            b';' | b'&' | b'|' => {
+                self.end_command()?;
+                self.take(1);
+            }
+            b' ' | b'\t' | b'<' | b'>' => {
+                self.word_start = true;
+                self.take(1);
+            }
+            other => {
+                self.word().text.push(other);
+                self.take(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `<<` is a shift here.
+    fn counts(&self) -> bool {
+        matches!(self.inside.last(), Some(Inside::Arithmetic(_) | Inside::Braces))
+    }
+
+    fn read_double(&mut self) -> Result<(), String> {
+        let in_braces = self.inside.last() == Some(&Inside::QuotedBraces);
+        match self.byte(0) {
+            // Shells disagree about these in `"${x:-…}"`.
+            Some(b'"' | b'\'' | b'\\' | b'`') if in_braces => {
+                self.unsure = Some("behind quotes in \"${...}\"");
+                self.inside.pop();
+            }
+            Some(b'}') if in_braces => {
+                self.inside.pop();
+                self.take(1);
+            }
+            Some(b'"') => {
+                self.inside.pop();
+                self.take(1);
+            }
+            Some(b'\\') => self.take_escaped()?,
+            Some(b'`') => self.take_backticks()?,
+            Some(b'$') => self.take_dollar()?,
+            Some(b'\n') => {
+                self.end_line();
+                self.take(1);
+            }
+            _ => self.take(1),
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.here_document) {
+            self.unsure = Some("in or behind a here-document");
+        }
+    }
+
+    fn take_escaped(&mut self) -> Result<(), String> {
+        if let Some(field) = self.placeholder(self.at + 1) {
+            return Err(refusal(field, "behind a backslash"));
+        }
+        let before = self.at.checked_sub(1).map(|before| self.text[before]);
+        if self.byte(1) == Some(b'\n') && before.is_some_and(|before| !before.is_ascii_whitespace()) {
+            // The next line goes on with what stands before, were it a `$`.
+            self.unsure = Some("behind a line that is continued in the middle of a word");
+        }
+        self.take(2);
+        Ok(())
+    }
+
+    fn take_single(&mut self) -> Result<(), String> {
+        self.take(1);
+        while let Some(byte) = self.byte(0) {
+            if let Some(field) = self.placeholder(self.at) {
+                self.take_value(field, Quoting::Single)?;
+                continue;
+            }
+            if byte == b'\n' {
+                self.end_line();
+            }
+            self.take(1);
+            if byte == b'\'' {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Comments are left as they are: a line break in a value would end them.
+    fn take_comment(&mut self) {
+        let rest = &self.text[self.at..];
+        self.take(rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()));
+    }
+
+    fn take_backticks(&mut self) -> Result<(), String> {
+        self.take(1);
+        while let Some(byte) = self.byte(0) {
+            if let Some(field) = self.placeholder(self.at) {
+                return Err(refusal(field, "in backticks"));
+            }
+            match byte {
+                b'\\' => self.take(2),
+                b'`' => {
+                    self.take(1);
+                    return Ok(());
+                }
+                _ => self.take(1),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_dollar(&mut self) -> Result<(), String> {
+        if let Some(field) = self.placeholder(self.at + 1) {
+            return Err(refusal(field, "behind a $"));
+        }
+        let in_quotes = matches!(self.inside.last(), Some(Inside::Double | Inside::QuotedBraces));
+        match self.byte(1) {
+            Some(b'(') => self.open_parenthesis(2, self.byte(2) == Some(b'(')),
+            Some(b'{') => {
+                self.inside.push(if in_quotes { Inside::QuotedBraces } else { Inside::Braces });
+                self.take(2);
+            }
+            Some(b'\'') if !in_quotes => {
+                // Escapes in bash, a plain `$` before plain quotes in dash.
+                self.unsure = Some("behind $'...'");
+                self.take(1);
+            }
+            Some(first) if first.is_ascii_alphabetic() || first == b'_' => {
+                let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+                let length = self.text[self.at + 1..].iter().take_while(is_part).count();
+                self.take(1 + length);
+                self.name_end = Some(self.at);
+            }
+            Some(first) if first.is_ascii_digit() || b"$?!#*@-".contains(&first) => self.take(2),
+            Some(_) | None => self.take(1),
+        }
+        Ok(())
+    }
+
+    /// Begins a subshell or a substitution, of which `length` bytes stand before the second parenthesis if there is one.
+    fn open_parenthesis(&mut self, length: usize, twice: bool) {
+        if let Some(Inside::Arithmetic(open)) = self.inside.last_mut()
+            && length == 1
+        {
+            *open += 1;
+            self.take(1);
+            return;
+        }
+        if length == 1 && self.inside.last() == Some(&Inside::Braces) {
+            self.take(1);
+            return;
+        }
+        self.inside.push(if twice { Inside::Arithmetic(2) } else { Inside::Parentheses });
+        self.take(length + usize::from(twice));
+        self.outer.push(std::mem::take(&mut self.words));
+        self.word_start = true;
+    }
+
+    fn close_parenthesis(&mut self) -> Result<(), String> {
+        self.take(1);
+        match self.inside.last_mut() {
+            Some(Inside::Arithmetic(open)) => {
+                *open -= 1;
+                if *open > 0 {
+                    return Ok(());
+                }
+            }
+            Some(Inside::Parentheses) => {}
+            // The end of a pattern of `case`, or no shell text at all.
+            Some(Inside::Double | Inside::Braces | Inside::QuotedBraces) | None => {
+                self.word_start = true;
+                return Ok(());
+            }
+        }
+        self.end_command()?;
+        self.inside.pop();
+        self.words = self.outer.pop().unwrap_or_default();
+        // `$(a)b` is one word, `(a)` is none.
+        self.word_start = self.words.is_empty();
+        Ok(())
+    }
+
+    fn take_here_document(&mut self) -> Result<(), String> {
+        if self.byte(2) == Some(b'<') {
+            self.word_start = true;
+            self.take(3);
+            return Ok(());
+        }
+        self.take(if self.byte(2) == Some(b'-') { 3 } else { 2 });
+        while matches!(self.byte(0), Some(b' ' | b'\t')) {
+            self.take(1);
+        }
+        while let Some(byte) = self.byte(0).filter(|byte| !b" \t\n;&|<>()".contains(byte)) {
+            if let Some(field) = self.placeholder(self.at) {
+                return Err(refusal(field, "in or behind a here-document"));
+            }
+            self.take(if byte == b'\\' { 2 } else { 1 });
+        }
+        self.here_document = true;
+        Ok(())
+    }
+
+    /// The word at hand.
+    fn word(&mut self) -> &mut Word {
+        if self.words.is_empty() {
+            self.words.push(Word::default());
+        }
+        self.words.last_mut().expect("one was just made")
+    }
+
+    fn begin_word(&mut self) {
+        let rest = &self.text[self.at..];
+        let length = rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());
+        if self.inside.contains(&Inside::Parentheses) && &rest[..length] == b"case" {
+            // The parentheses of its patterns are not balanced.
+            self.unsure = Some("behind case in $(...)");
+        }
+        self.word_start = false;
+        self.words.push(Word::default());
+    }
+
+    /// Refuses a command that reads a value a second time.
+    fn end_command(&mut self) -> Result<(), String> {
+        self.word_start = true;
+        let (mut is_shell, mut reads_again, mut code_comes) = (false, false, false);
+        for Word { text, field } in std::mem::take(&mut self.words) {
+            let is_option = text.starts_with(b"-") || text.starts_with(b"+");
+            let is_code =
+                reads_again || code_comes && !is_option || is_shell && text.starts_with(b"--command=");
+            if let Some(field) = field.filter(|_| is_code) {
+                return Err(refusal(field, "in text that a shell reads once more"));
+            }
+            let names_code =
+                is_option && !text.starts_with(b"--") && text.contains(&b'c') || text == b"--command";
+            code_comes = is_shell && names_code || code_comes && is_option;
+            let program = text.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            is_shell |= SHELLS.contains(&program);
+            reads_again |= READ_AGAIN.contains(&text.as_slice());
+        }
+        Ok(())
+    }
+}
+
+/// One line: what cannot be done, and what can.
+fn refusal(field: usize, place: &str) -> String {
+    let (name, _, variable) = FIELDS[field];
+    format!("{name} stands {place}, where its value cannot be quoted: use \"{variable}\"")
+}
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;

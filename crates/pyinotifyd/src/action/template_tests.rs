@@ -1,0 +1,348 @@
+//! The reader of commands against real shells.
+
+use super::*;
+use event::Flag;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Output, Stdio};
+
+fn event<'a>(pathname: &'a [u8], src: Option<&'a [u8]>) -> Event<'a> {
+    Event { mask: Flag::MovedTo.mask(), pathname, src_pathname: src, ..Event::overflow() }
+}
+
+fn expanded(template: &str, pathname: &[u8]) -> String {
+    let line = CommandTemplate::new(template.as_bytes()).unwrap().expand(&event(pathname, None));
+    String::from_utf8(line).unwrap()
+}
+
+/// The shells that `/bin/sh` is on the systems that we know, as far as they are here.
+fn shells() -> Vec<&'static str> {
+    let found = ["/bin/dash", "/bin/bash", "/bin/sh"].into_iter();
+    found.filter(|shell| std::path::Path::new(shell).exists()).collect()
+}
+
+fn run(shell: &str, line: &[u8], directory: &std::path::Path) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["10", shell, "-c"]).arg(OsStr::from_bytes(line));
+    command.current_dir(directory).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn placeholders_are_replaced_everywhere_and_other_braces_stay() {
+    let template = "a {maskname} '{{pathname}}' {x} ${y} {pathname}{src_pathname} {";
+    assert_eq!(expanded(template, b"/w/f"), "a IN_MOVED_TO '{/w/f}' {x} ${y} /w/f'' {");
+}
+
+#[test]
+fn a_placeholder_in_a_name_is_only_a_name() {
+    let template = CommandTemplate::new(b"echo {pathname}").unwrap();
+    let line = template.expand(&event(b"/w/x{src_pathname}y", Some(b"/w/;touch PWNED;")));
+    assert_eq!(String::from_utf8(line).unwrap(), "echo '/w/x{src_pathname}y'");
+}
+
+#[test]
+fn values_are_quoted_where_they_stand_and_only_if_needed() {
+    let cases = [
+        ("echo '{pathname}'", "/w/f", "echo '/w/f'"),
+        ("echo \"{pathname}\"", "/w/f", "echo \"/w/f\""),
+        ("echo {pathname}", "/w/a b", "echo '/w/a b'"),
+        ("echo 'x {pathname}'", "/w/a'b", "echo 'x /w/a'\"'\"'b'"),
+        ("echo \"x {pathname} y\"", "/w/$a", "echo \"x \"'/w/$a'\" y\""),
+        ("echo $x{pathname}", "/w/f", "echo $x'/w/f'"),
+        ("echo \"$x{pathname}\"", "/w/f", "echo \"$x\"'/w/f'\"\""),
+        ("echo ~{pathname}", "/w/f", "echo ~'/w/f'"),
+        ("echo x{{pathname}}", "/a,b", "echo x{'/a,b'}"),
+        ("echo '' # {pathname} stays", "/w/f", "echo '' # {pathname} stays"),
+        (
+            "x=$(basename {pathname}); echo \"$x\" \"${x%.*}\" {pathname}",
+            "/w/f",
+            "x=$(basename /w/f); echo \"$x\" \"${x%.*}\" /w/f",
+        ),
+        (
+            "mv {pathname} \"/out/$(date +%s)\" 2>&1 && echo \"{pathname}\"",
+            "/w/f",
+            "mv /w/f \"/out/$(date +%s)\" 2>&1 && echo \"/w/f\"",
+        ),
+        ("sh -c 'echo \"$1\"' sh {pathname}", "/w/f", "sh -c 'echo \"$1\"' sh /w/f"),
+        (
+            "case {pathname} in *.x) echo \"{pathname}\";; esac",
+            "/w/f",
+            "case /w/f in *.x) echo \"/w/f\";; esac",
+        ),
+        ("cat > {pathname}.txt <<END\nbody\nEND", "/w/f", "cat > /w/f.txt <<END\nbody\nEND"),
+        ("echo \\\\{pathname}", "/w/f", "echo \\\\/w/f"),
+    ];
+    for (template, name, line) in cases {
+        assert_eq!(expanded(template, name.as_bytes()), line, "{template}");
+    }
+}
+
+#[test]
+fn what_cannot_be_decided_is_refused() {
+    let cases = [
+        ("echo `basename {pathname}`", "in backticks"),
+        ("echo \"`basename {pathname}`\"", "in backticks"),
+        ("echo \"$(basename {pathname})\"", "in $(...) in quotes"),
+        ("echo \"$(basename '{pathname}')\"", "in $(...) in quotes"),
+        ("echo \"$(basename \"{pathname}\")\"", "in $(...) in quotes"),
+        ("cat <<END\n{pathname}\nEND", "in or behind a here-document"),
+        ("cat <<-'END'\n{pathname}\nEND", "in or behind a here-document"),
+        ("cat <<{pathname}", "in or behind a here-document"),
+        ("eval \"echo {pathname}\"", "in text that a shell reads once more"),
+        ("x=1; eval echo {pathname}", "in text that a shell reads once more"),
+        ("trap 'rm {pathname}' EXIT", "in text that a shell reads once more"),
+        ("sh -c 'echo {pathname}'", "in text that a shell reads once more"),
+        ("sudo -u x /bin/bash -ec \"echo {pathname}\"", "in text that a shell reads once more"),
+        ("bash -c -x 'echo {pathname}'", "in text that a shell reads once more"),
+        ("su user --command='echo {pathname}'", "in text that a shell reads once more"),
+        ("(sh 2>&1 -c \"{pathname}\")", "in text that a shell reads once more"),
+        ("sh -c \"$(cat x) {pathname}\"", "in text that a shell reads once more"),
+        ("echo $(({pathname}))", "in arithmetic"),
+        ("((x = {pathname}))", "in arithmetic"),
+        ("echo ${x:-{pathname}}", "in ${...}"),
+        ("echo \"${x:-{pathname}}\"", "in ${...}"),
+        ("echo \"${x:-\"y\"}\" {pathname}", "behind quotes in \"${...}\""),
+        ("echo ${pathname}", "behind a $"),
+        ("echo \"${pathname}\"", "behind a $"),
+        ("echo \\{pathname}", "behind a backslash"),
+        ("echo \"\\{pathname}\"", "behind a backslash"),
+        ("echo $'a\\'b' {pathname}", "behind $'...'"),
+        ("echo \"$(case x in x) echo;; esac)\" {pathname}", "behind case in $(...)"),
+    ];
+    for (template, place) in cases {
+        let error = CommandTemplate::new(template.as_bytes()).unwrap_err();
+        let wanted = format!(
+            "{{pathname}} stands {place}, where its value cannot be quoted: use \"$PYINOTIFYD_PATHNAME\""
+        );
+        assert_eq!(error, wanted, "{template}");
+    }
+    // Without a placeholder they are the user's own business.
+    for (template, _) in cases {
+        let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
+        assert!(CommandTemplate::new(own.as_bytes()).is_ok(), "{own}");
+    }
+}
+
+#[test]
+fn misspelt_placeholders_are_recognised() {
+    let found = CommandTemplate::misspelt(b"x {path} {file} ${path} {pathname} {a,b} {} {PATHNAME} {foo}");
+    let wanted = [("path", "{pathname}"), ("file", "{pathname}"), ("PATHNAME", "{pathname}")];
+    assert_eq!(found, wanted.map(|(word, meant)| (word.to_owned(), meant)));
+}
+
+/// Names that mean something to a shell, beside any bytes.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let known = [
+        "/w/$(touch PWNED)",
+        "/w/`touch PWNED`",
+        "/w/a;touch PWNED;",
+        "/w/'; touch PWNED; '",
+        "/w/\"; touch PWNED; \"",
+        "/w/\ntouch PWNED\n",
+        "/w/\\",
+        "/w/$HOME",
+        "/w/a  b",
+        "/w/*",
+        "/w/'",
+        "/w/\"",
+        "/w/a\\'b",
+        "/w/a,b",
+        "/w/}",
+        "/w/)",
+        "/w/#",
+        "/w/&",
+        "/w/!",
+        "/w/~",
+    ];
+    prop_oneof![
+        prop::sample::select(known.to_vec()).prop_map(|name| name.as_bytes().to_vec()),
+        vec(1_u8..=255, 0..20),
+        vec(prop::sample::select(b"'\"\\$`(){}#;&|<>*?[]~! \n\tab/".to_vec()), 0..20),
+    ]
+}
+
+/// A piece of a word: how it is written, and what it stands_for; a placeholder stands_for the name.
+#[derive(Debug, Clone)]
+enum Piece {
+    Outside(&'static str, &'static str),
+    Single(Vec<Inner>),
+    Double(Vec<Inner>),
+    Substitution,
+    Name,
+}
+
+#[derive(Debug, Clone)]
+enum Inner {
+    Text(&'static str, &'static str),
+    Name,
+}
+
+fn inner(texts: &'static [(&'static str, &'static str)]) -> impl Strategy<Value = Vec<Inner>> {
+    let text = prop::sample::select(texts.to_vec()).prop_map(|(written, meant)| Inner::Text(written, meant));
+    vec(prop_oneof![text, Just(Inner::Name)], 0..4)
+}
+
+fn piece() -> impl Strategy<Value = Piece> {
+    const OUTSIDE: [(&str, &str); 9] = [
+        ("-a", "-a"),
+        ("\\'", "'"),
+        ("\\\\", "\\"),
+        ("\\\"", "\""),
+        ("$v", "value"),
+        ("${v}", "value"),
+        (".{", ".{"),
+        ("}", "}"),
+        ("${v%ue}", "val"),
+    ];
+    const SINGLE: [(&str, &str); 6] =
+        [("b c", "b c"), ("\\", "\\"), ("\"", "\""), ("$v", "$v"), ("\n", "\n"), ("`", "`")];
+    const DOUBLE: [(&str, &str); 9] = [
+        (" d  e", " d  e"),
+        ("\\\"", "\""),
+        ("\\\\", "\\"),
+        ("'", "'"),
+        ("$v", "value"),
+        ("${v}", "value"),
+        ("$(echo q '\"')", "q \""),
+        ("\n", "\n"),
+        ("\\$v", "$v"),
+    ];
+    prop_oneof![
+        prop::sample::select(OUTSIDE.to_vec()).prop_map(|(written, meant)| Piece::Outside(written, meant)),
+        inner(&SINGLE).prop_map(Piece::Single),
+        inner(&DOUBLE).prop_map(Piece::Double),
+        Just(Piece::Substitution),
+        Just(Piece::Name),
+    ]
+}
+
+/// Writes pieces as a word of a command, and what it stands_for for a name.
+fn write(pieces: &[Piece], name: &[u8], word: &mut String, meant: &mut Vec<u8>) {
+    let all = |parts: &[Inner], word: &mut String, meant: &mut Vec<u8>| {
+        for part in parts {
+            match part {
+                Inner::Text(written, stands_for) => {
+                    word.push_str(written);
+                    meant.extend_from_slice(stands_for.as_bytes());
+                }
+                Inner::Name => {
+                    word.push_str("{pathname}");
+                    meant.extend_from_slice(name);
+                }
+            }
+        }
+    };
+    for piece in pieces {
+        match piece {
+            Piece::Outside(written, stands_for) => {
+                word.push_str(written);
+                meant.extend_from_slice(stands_for.as_bytes());
+            }
+            Piece::Single(parts) => {
+                word.push('\'');
+                all(parts, word, meant);
+                word.push('\'');
+            }
+            Piece::Double(parts) => {
+                word.push('"');
+                all(parts, word, meant);
+                word.push('"');
+            }
+            // Of an assignment, so that its value is no list of words.
+            Piece::Substitution => {
+                word.push_str("$v");
+                meant.extend_from_slice(b"value");
+            }
+            Piece::Name => {
+                word.push_str("{pathname}");
+                meant.extend_from_slice(name);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Words with placeholders in every kind of quotes: each arrives as one word, and as what was written.
+    #[test]
+    fn a_value_stands_for_itself_in_any_quotes(
+        words in vec(vec(piece(), 1..5), 1..4),
+        name in hostile(),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut template, mut wanted) = ("v=value; printf '<%s>' ".to_owned(), Vec::new());
+        for pieces in &words {
+            let (mut word, mut meant) = (String::new(), Vec::new());
+            write(pieces, &name, &mut word, &mut meant);
+            if word.is_empty() {
+                continue;
+            }
+            // A word in front keeps braces and `#` from being more than text.
+            template.extend(["-", &word, " "]);
+            wanted.extend_from_slice(&[b"<-", meant.as_slice(), b">"].concat());
+        }
+        prop_assume!(!wanted.is_empty());
+        match CommandTemplate::new(template.as_bytes()) {
+            Err(error) => prop_assert!(false, "{} {:?}", error, template),
+            Ok(read) => {
+                let line = read.expand(&event(&name, None));
+                for shell in shells() {
+                    let output = run(shell, &line, directory.path());
+                    prop_assert_eq!(
+                        &output.stdout, &wanted,
+                        "{} {:?}\n{:?}\n{}", shell, template,
+                        String::from_utf8_lossy(&line), String::from_utf8_lossy(&output.stderr)
+                    );
+                    prop_assert!(!directory.path().join("PWNED").exists(), "{} {:?}", shell, template);
+                }
+            }
+        }
+    }
+
+    /// Any shell text at all: what is accepted does the same with a hostile name as with a plain one.
+    #[test]
+    fn no_text_lets_a_name_become_shell_text(
+        pieces in vec(prop::sample::select(vec![
+            "{pathname}", "{pathname}", "{pathname}", "'", "'", "\"", "\"", "\\", "$", "$v", "${v}", "${v:-", "$(", "(", ")", "`", "}", "{", "#", ";",
+            " ", " ", "\n", "<<E", "<", "&", "|", "a", "echo ", "printf %s ", "eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
+        ]), 1..14),
+        name in hostile(),
+    ) {
+        let template = format!("v=value; printf '<%s>' {}", pieces.concat());
+        // A process id is another one each time.
+        prop_assume!(!template.contains("$$"));
+        // A process id is another one each time.
+        prop_assume!(!template.contains("$$"));
+        let Ok(read) = CommandTemplate::new(template.as_bytes()) else { return Ok(()) };
+        let plain = b"/w/NAME";
+        for shell in shells() {
+            let directory = tempfile::tempdir().unwrap();
+            let one = run(shell, &read.expand(&event(plain, None)), directory.path());
+            let line = read.expand(&event(&name, None));
+            let other = run(shell, &line, directory.path());
+            let shown = String::from_utf8_lossy(&line).into_owned();
+            prop_assert!(!directory.path().join("PWNED").exists(), "{} {:?}\n{}", shell, template, shown);
+            // Words that a shell does not find are errors of its own; what it prints has the name in it as it is.
+            let wanted = replaced(&one.stdout, plain, &name);
+            prop_assert_eq!(
+                String::from_utf8_lossy(&other.stdout), String::from_utf8_lossy(&wanted),
+                "{} {:?}\n{}", shell, template, shown
+            );
+        }
+    }
+}
+
+fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(place) = rest.windows(from.len()).position(|window| window == from) {
+        out.extend_from_slice(&rest[..place]);
+        out.extend_from_slice(to);
+        rest = &rest[place + from.len()..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
