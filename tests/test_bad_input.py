@@ -304,3 +304,381 @@ def test_stderr_that_nobody_reads_any_more_does_not_kill(box: Box) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+# ---- the table: each wrong config, the line that it is wrong in, and what is said of it
+
+# What stands before each config. The line numbers below count from the line behind it.
+BEGIN = """import logging, os
+async def job(event, task_id): pass
+async def one(event): pass
+def plain(event, task_id): pass
+s = ShellScheduler("true")
+def rule(**more): return FileManagerRule(**{"action": "move", "src_re": "^$SRC/(.*)$", "dst_re": "$DST/a", **more})
+"""
+END = '\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": s})])\n'
+BEFORE = BEGIN.count("\n")
+
+WRONG = [
+    # names
+    (
+        'ShellScheduler("a", name="a b")',
+        1,
+        "name: expected at most 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', got 'a b'",
+    ),
+    (
+        'a = ShellScheduler("a", name="x")\nb = ShellScheduler("b", name="x")',
+        2,
+        "name: 'x' is the name of the scheduler at $CONFIG:7 already, give each a name of its own",
+    ),
+    ("x = Rule()", 1, "name 'Rule' is not defined, did you mean 'FileManagerRule'?"),
+    ("x = Scheduler(job)", 1, "name 'Scheduler' is not defined, did you mean 'TaskScheduler'?"),
+    ("x = ShellSchedulr('true')", 1, "name 'ShellSchedulr' is not defined, did you mean 'ShellScheduler'?"),
+    (
+        "x = ShellScheduler('true', delai=3)",
+        1,
+        "ShellScheduler.__init__() got an unexpected keyword argument 'delai', did you mean 'delay'?",
+    ),
+    (
+        "x = Watch('/x', recursive=True)",
+        1,
+        "Watch.__init__() got an unexpected keyword argument 'recursive', did you mean 'rec'?",
+    ),
+    (
+        "x = ShellScheduler(command='true')",
+        1,
+        "ShellScheduler.__init__() got an unexpected keyword argument 'command', did you mean 'cmd'?",
+    ),
+    ("s.dely = 3", 1, "ShellScheduler has no attribute 'dely', did you mean 'delay'?"),
+    # jobs
+    (
+        "x = TaskScheduler(plain)",
+        1,
+        "job: expected coroutine, got <class 'function'>: write 'async def plain(event, task_id)' instead of 'def'",
+    ),
+    (
+        "x = TaskScheduler(lambda event, task_id: None)",
+        1,
+        "job: expected coroutine, got <class 'function'>: write 'async def <lambda>(event, task_id)' instead of 'def'",
+    ),
+    ("x = TaskScheduler(None)", 1, "job: expected coroutine, got <class 'NoneType'>: None"),
+    ("x = TaskScheduler('job')", 1, "job: expected coroutine, got <class 'str'>: 'job'"),
+    ("x = TaskScheduler(one)", 1, "job: it is called with (event, task_id), but is defined as one(event)"),
+    (
+        "async def three(event, task_id, more): pass\nx = TaskScheduler(three)",
+        2,
+        "job: it is called with (event, task_id), but is defined as three(event, task_id, more)",
+    ),
+    (
+        "async def named(event, *, task_id): pass\nx = TaskScheduler(named)",
+        2,
+        "job: it is called with (event, task_id), but is defined as named(event, *, task_id)",
+    ),
+    ("x = TaskScheduler(job())", 1, "job() missing 2 required positional arguments: 'event' and 'task_id'"),
+    (
+        "x = ShellScheduler('true', job)",
+        1,
+        "job: expected None, got <class 'function'>: a ShellScheduler has no job, a TaskScheduler has",
+    ),
+    # numbers
+    ("x = TaskScheduler(job, delay=-1)", 1, "delay: expected 0 or more seconds, got -1"),
+    ("x = ShellScheduler('true', delay=-0.5)", 1, "delay: expected 0 or more seconds, got -0.5"),
+    ("x = ShellScheduler('true', delay='5')", 1, "delay: expected <class 'int'> or <class 'float'>, got <class 'str'>"),
+    ("x = ShellScheduler('true', delay=float('nan'))", 1, "delay: expected at most 1000000000 seconds, got nan"),
+    ("x = ShellScheduler('true', max_jobs=0)", 1, "max_jobs: expected at least 1 job, got 0"),
+    ("x = Pyinotifyd(shutdown_timeout=-3)", 1, "timeout: expected 0 or more seconds, got -3"),
+    # commands
+    ("x = ShellScheduler(['ls'])", 1, "cmd: expected <class 'str'>, got <class 'list'>"),
+    (
+        "s.cmd = 'echo `cat {pathname}`'",
+        -1,
+        'cmd: {pathname} stands in backticks, where its value cannot be quoted: use "$PYINOTIFYD_PATHNAME"',
+    ),
+    (
+        "s.cmd = 'eval {pathname}'",
+        -1,
+        'cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "$PYINOTIFYD_PATHNAME"',
+    ),
+    (
+        "s.cmd = 'sh -c \"ls {src_pathname}\"'",
+        -1,
+        'cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "$PYINOTIFYD_SRC_PATHNAME"',
+    ),
+    (
+        "s.cmd = 'echo \"$(cat {maskname})\"'",
+        -1,
+        'cmd: {maskname} stands in $(...) in quotes, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
+    ),
+    (
+        "s.cmd = 'cat <<E\\n{pathname}\\nE'",
+        -1,
+        'cmd: {pathname} stands in or behind a here-document, where its value cannot be quoted: use "$PYINOTIFYD_PATHNAME"',
+    ),
+    (
+        "s.cmd = 'echo ${pathname}'",
+        -1,
+        'cmd: {pathname} stands behind a $, where its value cannot be quoted: use "$PYINOTIFYD_PATHNAME"',
+    ),
+    # event maps
+    (
+        "x = EventMap(event_map={'IN_DELETE': Cancel})",
+        1,
+        "event_map: IN_DELETE: Cancel lacks the scheduler whose tasks it cancels, write Cancel(scheduler)",
+    ),
+    (
+        "x = EventMap(event_map={'IN_DELETE': ShellScheduler})",
+        1,
+        "event_map: IN_DELETE: ShellScheduler is a class, write ShellScheduler(...) or the variable that holds one",
+    ),
+    (
+        "x = Watch('/x', {'IN_CREATE': 'true'})",
+        1,
+        "job: expected coroutine, got <class 'str'>: IN_CREATE is mapped to 'true', write a scheduler, Cancel(scheduler), a coroutine function or a list of these",
+    ),
+    (
+        "x = Watch('/x', {'IN_CREATE': [s, None]})",
+        1,
+        "job: expected coroutine, got <class 'NoneType'>: IN_CREATE is mapped to None, write a scheduler, Cancel(scheduler), a coroutine function or a list of these",
+    ),
+    (
+        "x = Watch('/x', {'IN_CREATE': plain})",
+        1,
+        "job: expected coroutine, got <class 'function'>: write 'async def plain(event, task_id)' instead of 'def'",
+    ),
+    ("x = Watch('/x', {'IN_CREATE': one})", 1, "job: it is called with (event, task_id), but is defined as one(event)"),
+    (
+        "x = Watch('/x', {'IN_CLOSE_WRITE|IN_MOVED_TO': s})",
+        1,
+        "event_map: invalid flag: IN_CLOSE_WRITE|IN_MOVED_TO, write an entry for each event: 'IN_CLOSE_WRITE': ..., 'IN_MOVED_TO': ...",
+    ),
+    (
+        "x = Watch('/x', {'IN_CREATE, IN_DELETE': s})",
+        1,
+        "event_map: invalid flag: IN_CREATE, IN_DELETE, write an entry for each event: 'IN_CREATE': ..., 'IN_DELETE': ...",
+    ),
+    (
+        "x = Watch('/x', {'IN_CLOSE': s})",
+        1,
+        "event_map: invalid flag: IN_CLOSE, write an entry for each event: 'IN_CLOSE_WRITE': ..., 'IN_CLOSE_NOWRITE': ...",
+    ),
+    (
+        "x = Watch('/x', {'IN_MOVE': s})",
+        1,
+        "event_map: invalid flag: IN_MOVE, write an entry for each event: 'IN_MOVED_FROM': ..., 'IN_MOVED_TO': ...",
+    ),
+    (
+        "x = Watch('/x', {'IN_CREATE|IN_ISDIR': s})",
+        1,
+        "event_map: invalid flag: IN_CREATE|IN_ISDIR, write 'IN_CREATE', and dirs=True at its scheduler",
+    ),
+    (
+        "x = Watch('/x', {'ALL_EVENTS': s})",
+        1,
+        "event_map: invalid flag: ALL_EVENTS, write default_sched=... for all events",
+    ),
+    ("x = Watch('/x', {'in_create': s})", 1, "event_map: invalid flag: in_create, did you mean 'IN_CREATE'?"),
+    ("x = Watch('/x', {256: s})", 1, "event_map: invalid flag: 256, write the event's name as a string"),
+    ("x = Watch('/x', [s])", 1, "event_map: expected <class 'dict'>, got <class 'list'>"),
+    ("x = Cancel(job)", 1, "task: expected a scheduler instead of <function job at *>, got <class 'function'>"),
+    ("x = Cancel('s')", 1, "task: expected a scheduler instead of 's', got <class 'str'>"),
+    # watches
+    ("x = Watch('~/in', {})", 1, "path: ~ is not expanded, write os.path.expanduser('~/in')"),
+    ("x = Watch(['/x', '~user'], {})", 1, "path: ~ is not expanded, write os.path.expanduser('~user')"),
+    ("x = Watch('', {})", 1, "path: expected a path, got an empty string"),
+    ("x = Watch(5, {})", 1, "path: expected <class 'str'> or <class 'list'>, got <class 'int'>"),
+    (
+        "x = Watch('/x', {}, exclude_filter='^/x/tmp')",
+        1,
+        "exclude_filter: [Errno 2] No such file or directory: '^/x/tmp'; a string is the path of a file with one expression a line, write ['^/x/tmp'] for one expression",
+    ),
+    (
+        "x = Watch('/x', {}, exclude_filter=5)",
+        1,
+        "exclude_filter: expected <class 'str'> or <class 'list'>, got <class 'int'>",
+    ),
+    ("x = Pyinotifyd(['/x'])", 1, "watches: expected a Watch instead of '/x', got <class 'str'>"),
+    (
+        "x = Pyinotifyd(s)",
+        1,
+        "watches: expected a Watch instead of *, got <class 'pyinotifyd.scheduler.ShellScheduler'>",
+    ),
+    # rules
+    (
+        "x = FileManagerRule('mvoe', '^/a', '/b')",
+        1,
+        "action: expected [copy, move, delete], got mvoe, did you mean 'move'?",
+    ),
+    ("x = FileManagerRule(5, '^/a', '/b')", 1, "action: expected [copy, move, delete], got 5"),
+    ("x = FileManagerRule('move', '^/a')", 1, 'dst_re: move needs a destination, write dst_re=r"/where/to/\\\\1"'),
+    ("x = FileManagerRule('copy', '^/a', '')", 1, 'dst_re: copy needs a destination, write dst_re=r"/where/to/\\\\1"'),
+    (
+        "x = FileManagerRule('move', '^/(a)', '/b/\\1')",
+        1,
+        "dst_re: holds the control character '\\\\x01', write the string as r\"...\" to keep its backslashes",
+    ),
+    (
+        "x = FileManagerRule('move', '\\b/a', '/b')",
+        1,
+        "src_re: holds the control character '\\\\x08', write the string as r\"...\" to keep its backslashes",
+    ),
+    ("x = FileManagerRule('move', '^/a', '~/b')", 1, "dst_re: ~ is not expanded, write os.path.expanduser('~/b')"),
+    (
+        "x = FileManagerRule('move', '^/a', '/b', filemode=0o10000)",
+        1,
+        "filemode: expected a mode from 0 to 0o7777, got 4096",
+    ),
+    (
+        "x = FileManagerRule('move', '^/a', '/b', filemode='644')",
+        1,
+        "filemode: expected <class 'int'>, got <class 'str'>",
+    ),
+    ("x = FileManagerScheduler('move')", 1, "rules: expected a FileManagerRule instead of 'move', got <class 'str'>"),
+    (
+        "x = FileManagerScheduler([rule(), s])",
+        1,
+        "rules: expected a FileManagerRule instead of *, got <class 'pyinotifyd.scheduler.ShellScheduler'>",
+    ),
+    ("x = rule(src_re='(')", BEFORE, "missing ), unterminated subpattern at position 0"),
+    # the log
+    ("setLoglevel('LOUD')", 1, "Unknown level: 'LOUD'"),
+    ("enableSyslog(address=('host', 0))", 1, "address: expected a port from 1 to 65535, got 0"),
+    ("enableSyslog(address=5)", 1, "address: expected a path or (host, port), got 5"),
+    (
+        "enableSyslog(loglevel=INFO, lglevel=INFO)",
+        1,
+        "enableSyslog: loglevel and lglevel are the same, give one of them",
+    ),
+]
+
+
+def said(wanted: str, found: str) -> bool:
+    """`*` at one place stands for what differs between two runs."""
+    begin, star, end = wanted.partition("*") if wanted.endswith("*") or " instead of " in wanted else (wanted, "", "")
+    return found.startswith(begin) and found.endswith(end) if star else found == wanted
+
+
+@ours_only
+@pytest.mark.parametrize(("config", "line", "text"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_wrong_config_is_refused_in_one_line_with_its_place(box: Box, config: str, line: int, text: str) -> None:
+    daemon = box.call("-t", config=BEGIN + config + END)
+    assert said(text.replace("\\\\", "\\").replace("$CONFIG", str(box.config)), first_line(daemon)), daemon.lines[0]
+    # A fault that shows only in the end is told where its object was made; -1 is the scheduler `s`.
+    number = BEFORE - 1 if line == -1 else BEFORE if line == BEFORE else BEFORE + line
+    assert f'  File "{box.config}", line {number}' in daemon.lines, daemon.tail
+
+
+ODD = [
+    (
+        "s.cmd = 'echo {path} {pathname}'",
+        -1,
+        "cmd: {path} is no placeholder and stays as it is, did you mean {pathname}?",
+    ),
+    ("s.cmd = 'echo {FILE}'", -1, "cmd: {FILE} is no placeholder and stays as it is, did you mean {pathname}?"),
+    ("s.cmd = 'echo {src} {event}'", -1, "cmd: {event} is no placeholder and stays as it is, did you mean {maskname}?"),
+    (
+        "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', filemode=644)); w = {'IN_CREATE': r}",
+        1,
+        "filemode: 644 is 0o1204, write 0o644 if that is meant",
+    ),
+    (
+        "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', dirmode=755)); w = {'IN_CREATE': r}",
+        1,
+        "dirmode: 755 is 0o1363, write 0o755 if that is meant",
+    ),
+    ("unused = ShellScheduler('true')", 1, "no event map of a watch uses the scheduler 'unused'"),
+    (
+        "w = {'IN_CREATE': s,\n 'IN_DELETE': None,\n 'IN_CREATE': Cancel(s), 'IN_OPEN': s}",
+        3,
+        "IN_CREATE stands twice in this event map, only this entry counts; write a list for both (the first is in line 7)",
+    ),
+    ("w = {}", "w", "nothing is mapped for '$SRC', so that this watch does nothing: give it an event_map"),
+    (
+        "w = {'IN_UNMOUNT': s}",
+        "w",
+        "IN_UNMOUNT is an event of the watched directory, which the scheduler 's' does not take: give it dirs=True",
+    ),
+    (
+        "f = ['.*/p']",
+        "w",
+        "exclude_filter: '.*/p' matches the path of the watch itself, '$SRC', so that no event of it is left; begin the pattern with that path",
+    ),
+    (
+        "f = ['tmp']",
+        "w",
+        "exclude_filter: 'tmp' matches no path of this watch, as it is compared from the start of the whole path; write r'^$SRC/...' or put '.*' before it",
+    ),
+    (
+        "f = ['^/other/tmp']",
+        "w",
+        "exclude_filter: '^/other/tmp' matches no path of this watch, as it is compared from the start of the whole path; write r'^$SRC/...' or put '.*' before it",
+    ),
+    ("p = '$TMP/*/nothing'", "w", "'$TMP/*/nothing' matches nothing now; what comes to match it is watched then"),
+    (
+        "more = [Watch('$SRC', {'IN_DELETE': s})]",
+        1,
+        "'$SRC' is in an earlier watch, too, which has the same scheduler 's': its tasks see each event twice; write one watch with both maps",
+    ),
+    (
+        "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$TMP/no/a')); w = {'IN_CREATE': r}",
+        1,
+        "the destination '$TMP/no/' does not exist: make it, or write auto_create=True",
+    ),
+    (
+        "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '/proc/sys/a')); w = {'IN_CREATE': r}",
+        1,
+        "the destination '/proc/sys/' cannot be written to: *",
+    ),
+    (
+        "enableSyslog(address='$TMP/no')",
+        None,
+        "enableSyslog: there is no syslog server at '$TMP/no', its records are lost until there is; name another one with address=",
+    ),
+]
+
+# A config of which a row sets the map, the filters, the path or further watches.
+ODD_BEGIN = BEGIN + 'w = {"IN_CREATE": s}; f = []; p = "$SRC"; more = []\n'
+ODD_END = "\npyinotifyd = Pyinotifyd([Watch(p, w, exclude_filter=f), *more])\n"
+
+
+@ours_only
+@pytest.mark.parametrize(("config", "line", "text"), ODD, ids=[row[0] for row in ODD])
+def test_an_odd_config_is_warned_of_with_its_place(box: Box, config: str, line: int | str | None, text: str) -> None:
+    daemon = box.call("-t", config=ODD_BEGIN + config + ODD_END)
+    assert daemon.exit_code == 0, daemon.tail
+    last = BEFORE + 1 + config.count("\n") + 2
+    number = {-1: BEFORE - 1, "w": last}.get(line) if not isinstance(line, int) or line < 0 else BEFORE + 1 + line
+    place = "" if line is None else f"{box.config}:{number}: "
+    names = {"$SRC": str(box.src), "$TMP": str(box.tmp), "line 7": f"line {BEFORE + 2}"}
+    for name, value in names.items():
+        text = text.replace(name, value)
+    warnings = [one.removeprefix("WARNING: ") for one in daemon.lines if one.startswith("WARNING: ")]
+    assert any(said(place + text, one) for one in warnings), daemon.tail
+
+
+@ours_only
+def test_an_annotation_needs_no_import(box: Box) -> None:
+    daemon = box.call(
+        "-t",
+        config="async def job(event: Event, task_id: str): pass\npyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_CREATE': job})])",
+    )
+    assert daemon.lines == ["INFO: config file ok"]
+
+
+@ours_only
+def test_usual_modes_are_no_mistakes(box: Box) -> None:
+    """Decimal numbers that are the right mode, however they look in octal digits."""
+    rules = ", ".join(
+        f"rule(filemode={mode}, dirmode={mode})"
+        for mode in (0o644, 420, 0o755, 493, 0o600, 0o2775, 0o700, 511, 0, 0o444)
+    )
+    config = (
+        BEGIN + f"pyinotifyd = Pyinotifyd([Watch('$SRC', {{'IN_CREATE': [s, FileManagerScheduler([{rules}])]}})])\n"
+    )
+    daemon = box.call("-t", config=config)
+    assert not [line for line in daemon.lines if "mode" in line], daemon.tail
+
+
+@ours_only
+def test_a_missing_syslog_server_is_said_at_the_start(run: Run, box: Box) -> None:
+    daemon = run("enableSyslog(address='$TMP/no')\npyinotifyd = Pyinotifyd([Watch('$SRC', {})])")
+    daemon.wait_log(f"WARNING - enableSyslog: there is no syslog server at '{box.tmp}/no'")

@@ -154,7 +154,9 @@ def test_utf8_in_a_config(box: Box) -> None:
 
 
 def test_the_variable_must_be_an_instance(box: Box) -> None:
-    refused(box, "pyinotifyd = 5", r"pyinotifyd: expected <class '(type|.*Pyinotifyd)'>, got <class 'int'>")
+    refused(
+        box, "pyinotifyd = 5", r"pyinotifyd: expected (<class 'type'>|a Pyinotifyd instead of 5), got <class 'int'>"
+    )
 
 
 def test_a_missing_variable_is_said(box: Box) -> None:
@@ -210,7 +212,7 @@ def test_wrong_types_of_task_scheduler(box: Box, argument: str, text: str) -> No
 
 
 @ours_only
-@pytest.mark.parametrize("delay", ["0.5", "1.0", "-2.5", "True"])
+@pytest.mark.parametrize("delay", ["0.5", "1.0", "0", "True"])
 def test_delay_may_be_any_number(box: Box, delay: str) -> None:
     accepted(box, f"TaskScheduler(job, delay={delay})\n")
 
@@ -239,7 +241,9 @@ def test_cancel_takes_any_scheduler(box: Box, scheduler: str) -> None:
 
 @pytest.mark.parametrize(("given", "kind"), [("job", "function"), ("None", "NoneType"), ("5", "int")])
 def test_cancel_refuses_all_else(box: Box, given: str, kind: str) -> None:
-    refused(box, f"Cancel({given})\n", rf"task: expected <class '.*'>, got <class '{kind}'>")
+    refused(
+        box, f"Cancel({given})\n", rf"task: expected (<class '.*'>|a scheduler instead of .*), got <class '{kind}'>"
+    )
 
 
 # ---- ShellScheduler
@@ -340,7 +344,11 @@ def test_rules_may_be_one_or_a_list(box: Box) -> None:
 
 @pytest.mark.parametrize(("rules", "kind"), [("'x'", "str"), ("[5]", "int"), ("None", "NoneType")])
 def test_rules_must_be_rules(box: Box, rules: str, kind: str) -> None:
-    refused(box, f"FileManagerScheduler({rules})\n", rf"rules: expected <class '.*'>, got <class '{kind}'>")
+    refused(
+        box,
+        f"FileManagerScheduler({rules})\n",
+        rf"rules: expected (<class '.*'>|a FileManagerRule instead of .*), got <class '{kind}'>",
+    )
 
 
 @ours_only

@@ -144,13 +144,6 @@ def test_events_of_one_batch_run_the_first_and_skip_the_rest(run: Run, box: Box)
     assert daemon.heard(box.src / "f") == ["IN_CREATE"]
 
 
-def test_negative_delay_is_none(run: Run, box: Box) -> None:
-    daemon = run(one_scheduler(", delay=-3"), record=True)
-    write(box.src / "f", "")
-    daemon.wait_log(f"task finished.*{box.src}/f,")
-    assert daemon.said(box.src / "f") == ["start task", "task finished"]
-
-
 @pytest.mark.skipif(REFERENCE, reason="the original takes whole seconds only")
 def test_a_delay_may_be_a_fraction(run: Run, box: Box) -> None:
     daemon = run(one_scheduler(", delay=0.25"), record=True)

@@ -104,8 +104,8 @@ pyinotifyd = Pyinotifyd(shutdown_timeout=30)
 ## <<<
 
 ## >>> command: a shell command for each file
-# ## {maskname}, {pathname} and {src_pathname} are replaced by quoted values: don't put quotes around them. At most
-# ## max_jobs commands run at once, the others wait in order.
+# ## {maskname}, {pathname} and {src_pathname} stand for themselves, in quotes or without. At most max_jobs commands run
+# ## at once, the others wait in order.
 # command_sched = ShellScheduler(cmd="logger -t pyinotifyd -- {maskname} {pathname}", max_jobs=8)
 # pyinotifyd.add_watch(path="/srv/commands", event_map={"IN_CLOSE_WRITE": command_sched})
 ## <<<

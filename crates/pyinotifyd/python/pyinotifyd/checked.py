@@ -74,8 +74,8 @@ def expect(name: str, value: object, *kinds: type) -> None:
     """Raise AssertionError unless `value` is an instance of one of `kinds`."""
     if not isinstance(value, kinds):
         called = [getattr(kind, "_called", "") for kind in kinds]
-        hint = f": {shown(value)}" if any(called) else ""
-        expected(name, " or ".join(own or str(kind) for own, kind in zip(called, kinds)), value, hint)
+        wanted = " or ".join(own or str(kind) for own, kind in zip(called, kinds))
+        expected(name, f"{wanted} instead of {shown(value)}" if any(called) else wanted, value)
 
 
 def expected(name: str, wanted: str, value: object, hint: str = "") -> NoReturn:

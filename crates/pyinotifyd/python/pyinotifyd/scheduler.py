@@ -336,7 +336,7 @@ class FileManagerRule(Checked):
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "action" and not (isinstance(value, str) and value in self.valid_actions):
             hint = similar(value, self.valid_actions) if isinstance(value, str) else ""
-            raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got {shown(value)}{hint}")
+            raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got {value}{hint}")
         if name in ("src_re", "dst_re") and isinstance(value, str):
             _refuse_control_characters(name, value)
         if name == "dst_re" and isinstance(value, str):

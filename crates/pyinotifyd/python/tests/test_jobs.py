@@ -173,14 +173,6 @@ def test_tracebacks_show_the_source_that_was_executed(jobs, tmp_path):
     assert "raise ValueError  # the old text" in daemon.expect(FAIL)["traceback"]
 
 
-def test_a_job_with_wrong_arguments(host):
-    """It fails, it doesn't hang."""
-    daemon = host("async def job(event): pass\npyinotifyd = Pyinotifyd([Watch('/', {'IN_CREATE': job})])\n")
-    daemon.expect(DESCRIBE)
-    daemon.start([{"handle": 1}])
-    assert "positional argument" in daemon.expect(FAIL)["exception"]
-
-
 def test_cancel(jobs):
     """A running job gets CancelledError; one that is not there is no error."""
     daemon = jobs(

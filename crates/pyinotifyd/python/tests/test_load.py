@@ -108,7 +108,7 @@ def test_the_whole_description(describe, tmp_path):
         textwrap.dedent("""
         async def work(event, task_id): pass
         job = TaskScheduler(work, dirs=True, delay=2.5, logname=None, singlejob=1, max_jobs=3)
-        shell = ShellScheduler("echo {pathname}", delay=-1, logname="shell")
+        shell = ShellScheduler("echo {pathname}", delay=0, logname="shell")
         rule = FileManagerRule(
             "move", "^/a", "/b", True, True, 0o755, 0o644, "root", "adm", True, durable=True)
         files = FileManagerScheduler(rule, delay=True)
@@ -156,7 +156,7 @@ def test_the_whole_description(describe, tmp_path):
                 "files": True,
                 "dirs": False,
                 "delay": 0.0,
-                "delay_text": "-1",
+                "delay_text": "0",
                 "singlejob": False,
                 "max_jobs": 64,
                 "at": {"file": file, "line": 4},
@@ -217,6 +217,7 @@ def test_the_whole_description(describe, tmp_path):
         "loose_patterns": [],
         "handlers": False,
         "filtered": [],
+        "hints": [{"text": "no event map of a watch uses the scheduler 'unused'", "at": {"file": file, "line": 8}}],
         "stays": True,
         "stays_because": "jobs",
     }
@@ -272,7 +273,7 @@ def test_a_config_is_utf_8_unless_it_says_otherwise(describe):
 
 FAULTS = [
     ("x = 1\n", "the config defines no variable 'pyinotifyd'", []),
-    ("pyinotifyd = 1\n", "pyinotifyd: expected <class 'pyinotifyd.watch.Pyinotifyd'>, got <class 'int'>", []),
+    ("pyinotifyd = 1\n", "pyinotifyd: expected a Pyinotifyd instead of 1, got <class 'int'>", []),
     ("import pyinotifyd\n", "pyinotifyd: expected", []),
     ("x = 1\n1/0\n", "division by zero", [(2, "1/0")]),
     ("{}['key']\n", "KeyError: 'key'", [(1, "{}['key']")]),
@@ -520,7 +521,7 @@ def test_hello_is_needed(host):
 
 def test_expressions_of_unused_rules_are_told_also_when_the_config_fails(describe, fault, tmp_path):
     """The daemon checks them, in place of Python; a bad one that came before the fault is the one to tell."""
-    text = "rule = FileManagerRule('move', '(')\n"
+    text = "rule = FileManagerRule('delete', '(')\n"
     made = [{"pattern": "(", "at": {"file": str(tmp_path / "config.py"), "line": 1}}]
     assert describe(text + "pyinotifyd = Pyinotifyd()")["loose_patterns"] == made
     assert fault(text + "1 / 0")["patterns"] == made

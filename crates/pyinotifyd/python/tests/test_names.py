@@ -117,10 +117,10 @@ def test_what_a_function_is_bound_to_counts(describe):
     """Jobs that are made by a function differ only in that."""
     make = "def make(path):\n    async def job(event, task_id): print(path)\n    return job\nwork = make(%r)"
     assert does(describe, make % "a") != does(describe, make % "b")
-    partial = "work = functools.partial(work, %r)"
+    partial = "async def bound(x, event, task_id): pass\nwork = functools.partial(bound, %r)"
     assert does(describe, partial % 1) != does(describe, partial % 2)
-    assert does(describe, "work = functools.partial(work, object())") == does(
-        describe, "x = object(); work = functools.partial(work, object())"
+    assert does(describe, partial.replace("%r", "object()")) == does(
+        describe, "x = object()\n" + partial.replace("%r", "object()")
     )
 
 

@@ -3,17 +3,21 @@
 //! Rules are judged by trying them on sample paths that their patterns match, so a warning shows what would happen and is
 //! not a guess about regular expressions. Where no sample matches, nothing is said.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use engine::Reaction;
-use event::Flag;
+use event::{Flag, Mask};
 use mounts::Mounts;
 use pattern::{Pattern, Template};
+use rustix::fs::Access;
+use rustix::io::Errno;
 use watcher::Sysctl;
 
 use super::{Config, FileRule, FileRules, Scheduler, Watch, Work, owner_warnings, place};
-use crate::log::{Cause, Escaped};
+use crate::log::{Address, Cause, Escaped};
 
 /// Middle parts of sample paths.
 const SAMPLES: [&str; 4] = ["sample", "sample.name", "a/sample", "2024-01-01_1"];
@@ -25,8 +29,11 @@ const ARRIVALS: [Flag; 4] = [Flag::Create, Flag::CloseWrite, Flag::MovedTo, Flag
 /// All warnings on a configuration, each with its file and line.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let mut all = Vec::new();
+    all.extend(config.hints.iter().cloned());
     shutdown_timeout(config, &mut all);
     unscheduled_cancels(config, &mut all);
+    all.extend(missing_syslog(config));
+    same_path_twice(config, &mut all);
     let sampled = sampled(config);
     for rules in &sampled {
         rules.check(&mut all);
@@ -34,12 +41,170 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     all.extend(sampled.iter().flat_map(Sampled::feeding));
     // Without /proc nothing is known to be local, and nothing is asked about.
     let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
+    unwritable_destinations(config, &mounts, &mut all);
     for watch in &config.watches {
         missing_paths(watch, &mounts, &mut all);
+        excludes(watch, &mut all);
+        nothing_mapped(config, watch, &mut all);
     }
     watch_limit(config, &mounts, &mut all);
     all.extend(owner_warnings(&config.owners()));
     all
+}
+
+/// Syslog servers that are not there. Said at each start, too: their records are lost.
+pub(crate) fn missing_syslog(config: &Config) -> Vec<String> {
+    if config.syslog.is_empty() {
+        return Vec::new();
+    }
+    let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
+    let is_missing = |path: &str| mounts.way(path.as_bytes()).is_local() && rustix::fs::stat(path).is_err();
+    let missing = config.syslog.iter().filter_map(|target| match &target.address {
+        Address::Path(path) if is_missing(path) => Some(path),
+        Address::Path(_) | Address::Host(..) => None,
+    });
+    missing
+        .map(|path| format!("enableSyslog: there is no syslog server at '{path}', its records are lost until there is; name another one with address="))
+        .collect()
+}
+
+/// One path in two watches of which both schedule tasks of one scheduler: each event comes twice.
+fn same_path_twice(config: &Config, all: &mut Vec<String>) {
+    let roots = |watch: &Watch| watch.paths.iter().map(|path| absolute_path(path)).collect::<Vec<_>>();
+    for (number, watch) in config.watches.iter().enumerate() {
+        for earlier in &config.watches[..number] {
+            let shared = scheduled(watch).find(|index| scheduled(earlier).any(|other| other == *index));
+            let known = roots(earlier);
+            let (Some(index), Some(path)) =
+                (shared, roots(watch).into_iter().find(|path| known.contains(path)))
+            else {
+                continue;
+            };
+            let (path, name) = (Escaped(&path), &config.schedulers[index].name);
+            all.push(format!(
+                "{}'{path}' is in an earlier watch, too, which has the same scheduler '{name}': its tasks see each event \
+                 twice; write one watch with both maps",
+                place(watch.at.as_ref())
+            ));
+        }
+    }
+}
+
+/// The schedulers whose tasks a watch schedules.
+fn scheduled(watch: &Watch) -> impl Iterator<Item = usize> {
+    watch.map.reactions.iter().flatten().filter_map(|reaction| match reaction {
+        Reaction::Schedule(index) => Some(*index),
+        Reaction::Cancel(_) => None,
+    })
+}
+
+/// Maps without an event, and events that their schedulers never take.
+fn nothing_mapped(config: &Config, watch: &Watch, all: &mut Vec<String>) {
+    let at = place(watch.at.as_ref());
+    if watch.interest == Mask::NONE {
+        let path = &watch.path_text;
+        all.push(format!(
+            "{at}nothing is mapped for '{path}', so that this watch does nothing: give it an event_map"
+        ));
+    }
+    for reaction in &watch.map.reactions[Flag::Unmount.index()] {
+        if let Reaction::Schedule(index) = *reaction
+            && !config.schedulers[index].spec.dirs
+        {
+            let name = &config.schedulers[index].name;
+            all.push(format!(
+                "{at}IN_UNMOUNT is an event of the watched directory, which the scheduler '{name}' does not take: give it dirs=True"
+            ));
+        }
+    }
+}
+
+/// Exclude filters that hide everything, or nothing.
+fn excludes(watch: &Watch, all: &mut Vec<String>) {
+    let Some(filter) = &watch.exclude else { return };
+    let roots: Vec<Vec<u8>> = watch.paths.iter().map(|path| absolute_path(path)).collect();
+    for (pattern, own_at) in filter.0.patterns().iter().zip(&watch.exclude_at) {
+        let at = place(own_at.as_ref().or(watch.at.as_ref()));
+        let shown = Escaped(pattern.as_bytes());
+        if let Some(root) = roots.iter().find(|root| pattern.is_match(root) == Ok(true)) {
+            let root = Escaped(root);
+            all.push(format!(
+                "{at}exclude_filter: '{shown}' matches the path of the watch itself, '{root}', so that no event of it is left; \
+                 begin the pattern with that path"
+            ));
+        } else if roots.iter().all(|root| cannot_match(pattern.as_bytes(), root)) {
+            let root = roots.first().map_or(String::new(), |root| Escaped(root).to_string());
+            all.push(format!(
+                "{at}exclude_filter: '{shown}' matches no path of this watch, as it is compared from the start of the whole \
+                 path; write r'^{root}/...' or put '.*' before it"
+            ));
+        }
+    }
+}
+
+/// Whether a pattern begins with text with which no path below `root` begins. Text alone decides, so that it is not said of
+/// patterns that begin with anything else.
+fn cannot_match(source: &[u8], root: &[u8]) -> bool {
+    let literal = literal_start(source);
+    let fixed = root.iter().position(|byte| b"*?[".contains(byte)).unwrap_or(root.len());
+    let begin = if fixed == root.len() { [root, b"/"].concat() } else { root[..fixed].to_vec() };
+    let shared = begin.len().min(literal.len());
+    !literal.is_empty() && literal[..shared] != begin[..shared]
+}
+
+/// The plain text at the start of a pattern: `^/src/\.git` gives `/src/.git`.
+fn literal_start(source: &[u8]) -> Vec<u8> {
+    if source.contains(&b'|') {
+        return Vec::new();
+    }
+    let mut rest = source.strip_prefix(b"^").unwrap_or(source);
+    let mut start = Vec::new();
+    while let Some((first, after)) = rest.split_first() {
+        match (first, after.split_first()) {
+            (b'*' | b'?' | b'{', _) => {
+                start.pop();
+                break;
+            }
+            (b'\\', Some((escaped, after))) if !escaped.is_ascii_alphanumeric() => {
+                start.push(*escaped);
+                rest = after;
+            }
+            (b'\\' | b'.' | b'[' | b'(' | b')' | b'+' | b'$' | b'^', _) => break,
+            _ => {
+                start.push(*first);
+                rest = after;
+            }
+        }
+    }
+    start
+}
+
+/// Directories into which rules put files and in which they cannot.
+fn unwritable_destinations(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
+    for scheduler in &config.schedulers {
+        let Work::Rules(rules) = &scheduler.work else { continue };
+        for FileRule { template, rule, at } in &rules.rules {
+            let Ok(template) = template else { continue };
+            let prefix = template.literal_prefix();
+            let Some(end) = prefix.iter().rposition(|byte| *byte == b'/') else { continue };
+            let directory = &prefix[..=end];
+            if rule.action == files::Action::Delete || !mounts.way(directory).is_local() {
+                continue;
+            }
+            let (shown, at) = (Escaped(directory), place(at.as_ref().or(scheduler.at.as_ref())));
+            match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+                Ok(()) => {}
+                Err(Errno::NOENT) if rule.auto_create => {}
+                Err(Errno::NOENT) => all.push(format!(
+                    "{at}the destination '{shown}' does not exist: make it, or write auto_create=True"
+                )),
+                Err(error) => {
+                    let why = Cause(&error.into());
+                    all.push(format!("{at}the destination '{shown}' cannot be written to: {why}"));
+                }
+            }
+        }
+    }
 }
 
 fn shutdown_timeout(config: &Config, all: &mut Vec<String>) {
@@ -280,8 +445,18 @@ fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
             continue;
         }
         match rustix::fs::stat(path.as_slice()) {
-            Ok(_) => {}
-            Err(_) if wildcards => {}
+            Ok(_) => {
+                if let Err(error) = rustix::fs::access(path.as_slice(), Access::READ_OK) {
+                    all.push(format!("{at}'{shown}' cannot be watched: {}", Cause(&error.into())));
+                }
+            }
+            Err(_) if wildcards => {
+                if !has_match(&absolute_path(path)) {
+                    all.push(format!(
+                        "{at}'{shown}' matches nothing now; what comes to match it is watched then"
+                    ));
+                }
+            }
             Err(error) => {
                 all.push(format!(
                     "{at}'{shown}' cannot be watched now ({}); the daemon waits for it",
@@ -290,6 +465,53 @@ fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// Whether a path with wildcards leads to anything. As Python's glob: they do not match a dot at the start of a name.
+fn has_match(path: &[u8]) -> bool {
+    let mut found = vec![PathBuf::from("/")];
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        let Ok(pattern) = Pattern::new(&glob_pattern(name)) else { return true };
+        let is_plain = !name.iter().any(|byte| b"*?[".contains(byte));
+        let matching = |directory: &PathBuf| -> Vec<PathBuf> {
+            if is_plain {
+                return vec![directory.join(OsStr::from_bytes(name))];
+            }
+            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            let hit = |entry: &std::fs::DirEntry| {
+                let own = entry.file_name();
+                let hidden = own.as_bytes().starts_with(b".") && !name.starts_with(b".");
+                !hidden && pattern.is_match(own.as_bytes()) == Ok(true)
+            };
+            entries.filter(hit).map(|entry| entry.path()).collect()
+        };
+        found = found.iter().flat_map(matching).filter(|path| path.symlink_metadata().is_ok()).collect();
+    }
+    !found.is_empty()
+}
+
+/// The expression for one name with wildcards.
+fn glob_pattern(name: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::new();
+    let mut in_set = false;
+    for (place, byte) in name.iter().enumerate() {
+        match byte {
+            b'*' if !in_set => pattern.extend_from_slice(b".*"),
+            b'?' if !in_set => pattern.push(b'.'),
+            b'[' if !in_set => {
+                in_set = true;
+                pattern.push(b'[');
+            }
+            b'!' if in_set && name[place - 1] == b'[' => pattern.push(b'^'),
+            b']' if in_set => {
+                in_set = false;
+                pattern.push(b']');
+            }
+            byte if in_set || byte.is_ascii_alphanumeric() || *byte >= 0x80 => pattern.push(*byte),
+            byte => pattern.extend_from_slice(&[b'\\', *byte]),
+        }
+    }
+    [b"(?s:", pattern.as_slice(), br")\Z"].concat()
 }
 
 /// More directories than the user may watch.
@@ -342,6 +564,52 @@ mod tests {
         ];
         for (source, tail) in cases {
             assert_eq!(literal_tail(source), tail, "{}", String::from_utf8_lossy(source));
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_pattern_says_what_it_cannot_match() {
+        let cases: [(&[u8], &[u8], bool); 12] = [
+            (b"sub", b"/src", true),
+            (b"^/other/", b"/src", true),
+            (b"/src/sub", b"/src", false),
+            (b"/sr", b"/src", false),
+            (br"/src\.d/", b"/src", true),
+            (br".*/sub", b"/src", false),
+            (b"(sub)", b"/src", false),
+            (b"a|/src", b"/src", false),
+            (b"/srcs?/x", b"/src", true),
+            (b"/src/x?", b"/src", false),
+            (b"/srv/in/", b"/srv/*/x", false),
+            (b"/other/", b"/srv/*/x", true),
+        ];
+        for (pattern, root, wanted) in cases {
+            assert_eq!(cannot_match(pattern, root), wanted, "{}", String::from_utf8_lossy(pattern));
+        }
+    }
+
+    #[test]
+    fn wildcards_match_as_in_a_glob() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a/in", "b.c/in", ".hidden/in"] {
+            std::fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        let cases = [
+            ("*/in", true),
+            ("?/in", true),
+            ("[ab]/in", true),
+            ("[!a].c/in", true),
+            ("b.?/in", true),
+            (".h*/in", true),
+            ("*/out", false),
+            ("x*", false),
+            ("*hidden", false),
+            ("b?c", true),
+            ("[!ab]*", false),
+        ];
+        for (glob, wanted) in cases {
+            let path = [directory.path().as_os_str().as_bytes(), b"/", glob.as_bytes()].concat();
+            assert_eq!(has_match(&path), wanted, "{glob}");
         }
     }
 

@@ -20,6 +20,9 @@ pub(super) struct Description {
     /// Loggers with filters of the file's.
     pub(super) filtered: BTreeSet<String>,
     pub(super) stays: bool,
+    /// What a config test says.
+    #[serde(default)]
+    pub(super) hints: Vec<HintDescription>,
     /// Expressions of rules that no scheduler of a watch uses.
     #[serde(default)]
     pub(super) loose_patterns: Vec<PatternMade>,
@@ -32,6 +35,13 @@ pub(super) struct Description {
     /// The umask, if the file changed it.
     #[serde(default)]
     pub(super) umask: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct HintDescription {
+    #[serde(deserialize_with = "shown")]
+    pub(super) text: String,
+    pub(super) at: Option<At>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -23,7 +23,7 @@ use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Early, Escaped, Level};
-pub(crate) use check::{absolute_path, covers, feeding_warnings, warnings};
+pub(crate) use check::{absolute_path, covers, feeding_warnings, missing_syslog, warnings};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
 pub(crate) use owners::{Owner, owner_warnings};
 pub(crate) use safety::{check_modules, check_program, read_config};
@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub host_stays: bool,
     /// What is odd but does not keep the configuration from working.
     pub warnings: Vec<String>,
+    /// What only a config test says.
+    pub hints: Vec<String>,
     /// What the file changed in its own process and means for the daemon's.
     pub surroundings: Surroundings,
     /// The part of the description that a restarted host must repeat.
@@ -84,6 +86,8 @@ pub(crate) struct Watch {
     pub auto_add: bool,
     /// Exclude filters: the watcher prunes with them, the engine drops events.
     pub exclude: Option<Arc<ExcludeFilter>>,
+    /// Where each of their patterns stands.
+    pub exclude_at: Vec<Option<At>>,
     /// Events that the map does something with.
     pub interest: Mask,
     /// What happens at which event.
@@ -244,6 +248,7 @@ impl Config {
             host_stays: description.stays,
             surroundings: Surroundings::new(description.environ, description.cwd, description.umask),
             warnings,
+            hints: description.hints.iter().map(|hint| place(hint.at.as_ref()) + &hint.text).collect(),
             fingerprint,
             source,
             early: Vec::new(),
@@ -302,7 +307,8 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
             })
             .collect();
     }
-    let exclude = exclude_filter(&watch.exclude.unwrap_or_default())?;
+    let filters = watch.exclude.unwrap_or_default();
+    let exclude = exclude_filter(&filters)?;
     Ok(Watch {
         paths: watch.paths.into_iter().map(|path| path.0).collect(),
         path_text: watch.path_text,
@@ -311,6 +317,7 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
         interest,
         map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
         exclude,
+        exclude_at: filters.into_iter().map(|filter| filter.at).collect(),
         at: watch.at,
     })
 }

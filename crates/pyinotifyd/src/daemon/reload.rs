@@ -18,7 +18,7 @@ use super::perform::GRACE;
 use super::report::describe;
 use super::shutdown::State;
 use super::{Daemon, Reload, leave};
-use crate::config::{Config, Watch, feeding_warnings};
+use crate::config::{Config, Watch, feeding_warnings, missing_syslog};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
 use crate::log::{Level, Log, LoggerId, Syslog, record};
@@ -36,7 +36,7 @@ pub(super) struct Adoption {
     early: Vec<crate::log::Early>,
     filtered: BTreeSet<String>,
     owners: Vec<crate::config::Owner>,
-    feeding: Vec<String>,
+    unwise: Vec<String>,
     /// What a SIGHUP brought; `None` at the start.
     reload: Option<Reloaded>,
 }
@@ -73,7 +73,8 @@ impl Daemon {
         // The levels say which events are subscribed to, so that they come before the watches.
         let levels = self.core.performer.log.levels().clone();
         self.set_levels(&config);
-        let feeding = feeding_warnings(&config);
+        let mut unwise = feeding_warnings(&config);
+        unwise.extend(missing_syslog(&config));
         let watches = std::mem::take(&mut config.watches);
         let admitted = self.admit(&config, &watches, now);
         let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
@@ -86,7 +87,7 @@ impl Daemon {
             surroundings: std::mem::take(&mut config.surroundings),
             destinations: config.destinations(),
             owners: config.owners(),
-            feeding,
+            unwise,
             listening: Vec::new(),
             reload,
         };
@@ -144,7 +145,7 @@ impl Daemon {
 
     /// Pauses the configuration in force, and does what the new one says beside its watches.
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
-        let Adoption { id, syslog, early, filtered, mut surroundings, destinations, owners, feeding, .. } =
+        let Adoption { id, syslog, early, filtered, mut surroundings, destinations, owners, unwise, .. } =
             adoption;
         self.retire_all_but(id, now);
         self.set_syslog(&syslog, &early);
@@ -152,7 +153,7 @@ impl Daemon {
         let environment = std::mem::take(&mut surroundings.environment);
         self.core.performer.commands.set_environment(environment);
         self.check_owners(owners, now);
-        for warning in feeding {
+        for warning in unwise {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
         }
         self.core.performer.flush_hosts(now);
