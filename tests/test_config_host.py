@@ -169,17 +169,23 @@ def test_nothing_starts_after_its_cancel(run: Run, box: Box) -> None:
 def test_a_job_may_set_levels(run: Run, box: Box) -> None:
     config = """
 async def job(event, task_id):
-    setLoglevel(DEBUG if event.name == "on" else ERROR, logname="sched")
+    if not event.dir:
+        setLoglevel(DEBUG if event.name == "on" else ERROR, logname="sched")
     print(event.name, flush=True)
-pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job, "IN_ATTRIB": FileManagerScheduler([])})])
+mark = TaskScheduler(job, logname="mark", dirs=True, files=False)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [job, mark], "IN_ATTRIB": FileManagerScheduler([])})])
 """
     daemon = run(config)
     write(box.src / "on")
-    daemon.wait_out("on")
+    # Its end comes behind the level.
+    daemon.wait_log("task finished")
     os.utime(box.src / "on")
     daemon.wait_log("sched - DEBUG - no rule in ruleset matches")
     write(box.src / "off")
     daemon.wait_out("off")
+    # The end of a job of another scheduler comes behind the level, too.
+    (box.src / "directory").mkdir()
+    daemon.wait_log("mark - INFO - task finished")
     before = daemon.count("sched - ")
     write(box.src / "on")
     os.utime(box.src / "on")
