@@ -578,7 +578,7 @@ mod tests {
             (br".*/sub", b"/src", false),
             (b"(sub)", b"/src", false),
             (b"a|/src", b"/src", false),
-            (b"/srcs?/x", b"/src", true),
+            (b"/srcs?/x", b"/src", false),
             (b"/src/x?", b"/src", false),
             (b"/srv/in/", b"/srv/*/x", false),
             (b"/other/", b"/srv/*/x", true),
