@@ -539,6 +539,52 @@ WRONG = [
         "rules: expected a FileManagerRule instead of *, got <class 'pyinotifyd.scheduler.ShellScheduler'>",
     ),
     ("x = rule(src_re='(')", BEFORE, "missing ), unterminated subpattern at position 0"),
+    (
+        "x = rule(on_conflict='replace')",
+        BEFORE,
+        "on_conflict: expected one of fail, overwrite, skip, rename, newer, same, got replace, did you mean 'rename'?",
+    ),
+    (
+        "x = rule(on_conflict='skp')",
+        BEFORE,
+        "on_conflict: expected one of fail, overwrite, skip, rename, newer, same, got skp, did you mean 'skip'?",
+    ),
+    ("x = rule(on_conflict=True)", BEFORE, "on_conflict: expected <class 'str'>, got <class 'bool'>"),
+    (
+        "x = rule(overwrite=True, on_conflict='skip')",
+        BEFORE,
+        "on_conflict: overwrite=True is on_conflict=\"overwrite\", not 'skip', give one of them",
+    ),
+    ("x = rule(verify=1)", BEFORE, "verify: expected <class 'bool'>, got <class 'int'>"),
+    ("x = rule(action='delete', verify=True)", BEFORE, "verify: delete has no destination, this is for move and copy"),
+    (
+        "x = rule(action='delete', on_conflict='skip')",
+        BEFORE,
+        "on_conflict: delete has no destination, this is for move and copy",
+    ),
+    (
+        "x = rule(action='delete', mounted='/mnt')",
+        BEFORE,
+        "mounted: delete has no destination, this is for move and copy",
+    ),
+    (
+        "x = rule(action='copy', prune=True)",
+        BEFORE,
+        "prune: copy leaves the source where it is, this is for move and delete",
+    ),
+    ("x = rule(trash='trash')", BEFORE, "trash: expected an absolute path, got 'trash'"),
+    ("x = rule(trash='~/trash')", BEFORE, "trash: ~ is not expanded, write os.path.expanduser('~/trash')"),
+    ("x = rule(mounted=5)", BEFORE, "mounted: expected <class 'str'>, got <class 'int'>"),
+    (
+        "s = FileManagerScheduler(rule(mounted='/mnt/nas'))",
+        BEFORE,
+        "mounted: '/mnt/nas' is no directory above the destination '$DST/a'",
+    ),
+    (
+        "x = rule(trsh='/x')",
+        BEFORE,
+        "FileManagerRule.__init__() got an unexpected keyword argument 'trsh', did you mean 'trash'?",
+    ),
     # the log
     ("setLoglevel('LOUD')", 1, "Unknown level: 'LOUD'"),
     ("enableSyslog(address=('host', 0))", 1, "address: expected a port from 1 to 65535, got 0"),
@@ -561,7 +607,9 @@ def said(wanted: str, found: str) -> bool:
 @pytest.mark.parametrize(("config", "line", "text"), WRONG, ids=[row[0] for row in WRONG])
 def test_a_wrong_config_is_refused_in_one_line_with_its_place(box: Box, config: str, line: int, text: str) -> None:
     daemon = box.call("-t", config=BEGIN + config + END)
-    assert said(text.replace("\\\\", "\\").replace("$CONFIG", str(box.config)), first_line(daemon)), daemon.lines[0]
+    assert said(
+        text.replace("\\\\", "\\").replace("$CONFIG", str(box.config)).replace("$DST", str(box.dst)), first_line(daemon)
+    ), daemon.lines[0]
     # A fault that shows only in the end is told where its object was made; -1 is the scheduler `s`.
     number = BEFORE - 1 if line == -1 else BEFORE if line == BEFORE else BEFORE + line
     assert f'  File "{box.config}", line {number}' in daemon.lines, daemon.tail
@@ -646,7 +694,11 @@ def test_an_odd_config_is_warned_of_with_its_place(box: Box, config: str, line: 
     daemon = box.call("-t", config=ODD_BEGIN + config + ODD_END)
     assert daemon.exit_code == 0, daemon.tail
     last = BEFORE + 1 + config.count("\n") + 2
-    number = {-1: BEFORE - 1, "w": last}.get(line) if not isinstance(line, int) or line < 0 else BEFORE + 1 + line
+    number = (
+        {-1: BEFORE - 1, -2: BEFORE, "w": last}.get(line)
+        if not isinstance(line, int) or line < 0
+        else BEFORE + 1 + line
+    )
     place = "" if line is None else f"{box.config}:{number}: "
     names = {"$SRC": str(box.src), "$TMP": str(box.tmp), "line 7": f"line {BEFORE + 2}"}
     for name, value in names.items():

@@ -112,6 +112,21 @@ def expect_path(name: str, value: str) -> None:
     refuse_tilde(name, value)
 
 
+def expect_absolute_path(name: str, value: object) -> None:
+    """Raise unless `value` is a path that means the same in every directory."""
+    expect_path(name, value)  # type: ignore[arg-type]  # checked there
+    if not value.startswith("/"):  # type: ignore[attr-defined]  # a str, as of the check
+        raise AssertionError(f"{name}: expected an absolute path, got {value!r}")
+
+
+def one_of_words(name: str, value: object, words: list[str]) -> None:
+    """Raise unless `value` is one of `words`."""
+    expect(name, value, str)
+    if value not in words:
+        hint = similar(value, words)  # type: ignore[arg-type]  # a str, as of the check
+        raise AssertionError(f"{name}: expected one of {', '.join(words)}, got {value}{hint}")
+
+
 def refuse_tilde(name: str, value: str) -> None:
     """Raise if `value` is a path that a shell would expand."""
     if value.startswith("~"):

@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import sys
 
-from .checked import Checked, expect, expected, place, refuse_tilde, seconds, shown, similar
+from .checked import (
+    Checked,
+    expect,
+    expect_absolute_path,
+    expected,
+    one_of_words,
+    place,
+    refuse_tilde,
+    seconds,
+    shown,
+    similar,
+)
 from .levels import one_of, warn_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from typing import Any, Callable, ClassVar, Optional, Union
+    from typing import Any, Callable, ClassVar, Literal, Optional, Union
 
     from .checked import Place
     from .event import Event
 
     Job = Callable[[Event, str], Coroutine[Any, Any, object]]
     Number = Union[int, float]
+    Action = Literal["move", "copy", "delete"]
+    Conflict = Literal["fail", "overwrite", "skip", "rename", "newer", "same"]
 
 # How many commands of a ShellScheduler run at once unless the config says otherwise: plenty for commands that wait,
 # and far from the system's limit of processes when ten thousand files arrive.
@@ -259,6 +272,20 @@ class FileManagerRule(Checked):
         durable: Whether the destination is on the disk before the action counts as done: safe against a loss of power,
             at the price of waiting for the disk. Default None: only for moves to another filesystem. Not in
             pyinotifyd 1.
+        on_conflict: What happens if the destination exists. "fail": the action fails. "overwrite": what is there is
+            replaced. "skip": nothing is done. "rename": the result gets the first free name of ``stem.1.ext``,
+            ``stem.2.ext`` and so on. "newer": a file is replaced if the source was written later, else nothing is
+            done. "same": if the content is equal, a copy does nothing and a move removes the source; else it fails.
+            The last two are for files, a directory fails. Default None: "overwrite" with *overwrite*, else "fail". Not
+            in pyinotifyd 1.
+        verify: Whether a copy is read back from the disk, as far as the kernel allows, and compared before it gets its
+            name. Default False. Not in pyinotifyd 1.
+        trash: Absolute path of a directory to which is moved what would be overwritten or deleted, as
+            ``YYYYMMDD-HHMMSS.mmm/absolute/path``. Default None: it is gone. Not in pyinotifyd 1.
+        mounted: Absolute path of a directory above the destination; the action fails unless something is mounted
+            there. Default None: not asked. Not in pyinotifyd 1.
+        prune: Whether directories that are empty after the action are removed, from the source's up to, but not
+            including, the root of a watch. For move and delete. Default False. Not in pyinotifyd 1.
 
     Example::
 
@@ -268,6 +295,8 @@ class FileManagerRule(Checked):
 
     #: The actions that there are.
     valid_actions: ClassVar[list[str]] = ["copy", "move", "delete"]
+    #: What may be done where the destination exists.
+    valid_conflicts: ClassVar[list[str]] = ["fail", "overwrite", "skip", "rename", "newer", "same"]
 
     _called: ClassVar[str] = "a FileManagerRule"
 
@@ -283,6 +312,11 @@ class FileManagerRule(Checked):
         "group": (str, type(None)),
         "rec": (bool,),
         "durable": (bool, type(None)),
+        "on_conflict": (),
+        "verify": (bool,),
+        "trash": (),
+        "mounted": (),
+        "prune": (bool,),
     }
 
     action: str
@@ -296,10 +330,15 @@ class FileManagerRule(Checked):
     group: Optional[str]
     rec: bool
     durable: Optional[bool]
+    on_conflict: Optional[Conflict]
+    verify: bool
+    trash: Optional[str]
+    mounted: Optional[str]
+    prune: bool
 
     def __init__(
         self,
-        action: str,
+        action: Action,
         src_re: str,
         dst_re: str = "",
         auto_create: bool = False,
@@ -312,6 +351,11 @@ class FileManagerRule(Checked):
         *,
         override: Optional[bool] = None,
         durable: Optional[bool] = None,
+        on_conflict: Optional[Conflict] = None,
+        verify: bool = False,
+        trash: Optional[str] = None,
+        mounted: Optional[str] = None,
+        prune: bool = False,
     ) -> None:
         """Check the arguments and keep them; the daemon checks the expressions when it takes the config."""
         self.at = place()
@@ -326,17 +370,39 @@ class FileManagerRule(Checked):
         self.group = group
         self.rec = rec
         self.durable = durable
+        self.on_conflict = on_conflict
+        self.verify = verify
+        self.trash = trash
+        self.mounted = mounted
+        self.prune = prune
+        self._refuse_contradictions()
         if action != "delete" and not dst_re:
             raise AssertionError(f'dst_re: {action} needs a destination, write dst_re=r"/where/to/\\1"')
         _warn_of_decimal("dirmode", dirmode, self.at)
         _warn_of_decimal("filemode", filemode, self.at)
         made_rules.append(self)
 
+    def _refuse_contradictions(self) -> None:
+        """Raise if arguments exclude each other, or mean nothing for the action."""
+        if self.overwrite and self.on_conflict not in (None, "overwrite"):
+            raise AssertionError(
+                f'on_conflict: overwrite=True is on_conflict="overwrite", not {self.on_conflict!r}, give one of them'
+            )
+        for name in ("on_conflict", "verify", "mounted") if self.action == "delete" else ():
+            if getattr(self, name):
+                raise AssertionError(f"{name}: delete has no destination, this is for move and copy")
+        if self.prune and self.action == "copy":
+            raise AssertionError("prune: copy leaves the source where it is, this is for move and delete")
+
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "action" and not (isinstance(value, str) and value in self.valid_actions):
             hint = similar(value, self.valid_actions) if isinstance(value, str) else ""
             raise AssertionError(f"action: expected [{', '.join(self.valid_actions)}], got {value}{hint}")
+        if name == "on_conflict" and value is not None:
+            one_of_words("on_conflict", value, self.valid_conflicts)
+        if name in ("trash", "mounted") and value is not None:
+            expect_absolute_path(name, value)
         if name in ("src_re", "dst_re") and isinstance(value, str):
             _refuse_control_characters(name, value)
         if name == "dst_re" and isinstance(value, str):

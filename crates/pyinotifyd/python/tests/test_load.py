@@ -110,7 +110,8 @@ def test_the_whole_description(describe, tmp_path):
         job = TaskScheduler(work, dirs=True, delay=2.5, logname=None, singlejob=1, max_jobs=3)
         shell = ShellScheduler("echo {pathname}", delay=0, logname="shell")
         rule = FileManagerRule(
-            "move", "^/a", "/b", True, True, 0o755, 0o644, "root", "adm", True, durable=True)
+            "move", "^/a", "/b", True, True, 0o755, 0o644, "root", "adm", True, durable=True, verify=True,
+            trash="/t/../trash", mounted="/mnt/", prune=True)
         files = FileManagerScheduler(rule, delay=True)
         unused = ShellScheduler("true")
         pyinotifyd = Pyinotifyd(shutdown_timeout=12.5, logname=None)
@@ -196,13 +197,17 @@ def test_the_whole_description(describe, tmp_path):
                         "src_re": "^/a",
                         "dst_re": "/b",
                         "auto_create": True,
-                        "overwrite": True,
                         "dirmode": 0o755,
                         "filemode": 0o644,
                         "user": "root",
                         "group": "adm",
                         "rec": True,
                         "durable": True,
+                        "on_conflict": "overwrite",
+                        "verify": True,
+                        "trash": "/trash",
+                        "mounted": "/mnt",
+                        "prune": True,
                         "at": described["schedulers"][2]["rules"][0]["at"],
                     }
                 ],

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use engine::Reaction;
 use event::{Flag, Mask};
+use files::Conflict;
 use mounts::Mounts;
 use pattern::{Pattern, Template};
 use rustix::fs::Access;
@@ -42,6 +43,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     // Without /proc nothing is known to be local, and nothing is asked about.
     let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
     unwritable_destinations(config, &mounts, &mut all);
+    trashes(config, &mut all);
     for watch in &config.watches {
         missing_paths(watch, &mounts, &mut all);
         excludes(watch, &mut all);
@@ -202,6 +204,36 @@ fn unwritable_destinations(config: &Config, mounts: &Mounts, all: &mut Vec<Strin
                     let why = Cause(&error.into());
                     all.push(format!("{at}the destination '{shown}' cannot be written to: {why}"));
                 }
+            }
+        }
+    }
+}
+
+/// Trashes that would be watched themselves, and those into which nothing comes.
+fn trashes(config: &Config, all: &mut Vec<String>) {
+    for scheduler in &config.schedulers {
+        let Work::Rules(rules) = &scheduler.work else { continue };
+        for FileRule { rule, at, .. } in &rules.rules {
+            let Some(trash) = &rule.trash else { continue };
+            let (shown, at) = (Escaped(trash), place(at.as_ref().or(scheduler.at.as_ref())));
+            let entry = [trash.as_slice(), b"/entry"].concat();
+            let is_watched = |watch: &Watch| {
+                watch
+                    .paths
+                    .iter()
+                    .map(|root| absolute_path(root))
+                    .any(|root| covers(watch, &root, &entry) || root == *trash)
+            };
+            if config.watches.iter().any(is_watched) {
+                all.push(format!(
+                    "{at}the trash '{shown}' is in a watched tree: what comes into it makes events again"
+                ));
+            }
+            let replaces = matches!(rule.on_conflict, Conflict::Overwrite | Conflict::Newer);
+            if rule.action != files::Action::Delete && !replaces {
+                all.push(format!(
+                    "{at}nothing comes into the trash '{shown}', as this rule neither deletes nor overwrites"
+                ));
             }
         }
     }

@@ -85,20 +85,48 @@ pub(super) struct SchedulerDescription {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the arguments that a configuration gives")]
 pub(super) struct RuleDescription {
     pub(super) action: String,
     pub(super) src_re: PathText,
     pub(super) dst_re: PathText,
     pub(super) auto_create: bool,
-    pub(super) overwrite: bool,
     pub(super) dirmode: Option<u32>,
     pub(super) filemode: Option<u32>,
     pub(super) user: Option<String>,
     pub(super) group: Option<String>,
     pub(super) rec: bool,
-    #[serde(default)]
     pub(super) durable: Option<bool>,
+    pub(super) on_conflict: ConflictDescription,
+    pub(super) verify: bool,
+    pub(super) trash: Option<PathText>,
+    pub(super) mounted: Option<PathText>,
+    pub(super) prune: bool,
     pub(super) at: Option<At>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ConflictDescription {
+    Fail,
+    Overwrite,
+    Skip,
+    Rename,
+    Newer,
+    Same,
+}
+
+impl From<ConflictDescription> for files::Conflict {
+    fn from(conflict: ConflictDescription) -> Self {
+        match conflict {
+            ConflictDescription::Fail => files::Conflict::Fail,
+            ConflictDescription::Overwrite => files::Conflict::Overwrite,
+            ConflictDescription::Skip => files::Conflict::Skip,
+            ConflictDescription::Rename => files::Conflict::Rename,
+            ConflictDescription::Newer => files::Conflict::Newer,
+            ConflictDescription::Same => files::Conflict::Same,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

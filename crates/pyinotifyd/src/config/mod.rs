@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use engine::{MapSpec, Matcher, Reaction, SchedulerSpec, StepLimit};
 use event::{Flag, Mask};
-use files::{Conflict, Durability};
+use files::Durability;
 use pattern::{Pattern, PatternSet, Template};
 
 use crate::action::template::CommandTemplate;
@@ -415,7 +415,7 @@ fn read_rule(
     let rule = files::Rule {
         action,
         auto_create: rule.auto_create,
-        on_conflict: if rule.overwrite { Conflict::Overwrite } else { Conflict::Fail },
+        on_conflict: rule.on_conflict.into(),
         dirmode: rule.dirmode,
         filemode: rule.filemode,
         user: rule.user,
@@ -426,12 +426,25 @@ fn read_rule(
             Some(true) => Durability::Always,
             Some(false) => Durability::Never,
         },
-        mounted: None,
-        verify: false,
-        trash: None,
-        prune: false,
+        mounted: rule.mounted.map(|path| path.0),
+        verify: rule.verify,
+        trash: rule.trash.map(|path| path.0),
+        prune: rule.prune,
     };
+    check_mounted(&rule, template.as_ref().ok()).map_err(|text| fault(at.as_ref(), text))?;
     Ok((pattern, FileRule { template, rule, at }))
+}
+
+/// Refuses a mount point that does not lie above the destination: whether it is mounted would say nothing.
+fn check_mounted(rule: &files::Rule, template: Option<&Template>) -> Result<(), String> {
+    let (Some(mounted), Some(template)) = (&rule.mounted, template) else { return Ok(()) };
+    let destination = absolute_path(template.literal_prefix());
+    let below = destination.strip_prefix(mounted.as_slice());
+    if below.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || mounted == b"/") {
+        return Ok(());
+    }
+    let (mounted, destination) = (Escaped(mounted), Escaped(&destination));
+    Err(format!("mounted: '{mounted}' is no directory above the destination '{destination}'"))
 }
 
 impl Scheduler {

@@ -141,13 +141,17 @@ def _rule(rule: FileManagerRule) -> dict[str, Any]:
         "src_re": _bytes_text(rule.src_re),
         "dst_re": _bytes_text(rule.dst_re),
         "auto_create": rule.auto_create,
-        "overwrite": rule.overwrite,
         "dirmode": rule.dirmode,
         "filemode": rule.filemode,
         "user": rule.user,
         "group": rule.group,
         "rec": rule.rec,
         "durable": rule.durable,
+        "on_conflict": rule.on_conflict or ("overwrite" if rule.overwrite else "fail"),
+        "verify": rule.verify,
+        "trash": _path(rule.trash),
+        "mounted": _path(rule.mounted),
+        "prune": rule.prune,
         "at": _at(rule.at),
     }
 
@@ -160,6 +164,10 @@ def _job_name(job: object) -> str:
 
 def _at(place: Optional[Place]) -> Optional[dict[str, Any]]:
     return {"file": place[0], "line": place[1]} if place else None
+
+
+def _path(path: Optional[str]) -> Optional[str]:
+    return None if path is None else _bytes_text(os.path.normpath(path))
 
 
 def _bytes_text(text: str) -> str:

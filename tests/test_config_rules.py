@@ -1,0 +1,119 @@
+"""What file rules are told about destinations that exist, copies that matter, and directories that are left empty."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from vocabulary import REFERENCE, Box, Daemon, wait_until, write
+
+Run = Callable[..., Daemon]
+
+pytestmark = pytest.mark.skipif(REFERENCE, reason="the original has no such arguments")
+
+
+def config(arguments: str, action: str = "move") -> str:
+    return f"""
+rules = FileManagerRule("{action}", r"^$SRC/(.*)$", r"$DST/\\1", {arguments})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": FileManagerScheduler(rules)}}, rec=True, auto_add=True)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("conflict", "old", "new", "source"),
+    [
+        ("fail", {"a.x": "old"}, {"a.x": "old"}, True),
+        ("overwrite", {"a.x": "old"}, {"a.x": "new"}, False),
+        ("skip", {"a.x": "old"}, {"a.x": "old"}, True),
+        ("rename", {"a.x": "old"}, {"a.x": "old", "a.1.x": "new"}, False),
+        ("rename", {"a.x": "old", "a.1.x": "older"}, {"a.x": "old", "a.1.x": "older", "a.2.x": "new"}, False),
+        ("newer", {"a.x": "old"}, {"a.x": "new"}, False),
+        ("same", {"a.x": "old"}, {"a.x": "old"}, True),
+        ("same", {"a.x": "new"}, {"a.x": "new"}, False),
+    ],
+)
+def test_on_conflict(run: Run, box: Box, conflict: str, old: dict[str, str], new: dict[str, str], source: bool) -> None:
+    for name, content in old.items():
+        write(box.dst / name, content)
+        os.utime(box.dst / name, (1000, 1000))
+    daemon = run(config(f'on_conflict="{conflict}"'))
+    write(box.src / "a.x", "new")
+    fails = source and conflict != "skip"
+    daemon.wait_log("task failed" if fails else "task finished")
+    assert {path.name: path.read_text() for path in box.dst.iterdir()} == new
+    assert (box.src / "a.x").exists() == source
+
+
+def test_an_older_source_replaces_nothing(run: Run, box: Box) -> None:
+    write(box.dst / "a", "old")
+    daemon = run(config('on_conflict="newer"'))
+    os.utime(box.dst / "a", (4_000_000_000, 4_000_000_000))
+    write(box.src / "a", "new")
+    daemon.wait_log("task finished")
+    assert (box.dst / "a").read_text() == "old"
+
+
+@pytest.mark.parametrize("action", ["copy", "move"])
+def test_a_verified_copy_is_a_copy(run: Run, box: Box, action: str) -> None:
+    daemon = run(config("verify=True, durable=True", action))
+    write(box.src / "a", "content" * 100_000)
+    daemon.wait_log("task finished")
+    assert (box.dst / "a").read_text() == "content" * 100_000
+
+
+def test_what_is_overwritten_is_in_the_trash(run: Run, box: Box) -> None:
+    write(box.dst / "a", "old")
+    daemon = run(config('overwrite=True, trash="$TMP/trash"'))
+    write(box.src / "a", "new")
+    daemon.wait_log("task finished")
+    assert (box.dst / "a").read_text() == "new"
+    kept = [path for path in (box.tmp / "trash").rglob("a") if path.is_file()]
+    assert [path.read_text() for path in kept] == ["old"]
+    assert re.fullmatch(rf"\d{{8}}-\d{{6}}\.\d{{3}}{box.dst}/a", str(kept[0].relative_to(box.tmp / "trash")))
+
+
+def test_what_is_deleted_is_in_the_trash(run: Run, box: Box) -> None:
+    daemon = run(
+        """
+rules = FileManagerRule("delete", r"^$SRC/.*$", trash="$TMP/trash")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": FileManagerScheduler(rules)})])
+"""
+    )
+    write(box.src / "a", "content")
+    daemon.wait_log("task finished")
+    assert not (box.src / "a").exists()
+    assert [path.read_text() for path in (box.tmp / "trash").rglob("a") if path.is_file()] == ["content"]
+
+
+def test_nothing_lands_below_a_directory_where_nothing_is_mounted(run: Run, box: Box) -> None:
+    daemon = run(config('mounted="$DST", auto_create=True'))
+    write(box.src / "a", "content")
+    daemon.wait_log(f"task failed.*{box.dst} is not mounted")
+    assert os.listdir(box.dst) == []
+    assert (box.src / "a").read_text() == "content"
+
+
+def test_what_is_mounted_is_a_destination(root: None, box: Box) -> None:
+    """In a mount namespace of the daemon's own."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    mount = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {box.dst}; exec "$@"', "sh"]
+    daemon = box.run(config('mounted="$DST"'), before=mount)
+    write(box.src / "a", "content")
+    daemon.wait_log("task finished")
+    assert not (box.src / "a").exists()
+
+
+def test_directories_that_are_empty_then_are_removed(run: Run, box: Box) -> None:
+    (box.src / "x/y/z").mkdir(parents=True)
+    write(box.src / "x/stays", "content")
+    daemon = run(config("prune=True, auto_create=True"))
+    write(box.src / "x/y/z/a", "content")
+    daemon.wait_log("task finished")
+    assert (box.dst / "x/y/z/a").read_text() == "content"
+    wait_until(lambda: not (box.src / "x/y").exists())
+    assert (box.src / "x/stays").exists()
