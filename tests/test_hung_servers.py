@@ -149,6 +149,22 @@ def test_a_start_does_not_wait_for_a_server(run: Run, box: Box, server: Server, 
     assert daemon.terminate() == 0
 
 
+@pytest.mark.parametrize("pattern", ["deep/i*", "d*/in", "*/*"])
+def test_a_pattern_does_not_wait_for_a_server(run: Run, box: Box, server: Server, pattern: str) -> None:
+    (server.backing / "deep" / "in").mkdir(parents=True)
+    server.mount()
+    server.stop()
+    config = CONFIG.replace("$PATH", str(server.point / pattern))
+    daemon = run(
+        config.replace('{"IN_CLOSE_WRITE": run}', '{"IN_CLOSE_WRITE": ShellScheduler("echo MATCHED {pathname}")}')
+    )
+    assert_healthy(daemon, box, "one")
+    server.go_on()
+    write(server.point / "deep" / "in" / "f")
+    daemon.wait_out("MATCHED .*/deep/in/f")
+    assert daemon.terminate() == 0
+
+
 def test_mounts_elsewhere_and_floods_do_not_touch_a_server(run: Run, box: Box, server: Server) -> None:
     """faults.md B28: the loop looked at all its roots when anything was mounted anywhere."""
     server.mount()

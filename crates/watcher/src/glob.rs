@@ -13,20 +13,30 @@ pub(crate) fn has_magic(path: &[u8]) -> bool {
     path.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
-/// All existing paths that match `pattern`, which is absolute, sorted. A trailing slash asks for directories.
-pub(crate) fn expand(pattern: &[u8]) -> Vec<Vec<u8>> {
+/// How much of a pattern is before its first component with magic.
+pub(crate) fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
+    let mut prefix = b"/".to_vec();
+    for part in crate::path::components(pattern).take_while(|part| !has_magic(part)) {
+        crate::path::push(&mut prefix, part);
+    }
+    prefix
+}
+
+/// All existing paths that match `pattern`, which is absolute, sorted. A trailing slash asks for directories. What
+/// `may_ask` forbids to ask about counts as there, and its entries as not.
+pub(crate) fn expand(pattern: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
     let dirs_only = pattern.ends_with(b"/");
     let mut found = vec![b"/".to_vec()];
     for part in crate::path::components(pattern) {
-        found = found.iter().flat_map(|dir| step(dir, part)).collect();
+        found = found.iter().flat_map(|dir| step(dir, part, &may_ask)).collect();
     }
-    found.retain(|path| !dirs_only || as_path(path).is_dir());
+    found.retain(|path| !dirs_only || !may_ask(path) || as_path(path).is_dir());
     found.sort();
     found
 }
 
 /// The entries of `dir` that one component of the pattern names.
-fn step(dir: &[u8], part: &[u8]) -> Vec<Vec<u8>> {
+fn step(dir: &[u8], part: &[u8], may_ask: &impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
     let join = |name: &[u8]| {
         let mut path = dir.to_vec();
         crate::path::push(&mut path, name);
@@ -35,7 +45,11 @@ fn step(dir: &[u8], part: &[u8]) -> Vec<Vec<u8>> {
     if !has_magic(part) {
         let path = join(part);
         // A dangling link exists as a name, as os.path.lexists says.
-        return if as_path(&path).symlink_metadata().is_ok() { vec![path] } else { Vec::new() };
+        let exists = !may_ask(&path) || as_path(&path).symlink_metadata().is_ok();
+        return if exists { vec![path] } else { Vec::new() };
+    }
+    if !may_ask(dir) {
+        return Vec::new();
     }
     let pattern = characters(part);
     // What can't be listed matches nothing, as in Python.
@@ -177,7 +191,7 @@ mod tests {
         let expand_in = |pattern: &str| {
             let full = dir.path().join(pattern);
             let prefix = dir.path().as_os_str().len() + 1;
-            let found = expand(full.as_os_str().as_bytes());
+            let found = expand(full.as_os_str().as_bytes(), |_| true);
             found.iter().map(|path| String::from_utf8_lossy(&path[prefix..]).into_owned()).collect::<Vec<_>>()
         };
         assert_eq!(expand_in("a*"), ["a1", "a2", "a3"]);
@@ -186,5 +200,12 @@ mod tests {
         assert_eq!(expand_in(".h*/in"), [".hidden/in"]);
         assert_eq!(expand_in("**/in"), ["a2/in", "b/in"]);
         assert_eq!(expand_in("nothing*"), [""; 0]);
+        let server = dir.path().join("a2");
+        let may_ask = |path: &[u8]| !path.starts_with(server.as_os_str().as_bytes());
+        let pattern = dir.path().join("*/*");
+        let found = expand(pattern.as_os_str().as_bytes(), may_ask);
+        assert_eq!(found, [dir.path().join("b/in").as_os_str().as_bytes()], "its entries are not asked for");
+        assert_eq!(expand(server.join("no").as_os_str().as_bytes(), may_ask).len(), 1, "it may be there");
+        assert_eq!(literal_prefix(b"/a/b*/c"), b"/a");
     }
 }

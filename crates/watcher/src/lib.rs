@@ -102,6 +102,6 @@ pub use look::{Found, Look};
 pub use notice::{Notice, Severity};
 pub use rustix::io::Errno;
 pub use source::Source;
-pub use spec::{Exclude, Limits, Options, Problem, Sink, Stats, Turn, WatchId, WatchSpec};
+pub use spec::{Exclude, Inode, Limits, Options, Problem, Sink, Stats, Turn, WatchId, WatchSpec};
 pub use syscall::lease::Writers;
 pub use watcher::Watcher;

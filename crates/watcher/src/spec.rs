@@ -67,6 +67,9 @@ pub enum Turn {
     Pause(Instant),
 }
 
+/// Device and inode.
+pub type Inode = (u64, u64);
+
 /// Fixed properties of a watcher.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -75,9 +78,14 @@ pub struct Options {
     /// Whether the name of an entry is that of a temporary file of our own: such entries are never reported, and their
     /// final rename is reported as an arrival.
     pub own_name: fn(&[u8]) -> bool,
+    /// Whether that is so in this directory (device and inode); asked only of names that [`Options::own_name`] is true of.
+    pub own_entry: fn(Inode, &[u8]) -> bool,
     /// Whether a directory of this name was lately put into its place by ourselves, whole and from where nobody watches:
     /// what is in it is as new as if it had been made there, and is reported as arrivals.
     pub own_tree: fn(&[u8]) -> bool,
+    /// Whether it is the directory with this device and inode that we have put there, in a directory with this device and
+    /// inode; true once for each. Asked only of names that [`Options::own_tree`] is true of.
+    pub take_own_tree: fn(Inode, &[u8], Inode) -> bool,
     /// How to learn whether a file is open for writing; [`syscall::lease::writers`] except in tests.
     pub writers: fn(BorrowedFd<'_>) -> Writers,
     /// Bounds of queues and of work.
@@ -87,7 +95,15 @@ pub struct Options {
 impl Options {
     /// The usual properties.
     pub fn new(cwd: Vec<u8>) -> Options {
-        Options { cwd, own_name: |_| false, own_tree: |_| false, writers, limits: Limits::default() }
+        Options {
+            cwd,
+            own_name: |_| false,
+            own_entry: |_, _| true,
+            own_tree: |_| false,
+            take_own_tree: |_, _, _| true,
+            writers,
+            limits: Limits::default(),
+        }
     }
 }
 

@@ -107,6 +107,8 @@ pub struct Watcher {
     starved: Starved,
     /// Roots whose trees are being watched for the first time.
     setting_up: Vec<RootId>,
+    /// Roots that another watcher handed over, each with the path or pattern that it gave.
+    taken_over: Vec<(RootId, Vec<u8>)>,
     /// Masks that are being brought up to date.
     renewal: Option<Renewal>,
     recovery: Recovery,
@@ -182,6 +184,7 @@ impl Watcher {
             unmounted_wd: 0,
             starved: Starved::new(limits.retry),
             setting_up: Vec::new(),
+            taken_over: Vec::new(),
             renewal: None,
             recovery: Recovery::default(),
             mount_points: Vec::new(),

@@ -196,7 +196,9 @@ fn watcher_options() -> watcher::Options {
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     watcher::Options {
         own_name: files::is_own_temporary_name,
+        own_entry: files::is_own_temporary,
         own_tree: files::is_placed_tree,
+        take_own_tree: files::take_placed_tree,
         ..watcher::Options::new(cwd.into_os_string().into_vec())
     }
 }

@@ -197,7 +197,7 @@ impl Watcher {
     ) {
         let cover = self.cover_below(parent, name);
         if cover == EMPTY
-            || (self.options.own_name)(name)
+            || self.is_own(parent, name)
             || self.hand_over_inner(parent, name, cover, News::Everything)
         {
             return;

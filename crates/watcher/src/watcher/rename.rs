@@ -38,8 +38,8 @@ impl Watcher {
         self.tell_all(nodes, &Told { cookie: raw.cookie, ..Told::real(mask, raw.name) }, sink);
         let source = if self.sources_wanted { self.path_in(nodes[0], raw.name) } else { None };
         let source = source.map(Box::from).unwrap_or_default();
-        let mut entry =
-            Move { source, nodes: Vec::new(), displaced: Vec::new(), own: (self.options.own_name)(raw.name) };
+        let own = self.is_own(nodes[0], raw.name);
+        let mut entry = Move { source, nodes: Vec::new(), displaced: Vec::new(), own };
         if mask.is_dir() {
             for &node in nodes {
                 let child = self.tree.child(node, raw.name);
@@ -50,6 +50,17 @@ impl Watcher {
             }
         }
         self.moves.insert(raw.cookie, entry, self.now);
+    }
+
+    /// Whether the directory that has come is a tree that we have put there; once for each.
+    fn takes_own_tree(&mut self, node: NodeId, name: &[u8]) -> bool {
+        if !(self.options.own_tree)(name) {
+            return false;
+        }
+        let (Some(directory), Some(tree)) = (self.identity(node, b""), self.identity(node, name)) else {
+            return false;
+        };
+        (self.options.take_own_tree)(directory, name, tree)
     }
 
     fn set_moving(&mut self, node: NodeId) -> (NodeId, i32) {
@@ -77,10 +88,10 @@ impl Watcher {
         sink: &mut impl Sink,
     ) {
         let entry = self.moves.take(raw.cookie);
-        let own_target = (self.options.own_name)(raw.name);
+        let own_target = self.is_own(nodes[0], raw.name);
         let own_source = entry.as_ref().is_some_and(|entry| entry.own);
         // A tree of ours comes out of a directory that nobody watches.
-        let own_tree = entry.is_none() && mask.is_dir() && (self.options.own_tree)(raw.name);
+        let own_tree = entry.is_none() && mask.is_dir() && self.takes_own_tree(nodes[0], raw.name);
         if (own_source || own_tree) && !own_target {
             return self.own_rename(nodes, mask, raw.name, units, sink);
         }

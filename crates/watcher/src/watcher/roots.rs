@@ -211,21 +211,30 @@ impl Watcher {
         if self.watch(watch).is_none() || self.roots.len() >= ROOTS_MAX {
             return;
         }
-        let root = self.insert_root(watch, path, given);
-        let this = self.root_mut(root);
-        (this.shown_len, this.news) = (root_len, Some(news));
-        // What is inside of a tree is entered as the rest of the tree is.
-        this.rec |= !is_root;
-        self.update_masks();
-        self.set_up_root(root, sink);
+        let is_pattern = is_root && glob::has_magic(&path) && rustix::fs::lstat(&path[..]).is_err();
+        let paths = if is_pattern { glob::expand(&path, |_| true) } else { vec![path.clone()] };
+        if paths.is_empty() {
+            self.say(Notice::NoMatch { pattern: &path }, sink);
+        }
+        for found in paths {
+            let shown_len = if is_pattern { found.len() } else { root_len };
+            let root = self.insert_root(watch, found, given.clone().filter(|_| !is_pattern));
+            let this = self.root_mut(root);
+            (this.shown_len, this.news) = (shown_len, Some(news));
+            // What is inside of a tree is entered as the rest of the tree is.
+            this.rec |= !is_root;
+            self.taken_over.push((root, path.clone()));
+            self.update_masks();
+            self.set_up_root(root, sink);
+        }
     }
 
     /// A path that was taken over is not watched here any more.
     pub(crate) fn give_back(&mut self, watch: WatchId, path: &[u8], sink: &mut impl Sink) {
         let Some(Some(of)) = self.watches.get_mut(watch.0 as usize) else { return };
-        let all = &self.roots;
-        let is_it =
-            |root: &mut RootId| all[usize::from(root.0)].as_ref().is_some_and(|root| root.path == path);
+        // A pattern stands for several.
+        let taken = &self.taken_over;
+        let is_it = |root: &mut RootId| taken.iter().any(|(taken, of)| taken == root && of == path);
         let roots: Vec<RootId> = of.roots.extract_if(.., is_it).collect();
         for root in roots {
             self.remove_root(root);
@@ -280,6 +289,7 @@ impl Watcher {
         self.settling.retain(|settling| settling.audience != Some(root));
         self.recheck.retain(|&(other, _)| other != root);
         self.setting_up.retain(|&other| other != root);
+        self.taken_over.retain(|&(other, _)| other != root);
         self.roots[usize::from(root.0)] = None;
     }
 
@@ -355,13 +365,17 @@ impl Watcher {
         let cwd = &self.options.cwd;
         let literal = path::absolute(cwd, configured);
         let is_relative = !configured.starts_with(b"/");
-        if !glob::has_magic(configured) || rustix::fs::lstat(&literal[..]).is_ok() {
+        let may_ask = |path: &[u8]| self.territory.elsewhere(path).is_none();
+        let is_literal = || may_ask(&literal) && rustix::fs::lstat(&literal[..]).is_ok();
+        // What the pattern is about is asked for by the watcher of that filesystem.
+        let is_elsewhere = || !may_ask(&glob::literal_prefix(&literal));
+        if !glob::has_magic(configured) || is_elsewhere() || is_literal() {
             return vec![(literal, is_relative.then(|| path::normal_relative(configured)))];
         }
         let mut pattern = if is_relative { cwd.clone() } else { Vec::new() };
         path::push(&mut pattern, configured);
         let start = path::components(cwd).map(|part| part.len() + 1).sum::<usize>();
-        let found = glob::expand(&pattern).into_iter();
+        let found = glob::expand(&pattern, may_ask).into_iter();
         found
             .map(|found| {
                 let given =

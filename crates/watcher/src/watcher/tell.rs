@@ -157,7 +157,7 @@ impl Watcher {
         if !self.covers.wants(cover).interest.intersects(flag) {
             return;
         }
-        if self.is_hidden(told.name) || self.path_in(node, told.name).is_none() {
+        if self.is_own(node, told.name) || self.path_in(node, told.name).is_none() {
             return;
         }
         if told.lost {
@@ -180,9 +180,23 @@ impl Watcher {
         }
     }
 
-    /// Names that are nobody's business: our own temporary files.
-    fn is_hidden(&self, name: &[u8]) -> bool {
-        name.first() == Some(&b'.') && (self.options.own_name)(name)
+    /// Entries that are nobody's business: our own temporary files. Anybody can give a file such a name; ours are those to
+    /// which we gave it, where we did.
+    pub(super) fn is_own(&mut self, node: NodeId, name: &[u8]) -> bool {
+        name.first() == Some(&b'.')
+            && (self.options.own_name)(name)
+            && self.identity(node, b"").is_none_or(|directory| (self.options.own_entry)(directory, name))
+    }
+
+    /// Device and inode of an entry, or of the directory itself.
+    pub(super) fn identity(&mut self, node: NodeId, name: &[u8]) -> Option<(u64, u64)> {
+        let stat = if name.is_empty() && self.may_ask(node, name) {
+            // A root may be a link.
+            rustix::fs::stat(self.path_of(node)?).ok()?
+        } else {
+            self.status_of(node, name).ok()?
+        };
+        Some((stat.st_dev, stat.st_ino))
     }
 }
 

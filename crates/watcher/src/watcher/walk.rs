@@ -431,7 +431,7 @@ impl Watcher {
             },
             kind => kind,
         };
-        let is_own = entry.name.first() == Some(&b'.') && (self.options.own_name)(entry.name);
+        let is_own = self.is_own(node, entry.name);
         if kind != FileType::Directory {
             if matches!(walk.kind, Kind::Arrive | Kind::Recover) && !is_own {
                 let found = FoundFile { node, dir, name: entry.name, kind, inode: entry.inode };

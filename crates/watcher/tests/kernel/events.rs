@@ -596,6 +596,48 @@ fn a_file_closed_before_it_is_linked_is_told_under_its_name() {
     bed.assert_told(&[expected(&path).create_file(), expected(&path).close_write().arrived()]);
 }
 
+/// Whoever gives a file one of our names, elsewhere than where we gave it, hides nothing by it.
+#[test]
+fn only_the_names_that_we_gave_are_hidden() {
+    let mut bed = Bed::with(|options| options.own_entry = |_, name| name.ends_with(b"-ours.tmp"));
+    bed.mkdir("in");
+    bed.watch_tree("in", CHANGES);
+    let ours = bed.write("in/.pyinotifyd-ours.tmp");
+    let theirs = bed.write("in/.pyinotifyd-theirs.tmp");
+    bed.rename("in/.pyinotifyd-theirs.tmp", "in/f");
+    fs::remove_file(ours).unwrap();
+    bed.assert_told(&[
+        expected(&theirs).create_file(),
+        expected(&theirs).close_write(),
+        expected(&theirs).moved_from(),
+        expected(bed.path("in/f")).moved_to().from(&theirs),
+    ]);
+    let dir = bed.mkdir("in/.pyinotifyd-tree.tmp");
+    let file = bed.write("in/.pyinotifyd-tree.tmp/f");
+    bed.assert_told(&[
+        expected(&dir).create_dir(),
+        expected(&file).create_file().arrived(),
+        expected(&file).close_write().arrived(),
+    ]);
+}
+
+/// A tree that we have put into its place is told as if it had been made there; one that only has its name is not.
+#[test]
+fn only_the_tree_that_we_placed_is_taken_for_ours() {
+    for is_ours in [true, false] {
+        let mut bed = Bed::with(|options| {
+            options.own_tree = |name| name == b"tree";
+            options.take_own_tree = if is_ours { |_, _, _| true } else { |_, _, _| false };
+        });
+        bed.mkdir("in");
+        bed.mkdir("out/tree");
+        bed.watch_tree("in", CHANGES);
+        bed.rename("out/tree", "in/tree");
+        let tree = expected(bed.path("in/tree"));
+        bed.assert_told(&[if is_ours { tree.create_dir().arrived() } else { tree.moved_to_dir() }]);
+    }
+}
+
 /// Each event of a file that is called like one without a name, whatever became of the file before it was read of.
 #[test]
 fn names_like_those_of_nameless_files_are_told_like_any_other() {
