@@ -36,7 +36,7 @@ pub(crate) fn expand(pattern: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Vec<Vec
 }
 
 /// The entries of `dir` that one component of the pattern names.
-fn step(dir: &[u8], part: &[u8], may_ask: &impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+pub(crate) fn step(dir: &[u8], part: &[u8], may_ask: &impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
     let join = |name: &[u8]| {
         let mut path = dir.to_vec();
         crate::path::push(&mut path, name);
@@ -56,6 +56,11 @@ fn step(dir: &[u8], part: &[u8], may_ask: &impl Fn(&[u8]) -> bool) -> Vec<Vec<u8
     let Ok(entries) = std::fs::read_dir(as_path(dir)) else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name());
     names.filter(|name| matches_name(&pattern, name.as_bytes())).map(|name| join(name.as_bytes())).collect()
+}
+
+/// Whether one component of a pattern, with magic or without, names the entry.
+pub(crate) fn is_match(part: &[u8], name: &[u8]) -> bool {
+    if has_magic(part) { matches_name(&characters(part), name) } else { part == name }
 }
 
 fn as_path(bytes: &[u8]) -> &Path {

@@ -64,6 +64,11 @@ pub enum Notice<'a> {
         /// The path.
         path: &'a [u8],
     },
+    /// A path that matched a pattern is gone.
+    MatchGone {
+        /// The path.
+        path: &'a [u8],
+    },
     /// What a watcher of another filesystem said.
     Elsewhere {
         /// How grave it is.
@@ -146,7 +151,10 @@ impl Notice<'_> {
         match self {
             Notice::Elsewhere { severity, .. } => *severity,
             Notice::Recovered { .. } => Severity::Silent,
-            Notice::RecoveryDone { .. } | Notice::RootBack { .. } | Notice::LimitCleared => Severity::Info,
+            Notice::RecoveryDone { .. }
+            | Notice::MatchGone { .. }
+            | Notice::RootBack { .. }
+            | Notice::LimitCleared => Severity::Info,
             Notice::Overflow { .. }
             | Notice::NoMatch { .. }
             | Notice::RootMissing { .. }
@@ -183,6 +191,9 @@ impl fmt::Display for Notice<'_> {
                 write!(out, "'{}' does not exist, waiting for it in '{}'", Escaped(path), Escaped(waits_at))
             }
             Notice::RootBack { path } => write!(out, "'{}' is there, watching it", Escaped(path)),
+            Notice::MatchGone { path } => {
+                write!(out, "'{}' is gone, not watching it any more", Escaped(path))
+            }
             Notice::Elsewhere { text, .. } => out.write_str(text),
             Notice::NoInstance { path, error } => {
                 write!(out, "cannot watch '{}': {error}; trying again later", Escaped(path))
@@ -235,6 +246,7 @@ impl Notice<'_> {
             Notice::MovedOut { .. } => Some((1, "directories that were moved out")),
             Notice::RootMissing { .. } => Some((2, "missing paths")),
             Notice::RootBack { .. } => Some((3, "paths that came back")),
+            Notice::MatchGone { .. } => Some((10, "paths that no longer match")),
             Notice::Overflow { .. } => Some((4, "overflows of the event queue")),
             Notice::RecoveryDone { .. } => Some((5, "recoveries from an overflow")),
             Notice::LimitReached { .. } => Some((6, "inotify limits")),
@@ -252,7 +264,7 @@ impl Notice<'_> {
 }
 
 /// How many kinds are counted.
-const KINDS: usize = 10;
+const KINDS: usize = 11;
 /// The time over which they are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 

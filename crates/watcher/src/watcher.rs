@@ -2,7 +2,7 @@
 //!
 //! Each file beside this one is one thing that it does: [`tell`] an event to the watches that see it, [`dispatch`] an
 //! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`doubt`] whether it is the right one,
-//! [`walk`] a directory tree, find files that were [`nameless`], make an [`arrive`]d entry known, bind [`roots`] and wait for them, [`recover`] from
+//! [`walk`] a directory tree, expand [`patterns`], find files that were [`nameless`], make an [`arrive`]d entry known, bind [`roots`] and wait for them, [`recover`] from
 //! overflows and limits, set [`masks`].
 
 mod arrive;
@@ -10,6 +10,7 @@ mod dispatch;
 mod doubt;
 mod masks;
 mod nameless;
+mod patterns;
 mod place;
 mod read;
 mod recover;
@@ -107,8 +108,9 @@ pub struct Watcher {
     starved: Starved,
     /// Roots whose trees are being watched for the first time.
     setting_up: Vec<RootId>,
-    /// Roots that another watcher handed over, each with the path or pattern that it gave.
-    taken_over: Vec<(RootId, Vec<u8>)>,
+    /// Patterns whose matches may have changed, and when they are expanded anew.
+    stale_patterns: Vec<RootId>,
+    patterns_rest_until: Option<Instant>,
     /// Masks that are being brought up to date.
     renewal: Option<Renewal>,
     recovery: Recovery,
@@ -184,7 +186,8 @@ impl Watcher {
             unmounted_wd: 0,
             starved: Starved::new(limits.retry),
             setting_up: Vec::new(),
-            taken_over: Vec::new(),
+            stale_patterns: Vec::new(),
+            patterns_rest_until: None,
             renewal: None,
             recovery: Recovery::default(),
             mount_points: Vec::new(),
@@ -235,10 +238,17 @@ impl Watcher {
     /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
     pub fn deadline(&self) -> Option<Instant> {
         let settling = self.settling.front().map(|settling| settling.due);
-        [settling, self.starved.retry_at, self.throttle.deadline(), self.mounts_due, self.nameless.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            settling,
+            self.starved.retry_at,
+            self.throttle.deadline(),
+            self.mounts_due,
+            self.nameless.deadline(),
+            self.patterns_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether one of a watch's paths at least is there and watched.
@@ -273,11 +283,13 @@ impl Watcher {
             || !self.doomed.is_empty()
             || !self.recheck.is_empty()
             || self.renewal.is_some()
+            || self.patterns_due().is_some_and(|due| due <= self.now)
             || self.seeks_names()
     }
 
     fn background(&mut self, units: &mut u32, sink: &mut impl Sink) {
         self.start_recovery(sink);
+        self.expand_stale_patterns(sink);
         self.settle_roots(sink);
         self.unwatch_doomed(units);
         self.name_nameless(units, sink);

@@ -12,6 +12,7 @@ use event::{Flag, Mask};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::patterns::{Configured, Pattern};
 use super::place::{Kind, LOOKS};
 use super::tell::Told;
 use super::territory::{Elsewhere, Handed, News};
@@ -47,13 +48,17 @@ pub(super) struct Root {
     /// Nothing stands there, and that was said.
     missing: bool,
     /// It was bound before, or waited for: what is found there is told.
-    waited: bool,
+    pub(super) waited: bool,
     /// The last error that was said.
     failed: Option<Unfound>,
     /// The filesystem that it was handed over to, by its device.
     away: Option<u64>,
     /// What is told when it is bound for the first time, though it was not waited for.
-    news: Option<News>,
+    pub(super) news: Option<News>,
+    /// It is a pattern, which is never bound: for each path that matches it there is a root.
+    pub(super) pattern: Option<Pattern>,
+    /// The pattern that it matches.
+    pub(super) of_pattern: Option<RootId>,
     /// How much of the path is what was configured: all but for a filesystem inside of a tree.
     pub(super) shown_len: usize,
 }
@@ -92,11 +97,11 @@ pub(super) enum Reason {
 }
 
 /// An ancestor moves or ends.
-const SELF: Mask = Mask(Flag::MoveSelf.mask().0 | Flag::DeleteSelf.mask().0);
+pub(super) const SELF: Mask = Mask(Flag::MoveSelf.mask().0 | Flag::DeleteSelf.mask().0);
 /// Something takes a name.
-const COMES: Mask = Mask(Flag::Create.mask().0 | Flag::MovedTo.mask().0);
+pub(super) const COMES: Mask = Mask(Flag::Create.mask().0 | Flag::MovedTo.mask().0);
 /// How many paths can be numbered.
-const ROOTS_MAX: usize = u16::MAX as usize;
+pub(super) const ROOTS_MAX: usize = u16::MAX as usize;
 /// How often a root that changes under our hands is looked at before the next event does.
 const TRIES: usize = 4;
 
@@ -137,13 +142,14 @@ impl Watcher {
         sink: &mut impl Sink,
     ) -> Result<(), Error> {
         self.now = now;
-        let paths = self.resolve(spec, sink);
-        if let Some((path, _)) = paths.first().filter(|_| self.roots.len() + paths.len() > ROOTS_MAX) {
-            return Err(Error::TooManyRoots { path: path.clone(), max: ROOTS_MAX });
+        let paths = self.resolve(spec);
+        if let Some(first) = paths.first().filter(|_| self.roots.len() + paths.len() > ROOTS_MAX) {
+            return Err(Error::TooManyRoots { path: first.path.clone(), max: ROOTS_MAX });
         }
         self.insert_watch(id, spec);
-        for (path, given) in paths {
-            self.insert_root(id, path, given);
+        for Configured { path, given, pattern } in paths {
+            let root = self.insert_root(id, path, given);
+            self.root_mut(root).pattern = pattern;
         }
         self.update_masks();
         for root in self.watch(id).map(|watch| watch.roots.clone()).unwrap_or_default() {
@@ -165,7 +171,12 @@ impl Watcher {
     }
 
     /// Binds a new root for the first time.
-    fn set_up_root(&mut self, root: RootId, sink: &mut impl Sink) {
+    pub(super) fn set_up_root(&mut self, root: RootId, sink: &mut impl Sink) {
+        if self.root(root).pattern.is_some() {
+            self.expand_pattern(root, sink);
+            self.root_mut(root).waited = true;
+            return;
+        }
         self.setting_up.push(root);
         self.recheck_root(root, Reason::Appeared, sink);
         self.root_mut(root).waited = true;
@@ -212,30 +223,31 @@ impl Watcher {
             return;
         }
         let is_pattern = is_root && glob::has_magic(&path) && rustix::fs::lstat(&path[..]).is_err();
-        let paths = if is_pattern { glob::expand(&path, |_| true) } else { vec![path.clone()] };
-        if paths.is_empty() {
-            self.say(Notice::NoMatch { pattern: &path }, sink);
-        }
-        for found in paths {
-            let shown_len = if is_pattern { found.len() } else { root_len };
-            let root = self.insert_root(watch, found, given.clone().filter(|_| !is_pattern));
-            let this = self.root_mut(root);
-            (this.shown_len, this.news) = (shown_len, Some(news));
-            // What is inside of a tree is entered as the rest of the tree is.
-            this.rec |= !is_root;
-            self.taken_over.push((root, path.clone()));
-            self.update_masks();
-            self.set_up_root(root, sink);
-        }
+        let pattern = is_pattern.then(|| match &given {
+            Some(given) => Pattern::new(&self.options.cwd, given),
+            None => Pattern::new(b"/", &path),
+        });
+        let root = self.insert_root(watch, path, given);
+        let this = self.root_mut(root);
+        (this.shown_len, this.news, this.pattern) = (root_len, Some(news), pattern);
+        // What is inside of a tree is entered as the rest of the tree is.
+        this.rec |= !is_root;
+        self.update_masks();
+        self.set_up_root(root, sink);
     }
 
     /// A path that was taken over is not watched here any more.
     pub(crate) fn give_back(&mut self, watch: WatchId, path: &[u8], sink: &mut impl Sink) {
         let Some(Some(of)) = self.watches.get_mut(watch.0 as usize) else { return };
-        // A pattern stands for several.
-        let taken = &self.taken_over;
-        let is_it = |root: &mut RootId| taken.iter().any(|(taken, of)| taken == root && of == path);
-        let roots: Vec<RootId> = of.roots.extract_if(.., is_it).collect();
+        let all = &self.roots;
+        let is_it = |root: &RootId| all[usize::from(root.0)].as_ref().is_some_and(|root| root.path == path);
+        // A pattern goes with what matches it.
+        let own: Vec<RootId> = of.roots.iter().copied().filter(is_it).collect();
+        let is_of = |root: &RootId| {
+            let of_pattern = all[usize::from(root.0)].as_ref().and_then(|root| root.of_pattern);
+            own.contains(root) || of_pattern.is_some_and(|pattern| own.contains(&pattern))
+        };
+        let roots: Vec<RootId> = of.roots.extract_if(.., |root| is_of(root)).collect();
         for root in roots {
             self.remove_root(root);
         }
@@ -252,14 +264,18 @@ impl Watcher {
     pub fn check(&self, spec: &WatchSpec) -> Vec<(Vec<u8>, Problem)> {
         let mut problems = Vec::new();
         for configured in &spec.paths {
-            if self.territory.elsewhere(&path::absolute(&self.options.cwd, configured)).is_some() {
-                continue;
-            }
-            let found = self.matches(configured);
+            let Configured { path, pattern, .. } = self.configured(configured);
+            let found = pattern.as_ref().map_or_else(
+                || vec![path],
+                |pattern| self.matches(pattern).into_iter().map(|found| found.path).collect(),
+            );
             if found.is_empty() {
                 problems.push((configured.clone(), Problem::NoMatch));
             }
-            for (path, _) in found {
+            for path in found {
+                if self.territory.elsewhere(&path).is_some() {
+                    continue;
+                }
                 match watchable(&path) {
                     Ok(()) => {}
                     Err(Errno::NOENT | Errno::NOTDIR) => problems.push((path, Problem::Missing)),
@@ -280,7 +296,7 @@ impl Watcher {
         self.settle_roots(sink);
     }
 
-    fn remove_root(&mut self, root: RootId) {
+    pub(super) fn remove_root(&mut self, root: RootId) {
         self.take_back(root);
         self.unbind(root);
         self.release_guards(root);
@@ -289,7 +305,7 @@ impl Watcher {
         self.settling.retain(|settling| settling.audience != Some(root));
         self.recheck.retain(|&(other, _)| other != root);
         self.setting_up.retain(|&other| other != root);
-        self.taken_over.retain(|&(other, _)| other != root);
+        self.stale_patterns.retain(|&other| other != root);
         self.roots[usize::from(root.0)] = None;
     }
 
@@ -309,7 +325,7 @@ impl Watcher {
     }
 
     /// Adds a path to a watch that exists.
-    fn insert_root(&mut self, watch: WatchId, path: Vec<u8>, given: Option<Vec<u8>>) -> RootId {
+    pub(super) fn insert_root(&mut self, watch: WatchId, path: Vec<u8>, given: Option<Vec<u8>>) -> RootId {
         let of = self.watches[watch.0 as usize].as_ref().expect("the caller has inserted it");
         let silent = of.exclude.as_ref().is_some_and(|exclude| exclude(&path));
         let root = Root {
@@ -329,6 +345,8 @@ impl Watcher {
             failed: None,
             away: None,
             news: None,
+            pattern: None,
+            of_pattern: None,
         };
         let free = self.roots.iter().position(Option::is_none).unwrap_or_else(|| {
             self.roots.push(None);
@@ -340,49 +358,41 @@ impl Watcher {
         id
     }
 
-    /// The paths that a watch has, each once: absolute, and as given where that is relative.
-    fn resolve(&mut self, spec: &WatchSpec, sink: &mut impl Sink) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let mut all: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+    /// The paths that a watch has, each once.
+    fn resolve(&self, spec: &WatchSpec) -> Vec<Configured> {
+        let mut all: Vec<Configured> = Vec::new();
         for configured in &spec.paths {
-            let found = self.matches(configured);
-            if found.is_empty() {
-                self.say(Notice::NoMatch { pattern: configured }, sink);
-            }
-            for (path, given) in found {
-                if all.iter().all(|(other, _)| *other != path) {
-                    all.push((path, given));
-                }
+            let new = self.configured(configured);
+            if all.iter().all(|other| other.path != new.path) {
+                all.push(new);
             }
         }
         all
     }
 
-    /// The paths that one configured path stands for. What exists by its very name is no pattern.
+    /// What one configured path means. What exists by its very name is no pattern.
     ///
     /// Differs: a missing path is waited for, and `[` in a real name is no pattern
     /// (`a_missing_root_is_waited_for`, `a_bracket_in_a_real_name_is_no_pattern`).
-    fn matches(&self, configured: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    fn configured(&self, configured: &[u8]) -> Configured {
         let cwd = &self.options.cwd;
-        let literal = path::absolute(cwd, configured);
+        let path = path::absolute(cwd, configured);
         let is_relative = !configured.starts_with(b"/");
         let may_ask = |path: &[u8]| self.territory.elsewhere(path).is_none();
-        let is_literal = || may_ask(&literal) && rustix::fs::lstat(&literal[..]).is_ok();
         // What the pattern is about is asked for by the watcher of that filesystem.
-        let is_elsewhere = || !may_ask(&glob::literal_prefix(&literal));
-        if !glob::has_magic(configured) || is_elsewhere() || is_literal() {
-            return vec![(literal, is_relative.then(|| path::normal_relative(configured)))];
-        }
-        let mut pattern = if is_relative { cwd.clone() } else { Vec::new() };
-        path::push(&mut pattern, configured);
-        let start = path::components(cwd).map(|part| part.len() + 1).sum::<usize>();
-        let found = glob::expand(&pattern, may_ask).into_iter();
-        found
-            .map(|found| {
-                let given =
-                    is_relative.then(|| path::normal_relative(found.get(start + 1..).unwrap_or(b".")));
-                (path::absolute(b"/", &found), given)
-            })
-            .collect()
+        let is_pattern = glob::has_magic(configured)
+            && may_ask(&glob::literal_prefix(&path))
+            && !(may_ask(&path) && rustix::fs::lstat(&path[..]).is_ok());
+        let given = is_relative.then(|| path::normal_relative(configured));
+        let pattern = is_pattern.then(|| Pattern::new(cwd, configured));
+        Configured { path, given, pattern }
+    }
+
+    /// The paths that a pattern matches now.
+    pub(super) fn matches(&self, pattern: &Pattern) -> Vec<Configured> {
+        let found = pattern.expand(|path| self.territory.elsewhere(path).is_none());
+        let found = found.into_iter().map(|found| pattern.configured(&found));
+        found.collect()
     }
 
     /// Looks at all roots for which the event at hand gave a reason.
@@ -401,6 +411,9 @@ impl Watcher {
 
     /// Binds a root to what stands at its path now.
     pub(super) fn recheck_root(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
+        if self.root(root).pattern.is_some() {
+            return self.pattern_is_stale(root);
+        }
         let path = self.root(root).path.clone();
         if let Some(elsewhere) = self.elsewhere(&path) {
             return self.hand_over(root, elsewhere, sink);
@@ -435,7 +448,7 @@ impl Watcher {
     }
 
     /// What the path leads to may not be asked about here: another watcher watches it.
-    fn hand_over(&mut self, root: RootId, to: Elsewhere, sink: &mut impl Sink) {
+    pub(super) fn hand_over(&mut self, root: RootId, to: Elsewhere, sink: &mut impl Sink) {
         if self.root(root).away == Some(to.device) {
             return;
         }
@@ -457,7 +470,7 @@ impl Watcher {
         self.guard(root, sink);
     }
 
-    fn take_back(&mut self, root: RootId) {
+    pub(super) fn take_back(&mut self, root: RootId) {
         let this = self.root_mut(root);
         if this.away.take().is_some() {
             let (watch, path) = (this.watch, this.path.clone());
@@ -586,6 +599,12 @@ impl Watcher {
         {
             self.starve_roots(errno, &path);
         }
+        if let Some(pattern) = self.root(root).of_pattern
+            && unfound.refusal() == Refusal::Gone
+        {
+            // What a pattern does not match any more is not waited for.
+            return self.pattern_is_stale(pattern);
+        }
         let this = self.root_mut(root);
         if this.failed.as_ref() == Some(&unfound) {
             return;
@@ -678,7 +697,13 @@ impl Watcher {
         ways
     }
 
-    fn guard_one(&mut self, root: RootId, at: &[u8], next: Box<[u8]>, mask: u32) -> Result<(), Errno> {
+    pub(super) fn guard_one(
+        &mut self,
+        root: RootId,
+        at: &[u8],
+        next: Box<[u8]>,
+        mask: u32,
+    ) -> Result<(), Errno> {
         let node = self.ensure(at);
         // Every ancestor knows of the root, even one that can't be watched.
         self.guards.entry(node).or_default().push(Guard { root, mask, next });
@@ -709,7 +734,7 @@ impl Watcher {
         guards | blocked
     }
 
-    fn take_guards(&mut self, root: RootId) -> Vec<NodeId> {
+    pub(super) fn take_guards(&mut self, root: RootId) -> Vec<NodeId> {
         let nodes = std::mem::take(&mut self.root_mut(root).guards);
         for &node in &nodes {
             let Some(guards) = self.guards.get_mut(&node) else { continue };
@@ -731,7 +756,7 @@ impl Watcher {
     }
 
     /// Frees a node that nobody needs any more, and its ancestors likewise.
-    fn prune(&mut self, node: NodeId) {
+    pub(super) fn prune(&mut self, node: NodeId) {
         let mut at = node;
         loop {
             if self.tree.has(at, GUARD | ROOT) || self.tree.cover(at) != EMPTY || self.tree.has_children(at) {
@@ -750,13 +775,17 @@ impl Watcher {
         let about_names = COMES | Flag::Delete | Flag::MovedFrom | Flag::Attrib;
         let about_itself = SELF | Flag::Unmount | Flag::Ignored | Flag::Attrib;
         for guard in guards {
+            let root = self.root(guard.root);
+            let is_next = || match &root.pattern {
+                Some(_) => glob::is_match(&guard.next, name),
+                None => *guard.next == *name,
+            };
             let concerned = if name.is_empty() {
                 mask.intersects(about_itself)
             } else {
-                mask.intersects(about_names) && *guard.next == *name
+                mask.intersects(about_names) && is_next()
             };
             if concerned {
-                let root = self.root(guard.root);
                 let is_object =
                     !root.is_link && root.node.is_some_and(|at| self.tree.parent(at) == Some(node));
                 let reason = match mask.flag() {

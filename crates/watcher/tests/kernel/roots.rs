@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use event::{Flag, Mask};
 use watcher::{Problem, WatchSpec};
@@ -282,7 +283,7 @@ fn a_watched_file_with_only_modify_in_its_map_is_told_of_a_save() {
 }
 
 #[test]
-fn patterns_are_expanded_once() {
+fn patterns_are_expanded() {
     let mut bed = Bed::new();
     for name in ["a1", "a2", "b1", ".a3"] {
         bed.mkdir(name);
@@ -366,4 +367,84 @@ fn paths_are_checked_without_being_watched() {
     assert_eq!(problems, expected);
     assert_eq!(bed.kernel_wds(), []);
     bed.settle();
+}
+
+/// What comes to match a pattern is watched with arrivals, to any of its levels; what is gone is not watched any more.
+#[test]
+fn what_comes_to_match_a_pattern_is_watched() {
+    let mut bed = Bed::new();
+    for name in ["watch/a/in/sub", "watch/a/other", "stage/c/in", "stage/in"] {
+        bed.mkdir(name);
+    }
+    bed.write("stage/c/in/f");
+    let pattern = bed.path("watch/*/in");
+    bed.watch(spec(&[&pattern], CHANGES));
+    bed.assert_watched("watch/a/in/sub");
+    // Made step by step, moved in as a whole, and below a directory that was there.
+    bed.mkdir("watch/b/in");
+    let file = bed.write("watch/b/in/f");
+    bed.pass(Duration::from_secs(1));
+    bed.assert_told_among_others(&[expected(&file).close_write().arrived()]);
+    bed.rename("stage/c", "watch/c");
+    bed.pass(Duration::from_secs(1));
+    bed.assert_told_among_others(&[expected(bed.path("watch/c/in/f")).close_write().arrived()]);
+    bed.mkdir("watch/d");
+    bed.pass(Duration::from_secs(1));
+    bed.rename("stage/in", "watch/d/in");
+    bed.pass(Duration::from_secs(1));
+    for name in ["a", "b", "c", "d"] {
+        bed.assert_watched(&format!("watch/{name}/in"));
+    }
+    bed.assert_unwatched("watch/a/other");
+    bed.notices();
+    // Removed, renamed to what does not match, and to what does.
+    fs::remove_dir_all(bed.path("watch/b")).unwrap();
+    bed.rename("watch/c/in", "watch/c/out");
+    bed.rename("watch/d", "watch/e");
+    bed.pass(Duration::from_secs(1));
+    bed.pass(Duration::from_secs(1));
+    let gone = bed.notices().into_iter().filter(|text| text.contains("is gone")).count();
+    assert_eq!(gone, 3);
+    bed.assert_unwatched("watch/c/out");
+    bed.assert_watched("watch/e/in");
+    bed.mkdir("watch/b/in");
+    bed.pass(Duration::from_secs(1));
+    bed.assert_watched("watch/b/in");
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+/// A pattern that matches files, and one that matches nothing at first.
+#[test]
+fn files_come_to_match_a_pattern() {
+    let mut bed = Bed::new();
+    bed.mkdir("log");
+    let (logs, later) = (bed.path("log/*.log"), bed.path("no/such/*/in"));
+    bed.watch(spec(&[&logs, &later], CHANGES | Flag::Modify.mask()));
+    bed.write("log/other");
+    let file = bed.write("log/a.log");
+    bed.pass(Duration::from_secs(1));
+    bed.assert_told_among_others(&[expected(&file).create_file().arrived()]);
+    fs::write(&file, "more").unwrap();
+    bed.assert_told_among_others(&[expected(&file).close_write()]);
+    bed.mkdir("no/such/thing/in");
+    bed.pass(Duration::from_secs(1));
+    bed.assert_watched("no/such/thing/in");
+}
+
+/// Many entries come and go beside a pattern: it is not expanded for each of them.
+#[test]
+fn a_pattern_is_expanded_at_bounded_cost() {
+    let mut bed = Bed::with(|options| options.limits.pause = Duration::ZERO);
+    for number in 0..500 {
+        bed.mkdir(&format!("watch/{number}/in"));
+    }
+    let pattern = bed.path("watch/*/in");
+    bed.watch(spec(&[&pattern], CHANGES));
+    let due = |bed: &Bed| bed.watcher.deadline().map(|at| at.saturating_duration_since(bed.now));
+    bed.mkdir("watch/new");
+    bed.settle();
+    assert!(due(&bed).is_some_and(|rest| rest > Duration::from_millis(20)), "{:?}", due(&bed));
+    bed.mkdir("watch/new/in");
+    bed.pass(Duration::from_secs(1));
+    bed.assert_watched("watch/new/in");
 }
