@@ -397,12 +397,14 @@ WRONG = [
     (
         "s.cmd = 'eval {pathname}'",
         -1,
-        'cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "$PYINOTIFYD_PATHNAME"',
+        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
+        '"$PYINOTIFYD_PATHNAME"',
     ),
     (
         "s.cmd = 'sh -c \"ls {src_pathname}\"'",
         -1,
-        'cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "$PYINOTIFYD_SRC_PATHNAME"',
+        "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
+        '"$PYINOTIFYD_SRC_PATHNAME"',
     ),
     (
         "s.cmd = 'echo \"$(cat {maskname})\"'",
@@ -412,7 +414,8 @@ WRONG = [
     (
         "s.cmd = 'cat <<E\\n{pathname}\\nE'",
         -1,
-        'cmd: {pathname} stands in or behind a here-document, where its value cannot be quoted: use "$PYINOTIFYD_PATHNAME"',
+        "cmd: {pathname} stands in or behind a here-document, where its value cannot be quoted: use "
+        '"$PYINOTIFYD_PATHNAME"',
     ),
     (
         "s.cmd = 'echo ${pathname}'",
@@ -433,12 +436,14 @@ WRONG = [
     (
         "x = Watch('/x', {'IN_CREATE': 'true'})",
         1,
-        "job: expected coroutine, got <class 'str'>: IN_CREATE is mapped to 'true', write a scheduler, Cancel(scheduler), a coroutine function or a list of these",
+        "job: expected coroutine, got <class 'str'>: IN_CREATE is mapped to 'true', write a scheduler, "
+        "Cancel(scheduler), a coroutine function or a list of these",
     ),
     (
         "x = Watch('/x', {'IN_CREATE': [s, None]})",
         1,
-        "job: expected coroutine, got <class 'NoneType'>: IN_CREATE is mapped to None, write a scheduler, Cancel(scheduler), a coroutine function or a list of these",
+        "job: expected coroutine, got <class 'NoneType'>: IN_CREATE is mapped to None, write a scheduler, "
+        "Cancel(scheduler), a coroutine function or a list of these",
     ),
     (
         "x = Watch('/x', {'IN_CREATE': plain})",
@@ -449,17 +454,20 @@ WRONG = [
     (
         "x = Watch('/x', {'IN_CLOSE_WRITE|IN_MOVED_TO': s})",
         1,
-        "event_map: invalid flag: IN_CLOSE_WRITE|IN_MOVED_TO, write an entry for each event: 'IN_CLOSE_WRITE': ..., 'IN_MOVED_TO': ...",
+        "event_map: invalid flag: IN_CLOSE_WRITE|IN_MOVED_TO, write an entry for each event: 'IN_CLOSE_WRITE': "
+        "..., 'IN_MOVED_TO': ...",
     ),
     (
         "x = Watch('/x', {'IN_CREATE, IN_DELETE': s})",
         1,
-        "event_map: invalid flag: IN_CREATE, IN_DELETE, write an entry for each event: 'IN_CREATE': ..., 'IN_DELETE': ...",
+        "event_map: invalid flag: IN_CREATE, IN_DELETE, write an entry for each event: 'IN_CREATE': ..., "
+        "'IN_DELETE': ...",
     ),
     (
         "x = Watch('/x', {'IN_CLOSE': s})",
         1,
-        "event_map: invalid flag: IN_CLOSE, write an entry for each event: 'IN_CLOSE_WRITE': ..., 'IN_CLOSE_NOWRITE': ...",
+        "event_map: invalid flag: IN_CLOSE, write an entry for each event: 'IN_CLOSE_WRITE': ..., "
+        "'IN_CLOSE_NOWRITE': ...",
     ),
     (
         "x = Watch('/x', {'IN_MOVE': s})",
@@ -489,7 +497,8 @@ WRONG = [
     (
         "x = Watch('/x', {}, exclude_filter='^/x/tmp')",
         1,
-        "exclude_filter: [Errno 2] No such file or directory: '^/x/tmp'; a string is the path of a file with one expression a line, write ['^/x/tmp'] for one expression",
+        "exclude_filter: [Errno 2] No such file or directory: '^/x/tmp'; a string is the path of a file with one "
+        "expression a line, write ['^/x/tmp'] for one expression",
     ),
     (
         "x = Watch('/x', {}, exclude_filter=5)",
@@ -624,7 +633,8 @@ ODD = [
     ("s.cmd = 'echo {FILE}'", -1, "cmd: {FILE} is no placeholder and stays as it is, did you mean {pathname}?"),
     ("s.cmd = 'echo {src} {event}'", -1, "cmd: {event} is no placeholder and stays as it is, did you mean {maskname}?"),
     (
-        "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', filemode=644)); w = {'IN_CREATE': r}",
+        "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', filemode=644)); w = "
+        "{'IN_CREATE': r}",
         1,
         "filemode: 644 is 0o1204, write 0o644 if that is meant",
     ),
@@ -637,7 +647,8 @@ ODD = [
     (
         "w = {'IN_CREATE': s,\n 'IN_DELETE': None,\n 'IN_CREATE': Cancel(s), 'IN_OPEN': s}",
         3,
-        "IN_CREATE stands twice in this event map, only this entry counts; write a list for both (the first is in line 7)",
+        "IN_CREATE stands twice in this event map, only this entry counts; write a list for both (the first is in "
+        "line 7)",
     ),
     ("w = {}", "w", "nothing is mapped for '$SRC', so that this watch does nothing: give it an event_map"),
     (
@@ -648,23 +659,27 @@ ODD = [
     (
         "f = ['.*/p']",
         "w",
-        "exclude_filter: '.*/p' matches the path of the watch itself, '$SRC', so that no event of it is left; begin the pattern with that path",
+        "exclude_filter: '.*/p' matches the path of the watch itself, '$SRC', so that no event of it is left; "
+        "begin the pattern with that path",
     ),
     (
         "f = ['tmp']",
         "w",
-        "exclude_filter: 'tmp' matches no path of this watch, as it is compared from the start of the whole path; write r'^$SRC/...' or put '.*' before it",
+        "exclude_filter: 'tmp' matches no path of this watch, as it is compared from the start of the whole path; "
+        "write r'^$SRC/...' or put '.*' before it",
     ),
     (
         "f = ['^/other/tmp']",
         "w",
-        "exclude_filter: '^/other/tmp' matches no path of this watch, as it is compared from the start of the whole path; write r'^$SRC/...' or put '.*' before it",
+        "exclude_filter: '^/other/tmp' matches no path of this watch, as it is compared from the start of the "
+        "whole path; write r'^$SRC/...' or put '.*' before it",
     ),
     ("p = '$TMP/*/nothing'", "w", "'$TMP/*/nothing' matches nothing now; what comes to match it is watched then"),
     (
         "more = [Watch('$SRC', {'IN_DELETE': s})]",
         1,
-        "'$SRC' is in an earlier watch, too, which has the same scheduler 's': its tasks see each event twice; write one watch with both maps",
+        "'$SRC' is in an earlier watch, too, which has the same scheduler 's': its tasks see each event twice; "
+        "write one watch with both maps",
     ),
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$TMP/no/a')); w = {'IN_CREATE': r}",
@@ -679,7 +694,8 @@ ODD = [
     (
         "enableSyslog(address='$TMP/no')",
         None,
-        "enableSyslog: there is no syslog server at '$TMP/no', its records are lost until there is; name another one with address=",
+        "enableSyslog: there is no syslog server at '$TMP/no', its records are lost until there is; name another "
+        "one with address=",
     ),
 ]
 
@@ -711,7 +727,10 @@ def test_an_odd_config_is_warned_of_with_its_place(box: Box, config: str, line: 
 def test_an_annotation_needs_no_import(box: Box) -> None:
     daemon = box.call(
         "-t",
-        config="async def job(event: Event, task_id: str): pass\npyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_CREATE': job})])",
+        config=(
+            "async def job(event: Event, task_id: str): pass\npyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_CREATE': "
+            "job})])"
+        ),
     )
     assert daemon.lines == ["INFO: config file ok"]
 

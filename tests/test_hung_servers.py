@@ -226,3 +226,17 @@ def test_a_reload_that_adds_a_watch_on_a_server_that_hangs(run: Run, box: Box, s
     assert_healthy(daemon, box, "two")
     server.go_on()
     assert daemon.terminate() == 0
+
+
+RULE = """
+move = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)$", r"$POINT/in/\\1"))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move})])
+"""
+
+
+def test_a_config_test_does_not_wait_for_a_destination_on_a_server(box: Box, server: Server) -> None:
+    server.mount()
+    server.stop()
+    tested = box.start(RULE.replace("$POINT", str(server.point)), "-t")
+    assert tested.wait_exit(PROMPT_S) == 0, tested.tail
+    assert tested.lines[-1] == "INFO: config file ok"
