@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 
 import pytest
 
-from vocabulary import Box, Daemon, until_seen, wait_until, write
+from vocabulary import REFERENCE, Box, Daemon, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -414,3 +415,21 @@ def test_a_root_that_stays_away_costs_no_cpu_and_one_line(run: Run, box: Box) ->
     last_word(daemon, box)
     assert daemon.count(re.escape(f"{box.tmp}/missing")) <= 2
     assert daemon.cpu_s() < 1.0
+
+
+@pytest.mark.skipif(REFERENCE, reason="the original expands a pattern once")
+def test_what_comes_to_match_a_pattern_is_watched(run: Run, box: Box) -> None:
+    """faults.md B5: neither a directory made later nor a reload brought it."""
+    (box.src / "a" / "in").mkdir(parents=True)
+    daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC/*/in", recorder("IN_CLOSE_WRITE", "IN_CREATE"))])', record=True)
+    write(box.src / "a" / "in" / "f")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "a" / "in" / "f")
+    (box.src / "b" / "in").mkdir(parents=True)
+    write(box.src / "b" / "in" / "first")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "b" / "in" / "first")
+    daemon.reload()
+    write(box.src / "b" / "in" / "second")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "b" / "in" / "second")
+    shutil.rmtree(box.src / "b")
+    daemon.wait_log("b/in' is gone, not watching it any more")
+    assert daemon.terminate() == 0

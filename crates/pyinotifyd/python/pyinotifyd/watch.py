@@ -136,8 +136,8 @@ class Watch(Checked):
     """Connects one or several paths to an event map.
 
     Args:
-        path: Path of a directory or file, or a list of paths. ``*``, ``?`` and ``[...]`` are expanded once, at the
-            start.
+        path: Path of a directory or file, or a list of paths. What comes to match
+            ``*``, ``?`` and ``[...]`` later is watched, too.
         event_map: A dict as EventMap takes it, or an EventMap. Default None: see *default_sched*.
         default_sched: What all events are mapped to that *event_map* doesn't name. Default None: nothing.
         rec: Whether existing subdirectories are watched, too. Default False.
