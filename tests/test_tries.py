@@ -162,3 +162,9 @@ def test_no_test_inherits_signals_that_the_shell_ignores(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stdout
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_runner_says_how_it_is_used() -> None:
+    """It was pytest's help, which knows nothing of the crates."""
+    told = subprocess.run([PROJECT / "tests/run", "--help"], capture_output=True, text=True, check=True)
+    assert "tests/run --strict" in told.stdout
