@@ -10,8 +10,8 @@ mod config;
 mod log;
 #[path = "."]
 mod action {
-    #[path = "../../crates/pyinotifyd/src/action/shell.rs"]
-    pub(crate) mod shell;
+    #[path = "../../crates/pyinotifyd/src/action/arguments.rs"]
+    pub(crate) mod arguments;
     #[path = "../../crates/pyinotifyd/src/action/template.rs"]
     pub(crate) mod template;
 }
@@ -19,11 +19,6 @@ mod action {
 mod host {
     #[path = "../../crates/pyinotifyd/src/host/wire.rs"]
     pub(crate) mod wire;
-}
-#[path = "."]
-mod service {
-    #[path = "../../crates/pyinotifyd/src/service/notify.rs"]
-    pub(crate) mod notify;
 }
 
 use std::os::unix::ffi::OsStrExt as _;

@@ -20,6 +20,7 @@ use event::Flag;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use syscall::{inherited, signals};
 
+use action::exec;
 use cli::Command;
 use log::Cause;
 
@@ -30,6 +31,9 @@ const STACK: usize = 1 << 20;
 const EXIT_PANIC: u8 = 101;
 
 fn main() -> ExitCode {
+    if let Some(words) = exec::words() {
+        return exec::run(words);
+    }
     // Without signals nothing would ever end. On a kernel before 5.11 descriptors that the parent left open stay open in
     // commands; that is no reason to end.
     if let Err(error) = signals::unblock() {

@@ -14,6 +14,17 @@ pub fn close_on_exec() -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Keeps one descriptor from the programs that this one starts or becomes.
+///
+/// # Errors
+/// `EBADF` if it is not open.
+pub fn close_one_on_exec(number: i32) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "rustix and std have no call for descriptors that nobody here owns")]
+    // SAFETY: the flag touches no memory, and an owner of the descriptor who wants to pass it on clears it at that time.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd as _;
@@ -28,6 +39,17 @@ mod tests {
         close_on_exec().unwrap();
         let open = Command::new("test").arg("-e").arg(format!("/proc/self/fd/{number}")).status().unwrap();
         assert!(!open.success(), "descriptor {number} was passed on");
+    }
+
+    #[test]
+    fn programs_do_not_get_one_descriptor_that_is_kept_from_them() {
+        let (reader, writer) = io::pipe().unwrap();
+        let number = inheritable(&reader);
+        close_one_on_exec(number).unwrap();
+        let open = Command::new("test").arg("-e").arg(format!("/proc/self/fd/{number}")).status().unwrap();
+        assert!(!open.success(), "descriptor {number} was passed on");
+        drop((reader, writer));
+        assert!(close_one_on_exec(i32::MAX).is_err());
     }
 
     fn inheritable(file: &io::PipeReader) -> i32 {

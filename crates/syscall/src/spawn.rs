@@ -30,20 +30,34 @@ impl Moment {
     }
 }
 
-/// Starts `program` and returns its process ID, which is also that of a process group of its own. It gets `stdin`, our stdout
-/// and stderr, our working directory and umask, and no signal blocked or ignored.
+/// [`start_with`] nothing but a stdin.
 ///
 /// # Errors
-/// As fork(2), setpgid(2), dup2(2) and execve(2).
+/// As `start_with`.
 pub fn start(
     program: &CStr,
     arguments: &[&CStr],
     environment: &[&CStr],
     stdin: BorrowedFd<'_>,
 ) -> io::Result<i32> {
+    start_with(program, arguments, environment, &[(stdin, 0)])
+}
+
+/// Starts `program` and returns its process ID, which is also that of a process group of its own. It gets `files`, each under
+/// the number beside it, what it lacks of stdin, stdout and stderr from us, our working directory and umask, and no signal
+/// blocked or ignored. The numbers are taken in order: one must not be that of a file further on.
+///
+/// # Errors
+/// As fork(2), setpgid(2), dup2(2) and execve(2).
+pub fn start_with(
+    program: &CStr,
+    arguments: &[&CStr],
+    environment: &[&CStr],
+    files: &[(BorrowedFd<'_>, i32)],
+) -> io::Result<i32> {
     let (mut attributes, mut actions) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     let attributes = Attributes::new(&mut attributes)?;
-    let actions = Actions::new(&mut actions, stdin)?;
+    let actions = Actions::new(&mut actions, files)?;
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     let mut pid = 0;
     BEGUN.fetch_add(1, Ordering::SeqCst);
@@ -109,21 +123,23 @@ impl Drop for Attributes<'_> {
     }
 }
 
-/// What the process does before it executes the program: it takes its stdin.
+/// What the process does before it executes the program: it takes its files.
 struct Actions<'a>(&'a mut libc::posix_spawn_file_actions_t);
 
 impl Actions<'_> {
     fn new<'a>(
         place: &'a mut MaybeUninit<libc::posix_spawn_file_actions_t>,
-        stdin: BorrowedFd<'_>,
+        files: &[(BorrowedFd<'_>, i32)],
     ) -> io::Result<Actions<'a>> {
         #[expect(unsafe_code, reason = "part of posix_spawn(3)")]
-        // SAFETY: the first call initialises what the second changes. The descriptor is only noted; `start` has it borrowed until
-        // the process has its copy.
+        // SAFETY: the first call initialises what the others change. Descriptors are only noted; `start_with` has them borrowed until
+        // the process has its copies.
         unsafe {
             ok(libc::posix_spawn_file_actions_init(place.as_mut_ptr()))?;
             let actions = Actions(place.assume_init_mut());
-            ok(libc::posix_spawn_file_actions_adddup2(actions.0, stdin.as_raw_fd(), libc::STDIN_FILENO))?;
+            for (file, number) in files {
+                ok(libc::posix_spawn_file_actions_adddup2(actions.0, file.as_raw_fd(), *number))?;
+            }
             Ok(actions)
         }
     }
@@ -158,6 +174,23 @@ mod tests {
         let signals = said.replace("SigIgn:\t0000000180000000", "SigIgn:\t0000000000000000");
         let expected = "ONE=1\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n";
         assert_eq!(signals, format!("{expected}{pid}\n"));
+    }
+
+    #[test]
+    fn a_program_gets_each_file_under_its_number() {
+        let (mut out, theirs) = UnixStream::pair().unwrap();
+        let (mut more, its_more) = UnixStream::pair().unwrap();
+        let line = c"echo out; echo err >&2; echo more >&3; exec 3>&-; ls /proc/self/fd | wc -l";
+        // What is open under its own number already is passed on, too.
+        let files = [(theirs.as_fd(), 1), (theirs.as_fd(), 2), (its_more.as_fd(), 3)];
+        start_with(c"/bin/sh", &[c"sh", c"-c", line], &[c"PATH=/usr/bin:/bin"], &files).unwrap();
+        drop((theirs, its_more));
+        let mut said = String::new();
+        out.read_to_string(&mut said).unwrap();
+        assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["out", "err", "4"], "ls opens one");
+        said.clear();
+        more.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "more\n");
     }
 
     #[test]

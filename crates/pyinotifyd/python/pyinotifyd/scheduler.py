@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from . import command
 from .checked import (
     Checked,
     expect,
@@ -24,7 +25,7 @@ from .levels import one_of, warn_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from typing import Any, Callable, ClassVar, Literal, Optional, Union
 
     from .checked import Place
@@ -49,6 +50,8 @@ NAME_MAX = 100
 _PUNCTUATION = str.maketrans("._-", "aaa")
 
 _NO_VARIABLES: dict[str, object] = {}
+_NO_TEXTS: dict[str, str] = {}
+_NO_LIMITS: dict[str, Optional[int]] = {}
 
 
 class TaskScheduler(Checked):
@@ -189,14 +192,17 @@ class Cancel(Checked):
 
 
 class ShellScheduler(TaskScheduler):
-    """Runs a shell command for events, by ``/bin/sh -c``.
+    """Runs a command for events: a command line by ``/bin/sh -c``, or a program with its arguments.
 
-    In the command, ``{maskname}``, ``{pathname}`` and ``{src_pathname}`` are replaced by the event's values, quoted so
-    that the shell takes each as one word; ``{src_pathname}`` is empty unless the event is an IN_MOVED_TO whose
-    IN_MOVED_FROM was seen. The command has /dev/null as its stdin and inherits the rest from the daemon.
+    In *cmd* and in each element of *argv*, ``{maskname}``, ``{pathname}`` and ``{src_pathname}`` are replaced by the
+    event's values; ``{src_pathname}`` is empty unless the event is an IN_MOVED_TO whose IN_MOVED_FROM was seen. In *cmd*
+    they are quoted so that the shell takes each as one word. In *argv* they need no quotes: there is no shell.
+
+    The command inherits from the daemon what the arguments do not say. All arguments from *argv* on are not in
+    pyinotifyd 1.
 
     Args:
-        cmd: The command.
+        cmd: The command line. Default None: *argv* says what is executed.
         job: Accepted and not needed. Default None.
         files: As for TaskScheduler. Default True.
         dirs: As for TaskScheduler. Default False.
@@ -207,19 +213,54 @@ class ShellScheduler(TaskScheduler):
         max_jobs: How many commands run at once; further ones wait in order. None: no limit. Default 64. Not in
             pyinotifyd 1.
         name: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        argv: A list of a program and its arguments. A program without a slash is looked for in PATH. Default None:
+            *cmd* says what is executed.
+        user: Name or number of the user that the command runs as, with this user's groups, HOME, USER and LOGNAME. Of
+            the daemon's environment it gets PATH, LANG, LANGUAGE, LC_* and TZ, and what the config sets. Needs the
+            rights of root. Default None: the daemon's.
+        group: Name or number of its group. Default None: the user's.
+        umask: Mode bits that its files do not get, e.g. 0o027. Default None: the daemon's.
+        nice: Added to the niceness, from -39 to 39; negative numbers need the rights of root. Default 0.
+        cwd: Path of its working directory. Default None: the daemon's.
+        env: Variables that it gets besides, by name; they may not begin with ``PYINOTIFYD_``. Default {}.
+        limits: Soft and hard limits by the names of getrlimit(2): "as", "core", "cpu", "data", "fsize", "nofile",
+            "nproc" and so on, in the units of that page; None is no limit. Default {}: the daemon's.
+        stdin: What it reads: "null" nothing, "json" a line with all attributes of the event as a JSON object (of bytes
+            that are not UTF-8, ``NAME_b64`` holds the base64), "paths" the path with a NUL byte at its end. Default
+            "null".
+        output: Where its output goes: "inherit" where the daemon's goes, "null" nowhere, "log" line by line into the
+            log, at INFO, what it writes to stderr at WARNING; 8 KiB of a line and 1,000 lines of a task are logged. The
+            task ends with the command, even if another process goes on writing. Default "inherit".
 
     Example::
 
         scan = ShellScheduler(cmd="/usr/local/bin/scan {pathname}", delay=5, max_jobs=4)
+        encode = ShellScheduler(
+            argv=["ffmpeg", "-i", "{pathname}", "-f", "null", "-"],
+            user="media", nice=10, limits={"as": 2 * 1024**3}, output="log")
     """
 
-    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {**TaskScheduler._kinds, "cmd": (str,)}
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
+        **TaskScheduler._kinds,
+        "cmd": (str, type(None)),
+        **dict.fromkeys(command.CHECKS, ()),
+    }
 
-    cmd: str
+    cmd: Optional[str]
+    argv: Optional[Sequence[str]]
+    user: Optional[Union[str, int]]
+    group: Optional[Union[str, int]]
+    umask: Optional[int]
+    nice: int
+    cwd: Optional[str]
+    env: dict[str, str]
+    limits: dict[str, Optional[int]]
+    stdin: Literal["null", "json", "paths"]
+    output: Literal["inherit", "log", "null"]
 
     def __init__(
         self,
-        cmd: str,
+        cmd: Optional[str] = None,
         job: None = None,
         *,
         files: bool = True,
@@ -230,12 +271,42 @@ class ShellScheduler(TaskScheduler):
         singlejob: bool = False,
         max_jobs: Optional[int] = SHELL_JOBS_DEFAULT,
         name: Optional[str] = None,
+        argv: Optional[Sequence[str]] = None,
+        user: Optional[Union[str, int]] = None,
+        group: Optional[Union[str, int]] = None,
+        umask: Optional[int] = None,
+        nice: int = 0,
+        cwd: Optional[str] = None,
+        env: dict[str, str] = _NO_TEXTS,
+        limits: dict[str, Optional[int]] = _NO_LIMITS,
+        stdin: Literal["null", "json", "paths"] = "null",
+        output: Literal["inherit", "log", "null"] = "inherit",
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         _expect_no_job(self, job)
         self.cmd = cmd
+        self.argv = argv
+        fault = command.fault_of(self.cmd, self.argv)
+        if fault:
+            raise AssertionError(fault)
+        self.user = user
+        self.group = group
+        self.umask = umask
+        self.nice = nice
+        self.cwd = cwd
+        self.env = dict(env) if isinstance(env, dict) else env
+        self.limits = dict(limits) if isinstance(limits, dict) else limits
+        self.stdin = stdin
+        self.output = output
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Check what a type alone doesn't say, then set the attribute."""
+        check = command.CHECKS.get(name)
+        if check:
+            check(name, value)
+        super().__setattr__(name, value)
 
 
 #: All rules that a config has made, used or not: the daemon checks the expressions of all.

@@ -162,6 +162,18 @@ def test_the_whole_description(describe, tmp_path):
                 "max_jobs": 64,
                 "at": {"file": file, "line": 4},
                 "cmd": "echo {pathname}",
+                "command": {
+                    "argv": None,
+                    "user": None,
+                    "group": None,
+                    "umask": None,
+                    "nice": 0,
+                    "cwd": None,
+                    "env": {},
+                    "limits": {},
+                    "stdin": "null",
+                    "output": "inherit",
+                },
                 "does": "echo {pathname}",
             },
             {
@@ -226,6 +238,34 @@ def test_the_whole_description(describe, tmp_path):
         "stays": True,
         "stays_because": "jobs",
     }
+
+
+def test_how_a_command_runs_is_described_and_belongs_to_what_it_does(describe):
+    """A scheduler without these arguments does what it did before there were any."""
+    text = """
+        plain = ShellScheduler("true")
+        options = dict(user="media", group=7, umask=0o27, nice=-1, cwd="/\\udcff", env={"A": "\\udcfe"},
+                       limits={"nofile": 64, "core": None}, stdin="json", output="log")
+        all = ShellScheduler(argv=["true", "{pathname}"], **options)
+        pyinotifyd = Pyinotifyd([Watch("/x", {"IN_CREATE": [plain, all]})])
+        """
+    plain, full = describe(textwrap.dedent(text))["schedulers"]
+    assert plain["does"] == plain["cmd"] == "true"
+    assert full["cmd"] is None
+    assert full["command"] == {
+        "argv": ["true", "{pathname}"],
+        "user": "media",
+        "group": 7,
+        "umask": 0o27,
+        "nice": -1,
+        "cwd": "/\udcff",
+        "env": {"A": "\udcfe"},
+        "limits": {"nofile": 64, "core": None},
+        "stdin": "json",
+        "output": "log",
+    }
+    other = describe(textwrap.dedent(text.replace("nice=-1", "nice=1")))["schedulers"][1]
+    assert other["does"] != full["does"]
 
 
 def test_hello_says_who_is_there(host):

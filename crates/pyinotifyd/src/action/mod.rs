@@ -1,17 +1,24 @@
 //! What tasks do outside Python: shell commands and file rules.
 //!
-//! Both are effects: they are started by the loop, run beside it, and report their end. Neither knows the engine, the
-//! host or the log.
+//! Both are effects: they are started by the loop, run beside it, and report their end. Neither knows the engine or the
+//! host, nor writes to the log.
 
+pub(crate) mod account;
+pub(crate) mod arguments;
+pub(crate) mod command;
+pub(crate) mod exec;
 pub(crate) mod file;
+pub(crate) mod input;
 pub(crate) mod missing;
-pub(crate) mod shell;
+pub(crate) mod output;
 pub(crate) mod sweep;
 pub(crate) mod template;
 
 /// What comes back from the lanes: a closed list.
 #[derive(Debug)]
 pub(crate) enum Report {
+    /// Of the databases of users and groups.
+    Account(account::Answer),
     /// Of a file rule.
     File(file::Report),
     /// Of a turn of the watcher on a filesystem that may not answer.

@@ -22,7 +22,7 @@ enum Part {
 
 /// What a placeholder stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub(super) enum Field {
     Maskname,
     Pathname,
     SrcPathname,
@@ -42,11 +42,23 @@ enum Quoting {
     },
 }
 
-const FIELDS: [(&str, Field, &str); 3] = [
+/// All placeholders, with what the shell finds instead where it cannot be quoted.
+pub(super) const FIELDS: [(&str, Field, &str); 3] = [
     ("{maskname}", Field::Maskname, "$PYINOTIFYD_MASKNAME"),
     ("{pathname}", Field::Pathname, "$PYINOTIFYD_PATHNAME"),
     ("{src_pathname}", Field::SrcPathname, "$PYINOTIFYD_SRC_PATHNAME"),
 ];
+
+impl Field {
+    /// What the event has; empty where it has none.
+    pub(super) fn of<'a>(self, event: &Event<'a>) -> &'a [u8] {
+        match self {
+            Field::Maskname => plain_mask_name(event).as_bytes(),
+            Field::Pathname => event.pathname,
+            Field::SrcPathname => event.src_pathname.unwrap_or_default(),
+        }
+    }
+}
 
 impl CommandTemplate {
     /// Finds the placeholders; all other braces are text.
@@ -86,12 +98,7 @@ impl CommandTemplate {
             match part {
                 Part::Literal(text) => line.extend_from_slice(text),
                 Part::Value(field, quoting) => {
-                    let value = match field {
-                        Field::Maskname => plain_mask_name(event).as_bytes(),
-                        Field::Pathname => event.pathname,
-                        Field::SrcPathname => event.src_pathname.unwrap_or_default(),
-                    };
-                    put(value, *quoting, &mut line);
+                    put(field.of(event), *quoting, &mut line);
                 }
             }
         }
@@ -121,6 +128,11 @@ fn meant_by(word: &str) -> Option<&'static str> {
 /// The event's name without `|IN_ISDIR`, as commands get it.
 pub(super) fn plain_mask_name(event: &Event<'_>) -> &'static str {
     event.mask.flag().map_or("", event::Flag::name)
+}
+
+/// Writes a word as a person would type it.
+pub(super) fn quote(word: &[u8], line: &mut Vec<u8>) {
+    put(word, Quoting::Outside { glued: false }, line);
 }
 
 /// Writes a value so that the shell reads it as itself. What needs no quotes gets none, so that log lines stay readable;

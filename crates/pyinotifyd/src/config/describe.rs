@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
+use super::command::CommandDescription;
 use crate::host::wire::{At, PathText, PatternMade};
 use crate::log::{Address, Level};
 
@@ -81,6 +82,8 @@ pub(super) struct SchedulerDescription {
     /// All that its tasks do, as a text that is the same in each process.
     pub(super) does: PathText,
     pub(super) cmd: Option<PathText>,
+    /// How a command runs.
+    pub(super) command: Option<CommandDescription>,
     pub(super) rules: Option<Vec<RuleDescription>>,
 }
 

@@ -4,6 +4,7 @@
 //! (patterns, templates, users), and whether a config file is safe to execute. It starts nothing.
 
 mod check;
+mod command;
 mod describe;
 mod owners;
 mod safety;
@@ -24,6 +25,8 @@ pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Early, Escaped, Level};
 pub(crate) use check::{absolute_path, covers, feeding_warnings, missing_syslog, warnings};
+use command::CommandDescription;
+pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
 pub(crate) use owners::{Owner, owner_warnings};
 pub(crate) use safety::{check_modules, check_program, read_config};
@@ -142,7 +145,7 @@ pub(crate) enum Work {
     /// A coroutine in the host, by the name of its function.
     Job(String),
     /// A shell command.
-    Command(CommandTemplate),
+    Command(Arc<Command>),
     /// The first file rule that matches.
     Rules(Arc<FileRules>),
 }
@@ -354,15 +357,17 @@ fn read_scheduler(
     let work = match scheduler.kind.as_str() {
         "job" => Work::Job(scheduler.job.unwrap_or_default()),
         "shell" => {
-            let cmd = scheduler.cmd.unwrap_or_default().0;
-            for (word, meant) in CommandTemplate::misspelt(&cmd) {
-                let at = place(scheduler.at.as_ref());
-                warnings.push(format!(
-                    "{at}cmd: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
-                ));
+            let cmd = scheduler.cmd.as_ref().map_or(b"".as_slice(), |cmd| cmd.0.as_slice());
+            let argv = scheduler.command.iter().flat_map(CommandDescription::words);
+            for (name, text) in [("cmd", cmd)].into_iter().chain(argv.map(|word| ("argv", word))) {
+                for (word, meant) in CommandTemplate::misspelt(text) {
+                    let at = place(scheduler.at.as_ref());
+                    warnings.push(format!(
+                        "{at}{name}: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
+                    ));
+                }
             }
-            let template = CommandTemplate::new(&cmd);
-            Work::Command(template.map_err(|error| fault(scheduler.at.as_ref(), format!("cmd: {error}")))?)
+            Work::Command(Arc::new(read_command(&scheduler)?))
         }
         _ => {
             let rules = scheduler.rules.unwrap_or_default();
@@ -394,6 +399,15 @@ fn read_scheduler(
         work,
         at: scheduler.at,
     })
+}
+
+fn read_command(scheduler: &SchedulerDescription) -> Result<Command, ConfigFault> {
+    let cmd = scheduler.cmd.as_ref().map(|cmd| cmd.0.as_slice());
+    let command =
+        scheduler.command.as_ref().ok_or_else(|| "how the command runs is not described".to_owned());
+    command
+        .and_then(|description| Command::read(cmd, description))
+        .map_err(|text| fault(scheduler.at.as_ref(), text))
 }
 
 fn read_rule(
@@ -458,7 +472,7 @@ impl Scheduler {
 }
 
 /// `FILE:LINE: ` or nothing.
-fn place(at: Option<&At>) -> String {
+pub(crate) fn place(at: Option<&At>) -> String {
     at.map_or_else(String::new, |at| format!("{}:{}: ", at.file, at.line))
 }
 

@@ -177,7 +177,7 @@ fn changes(change: Change) -> &'static str {
 fn explain_work(out: &mut String, scheduler: &Scheduler, event: &Event<'_>, rule: Option<usize>) {
     let _ = match (&scheduler.work, rule) {
         (Work::Job(job), _) => writeln!(out, "    calls {job}(event, task_id)"),
-        (Work::Command(template), _) => writeln!(out, "    runs {}", Escaped(&template.expand(event))),
+        (Work::Command(command), _) => writeln!(out, "    runs {}", command.line(event).text()),
         (Work::Rules(rules), Some(rule)) => {
             explain_rule(out, rules, event, rule);
             Ok(())

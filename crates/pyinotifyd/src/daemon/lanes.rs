@@ -17,6 +17,7 @@ impl Daemon {
     pub(super) fn take_reports(&mut self, now: Instant) {
         for report in self.core.performer.lanes.take_reports() {
             match report {
+                Report::Account(answer) => self.core.performer.commands.answered(&answer, now),
                 Report::File(report) => self.file_report(report, now),
                 Report::Found(found) => self.watcher.found(found, now, &mut self.core),
                 Report::Looked(looked) => self.core.looked(looked),

@@ -7,6 +7,7 @@
 //!
 //! [`start`] leads here, [`tasks`] tells the engine of ends, [`reload`] and [`shutdown`] tell their stories.
 
+mod accounts;
 mod children;
 mod config_lock;
 mod explain;
@@ -128,6 +129,8 @@ struct Daemon {
     /// Instances for filesystems that may not answer.
     others: Option<Source>,
     mounts: Option<Source>,
+    /// From the first command on whose output goes into the log.
+    outputs: Option<Source>,
     timer: Timer,
 }
 
@@ -179,6 +182,7 @@ impl Daemon {
         let looking = self.core.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
         self.start_commands(now);
+        let writing = self.core.performer.log_outputs();
         self.tend_hosts(now);
         self.replace_reload(now);
         self.advance_adoption(now);
@@ -190,6 +194,7 @@ impl Daemon {
         let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
         let more = looking
+            || writing
             || self.core.performer.runs.has_ended()
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
@@ -212,6 +217,9 @@ impl Daemon {
             // The queue is looked at nevertheless, and at epoll again.
             left.pause_until = Some(now + LISTEN_RETRY);
         }
+        if !self.listen_to_outputs() {
+            left.pause_until.get_or_insert(now + LISTEN_RETRY);
+        }
         let sources = Sources {
             // A time that is past lets all sources be looked at once before the next turn.
             deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
@@ -220,6 +228,7 @@ impl Daemon {
             lanes: &self.core.performer.lanes,
             events: &self.inotify,
             others: self.others.as_ref(),
+            outputs: self.outputs.as_ref(),
             mounts: self.mounts.as_ref(),
             timer: &mut self.timer,
         };
@@ -261,7 +270,7 @@ impl Daemon {
                 self.watcher.mounts_changed(now);
             }
             // The turn that follows looks at these anyway.
-            Wake::Lanes | Wake::Events | Wake::Time => {}
+            Wake::Lanes | Wake::Output | Wake::Events | Wake::Time => {}
         }
     }
 }

@@ -17,10 +17,11 @@ use super::generation::{Action, Generation};
 use super::runs::{Runner, Runs};
 use super::task_name::{TaskName, TaskNames};
 use crate::action::Lanes;
+use crate::action::command::{Commands, Environment, Order as CommandOrder};
 use crate::action::file::{FileOrders, Order as FileOrder};
-use crate::action::shell::{Commands, Environment, Order as CommandOrder};
+use crate::action::output::{Channel, LINE_MAX, LINES_MAX, Said, Source};
 use crate::action::sweep::Sweeps;
-use crate::config::Work;
+use crate::config::{Command, Output, Work};
 use crate::host::wire;
 use crate::lane::Limits;
 use crate::log::{About, Escaped, Indented, Level, Log, LoggerId, record};
@@ -209,11 +210,38 @@ impl Performer {
         self.files.order(order, &mut self.lanes, self.now);
     }
 
-    fn start_command(&mut self, start: &Start<'_>, line: Vec<u8>) {
+    fn start_command(&mut self, start: &Start<'_>, command: Arc<Command>) {
         let task = TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event };
-        self.task_record(Level::INFO, &task, format_args!("execute shell command, cmd={}", Escaped(&line)));
-        let environment = Environment::of(&start.event, self.names.name(start.id).as_str().to_owned());
-        self.commands.order(CommandOrder { task: start.handle.0, line, environment });
+        let line = command.line(&start.event);
+        self.task_record(Level::INFO, &task, format_args!("execute {}", line.shown()));
+        let task_id = self.names.name(start.id).as_str().to_owned();
+        let source = (command.options.output == Output::Log).then(|| Source {
+            logger: self.logger(start.scheduler),
+            task_id: task_id.clone(),
+            event: start.event.mask.name(),
+            path: start.event.pathname.to_vec(),
+        });
+        let order = CommandOrder {
+            task: start.handle.0,
+            line,
+            environment: Environment::of(&start.event, task_id),
+            input: crate::action::input::text(command.options.stdin, &start.event),
+            source,
+            command,
+        };
+        self.commands.order(order, &mut self.lanes, self.now);
+    }
+
+    /// Logs some of what commands have written; true if there may be more.
+    pub(crate) fn log_outputs(&mut self) -> bool {
+        let Performer { commands, log, .. } = self;
+        commands.outputs.read_some(&mut |source, said| output_record(log, source, said))
+    }
+
+    /// The command of a task has ended: logs what is left of its output, and returns the end of all that it wrote.
+    pub(crate) fn end_output(&mut self, task: u64) -> Vec<u8> {
+        let Performer { commands, log, .. } = self;
+        commands.outputs.ended(task, &mut |source, said| output_record(log, source, said))
     }
 
     /// Writes a record of an event that a scheduler made no task of.
@@ -253,6 +281,39 @@ impl Performer {
         self.log.write_about(self.eventmap, Level::DEBUG, &about, text);
     }
 }
+
+/// Writes a record of what a command has written.
+fn output_record(log: &mut Log, source: &Source, said: Said<'_>) {
+    let Source { logger, task_id, event, path } = source;
+    let about = About {
+        scheduler: Some(*logger),
+        event: Some(event),
+        path: Some(path),
+        task: Some(task_id.as_str()),
+    };
+    let level = match said {
+        Said::Line { channel: Channel::Stdout, .. } => Level::INFO,
+        Said::Line { channel: Channel::Stderr, .. } | Said::TooMany => Level::WARNING,
+    };
+    if !log.enabled(*logger, level) {
+        return;
+    }
+    match said {
+        Said::Line { text, is_cut, .. } => {
+            let (text, cut) = (Escaped(text), if is_cut { CUT } else { "" });
+            log.write_about(*logger, level, &about, format_args!("{text}{cut}, task_id={task_id}"));
+        }
+        Said::TooMany => {
+            let text =
+                format_args!("output has more than {LINES_MAX} lines, no more are logged, task_id={task_id}");
+            log.write_about(*logger, level, &about, text);
+        }
+    }
+}
+
+/// What follows the logged part of a line that is too long.
+const CUT: &str = " … (cut after 8 KiB)";
+const _: () = assert!(LINE_MAX == 8 << 10, "the text says so");
 
 /// The names of an event, and of a scheduler and a task that have it.
 fn about<'a>(scheduler: LoggerId, event: &Event<'a>, task: Option<&'a TaskName>) -> About<'a> {
@@ -296,10 +357,10 @@ impl Effects for Performer {
                 let place = generation.index_of(start.scheduler) as u32;
                 generation.jobs.start(start.handle, place, name.as_str(), &start.event);
             }
-            Work::Command(template) => {
+            Work::Command(command) => {
                 self.runs.begin(start.handle, Runner::Command);
-                let line = template.expand(&start.event);
-                self.start_command(&start, line);
+                let command = Arc::clone(command);
+                self.start_command(&start, command);
             }
             Work::Rules(rules) => {
                 self.runs.begin(start.handle, Runner::Lane);
@@ -425,9 +486,7 @@ impl Performer {
     fn start_dry(&mut self, start: &Start<'_>) {
         let text = match &self.action(start.scheduler).work {
             Work::Job(name) => format!("would run job {name}"),
-            Work::Command(template) => {
-                format!("would execute shell command, cmd={}", Escaped(&template.expand(&start.event)))
-            }
+            Work::Command(command) => format!("would execute {}", command.line(&start.event).shown()),
             Work::Rules(rules) => {
                 let rule = start.rule.expect("a scheduler with rules starts tasks for a rule that matched");
                 rules.intention(rule, start.event.pathname)

@@ -79,6 +79,7 @@ impl Daemon {
         let admitted = self.admit(&config, &watches, now);
         let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
+        self.check_accounts(&config, now);
         let mut adoption = Adoption {
             id: numbers.id,
             syslog: std::mem::take(&mut config.syslog),
@@ -145,13 +146,12 @@ impl Daemon {
 
     /// Pauses the configuration in force, and does what the new one says beside its watches.
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
-        let Adoption { id, syslog, early, filtered, mut surroundings, destinations, owners, unwise, .. } =
+        let Adoption { id, syslog, early, filtered, surroundings, destinations, owners, unwise, .. } =
             adoption;
         self.retire_all_but(id, now);
         self.set_syslog(&syslog, &early);
         surroundings.apply();
-        let environment = std::mem::take(&mut surroundings.environment);
-        self.core.performer.commands.set_environment(environment);
+        self.core.performer.commands.set_environment(&surroundings.environment);
         self.check_owners(owners, now);
         for warning in unwise {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");

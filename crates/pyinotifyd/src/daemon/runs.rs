@@ -34,11 +34,22 @@ pub(crate) struct Run {
     force_at: Option<Instant>,
 }
 
+/// A run that has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Which.
+    pub(crate) handle: TaskHandle,
+    /// How.
+    pub(crate) outcome: Outcome,
+    /// The end of what its command wrote, where that goes into the log.
+    pub(crate) output: Vec<u8>,
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     table: HashMap<TaskHandle, Run>,
-    ended: Vec<(TaskHandle, Outcome)>,
+    ended: Vec<Ended>,
     /// Runs that were asked to end, so that nobody looks for them where there are none.
     asked: usize,
 }
@@ -65,14 +76,20 @@ impl Runs {
 
     /// The run is over. Whatever came of one that was asked to end, it was cancelled.
     pub(crate) fn end(&mut self, handle: TaskHandle, outcome: Outcome) {
+        self.end_with_output(handle, outcome, Vec::new());
+    }
+
+    /// The run of a command is over, which has written that at last.
+    pub(crate) fn end_with_output(&mut self, handle: TaskHandle, outcome: Outcome, output: Vec<u8>) {
         let Some(run) = self.table.remove(&handle) else { return };
         let is_asked = run.force_at.is_some();
         self.asked -= usize::from(is_asked);
-        self.ended.push((handle, if is_asked { Outcome::Cancelled } else { outcome }));
+        let outcome = if is_asked { Outcome::Cancelled } else { outcome };
+        self.ended.push(Ended { handle, outcome, output });
     }
 
     /// Runs that have ended since the last call, in order.
-    pub(crate) fn take_ended(&mut self) -> Vec<(TaskHandle, Outcome)> {
+    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
         std::mem::take(&mut self.ended)
     }
 
@@ -128,6 +145,20 @@ mod tests {
         runs
     }
 
+    fn ended(handle: TaskHandle, outcome: Outcome, output: &str) -> Ended {
+        Ended { handle, outcome, output: output.into() }
+    }
+
+    #[test]
+    fn the_end_of_a_commands_output_is_kept_with_its_outcome() {
+        let (mut runs, now) = (runs(), Instant::now());
+        runs.end_with_output(ONE, Outcome::Done, b"said".to_vec());
+        runs.ask_to_end(TWO, now);
+        runs.end_with_output(TWO, Outcome::Done, b"more".to_vec());
+        let expected = [ended(ONE, Outcome::Done, "said"), ended(TWO, Outcome::Cancelled, "more")];
+        assert_eq!(runs.take_ended(), expected);
+    }
+
     #[test]
     fn each_run_ends_once() {
         let mut runs = runs();
@@ -135,7 +166,7 @@ mod tests {
         runs.end(ONE, failure.clone());
         runs.end(ONE, Outcome::Done);
         runs.end(TaskHandle(3), Outcome::Done);
-        assert_eq!(runs.take_ended(), [(ONE, failure)]);
+        assert_eq!(runs.take_ended(), [ended(ONE, failure, "")]);
         assert!(!runs.has_ended() && runs.get(ONE).is_none() && runs.get(TWO).is_some());
     }
 
@@ -149,7 +180,7 @@ mod tests {
         assert_eq!((runs.deadline(), runs.overdue(now)), (Some(later), vec![]));
         assert_eq!(runs.overdue(later), [ONE]);
         runs.end(ONE, Outcome::Done);
-        assert_eq!(runs.take_ended(), [(ONE, Outcome::Cancelled)]);
+        assert_eq!(runs.take_ended(), [ended(ONE, Outcome::Cancelled, "")]);
         assert_eq!((runs.deadline(), runs.asked), (None, 0));
     }
 

@@ -67,7 +67,8 @@ impl Start {
 
     /// The answer of a config test.
     pub(super) fn report_ok(mut self) -> ExitCode {
-        for warning in crate::config::warnings(&self.config) {
+        let accounts = super::accounts::warnings(&self.config);
+        for warning in crate::config::warnings(&self.config).into_iter().chain(accounts) {
             record!(self.log, Log::ROOT, WARNING, "{warning}");
         }
         record!(self.log, Log::ROOT, INFO, "config file ok");
@@ -125,6 +126,7 @@ impl Start {
             inotify,
             others,
             mounts,
+            outputs: None,
             timer,
         };
         let stays = config.host_stays;
@@ -170,7 +172,12 @@ async fn outcome(
                 log.flush();
             }
             // A SIGHUP for a file that is being read anyway asks for nothing new.
-            Wake::Asked(Request::Reload) | Wake::Lanes | Wake::Events | Wake::Mounts | Wake::Time => {}
+            Wake::Asked(Request::Reload)
+            | Wake::Lanes
+            | Wake::Output
+            | Wake::Events
+            | Wake::Mounts
+            | Wake::Time => {}
         }
     }
 }

@@ -5,12 +5,15 @@ use std::time::Instant;
 
 use engine::{Failure, FailureKind, Outcome, TaskHandle};
 use rustix::process::Signal;
+use tokio::io::Interest;
 
-use super::children::{self, Ended, signal_name};
+use super::children::{self, signal_name};
 use super::loading::{LoadError, Loading, write_host_record};
 use super::perform::GRACE;
-use super::runs::Runner;
+use super::runs::{Ended, Runner};
+use super::wake::Source;
 use super::{Daemon, leave};
+use crate::action::command;
 use crate::host::wire::{Fail, FromHost};
 use crate::host::{Ending, HostEvent, HostId};
 use crate::log::{Cause, Level, record};
@@ -30,24 +33,33 @@ impl Daemon {
             );
             self.core.performer.log.write(self.logger, Level::WARNING, text);
         }
-        for (task, error) in starts.failed {
-            let why = format!("cannot start shell command: {error}", error = Cause(&error));
+        for (task, why) in starts.failed {
             self.core.performer.runs.end(TaskHandle(task), failed(FailureKind::Error, why));
         }
     }
 
+    /// Waits for what commands write; false if the kernel has no memory for that now.
+    pub(super) fn listen_to_outputs(&mut self) -> bool {
+        let (None, Some(fd)) = (&self.outputs, self.core.performer.commands.outputs.fd()) else {
+            return true;
+        };
+        let source = fd.try_clone_to_owned().and_then(|fd| Source::new(fd, Interest::READABLE));
+        self.outputs = source.ok();
+        self.outputs.is_some()
+    }
+
     /// Tells the engine of runs that have ended. What it starts thereupon may end before the next call.
     pub(super) fn finish_ended(&mut self, now: Instant) {
-        for (handle, outcome) in self.core.performer.runs.take_ended() {
+        for Ended { handle, outcome, .. } in self.core.performer.runs.take_ended() {
             self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
         }
     }
 
     /// SIGCHLD: takes all children that ended.
     pub(super) fn reap(&mut self) {
-        while let Some(Ended { pid, ending }) = children::reap() {
-            if let Some(task) = self.core.performer.commands.ended(pid) {
-                self.command_ended(TaskHandle(task), ending);
+        while let Some(children::Ended { pid, ending }) = children::reap() {
+            if let Some(ended) = self.core.performer.commands.ended(pid) {
+                self.command_ended(ended, ending);
                 continue;
             }
             let reload = self.reload.iter_mut().map(|reload| &mut reload.loading.host);
@@ -64,17 +76,20 @@ impl Daemon {
         }
     }
 
-    fn command_ended(&mut self, handle: TaskHandle, ending: Ending) {
-        let outcome = match ending {
-            Ending::Exited(0) => Outcome::Done,
-            Ending::Exited(status) => {
+    fn command_ended(&mut self, ended: command::Ended, ending: Ending) {
+        let outcome = match (ended.failure, ending) {
+            (Some(why), _) => failed(FailureKind::Error, why),
+            (None, Ending::Exited(0)) => Outcome::Done,
+            (None, Ending::Exited(status)) => {
                 failed(FailureKind::ExitStatus(status), format!("exited with status {status}"))
             }
-            Ending::Killed(signal) => {
+            (None, Ending::Killed(signal)) => {
                 failed(FailureKind::Signal(signal), format!("killed by {}", signal_name(signal)))
             }
         };
-        self.core.performer.runs.end(handle, outcome);
+        let performer = &mut self.core.performer;
+        let output = performer.end_output(ended.task);
+        performer.runs.end_with_output(TaskHandle(ended.task), outcome, output);
     }
 
     /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of them.

@@ -32,6 +32,8 @@ pub(crate) enum Wake {
     Host(HostEvent),
     /// The kernel has events.
     Events,
+    /// Commands have written something for the log.
+    Output,
     /// Mounts have changed.
     Mounts,
     /// A deadline has come.
@@ -206,6 +208,8 @@ pub(crate) struct Sources<'a> {
     pub lanes: &'a Lanes,
     /// The kernel's queue; it rests while its reader pauses.
     pub events: &'a Source,
+    /// What commands write for the log.
+    pub outputs: Option<&'a Source>,
     /// The mount table.
     pub mounts: Option<&'a Source>,
     /// Events of filesystems that may not answer.
@@ -220,7 +224,7 @@ impl Sources<'_> {
     /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but who
     /// slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
-        let Sources { signals, hosts, lanes, events, mounts, others, timer, deadline } = self;
+        let Sources { signals, hosts, lanes, events, outputs, mounts, others, timer, deadline } = self;
         let mut others = pin!(async {
             tokio::select! {
                 biased;
@@ -228,6 +232,7 @@ impl Sources<'_> {
                 () = lanes.reported() => Wake::Lanes,
                 Some(event) = hosts.recv() => Wake::Host(event),
                 () = timer.until(deadline) => Wake::Time,
+                () = changed(outputs) => Wake::Output,
                 () = changed(mounts) => Wake::Mounts,
                 () = changed(others) => Wake::Events,
             }

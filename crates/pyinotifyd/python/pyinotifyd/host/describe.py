@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .. import levels
+from .. import command, levels
 from ..scheduler import (
     Cancel,
     FileManagerRule,
@@ -117,7 +117,7 @@ def _scheduler(scheduler: TaskScheduler, names: Names) -> dict[str, Any]:
         "at": _at(scheduler.at),
     }
     if isinstance(scheduler, ShellScheduler):
-        described["cmd"] = described["does"] = _bytes_text(scheduler.cmd)
+        _describe_command(described, scheduler)
     elif isinstance(scheduler, FileManagerScheduler):
         expect_rules(list(scheduler.rules))
         described["rules"] = [_rule(rule) for rule in scheduler.rules]
@@ -127,6 +127,14 @@ def _scheduler(scheduler: TaskScheduler, names: Names) -> dict[str, Any]:
         described["job"] = _job_name(scheduler.job)
         described["does"] = code_of(scheduler.job)
     return described
+
+
+def _describe_command(described: dict[str, Any], scheduler: ShellScheduler) -> None:
+    options = command.describe(scheduler, _bytes_text)
+    described["cmd"] = described["does"] = None if scheduler.cmd is None else _bytes_text(scheduler.cmd)
+    described["command"] = options
+    if options != command.DEFAULTS:
+        described["does"] = wire.dumps([described["cmd"], options]).decode("ascii")
 
 
 def _kind(scheduler: TaskScheduler) -> str:

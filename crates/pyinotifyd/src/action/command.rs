@@ -1,0 +1,565 @@
+//! Commands: how they are started, what they find, how they end.
+//!
+//! A command runs in a process group of its own, with no signal blocked or ignored, and with what it is to have; all else
+//! is the daemon's: user, working directory, umask, limits, stdout and stderr. Its stdin is /dev/null unless it is given
+//! something to read ([`super::input`]). Where its output is to be logged, it writes into pipes ([`super::output`]).
+//!
+//! A command line for the shell that asks for nothing else is executed at once. All others go by way of a step
+//! ([`super::exec`]). Who a command is to be is asked of the databases before ([`super::account`]); commands that do not
+//! need that answer do not wait for it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{CStr, CString, NulError, OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event::Event;
+use hashbrown::HashMap;
+use rustix::fs::{Uid, fchown};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::Lanes;
+use super::account::{Account, Accounts, Answer};
+use super::exec::{self, Attributes};
+use super::output::{Outputs, Source, Writers};
+use super::template::plain_mask_name;
+use crate::config::{AccountWanted, Command, CommandOptions, Output, Program};
+use crate::log::{Cause, Escaped};
+use crate::service::notify::Notifier;
+
+impl Command {
+    /// What is executed for an event.
+    pub(crate) fn line(&self, event: &Event<'_>) -> Line {
+        match &self.program {
+            Program::Shell(template) => Line::Shell(template.expand(event)),
+            Program::Arguments(templates) => {
+                Line::Arguments(templates.iter().map(|template| template.expand(event)).collect())
+            }
+        }
+    }
+}
+
+/// What is executed, with the values of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// By the shell.
+    Shell(Vec<u8>),
+    /// A program and its arguments.
+    Arguments(Vec<Vec<u8>>),
+}
+
+impl Line {
+    /// As people would type it.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Line::Shell(line) => Escaped(line).to_string(),
+            Line::Arguments(words) => {
+                let mut line = Vec::new();
+                for (index, word) in words.iter().enumerate() {
+                    if index > 0 {
+                        line.push(b' ');
+                    }
+                    super::template::quote(word, &mut line);
+                }
+                Escaped(&line).to_string()
+            }
+        }
+    }
+
+    /// What the log calls it: `shell command, cmd=LINE`.
+    pub(crate) fn shown(&self) -> String {
+        let name = match self {
+            Line::Shell(_) => "cmd",
+            Line::Arguments(_) => "argv",
+        };
+        format!("{}, {name}={}", self.kind(), self.text())
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Line::Shell(_) => "shell command",
+            Line::Arguments(_) => "command",
+        }
+    }
+
+    /// The words for execve(2).
+    fn words(&self) -> Result<Vec<CString>, NulError> {
+        match self {
+            Line::Shell(line) => Ok(vec![c"/bin/sh".into(), c"-c".into(), CString::new(line.as_slice())?]),
+            Line::Arguments(words) => words.iter().map(|word| CString::new(word.as_slice())).collect(),
+        }
+    }
+}
+
+/// A command that is to run.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Who asked for it.
+    pub task: u64,
+    /// What is executed.
+    pub line: Line,
+    /// How.
+    pub command: Arc<Command>,
+    /// `PYINOTIFYD_*` for the child.
+    pub environment: Environment,
+    /// What it reads.
+    pub input: Option<Vec<u8>>,
+    /// What records of its output are about, if they go into the log.
+    pub source: Option<Source>,
+}
+
+/// What a command finds in its environment about the event.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    maskname: &'static str,
+    pathname: Vec<u8>,
+    src_pathname: Vec<u8>,
+    task_id: String,
+}
+
+impl Environment {
+    const NAMES: [&str; 4] =
+        ["PYINOTIFYD_MASKNAME", "PYINOTIFYD_PATHNAME", "PYINOTIFYD_SRC_PATHNAME", "PYINOTIFYD_TASK_ID"];
+
+    /// Of an event.
+    pub(crate) fn of(event: &Event<'_>, task_id: String) -> Environment {
+        Environment {
+            maskname: plain_mask_name(event),
+            pathname: event.pathname.to_vec(),
+            src_pathname: event.src_pathname.unwrap_or_default().to_vec(),
+            task_id,
+        }
+    }
+
+    /// As the child gets them.
+    fn variables(&self) -> Result<[CString; 4], NulError> {
+        let [maskname, pathname, src_pathname, task_id] = Environment::NAMES;
+        Ok([
+            variable(maskname, self.maskname.as_bytes())?,
+            variable(pathname, &self.pathname)?,
+            variable(src_pathname, &self.src_pathname)?,
+            variable(task_id, self.task_id.as_bytes())?,
+        ])
+    }
+}
+
+fn variable(name: impl AsRef<OsStr>, value: &[u8]) -> Result<CString, NulError> {
+    CString::new([name.as_ref().as_bytes(), b"=", value].concat())
+}
+
+/// Name of a variable.
+fn name_of(variable: &CStr) -> &[u8] {
+    variable.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
+}
+
+/// Commands that are started in one loop turn: a start takes about a third of a millisecond of the loop's time.
+const STARTS_A_TURN: usize = 4;
+/// Pause before a start is tried again that the system had no room for.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of what the step says that went wrong.
+const FAILURE_MAX: u64 = 4 << 10;
+
+/// What came of the starts of a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Starts {
+    /// Commands that can never be started, by task, and why.
+    pub failed: Vec<(u64, String)>,
+    /// From now on there is no room for another process; nothing is lost, and this is said once until there is.
+    pub no_room: Option<io::Error>,
+}
+
+/// A command whose process has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Whose.
+    pub task: u64,
+    /// Why it never ran.
+    pub failure: Option<String>,
+}
+
+/// All commands: those that wait for an answer or for a loop turn, and those that run. The engine bounds how many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    /// What those that run write for the log.
+    pub outputs: Outputs,
+    accounts: Accounts,
+    /// Those that wait to know who they are.
+    unknown: HashMap<AccountWanted, Vec<Order>>,
+    waiting: VecDeque<Waiting>,
+    /// Tasks whose command can never be started.
+    failed: Vec<(u64, String)>,
+    /// By process ID.
+    running: HashMap<i32, Running>,
+    pids: HashMap<u64, Pid>,
+    /// While the system has no room for another process: when to try again.
+    no_room_until: Option<Instant>,
+    inherited: Inherited,
+    /// /dev/null, open from the first command on.
+    null: Option<File>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    order: Order,
+    account: Option<Arc<Account>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    task: u64,
+    /// Where the step says what went wrong.
+    failure: Option<File>,
+}
+
+/// What commands find in their environment, put together once for each configuration.
+#[derive(Debug, Default)]
+struct Inherited {
+    /// All variables.
+    own: Vec<CString>,
+    /// Those that a command of another user gets: what the configuration has set, and what says nothing about the daemon.
+    strange: Vec<CString>,
+}
+
+/// Variables, besides LC_*, that are no secret of the daemon's user.
+const COMMON: [&[u8]; 4] = [b"PATH", b"LANG", b"LANGUAGE", b"TZ"];
+
+impl Inherited {
+    /// `changed` is what the configuration changed; `None` removes a variable.
+    fn new(changed: &[(OsString, Option<OsString>)]) -> Inherited {
+        let mut all: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        for name in Notifier::VARIABLES {
+            all.remove(OsStr::new(name));
+        }
+        let is_common =
+            |name: &OsStr| COMMON.contains(&name.as_bytes()) || name.as_bytes().starts_with(b"LC_");
+        let mut strange: BTreeMap<OsString, OsString> =
+            all.iter().filter(|(name, _)| is_common(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        for variables in [&mut all, &mut strange] {
+            for (name, value) in changed {
+                match value {
+                    Some(value) => variables.insert(name.clone(), value.clone()),
+                    None => variables.remove(name),
+                };
+            }
+            for name in Environment::NAMES {
+                variables.remove(OsStr::new(name));
+            }
+        }
+        // None holds NUL, which putenv(3) cannot take.
+        let texts = |variables: &BTreeMap<OsString, OsString>| {
+            variables.iter().filter_map(|(name, value)| variable(name, value.as_bytes()).ok()).collect()
+        };
+        Inherited { own: texts(&all), strange: texts(&strange) }
+    }
+
+    /// The environment of a command: a later variable takes the place of an earlier one.
+    fn of<'a>(
+        &'a self,
+        account: Option<&'a Account>,
+        options: &'a CommandOptions,
+        event: &'a [CString],
+    ) -> Vec<&'a CStr> {
+        let user = account.and_then(|account| account.environment.as_ref());
+        let inherited = if user.is_some() { &self.strange } else { &self.own };
+        let given = options.environment.iter();
+        let is_given = |name: &[u8]| given.clone().any(|(given, _)| given == name);
+        let is_users =
+            |name: &[u8]| user.is_some_and(|user| user.iter().any(|theirs| name_of(theirs) == name));
+        let inherited = inherited.iter().filter(|variable| !is_users(name_of(variable)));
+        let replaceable = inherited.chain(user.into_iter().flatten());
+        let kept =
+            replaceable.filter(|variable| options.environment.is_empty() || !is_given(name_of(variable)));
+        let all = kept.chain(options.environment.iter().map(|(_, variable)| variable)).chain(event);
+        all.map(CString::as_c_str).collect()
+    }
+}
+
+impl Commands {
+    /// Sets what the configuration changed in the environment; `None` removes a variable.
+    pub(crate) fn set_environment(&mut self, changed: &[(OsString, Option<OsString>)]) {
+        self.inherited = Inherited::new(changed);
+    }
+
+    /// Takes a command; [`Commands::start_some`] starts it, as soon as it is known who it is to be.
+    pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
+        let Some(wanted) = &order.command.options.account else {
+            return self.waiting.push_back(Waiting { order, account: None });
+        };
+        match self.accounts.get(wanted, lanes, now) {
+            Some(account) => self.waiting.push_back(Waiting { order, account: Some(account) }),
+            None => self.unknown.entry(wanted.clone()).or_default().push(order),
+        }
+    }
+
+    /// It is known, or not, who some commands are to be.
+    pub(crate) fn answered(&mut self, answer: &Answer, now: Instant) {
+        self.accounts.answered(answer, now);
+        for order in self.unknown.remove(&answer.wanted).unwrap_or_default() {
+            match &answer.account {
+                Ok(account) => self.waiting.push_back(Waiting { order, account: Some(Arc::clone(account)) }),
+                Err(fault) => self.failed.push((order.task, fault.to_string())),
+            }
+        }
+    }
+
+    /// Whether a command waits that can be started now, or cannot be started ever.
+    pub(crate) fn has_waiting(&self) -> bool {
+        (!self.waiting.is_empty() && self.no_room_until.is_none()) || !self.failed.is_empty()
+    }
+
+    /// How many wait to be started.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When [`Commands::start_some`] has something to do although nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.no_room_until.filter(|_| !self.waiting.is_empty())
+    }
+
+    /// How many run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Starts some of the waiting commands.
+    pub(crate) fn start_some(&mut self, now: Instant) -> Starts {
+        let mut starts = Starts { failed: std::mem::take(&mut self.failed), no_room: None };
+        if self.no_room_until.is_some_and(|at| at > now) {
+            return starts;
+        }
+        for _ in 0..STARTS_A_TURN {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            let task = waiting.order.task;
+            match self.start(&waiting) {
+                Ok((pid, failure)) => {
+                    self.no_room_until = None;
+                    self.running.insert(pid.as_raw_nonzero().get(), Running { task, failure });
+                    self.pids.insert(task, pid);
+                }
+                Err(error) if is_no_room(&error) => {
+                    self.outputs.close(task);
+                    self.waiting.push_front(waiting);
+                    let said = self.no_room_until.replace(now + ROOM_PAUSE).is_some();
+                    starts.no_room = (!said).then_some(error);
+                    break;
+                }
+                Err(error) => {
+                    self.outputs.close(task);
+                    let what = waiting.order.line.kind();
+                    starts.failed.push((task, format!("cannot start {what}: {}", Cause(&error))));
+                }
+            }
+        }
+        starts
+    }
+
+    /// The process of a command has ended.
+    pub(crate) fn ended(&mut self, pid: Pid) -> Option<Ended> {
+        let Running { task, failure } = self.running.remove(&pid.as_raw_nonzero().get())?;
+        self.pids.remove(&task);
+        Some(Ended { task, failure: failure.and_then(said) })
+    }
+
+    /// Takes a command back that was not started; false if it runs (or is not known).
+    pub(crate) fn withdraw(&mut self, task: u64) -> bool {
+        let before = self.waiting.len() + self.failed.len();
+        self.waiting.retain(|waiting| waiting.order.task != task);
+        self.failed.retain(|(failed, _)| *failed != task);
+        let mut is_unknown = false;
+        for orders in self.unknown.values_mut() {
+            orders.retain(|order| {
+                is_unknown |= order.task == task;
+                order.task != task
+            });
+        }
+        is_unknown || self.waiting.len() + self.failed.len() < before
+    }
+
+    /// Sends a signal to the process group of a running command; false if it does not run.
+    pub(crate) fn signal(&self, task: u64, signal: Signal) -> bool {
+        let Some(pid) = self.pids.get(&task) else { return false };
+        // ESRCH: it ended, and the reaper is about to tell.
+        let _ = kill_process_group(*pid, signal);
+        true
+    }
+
+    /// Sends a signal to the process groups of all that run.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        for pid in self.pids.values() {
+            let _ = kill_process_group(*pid, signal);
+        }
+    }
+
+    /// Starts a command; also returns where the step says what goes wrong, if there is a step.
+    fn start(&mut self, Waiting { order, account }: &Waiting) -> io::Result<(Pid, Option<File>)> {
+        let options = &order.command.options;
+        let account = account.as_deref();
+        let own = order.environment.variables()?;
+        let environment = self.inherited.of(account, options, &own);
+        let null = null(&mut self.null)?;
+        let input = order.input.as_deref().map(super::input::file).transpose()?;
+        let mut files =
+            Files { stdin: input.as_ref().map_or(null, OwnedFd::as_fd), output: None, failure: None };
+        let writers = order.source.as_ref().map(|source| self.outputs.open(order.task, source.clone()));
+        let writers = writers.transpose()?;
+        if let Some(writers) = &writers {
+            give_to(account, writers);
+        }
+        files.output = match options.output {
+            Output::Log => writers.as_ref().map(|writers| [writers.stdout.as_fd(), writers.stderr.as_fd()]),
+            Output::Inherit => None,
+            Output::Null => Some([null, null]),
+        };
+        let words = order.line.words()?;
+        let Some(attributes) = attributes(&order.line, options, account) else {
+            return Ok((spawn(c"/bin/sh", &words, &environment, &files)?, None));
+        };
+        let (failure, failure_writer) = io::pipe()?;
+        files.failure = Some(failure_writer.as_fd());
+        let step = [CString::new(exec::NAME)?, CString::new(serde_json::to_vec(&attributes)?)?];
+        let words = [step.as_slice(), words.as_slice()].concat();
+        // The program as it was when it was started: another one may have its place now.
+        let pid = spawn(c"/proc/self/exe", &words, &environment, &files)?;
+        Ok((pid, Some(File::from(OwnedFd::from(failure)))))
+    }
+}
+
+/// What the step is to do; `None`: nothing, so that it is not needed.
+fn attributes(line: &Line, options: &CommandOptions, account: Option<&Account>) -> Option<Attributes> {
+    let attributes = Attributes {
+        identity: account.map(|account| account.identity.clone()),
+        umask: options.umask,
+        nice: options.nice,
+        directory: options.directory.clone(),
+        limits: options.limits.clone(),
+    };
+    (matches!(line, Line::Arguments(_)) || attributes != Attributes::default()).then_some(attributes)
+}
+
+/// Lets the user of a command open its stdout and stderr by their names under /dev.
+fn give_to(account: Option<&Account>, writers: &Writers) {
+    let Some(uid) = account.and_then(|account| account.identity.uid) else { return };
+    for writer in [&writers.stdout, &writers.stderr] {
+        // Without the right to do so there is no right to become the user either, which is said then.
+        let _ = fchown(writer, Some(Uid::from_raw(uid)), None);
+    }
+}
+
+/// What a process is started with.
+struct Files<'a> {
+    stdin: BorrowedFd<'a>,
+    /// Stdout and stderr.
+    output: Option<[BorrowedFd<'a>; 2]>,
+    failure: Option<BorrowedFd<'a>>,
+}
+
+fn spawn(program: &CStr, words: &[CString], environment: &[&CStr], files: &Files<'_>) -> io::Result<Pid> {
+    let words: Vec<&CStr> = words.iter().map(CString::as_c_str).collect();
+    let output = files.output.into_iter().flat_map(|[stdout, stderr]| [(stdout, 1), (stderr, 2)]);
+    // The descriptors of the daemon are above 2, so that none of them has the number of an earlier one.
+    let failure = files.failure.map(|failure| (failure, exec::PIPE_FD));
+    let files: Vec<_> = [(files.stdin, 0)].into_iter().chain(output).chain(failure).collect();
+    let pid = syscall::spawn::start_with(program, &words, environment, &files)?;
+    Ok(Pid::from_raw(pid).expect("a child's pid is not 0"))
+}
+
+/// Whether a start failed only because others have what it needs: processes, memory or descriptors (fork(2)).
+fn is_no_room(error: &io::Error) -> bool {
+    let passing = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+}
+
+/// /dev/null, opened if it is not open.
+fn null(null: &mut Option<File>) -> io::Result<BorrowedFd<'_>> {
+    let file = match null.take() {
+        Some(file) => file,
+        None => OpenOptions::new().read(true).write(true).open("/dev/null")?,
+    };
+    let file: &File = null.insert(file);
+    Ok(file.as_fd())
+}
+
+/// What the step said. It has ended, so that there is nothing to wait for.
+fn said(pipe: File) -> Option<String> {
+    rustix::io::ioctl_fionbio(&pipe, true).ok()?;
+    let mut text = Vec::new();
+    // A child that the step's process had cannot hold the pipe: it has none.
+    let _ = pipe.take(FAILURE_MAX).read_to_end(&mut text);
+    (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_changes_the_environment_but_not_what_tells_of_the_event() {
+        let set = |name: &str, value: &str| (OsString::from(name), Some(OsString::from(value)));
+        let mut commands = Commands::default();
+        let changed = vec![
+            set("ONE", "1"),
+            set("NOTIFY_SOCKET", "its own"),
+            set("PYINOTIFYD_TASK_ID", "x"),
+            ("PATH".into(), None),
+        ];
+        commands.set_environment(&changed);
+        let has = |variable: &CStr| commands.inherited.own.iter().any(|found| found.as_c_str() == variable);
+        assert!(has(c"ONE=1") && has(c"NOTIFY_SOCKET=its own"));
+        let starts_with =
+            |name: &[u8]| commands.inherited.own.iter().any(|found| found.to_bytes().starts_with(name));
+        assert!(!starts_with(b"PATH=") && !starts_with(b"PYINOTIFYD_"));
+        assert_eq!(starts_with(b"HOME="), std::env::var_os("HOME").is_some());
+    }
+
+    fn names(environment: &[&CStr]) -> Vec<String> {
+        let mut names: Vec<_> = environment
+            .iter()
+            .map(|variable| String::from_utf8_lossy(name_of(variable)).into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn another_user_gets_nothing_that_is_the_daemons() {
+        let texts =
+            |texts: &[&str]| texts.iter().map(|text| CString::new(*text).unwrap()).collect::<Vec<_>>();
+        let inherited = Inherited {
+            own: texts(&["HOME=/root", "PATH=/bin", "SECRET=1"]),
+            strange: texts(&["HOME=/set", "PATH=/bin", "SET=1"]),
+        };
+        let event = texts(&["PYINOTIFYD_TASK_ID=1"]);
+        let options = CommandOptions {
+            environment: vec![
+                (b"PATH".to_vec(), c"PATH=/given".into()),
+                (b"USER".to_vec(), c"USER=given".into()),
+            ],
+            ..CommandOptions::default()
+        };
+        let nothing = CommandOptions::default();
+        let own = inherited.of(None, &nothing, &event);
+        assert_eq!(names(&own), ["HOME", "PATH", "PYINOTIFYD_TASK_ID", "SECRET"]);
+        let user =
+            ["HOME=/home/alice", "USER=alice", "LOGNAME=alice"].map(|text| CString::new(text).unwrap());
+        let account = Account { identity: exec::Identity::default(), environment: Some(user) };
+        let theirs = inherited.of(Some(&account), &options, &event);
+        assert_eq!(names(&theirs), ["HOME", "LOGNAME", "PATH", "PYINOTIFYD_TASK_ID", "SET", "USER"]);
+        for variable in [c"HOME=/home/alice", c"PATH=/given", c"USER=given"] {
+            assert!(theirs.contains(&variable), "{variable:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_line_shows_as_people_would_type_it() {
+        let line =
+            Line::Arguments(vec![b"convert".to_vec(), b"/w/it's".to_vec(), b"".to_vec(), b"\x1b".to_vec()]);
+        assert_eq!(line.shown(), r#"command, argv=convert '/w/it'"'"'s' '' '\x1b'"#);
+        assert_eq!(Line::Shell(b"a | b".to_vec()).shown(), "shell command, cmd=a | b");
+    }
+}
