@@ -30,6 +30,16 @@ impl Clock {
         self.latest
     }
 
+    /// The time of the latest call.
+    pub(crate) fn now(&self) -> Nanos {
+        self.latest
+    }
+
+    /// An instant, which may be one to come.
+    pub(crate) fn at(&self, instant: Instant) -> Nanos {
+        span(instant.saturating_duration_since(self.epoch))
+    }
+
     /// Back to an instant; `None` beyond what the system's clock can show.
     pub(crate) fn instant(&self, at: Nanos) -> Option<Instant> {
         self.epoch.checked_add(Duration::from_nanos(at))

@@ -1,6 +1,6 @@
 //! What the engine tells the program: effects to perform, and records of what it decided.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event::{Event, Mask};
 
@@ -14,8 +14,36 @@ pub trait Effects {
     /// End a running task, its time is over. Its end is told as for any other.
     fn stop(&mut self, handle: TaskHandle, id: TaskId);
 
+    /// Find out whether a task's file has settled, and say so by [`Engine::settled`](crate::Engine::settled), in a later
+    /// call. Only for schedulers with [`SchedulerSpec::settle`](crate::SchedulerSpec).
+    fn ask_settled(&mut self, question: Question<'_>);
+
     /// Note a decision. Most calls are for the log at DEBUG, so this should return early.
     fn record(&mut self, record: Record<'_>);
+}
+
+/// Whether a task's file has settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question<'a> {
+    /// Names the question.
+    pub handle: TaskHandle,
+    /// Names the task.
+    pub id: TaskId,
+    /// The scheduler that says what settled means.
+    pub scheduler: SchedulerId,
+    /// The latest event of the task.
+    pub event: Event<'a>,
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled<'a> {
+    /// The task can start.
+    Yes,
+    /// It waits, for this reason.
+    No(&'a str),
+    /// Nothing is there any more.
+    Vanished,
 }
 
 /// A task to run.
@@ -37,6 +65,21 @@ pub struct Start<'a> {
     /// before, or later if no place is free; with a delay [`Record::Scheduled`] comes within that call, and this when
     /// the delay is over.
     pub again: bool,
+    /// Which try it is, from 1.
+    pub attempt: u32,
+    /// What failed, if the task tells of a failure ([`SchedulerSpec::on_failure`](crate::SchedulerSpec)).
+    pub failed: Option<FailedTask<'a>>,
+}
+
+/// A task that failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedTask<'a> {
+    /// Why: at most [`ERROR_MAX`](crate::ERROR_MAX) bytes.
+    pub error: &'a str,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Its id.
+    pub id: TaskId,
 }
 
 /// How a run ended. Every start has exactly one end.
@@ -57,6 +100,8 @@ pub enum Outcome {
 pub struct Failure {
     /// What the engine decides by.
     pub kind: FailureKind,
+    /// It is not to be tried again, whatever its kind: an exception that [`Retry::on`](crate::Retry) does not name.
+    pub is_final: bool,
     /// One line for the log and for people.
     pub text: String,
     /// Lines that explain it further, such as a traceback; often empty.
@@ -66,7 +111,7 @@ pub struct Failure {
 impl Failure {
     /// A failure without further lines.
     pub fn new(kind: FailureKind, text: impl Into<String>) -> Failure {
-        Failure { kind, text: text.into(), details: String::new() }
+        Failure { kind, is_final: false, text: text.into(), details: String::new() }
     }
 }
 
@@ -171,6 +216,51 @@ pub enum Record<'a> {
         /// Why.
         failure: &'a Failure,
     },
+    /// A task failed, and is tried again.
+    Retry {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// Why it failed.
+        failure: &'a Failure,
+        /// Which try that was, from 1.
+        attempt: u32,
+        /// The pause before the next one. `None`: an event came meanwhile, for which the task runs again instead.
+        pause: Option<Duration>,
+    },
+    /// An event came for a task that runs, and will be acted on when the run has ended.
+    Remembered {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// An event came for a task that runs, which is stopped for it and starts anew.
+    Restarting {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// A task ran again for an event, ten times in a row without a pause.
+    Reruns {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// How often.
+        count: u32,
+    },
+    /// All starts of a scheduler's rate are used for the first time; from now on tasks wait in order.
+    MaxRate {
+        /// The scheduler.
+        scheduler: SchedulerId,
+    },
+    /// A task's file has not settled. It is asked again.
+    Unsettled {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// Why.
+        reason: &'a str,
+    },
+    /// The path of a task vanished before its file settled, and the map says nothing of that: the task is dropped.
+    Vanished {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
     /// A task found its file in use for the first time. It waits, and looks again each second.
     PutOff {
         /// The task.
@@ -271,6 +361,23 @@ pub enum Record<'a> {
         /// How many tasks of that path and, if it was a directory, below it.
         count: u32,
     },
+}
+
+/// A task that an earlier life of the daemon had, see [`Engine::restore`](crate::Engine::restore).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored<'a> {
+    /// The id that it had.
+    pub id: TaskId,
+    /// The scheduler of its name.
+    pub scheduler: SchedulerId,
+    /// The map of its watch, if the configuration has it.
+    pub map: Option<MapId>,
+    /// Its latest event.
+    pub event: Event<'a>,
+    /// When it is due; at once, if that has passed.
+    pub due: Instant,
+    /// Which try its next run is, from 1.
+    pub attempt: u32,
 }
 
 /// An event that owns its paths.

@@ -1,5 +1,6 @@
 //! The engine: the generations side by side, and one call for each thing that can happen.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use event::Event;
@@ -7,15 +8,18 @@ use event::Event;
 use crate::clock::{Clock, Nanos};
 use crate::generation::{Exclusion, Generation};
 use crate::path::Paths;
+use crate::random::Random;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::Tasks;
-use crate::turn::{Counters, Turn};
+use crate::turn::{Commands, Counters, Delivery, Turn};
 use crate::verdict::{Explained, Explanation};
 use crate::{
     Effects, GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, OwnedEvent,
-    OwnedTask, Record, SchedulerId, SchedulerSpec, TaskHandle, TaskId,
+    OwnedTask, Record, SchedulerId, SchedulerSpec, Settled, TaskHandle, TaskId,
 };
 
+pub(crate) mod by_id;
+mod hand_over;
 pub(crate) mod rename;
 
 /// All rules and all tasks. See the head of the crate for how it is used.
@@ -26,6 +30,9 @@ pub struct Engine {
     tasks: Tasks,
     /// Where pathnames are put together.
     path: Vec<u8>,
+    commands: Commands,
+    failures: Vec<Delivery>,
+    random: Random,
     counters: Counters,
     /// In the order in which they were added: the last one is in force.
     generations: Vec<Generation>,
@@ -65,11 +72,14 @@ impl Engine {
         Engine {
             clock: Clock::new(now),
             paths: Paths::new(limits.hash_seed),
-            limits,
-            tasks: Tasks::new(),
+            tasks: Tasks::new(limits.random_seed),
+            commands: Commands::default(),
+            failures: Vec::new(),
+            random: Random::new(!limits.random_seed),
             path: Vec::new(),
             counters: Counters::default(),
             generations: Vec::new(),
+            limits,
             next_ids: NextIds { generation: 0, scheduler: 0, map: 0 },
             shutting_down: false,
             tasks_before: 0,
@@ -150,18 +160,60 @@ impl Engine {
         let Some(at) = self.of_scheduler(scheduler) else { return };
         let (generations, mut turn) = self.turn(now, out);
         generations[at].finished(scheduler, slot, outcome, &mut turn);
+        // What is to come again goes on where the others went.
+        if matches!(self.generations[at].phase(), Phase::Retired { .. }) {
+            self.hand_over(now, at, out);
+            self.end_turn(out);
+            return self.forget_done();
+        }
+        self.end_turn(out);
+    }
+
+    /// The answer to a question; of no effect if the task is not waiting for it any more.
+    pub fn settled(&mut self, now: Instant, handle: TaskHandle, answer: Settled<'_>, out: &mut impl Effects) {
+        let Some((slot, scheduler)) = self.tasks.asked(handle) else { return };
+        let Some(at) = self.of_scheduler(scheduler) else { return };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].settled(scheduler, slot, answer, &mut turn);
+        self.end_turn(out);
+    }
+
+    /// How many shell commands of all schedulers may run at once.
+    pub fn limit_commands(&mut self, now: Instant, max: Option<NonZeroU32>, out: &mut impl Effects) {
+        self.commands.max = max;
+        self.commands.to_fill = true;
+        self.clock.advance(now);
         self.end_turn(out);
     }
 
     /// A configuration was replaced by one that was added: it makes no more tasks.
     ///
-    /// Its waiting tasks run when they are due, unless an event for their path comes through one of its maps: that
-    /// cancels them, for the new configuration gets the event too. Its running tasks are stopped when its shutdown
-    /// timeout is over, counted from now or from their start. With a timeout of zero all its tasks end now.
-    pub fn retire(&mut self, now: Instant, generation: GenerationId, out: &mut impl Effects) {
+    /// Its tasks to come go on in the scheduler of their name and kind in the configuration in force, with their times,
+    /// ids and attempts; rules are asked when they start. `map` says which map takes the place of one of its own, for what
+    /// [`Engine::rename`] and a file that vanished ask of it. Nothing starts within this call.
+    ///
+    /// Where there is no such scheduler, waiting tasks run when they are due, unless an event for their path comes through
+    /// one of the old maps: that cancels them, for the new configuration gets the event too. Running tasks end as they
+    /// began, and are stopped when the shutdown timeout is over, counted from now or from their start. With a timeout of
+    /// zero all that is left ends now.
+    pub fn retire(
+        &mut self,
+        now: Instant,
+        generation: GenerationId,
+        map: impl Fn(MapId) -> Option<MapId>,
+        out: &mut impl Effects,
+    ) {
         let Ok(at) = self.generations.binary_search_by_key(&generation, |generation| generation.id) else {
             return;
         };
+        if self.generations[at].phase() != Phase::Active {
+            return;
+        }
+        for generation in &mut self.generations[..=at] {
+            generation.succeed_maps(&map);
+        }
+        self.generations[at].tell_paused(out);
+        self.hand_over(now, at, out);
         let (generations, mut turn) = self.turn(now, out);
         generations[at].retire(&mut turn);
         self.end_turn(out);
@@ -255,9 +307,15 @@ impl Engine {
         }
         let explained = generation.map(map).reactions(event).iter().map(|reaction| {
             let scheduler = generation.scheduler_of(*reaction);
-            let verdict = generation.judge(*reaction, &path, event, &self.tasks, &self.limits);
+            let at = (self.clock.now(), &self.commands);
+            let verdict = generation.judge(*reaction, &path, event, &self.tasks, &self.limits, at);
             let verdict = verdict.named(|slot| self.tasks.id(slot));
-            Explained { reaction: *reaction, scheduler: scheduler.id(), delay: scheduler.delay(), verdict }
+            Explained {
+                reaction: *reaction,
+                scheduler: scheduler.id(),
+                delay: scheduler.spec().delay,
+                verdict,
+            }
         });
         Some(Explanation::Reactions(explained.collect()))
     }
@@ -300,18 +358,32 @@ impl Engine {
         out: &'a mut E,
     ) -> (&'a mut [Generation], Turn<'a, E>) {
         let now = self.clock.advance(now);
+        self.turn_at(now, out)
+    }
+
+    fn turn_at<'a, E: Effects>(
+        &'a mut self,
+        now: Nanos,
+        out: &'a mut E,
+    ) -> (&'a mut [Generation], Turn<'a, E>) {
         let turn = Turn {
             now,
             tasks: &mut self.tasks,
             counters: &mut self.counters,
             limits: &self.limits,
             path: &mut self.path,
+            commands: &mut self.commands,
+            failures: &mut self.failures,
+            random: &mut self.random,
             out,
         };
         (&mut self.generations, turn)
     }
 
     fn end_turn(&mut self, out: &mut impl Effects) {
+        if self.commands.to_fill {
+            self.fill_commands(out);
+        }
         self.counters.tell_not_done(out);
         self.counters.tell_room(&self.tasks, &self.limits, out);
         // A generation can only be done with its tasks if a task is gone.

@@ -4,17 +4,18 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::Event;
+use event::{Event, Flag};
 
 use crate::clock::{Nanos, span};
 use crate::path::Path;
+use crate::scheduler::hand_over::Ends;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::{Slot, Tasks};
-use crate::turn::Turn;
+use crate::turn::{Commands, Delivery, Turn};
 use crate::verdict::Verdict;
 use crate::{
     Effects, GenerationId, Limits, MapId, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerId,
-    SchedulerSpec, StepLimit,
+    SchedulerSpec, Settled, StepLimit,
 };
 
 /// The deadline of a scheduler that has none.
@@ -50,6 +51,11 @@ impl Map {
         event.mask.flag().map_or(&[], |flag| &self.reactions[flag.index()])
     }
 
+    /// What a kind of event does, in order.
+    fn of(&self, flag: Flag) -> &[Reaction] {
+        &self.reactions[flag.index()]
+    }
+
     /// What the filter says of a path. An overflow has none, and passes.
     pub(crate) fn exclusion(&self, path: &Path<'_>) -> Exclusion {
         let Some(exclude) = self.exclude.as_ref().filter(|_| !path.bytes.is_empty()) else {
@@ -78,6 +84,8 @@ pub(crate) struct Generation {
     shutdown_timeout: Duration,
     schedulers: Vec<Scheduler>,
     maps: Vec<Map>,
+    /// The maps that took the place of its own, once another configuration is in force.
+    map_successors: Vec<Option<MapId>>,
     /// When each scheduler has something to do; apart from the schedulers, so that the least is found quickly.
     deadlines: Vec<Nanos>,
 }
@@ -105,6 +113,7 @@ impl Generation {
             shutdown_timeout,
             deadlines: vec![NEVER; schedulers.len()],
             schedulers,
+            map_successors: (first_map..).map(MapId).map(Some).take(maps.len()).collect(),
             maps: maps.into_iter().map(Map::new).collect(),
         }
     }
@@ -124,6 +133,19 @@ impl Generation {
 
     pub(crate) fn map(&self, id: MapId) -> &Map {
         &self.maps[(id.0 - self.first_map) as usize]
+    }
+
+    /// Another configuration takes the place of the one in force.
+    pub(crate) fn succeed_maps(&mut self, successor: &impl Fn(MapId) -> Option<MapId>) {
+        for map in &mut self.map_successors {
+            *map = map.and_then(successor);
+        }
+    }
+
+    /// The map in force that took the place of one of its own.
+    pub(crate) fn successor(&self, map: MapId) -> Option<MapId> {
+        let at = map.0.checked_sub(self.first_map)?;
+        self.map_successors.get(at as usize).copied().flatten()
     }
 
     /// Whether an event's flag is mapped to anything.
@@ -169,8 +191,9 @@ impl Generation {
         event: &Event<'_>,
         tasks: &Tasks,
         limits: &Limits,
+        at: (Nanos, &Commands),
     ) -> Verdict<Slot> {
-        judge(self.scheduler_of(reaction), self.phase, reaction, path, event, tasks, limits)
+        judge(self.scheduler_of(reaction), self.phase, reaction, (path, event), tasks, limits, at)
     }
 
     /// Routes an event through one of its maps.
@@ -193,7 +216,7 @@ impl Generation {
         for reaction in map.reactions(event) {
             let index = scheduler_index(*reaction);
             let scheduler = &mut self.schedulers[index];
-            let verdict = judge(scheduler, self.phase, *reaction, path, event, turn.tasks, turn.limits);
+            let verdict = judge_now(scheduler, self.phase, *reaction, (path, event), turn);
             let is_ignored = matches!(verdict, Verdict::Ignored(_));
             scheduler.perform(verdict, path, event, map_id, turn);
             // What is ignored, as are most events of a storm, moves no deadline.
@@ -214,6 +237,68 @@ impl Generation {
         let index = (id.0 - self.first_scheduler) as usize;
         self.schedulers[index].finish(slot, outcome, turn);
         self.note_deadline(index, turn.tasks);
+        self.deliver(turn);
+    }
+
+    /// Gives the events of tasks that failed for good to those that are to get them.
+    fn deliver<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        if turn.failures.is_empty() {
+            return;
+        }
+        for Delivery { receivers, map, event, failed } in std::mem::take(turn.failures) {
+            for index in receivers {
+                self.schedulers[index].receive(&event.get(), map, failed.clone(), turn);
+                self.note_deadline(index, turn.tasks);
+            }
+        }
+    }
+
+    /// The answer to whether the file of a task has settled.
+    pub(crate) fn settled<E: Effects>(
+        &mut self,
+        id: SchedulerId,
+        slot: Slot,
+        answer: Settled<'_>,
+        turn: &mut Turn<'_, E>,
+    ) {
+        let index = (id.0 - self.first_scheduler) as usize;
+        let scheduler = &mut self.schedulers[index];
+        match answer {
+            Settled::Yes => scheduler.settled(slot, turn),
+            Settled::No(reason) => scheduler.unsettled(slot, reason, turn),
+            Settled::Vanished => {
+                let map = turn.tasks.map(slot);
+                let reactions: &[Reaction] = match map.0.checked_sub(self.first_map) {
+                    Some(at) => self.maps.get(at as usize).map_or(&[], |map| map.of(Flag::Delete)),
+                    None => &[],
+                };
+                let own = reactions.iter().find(|reaction| scheduler_index(**reaction) == index);
+                scheduler.vanished(slot, own.copied(), turn);
+            }
+        }
+        self.note_deadline(index, turn.tasks);
+        self.deliver(turn);
+    }
+
+    /// Acts on one of its tasks by its scheduler.
+    pub(crate) fn with_scheduler<E: Effects>(
+        &mut self,
+        id: SchedulerId,
+        turn: &mut Turn<'_, E>,
+        act: impl FnOnce(&mut Scheduler, &mut Turn<'_, E>),
+    ) {
+        let index = (id.0 - self.first_scheduler) as usize;
+        act(&mut self.schedulers[index], turn);
+        self.note_deadline(index, turn.tasks);
+    }
+
+    pub(crate) fn has_scheduler(&self, id: SchedulerId) -> bool {
+        ((id.0.wrapping_sub(self.first_scheduler)) as usize) < self.schedulers.len()
+    }
+
+    /// Its schedulers, to act on them; note the deadlines afterwards.
+    pub(crate) fn schedulers_mut(&mut self) -> &mut [Scheduler] {
+        &mut self.schedulers
     }
 
     /// Does what is due. What is over is stopped first, so that nothing starts that would be stopped at once.
@@ -233,16 +318,24 @@ impl Generation {
             self.schedulers[index].run_due(turn);
             self.note_deadline(index, turn.tasks);
         }
+        self.deliver(turn);
     }
 
-    /// Another configuration takes its place.
+    /// Says that another configuration takes its place.
+    pub(crate) fn tell_paused(&self, out: &mut impl Effects) {
+        for scheduler in &self.schedulers {
+            out.record(Record::Paused { scheduler: scheduler.id() });
+        }
+    }
+
+    /// Another configuration takes its place, and has taken what could go on there.
     pub(crate) fn retire<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         match self.phase {
             Phase::Active => {}
             Phase::Retired { .. } | Phase::Closing { .. } => return,
         }
-        for scheduler in &self.schedulers {
-            turn.out.record(Record::Paused { scheduler: scheduler.id() });
+        for scheduler in &mut self.schedulers {
+            scheduler.give_up_retries(Ends::Configuration, turn);
         }
         if self.shutdown_timeout.is_zero() {
             // Tasks would be stopped as soon as they start; a command that is killed at once is worse than none.
@@ -256,6 +349,9 @@ impl Generation {
     /// The daemon ends.
     pub(crate) fn close<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         self.phase = Phase::Closing { until: turn.now + span(self.shutdown_timeout) };
+        for scheduler in &mut self.schedulers {
+            scheduler.give_up_retries(Ends::All, turn);
+        }
         self.tell_wait(turn);
         if self.shutdown_timeout.is_zero() {
             return self.cut(turn);
@@ -304,7 +400,7 @@ impl Generation {
             // There was something of that name, whose task is not over: for that one it is an event.
             scheduler.cancel_unstarted(slot, turn);
             let reaction = Reaction::Schedule(index);
-            let verdict = judge(scheduler, self.phase, reaction, path, event, turn.tasks, turn.limits);
+            let verdict = judge_now(scheduler, self.phase, reaction, (path, event), turn);
             scheduler.perform(verdict, path, event, map_id, turn);
         } else {
             scheduler.follow(slot, path, event, renamed, turn);
@@ -342,7 +438,7 @@ impl Generation {
         }
     }
 
-    fn note_deadlines(&mut self, tasks: &Tasks) {
+    pub(crate) fn note_deadlines(&mut self, tasks: &Tasks) {
         (0..self.schedulers.len()).for_each(|index| self.note_deadline(index, tasks));
     }
 
@@ -355,20 +451,30 @@ fn judge(
     scheduler: &Scheduler,
     phase: Phase,
     reaction: Reaction,
-    path: &Path<'_>,
-    event: &Event<'_>,
+    (path, event): (&Path<'_>, &Event<'_>),
     tasks: &Tasks,
     limits: &Limits,
+    at: (Nanos, &Commands),
 ) -> Verdict<Slot> {
     match reaction {
-        Reaction::Schedule(_) => scheduler.judge(phase, path, event.is_dir, tasks, limits),
+        Reaction::Schedule(_) => scheduler.judge(phase, path, event.is_dir, tasks, limits, at),
         Reaction::Cancel(_) => scheduler.judge_cancel(path, tasks),
     }
 }
 
+fn judge_now<E>(
+    scheduler: &Scheduler,
+    phase: Phase,
+    reaction: Reaction,
+    event: (&Path<'_>, &Event<'_>),
+    turn: &Turn<'_, E>,
+) -> Verdict<Slot> {
+    judge(scheduler, phase, reaction, event, turn.tasks, turn.limits, (turn.now, turn.commands))
+}
+
 /// When a scheduler has something to do by itself: a delay ends, or, after a reload, the time of a running task.
 fn deadline(scheduler: &Scheduler, phase: Phase, shutdown_timeout: Duration, tasks: &Tasks) -> Nanos {
-    let due = scheduler.due(tasks).unwrap_or(NEVER);
+    let due = scheduler.deadline(tasks).unwrap_or(NEVER);
     match phase {
         Phase::Active | Phase::Closing { .. } => due,
         Phase::Retired { since } => {

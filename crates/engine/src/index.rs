@@ -120,15 +120,15 @@ mod tests {
 
     #[test]
     fn paths_are_found_while_shards_are_divided_and_joined() {
-        let (mut index, mut tasks, paths) = (Index::new(), Tasks::new(), Paths::new(1));
+        let (mut index, mut tasks, paths) = (Index::new(), Tasks::new(1), Paths::new(1));
         let files = 0..50_000;
         for file in files.clone() {
             let pathname = path(file);
             let event =
                 Event { mask: Flag::Create.mask(), pathname: pathname.as_bytes(), ..Event::overflow() };
             let hash = paths.look(pathname.as_bytes()).hash;
-            let news = News { event: &event, map: MapId(0), rule: None, same_path: false };
-            let slot = tasks.insert(SchedulerId(0), hash, &news, Share::Directory);
+            let news = News { event: &event, map: MapId(0), rule: None, hash, same_path: false };
+            let slot = tasks.insert(SchedulerId(0), &news, Share::Directory, 0);
             index.insert(slot, &tasks);
             assert_eq!(slot, Slot(file));
         }

@@ -82,6 +82,7 @@ mod engine;
 mod generation;
 mod index;
 mod path;
+mod random;
 mod scheduler;
 #[cfg(any(test, feature = "script"))]
 pub mod script;
@@ -92,11 +93,19 @@ mod texts;
 mod turn;
 mod verdict;
 
-pub use effects::{Effects, Failure, FailureKind, Outcome, OwnedEvent, OwnedTask, Record, Start, TaskRecord};
+pub use effects::{
+    Effects, FailedTask, Failure, FailureKind, Outcome, OwnedEvent, OwnedTask, Question, Record, Restored,
+    Settled, Start, TaskRecord,
+};
+pub use engine::by_id::Found;
 pub use engine::{Engine, Stats};
 pub use spec::{
-    GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Matcher, Reaction, SchedulerId,
-    SchedulerSpec, StepLimit, TaskHandle, TaskId,
+    GenerationError, GenerationId, GenerationIds, IdPrefix, Limits, MapId, MapSpec, Matcher, OnBusy, Rate,
+    Reaction, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, StepLimit, TaskHandle,
+    TaskId,
 };
 pub use status::{Doing, SchedulerStats, TaskStatus};
 pub use verdict::{Begin, Change, Explained, Explanation, Ignored, Verdict};
+
+/// Bytes of the text of a failure that an `on_failure` gets.
+pub const ERROR_MAX: usize = 4_096;

@@ -1,28 +1,29 @@
 //! One scheduler: which event does what to which of its tasks.
 //!
 //! [`Scheduler::judge`] and [`Scheduler::judge_cancel`] decide and change nothing, so that they also explain; the other
-//! methods act. A task is in exactly one of five lists, by its state. All tasks of a scheduler wait equally long, so
-//! those that wait are due in the order in which they came, and their list is the timer. The same holds for those that
-//! are put off.
+//! methods act. A task is by its state in exactly one place: the timer, or one of the lists of those that were asked
+//! about, that are queued, that run and that are being stopped.
+
+pub(crate) mod hand_over;
+mod run;
+mod timer;
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use event::Event;
 
+use self::timer::Timer;
 use crate::clock::{Nanos, span};
 use crate::index::Index;
 use crate::path::Path;
-use crate::tasks::{List, News, Share, Slot, State, Tasks};
-use crate::turn::Turn;
+use crate::tasks::{Failed, List, Mark, News, Share, Slot, State, Tasks};
+use crate::turn::{Commands, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, Failure, FailureKind, Limits, MapId, Outcome, Record, SchedulerId, SchedulerSpec, Start,
-    StepLimit, TaskRecord,
+    Effects, Limits, MapId, OnBusy, Record, SchedulerId, SchedulerKind, SchedulerSpec, StepLimit, TaskRecord,
 };
-
-/// How long a task is put off that found its file in use.
-const IN_USE_PAUSE: Nanos = 1_000_000_000;
 
 /// What a generation lets its schedulers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,18 +61,29 @@ pub(crate) struct Scheduler {
     /// What the rules said of the latest path, by its serial: events come in bursts of one path.
     latest_match: Cell<(u64, RuleMatch)>,
     keys: Keys,
-    /// The timer: in the order in which they were armed, which is the order in which they are due.
-    waiting: List,
-    /// Found their file in use; in the order in which they did, which is the order in which they look again.
-    put_off: List,
-    /// Due, in the order in which they found no place. Not empty only while all places are taken.
+    timer: Timer,
+    /// Due, and the program was asked about them.
+    asked: List,
+    /// Due, in the order in which they had to wait for their start.
     queued: List,
     /// In the order of their starts, so that the first is the first whose time is over.
     running: List,
     /// Told to stop.
     stopping: List,
+    /// When the latest tasks started, as many as may in the span of `max_rate`.
+    starts: VecDeque<Nanos>,
+    /// It starts nothing.
+    paused: bool,
+    /// The queue is to be looked at in the next tick.
+    to_fill: bool,
+    /// What failed may be tried again: not while it ends.
+    retries: bool,
+    /// Another configuration has one of its name and kind, where its tasks go on.
+    has_heir: bool,
     /// [`Record::MaxJobs`] was given.
     max_jobs_told: bool,
+    /// [`Record::MaxRate`] was given.
+    max_rate_told: bool,
     /// [`Record::WaitForTasks`] was given, and its end was not.
     wait_told: bool,
 }
@@ -83,12 +95,18 @@ impl Scheduler {
             delay: span(spec.delay),
             latest_match: Cell::new((Path::UNCACHED, RuleMatch::NoRule)),
             keys: if spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) },
-            waiting: List::EMPTY,
-            put_off: List::EMPTY,
+            timer: Timer::new(),
+            asked: List::EMPTY,
             queued: List::EMPTY,
             running: List::EMPTY,
             stopping: List::EMPTY,
+            starts: VecDeque::new(),
+            paused: false,
+            to_fill: false,
+            retries: true,
+            has_heir: false,
             max_jobs_told: false,
+            max_rate_told: false,
             wait_told: false,
             spec,
         }
@@ -98,16 +116,24 @@ impl Scheduler {
         self.id
     }
 
-    pub(crate) fn delay(&self) -> Duration {
-        self.spec.delay
+    pub(crate) fn spec(&self) -> &SchedulerSpec {
+        &self.spec
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// Tasks that wait for their time.
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.len() + self.put_off.len()
+        self.timer.len() + self.asked.len()
     }
 
-    /// Tasks that wait for a place.
+    /// Tasks that wait for their start.
     pub(crate) fn queued(&self) -> u32 {
         self.queued.len()
     }
@@ -134,16 +160,27 @@ impl Scheduler {
         self.pending() + self.stopping.len() == 0
     }
 
-    /// When the first waiting task is due.
-    pub(crate) fn due(&self, tasks: &Tasks) -> Option<Nanos> {
-        self.first_due(tasks).map(|slot| tasks.time(slot))
+    /// When it has something to do by itself.
+    #[inline]
+    pub(crate) fn deadline(&self, tasks: &Tasks) -> Option<Nanos> {
+        if self.to_fill {
+            return Some(0);
+        }
+        let due = self.timer.first(tasks).map(|slot| tasks.time(slot));
+        if self.spec.timeout.is_none() && self.spec.max_rate.is_none() {
+            return due;
+        }
+        let timeout = self.spec.timeout.zip(self.running.first());
+        let timeout = timeout.map(|(timeout, slot)| tasks.time(slot) + span(timeout));
+        let waits_for_rate = self.queued.len() > 0 && self.has_place() && !self.paused;
+        let rate = self.spec.max_rate.filter(|_| waits_for_rate);
+        let rate = rate.zip(self.starts.front()).map(|(rate, first)| first + span(rate.span));
+        [due, timeout, rate].into_iter().flatten().min()
     }
 
-    fn first_due(&self, tasks: &Tasks) -> Option<Slot> {
-        match (self.waiting.first(), self.put_off.first()) {
-            (Some(waiting), Some(put_off)) if tasks.time(put_off) < tasks.time(waiting) => Some(put_off),
-            (waiting, put_off) => waiting.or(put_off),
-        }
+    /// When the task that is queued for longest was due.
+    pub(crate) fn queued_since(&self, tasks: &Tasks) -> Option<Nanos> {
+        self.queued.first().map(|slot| tasks.time(slot))
     }
 
     /// When the task that has run for longest was started.
@@ -167,6 +204,7 @@ impl Scheduler {
         is_dir: bool,
         tasks: &Tasks,
         limits: &Limits,
+        (now, commands): (Nanos, &Commands),
     ) -> Verdict<Slot> {
         if !(if is_dir { self.spec.dirs } else { self.spec.files }) {
             return Verdict::Ignored(Ignored::Unfit);
@@ -181,24 +219,32 @@ impl Scheduler {
             Keys::Single(slot) => slot.filter(|slot| tasks.is_path(*slot, path.bytes)),
             Keys::Paths(_) => found,
         };
-        let rule = match same_path.map_or_else(|| self.rule(path), |slot| RuleMatch::Rule(tasks.rule(slot))) {
+        let asked = same_path.filter(|slot| !tasks.has(*slot, Mark::AskRules));
+        let rule = match asked.map_or_else(|| self.rule(path), |slot| RuleMatch::Rule(tasks.rule(slot))) {
             RuleMatch::Rule(rule) => rule,
             RuleMatch::NoRule => return Verdict::Ignored(Ignored::NoRule),
             RuleMatch::StepLimit => return Verdict::Ignored(Ignored::RuleStepLimit),
         };
         match found {
-            None => self.judge_new(rule, tasks, limits),
-            Some(task) => self.judge_met(phase, rule, task, tasks.state(task), same_path.is_some()),
+            None => self.judge_new(rule, tasks, limits, now, commands),
+            Some(task) => self.judge_met(phase, rule, task, tasks, same_path.is_some()),
         }
     }
 
-    fn judge_new(&self, rule: Option<usize>, tasks: &Tasks, limits: &Limits) -> Verdict<Slot> {
-        if tasks.len() >= limits.tasks_max || tasks.bytes() as u64 >= limits.bytes_max {
+    fn judge_new(
+        &self,
+        rule: Option<usize>,
+        tasks: &Tasks,
+        limits: &Limits,
+        now: Nanos,
+        commands: &Commands,
+    ) -> Verdict<Slot> {
+        if tasks_full(tasks, limits) {
             return Verdict::Ignored(Ignored::TasksMax);
         }
         let begin = if self.delay > 0 {
             Begin::AfterDelay
-        } else if self.has_place() {
+        } else if self.queued.len() == 0 && self.can_start(now, commands) {
             Begin::AtOnce
         } else {
             Begin::WhenPlaceIsFree
@@ -211,31 +257,56 @@ impl Scheduler {
         phase: Phase,
         rule: Option<usize>,
         task: Slot,
-        state: State,
+        tasks: &Tasks,
         same_path: bool,
     ) -> Verdict<Slot> {
+        let state = tasks.state(task);
         let change = match (state, phase) {
-            (
-                State::Waiting | State::PutOff | State::Queued,
-                Phase::Retired { .. } | Phase::Closing { .. },
-            ) => Change::Cancel,
-            (State::Waiting, Phase::Active) => Change::Reschedule { rule },
-            (State::PutOff | State::Queued, Phase::Active) if self.delay > 0 => Change::Reschedule { rule },
-            (State::PutOff | State::Queued, Phase::Active) => Change::Refresh { rule },
+            (State::Waiting | State::Retrying, Phase::Active) => Change::Reschedule { rule },
+            (State::PutOff | State::Settling | State::Asked, Phase::Active) if self.delay > 0 => {
+                Change::Reschedule { rule }
+            }
+            (State::PutOff | State::Settling | State::Asked | State::Queued, Phase::Active) => {
+                Change::Refresh { rule }
+            }
             // The configuration in force gets the same event and acts on it.
-            (State::Running | State::Marked | State::Stopping, Phase::Retired { .. }) => {
+            (State::Running | State::Stopping, Phase::Retired { .. }) => {
                 return Verdict::Ignored(Ignored::Paused);
             }
-            (State::Running | State::Marked, Phase::Active | Phase::Closing { .. })
-                if self.spec.retry_if_changed && same_path =>
-            {
-                Change::SkipAndRunAgain { rule }
+            (State::Running | State::Stopping, Phase::Active | Phase::Closing { .. }) => {
+                self.judge_busy(phase, rule, task, tasks, same_path)
             }
-            (State::Running | State::Marked | State::Stopping, Phase::Active | Phase::Closing { .. }) => {
-                Change::Skip
-            }
+            (
+                State::Waiting
+                | State::Retrying
+                | State::PutOff
+                | State::Settling
+                | State::Asked
+                | State::Queued,
+                Phase::Retired { .. } | Phase::Closing { .. },
+            ) => Change::Cancel,
         };
         Verdict::Met { task, change }
+    }
+
+    /// What an event does whose task runs.
+    fn judge_busy(
+        &self,
+        phase: Phase,
+        rule: Option<usize>,
+        task: Slot,
+        tasks: &Tasks,
+        same_path: bool,
+    ) -> Change {
+        let ends = tasks.state(task) == State::Stopping
+            && !tasks.has(task, Mark::TimedOut)
+            && !tasks.has(task, Mark::Restart);
+        match self.spec.on_busy {
+            OnBusy::RunAgainIfChanged if same_path && !ends => Change::SkipAndRunAgain { rule },
+            OnBusy::Rerun if !ends => Change::Remember { rule },
+            OnBusy::Restart if !ends && phase == Phase::Active => Change::Restart { rule },
+            OnBusy::Skip | OnBusy::RunAgainIfChanged | OnBusy::Rerun | OnBusy::Restart => Change::Skip,
+        }
     }
 
     /// What an event does that is mapped to `Cancel` of this scheduler. Files, dirs and rules do not matter.
@@ -244,8 +315,13 @@ impl Scheduler {
             return Verdict::Ignored(Ignored::NothingToCancel);
         };
         let change = match tasks.state(task) {
-            State::Waiting | State::PutOff | State::Queued => Change::Cancel,
-            State::Running | State::Marked | State::Stopping => Change::SkipCancel,
+            State::Waiting
+            | State::PutOff
+            | State::Retrying
+            | State::Settling
+            | State::Asked
+            | State::Queued => Change::Cancel,
+            State::Running | State::Stopping => Change::SkipCancel,
         };
         Verdict::Met { task, change }
     }
@@ -270,6 +346,21 @@ impl Scheduler {
     fn has_place(&self) -> bool {
         self.spec.max_jobs.is_none_or(|max| self.running() < max.get())
     }
+
+    fn is_within_rate(&self, now: Nanos) -> bool {
+        self.spec.max_rate.is_none_or(|rate| {
+            let first = self.starts.front().filter(|_| self.starts.len() >= rate.starts.get() as usize);
+            first.is_none_or(|first| first + span(rate.span) <= now)
+        })
+    }
+
+    /// Whether one more task may start.
+    pub(crate) fn can_start(&self, now: Nanos, commands: &Commands) -> bool {
+        self.has_place()
+            && !self.paused
+            && self.is_within_rate(now)
+            && (self.spec.kind != SchedulerKind::Command || commands.has_place())
+    }
 }
 
 /// What happens to tasks.
@@ -286,33 +377,40 @@ impl Scheduler {
         match verdict {
             Verdict::Ignored(reason) => self.ignore(reason, event, turn),
             Verdict::New { begin, rule } => {
-                let news = News { event, map, rule, same_path: false };
+                let news = News { event, map, rule, hash: path.hash, same_path: false };
                 let share = match begin {
                     // It will be over before that pays.
                     Begin::AtOnce => Share::Nothing,
                     Begin::WhenPlaceIsFree | Begin::AfterDelay => Share::Directory,
                 };
-                let slot = self.insert(path, &news, share, turn.tasks);
+                let slot = self.insert(path, &news, share, turn.now, turn.tasks);
                 match begin {
-                    Begin::AtOnce => self.run(slot, turn),
-                    Begin::WhenPlaceIsFree => self.queue(slot, turn),
+                    Begin::AtOnce | Begin::WhenPlaceIsFree => self.offer(slot, turn),
                     Begin::AfterDelay => self.wait(slot, turn),
                 }
             }
             Verdict::Met { task, change } => match change {
-                Change::Reschedule { rule } => self.reschedule(task, &self.news(event, map, rule), turn),
-                Change::Refresh { rule } => self.refresh(task, &self.news(event, map, rule), turn),
+                Change::Reschedule { rule } => {
+                    self.reschedule(task, &self.news(path, event, map, rule), turn)
+                }
+                Change::Refresh { rule } => self.refresh(task, &self.news(path, event, map, rule), turn),
                 Change::Skip => self.skip(task, event, turn),
                 Change::SkipAndRunAgain { rule } => {
-                    turn.tasks.update(task, &self.news(event, map, rule));
-                    turn.tasks.set_state(task, State::Marked);
+                    turn.tasks.update(task, &self.news(path, event, map, rule));
+                    turn.tasks.set(task, Mark::Again);
                     self.skip(task, event, turn);
                 }
+                Change::Remember { rule } => {
+                    self.remember(task, &self.news(path, event, map, rule), turn);
+                    turn.tasks.set(task, Mark::Again);
+                    let task = self.record(task, *event, turn.tasks);
+                    turn.out.record(Record::Remembered { task });
+                }
+                Change::Restart { rule } => self.restart(task, &self.news(path, event, map, rule), turn),
                 Change::SkipCancel => {
                     // What the mark stands for is a task that waits for the end of this run, and that is cancelled.
-                    if turn.tasks.state(task) == State::Marked {
-                        turn.tasks.set_state(task, State::Running);
-                    }
+                    turn.tasks.clear(task, Mark::Again);
+                    turn.tasks.clear(task, Mark::Restart);
                     self.skip(task, event, turn);
                 }
                 Change::Cancel => self.cancel(task, event, turn),
@@ -320,10 +418,29 @@ impl Scheduler {
         }
     }
 
+    /// Gives a running task the event for which it is to run again.
+    fn remember<E>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
+        if !turn.tasks.is_path(slot, news.event.pathname) {
+            let event = crate::OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
+            turn.tasks.more_mut(slot).run_event = Some(event);
+        }
+        turn.tasks.update(slot, news);
+    }
+
+    fn restart<E: Effects>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
+        self.remember(slot, news, turn);
+        let task = self.record(slot, *news.event, turn.tasks);
+        turn.out.record(Record::Restarting { task });
+        turn.tasks.set(slot, Mark::Restart);
+        if turn.tasks.state(slot) == State::Running {
+            self.stop(slot, turn);
+        }
+    }
+
     /// What a task gets that an event met.
-    fn news<'a>(&self, event: &'a Event<'a>, map: MapId, rule: Option<usize>) -> News<'a> {
+    fn news<'a>(&self, path: &Path<'_>, event: &'a Event<'a>, map: MapId, rule: Option<usize>) -> News<'a> {
         // With singlejob it may be that of another path.
-        News { event, map, rule, same_path: matches!(self.keys, Keys::Paths(_)) }
+        News { event, map, rule, hash: path.hash, same_path: matches!(self.keys, Keys::Paths(_)) }
     }
 
     fn ignore<E: Effects>(&self, reason: Ignored, event: &Event<'_>, turn: &mut Turn<'_, E>) {
@@ -336,8 +453,15 @@ impl Scheduler {
         }
     }
 
-    fn insert(&mut self, path: &Path<'_>, news: &News<'_>, share: Share, tasks: &mut Tasks) -> Slot {
-        let slot = tasks.insert(self.id, path.hash, news, share);
+    fn insert(
+        &mut self,
+        path: &Path<'_>,
+        news: &News<'_>,
+        share: Share,
+        now: Nanos,
+        tasks: &mut Tasks,
+    ) -> Slot {
+        let slot = tasks.insert(self.id, news, share, now);
         self.add_key(slot, tasks);
         slot
     }
@@ -349,13 +473,19 @@ impl Scheduler {
         }
     }
 
-    /// Forgets a task, which is in no list any more.
-    fn remove(&mut self, slot: Slot, tasks: &mut Tasks) {
-        match &mut self.keys {
-            Keys::Single(task) => *task = None,
-            Keys::Paths(index) => index.remove(slot, tasks),
-        }
-        tasks.remove(slot);
+    /// Takes a task out of the place that its state says.
+    #[inline]
+    fn leave(&mut self, slot: Slot, tasks: &mut Tasks) {
+        let list = match tasks.state(slot) {
+            State::Waiting | State::PutOff | State::Retrying | State::Settling => {
+                return self.timer.remove(slot, tasks);
+            }
+            State::Asked => &mut self.asked,
+            State::Queued => &mut self.queued,
+            State::Running => &mut self.running,
+            State::Stopping => &mut self.stopping,
+        };
+        tasks.unlink(list, slot);
     }
 
     fn wait<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
@@ -367,18 +497,54 @@ impl Scheduler {
 
     fn reschedule<E: Effects>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
         turn.tasks.update(slot, news);
-        let list = self.list(turn.tasks.state(slot));
-        turn.tasks.unlink(list, slot);
+        self.leave(slot, turn.tasks);
+        if turn.tasks.state(slot) != State::Waiting {
+            self.wait_for_event(slot, turn.tasks);
+        }
         self.arm(slot, turn);
         let task = self.record(slot, *news.event, turn.tasks);
         turn.out.record(Record::Rescheduled { task, delay: self.spec.delay });
     }
 
+    /// A task that waited for something else waits for its delay again.
+    fn wait_for_event(&mut self, slot: Slot, tasks: &mut Tasks) {
+        if tasks.state(slot) == State::Retrying {
+            let (due, attempt) = (tasks.time(slot), 1);
+            tasks.set_attempt(slot, attempt);
+            tasks.more_mut(slot).not_before = due;
+        }
+        if let Some(more) = tasks.known_more(slot) {
+            more.first = None;
+            more.settles_since = None;
+            more.reason.clear();
+        }
+    }
+
     /// Starts the delay of a task that is in no list.
+    #[inline]
     fn arm<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         turn.tasks.set_state(slot, State::Waiting);
-        turn.tasks.set_time(slot, turn.now + self.delay);
-        turn.tasks.push(&mut self.waiting, slot);
+        let due = turn.now + self.delay;
+        if self.spec.max_delay.is_none() && turn.tasks.more(slot).is_none() {
+            return self.timer.push(slot, due, turn.tasks);
+        }
+        self.arm_within(slot, due, turn);
+    }
+
+    /// The same where something bounds the delay.
+    fn arm_within<E: Effects>(&mut self, slot: Slot, due: Nanos, turn: &mut Turn<'_, E>) {
+        let mut bounded = due;
+        if let Some(max_delay) = self.spec.max_delay {
+            let first = *turn.tasks.more_mut(slot).first.get_or_insert(turn.now);
+            bounded = bounded.min(first + span(max_delay).max(self.delay));
+        }
+        let not_before = turn.tasks.more(slot).map_or(0, |more| more.not_before);
+        bounded = bounded.max(not_before);
+        if bounded == due {
+            self.timer.push(slot, due, turn.tasks);
+        } else {
+            self.timer.insert(slot, bounded, turn.tasks);
+        }
     }
 
     fn refresh<E: Effects>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
@@ -407,8 +573,7 @@ impl Scheduler {
 
     /// Forgets a task that has not started.
     pub(crate) fn withdraw<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        let list = self.list(turn.tasks.state(slot));
-        turn.tasks.unlink(list, slot);
+        self.leave(slot, turn.tasks);
         self.remove(slot, turn.tasks);
         self.tell_completed(turn);
     }
@@ -437,9 +602,8 @@ impl Scheduler {
         if let Keys::Paths(index) = &mut self.keys {
             index.remove(slot, turn.tasks);
         }
-        let news = News { event, map: turn.tasks.map(slot), rule, same_path: false };
+        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
         turn.tasks.update(slot, &news);
-        turn.tasks.set_hash(slot, path.hash);
         if let Keys::Paths(index) = &mut self.keys {
             index.insert(slot, turn.tasks);
         }
@@ -447,122 +611,62 @@ impl Scheduler {
         turn.out.record(Record::Followed { task, from, to });
     }
 
-    /// Puts a task that is in no list behind those that wait for a place.
-    fn queue<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        turn.tasks.share_dir(slot);
-        turn.tasks.set_state(slot, State::Queued);
-        turn.tasks.set_time(slot, turn.now);
-        turn.tasks.push(&mut self.queued, slot);
-        if let (Some(max_jobs), false) = (self.spec.max_jobs, self.max_jobs_told) {
-            self.max_jobs_told = true;
-            turn.out.record(Record::MaxJobs { scheduler: self.id, max_jobs: max_jobs.get() });
-        }
-    }
-
-    /// Starts a task that is in no list.
-    fn run<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        turn.tasks.begin_run(slot, turn.now);
-        turn.tasks.push(&mut self.running, slot);
-        turn.counters.started += 1;
-        let event = turn.tasks.event(slot, turn.path);
-        let task = self.record(slot, event, turn.tasks);
-        let again = turn.tasks.again(slot);
-        let (handle, rule) = (turn.tasks.handle(slot), turn.tasks.rule(slot));
-        turn.out.record(Record::Started { task, again });
-        turn.out.start(Start { handle, id: task.id, scheduler: self.id, event, rule, again });
-    }
-
-    /// Starts, or puts in the queue, the tasks that are due; not more than the limit.
+    /// Does what is due: starts tasks whose time has come, not more than the limit, and those that a rate held up.
     pub(crate) fn run_due<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        self.stop_timed_out(turn);
         for _ in 0..turn.limits.starts_per_tick_max {
-            let Some(slot) = self.first_due(turn.tasks).filter(|slot| turn.tasks.time(*slot) <= turn.now)
-            else {
-                return;
-            };
-            let list = self.list(turn.tasks.state(slot));
-            turn.tasks.unlink(list, slot);
-            if self.has_place() {
-                self.run(slot, turn);
-            } else {
-                self.queue(slot, turn);
-            }
+            let first = self.timer.first(turn.tasks);
+            let Some(slot) = first.filter(|slot| turn.tasks.time(*slot) <= turn.now) else { break };
+            self.timer.remove(slot, turn.tasks);
+            self.offer(slot, turn);
+        }
+        if std::mem::take(&mut self.to_fill) || self.spec.max_rate.is_some() {
+            self.fill_places(turn);
         }
     }
 
-    /// The program says that a run is over.
-    pub(crate) fn finish<E: Effects>(&mut self, slot: Slot, outcome: &Outcome, turn: &mut Turn<'_, E>) {
-        let state = turn.tasks.state(slot);
-        let list = self.list(state);
-        turn.tasks.unlink(list, slot);
-        let task = self.record(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
-        let may_run_again = match outcome {
-            Outcome::Done => {
-                turn.out.record(Record::Finished { task });
-                true
+    /// Asks the rules for a task that another configuration made; without one it is forgotten.
+    fn ask_rules<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
+        let event = turn.tasks.event(slot, turn.path);
+        let path = Path { bytes: event.pathname, hash: 0, serial: Path::UNCACHED };
+        let record = match self.rule(&path) {
+            RuleMatch::Rule(rule) => {
+                turn.tasks.set_rule(slot, rule);
+                return true;
             }
-            Outcome::Unchanged => {
-                turn.out.record(Record::Unchanged { task });
-                true
-            }
-            // What it was stopped for is the reason, whatever it says.
-            Outcome::Failed(_) if state == State::Stopping => {
-                turn.out.record(Record::CancelledOngoing { task });
-                false
-            }
-            Outcome::Failed(failure) if failure.kind == FailureKind::InUse => {
-                self.put_off(slot, failure, turn);
-                return self.fill_places(turn);
-            }
-            Outcome::Failed(failure) => {
-                turn.out.record(Record::Failed { task, failure });
-                true
-            }
-            Outcome::Cancelled => {
-                turn.out.record(Record::CancelledOngoing { task });
-                false
-            }
+            RuleMatch::NoRule => Record::NoRule { scheduler: self.id, event: &event },
+            RuleMatch::StepLimit => Record::RuleStepLimit { scheduler: self.id, event: &event },
         };
-        if may_run_again && state == State::Marked {
-            self.run_again(slot, turn);
-        } else {
-            self.remove(slot, turn.tasks);
-        }
-        self.fill_places(turn);
+        turn.out.record(record);
+        let task = self.record(slot, event, turn.tasks);
+        turn.out.record(Record::CancelledWaiting { task });
+        self.remove(slot, turn.tasks);
         self.tell_completed(turn);
+        false
     }
 
-    /// Lets a task look again later that found its file in use. Whatever marked it is in its latest event.
-    fn put_off<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
-        turn.tasks.share_dir(slot);
-        turn.tasks.set_state(slot, State::PutOff);
-        turn.tasks.set_time(slot, turn.now + IN_USE_PAUSE);
-        turn.tasks.push(&mut self.put_off, slot);
-        if turn.tasks.note_in_use(slot) {
-            let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
-            turn.out.record(Record::PutOff { task, failure });
+    /// Makes a task that tells of a failure. It starts as soon as there is a place, whatever else the path has.
+    pub(crate) fn receive<E: Effects>(
+        &mut self,
+        event: &Event<'_>,
+        map: MapId,
+        failed: Failed,
+        turn: &mut Turn<'_, E>,
+    ) {
+        let path = Path { bytes: event.pathname, hash: 0, serial: Path::UNCACHED };
+        let rule = match self.rule(&path) {
+            RuleMatch::Rule(rule) => rule,
+            RuleMatch::NoRule => return self.ignore(Ignored::NoRule, event, turn),
+            RuleMatch::StepLimit => return self.ignore(Ignored::RuleStepLimit, event, turn),
+        };
+        if tasks_full(turn.tasks, turn.limits) {
+            return self.ignore(Ignored::TasksMax, event, turn);
         }
-    }
-
-    /// Treats the event that marked a task as if it came now, when the run is over: the delay, which says how long
-    /// the object must be left alone, counts for this run as for any other.
-    fn run_again<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        turn.tasks.share_dir(slot);
-        turn.tasks.set_again(slot);
-        if self.delay > 0 {
-            self.wait(slot, turn);
-        } else {
-            // Behind those that wait for the place that has just become free; the caller fills it.
-            turn.tasks.set_state(slot, State::Queued);
-            turn.tasks.set_time(slot, turn.now);
-            turn.tasks.push(&mut self.queued, slot);
-        }
-    }
-
-    fn fill_places<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
-        while let (Some(slot), true) = (self.queued.first(), self.has_place()) {
-            turn.tasks.unlink(&mut self.queued, slot);
-            self.run(slot, turn);
-        }
+        let news = News { event, map, rule, hash: 0, same_path: false };
+        let slot = turn.tasks.insert(self.id, &news, Share::Directory, turn.now);
+        turn.tasks.set(slot, Mark::Keyless);
+        turn.tasks.set_failed(slot, failed);
+        self.place(slot, turn);
     }
 
     /// Says how long it waits for its tasks, if there are any.
@@ -574,9 +678,13 @@ impl Scheduler {
     }
 
     fn tell_completed<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        self.tell_completed_to(turn.out);
+    }
+
+    pub(crate) fn tell_completed_to(&mut self, out: &mut impl Effects) {
         if self.wait_told && self.pending() == 0 {
             self.wait_told = false;
-            turn.out.record(Record::AllCompleted { scheduler: self.id });
+            out.record(Record::AllCompleted { scheduler: self.id });
         }
     }
 
@@ -592,6 +700,11 @@ impl Scheduler {
 
     /// Ends everything: running tasks are stopped, the others forgotten.
     pub(crate) fn cut<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        let mut next = self.stopping.first();
+        while let Some(slot) = next {
+            self.forget_marks(slot, turn.tasks);
+            next = turn.tasks.next_in_list(slot);
+        }
         let count = self.pending();
         if count == 0 {
             return;
@@ -599,27 +712,30 @@ impl Scheduler {
         self.wait_told = false;
         turn.out.record(Record::TimeoutExceeded { scheduler: self.id, count });
         self.stop_first(self.running.len(), turn);
-        self.forget_unstarted(turn);
+        self.forget_to_come(turn);
     }
 
     /// Makes the index anew with what is left, which is much faster than taking a million paths out of it.
-    fn forget_unstarted<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
-        for list in [&mut self.waiting, &mut self.put_off, &mut self.queued] {
-            while let Some(slot) = list.first() {
-                if turn.counters.name_not_done() {
-                    let (id, event) = (turn.tasks.id(slot), turn.tasks.event(slot, turn.path));
-                    let task = TaskRecord { scheduler: self.id, id, event };
-                    turn.out.record(Record::NotDone { task });
-                }
-                turn.tasks.unlink(list, slot);
-                turn.tasks.remove(slot);
-            }
+    fn forget_to_come<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        while let Some(slot) = self.timer.any().or(self.asked.first()).or(self.queued.first()) {
+            self.tell_not_done(slot, turn);
+            self.leave(slot, turn.tasks);
+            turn.tasks.remove(slot);
         }
-        self.keys = if self.spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) };
-        let mut next = self.stopping.first();
-        while let Some(slot) = next {
-            self.add_key(slot, turn.tasks);
-            next = turn.tasks.next_in_list(slot);
+        self.index_running(turn.tasks);
+    }
+
+    /// Forgets a task to come that is not waited for.
+    fn not_done<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        self.tell_not_done(slot, turn);
+        self.leave(slot, turn.tasks);
+        self.remove(slot, turn.tasks);
+    }
+
+    fn tell_not_done<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        if turn.counters.name_not_done() {
+            let (id, event) = (turn.tasks.id(slot), turn.tasks.event(slot, turn.path));
+            turn.out.record(Record::NotDone { task: TaskRecord { scheduler: self.id, id, event } });
         }
     }
 
@@ -636,24 +752,25 @@ impl Scheduler {
     fn stop_first<E: Effects>(&mut self, count: u32, turn: &mut Turn<'_, E>) {
         for _ in 0..count {
             let slot = self.running.first().expect("not more are stopped than run");
-            turn.tasks.unlink(&mut self.running, slot);
-            turn.tasks.set_state(slot, State::Stopping);
-            turn.tasks.push(&mut self.stopping, slot);
-            turn.out.stop(turn.tasks.handle(slot), turn.tasks.id(slot));
+            self.forget_marks(slot, turn.tasks);
+            self.stop(slot, turn);
         }
     }
 
-    fn list(&mut self, state: State) -> &mut List {
-        match state {
-            State::Waiting => &mut self.waiting,
-            State::PutOff => &mut self.put_off,
-            State::Queued => &mut self.queued,
-            State::Running | State::Marked => &mut self.running,
-            State::Stopping => &mut self.stopping,
+    /// A task that is stopped for good does not run again.
+    fn forget_marks(&mut self, slot: Slot, tasks: &mut Tasks) {
+        tasks.clear(slot, Mark::Again);
+        tasks.clear(slot, Mark::Restart);
+        if let Some(more) = tasks.known_more(slot) {
+            more.retry = None;
         }
     }
 
     fn record<'a>(&self, slot: Slot, event: Event<'a>, tasks: &Tasks) -> TaskRecord<'a> {
         TaskRecord { scheduler: self.id, id: tasks.id(slot), event }
     }
+}
+
+fn tasks_full(tasks: &Tasks, limits: &Limits) -> bool {
+    tasks.len() >= limits.tasks_max || tasks.bytes() as u64 >= limits.bytes_max
 }

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::random::mix;
+
 /// A scheduler, numbered for the life of the engine: those of one configuration follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SchedulerId(pub u32);
@@ -18,9 +20,91 @@ pub struct MapId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId(pub u32);
 
-/// A task's serial number, never given twice. The program derives from it the id that logs and jobs show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(pub u64);
+/// A task's id: a random UUID (RFC 9562, version 4), the same for all its attempts. Shown as 36 characters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub u128);
+
+impl TaskId {
+    /// A random one, whose last 32 bits tell the task's place to those who know the others.
+    pub(crate) fn new(high: u64, low: u64, place: u32) -> TaskId {
+        let random = u128::from(high) << 64 | u128::from(low);
+        let version = random & !(0xf << 76) | 4 << 76;
+        let upper = (version & !(0b11 << 62) | 0b10 << 62) >> 32;
+        TaskId(upper << 32 | u128::from(place ^ TaskId::cover(upper)))
+    }
+
+    pub(crate) fn place(self) -> u32 {
+        self.0 as u32 ^ TaskId::cover(self.0 >> 32)
+    }
+
+    fn cover(upper: u128) -> u32 {
+        mix(upper as u64 ^ (upper >> 64) as u64) as u32
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let group = |shift: u32, digits: u32| self.0 >> shift & ((1 << (digits * 4)) - 1);
+        write!(
+            out,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            group(96, 8),
+            group(80, 4),
+            group(64, 4),
+            group(48, 4),
+            group(0, 12)
+        )
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "TaskId({self})")
+    }
+}
+
+/// The beginning of a task's id: at least four of its characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdPrefix {
+    bits: u128,
+    mask: u128,
+}
+
+/// Characters that an id must at least be given with.
+const PREFIX_MIN: usize = 4;
+
+impl IdPrefix {
+    /// Reads hexadecimal digits with the dashes of a UUID; `None` if it is something else or too short.
+    pub fn parse(text: &str) -> Option<IdPrefix> {
+        let mut prefix = IdPrefix { bits: 0, mask: 0 };
+        let mut shift = 128;
+        if text.len() < PREFIX_MIN || text.len() > 36 {
+            return None;
+        }
+        for (at, character) in text.chars().enumerate() {
+            if [8, 13, 18, 23].contains(&at) {
+                if character != '-' {
+                    return None;
+                }
+                continue;
+            }
+            shift -= 4;
+            prefix.bits |= u128::from(character.to_digit(16)?) << shift;
+            prefix.mask |= 0xf << shift;
+        }
+        Some(prefix)
+    }
+
+    /// Whether an id begins so.
+    pub fn matches(&self, id: TaskId) -> bool {
+        id.0 & self.mask == self.bits
+    }
+
+    /// The id, if the prefix is all of it.
+    pub fn whole(&self) -> Option<TaskId> {
+        (self.mask == u128::MAX).then_some(TaskId(self.bits))
+    }
+}
 
 /// One run of a task, from [`Effects::start`](crate::Effects::start) to [`Engine::finished`](crate::Engine::finished).
 ///
@@ -51,6 +135,8 @@ pub trait Matcher: Send + Sync {
 pub struct SchedulerSpec {
     /// Its name, by which people and later configurations know it.
     pub name: String,
+    /// What its tasks are.
+    pub kind: SchedulerKind,
     /// Makes tasks for what is not a directory.
     pub files: bool,
     /// Makes tasks for directories.
@@ -59,12 +145,97 @@ pub struct SchedulerSpec {
     pub delay: Duration,
     /// One task at a time, whatever the path.
     pub singlejob: bool,
+    /// How long events can put a waiting task off, counted from the first of them; not below the delay.
+    pub max_delay: Option<Duration>,
     /// How many tasks may run at once; the others wait in order.
     pub max_jobs: Option<NonZeroU32>,
-    /// An event that comes while the task of its path runs makes it run again afterwards (file rules).
-    pub retry_if_changed: bool,
+    /// How many tasks may start in a time; the others wait in order.
+    pub max_rate: Option<Rate>,
+    /// What an event does that comes while the task of its path runs.
+    pub on_busy: OnBusy,
+    /// How long a run may take before it is stopped and has failed.
+    pub timeout: Option<Duration>,
+    /// What becomes of a task that failed.
+    pub retry: Option<Retry>,
+    /// Schedulers, by their place in the list, that get the event of a task that failed for good. What fails in them goes
+    /// no further.
+    pub on_failure: Vec<usize>,
+    /// A task that is due waits until the program says that its file has settled.
+    pub settle: Option<Settle>,
     /// Only paths that match one of these make tasks; `None`: all do.
     pub rules: Option<Arc<dyn Matcher>>,
+}
+
+/// What the tasks of a scheduler are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SchedulerKind {
+    /// Calls of a coroutine.
+    Job,
+    /// Shell commands. [`Engine::limit_commands`](crate::Engine::limit_commands) bounds them all together.
+    Command,
+    /// Actions on files.
+    Rules,
+}
+
+/// At most so many starts in any span of this length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub starts: NonZeroU32,
+    /// The span.
+    pub span: Duration,
+}
+
+/// What an event does that comes while the task of its path runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBusy {
+    /// Nothing.
+    Skip,
+    /// The task runs again afterwards, and is told that it may find nothing to do ([`Start::again`](crate::Start)).
+    RunAgainIfChanged,
+    /// The task runs once more, the delay after the run's end.
+    Rerun,
+    /// The run is stopped, and the task starts anew when it has ended.
+    Restart,
+}
+
+/// When a task that failed is tried again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How often at most; `None`: without end.
+    pub times: Option<u32>,
+    /// The first pause.
+    pub delay: Duration,
+    /// By how much each pause is longer than the one before.
+    pub factor: f64,
+    /// The longest pause.
+    pub max_delay: Duration,
+    /// By which part of itself a pause is longer or shorter at random; 0 to 1.
+    pub jitter: f64,
+    /// Which failures; `None`: all but interruptions.
+    pub on: Option<RetryOn>,
+}
+
+/// The failures that are tried again; all others are final.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn {
+    /// Errors, unless the program says that one is final ([`Failure::is_final`](crate::Failure)).
+    pub errors: bool,
+    /// These statuses of a command.
+    pub statuses: Vec<i32>,
+    /// Timeouts.
+    pub timeout: bool,
+    /// Signals, and the statuses above 128 by which a shell tells of them.
+    pub signal: bool,
+}
+
+/// How long the program is asked whether a file has settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// Pause between two questions.
+    pub check: Duration,
+    /// How long after it was first due a task fails for good.
+    pub give_up: Duration,
 }
 
 impl SchedulerSpec {
@@ -72,12 +243,19 @@ impl SchedulerSpec {
     pub fn named(name: impl Into<String>) -> SchedulerSpec {
         SchedulerSpec {
             name: name.into(),
+            kind: SchedulerKind::Job,
             files: true,
             dirs: false,
             delay: Duration::ZERO,
             singlejob: false,
+            max_delay: None,
             max_jobs: None,
-            retry_if_changed: false,
+            max_rate: None,
+            on_busy: OnBusy::Skip,
+            timeout: None,
+            retry: None,
+            on_failure: Vec::new(),
+            settle: None,
             rules: None,
         }
     }
@@ -165,10 +343,12 @@ pub struct Limits {
     pub starts_per_tick_max: u32,
     /// Key of the hash of paths. It must be unknown to those who choose names: take it from getrandom(2).
     pub hash_seed: u64,
+    /// What ids and the jitter of retries come from; another random number, as ids are no secret.
+    pub random_seed: u64,
 }
 
 impl Default for Limits {
-    /// The documented limits, with a seed of zero.
+    /// The documented limits, with seeds of zero.
     fn default() -> Limits {
         Limits {
             tasks_max: 2_000_000,
@@ -176,6 +356,7 @@ impl Default for Limits {
             generations_max: 1_000,
             starts_per_tick_max: 1_024,
             hash_seed: 0,
+            random_seed: 0,
         }
     }
 }

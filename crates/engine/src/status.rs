@@ -19,14 +19,22 @@ pub struct SchedulerStats {
     pub queued: u32,
     /// Tasks that run, or were told to stop and have not.
     pub running: u32,
+    /// It starts nothing.
+    pub paused: bool,
 }
 
-/// What a task does.
+/// What a task does. A time of `None` is beyond what the system's clock can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
-    /// Its delay runs until then; without a time for ever, as far as the system's clock can show.
+    /// Its delay runs until then.
     Waiting(Option<Instant>),
-    /// All places of its scheduler are taken, since then.
+    /// Its file is in use; it looks again then.
+    PutOff(Option<Instant>),
+    /// It failed, and is tried again then.
+    Retrying(Option<Instant>),
+    /// It was due, and its file has not settled; that is asked again then.
+    Settling(Option<Instant>),
+    /// It was due then, and waits for its start.
     Queued(Option<Instant>),
     /// It runs since then, or was told to stop and has not.
     Running(Option<Instant>),
@@ -45,13 +53,23 @@ pub struct TaskStatus<'a> {
     pub event: Event<'a>,
     /// What it does.
     pub doing: Doing,
+    /// When it was made.
+    pub made: Option<Instant>,
+    /// Which try its run is, or its next one; from 1.
+    pub attempt: u32,
+    /// Why it waits, where there is more to say than what it does.
+    pub reason: &'a str,
 }
 
 impl Doing {
     /// Whether the task's run is still to come.
     pub fn is_to_come(self) -> bool {
         match self {
-            Doing::Waiting(_) | Doing::Queued(_) => true,
+            Doing::Waiting(_)
+            | Doing::PutOff(_)
+            | Doing::Retrying(_)
+            | Doing::Settling(_)
+            | Doing::Queued(_) => true,
             Doing::Running(_) => false,
         }
     }
@@ -65,6 +83,7 @@ impl Engine {
             waiting: scheduler.waiting(),
             queued: scheduler.queued(),
             running: scheduler.running(),
+            paused: scheduler.is_paused(),
         })
     }
 
@@ -90,7 +109,7 @@ impl Engine {
     pub fn oldest(&self, count: usize, mut look: impl FnMut(&TaskStatus<'_>)) {
         let mut oldest = BinaryHeap::new();
         for slot in self.tasks().slots() {
-            oldest.push((self.tasks().id(slot).0, slot.0));
+            oldest.push((self.tasks().made(slot), slot.0));
             if oldest.len() > count {
                 oldest.pop();
             }
@@ -104,14 +123,23 @@ impl Engine {
     fn task_status<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> TaskStatus<'a> {
         let tasks = self.tasks();
         let at = self.instant(tasks.time(slot));
-        let (doing, event) = match tasks.state(slot) {
-            State::Waiting | State::PutOff => (Doing::Waiting(at), tasks.event(slot, path)),
-            State::Queued => (Doing::Queued(at), tasks.event(slot, path)),
-            State::Running | State::Marked | State::Stopping => {
-                (Doing::Running(at), tasks.event_of_run(slot, path))
-            }
+        let doing = match tasks.state(slot) {
+            State::Waiting => Doing::Waiting(at),
+            State::PutOff => Doing::PutOff(at),
+            State::Retrying => Doing::Retrying(at),
+            State::Settling | State::Asked => Doing::Settling(at),
+            State::Queued => Doing::Queued(at),
+            State::Running | State::Stopping => Doing::Running(at),
         };
-        let (scheduler, map, id) = (tasks.scheduler(slot), tasks.map(slot), tasks.id(slot));
-        TaskStatus { scheduler, map, id, event, doing }
+        TaskStatus {
+            scheduler: tasks.scheduler(slot),
+            map: tasks.map(slot),
+            id: tasks.id(slot),
+            event: if doing.is_to_come() { tasks.event(slot, path) } else { tasks.event_of_run(slot, path) },
+            doing,
+            made: self.instant(tasks.made(slot)),
+            attempt: tasks.attempt(slot),
+            reason: tasks.more(slot).map_or("", |more| &more.reason),
+        }
     }
 }

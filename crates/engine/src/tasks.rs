@@ -8,9 +8,12 @@ use event::{Event, Flag, Mask};
 
 use crate::chunks::Chunks;
 use crate::clock::Nanos;
+use std::collections::HashMap;
+
 use crate::dirs::{DirId, Dirs};
+use crate::random::Random;
 use crate::texts::{Block, Texts};
-use crate::{MapId, SchedulerId, TaskHandle, TaskId};
+use crate::{MapId, OwnedEvent, SchedulerId, TaskHandle, TaskId};
 
 /// A slab that was larger than this gives its memory back when the last task is gone.
 const SLAB_KEPT: usize = SLAB_CHUNK;
@@ -19,7 +22,7 @@ const SLAB_KEPT: usize = SLAB_CHUNK;
 const SLAB_CHUNK: usize = 512;
 
 /// A place in the slab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(pub(crate) u32);
 
 /// No place: the end of a list, an absent length, a task without a rule.
@@ -32,12 +35,16 @@ pub(crate) enum State {
     Waiting,
     /// It ran and found its file in use. It looks again when its time has come.
     PutOff,
-    /// It is due, but all places of its scheduler are taken.
+    /// It failed, and is tried again when its time has come.
+    Retrying,
+    /// It is due, and waits until its file has settled. The program is asked when its time has come.
+    Settling,
+    /// The program was asked whether its file has settled.
+    Asked,
+    /// It is due, but must not start yet.
     Queued,
     /// The program runs it.
     Running,
-    /// As `Running`; an event came meanwhile, and it has to run again.
-    Marked,
     /// The program was told to stop it, and has not yet said that it did.
     Stopping,
 }
@@ -46,8 +53,13 @@ impl State {
     /// Whether the task's run is still to come.
     pub(crate) fn is_to_come(self) -> bool {
         match self {
-            State::Waiting | State::PutOff | State::Queued => true,
-            State::Running | State::Marked | State::Stopping => false,
+            State::Waiting
+            | State::PutOff
+            | State::Retrying
+            | State::Settling
+            | State::Asked
+            | State::Queued => true,
+            State::Running | State::Stopping => false,
         }
     }
 }
@@ -67,6 +79,10 @@ impl List {
         (self.first != NONE).then_some(Slot(self.first))
     }
 
+    pub(crate) fn last(&self) -> Option<Slot> {
+        (self.last != NONE).then_some(Slot(self.last))
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
@@ -74,11 +90,16 @@ impl List {
 
 /// One task.
 struct Task {
-    id: TaskId,
+    /// The two halves of the id, which would else be followed by a hole.
+    id: [u64; 2],
+    /// When it was made.
+    made: Nanos,
     /// When it is due, while it waits; since when it is queued or runs.
     time: Nanos,
-    /// Number of its latest start; half of the handle.
+    /// Number of its latest start or question; half of the handle.
     run: u32,
+    /// Which try the next run is, or this one; from 1.
+    attempt: u32,
     /// Hash of the key, kept so that the index need not read paths to move them.
     hash: u32,
     scheduler: SchedulerId,
@@ -94,17 +115,46 @@ struct Task {
     cookie: u32,
     name_len: u16,
     root_len: u16,
+    flags: u16,
     state: State,
     /// The event with which the task was started; an event that marks it changes `mask`.
     run_flag: Flag,
-    flags: u8,
 }
 
-// The budget of a waiting task is 150 bytes with a path of 45: 88 here, 16 for the name, 6 to 12 in the index.
-const _: () = assert!(size_of::<Task>() + size_of::<Link>() + size_of::<Sibling>() == 88);
+// The budget of a waiting task is 150 bytes with a path of 45: 104 here, 16 for the name, 6 to 12 in the index.
+const _: () = assert!(size_of::<Task>() + size_of::<Link>() + size_of::<Sibling>() == 104);
 
 /// What a task counts for the limit of bytes beside its paths: its place here and in the index, about.
-pub(crate) const TASK_BYTES: usize = 104;
+pub(crate) const TASK_BYTES: usize = 120;
+
+/// What few tasks have beside all this.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct More {
+    /// When the first of the events came that it waits for; with a max_delay.
+    pub(crate) first: Option<Nanos>,
+    /// It must not start before: the pause of a retry that an event replaced, or the one that is to come.
+    pub(crate) not_before: Nanos,
+    /// When it is tried again, once it has ended: its time was over.
+    pub(crate) retry: Option<Nanos>,
+    /// When it was first due; with settle.
+    pub(crate) settles_since: Option<Nanos>,
+    /// Why it waits, for people.
+    pub(crate) reason: String,
+    /// The event of its run, where one of another path came meanwhile; with singlejob.
+    pub(crate) run_event: Option<OwnedEvent>,
+    /// Reruns in a row without a pause.
+    pub(crate) reruns: u32,
+    /// What failed, for a task of an on_failure.
+    pub(crate) failed: Option<Failed>,
+}
+
+/// A task that failed for good, as another task tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: String,
+    pub(crate) attempts: u32,
+    pub(crate) id: TaskId,
+}
 
 /// Neighbours in a list. Apart from the tasks, because putting a task off touches three of these and one of those.
 struct Link {
@@ -153,25 +203,51 @@ impl Extra {
 }
 
 /// The object of the event is a directory.
-const IS_DIR: u8 = 1;
+const IS_DIR: u16 = 1;
 /// The event was made up.
-const SYNTHETIC: u8 = 2;
+const SYNTHETIC: u16 = 2;
 /// The task ran before.
-const AGAIN: u8 = 4;
+const AGAIN: u16 = 4;
 /// The mask with which the task was started has [`Mask::ISDIR`].
-const RUN_ISDIR: u8 = 8;
+const RUN_ISDIR: u16 = 8;
 /// The event has a source pathname or a given path.
-const EXTRA: u8 = 16;
+const EXTRA: u16 = 16;
 /// The slot holds no task.
-const FREE: u8 = 32;
+const FREE: u16 = 32;
 /// That the task found its file in use was recorded.
-const IN_USE_TOLD: u8 = 64;
+const IN_USE_TOLD: u16 = 64;
+/// It has [`More`].
+const MORE: u16 = 128;
+/// What an event says of itself.
+const OF_EVENT: u16 = IS_DIR | SYNTHETIC | EXTRA;
+
+/// What its scheduler notes of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Mark {
+    /// Its time is not in the order of the list, but in that of the set.
+    Odd = 256,
+    /// It runs, and is to run again for an event that came meanwhile.
+    Again = 512,
+    /// It is being stopped, and is to start anew at once.
+    Restart = 1_024,
+    /// It is being stopped because its time was over, and has failed.
+    TimedOut = 2_048,
+    /// No path leads to it: it tells of a failure.
+    Keyless = 4_096,
+    /// It is not asked whether its file has settled.
+    Settled = 8_192,
+    /// The rules are to be asked when it starts.
+    AskRules = 16_384,
+}
 
 /// What a task takes over from an event.
 pub(crate) struct News<'a> {
     pub(crate) event: &'a Event<'a>,
     pub(crate) map: MapId,
     pub(crate) rule: Option<usize>,
+    /// Hash of the event's path.
+    pub(crate) hash: u32,
     /// The task has that path already.
     pub(crate) same_path: bool,
 }
@@ -193,12 +269,19 @@ pub(crate) struct Tasks {
     len: u32,
     dirs: Dirs,
     texts: Texts,
-    next_id: u64,
+    more: HashMap<Slot, Box<More>>,
+    /// Bytes of the errors that tasks tell of.
+    error_bytes: usize,
+    ids: Random,
+    /// Tasks whose id was given, which does not tell their place.
+    restored: HashMap<TaskId, Slot>,
     next_run: u32,
+    next_order: u64,
 }
 
 impl Tasks {
-    pub(crate) fn new() -> Tasks {
+    /// No tasks. What names them comes from the seed.
+    pub(crate) fn new(seed: u64) -> Tasks {
         Tasks {
             slots: Chunks::new(),
             links: Chunks::new(),
@@ -207,8 +290,12 @@ impl Tasks {
             len: 0,
             dirs: Dirs::new(),
             texts: Texts::new(),
-            next_id: 1,
+            more: HashMap::new(),
+            error_bytes: 0,
+            ids: Random::new(seed),
+            restored: HashMap::new(),
             next_run: 1,
+            next_order: 0,
         }
     }
 
@@ -218,7 +305,7 @@ impl Tasks {
 
     /// What the tasks count for the limit of bytes: what they need, without what is free.
     pub(crate) fn bytes(&self) -> usize {
-        self.len as usize * TASK_BYTES + self.texts.used_bytes() + self.dirs.bytes()
+        self.len as usize * TASK_BYTES + self.texts.used_bytes() + self.dirs.bytes() + self.error_bytes
     }
 
     /// Bytes that were taken from the allocator.
@@ -233,9 +320,9 @@ impl Tasks {
     pub(crate) fn insert(
         &mut self,
         scheduler: SchedulerId,
-        hash: u32,
         news: &News<'_>,
         share: Share,
+        now: Nanos,
     ) -> Slot {
         let event = news.event;
         let (dir, tail) = match share {
@@ -243,10 +330,12 @@ impl Tasks {
             Share::Directory => split(event.pathname, event.name_len),
         };
         let task = Task {
-            id: TaskId(self.next_id),
+            id: [0; 2],
+            made: now,
             time: 0,
             run: 0,
-            hash,
+            attempt: 1,
+            hash: news.hash,
             scheduler,
             map: news.map,
             rule: rule_to_u32(news.rule),
@@ -262,7 +351,6 @@ impl Tasks {
             run_flag: Flag::Ignored,
             flags: event_flags(event),
         };
-        self.next_id += 1;
         self.len += 1;
         let slot = if self.first_free == NONE {
             self.slots.push(task);
@@ -275,6 +363,8 @@ impl Tasks {
             *self.task_mut(slot) = task;
             slot
         };
+        let id = TaskId::new(self.ids.next(), self.ids.next(), slot.0);
+        self.task_mut(slot).id = halves(id);
         match share {
             Share::Nothing => {}
             Share::Directory => self.join_dir(slot, dir),
@@ -291,6 +381,7 @@ impl Tasks {
             self.replace_text(slot, event);
         }
         let task = self.task_mut(slot);
+        task.hash = news.hash;
         task.map = news.map;
         task.rule = rule_to_u32(news.rule);
         task.mask = event.mask;
@@ -298,7 +389,7 @@ impl Tasks {
         task.cookie = event.cookie;
         task.name_len = event.name_len;
         task.root_len = event.root_len;
-        task.flags = task.flags & (AGAIN | RUN_ISDIR | IN_USE_TOLD) | event_flags(event);
+        task.flags = task.flags & !OF_EVENT | event_flags(event);
     }
 
     fn replace_text(&mut self, slot: Slot, event: &Event<'_>) {
@@ -314,11 +405,6 @@ impl Tasks {
         let task = self.task_mut(slot);
         task.text = text;
         task.tail_len = tail.len() as u32;
-    }
-
-    /// The hash of a task's key, after its path changed.
-    pub(crate) fn set_hash(&mut self, slot: Slot, hash: u32) {
-        self.task_mut(slot).hash = hash;
     }
 
     /// Lets a task share the path of its directory with others, and follow it. Each task that is to come does.
@@ -384,6 +470,14 @@ impl Tasks {
 
     /// Forgets a task, which is in no list any more.
     pub(crate) fn remove(&mut self, slot: Slot) {
+        if self.task(slot).flags & MORE != 0 {
+            let failed = self.more.remove(&slot).and_then(|more| more.failed);
+            self.error_bytes -= failed.map_or(0, |failed| failed.error.len());
+        }
+        if !self.restored.is_empty() {
+            let id = self.id(slot);
+            self.restored.remove(&id);
+        }
         self.texts.remove(self.task(slot).text, self.text_len(slot));
         self.leave_dir(slot);
         self.task_mut(slot).flags = FREE;
@@ -400,6 +494,8 @@ impl Tasks {
             self.siblings = Chunks::new();
             self.first_free = NONE;
             self.texts = Texts::new();
+            self.more = HashMap::new();
+            self.restored = HashMap::new();
         } else if self.texts.is_sparse() {
             let old = std::mem::replace(&mut self.texts, Texts::new());
             for task in self.slots.iter_mut().filter(|task| task.flags & FREE == 0) {
@@ -410,7 +506,8 @@ impl Tasks {
     }
 
     pub(crate) fn id(&self, slot: Slot) -> TaskId {
-        self.task(slot).id
+        let [high, low] = self.task(slot).id;
+        TaskId(u128::from(high) << 64 | u128::from(low))
     }
 
     pub(crate) fn state(&self, slot: Slot) -> State {
@@ -436,6 +533,98 @@ impl Tasks {
     pub(crate) fn rule(&self, slot: Slot) -> Option<usize> {
         let rule = self.task(slot).rule;
         (rule != NONE).then_some(rule as usize)
+    }
+
+    /// Gives a task the id that it had before.
+    pub(crate) fn set_id(&mut self, slot: Slot, id: TaskId) {
+        self.task_mut(slot).id = halves(id);
+        self.restored.insert(id, slot);
+    }
+
+    /// The task with an id.
+    pub(crate) fn find(&self, id: TaskId) -> Option<Slot> {
+        let slot = self.restored.get(&id).copied().unwrap_or(Slot(id.place()));
+        let task = self.slots.get(slot.0 as usize)?;
+        (task.flags & FREE == 0 && task.id == halves(id)).then_some(slot)
+    }
+
+    pub(crate) fn made(&self, slot: Slot) -> Nanos {
+        self.task(slot).made
+    }
+
+    pub(crate) fn attempt(&self, slot: Slot) -> u32 {
+        self.task(slot).attempt
+    }
+
+    pub(crate) fn set_attempt(&mut self, slot: Slot, attempt: u32) {
+        self.task_mut(slot).attempt = attempt;
+    }
+
+    pub(crate) fn has(&self, slot: Slot, mark: Mark) -> bool {
+        self.task(slot).flags & mark as u16 != 0
+    }
+
+    pub(crate) fn set(&mut self, slot: Slot, mark: Mark) {
+        self.task_mut(slot).flags |= mark as u16;
+    }
+
+    /// Takes a mark away; whether it was there.
+    pub(crate) fn clear(&mut self, slot: Slot, mark: Mark) -> bool {
+        let task = self.task_mut(slot);
+        let had = task.flags & mark as u16 != 0;
+        task.flags &= !(mark as u16);
+        had
+    }
+
+    /// What few tasks have.
+    pub(crate) fn more(&self, slot: Slot) -> Option<&More> {
+        (self.task(slot).flags & MORE != 0).then(|| &*self.more[&slot])
+    }
+
+    pub(crate) fn more_mut(&mut self, slot: Slot) -> &mut More {
+        self.task_mut(slot).flags |= MORE;
+        self.more.entry(slot).or_default()
+    }
+
+    /// Notes what a task tells of.
+    pub(crate) fn set_failed(&mut self, slot: Slot, failed: Failed) {
+        self.error_bytes += failed.error.len();
+        self.more_mut(slot).failed = Some(failed);
+    }
+
+    /// The same of a task that has it.
+    pub(crate) fn known_more(&mut self, slot: Slot) -> Option<&mut More> {
+        if self.task(slot).flags & MORE == 0 {
+            None
+        } else {
+            self.more.get_mut(&slot).map(|more| &mut **more)
+        }
+    }
+
+    /// Hands a task over to another scheduler, with a map of its configuration.
+    pub(crate) fn set_place(&mut self, slot: Slot, scheduler: SchedulerId, map: MapId) {
+        let task = self.task_mut(slot);
+        task.scheduler = scheduler;
+        task.map = map;
+    }
+
+    pub(crate) fn set_rule(&mut self, slot: Slot, rule: Option<usize>) {
+        self.task_mut(slot).rule = rule_to_u32(rule);
+    }
+
+    /// Whether the latest event is about a directory.
+    pub(crate) fn is_dir(&self, slot: Slot) -> bool {
+        self.task(slot).flags & IS_DIR != 0
+    }
+
+    /// The kind of the latest event.
+    pub(crate) fn flag(&self, slot: Slot) -> Option<Flag> {
+        self.task(slot).mask.flag()
+    }
+
+    pub(crate) fn set_flag(&mut self, slot: Slot, flag: Flag) {
+        let task = self.task_mut(slot);
+        task.mask = if task.mask.is_dir() { flag.mask() | Mask::ISDIR } else { flag.mask() };
     }
 
     /// Whether the task ran before.
@@ -490,6 +679,9 @@ impl Tasks {
     /// The latest event, with the mask of the one with which the task was started.
     pub(crate) fn event_of_run<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
         let task = self.task(slot);
+        if let Some(event) = self.more(slot).and_then(|more| more.run_event.as_ref()) {
+            return event.get();
+        }
         let mask = task.run_flag.mask();
         let mask = if task.flags & RUN_ISDIR == 0 { mask } else { mask | Mask::ISDIR };
         Event { mask, ..self.event(slot, path) }
@@ -502,9 +694,27 @@ impl Tasks {
         let task = self.task_mut(slot);
         task.run = run;
         task.run_flag = task.mask.flag().expect("an event without a flag reaches no map");
-        task.flags = (task.flags & !RUN_ISDIR) | (u8::from(task.mask.is_dir()) * RUN_ISDIR);
+        task.flags = (task.flags & !RUN_ISDIR) | (u16::from(task.mask.is_dir()) * RUN_ISDIR);
         task.time = now;
         task.state = State::Running;
+    }
+
+    /// Counts a question, which gives the task a handle.
+    pub(crate) fn begin_question(&mut self, slot: Slot, now: Nanos) {
+        let run = self.next_run;
+        self.next_run = self.next_run.wrapping_add(1);
+        let task = self.task_mut(slot);
+        task.run = run;
+        task.time = now;
+        task.state = State::Asked;
+    }
+
+    /// The task that a question was about; `None` if the answer is of no interest any more.
+    pub(crate) fn asked(&self, handle: TaskHandle) -> Option<(Slot, SchedulerId)> {
+        let slot = Slot(handle.0 as u32);
+        let task = self.slots.get(slot.0 as usize)?;
+        (task.state == State::Asked && task.flags & FREE == 0 && task.run == (handle.0 >> 32) as u32)
+            .then_some((slot, task.scheduler))
     }
 
     /// The handle of the latest start.
@@ -536,6 +746,19 @@ impl Tasks {
     /// All tasks, in no particular order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
         (0..self.slots.len() as u32).map(Slot).filter(|slot| self.task(*slot).flags & FREE == 0)
+    }
+
+    /// A number that says in which order tasks came to wait for their time; kept with a task that is in no list.
+    pub(crate) fn take_order(&mut self, slot: Slot) -> u64 {
+        self.next_order += 1;
+        let order = self.next_order;
+        *self.link_mut(slot) = Link { prev: (order >> 32) as u32, next: order as u32 };
+        order
+    }
+
+    pub(crate) fn order(&self, slot: Slot) -> u64 {
+        let Link { prev, next } = self.link(slot);
+        u64::from(*prev) << 32 | u64::from(*next)
     }
 
     /// The task behind this one in the list that it is in.
@@ -593,6 +816,10 @@ impl Tasks {
     }
 }
 
+fn halves(id: TaskId) -> [u64; 2] {
+    [(id.0 >> 64) as u64, id.0 as u64]
+}
+
 /// A path, put together in a buffer.
 fn joined<'a>(dir: &[u8], tail: &[u8], path: &'a mut Vec<u8>) -> &'a [u8] {
     let len = dir.len() + tail.len();
@@ -644,9 +871,9 @@ fn present_len(len: u32) -> usize {
     if len == NONE { 0 } else { len as usize }
 }
 
-fn event_flags(event: &Event<'_>) -> u8 {
+fn event_flags(event: &Event<'_>) -> u16 {
     let extra = event.src_pathname.is_some() || event.given_path.is_some();
-    (u8::from(event.is_dir) * IS_DIR) | (u8::from(event.synthetic) * SYNTHETIC) | (u8::from(extra) * EXTRA)
+    (u16::from(event.is_dir) * IS_DIR) | (u16::from(event.synthetic) * SYNTHETIC) | (u16::from(extra) * EXTRA)
 }
 
 fn rule_to_u32(rule: Option<usize>) -> u32 {

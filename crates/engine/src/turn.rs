@@ -1,10 +1,13 @@
 //! One call of the engine: what it needs to act on tasks.
 
+use std::num::NonZeroU32;
+
 use event::Event;
 
 use crate::clock::Nanos;
-use crate::tasks::Tasks;
-use crate::{Effects, Limits, Record, SchedulerId};
+use crate::random::Random;
+use crate::tasks::{Failed, Tasks};
+use crate::{Effects, Limits, MapId, OwnedEvent, Record, SchedulerId};
 
 /// Everything that a scheduler needs beside itself.
 pub(crate) struct Turn<'a, E> {
@@ -14,11 +17,41 @@ pub(crate) struct Turn<'a, E> {
     pub(crate) limits: &'a Limits,
     /// Where pathnames are put together for records and starts.
     pub(crate) path: &'a mut Vec<u8>,
+    pub(crate) commands: &'a mut Commands,
+    /// Events of tasks that failed, for those that are to get them.
+    pub(crate) failures: &'a mut Vec<Delivery>,
+    /// For the jitter of retries.
+    pub(crate) random: &'a mut Random,
     pub(crate) out: &'a mut E,
 }
 
 /// Tasks that a shutdown did not wait for and that are named; the others are counted.
 const NOT_DONE_NAMED_MAX: u32 = 999;
+
+/// The shell commands of all schedulers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Commands {
+    /// How many may run at once.
+    pub(crate) max: Option<NonZeroU32>,
+    pub(crate) running: u32,
+    /// Some wait, and there may be a place.
+    pub(crate) to_fill: bool,
+}
+
+impl Commands {
+    pub(crate) fn has_place(&self) -> bool {
+        self.max.is_none_or(|max| self.running < max.get())
+    }
+}
+
+/// The event of a task that failed for good, on its way.
+pub(crate) struct Delivery {
+    /// Places of schedulers in the configuration of the task.
+    pub(crate) receivers: Vec<usize>,
+    pub(crate) map: MapId,
+    pub(crate) event: OwnedEvent,
+    pub(crate) failed: Failed,
+}
 
 /// What is counted over the life of the engine.
 #[derive(Clone, Copy, Debug, Default)]

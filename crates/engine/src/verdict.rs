@@ -84,6 +84,16 @@ pub enum Change {
         /// The rule that matches the event's path.
         rule: Option<usize>,
     },
+    /// It runs, and will run once more with the event.
+    Remember {
+        /// The rule that matches the event's path.
+        rule: Option<usize>,
+    },
+    /// It runs, is stopped, and starts anew with the event.
+    Restart {
+        /// The rule that matches the event's path.
+        rule: Option<usize>,
+    },
     /// It has not started; it is forgotten.
     Cancel,
     /// It runs, and will not run again: nothing, or the mark of an earlier event is lifted.

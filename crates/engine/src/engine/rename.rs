@@ -5,7 +5,7 @@ use std::time::Instant;
 use event::{Event, Flag, Mask};
 
 use super::Engine;
-use crate::tasks::{Slot, Tasks};
+use crate::tasks::{Mark, Slot, Tasks};
 use crate::{Effects, MapId, OwnedEvent, Record, SchedulerId, TaskId};
 
 impl Engine {
@@ -63,6 +63,8 @@ impl Engine {
         let slots = of_path.chain(below);
         let mut buffer = Vec::new();
         let mut found: Vec<Found> = slots
+            // What tells of a failure has the path that the failure had.
+            .filter(|slot| !self.tasks.has(*slot, Mark::Keyless))
             .filter(|slot| self.tasks.state(*slot).is_to_come() && wanted(*slot, &self.tasks))
             .map(|slot| Found {
                 slot,

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use event::{Event, Flag, Mask};
 
 use crate::{
-    Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, GenerationIds, Ignored, Limits, MapId,
-    MapSpec, Matcher, Outcome, Reaction, Record, SchedulerSpec, Start, StepLimit, TaskHandle, TaskId,
+    Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds, IdPrefix,
+    Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record, Restored,
+    Retry, RetryOn, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId,
     Verdict,
 };
 use model::{Model, OwnedEvent};
@@ -78,28 +79,74 @@ impl Matcher for Letters {
     }
 }
 
-/// Everything that came out of a call, as text; and which tasks run under which handle.
+/// Ids as they came up, which gives each a number that does not depend on how ids are made.
+#[derive(Default)]
+struct Ids(Vec<TaskId>);
+
+impl Ids {
+    fn number(&mut self, id: TaskId) -> usize {
+        self.0.iter().position(|known| *known == id).unwrap_or_else(|| {
+            self.0.push(id);
+            self.0.len() - 1
+        })
+    }
+
+    /// The number of an id that has come up: what tells of a failure and is queued has not.
+    fn known(&self, id: TaskId) -> Option<usize> {
+        self.0.iter().position(|known| *known == id)
+    }
+
+    /// The text with numbers for ids.
+    fn numbered(&mut self, text: &str) -> String {
+        let mut parts = text.split("TaskId(");
+        let mut numbered = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (id, rest) = part.split_once(')').expect("an id has an end");
+            let id = u128::from_str_radix(&id.replace('-', ""), 16).expect("an id is hexadecimal");
+            numbered.push_str(&format!("#{}{rest}", self.number(TaskId(id))));
+        }
+        numbered
+    }
+}
+
+/// Everything that came out of a call, as text; and which tasks run or were asked about under which handle.
 #[derive(Default)]
 struct Seen {
+    ids: Ids,
     lines: Vec<String>,
     running: Vec<(TaskId, TaskHandle)>,
+    asked: Vec<(TaskId, TaskHandle)>,
+}
+
+impl Seen {
+    fn say(&mut self, text: &str) {
+        let line = self.ids.numbered(text);
+        self.lines.push(line);
+    }
 }
 
 impl Effects for Seen {
     fn start(&mut self, start: Start<'_>) {
         self.running.push((start.id, start.handle));
         let kind = if start.again { "Start again" } else { "Start" };
-        self.lines.push(format!("{kind}({:?})", Start { handle: TaskHandle(0), ..start }));
+        let kind = if start.failed.is_some() { "Start for failure" } else { kind };
+        self.say(&format!("{kind}({:?})", Start { handle: TaskHandle(0), ..start }));
     }
 
     fn stop(&mut self, handle: TaskHandle, id: TaskId) {
         let known = handle == TaskHandle(0) || self.running.contains(&(id, handle));
         assert!(known, "a task is stopped by the handle that it was started with");
-        self.lines.push(format!("stop({id:?})"));
+        self.say(&format!("stop({id:?})"));
+    }
+
+    fn ask_settled(&mut self, question: Question<'_>) {
+        self.asked.retain(|asked| asked.0 != question.id);
+        self.asked.push((question.id, question.handle));
+        self.say(&format!("{:?}", Question { handle: TaskHandle(0), ..question }));
     }
 
     fn record(&mut self, record: Record<'_>) {
-        self.lines.push(format!("{record:?}"));
+        self.say(&format!("{record:?}"));
     }
 }
 
@@ -118,6 +165,8 @@ struct Run {
     verdicts: Vec<String>,
     /// Handles of runs that are over.
     stale: Vec<TaskHandle>,
+    /// Ids that were given to restored tasks.
+    restored: u128,
 }
 
 impl Run {
@@ -128,6 +177,7 @@ impl Run {
             generations_max: 4,
             starts_per_tick_max: [1, 3, 1_000][usize::from(script.below(3))],
             hash_seed: u64::from(script.below(255)),
+            random_seed: u64::from(script.below(255)),
         };
         let now = Instant::now();
         Run {
@@ -141,23 +191,130 @@ impl Run {
             generations: Vec::new(),
             verdicts: Vec::new(),
             stale: Vec::new(),
+            restored: 0,
         }
     }
 
     fn step(&mut self, script: &mut Script<'_>) {
-        match script.below(64) {
-            0..34 => self.event(script),
+        match script.below(72) {
+            0..31 => self.event(script),
+            31..34 => self.hammer(script),
             34..40 => self.now += Duration::from_millis(100) * u32::from(script.below(16)),
             40..44 => self.tick(),
-            44..49 => self.tick_at_deadline(),
-            49..58 => self.finish(script),
-            58 => self.rename(script),
-            59 => self.withdraw(script),
-            60 => self.finish_again(script),
-            61 => self.reload(script),
-            62 => self.retire(script),
+            44..50 => self.tick_at_deadline(),
+            50..59 => self.finish(script),
+            59..63 => self.answer(script),
+            63 => self.rename(script),
+            64 => self.withdraw(script),
+            65 => self.finish_again(script),
+            66 => self.reload(script),
+            67 => self.retire(script),
+            68 => self.of_task(script),
+            69 => self.of_scheduler(script),
+            70 => self.restore(script),
             _ => self.shutdown(script),
         }
+    }
+
+    /// Events for a task that runs, and its ends, in turn.
+    fn hammer(&mut self, script: &mut Script<'_>) {
+        let mut running = Vec::new();
+        self.engine.visit(0, 200, |task| {
+            if !task.doing.is_to_come() {
+                running.push((task.id, task.map, OwnedEvent::of(&task.event)));
+            }
+        });
+        running.sort_by_key(|task| self.engine_seen.ids.known(task.0));
+        if running.is_empty() {
+            return self.event(script);
+        }
+        let (id, map, event) = running[usize::from(script.below(running.len() as u8))].clone();
+        for _ in 0..12 {
+            self.engine.event(self.now, map, &event.get(), &mut self.engine_seen);
+            self.model.event(self.now, map, &event, &mut self.model_seen);
+            let Some(handle) = self.engine_seen.running.iter().find(|run| run.0 == id).map(|run| run.1)
+            else {
+                return;
+            };
+            self.end_run(id, handle, &Outcome::Done);
+        }
+    }
+
+    fn answer(&mut self, script: &mut Script<'_>) {
+        let Some((id, handle)) = script.pick(&self.engine_seen.asked) else { return self.finish(script) };
+        let answers =
+            [Settled::Yes, Settled::Yes, Settled::No("it grows"), Settled::No("why"), Settled::Vanished];
+        let answer = script.pick(&answers).unwrap_or(Settled::Yes);
+        self.engine_seen.asked.retain(|asked| asked.1 != handle);
+        let id = self.in_model(id);
+        self.engine.settled(self.now, handle, answer, &mut self.engine_seen);
+        self.model.settled(self.now, id, answer, &mut self.model_seen);
+    }
+
+    /// The id that the model has for a task of the engine.
+    fn in_model(&mut self, id: TaskId) -> TaskId {
+        let number = self.engine_seen.ids.number(id);
+        self.model_seen.ids.0.get(number).copied().unwrap_or(TaskId(0))
+    }
+
+    /// What people ask for: that a task is cancelled, or started now.
+    fn of_task(&mut self, script: &mut Script<'_>) {
+        let mut ids = Vec::new();
+        self.engine.visit(0, 200, |task| ids.push(task.id));
+        ids.retain(|id| self.engine_seen.ids.known(*id).is_some());
+        ids.sort_by_key(|id| self.engine_seen.ids.known(*id));
+        let Some(id) = script.pick(&ids) else { return };
+        assert_eq!(self.engine.find(&IdPrefix::parse(&id.to_string()).expect("it is one")), Found::One(id));
+        let in_model = self.in_model(id);
+        let done = if script.one_in(2) {
+            let expected = self.model.cancel(self.now, in_model, &mut self.model_seen);
+            (self.engine.cancel(self.now, id, &mut self.engine_seen), expected)
+        } else {
+            let expected = self.model.run_now(self.now, in_model, &mut self.model_seen);
+            (self.engine.run_now(self.now, id, &mut self.engine_seen), expected)
+        };
+        assert_eq!(done.0, done.1, "whether {id} could be cancelled or started");
+    }
+
+    fn of_scheduler(&mut self, script: &mut Script<'_>) {
+        if script.one_in(3) {
+            let max = NonZeroU32::new(u32::from(script.below(3)));
+            self.engine.limit_commands(self.now, max, &mut self.engine_seen);
+            return self.model.limit_commands(self.now, max.map(NonZeroU32::get), &mut self.model_seen);
+        }
+        let Some(newest) = self.generations.last() else { return };
+        let id = newest.scheduler(usize::from(script.below(newest.schedulers.len() as u8)));
+        let paused = script.one_in(3);
+        if self.engine.scheduler_stats().all(|stats| stats.scheduler != id) {
+            return;
+        }
+        if paused {
+            self.engine.pause(self.now, id, &mut self.engine_seen);
+        } else {
+            self.engine.resume(self.now, id, &mut self.engine_seen);
+        }
+        self.model.set_paused(self.now, id, paused, &mut self.model_seen);
+    }
+
+    fn restore(&mut self, script: &mut Script<'_>) {
+        let Some(newest) = self.generations.last() else { return };
+        let scheduler = newest.scheduler(usize::from(script.below(newest.schedulers.len() as u8)));
+        let map = newest.map(usize::from(script.below(newest.maps.len() as u8)));
+        if self.engine.scheduler_stats().all(|stats| stats.scheduler != scheduler) {
+            return;
+        }
+        let event = pick_event(script);
+        self.restored += 1;
+        let id = TaskId(u128::MAX - self.restored);
+        let due = self.now + Duration::from_millis(100) * u32::from(script.below(20));
+        let attempt = 1 + u32::from(script.below(2));
+        let task = Restored { id, scheduler, map: Some(map), event: event.get(), due, attempt };
+        let made = self.engine.restore(self.now, &task, &mut self.engine_seen);
+        let place = (scheduler, map);
+        let expected = self.model.restore(self.now, place, &event, (id, due, attempt), &mut self.model_seen);
+        assert_eq!(made, expected, "whether a task could be restored");
+        self.engine_seen.ids.number(id);
+        self.model_seen.ids.number(id);
     }
 
     fn event(&mut self, script: &mut Script<'_>) {
@@ -187,10 +344,15 @@ impl Run {
     fn finish(&mut self, script: &mut Script<'_>) {
         let Some((id, handle)) = script.pick(&self.engine_seen.running) else { return };
         let outcome = pick_outcome(script);
+        self.end_run(id, handle, &outcome);
+    }
+
+    fn end_run(&mut self, id: TaskId, handle: TaskHandle, outcome: &Outcome) {
         self.engine_seen.running.retain(|running| running.1 != handle);
         self.stale.push(handle);
-        self.engine.finished(self.now, handle, &outcome, &mut self.engine_seen);
-        self.model.finished(self.now, id, &outcome, &mut self.model_seen);
+        let id = self.in_model(id);
+        self.engine.finished(self.now, handle, outcome, &mut self.engine_seen);
+        self.model.finished(self.now, id, outcome, &mut self.model_seen);
     }
 
     fn rename(&mut self, script: &mut Script<'_>) {
@@ -216,15 +378,23 @@ impl Run {
 
     /// A new configuration takes the place of the one in force.
     fn reload(&mut self, script: &mut Script<'_>) {
-        let schedulers: Vec<SchedulerSpec> = (0..=script.below(3)).map(|_| pick_scheduler(script)).collect();
+        let count = 1 + usize::from(script.below(3));
+        let schedulers: Vec<SchedulerSpec> =
+            (0..count).map(|place| pick_scheduler(script, place, count)).collect();
         let maps: Vec<MapSpec> =
             (0..=script.below(2)).map(|_| pick_map_spec(schedulers.len(), script)).collect();
         let timeout = Duration::from_millis([0, 700, 2_500, 30_000][usize::from(script.below(4))]);
         let Ok(ids) = self.engine.add_generation(schedulers.clone(), maps.clone(), timeout) else { return };
         self.model.add(ids.clone(), schedulers, maps, timeout);
-        if let Some(old) = self.generations.last().map(|old| old.id) {
-            self.engine.retire(self.now, old, &mut self.engine_seen);
-            self.model.retire(self.now, old, &mut self.model_seen);
+        if let Some(old) = self.generations.last().cloned() {
+            // Maps of one place take each other's place.
+            let new = ids.clone();
+            let successor = |map: MapId| {
+                let place = map.0.checked_sub(old.maps.start).filter(|_| old.maps.contains(&map.0));
+                place.map(|place| new.maps.start + place).filter(|map| new.maps.contains(map)).map(MapId)
+            };
+            self.engine.retire(self.now, old.id, successor, &mut self.engine_seen);
+            self.model.retire(self.now, old.id, successor, &mut self.model_seen);
         }
         self.generations.push(ids);
     }
@@ -236,8 +406,8 @@ impl Run {
         }
         let ids: Vec<_> = self.generations.iter().map(|generation| generation.id).collect();
         if let Some(id) = script.pick(&ids) {
-            self.engine.retire(self.now, id, &mut self.engine_seen);
-            self.model.retire(self.now, id, &mut self.model_seen);
+            self.engine.retire(self.now, id, |_| None, &mut self.engine_seen);
+            self.model.retire(self.now, id, |_| None, &mut self.model_seen);
         }
     }
 
@@ -267,19 +437,26 @@ impl Run {
             let done = self.model.generation_done(ids.id);
             assert_eq!(self.engine.generation_done(ids.id), done, "{:?} at {at}", ids.id);
         }
-        let mut waiting = Vec::new();
+        let mut to_come = Vec::new();
         let mut from = Some(0);
         while let Some(at) = from {
             from = self.engine.visit(at, 3, |task| {
                 if task.doing.is_to_come() {
-                    waiting.push((task.scheduler, task.id, task.map, OwnedEvent::of(&task.event)));
+                    let (event, reason) = (OwnedEvent::of(&task.event), task.reason.to_owned());
+                    to_come.push((task.scheduler, task.id, task.map, event, task.attempt, reason));
                 }
             });
         }
-        let mut expected = self.model.waiting();
-        waiting.sort();
+        let mut expected = self.model.to_come();
+        let number = |ids: &Ids, id| ids.known(id).map_or(u128::MAX, |number| number as u128);
+        expected.iter_mut().for_each(|task| task.1 = number(&self.model_seen.ids, TaskId(task.1)));
+        let to_come = to_come.into_iter();
+        let mut to_come: Vec<_> = to_come
+            .map(|task| (task.0, number(&self.engine_seen.ids, task.1), task.2, task.3, task.4, task.5))
+            .collect();
+        to_come.sort();
         expected.sort();
-        assert_eq!(waiting, expected, "waiting tasks at {at}");
+        assert_eq!(to_come, expected, "tasks to come at {at}");
     }
 }
 
@@ -342,6 +519,7 @@ fn pick_outcome(script: &mut Script<'_>) -> Outcome {
     let kinds = [
         FailureKind::Error,
         FailureKind::ExitStatus(3),
+        FailureKind::ExitStatus(137),
         FailureKind::Signal(9),
         FailureKind::Interrupted,
         FailureKind::InUse,
@@ -351,20 +529,60 @@ fn pick_outcome(script: &mut Script<'_>) -> Outcome {
         0..3 => Outcome::Done,
         3 => Outcome::Cancelled,
         4 => Outcome::Unchanged,
-        _ => Outcome::Failed(Failure::new(script.pick(&kinds).unwrap_or(FailureKind::Error), "why")),
+        _ => {
+            let kind = script.pick(&kinds).unwrap_or(FailureKind::Error);
+            let is_final = script.one_in(8);
+            Outcome::Failed(Failure { is_final, ..Failure::new(kind, "why") })
+        }
     }
 }
 
-fn pick_scheduler(script: &mut Script<'_>) -> SchedulerSpec {
+/// Schedulers use few of their arguments, so that each is seen with and without each other.
+fn pick_scheduler(script: &mut Script<'_>, place: usize, of: usize) -> SchedulerSpec {
+    let kinds = [SchedulerKind::Job, SchedulerKind::Command, SchedulerKind::Rules];
+    let kind = script.pick(&kinds).unwrap_or(SchedulerKind::Job);
+    let rules = script.one_in(3).then(|| letters(script));
+    let delay = Duration::from_millis([0, 300, 1_000, 5_000][usize::from(script.below(4))]);
+    let on_busy = [OnBusy::Skip, OnBusy::RunAgainIfChanged, OnBusy::Rerun, OnBusy::Restart];
+    let rate = |script: &mut Script<'_>| Rate {
+        starts: NonZeroU32::new(1 + u32::from(script.below(3))).expect("it is more than nothing"),
+        span: Duration::from_millis(100) * u32::from(1 + script.below(20)),
+    };
     SchedulerSpec {
-        name: "sched".to_owned(),
+        name: format!("sched{place}"),
+        kind,
         files: !script.one_in(8),
         dirs: script.one_in(2),
-        delay: Duration::from_millis([0, 300, 1_000, 5_000][usize::from(script.below(4))]),
+        delay,
+        max_delay: script.one_in(4).then(|| delay + Duration::from_millis(700)),
         singlejob: script.one_in(5),
         max_jobs: NonZeroU32::new([0, 0, 1, 2][usize::from(script.below(4))]),
-        retry_if_changed: script.one_in(3),
-        rules: script.one_in(3).then(|| letters(script)),
+        max_rate: script.one_in(4).then(|| rate(script)),
+        on_busy: script.pick(&on_busy).unwrap_or(OnBusy::Skip),
+        timeout: script.one_in(4).then(|| Duration::from_millis(900)),
+        retry: script.one_in(3).then(|| pick_retry(script)),
+        on_failure: if script.one_in(3) { vec![usize::from(script.below(of as u8))] } else { Vec::new() },
+        settle: script
+            .one_in(5)
+            .then(|| Settle { check: Duration::from_millis(400), give_up: Duration::from_millis(1_500) }),
+        rules,
+    }
+}
+
+fn pick_retry(script: &mut Script<'_>) -> Retry {
+    let on = RetryOn {
+        errors: script.one_in(2),
+        statuses: if script.one_in(2) { vec![3] } else { Vec::new() },
+        timeout: script.one_in(2),
+        signal: script.one_in(2),
+    };
+    Retry {
+        times: [None, Some(0), Some(1), Some(3)][usize::from(script.below(4))],
+        delay: Duration::from_millis([0, 300, 2_000][usize::from(script.below(3))]),
+        factor: [1.0, 2.0, 10.0][usize::from(script.below(3))],
+        max_delay: Duration::from_secs(5),
+        jitter: [0.0, 0.1, 1.0][usize::from(script.below(3))],
+        on: script.one_in(2).then_some(on),
     }
 }
 
@@ -400,13 +618,16 @@ fn check_explanation(explanation: Option<Explanation>, event: &Event<'_>, lines:
         }
         Verdict::Ignored(Ignored::NoRule) => "NoRule",
         Verdict::Ignored(Ignored::RuleStepLimit) => "RuleStepLimit",
-        Verdict::New { begin: Begin::AtOnce, .. } => "Started",
+        // It may have to settle first, or its place may be one of all commands'.
+        Verdict::New { begin: Begin::AtOnce, .. } => return,
         Verdict::New { begin: Begin::WhenPlaceIsFree, .. } => return,
         Verdict::New { begin: Begin::AfterDelay, .. } => "Scheduled",
         Verdict::Met { change: Change::Reschedule { .. } | Change::Refresh { .. }, .. } => "Rescheduled",
         Verdict::Met {
             change: Change::Skip | Change::SkipCancel | Change::SkipAndRunAgain { .. }, ..
         } => "Skipped",
+        Verdict::Met { change: Change::Remember { .. }, .. } => "Remembered",
+        Verdict::Met { change: Change::Restart { .. }, .. } => "Restarting",
         Verdict::Met { change: Change::Cancel, .. } => "CancelledWaiting",
     };
     assert_starts(lines, expected, event);

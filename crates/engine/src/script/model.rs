@@ -1,23 +1,26 @@
 //! The engine again, without any cleverness: maps and sorted lists, paths copied, everything looked for from the start.
 //!
-//! It is written from the description of the behaviour and shares nothing with the engine but the public types.
-//! Where the two differ, one of them is wrong.
+//! It is written from the description of the behaviour and shares nothing with the engine but the public types, the
+//! random numbers, and what an event becomes by a rename. Where the two differ, one of them is wrong.
 
-use std::collections::BTreeMap;
+mod scheduler;
+
 use std::time::{Duration, Instant};
 
-use event::{Event, Mask};
+use event::{Event, Flag, Mask};
 
-use crate::dirs::DIR_BYTES;
+use self::scheduler::{Scheduler, Shared, State, Task};
 use crate::engine::rename::renamed;
-use crate::tasks::TASK_BYTES;
 use crate::{
-    Effects, FailureKind, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Reaction, Record,
-    SchedulerId, SchedulerSpec, Start, Stats, StepLimit, TaskHandle, TaskId, TaskRecord,
+    Effects, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Reaction, Record, SchedulerId,
+    SchedulerSpec, Settled, Stats, StepLimit, TaskId,
 };
 
 /// Path, place of the scheduler, key, id and event of a task.
 type ToCome = (Vec<u8>, usize, Vec<u8>, TaskId, OwnedEvent);
+
+/// What is compared of a task.
+pub(super) type Seen = (SchedulerId, u128, MapId, OwnedEvent, u32, String);
 
 /// An event that owns its paths.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,64 +75,7 @@ impl OwnedEvent {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Waiting { due: Instant },
-    PutOff { due: Instant },
-    Queued,
-    Running { since: Instant, marked: bool },
-    Stopping,
-}
-
-#[derive(Clone, Debug)]
-struct Task {
-    id: TaskId,
-    state: State,
-    /// When it came into its state, as a serial number: tasks are taken in this order.
-    order: u64,
-    event: OwnedEvent,
-    run_mask: u32,
-    rule: Option<usize>,
-    map: MapId,
-    again: bool,
-    in_use_told: bool,
-    /// Its directory is counted once for all its tasks: it was to come at some time.
-    shares: bool,
-}
-
-impl Task {
-    /// When it is due, with what decides between tasks that are due at one time.
-    fn due(&self) -> Option<(Instant, bool, u64)> {
-        match self.state {
-            State::Waiting { due } => Some((due, false, self.order)),
-            State::PutOff { due } => Some((due, true, self.order)),
-            State::Queued | State::Running { .. } | State::Stopping => None,
-        }
-    }
-
-    /// The place in the order in which tasks to come are forgotten.
-    fn place(&self) -> Option<u8> {
-        match self.state {
-            State::Waiting { .. } => Some(0),
-            State::PutOff { .. } => Some(1),
-            State::Queued => Some(2),
-            State::Running { .. } | State::Stopping => None,
-        }
-    }
-
-    fn is_running(&self) -> bool {
-        matches!(self.state, State::Running { .. } | State::Stopping)
-    }
-}
-
-struct Scheduler {
-    id: SchedulerId,
-    spec: SchedulerSpec,
-    tasks: BTreeMap<Vec<u8>, Task>,
-    max_jobs_told: bool,
-    wait_told: bool,
-}
-
+/// What a configuration lets its schedulers do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Active,
@@ -143,68 +89,11 @@ struct Generation {
     timeout: Duration,
     schedulers: Vec<Scheduler>,
     maps: Vec<MapSpec>,
+    /// What took the place of each map.
+    successors: Vec<Option<MapId>>,
 }
 
-/// What all schedulers share.
-struct Shared {
-    now: Instant,
-    limits: Limits,
-    next_id: u64,
-    next_order: u64,
-    tasks: u32,
-    bytes: u64,
-    /// Directories of tasks, with how many tasks each has.
-    dirs: BTreeMap<Vec<u8>, u32>,
-    started: u64,
-    refused: u64,
-    refused_in_a_row: u64,
-    not_done: u32,
-}
-
-impl Shared {
-    /// Counts the bytes of a task with an event.
-    fn charge(&mut self, event: &OwnedEvent, shares: bool) {
-        self.bytes += TASK_BYTES as u64 + block_bytes(event, shares);
-        if !shares {
-            return;
-        }
-        let dir = event.dir();
-        let tasks = self.dirs.entry(dir.to_vec()).or_default();
-        if *tasks == 0 {
-            self.bytes += DIR_BYTES as u64 + dir.len() as u64;
-        }
-        *tasks += 1;
-    }
-
-    /// Takes them back.
-    fn discharge(&mut self, event: &OwnedEvent, shares: bool) {
-        self.bytes -= TASK_BYTES as u64 + block_bytes(event, shares);
-        if !shares {
-            return;
-        }
-        let dir = event.dir();
-        let tasks = self.dirs.get_mut(dir).expect("it was counted");
-        *tasks -= 1;
-        if *tasks == 0 {
-            self.dirs.remove(dir);
-            self.bytes -= DIR_BYTES as u64 + dir.len() as u64;
-        }
-    }
-
-    /// Records a task that a shutdown did not wait for.
-    fn not_done(&mut self, task: TaskRecord<'_>, out: &mut impl Effects) {
-        self.not_done += 1;
-        if self.not_done <= 999 {
-            out.record(Record::NotDone { task });
-        }
-    }
-
-    fn order(&mut self) -> u64 {
-        self.next_order += 1;
-        self.next_order
-    }
-}
-
+/// The model.
 pub(super) struct Model {
     shared: Shared,
     generations: Vec<Generation>,
@@ -213,19 +102,7 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new(now: Instant, limits: Limits) -> Model {
-        let shared = Shared {
-            now,
-            limits,
-            next_id: 1,
-            next_order: 0,
-            tasks: 0,
-            bytes: 0,
-            dirs: BTreeMap::new(),
-            started: 0,
-            refused: 0,
-            refused_in_a_row: 0,
-            not_done: 0,
-        };
+        let shared = Shared::new(now, limits);
         Model { shared, generations: Vec::new(), shutting_down: false }
     }
 
@@ -237,15 +114,17 @@ impl Model {
         maps: Vec<MapSpec>,
         timeout: Duration,
     ) {
-        let numbered = schedulers.into_iter().enumerate().map(|(index, spec)| Scheduler {
-            id: ids.scheduler(index),
-            spec,
-            tasks: BTreeMap::new(),
-            max_jobs_told: false,
-            wait_told: false,
+        let numbered = schedulers.into_iter().enumerate();
+        let schedulers = numbered.map(|(index, spec)| Scheduler::new(ids.scheduler(index), spec)).collect();
+        let successors = ids.maps.clone().map(MapId).map(Some).collect();
+        self.generations.push(Generation {
+            ids,
+            phase: Phase::Active,
+            timeout,
+            schedulers,
+            maps,
+            successors,
         });
-        let schedulers = numbered.collect();
-        self.generations.push(Generation { ids, phase: Phase::Active, timeout, schedulers, maps });
     }
 
     pub(super) fn event(&mut self, now: Instant, map: MapId, event: &OwnedEvent, out: &mut impl Effects) {
@@ -300,24 +179,159 @@ impl Model {
 
     pub(super) fn finished(&mut self, now: Instant, id: TaskId, outcome: &Outcome, out: &mut impl Effects) {
         self.shared.now = now;
-        for scheduler in self.generations.iter_mut().flat_map(|generation| &mut generation.schedulers) {
-            let task = scheduler.tasks.iter().find(|(_, task)| task.id == id && task.is_running());
-            if let Some(key) = task.map(|(key, _)| key.clone()) {
-                scheduler.finished(&key, outcome, &mut self.shared, out);
+        if let Some((at, index, key)) = self.find(|task| task.id == id && task.is_running()) {
+            let generation = &mut self.generations[at];
+            generation.schedulers[index].finished(&key, outcome, &mut self.shared, out);
+            generation.deliver(&mut self.shared, out);
+            if matches!(generation.phase, Phase::Retired { .. }) {
+                self.hand_over(at, out);
             }
         }
         self.end(out);
     }
 
-    pub(super) fn retire(&mut self, now: Instant, id: GenerationId, out: &mut impl Effects) {
+    pub(super) fn settled(&mut self, now: Instant, id: TaskId, answer: Settled<'_>, out: &mut impl Effects) {
+        let Some((at, index, key)) = self.find(|task| task.id == id && task.state == State::Asked) else {
+            return;
+        };
         self.shared.now = now;
-        let generation = self.generations.iter_mut().find(|generation| generation.ids.id == id);
-        if let Some(generation) = generation.filter(|generation| generation.phase == Phase::Active) {
-            for scheduler in &generation.schedulers {
-                out.record(Record::Paused { scheduler: scheduler.id });
+        let generation = &mut self.generations[at];
+        let map = generation.schedulers[index].tasks[&key].map;
+        let own = generation.ids.maps.contains(&map.0);
+        let map = own.then(|| &generation.maps[(map.0 - generation.ids.maps.start) as usize]);
+        let reactions = map.map(|map| map.reactions[Flag::Delete.index()].clone()).unwrap_or_default();
+        let of = |reaction: &Reaction| match reaction {
+            Reaction::Schedule(of) | Reaction::Cancel(of) => *of == index,
+        };
+        let deletion = reactions.into_iter().find(of);
+        generation.schedulers[index].answer(&key, answer, deletion, &mut self.shared, out);
+        generation.deliver(&mut self.shared, out);
+        self.end(out);
+    }
+
+    /// Where a task is of which something is true: the places of its configuration and scheduler, and its key.
+    fn find(&self, wanted: impl Fn(&Task) -> bool) -> Option<(usize, usize, Vec<u8>)> {
+        for (at, generation) in self.generations.iter().enumerate() {
+            for (index, scheduler) in generation.schedulers.iter().enumerate() {
+                if let Some((key, _)) = scheduler.tasks.iter().find(|(_, task)| wanted(task)) {
+                    return Some((at, index, key.clone()));
+                }
             }
-            generation.phase = Phase::Retired { since: now };
-            generation.wait_or_cut(&mut self.shared, out);
+        }
+        None
+    }
+
+    fn scheduler(&mut self, id: SchedulerId) -> Option<&mut Scheduler> {
+        self.generations.iter_mut().flat_map(|one| &mut one.schedulers).find(|one| one.id == id)
+    }
+
+    pub(super) fn cancel(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
+        let Some((at, index, key)) = self.find(|task| task.id == id) else { return false };
+        self.shared.now = now;
+        let scheduler = &mut self.generations[at].schedulers[index];
+        if scheduler.tasks[&key].is_running() {
+            scheduler.stop_for_good(&key, &mut self.shared, out);
+        } else {
+            scheduler.cancel_to_come(&key, &mut self.shared, out);
+        }
+        self.end(out);
+        true
+    }
+
+    pub(super) fn run_now(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
+        let found = self.find(|task| task.id == id && !task.is_running());
+        let Some((at, index, key)) = found else { return false };
+        self.shared.now = now;
+        self.generations[at].schedulers[index].run_now(&key, &mut self.shared, out);
+        self.end(out);
+        true
+    }
+
+    pub(super) fn set_paused(&mut self, now: Instant, id: SchedulerId, paused: bool, out: &mut impl Effects) {
+        self.shared.now = now;
+        let mut shared = std::mem::replace(&mut self.shared, Shared::new(now, Limits::default()));
+        if let Some(scheduler) = self.scheduler(id) {
+            scheduler.paused = paused;
+            scheduler.fill_places(&mut shared, out);
+        }
+        self.shared = shared;
+        self.end(out);
+    }
+
+    pub(super) fn limit_commands(&mut self, now: Instant, max: Option<u32>, out: &mut impl Effects) {
+        self.shared.now = now;
+        self.shared.commands_max = max;
+        self.shared.to_fill = true;
+        self.end(out);
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        now: Instant,
+        (scheduler, map): (SchedulerId, MapId),
+        event: &OwnedEvent,
+        task: (TaskId, Instant, u32),
+        out: &mut impl Effects,
+    ) -> bool {
+        self.shared.now = now;
+        let mut shared = std::mem::replace(&mut self.shared, Shared::new(now, Limits::default()));
+        let scheduler = self.scheduler(scheduler);
+        let made = scheduler.is_some_and(|scheduler| scheduler.restore(map, event, task, &mut shared));
+        self.shared = shared;
+        self.end(out);
+        made
+    }
+
+    /// Gives what is to come of a configuration to the one in force.
+    fn hand_over(&mut self, from: usize, out: &mut impl Effects) {
+        let in_force = self.generations.iter().rposition(|one| one.phase == Phase::Active);
+        let Some(to) = in_force.filter(|to| *to != from) else { return };
+        let [old, new] = self.generations.get_disjoint_mut([from, to]).expect("they are two");
+        let mut moved = Vec::new();
+        for scheduler in &mut old.schedulers {
+            let like = |other: &&Scheduler| {
+                other.spec.name == scheduler.spec.name && other.spec.kind == scheduler.spec.kind
+            };
+            let Some(heir) = new.schedulers.iter().find(like) else { continue };
+            moved.push((heir.id, scheduler.give_to_come()));
+        }
+        old.schedulers.iter_mut().for_each(|scheduler| scheduler.tell_completed(out));
+        for (heir, given) in moved {
+            let heir = new.schedulers.iter_mut().find(|one| one.id == heir).expect("it was found");
+            for (key, task) in given {
+                let place = task.map.0.checked_sub(old.ids.maps.start);
+                let map = place.and_then(|place| old.successors.get(place as usize).copied().flatten());
+                heir.adopt(key, task, map.unwrap_or(MapId(u32::MAX)), &mut self.shared, out);
+            }
+        }
+    }
+
+    pub(super) fn retire(
+        &mut self,
+        now: Instant,
+        id: GenerationId,
+        map: impl Fn(MapId) -> Option<MapId>,
+        out: &mut impl Effects,
+    ) {
+        self.shared.now = now;
+        let at = self.generations.iter().position(|one| one.ids.id == id);
+        let Some(at) = at.filter(|at| self.generations[*at].phase == Phase::Active) else { return };
+        for successor in self.generations[..=at].iter_mut().flat_map(|one| &mut one.successors) {
+            *successor = successor.and_then(&map);
+        }
+        for scheduler in &self.generations[at].schedulers {
+            out.record(Record::Paused { scheduler: scheduler.id });
+        }
+        self.hand_over(at, out);
+        let generation = &mut self.generations[at];
+        for scheduler in &mut generation.schedulers {
+            scheduler.give_up_retries(false, &mut self.shared, out);
+        }
+        generation.phase = Phase::Retired { since: now };
+        if generation.timeout.is_zero() {
+            generation.close(&mut self.shared, out);
+        } else {
+            generation.tell_wait(out);
         }
         self.end(out);
     }
@@ -329,8 +343,7 @@ impl Model {
         self.shutting_down = true;
         self.shared.now = now;
         for generation in &mut self.generations {
-            generation.phase = Phase::Closing { until: now + generation.timeout };
-            generation.wait_or_cut(&mut self.shared, out);
+            generation.close(&mut self.shared, out);
         }
         self.end(out);
     }
@@ -388,7 +401,7 @@ impl Model {
             for (key, task) in &scheduler.tasks {
                 let below = task.event.pathname.strip_prefix(from);
                 let below = below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-                if below && !task.is_running() && map.is_none_or(|map| task.map == map) {
+                if below && !task.is_running() && !task.keyless && map.is_none_or(|map| task.map == map) {
                     found.push((scheduler.id, at, key, task));
                 }
             }
@@ -429,27 +442,11 @@ impl Model {
             scheduler.cancel_to_come(key, &mut self.shared, out);
             return scheduler.schedule(*phase, map, &event, &mut self.shared, out);
         }
-        let rule = match scheduler.spec.rules.as_ref().map(|rules| rules.first_match(pathname)) {
-            None => None,
-            Some(Ok(Some(rule))) => Some(rule),
-            Some(Ok(None)) => {
-                out.record(Record::NoRule { scheduler: scheduler.id, event: &event.get() });
-                return scheduler.cancel_to_come(key, &mut self.shared, out);
-            }
-            Some(Err(StepLimit)) => {
-                out.record(Record::RuleStepLimit { scheduler: scheduler.id, event: &event.get() });
-                return scheduler.cancel_to_come(key, &mut self.shared, out);
-            }
-        };
-        let mut task = scheduler.tasks.remove(key).expect("the caller looked");
-        task.take(map, rule, &event, &mut self.shared);
-        let record = TaskRecord { scheduler: scheduler.id, id: task.id, event: event.get() };
-        out.record(Record::Followed { task: record, from, to });
-        scheduler.tasks.insert(new_key, task);
+        scheduler.rename((key, new_key), map, &event, (from, to), &mut self.shared, out);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.generations.iter().filter_map(Generation::deadline).min()
+        self.generations.iter().filter_map(|one| one.deadline(&self.shared)).min()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -468,8 +465,8 @@ impl Model {
         let tasks =
             || self.generations.iter().flat_map(|one| &one.schedulers).flat_map(|one| one.tasks.values());
         Stats {
-            waiting: tasks().filter(|task| task.due().is_some()).count() as u32,
-            queued: tasks().filter(|task| matches!(task.state, State::Queued)).count() as u32,
+            waiting: tasks().filter(|task| !task.is_running() && task.state != State::Queued).count() as u32,
+            queued: tasks().filter(|task| task.state == State::Queued).count() as u32,
             running: tasks().filter(|task| task.is_running()).count() as u32,
             generations: self.generations.len() as u32,
             started: self.shared.started,
@@ -477,17 +474,34 @@ impl Model {
         }
     }
 
-    /// Tasks that have not started.
-    pub(super) fn waiting(&self) -> Vec<(SchedulerId, TaskId, MapId, OwnedEvent)> {
+    /// Tasks that are to come.
+    pub(super) fn to_come(&self) -> Vec<Seen> {
         let schedulers = self.generations.iter().flat_map(|generation| &generation.schedulers);
-        let unstarted = schedulers.flat_map(|scheduler| {
+        let to_come = schedulers.flat_map(|scheduler| {
             let tasks = scheduler.tasks.values().filter(|task| !task.is_running());
-            tasks.map(|task| (scheduler.id, task.id, task.map, task.event.clone()))
+            tasks.map(|task| {
+                let Task { id, map, event, attempt, reason, .. } = task.clone();
+                (scheduler.id, id.0, map, event, attempt, reason)
+            })
         });
-        unstarted.collect()
+        to_come.collect()
+    }
+
+    fn fill_commands(&mut self, out: &mut impl Effects) {
+        while std::mem::take(&mut self.shared.to_fill) {
+            loop {
+                let shared = &mut self.shared;
+                let schedulers = self.generations.iter_mut().flat_map(|one| &mut one.schedulers);
+                let ready = schedulers.filter(|one| one.is_ready_command(shared));
+                let Some(scheduler) = ready.min_by_key(|one| (one.queued_since(), one.id)) else { break };
+                let key = scheduler.first(State::Queued).expect("it has one");
+                scheduler.start(&key, &mut self.shared, out);
+            }
+        }
     }
 
     fn end(&mut self, out: &mut impl Effects) {
+        self.fill_commands(out);
         let Shared { limits, tasks, bytes, refused_in_a_row, not_done, .. } = &mut self.shared;
         if *not_done > 999 {
             out.record(Record::NotDoneMore { count: *not_done - 999 });
@@ -511,386 +525,58 @@ impl Generation {
     fn tick(&mut self, shared: &mut Shared, out: &mut impl Effects) {
         match self.phase {
             Phase::Closing { until } if until <= shared.now => {
-                for scheduler in &mut self.schedulers {
-                    scheduler.cut(shared, out);
-                }
+                return self.schedulers.iter_mut().for_each(|scheduler| scheduler.cut(shared, out));
             }
-            Phase::Retired { since } => {
-                for scheduler in &mut self.schedulers {
-                    scheduler.stop(since, self.timeout, shared, out);
-                    scheduler.start_due(shared, out);
-                }
-            }
-            Phase::Active | Phase::Closing { .. } => {
-                for scheduler in &mut self.schedulers {
-                    scheduler.start_due(shared, out);
-                }
-            }
+            Phase::Active | Phase::Retired { .. } | Phase::Closing { .. } => {}
         }
-    }
-
-    /// How retirement and shutdown begin.
-    fn wait_or_cut(&mut self, shared: &mut Shared, out: &mut impl Effects) {
         for scheduler in &mut self.schedulers {
-            if scheduler.pending() > 0 {
-                scheduler.wait_told = true;
-                let count = scheduler.pending();
-                out.record(Record::WaitForTasks { scheduler: scheduler.id, timeout: self.timeout, count });
+            if let Phase::Retired { since } = self.phase {
+                scheduler.stop(since, self.timeout, shared, out);
+            }
+            scheduler.tick(shared, out);
+        }
+        self.deliver(shared, out);
+    }
+
+    fn deliver(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        for (receivers, map, event, error, attempts, id) in std::mem::take(&mut shared.failures) {
+            for receiver in receivers {
+                let failed = (error.clone(), attempts, id);
+                self.schedulers[receiver].receive((map, &event), failed, shared, out);
             }
         }
+    }
+
+    fn tell_wait(&mut self, out: &mut impl Effects) {
+        self.schedulers.iter_mut().for_each(|scheduler| scheduler.tell_wait(self.timeout, out));
+    }
+
+    /// The daemon ends, or what is left of this configuration.
+    fn close(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        self.phase = Phase::Closing { until: shared.now + self.timeout };
+        for scheduler in &mut self.schedulers {
+            scheduler.give_up_retries(true, shared, out);
+        }
+        self.tell_wait(out);
         if self.timeout.is_zero() {
-            self.phase = Phase::Closing { until: shared.now };
-            for scheduler in &mut self.schedulers {
-                scheduler.cut(shared, out);
+            self.schedulers.iter_mut().for_each(|scheduler| scheduler.cut(shared, out));
+        }
+    }
+
+    fn deadline(&self, shared: &Shared) -> Option<Instant> {
+        let first = self.schedulers.iter().filter_map(|scheduler| scheduler.deadline(shared)).min();
+        let running = self.schedulers.iter().flat_map(|scheduler| scheduler.tasks.values());
+        let running = running.filter(|task| task.state == State::Running).map(|task| task.time);
+        match self.phase {
+            Phase::Active => first,
+            Phase::Retired { since } => {
+                let over = running.map(|started| started.max(since) + self.timeout).min();
+                [first, over].into_iter().flatten().min()
+            }
+            Phase::Closing { until } => {
+                let pending = self.schedulers.iter().any(|scheduler| scheduler.pending() > 0);
+                pending.then(|| first.map_or(until, |first| first.min(until)))
             }
         }
     }
-
-    fn deadline(&self) -> Option<Instant> {
-        let tasks = self.schedulers.iter().flat_map(|scheduler| scheduler.tasks.values());
-        let own = tasks.filter_map(|task| match (task.state, self.phase) {
-            (State::Waiting { due } | State::PutOff { due }, Phase::Closing { until }) => {
-                Some(due.min(until))
-            }
-            (State::Waiting { due } | State::PutOff { due }, _) => Some(due),
-            (State::Running { since, .. }, Phase::Retired { since: retired }) => {
-                Some(since.max(retired) + self.timeout)
-            }
-            (State::Running { .. } | State::Queued, Phase::Closing { until }) => Some(until),
-            (State::Running { .. } | State::Queued | State::Stopping, _) => None,
-        });
-        own.min()
-    }
-}
-
-impl Scheduler {
-    fn pending(&self) -> u32 {
-        self.tasks.values().filter(|task| task.state != State::Stopping).count() as u32
-    }
-
-    fn key(&self, event: &OwnedEvent) -> Vec<u8> {
-        if self.spec.singlejob { b"the one task".to_vec() } else { event.pathname.clone() }
-    }
-
-    fn has_place(&self) -> bool {
-        let running = self.tasks.values().filter(|task| task.is_running()).count();
-        self.spec.max_jobs.is_none_or(|max_jobs| running < max_jobs.get() as usize)
-    }
-
-    fn schedule(
-        &mut self,
-        phase: Phase,
-        map: MapId,
-        event: &OwnedEvent,
-        shared: &mut Shared,
-        out: &mut impl Effects,
-    ) {
-        let fits = if event.is_dir { self.spec.dirs } else { self.spec.files };
-        let key = self.key(event);
-        if !fits || (phase != Phase::Active && !self.tasks.contains_key(&key)) {
-            return;
-        }
-        let rule = match self.spec.rules.as_ref().map(|rules| rules.first_match(&event.pathname)) {
-            None => None,
-            Some(Ok(Some(rule))) if !event.pathname.is_empty() => Some(rule),
-            Some(Err(StepLimit)) if !event.pathname.is_empty() => {
-                return out.record(Record::RuleStepLimit { scheduler: self.id, event: &event.get() });
-            }
-            Some(_) => return out.record(Record::NoRule { scheduler: self.id, event: &event.get() }),
-        };
-        if self.tasks.contains_key(&key) {
-            self.meet(&key, phase, map, rule, event, shared, out);
-        } else {
-            self.make(&key, map, rule, event, shared, out);
-        }
-    }
-
-    fn make(
-        &mut self,
-        key: &[u8],
-        map: MapId,
-        rule: Option<usize>,
-        event: &OwnedEvent,
-        shared: &mut Shared,
-        out: &mut impl Effects,
-    ) {
-        if shared.tasks >= shared.limits.tasks_max || shared.bytes >= shared.limits.bytes_max {
-            shared.refused += 1;
-            shared.refused_in_a_row += 1;
-            if shared.refused_in_a_row == 1 {
-                out.record(Record::TasksMax { scheduler: self.id, event: &event.get(), tasks: shared.tasks });
-            }
-            return;
-        }
-        let id = TaskId(shared.next_id);
-        shared.next_id += 1;
-        shared.tasks += 1;
-        shared.charge(event, false);
-        let (state, order, event) = (State::Queued, shared.order(), event.clone());
-        let task = Task {
-            id,
-            state,
-            order,
-            event,
-            run_mask: 0,
-            rule,
-            map,
-            again: false,
-            in_use_told: false,
-            shares: false,
-        };
-        self.tasks.insert(key.to_vec(), task);
-        if self.spec.delay.is_zero() {
-            self.start_or_queue(key, shared, out);
-        } else {
-            self.wait(key, shared, out);
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "naive on purpose")]
-    fn meet(
-        &mut self,
-        key: &[u8],
-        phase: Phase,
-        map: MapId,
-        rule: Option<usize>,
-        event: &OwnedEvent,
-        shared: &mut Shared,
-        out: &mut impl Effects,
-    ) {
-        let (id, retry) = (self.id, self.spec.retry_if_changed);
-        let task = self.tasks.get_mut(key).expect("the caller looked");
-        let record = TaskRecord { scheduler: id, id: task.id, event: event.get() };
-        if !task.is_running() && phase != Phase::Active {
-            return self.cancel(event, shared, out);
-        }
-        if let (true, Phase::Retired { .. }) = (task.is_running(), phase) {
-            return;
-        }
-        if let State::Running { since, .. } = task.state {
-            out.record(Record::SkippedOngoing { task: record });
-            if retry && task.event.pathname == event.pathname {
-                task.state = State::Running { since, marked: true };
-                task.take(map, rule, event, shared);
-            }
-        } else if task.state == State::Stopping {
-            out.record(Record::SkippedOngoing { task: record });
-        } else {
-            // Without a delay what waits keeps its turn.
-            if !self.spec.delay.is_zero() {
-                task.state = State::Waiting { due: shared.now + self.spec.delay };
-                task.order = shared.order();
-            }
-            task.take(map, rule, event, shared);
-            out.record(Record::Rescheduled { task: record, delay: self.spec.delay });
-        }
-    }
-
-    fn cancel(&mut self, event: &OwnedEvent, shared: &mut Shared, out: &mut impl Effects) {
-        let key = self.key(event);
-        let Some(task) = self.tasks.get_mut(&key) else { return };
-        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
-        if task.is_running() {
-            if let State::Running { marked, .. } = &mut task.state {
-                *marked = false;
-            }
-            return out.record(Record::SkippedOngoing { task: record });
-        }
-        out.record(Record::CancelledWaiting { task: record });
-        self.remove(&key, shared);
-        self.tell_completed(out);
-    }
-
-    fn cancel_to_come(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
-        let task = &self.tasks[key];
-        let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
-        out.record(Record::CancelledWaiting { task: record });
-        self.remove(key, shared);
-        self.tell_completed(out);
-    }
-
-    fn wait(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
-        let task = self.tasks.get_mut(key).expect("the caller looked");
-        task.share(shared);
-        task.state = State::Waiting { due: shared.now + self.spec.delay };
-        task.order = shared.order();
-        let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
-        out.record(Record::Scheduled { task: record, delay: self.spec.delay, again: task.again });
-    }
-
-    /// For a task that is new, or due.
-    fn start_or_queue(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
-        if self.has_place() {
-            return self.start(key, shared, out);
-        }
-        let task = self.tasks.get_mut(key).expect("the caller looked");
-        task.share(shared);
-        task.state = State::Queued;
-        task.order = shared.order();
-        if !self.max_jobs_told {
-            self.max_jobs_told = true;
-            let max_jobs = self.spec.max_jobs.expect("places are limited").get();
-            out.record(Record::MaxJobs { scheduler: self.id, max_jobs });
-        }
-    }
-
-    fn start(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
-        let task = self.tasks.get_mut(key).expect("the caller looked");
-        task.state = State::Running { since: shared.now, marked: false };
-        task.order = shared.order();
-        task.run_mask = task.event.mask;
-        shared.started += 1;
-        let event = task.event.get();
-        let record = TaskRecord { scheduler: self.id, id: task.id, event };
-        out.record(Record::Started { task: record, again: task.again });
-        out.start(Start {
-            // The engine's own business.
-            handle: TaskHandle(0),
-            id: task.id,
-            scheduler: self.id,
-            event,
-            rule: task.rule,
-            again: task.again,
-        });
-    }
-
-    fn finished(&mut self, key: &[u8], outcome: &Outcome, shared: &mut Shared, out: &mut impl Effects) {
-        let task = self.tasks.get_mut(key).expect("the caller looked");
-        let event = Event { mask: Mask(task.run_mask), ..task.event.get() };
-        let record = TaskRecord { scheduler: self.id, id: task.id, event };
-        let stopping = task.state == State::Stopping;
-        match outcome {
-            Outcome::Done => out.record(Record::Finished { task: record }),
-            Outcome::Unchanged => out.record(Record::Unchanged { task: record }),
-            Outcome::Failed(_) if stopping => out.record(Record::CancelledOngoing { task: record }),
-            Outcome::Failed(failure) if failure.kind == FailureKind::InUse => {}
-            Outcome::Failed(failure) => out.record(Record::Failed { task: record, failure }),
-            Outcome::Cancelled => out.record(Record::CancelledOngoing { task: record }),
-        }
-        match outcome {
-            Outcome::Failed(failure) if failure.kind == FailureKind::InUse && !stopping => {
-                task.share(shared);
-                task.state = State::PutOff { due: shared.now + Duration::from_secs(1) };
-                task.order = shared.order();
-                let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
-                if !std::mem::replace(&mut task.in_use_told, true) {
-                    out.record(Record::PutOff { task: record, failure });
-                }
-            }
-            Outcome::Done | Outcome::Unchanged | Outcome::Failed(_)
-                if matches!(task.state, State::Running { marked: true, .. }) =>
-            {
-                task.again = true;
-                task.share(shared);
-                task.state = State::Queued;
-                task.order = shared.order();
-                if !self.spec.delay.is_zero() {
-                    self.wait(key, shared, out);
-                }
-            }
-            Outcome::Done | Outcome::Unchanged | Outcome::Failed(_) | Outcome::Cancelled => {
-                self.remove(key, shared);
-            }
-        }
-        while let Some(key) = self.first(|task| task.state == State::Queued).filter(|_| self.has_place()) {
-            self.start(&key, shared, out);
-        }
-        self.tell_completed(out);
-    }
-
-    fn start_due(&mut self, shared: &mut Shared, out: &mut impl Effects) {
-        for _ in 0..shared.limits.starts_per_tick_max {
-            let due = self.tasks.iter().filter_map(|(key, task)| Some((task.due()?, key)));
-            let first = due.min().filter(|((due, ..), _)| *due <= shared.now);
-            let Some(key) = first.map(|(_, key)| key.clone()) else { return };
-            self.start_or_queue(&key, shared, out);
-        }
-    }
-
-    fn stop(&mut self, retired: Instant, timeout: Duration, shared: &mut Shared, out: &mut impl Effects) {
-        let over = |task: &Task| matches!(task.state, State::Running { since, .. } if since.max(retired) + timeout <= shared.now);
-        let count = self.tasks.values().filter(|task| over(task)).count() as u32;
-        if count == 0 {
-            return;
-        }
-        self.wait_told = false;
-        out.record(Record::TimeoutExceeded { scheduler: self.id, count });
-        while let Some(key) = self.first(over) {
-            let task = self.tasks.get_mut(&key).expect("it was found");
-            task.state = State::Stopping;
-            out.stop(TaskHandle(0), task.id);
-        }
-    }
-
-    fn cut(&mut self, shared: &mut Shared, out: &mut impl Effects) {
-        let count = self.pending();
-        if count == 0 {
-            return;
-        }
-        self.wait_told = false;
-        out.record(Record::TimeoutExceeded { scheduler: self.id, count });
-        while let Some(key) = self.first(|task| matches!(task.state, State::Running { .. })) {
-            let task = self.tasks.get_mut(&key).expect("it was found");
-            task.state = State::Stopping;
-            out.stop(TaskHandle(0), task.id);
-        }
-        for state in 0..3 {
-            let next = |scheduler: &Scheduler| {
-                let tasks = scheduler.tasks.iter().filter(|(_, task)| task.place() == Some(state));
-                tasks.min_by_key(|(_, task)| (task.due(), task.order)).map(|(key, _)| key.clone())
-            };
-            while let Some(key) = next(self) {
-                let task = &self.tasks[&key];
-                let record = TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() };
-                shared.not_done(record, out);
-                self.remove(&key, shared);
-            }
-        }
-    }
-
-    /// The key of the first task, in order, of which something is true.
-    fn first(&self, wanted: impl Fn(&Task) -> bool) -> Option<Vec<u8>> {
-        let found = self.tasks.iter().filter(|(_, task)| wanted(task)).min_by_key(|(_, task)| task.order);
-        found.map(|(key, _)| key.clone())
-    }
-
-    fn remove(&mut self, key: &[u8], shared: &mut Shared) {
-        let task = self.tasks.remove(key).expect("the caller looked");
-        shared.tasks -= 1;
-        shared.discharge(&task.event, task.shares);
-    }
-
-    fn tell_completed(&mut self, out: &mut impl Effects) {
-        if self.wait_told && self.pending() == 0 {
-            self.wait_told = false;
-            out.record(Record::AllCompleted { scheduler: self.id });
-        }
-    }
-}
-
-impl Task {
-    /// From now on it is to come, or was.
-    fn share(&mut self, shared: &mut Shared) {
-        shared.discharge(&self.event, self.shares);
-        self.shares = true;
-        shared.charge(&self.event, true);
-    }
-
-    fn take(&mut self, map: MapId, rule: Option<usize>, event: &OwnedEvent, shared: &mut Shared) {
-        shared.discharge(&self.event, self.shares);
-        shared.charge(event, self.shares);
-        self.map = map;
-        self.rule = rule;
-        self.event = event.clone();
-    }
-}
-
-/// What the paths of a task count: multiples of eight bytes, above 512 powers of two.
-fn block_bytes(event: &OwnedEvent, shares: bool) -> u64 {
-    let extra = |path: &Option<Vec<u8>>| path.as_ref().map_or(0, Vec::len);
-    let lengths = if event.src_pathname.is_some() || event.given_path.is_some() { 8 } else { 0 };
-    let paths = extra(&event.src_pathname) + extra(&event.given_path);
-    let len = event.pathname.len() - if shares { event.dir().len() } else { 0 } + lengths + paths;
-    let units = len.div_ceil(8).max(1) as u64;
-    8 * if units <= 64 { units } else { units.next_power_of_two() }
 }

@@ -1,0 +1,114 @@
+//! What people ask of single tasks and schedulers, and tasks of an earlier life of the daemon.
+
+use std::time::Instant;
+
+use super::Engine;
+use crate::tasks::News;
+use crate::{Effects, IdPrefix, MapId, Restored, SchedulerId, TaskId};
+
+/// What an id or its beginning names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No task.
+    None,
+    /// This one.
+    One(TaskId),
+    /// More than one.
+    Many,
+}
+
+impl Engine {
+    /// The task whose id begins so. A whole id is found at once; for less, all tasks are looked at: 5 ms for a million.
+    pub fn find(&self, prefix: &IdPrefix) -> Found {
+        if let Some(id) = prefix.whole() {
+            return self.tasks.find(id).map_or(Found::None, |_| Found::One(id));
+        }
+        let mut matching =
+            self.tasks.slots().map(|slot| self.tasks.id(slot)).filter(|id| prefix.matches(*id));
+        match (matching.next(), matching.next()) {
+            (None, _) => Found::None,
+            (Some(id), None) => Found::One(id),
+            (Some(_), Some(_)) => Found::Many,
+        }
+    }
+
+    /// Cancels a task: one that is to come is forgotten, one that runs is stopped and does not run again. Whether there is
+    /// such a task.
+    pub fn cancel(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
+        let Some(slot) = self.tasks.find(id) else { return false };
+        let scheduler = self.tasks.scheduler(slot);
+        let Some(at) = self.of_scheduler(scheduler) else { return false };
+        let to_come = self.tasks.state(slot).is_to_come();
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| {
+            if to_come {
+                scheduler.cancel_unstarted(slot, turn);
+            } else {
+                scheduler.stop_for_good(slot, turn);
+            }
+        });
+        self.end_turn(out);
+        true
+    }
+
+    /// Lets a task that is to come start now, or as soon as there is a place. Whether there is such a task.
+    pub fn run_now(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
+        let Some(slot) = self.tasks.find(id).filter(|slot| self.tasks.state(*slot).is_to_come()) else {
+            return false;
+        };
+        let scheduler = self.tasks.scheduler(slot);
+        let Some(at) = self.of_scheduler(scheduler) else { return false };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| scheduler.run_now(slot, turn));
+        self.end_turn(out);
+        true
+    }
+
+    /// Lets a scheduler start nothing: delays run out, and what is due is queued.
+    pub fn pause(&mut self, now: Instant, scheduler: SchedulerId, out: &mut impl Effects) {
+        self.set_paused(now, scheduler, true, out);
+    }
+
+    /// Ends that.
+    pub fn resume(&mut self, now: Instant, scheduler: SchedulerId, out: &mut impl Effects) {
+        self.set_paused(now, scheduler, false, out);
+    }
+
+    fn set_paused(&mut self, now: Instant, id: SchedulerId, paused: bool, out: &mut impl Effects) {
+        let Some(at) = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id)) else {
+            return;
+        };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].with_scheduler(id, &mut turn, |scheduler, turn| {
+            scheduler.set_paused(paused);
+            scheduler.fill_places(turn);
+        });
+        self.end_turn(out);
+    }
+
+    /// Makes a task that an earlier life of the daemon had. Whether it was made: not if its path has a task of that
+    /// scheduler, if its id is taken, or if there are too many.
+    pub fn restore(&mut self, now: Instant, task: &Restored<'_>, out: &mut impl Effects) -> bool {
+        let id = task.scheduler;
+        let Some(at) = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id)) else {
+            return false;
+        };
+        if self.tasks.find(task.id).is_some() {
+            return false;
+        }
+        let due = self.clock.at(task.due);
+        let path = self.paths.see(task.event.pathname);
+        let map = task.map.unwrap_or(MapId(u32::MAX));
+        let news = News { event: &task.event, map, rule: None, hash: path.hash, same_path: false };
+        let mut made = None;
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].with_scheduler(id, &mut turn, |scheduler, turn| {
+            made = scheduler.restore(&path, &news, due.max(turn.now), task.attempt.max(1), turn);
+        });
+        if let Some(slot) = made {
+            self.tasks.set_id(slot, task.id);
+        }
+        self.end_turn(out);
+        made.is_some()
+    }
+}

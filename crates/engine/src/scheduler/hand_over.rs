@@ -1,0 +1,153 @@
+//! Tasks that go on in another configuration, or come from an earlier life of the daemon.
+
+use super::{Keys, Scheduler};
+use crate::clock::Nanos;
+use crate::index::Index;
+use crate::path::Path;
+use crate::tasks::{Mark, News, Share, Slot, State, Tasks};
+use crate::turn::Turn;
+use crate::{Effects, MapId, Record, TaskRecord};
+
+/// What ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// Another configuration takes the place of this one.
+    Configuration,
+    /// The daemon ends, or all that is left of this configuration.
+    All,
+}
+
+impl Scheduler {
+    /// Whether its tasks may go on in another one.
+    pub(crate) fn is_like(&self, other: &Scheduler) -> bool {
+        self.spec.name == other.spec.name && self.spec.kind == other.spec.kind
+    }
+
+    /// Gives away the tasks that are to come, in the order in which they are due.
+    pub(crate) fn give_to_come(&mut self, tasks: &mut Tasks) -> Vec<Slot> {
+        self.has_heir = true;
+        // What is to come again starts there.
+        self.paused = true;
+        let mut slots = Vec::new();
+        while let Some(slot) = self.timer.any().or(self.asked.first()).or(self.queued.first()) {
+            self.leave(slot, tasks);
+            slots.push(slot);
+        }
+        if !slots.is_empty() {
+            self.index_running(tasks);
+        }
+        slots
+    }
+
+    /// Makes the index anew with what runs, which is much faster than taking a million paths out of it.
+    pub(super) fn index_running(&mut self, tasks: &Tasks) {
+        self.keys = if self.spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) };
+        for first in [self.running.first(), self.stopping.first()] {
+            let mut next = first;
+            while let Some(slot) = next {
+                if !tasks.has(slot, Mark::Keyless) {
+                    self.add_key(slot, tasks);
+                }
+                next = tasks.next_in_list(slot);
+            }
+        }
+    }
+
+    /// Takes a task of another configuration, in the state that it had. Nothing starts before the next tick. Where the path
+    /// has a task already, that one has the later event.
+    pub(crate) fn adopt<E: Effects>(&mut self, slot: Slot, map: MapId, turn: &mut Turn<'_, E>) {
+        turn.tasks.set_place(slot, self.id, map);
+        if !turn.tasks.has(slot, Mark::Keyless) {
+            let event = turn.tasks.event(slot, turn.path);
+            let path = Path { bytes: event.pathname, hash: turn.tasks.hash(slot), serial: Path::UNCACHED };
+            if self.find(&path, turn.tasks).is_some() {
+                let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event };
+                turn.out.record(Record::CancelledWaiting { task });
+                return turn.tasks.remove(slot);
+            }
+            self.add_key(slot, turn.tasks);
+        }
+        turn.tasks.set(slot, Mark::AskRules);
+        match turn.tasks.state(slot) {
+            State::Queued => {
+                turn.tasks.push(&mut self.queued, slot);
+                self.to_fill = true;
+            }
+            State::Asked => {
+                turn.tasks.set_state(slot, State::Settling);
+                self.timer.insert(slot, turn.now, turn.tasks);
+            }
+            State::Waiting => self.hold(slot, turn.tasks.time(slot), turn),
+            State::PutOff | State::Retrying | State::Settling => {
+                let time = turn.tasks.time(slot);
+                self.timer.insert(slot, time, turn.tasks);
+            }
+            State::Running | State::Stopping => unreachable!("only tasks to come are given away"),
+        }
+    }
+
+    /// Lets a task wait until a time that is not of its own making.
+    fn hold<E: Effects>(&mut self, slot: Slot, time: Nanos, turn: &mut Turn<'_, E>) {
+        let latest = turn.now + self.delay;
+        self.timer.hold(slot, time, latest, turn.tasks);
+        if self.spec.max_delay.is_some() {
+            let now = turn.now;
+            turn.tasks.more_mut(slot).first.get_or_insert(now);
+        }
+    }
+
+    /// Makes a task that an earlier life of the daemon had; `None` if its path has one, or there are too many.
+    pub(crate) fn restore<E: Effects>(
+        &mut self,
+        path: &Path<'_>,
+        news: &News<'_>,
+        due: Nanos,
+        attempt: u32,
+        turn: &mut Turn<'_, E>,
+    ) -> Option<Slot> {
+        if self.find(path, turn.tasks).is_some() || super::tasks_full(turn.tasks, turn.limits) {
+            return None;
+        }
+        let slot = self.insert(path, news, Share::Directory, turn.now, turn.tasks);
+        turn.tasks.set_attempt(slot, attempt);
+        turn.tasks.set(slot, Mark::AskRules);
+        if attempt > 1 {
+            turn.tasks.set_state(slot, State::Retrying);
+            self.timer.insert(slot, due, turn.tasks);
+        } else {
+            turn.tasks.set_state(slot, State::Waiting);
+            self.hold(slot, due, turn);
+        }
+        Some(slot)
+    }
+
+    /// While it ends, nothing is tried again and nothing that is paused is waited for: such tasks are not done.
+    pub(crate) fn give_up_retries<E: Effects>(&mut self, ends: Ends, turn: &mut Turn<'_, E>) {
+        self.retries = ends == Ends::Configuration && self.has_heir;
+        for slot in self.timer.retrying(turn.tasks) {
+            self.not_done(slot, turn);
+        }
+        if self.paused {
+            self.forget_to_come(turn);
+        }
+    }
+
+    /// Starts a task that is to come now, or as soon as it may.
+    pub(crate) fn run_now<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        self.leave(slot, turn.tasks);
+        if let Some(more) = turn.tasks.known_more(slot) {
+            more.not_before = 0;
+        }
+        turn.tasks.set(slot, Mark::Settled);
+        self.place(slot, turn);
+    }
+
+    /// Stops a running task, which does not run again.
+    pub(crate) fn stop_for_good<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        self.forget_marks(slot, turn.tasks);
+        if turn.tasks.state(slot) == State::Running {
+            self.stop(slot, turn);
+        }
+        self.tell_completed(turn);
+    }
+}

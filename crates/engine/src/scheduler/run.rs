@@ -1,0 +1,456 @@
+//! Runs of tasks: how they start, end, fail and are tried again.
+
+use std::time::Duration;
+
+use super::{Keys, Scheduler};
+use crate::clock::{Nanos, span};
+use crate::random::Random;
+use crate::tasks::{Mark, Slot, State};
+use crate::turn::{Delivery, Turn};
+use crate::{
+    ERROR_MAX, Effects, FailedTask, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question, Reaction,
+    Record, Retry, SchedulerKind, Start, TaskRecord,
+};
+
+/// How long a task is put off that found its file in use.
+const IN_USE_PAUSE: Nanos = 1_000_000_000;
+
+/// Reruns in a row without a pause that are told.
+const RERUNS_TOLD: u32 = 10;
+
+/// What a run leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing, unless an event came.
+    Nothing,
+    /// Nothing, whatever came.
+    Cancelled,
+    /// It is tried again then.
+    Retry(Nanos),
+}
+
+impl Scheduler {
+    /// A task in no list is due: it starts, or waits for what it still needs.
+    pub(super) fn offer<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        if self.spec.settle.is_some() && self.is_to_settle(slot, turn) {
+            self.ask(slot, turn);
+        } else {
+            self.place(slot, turn);
+        }
+    }
+
+    /// Directories settle at once; and what is said to be gone need not.
+    fn is_to_settle<E>(&self, slot: Slot, turn: &Turn<'_, E>) -> bool {
+        let gone = turn.tasks.flag(slot).is_some_and(|flag| {
+            matches!(
+                flag,
+                event::Flag::Delete
+                    | event::Flag::DeleteSelf
+                    | event::Flag::MovedFrom
+                    | event::Flag::QOverflow
+            )
+        });
+        !gone && !turn.tasks.is_dir(slot) && !turn.tasks.has(slot, Mark::Settled)
+    }
+
+    fn ask<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.share_dir(slot);
+        let now = turn.now;
+        turn.tasks.more_mut(slot).settles_since.get_or_insert(now);
+        turn.tasks.begin_question(slot, now);
+        turn.tasks.push(&mut self.asked, slot);
+        let (handle, id) = (turn.tasks.handle(slot), turn.tasks.id(slot));
+        let event = turn.tasks.event(slot, turn.path);
+        turn.out.ask_settled(Question { handle, id, scheduler: self.id, event });
+    }
+
+    /// The file of a task has settled.
+    pub(crate) fn settled<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.unlink(&mut self.asked, slot);
+        if let Some(more) = turn.tasks.known_more(slot) {
+            more.reason.clear();
+        }
+        self.place(slot, turn);
+        self.tell_completed(turn);
+    }
+
+    /// The file of a task has not settled.
+    pub(crate) fn unsettled<E: Effects>(&mut self, slot: Slot, reason: &str, turn: &mut Turn<'_, E>) {
+        turn.tasks.unlink(&mut self.asked, slot);
+        let settle = self.spec.settle.expect("only its tasks are asked");
+        let now = turn.now;
+        let more = turn.tasks.more_mut(slot);
+        reason.clone_into(&mut more.reason);
+        let since = *more.settles_since.get_or_insert(now);
+        if since + span(settle.give_up) <= now {
+            let text = format!("did not settle in {} s: {reason}", settle.give_up.as_secs_f64());
+            let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, text) };
+            self.give_up(slot, &failure, turn);
+            return;
+        }
+        turn.tasks.set_state(slot, State::Settling);
+        self.timer.insert(slot, now + span(settle.check).max(1), turn.tasks);
+        let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+        turn.out.record(Record::Unsettled { task, reason });
+    }
+
+    /// The path of a task is not there any more, and did not settle: it gets what the map gives a deletion.
+    pub(crate) fn vanished<E: Effects>(
+        &mut self,
+        slot: Slot,
+        reaction: Option<Reaction>,
+        turn: &mut Turn<'_, E>,
+    ) {
+        match reaction {
+            Some(Reaction::Schedule(_)) => {
+                turn.tasks.unlink(&mut self.asked, slot);
+                turn.tasks.set_flag(slot, event::Flag::Delete);
+                self.wait_for_event(slot, turn.tasks);
+                self.arm(slot, turn);
+                let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+                turn.out.record(Record::Rescheduled { task, delay: self.spec.delay });
+            }
+            Some(Reaction::Cancel(_)) => self.cancel_unstarted(slot, turn),
+            None => {
+                let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+                turn.out.record(Record::Vanished { task });
+                self.withdraw(slot, turn);
+            }
+        }
+    }
+
+    /// Lets a task in no list fail for good that has not started.
+    fn give_up<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
+        let event = turn.tasks.event(slot, turn.path);
+        let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event };
+        turn.out.record(Record::Failed { task, failure });
+        let event = OwnedEvent::of(&event);
+        self.deliver(slot, event, failure, turn);
+        self.remove(slot, turn.tasks);
+        self.tell_completed(turn);
+    }
+
+    /// Starts a task in no list, or puts it behind those that wait for their start.
+    pub(super) fn place<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        // All commands have their places in common: the one that has waited for longest gets the next, at the turn's end.
+        let in_common = self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some();
+        if !in_common && self.queued.len() == 0 && self.can_start(turn.now, turn.commands) {
+            self.run(slot, turn);
+        } else {
+            self.queue(slot, turn);
+        }
+    }
+
+    /// Puts a task that is in no list behind those that wait for their start.
+    pub(super) fn queue<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.share_dir(slot);
+        turn.tasks.set_state(slot, State::Queued);
+        turn.tasks.set_time(slot, turn.now);
+        turn.tasks.push(&mut self.queued, slot);
+        if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
+            turn.commands.to_fill = true;
+        }
+        if let (Some(max_jobs), false, false) = (self.spec.max_jobs, self.max_jobs_told, self.has_place()) {
+            self.max_jobs_told = true;
+            turn.out.record(Record::MaxJobs { scheduler: self.id, max_jobs: max_jobs.get() });
+        }
+        if !self.max_rate_told && !self.is_within_rate(turn.now) {
+            self.max_rate_told = true;
+            turn.out.record(Record::MaxRate { scheduler: self.id });
+        }
+    }
+
+    /// Starts a task that is in no list.
+    pub(super) fn run<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        if turn.tasks.clear(slot, Mark::AskRules) && !self.ask_rules(slot, turn) {
+            return;
+        }
+        self.count_start(turn);
+        if let Some(more) = turn.tasks.known_more(slot) {
+            more.first = None;
+            more.not_before = 0;
+            more.settles_since = None;
+            more.reason.clear();
+        }
+        turn.tasks.clear(slot, Mark::Settled);
+        turn.tasks.begin_run(slot, turn.now);
+        turn.tasks.push(&mut self.running, slot);
+        turn.counters.started += 1;
+        let event = turn.tasks.event(slot, turn.path);
+        let task = self.record(slot, event, turn.tasks);
+        let again = turn.tasks.again(slot);
+        let (handle, rule) = (turn.tasks.handle(slot), turn.tasks.rule(slot));
+        turn.out.record(Record::Started { task, again });
+        let failed = turn.tasks.more(slot).and_then(|more| more.failed.as_ref());
+        let failed = failed.map(|failed| FailedTask {
+            error: &failed.error,
+            attempts: failed.attempts,
+            id: failed.id,
+        });
+        let attempt = turn.tasks.attempt(slot);
+        turn.out.start(Start {
+            handle,
+            id: task.id,
+            scheduler: self.id,
+            event,
+            rule,
+            again,
+            attempt,
+            failed,
+        });
+    }
+
+    fn count_start<E>(&mut self, turn: &mut Turn<'_, E>) {
+        if self.spec.kind == SchedulerKind::Command {
+            turn.commands.running += 1;
+        }
+        if let Some(rate) = self.spec.max_rate {
+            if self.starts.len() >= rate.starts.get() as usize {
+                self.starts.pop_front();
+            }
+            self.starts.push_back(turn.now);
+        }
+    }
+
+    /// Stops running tasks whose time is over. They have failed, though they hold their place until they have ended.
+    pub(crate) fn stop_timed_out<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        let Some(timeout) = self.spec.timeout else { return };
+        let timed_out = |slot: &Slot, turn: &Turn<'_, E>| turn.tasks.time(*slot) + span(timeout) <= turn.now;
+        while let Some(slot) = self.running.first().filter(|slot| timed_out(slot, turn)) {
+            self.stop(slot, turn);
+            turn.tasks.set(slot, Mark::TimedOut);
+            let text = format!("timeout after {} s", timeout.as_secs_f64());
+            let retry = self.fail(slot, &Failure::new(FailureKind::Timeout, text), turn);
+            if retry.is_some() {
+                turn.tasks.more_mut(slot).retry = retry;
+            }
+        }
+        self.tell_completed(turn);
+    }
+
+    /// Tells the program to stop a running task.
+    pub(super) fn stop<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.unlink(&mut self.running, slot);
+        turn.tasks.set_state(slot, State::Stopping);
+        turn.tasks.push(&mut self.stopping, slot);
+        turn.out.stop(turn.tasks.handle(slot), turn.tasks.id(slot));
+    }
+
+    /// The program says that a run is over.
+    pub(crate) fn finish<E: Effects>(&mut self, slot: Slot, outcome: &Outcome, turn: &mut Turn<'_, E>) {
+        let state = turn.tasks.state(slot);
+        self.leave(slot, turn.tasks);
+        if self.spec.kind == SchedulerKind::Command {
+            turn.commands.running -= 1;
+        }
+        let left = if turn.tasks.clear(slot, Mark::TimedOut) {
+            let retry = turn.tasks.known_more(slot).and_then(|more| more.retry.take());
+            Some(retry.map_or(Left::Nothing, Left::Retry))
+        } else {
+            self.end(slot, state, outcome, turn)
+        };
+        if let Some(left) = left {
+            self.go_on(slot, left, turn);
+        }
+        self.fill_places(turn);
+        self.tell_completed(turn);
+    }
+
+    /// Records the end of a run; `None` if the task was put off and that is all.
+    fn end<E: Effects>(
+        &mut self,
+        slot: Slot,
+        state: State,
+        outcome: &Outcome,
+        turn: &mut Turn<'_, E>,
+    ) -> Option<Left> {
+        let task = self.record(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
+        Some(match outcome {
+            Outcome::Done => {
+                turn.out.record(Record::Finished { task });
+                Left::Nothing
+            }
+            Outcome::Unchanged => {
+                turn.out.record(Record::Unchanged { task });
+                Left::Nothing
+            }
+            // What it was stopped for is the reason, whatever it says.
+            Outcome::Failed(_) if state == State::Stopping => {
+                turn.out.record(Record::CancelledOngoing { task });
+                Left::Cancelled
+            }
+            Outcome::Failed(failure) if failure.kind == FailureKind::InUse => {
+                self.put_off(slot, failure, turn);
+                return None;
+            }
+            Outcome::Failed(failure) => self.fail(slot, failure, turn).map_or(Left::Nothing, Left::Retry),
+            Outcome::Cancelled => {
+                turn.out.record(Record::CancelledOngoing { task });
+                Left::Cancelled
+            }
+        })
+    }
+
+    /// Does with a task in no list what its run left to do.
+    fn go_on<E: Effects>(&mut self, slot: Slot, left: Left, turn: &mut Turn<'_, E>) {
+        let restart = turn.tasks.clear(slot, Mark::Restart);
+        let again = turn.tasks.clear(slot, Mark::Again);
+        if let Some(more) = turn.tasks.known_more(slot) {
+            more.run_event = None;
+        }
+        match left {
+            _ if restart => {
+                turn.tasks.set_attempt(slot, 1);
+                self.offer(slot, turn);
+            }
+            Left::Nothing | Left::Retry(_) if again => self.run_again(slot, turn),
+            Left::Nothing | Left::Cancelled => self.remove(slot, turn.tasks),
+            Left::Retry(due) => {
+                turn.tasks.share_dir(slot);
+                let attempt = turn.tasks.attempt(slot);
+                turn.tasks.set_attempt(slot, attempt.saturating_add(1));
+                turn.tasks.set_state(slot, State::Retrying);
+                self.timer.insert(slot, due.max(turn.now), turn.tasks);
+            }
+        }
+    }
+
+    /// Treats the event that marked a task as if it came now, when the run is over: the delay, which says how long
+    /// the object must be left alone, counts for this run as for any other.
+    fn run_again<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.set_attempt(slot, 1);
+        match self.spec.on_busy {
+            OnBusy::RunAgainIfChanged => turn.tasks.set_again(slot),
+            OnBusy::Skip | OnBusy::Rerun | OnBusy::Restart => self.count_rerun(slot, turn),
+        }
+        if self.delay > 0 {
+            turn.tasks.share_dir(slot);
+            self.wait(slot, turn);
+        } else {
+            self.offer(slot, turn);
+        }
+    }
+
+    fn count_rerun<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        if self.delay > 0 {
+            return;
+        }
+        let more = turn.tasks.more_mut(slot);
+        more.reruns = more.reruns.saturating_add(1);
+        let count = more.reruns;
+        if count == RERUNS_TOLD {
+            let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+            turn.out.record(Record::Reruns { task, count });
+        }
+    }
+
+    /// Lets a task look again later that found its file in use. Whatever marked it is in its latest event.
+    fn put_off<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
+        turn.tasks.share_dir(slot);
+        turn.tasks.clear(slot, Mark::Again);
+        turn.tasks.set_state(slot, State::PutOff);
+        let more = turn.tasks.more_mut(slot);
+        failure.text.clone_into(&mut more.reason);
+        more.run_event = None;
+        self.timer.insert(slot, turn.now + IN_USE_PAUSE, turn.tasks);
+        if turn.tasks.note_in_use(slot) {
+            let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+            turn.out.record(Record::PutOff { task, failure });
+        }
+    }
+
+    /// Records a failure and decides what follows: when the task is tried again, or else who gets its event.
+    fn fail<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) -> Option<Nanos> {
+        let attempt = turn.tasks.attempt(slot);
+        let retry = self.spec.retry.as_ref().filter(|retry| self.retries && retry.is_for(failure, attempt));
+        let replaced = turn.tasks.has(slot, Mark::Again) || turn.tasks.has(slot, Mark::Restart);
+        let event = turn.tasks.event_of_run(slot, turn.path);
+        let task = self.record(slot, event, turn.tasks);
+        if let Some(retry) = retry {
+            let pause = (!replaced).then(|| retry.pause(attempt, turn.random));
+            turn.out.record(Record::Retry { task, failure, attempt, pause });
+            return pause.map(|pause| turn.now + span(pause));
+        }
+        turn.out.record(Record::Failed { task, failure });
+        if !self.spec.on_failure.is_empty() {
+            let event = OwnedEvent::of(&event);
+            self.deliver(slot, event, failure, turn);
+        }
+        None
+    }
+
+    /// Leaves the event of a task that failed for good to those that are to get it; what tells of a failure itself goes no
+    /// further.
+    fn deliver<E>(&self, slot: Slot, event: OwnedEvent, failure: &Failure, turn: &mut Turn<'_, E>) {
+        if self.spec.on_failure.is_empty() || turn.tasks.has(slot, Mark::Keyless) {
+            return;
+        }
+        let mut error = failure.text.replace('\0', "\u{fffd}");
+        error.truncate(error.floor_char_boundary(ERROR_MAX));
+        let (attempts, id) = (turn.tasks.attempt(slot), turn.tasks.id(slot));
+        let failed = crate::tasks::Failed { error, attempts, id };
+        let receivers = self.spec.on_failure.clone();
+        turn.failures.push(Delivery { receivers, map: turn.tasks.map(slot), event, failed });
+    }
+
+    pub(crate) fn fill_places<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
+            turn.commands.to_fill = true;
+            return;
+        }
+        while self.queued.len() > 0 && self.can_start(turn.now, turn.commands) {
+            self.run_first_queued(turn);
+        }
+    }
+
+    /// Starts the task that has been queued for longest.
+    pub(crate) fn run_first_queued<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        let Some(slot) = self.queued.first() else { return };
+        turn.tasks.unlink(&mut self.queued, slot);
+        self.run(slot, turn);
+    }
+
+    /// Forgets a task, which is in no list any more.
+    pub(super) fn remove(&mut self, slot: Slot, tasks: &mut crate::tasks::Tasks) {
+        if !tasks.has(slot, Mark::Keyless) {
+            match &mut self.keys {
+                Keys::Single(task) => *task = None,
+                Keys::Paths(index) => index.remove(slot, tasks),
+            }
+        }
+        tasks.remove(slot);
+    }
+}
+
+impl Retry {
+    /// Whether a failure of that try is followed by another one.
+    fn is_for(&self, failure: &Failure, attempt: u32) -> bool {
+        if failure.is_final || self.times.is_some_and(|times| attempt > times) {
+            return false;
+        }
+        let Some(on) = &self.on else {
+            return !matches!(failure.kind, FailureKind::Interrupted | FailureKind::InUse);
+        };
+        match failure.kind {
+            FailureKind::Error => on.errors,
+            FailureKind::ExitStatus(status) => {
+                on.statuses.contains(&status) || (on.signal && (129..=128 + SIGNAL_MAX).contains(&status))
+            }
+            FailureKind::Signal(_) => on.signal,
+            FailureKind::Timeout => on.timeout,
+            FailureKind::Interrupted | FailureKind::InUse => false,
+        }
+    }
+
+    /// The pause after a try.
+    pub(crate) fn pause(&self, attempt: u32, random: &mut Random) -> Duration {
+        let longest = self.max_delay.as_secs_f64();
+        let growth = self.factor.powi(attempt.saturating_sub(1).min(i32::MAX as u32) as i32);
+        let pause_s = (self.delay.as_secs_f64() * growth).min(longest);
+        let jitter = if self.jitter > 0.0 { self.jitter * (2.0 * random.fraction() - 1.0) } else { 0.0 };
+        Duration::try_from_secs_f64(pause_s * (1.0 + jitter)).unwrap_or(self.max_delay)
+    }
+}
+
+/// The highest number of a signal (signal(7)).
+const SIGNAL_MAX: i32 = 64;

@@ -1,0 +1,1122 @@
+//! One scheduler of the model, and what all schedulers share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use event::{Flag, Mask};
+
+use super::{OwnedEvent, Phase};
+use crate::dirs::DIR_BYTES;
+use crate::random::Random;
+use crate::tasks::TASK_BYTES;
+use crate::{
+    Effects, FailedTask, Failure, FailureKind, Limits, MapId, OnBusy, Outcome, Question, Reaction, Record,
+    Retry, SchedulerId, SchedulerKind, SchedulerSpec, Settled, Start, StepLimit, TaskHandle, TaskId,
+    TaskRecord,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting,
+    PutOff,
+    Retrying,
+    Settling,
+    Asked,
+    Queued,
+    Running,
+    Stopping,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) id: TaskId,
+    pub(super) state: State,
+    /// When it is due or since when it is in its state.
+    pub(super) time: Instant,
+    /// When it came into its state, as a serial number: tasks are taken in this order.
+    order: u64,
+    /// It is due at another time than those that wait for the plain delay.
+    odd: bool,
+    pub(super) event: OwnedEvent,
+    run_mask: u32,
+    run_event: Option<OwnedEvent>,
+    rule: Option<usize>,
+    pub(super) map: MapId,
+    again: bool,
+    in_use_told: bool,
+    /// Its directory is counted once for all its tasks: it was to come at some time.
+    shares: bool,
+    pub(super) attempt: u32,
+    marked: bool,
+    restart: bool,
+    timed_out: bool,
+    pub(super) keyless: bool,
+    settled: bool,
+    pub(super) ask_rules: bool,
+    first: Option<Instant>,
+    not_before: Option<Instant>,
+    settles_since: Option<Instant>,
+    pub(super) reason: String,
+    reruns: u32,
+    retry: Option<Instant>,
+    failed: Option<(String, u32, TaskId)>,
+}
+
+impl Task {
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running | State::Stopping)
+    }
+
+    /// When it is due, with what decides between tasks that are due at one time.
+    fn due(&self) -> Option<(Instant, bool, u64)> {
+        match self.state {
+            State::Waiting | State::PutOff | State::Retrying | State::Settling => {
+                Some((self.time, self.odd, self.order))
+            }
+            State::Asked | State::Queued | State::Running | State::Stopping => None,
+        }
+    }
+
+    /// The place in the order in which tasks to come are given up.
+    fn place(&self) -> Option<(u8, Option<Instant>, u64)> {
+        match self.state {
+            State::Waiting | State::PutOff | State::Retrying | State::Settling if self.odd => {
+                Some((1, Some(self.time), self.order))
+            }
+            State::Waiting | State::PutOff | State::Retrying | State::Settling => Some((0, None, self.order)),
+            State::Asked => Some((2, None, self.order)),
+            State::Queued => Some((3, None, self.order)),
+            State::Running | State::Stopping => None,
+        }
+    }
+
+    fn event_of_run(&self) -> OwnedEvent {
+        match &self.run_event {
+            Some(event) => event.clone(),
+            None => OwnedEvent { mask: self.run_mask, ..self.event.clone() },
+        }
+    }
+
+    /// From now on it is to come, or was.
+    fn share(&mut self, shared: &mut Shared) {
+        shared.discharge(&self.event, self.shares);
+        self.shares = true;
+        shared.charge(&self.event, true);
+    }
+
+    fn take(&mut self, map: MapId, rule: Option<usize>, event: &OwnedEvent, shared: &mut Shared) {
+        shared.discharge(&self.event, self.shares);
+        shared.charge(event, self.shares);
+        self.map = map;
+        self.rule = rule;
+        self.event = event.clone();
+    }
+
+    fn forget_marks(&mut self) {
+        self.marked = false;
+        self.restart = false;
+        self.retry = None;
+    }
+}
+
+/// The event of a task that failed for good: receivers, map, event, error, attempts, id.
+pub(super) type Delivery = (Vec<usize>, MapId, OwnedEvent, String, u32, TaskId);
+
+/// What all schedulers share.
+pub(super) struct Shared {
+    pub(super) now: Instant,
+    pub(super) start: Instant,
+    pub(super) limits: Limits,
+    next_id: u128,
+    next_order: u64,
+    pub(super) tasks: u32,
+    pub(super) bytes: u64,
+    /// Directories of tasks, with how many tasks each has.
+    dirs: BTreeMap<Vec<u8>, u32>,
+    pub(super) started: u64,
+    pub(super) refused: u64,
+    pub(super) refused_in_a_row: u64,
+    pub(super) not_done: u32,
+    pub(super) commands_max: Option<u32>,
+    pub(super) commands: u32,
+    pub(super) to_fill: bool,
+    pub(super) failures: Vec<Delivery>,
+    random: Random,
+}
+
+impl Shared {
+    pub(super) fn new(now: Instant, limits: Limits) -> Shared {
+        Shared {
+            now,
+            start: now,
+            random: Random::new(!limits.random_seed),
+            limits,
+            next_id: 1,
+            next_order: 0,
+            tasks: 0,
+            bytes: 0,
+            dirs: BTreeMap::new(),
+            started: 0,
+            refused: 0,
+            refused_in_a_row: 0,
+            not_done: 0,
+            commands_max: None,
+            commands: 0,
+            to_fill: false,
+            failures: Vec::new(),
+        }
+    }
+
+    /// Counts the bytes of a task with an event.
+    fn charge(&mut self, event: &OwnedEvent, shares: bool) {
+        self.bytes += TASK_BYTES as u64 + block_bytes(event, shares);
+        if !shares {
+            return;
+        }
+        let dir = event.dir();
+        let tasks = self.dirs.entry(dir.to_vec()).or_default();
+        if *tasks == 0 {
+            self.bytes += DIR_BYTES as u64 + dir.len() as u64;
+        }
+        *tasks += 1;
+    }
+
+    /// Takes them back.
+    fn discharge(&mut self, event: &OwnedEvent, shares: bool) {
+        self.bytes -= TASK_BYTES as u64 + block_bytes(event, shares);
+        if !shares {
+            return;
+        }
+        let dir = event.dir();
+        let tasks = self.dirs.get_mut(dir).expect("it was counted");
+        *tasks -= 1;
+        if *tasks == 0 {
+            self.dirs.remove(dir);
+            self.bytes -= DIR_BYTES as u64 + dir.len() as u64;
+        }
+    }
+
+    /// Records a task that a shutdown did not wait for.
+    fn not_done(&mut self, task: TaskRecord<'_>, out: &mut impl Effects) {
+        self.not_done += 1;
+        if self.not_done <= 999 {
+            out.record(Record::NotDone { task });
+        }
+    }
+
+    fn order(&mut self) -> u64 {
+        self.next_order += 1;
+        self.next_order
+    }
+
+    fn is_full(&self) -> bool {
+        self.tasks >= self.limits.tasks_max || self.bytes >= self.limits.bytes_max
+    }
+
+    fn refuse(&mut self, scheduler: SchedulerId, event: &OwnedEvent, out: &mut impl Effects) {
+        self.refused += 1;
+        self.refused_in_a_row += 1;
+        if self.refused_in_a_row == 1 {
+            out.record(Record::TasksMax { scheduler, event: &event.get(), tasks: self.tasks });
+        }
+    }
+
+    fn forget(&mut self, task: &Task) {
+        self.tasks -= 1;
+        self.discharge(&task.event, task.shares);
+        self.bytes -= task.failed.as_ref().map_or(0, |failed| failed.0.len() as u64);
+    }
+}
+
+pub(super) struct Scheduler {
+    pub(super) id: SchedulerId,
+    pub(super) spec: SchedulerSpec,
+    pub(super) tasks: BTreeMap<Vec<u8>, Task>,
+    /// All starts there were.
+    starts: VecDeque<Instant>,
+    pub(super) paused: bool,
+    to_fill: bool,
+    retries: bool,
+    has_heir: bool,
+    max_jobs_told: bool,
+    max_rate_told: bool,
+    wait_told: bool,
+}
+
+impl Scheduler {
+    pub(super) fn new(id: SchedulerId, spec: SchedulerSpec) -> Scheduler {
+        Scheduler {
+            id,
+            spec,
+            tasks: BTreeMap::new(),
+            starts: VecDeque::new(),
+            paused: false,
+            to_fill: false,
+            retries: true,
+            has_heir: false,
+            max_jobs_told: false,
+            max_rate_told: false,
+            wait_told: false,
+        }
+    }
+
+    pub(super) fn pending(&self) -> u32 {
+        self.tasks.values().filter(|task| task.state != State::Stopping).count() as u32
+    }
+
+    pub(super) fn key(&self, event: &OwnedEvent) -> Vec<u8> {
+        if self.spec.singlejob { b"the one task".to_vec() } else { event.pathname.clone() }
+    }
+
+    fn running(&self) -> usize {
+        self.tasks.values().filter(|task| task.is_running()).count()
+    }
+
+    fn has_place(&self) -> bool {
+        self.spec.max_jobs.is_none_or(|max_jobs| self.running() < max_jobs.get() as usize)
+    }
+
+    fn within_rate(&self, now: Instant) -> bool {
+        let Some(rate) = self.spec.max_rate else { return true };
+        let recent = self.starts.iter().filter(|start| **start + rate.span > now).count();
+        recent < rate.starts.get() as usize
+    }
+
+    fn is_command(&self) -> bool {
+        self.spec.kind == SchedulerKind::Command
+    }
+
+    fn can_start(&self, shared: &Shared) -> bool {
+        let common = !self.is_command() || shared.commands_max.is_none_or(|max| shared.commands < max);
+        self.has_place() && !self.paused && self.within_rate(shared.now) && common
+    }
+
+    fn has_queued(&self) -> bool {
+        self.tasks.values().any(|task| task.state == State::Queued)
+    }
+
+    fn get(&mut self, key: &[u8]) -> &mut Task {
+        self.tasks.get_mut(key).expect("the caller looked")
+    }
+
+    fn record<'a>(&self, task: &'a Task) -> TaskRecord<'a> {
+        TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() }
+    }
+
+    fn ask_rules(&self, event: &OwnedEvent, out: &mut impl Effects) -> Option<Option<usize>> {
+        match self.spec.rules.as_ref().map(|rules| rules.first_match(&event.pathname)) {
+            None => Some(None),
+            Some(Ok(Some(rule))) if !event.pathname.is_empty() => Some(Some(rule)),
+            Some(Err(StepLimit)) if !event.pathname.is_empty() => {
+                out.record(Record::RuleStepLimit { scheduler: self.id, event: &event.get() });
+                None
+            }
+            Some(_) => {
+                out.record(Record::NoRule { scheduler: self.id, event: &event.get() });
+                None
+            }
+        }
+    }
+
+    pub(super) fn schedule(
+        &mut self,
+        phase: Phase,
+        map: MapId,
+        event: &OwnedEvent,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let fits = if event.is_dir { self.spec.dirs } else { self.spec.files };
+        let key = self.key(event);
+        if !fits || (phase != Phase::Active && !self.tasks.contains_key(&key)) {
+            return;
+        }
+        let Some(rule) = self.ask_rules(event, out) else { return };
+        if self.tasks.contains_key(&key) {
+            self.meet(&key, phase, map, rule, event, shared, out);
+        } else if shared.is_full() {
+            shared.refuse(self.id, event, out);
+        } else {
+            let instant = self.spec.delay.is_zero() && !self.has_queued() && self.can_start(shared);
+            self.insert(&key, map, rule, event, !instant, shared);
+            if self.spec.delay.is_zero() {
+                self.offer(&key, shared, out);
+            } else {
+                self.wait(&key, shared, out);
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        key: &[u8],
+        map: MapId,
+        rule: Option<usize>,
+        event: &OwnedEvent,
+        shares: bool,
+        shared: &mut Shared,
+    ) {
+        let id = TaskId(shared.next_id);
+        shared.next_id += 1;
+        shared.tasks += 1;
+        shared.charge(event, shares);
+        let task = Task {
+            id,
+            state: State::Waiting,
+            time: shared.now,
+            order: 0,
+            odd: false,
+            event: event.clone(),
+            run_mask: 0,
+            run_event: None,
+            rule,
+            map,
+            again: false,
+            in_use_told: false,
+            shares,
+            attempt: 1,
+            marked: false,
+            restart: false,
+            timed_out: false,
+            keyless: false,
+            settled: false,
+            ask_rules: false,
+            first: None,
+            not_before: None,
+            settles_since: None,
+            reason: String::new(),
+            reruns: 0,
+            retry: None,
+            failed: None,
+        };
+        self.tasks.insert(key.to_vec(), task);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "naive on purpose")]
+    fn meet(
+        &mut self,
+        key: &[u8],
+        phase: Phase,
+        map: MapId,
+        rule: Option<usize>,
+        event: &OwnedEvent,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let (id, on_busy, delay) = (self.id, self.spec.on_busy, self.spec.delay);
+        let task = self.tasks.get_mut(key).expect("the caller looked");
+        let record = TaskRecord { scheduler: id, id: task.id, event: event.get() };
+        if task.is_running() {
+            if matches!(phase, Phase::Retired { .. }) {
+                return;
+            }
+            let ends = task.state == State::Stopping && !task.timed_out && !task.restart;
+            let same_path = task.event.pathname == event.pathname;
+            if !ends && on_busy == OnBusy::RunAgainIfChanged && same_path {
+                out.record(Record::SkippedOngoing { task: record });
+                task.marked = true;
+                return task.take(map, rule, event, shared);
+            }
+            let restart = on_busy == OnBusy::Restart && phase == Phase::Active;
+            if ends || !(restart || on_busy == OnBusy::Rerun) {
+                return out.record(Record::SkippedOngoing { task: record });
+            }
+            if !same_path {
+                task.run_event = Some(task.event_of_run());
+            }
+            task.take(map, rule, event, shared);
+            task.ask_rules = false;
+            if !restart {
+                task.marked = true;
+                return out.record(Record::Remembered { task: record });
+            }
+            out.record(Record::Restarting { task: record });
+            task.restart = true;
+            if task.state == State::Running {
+                self.stop_one(key, shared, out);
+            }
+            return;
+        }
+        if phase != Phase::Active {
+            return self.cancel(event, shared, out);
+        }
+        task.take(map, rule, event, shared);
+        task.ask_rules = false;
+        let keeps_time = match task.state {
+            State::Queued => true,
+            State::PutOff | State::Settling | State::Asked => delay.is_zero(),
+            State::Waiting | State::Retrying | State::Running | State::Stopping => false,
+        };
+        if !keeps_time {
+            if task.state != State::Waiting {
+                task.anew();
+            }
+            self.arm(key, shared);
+        }
+        out.record(Record::Rescheduled { task: record, delay });
+    }
+
+    pub(super) fn cancel(&mut self, event: &OwnedEvent, shared: &mut Shared, out: &mut impl Effects) {
+        let key = self.key(event);
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        if task.is_running() {
+            task.marked = false;
+            task.restart = false;
+            return out.record(Record::SkippedOngoing { task: record });
+        }
+        out.record(Record::CancelledWaiting { task: record });
+        self.remove(&key, shared);
+        self.tell_completed(out);
+    }
+
+    pub(super) fn cancel_to_come(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        out.record(Record::CancelledWaiting { task: self.record(&self.tasks[key]) });
+        self.remove(key, shared);
+        self.tell_completed(out);
+    }
+
+    /// Follows a rename: the task gets the event under a new key.
+    pub(super) fn rename(
+        &mut self,
+        (key, new_key): (&[u8], Vec<u8>),
+        map: MapId,
+        event: &OwnedEvent,
+        renamed: (&[u8], &[u8]),
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let Some(rule) = self.ask_rules(event, out) else { return self.cancel_to_come(key, shared, out) };
+        let mut task = self.tasks.remove(key).expect("the caller looked");
+        task.take(map, rule, event, shared);
+        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        out.record(Record::Followed { task: record, from: renamed.0, to: renamed.1 });
+        self.tasks.insert(new_key, task);
+    }
+
+    fn wait(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        self.get(key).share(shared);
+        self.arm(key, shared);
+        let task = &self.tasks[key];
+        let (task, again) = (self.record(task), task.again);
+        out.record(Record::Scheduled { task, delay: self.spec.delay, again });
+    }
+
+    fn arm(&mut self, key: &[u8], shared: &mut Shared) {
+        let due = shared.now + self.spec.delay;
+        let (max_delay, delay) = (self.spec.max_delay, self.spec.delay);
+        let task = self.get(key);
+        let mut bounded = due;
+        if let Some(max_delay) = max_delay {
+            let first = *task.first.get_or_insert(shared.now);
+            bounded = bounded.min(first + max_delay.max(delay));
+        }
+        bounded = task.not_before.map_or(bounded, |not_before| bounded.max(not_before));
+        task.hold(State::Waiting, bounded, bounded != due, shared);
+    }
+
+    /// For a task that is due.
+    fn offer(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let settles = self.spec.settle.is_some();
+        let id = self.id;
+        let task = self.get(key);
+        let gone = [Flag::Delete, Flag::DeleteSelf, Flag::MovedFrom, Flag::QOverflow]
+            .map(Some)
+            .contains(&Mask(task.event.mask).flag());
+        if !settles || gone || task.event.is_dir || task.settled {
+            return self.place(key, shared, out);
+        }
+        task.share(shared);
+        task.settles_since.get_or_insert(shared.now);
+        task.state = State::Asked;
+        task.time = shared.now;
+        task.order = shared.order();
+        let event = task.event.get();
+        out.ask_settled(Question { handle: TaskHandle(0), id: task.id, scheduler: id, event });
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        key: &[u8],
+        answer: Settled<'_>,
+        deletion: Option<Reaction>,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let now = shared.now;
+        match (answer, deletion) {
+            (Settled::Yes, _) => {
+                self.get(key).reason.clear();
+                self.place(key, shared, out);
+                self.tell_completed(out);
+            }
+            (Settled::No(reason), _) => {
+                let settle = self.spec.settle.expect("it was asked");
+                let task = self.get(key);
+                reason.clone_into(&mut task.reason);
+                if *task.settles_since.get_or_insert(now) + settle.give_up <= now {
+                    let seconds = settle.give_up.as_secs_f64();
+                    let text = format!("did not settle in {seconds} s: {reason}");
+                    let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, text) };
+                    let task = self.tasks[key].clone();
+                    out.record(Record::Failed { task: self.record(&task), failure: &failure });
+                    self.deliver(&task, &task.event, &failure, shared);
+                    self.remove(key, shared);
+                    return self.tell_completed(out);
+                }
+                let check = settle.check.max(Duration::from_nanos(1));
+                task.hold(State::Settling, now + check, true, shared);
+                out.record(Record::Unsettled { task: self.record(&self.tasks[key]), reason });
+            }
+            (Settled::Vanished, Some(Reaction::Schedule(_))) => {
+                let task = self.get(key);
+                task.event.mask = task.event.mask & Mask::ISDIR.0 | Flag::Delete.mask().0;
+                task.anew();
+                self.arm(key, shared);
+                let task = self.record(&self.tasks[key]);
+                out.record(Record::Rescheduled { task, delay: self.spec.delay });
+            }
+            (Settled::Vanished, Some(Reaction::Cancel(_))) => self.cancel_to_come(key, shared, out),
+            (Settled::Vanished, None) => {
+                out.record(Record::Vanished { task: self.record(&self.tasks[key]) });
+                self.remove(key, shared);
+                self.tell_completed(out);
+            }
+        }
+    }
+
+    /// For a task that may start.
+    pub(super) fn place(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let in_common = self.is_command() && shared.commands_max.is_some();
+        self.get(key).state = State::Asked;
+        if !in_common && !self.has_queued() && self.can_start(shared) {
+            self.start(key, shared, out);
+        } else {
+            self.queue(key, shared, out);
+        }
+    }
+
+    fn queue(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let task = self.get(key);
+        task.share(shared);
+        task.state = State::Queued;
+        task.time = shared.now;
+        task.order = shared.order();
+        if self.is_command() && shared.commands_max.is_some() {
+            shared.to_fill = true;
+        }
+        if !self.has_place() && !std::mem::replace(&mut self.max_jobs_told, true) {
+            let max_jobs = self.spec.max_jobs.expect("places are limited").get();
+            out.record(Record::MaxJobs { scheduler: self.id, max_jobs });
+        }
+        if !self.within_rate(shared.now) && !std::mem::replace(&mut self.max_rate_told, true) {
+            out.record(Record::MaxRate { scheduler: self.id });
+        }
+    }
+
+    pub(super) fn start(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        if self.tasks[key].ask_rules {
+            let event = self.tasks[key].event.clone();
+            let Some(rule) = self.ask_rules(&event, out) else {
+                return self.cancel_to_come(key, shared, out);
+            };
+            let task = self.get(key);
+            task.ask_rules = false;
+            task.rule = rule;
+        }
+        if self.is_command() {
+            shared.commands += 1;
+        }
+        self.starts.push_back(shared.now);
+        shared.started += 1;
+        let order = shared.order();
+        let now = shared.now;
+        let id = self.id;
+        let task = self.get(key);
+        task.first = None;
+        task.not_before = None;
+        task.settles_since = None;
+        task.reason.clear();
+        task.settled = false;
+        task.state = State::Running;
+        task.time = now;
+        task.order = order;
+        task.run_mask = task.event.mask;
+        let event = task.event.get();
+        let record = TaskRecord { scheduler: id, id: task.id, event };
+        out.record(Record::Started { task: record, again: task.again });
+        let failed = task.failed.as_ref();
+        out.start(Start {
+            // The engine's own business.
+            handle: TaskHandle(0),
+            id: task.id,
+            scheduler: id,
+            event,
+            rule: task.rule,
+            again: task.again,
+            attempt: task.attempt,
+            failed: failed.map(|(error, attempts, id)| FailedTask { error, attempts: *attempts, id: *id }),
+        });
+    }
+
+    pub(super) fn finished(
+        &mut self,
+        key: &[u8],
+        outcome: &Outcome,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        if self.is_command() {
+            shared.commands -= 1;
+        }
+        let stopping = self.tasks[key].state == State::Stopping;
+        // Out of the way of what is counted as running.
+        self.get(key).state = State::Asked;
+        self.end(key, stopping, outcome, shared, out);
+        self.fill_places(shared, out);
+        self.tell_completed(out);
+    }
+
+    fn end(
+        &mut self,
+        key: &[u8],
+        stopping: bool,
+        outcome: &Outcome,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let task = self.tasks[key].clone();
+        let event = task.event_of_run();
+        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        let (mut retry, mut cancelled) = (None, false);
+        if task.timed_out {
+            retry = task.retry;
+        } else {
+            match outcome {
+                Outcome::Done => out.record(Record::Finished { task: record }),
+                Outcome::Unchanged => out.record(Record::Unchanged { task: record }),
+                Outcome::Failed(failure) if !stopping && failure.kind == FailureKind::InUse => {
+                    return self.put_off(key, failure, shared, out);
+                }
+                Outcome::Failed(failure) if !stopping => retry = self.fail(key, failure, shared, out),
+                Outcome::Failed(_) | Outcome::Cancelled => {
+                    out.record(Record::CancelledOngoing { task: record });
+                    cancelled = true;
+                }
+            }
+        }
+        let task = self.get(key);
+        let (restart, marked) = (task.restart, task.marked);
+        task.timed_out = false;
+        task.restart = false;
+        task.marked = false;
+        task.retry = None;
+        task.run_event = None;
+        if restart {
+            task.attempt = 1;
+            self.offer(key, shared, out);
+        } else if marked && !cancelled {
+            self.run_again(key, shared, out);
+        } else if let Some(due) = retry {
+            task.share(shared);
+            task.attempt += 1;
+            task.hold(State::Retrying, due.max(shared.now), true, shared);
+        } else {
+            self.remove(key, shared);
+        }
+    }
+
+    fn run_again(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let (on_busy, delay, id) = (self.spec.on_busy, self.spec.delay, self.id);
+        let task = self.get(key);
+        task.attempt = 1;
+        if on_busy == OnBusy::RunAgainIfChanged {
+            task.again = true;
+        } else if delay.is_zero() {
+            task.reruns += 1;
+            if task.reruns == 10 {
+                let task = TaskRecord { scheduler: id, id: task.id, event: task.event.get() };
+                out.record(Record::Reruns { task, count: 10 });
+            }
+        }
+        if delay.is_zero() {
+            self.offer(key, shared, out);
+        } else {
+            self.wait(key, shared, out);
+        }
+    }
+
+    fn put_off(&mut self, key: &[u8], failure: &Failure, shared: &mut Shared, out: &mut impl Effects) {
+        let id = self.id;
+        let task = self.get(key);
+        task.share(shared);
+        task.marked = false;
+        task.run_event = None;
+        failure.text.clone_into(&mut task.reason);
+        task.hold(State::PutOff, shared.now + Duration::from_secs(1), true, shared);
+        if !std::mem::replace(&mut task.in_use_told, true) {
+            let task = TaskRecord { scheduler: id, id: task.id, event: task.event.get() };
+            out.record(Record::PutOff { task, failure });
+        }
+    }
+
+    fn fail(
+        &mut self,
+        key: &[u8],
+        failure: &Failure,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) -> Option<Instant> {
+        let task = self.tasks[key].clone();
+        let event = task.event_of_run();
+        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        let attempt = task.attempt;
+        let retry = self.spec.retry.as_ref().filter(|retry| self.retries && goes_on(retry, failure, attempt));
+        if let Some(retry) = retry {
+            let replaced = task.marked || task.restart;
+            let pause = (!replaced).then(|| retry.pause(attempt, &mut shared.random));
+            out.record(Record::Retry { task: record, failure, attempt, pause });
+            return pause.map(|pause| shared.now + pause);
+        }
+        out.record(Record::Failed { task: record, failure });
+        self.deliver(&task, &event, failure, shared);
+        None
+    }
+
+    fn deliver(&self, task: &Task, event: &OwnedEvent, failure: &Failure, shared: &mut Shared) {
+        if !self.spec.on_failure.is_empty() && !task.keyless {
+            let error = failure.text.chars().take(4_096).collect();
+            let receivers = self.spec.on_failure.clone();
+            shared.failures.push((receivers, task.map, event.clone(), error, task.attempt, task.id));
+        }
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        (map, event): (MapId, &OwnedEvent),
+        failed: (String, u32, TaskId),
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let Some(rule) = self.ask_rules(event, out) else { return };
+        if shared.is_full() {
+            return shared.refuse(self.id, event, out);
+        }
+        let key = [b"\0", shared.next_id.to_be_bytes().as_slice()].concat();
+        self.insert(&key, map, rule, event, true, shared);
+        shared.bytes += failed.0.len() as u64;
+        let task = self.get(&key);
+        task.keyless = true;
+        task.failed = Some(failed);
+        self.place(&key, shared, out);
+    }
+
+    pub(super) fn fill_places(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        if self.is_command() && shared.commands_max.is_some() {
+            shared.to_fill = true;
+            return;
+        }
+        while let Some(key) = self.first(State::Queued).filter(|_| self.can_start(shared)) {
+            self.start(&key, shared, out);
+        }
+    }
+
+    pub(super) fn tick(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        self.stop_timed_out(shared, out);
+        for _ in 0..shared.limits.starts_per_tick_max {
+            let due = self.tasks.iter().filter_map(|(key, task)| Some((task.due()?, key)));
+            let first = due.min().filter(|((due, ..), _)| *due <= shared.now);
+            let Some(key) = first.map(|(_, key)| key.clone()) else { break };
+            self.offer(&key, shared, out);
+        }
+        if std::mem::take(&mut self.to_fill) || self.spec.max_rate.is_some() {
+            self.fill_places(shared, out);
+        }
+    }
+
+    fn stop_timed_out(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        let Some(timeout) = self.spec.timeout else { return };
+        while let Some(key) = self.first(State::Running) {
+            if self.tasks[&key].time + timeout > shared.now {
+                break;
+            }
+            self.stop_one(&key, shared, out);
+            self.get(&key).timed_out = true;
+            let text = format!("timeout after {} s", timeout.as_secs_f64());
+            let retry = self.fail(&key, &Failure::new(FailureKind::Timeout, text), shared, out);
+            self.get(&key).retry = retry;
+        }
+        self.tell_completed(out);
+    }
+
+    fn stop_one(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let order = shared.order();
+        let task = self.get(key);
+        task.state = State::Stopping;
+        task.order = order;
+        out.stop(TaskHandle(0), task.id);
+    }
+
+    pub(super) fn stop_for_good(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let task = self.get(key);
+        task.forget_marks();
+        if task.state == State::Running {
+            self.stop_one(key, shared, out);
+        }
+        self.tell_completed(out);
+    }
+
+    /// Stops what has run for longer than a replaced configuration may.
+    pub(super) fn stop(
+        &mut self,
+        retired: Instant,
+        timeout: Duration,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let over =
+            |task: &&Task| task.state == State::Running && task.time.max(retired) + timeout <= shared.now;
+        let count = self.tasks.values().filter(over).count() as u32;
+        if count == 0 {
+            return;
+        }
+        self.wait_told = false;
+        out.record(Record::TimeoutExceeded { scheduler: self.id, count });
+        for _ in 0..count {
+            let key = self.first(State::Running).expect("they were counted");
+            self.get(&key).forget_marks();
+            self.stop_one(&key, shared, out);
+        }
+    }
+
+    pub(super) fn tell_wait(&mut self, timeout: Duration, out: &mut impl Effects) {
+        let count = self.pending();
+        if count > 0 {
+            self.wait_told = true;
+            out.record(Record::WaitForTasks { scheduler: self.id, timeout, count });
+        }
+    }
+
+    pub(super) fn give_up_retries(&mut self, all: bool, shared: &mut Shared, out: &mut impl Effects) {
+        self.retries = !all && self.has_heir;
+        while let Some(key) = self.first_to_come(|task| task.state == State::Retrying) {
+            shared.not_done(self.record(&self.tasks[&key]), out);
+            self.remove(&key, shared);
+        }
+        if self.paused {
+            self.forget_to_come(shared, out);
+        }
+    }
+
+    fn forget_to_come(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        while let Some(key) = self.first_to_come(|_| true) {
+            shared.not_done(self.record(&self.tasks[&key]), out);
+            self.remove(&key, shared);
+        }
+    }
+
+    pub(super) fn cut(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        self.tasks.values_mut().filter(|task| task.state == State::Stopping).for_each(Task::forget_marks);
+        let count = self.pending();
+        if count == 0 {
+            return;
+        }
+        self.wait_told = false;
+        out.record(Record::TimeoutExceeded { scheduler: self.id, count });
+        while let Some(key) = self.first(State::Running) {
+            self.get(&key).forget_marks();
+            self.stop_one(&key, shared, out);
+        }
+        self.forget_to_come(shared, out);
+    }
+
+    pub(super) fn run_now(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let task = self.get(key);
+        task.not_before = None;
+        task.settled = true;
+        self.place(key, shared, out);
+    }
+
+    /// Gives away what is to come, in order.
+    pub(super) fn give_to_come(&mut self) -> Vec<(Vec<u8>, Task)> {
+        self.has_heir = true;
+        self.paused = true;
+        let mut given = Vec::new();
+        while let Some(key) = self.first_to_come(|_| true) {
+            let task = self.tasks.remove(&key).expect("it was found");
+            given.push((key, task));
+        }
+        given
+    }
+
+    pub(super) fn adopt(
+        &mut self,
+        old_key: Vec<u8>,
+        mut task: Task,
+        map: MapId,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let key = if task.keyless { old_key } else { self.key(&task.event) };
+        if self.tasks.contains_key(&key) {
+            out.record(Record::CancelledWaiting { task: self.record(&task) });
+            return shared.forget(&task);
+        }
+        task.map = map;
+        task.ask_rules = true;
+        let time = task.time;
+        match task.state {
+            State::Queued => {
+                task.order = shared.order();
+                self.to_fill = true;
+            }
+            State::Asked => task.hold(State::Settling, shared.now, true, shared),
+            State::Waiting => {
+                self.tasks.insert(key.clone(), task);
+                return self.hold_waiting(&key, time, shared);
+            }
+            state @ (State::PutOff | State::Retrying | State::Settling) => {
+                task.hold(state, time, true, shared)
+            }
+            State::Running | State::Stopping => unreachable!("only tasks to come are given away"),
+        }
+        self.tasks.insert(key, task);
+    }
+
+    fn hold_waiting(&mut self, key: &[u8], time: Instant, shared: &mut Shared) {
+        let listed =
+            |(other, task): &(&Vec<u8>, &Task)| other.as_slice() != key && task.due().is_some() && !task.odd;
+        let last = self.tasks.iter().filter(listed).map(|(_, task)| task.time).max();
+        let latest = shared.now + self.spec.delay;
+        let odd = last.is_some_and(|last| last > time) || time > latest;
+        let max_delay = self.spec.max_delay;
+        let task = self.get(key);
+        task.hold(State::Waiting, time, odd, shared);
+        if max_delay.is_some() {
+            task.first.get_or_insert(shared.now);
+        }
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        map: MapId,
+        event: &OwnedEvent,
+        (id, due, attempt): (TaskId, Instant, u32),
+        shared: &mut Shared,
+    ) -> bool {
+        let key = self.key(event);
+        if self.tasks.contains_key(&key) || shared.is_full() {
+            return false;
+        }
+        self.insert(&key, map, None, event, true, shared);
+        let due = due.max(shared.now);
+        let task = self.get(&key);
+        task.id = id;
+        task.attempt = attempt;
+        task.ask_rules = true;
+        if attempt > 1 {
+            task.hold(State::Retrying, due, true, shared);
+        } else {
+            self.hold_waiting(&key, due, shared);
+        }
+        true
+    }
+
+    /// When it has something to do by itself.
+    pub(super) fn deadline(&self, shared: &Shared) -> Option<Instant> {
+        if self.to_fill {
+            return Some(shared.start);
+        }
+        let due = self.tasks.values().filter_map(|task| task.due().map(|(due, ..)| due)).min();
+        let running = self.first(State::Running).map(|key| self.tasks[&key].time);
+        let timeout = running.zip(self.spec.timeout).map(|(since, timeout)| since + timeout);
+        let waits_for_rate = self.has_queued() && self.has_place() && !self.paused;
+        let rate = self.spec.max_rate.filter(|_| waits_for_rate);
+        let rate = rate.and_then(|rate| {
+            let first = self.starts.len().saturating_sub(rate.starts.get() as usize);
+            Some(*self.starts.get(first)? + rate.span)
+        });
+        [due, timeout, rate].into_iter().flatten().min()
+    }
+
+    pub(super) fn is_ready_command(&self, shared: &Shared) -> bool {
+        self.is_command() && self.has_queued() && self.can_start(shared)
+    }
+
+    pub(super) fn queued_since(&self) -> Option<Instant> {
+        self.first(State::Queued).map(|key| self.tasks[&key].time)
+    }
+
+    /// The key of the first task, in order, of a state.
+    pub(super) fn first(&self, state: State) -> Option<Vec<u8>> {
+        let found = self.tasks.iter().filter(|(_, task)| task.state == state);
+        found.min_by_key(|(_, task)| task.order).map(|(key, _)| key.clone())
+    }
+
+    fn first_to_come(&self, wanted: impl Fn(&Task) -> bool) -> Option<Vec<u8>> {
+        let found = self.tasks.iter().filter(|(_, task)| wanted(task) && task.place().is_some());
+        found.min_by_key(|(_, task)| task.place()).map(|(key, _)| key.clone())
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8], shared: &mut Shared) {
+        let task = self.tasks.remove(key).expect("the caller looked");
+        shared.forget(&task);
+    }
+
+    pub(super) fn tell_completed(&mut self, out: &mut impl Effects) {
+        if self.wait_told && self.pending() == 0 {
+            self.wait_told = false;
+            out.record(Record::AllCompleted { scheduler: self.id });
+        }
+    }
+}
+
+impl Task {
+    fn hold(&mut self, state: State, time: Instant, odd: bool, shared: &mut Shared) {
+        self.state = state;
+        self.time = time;
+        self.odd = odd;
+        self.order = shared.order();
+    }
+
+    /// An event came: it waits for its delay and for nothing else.
+    fn anew(&mut self) {
+        if self.state == State::Retrying {
+            self.attempt = 1;
+            self.not_before = Some(self.time);
+        }
+        self.first = None;
+        self.settles_since = None;
+        self.reason.clear();
+    }
+}
+
+/// Whether a failure is followed by another try.
+fn goes_on(retry: &Retry, failure: &Failure, attempt: u32) -> bool {
+    if failure.is_final || retry.times.is_some_and(|times| attempt > times) {
+        return false;
+    }
+    let kind = failure.kind;
+    match &retry.on {
+        None => kind != FailureKind::Interrupted,
+        Some(on) => match kind {
+            FailureKind::Error => on.errors,
+            FailureKind::ExitStatus(status) => {
+                on.statuses.contains(&status) || (on.signal && status > 128 && status <= 192)
+            }
+            FailureKind::Signal(_) => on.signal,
+            FailureKind::Timeout => on.timeout,
+            FailureKind::Interrupted | FailureKind::InUse => false,
+        },
+    }
+}
+
+/// What the paths of a task count: multiples of eight bytes, above 512 powers of two.
+fn block_bytes(event: &OwnedEvent, shares: bool) -> u64 {
+    let extra = |path: &Option<Vec<u8>>| path.as_ref().map_or(0, Vec::len);
+    let lengths = if event.src_pathname.is_some() || event.given_path.is_some() { 8 } else { 0 };
+    let paths = extra(&event.src_pathname) + extra(&event.given_path);
+    let len = event.pathname.len() - if shares { event.dir().len() } else { 0 } + lengths + paths;
+    let units = len.div_ceil(8).max(1) as u64;
+    8 * if units <= 64 { units } else { units.next_power_of_two() }
+}
