@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects, Engine, Limits, MapId, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerSpec, Start,
-    StepLimit, TaskHandle, TaskId,
+    Effects, Engine, Limits, MapId, MapSpec, Matcher, Outcome, Question, Reaction, Record, SchedulerSpec,
+    Start, StepLimit, TaskHandle, TaskId,
 };
 use event::{Event, Flag};
 use pattern::{Pattern, PatternSet, Template};
@@ -29,6 +29,8 @@ impl Effects for Latest {
     }
 
     fn stop(&mut self, _handle: TaskHandle, _id: TaskId) {}
+
+    fn ask_settled(&mut self, _question: Question<'_>) {}
 
     fn record(&mut self, record: Record<'_>) {
         black_box(&record);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use engine::{
-    Effects, Engine, GenerationIds, Limits, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerSpec,
-    Start, StepLimit, TaskHandle, TaskId,
+    Effects, Engine, GenerationIds, Limits, MapSpec, Matcher, Outcome, Question, Reaction, Record,
+    SchedulerSpec, Start, StepLimit, TaskHandle, TaskId,
 };
 use event::{Event, Flag};
 use pattern::{Pattern, PatternSet};
@@ -22,6 +22,8 @@ impl Effects for Sink {
         self.0 = start.handle;
     }
     fn stop(&mut self, _handle: TaskHandle, _id: TaskId) {}
+
+    fn ask_settled(&mut self, _question: Question<'_>) {}
     fn record(&mut self, record: Record<'_>) {
         std::hint::black_box(&record);
     }

@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use engine::{Effects, Engine, Limits, MapSpec, Reaction, Record, SchedulerSpec, Start, TaskHandle, TaskId};
+use engine::{
+    Effects, Engine, Limits, MapSpec, Question, Reaction, Record, SchedulerSpec, Start, TaskHandle, TaskId,
+};
 use event::{Event, Flag};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -13,6 +15,8 @@ struct Sink;
 impl Effects for Sink {
     fn start(&mut self, _start: Start<'_>) {}
     fn stop(&mut self, _handle: TaskHandle, _id: TaskId) {}
+
+    fn ask_settled(&mut self, _question: Question<'_>) {}
     fn record(&mut self, _record: Record<'_>) {}
 }
 

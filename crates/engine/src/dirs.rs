@@ -62,6 +62,7 @@ impl Dirs {
         self.bytes
     }
 
+    #[inline]
     pub(crate) fn path(&self, id: DirId) -> &[u8] {
         if id == DirId::NONE { b"" } else { &self.dir(id).path }
     }

@@ -129,6 +129,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn route(&mut self, now: Instant, at: usize, map: MapId, event: &Event<'_>, out: &mut impl Effects) {
         let path = self.paths.see(event.pathname);
         let (generations, mut turn) = self.turn(now, out);
@@ -333,15 +334,18 @@ impl Engine {
     }
 
     /// The position of the generation with a map.
+    #[inline]
     fn of_map(&self, map: MapId) -> Option<usize> {
         self.last_from(map.0, Generation::first_map).filter(|at| self.generations[*at].has_map(map))
     }
 
+    #[inline]
     fn of_scheduler(&self, scheduler: SchedulerId) -> Option<usize> {
         self.last_from(scheduler.0, Generation::first_scheduler)
     }
 
     /// The last generation whose numbers start no later than `number`; nearly always the last of all.
+    #[inline]
     fn last_from(&self, number: u32, first: impl Fn(&Generation) -> u32) -> Option<usize> {
         match self.generations.last() {
             Some(last) if first(last) <= number => Some(self.generations.len() - 1),
@@ -352,6 +356,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn turn<'a, E: Effects>(
         &'a mut self,
         now: Instant,
@@ -361,6 +366,7 @@ impl Engine {
         self.turn_at(now, out)
     }
 
+    #[inline]
     fn turn_at<'a, E: Effects>(
         &'a mut self,
         now: Nanos,
@@ -380,6 +386,7 @@ impl Engine {
         (&mut self.generations, turn)
     }
 
+    #[inline]
     fn end_turn(&mut self, out: &mut impl Effects) {
         if self.commands.to_fill {
             self.fill_commands(out);

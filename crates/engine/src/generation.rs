@@ -127,10 +127,12 @@ impl Generation {
     }
 
     /// Whether a map with this number or a higher one is its own.
+    #[inline]
     pub(crate) fn has_map(&self, id: MapId) -> bool {
         ((id.0 - self.first_map) as usize) < self.maps.len()
     }
 
+    #[inline]
     pub(crate) fn map(&self, id: MapId) -> &Map {
         &self.maps[(id.0 - self.first_map) as usize]
     }
@@ -149,6 +151,7 @@ impl Generation {
     }
 
     /// Whether an event's flag is mapped to anything.
+    #[inline]
     pub(crate) fn is_mapped(&self, map: MapId, event: &Event<'_>) -> bool {
         !self.map(map).reactions(event).is_empty()
     }
@@ -197,6 +200,7 @@ impl Generation {
     }
 
     /// Routes an event through one of its maps.
+    #[inline]
     pub(crate) fn event<E: Effects>(
         &mut self,
         map_id: MapId,
@@ -227,6 +231,7 @@ impl Generation {
     }
 
     /// A run of one of its tasks is over.
+    #[inline]
     pub(crate) fn finished<E: Effects>(
         &mut self,
         id: SchedulerId,
@@ -442,11 +447,13 @@ impl Generation {
         (0..self.schedulers.len()).for_each(|index| self.note_deadline(index, tasks));
     }
 
+    #[inline]
     fn note_deadline(&mut self, index: usize, tasks: &Tasks) {
         self.deadlines[index] = deadline(&self.schedulers[index], self.phase, self.shutdown_timeout, tasks);
     }
 }
 
+#[inline]
 fn judge(
     scheduler: &Scheduler,
     phase: Phase,
@@ -462,6 +469,7 @@ fn judge(
     }
 }
 
+#[inline]
 fn judge_now<E>(
     scheduler: &Scheduler,
     phase: Phase,
@@ -473,6 +481,7 @@ fn judge_now<E>(
 }
 
 /// When a scheduler has something to do by itself: a delay ends, or, after a reload, the time of a running task.
+#[inline]
 fn deadline(scheduler: &Scheduler, phase: Phase, shutdown_timeout: Duration, tasks: &Tasks) -> Nanos {
     let due = scheduler.deadline(tasks).unwrap_or(NEVER);
     match phase {

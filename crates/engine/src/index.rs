@@ -40,6 +40,7 @@ impl Index {
     }
 
     /// The slot of the task with a path.
+    #[inline]
     pub(crate) fn find(&self, hash: u32, path: &[u8], tasks: &Tasks) -> Option<Slot> {
         // A storm that no rule matches asks for each path while there is no task at all.
         if self.len == 0 {
@@ -50,6 +51,7 @@ impl Index {
     }
 
     /// Adds a slot whose path is not there yet.
+    #[inline]
     pub(crate) fn insert(&mut self, slot: Slot, tasks: &Tasks) {
         self.put(slot, tasks);
         self.len += 1;
@@ -62,6 +64,7 @@ impl Index {
     }
 
     /// Takes a slot out.
+    #[inline]
     pub(crate) fn remove(&mut self, slot: Slot, tasks: &Tasks) {
         let hash = tasks.hash(slot);
         let number = self.shard(hash);
@@ -78,6 +81,7 @@ impl Index {
         }
     }
 
+    #[inline]
     fn put(&mut self, slot: Slot, tasks: &Tasks) {
         let hash = tasks.hash(slot);
         let number = self.shard(hash);
@@ -85,6 +89,7 @@ impl Index {
     }
 
     /// The shard of a hash: by as many bits as the last shard needs, or by one less if that shard is not there yet.
+    #[inline]
     fn shard(&self, hash: u32) -> usize {
         let wanted = hash as usize & (self.shards.len().next_power_of_two() - 1);
         if wanted < self.shards.len() { wanted } else { self.partner(wanted) }

@@ -17,42 +17,54 @@
 //! task and is decided by one function as a [`Verdict`]:
 //!
 //! ```text
-//!            event                       due, place free            finished
+//!            event                       due, may start              finished
 //!  (no task) ──────► waiting ────────────────────────────► running ─────────► (no task)
-//!      │             ▲  │  │ due, no place           ▲        │  ▲
-//!      │      event: │  │  └──────────► queued ──────┘ place  │  │ event: skipped; with retry_if_changed
-//!      │  wait anew  └──┤                 │          is free  │  │ marked, waits again when finished
-//!      │                │ cancel          │ cancel            ▼  │
-//!      └─► (no delay)   ▼                 ▼                stopping (time over)
+//!      │             ▲  │  │ due, must not yet       ▲        │  ▲
+//!      │      event: │  │  └──► settling, queued ────┘        │  │ event: by on_busy
+//!      │  wait anew  └──┤             │                       │
+//!      │                │ cancel      │ cancel                ├─► put off, retrying: wait for a time of their own
+//!      └─► (no delay)   ▼             ▼                       └─► stopping (time over, restart, cancelled)
 //! ```
 //!
-//! All tasks of a scheduler wait equally long. Those that wait are therefore due in the order in which they came, and a
-//! linked list in that order is the timer: putting a task off moves it to the end. The first of each list gives the
-//! deadline. Tasks of all schedulers are in one slab, their names beside it, and each directory once for all tasks in it;
-//! each scheduler has a hash table from paths to tasks, with a key that those who choose file names do not know. A waiting
-//! task takes 88 bytes, its name, and 6 to 12 bytes of the table. What was learnt of a path (hash, excluded or not, rule) is kept until an event of another path
-//! comes, since a file that is written gives several events in a row.
+//! A run ends as [`Outcome`]. A failure is recorded once: as [`Record::Retry`] if the task is tried again under its id, else as
+//! [`Record::Failed`], and its event goes to the schedulers of `on_failure` as tasks that no path leads to. A run whose
+//! timeout is over has failed at that moment, though its path and its place stay taken until the program says that it has
+//! ended. A file that is in use ([`FailureKind::InUse`]) is no failure: the task is put off, and looks again each second.
+//!
+//! Mostly all tasks of a scheduler wait equally long. They are due in the order in which they came, and a linked list in that
+//! order is the timer: putting a task off moves it to the end. Tasks that wait otherwise are in an ordered set beside it.
+//! The first of each gives the deadline. Tasks of all schedulers are in one slab, their names beside it, and each directory
+//! once for all tasks in it; each scheduler has a hash table from paths to tasks, with a key that those who choose file names
+//! do not know. A waiting task takes 104 bytes, its name, and 6 to 12 bytes of the table; what few tasks have beside that
+//! (why they wait, what they tell of) is apart. What was learnt of a path (hash, excluded or not, rule) is kept until an
+//! event of another path comes, since a file that is written gives several events in a row.
 //!
 //! A directory that is renamed takes the tasks along that are to come for what lies below it ([`Engine::rename`]): they
 //! keep their time, and filter and rules are asked again. Those that run end under the path that they began with. What
 //! the daemon itself moves or removes is told by [`Engine::withdraw`].
 //!
-//! A configuration is a *generation*. A reload adds the new one and retires the old one, whose tasks go on and whose maps
-//! still hear events, but only to cancel: a path with a waiting task of the old configuration is handed over to the new
-//! one by the first event. When its last task is gone a retired generation is forgotten.
+//! A configuration is a *generation*. A reload adds the new one and retires the old one ([`Engine::retire`]): tasks to come
+//! go on in the new scheduler of the same name and kind, running ones end as they began. What has no such scheduler ends
+//! with the old generation, whose maps still hear events, but only to cancel. When its last task is gone a retired
+//! generation is forgotten.
+//!
+//! A task has an id that is a UUID ([`TaskId`]); people name tasks by it or by its beginning ([`Engine::find`],
+//! [`Engine::cancel`], [`Engine::run_now`]). Randomness comes from a seed that the program gives. Times are those of the
+//! caller; where they cross the daemon's life, the program turns them into times of day and back ([`Engine::restore`]).
 //!
 //! # What is ours
 //!
-//! The original has none of `max_jobs`, `retry_if_changed` and the limits below. Where they had to be decided:
+//! The original has none of the arguments below `delay` in [`SchedulerSpec`], nor the limits. Where they had to be decided:
 //!
-//! - A task that is due and waits for a place keeps its turn when an event comes and there is no delay; with a delay it
-//!   waits anew, for the delay says how long the path must be left alone.
+//! - A task that is due and must not start yet keeps its turn when an event comes, and gets the event.
 //! - A file action that an event came upon runs again when it is over, as if the event came then: after the delay, if
 //!   there is one, and unless it is cancelled. The original blocks meanwhile and reads the event afterwards.
 //! - A pattern that gives up on a path: nothing is done with the path, and that is recorded. Neither must a later rule act
 //!   on what an earlier one may have been meant for, nor any rule on what may have been excluded.
 //! - An event without a path (an overflow) is not excluded and matches no rule.
-//! - A reload with a shutdown timeout of zero ends all old tasks at once, as shutdown does.
+//! - A reload with a shutdown timeout of zero ends all old tasks that do not go on, as shutdown does.
+//! - What the daemon interrupted is final, and not tried again. While the daemon ends nothing is tried again.
+//! - `settle` and `delay` do not hold up what tells of a failure.
 //!
 //! # Limits
 //!

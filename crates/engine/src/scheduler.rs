@@ -54,6 +54,7 @@ enum Keys {
 }
 
 /// One scheduler with its tasks.
+#[expect(clippy::struct_excessive_bools, reason = "each says something else, and all can be true at once")]
 pub(crate) struct Scheduler {
     id: SchedulerId,
     spec: SchedulerSpec,
@@ -189,6 +190,7 @@ impl Scheduler {
     }
 
     /// The task of a path.
+    #[inline]
     pub(crate) fn find(&self, path: &Path<'_>, tasks: &Tasks) -> Option<Slot> {
         match &self.keys {
             Keys::Single(slot) => *slot,
@@ -197,6 +199,7 @@ impl Scheduler {
     }
 
     /// What an event does that is mapped to this scheduler.
+    #[inline]
     pub(crate) fn judge(
         &self,
         phase: Phase,
@@ -231,6 +234,7 @@ impl Scheduler {
         }
     }
 
+    #[inline]
     fn judge_new(
         &self,
         rule: Option<usize>,
@@ -252,6 +256,7 @@ impl Scheduler {
         Verdict::New { begin, rule }
     }
 
+    #[inline]
     fn judge_met(
         &self,
         phase: Phase,
@@ -326,6 +331,7 @@ impl Scheduler {
         Verdict::Met { task, change }
     }
 
+    #[inline]
     fn rule(&self, path: &Path<'_>) -> RuleMatch {
         let Some(rules) = &self.spec.rules else { return RuleMatch::Rule(None) };
         let (serial, latest) = self.latest_match.get();
@@ -343,10 +349,12 @@ impl Scheduler {
         matched
     }
 
+    #[inline]
     fn has_place(&self) -> bool {
         self.spec.max_jobs.is_none_or(|max| self.running() < max.get())
     }
 
+    #[inline]
     fn is_within_rate(&self, now: Nanos) -> bool {
         self.spec.max_rate.is_none_or(|rate| {
             let first = self.starts.front().filter(|_| self.starts.len() >= rate.starts.get() as usize);
@@ -355,6 +363,7 @@ impl Scheduler {
     }
 
     /// Whether one more task may start.
+    #[inline]
     pub(crate) fn can_start(&self, now: Nanos, commands: &Commands) -> bool {
         self.has_place()
             && !self.paused
@@ -366,6 +375,7 @@ impl Scheduler {
 /// What happens to tasks.
 impl Scheduler {
     /// Carries out a verdict on an event that came through `map`.
+    #[inline]
     pub(crate) fn perform<E: Effects>(
         &mut self,
         verdict: Verdict<Slot>,
@@ -383,7 +393,7 @@ impl Scheduler {
                     Begin::AtOnce => Share::Nothing,
                     Begin::WhenPlaceIsFree | Begin::AfterDelay => Share::Directory,
                 };
-                let slot = self.insert(path, &news, share, turn.now, turn.tasks);
+                let slot = self.insert(&news, share, turn.now, turn.tasks);
                 match begin {
                     Begin::AtOnce | Begin::WhenPlaceIsFree => self.offer(slot, turn),
                     Begin::AfterDelay => self.wait(slot, turn),
@@ -391,7 +401,7 @@ impl Scheduler {
             }
             Verdict::Met { task, change } => match change {
                 Change::Reschedule { rule } => {
-                    self.reschedule(task, &self.news(path, event, map, rule), turn)
+                    self.reschedule(task, &self.news(path, event, map, rule), turn);
                 }
                 Change::Refresh { rule } => self.refresh(task, &self.news(path, event, map, rule), turn),
                 Change::Skip => self.skip(task, event, turn),
@@ -401,7 +411,7 @@ impl Scheduler {
                     self.skip(task, event, turn);
                 }
                 Change::Remember { rule } => {
-                    self.remember(task, &self.news(path, event, map, rule), turn);
+                    remember(task, &self.news(path, event, map, rule), turn);
                     turn.tasks.set(task, Mark::Again);
                     let task = self.record(task, *event, turn.tasks);
                     turn.out.record(Record::Remembered { task });
@@ -418,17 +428,8 @@ impl Scheduler {
         }
     }
 
-    /// Gives a running task the event for which it is to run again.
-    fn remember<E>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
-        if !turn.tasks.is_path(slot, news.event.pathname) {
-            let event = crate::OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
-            turn.tasks.more_mut(slot).run_event = Some(event);
-        }
-        turn.tasks.update(slot, news);
-    }
-
     fn restart<E: Effects>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
-        self.remember(slot, news, turn);
+        remember(slot, news, turn);
         let task = self.record(slot, *news.event, turn.tasks);
         turn.out.record(Record::Restarting { task });
         turn.tasks.set(slot, Mark::Restart);
@@ -438,11 +439,13 @@ impl Scheduler {
     }
 
     /// What a task gets that an event met.
+    #[inline]
     fn news<'a>(&self, path: &Path<'_>, event: &'a Event<'a>, map: MapId, rule: Option<usize>) -> News<'a> {
         // With singlejob it may be that of another path.
         News { event, map, rule, hash: path.hash, same_path: matches!(self.keys, Keys::Paths(_)) }
     }
 
+    #[inline]
     fn ignore<E: Effects>(&self, reason: Ignored, event: &Event<'_>, turn: &mut Turn<'_, E>) {
         let scheduler = self.id;
         match reason {
@@ -453,19 +456,14 @@ impl Scheduler {
         }
     }
 
-    fn insert(
-        &mut self,
-        path: &Path<'_>,
-        news: &News<'_>,
-        share: Share,
-        now: Nanos,
-        tasks: &mut Tasks,
-    ) -> Slot {
+    #[inline]
+    fn insert(&mut self, news: &News<'_>, share: Share, now: Nanos, tasks: &mut Tasks) -> Slot {
         let slot = tasks.insert(self.id, news, share, now);
         self.add_key(slot, tasks);
         slot
     }
 
+    #[inline]
     fn add_key(&mut self, slot: Slot, tasks: &Tasks) {
         match &mut self.keys {
             Keys::Single(task) => *task = Some(slot),
@@ -488,6 +486,7 @@ impl Scheduler {
         tasks.unlink(list, slot);
     }
 
+    #[inline]
     fn wait<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         self.arm(slot, turn);
         let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
@@ -495,29 +494,16 @@ impl Scheduler {
         turn.out.record(Record::Scheduled { task, delay: self.spec.delay, again });
     }
 
+    #[inline]
     fn reschedule<E: Effects>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
         turn.tasks.update(slot, news);
         self.leave(slot, turn.tasks);
         if turn.tasks.state(slot) != State::Waiting {
-            self.wait_for_event(slot, turn.tasks);
+            wait_for_event(slot, turn.tasks);
         }
         self.arm(slot, turn);
         let task = self.record(slot, *news.event, turn.tasks);
         turn.out.record(Record::Rescheduled { task, delay: self.spec.delay });
-    }
-
-    /// A task that waited for something else waits for its delay again.
-    fn wait_for_event(&mut self, slot: Slot, tasks: &mut Tasks) {
-        if tasks.state(slot) == State::Retrying {
-            let (due, attempt) = (tasks.time(slot), 1);
-            tasks.set_attempt(slot, attempt);
-            tasks.more_mut(slot).not_before = due;
-        }
-        if let Some(more) = tasks.known_more(slot) {
-            more.first = None;
-            more.settles_since = None;
-            more.reason.clear();
-        }
     }
 
     /// Starts the delay of a task that is in no list.
@@ -553,6 +539,7 @@ impl Scheduler {
         turn.out.record(Record::Rescheduled { task, delay: self.spec.delay });
     }
 
+    #[inline]
     fn skip<E: Effects>(&mut self, slot: Slot, event: &Event<'_>, turn: &mut Turn<'_, E>) {
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::SkippedOngoing { task });
@@ -677,6 +664,7 @@ impl Scheduler {
         }
     }
 
+    #[inline]
     fn tell_completed<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         self.tell_completed_to(turn.out);
     }
@@ -702,7 +690,7 @@ impl Scheduler {
     pub(crate) fn cut<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         let mut next = self.stopping.first();
         while let Some(slot) = next {
-            self.forget_marks(slot, turn.tasks);
+            forget_marks(slot, turn.tasks);
             next = turn.tasks.next_in_list(slot);
         }
         let count = self.pending();
@@ -752,20 +740,12 @@ impl Scheduler {
     fn stop_first<E: Effects>(&mut self, count: u32, turn: &mut Turn<'_, E>) {
         for _ in 0..count {
             let slot = self.running.first().expect("not more are stopped than run");
-            self.forget_marks(slot, turn.tasks);
+            forget_marks(slot, turn.tasks);
             self.stop(slot, turn);
         }
     }
 
-    /// A task that is stopped for good does not run again.
-    fn forget_marks(&mut self, slot: Slot, tasks: &mut Tasks) {
-        tasks.clear(slot, Mark::Again);
-        tasks.clear(slot, Mark::Restart);
-        if let Some(more) = tasks.known_more(slot) {
-            more.retry = None;
-        }
-    }
-
+    #[inline]
     fn record<'a>(&self, slot: Slot, event: Event<'a>, tasks: &Tasks) -> TaskRecord<'a> {
         TaskRecord { scheduler: self.id, id: tasks.id(slot), event }
     }
@@ -773,4 +753,36 @@ impl Scheduler {
 
 fn tasks_full(tasks: &Tasks, limits: &Limits) -> bool {
     tasks.len() >= limits.tasks_max || tasks.bytes() as u64 >= limits.bytes_max
+}
+
+/// Gives a running task the event for which it is to run again.
+fn remember<E>(slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
+    if !turn.tasks.is_path(slot, news.event.pathname) {
+        let event = crate::OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
+        turn.tasks.more_mut(slot).run_event = Some(event);
+    }
+    turn.tasks.update(slot, news);
+}
+
+/// A task that waited for something else waits for its delay again.
+fn wait_for_event(slot: Slot, tasks: &mut Tasks) {
+    if tasks.state(slot) == State::Retrying {
+        let (due, attempt) = (tasks.time(slot), 1);
+        tasks.set_attempt(slot, attempt);
+        tasks.more_mut(slot).not_before = due;
+    }
+    if let Some(more) = tasks.known_more(slot) {
+        more.first = None;
+        more.settles_since = None;
+        more.reason.clear();
+    }
+}
+
+/// A task that is stopped for good does not run again.
+fn forget_marks(slot: Slot, tasks: &mut Tasks) {
+    tasks.clear(slot, Mark::Again);
+    tasks.clear(slot, Mark::Restart);
+    if let Some(more) = tasks.known_more(slot) {
+        more.retry = None;
+    }
 }

@@ -127,10 +127,6 @@ pub trait Matcher: Send + Sync {
 }
 
 /// One scheduler of a configuration.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "these are the arguments of the configuration, by their names"
-)]
 #[derive(Clone)]
 pub struct SchedulerSpec {
     /// Its name, by which people and later configurations know it.

@@ -83,6 +83,7 @@ impl List {
         (self.last != NONE).then_some(Slot(self.last))
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> u32 {
         self.len
     }
@@ -304,6 +305,7 @@ impl Tasks {
     }
 
     /// What the tasks count for the limit of bytes: what they need, without what is free.
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
         self.len as usize * TASK_BYTES + self.texts.used_bytes() + self.dirs.bytes() + self.error_bytes
     }
@@ -317,6 +319,7 @@ impl Tasks {
     /// Makes a task with a new id. It is in no list yet.
     ///
     /// Each task that is to come shares the path of its directory.
+    #[inline]
     pub(crate) fn insert(
         &mut self,
         scheduler: SchedulerId,
@@ -373,6 +376,7 @@ impl Tasks {
     }
 
     /// Gives a task a later event. Allocates nothing where the texts are as before.
+    #[inline]
     pub(crate) fn update(&mut self, slot: Slot, news: &News<'_>) {
         let event = news.event;
         let plain =
@@ -437,6 +441,7 @@ impl Tasks {
     }
 
     /// Takes a task out of its directory.
+    #[inline]
     fn leave_dir(&mut self, slot: Slot) {
         let dir = self.task(slot).dir;
         if dir == DirId::NONE {
@@ -469,6 +474,7 @@ impl Tasks {
     }
 
     /// Forgets a task, which is in no list any more.
+    #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) {
         if self.task(slot).flags & MORE != 0 {
             let failed = self.more.remove(&slot).and_then(|more| more.failed);
@@ -505,31 +511,38 @@ impl Tasks {
         }
     }
 
+    #[inline]
     pub(crate) fn id(&self, slot: Slot) -> TaskId {
         let [high, low] = self.task(slot).id;
         TaskId(u128::from(high) << 64 | u128::from(low))
     }
 
+    #[inline]
     pub(crate) fn state(&self, slot: Slot) -> State {
         self.task(slot).state
     }
 
+    #[inline]
     pub(crate) fn set_state(&mut self, slot: Slot, state: State) {
         self.task_mut(slot).state = state;
     }
 
+    #[inline]
     pub(crate) fn time(&self, slot: Slot) -> Nanos {
         self.task(slot).time
     }
 
+    #[inline]
     pub(crate) fn set_time(&mut self, slot: Slot, time: Nanos) {
         self.task_mut(slot).time = time;
     }
 
+    #[inline]
     pub(crate) fn hash(&self, slot: Slot) -> u32 {
         self.task(slot).hash
     }
 
+    #[inline]
     pub(crate) fn rule(&self, slot: Slot) -> Option<usize> {
         let rule = self.task(slot).rule;
         (rule != NONE).then_some(rule as usize)
@@ -552,6 +565,7 @@ impl Tasks {
         self.task(slot).made
     }
 
+    #[inline]
     pub(crate) fn attempt(&self, slot: Slot) -> u32 {
         self.task(slot).attempt
     }
@@ -560,15 +574,18 @@ impl Tasks {
         self.task_mut(slot).attempt = attempt;
     }
 
+    #[inline]
     pub(crate) fn has(&self, slot: Slot, mark: Mark) -> bool {
         self.task(slot).flags & mark as u16 != 0
     }
 
+    #[inline]
     pub(crate) fn set(&mut self, slot: Slot, mark: Mark) {
         self.task_mut(slot).flags |= mark as u16;
     }
 
     /// Takes a mark away; whether it was there.
+    #[inline]
     pub(crate) fn clear(&mut self, slot: Slot, mark: Mark) -> bool {
         let task = self.task_mut(slot);
         let had = task.flags & mark as u16 != 0;
@@ -576,7 +593,22 @@ impl Tasks {
         had
     }
 
+    /// Whether nothing but a plain run lies before and behind a task: it has no mark that the start or the end of a run asks
+    /// for, and nothing that few tasks have.
+    #[inline]
+    pub(crate) fn is_plain(&self, slot: Slot) -> bool {
+        const ASKED_FOR: u16 = MORE
+            | Mark::Again as u16
+            | Mark::Restart as u16
+            | Mark::TimedOut as u16
+            | Mark::Keyless as u16
+            | Mark::Settled as u16
+            | Mark::AskRules as u16;
+        self.task(slot).flags & ASKED_FOR == 0
+    }
+
     /// What few tasks have.
+    #[inline]
     pub(crate) fn more(&self, slot: Slot) -> Option<&More> {
         (self.task(slot).flags & MORE != 0).then(|| &*self.more[&slot])
     }
@@ -593,6 +625,7 @@ impl Tasks {
     }
 
     /// The same of a task that has it.
+    #[inline]
     pub(crate) fn known_more(&mut self, slot: Slot) -> Option<&mut More> {
         if self.task(slot).flags & MORE == 0 {
             None
@@ -613,6 +646,7 @@ impl Tasks {
     }
 
     /// Whether the latest event is about a directory.
+    #[inline]
     pub(crate) fn is_dir(&self, slot: Slot) -> bool {
         self.task(slot).flags & IS_DIR != 0
     }
@@ -628,6 +662,7 @@ impl Tasks {
     }
 
     /// Whether the task ran before.
+    #[inline]
     pub(crate) fn again(&self, slot: Slot) -> bool {
         self.task(slot).flags & AGAIN != 0
     }
@@ -645,6 +680,7 @@ impl Tasks {
     }
 
     /// Whether a task has a path.
+    #[inline]
     pub(crate) fn is_path(&self, slot: Slot, path: &[u8]) -> bool {
         let task = self.task(slot);
         let (dir, tail_len) = (self.dirs.path(task.dir), task.tail_len as usize);
@@ -654,6 +690,7 @@ impl Tasks {
     }
 
     /// The latest event, with its pathname in `path`.
+    #[inline]
     pub(crate) fn event<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
         let task = self.task(slot);
         let text = self.texts.get(task.text, self.text_len(slot));
@@ -677,6 +714,7 @@ impl Tasks {
     }
 
     /// The latest event, with the mask of the one with which the task was started.
+    #[inline]
     pub(crate) fn event_of_run<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
         let task = self.task(slot);
         if let Some(event) = self.more(slot).and_then(|more| more.run_event.as_ref()) {
@@ -688,6 +726,7 @@ impl Tasks {
     }
 
     /// Counts a start, which gives the task its handle.
+    #[inline]
     pub(crate) fn begin_run(&mut self, slot: Slot, now: Nanos) {
         let run = self.next_run;
         self.next_run = self.next_run.wrapping_add(1);
@@ -718,11 +757,13 @@ impl Tasks {
     }
 
     /// The handle of the latest start.
+    #[inline]
     pub(crate) fn handle(&self, slot: Slot) -> TaskHandle {
         TaskHandle(u64::from(self.task(slot).run) << 32 | u64::from(slot.0))
     }
 
     /// The running task that a handle names, with its scheduler; `None` if that run is over.
+    #[inline]
     pub(crate) fn running(&self, handle: TaskHandle) -> Option<(Slot, SchedulerId)> {
         let slot = Slot(handle.0 as u32);
         let task = self.slots.get(slot.0 as usize)?;
@@ -735,10 +776,12 @@ impl Tasks {
         (from..self.slots.len() as u32).map(Slot).find(|slot| self.task(*slot).flags & FREE == 0)
     }
 
+    #[inline]
     pub(crate) fn scheduler(&self, slot: Slot) -> SchedulerId {
         self.task(slot).scheduler
     }
 
+    #[inline]
     pub(crate) fn map(&self, slot: Slot) -> MapId {
         self.task(slot).map
     }
@@ -768,6 +811,7 @@ impl Tasks {
     }
 
     /// Puts a task, which is in no list, at the end of one.
+    #[inline]
     pub(crate) fn push(&mut self, list: &mut List, slot: Slot) {
         *self.link_mut(slot) = Link { prev: list.last, next: NONE };
         if list.last == NONE {
@@ -780,6 +824,7 @@ impl Tasks {
     }
 
     /// Takes a task out of the list that it is in.
+    #[inline]
     pub(crate) fn unlink(&mut self, list: &mut List, slot: Slot) {
         let Link { prev, next } = *self.link(slot);
         if prev == NONE {
@@ -795,22 +840,27 @@ impl Tasks {
         list.len -= 1;
     }
 
+    #[inline]
     fn text_len(&self, slot: Slot) -> usize {
         text_len(self.task(slot), &self.texts)
     }
 
+    #[inline]
     fn link(&self, slot: Slot) -> &Link {
         &self.links[slot.0 as usize]
     }
 
+    #[inline]
     fn link_mut(&mut self, slot: Slot) -> &mut Link {
         &mut self.links[slot.0 as usize]
     }
 
+    #[inline]
     fn task(&self, slot: Slot) -> &Task {
         &self.slots[slot.0 as usize]
     }
 
+    #[inline]
     fn task_mut(&mut self, slot: Slot) -> &mut Task {
         &mut self.slots[slot.0 as usize]
     }

@@ -55,11 +55,13 @@ impl Texts {
     }
 
     /// The first `len` bytes of a block.
+    #[inline]
     pub(crate) fn get(&self, block: Block, len: usize) -> &[u8] {
         &self.chunks[chunk(block)][start(block)..][..len]
     }
 
     /// Keeps the parts, one after the other, in a new block.
+    #[inline]
     pub(crate) fn insert(&mut self, parts: [&[u8]; 4]) -> Block {
         let (chain, units) = size_of(parts.iter().map(|part| part.len()).sum());
         self.used_bytes += units * UNIT;
@@ -86,6 +88,7 @@ impl Texts {
     }
 
     /// Frees a block whose text had `len` bytes.
+    #[inline]
     pub(crate) fn remove(&mut self, block: Block, len: usize) {
         let (chain, units) = size_of(len);
         self.used_bytes -= units * UNIT;
@@ -114,6 +117,7 @@ impl Texts {
         Block(place)
     }
 
+    #[inline]
     fn write(&mut self, block: Block, parts: [&[u8]; 4]) {
         let chunk = &mut self.chunks[chunk(block)];
         let mut at = start(block);

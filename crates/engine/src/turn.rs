@@ -84,6 +84,7 @@ impl Counters {
     }
 
     /// Tells how many were not named.
+    #[inline]
     pub(crate) fn tell_not_done(&mut self, out: &mut impl Effects) {
         let count = std::mem::take(&mut self.not_done).saturating_sub(NOT_DONE_NAMED_MAX);
         if count > 0 {
@@ -92,6 +93,7 @@ impl Counters {
     }
 
     /// Tells that there is room again; an eighth of it, so that the log does not follow each task.
+    #[inline]
     pub(crate) fn tell_room(&mut self, tasks: &Tasks, limits: &Limits, out: &mut impl Effects) {
         if self.refused_in_a_row == 0 {
             return;

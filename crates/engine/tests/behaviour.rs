@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, GenerationError, GenerationIds,
-    Ignored, Limits, MapSpec, Matcher, Outcome, OwnedEvent, Reaction, Record, SchedulerSpec, Start,
-    StepLimit, TaskHandle, TaskId, TaskRecord, Verdict,
+    Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationError,
+    GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, OwnedEvent, Question,
+    Rate, Reaction, Record, Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle,
+    Settled, Start, StepLimit, TaskHandle, TaskId, TaskRecord, Verdict,
 };
 use event::{Event, Flag, Mask};
 
@@ -72,28 +73,52 @@ impl Matcher for Ends {
 #[derive(Default)]
 struct Out {
     lines: Vec<String>,
-    handles: Vec<(TaskId, TaskHandle)>,
+    handles: Vec<(u64, TaskHandle)>,
+    questions: Vec<TaskHandle>,
     received: usize,
+    /// Ids as they came up: each is shown by its place here, from 1.
+    ids: Vec<TaskId>,
 }
 
 impl Out {
+    fn number(&mut self, id: TaskId) -> u64 {
+        let known = self.ids.iter().position(|known| *known == id).unwrap_or_else(|| {
+            self.ids.push(id);
+            self.ids.len() - 1
+        });
+        known as u64 + 1
+    }
+
     fn task(&mut self, word: &str, task: &TaskRecord<'_>) {
-        self.lines.push(format!("{word} {} {}", task.id.0, String::from_utf8_lossy(task.event.pathname)));
+        let number = self.number(task.id);
+        self.lines.push(format!("{word} {number} {}", String::from_utf8_lossy(task.event.pathname)));
     }
 }
 
 impl Effects for Out {
     fn start(&mut self, start: Start<'_>) {
-        self.handles.push((start.id, start.handle));
+        let number = self.number(start.id);
+        self.handles.push((number, start.handle));
         let rule = start.rule.map_or(String::new(), |rule| format!(" rule {rule}"));
         let again = if start.again { " again" } else { "" };
-        let pathname = String::from_utf8_lossy(start.event.pathname);
-        self.lines.push(format!("start {} {pathname} {}{rule}{again}", start.id.0, start.event.mask.name()));
+        let attempt = if start.attempt > 1 { format!(" attempt {}", start.attempt) } else { String::new() };
+        let failed = start.failed.map_or(String::new(), |failed| {
+            format!(" as {} failed {} time(s): {}", self.number(failed.id), failed.attempts, failed.error)
+        });
+        let (pathname, mask) = (String::from_utf8_lossy(start.event.pathname), start.event.mask.name());
+        self.lines.push(format!("start {number} {pathname} {mask}{rule}{again}{attempt}{failed}"));
     }
 
     fn stop(&mut self, handle: TaskHandle, id: TaskId) {
-        assert!(self.handles.contains(&(id, handle)), "stopped by the handle of its start");
-        self.lines.push(format!("stop {}", id.0));
+        let number = self.number(id);
+        assert!(self.handles.contains(&(number, handle)), "stopped by the handle of its start");
+        self.lines.push(format!("stop {number}"));
+    }
+
+    fn ask_settled(&mut self, question: Question<'_>) {
+        self.questions.push(question.handle);
+        let number = self.number(question.id);
+        self.lines.push(format!("ask {number} {}", String::from_utf8_lossy(question.event.pathname)));
     }
 
     fn record(&mut self, record: Record<'_>) {
@@ -113,6 +138,16 @@ impl Effects for Out {
             Record::Started { .. } => {}
             Record::Finished { task } => self.task("finished", &task),
             Record::Failed { task, failure } => self.task(&format!("failed ({})", failure.text), &task),
+            Record::Retry { task, failure, attempt, pause } => {
+                let pause = pause.map_or("for an event".to_owned(), |pause| format!("in {pause:?}"));
+                self.task(&format!("attempt {attempt} failed ({}), again {pause}", failure.text), &task);
+            }
+            Record::Remembered { task } => self.task("remember", &task),
+            Record::Restarting { task } => self.task("restart", &task),
+            Record::Reruns { task, count } => self.task(&format!("{count} reruns of"), &task),
+            Record::MaxRate { .. } => self.lines.push("rate used".to_owned()),
+            Record::Unsettled { task, reason } => self.task(&format!("unsettled ({reason})"), &task),
+            Record::Vanished { task } => self.task("vanished", &task),
             Record::PutOff { task, failure } => self.task(&format!("put off ({})", failure.text), &task),
             Record::Unchanged { task } => self.task("unchanged", &task),
             Record::SkippedOngoing { task } => self.task("skip", &task),
@@ -198,7 +233,7 @@ impl World {
     }
 
     fn end(&mut self, id: u64, outcome: &Outcome) -> Vec<String> {
-        let latest = self.out.handles.iter().rev().find(|(task, _)| task.0 == id).expect("it was started");
+        let latest = self.out.handles.iter().rev().find(|(task, _)| *task == id).expect("it was started");
         self.engine.finished(self.now, latest.1, outcome, &mut self.out);
         self.lines()
     }
@@ -209,9 +244,20 @@ impl World {
 
     /// A second configuration, of the same kind, takes over. Events go on through the maps of the first.
     fn reload(&mut self, timeout: Duration) -> (GenerationIds, Vec<String>) {
-        let new =
-            self.engine.add_generation(vec![scheduler(DELAY)], vec![map()], timeout).expect("there is room");
-        self.engine.retire(self.now, self.ids.id, &mut self.out);
+        self.replace(scheduler(DELAY), timeout)
+    }
+
+    /// The same, with a scheduler of another name, where nothing of the first one goes on.
+    fn reload_other(&mut self, timeout: Duration) -> (GenerationIds, Vec<String>) {
+        self.replace(SchedulerSpec { name: "other".to_owned(), ..scheduler(DELAY) }, timeout)
+    }
+
+    fn replace(&mut self, spec: SchedulerSpec, timeout: Duration) -> (GenerationIds, Vec<String>) {
+        let new = self.engine.add_generation(vec![spec], vec![map()], timeout).expect("there is room");
+        let (old, to) = (self.ids.clone(), new.clone());
+        let successor =
+            |map: MapId| (old.maps.contains(&map.0)).then(|| to.map((map.0 - old.maps.start) as usize));
+        self.engine.retire(self.now, self.ids.id, successor, &mut self.out);
         (new, self.lines())
     }
 
@@ -431,21 +477,8 @@ fn tasks_beyond_max_jobs_wait_in_order() {
     assert!(world.engine.is_idle());
 }
 
-#[test]
-fn with_a_delay_an_event_for_a_task_that_waits_for_a_place_makes_it_wait_anew() {
-    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(DELAY) });
-    world.create("/a");
-    world.create("/b");
-    world.create("/c");
-    assert_eq!(world.pass(DELAY), ["start 1 /a IN_CREATE", "all 1 places taken"]);
-    assert_eq!(world.close_write("/b"), ["re-schedule 10s 2 /b"]);
-    assert_eq!(world.complete(1), ["finished 1 /a", "start 3 /c IN_CREATE"]);
-    assert_eq!(world.pass(DELAY), NOTHING);
-    assert_eq!(world.complete(3), ["finished 3 /c", "start 2 /b IN_CLOSE_WRITE"]);
-}
-
 fn retrying(delay: Duration) -> SchedulerSpec {
-    SchedulerSpec { retry_if_changed: true, ..scheduler(delay) }
+    SchedulerSpec { on_busy: OnBusy::RunAgainIfChanged, ..scheduler(delay) }
 }
 
 #[test]
@@ -499,6 +532,7 @@ fn the_records_of_a_run_have_the_mask_that_it_was_started_with() {
             self.1 = Some(start.handle);
         }
         fn stop(&mut self, _handle: TaskHandle, _id: TaskId) {}
+        fn ask_settled(&mut self, _question: Question<'_>) {}
         fn record(&mut self, record: Record<'_>) {
             if let Record::Finished { task } = record {
                 self.0.push(("finished", task.event.mask.name()));
@@ -671,17 +705,23 @@ fn counts_and_the_oldest_tasks_can_be_seen() {
         let mut seen = Vec::new();
         world.engine.oldest(count, |task| {
             let pathname = String::from_utf8_lossy(task.event.pathname).into_owned();
-            seen.push((task.id.0, pathname, task.doing, task.scheduler));
+            seen.push((
+                world.out.ids.iter().position(|id| *id == task.id),
+                pathname,
+                task.doing,
+                task.scheduler,
+            ));
         });
         seen
     };
     let due = Some(begun + SECOND + DELAY);
     let (first, second) = (world.ids.scheduler(0), world.ids.scheduler(1));
     let expected = [
-        (1, "/a".to_owned(), Doing::Waiting(due), first),
-        (2, "/a".to_owned(), Doing::Running(Some(begun)), second),
-        (3, "/b".to_owned(), Doing::Waiting(due), first),
-        (4, "/b".to_owned(), Doing::Queued(Some(begun + SECOND)), second),
+        (Some(0), "/a".to_owned(), Doing::Waiting(due), first),
+        (Some(1), "/a".to_owned(), Doing::Running(Some(begun)), second),
+        (Some(2), "/b".to_owned(), Doing::Waiting(due), first),
+        // It has said nothing of itself yet.
+        (None, "/b".to_owned(), Doing::Queued(Some(begun + SECOND)), second),
     ];
     assert_eq!(oldest(&world, 10), expected);
     assert_eq!(oldest(&world, 2), expected[..2]);
@@ -794,7 +834,7 @@ fn a_replaced_configuration_without_tasks_is_gone_at_once() {
 fn waiting_tasks_survive_a_reload_longer_than_the_timeout() {
     let mut world = World::of(scheduler(100 * SECOND));
     world.create("/f");
-    assert_eq!(world.reload(SECOND).1, ["pause 0", "wait 30s for 1"]);
+    assert_eq!(world.reload_other(SECOND).1, ["pause 0", "wait 30s for 1"]);
     assert_eq!(world.pass(99 * SECOND), NOTHING);
     assert_eq!(world.pass(SECOND), ["start 1 /f IN_CREATE"]);
     assert_eq!(world.pass(29 * SECOND), NOTHING);
@@ -810,7 +850,7 @@ fn running_tasks_have_the_timeout_from_the_reload_or_from_their_start() {
     );
     world.create("/f");
     world.pass(SECOND);
-    assert_eq!(world.reload(SECOND).1, ["pause 0", "pause 1", "wait 30s for 1", "wait 30s for 1"]);
+    assert_eq!(world.reload_other(SECOND).1, ["pause 0", "pause 1", "wait 30s for 1", "wait 30s for 1"]);
     assert_eq!(world.pass(9 * SECOND), ["start 2 /f IN_CREATE"]);
     // It was started one second before the reload, at which its time began.
     assert_eq!(world.pass(20 * SECOND), NOTHING);
@@ -827,7 +867,7 @@ fn after_a_reload_a_path_runs_once_in_all() {
     let mut world = World::of(scheduler(DELAY));
     world.create("/f");
     world.create("/g");
-    let (new, _) = world.reload(SECOND);
+    let (new, _) = world.reload_other(SECOND);
     let write = event(Flag::CloseWrite, "/f");
     assert_eq!(world.event(&write), ["cancelled 1 /f"]);
     world.engine.event(world.now, new.map(0), &write, &mut world.out);
@@ -849,7 +889,7 @@ fn after_a_reload_events_of_running_tasks_belong_to_the_new_configuration() {
 fn events_are_received_once_while_two_configurations_live() {
     let mut world = World::of(scheduler(DELAY));
     world.create("/f");
-    let (new, _) = world.reload(SECOND);
+    let (new, _) = world.reload_other(SECOND);
     let before = world.out.received;
     world.close_write("/g");
     world.engine.event(world.now, new.map(0), &event(Flag::CloseWrite, "/g"), &mut world.out);
@@ -864,7 +904,7 @@ fn with_a_timeout_of_zero_a_reload_ends_the_old_tasks() {
     let mut out = Out::default();
     engine.event(now, ids.map(0), &event(Flag::Create, "/f"), &mut out);
     out.lines.clear();
-    engine.retire(now, ids.id, &mut out);
+    engine.retire(now, ids.id, |_| None, &mut out);
     assert_eq!(out.lines, ["pause 0", "wait 0ns for 1", "timeout, cancel 1", "not done 1 /f"]);
     assert!(engine.generation_done(ids.id));
 }
@@ -873,7 +913,7 @@ fn with_a_timeout_of_zero_a_reload_ends_the_old_tasks() {
 fn shutdown_waits_for_replaced_configurations_too() {
     let mut world = World::of(scheduler(20 * SECOND));
     world.create("/f");
-    let (new, _) = world.reload(5 * SECOND);
+    let (new, _) = world.reload_other(5 * SECOND);
     world.engine.event(world.now, new.map(0), &event(Flag::Create, "/g"), &mut world.out);
     world.lines();
     assert_eq!(world.shutdown(), ["wait 30s for 1", "wait 5s for 1"]);
@@ -983,6 +1023,7 @@ fn what_follows_has_its_name_its_root_and_the_path_as_it_was_given() {
     impl Effects for Last {
         fn start(&mut self, _start: Start<'_>) {}
         fn stop(&mut self, _handle: TaskHandle, _id: TaskId) {}
+        fn ask_settled(&mut self, _question: Question<'_>) {}
         fn record(&mut self, record: Record<'_>) {
             if let Record::Followed { task, .. } = record {
                 self.0 = Some(OwnedEvent::of(&task.event));
@@ -1020,6 +1061,554 @@ fn what_the_daemon_itself_moved_or_removed_is_withdrawn() {
     assert_eq!(world.pass(DELAY), ["start 4 /in/d2 IN_CREATE"]);
 }
 
+// How a task runs: timeouts.
+
+#[test]
+fn a_run_that_takes_too_long_is_stopped_and_has_failed_at_once() {
+    let one = NonZeroU32::new(1);
+    let spec = SchedulerSpec { timeout: Some(5 * SECOND), max_jobs: one, ..scheduler(Duration::ZERO) };
+    let mut world = World::of(spec);
+    world.create("/f");
+    world.create("/g");
+    assert_eq!(world.pass(4 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["stop 1", "failed (timeout after 5 s) 1 /f"]);
+    // Its path and its place stay taken until it is really over.
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    assert_eq!(world.end(1, &Outcome::Cancelled), ["start 2 /g IN_CREATE"]);
+    assert_eq!(world.complete(2), ["finished 2 /g"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_timeout_ends_with_the_run() {
+    let mut world = World::of(SchedulerSpec { timeout: Some(SECOND / 2), ..scheduler(Duration::ZERO) });
+    world.create("/f");
+    world.complete(1);
+    assert_eq!(world.engine.deadline(), None);
+    world.create("/f");
+    assert_eq!(world.pass(SECOND), ["stop 2", "failed (timeout after 0.5 s) 2 /f"]);
+    // Whatever it says then, it has failed.
+    assert_eq!(world.complete(2), NOTHING);
+    assert!(world.engine.is_idle());
+}
+
+// Retries.
+
+fn retry() -> Retry {
+    let (delay, max_delay) = (10 * SECOND, 600 * SECOND);
+    Retry { times: Some(2), delay, factor: 2.0, max_delay, jitter: 0.0, on: None }
+}
+
+fn tried_again(retry: Retry) -> SchedulerSpec {
+    SchedulerSpec { retry: Some(retry), ..scheduler(Duration::ZERO) }
+}
+
+fn error() -> Outcome {
+    failed(FailureKind::Error)
+}
+
+#[test]
+fn a_task_that_failed_is_tried_again_under_its_id_after_growing_pauses() {
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    assert_eq!(world.end(1, &error()), ["attempt 1 failed (why), again in 10s 1 /f"]);
+    assert_eq!(world.pass(10 * SECOND), ["start 1 /f IN_CREATE attempt 2"]);
+    assert_eq!(world.end(1, &error()), ["attempt 2 failed (why), again in 20s 1 /f"]);
+    assert_eq!(world.pass(19 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CREATE attempt 3"]);
+    assert_eq!(world.end(1, &error()), ["failed (why) 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn pauses_end_at_the_longest_and_vary_by_the_jitter() {
+    let pauses = |retry: Retry| {
+        let mut world = World::of(tried_again(Retry { times: None, max_delay: 30 * SECOND, ..retry }));
+        world.create("/f");
+        let mut pauses = Vec::new();
+        for _ in 0..40 {
+            world.end(1, &error());
+            let due = world.engine.deadline().unwrap();
+            pauses.push((due - world.now).as_secs_f64());
+            world.pass(due - world.now);
+        }
+        pauses
+    };
+    assert_eq!(pauses(retry())[..4], [10.0, 20.0, 30.0, 30.0]);
+    let varied = pauses(Retry { jitter: 0.1, ..retry() });
+    assert!(varied[2..].iter().all(|pause| (27.0..=33.0).contains(pause)), "{varied:?}");
+    assert!(varied[2..].iter().any(|pause| *pause < 29.0) && varied[2..].iter().any(|pause| *pause > 31.0));
+}
+
+#[test]
+fn on_says_which_failures_are_tried_again() {
+    let on = RetryOn { statuses: vec![3, 75], signal: true, ..RetryOn::default() };
+    let cases = [
+        (FailureKind::ExitStatus(3), true),
+        (FailureKind::ExitStatus(4), false),
+        // A shell tells so of a signal.
+        (FailureKind::ExitStatus(143), true),
+        (FailureKind::Signal(15), true),
+        (FailureKind::Timeout, false),
+        (FailureKind::Error, false),
+        (FailureKind::Interrupted, false),
+    ];
+    for (kind, again) in cases {
+        let mut world = World::of(tried_again(Retry { on: Some(on.clone()), ..retry() }));
+        world.create("/f");
+        let lines = world.end(1, &failed(kind));
+        assert_eq!(lines[0].starts_with("attempt 1"), again, "{kind:?}: {lines:?}");
+    }
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, "why") };
+    assert_eq!(world.end(1, &Outcome::Failed(failure)), ["failed (why) 1 /f"]);
+    world.create("/g");
+    assert_eq!(world.end(2, &failed(FailureKind::Interrupted)), ["failed (why) 2 /g"]);
+}
+
+#[test]
+fn an_event_makes_a_retry_a_first_attempt_but_not_before_the_pause_has_passed() {
+    let mut world = World::of(SchedulerSpec { delay: 2 * SECOND, ..tried_again(retry()) });
+    world.create("/f");
+    world.pass(2 * SECOND);
+    world.end(1, &error());
+    world.pass(SECOND);
+    assert_eq!(world.close_write("/f"), ["re-schedule 2s 1 /f"]);
+    assert_eq!(world.pass(8 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"]);
+    world.end(1, &error());
+    world.pass(9 * SECOND);
+    world.close_write("/f");
+    assert_eq!(world.pass(SECOND), NOTHING, "here the delay is what ends last");
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn a_cancel_ends_a_retry_and_a_shutdown_does_not_wait_for_one() {
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    world.end(1, &error());
+    assert_eq!(world.delete("/f"), ["cancelled 1 /f"]);
+    world.create("/g");
+    world.create("/h");
+    world.end(2, &error());
+    assert_eq!(world.shutdown(), ["not done 2 /g", "wait 30s for 1"]);
+    assert_eq!(world.end(3, &error()), ["failed (why) 3 /h", "all completed"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn after_a_timeout_the_pause_counts_from_the_failure_but_the_path_is_taken_until_the_end() {
+    let mut world = World::of(SchedulerSpec { timeout: Some(SECOND), ..tried_again(retry()) });
+    world.create("/f");
+    assert_eq!(world.pass(SECOND), ["stop 1", "attempt 1 failed (timeout after 1 s), again in 10s 1 /f"]);
+    assert_eq!(world.pass(4 * SECOND), NOTHING);
+    assert_eq!(world.end(1, &Outcome::Cancelled), NOTHING);
+    assert_eq!(world.pass(6 * SECOND), ["start 1 /f IN_CREATE attempt 2"]);
+    assert_eq!(world.pass(SECOND).len(), 2);
+    assert_eq!(world.pass(60 * SECOND), NOTHING);
+    assert_eq!(world.end(1, &Outcome::Cancelled), NOTHING);
+    assert_eq!(world.pass(Duration::ZERO), ["start 1 /f IN_CREATE attempt 3"]);
+}
+
+// on_failure.
+
+#[test]
+fn what_failed_for_good_is_told_once_whatever_the_receiver_does_with_events() {
+    let receiver = SchedulerSpec { files: false, ..scheduler(DELAY) };
+    let sender = SchedulerSpec { on_failure: vec![1], ..tried_again(Retry { times: Some(1), ..retry() }) };
+    let mut world = World::new(&[sender, receiver], map_with(Flag::Open, &[Reaction::Schedule(1)]));
+    world.create("/f");
+    world.end(1, &error());
+    world.pass(10 * SECOND);
+    let told = ["failed (why) 1 /f", "start 2 /f IN_CREATE as 1 failed 2 time(s): why"];
+    assert_eq!(world.end(1, &error()), told);
+    // The same path may fail again meanwhile.
+    assert_eq!(world.create("/f"), ["start 3 /f IN_CREATE"]);
+    world.end(3, &error());
+    world.pass(10 * SECOND);
+    assert_eq!(world.end(3, &error()).len(), 2);
+    assert_eq!(world.complete(2), ["finished 2 /f"]);
+}
+
+#[test]
+fn what_tells_of_a_failure_has_retries_and_places_and_goes_no_further() {
+    let one = NonZeroU32::new(1);
+    let receiver = SchedulerSpec { max_jobs: one, on_failure: vec![1], ..tried_again(retry()) };
+    let sender = SchedulerSpec { on_failure: vec![1], ..scheduler(Duration::ZERO) };
+    let mut world = World::new(&[sender, receiver], map());
+    world.create("/f");
+    world.create("/g");
+    world.end(1, &error());
+    assert_eq!(world.end(2, &error()), ["failed (why) 2 /g", "all 1 places taken"]);
+    let lines = world.end(3, &error());
+    let next = "start 4 /g IN_CREATE as 2 failed 1 time(s): why";
+    assert_eq!(lines, ["attempt 1 failed (why), again in 10s 3 /f", next]);
+    world.complete(4);
+    assert_eq!(world.pass(10 * SECOND), ["start 3 /f IN_CREATE attempt 2 as 1 failed 1 time(s): why"]);
+    let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, "why") };
+    assert_eq!(world.end(3, &Outcome::Failed(failure)), ["failed (why) 3 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_long_error_is_cut_and_has_no_nul() {
+    let sender = SchedulerSpec { on_failure: vec![0], ..scheduler(Duration::ZERO) };
+    let mut world = World::of(sender);
+    world.create("/f");
+    let text = format!("a\0{}", "\u{e9}".repeat(5_000));
+    let lines = world.end(1, &Outcome::Failed(Failure::new(FailureKind::Error, text)));
+    let told = lines[1].split(": ").nth(1).unwrap();
+    assert!(told.len() <= engine::ERROR_MAX && told.len() > engine::ERROR_MAX - 4, "{}", told.len());
+    assert!(told.starts_with("a\u{fffd}\u{e9}"));
+}
+
+// max_delay.
+
+#[test]
+fn events_put_a_task_off_until_max_delay_after_the_first() {
+    let mut world = World::of(SchedulerSpec { max_delay: Some(25 * SECOND), ..scheduler(DELAY) });
+    world.create("/f");
+    for _ in 0..3 {
+        assert_eq!(world.pass(8 * SECOND), NOTHING);
+        world.close_write("/f");
+    }
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"]);
+    world.complete(1);
+    world.create("/f");
+    assert_eq!(world.pass(9 * SECOND), NOTHING, "the next one has all its time");
+    assert_eq!(world.pass(SECOND), ["start 2 /f IN_CREATE"]);
+}
+
+// on_busy.
+
+#[test]
+fn with_rerun_an_event_of_a_running_task_is_acted_on_after_the_delay() {
+    let mut world = World::of(SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(DELAY) });
+    world.create("/f");
+    world.pass(DELAY);
+    assert_eq!(world.close_write("/f"), ["remember 1 /f"]);
+    assert_eq!(world.close_write("/f"), ["remember 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "schedule 10s 1 /f"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /f IN_CLOSE_WRITE"]);
+    world.close_write("/f");
+    assert_eq!(world.delete("/f"), ["skip 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_rerun_takes_the_place_of_a_retry_which_is_no_failure_then() {
+    let on_busy = OnBusy::Rerun;
+    let spec =
+        SchedulerSpec { on_busy, on_failure: vec![1], ..tried_again(Retry { times: Some(1), ..retry() }) };
+    let mut world = World::new(&[spec, scheduler(Duration::ZERO)], map());
+    world.create("/f");
+    world.close_write("/f");
+    let replaced = ["attempt 1 failed (why), again for an event 1 /f", "start 1 /f IN_CLOSE_WRITE"];
+    assert_eq!(world.end(1, &error()), replaced);
+    // One that is final is told all the same.
+    world.close_write("/f");
+    let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, "why") };
+    let lines = world.end(1, &Outcome::Failed(failure));
+    let told = ["failed (why) 1 /f", "start 1 /f IN_CLOSE_WRITE"];
+    assert_eq!(lines[..2], told);
+    assert_eq!(lines[2], "start 2 /f IN_CLOSE_WRITE as 1 failed 1 time(s): why");
+}
+
+#[test]
+fn ten_reruns_in_a_row_without_a_pause_are_told() {
+    let mut world = World::of(SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(Duration::ZERO) });
+    world.create("/f");
+    let mut told = Vec::new();
+    for _ in 0..12 {
+        world.close_write("/f");
+        told.extend(world.complete(1).into_iter().filter(|line| line.contains("reruns")));
+    }
+    assert_eq!(told, ["10 reruns of 1 /f"]);
+}
+
+#[test]
+fn with_restart_an_event_stops_the_running_task_which_starts_anew_when_it_has_ended() {
+    let mut world = World::of(SchedulerSpec { on_busy: OnBusy::Restart, ..scheduler(DELAY) });
+    world.create("/f");
+    world.pass(DELAY);
+    assert_eq!(world.close_write("/f"), ["restart 1 /f", "stop 1"]);
+    assert_eq!(world.close_write("/f"), ["restart 1 /f"], "it is told to stop once");
+    let anew = ["ongoing cancelled 1 /f", "start 1 /f IN_CLOSE_WRITE"];
+    assert_eq!(world.end(1, &Outcome::Cancelled), anew);
+    world.close_write("/f");
+    assert_eq!(world.delete("/f"), ["skip 1 /f"]);
+    assert_eq!(world.end(1, &Outcome::Cancelled), ["ongoing cancelled 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn with_singlejob_a_rerun_for_another_path_leaves_the_run_its_own() {
+    let spec = SchedulerSpec { on_busy: OnBusy::Rerun, singlejob: true, ..scheduler(Duration::ZERO) };
+    let mut world = World::of(spec);
+    world.create("/a");
+    assert_eq!(world.close_write("/b"), ["remember 1 /b"]);
+    assert_eq!(world.complete(1), ["finished 1 /a", "start 1 /b IN_CLOSE_WRITE"]);
+    assert_eq!(world.complete(1), ["finished 1 /b"]);
+}
+
+#[test]
+fn an_event_for_a_queued_task_keeps_its_place_and_a_cancel_takes_it_out() {
+    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(DELAY) });
+    for file in ["/a", "/b", "/c"] {
+        world.create(file);
+    }
+    world.pass(DELAY);
+    assert_eq!(world.close_write("/b"), ["re-schedule 10s 2 /b"]);
+    assert_eq!(world.delete("/c"), ["cancelled 3 /c"]);
+    assert_eq!(world.complete(1), ["finished 1 /a", "start 2 /b IN_CLOSE_WRITE"]);
+}
+
+// Rates and places.
+
+#[test]
+fn not_more_than_the_rate_starts_in_any_span() {
+    let rate = Rate { starts: NonZeroU32::new(2).unwrap(), span: 10 * SECOND };
+    let mut world = World::of(SchedulerSpec { max_rate: Some(rate), ..scheduler(Duration::ZERO) });
+    world.create("/a");
+    world.pass(4 * SECOND);
+    world.create("/b");
+    assert_eq!(world.create("/c"), ["rate used"]);
+    assert_eq!(world.create("/d"), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /a"], "it is not places that are missing");
+    assert_eq!(world.pass(6 * SECOND), ["start 3 /c IN_CREATE"]);
+    assert_eq!(world.pass(3 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["start 4 /d IN_CREATE"]);
+}
+
+#[test]
+fn commands_of_all_schedulers_have_their_places_in_common() {
+    let command = SchedulerSpec { kind: SchedulerKind::Command, ..scheduler(Duration::ZERO) };
+    let job = scheduler(Duration::ZERO);
+    let reactions = [Reaction::Schedule(0), Reaction::Schedule(1), Reaction::Schedule(2)];
+    let mut world = World::new(&[command.clone(), command, job], map_with(Flag::Create, &reactions));
+    world.engine.limit_commands(world.now, NonZeroU32::new(2), &mut world.out);
+    let both = ["start 1 /a IN_CREATE", "start 2 /a IN_CREATE", "start 3 /a IN_CREATE"];
+    let mut lines = world.create("/a");
+    lines.sort();
+    assert_eq!(lines, both);
+    world.pass(SECOND);
+    assert_eq!(world.create("/b"), ["start 4 /b IN_CREATE"], "jobs have their own");
+    world.pass(SECOND);
+    world.create("/c");
+    let (first, second) = (world.ids.scheduler(0), world.ids.scheduler(1));
+    let queued = |world: &World, id| {
+        world.engine.scheduler_stats().find(|stats| stats.scheduler == id).unwrap().queued
+    };
+    assert_eq!((queued(&world, first), queued(&world, second)), (2, 2));
+    // The one that has waited for longest comes first, whatever its scheduler.
+    let of = |world: &mut World, id| world.end(id, &Outcome::Done).pop().unwrap();
+    assert!(of(&mut world, 2).contains("/b"));
+    assert!(of(&mut world, 3).contains("/b"));
+    world.engine.limit_commands(world.now, None, &mut world.out);
+    assert_eq!(world.lines().iter().filter(|line| line.contains("/c")).count(), 2);
+}
+
+// Settling.
+
+fn settling() -> SchedulerSpec {
+    let settle = Some(Settle { check: SECOND, give_up: 3 * SECOND });
+    SchedulerSpec { settle, ..scheduler(Duration::ZERO) }
+}
+
+fn answer(world: &mut World, answer: Settled<'_>) -> Vec<String> {
+    let handle = *world.out.questions.last().expect("something was asked");
+    world.engine.settled(world.now, handle, answer, &mut world.out);
+    world.lines()
+}
+
+#[test]
+fn a_task_that_is_due_waits_until_its_file_has_settled() {
+    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..settling() });
+    assert_eq!(world.create("/f"), ["ask 1 /f"]);
+    assert_eq!(answer(&mut world, Settled::No("it grows")), ["unsettled (it grows) 1 /f"]);
+    let mut reason = String::new();
+    world.engine.visit(0, 1, |task| task.reason.clone_into(&mut reason));
+    assert_eq!(reason, "it grows");
+    // It holds no place.
+    world.create("/g");
+    assert_eq!(answer(&mut world, Settled::Yes), ["start 2 /g IN_CREATE"]);
+    assert_eq!(world.pass(SECOND), ["ask 1 /f"]);
+    assert_eq!(answer(&mut world, Settled::Yes), ["all 1 places taken"]);
+    assert_eq!(world.complete(2), ["finished 2 /g", "start 1 /f IN_CREATE"]);
+}
+
+#[test]
+fn a_task_whose_file_does_not_settle_fails_for_good() {
+    let spec = SchedulerSpec { retry: Some(retry()), on_failure: vec![1], ..settling() };
+    let mut world = World::new(&[spec, scheduler(Duration::ZERO)], map());
+    world.create("/f");
+    for _ in 0..3 {
+        answer(&mut world, Settled::No("it grows"));
+        world.pass(SECOND);
+    }
+    let why = "did not settle in 3 s: it grows";
+    let told = format!("start 2 /f IN_CREATE as 1 failed 1 time(s): {why}");
+    assert_eq!(answer(&mut world, Settled::No("it grows")), [format!("failed ({why}) 1 /f"), told]);
+}
+
+#[test]
+fn a_path_that_vanished_gets_what_a_deletion_gives_it_or_is_dropped() {
+    let mut world = World::of(settling());
+    world.create("/f");
+    assert_eq!(answer(&mut world, Settled::Vanished), ["cancelled 1 /f"]);
+    let mut world = World::new(&[settling()], map_with(Flag::Delete, &[]));
+    world.create("/f");
+    assert_eq!(answer(&mut world, Settled::Vanished), ["vanished 1 /f"]);
+    let mut world = World::new(&[settling()], map_with(Flag::Delete, &[Reaction::Schedule(0)]));
+    world.create("/f");
+    assert_eq!(answer(&mut world, Settled::Vanished), ["re-schedule 0ns 1 /f"]);
+    assert_eq!(world.pass(Duration::ZERO), ["start 1 /f IN_DELETE"]);
+}
+
+#[test]
+fn an_event_for_a_task_that_is_asked_about_makes_the_answer_late() {
+    let mut world = World::of(SchedulerSpec { delay: DELAY, ..settling() });
+    world.create("/f");
+    world.pass(DELAY);
+    assert_eq!(world.close_write("/f"), ["re-schedule 10s 1 /f"]);
+    assert_eq!(answer(&mut world, Settled::Yes), NOTHING);
+    assert_eq!(world.pass(DELAY), ["ask 1 /f"]);
+    assert_eq!(answer(&mut world, Settled::Yes), ["start 1 /f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn directories_settle_at_once() {
+    let mut world = World::of(SchedulerSpec { dirs: true, ..settling() });
+    assert_eq!(world.event(&dir_event(Flag::Create, "/d")), ["start 1 /d IN_CREATE|IN_ISDIR"]);
+}
+
+// What people ask for.
+
+#[test]
+fn a_paused_scheduler_lets_delays_run_out_and_starts_nothing() {
+    let mut world = World::of(scheduler(DELAY));
+    let id = world.ids.scheduler(0);
+    world.create("/f");
+    world.engine.pause(world.now, id, &mut world.out);
+    assert_eq!(world.pass(DELAY), NOTHING);
+    let stats = world.engine.scheduler_stats().next().unwrap();
+    assert_eq!((stats.queued, stats.paused), (1, true));
+    world.create("/g");
+    assert_eq!(world.delete("/g"), ["cancelled 2 /g"]);
+    world.engine.resume(world.now, id, &mut world.out);
+    assert_eq!(world.lines(), ["start 1 /f IN_CREATE"]);
+}
+
+#[test]
+fn tasks_are_found_by_the_beginning_of_their_id_run_now_and_cancelled() {
+    let mut world = World::of(SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(DELAY) });
+    for file in ["/a", "/b", "/c"] {
+        world.create(file);
+    }
+    let ids = world.out.ids.clone();
+    let text = ids[1].to_string();
+    assert_eq!(text.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+    assert_eq!((&text[14..15], "89ab".contains(&text[19..20])), ("4", true), "a UUID of version 4: {text}");
+    let find = |world: &World, text: &str| IdPrefix::parse(text).map(|prefix| world.engine.find(&prefix));
+    assert_eq!(find(&world, &text), Some(Found::One(ids[1])));
+    assert_eq!(find(&world, &text[..13]), Some(Found::One(ids[1])));
+    assert_eq!(find(&world, &text[..3]), None, "too short");
+    assert_eq!(find(&world, "not hexadecimal"), None);
+    let other = if text.starts_with('0') { "1" } else { "0" };
+    assert_eq!(find(&world, &format!("{other}{}", &text[1..])), Some(Found::None));
+
+    assert!(world.engine.run_now(world.now, ids[1], &mut world.out));
+    assert_eq!(world.lines(), ["start 2 /b IN_CREATE"]);
+    assert!(!world.engine.run_now(world.now, ids[1], &mut world.out), "it runs already");
+    assert!(world.engine.cancel(world.now, ids[0], &mut world.out));
+    assert_eq!(world.lines(), ["cancelled 1 /a"]);
+    assert!(!world.engine.cancel(world.now, ids[0], &mut world.out));
+    world.close_write("/b");
+    assert!(world.engine.cancel(world.now, ids[1], &mut world.out));
+    assert_eq!(world.lines(), ["stop 2"]);
+    assert_eq!(world.end(2, &Outcome::Cancelled), ["ongoing cancelled 2 /b"], "and not again");
+}
+
+#[test]
+fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
+    let rules: Arc<dyn Matcher> = Arc::new(Ends(&["a", "f"]));
+    let mut world = World::of(SchedulerSpec { rules: Some(rules), ..tried_again(retry()) });
+    let id = TaskId(0xfeed_beef_0000_4000_8000_0000_0000_0001);
+    let restored = |path, id, attempt| Restored {
+        id,
+        scheduler: SchedulerId(0),
+        map: Some(MapId(0)),
+        event: event(Flag::CloseWrite, path),
+        due: Instant::now() + 3 * SECOND,
+        attempt,
+    };
+    assert!(world.engine.restore(world.now, &restored("/f", id, 2), &mut world.out));
+    assert!(!world.engine.restore(world.now, &restored("/g", id, 2), &mut world.out), "the id is taken");
+    assert!(
+        !world.engine.restore(world.now, &restored("/f", TaskId(7), 1), &mut world.out),
+        "so is the path"
+    );
+    assert!(world.engine.restore(world.now, &restored("/x", TaskId(8), 1), &mut world.out));
+    assert_eq!(world.engine.find(&IdPrefix::parse("feedbeef").unwrap()), Found::One(id));
+    let lines = world.pass(4 * SECOND);
+    assert!(lines.contains(&"start 1 /f IN_CLOSE_WRITE rule 1 attempt 2".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"no rule".to_owned()), "the rules are asked when it starts: {lines:?}");
+    assert_eq!(world.out.ids[0], id);
+    assert_eq!(world.end(1, &error()), ["attempt 2 failed (why), again in 20s 1 /f"]);
+}
+
+// Tasks that go on over a reload.
+
+#[test]
+fn waiting_queued_and_retrying_tasks_go_on_in_the_scheduler_of_their_name_and_kind() {
+    let one = NonZeroU32::new(1);
+    let mut world = World::of(SchedulerSpec { max_jobs: one, delay: DELAY, ..tried_again(retry()) });
+    for file in ["/retrying", "/runs", "/queued"] {
+        world.create(file);
+    }
+    world.pass(DELAY);
+    world.end(1, &error());
+    world.pass(SECOND);
+    world.create("/waiting");
+    let (new, lines) = world.reload(SECOND);
+    assert_eq!(lines, ["pause 0", "wait 30s for 1"]);
+    world.ids = new;
+    // What is queued has a place there; the one that runs ends as it began.
+    assert_eq!(world.pass(Duration::ZERO), ["start 3 /queued IN_CREATE"]);
+    assert_eq!(world.complete(2), ["finished 2 /runs", "all completed"]);
+    assert_eq!(world.pass(9 * SECOND), ["start 1 /retrying IN_CREATE attempt 2"]);
+    assert_eq!(world.close_write("/waiting"), ["re-schedule 10s 4 /waiting"]);
+    assert_eq!(world.pass(DELAY), ["start 4 /waiting IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn what_a_running_task_leaves_to_come_goes_on_there_too() {
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    let old = world.ids.clone();
+    world.ids = world.reload(SECOND).0;
+    assert_eq!(world.end(1, &error()), ["attempt 1 failed (why), again in 10s 1 /f", "all completed"]);
+    assert!(world.engine.generation_done(old.id));
+    assert_eq!(world.delete("/f"), ["cancelled 1 /f"]);
+}
+
+#[test]
+fn a_scheduler_of_another_name_or_kind_takes_nothing_over() {
+    for spec in [
+        SchedulerSpec { name: "other".to_owned(), ..scheduler(DELAY) },
+        SchedulerSpec { kind: SchedulerKind::Rules, ..scheduler(DELAY) },
+    ] {
+        let mut world = World::of(spec);
+        world.create("/f");
+        world.ids = world.reload(SECOND).0;
+        assert_eq!(world.pass(DELAY), ["start 1 /f IN_CREATE"]);
+        assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+    }
+}
+
 // Limits.
 
 #[test]
@@ -1036,7 +1625,7 @@ fn configurations_with_tasks_are_limited() {
     let limits = Limits { generations_max: 2, ..Limits::default() };
     let mut world = World::with_limits(&[scheduler(DELAY)], map(), limits);
     world.create("/f");
-    world.ids = world.reload(SECOND).0;
+    world.ids = world.reload_other(SECOND).0;
     let third = world.engine.add_generation(vec![scheduler(DELAY)], vec![map()], SECOND);
     assert_eq!(third, Err(GenerationError::TooMany));
     world.pass(DELAY);
@@ -1193,7 +1782,8 @@ fn explain_says_what_would_happen_and_does_nothing() {
     assert!(world.engine.is_idle());
 
     world.create("/f.png");
-    let met = |change| Verdict::Met { task: TaskId(1), change };
+    let task = world.out.ids[0];
+    let met = |change| Verdict::Met { task, change };
     assert_eq!(verdict(&world, &event(Flag::Create, "/f.png")), met(Change::Reschedule { rule: Some(1) }));
     assert_eq!(verdict(&world, &event(Flag::Delete, "/f.png")), met(Change::Cancel));
     let Explanation::Reactions(reactions) = explain(&world, &event(Flag::Create, "/f.png")) else { panic!() };

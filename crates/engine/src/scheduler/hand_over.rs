@@ -1,6 +1,6 @@
 //! Tasks that go on in another configuration, or come from an earlier life of the daemon.
 
-use super::{Keys, Scheduler};
+use super::{Keys, Scheduler, forget_marks};
 use crate::clock::Nanos;
 use crate::index::Index;
 use crate::path::Path;
@@ -108,7 +108,7 @@ impl Scheduler {
         if self.find(path, turn.tasks).is_some() || super::tasks_full(turn.tasks, turn.limits) {
             return None;
         }
-        let slot = self.insert(path, news, Share::Directory, turn.now, turn.tasks);
+        let slot = self.insert(news, Share::Directory, turn.now, turn.tasks);
         turn.tasks.set_attempt(slot, attempt);
         turn.tasks.set(slot, Mark::AskRules);
         if attempt > 1 {
@@ -144,7 +144,7 @@ impl Scheduler {
 
     /// Stops a running task, which does not run again.
     pub(crate) fn stop_for_good<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        self.forget_marks(slot, turn.tasks);
+        forget_marks(slot, turn.tasks);
         if turn.tasks.state(slot) == State::Running {
             self.stop(slot, turn);
         }

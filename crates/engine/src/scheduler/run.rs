@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Keys, Scheduler};
+use event::Flag;
+
+use super::{Keys, Scheduler, wait_for_event};
 use crate::clock::{Nanos, span};
 use crate::random::Random;
-use crate::tasks::{Mark, Slot, State};
+use crate::tasks::{Mark, Slot, State, Tasks};
 use crate::turn::{Delivery, Turn};
 use crate::{
     ERROR_MAX, Effects, FailedTask, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question, Reaction,
@@ -31,26 +33,13 @@ enum Left {
 
 impl Scheduler {
     /// A task in no list is due: it starts, or waits for what it still needs.
+    #[inline]
     pub(super) fn offer<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        if self.spec.settle.is_some() && self.is_to_settle(slot, turn) {
+        if self.spec.settle.is_some() && is_to_settle(slot, turn.tasks) {
             self.ask(slot, turn);
         } else {
             self.place(slot, turn);
         }
-    }
-
-    /// Directories settle at once; and what is said to be gone need not.
-    fn is_to_settle<E>(&self, slot: Slot, turn: &Turn<'_, E>) -> bool {
-        let gone = turn.tasks.flag(slot).is_some_and(|flag| {
-            matches!(
-                flag,
-                event::Flag::Delete
-                    | event::Flag::DeleteSelf
-                    | event::Flag::MovedFrom
-                    | event::Flag::QOverflow
-            )
-        });
-        !gone && !turn.tasks.is_dir(slot) && !turn.tasks.has(slot, Mark::Settled)
     }
 
     fn ask<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
@@ -104,8 +93,8 @@ impl Scheduler {
         match reaction {
             Some(Reaction::Schedule(_)) => {
                 turn.tasks.unlink(&mut self.asked, slot);
-                turn.tasks.set_flag(slot, event::Flag::Delete);
-                self.wait_for_event(slot, turn.tasks);
+                turn.tasks.set_flag(slot, Flag::Delete);
+                wait_for_event(slot, turn.tasks);
                 self.arm(slot, turn);
                 let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
                 turn.out.record(Record::Rescheduled { task, delay: self.spec.delay });
@@ -131,6 +120,7 @@ impl Scheduler {
     }
 
     /// Starts a task in no list, or puts it behind those that wait for their start.
+    #[inline]
     pub(super) fn place<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         // All commands have their places in common: the one that has waited for longest gets the next, at the turn's end.
         let in_common = self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some();
@@ -161,18 +151,12 @@ impl Scheduler {
     }
 
     /// Starts a task that is in no list.
+    #[inline]
     pub(super) fn run<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        if turn.tasks.clear(slot, Mark::AskRules) && !self.ask_rules(slot, turn) {
+        if !turn.tasks.is_plain(slot) && !self.prepare(slot, turn) {
             return;
         }
         self.count_start(turn);
-        if let Some(more) = turn.tasks.known_more(slot) {
-            more.first = None;
-            more.not_before = 0;
-            more.settles_since = None;
-            more.reason.clear();
-        }
-        turn.tasks.clear(slot, Mark::Settled);
         turn.tasks.begin_run(slot, turn.now);
         turn.tasks.push(&mut self.running, slot);
         turn.counters.started += 1;
@@ -200,6 +184,22 @@ impl Scheduler {
         });
     }
 
+    /// Makes a task ready to start that is not a plain one; false if it must not.
+    fn prepare<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
+        if turn.tasks.clear(slot, Mark::AskRules) && !self.ask_rules(slot, turn) {
+            return false;
+        }
+        if let Some(more) = turn.tasks.known_more(slot) {
+            more.first = None;
+            more.not_before = 0;
+            more.settles_since = None;
+            more.reason.clear();
+        }
+        turn.tasks.clear(slot, Mark::Settled);
+        true
+    }
+
+    #[inline]
     fn count_start<E>(&mut self, turn: &mut Turn<'_, E>) {
         if self.spec.kind == SchedulerKind::Command {
             turn.commands.running += 1;
@@ -237,6 +237,7 @@ impl Scheduler {
     }
 
     /// The program says that a run is over.
+    #[inline]
     pub(crate) fn finish<E: Effects>(&mut self, slot: Slot, outcome: &Outcome, turn: &mut Turn<'_, E>) {
         let state = turn.tasks.state(slot);
         self.leave(slot, turn.tasks);
@@ -249,14 +250,19 @@ impl Scheduler {
         } else {
             self.end(slot, state, outcome, turn)
         };
-        if let Some(left) = left {
-            self.go_on(slot, left, turn);
+        match left {
+            None => {}
+            Some(Left::Nothing | Left::Cancelled) if turn.tasks.is_plain(slot) => {
+                self.remove(slot, turn.tasks)
+            }
+            Some(left) => self.go_on(slot, left, turn),
         }
         self.fill_places(turn);
         self.tell_completed(turn);
     }
 
     /// Records the end of a run; `None` if the task was put off and that is all.
+    #[inline]
     fn end<E: Effects>(
         &mut self,
         slot: Slot,
@@ -292,6 +298,7 @@ impl Scheduler {
     }
 
     /// Does with a task in no list what its run left to do.
+    #[inline]
     fn go_on<E: Effects>(&mut self, slot: Slot, left: Left, turn: &mut Turn<'_, E>) {
         let restart = turn.tasks.clear(slot, Mark::Restart);
         let again = turn.tasks.clear(slot, Mark::Again);
@@ -386,13 +393,16 @@ impl Scheduler {
             return;
         }
         let mut error = failure.text.replace('\0', "\u{fffd}");
-        error.truncate(error.floor_char_boundary(ERROR_MAX));
+        let ends = error.char_indices().map(|(at, one)| at + one.len_utf8());
+        let end = ends.take_while(|end| *end <= ERROR_MAX).last().unwrap_or(0);
+        error.truncate(end);
         let (attempts, id) = (turn.tasks.attempt(slot), turn.tasks.id(slot));
         let failed = crate::tasks::Failed { error, attempts, id };
         let receivers = self.spec.on_failure.clone();
         turn.failures.push(Delivery { receivers, map: turn.tasks.map(slot), event, failed });
     }
 
+    #[inline]
     pub(crate) fn fill_places<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
             turn.commands.to_fill = true;
@@ -411,7 +421,8 @@ impl Scheduler {
     }
 
     /// Forgets a task, which is in no list any more.
-    pub(super) fn remove(&mut self, slot: Slot, tasks: &mut crate::tasks::Tasks) {
+    #[inline]
+    pub(super) fn remove(&mut self, slot: Slot, tasks: &mut Tasks) {
         if !tasks.has(slot, Mark::Keyless) {
             match &mut self.keys {
                 Keys::Single(task) => *task = None,
@@ -454,3 +465,22 @@ impl Retry {
 
 /// The highest number of a signal (signal(7)).
 const SIGNAL_MAX: i32 = 64;
+
+/// Directories settle at once; and what is said to be gone need not.
+fn is_to_settle(slot: Slot, tasks: &Tasks) -> bool {
+    let gone = tasks.flag(slot).is_some_and(|flag| match flag {
+        Flag::Delete | Flag::DeleteSelf | Flag::MovedFrom | Flag::QOverflow => true,
+        Flag::Access
+        | Flag::Modify
+        | Flag::Attrib
+        | Flag::CloseWrite
+        | Flag::CloseNowrite
+        | Flag::Open
+        | Flag::MovedTo
+        | Flag::Create
+        | Flag::MoveSelf
+        | Flag::Unmount
+        | Flag::Ignored => false,
+    });
+    !gone && !tasks.is_dir(slot) && !tasks.has(slot, Mark::Settled)
+}

@@ -26,6 +26,7 @@ impl Timer {
     }
 
     /// The task that is due first; of two at one time, that of the list.
+    #[inline]
     pub(super) fn first(&self, tasks: &Tasks) -> Option<Slot> {
         let Some((odd_time, _, odd)) = self.odd.first() else { return self.list.first() };
         self.list.first().filter(|slot| tasks.time(*slot) <= *odd_time).or(Some(*odd))

@@ -103,7 +103,8 @@ impl Ids {
         for part in parts {
             let (id, rest) = part.split_once(')').expect("an id has an end");
             let id = u128::from_str_radix(&id.replace('-', ""), 16).expect("an id is hexadecimal");
-            numbered.push_str(&format!("#{}{rest}", self.number(TaskId(id))));
+            let number = self.number(TaskId(id)).to_string();
+            numbered.extend(["#", number.as_str(), rest]);
         }
         numbered
     }
@@ -449,7 +450,9 @@ impl Run {
         }
         let mut expected = self.model.to_come();
         let number = |ids: &Ids, id| ids.known(id).map_or(u128::MAX, |number| number as u128);
-        expected.iter_mut().for_each(|task| task.1 = number(&self.model_seen.ids, TaskId(task.1)));
+        for task in &mut expected {
+            task.1 = number(&self.model_seen.ids, TaskId(task.1));
+        }
         let to_come = to_come.into_iter();
         let mut to_come: Vec<_> = to_come
             .map(|task| (task.0, number(&self.engine_seen.ids, task.1), task.2, task.3, task.4, task.5))
@@ -619,8 +622,7 @@ fn check_explanation(explanation: Option<Explanation>, event: &Event<'_>, lines:
         Verdict::Ignored(Ignored::NoRule) => "NoRule",
         Verdict::Ignored(Ignored::RuleStepLimit) => "RuleStepLimit",
         // It may have to settle first, or its place may be one of all commands'.
-        Verdict::New { begin: Begin::AtOnce, .. } => return,
-        Verdict::New { begin: Begin::WhenPlaceIsFree, .. } => return,
+        Verdict::New { begin: Begin::AtOnce | Begin::WhenPlaceIsFree, .. } => return,
         Verdict::New { begin: Begin::AfterDelay, .. } => "Scheduled",
         Verdict::Met { change: Change::Reschedule { .. } | Change::Refresh { .. }, .. } => "Rescheduled",
         Verdict::Met {

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{MapSpec, Matcher, Reaction, SchedulerSpec, StepLimit};
+use engine::{MapSpec, Matcher, OnBusy, Reaction, SchedulerKind, SchedulerSpec, StepLimit};
 use event::{Flag, Mask};
 use files::Durability;
 use pattern::{Pattern, PatternSet, Template};
@@ -380,14 +380,22 @@ fn read_scheduler(
         }
     };
     let spec = SchedulerSpec {
-        name: scheduler.name.clone(),
         files: scheduler.files,
         dirs: scheduler.dirs,
         delay: seconds(scheduler.delay),
         singlejob: scheduler.singlejob,
         max_jobs: scheduler.max_jobs,
-        retry_if_changed: matches!(work, Work::Rules(_)),
+        kind: match work {
+            Work::Job(_) => SchedulerKind::Job,
+            Work::Command(_) => SchedulerKind::Command,
+            Work::Rules(_) => SchedulerKind::Rules,
+        },
+        on_busy: match work {
+            Work::Rules(_) => OnBusy::RunAgainIfChanged,
+            Work::Job(_) | Work::Command(_) => OnBusy::Skip,
+        },
         rules: matcher,
+        ..SchedulerSpec::named(scheduler.name.clone())
     };
     Ok(Scheduler {
         name: scheduler.name.into(),

@@ -169,6 +169,8 @@ fn changes(change: Change) -> &'static str {
         Change::Reschedule { .. } => "the waiting task waits anew",
         Change::Refresh { .. } => "the task that waits for a place gets the event",
         Change::Skip | Change::SkipCancel => "skipped, the task runs",
+        Change::Remember { .. } => "the task runs, and once more afterwards (on_busy)",
+        Change::Restart { .. } => "the running task is stopped and starts anew (on_busy)",
         Change::SkipAndRunAgain { .. } => "the task runs, and again afterwards if the file changed",
         Change::Cancel => "the waiting task is cancelled",
     }

@@ -7,7 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Effects, Outcome, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord};
+use engine::{
+    Effects, Failure, Outcome, Question, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord,
+};
 use event::Event;
 use files::Identity;
 use hashbrown::HashMap;
@@ -15,7 +17,7 @@ use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
 use super::runs::{Runner, Runs};
-use super::task_name::{TaskName, TaskNames};
+use super::task_name::TaskName;
 use crate::action::Lanes;
 use crate::action::command::{Commands, Environment, Order as CommandOrder};
 use crate::action::file::{FileOrders, Order as FileOrder};
@@ -43,7 +45,6 @@ pub(crate) struct Performer {
     pub sweeps: Sweeps,
     /// Threads for what may wait.
     pub lanes: Lanes,
-    names: TaskNames,
     /// Log what tasks would do instead of doing it.
     dry_run: bool,
     /// Tasks that run, and those that have ended since the loop told the engine last.
@@ -72,7 +73,6 @@ impl Performer {
             files: FileOrders::default(),
             sweeps: Sweeps::default(),
             lanes: Lanes::new(Limits::default()),
-            names: TaskNames::default(),
             dry_run,
             runs: Runs::default(),
             marked: HashMap::new(),
@@ -84,7 +84,7 @@ impl Performer {
     pub(crate) fn task_record(&mut self, level: Level, task: &TaskRecord<'_>, text: fmt::Arguments<'_>) {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
-            let name = self.names.name(task.id);
+            let name = TaskName::of(task.id);
             let about = about(logger, &task.event, Some(&name));
             self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
         }
@@ -100,7 +100,7 @@ impl Performer {
     ) {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
-            let name = self.names.name(task.id);
+            let name = TaskName::of(task.id);
             let about = about(logger, &task.event, Some(&name));
             if below.is_empty() {
                 self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
@@ -115,7 +115,7 @@ impl Performer {
     pub(crate) fn file_record(&mut self, level: Level, task: &TaskRecord<'_>, text: &str) {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
-            let name = self.names.name(task.id);
+            let name = TaskName::of(task.id);
             let about = about(logger, &task.event, Some(&name));
             self.log.write_about(logger, level, &about, format_args!("{text}, task_id={}", name.as_str()));
         }
@@ -124,11 +124,6 @@ impl Performer {
     /// What identifies a scheduler.
     pub(crate) fn scheduler_name(&self, scheduler: SchedulerId) -> &str {
         &self.action(scheduler).name
-    }
-
-    /// A task's id as people see it.
-    pub(crate) fn task_name(&self, id: TaskId) -> TaskName {
-        self.names.name(id)
     }
 
     /// What a task of that scheduler is called in a warning.
@@ -214,7 +209,7 @@ impl Performer {
         let task = TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event };
         let line = command.line(&start.event);
         self.task_record(Level::INFO, &task, format_args!("execute {}", line.shown()));
-        let task_id = self.names.name(start.id).as_str().to_owned();
+        let task_id = TaskName::of(start.id).as_str().to_owned();
         let source = (command.options.output == Output::Log).then(|| Source {
             logger: self.logger(start.scheduler),
             task_id: task_id.clone(),
@@ -353,7 +348,7 @@ impl Effects for Performer {
         match &generation.action(start.scheduler).work {
             Work::Job(_) => {
                 self.runs.begin(start.handle, Runner::Host(generation.id));
-                let name = self.names.name(start.id);
+                let name = TaskName::of(start.id);
                 let place = generation.index_of(start.scheduler) as u32;
                 generation.jobs.start(start.handle, place, name.as_str(), &start.event);
             }
@@ -394,6 +389,10 @@ impl Effects for Performer {
             Runner::DryRun => {}
         }
         self.runs.ask_to_end(handle, self.now + GRACE);
+    }
+
+    fn ask_settled(&mut self, _: Question<'_>) {
+        unreachable!("no argument of the configuration asks for it");
     }
 
     fn record(&mut self, record: Record<'_>) {
@@ -456,7 +455,14 @@ impl Effects for Performer {
             }
             Record::Followed { task, from, to } => self.followed(&task, from, to),
             Record::Withdrawn { pathname, count } => self.withdrawn(pathname, count),
+            Record::Retry { .. }
+            | Record::Remembered { .. }
+            | Record::Restarting { .. }
+            | Record::Reruns { .. }
+            | Record::Unsettled { .. }
+            | Record::Vanished { .. } => self.way_record(&record),
             Record::MaxJobs { .. }
+            | Record::MaxRate { .. }
             | Record::TasksMax { .. }
             | Record::TasksMaxOver { .. }
             | Record::Paused { .. }
@@ -469,6 +475,55 @@ impl Effects for Performer {
 }
 
 impl Performer {
+    /// Records on the way of a task beyond waiting, starting and ending.
+    fn way_record(&mut self, record: &Record<'_>) {
+        match *record {
+            Record::Retry { task, failure, attempt, pause } => {
+                self.retry_record(&task, failure, (attempt, pause));
+            }
+            Record::Remembered { task } => {
+                let text = format_args!("remember event, the task runs once more afterwards");
+                self.task_record(Level::DEBUG, &task, text);
+            }
+            Record::Restarting { task } => {
+                let text = format_args!("stop ongoing task, to start it anew");
+                self.task_record(Level::INFO, &task, text);
+            }
+            Record::Reruns { task, count } => {
+                let text = format_args!("the task ran {count} times in a row for events of its own path");
+                self.task_record(Level::WARNING, &task, text);
+            }
+            Record::Unsettled { task, reason } => {
+                self.task_record(Level::DEBUG, &task, format_args!("not settled: {reason}"));
+            }
+            Record::Vanished { task } => {
+                self.task_record(
+                    Level::INFO,
+                    &task,
+                    format_args!("vanished before it settled, task dropped"),
+                );
+            }
+            _ => unreachable!("all records on the way of a task stand above"),
+        }
+    }
+
+    fn retry_record(
+        &mut self,
+        task: &TaskRecord<'_>,
+        failure: &Failure,
+        (attempt, pause): (u32, Option<Duration>),
+    ) {
+        let why = Indented(&failure.text);
+        if let Some(pause) = pause {
+            let pause = Seconds(pause);
+            let text = format_args!("attempt {attempt} failed: {why}; tried again in {pause} seconds");
+            self.task_record_with(Level::WARNING, task, text, &failure.details);
+        } else {
+            let text = format_args!("attempt {attempt} failed: {why}; the task runs again for a later event");
+            self.task_record_with(Level::WARNING, task, text, &failure.details);
+        }
+    }
+
     fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {
         let (from, to) = (Escaped(from), Escaped(to));
         let text = format_args!("task follows its directory, renamed from '{from}' to '{to}'");
@@ -503,7 +558,7 @@ impl Performer {
         if self.log.enabled(logger, level) {
             let index = self.generation(task.scheduler);
             let delay = &self.generations[index].action(task.scheduler).delay_text;
-            let name = self.names.name(task.id);
+            let name = TaskName::of(task.id);
             let about = about(logger, &task.event, Some(&name));
             self.log.write_about(logger, level, &about, format_args!("{what} task, delay={delay}{about}"));
         }
@@ -521,6 +576,11 @@ impl Performer {
         match *record {
             Record::MaxJobs { scheduler, max_jobs } => {
                 let text = format_args!("{max_jobs} tasks are running (max_jobs), others wait in order");
+                self.scheduler_text(Level::WARNING, scheduler, text);
+            }
+            Record::MaxRate { scheduler } => {
+                let text =
+                    format_args!("as many tasks as max_rate allows were started, others wait in order");
                 self.scheduler_text(Level::WARNING, scheduler, text);
             }
             Record::TasksMax { scheduler, event, tasks } => {

@@ -308,11 +308,12 @@ impl Daemon {
 
     /// Pauses the configurations in force; their tasks run to their end.
     fn retire_all_but(&mut self, newest: GenerationId, now: Instant) {
-        let generations = self.core.performer.generations.iter();
-        let fresh: Vec<_> =
-            generations.filter(|old| !old.retired && old.id != newest).map(|old| old.id).collect();
-        for id in fresh {
-            self.core.engine.retire(now, id, &mut self.core.performer);
+        let generations = &self.core.performer.generations;
+        let fresh = generations.iter().filter(|old| !old.retired && old.id != newest);
+        let fresh: Vec<_> = fresh.map(|old| (old.id, successors(old, generations))).collect();
+        for (id, maps) in fresh {
+            let successor = |map| maps.iter().find(|(old, _)| *old == map).map(|(_, new)| *new);
+            self.core.engine.retire(now, id, successor, &mut self.core.performer);
         }
         for old in &mut self.core.performer.generations {
             if !old.retired && old.id != newest {
@@ -507,4 +508,15 @@ impl Daemon {
 
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The maps of a configuration with those of the newest one that take their place: of the same watch, or else of one of the
+/// same paths.
+fn successors(old: &Generation, generations: &[Generation]) -> Vec<(MapId, MapId)> {
+    let Some(newest) = generations.last() else { return Vec::new() };
+    let heir = |watch: &Watching| {
+        let same = newest.watches.iter().find(|other| other.id == watch.id);
+        same.or_else(|| newest.watches.iter().find(|other| other.path_text == watch.path_text))
+    };
+    old.watches.iter().filter_map(|watch| Some((watch.map, heir(watch)?.map))).collect()
 }

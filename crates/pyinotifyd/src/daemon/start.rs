@@ -103,7 +103,11 @@ impl Start {
         let timer = Timer::new().map_err(|error| {
             give_up(&mut log, &format!("cannot make a timer: {error}", error = Cause(&error)))
         })?;
-        let limits = engine::Limits { hash_seed: random_seed(), ..engine::Limits::default() };
+        let limits = engine::Limits {
+            hash_seed: random_seed(),
+            random_seed: random_seed(),
+            ..engine::Limits::default()
+        };
         log.set_style(style());
         let logger = log.logger("daemon");
         let core = Core::new(Engine::new(now, limits), Performer::new(log, options.dry_run, now));

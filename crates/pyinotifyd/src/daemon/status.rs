@@ -9,6 +9,7 @@ use watcher::{Inotify, Source as _};
 
 use super::Daemon;
 use super::generation::Generation;
+use super::task_name::TaskName;
 use crate::log::{Escaped, record};
 
 /// How many tasks SIGUSR1 names: those that are there longest.
@@ -86,7 +87,7 @@ impl Daemon {
         let performer = &self.core.performer;
         let scheduler = performer.scheduler_name(task.scheduler);
         let (doing, mask) = (Shown(task.doing, now), task.event.mask.name());
-        let (path, id) = (Escaped(task.event.pathname), performer.task_name(task.id));
+        let (path, id) = (Escaped(task.event.pathname), TaskName::of(task.id));
         format!("task {doing}, scheduler={scheduler}, mask={mask}, path={path}, task_id={}", id.as_str())
     }
 }
@@ -97,12 +98,16 @@ struct Shown(Doing, Instant);
 impl fmt::Display for Shown {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shown(doing, now) = self;
+        let to = |at: Instant| at.saturating_duration_since(*now).as_secs_f64();
         let ago = |at: Instant| now.saturating_duration_since(at).as_secs();
         match doing {
             Doing::Waiting(Some(at)) => {
                 write!(out, "waits, due in {:.1} s", at.saturating_duration_since(*now).as_secs_f64())
             }
             Doing::Waiting(None) => write!(out, "waits"),
+            Doing::PutOff(_) => write!(out, "waits, its file is in use"),
+            Doing::Retrying(at) => write!(out, "is tried again in {:.1} s", at.map_or(0.0, to)),
+            Doing::Settling(_) => write!(out, "waits for its file to settle"),
             Doing::Queued(at) => write!(out, "is queued for {} s", at.map_or(0, ago)),
             Doing::Running(at) => write!(out, "runs for {} s", at.map_or(0, ago)),
         }

@@ -146,7 +146,7 @@ impl Daemon {
             FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done),
             FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, &Outcome::Cancelled),
             FromHost::Fail(Fail { task, exception, traceback }) => {
-                let failure = Failure { kind: FailureKind::Error, text: exception, details: traceback };
+                let failure = Failure { details: traceback, ..Failure::new(FailureKind::Error, exception) };
                 self.jobs_ended(place, &[task], &Outcome::Failed(failure));
             }
             FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),

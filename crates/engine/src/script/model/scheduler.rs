@@ -27,6 +27,7 @@ pub(super) enum State {
     Stopping,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "naive on purpose")]
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) id: TaskId,
@@ -228,6 +229,7 @@ impl Shared {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "naive on purpose")]
 pub(super) struct Scheduler {
     pub(super) id: SchedulerId,
     pub(super) spec: SchedulerSpec,
@@ -303,17 +305,18 @@ impl Scheduler {
         TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() }
     }
 
-    fn ask_rules(&self, event: &OwnedEvent, out: &mut impl Effects) -> Option<Option<usize>> {
+    /// The rule that matches, where there are rules; `Err` if none does.
+    fn ask_rules(&self, event: &OwnedEvent, out: &mut impl Effects) -> Result<Option<usize>, ()> {
         match self.spec.rules.as_ref().map(|rules| rules.first_match(&event.pathname)) {
-            None => Some(None),
-            Some(Ok(Some(rule))) if !event.pathname.is_empty() => Some(Some(rule)),
+            None => Ok(None),
+            Some(Ok(Some(rule))) if !event.pathname.is_empty() => Ok(Some(rule)),
             Some(Err(StepLimit)) if !event.pathname.is_empty() => {
                 out.record(Record::RuleStepLimit { scheduler: self.id, event: &event.get() });
-                None
+                Err(())
             }
             Some(_) => {
                 out.record(Record::NoRule { scheduler: self.id, event: &event.get() });
-                None
+                Err(())
             }
         }
     }
@@ -331,7 +334,7 @@ impl Scheduler {
         if !fits || (phase != Phase::Active && !self.tasks.contains_key(&key)) {
             return;
         }
-        let Some(rule) = self.ask_rules(event, out) else { return };
+        let Ok(rule) = self.ask_rules(event, out) else { return };
         if self.tasks.contains_key(&key) {
             self.meet(&key, phase, map, rule, event, shared, out);
         } else if shared.is_full() {
@@ -353,13 +356,13 @@ impl Scheduler {
         map: MapId,
         rule: Option<usize>,
         event: &OwnedEvent,
-        shares: bool,
+        in_dir: bool,
         shared: &mut Shared,
     ) {
         let id = TaskId(shared.next_id);
         shared.next_id += 1;
         shared.tasks += 1;
-        shared.charge(event, shares);
+        shared.charge(event, in_dir);
         let task = Task {
             id,
             state: State::Waiting,
@@ -373,7 +376,7 @@ impl Scheduler {
             map,
             again: false,
             in_use_told: false,
-            shares,
+            shares: in_dir,
             attempt: 1,
             marked: false,
             restart: false,
@@ -486,7 +489,7 @@ impl Scheduler {
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
-        let Some(rule) = self.ask_rules(event, out) else { return self.cancel_to_come(key, shared, out) };
+        let Ok(rule) = self.ask_rules(event, out) else { return self.cancel_to_come(key, shared, out) };
         let mut task = self.tasks.remove(key).expect("the caller looked");
         task.take(map, rule, event, shared);
         let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
@@ -617,7 +620,7 @@ impl Scheduler {
     pub(super) fn start(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
         if self.tasks[key].ask_rules {
             let event = self.tasks[key].event.clone();
-            let Some(rule) = self.ask_rules(&event, out) else {
+            let Ok(rule) = self.ask_rules(&event, out) else {
                 return self.cancel_to_come(key, shared, out);
             };
             let task = self.get(key);
@@ -798,7 +801,7 @@ impl Scheduler {
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
-        let Some(rule) = self.ask_rules(event, out) else { return };
+        let Ok(rule) = self.ask_rules(event, out) else { return };
         if shared.is_full() {
             return shared.refuse(self.id, event, out);
         }
@@ -976,7 +979,7 @@ impl Scheduler {
                 return self.hold_waiting(&key, time, shared);
             }
             state @ (State::PutOff | State::Retrying | State::Settling) => {
-                task.hold(state, time, true, shared)
+                task.hold(state, time, true, shared);
             }
             State::Running | State::Stopping => unreachable!("only tasks to come are given away"),
         }
