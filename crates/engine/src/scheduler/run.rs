@@ -253,7 +253,7 @@ impl Scheduler {
         match left {
             None => {}
             Some(Left::Nothing | Left::Cancelled) if turn.tasks.is_plain(slot) => {
-                self.remove(slot, turn.tasks)
+                self.remove(slot, turn.tasks);
             }
             Some(left) => self.go_on(slot, left, turn),
         }
