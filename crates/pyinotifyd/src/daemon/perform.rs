@@ -430,9 +430,6 @@ impl Effects for Performer {
                 let text = format_args!("put off, the file is in use: {}", Indented(&failure.text));
                 self.task_record(Level::INFO, &task, text);
             }
-            Record::Unchanged { task } => {
-                self.task_record(Level::DEBUG, &task, format_args!("nothing changed meanwhile"));
-            }
             Record::SkippedOngoing { task } => {
                 // A file action makes events itself, and what others do meanwhile is not lost: it runs again.
                 let mut level = Level::WARNING;
@@ -449,10 +446,6 @@ impl Effects for Performer {
             Record::CancelledOngoing { task } => {
                 self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
             }
-            Record::NotDone { task } => {
-                let text = format_args!("not done: shutdown timeout exceeded");
-                self.task_record(Level::WARNING, &task, text);
-            }
             Record::Followed { task, from, to } => self.followed(&task, from, to),
             Record::Withdrawn { pathname, count } => self.withdrawn(pathname, count),
             Record::Retry { .. }
@@ -460,7 +453,9 @@ impl Effects for Performer {
             | Record::Restarting { .. }
             | Record::Reruns { .. }
             | Record::Unsettled { .. }
-            | Record::Vanished { .. } => self.way_record(&record),
+            | Record::Vanished { .. }
+            | Record::Unchanged { .. }
+            | Record::NotDone { .. } => self.way_record(&record),
             Record::MaxJobs { .. }
             | Record::MaxRate { .. }
             | Record::TasksMax { .. }
@@ -502,6 +497,13 @@ impl Performer {
                     &task,
                     format_args!("vanished before it settled, task dropped"),
                 );
+            }
+            Record::NotDone { task } => {
+                let text = format_args!("not done: shutdown timeout exceeded");
+                self.task_record(Level::WARNING, &task, text);
+            }
+            Record::Unchanged { task } => {
+                self.task_record(Level::DEBUG, &task, format_args!("nothing changed meanwhile"));
             }
             _ => unreachable!("all records on the way of a task stand above"),
         }
