@@ -223,6 +223,13 @@ def test_filters_of_a_logger_hold_for_the_records_of_the_daemon(run: Run, box: B
     daemon.wait_log(f"mine - INFO - .* task.*path={box.src}/hidden too")
 
 
+def test_the_last_record_of_a_filtered_logger_is_written(run: Run, box: Box) -> None:
+    """It was kept for filters in a process that had ended."""
+    daemon = run(FILTERED.replace('"mine").add', '"daemon").add').replace("START", "start"))
+    assert daemon.terminate() == 0
+    assert daemon.lines[-1].endswith("daemon - INFO - shutdown complete"), daemon.tail
+
+
 @pytest.fixture
 def syslog(box: Box) -> Iterator[socket.socket]:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

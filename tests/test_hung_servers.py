@@ -240,3 +240,14 @@ def test_a_config_test_does_not_wait_for_a_destination_on_a_server(box: Box, ser
     tested = box.start(RULE.replace("$POINT", str(server.point)), "-t")
     assert tested.wait_exit(PROMPT_S) == 0, tested.tail
     assert tested.lines[-1] == "INFO: config file ok"
+
+
+@pytest.mark.parametrize("where", ["as a root", "behind a link"])
+def test_an_explanation_does_not_wait_for_a_server(box: Box, server: Server, where: str) -> None:
+    """Whether the path is one of a directory was asked of the server, without an end."""
+    path = watched_path(box, server, where)
+    server.mount()
+    server.stop()
+    explained = box.start(CONFIG.replace("$PATH", path), "--explain", f"{path}/f", "IN_CLOSE_WRITE")
+    assert explained.wait_exit(PROMPT_S) == 0, explained.tail
+    assert "IN_CLOSE_WRITE: scheduler 'run'" in explained.stdout

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use engine::{Begin, Change, Engine, Explained, Explanation, Ignored, Reaction, Verdict};
 use event::{Event, Flag, Mask};
+use mounts::Mounts;
 
 use crate::config::{At, Config, FileRules, Scheduler, Watch, Work};
 use crate::log::Escaped;
@@ -15,8 +16,7 @@ use crate::log::Escaped;
 /// Answers for one path, and one event or all that the maps name.
 pub(crate) fn explain(config: &Config, path: &Path, wanted: Option<Flag>) -> String {
     let path = crate::config::absolute_path(path.as_os_str().as_encoded_bytes());
-    let is_dir = rustix::fs::lstat(path.as_slice())
-        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
+    let is_dir = is_directory(&path);
     let mut engine = Engine::new(Instant::now(), engine::Limits::default());
     let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
     let maps = config.watches.iter().map(|watch| watch.map.clone()).collect();
@@ -55,6 +55,14 @@ pub(crate) fn explain(config: &Config, path: &Path, wanted: Option<Flag>) -> Str
         }
     }
     out
+}
+
+/// Whether a path is one of a directory now. On a filesystem that may not answer, it is taken for a file.
+fn is_directory(path: &[u8]) -> bool {
+    let is_local = Mounts::read().is_ok_and(|mounts| mounts.way_to_name(path).is_local());
+    is_local
+        && rustix::fs::lstat(path)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
 fn event(path: &[u8], root: usize, flag: Flag, is_dir: bool) -> Event<'_> {

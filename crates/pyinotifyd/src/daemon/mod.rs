@@ -29,6 +29,7 @@ mod tasks;
 mod vanished;
 mod wake;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -166,6 +167,8 @@ impl Daemon {
             let wake = self.wait(left, now).await;
             self.woken(wake);
         }
+        // The processes that filters of the configuration ran in have ended.
+        self.core.performer.log.set_filtered(BTreeSet::new());
         record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
         self.core.performer.log.flush_at_exit();
     }
