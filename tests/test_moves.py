@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabulary import DELAY, REFERENCE, Box, Daemon, drop, until_seen, wait_until, write
+from vocabulary import DELAY, DELAY_S, REFERENCE, Box, Daemon, drop, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -203,6 +203,30 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": command, "IN_DELETE": Canc
         assert daemon.task_ids(box.src / "final" / name) == ids
     assert daemon.count("start task.*/new") == 0
     assert sorted((box.dst / "all").read_text().split("of ")) == ["", "f", "g"]
+
+
+@pytest.mark.parametrize("action", ["move", "delete"])
+@pytest.mark.skipif(REFERENCE, reason="the original runs the job for the old path")
+def test_waiting_tasks_below_what_a_rule_takes_away_are_withdrawn(run: Run, box: Box, action: str) -> None:
+    rule = 'FileManagerRule("delete", "^$SRC/job$", rec=True)'
+    if action == "move":
+        rule = 'FileManagerRule("move", "^$SRC/job$", "$DST/job")'
+    daemon = run(
+        f"""
+rules = FileManagerScheduler({rule}, files=False, dirs=True, delay={DELAY})
+command = ShellScheduler("echo {{pathname}} >>$DST/ran", delay={6 * DELAY_S})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": rules, "IN_CLOSE_WRITE": command}}, rec=True, auto_add=True)])
+"""
+    )
+    write(box.src / "other", "of another")
+    (box.src / "job").mkdir()
+    for name in ("f", "g"):
+        write(box.src / "job" / name, "of a job")
+        daemon.wait_log(f"schedule task.*{box.src}/job/{name},")
+    daemon.wait_log(f"withdraw 2 task.s. of '{box.src}/job', which was moved or removed here")
+    daemon.wait_log(f"task finished.*{box.src}/other,")
+    assert daemon.count(f"start task.*{box.src}/job/") == 0
+    assert (box.dst / "ran").read_text().splitlines() == [f"{box.src}/other"]
 
 
 @pytest.mark.skipif(REFERENCE, reason="the original runs the job for the old path")

@@ -323,12 +323,18 @@ impl TreeCopy<'_, '_> {
         Ok(true)
     }
 
-    /// Whether an entry is what another action of this process is making: there is nothing of it yet. A move would have
-    /// to remove it.
+    /// Whether an entry is what an action of this process is making: there is nothing of it yet. A move would have to
+    /// remove it; where it is another action, that has an end.
     fn is_at_work(&self, entry: &Entry<'_>) -> Result<bool, Error> {
         let Inode { dev, ino } = sys::status(entry.directory).map_err(|errno| entry.failed(errno))?.inode;
+        if !given::is_own_temporary((dev, ino), entry.name) {
+            return Ok(false);
+        }
+        let made = sys::status_at(entry.directory, entry.name);
+        if made.is_ok_and(|made| self.is_own(made.inode)) {
+            return self.own_directory().map(|()| true);
+        }
         match self.copier.keep {
-            _ if !given::is_own_temporary((dev, ino), entry.name) => Ok(false),
             Keep::ForCopy => Ok(true),
             Keep::ForMove => Err(Error::InUse { path: entry.path(), why: Use::Ours }),
         }

@@ -241,6 +241,40 @@ fn a_destination_that_is_moved_into_the_source_has_an_end() {
     }
 }
 
+/// As between two mounts of one filesystem, where a rename says EXDEV and the owner can move one into the other.
+#[test]
+fn a_destination_that_is_moved_into_a_moved_source_puts_nothing_off() {
+    let mut ends = Vec::new();
+    for n in 1..400 {
+        let scene = Scene::in_memory();
+        sample(&scene);
+        fs::create_dir(scene.path("in/t/deep")).unwrap();
+        let before = scene.tree("in/t/a");
+        let (from, to) = (scene.path("out"), scene.path("in/t/deep/out"));
+        let mut renames = 0;
+        let plan: fault::Plan = Box::new(move |call, name| {
+            if call == n {
+                let _ = fs::rename(&from, &to);
+            }
+            renames += u32::from(name == "renameat2");
+            if name == "renameat2" && renames <= 2 { Err(Errno::XDEV) } else { Ok(()) }
+        });
+        let (outcome, calls) = fault::with(plan, || scene.act(&rule(Action::Move), "in/t", "out/t"));
+        match outcome.result {
+            Err(Error::InUse { why: crate::Use::Ours, .. }) => panic!("it waits for itself, call {n}"),
+            Err(Error::IntoItself { .. }) => {
+                assert_eq!(scene.tree("in/t/a"), before, "call {n}");
+                ends.push(n);
+            }
+            _ => {}
+        }
+        if calls < n {
+            break;
+        }
+    }
+    assert!(ends.len() > 1, "it is found while it is copied: {ends:?}");
+}
+
 /// As if the filesystem of the destination had none of these calls.
 fn without(calls: &'static [(&'static str, Errno)]) -> fault::Plan {
     Box::new(move |_, call| {

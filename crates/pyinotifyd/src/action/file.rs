@@ -143,6 +143,14 @@ impl FileOrders {
         }
     }
 
+    /// Whether an order leaves nothing under the path of its source when it succeeds.
+    pub(crate) fn takes_away(&self, task: u64) -> bool {
+        self.runs.get(&task).is_some_and(|run| match run.rule().rule.action {
+            Action::Move | Action::Delete => true,
+            Action::Copy => false,
+        })
+    }
+
     /// The end of an order was reported: what waited for its path goes next.
     pub(crate) fn ended(&mut self, task: u64, lanes: &mut Lanes, now: Instant) {
         let Some(run) = self.runs.remove(&task) else { return };

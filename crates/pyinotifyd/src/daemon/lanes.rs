@@ -36,10 +36,25 @@ impl Daemon {
             file::Report::Record { task, level, text } => self.file_record(task, level, &text),
             file::Report::Ended { task, result } => {
                 let performer = &mut self.core.performer;
+                let takes_away = performer.files.takes_away(task);
                 performer.files.ended(task, &mut performer.lanes, now);
+                let is_done = result.as_ref().is_ok_and(|done| !done.unchanged && done.skipped.is_none());
+                if is_done && takes_away {
+                    self.withdraw_below(task, now);
+                }
                 let outcome = self.file_outcome(task, result);
                 self.core.performer.runs.end(TaskHandle(task), outcome);
             }
+        }
+    }
+
+    /// A file rule has moved or removed a directory: tasks that wait for it, or for what was below it, have nothing to
+    /// act on any more. For a file they stay: what follows on a move in the same list of schedulers is meant to run.
+    fn withdraw_below(&mut self, task: u64, now: Instant) {
+        if let Some(found) = self.core.engine.task(TaskHandle(task))
+            && found.event.get().is_dir
+        {
+            self.core.engine.withdraw(now, found.event.get().pathname, &mut self.core.performer);
         }
     }
 
