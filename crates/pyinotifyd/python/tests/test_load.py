@@ -109,9 +109,8 @@ def test_the_whole_description(describe, tmp_path):
         async def work(event, task_id): pass
         job = TaskScheduler(work, dirs=True, delay=2.5, logname=None, singlejob=1, max_jobs=3)
         shell = ShellScheduler("echo {pathname}", delay=0, logname="shell")
-        rule = FileManagerRule(
-            "move", "^/a", "/b", True, True, 0o755, 0o644, "root", "adm", True, durable=True, verify=True,
-            trash="/t/../trash", mounted="/mnt/", prune=True)
+        more = dict(durable=True, verify=True, trash="/t/../trash", mounted="/mnt/", prune=True)
+        rule = FileManagerRule("move", "^/a", "/b", True, True, 0o755, 0o644, "root", "adm", True, **more)
         files = FileManagerScheduler(rule, delay=True)
         unused = ShellScheduler("true")
         pyinotifyd = Pyinotifyd(shutdown_timeout=12.5, logname=None)
