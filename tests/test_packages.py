@@ -21,10 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "packaging/debian/build"
 
 
+# To pack a program with everything for debuggers takes a minute, and more on a busy machine.
+PACKING_S = 20 * DEADLINE_S
+
+
 def call(*command: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [os.fspath(word) for word in command], capture_output=True, text=True, timeout=4 * DEADLINE_S, check=False
-    )
+    words = [os.fspath(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, timeout=PACKING_S, check=False)
 
 
 def package(output: Path, version: str) -> Path:

@@ -54,7 +54,8 @@ fn sources(python: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(section)
 }
 
-/// Sections behind a line that lists them. Offsets have a fixed width, so that the line's length doesn't depend on them.
+/// Sections behind a line that lists them. Offsets have a fixed width, so that the line's length doesn't depend on
+/// them.
 fn bundle(sections: &[(String, Vec<u8>)]) -> Vec<u8> {
     let line = |mut begin: usize| {
         let mut line = String::new();

@@ -1,7 +1,7 @@
 //! A row of values that grows without moving: chunks of equal size, each taken from the allocator once.
 //!
-//! A `Vec` that doubles copies, or remaps, all it has within the one event that overflows it, and leaves a hole of half its
-//! size in the heap; with a million tasks that is tens of milliseconds and as many megabytes.
+//! A `Vec` that doubles copies, or remaps, all it has within the one event that overflows it, and leaves a hole of half
+//! its size in the heap; with a million tasks that is tens of milliseconds and as many megabytes.
 
 use std::ops::{Index, IndexMut};
 

@@ -1,8 +1,8 @@
 //! The directories that tasks are in. Each is kept once, however many tasks it has, with the list of them.
 //!
 //! Owns the paths of directories, each with its last slash, so that a path is a directory and a name, one after the
-//! other. They are kept in the order of their bytes: all that lies below a directory is one range of that order, so that
-//! its rename looks at nothing else.
+//! other. They are kept in the order of their bytes: all that lies below a directory is one range of that order, so
+//! that its rename looks at nothing else.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -14,8 +14,8 @@ pub trait Effects {
     /// End a running task, its time is over. Its end is told as for any other.
     fn stop(&mut self, handle: TaskHandle, id: TaskId);
 
-    /// Find out whether a task's file has settled, and say so by [`Engine::settled`](crate::Engine::settled), in a later
-    /// call. Only for schedulers with [`SchedulerSpec::settle`](crate::SchedulerSpec).
+    /// Find out whether a task's file has settled, and say so by [`Engine::settled`](crate::Engine::settled), in a
+    /// later call. Only for schedulers with [`SchedulerSpec::settle`](crate::SchedulerSpec).
     fn ask_settled(&mut self, question: Question<'_>);
 
     /// Note a decision. Most calls are for the log at DEBUG, so this should return early.

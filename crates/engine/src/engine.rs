@@ -190,13 +190,13 @@ impl Engine {
     /// A configuration was replaced by one that was added: it makes no more tasks.
     ///
     /// Its tasks to come go on in the scheduler of their name and kind in the configuration in force, with their times,
-    /// ids and attempts; rules are asked when they start. `map` says which map takes the place of one of its own, for what
-    /// [`Engine::rename`] and a file that vanished ask of it. Nothing starts within this call.
+    /// ids and attempts; rules are asked when they start. `map` says which map takes the place of one of its own, for
+    /// what [`Engine::rename`] and a file that vanished ask of it. Nothing starts within this call.
     ///
-    /// Where there is no such scheduler, waiting tasks run when they are due, unless an event for their path comes through
-    /// one of the old maps: that cancels them, for the new configuration gets the event too. Running tasks end as they
-    /// began, and are stopped when the shutdown timeout is over, counted from now or from their start. With a timeout of
-    /// zero all that is left ends now.
+    /// Where there is no such scheduler, waiting tasks run when they are due, unless an event for their path comes
+    /// through one of the old maps: that cancels them, for the new configuration gets the event too. Running tasks end
+    /// as they began, and are stopped when the shutdown timeout is over, counted from now or from their start. With a
+    /// timeout of zero all that is left ends now.
     pub fn retire(
         &mut self,
         now: Instant,

@@ -381,7 +381,8 @@ impl Generation {
         found.filter(|slot| tasks.is_path(*slot, path.bytes))
     }
 
-    /// Gives a task that has not started the path of `event`, as its directory was renamed `from` one path `to` another.
+    /// Gives a task that has not started the path of `event`, as its directory was renamed `from` one path `to`
+    /// another.
     pub(crate) fn follow<E: Effects>(
         &mut self,
         slot: Slot,

@@ -1,9 +1,9 @@
 //! From the path of a task to its slot, for one scheduler.
 //!
-//! A hash table that doubles moves all it has within the one event that overflows it: 40 ms with a million paths, in which a
-//! storm fills the kernel's queue. This one is cut into shards and grows by one at a time (linear hashing, Litwin 1980):
-//! the next shard in turn is divided between its own place and the new last one. No event moves more than some
-//! thousand slots.
+//! A hash table that doubles moves all it has within the one event that overflows it: 40 ms with a million paths, in
+//! which a storm fills the kernel's queue. This one is cut into shards and grows by one at a time (linear hashing,
+//! Litwin 1980): the next shard in turn is divided between its own place and the new last one. No event moves more than
+//! some thousand slots.
 
 use hashbrown::HashTable;
 

@@ -565,7 +565,8 @@ impl Scheduler {
         self.tell_completed(turn);
     }
 
-    /// Gives a task that has not started another path, that of `event`, as its directory was renamed from `from` to `to`.
+    /// Gives a task that has not started another path, that of `event`, as its directory was renamed from `from` to
+    /// `to`.
     pub(crate) fn follow<E: Effects>(
         &mut self,
         slot: Slot,

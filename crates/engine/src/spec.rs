@@ -153,8 +153,8 @@ pub struct SchedulerSpec {
     pub timeout: Option<Duration>,
     /// What becomes of a task that failed.
     pub retry: Option<Retry>,
-    /// Schedulers, by their place in the list, that get the event of a task that failed for good. What fails in them goes
-    /// no further.
+    /// Schedulers, by their place in the list, that get the event of a task that failed for good. What fails in them
+    /// goes no further.
     pub on_failure: Vec<usize>,
     /// A task that is due waits until the program says that its file has settled.
     pub settle: Option<Settle>,

@@ -91,8 +91,8 @@ impl Engine {
     /// Returns where to go on, `None` after the last task. So a caller with something slow to do for each can take them
     /// bit by bit; tasks that come or go in between may be missed.
     ///
-    /// After an overflow, the program looks which paths of tasks that are to come are gone, and feeds `IN_DELETE` through
-    /// [`TaskStatus::map`]. Two tasks of one path and map are two items; the event is to be fed once.
+    /// After an overflow, the program looks which paths of tasks that are to come are gone, and feeds `IN_DELETE`
+    /// through [`TaskStatus::map`]. Two tasks of one path and map are two items; the event is to be fed once.
     pub fn visit(&self, from: u32, count: usize, mut look: impl FnMut(&TaskStatus<'_>)) -> Option<u32> {
         let mut path = Vec::new();
         let mut next = from;
@@ -104,8 +104,8 @@ impl Engine {
         Some(next)
     }
 
-    /// Shows the tasks that were made first, at most `count` of them, in that order. Looks at each task: some 10 ms for a
-    /// million.
+    /// Shows the tasks that were made first, at most `count` of them, in that order. Looks at each task: some 10 ms for
+    /// a million.
     pub fn oldest(&self, count: usize, mut look: impl FnMut(&TaskStatus<'_>)) {
         let mut oldest = BinaryHeap::new();
         for slot in self.tasks().slots() {

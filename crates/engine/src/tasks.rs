@@ -593,8 +593,8 @@ impl Tasks {
         had
     }
 
-    /// Whether nothing but a plain run lies before and behind a task: it has no mark that the start or the end of a run asks
-    /// for, and nothing that few tasks have.
+    /// Whether nothing but a plain run lies before and behind a task: it has no mark that the start or the end of a run
+    /// asks for, and nothing that few tasks have.
     #[inline]
     pub(crate) fn is_plain(&self, slot: Slot) -> bool {
         const ASKED_FOR: u16 = MORE

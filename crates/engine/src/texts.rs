@@ -15,8 +15,8 @@ const EXACT_UNITS: usize = 64;
 /// One chain a size: the exact ones, then the powers of two up to 2^31 units.
 const CHAINS: usize = EXACT_UNITS + 26;
 
-/// Units of a chunk: 64 KiB. Chunks never move, so that growing costs the same for each event. A text that is longer has
-/// a chunk for itself.
+/// Units of a chunk: 64 KiB. Chunks never move, so that growing costs the same for each event. A text that is longer
+/// has a chunk for itself.
 const CHUNK_UNITS: usize = 8_192;
 
 /// Below this size, holes are not worth a move.

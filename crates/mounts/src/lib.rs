@@ -16,8 +16,8 @@
 //! Invariant: no call of this crate goes to a filesystem that is not known to be local. What is mounted between the
 //! reading of the table and the reading of a link is the exception: a window of microseconds.
 //!
-//! Owns the table and the list of types of filesystems. Keeps nothing open, and caches nothing: a table is as old as its
-//! reading. proc(5) says how to learn of changes: poll the file for POLLPRI.
+//! Owns the table and the list of types of filesystems. Keeps nothing open, and caches nothing: a table is as old as
+//! its reading. proc(5) says how to learn of changes: poll the file for POLLPRI.
 
 mod kinds;
 mod table;

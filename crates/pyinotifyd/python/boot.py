@@ -1,8 +1,8 @@
-# What python3 runs: `python3 BOOT SOCKET LIFELINE BUNDLE OFFSET`, where BOOT is this file in a memfd, and BUNDLE the number
-# of a file that holds the package from OFFSET on: as a rule the daemon's program. It lets Python find the package there,
-# and starts the host. Python's own way, a zip, costs 30 ms at each start: runpy, zipimport, and the compiling of 2,000
-# lines. The bundle holds bytecode for the Pythons that were there when it was built, and the sources for all others, see
-# bundle.py.
+# What python3 runs: `python3 BOOT SOCKET LIFELINE BUNDLE OFFSET`, where BOOT is this file in a memfd, and BUNDLE the
+# number of a file that holds the package from OFFSET on: as a rule the daemon's program. It lets Python find the
+# package there, and starts the host. Python's own way, a zip, costs 30 ms at each start: runpy, zipimport, and the
+# compiling of 2,000 lines. The bundle holds bytecode for the Pythons that were there when it was built, and the sources
+# for all others, see bundle.py.
 #
 # Plain enough for any Python, so that one that is too old can say so.
 import os

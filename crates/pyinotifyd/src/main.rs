@@ -34,8 +34,8 @@ fn main() -> ExitCode {
     if let Some(words) = exec::words() {
         return exec::run(words);
     }
-    // Without signals nothing would ever end. On a kernel before 5.11 descriptors that the parent left open stay open in
-    // commands; that is no reason to end.
+    // Without signals nothing would ever end. On a kernel before 5.11 descriptors that the parent left open stay open
+    // in commands; that is no reason to end.
     if let Err(error) = signals::unblock() {
         eprintln!("ERROR: cannot unblock signals: {error}", error = Cause(&error));
         return ExitCode::FAILURE;
@@ -77,8 +77,8 @@ fn run() -> ExitCode {
     }
 }
 
-/// Raises the limit of the stack, if it is too low. That holds for the stack that we are on, too: the kernel compares with
-/// the limit when the stack grows (setrlimit(2)).
+/// Raises the limit of the stack, if it is too low. That holds for the stack that we are on, too: the kernel compares
+/// with the limit when the stack grows (setrlimit(2)).
 fn has_stack() -> bool {
     let limit = getrlimit(Resource::Stack);
     if limit.current.is_none_or(|bytes| bytes >= STACK as u64) {

@@ -20,7 +20,8 @@ pub fn close_on_exec() -> io::Result<()> {
 /// `EBADF` if it is not open.
 pub fn close_one_on_exec(number: i32) -> io::Result<()> {
     #[expect(unsafe_code, reason = "rustix and std have no call for descriptors that nobody here owns")]
-    // SAFETY: the flag touches no memory, and an owner of the descriptor who wants to pass it on clears it at that time.
+    // SAFETY: the flag touches no memory, and an owner of the descriptor who wants to pass it on clears it at that
+    // time.
     let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -14,8 +14,8 @@ use std::ptr;
 pub fn unblock() -> io::Result<()> {
     let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
     #[expect(unsafe_code, reason = "rustix and std have no call that changes the mask of a running thread")]
-    // SAFETY: sigemptyset(3) initialises the whole set behind the valid pointer; pthread_sigmask(3) reads it and, with a
-    // null pointer for the old mask, writes nothing.
+    // SAFETY: sigemptyset(3) initialises the whole set behind the valid pointer; pthread_sigmask(3) reads it and, with
+    // a null pointer for the old mask, writes nothing.
     let error = unsafe {
         libc::sigemptyset(mask.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut())

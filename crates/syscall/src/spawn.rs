@@ -1,7 +1,7 @@
 //! Starts a program by posix_spawn(3) with an environment as the caller has put it together.
 //!
-//! std's `Command` copies and sorts the whole environment of its own process for each start in which a variable is set, and
-//! makes the C library ask for the disposition of each of 64 signals.
+//! std's `Command` copies and sorts the whole environment of its own process for each start in which a variable is set,
+//! and makes the C library ask for the disposition of each of 64 signals.
 
 use std::ffi::{CStr, c_char};
 use std::io;
@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
-/// A moment. A process that is started later may hold copies of our descriptors for a while, close-on-exec or not: until
-/// its execve(2) is done. A file that is closed meanwhile is closed for the kernel only then.
+/// A moment. A process that is started later may hold copies of our descriptors for a while, close-on-exec or not:
+/// until its execve(2) is done. A file that is closed meanwhile is closed for the kernel only then.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment(u64);
 
@@ -43,9 +43,9 @@ pub fn start(
     start_with(program, arguments, environment, &[(stdin, 0)])
 }
 
-/// Starts `program` and returns its process ID, which is also that of a process group of its own. It gets `files`, each under
-/// the number beside it, what it lacks of stdin, stdout and stderr from us, our working directory and umask, and no signal
-/// blocked or ignored. The numbers are taken in order: one must not be that of a file further on.
+/// Starts `program` and returns its process ID, which is also that of a process group of its own. It gets `files`, each
+/// under the number beside it, what it lacks of stdin, stdout and stderr from us, our working directory and umask, and
+/// no signal blocked or ignored. The numbers are taken in order: one must not be that of a file further on.
 ///
 /// # Errors
 /// As fork(2), setpgid(2), dup2(2) and execve(2).
@@ -100,8 +100,8 @@ impl Attributes<'_> {
             | libc::POSIX_SPAWN_SETSIGDEF) as libc::c_short;
         let (mut none, mut all) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         #[expect(unsafe_code, reason = "part of posix_spawn(3)")]
-        // SAFETY: posix_spawnattr_init(3) initialises the place, sigemptyset(3) and sigfillset(3) initialise the sets; the other
-        // calls change the first and read the sets. Neither of the latter can fail for a valid pointer.
+        // SAFETY: posix_spawnattr_init(3) initialises the place, sigemptyset(3) and sigfillset(3) initialise the sets;
+        // the other calls change the first and read the sets. Neither of the latter can fail for a valid pointer.
         unsafe {
             ok(libc::posix_spawnattr_init(place.as_mut_ptr()))?;
             let attributes = Attributes(place.assume_init_mut());
@@ -132,8 +132,8 @@ impl Actions<'_> {
         files: &[(BorrowedFd<'_>, i32)],
     ) -> io::Result<Actions<'a>> {
         #[expect(unsafe_code, reason = "part of posix_spawn(3)")]
-        // SAFETY: the first call initialises what the others change. Descriptors are only noted; `start_with` has them borrowed until
-        // the process has its copies.
+        // SAFETY: the first call initialises what the others change. Descriptors are only noted; `start_with` has them
+        // borrowed until the process has its copies.
         unsafe {
             ok(libc::posix_spawn_file_actions_init(place.as_mut_ptr()))?;
             let actions = Actions(place.assume_init_mut());
@@ -165,7 +165,9 @@ mod tests {
     #[test]
     fn a_program_gets_what_it_was_given_and_nothing_else() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let line = c"exec >&0; env -u PWD -u OLDPWD -u SHLVL -u _; grep -E '^Sig(Blk|Ign)' /proc/self/status; cut -d' ' -f5 /proc/$$/stat";
+        let line =
+            c"exec >&0; env -u PWD -u OLDPWD -u SHLVL -u _; grep -E '^Sig(Blk|Ign)' /proc/self/status; \
+                     cut -d' ' -f5 /proc/$$/stat";
         let pid = start(c"/bin/sh", &[c"sh", c"-c", line], &[c"ONE=1"], theirs.as_fd()).unwrap();
         drop(theirs);
         let mut said = String::new();

@@ -40,8 +40,8 @@ pub fn first(bytes: &[u8]) -> Option<(RawEvent<'_>, usize)> {
     Some((event, HEADER + len))
 }
 
-/// Where the first NUL is, if there is one. The kernel pads to blocks of the header's size, and most names fit in one: a block
-/// is looked at as one number.
+/// Where the first NUL is, if there is one. The kernel pads to blocks of the header's size, and most names fit in one:
+/// a block is looked at as one number.
 fn name_len(padded: &[u8]) -> usize {
     const ONES: u128 = u128::from_ne_bytes([0x01; HEADER]);
     const HIGH_BITS: u128 = u128::from_ne_bytes([0x80; HEADER]);

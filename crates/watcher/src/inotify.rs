@@ -3,7 +3,8 @@
 //!
 //! Every watcher has an inotify instance of its own. The local one says which paths are not its to ask about
 //! ([`Exchange`]); they go to the watcher of their filesystem with its next look. While a look is out, the kernel keeps
-//! the events of that instance, and says if they were too many. A path comes back when nothing is mounted there any more.
+//! the events of that instance, and says if they were too many. A path comes back when nothing is mounted there any
+//! more.
 //!
 //! Owns who watches what. Leaves threads to the caller.
 

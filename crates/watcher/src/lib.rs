@@ -22,14 +22,16 @@
 //!   ancestors, and bound anew, with arrivals, when something stands there again.
 //!
 //! - **Nobody waits for a server.** The watcher of the loop asks only filesystems that are known to be local
-//!   (`watcher/territory.rs`). Each other filesystem has a watcher of its own, with an inotify instance of its own, whose
-//!   turns the caller has made on another thread: a [`Look`] goes out, a [`Found`] comes back. [`Inotify`] is all of them
+//!   (`watcher/territory.rs`). Each other filesystem has a watcher of its own, with an inotify instance of its own,
+//!   whose
+//!   turns the caller has made on another thread: a [`Look`] goes out, a [`Found`] comes back. [`Inotify`] is all of
+//!   them
 //!   together; [`Source`] is what the program knows of it.
 //!
 //! Owns the path from the kernel's bytes to [`event::Event`]s for each watch. Knows no schedulers, filters no events
 //! (an exclude filter only prunes directories), starts no threads, never sleeps, and keeps no descriptor open in a
-//! watched directory beyond a turn but for a listing under way. Set-ups, walks, recoveries and changes of masks are done
-//! in slices of some milliseconds. Time is passed in.
+//! watched directory beyond a turn but for a listing under way. Set-ups, walks, recoveries and changes of masks are
+//! done in slices of some milliseconds. Time is passed in.
 //!
 //! # Bounds
 //!
@@ -37,7 +39,8 @@
 //!
 //! - Nodes, branches to be unwatched, and directories whose walk was put off or starves: by the directories that there
 //!   are below the roots, one entry for each.
-//! - Walks: at `walks_max` no events are read until some have ended. Then the kernel's queue holds the events, and if it
+//! - Walks: at `walks_max` no events are read until some have ended. Then the kernel's queue holds the events, and if
+//!   it
 //!   overflows that is an overflow like any other.
 //! - Names in doubt: past `doubts_max` everything is looked at again, as after an overflow.
 //! - Moves, names told already, settling files: past their limits something is told twice, or a rename as a coming and

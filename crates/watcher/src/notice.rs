@@ -210,7 +210,8 @@ impl fmt::Display for Notice<'_> {
             }
             Notice::ForeignLink { path, link, owner, target_owner } => write!(
                 out,
-                "cannot watch '{}': the link '{}' belongs to uid {owner} and leads to what belongs to uid {target_owner}; \
+                "cannot watch '{}': the link '{}' belongs to uid {owner} and leads to what belongs to uid \
+                 {target_owner}; \
                  if that is meant, make it root's: chown -h root '{}'",
                 Escaped(path),
                 Escaped(link),
@@ -358,7 +359,8 @@ impl fmt::Display for Escaped<'_> {
 /// Whether a terminal shows the character as itself: no controls, no line separators, no change of direction.
 fn is_plain(character: char) -> bool {
     !character.is_control()
-        && !matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        && !matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}')
+        && !matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

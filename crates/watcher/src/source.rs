@@ -1,7 +1,7 @@
 //! What tells events: the calls that the program makes of a source, whatever stands behind it.
 //!
-//! A source never waits. What may wait for a server it gives away as a [`Look`], which is performed on a thread that may
-//! wait, and whose [`Found`] comes back. A look that never ends costs the watches that it is about, and no others.
+//! A source never waits. What may wait for a server it gives away as a [`Look`], which is performed on a thread that
+//! may wait, and whose [`Found`] comes back. A look that never ends costs the watches that it is about, and no others.
 //!
 //! Watches have numbers of their own ([`WatchId`]), which mean nothing to the kernel.
 

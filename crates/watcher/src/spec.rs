@@ -78,13 +78,14 @@ pub struct Options {
     /// Whether the name of an entry is that of a temporary file of our own: such entries are never reported, and their
     /// final rename is reported as an arrival.
     pub own_name: fn(&[u8]) -> bool,
-    /// Whether that is so in this directory (device and inode); asked only of names that [`Options::own_name`] is true of.
+    /// Whether that is so in this directory (device and inode); asked only of names that [`Options::own_name`] is true
+    /// of.
     pub own_entry: fn(Inode, &[u8]) -> bool,
-    /// Whether a directory of this name was lately put into its place by ourselves, whole and from where nobody watches:
-    /// what is in it is as new as if it had been made there, and is reported as arrivals.
+    /// Whether a directory of this name was lately put into its place by ourselves, whole and from where nobody
+    /// watches: what is in it is as new as if it had been made there, and is reported as arrivals.
     pub own_tree: fn(&[u8]) -> bool,
-    /// Whether it is the directory with this device and inode that we have put there, in a directory with this device and
-    /// inode; true once for each. Asked only of names that [`Options::own_tree`] is true of.
+    /// Whether it is the directory with this device and inode that we have put there, in a directory with this device
+    /// and inode; true once for each. Asked only of names that [`Options::own_tree`] is true of.
     pub take_own_tree: fn(Inode, &[u8], Inode) -> bool,
     /// How to learn whether a file is open for writing; [`syscall::lease::writers`] except in tests.
     pub writers: fn(BorrowedFd<'_>) -> Writers,
@@ -161,8 +162,8 @@ impl Default for Limits {
             settle: Duration::from_millis(250),
             retry: Duration::from_secs(5),
             retry_max: Duration::from_secs(300),
-            // What a turn costs beside its events is then less than a tenth of it, and a file that comes in a storm waits for
-            // 0.7 ms on average.
+            // What a turn costs beside its events is then less than a tenth of it, and a file that comes in a storm
+            // waits for 0.7 ms on average.
             pause: Duration::from_micros(1400),
             notices_max: 10,
         }

@@ -32,8 +32,8 @@ impl Engine {
         }
     }
 
-    /// Cancels a task: one that is to come is forgotten, one that runs is stopped and does not run again. Whether there is
-    /// such a task.
+    /// Cancels a task: one that is to come is forgotten, one that runs is stopped and does not run again. Whether there
+    /// is such a task.
     pub fn cancel(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
         let Some(slot) = self.tasks.find(id) else { return false };
         let scheduler = self.tasks.scheduler(slot);

@@ -127,8 +127,8 @@ pub(crate) fn renamed(old: &Event<'_>, from: &[u8], to: &[u8]) -> OwnedEvent {
     })
 }
 
-/// How much of the new path of an event is its root: as much as before, if that did not change. Nothing else is known to be
-/// one, so that no link is followed below the root directory.
+/// How much of the new path of an event is its root: as much as before, if that did not change. Nothing else is known
+/// to be one, so that no link is followed below the root directory.
 fn root_len(old: &Event<'_>, pathname: &[u8]) -> u16 {
     let root = old.root();
     if pathname.starts_with(root) && pathname.get(root.len()).is_none_or(|next| *next == b'/') {
@@ -138,8 +138,8 @@ fn root_len(old: &Event<'_>, pathname: &[u8]) -> u16 {
     }
 }
 
-/// The path of the watched directory as the configuration would give it, for the new path of an event: the root as it was
-/// given, and the way below it.
+/// The path of the watched directory as the configuration would give it, for the new path of an event: the root as it
+/// was given, and the way below it.
 fn given_path(old: &Event<'_>, pathname: &[u8]) -> Option<Vec<u8>> {
     let given = old.given_path?;
     let below = |pathname: &[u8]| pathname.len().checked_sub(usize::from(old.name_len) + 1);

@@ -53,8 +53,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes a task of another configuration, in the state that it had. Nothing starts before the next tick. Where the path
-    /// has a task already, that one has the later event.
+    /// Takes a task of another configuration, in the state that it had. Nothing starts before the next tick. Where the
+    /// path has a task already, that one has the later event.
     pub(crate) fn adopt<E: Effects>(&mut self, slot: Slot, map: MapId, turn: &mut Turn<'_, E>) {
         turn.tasks.set_place(slot, self.id, map);
         if !turn.tasks.has(slot, Mark::Keyless) {

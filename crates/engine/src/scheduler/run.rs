@@ -122,7 +122,8 @@ impl Scheduler {
     /// Starts a task in no list, or puts it behind those that wait for their start.
     #[inline]
     pub(super) fn place<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        // All commands have their places in common: the one that has waited for longest gets the next, at the turn's end.
+        // All commands have their places in common: the one that has waited for longest gets the next, at the turn's
+        // end.
         let in_common = self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some();
         if !in_common && self.queued.len() == 0 && self.can_start(turn.now, turn.commands) {
             self.run(slot, turn);
@@ -386,8 +387,8 @@ impl Scheduler {
         None
     }
 
-    /// Leaves the event of a task that failed for good to those that are to get it; what tells of a failure itself goes no
-    /// further.
+    /// Leaves the event of a task that failed for good to those that are to get it; what tells of a failure itself goes
+    /// no further.
     fn deliver<E>(&self, slot: Slot, event: OwnedEvent, failure: &Failure, turn: &mut Turn<'_, E>) {
         if self.spec.on_failure.is_empty() || turn.tasks.has(slot, Mark::Keyless) {
             return;

@@ -46,7 +46,8 @@ impl Timer {
         self.odd.insert((time, tasks.take_order(slot), slot));
     }
 
-    /// Adds a task whose time was set elsewhere: to the list if it is in its order there, and not behind what will come.
+    /// Adds a task whose time was set elsewhere: to the list if it is in its order there, and not behind what will
+    /// come.
     pub(super) fn hold(&mut self, slot: Slot, time: Nanos, latest: Nanos, tasks: &mut Tasks) {
         let in_order = self.list.last().is_none_or(|last| tasks.time(last) <= time);
         if in_order && time <= latest {

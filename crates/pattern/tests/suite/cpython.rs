@@ -171,7 +171,8 @@ fn compare_match(ours: &Pattern, path: &[u8], theirs: &Value, counts: &mut Count
 }
 
 /// Inside of a possessive repeat CPython keeps the start of a group whose try has failed: `(?:(.)|)*+` on `a` gives the
-/// group the range 1 to 1, which no `.` can match. `(?>(?:(.)|)*)`, which should be the same, gives 0 to 1, as ours does.
+/// group the range 1 to 1, which no `.` can match. `(?>(?:(.)|)*)`, which should be the same, gives 0 to 1, as ours
+/// does.
 fn has_possessive_repeat(pattern: &[u8]) -> bool {
     pattern.windows(2).any(|pair| pair[1] == b'+' && b"*+?}".contains(&pair[0]))
 }

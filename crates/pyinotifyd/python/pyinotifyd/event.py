@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    #: Handle and scheduler of the task, then mask, wd, cookie, name_len, flags of the event, as they come from the daemon.
+    #: Handle and scheduler of the task, then mask, wd, cookie, name_len, flags of the event, as the daemon sends them.
     Row = tuple[int, int, int, int, int, int, int]
 
 # Flags of a row.

@@ -195,8 +195,8 @@ class ShellScheduler(TaskScheduler):
     """Runs a command for events: a command line by ``/bin/sh -c``, or a program with its arguments.
 
     In *cmd* and in each element of *argv*, ``{maskname}``, ``{pathname}`` and ``{src_pathname}`` are replaced by the
-    event's values; ``{src_pathname}`` is empty unless the event is an IN_MOVED_TO whose IN_MOVED_FROM was seen. In *cmd*
-    they are quoted so that the shell takes each as one word. In *argv* they need no quotes: there is no shell.
+    event's values; ``{src_pathname}`` is empty unless the event is an IN_MOVED_TO whose IN_MOVED_FROM was seen. In
+    *cmd* they are quoted so that the shell takes each as one word. In *argv* they need no quotes: there is no shell.
 
     The command inherits from the daemon what the arguments do not say. All arguments from *argv* on are not in
     pyinotifyd 1.

@@ -275,7 +275,8 @@ class Pyinotifyd(Checked):
             pyinotifyd.add_watch(watch=Watch("/srv/in", {"IN_CLOSE_WRITE": mover}, rec=True))
         """
         if watch is None:
-            watch = Watch(path, event_map, default_sched, rec, auto_add, exclude_filter, logname)  # type: ignore[arg-type]
+            given = (path, event_map, default_sched, rec, auto_add, exclude_filter, logname)
+            watch = Watch(*given)  # type: ignore[arg-type]
         elif path is not None or event_map is not None or default_sched is not None:
             raise TypeError("add_watch: watch= is a whole watch, it can't be combined with the arguments of one")
         self._watches = [*self._watches, watch]
@@ -349,7 +350,10 @@ def _reaction(flag: str, mapped: object) -> Reaction:
         name = mapped.__name__
         raise AssertionError(f"event_map: {flag}: {name} is a class, write {name}(...) or the variable that holds one")
     if not callable(mapped):
-        hint = f": {flag} is mapped to {shown(mapped)}, write a scheduler, Cancel(scheduler), a coroutine function or a list of these"
+        hint = (
+            f": {flag} is mapped to {shown(mapped)}, write a scheduler, Cancel(scheduler), "
+            f"a coroutine function or a list of these"
+        )
         expected("job", "coroutine", mapped, hint)
     scheduler = TaskScheduler(mapped)
     bare_jobs.append(scheduler)

@@ -366,7 +366,8 @@ def test_levels_are_kept_by_name():
 def test_syslog_servers():
     """Both spellings; the same one twice is one."""
     run(
-        "enableSyslog()\nenableSyslog(loglevel=INFO, address='/dev/log')\nenableSyslog(lglevel='ERROR', name='daemon')\n"
+        "enableSyslog()\nenableSyslog(loglevel=INFO, address='/dev/log')\n"
+        "enableSyslog(lglevel='ERROR', name='daemon')\n"
         "enableSyslog(INFO, ('localhost', 514), 'x')\nenableSyslog(INFO)"
     )
     assert levels.syslog == [

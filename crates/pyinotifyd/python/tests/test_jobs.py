@@ -461,7 +461,8 @@ def test_what_is_left_to_say_is_said_at_the_end(jobs):
 
 
 ASYNCIO = {
-    "wait_for": "try:\n    await asyncio.wait_for(asyncio.sleep(99), 0.01)\nexcept asyncio.TimeoutError:\n    print('ok')",
+    "wait_for": "try:\n    await asyncio.wait_for(asyncio.sleep(99), 0.01)\nexcept asyncio.TimeoutError:\n"
+    "    print('ok')",
     "gather": "print('ok' if await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)) == [1, 2] else 'no')",
     "create_task": "print(await asyncio.create_task(asyncio.sleep(0, 'ok')))",
     "executor": "print(await asyncio.get_running_loop().run_in_executor(None, lambda: 'ok'))",
@@ -476,7 +477,8 @@ ASYNCIO = {
     "async generator": "async def g():\n    yield 'ok'\nasync for x in g(): print(x)",
 }
 NEWER = {
-    "timeout": "try:\n    async with asyncio.timeout(0.01): await asyncio.sleep(99)\nexcept TimeoutError:\n    print('ok')",
+    "timeout": "try:\n    async with asyncio.timeout(0.01): await asyncio.sleep(99)\nexcept TimeoutError:\n"
+    "    print('ok')",
     "sync timeout": "async with asyncio.timeout(99): pass\nprint('ok')",
     "task group": "async with asyncio.TaskGroup() as g: t = g.create_task(asyncio.sleep(0, 'ok'))\nprint(t.result())",
 }

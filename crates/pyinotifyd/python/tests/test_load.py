@@ -54,7 +54,8 @@ EXAMPLES = {
         \trec=True)
         """,
     "a command": """
-        shell_sched = ShellScheduler(cmd="/usr/local/bin/x {maskname} {pathname} {src_pathname}", files=True, dirs=False)
+        shell_sched = ShellScheduler(cmd="/usr/local/bin/x {maskname} {pathname} {src_pathname}", files=True,
+            dirs=False)
         pyinotifyd = Pyinotifyd()
         pyinotifyd.add_watch(path="/src", event_map={"IN_WRITE_CLOSE": shell_sched}, rec=True, auto_add=True)
         """,
@@ -115,7 +116,8 @@ def test_the_whole_description(describe, tmp_path):
         unused = ShellScheduler("true")
         pyinotifyd = Pyinotifyd(shutdown_timeout=12.5, logname=None)
         pyinotifyd.add_watch(
-            ["/x", "/y\\udcff"], {"IN_OPEN": [shell, Cancel(job)], "IN_CREATE": files, "IN_DELETE": []}, None, True, True,
+            ["/x", "/y\\udcff"], {"IN_OPEN": [shell, Cancel(job)], "IN_CREATE": files, "IN_DELETE": []}, None,
+                True, True,
             ["^/x/z"], "w")
         pyinotifyd.add_watch("rel", EventMap(event_map={"IN_ACCESS": shell}, exclude_filter=["q"]))
         """)

@@ -191,8 +191,8 @@ def test_logging_looks_untouched(host):
     daemon = host(
         "import sys\nimport logging\nimport importlib\nassert logging.__spec__.loader is logging.__loader__\n"
         "assert 'pyinotifyd' not in repr(logging.__loader__)\n"
-        "assert not any(getattr(f, '_name', '') == 'logging' for f in sys.meta_path)\nassert len(logging.root.handlers) == 1\n"
-        + MINIMAL
+        "assert not any(getattr(f, '_name', '') == 'logging' for f in sys.meta_path)\n"
+        "assert len(logging.root.handlers) == 1\n" + MINIMAL
     )
     daemon.expect(DESCRIBE)
 

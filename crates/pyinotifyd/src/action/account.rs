@@ -1,7 +1,7 @@
 //! Users and groups of commands, asked of the databases of the system: files, LDAP, whatever NSS has.
 //!
-//! Such a question may wait for a server, so that it is work for a lane. Commands wait for the answer; what asks the same
-//! meanwhile waits for the same. An answer is believed for a moment, so that a burst of events asks once.
+//! Such a question may wait for a server, so that it is work for a lane. Commands wait for the answer; what asks the
+//! same meanwhile waits for the same. An answer is believed for a moment, so that a burst of events asks once.
 
 use std::ffi::CString;
 use std::fmt;

@@ -1,12 +1,13 @@
 //! Commands: how they are started, what they find, how they end.
 //!
-//! A command runs in a process group of its own, with no signal blocked or ignored, and with what it is to have; all else
-//! is the daemon's: user, working directory, umask, limits, stdout and stderr. Its stdin is /dev/null unless it is given
-//! something to read ([`super::input`]). Where its output is to be logged, it writes into pipes ([`super::output`]).
+//! A command runs in a process group of its own, with no signal blocked or ignored, and with what it is to have; all
+//! else is the daemon's: user, working directory, umask, limits, stdout and stderr. Its stdin is /dev/null unless it is
+//! given something to read ([`super::input`]). Where its output is to be logged, it writes into pipes
+//! ([`super::output`]).
 //!
 //! A command line for the shell that asks for nothing else is executed at once. All others go by way of a step
-//! ([`super::exec`]). Who a command is to be is asked of the databases before ([`super::account`]); commands that do not
-//! need that answer do not wait for it.
+//! ([`super::exec`]). Who a command is to be is asked of the databases before ([`super::account`]); commands that do
+//! not need that answer do not wait for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, CString, NulError, OsStr, OsString};
@@ -182,7 +183,8 @@ pub(crate) struct Ended {
     pub failure: Option<String>,
 }
 
-/// All commands: those that wait for an answer or for a loop turn, and those that run. The engine bounds how many there are.
+/// All commands: those that wait for an answer or for a loop turn, and those that run. The engine bounds how many there
+/// are.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
     /// What those that run write for the log.
@@ -221,7 +223,8 @@ struct Running {
 struct Inherited {
     /// All variables.
     own: Vec<CString>,
-    /// Those that a command of another user gets: what the configuration has set, and what says nothing about the daemon.
+    /// Those that a command of another user gets: what the configuration has set, and what says nothing about the
+    /// daemon.
     strange: Vec<CString>,
 }
 

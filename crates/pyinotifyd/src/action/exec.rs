@@ -1,10 +1,10 @@
 //! Commands as another user, with other limits, elsewhere: a step between the daemon and the command.
 //!
 //! A child that changes its user, its umask or its limits has to do so between fork(2) and execve(2). In a process with
-//! threads and much memory that is dangerous and slow, so the daemon starts its own program once more instead, under the
-//! name [`NAME`]. That process has a single thread and nothing in memory: it takes on [`Attributes`] and becomes the
-//! command. It also looks for the command's program and executes it, so that a filesystem that does not answer holds up
-//! this process and not the daemon.
+//! threads and much memory that is dangerous and slow, so the daemon starts its own program once more instead, under
+//! the name [`NAME`]. That process has a single thread and nothing in memory: it takes on [`Attributes`] and becomes
+//! the command. It also looks for the command's program and executes it, so that a filesystem that does not answer
+//! holds up this process and not the daemon.
 //!
 //! What keeps it from that goes to the daemon through a pipe, which the command does not get.
 

@@ -1,8 +1,8 @@
 //! Output of commands with `output="log"`: what they write becomes lines for the log.
 //!
-//! A command writes into two pipes, and the loop reads both as they fill. What is kept of it is bounded: a line that has
-//! not ended, the last [`TAIL_MAX`] bytes, the number of lines. What goes beyond the limits is read all the same, so that
-//! no command ever waits for us.
+//! A command writes into two pipes, and the loop reads both as they fill. What is kept of it is bounded: a line that
+//! has not ended, the last [`TAIL_MAX`] bytes, the number of lines. What goes beyond the limits is read all the same,
+//! so that no command ever waits for us.
 //!
 //! A task ends with its command. What other processes that hold the pipes write afterwards still becomes lines, until
 //! there are more than [`LEFT_MAX`] such tasks.

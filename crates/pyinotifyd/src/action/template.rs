@@ -1,12 +1,13 @@
 //! The text of a shell command with its placeholders, and what the shell will make of them.
 //!
-//! A value stands for itself wherever its placeholder stands: outside of quotes, in single and in double quotes. The text
-//! is read as a POSIX shell reads it (XCU 2.2 and 2.3, tried with dash and bash), far enough to know in which quotes a
-//! placeholder stands. Where shells differ, or read a value a second time, no quoting is right: such a command is refused.
+//! A value stands for itself wherever its placeholder stands: outside of quotes, in single and in double quotes. The
+//! text is read as a POSIX shell reads it (XCU 2.2 and 2.3, tried with dash and bash), far enough to know in which
+//! quotes a placeholder stands. Where shells differ, or read a value a second time, no quoting is right: such a command
+//! is refused.
 //!
-//! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command. What
-//! it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders is
-//! never refused, since it is the user's own.
+//! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command.
+//! What it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders
+//! is never refused, since it is the user's own.
 
 use event::Event;
 
@@ -135,8 +136,8 @@ pub(super) fn quote(word: &[u8], line: &mut Vec<u8>) {
     put(word, Quoting::Outside { glued: false }, line);
 }
 
-/// Writes a value so that the shell reads it as itself. What needs no quotes gets none, so that log lines stay readable;
-/// outside of quotes that is what Python's `shlex.quote` does.
+/// Writes a value so that the shell reads it as itself. What needs no quotes gets none, so that log lines stay
+/// readable; outside of quotes that is what Python's `shlex.quote` does.
 fn put(value: &[u8], quoting: Quoting, line: &mut Vec<u8>) {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
     let needs_none = value.iter().all(plain);
@@ -494,7 +495,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Begins a subshell or a substitution, of which `length` bytes stand before the second parenthesis if there is one.
+    /// Begins a subshell or a substitution, of which `length` bytes stand before the second parenthesis if there is
+    /// one.
     fn open_parenthesis(&mut self, length: usize, twice: bool) {
         if let Some(Inside::Arithmetic(open)) = self.inside.last_mut()
             && length == 1

@@ -306,8 +306,10 @@ proptest! {
     #[test]
     fn no_text_lets_a_name_become_shell_text(
         pieces in vec(prop::sample::select(vec![
-            "{pathname}", "{pathname}", "{pathname}", "'", "'", "\"", "\"", "\\", "$", "$v", "${v}", "${v:-", "$(", "(", ")", "`", "}", "{", "#", ";",
-            " ", " ", "\n", "<<E", "<", "&& ", "|", "a", "echo ", "printf %s ", "eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
+            "{pathname}", "{pathname}", "{pathname}", "'", "'", "\"", "\"", "\\", "$", "$v", "${v}", "${v:-", "$(",
+            "(", ")", "`", "}", "{", "#", ";",
+            " ", " ", "\n", "<<E", "<", "&& ", "|", "a", "echo ", "printf %s ",
+            "eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
         ]), 1..14),
         name in hostile(),
     ) {

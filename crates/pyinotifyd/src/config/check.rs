@@ -1,7 +1,7 @@
 //! What a config test says beyond errors: things that load and run, and are probably not meant.
 //!
-//! Rules are judged by trying them on sample paths that their patterns match, so a warning shows what would happen and is
-//! not a guess about regular expressions. Where no sample matches, nothing is said.
+//! Rules are judged by trying them on sample paths that their patterns match, so a warning shows what would happen and
+//! is not a guess about regular expressions. Where no sample matches, nothing is said.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -66,7 +66,12 @@ pub(crate) fn missing_syslog(config: &Config) -> Vec<String> {
         Address::Path(_) | Address::Host(..) => None,
     });
     missing
-        .map(|path| format!("enableSyslog: there is no syslog server at '{path}', its records are lost until there is; name another one with address="))
+        .map(|path| {
+            format!(
+                "enableSyslog: there is no syslog server at '{path}', its records are lost until there \
+            is; name another one with address="
+            )
+        })
         .collect()
 }
 
@@ -84,7 +89,8 @@ fn same_path_twice(config: &Config, all: &mut Vec<String>) {
             };
             let (path, name) = (Escaped(&path), &config.schedulers[index].name);
             all.push(format!(
-                "{}'{path}' is in an earlier watch, too, which has the same scheduler '{name}': its tasks see each event \
+                "{}'{path}' is in an earlier watch, too, which has the same scheduler '{name}': its tasks see each \
+                 event \
                  twice; write one watch with both maps",
                 place(watch.at.as_ref())
             ));
@@ -115,7 +121,8 @@ fn nothing_mapped(config: &Config, watch: &Watch, all: &mut Vec<String>) {
         {
             let name = &config.schedulers[index].name;
             all.push(format!(
-                "{at}IN_UNMOUNT is an event of the watched directory, which the scheduler '{name}' does not take: give it dirs=True"
+                "{at}IN_UNMOUNT is an event of the watched directory, which the scheduler '{name}' does not take: \
+                 give it dirs=True"
             ));
         }
     }
@@ -131,21 +138,23 @@ fn excludes(watch: &Watch, all: &mut Vec<String>) {
         if let Some(root) = roots.iter().find(|root| pattern.is_match(root) == Ok(true)) {
             let root = Escaped(root);
             all.push(format!(
-                "{at}exclude_filter: '{shown}' matches the path of the watch itself, '{root}', so that no event of it is left; \
+                "{at}exclude_filter: '{shown}' matches the path of the watch itself, '{root}', so that no event of it \
+                 is left; \
                  begin the pattern with that path"
             ));
         } else if roots.iter().all(|root| cannot_match(pattern.as_bytes(), root)) {
             let root = roots.first().map_or(String::new(), |root| Escaped(root).to_string());
             all.push(format!(
-                "{at}exclude_filter: '{shown}' matches no path of this watch, as it is compared from the start of the whole \
+                "{at}exclude_filter: '{shown}' matches no path of this watch, as it is compared from the start of the \
+                 whole \
                  path; write r'^{root}/...' or put '.*' before it"
             ));
         }
     }
 }
 
-/// Whether a pattern begins with text with which no path below `root` begins. Text alone decides, so that it is not said of
-/// patterns that begin with anything else.
+/// Whether a pattern begins with text with which no path below `root` begins. Text alone decides, so that it is not
+/// said of patterns that begin with anything else.
 fn cannot_match(source: &[u8], root: &[u8]) -> bool {
     let literal = literal_start(source);
     let fixed = root.iter().position(|byte| b"*?[".contains(byte)).unwrap_or(root.len());
@@ -273,7 +282,8 @@ fn unscheduled_cancels(config: &Config, all: &mut Vec<String>) {
     }
 }
 
-/// Rules whose results are events that match again: such a rule feeds itself until a path is too long. Said at each start.
+/// Rules whose results are events that match again: such a rule feeds itself until a path is too long. Said at each
+/// start.
 pub(crate) fn feeding_warnings(config: &Config) -> Vec<String> {
     sampled(config).iter().flat_map(Sampled::feeding).collect()
 }
@@ -324,7 +334,10 @@ impl Sampled<'_> {
                 ));
             }
             if !pattern.is_linear() {
-                all.push(format!("{at}src_re needs backtracking (look-around or back references): it gives up on paths that take too many steps"));
+                all.push(format!(
+                    "{at}src_re needs backtracking (look-around or back references): it gives up on \
+                    paths that take too many steps"
+                ));
             }
             let Some(template) = self.template(number) else { continue };
             if let Some(sample) = samples.iter().find(|sample| keeps_tail(pattern, sample)) {
@@ -556,7 +569,8 @@ fn watch_limit(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
     if count > limit {
         let wanted = count.next_power_of_two().max(limit * 2);
         all.push(format!(
-            "there are more than {limit} directories to watch, which is the limit ({name}); raise it: sysctl {name}={wanted}"
+            "there are more than {limit} directories to watch, which is the limit ({name}); raise it: sysctl \
+             {name}={wanted}"
         ));
     }
 }

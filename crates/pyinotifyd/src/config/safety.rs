@@ -170,7 +170,8 @@ fn check_one(path: &Path, metadata: &Metadata, trusted: Trusted) -> Result<(), S
 fn can_be_written(path: &Path, metadata: &Metadata) -> String {
     let (shown, mode) = (path.display(), metadata.mode() & 0o7777);
     format!(
-        "'{shown}' can be written by others (mode {mode:04o}), who could change what root executes; mend it: chmod go-w '{shown}'"
+        "'{shown}' can be written by others (mode {mode:04o}), who could change what root executes; mend it: chmod \
+         go-w '{shown}'"
     )
 }
 

@@ -1,8 +1,8 @@
 //! What is said about users, groups and limits of commands before the first of them runs.
 //!
-//! Databases of users may be far away: the loop asks them by way of a lane and says what is wrong when the answer comes.
-//! A config test waits for the answer. Nothing here refuses a configuration: a user may come, and each task says itself
-//! why it fails.
+//! Databases of users may be far away: the loop asks them by way of a lane and says what is wrong when the answer
+//! comes. A config test waits for the answer. Nothing here refuses a configuration: a user may come, and each task says
+//! itself why it fails.
 
 use std::time::Instant;
 
@@ -100,8 +100,8 @@ fn limit_warnings(config: &Config) -> Vec<String> {
         if limit.is_none_or(|limit| limit > hard) {
             let shown = limit.map_or("no limit".to_owned(), |limit| limit.to_string());
             all.push(format!(
-                "{}limits: {name} cannot be raised to {shown}, the hard limit of the daemon is {hard}; each task of this \
-                 scheduler will fail",
+                "{}limits: {name} cannot be raised to {shown}, the hard limit of the daemon is {hard}; \
+                 each task of this scheduler will fail",
                 place(scheduler.at.as_ref())
             ));
         }

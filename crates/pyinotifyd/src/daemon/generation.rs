@@ -164,7 +164,8 @@ impl Generation {
         self.ends_by = Some(now);
     }
 
-    /// How long its host may take to end by itself: what is left of the time, and enough for what any Python does at its end.
+    /// How long its host may take to end by itself: what is left of the time, and enough for what any Python does at
+    /// its end.
     pub(crate) fn host_may_take_until(&self, now: Instant) -> Instant {
         self.ends_by.unwrap_or(now).max(now + GRACE)
     }

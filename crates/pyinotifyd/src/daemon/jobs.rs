@@ -150,8 +150,8 @@ impl Jobs {
         }
     }
 
-    /// Asks the host to cancel a job that was sent to it. The host reads what there is before it begins a job, so that one
-    /// that it has not taken does not begin.
+    /// Asks the host to cancel a job that was sent to it. The host reads what there is before it begins a job, so that
+    /// one that it has not taken does not begin.
     pub(crate) fn cancel(&self, handle: TaskHandle) {
         if let Slot::Ready(host) = &self.slot {
             host.send(wire::cancel(&[handle.0]));

@@ -1,7 +1,8 @@
 //! One execution of the config file, from the start of its host to what came of it.
 //!
-//! The file is read by a thread, since it may lie on a filesystem that does not answer: the loop only starts the host, and
-//! hears of what could not be read as of any other fault. A host that is started again gets the bytes that were read first.
+//! The file is read by a thread, since it may lie on a filesystem that does not answer: the loop only starts the host,
+//! and hears of what could not be read as of any other fault. A host that is started again gets the bytes that were
+//! read first.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -97,7 +98,8 @@ impl Loading {
             READERS.fetch_sub(1, Ordering::Relaxed);
             let file = self.file.display();
             return Err(plain(format!(
-                "{READERS_MAX} earlier attempts to read '{file}' have not come to an end: its filesystem does not answer"
+                "{READERS_MAX} earlier attempts to read '{file}' have not come to an end: its filesystem does not \
+                 answer"
             )));
         }
         let (file, content) = (Arc::clone(&self.file), Arc::clone(&self.content));
@@ -182,8 +184,8 @@ impl Loading {
             Ending::Exited(status) => format!("ended with status {status}"),
             Ending::Killed(signal) => format!("was killed by {}", signal_name(signal)),
         };
-        // A host that greeted us is new enough, and what it did then is the file's affair. 126 and 127 are a shell's answers
-        // for what it cannot execute: the interpreter is a script that leads to another one (pyenv).
+        // A host that greeted us is new enough, and what it did then is the file's affair. 126 and 127 are a shell's
+        // answers for what it cannot execute: the interpreter is a script that leads to another one (pyenv).
         let remark = match ending {
             _ if self.hello.is_some() => String::new(),
             Ending::Exited(126 | 127) => {

@@ -1,9 +1,9 @@
 //! The daemon: one loop that owns all state.
 //!
-//! The loop wakes for a closed list of sources ([`wake::Wake`]), turns each into an input of the watcher or the engine, and
-//! performs the engine's effects ([`perform`]). A turn does a bounded amount of work: events are read, due tasks start, a
-//! few commands are spawned, frames and log lines go out. What can be slow (hosts, file work, commands, the log's reader)
-//! is started here and reported back; nothing here waits for it.
+//! The loop wakes for a closed list of sources ([`wake::Wake`]), turns each into an input of the watcher or the engine,
+//! and performs the engine's effects ([`perform`]). A turn does a bounded amount of work: events are read, due tasks
+//! start, a few commands are spawned, frames and log lines go out. What can be slow (hosts, file work, commands, the
+//! log's reader) is started here and reported back; nothing here waits for it.
 //!
 //! [`start`] leads here, [`tasks`] tells the engine of ends, [`reload`] and [`shutdown`] tell their stories.
 

@@ -1,7 +1,7 @@
 //! Effects of the engine, performed: tasks are handed to their host, command or worker, decisions to the log.
 //!
-//! Called in the middle of the engine's work, so everything here only queues. What goes out at the end of a loop turn is
-//! sent by [`Performer::flush_hosts`] and [`Performer::flush_log`].
+//! Called in the middle of the engine's work, so everything here only queues. What goes out at the end of a loop turn
+//! is sent by [`Performer::flush_hosts`] and [`Performer::flush_log`].
 
 use std::fmt;
 use std::sync::Arc;

@@ -58,8 +58,8 @@ struct Added {
 }
 
 impl Daemon {
-    /// Puts a configuration to work, beside those that still have tasks: begins to set its watches up. It takes over when
-    /// they are, in [`Daemon::advance_adoption`].
+    /// Puts a configuration to work, beside those that still have tasks: begins to set its watches up. It takes over
+    /// when they are, in [`Daemon::advance_adoption`].
     ///
     /// # Errors
     /// What keeps its watches from being set; nothing has changed then.
@@ -510,8 +510,8 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// The maps of a configuration with those of the newest one that take their place: of the same watch, or else of one of the
-/// same paths.
+/// The maps of a configuration with those of the newest one that take their place: of the same watch, or else of one of
+/// the same paths.
 fn successors(old: &Generation, generations: &[Generation]) -> Vec<(MapId, MapId)> {
     let Some(newest) = generations.last() else { return Vec::new() };
     let heir = |watch: &Watching| {

@@ -16,7 +16,8 @@ pub(crate) fn refuse(log: &mut Log, options: &ConfigOptions, error: LoadError) -
         LoadError::Fault(fault) => {
             record!(log, Log::ROOT, ERROR, "config file: {}", describe(&fault, options.debug));
             if !options.config.exists() {
-                let next = "name a config file with -c FILE, or let 'pyinotifyd --install' (as root) write one that explains itself";
+                let next = "name a config file with -c FILE, or let 'pyinotifyd --install' (as root) write one that \
+                    explains itself";
                 record!(log, Log::ROOT, INFO, "next: {next}");
             }
             log.flush_at_exit();

@@ -1,9 +1,10 @@
 //! The table of runs: every start of a task, from the engine's effect to its one end.
 //!
-//! A run is in the table from [`Runs::begin`] to [`Runs::end`]. Whoever learns of an end first reports it, once, whatever it
-//! is: a worker, the reaper of children, a host, the end of a host, a start that was taken back. A second report, or one that
-//! comes too late, finds no run and counts for nothing. The loop takes the ends ([`Runs::take_ended`]) and tells the engine,
-//! which decides what follows.
+//! A run is in the table from [`Runs::begin`] to [`Runs::end`]. Whoever learns of an end first reports it, once,
+//! whatever it
+//! is: a worker, the reaper of children, a host, the end of a host, a start that was taken back. A second report, or
+//! one that comes too late, finds no run and counts for nothing. The loop takes the ends ([`Runs::take_ended`]) and
+//! tells the engine, which decides what follows.
 
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! The end, told as a story.
 //!
 //! A signal asks for it. New events make no tasks from then on; tasks that wait or run have the configuration's time to
-//! end. When none is left, or the time is over and the last ones were stopped, hosts are asked to end; they have what is
-//! left of the time. Then whatever they and commands left behind is asked to end, and after a grace forced to.
+//! end. When none is left, or the time is over and the last ones were stopped, hosts are asked to end; they have what
+//! is left of the time. Then whatever they and commands left behind is asked to end, and after a grace forced to.
 
 use std::time::Instant;
 
@@ -20,7 +20,8 @@ pub(super) enum State {
     Running,
     /// Tasks may end.
     ShuttingDown,
-    /// All tasks have ended; hosts end by themselves: callbacks, threads and handlers of the configuration have their turn.
+    /// All tasks have ended; hosts end by themselves: callbacks, threads and handlers of the configuration have their
+    /// turn.
     EndingHosts,
     /// All hosts have ended; what they and commands left behind is asked to.
     Ending {

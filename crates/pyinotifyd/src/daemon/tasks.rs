@@ -28,7 +28,8 @@ impl Daemon {
         if let Some(error) = starts.no_room {
             let waiting = self.core.performer.commands.waiting();
             let text = format_args!(
-                "cannot start shell commands now: {error} (see ulimit -u, ulimit -n, TasksMax=); {waiting} wait, they are tried again",
+                "cannot start shell commands now: {error} (see ulimit -u, ulimit -n, TasksMax=); {waiting} wait, \
+                 they are tried again",
                 error = Cause(&error)
             );
             self.core.performer.log.write(self.logger, Level::WARNING, text);
@@ -92,7 +93,8 @@ impl Daemon {
         performer.runs.end_with_output(TaskHandle(ended.task), outcome, output);
     }
 
-    /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of them.
+    /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of
+    /// them.
     pub(super) fn host_events(&mut self, first: HostEvent, now: Instant) {
         let mut event = first;
         for _ in 1..HOST_EVENTS_A_TURN {
@@ -249,7 +251,8 @@ impl Daemon {
                 record!(performer.log, self.logger, INFO, "config host is running again");
             }
             Some(Ok(_)) => {
-                let text = "the config file was changed since it was loaded, its jobs cannot run; send SIGHUP to load it";
+                let text = "the config file was changed since it was loaded, its jobs cannot run; \
+                            send SIGHUP to load it";
                 record!(performer.log, self.logger, ERROR, "{text}");
                 self.give_host_up(place, now);
             }
@@ -277,8 +280,8 @@ impl Daemon {
 
     /// Forces what was asked to end and did not.
     pub(super) fn force(&mut self, now: Instant) {
-        // Letting go of a host kills it. Its end is of no interest, and may have come already or not be told for long, where
-        // a child of it holds its socket.
+        // Letting go of a host kills it. Its end is of no interest, and may have come already or not be told for long,
+        // where a child of it holds its socket.
         self.leaving.retain(|(_, at)| *at > now);
         let performer = &mut self.core.performer;
         for handle in performer.runs.overdue(now) {

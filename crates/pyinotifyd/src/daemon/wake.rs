@@ -61,8 +61,8 @@ pub(crate) struct Signals {
     child: Signal,
     /// SIGUSR2 means nothing; its default action would end the daemon. Never waited for.
     _nothing: Signal,
-    /// A write came to the limit of a file's size (RLIMIT_FSIZE): with this signal taken over it fails with EFBIG instead of
-    /// ending the daemon. Never waited for.
+    /// A write came to the limit of a file's size (RLIMIT_FSIZE): with this signal taken over it fails with EFBIG
+    /// instead of ending the daemon. Never waited for.
     _file_size: Signal,
 }
 
@@ -165,8 +165,8 @@ impl Timer {
         Ok(Timer { source: Source::new(fd, Interest::READABLE)?, armed: None })
     }
 
-    /// Completes when the time has come; never without one. A time that is past lets the runtime look at all sources once, so
-    /// that whoever asks for it again and again stays able to hear.
+    /// Completes when the time has come; never without one. A time that is past lets the runtime look at all sources
+    /// once, so that whoever asks for it again and again stays able to hear.
     async fn until(&mut self, deadline: Option<Instant>) {
         let Some(at) = deadline else { return std::future::pending().await };
         if at <= Instant::now() {
@@ -221,8 +221,8 @@ pub(crate) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but who
-    /// slept until there were events need not ask all others once more.
+    /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but
+    /// who slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
         let Sources { signals, hosts, lanes, events, outputs, mounts, others, timer, deadline } = self;
         let mut others = pin!(async {

@@ -1,7 +1,7 @@
 //! What `python3` reads at its start: the boot script, and the bundle with the package.
 //!
-//! Owns where these are. The bundle is a quarter of a megabyte of which an interpreter reads a fifth, so it is read from the
-//! program's own file: no page of it comes into the daemon's memory, and no copy is made.
+//! Owns where these are. The bundle is a quarter of a megabyte of which an interpreter reads a fifth, so it is read
+//! from the program's own file: no page of it comes into the daemon's memory, and no copy is made.
 
 use std::fs::File;
 use std::io;
@@ -45,8 +45,8 @@ pub(super) fn bundle() -> io::Result<Bundle> {
     Ok(Bundle { file: memory_file(BUNDLE)?, offset: 0 })
 }
 
-/// Finds the bundle in the program's file, as it is mapped. What the program was started by may be another file (ld.so), and
-/// its file may not be readable (mode 0711), so what is found is looked at.
+/// Finds the bundle in the program's file, as it is mapped. What the program was started by may be another file
+/// (ld.so), and its file may not be readable (mode 0711), so what is found is looked at.
 fn in_own_file() -> Option<Bundle> {
     let maps = std::fs::read("/proc/self/maps").ok()?;
     let offset = offset_of(&maps, BUNDLE.as_ptr().addr() as u64)?;
@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn maps_tell_where_an_address_is_in_its_file() {
-        let maps = b"1000-3000 r--p 00000000 08:01 7 /bin/a\n3000-5000 r-xp 00001800 08:01 7 /bin/\xff b\n9000-a000 rw-p 00000000 00:00 0\n";
+        let maps = b"1000-3000 r--p 00000000 08:01 7 /bin/a\n3000-5000 r-xp 00001800 08:01 7 /bin/\xff b\n9000-a000 \
+            rw-p 00000000 00:00 0\n";
         let cases = [
             (0x1000, Some(0)),
             (0x2fff, Some(0x1fff)),

@@ -32,7 +32,8 @@ pub(crate) fn find(option: Option<&Path>) -> Result<PathBuf, String> {
         }
     }
     Err(format!(
-        "no python3 found, which executes the config file. Install it, or name it with --python PATH or {VARIABLE}. Tried:{tried}"
+        "no python3 found, which executes the config file. Install it, or name it with --python PATH or {VARIABLE}. \
+         Tried:{tried}"
     ))
 }
 

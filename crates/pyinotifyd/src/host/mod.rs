@@ -3,8 +3,8 @@
 //! Owns the child process, its socket and the frames on it. Leaves to the loop what a frame means. Each generation of
 //! the configuration has a host of its own, so that a reload starts from a fresh interpreter beside the old one, and a
 //! generation ends with its process. The loop never waits for a host: frames to it are queued, frames from it come
-//! through one channel, and its death is told by its process, not by its socket, which a forked child may hold open. The
-//! other way round, a host has a lifeline: a pipe into which nobody writes, and that ends with the daemon.
+//! through one channel, and its death is told by its process, not by its socket, which a forked child may hold open.
+//! The other way round, a host has a lifeline: a pipe into which nobody writes, and that ends with the daemon.
 
 mod bundle;
 pub(crate) mod interpreter;

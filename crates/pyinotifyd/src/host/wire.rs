@@ -1,7 +1,7 @@
 //! Frames between the daemon and the host: `u32 length of body | u8 type | body`, little endian.
 //!
-//! Owns the bytes and nothing else: no descriptor, no process. What is rare is JSON; starts and ends of jobs are columns
-//! of integers and one blob of text, since they come by the hundred thousand. The Python half is
+//! Owns the bytes and nothing else: no descriptor, no process. What is rare is JSON; starts and ends of jobs are
+//! columns of integers and one blob of text, since they come by the hundred thousand. The Python half is
 //! `pyinotifyd/host/wire.py`; both halves are in one binary, and HELLO makes sure of it.
 
 use std::fmt::Write as _;
@@ -188,7 +188,8 @@ pub(crate) struct HostRecord {
     pub exc: Option<String>,
 }
 
-/// Text of Python that may hold bytes which are not UTF-8 (surrogateescape, written by JSON as lone `\udcXX`), as bytes.
+/// Text of Python that may hold bytes which are not UTF-8 (surrogateescape, written by JSON as lone `\udcXX`), as
+/// bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct PathText(pub Vec<u8>);
 
@@ -312,7 +313,8 @@ pub(crate) fn cancel(tasks: &[u64]) -> Vec<u8> {
     frame(4, &tasks.iter().flat_map(|task| task.to_le_bytes()).collect::<Vec<_>>())
 }
 
-/// Hands a record of the daemon to the handlers of the configuration; `give_back`: it is sent back if filters let it pass.
+/// Hands a record of the daemon to the handlers of the configuration; `give_back`: it is sent back if filters let it
+/// pass.
 pub(crate) fn log(record: &crate::log::Forwarded, give_back: bool) -> Vec<u8> {
     let crate::log::Forwarded { logger, level, message, created, .. } = record;
     let body = json!({
@@ -495,7 +497,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_the_decoder_panic(kind in 0u8..=80, body in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+        fn no_bytes_make_the_decoder_panic(
+            kind in 0u8..=80, body in proptest::collection::vec(proptest::num::u8::ANY, 0..64)
+        ) {
             let _ = decode(kind, &body);
             let _ = next_frame(&body);
         }

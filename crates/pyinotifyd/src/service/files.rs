@@ -132,7 +132,8 @@ pub(super) fn is_executable(path: &Path) -> bool {
 pub(super) fn writable_by_others(binary: &Path) -> Option<String> {
     let weak = binary.ancestors().find(|part| fs::metadata(part).is_ok_and(|found| is_weak(&found)))?;
     Some(format!(
-        "{} can be replaced by others than root: {} belongs to uid {}, mode {:o}; install the program to /usr/local/bin",
+        "{} can be replaced by others than root: {} belongs to uid {}, mode {:o}; install the program to \
+         /usr/local/bin",
         binary.display(),
         weak.display(),
         fs::metadata(weak).ok()?.uid(),

@@ -1,8 +1,8 @@
 //! Arrivals: events made up for entries that were found, because the kernel's may have come too early for us.
 //!
-//! Every entry is told as IN_CREATE; a regular file that nobody has open for writing also as IN_CLOSE_WRITE (if somebody
-//! has, the real close will come); watches that want neither are told IN_MOVED_TO. Where the filesystem does not say
-//! who is writing, a file counts as finished when size and time have not changed for a moment.
+//! Every entry is told as IN_CREATE; a regular file that nobody has open for writing also as IN_CLOSE_WRITE (if
+//! somebody has, the real close will come); watches that want neither are told IN_MOVED_TO. Where the filesystem does
+//! not say who is writing, a file counts as finished when size and time have not changed for a moment.
 //!
 //! Differs: the original tells IN_CREATE only, and so never runs IN_CLOSE_WRITE rules for files that were finished
 //! before their directory was watched (`files_finished_before_the_watch_are_told`).

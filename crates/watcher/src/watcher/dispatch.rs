@@ -41,7 +41,8 @@ impl Watcher {
         if !mask.intersects(Flag::Ignored.mask()) {
             // Nodes of doomed branches can share the wd of a directory that was found again elsewhere.
             nodes.retain(|&node| self.is_reachable(node));
-            // Each watch is told of one place: the one of the time of the event, not one where a look has found it since.
+            // Each watch is told of one place: the one of the time of the event, not one where a look has found it
+            // since.
             nodes.sort_by_key(|&node| self.found_number(node));
         }
         if nodes.is_empty() {

@@ -12,8 +12,9 @@
 //! first true by itself as long as the tree is *exact*, that is, nothing was looked at or doubted since the queue was
 //! last empty. Otherwise, and wherever a node is taken from its name for another reason than an event about that
 //! name, the name comes in doubt. When nothing is queued any more that was queued then (the queue is empty, or as many
-//! events have been read as it holds), the names in doubt are looked at, from the top down. A name whose directory is not where its path leads stays in doubt, and all names on its path come in doubt with it. So when
-//! the watcher is at rest there are no doubts, no events and no walks, and only the first is left: the tree is right.
+//! events have been read as it holds), the names in doubt are looked at, from the top down. A name whose directory is
+//! not where its path leads stays in doubt, and all names on its path come in doubt with it. So when the watcher is at
+//! rest there are no doubts, no events and no walks, and only the first is left: the tree is right.
 //!
 //! Owns the names in doubt and the walks that wait for paths to be right. Leaves the look itself to [`super::place`].
 

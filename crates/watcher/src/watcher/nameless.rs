@@ -3,9 +3,9 @@
 //! Their events concern nobody, but the last one: a file that was written without a name and given one (linkat(2)) is
 //! finished when it is closed, and the kernel reports that under the number only (K14). The name is looked for.
 //!
-//! A file may as well be called `#42`. What is there under that name is told like anything else. What is not there had no
-//! name, or has lost it: only an event can tell, that of the deletion or rename. It comes after the events that it makes
-//! worth telling, which are kept until then.
+//! A file may as well be called `#42`. What is there under that name is told like anything else. What is not there had
+//! no name, or has lost it: only an event can tell, that of the deletion or rename. It comes after the events that it
+//! makes worth telling, which are kept until then.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;

@@ -127,7 +127,8 @@ impl Watcher {
         self.fresh.has_lost() || self.fresh.get(u64::from(node.0)).is_some()
     }
 
-    /// Opens the directory of a node for listing, by its path, and makes sure that it is the one that the node stands for.
+    /// Opens the directory of a node for listing, by its path, and makes sure that it is the one that the node stands
+    /// for.
     pub(super) fn open_dir(&mut self, node: NodeId) -> Result<OwnedFd, Unopened> {
         self.open_as(node, DIRECTORY)
     }

@@ -1,8 +1,8 @@
 //! Recovering from what can't be helped: an overflow of the queue, limits of the kernel, changes of mounts.
 //!
 //! After an overflow nothing is believed: the kernel drops IN_IGNORED like any other event (K6). Every directory is
-//! opened again and compared by wd, every entry that changed since the queue was last known to be complete is told as an
-//! arrival, directories that are gone are forgotten, new ones are watched. It goes by the same walks as new
+//! opened again and compared by wd, every entry that changed since the queue was last known to be complete is told as
+//! an arrival, directories that are gone are forgotten, new ones are watched. It goes by the same walks as new
 //! directories do, a little at a time, beside the reading of what comes after: one tree may keep the queue full for as
 //! long as it likes, and the others must not wait for that. If events are lost again meanwhile, everything is looked at
 //! once more afterwards.

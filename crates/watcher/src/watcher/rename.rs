@@ -126,7 +126,8 @@ impl Watcher {
         parent: NodeId,
         name: &[u8],
     ) -> Vec<NodeId> {
-        // A node that was freed meanwhile has another wd, or is not under way; one that was cut off is about to be freed.
+        // A node that was freed meanwhile has another wd, or is not under way; one that was cut off is about to be
+        // freed.
         let live = |nodes: Vec<(NodeId, i32)>| {
             let is_live = |&(node, wd): &(NodeId, i32)| {
                 let is_same = self.tree.has(node, MOVING) && (wd == 0 || self.tree.wd(node) == wd);

@@ -478,8 +478,8 @@ impl Watcher {
         }
     }
 
-    /// Parts a root from an object that is not at its path any more. What was below went with it, out of the watch's sight
-    /// unless another of its roots sees it.
+    /// Parts a root from an object that is not at its path any more. What was below went with it, out of the watch's
+    /// sight unless another of its roots sees it.
     fn leave(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
         if let Some(node) = self.root(root).node.filter(|_| reason == Reason::Moved) {
             let watch = self.root(root).watch;

@@ -180,8 +180,8 @@ impl Watcher {
         }
     }
 
-    /// Entries that are nobody's business: our own temporary files. Anybody can give a file such a name; ours are those to
-    /// which we gave it, where we did.
+    /// Entries that are nobody's business: our own temporary files. Anybody can give a file such a name; ours are those
+    /// to which we gave it, where we did.
     pub(super) fn is_own(&mut self, node: NodeId, name: &[u8]) -> bool {
         name.first() == Some(&b'.')
             && (self.options.own_name)(name)

@@ -1,8 +1,8 @@
 //! Which filesystems may be asked from this thread, and what is handed to others for that reason.
 //!
 //! A call on a path waits for whoever answers it. The watcher of the loop asks only filesystems that are known to be
-//! local ([`mounts`]); what stands elsewhere it hands over to a watcher of that filesystem, which works on a thread that
-//! may wait. A path of the configuration is handed over as a whole; of a tree, what is mounted inside.
+//! local ([`mounts`]); what stands elsewhere it hands over to a watcher of that filesystem, which works on a thread
+//! that may wait. A path of the configuration is handed over as a whole; of a tree, what is mounted inside.
 //!
 //! The table of mounts is read again when the kernel says that it has changed, which is asked once a turn before the
 //! first call on a path. What is mounted in between is the exception: a window of a turn's length.

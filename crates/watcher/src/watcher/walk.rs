@@ -170,8 +170,8 @@ impl Walk {
         }
     }
 
-    /// Closes the directories of all frames but one that is being listed, whose place in the list would be lost; and but
-    /// those that a limit keeps unwatched, which could not be told from others again.
+    /// Closes the directories of all frames but one that is being listed, whose place in the list would be lost; and
+    /// but those that a limit keeps unwatched, which could not be told from others again.
     pub(super) fn close_unlisted(&mut self) {
         let idle = self.frames.iter_mut().filter(|frame| frame.state != FrameState::Listing && frame.wd != 0);
         idle.for_each(|frame| frame.fd = None);
@@ -212,7 +212,8 @@ struct Entry<'a> {
 }
 
 impl Watcher {
-    /// Goes on with walks until all are done or the turn's units are used up, each for a while: no tree waits for another.
+    /// Goes on with walks until all are done or the turn's units are used up, each for a while: no tree waits for
+    /// another.
     pub(super) fn run_walks(&mut self, units: &mut u32, sink: &mut impl Sink) {
         while *units > 0 {
             let Some(mut walk) = self.walks.pop_front() else { return };
@@ -396,7 +397,8 @@ impl Watcher {
         walk.pop();
     }
 
-    /// Subdirectories that the listing of a recovery did not find are gone, or events that are queued say where they are.
+    /// Subdirectories that the listing of a recovery did not find are gone, or events that are queued say where they
+    /// are.
     fn doubt_unseen(&mut self, node: NodeId) {
         let unseen = self.tree.children(node).filter(|&child| !self.tree.has(child, SEEN));
         for child in unseen.collect::<Vec<_>>() {

@@ -1,7 +1,7 @@
 """Starts the host: ``python -m pyinotifyd.host SOCKET LIFELINE``, the numbers of two inherited descriptors.
 
-Owns the order of a start: HELLO, SOURCE, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay. The lifeline is a
-pipe of which the daemon holds the other end, and into which nobody writes: it ends with the daemon.
+Owns the order of a start: HELLO, SOURCE, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay. The
+lifeline is a pipe of which the daemon holds the other end, and into which nobody writes: it ends with the daemon.
 """
 
 from __future__ import annotations

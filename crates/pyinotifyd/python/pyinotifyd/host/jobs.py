@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     #: Makes a task of a coroutine.
     Begin = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
-# Jobs that begin in one turn of the loop, at first and at most: the loop's own cost is spread over them, and timers, logs
-# and cancels don't wait for a whole burst. Where their first steps take longer than that time, it is fewer.
+# Jobs that begin in one turn of the loop, at first and at most: the loop's own cost is spread over them, and timers,
+# logs and cancels don't wait for a whole burst. Where their first steps take longer than that time, it is fewer.
 STARTS_A_TURN_FIRST = 8
 STARTS_A_TURN_MAX = 128
 STARTS_S = 0.005

@@ -1,8 +1,8 @@
 """What the schedulers of a config are called, and what their jobs consist of.
 
 Owns the search for a name: the argument, else the variable of the config, for a coroutine function in an event map the
-function's name, else a number. A name lasts over reloads and restarts, so that it must not depend on what else is in the
-config, as far as that can be.
+function's name, else a number. A name lasts over reloads and restarts, so that it must not depend on what else is in
+the config, as far as that can be.
 """
 
 from __future__ import annotations
