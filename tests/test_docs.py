@@ -7,6 +7,7 @@ were called, and delays by shorter ones.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -88,7 +89,7 @@ def has(path: Path, text: str) -> bool:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_config_test_has_nothing_to_say(site: Site, name: str) -> None:
-    config = site.config(name)
+    config = site.config(name, USER=f'"{me()}"')
     for path in set(re.findall(rf'"({site.srv}/[\w/]+)"', config)):
         Path(path).mkdir(parents=True, exist_ok=True)
     config = config.replace("/etc/nginx", str(site.directory("nginx")))
@@ -244,6 +245,24 @@ def test_thumbnails(site: Site) -> None:
     (photos / "2026/beach day.jpg").unlink()
     wait_until(lambda: not thumbnail.exists(), lambda: daemon.tail)
     assert "notes.txt" not in site.calls.read_text()
+
+
+def test_encode(site: Site) -> None:
+    videos = site.directory("videos")
+    site.directory("encoded")
+    site.program("ffmpeg", 'for last; do :; done; id -un > "$last"; echo "frame 1" >&2; ulimit -c; ulimit -v')
+    daemon = site.run("encode.py", USER=f'"{me()}"')
+    write(videos / "it's $(a) film", "raw")
+    daemon.wait_log("encode - WARNING - frame 1, task_id=")
+    daemon.wait_log("task finished")
+    assert has(site.srv / "encoded/it's $(a) film.mp4", f"{me()}\n")
+    for limit in ["0", str(4 * 1024 * 1024)]:
+        assert daemon.count(f"encode - INFO - {limit}, task_id=") == 1
+
+
+def me() -> str:
+    """The name of the user that runs the tests: another one may not exist, or not be for us to become."""
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def test_reload(site: Site) -> None:

@@ -5,7 +5,7 @@ Owns the checks of these arguments and what they look like to the daemon. Leaves
 
 from __future__ import annotations
 
-from .checked import ConfigError, expect, expect_path, expected, refuse_tilde, similar
+from .checked import ConfigError, expect, expect_path, expected, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ def _expect_nice(name: str, value: object) -> None:
 def _expect_cwd(name: str, value: object) -> None:
     if value is not None:
         expect_path(name, value)  # type: ignore[arg-type]  # checked there
-        refuse_tilde(name, value)  # type: ignore[arg-type]  # a str, as checked
 
 
 def _expect_env(name: str, value: object) -> None:

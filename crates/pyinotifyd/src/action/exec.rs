@@ -107,8 +107,11 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::from(CANNOT_EXECUTE)
 }
 
-/// The pipe to the daemon, which the command does not get. Without one (a person has started this) nothing is said.
+/// The pipe to the daemon, which the command does not get, nor any other descriptor. Without a pipe (a person has started
+/// this) nothing is said.
 fn pipe() -> io::Result<File> {
+    // Linux before 5.11 has no call for all; the pipe at least is known.
+    let _ = syscall::inherited::close_on_exec();
     syscall::inherited::close_one_on_exec(PIPE_FD)?;
     OpenOptions::new().write(true).open(format!("/proc/self/fd/{PIPE_FD}"))
 }
