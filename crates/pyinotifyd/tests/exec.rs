@@ -1,4 +1,5 @@
-//! The step between the daemon and a command, as the program that it is: `pyinotifyd-exec ATTRIBUTES PROGRAM ARGUMENT…`.
+//! The step between the daemon and a command, as the program that it is:
+//! `pyinotifyd-exec ATTRIBUTES PROGRAM ARGUMENT…`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -107,8 +107,8 @@ pub(crate) fn run(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::from(CANNOT_EXECUTE)
 }
 
-/// The pipe to the daemon, which the command does not get, nor any other descriptor. Without a pipe (a person has started
-/// this) nothing is said.
+/// The pipe to the daemon, which the command does not get, nor any other descriptor. Without a pipe (a person has
+/// started this) nothing is said.
 fn pipe() -> io::Result<File> {
     // Linux before 5.11 has no call for all; the pipe at least is known.
     let _ = syscall::inherited::close_on_exec();

@@ -29,6 +29,9 @@ pub(super) enum Field {
     SrcPathname,
 }
 
+/// A place where no placeholder can be: the text is read to a line that holds a word.
+const HERE_DOCUMENT: &str = "in or behind a here-document";
+
 /// Where a placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quoting {
@@ -408,7 +411,7 @@ impl<'a> Reader<'a> {
 
     fn end_line(&mut self) {
         if std::mem::take(&mut self.here_document) {
-            self.unsure = Some("in or behind a here-document");
+            self.unsure = Some(HERE_DOCUMENT);
         }
     }
 
@@ -551,7 +554,11 @@ impl<'a> Reader<'a> {
         }
         while let Some(byte) = self.byte(0).filter(|byte| !b" \t\n;&|<>()".contains(byte)) {
             if let Some(field) = self.placeholder(self.at) {
-                return Err(refusal(field, "in or behind a here-document"));
+                return Err(refusal(field, HERE_DOCUMENT));
+            }
+            if b"'\"\\$`".contains(&byte) {
+                // Where such a word ends depends on its quotes, and what is behind it may be part of it.
+                self.unsure = Some(HERE_DOCUMENT);
             }
             self.take(if byte == b'\\' { 2 } else { 1 });
         }
