@@ -405,6 +405,18 @@ def test_a_slow_producer_behind_ssh_keeps_its_file(run: Run, box: Box, ssh: list
     handled_once(daemon, box, {"dump.sql": (HALF + HALF).decode()}, other)
 
 
+def test_a_task_that_waits_for_a_writer_says_so_once(run: Run, box: Box, other: Path) -> None:
+    """It looks each second, which is nothing for a log of an upload of hours."""
+    daemon = run(uploads(other, 0, ', "IN_CREATE": sched'), "-d")
+    with (box.src / "report").open("w") as file:
+        file.write("half")
+        file.flush()
+        wait_until(lambda: daemon.count("DEBUG - start task") >= 2, lambda: daemon.tail)
+        assert daemon.count("INFO - start task") == 1
+        assert daemon.count("put off, the file is in use") == 1
+    wait_until((other / "report").exists, lambda: daemon.tail)
+
+
 # ---- an editor
 
 SAVES = """

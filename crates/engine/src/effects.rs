@@ -203,6 +203,8 @@ pub enum Record<'a> {
         task: TaskRecord<'a>,
         /// It ran before and may find that there is nothing to do.
         again: bool,
+        /// It was put off before, since its file was in use, and looks again: [`Record::PutOff`] came already.
+        looks_again: bool,
     },
     /// A task came to its end.
     Finished {

@@ -671,6 +671,11 @@ impl Tasks {
         self.task_mut(slot).flags |= AGAIN;
     }
 
+    /// Whether the task found its file in use before.
+    pub(crate) fn was_in_use(&self, slot: Slot) -> bool {
+        self.task(slot).flags & IN_USE_TOLD != 0
+    }
+
     /// Notes that the task found its file in use; whether that is the first time.
     pub(crate) fn note_in_use(&mut self, slot: Slot) -> bool {
         let task = self.task_mut(slot);

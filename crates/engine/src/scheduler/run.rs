@@ -165,7 +165,7 @@ impl Scheduler {
         let task = self.record(slot, event, turn.tasks);
         let again = turn.tasks.again(slot);
         let (handle, rule) = (turn.tasks.handle(slot), turn.tasks.rule(slot));
-        turn.out.record(Record::Started { task, again });
+        turn.out.record(Record::Started { task, again, looks_again: turn.tasks.was_in_use(slot) });
         let failed = turn.tasks.more(slot).and_then(|more| more.failed.as_ref());
         let failed = failed.map(|failed| FailedTask {
             error: &failed.error,

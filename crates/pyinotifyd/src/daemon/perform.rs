@@ -420,15 +420,24 @@ impl Effects for Performer {
             }
             Record::Scheduled { task, .. } => self.delay_record("schedule", &task),
             Record::Rescheduled { task, .. } => self.delay_record("re-schedule", &task),
-            Record::Started { task, .. } => self.task_record(Level::INFO, &task, format_args!("start task")),
+            Record::Started { task, looks_again, .. } => {
+                // A task that waits for a writer looks each second.
+                let level = if looks_again { Level::DEBUG } else { Level::INFO };
+                self.task_record(level, &task, format_args!("start task"));
+            }
             Record::Finished { task } => self.task_record(Level::INFO, &task, format_args!("task finished")),
             Record::Failed { task, failure } => {
-                let text = format_args!("task failed: {}", Indented(&failure.text));
-                self.task_record_with(Level::ERROR, &task, text, &failure.details);
+                let why = Indented(&failure.text);
+                self.task_record_with(
+                    Level::ERROR,
+                    &task,
+                    format_args!("task failed: {why}"),
+                    &failure.details,
+                );
             }
             Record::PutOff { task, failure } => {
-                let text = format_args!("put off, the file is in use: {}", Indented(&failure.text));
-                self.task_record(Level::INFO, &task, text);
+                let why = Indented(&failure.text);
+                self.task_record(Level::INFO, &task, format_args!("put off, the file is in use: {why}"));
             }
             Record::SkippedOngoing { task } => {
                 // A file action makes events itself, and what others do meanwhile is not lost: it runs again.

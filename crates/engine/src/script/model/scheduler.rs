@@ -647,7 +647,7 @@ impl Scheduler {
         task.run_mask = task.event.mask;
         let event = task.event.get();
         let record = TaskRecord { scheduler: id, id: task.id, event };
-        out.record(Record::Started { task: record, again: task.again });
+        out.record(Record::Started { task: record, again: task.again, looks_again: task.in_use_told });
         let failed = task.failed.as_ref();
         out.start(Start {
             // The engine's own business.
