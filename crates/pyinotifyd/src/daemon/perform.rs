@@ -420,21 +420,9 @@ impl Effects for Performer {
             }
             Record::Scheduled { task, .. } => self.delay_record("schedule", &task),
             Record::Rescheduled { task, .. } => self.delay_record("re-schedule", &task),
-            Record::Started { task, looks_again, .. } => {
-                // A task that waits for a writer looks each second.
-                let level = if looks_again { Level::DEBUG } else { Level::INFO };
-                self.task_record(level, &task, format_args!("start task"));
-            }
+            Record::Started { task, looks_again, .. } => self.started_record(&task, looks_again),
             Record::Finished { task } => self.task_record(Level::INFO, &task, format_args!("task finished")),
-            Record::Failed { task, failure } => {
-                let why = Indented(&failure.text);
-                self.task_record_with(
-                    Level::ERROR,
-                    &task,
-                    format_args!("task failed: {why}"),
-                    &failure.details,
-                );
-            }
+            Record::Failed { task, failure } => self.failed_record(&task, failure),
             Record::PutOff { task, failure } => {
                 let why = Indented(&failure.text);
                 self.task_record(Level::INFO, &task, format_args!("put off, the file is in use: {why}"));
@@ -479,6 +467,17 @@ impl Effects for Performer {
 }
 
 impl Performer {
+    fn started_record(&mut self, task: &TaskRecord<'_>, looks_again: bool) {
+        // A task that waits for a writer looks each second.
+        let level = if looks_again { Level::DEBUG } else { Level::INFO };
+        self.task_record(level, task, format_args!("start task"));
+    }
+
+    fn failed_record(&mut self, task: &TaskRecord<'_>, failure: &Failure) {
+        let why = Indented(&failure.text);
+        self.task_record_with(Level::ERROR, task, format_args!("task failed: {why}"), &failure.details);
+    }
+
     /// Records on the way of a task beyond waiting, starting and ending.
     fn way_record(&mut self, record: &Record<'_>) {
         match *record {
