@@ -373,7 +373,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")})])
 
 @ours_only
 def test_a_second_daemon_on_one_config_names_the_first(box: Box) -> None:
-    text = 'pyinotifyd = Pyinotifyd([Watch("$SRC", {})])\n'
+    text = 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": ShellScheduler("true")})])\n'
     first = box.run(text)
     assert box.call("-t", config=text).lines == ["INFO: config file ok"]
     box.config.write_text(box.text(text))

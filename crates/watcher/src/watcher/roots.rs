@@ -106,7 +106,7 @@ pub(super) const ROOTS_MAX: usize = u16::MAX as usize;
 const TRIES: usize = 4;
 
 impl Watcher {
-    /// Watches what `spec` says; returns when all of it is watched that may be asked about. See [`Watcher::begin`].
+    /// Watches what `spec` says; returns when all of it is watched that may be asked about. See `Watcher::begin`.
     ///
     /// # Errors
     /// [`Error::TooManyRoots`] if there are more than 65,535 paths in all.
