@@ -144,9 +144,9 @@ def test_the_whole_description(describe, tmp_path):
                 "rec": False,
                 "auto_add": False,
                 "logname": "watch",
-                "exclude": [{"pattern": "q", "at": {"file": file, "line": 13}}],
+                "exclude": [{"pattern": "q", "at": {"file": file, "line": 14}}],
                 "map": {"IN_ACCESS": [{"schedule": 0}]},
-                "at": {"file": file, "line": 13},
+                "at": {"file": file, "line": 14},
             },
         ],
         "schedulers": [
