@@ -30,6 +30,8 @@ ORDER = [
     ("scheduler.py", "ShellScheduler"),
     ("scheduler.py", "FileManagerScheduler"),
     ("scheduler.py", "FileManagerRule"),
+    ("options.py", "Retry"),
+    ("options.py", "Settle"),
     ("event.py", "Event"),
     ("levels.py", "setLoglevel"),
     ("levels.py", "enableSyslog"),

@@ -160,7 +160,7 @@ fn starts(bytes: &[u8]) {
         };
         event.src_pathname = start.texts.get(2).map(Vec::as_slice);
         event.given_path = start.texts.get(3).map(Vec::as_slice);
-        starts.push(start.handle, start.scheduler, id, &event);
+        starts.push(start.handle, start.scheduler, id, &event, None);
     }
     assert_eq!(starts.len(), sent.len());
     let frame = starts.take_frame();

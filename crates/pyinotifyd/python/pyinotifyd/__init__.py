@@ -24,6 +24,7 @@ waits, runs commands and file rules; `pyinotifyd.host` describes the objects to 
 from __future__ import annotations
 
 from .levels import CRITICAL, DEBUG, ERROR, INFO, WARNING, enableSyslog, setLoglevel
+from .options import Retry, Settle
 from .scheduler import Cancel, FileManagerRule, FileManagerScheduler, ShellScheduler, TaskScheduler
 from .watch import EventMap, Pyinotifyd, Watch
 
@@ -46,6 +47,8 @@ __all__ = [
     "FileManagerRule",
     "FileManagerScheduler",
     "Pyinotifyd",
+    "Retry",
+    "Settle",
     "ShellScheduler",
     "TaskScheduler",
     "Watch",

@@ -18,6 +18,7 @@ SRC_PATHNAME = 4
 PATH = 8
 SYNTHETIC = 16
 OVERFLOW = 32
+FAILED = 64
 
 _IN_ISDIR = 0x40000000
 
@@ -76,6 +77,12 @@ class Event:
     src_pathname: str
     #: True for events that the daemon made up for entries that it found; others don't have it. Not in pyinotifyd 1.
     synthetic: bool
+    #: Why a task has failed; only events that *on_failure* hands over have it. Not in pyinotifyd 1.
+    error: str
+    #: How often that task was tried. Not in pyinotifyd 1.
+    attempts: int
+    #: Id of that task. Not in pyinotifyd 1.
+    task_id: str
 
     def __init__(self, row: Row, pathname: str, rare: tuple[str, ...]) -> None:
         """Make an event of what came from the daemon; `rare` is the source and the path as given, as flags say."""
@@ -84,6 +91,8 @@ class Event:
         self.mask = mask
         self.maskname = MASK_NAMES.get(mask) or _mask_name(mask)
         if flags & OVERFLOW:
+            if flags & FAILED:
+                self._add_rare(flags & FAILED, cookie, rare)
             return
         self.dir = flags & DIR == DIR
         self.wd = wd
@@ -100,6 +109,9 @@ class Event:
 
     def _add_rare(self, flags: int, cookie: int, texts: tuple[str, ...]) -> None:
         """Add what most events don't have."""
+        if flags & FAILED:
+            *texts, self.error, attempts, self.task_id = texts  # type: ignore[assignment]  # a list does as well
+            self.attempts = int(attempts)
         if flags & PATH:
             self.path = texts[-1]
         if flags & COOKIE:

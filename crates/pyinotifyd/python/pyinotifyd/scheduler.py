@@ -22,6 +22,7 @@ from .checked import (
     similar,
 )
 from .levels import one_of, warn_at
+from .options import BUSY, Settle, expect_positive, expect_rate, expect_retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
     from .checked import Place
     from .event import Event
+    from .options import OnBusy, Retry
 
     Job = Callable[[Event, str], Coroutine[Any, Any, object]]
     Number = Union[int, float]
+    Receivers = Union[None, "TaskScheduler", Job, list[Union["TaskScheduler", Job]]]
     Action = Literal["move", "copy", "delete"]
     Conflict = Literal["fail", "overwrite", "skip", "rename", "newer", "same"]
 
@@ -72,6 +75,22 @@ class TaskScheduler(Checked):
         name: What identifies the scheduler in ``--explain`` and across a reload: letters, digits, ``.``, ``_``, ``-``.
             Default None: the variable of the config that holds it, for a coroutine function in an event map the
             function's name, else ``scheduler-N``. Not in pyinotifyd 1.
+        timeout: Seconds after which a task that still runs is stopped, and has failed; int or float. Default None:
+            none. Not in pyinotifyd 1.
+        retry: A Retry, by which a task that failed is tried again under the same id. Default None: it isn't. Not in
+            pyinotifyd 1.
+        on_failure: A scheduler, a coroutine function or a list of these, which gets the event once when a task has
+            failed for good: with *error*, *attempts* and *task_id* in the event. Default None: nobody. Not in
+            pyinotifyd 1.
+        max_delay: Seconds for which events can put off a waiting task, from the first of them on; int or float. Default
+            None: for ever. Not in pyinotifyd 1.
+        max_rate: A pair (N, S): at most N tasks start in any S seconds, retries included; others wait in order. Default
+            None: no limit. Not in pyinotifyd 1.
+        settle: A Settle, by which a task that is due waits until its file is complete. Default None: it doesn't. Not in
+            pyinotifyd 1.
+        on_busy: What an event does whose path's task runs. "skip": nothing, with a warning. "rerun": the task runs once
+            more, the delay after its end, for the latest event. "restart": the task is stopped and starts anew.
+            Default "skip". Not in pyinotifyd 1.
 
     Example::
 
@@ -93,6 +112,13 @@ class TaskScheduler(Checked):
         "singlejob": (),
         "max_jobs": (),
         "name": (),
+        "timeout": (),
+        "retry": (),
+        "on_failure": (),
+        "max_delay": (),
+        "max_rate": (),
+        "settle": (),
+        "on_busy": (),
     }
 
     job: Job
@@ -105,6 +131,16 @@ class TaskScheduler(Checked):
     max_jobs: Optional[int]
     #: The name that the config gives; without one the host finds one, see `pyinotifyd.host.names`.
     name: Optional[str]
+    timeout: Optional[Number]
+    retry: Optional[Retry]
+    on_failure: list[TaskScheduler]
+    max_delay: Optional[Number]
+    max_rate: Optional[tuple[int, Number]]
+    settle: Optional[Settle]
+    on_busy: OnBusy
+
+    #: Whose failures `retry` is for, see `pyinotifyd.options`.
+    _kind: ClassVar[str] = "job"
 
     def __init__(
         self,
@@ -118,11 +154,19 @@ class TaskScheduler(Checked):
         max_jobs: Optional[int] = None,
         *,
         name: Optional[str] = None,
+        timeout: Optional[Number] = None,
+        retry: Optional[Retry] = None,
+        on_failure: Receivers = None,
+        max_delay: Optional[Number] = None,
+        max_rate: Optional[tuple[int, Number]] = None,
+        settle: Optional[Settle] = None,
+        on_busy: OnBusy = "skip",
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         self.job = job
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
+        self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy)
 
     def _set_common(
         self,
@@ -145,6 +189,26 @@ class TaskScheduler(Checked):
         self.name = name
         made_schedulers.append(self)
 
+    def _set_running(
+        self,
+        timeout: Optional[Number],
+        retry: Optional[Retry],
+        on_failure: Receivers,
+        max_delay: Optional[Number],
+        max_rate: Optional[tuple[int, Number]],
+        settle: Optional[Settle],
+        on_busy: OnBusy = "skip",
+    ) -> None:
+        self.timeout = timeout
+        self.retry = retry
+        self.on_failure = on_failure  # type: ignore[assignment]  # __setattr__ makes a list of schedulers of it
+        self.max_delay = max_delay
+        self.max_rate = max_rate
+        self.settle = settle
+        self.on_busy = on_busy
+        if max_delay is not None and max_delay < self.delay:
+            raise AssertionError(f"max_delay: expected at least the delay of {self.delay} seconds, got {max_delay}")
+
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "job":
@@ -159,11 +223,45 @@ class TaskScheduler(Checked):
                 raise AssertionError(f"max_jobs: expected at least 1 job, got {value}")
         elif name == "name" and value is not None:
             _expect_name(value)
+        elif name in ("timeout", "max_delay") and value is not None:
+            expect_positive(name, value)
+        elif name == "retry" and value is not None:
+            expect_retry(value, self._kind)
+        elif name == "max_rate" and value is not None:
+            expect_rate(value)
+        elif name == "settle" and value is not None:
+            expect("settle", value, Settle)
+        elif name == "on_busy":
+            one_of_words("on_busy", value, BUSY)
+        elif name == "on_failure":
+            value = _receivers(value)
         super().__setattr__(name, value)
 
 
 #: All schedulers that a config has made, used or not, in the order of their construction.
 made_schedulers: list[TaskScheduler] = []
+
+
+#: Schedulers of coroutine functions that stand in event maps and on_failure themselves.
+bare_jobs: list[TaskScheduler] = []
+
+
+def _receivers(value: object) -> list[TaskScheduler]:
+    """Return the schedulers that get failures; a bare coroutine function gets one of its own."""
+    given = value if isinstance(value, list) else [] if value is None else [value]
+    return [_receiver(one) for one in given]
+
+
+def _receiver(value: object) -> TaskScheduler:
+    if isinstance(value, TaskScheduler):
+        return value
+    if not is_coroutine_function(value):
+        raise AssertionError(
+            f"on_failure: expected a scheduler, a coroutine function or a list of these, got {shown(value)}"
+        )
+    scheduler = TaskScheduler(value)  # type: ignore[arg-type]  # as of the check
+    bare_jobs.append(scheduler)
+    return scheduler
 
 
 class Cancel(Checked):
@@ -231,6 +329,13 @@ class ShellScheduler(TaskScheduler):
         output: Where its output goes: "inherit" where the daemon's goes, "null" nowhere, "log" line by line into the
             log, at INFO, what it writes to stderr at WARNING; 8 KiB of a line and 1,000 lines of a task are logged. The
             task ends with the command, even if another process goes on writing. Default "inherit".
+        timeout: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        retry: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        on_failure: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        max_delay: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        max_rate: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        settle: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        on_busy: As for TaskScheduler. Default "skip". Not in pyinotifyd 1.
 
     Example::
 
@@ -257,6 +362,7 @@ class ShellScheduler(TaskScheduler):
     limits: dict[str, Optional[int]]
     stdin: Literal["null", "json", "paths"]
     output: Literal["inherit", "log", "null"]
+    _kind: ClassVar[str] = "shell"
 
     def __init__(
         self,
@@ -281,6 +387,13 @@ class ShellScheduler(TaskScheduler):
         limits: dict[str, Optional[int]] = _NO_LIMITS,
         stdin: Literal["null", "json", "paths"] = "null",
         output: Literal["inherit", "log", "null"] = "inherit",
+        timeout: Optional[Number] = None,
+        retry: Optional[Retry] = None,
+        on_failure: Receivers = None,
+        max_delay: Optional[Number] = None,
+        max_rate: Optional[tuple[int, Number]] = None,
+        settle: Optional[Settle] = None,
+        on_busy: OnBusy = "skip",
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -300,6 +413,7 @@ class ShellScheduler(TaskScheduler):
         self.stdin = stdin
         self.output = output
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
+        self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
@@ -503,6 +617,12 @@ class FileManagerScheduler(TaskScheduler):
         max_jobs: How many actions run at once; further ones wait in order. Default None: as many as there are workers.
             Not in pyinotifyd 1.
         name: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        timeout: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        retry: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        on_failure: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        max_delay: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        max_rate: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        settle: As for TaskScheduler. Default None. Not in pyinotifyd 1.
 
     Example::
 
@@ -512,6 +632,8 @@ class FileManagerScheduler(TaskScheduler):
     """
 
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {**TaskScheduler._kinds, "rules": ()}
+
+    _kind: ClassVar[str] = "files"
 
     rules: list[FileManagerRule]
 
@@ -528,12 +650,19 @@ class FileManagerScheduler(TaskScheduler):
         singlejob: bool = False,
         max_jobs: Optional[int] = None,
         name: Optional[str] = None,
+        timeout: Optional[Number] = None,
+        retry: Optional[Retry] = None,
+        on_failure: Receivers = None,
+        max_delay: Optional[Number] = None,
+        max_rate: Optional[tuple[int, Number]] = None,
+        settle: Optional[Settle] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         _expect_no_job(self, job)
         self.rules = rules  # type: ignore[assignment]  # __setattr__ makes a list of one rule
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
+        self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Make a list of one rule, check all rules, then set the attribute."""

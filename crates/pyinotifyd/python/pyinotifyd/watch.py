@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from .checked import Checked, expect, expect_path, expected, place, seconds, shown, similar
 from .levels import warn
-from .scheduler import Cancel, TaskScheduler
+from .options import expect_count
+from .scheduler import Cancel, TaskScheduler, bare_jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ class Pyinotifyd(Checked):
         shutdown_timeout: Seconds that a shutdown or a reload waits for tasks that are running or waiting; int or
             float. Default 30.
         logname: Name of the logger for records on the beginning and the end of watching. Default "daemon".
+        max_jobs: How many commands of all schedulers together run at once; further ones wait in order. Default None: as
+            many as their schedulers allow. Not in pyinotifyd 1.
 
     Example::
 
@@ -232,23 +235,34 @@ class Pyinotifyd(Checked):
         "_watches": (),
         "_shutdown_timeout": (),
         "logname": (str, type(None)),
+        "max_jobs": (),
     }
 
     _watches: list[Watch]
     _shutdown_timeout: Number
     logname: Optional[str]
+    max_jobs: Optional[int]
 
     def __init__(
         self,
         watches: Union[None, Watch, list[Watch]] = None,
         shutdown_timeout: Number = 30,
         logname: Optional[str] = "daemon",
+        *,
+        max_jobs: Optional[int] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         self.set_watches([] if watches is None else watches)
         self.set_shutdown_timeout(shutdown_timeout)
         self.logname = logname
+        self.max_jobs = max_jobs
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Check what a type alone doesn't say, then set the attribute."""
+        if name == "max_jobs" and value is not None:
+            expect_count("max_jobs", value)
+        super().__setattr__(name, value)
 
     def set_watches(self, watches: Union[Watch, list[Watch]]) -> None:
         """Replace all watches by one watch or a list of watches."""
@@ -332,10 +346,6 @@ def _flag_hint(flag: object) -> str:
     if flag in ("ALL_EVENTS", "IN_ALL_EVENTS"):
         return ", write default_sched=... for all events"
     return similar(flag, list(FLAGS))
-
-
-#: Schedulers of coroutine functions that stand in event maps themselves.
-bare_jobs: list[TaskScheduler] = []
 
 
 def _reaction(flag: str, mapped: object) -> Reaction:

@@ -184,6 +184,8 @@ def pack_starts(tasks):
             texts.append(row["src_pathname"])
         if row["flags"] & 8:
             texts.append(row["path"])
+        if row["flags"] & 64:
+            texts += [row["error"], row["attempts"], row["failed"]]
     return body + b"\0".join(texts)
 
 

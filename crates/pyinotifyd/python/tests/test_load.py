@@ -11,6 +11,17 @@ from conftest import DESCRIBE, EXIT, FAULT, HOST_HELLO, PACKAGE, VERSION
 
 MINIMAL = "pyinotifyd = Pyinotifyd()\n"
 
+# How the tasks of a scheduler run unless the config says more.
+NOTHING = {
+    "timeout": None,
+    "retry": None,
+    "on_failure": [],
+    "max_delay": None,
+    "max_rate": None,
+    "settle": None,
+    "on_busy": "skip",
+}
+
 # The shapes that configs have in documentation and in the wild.
 EXAMPLES = {
     "all about a job": """
@@ -127,6 +138,7 @@ def test_the_whole_description(describe, tmp_path):
         "logname": "pyinotifyd",
         "shutdown_timeout": 12.5,
         "shutdown_timeout_text": "12.5",
+        "max_jobs": None,
         "watches": [
             {
                 "paths": ["/x", "/y\udcff"],
@@ -176,6 +188,7 @@ def test_the_whole_description(describe, tmp_path):
                     "output": "inherit",
                 },
                 "does": "echo {pathname}",
+                "running": NOTHING,
             },
             {
                 "kind": "job",
@@ -191,6 +204,7 @@ def test_the_whole_description(describe, tmp_path):
                 "at": {"file": file, "line": 3},
                 "job": "work",
                 "does": described["schedulers"][1]["does"],
+                "running": NOTHING,
             },
             {
                 "kind": "files",
@@ -225,6 +239,7 @@ def test_the_whole_description(describe, tmp_path):
                     }
                 ],
                 "does": described["schedulers"][2]["does"],
+                "running": NOTHING,
             },
         ],
         "levels": {"": 20},

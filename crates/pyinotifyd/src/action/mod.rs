@@ -11,6 +11,7 @@ pub(crate) mod file;
 pub(crate) mod input;
 pub(crate) mod missing;
 pub(crate) mod output;
+pub(crate) mod settle;
 pub(crate) mod sweep;
 pub(crate) mod template;
 
@@ -27,6 +28,8 @@ pub(crate) enum Report {
     Looked(Vec<missing::Looked>),
     /// Of a check of the configuration: warnings.
     Checked(Vec<String>),
+    /// Of a look whether a file has settled.
+    Settled(settle::Answer),
     /// Of the sweep of a directory.
     Swept(sweep::Swept),
 }

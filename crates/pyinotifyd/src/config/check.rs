@@ -33,6 +33,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     all.extend(config.hints.iter().cloned());
     shutdown_timeout(config, &mut all);
     unscheduled_cancels(config, &mut all);
+    endless_retries(config, &mut all);
     all.extend(missing_syslog(config));
     same_path_twice(config, &mut all);
     let sampled = sampled(config);
@@ -257,6 +258,20 @@ fn shutdown_timeout(config: &Config, all: &mut Vec<String>) {
              daemon ends are lost; raise shutdown_timeout above it",
             place(longest.at.as_ref())
         ));
+    }
+}
+
+/// Tasks that are tried again without an end: a stop is that end.
+fn endless_retries(config: &Config, all: &mut Vec<String>) {
+    for scheduler in &config.schedulers {
+        if scheduler.spec.retry.as_ref().is_some_and(|retry| retry.times.is_none()) {
+            all.push(format!(
+                "{}a task of the scheduler '{}' that goes on failing is tried again without end, and is lost when the \
+                 daemon stops: give its Retry a number of times",
+                place(scheduler.at.as_ref()),
+                scheduler.name
+            ));
+        }
     }
 }
 

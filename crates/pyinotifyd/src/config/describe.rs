@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 
 use super::command::CommandDescription;
+use super::running::RunningDescription;
 use crate::host::wire::{At, PathText, PatternMade};
 use crate::log::{Address, Level};
 
@@ -13,6 +14,7 @@ use crate::log::{Address, Level};
 pub(super) struct Description {
     pub(super) logname: String,
     pub(super) shutdown_timeout: f64,
+    pub(super) max_jobs: Option<NonZeroU32>,
     pub(super) watches: Vec<WatchDescription>,
     pub(super) schedulers: Vec<SchedulerDescription>,
     pub(super) levels: BTreeMap<String, i64>,
@@ -85,6 +87,7 @@ pub(super) struct SchedulerDescription {
     /// How a command runs.
     pub(super) command: Option<CommandDescription>,
     pub(super) rules: Option<Vec<RuleDescription>>,
+    pub(super) running: RunningDescription,
 }
 
 #[derive(Debug, Deserialize)]

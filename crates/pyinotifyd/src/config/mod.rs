@@ -7,11 +7,13 @@ mod check;
 mod command;
 mod describe;
 mod owners;
+mod running;
 mod safety;
 mod surroundings;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,9 @@ use command::CommandDescription;
 pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
 pub(crate) use owners::{Owner, owner_warnings};
+#[cfg(test)]
+pub(crate) use running::Marker;
+pub(crate) use running::Settled;
 pub(crate) use safety::{check_modules, check_program, read_config};
 pub(crate) use surroundings::Surroundings;
 
@@ -38,6 +43,8 @@ pub(crate) struct Config {
     pub logname: String,
     /// Time that tasks have to end when the daemon stops.
     pub shutdown_timeout: Duration,
+    /// How many commands of all schedulers together run at once.
+    pub max_jobs: Option<NonZeroU32>,
     /// All watches, in their order.
     pub watches: Vec<Watch>,
     /// All schedulers, in the order in which the engine numbers them.
@@ -115,6 +122,8 @@ pub(crate) struct Scheduler {
     pub spec: SchedulerSpec,
     /// What its tasks do.
     pub work: Work,
+    /// What has to be so before they start.
+    pub settled: Option<Arc<Settled>>,
     /// Where it was made.
     pub at: Option<At>,
 }
@@ -242,6 +251,7 @@ impl Config {
         Ok(Config {
             logname: description.logname,
             shutdown_timeout: seconds(description.shutdown_timeout),
+            max_jobs: description.max_jobs,
             watches,
             schedulers,
             levels: description.levels.into_iter().map(|(name, level)| (name, Level(level))).collect(),
@@ -397,6 +407,7 @@ fn read_scheduler(
         rules: matcher,
         ..SchedulerSpec::named(scheduler.name.clone())
     };
+    let (spec, settled) = scheduler.running.apply(spec);
     Ok(Scheduler {
         name: scheduler.name.into(),
         named: scheduler.named,
@@ -405,6 +416,7 @@ fn read_scheduler(
         delay_text: scheduler.delay_text,
         spec,
         work,
+        settled,
         at: scheduler.at,
     })
 }

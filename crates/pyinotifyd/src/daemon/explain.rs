@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use engine::{Begin, Change, Engine, Explained, Explanation, Ignored, Reaction, Verdict};
+use engine::{Begin, Change, Engine, Explained, Explanation, Ignored, Rate, Reaction, Retry, Verdict};
 use event::{Event, Flag, Mask};
 use mounts::Mounts;
 
@@ -146,6 +146,7 @@ fn explain_reaction(
     let _ = writeln!(out, "  {name}: {text}");
     if matches!(explained.verdict, Verdict::New { .. }) {
         explain_work(out, scheduler, event, rule);
+        explain_running(out, config, scheduler);
         explain_cancels(out, watch, index);
     }
 }
@@ -194,6 +195,33 @@ fn explain_work(out: &mut String, scheduler: &Scheduler, event: &Event<'_>, rule
         }
         (Work::Rules(_), None) => Ok(()),
     };
+}
+
+/// What becomes of the task when it is slow, fails, or is one of too many.
+fn explain_running(out: &mut String, config: &Config, scheduler: &Scheduler) {
+    let spec = &scheduler.spec;
+    let mut say = |text: String| {
+        let _ = writeln!(out, "    {text}");
+    };
+    if let Some(timeout) = spec.timeout {
+        say(format!("is stopped after {} s, and has failed then", timeout.as_secs_f64()));
+    }
+    if let Some(Retry { times, delay, factor, .. }) = &spec.retry {
+        let times = times.map_or("without end".to_owned(), |times| format!("up to {times} times"));
+        let delay = delay.as_secs_f64();
+        say(format!(
+            "is tried again {times} if it fails, first after {delay} s, then each time {factor} times later"
+        ));
+    }
+    for receiver in &spec.on_failure {
+        say(format!("tells scheduler '{}' if it fails for good", config.schedulers[*receiver].name));
+    }
+    if let Some(max_delay) = spec.max_delay {
+        say(format!("waits at most {} s, whatever events come", max_delay.as_secs_f64()));
+    }
+    if let Some(Rate { starts, span }) = spec.max_rate {
+        say(format!("starts when fewer than {starts} tasks were started in {} s", span.as_secs_f64()));
+    }
 }
 
 fn explain_rule(out: &mut String, rules: &FileRules, event: &Event<'_>, number: usize) {

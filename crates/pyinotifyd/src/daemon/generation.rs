@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use engine::{GenerationId, MapId, SchedulerId};
 use watcher::WatchId;
 
-use crate::config::{Config, ExcludeFilter, Scheduler, Watch, Work};
+use crate::config::{Config, ExcludeFilter, Scheduler, Settled, Watch, Work};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::perform::GRACE;
 use crate::host::Host;
@@ -58,6 +58,8 @@ pub(crate) struct Action {
     pub delay_text: String,
     /// What its tasks do.
     pub work: Work,
+    /// What has to be so before they start.
+    pub settled: Option<Arc<Settled>>,
 }
 
 /// A watch of a generation.
@@ -135,6 +137,7 @@ impl Generation {
             logger: log.logger(&scheduler.logname),
             delay_text: scheduler.delay_text,
             work: scheduler.work,
+            settled: scheduler.settled,
         };
         Generation {
             id: engine.id,

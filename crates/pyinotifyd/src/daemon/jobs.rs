@@ -12,7 +12,7 @@ use event::Event;
 
 use super::loading::Loading;
 use super::runs::Runs;
-use crate::host::wire::{self, Starts};
+use crate::host::wire::{self, Failed, Starts};
 use crate::host::{Host, HostId};
 
 /// Starts that the host may not have taken yet.
@@ -119,12 +119,19 @@ impl Jobs {
     }
 
     /// Queues a start; [`Jobs::flush`] sends it.
-    pub(crate) fn start(&mut self, handle: TaskHandle, scheduler: u32, name: &str, event: &Event<'_>) {
+    pub(crate) fn start(
+        &mut self,
+        handle: TaskHandle,
+        scheduler: u32,
+        name: &str,
+        event: &Event<'_>,
+        failed: Option<&Failed<'_>>,
+    ) {
         if self.waiting.back().is_none_or(|(starts, _)| starts.len() >= FRAME) {
             self.waiting.push_back((Starts::default(), Vec::new()));
         }
         let (starts, handles) = self.waiting.back_mut().expect("a frame was just made");
-        starts.push(handle.0, scheduler, name, event);
+        starts.push(handle.0, scheduler, name, event, failed);
         handles.push(handle.0);
     }
 

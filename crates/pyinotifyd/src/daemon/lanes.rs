@@ -2,11 +2,12 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use engine::{FailureKind, Outcome, TaskHandle};
+use engine::{FailureKind, Outcome, Settled, TaskHandle};
 use watcher::{Found, Source as _};
 
 use super::Daemon;
 use super::tasks::failed;
+use crate::action::settle::{Answer, Verdict};
 use crate::action::{Report, file, sweep::Swept};
 use crate::config::{Owner, owner_warnings};
 use crate::lane::{LaneId, Notice, Once, Size, Undone};
@@ -26,9 +27,21 @@ impl Daemon {
                         record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
                     }
                 }
+                Report::Settled(answer) => self.settled(&answer, now),
                 Report::Swept(swept) => self.swept(&swept, now),
             }
         }
+    }
+
+    /// A look at a file that a task waits for.
+    fn settled(&mut self, answer: &Answer, now: Instant) {
+        self.core.performer.looks.answered(answer);
+        let settled = match &answer.verdict {
+            Verdict::Yes => Settled::Yes,
+            Verdict::No(reason) => Settled::No(reason),
+            Verdict::Vanished => Settled::Vanished,
+        };
+        self.core.engine.settled(now, answer.handle, settled, &mut self.core.performer);
     }
 
     fn file_report(&mut self, report: file::Report, now: Instant) {

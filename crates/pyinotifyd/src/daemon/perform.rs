@@ -22,6 +22,7 @@ use crate::action::Lanes;
 use crate::action::command::{Commands, Environment, Order as CommandOrder};
 use crate::action::file::{FileOrders, Order as FileOrder};
 use crate::action::output::{Channel, LINE_MAX, LINES_MAX, Said, Source};
+use crate::action::settle::Looks;
 use crate::action::sweep::Sweeps;
 use crate::config::{Command, Output, Work};
 use crate::host::wire;
@@ -52,6 +53,8 @@ pub(crate) struct Performer {
     /// Tasks of file rules that events came for while they ran, with the source that the run acted on: their next run
     /// does nothing if the source is still that.
     marked: HashMap<TaskId, Option<Identity>>,
+    /// What was seen of files whose tasks wait for them to settle.
+    pub looks: Looks,
     /// The loop's time, for what is queued in the middle of the engine's work.
     pub now: Instant,
 }
@@ -76,6 +79,7 @@ impl Performer {
             dry_run,
             runs: Runs::default(),
             marked: HashMap::new(),
+            looks: Looks::default(),
             now,
         }
     }
@@ -350,7 +354,13 @@ impl Effects for Performer {
                 self.runs.begin(start.handle, Runner::Host(generation.id));
                 let name = TaskName::of(start.id);
                 let place = generation.index_of(start.scheduler) as u32;
-                generation.jobs.start(start.handle, place, name.as_str(), &start.event);
+                let theirs = start.failed.map(|failed| (failed, TaskName::of(failed.id)));
+                let failed = theirs.as_ref().map(|(failed, id)| wire::Failed {
+                    error: failed.error,
+                    attempts: failed.attempts,
+                    id: id.as_str(),
+                });
+                generation.jobs.start(start.handle, place, name.as_str(), &start.event, failed.as_ref());
             }
             Work::Command(command) => {
                 self.runs.begin(start.handle, Runner::Command);
@@ -391,8 +401,13 @@ impl Effects for Performer {
         self.runs.ask_to_end(handle, self.now + GRACE);
     }
 
-    fn ask_settled(&mut self, _: Question<'_>) {
-        unreachable!("no argument of the configuration asks for it");
+    fn ask_settled(&mut self, question: Question<'_>) {
+        let path = question.event.pathname;
+        let device = self.lanes.filesystems.of_parent(path, self.now).device;
+        let wanted = self.action(question.scheduler).settled.clone();
+        let wanted = wanted.expect("the engine asks where the scheduler says what settled means");
+        let task = (question.handle, question.id);
+        self.looks.ask(task, path, &wanted, device, &mut self.lanes, self.now);
     }
 
     fn record(&mut self, record: Record<'_>) {

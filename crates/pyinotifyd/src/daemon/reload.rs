@@ -79,6 +79,7 @@ impl Daemon {
         let admitted = self.admit(&config, &watches, now);
         let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
+        self.core.engine.limit_commands(now, config.max_jobs, &mut self.core.performer);
         self.check_accounts(&config, now);
         let mut adoption = Adoption {
             id: numbers.id,

@@ -147,8 +147,9 @@ impl Daemon {
         match frame {
             FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done),
             FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, &Outcome::Cancelled),
-            FromHost::Fail(Fail { task, exception, traceback }) => {
-                let failure = Failure { details: traceback, ..Failure::new(FailureKind::Error, exception) };
+            FromHost::Fail(Fail { task, exception, traceback, is_final }) => {
+                let failure = Failure::new(FailureKind::Error, exception);
+                let failure = Failure { details: traceback, is_final, ..failure };
                 self.jobs_ended(place, &[task], &Outcome::Failed(failure));
             }
             FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),

@@ -155,6 +155,9 @@ pub(crate) struct Fail {
     /// From the user's frame on.
     #[serde(deserialize_with = "lossy")]
     pub traceback: String,
+    /// Whether it is none of the exceptions that are tried again.
+    #[serde(default, rename = "final")]
+    pub is_final: bool,
 }
 
 /// A level of a logger.
@@ -350,6 +353,18 @@ mod flag {
     pub(super) const GIVEN: u8 = 8;
     pub(super) const SYNTHETIC: u8 = 16;
     pub(super) const NO_PATH: u8 = 32;
+    pub(super) const FAILED: u8 = 64;
+}
+
+/// What a job is told of that has the failures of another scheduler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed<'a> {
+    /// Why the task failed.
+    pub error: &'a str,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Its id as logs and jobs see it.
+    pub id: &'a str,
 }
 
 /// Bytes of a row: handle, scheduler, mask, wd, cookie, name_len, flags.
@@ -370,7 +385,14 @@ impl Starts {
     }
 
     /// Adds a start. `scheduler` is the place in the description, `id` the text that logs and jobs see.
-    pub(crate) fn push(&mut self, handle: u64, scheduler: u32, id: &str, event: &Event<'_>) {
+    pub(crate) fn push(
+        &mut self,
+        handle: u64,
+        scheduler: u32,
+        id: &str,
+        event: &Event<'_>,
+        failed: Option<&Failed<'_>>,
+    ) {
         let set = |condition: bool, flag: u8| if condition { flag } else { 0 };
         let no_path = event.wd < 0 && event.pathname.is_empty();
         let flags = set(event.is_dir, flag::DIR)
@@ -378,7 +400,8 @@ impl Starts {
             | set(event.src_pathname.is_some(), flag::SRC)
             | set(event.given_path.is_some(), flag::GIVEN)
             | set(event.synthetic, flag::SYNTHETIC)
-            | set(no_path, flag::NO_PATH);
+            | set(no_path, flag::NO_PATH)
+            | set(failed.is_some(), flag::FAILED);
         self.count += 1;
         self.rows.extend_from_slice(&handle.to_le_bytes());
         self.rows.extend_from_slice(&scheduler.to_le_bytes());
@@ -393,6 +416,11 @@ impl Starts {
         {
             self.push_text(text);
         }
+        if let Some(Failed { error, attempts, id }) = failed {
+            self.push_text(error.replace('\0', " ").as_bytes());
+            self.push_text(attempts.to_string().as_bytes());
+            self.push_text(id.as_bytes());
+        }
     }
 
     /// Leaves only the starts whose handles are wanted.
@@ -402,7 +430,10 @@ impl Starts {
         for row in all.rows.chunks_exact(ROW) {
             let (handle, _) = row.split_first_chunk().expect("a row begins with its handle");
             let flags = row[ROW - 1];
-            let count = 2 + usize::from(flags & flag::SRC != 0) + usize::from(flags & flag::GIVEN != 0);
+            let count = 2
+                + usize::from(flags & flag::SRC != 0)
+                + usize::from(flags & flag::GIVEN != 0)
+                + if flags & flag::FAILED == 0 { 0 } else { 3 };
             let wanted = wanted(u64::from_le_bytes(*handle));
             if wanted {
                 self.count += 1;
@@ -462,8 +493,8 @@ mod tests {
             src_pathname: Some(b"/w/e"),
             ..Event::overflow()
         };
-        starts.push(9, 1, "id", &event);
-        starts.push(10, 0, "other", &Event::overflow());
+        starts.push(9, 1, "id", &event, None);
+        starts.push(10, 0, "other", &Event::overflow(), None);
         let frame = starts.take_frame();
         let (kind, body) = next_frame(&frame).unwrap().unwrap();
         let body = &frame[body];
@@ -485,9 +516,11 @@ mod tests {
         for subset in 0_u64..32 {
             let (mut left, mut pushed) = (Starts::default(), Starts::default());
             for (handle, event) in events.iter().enumerate() {
-                left.push(handle as u64, 7, &format!("id{handle}"), event);
+                let failed = Failed { error: "an\0error", attempts: 3, id: "theirs" };
+                let failed = (handle % 2 == 1).then_some(&failed);
+                left.push(handle as u64, 7, &format!("id{handle}"), event, failed);
                 if subset >> handle & 1 == 1 {
-                    pushed.push(handle as u64, 7, &format!("id{handle}"), event);
+                    pushed.push(handle as u64, 7, &format!("id{handle}"), event, failed);
                 }
             }
             left.retain(|handle| subset >> handle & 1 == 1);

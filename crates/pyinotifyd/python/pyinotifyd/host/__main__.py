@@ -91,8 +91,7 @@ def _stay(channel: Channel, source: Source, description: Description) -> int:
     if description.body["stays_because"] == "jobs":
         from . import jobs
 
-        # Schedulers of commands and rules have no job; the places in the list are those of the description.
-        return jobs.run(channel, source, [getattr(scheduler, "job", None) for scheduler in description.schedulers])
+        return jobs.run(channel, source, description.schedulers)
     from . import stay
 
     return stay.run(channel)

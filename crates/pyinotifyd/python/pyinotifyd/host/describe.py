@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Optional
 
-    from ..checked import Place
+    from ..checked import Number, Place
+    from ..options import Retry, Settle
 
 # The name that the original gives to the loggers of objects whose logname is None.
 _LOGNAME = "pyinotifyd"
@@ -47,14 +48,21 @@ class Description:
         self._numbers: dict[int, int] = {}
         expect_watches(config._watches)
         watches = [self._watch(watch) for watch in config._watches]
+        # Receivers of failures may have receivers themselves.
+        for scheduler in self.schedulers:
+            for receiver in scheduler.on_failure:
+                self._number(receiver)
         names = self.names = Names(variables, self.schedulers)
         timeout = config._shutdown_timeout
         self.body: dict[str, Any] = {
             "logname": _LOGNAME if config.logname is None else config.logname,
             "shutdown_timeout": float(timeout),
             "shutdown_timeout_text": str(timeout),
+            "max_jobs": config.max_jobs,
             "watches": watches,
-            "schedulers": [_scheduler(scheduler, names) for scheduler in self.schedulers],
+            "schedulers": [
+                {**_scheduler(scheduler, names), "running": self._running(scheduler)} for scheduler in self.schedulers
+            ],
             "levels": levels.current_levels(),
             "syslog": levels.syslog,
         }
@@ -88,6 +96,18 @@ class Description:
             return {"cancel": self._number(reaction.task)}
         assert isinstance(reaction, TaskScheduler)
         return {"schedule": self._number(reaction)}
+
+    def _running(self, scheduler: TaskScheduler) -> dict[str, Any]:
+        """Describe how tasks run."""
+        return {
+            "timeout": _seconds(scheduler.timeout),
+            "retry": _retry(scheduler.retry),
+            "on_failure": [self._number(receiver) for receiver in scheduler.on_failure],
+            "max_delay": _seconds(scheduler.max_delay),
+            "max_rate": list(scheduler.max_rate) if scheduler.max_rate else None,
+            "settle": _settle(scheduler.settle),
+            "on_busy": scheduler.on_busy,
+        }
 
     def _number(self, scheduler: TaskScheduler) -> int:
         number = self._numbers.get(id(scheduler))
@@ -135,6 +155,44 @@ def _describe_command(described: dict[str, Any], scheduler: ShellScheduler) -> N
     described["command"] = options
     if options != command.DEFAULTS:
         described["does"] = wire.dumps([described["cmd"], options]).decode("ascii")
+
+
+def _seconds(value: Optional[Number]) -> Optional[float]:
+    return None if value is None else float(value)
+
+
+def _retry(retry: Optional[Retry]) -> Optional[dict[str, Any]]:
+    if retry is None:
+        return None
+    on = retry.on
+    return {
+        "times": retry.times,
+        "delay": float(retry.delay),
+        "factor": float(retry.factor),
+        "max_delay": float(retry.max_delay),
+        "jitter": float(retry.jitter),
+        # Which exceptions of a job are meant, only Python can say.
+        "on": on
+        and {
+            "errors": any(isinstance(one, type) for one in on),
+            "statuses": [one for one in on if isinstance(one, int)],
+            "timeout": "timeout" in on,
+            "signal": "signal" in on,
+        },
+    }
+
+
+def _settle(settle: Optional[Settle]) -> Optional[dict[str, Any]]:
+    if settle is None:
+        return None
+    return {
+        "no_writer": settle.no_writer,
+        "stable": float(settle.stable),
+        "min_size": settle.min_size,
+        "marker": None if settle.marker is None else _bytes_text(settle.marker),
+        "give_up": float(settle.give_up),
+        "check": float(settle.check),
+    }
 
 
 def _kind(scheduler: TaskScheduler) -> str:

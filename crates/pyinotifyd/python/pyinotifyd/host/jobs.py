@@ -12,10 +12,10 @@ import struct
 import sys
 from collections import deque
 from functools import partial
-from itertools import repeat
+from itertools import islice, repeat
 from time import monotonic
 
-from ..event import PATH, SRC_PATHNAME, Event
+from ..event import FAILED, PATH, SRC_PATHNAME, Event
 from . import errors, records, wire
 from .loop import current
 from .stay import end_in_time
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from ..event import Row
-    from ..scheduler import Job
+    from ..scheduler import Job, TaskScheduler
     from .load import Source
     from .wire import Channel
 
@@ -48,25 +48,27 @@ EXITS_MAX = 1000
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
-def run(channel: Channel, source: Source, jobs: list[Optional[Job]]) -> int:
+def run(channel: Channel, source: Source, schedulers: list[TaskScheduler]) -> int:
     """Run jobs until the daemon says stop or is gone; return the exit status."""
     loop = current()
     if loop is None:
         loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    return _Host(channel, source, jobs, loop).run()
+    return _Host(channel, source, schedulers, loop).run()
 
 
 class _Host:
     """The jobs of a config: those that wait for their turn, those that run, and what is to be reported."""
 
     def __init__(
-        self, channel: Channel, source: Source, jobs: list[Optional[Job]], loop: asyncio.AbstractEventLoop
+        self, channel: Channel, source: Source, schedulers: list[TaskScheduler], loop: asyncio.AbstractEventLoop
     ) -> None:
         """Begin without jobs."""
         self._channel = channel
         self._source: Optional[Source] = source
-        self._jobs = jobs
+        # Those of commands and rules have no job; the places are those of the description.
+        self._jobs: list[Optional[Job]] = [getattr(scheduler, "job", None) for scheduler in schedulers]
+        self._schedulers = schedulers
         self._loop = loop
         self._begin: Begin = partial(asyncio.Task, loop=loop, **_EAGER)
         self._waiting: deque[Start] = deque()
@@ -132,7 +134,7 @@ class _Host:
 
     def _turn(self) -> None:
         """Begin some of the jobs that wait for it."""
-        waiting, loop, jobs, run = self._waiting, self._loop, self._jobs, self._run
+        waiting, loop, run = self._waiting, self._loop, self._run
         # As loop.create_task, which costs as much again; the user may have given the loop a way of his own.
         begin: Begin = loop.create_task if loop.get_task_factory() else self._begin
         since = monotonic()
@@ -142,7 +144,7 @@ class _Host:
         for _ in range(count):
             row, task_id, pathname, rare = waiting.popleft()
             handle = row[0]
-            task = begin(run(handle, jobs[row[1]], Event(row, pathname, rare), task_id))
+            task = begin(run(handle, row[1], Event(row, pathname, rare), task_id))
             if not task.done():
                 self._running[handle] = task
                 begun.append(handle)
@@ -183,19 +185,19 @@ class _Host:
             self._cancelled.append(handle)
             self._report_soon()
 
-    async def _run(self, handle: int, job: Optional[Job], event: Event, task_id: str) -> None:
+    async def _run(self, handle: int, number: int, event: Event, task_id: str) -> None:
         """Run a job to its end, and note how it ended."""
         self._taken += 1
         self._report_soon()
         try:
-            await job(event, task_id)  # type: ignore[misc]  # the daemon starts none that there isn't
+            await self._jobs[number](event, task_id)  # type: ignore[misc]  # the daemon starts none that there isn't
             self._done.append(handle)
         except asyncio.CancelledError:
             self._cancelled.append(handle)
         except GeneratorExit:
             raise  # the loop is gone, nobody is waiting for us
         except BaseException as exception:
-            self._failed(handle, exception)
+            self._failed(handle, number, exception)
         self._running.pop(handle, None)
         self._report_soon()
 
@@ -204,7 +206,7 @@ class _Host:
             self._report_due = True
             self._loop.call_soon(self._report)
 
-    def _failed(self, handle: int, exception: BaseException) -> None:
+    def _failed(self, handle: int, number: int, exception: BaseException) -> None:
         if self._source:
             errors.keep_source(self._source.filename, self._source.content)
             self._source = None
@@ -212,8 +214,16 @@ class _Host:
             "task": handle,
             "exception": _summary(exception),
             "traceback": errors.format_traceback(exception),
+            "final": self._is_final(number, exception),
         }
         self._channel.send(wire.FAIL, wire.report(body))
+
+    def _is_final(self, number: int, exception: BaseException) -> bool:
+        """Say whether the exception is none of those that the config wants to be tried again."""
+        retry = self._schedulers[number].retry
+        if retry is None or retry.on is None:
+            return False
+        return not isinstance(exception, tuple(one for one in retry.on if isinstance(one, type)))
 
     def _cancel(self, handles: tuple[int, ...]) -> None:
         """Cancel running jobs, and forget those that still wait for their turn."""
@@ -336,4 +346,5 @@ def _uneven(rows: Iterable[Row], text: Iterator[str]) -> Iterator[Start]:
     """Return jobs of which some have more texts than others."""
     for row in rows:
         task_id, pathname = next(text), next(text)
-        yield row, task_id, pathname, tuple(next(text) for flag in (SRC_PATHNAME, PATH) if row[-1] & flag)
+        count = sum(1 for flag in (SRC_PATHNAME, PATH) if row[-1] & flag) + (3 if row[-1] & FAILED else 0)
+        yield row, task_id, pathname, tuple(islice(text, count))

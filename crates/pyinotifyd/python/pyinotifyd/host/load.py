@@ -29,6 +29,8 @@ _NAMES = (
     "FileManagerRule",
     "FileManagerScheduler",
     "Pyinotifyd",
+    "Retry",
+    "Settle",
     "ShellScheduler",
     "TaskScheduler",
     "Watch",

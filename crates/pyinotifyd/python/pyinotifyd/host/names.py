@@ -8,8 +8,7 @@ the config, as far as that can be.
 from __future__ import annotations
 
 from ..checked import ConfigError
-from ..scheduler import TaskScheduler, function_of, is_name, made_schedulers
-from ..watch import bare_jobs
+from ..scheduler import TaskScheduler, bare_jobs, function_of, is_name, made_schedulers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,159 @@
+//! How the tasks of a scheduler run: for how long, again after a failure, how many in a time.
+//!
+//! Python has checked the values, with the place in the file; here they become what the engine needs.
+
+use std::ffi::OsStr;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{OnBusy, Rate, Retry, RetryOn, SchedulerSpec, Settle};
+use serde::Deserialize;
+
+use super::seconds;
+use crate::host::wire::PathText;
+
+/// What has to be so before a task starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// Nobody has the file open for writing.
+    pub no_writer: bool,
+    /// Size and time of the last change have been the same for so long.
+    pub stable: Duration,
+    /// Bytes that the file has at least.
+    pub min_size: u64,
+    /// Another file that has to be there.
+    pub marker: Option<Marker>,
+    /// Pause between two looks.
+    pub check: Duration,
+}
+
+/// The path of a file that says of another one that it is complete, with that one's names in braces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marker(pub Vec<u8>);
+
+impl Marker {
+    /// The path for a file: `{pathname}`, `{dirname}`, `{name}`, and `{stem}`, the name without its last suffix.
+    pub(crate) fn of(&self, pathname: &[u8]) -> Vec<u8> {
+        fn text(part: Option<&OsStr>) -> &[u8] {
+            part.map_or(&[], OsStr::as_bytes)
+        }
+        let path = Path::new(OsStr::from_bytes(pathname));
+        let fields: [(&[u8], &[u8]); 4] = [
+            (b"{pathname}", pathname),
+            (b"{dirname}", text(path.parent().map(Path::as_os_str))),
+            (b"{name}", text(path.file_name())),
+            (b"{stem}", text(path.file_stem())),
+        ];
+        let mut out = Vec::new();
+        let mut rest = self.0.as_slice();
+        while let Some((first, after)) = rest.split_first() {
+            if let Some((name, value)) = fields.iter().find(|(name, _)| rest.starts_with(name)) {
+                out.extend_from_slice(value);
+                rest = &rest[name.len()..];
+            } else {
+                out.push(*first);
+                rest = after;
+            }
+        }
+        out
+    }
+}
+
+/// As the host describes it.
+#[derive(Debug, Deserialize)]
+pub(super) struct RunningDescription {
+    timeout: Option<f64>,
+    retry: Option<RetryDescription>,
+    /// Places in the list of schedulers.
+    on_failure: Vec<usize>,
+    max_delay: Option<f64>,
+    max_rate: Option<(NonZeroU32, f64)>,
+    settle: Option<SettleDescription>,
+    on_busy: BusyDescription,
+}
+
+#[derive(Debug, Deserialize)]
+struct RetryDescription {
+    times: Option<u32>,
+    delay: f64,
+    factor: f64,
+    max_delay: f64,
+    jitter: f64,
+    on: Option<RetryOnDescription>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RetryOnDescription {
+    errors: bool,
+    statuses: Vec<i32>,
+    timeout: bool,
+    signal: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct SettleDescription {
+    no_writer: bool,
+    stable: f64,
+    min_size: u64,
+    marker: Option<PathText>,
+    give_up: f64,
+    check: f64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum BusyDescription {
+    Skip,
+    Rerun,
+    Restart,
+}
+
+impl RunningDescription {
+    /// The scheduler with these options. Rules keep what they do with events that come while they run.
+    pub(super) fn apply(self, spec: SchedulerSpec) -> (SchedulerSpec, Option<Arc<Settled>>) {
+        let on_busy = match (spec.on_busy, self.on_busy) {
+            (OnBusy::RunAgainIfChanged, _) => OnBusy::RunAgainIfChanged,
+            (_, BusyDescription::Skip) => OnBusy::Skip,
+            (_, BusyDescription::Rerun) => OnBusy::Rerun,
+            (_, BusyDescription::Restart) => OnBusy::Restart,
+        };
+        let (settle, settled) = self.settle.map(SettleDescription::read).unzip();
+        let spec = SchedulerSpec {
+            on_busy,
+            settle,
+            timeout: self.timeout.map(seconds),
+            retry: self.retry.map(RetryDescription::read),
+            on_failure: self.on_failure,
+            max_delay: self.max_delay.map(seconds),
+            max_rate: self.max_rate.map(|(starts, span)| Rate { starts, span: seconds(span) }),
+            ..spec
+        };
+        (spec, settled)
+    }
+}
+
+impl SettleDescription {
+    fn read(self) -> (Settle, Arc<Settled>) {
+        let SettleDescription { no_writer, stable, min_size, marker, give_up, check } = self;
+        let check = seconds(check);
+        let marker = marker.map(|marker| Marker(marker.0));
+        let settled = Settled { no_writer, stable: seconds(stable), min_size, marker, check };
+        (Settle { check, give_up: seconds(give_up) }, Arc::new(settled))
+    }
+}
+
+impl RetryDescription {
+    fn read(self) -> Retry {
+        let RetryDescription { times, delay, factor, max_delay, jitter, on } = self;
+        let on = on.map(|RetryOnDescription { errors, statuses, timeout, signal }| RetryOn {
+            errors,
+            statuses,
+            timeout,
+            signal,
+        });
+        Retry { times, delay: seconds(delay), factor, max_delay: seconds(max_delay), jitter, on }
+    }
+}
