@@ -117,6 +117,36 @@ def test_a_failure_is_told(run: Run, box: Box, receivers: str) -> None:
     assert failed.fields["path"] == str(box.src / "f")
 
 
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        'ShellScheduler("echo TOLD {error} of {pathname}: $PYINOTIFYD_ERROR.")',
+        'ShellScheduler(argv=["sh", "-c", "echo TOLD $1 of $2: $PYINOTIFYD_ERROR.", "sh", "{error}", "{pathname}"])',
+        """ShellScheduler("python3 -c 'import json; e = json.load(open(0)); "
+            "print(\\"TOLD\\", e[\\"error\\"], \\"of\\", e[\\"pathname\\"] + \\":\\", end=\\" \\")'; "
+            "echo $PYINOTIFYD_ERROR.", stdin="json")""",
+    ],
+)
+def test_a_command_gets_the_failure_as_a_value(run: Run, box: Box, receiver: str) -> None:
+    """What stands in it is text, and nothing that a shell executes."""
+    failing = """
+async def failing(event, task_id):
+    raise ValueError("no $(touch $TMP/PWNED) 'here")
+"""
+    daemon = run(watching(f"TaskScheduler(failing, on_failure={receiver})", failing))
+    write(box.src / "f")
+    error = r"ValueError: no \$\(touch \S+PWNED\) 'here"
+    daemon.wait_out(rf"TOLD {error} of {box.src}/f: {error}\.")
+    daemon.wait_log("INFO - task finished")
+    assert not (box.tmp / "PWNED").exists()
+
+
+def test_braces_of_a_command_that_gets_no_failures_stay(run: Run, box: Box) -> None:
+    daemon = run(watching('ShellScheduler("echo TOLD {error} ${PYINOTIFYD_ERROR-unset}")'))
+    write(box.src / "f")
+    daemon.wait_out(r"TOLD \{error\} unset")
+
+
 def test_a_failure_of_a_receiver_goes_no_further(run: Run, box: Box) -> None:
     config = watching(
         "s", 's = ShellScheduler("exit 3")\ns.on_failure = [ShellScheduler("exit 4", name="mail", on_failure=s)]'

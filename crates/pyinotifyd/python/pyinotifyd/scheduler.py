@@ -80,8 +80,8 @@ class TaskScheduler(Checked):
         retry: A Retry, by which a task that failed is tried again under the same id. Default None: it isn't. Not in
             pyinotifyd 1.
         on_failure: A scheduler, a coroutine function or a list of these, which gets the event once when a task has
-            failed for good: with *error*, *attempts* and *task_id* in the event. Default None: nobody. Not in
-            pyinotifyd 1.
+            failed for good: with *error*, *attempts* and *task_id* in the event; commands also have ``{error}`` and
+            ``$PYINOTIFYD_ERROR``. Default None: nobody. Not in pyinotifyd 1.
         max_delay: Seconds for which events can put off a waiting task, from the first of them on; int or float. Default
             None: for ever. Not in pyinotifyd 1.
         max_rate: A pair (N, S): at most N tasks start in any S seconds, retries included; others wait in order. Default

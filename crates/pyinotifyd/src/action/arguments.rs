@@ -1,8 +1,6 @@
 //! Text with fields that an event fills in, without a shell: elements of `argv`.
 
-use event::Event;
-
-use super::template::{FIELDS, Field};
+use super::occasion::{Field, Occasion, Placeholder};
 
 /// See the module's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +13,11 @@ enum Part {
 }
 
 impl ArgumentTemplate {
-    /// Finds the fields; all other braces are text.
-    pub(crate) fn new(text: &[u8]) -> ArgumentTemplate {
+    /// Finds the fields; all braces that are none of `known` are text.
+    pub(crate) fn new(text: &[u8], known: &[Placeholder]) -> ArgumentTemplate {
         let (mut parts, mut literal, mut rest) = (Vec::new(), Vec::new(), text);
         while let Some((first, tail)) = rest.split_first() {
-            let found = FIELDS.iter().find(|(name, ..)| rest.starts_with(name.as_bytes()));
+            let found = known.iter().find(|(name, ..)| rest.starts_with(name.as_bytes()));
             let Some((name, field, _)) = found else {
                 literal.push(*first);
                 rest = tail;
@@ -38,10 +36,10 @@ impl ArgumentTemplate {
     }
 
     /// The text for an event.
-    pub(crate) fn expand(&self, event: &Event<'_>) -> Vec<u8> {
+    pub(crate) fn expand(&self, occasion: &Occasion<'_>) -> Vec<u8> {
         let parts = self.0.iter().map(|part| match part {
             Part::Literal(text) => text.as_slice(),
-            Part::Field(field) => field.of(event),
+            Part::Field(field) => occasion.value(*field),
         });
         parts.collect::<Vec<_>>().concat()
     }
@@ -50,7 +48,8 @@ impl ArgumentTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use event::Flag;
+    use crate::action::occasion::OF_EVENTS;
+    use event::{Event, Flag};
 
     #[test]
     fn fields_are_filled_in_once_and_as_they_are() {
@@ -65,9 +64,10 @@ mod tests {
             (Flag::MovedTo.mask() | event::Mask::ISDIR, b"/w/it's {maskname} \xff".as_slice());
         let event = Event { mask, pathname, ..Event::overflow() };
         for (template, expected) in cases {
-            assert_eq!(ArgumentTemplate::new(template).expand(&event), expected);
+            assert_eq!(ArgumentTemplate::new(template, OF_EVENTS).expand(&Occasion::of(&event)), expected);
         }
         let event = Event { src_pathname: Some(b"/from"), ..event };
-        assert_eq!(ArgumentTemplate::new(b"{src_pathname}").expand(&event), b"/from");
+        let template = ArgumentTemplate::new(b"{src_pathname}", OF_EVENTS);
+        assert_eq!(template.expand(&Occasion::of(&event)), b"/from");
     }
 }

@@ -18,7 +18,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event::Event;
 use hashbrown::HashMap;
 use rustix::fs::{Uid, fchown};
 use rustix::io::Errno;
@@ -27,19 +26,19 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::Lanes;
 use super::account::{Account, Accounts, Answer};
 use super::exec::{self, Attributes};
+use super::occasion::Occasion;
 use super::output::{Outputs, Source, Writers};
-use super::template::plain_mask_name;
 use crate::config::{AccountWanted, Command, CommandOptions, Output, Program};
 use crate::log::{Cause, Escaped};
 use crate::service::notify::Notifier;
 
 impl Command {
     /// What is executed for an event.
-    pub(crate) fn line(&self, event: &Event<'_>) -> Line {
+    pub(crate) fn line(&self, occasion: &Occasion<'_>) -> Line {
         match &self.program {
-            Program::Shell(template) => Line::Shell(template.expand(event)),
+            Program::Shell(template) => Line::Shell(template.expand(occasion)),
             Program::Arguments(templates) => {
-                Line::Arguments(templates.iter().map(|template| template.expand(event)).collect())
+                Line::Arguments(templates.iter().map(|template| template.expand(occasion)).collect())
             }
         }
     }
@@ -121,31 +120,40 @@ pub(crate) struct Environment {
     pathname: Vec<u8>,
     src_pathname: Vec<u8>,
     task_id: String,
+    error: Option<String>,
 }
 
 impl Environment {
-    const NAMES: [&str; 4] =
-        ["PYINOTIFYD_MASKNAME", "PYINOTIFYD_PATHNAME", "PYINOTIFYD_SRC_PATHNAME", "PYINOTIFYD_TASK_ID"];
+    const NAMES: [&str; 5] = [
+        "PYINOTIFYD_MASKNAME",
+        "PYINOTIFYD_PATHNAME",
+        "PYINOTIFYD_SRC_PATHNAME",
+        "PYINOTIFYD_TASK_ID",
+        "PYINOTIFYD_ERROR",
+    ];
 
     /// Of an event.
-    pub(crate) fn of(event: &Event<'_>, task_id: String) -> Environment {
+    pub(crate) fn of(occasion: &Occasion<'_>, task_id: String) -> Environment {
         Environment {
-            maskname: plain_mask_name(event),
-            pathname: event.pathname.to_vec(),
-            src_pathname: event.src_pathname.unwrap_or_default().to_vec(),
+            maskname: occasion.mask_name(),
+            pathname: occasion.event.pathname.to_vec(),
+            src_pathname: occasion.event.src_pathname.unwrap_or_default().to_vec(),
             task_id,
+            error: occasion.failed.map(|failed| failed.error.to_owned()),
         }
     }
 
     /// As the child gets them.
-    fn variables(&self) -> Result<[CString; 4], NulError> {
-        let [maskname, pathname, src_pathname, task_id] = Environment::NAMES;
-        Ok([
-            variable(maskname, self.maskname.as_bytes())?,
-            variable(pathname, &self.pathname)?,
-            variable(src_pathname, &self.src_pathname)?,
-            variable(task_id, self.task_id.as_bytes())?,
-        ])
+    fn variables(&self) -> Result<Vec<CString>, NulError> {
+        let values: [Option<&[u8]>; 5] = [
+            Some(self.maskname.as_bytes()),
+            Some(&self.pathname),
+            Some(&self.src_pathname),
+            Some(self.task_id.as_bytes()),
+            self.error.as_deref().map(str::as_bytes),
+        ];
+        let named = Environment::NAMES.into_iter().zip(values);
+        named.filter_map(|(name, value)| value.map(|value| variable(name, value))).collect()
     }
 }
 

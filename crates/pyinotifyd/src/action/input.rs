@@ -7,19 +7,19 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 
-use event::Event;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
+use super::occasion::Occasion;
 use crate::config::Stdin;
 
 /// What is to be read; `None`: nothing.
-pub(crate) fn text(stdin: Stdin, event: &Event<'_>) -> Option<Vec<u8>> {
+pub(crate) fn text(stdin: Stdin, occasion: &Occasion<'_>) -> Option<Vec<u8>> {
     match stdin {
         Stdin::Null => None,
-        Stdin::Json => Some(json_line(event)),
-        Stdin::Paths => Some([event.pathname, b"\0"].concat()),
+        Stdin::Json => Some(json_line(occasion)),
+        Stdin::Paths => Some([occasion.event.pathname, b"\0"].concat()),
     }
 }
 
@@ -43,7 +43,8 @@ pub(super) fn file(text: &[u8]) -> io::Result<OwnedFd> {
 
 /// All attributes that the event has, as a job finds them, in one line. What is not UTF-8 shows as U+FFFD, and an
 /// attribute with `_b64` at the end of its name holds the bytes.
-fn json_line(event: &Event<'_>) -> Vec<u8> {
+fn json_line(occasion: &Occasion<'_>) -> Vec<u8> {
+    let event = &occasion.event;
     let mut object = Map::new();
     object.insert("mask".into(), event.mask.0.into());
     object.insert("maskname".into(), event.mask.name().into());
@@ -62,6 +63,11 @@ fn json_line(event: &Event<'_>) -> Vec<u8> {
     }
     if event.synthetic {
         object.insert("synthetic".into(), true.into());
+    }
+    if let Some(failed) = &occasion.failed {
+        object.insert("error".into(), failed.error.into());
+        object.insert("attempts".into(), failed.attempts.into());
+        object.insert("task_id".into(), failed.id.into());
     }
     let mut line = Value::Object(object).to_string().into_bytes();
     line.push(b'\n');
@@ -94,7 +100,7 @@ fn base64(bytes: &[u8]) -> String {
 mod tests {
     use std::io::Read as _;
 
-    use event::{Flag, Mask};
+    use event::{Event, Flag, Mask};
 
     use super::*;
 
@@ -112,7 +118,7 @@ mod tests {
             src_pathname: Some(b"/w/a\nb"),
             ..Event::overflow()
         };
-        let line = json_line(&event);
+        let line = json_line(&Occasion::of(&event));
         assert_eq!(line.split(|byte| *byte == b'\n').count(), 2);
         let expected = serde_json::json!({
             "mask": mask.0, "maskname": "IN_MOVED_TO|IN_ISDIR", "dir": true, "wd": 3, "cookie": 7, "path": "/w",
@@ -121,7 +127,10 @@ mod tests {
         });
         assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), expected);
         let expected = serde_json::json!({"mask": 0x4000, "maskname": "IN_Q_OVERFLOW", "dir": false});
-        assert_eq!(serde_json::from_slice::<Value>(&json_line(&Event::overflow())).unwrap(), expected);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&json_line(&Occasion::of(&Event::overflow()))).unwrap(),
+            expected
+        );
     }
 
     #[test]

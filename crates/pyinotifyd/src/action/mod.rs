@@ -10,6 +10,7 @@ pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod input;
 pub(crate) mod missing;
+pub(crate) mod occasion;
 pub(crate) mod output;
 pub(crate) mod settle;
 pub(crate) mod sweep;

@@ -9,7 +9,7 @@
 //! What it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders
 //! is never refused, since it is the user's own.
 
-use event::Event;
+use super::occasion::{Field, Occasion, Placeholder};
 
 /// A command line with its placeholders found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +19,6 @@ pub(crate) struct CommandTemplate(Vec<Part>);
 enum Part {
     Literal(Vec<u8>),
     Value(Field, Quoting),
-}
-
-/// What a placeholder stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Field {
-    Maskname,
-    Pathname,
-    SrcPathname,
 }
 
 /// A place where no placeholder can be: the text is read to a line that holds a word.
@@ -46,31 +38,13 @@ enum Quoting {
     },
 }
 
-/// All placeholders, with what the shell finds instead where it cannot be quoted.
-pub(super) const FIELDS: [(&str, Field, &str); 3] = [
-    ("{maskname}", Field::Maskname, "$PYINOTIFYD_MASKNAME"),
-    ("{pathname}", Field::Pathname, "$PYINOTIFYD_PATHNAME"),
-    ("{src_pathname}", Field::SrcPathname, "$PYINOTIFYD_SRC_PATHNAME"),
-];
-
-impl Field {
-    /// What the event has; empty where it has none.
-    pub(super) fn of<'a>(self, event: &Event<'a>) -> &'a [u8] {
-        match self {
-            Field::Maskname => plain_mask_name(event).as_bytes(),
-            Field::Pathname => event.pathname,
-            Field::SrcPathname => event.src_pathname.unwrap_or_default(),
-        }
-    }
-}
-
 impl CommandTemplate {
-    /// Finds the placeholders; all other braces are text.
+    /// Finds the placeholders; all braces that are none of `known` are text.
     ///
     /// # Errors
     /// A placeholder stands where its value cannot be quoted; the text says where, and what to write instead.
-    pub(crate) fn new(command: &[u8]) -> Result<CommandTemplate, String> {
-        let mut reader = Reader::new(command);
+    pub(crate) fn new(command: &[u8], known: &'static [Placeholder]) -> Result<CommandTemplate, String> {
+        let mut reader = Reader::new(command, known);
         reader.read()?;
         reader.end_command()?;
         reader.end_literal();
@@ -96,13 +70,13 @@ impl CommandTemplate {
     }
 
     /// The command line for an event.
-    pub(crate) fn expand(&self, event: &Event<'_>) -> Vec<u8> {
+    pub(crate) fn expand(&self, occasion: &Occasion<'_>) -> Vec<u8> {
         let mut line = Vec::new();
         for part in &self.0 {
             match part {
                 Part::Literal(text) => line.extend_from_slice(text),
                 Part::Value(field, quoting) => {
-                    put(field.of(event), *quoting, &mut line);
+                    put(occasion.value(*field), *quoting, &mut line);
                 }
             }
         }
@@ -127,11 +101,6 @@ fn meant_by(word: &str) -> Option<&'static str> {
     let (meant, _) = MEANT.iter().find(|(_, words)| words.contains(&lower.as_str()))?;
     // `{pathname}` itself is no mistake.
     (meant[1..meant.len() - 1] != *word).then_some(meant)
-}
-
-/// The event's name without `|IN_ISDIR`, as commands get it.
-pub(super) fn plain_mask_name(event: &Event<'_>) -> &'static str {
-    event.mask.flag().map_or("", event::Flag::name)
 }
 
 /// Writes a word as a person would type it.
@@ -193,7 +162,7 @@ enum Inside {
 struct Word {
     text: Vec<u8>,
     /// The first placeholder in it.
-    field: Option<usize>,
+    placeholder: Option<Placeholder>,
 }
 
 /// Programs that read an argument as shell text; which one, `-c` says.
@@ -204,6 +173,7 @@ const READ_AGAIN: [&[u8]; 4] = [b"eval", b"trap", b"alias", b"let"];
 
 struct Reader<'a> {
     text: &'a [u8],
+    known: &'static [Placeholder],
     at: usize,
     parts: Vec<Part>,
     literal: Vec<u8>,
@@ -222,9 +192,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a [u8]) -> Reader<'a> {
+    fn new(text: &'a [u8], known: &'static [Placeholder]) -> Reader<'a> {
         Reader {
             text,
+            known,
             at: 0,
             parts: Vec::new(),
             literal: Vec::new(),
@@ -240,8 +211,8 @@ impl<'a> Reader<'a> {
 
     fn read(&mut self) -> Result<(), String> {
         while self.at < self.text.len() {
-            if let Some(field) = self.placeholder(self.at) {
-                self.take_placeholder(field)?;
+            if let Some(placeholder) = self.placeholder(self.at) {
+                self.take_placeholder(placeholder)?;
                 continue;
             }
             match self.inside.last() {
@@ -254,10 +225,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The placeholder that begins there, by its place in [`FIELDS`].
-    fn placeholder(&self, at: usize) -> Option<usize> {
+    /// The placeholder that begins there.
+    fn placeholder(&self, at: usize) -> Option<Placeholder> {
         let rest = &self.text[at..];
-        FIELDS.iter().position(|(name, ..)| rest.starts_with(name.as_bytes()))
+        self.known.iter().find(|(name, ..)| rest.starts_with(name.as_bytes())).copied()
     }
 
     fn byte(&self, ahead: usize) -> Option<u8> {
@@ -277,7 +248,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take_placeholder(&mut self, field: usize) -> Result<(), String> {
+    fn take_placeholder(&mut self, placeholder: Placeholder) -> Result<(), String> {
         let behind_name = self.name_end == Some(self.at);
         let quoting = match self.inside.last() {
             Some(Inside::Double | Inside::QuotedBraces) => Quoting::Double { glued: behind_name },
@@ -290,19 +261,19 @@ impl<'a> Reader<'a> {
                 Quoting::Outside { glued: behind_name || in_pattern }
             }
         };
-        self.take_value(field, quoting)
+        self.take_value(placeholder, quoting)
     }
 
-    fn take_value(&mut self, field: usize, quoting: Quoting) -> Result<(), String> {
+    fn take_value(&mut self, placeholder: Placeholder, quoting: Quoting) -> Result<(), String> {
         if let Some(place) = self.undecidable() {
-            return Err(refusal(field, place));
+            return Err(refusal(placeholder, place));
         }
-        let (name, value, _) = FIELDS[field];
+        let (name, value, _) = placeholder;
         self.end_literal();
         self.parts.push(Part::Value(value, quoting));
         self.at += name.len();
         let word = self.word();
-        word.field.get_or_insert(field);
+        word.placeholder.get_or_insert(placeholder);
         Ok(())
     }
 
@@ -416,8 +387,8 @@ impl<'a> Reader<'a> {
     }
 
     fn take_escaped(&mut self) -> Result<(), String> {
-        if let Some(field) = self.placeholder(self.at + 1) {
-            return Err(refusal(field, "behind a backslash"));
+        if let Some(placeholder) = self.placeholder(self.at + 1) {
+            return Err(refusal(placeholder, "behind a backslash"));
         }
         let before = self.at.checked_sub(1).map(|before| self.text[before]);
         if self.byte(1) == Some(b'\n') && before.is_some_and(|before| !before.is_ascii_whitespace()) {
@@ -431,8 +402,8 @@ impl<'a> Reader<'a> {
     fn take_single(&mut self) -> Result<(), String> {
         self.take(1);
         while let Some(byte) = self.byte(0) {
-            if let Some(field) = self.placeholder(self.at) {
-                self.take_value(field, Quoting::Single)?;
+            if let Some(placeholder) = self.placeholder(self.at) {
+                self.take_value(placeholder, Quoting::Single)?;
                 continue;
             }
             if byte == b'\n' {
@@ -455,8 +426,8 @@ impl<'a> Reader<'a> {
     fn take_backticks(&mut self) -> Result<(), String> {
         self.take(1);
         while let Some(byte) = self.byte(0) {
-            if let Some(field) = self.placeholder(self.at) {
-                return Err(refusal(field, "in backticks"));
+            if let Some(placeholder) = self.placeholder(self.at) {
+                return Err(refusal(placeholder, "in backticks"));
             }
             match byte {
                 b'\\' => self.take(2),
@@ -471,8 +442,8 @@ impl<'a> Reader<'a> {
     }
 
     fn take_dollar(&mut self) -> Result<(), String> {
-        if let Some(field) = self.placeholder(self.at + 1) {
-            return Err(refusal(field, "behind a $"));
+        if let Some(placeholder) = self.placeholder(self.at + 1) {
+            return Err(refusal(placeholder, "behind a $"));
         }
         let in_quotes = matches!(self.inside.last(), Some(Inside::Double | Inside::QuotedBraces));
         match self.byte(1) {
@@ -553,8 +524,8 @@ impl<'a> Reader<'a> {
             self.take(1);
         }
         while let Some(byte) = self.byte(0).filter(|byte| !b" \t\n;&|<>()".contains(byte)) {
-            if let Some(field) = self.placeholder(self.at) {
-                return Err(refusal(field, HERE_DOCUMENT));
+            if let Some(placeholder) = self.placeholder(self.at) {
+                return Err(refusal(placeholder, HERE_DOCUMENT));
             }
             if b"'\"\\$`".contains(&byte) {
                 // Where such a word ends depends on its quotes, and what is behind it may be part of it.
@@ -589,12 +560,12 @@ impl<'a> Reader<'a> {
     fn end_command(&mut self) -> Result<(), String> {
         self.word_start = true;
         let (mut is_shell, mut reads_again, mut code_comes) = (false, false, false);
-        for Word { text, field } in std::mem::take(&mut self.words) {
+        for Word { text, placeholder } in std::mem::take(&mut self.words) {
             let is_option = text.starts_with(b"-") || text.starts_with(b"+");
             let is_code =
                 reads_again || code_comes && !is_option || is_shell && text.starts_with(b"--command=");
-            if let Some(field) = field.filter(|_| is_code) {
-                return Err(refusal(field, "in text that a shell reads once more"));
+            if let Some(placeholder) = placeholder.filter(|_| is_code) {
+                return Err(refusal(placeholder, "in text that a shell reads once more"));
             }
             let names_code =
                 is_option && !text.starts_with(b"--") && text.contains(&b'c') || text == b"--command";
@@ -608,8 +579,7 @@ impl<'a> Reader<'a> {
 }
 
 /// One line: what cannot be done, and what can.
-fn refusal(field: usize, place: &str) -> String {
-    let (name, _, variable) = FIELDS[field];
+fn refusal((name, _, variable): Placeholder, place: &str) -> String {
     format!("{name} stands {place}, where its value cannot be quoted: use \"{variable}\"")
 }
 

@@ -1,19 +1,24 @@
 //! The reader of commands against real shells.
 
 use super::*;
-use event::Flag;
+use crate::action::occasion::{Failed, OF_EVENTS, OF_FAILURES};
+use event::{Event, Flag};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output, Stdio};
 
-fn event<'a>(pathname: &'a [u8], src: Option<&'a [u8]>) -> Event<'a> {
-    Event { mask: Flag::MovedTo.mask(), pathname, src_pathname: src, ..Event::overflow() }
+fn event<'a>(pathname: &'a [u8], src: Option<&'a [u8]>) -> Occasion<'a> {
+    Occasion::of(&Event { mask: Flag::MovedTo.mask(), pathname, src_pathname: src, ..Event::overflow() })
+}
+
+fn read(template: &[u8]) -> Result<CommandTemplate, String> {
+    CommandTemplate::new(template, OF_EVENTS)
 }
 
 fn expanded(template: &str, pathname: &[u8]) -> String {
-    let line = CommandTemplate::new(template.as_bytes()).unwrap().expand(&event(pathname, None));
+    let line = read(template.as_bytes()).unwrap().expand(&event(pathname, None));
     String::from_utf8(line).unwrap()
 }
 
@@ -37,7 +42,7 @@ fn placeholders_are_replaced_everywhere_and_other_braces_stay() {
 
 #[test]
 fn a_placeholder_in_a_name_is_only_a_name() {
-    let template = CommandTemplate::new(b"echo {pathname}").unwrap();
+    let template = read(b"echo {pathname}").unwrap();
     let line = template.expand(&event(b"/w/x{src_pathname}y", Some(b"/w/;touch PWNED;")));
     assert_eq!(String::from_utf8(line).unwrap(), "echo '/w/x{src_pathname}y'");
 }
@@ -112,7 +117,7 @@ fn what_cannot_be_decided_is_refused() {
         ("echo \"$(case x in x) echo;; esac)\" {pathname}", "behind case in $(...)"),
     ];
     for (template, place) in cases {
-        let error = CommandTemplate::new(template.as_bytes()).unwrap_err();
+        let error = read(template.as_bytes()).unwrap_err();
         let wanted = format!(
             "{{pathname}} stands {place}, where its value cannot be quoted: use \"$PYINOTIFYD_PATHNAME\""
         );
@@ -121,8 +126,22 @@ fn what_cannot_be_decided_is_refused() {
     // Without a placeholder they are the user's own business.
     for (template, _) in cases {
         let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
-        assert!(CommandTemplate::new(own.as_bytes()).is_ok(), "{own}");
+        assert!(read(own.as_bytes()).is_ok(), "{own}");
     }
+}
+
+#[test]
+fn an_error_is_a_value_only_for_who_gets_failures() {
+    let failed = Failed { error: "it's $(touch PWNED)", attempts: 2, id: "id" };
+    let occasion = Occasion { failed: Some(failed), ..event(b"/w/f", None) };
+    let line = |known| {
+        let template = CommandTemplate::new(b"mail -s {error} {pathname}", known).unwrap();
+        String::from_utf8(template.expand(&occasion)).unwrap()
+    };
+    assert_eq!(line(OF_FAILURES), "mail -s 'it'\"'\"'s $(touch PWNED)' /w/f");
+    assert_eq!(line(OF_EVENTS), "mail -s {error} /w/f");
+    let template = CommandTemplate::new(b"echo {error}.", OF_FAILURES).unwrap();
+    assert_eq!(template.expand(&event(b"/w/f", None)), b"echo ''.");
 }
 
 #[test]
@@ -285,7 +304,7 @@ proptest! {
             wanted.extend_from_slice(&[b"<-", meant.as_slice(), b">"].concat());
         }
         prop_assume!(!wanted.is_empty());
-        match CommandTemplate::new(template.as_bytes()) {
+        match read(template.as_bytes()) {
             Err(error) => prop_assert!(false, "{} {:?}", error, template),
             Ok(read) => {
                 let line = read.expand(&event(&name, None));
@@ -320,7 +339,7 @@ proptest! {
         prop_assume!(!template.contains("\\&&"));
         // A backslash before the end of the text escapes nothing; bash prints it where the text is one line only.
         prop_assume!(!template.ends_with('\\'));
-        let Ok(read) = CommandTemplate::new(template.as_bytes()) else { return Ok(()) };
+        let Ok(read) = read(template.as_bytes()) else { return Ok(()) };
         let plain = b"/w/NAME";
         for shell in shells() {
             let directory = tempfile::tempdir().unwrap();

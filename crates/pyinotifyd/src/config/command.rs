@@ -8,6 +8,7 @@ use std::ffi::CString;
 use serde::Deserialize;
 
 use crate::action::arguments::ArgumentTemplate;
+use crate::action::occasion::Placeholder;
 use crate::action::template::CommandTemplate;
 use crate::host::wire::PathText;
 
@@ -118,20 +119,24 @@ impl CommandDescription {
 }
 
 impl Command {
-    /// Reads a description; `cmd` is the command for the shell, if there is one.
+    /// Reads a description; `cmd` is the command for the shell, if there is one, and `known` are its placeholders.
     ///
     /// # Errors
     /// What cannot be, as a text for the fault.
-    pub(super) fn read(cmd: Option<&[u8]>, description: &CommandDescription) -> Result<Command, String> {
+    pub(super) fn read(
+        cmd: Option<&[u8]>,
+        description: &CommandDescription,
+        known: &'static [Placeholder],
+    ) -> Result<Command, String> {
         let CommandDescription { argv, user, group, umask, nice, cwd, env, limits, stdin, output } =
             description.clone();
         let program = match (cmd, argv) {
             (Some(cmd), None) => {
-                let template = CommandTemplate::new(cmd).map_err(|error| format!("cmd: {error}"))?;
+                let template = CommandTemplate::new(cmd, known).map_err(|error| format!("cmd: {error}"))?;
                 Program::Shell(template)
             }
             (None, Some(argv)) if !argv.is_empty() => {
-                Program::Arguments(argv.iter().map(|word| ArgumentTemplate::new(&word.0)).collect())
+                Program::Arguments(argv.iter().map(|word| ArgumentTemplate::new(&word.0, known)).collect())
             }
             (Some(_), Some(_)) | (None, _) => return Err("expected either cmd or argv".to_owned()),
         };
@@ -163,6 +168,7 @@ fn variable(name: &str, value: &[u8]) -> Result<(Vec<u8>, CString), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::occasion::OF_EVENTS;
 
     fn description(changes: &serde_json::Value) -> CommandDescription {
         let mut all = serde_json::json!({
@@ -177,8 +183,9 @@ mod tests {
 
     #[test]
     fn a_command_is_for_the_shell_or_has_arguments() {
-        let read =
-            |cmd: Option<&[u8]>, argv| Command::read(cmd, &description(&serde_json::json!({ "argv": argv })));
+        let read = |cmd: Option<&[u8]>, argv| {
+            Command::read(cmd, &description(&serde_json::json!({ "argv": argv })), OF_EVENTS)
+        };
         assert!(matches!(read(Some(b"true"), None).unwrap().program, Program::Shell(_)));
         let program = read(None, Some(vec!["true", "{pathname}"])).unwrap().program;
         assert!(matches!(program, Program::Arguments(words) if words.len() == 2));
@@ -195,7 +202,7 @@ mod tests {
             "user": "alice", "group": 7, "umask": 0o77, "nice": -5, "cwd": "/srv", "env": {"ONE": "1"},
             "limits": {"nofile": 64, "core": null}, "stdin": "paths", "output": "log",
         });
-        let options = Command::read(Some(b"true"), &description(&changes)).unwrap().options;
+        let options = Command::read(Some(b"true"), &description(&changes), OF_EVENTS).unwrap().options;
         let account = AccountWanted {
             user: Some(AccountName::Name("alice".into())),
             group: Some(AccountName::Number(7)),
@@ -211,7 +218,7 @@ mod tests {
     fn what_no_environment_can_hold_is_refused() {
         for name in ["", "A=B", "PYINOTIFYD_PATHNAME", "NUL"] {
             let changes = serde_json::json!({ "env": { name: if name == "NUL" { "\0" } else { "" } } });
-            let error = Command::read(Some(b"true"), &description(&changes)).unwrap_err();
+            let error = Command::read(Some(b"true"), &description(&changes), OF_EVENTS).unwrap_err();
             assert!(error.starts_with("env: "), "{error}");
         }
     }

@@ -22,6 +22,7 @@ use event::{Flag, Mask};
 use files::Durability;
 use pattern::{Pattern, PatternSet, Template};
 
+use crate::action::occasion::{OF_EVENTS, OF_FAILURES, Placeholder};
 use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
@@ -240,10 +241,13 @@ impl Config {
             .map_err(|error| fault(None, format!("the host's description cannot be read: {error}")))?;
         check_patterns(&description.loose_patterns)?;
         let mut warnings = Vec::new();
+        let receivers: BTreeSet<usize> =
+            description.schedulers.iter().flat_map(|scheduler| scheduler.running.receivers()).collect();
         let schedulers = description
             .schedulers
             .into_iter()
-            .map(|scheduler| read_scheduler(scheduler, &mut warnings))
+            .enumerate()
+            .map(|(index, scheduler)| read_scheduler(scheduler, receivers.contains(&index), &mut warnings))
             .collect::<Result<Vec<_>, _>>()?;
         let watches = description.watches.into_iter().map(read_watch).collect::<Result<Vec<_>, _>>()?;
         let fingerprint =
@@ -360,6 +364,7 @@ fn exclude_filter(filters: &[PatternMade]) -> Result<Option<Arc<ExcludeFilter>>,
 
 fn read_scheduler(
     scheduler: SchedulerDescription,
+    is_receiver: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Scheduler, ConfigFault> {
     let digest = Digest::of(&scheduler.kind, &scheduler.does.0);
@@ -377,7 +382,8 @@ fn read_scheduler(
                     ));
                 }
             }
-            Work::Command(Arc::new(read_command(&scheduler)?))
+            let known = if is_receiver { OF_FAILURES } else { OF_EVENTS };
+            Work::Command(Arc::new(read_command(&scheduler, known)?))
         }
         _ => {
             let rules = scheduler.rules.unwrap_or_default();
@@ -421,12 +427,15 @@ fn read_scheduler(
     })
 }
 
-fn read_command(scheduler: &SchedulerDescription) -> Result<Command, ConfigFault> {
+fn read_command(
+    scheduler: &SchedulerDescription,
+    known: &'static [Placeholder],
+) -> Result<Command, ConfigFault> {
     let cmd = scheduler.cmd.as_ref().map(|cmd| cmd.0.as_slice());
     let command =
         scheduler.command.as_ref().ok_or_else(|| "how the command runs is not described".to_owned());
     command
-        .and_then(|description| Command::read(cmd, description))
+        .and_then(|description| Command::read(cmd, description, known))
         .map_err(|text| fault(scheduler.at.as_ref(), text))
 }
 

@@ -112,6 +112,11 @@ enum BusyDescription {
 }
 
 impl RunningDescription {
+    /// Schedulers, by their places, that get the failures.
+    pub(super) fn receivers(&self) -> impl Iterator<Item = usize> {
+        self.on_failure.iter().copied()
+    }
+
     /// The scheduler with these options. Rules keep what they do with events that come while they run.
     pub(super) fn apply(self, spec: SchedulerSpec) -> (SchedulerSpec, Option<Arc<Settled>>) {
         let on_busy = match (spec.on_busy, self.on_busy) {

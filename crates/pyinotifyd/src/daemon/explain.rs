@@ -10,6 +10,7 @@ use engine::{Begin, Change, Engine, Explained, Explanation, Ignored, Rate, React
 use event::{Event, Flag, Mask};
 use mounts::Mounts;
 
+use crate::action::occasion::Occasion;
 use crate::config::{At, Config, FileRules, Scheduler, Watch, Work};
 use crate::log::Escaped;
 
@@ -188,7 +189,9 @@ fn changes(change: Change) -> &'static str {
 fn explain_work(out: &mut String, scheduler: &Scheduler, event: &Event<'_>, rule: Option<usize>) {
     let _ = match (&scheduler.work, rule) {
         (Work::Job(job), _) => writeln!(out, "    calls {job}(event, task_id)"),
-        (Work::Command(command), _) => writeln!(out, "    runs {}", command.line(event).text()),
+        (Work::Command(command), _) => {
+            writeln!(out, "    runs {}", command.line(&Occasion::of(event)).text())
+        }
         (Work::Rules(rules), Some(rule)) => {
             explain_rule(out, rules, event, rule);
             Ok(())

@@ -21,6 +21,7 @@ use super::task_name::TaskName;
 use crate::action::Lanes;
 use crate::action::command::{Commands, Environment, Order as CommandOrder};
 use crate::action::file::{FileOrders, Order as FileOrder};
+use crate::action::occasion::{Failed, Occasion};
 use crate::action::output::{Channel, LINE_MAX, LINES_MAX, Said, Source};
 use crate::action::settle::Looks;
 use crate::action::sweep::Sweeps;
@@ -211,7 +212,14 @@ impl Performer {
 
     fn start_command(&mut self, start: &Start<'_>, command: Arc<Command>) {
         let task = TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event };
-        let line = command.line(&start.event);
+        let theirs = start.failed.map(|failed| (failed, TaskName::of(failed.id)));
+        let failed = theirs.as_ref().map(|(failed, id)| Failed {
+            error: failed.error,
+            attempts: failed.attempts,
+            id: id.as_str(),
+        });
+        let occasion = Occasion { event: start.event, failed };
+        let line = command.line(&occasion);
         self.task_record(Level::INFO, &task, format_args!("execute {}", line.shown()));
         let task_id = TaskName::of(start.id).as_str().to_owned();
         let source = (command.options.output == Output::Log).then(|| Source {
@@ -223,8 +231,8 @@ impl Performer {
         let order = CommandOrder {
             task: start.handle.0,
             line,
-            environment: Environment::of(&start.event, task_id),
-            input: crate::action::input::text(command.options.stdin, &start.event),
+            environment: Environment::of(&occasion, task_id),
+            input: crate::action::input::text(command.options.stdin, &occasion),
             source,
             command,
         };
@@ -566,7 +574,9 @@ impl Performer {
     fn start_dry(&mut self, start: &Start<'_>) {
         let text = match &self.action(start.scheduler).work {
             Work::Job(name) => format!("would run job {name}"),
-            Work::Command(command) => format!("would execute {}", command.line(&start.event).shown()),
+            Work::Command(command) => {
+                format!("would execute {}", command.line(&Occasion::of(&start.event)).shown())
+            }
             Work::Rules(rules) => {
                 let rule = start.rule.expect("a scheduler with rules starts tasks for a rule that matched");
                 rules.intention(rule, start.event.pathname)
