@@ -117,3 +117,91 @@ def test_directories_that_are_empty_then_are_removed(run: Run, box: Box) -> None
     assert (box.dst / "x/y/z/a").read_text() == "content"
     wait_until(lambda: not (box.src / "x/y").exists())
     assert (box.src / "x/stays").exists()
+
+
+def test_directories_that_are_the_root_of_a_watch_stay(run: Run, box: Box) -> None:
+    """Also where the watch has wildcards, and where its own rule removes nothing."""
+    (box.src / "x/y/z").mkdir(parents=True)
+    other = ', Watch("$SRC/x/[xy]", {"IN_ATTRIB": ShellScheduler("true")})])'
+    daemon = run(config("prune=True, auto_create=True").replace("])", other))
+    write(box.src / "x/y/z/a", "content")
+    daemon.wait_log("task finished")
+    wait_until(lambda: not (box.src / "x/y/z").exists())
+    write(box.src / "x/y/b", "content")
+    wait_until(lambda: (box.dst / "x/y/b").exists())
+    assert (box.src / "x/y").exists()
+
+
+# ---- rules that act on what rules made
+
+
+FED = "ERROR - task failed: rules feed themselves"
+
+
+def test_a_rule_that_feeds_itself_ends(run: Run, box: Box) -> None:
+    rule = r'FileManagerRule("copy", r"^$SRC/(f\.?(.*))$", r"$SRC/f.\2x")'
+    daemon = run(f'pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": FileManagerScheduler({rule})}})])\n')
+    write(box.src / "f")
+    daemon.wait_log(FED)
+    assert sorted(path.name for path in box.src.iterdir()) == ["f", *("f." + "x" * times for times in range(1, 9))]
+
+
+@pytest.mark.parametrize("way", ["$SRC", "$TMP/link"])
+def test_rules_that_feed_each_other_end(run: Run, box: Box, way: str) -> None:
+    """By whatever name they call the place."""
+    (box.tmp / "link").symlink_to(box.src)
+    daemon = run(f"""
+there = FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\\1", generations=4)
+back = FileManagerRule("move", r"^$DST/(.*)$", r"{way}/\\1", generations=4)
+mover = FileManagerScheduler([there, back])
+pyinotifyd = Pyinotifyd([Watch(path, {{"IN_MOVED_TO": mover, "IN_CLOSE_WRITE": mover}}) for path in ("$SRC", "$DST")])
+""")
+    for name in ("f", "g"):
+        write(box.src / name)
+    daemon.wait_log(FED, count=2)
+    assert daemon.count("task finished") == 2 * 4
+    assert sorted(path.name for path in box.src.iterdir()) == ["f", "g"]
+    # What somebody else changes is new.
+    write(box.src / "f", "changed")
+    daemon.wait_log(FED, count=3)
+    assert daemon.count("task finished") == 3 * 4
+
+
+def test_a_directory_goes_round_as_often_as_the_rule_allows(run: Run, box: Box) -> None:
+    daemon = run("""
+rules = [
+    FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\\1", generations=3),
+    FileManagerRule("move", r"^$DST/(.*)$", r"$SRC/\\1", generations=3),
+]
+mover = FileManagerScheduler(rules, files=False, dirs=True)
+pyinotifyd = Pyinotifyd([Watch(path, {"IN_MOVED_TO": mover}) for path in ("$SRC", "$DST")])
+""")
+    (box.tmp / "tree").mkdir()
+    write(box.tmp / "tree/f")
+    (box.tmp / "tree").rename(box.src / "tree")
+    daemon.wait_log(FED)
+    assert daemon.count("task finished") == 3
+    assert (box.dst / "tree/f").is_file()
+
+
+def test_a_person_may_bring_a_file_back_as_often_as_they_like(run: Run, box: Box) -> None:
+    daemon = run(config("generations=2").replace("IN_CLOSE_WRITE", "IN_MOVED_TO"))
+    write(box.tmp / "f")
+    (box.tmp / "f").rename(box.src / "f")
+    for times in range(1, 6):
+        daemon.wait_log("task finished", count=times)
+        (box.dst / "f").rename(box.src / "f")
+    daemon.wait_log("task finished", count=6)
+    assert daemon.count(FED) == 0
+
+
+# ---- what lies in the trash
+
+
+def test_what_lies_in_the_trash_for_long_enough_is_removed(run: Run, box: Box) -> None:
+    trash = box.tmp / "trash"
+    for name in ("20200101-000000.000", "20200101-000000.000-1", "29990101-000000.000", "notes"):
+        (trash / name / "srv").mkdir(parents=True)
+    daemon = run(config('overwrite=True, trash="$TMP/trash", trash_keep=3600'))
+    daemon.wait_log(f"removed 2 old entries of the trash '{trash}'")
+    assert sorted(path.name for path in trash.iterdir()) == ["29990101-000000.000", "notes"]

@@ -16,6 +16,8 @@ pub struct Mount {
     /// `st_dev` of the filesystem; several mounts of it (bind mounts) share it. A subvolume of btrfs shows its files
     /// with a number of its own.
     pub device: u64,
+    /// The directory of the filesystem that is mounted: not `/` of a bind mount of a part of it.
+    pub root: Vec<u8>,
     /// The directory that it covers, as seen from our root directory.
     pub point: Vec<u8>,
     /// Type of filesystem, such as `ext4` or `fuse.sshfs`.
@@ -78,7 +80,8 @@ impl Mounts {
         }
         if start.is_none() {
             let point = b"/".to_vec();
-            list.push(Mount { id: 0, device: 0, point, fstype: Vec::new(), is_local: false });
+            let root = point.clone();
+            list.push(Mount { id: 0, device: 0, root, point, fstype: Vec::new(), is_local: false });
         }
         let mut mounts = Mounts { list, covering, root };
         mounts.root = mounts.topmost(root, b"/");
@@ -124,12 +127,13 @@ fn parse_line(line: &[u8]) -> Option<(Mount, u32)> {
     let device = fields.next()?;
     let colon = device.iter().position(|&byte| byte == b':')?;
     let device = rustix::fs::makedev(parse_number(&device[..colon])?, parse_number(&device[colon + 1..])?);
-    let point = unescape(fields.nth(1)?);
+    let root = unescape(fields.next()?);
+    let point = unescape(fields.next()?);
     // After the options of the mount come any number of further fields, up to a dash.
     fields.find(|&field| field == b"-")?;
     let fstype = unescape(fields.next()?);
     let is_local = kinds::is_local(&fstype);
-    Some((Mount { id, device, point, fstype, is_local }, parent))
+    Some((Mount { id, device, root, point, fstype, is_local }, parent))
 }
 
 fn parse_number(field: &[u8]) -> Option<u32> {

@@ -22,6 +22,14 @@ impl Way<'_> {
     pub fn is_local(&self) -> bool {
         self.mount.is_local
     }
+
+    /// The path from the root directory of the filesystem: the same for each bind mount that shows it.
+    pub fn inside(&self) -> Vec<u8> {
+        let below = self.path.strip_prefix(self.mount.point.as_slice()).unwrap_or(&self.path);
+        let names = [&self.mount.root, below].into_iter().flat_map(|path| path.split(|byte| *byte == b'/'));
+        let names: Vec<&[u8]> = names.filter(|name| !name.is_empty()).collect();
+        [b"/", names.join(&b'/').as_slice()].concat()
+    }
 }
 
 impl Mounts {
@@ -150,6 +158,22 @@ mod tests {
 
     fn id(mounts: &Mounts, path: &str) -> u32 {
         mounts.way(path.as_bytes()).mount.id
+    }
+
+    #[test]
+    fn a_directory_is_at_the_same_place_inside_of_its_filesystem_by_all_its_mounts() {
+        let text = "1 0 0:1 / / rw - ext4 none rw\n2 1 0:1 /data /nowhere/bind rw - ext4 none rw\n";
+        let mounts = Mounts::parse(text.as_bytes());
+        let inside = |path: &str| mounts.way(path.as_bytes()).inside();
+        for (path, expected) in [
+            ("/nowhere/bind/a/b", "/data/a/b"),
+            ("/nowhere/bind", "/data"),
+            ("/data/a", "/data/a"),
+            ("/nowhere/bindings", "/nowhere/bindings"),
+            ("/", "/"),
+        ] {
+            assert_eq!(inside(path), expected.as_bytes(), "{path}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) fn has_magic(path: &[u8]) -> bool {
 }
 
 /// How much of a pattern is before its first component with magic.
-pub(crate) fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
+pub fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
     let mut prefix = b"/".to_vec();
     for part in crate::path::components(pattern).take_while(|part| !has_magic(part)) {
         crate::path::push(&mut prefix, part);
@@ -61,6 +61,18 @@ pub(crate) fn step(dir: &[u8], part: &[u8], may_ask: &impl Fn(&[u8]) -> bool) ->
 /// Whether one component of a pattern, with magic or without, names the entry.
 pub(crate) fn is_match(part: &[u8], name: &[u8]) -> bool {
     if has_magic(part) { matches_name(&characters(part), name) } else { part == name }
+}
+
+/// Whether a path of a watch, with wildcards or without, names a path, as far as text alone tells.
+pub fn names(pattern: &[u8], path: &[u8]) -> bool {
+    let (mut parts, mut names) = (crate::path::components(pattern), crate::path::components(path));
+    loop {
+        match (parts.next(), names.next()) {
+            (None, None) => return true,
+            (Some(part), Some(name)) if is_match(part, name) => {}
+            _ => return false,
+        }
+    }
 }
 
 fn as_path(bytes: &[u8]) -> &Path {

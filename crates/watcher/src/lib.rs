@@ -85,7 +85,7 @@
 mod cover;
 pub mod decode;
 mod error;
-mod glob;
+pub mod glob;
 mod inotify;
 mod kernel;
 mod look;

@@ -22,7 +22,7 @@ from .checked import (
     similar,
 )
 from .levels import one_of, warn_at
-from .options import BUSY, Settle, expect_positive, expect_rate, expect_retry
+from .options import BUSY, Settle, expect_count, expect_positive, expect_rate, expect_retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -467,10 +467,14 @@ class FileManagerRule(Checked):
             name. Default False. Not in pyinotifyd 1.
         trash: Absolute path of a directory to which is moved what would be overwritten or deleted, as
             ``YYYYMMDD-HHMMSS.mmm/absolute/path``. Default None: it is gone. Not in pyinotifyd 1.
+        trash_keep: Seconds after which what came into the trash is removed, once an hour; int or float. Default None:
+            it stays. Not in pyinotifyd 1.
         mounted: Absolute path of a directory above the destination; the action fails unless something is mounted
             there. Default None: not asked. Not in pyinotifyd 1.
         prune: Whether directories that are empty after the action are removed, from the source's up to, but not
             including, the root of a watch. For move and delete. Default False. Not in pyinotifyd 1.
+        generations: How often rules may act one after the other on what rules made: the first action on what somebody
+            else made is 1, and one above this number fails. Default 8. Not in pyinotifyd 1.
 
     Example::
 
@@ -500,8 +504,10 @@ class FileManagerRule(Checked):
         "on_conflict": (),
         "verify": (bool,),
         "trash": (),
+        "trash_keep": (int, float, type(None)),
         "mounted": (),
         "prune": (bool,),
+        "generations": (),
     }
 
     action: str
@@ -518,8 +524,10 @@ class FileManagerRule(Checked):
     on_conflict: Optional[Conflict]
     verify: bool
     trash: Optional[str]
+    trash_keep: Optional[Number]
     mounted: Optional[str]
     prune: bool
+    generations: int
 
     def __init__(
         self,
@@ -539,8 +547,10 @@ class FileManagerRule(Checked):
         on_conflict: Optional[Conflict] = None,
         verify: bool = False,
         trash: Optional[str] = None,
+        trash_keep: Optional[Number] = None,
         mounted: Optional[str] = None,
         prune: bool = False,
+        generations: int = 8,
     ) -> None:
         """Check the arguments and keep them; the daemon checks the expressions when it takes the config."""
         self.at = place()
@@ -558,8 +568,10 @@ class FileManagerRule(Checked):
         self.on_conflict = on_conflict
         self.verify = verify
         self.trash = trash
+        self.trash_keep = trash_keep
         self.mounted = mounted
         self.prune = prune
+        self.generations = generations
         self._refuse_contradictions()
         if action != "delete" and not dst_re:
             raise AssertionError(f'dst_re: {action} needs a destination, write dst_re=r"/where/to/\\1"')
@@ -578,6 +590,8 @@ class FileManagerRule(Checked):
                 raise AssertionError(f"{name}: delete has no destination, this is for move and copy")
         if self.prune and self.action == "copy":
             raise AssertionError("prune: copy leaves the source where it is, this is for move and delete")
+        if self.trash_keep is not None and self.trash is None:
+            raise AssertionError("trash_keep: there is nothing to keep without a trash, give trash=")
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
@@ -588,6 +602,10 @@ class FileManagerRule(Checked):
             one_of_words("on_conflict", value, self.valid_conflicts)
         if name in ("trash", "mounted") and value is not None:
             expect_absolute_path(name, value)
+        if name == "trash_keep" and value is not None:
+            expect_positive(name, value)
+        if name == "generations":
+            expect_count(name, value)
         if name in ("src_re", "dst_re") and isinstance(value, str):
             _refuse_control_characters(name, value)
         if name == "dst_re" and isinstance(value, str):

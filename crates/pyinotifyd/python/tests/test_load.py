@@ -233,6 +233,8 @@ def test_the_whole_description(describe, tmp_path):
                         "on_conflict": "overwrite",
                         "verify": True,
                         "trash": "/trash",
+                        "trash_keep": None,
+                        "generations": 8,
                         "mounted": "/mnt",
                         "prune": True,
                         "at": described["schedulers"][2]["rules"][0]["at"],

@@ -5,17 +5,21 @@
 //! one is submitted when the last one has ended. Different paths are worked on beside each other.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Instant, SystemTime};
 
 use files::{Action, Done, Durability, Held, Identity, Request};
 use hashbrown::hash_map::{Entry, EntryRef, HashMap};
 use rustix::io::Errno;
 
 use super::Lanes;
+use super::descent::{Descent, Descents, FeedsItself, Noted, Place};
 use crate::config::{FileRule, FileRules};
-use crate::lane::{Filesystems, Fit, LaneId, Size, Undone, Work};
+use crate::lane::{Filesystem, Filesystems, Fit, LaneId, Size, Undone, Work};
 use crate::log::{Escaped, Level};
 
 /// What is to be done for a task.
@@ -31,6 +35,10 @@ pub(crate) struct Order {
     pub source: Arc<[u8]>,
     /// Length of the watch root, with which `source` begins.
     pub root_len: usize,
+    /// The event is about a directory.
+    pub is_dir: bool,
+    /// Roots of watches between that root and the source, for a rule that prunes.
+    pub roots: Vec<Vec<u8>>,
     /// Do nothing if the source is still this.
     pub unless_same_as: Option<Identity>,
     /// Least severity of records that are wanted.
@@ -73,6 +81,8 @@ pub(crate) struct FileOrders {
     /// Source paths that are being worked on.
     paths: HashMap<Arc<[u8]>, OnePath>,
     runs: HashMap<u64, Arc<Run>>,
+    /// What rules have made.
+    pub descents: Descents,
 }
 
 /// The work on one source path.
@@ -90,6 +100,9 @@ struct Run {
     order: Order,
     /// `Err` holds the text of why there is none.
     destination: Result<Destination, String>,
+    /// Where the directory of the source is, and that of the destination; known when it is submitted.
+    places: OnceLock<[Filesystem; 2]>,
+    descents: Descents,
     stage: Mutex<Stage>,
     /// Set to end it early.
     stop: AtomicBool,
@@ -113,7 +126,7 @@ enum Stage {
 impl FileOrders {
     /// Takes an order; [`Lanes::tend`] must follow.
     pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
-        let run = Arc::new(Run::new(order));
+        let run = Arc::new(Run::new(order, self.descents.clone()));
         let (task, path) = (run.order.task, Arc::clone(&run.order.source));
         self.runs.insert(task, Arc::clone(&run));
         match self.paths.entry(path) {
@@ -177,21 +190,22 @@ fn submit(run: Arc<Run>, lanes: &mut Lanes, now: Instant) {
 }
 
 impl Run {
-    fn new(order: Order) -> Run {
+    fn new(order: Order, descents: Descents) -> Run {
         let destination = destination(&order);
-        Run { order, destination, stage: Mutex::new(Stage::Waits), stop: AtomicBool::new(false) }
+        let (stage, stop) = (Mutex::new(Stage::Waits), AtomicBool::new(false));
+        Run { order, destination, places: OnceLock::new(), descents, stage, stop }
     }
 
     fn lane(&self, filesystems: &mut Filesystems, now: Instant) -> LaneId {
-        let from = filesystems.of_parent(&self.order.source, now).device;
-        let to = match &self.destination {
-            Ok(destination) if !destination.path.is_empty() => {
-                filesystems.of_parent(&destination.path, now).device
-            }
-            Ok(_) | Err(_) => from,
-        };
+        let [from, to] = self.places.get_or_init(|| {
+            let from = filesystems.of_parent(&self.order.source, now);
+            let to = self.destination.as_ref().ok().filter(|to| !to.path.is_empty());
+            let to = to.map_or_else(|| from.clone(), |to| filesystems.of_parent(trimmed(&to.path), now));
+            [from, to]
+        });
         let rule = &self.rule().rule;
-        LaneId::Files { from, to, owner: rule.user.is_some() || rule.group.is_some() }
+        let owner = rule.user.is_some() || rule.group.is_some();
+        LaneId::Files { from: from.device, to: to.device, owner }
     }
 
     /// Whether the result is on the disk before the task ends.
@@ -227,6 +241,27 @@ impl Run {
         super::Report::File(Report::Ended { task: self.order.task, result })
     }
 
+    /// How far the rules have come with this action.
+    fn descent(&self, now: Instant) -> Result<Descent, Failure> {
+        let changed = || {
+            let path = Path::new(OsStr::from_bytes(&self.order.source));
+            std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
+        };
+        let place = self.places.get().map(|[from, _]| Place::below(from, name_of(&self.order.source)));
+        let before = place.and_then(|place| self.descents.of(&place, now));
+        let descent = Descent::next(before, self.rule().generations, SystemTime::now(), changed);
+        descent.map_err(|FeedsItself| Failure::Error("rules feed themselves".to_owned()))
+    }
+
+    /// Notes that this action makes something at a path: the destination, or a name beside or below it.
+    fn note(&self, made: &[u8], descent: Descent, now: Instant) -> Option<Noted> {
+        let ([_, to], Ok(destination)) = (self.places.get()?, &self.destination) else { return None };
+        let path = trimmed(&destination.path);
+        let directory = &path[..path.len() - name_of(path).len()];
+        let names = trimmed(made).strip_prefix(directory).filter(|names| !names.is_empty())?;
+        Some(self.descents.note(&Place::below(to, names), self.order.is_dir, descent, now))
+    }
+
     /// Lets the file layer act.
     fn act(
         &self,
@@ -234,8 +269,33 @@ impl Run {
         held: &mut Held,
         report: &mut dyn FnMut(super::Report),
     ) -> Result<Done, Unfinished> {
-        let order = &self.order;
         let destination = self.destination.as_ref().map_err(|text| Failure::Error(text.clone()))?;
+        let now = Instant::now();
+        let descent = self.descent(now)?;
+        let noted = self.note(&destination.path, descent, now);
+        let mut made = None;
+        let done = self.perform_rule(destination, size, held, &mut made, report);
+        let is_made = made.as_ref().is_some_and(|made| *made == destination.path);
+        if let Some(noted) = noted.filter(|_| !is_made) {
+            self.descents.take_back(&noted);
+        }
+        if let Some(made) = made.filter(|_| !is_made) {
+            self.note(&made, descent, now);
+        }
+        done
+    }
+
+    /// The path of what was made goes to `made`.
+    fn perform_rule(
+        &self,
+        destination: &Destination,
+        size: Size,
+        held: &mut Held,
+        made: &mut Option<Vec<u8>>,
+        report: &mut dyn FnMut(super::Report),
+    ) -> Result<Done, Unfinished> {
+        let order = &self.order;
+        let roots: Vec<&[u8]> = order.roots.iter().map(Vec::as_slice).collect();
         let request = Request {
             rule: &self.rule().rule,
             root: &order.source[..order.root_len],
@@ -243,12 +303,15 @@ impl Run {
             destination: &destination.path,
             trusted_len: destination.trusted_len,
             stop: &self.stop,
-            roots: &[],
+            roots: &roots,
             wants_placed: false,
             unless_same_as: order.unless_same_as.as_ref(),
             brief: size != Size::Large,
         };
         let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
+            if let files::Record::Move { to, .. } | files::Record::Copy { to, .. } = record {
+                made.get_or_insert_with(|| to.to_vec());
+            }
             if let Some(record) = report_of(order, &record) {
                 report(super::Report::File(record));
             }
@@ -314,6 +377,17 @@ fn is_out_of_descriptors(error: &files::Error) -> bool {
     error.errno().is_some_and(|errno| NONE_LEFT.iter().any(|none_left| none_left.raw_os_error() == errno))
 }
 
+/// What comes after the last slash.
+fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// A path without slashes at its end.
+fn trimmed(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    &path[..end]
+}
+
 /// Expands the rule's destination.
 fn destination(order: &Order) -> Result<Destination, String> {
     let pattern = &order.rules.patterns.patterns()[order.rule];
@@ -363,7 +437,13 @@ mod tests {
     fn rules(action: files::Action) -> Arc<FileRules> {
         let pattern = Pattern::new(b"^(.*/)(.*)$").unwrap();
         let template = Ok(Template::new(br"\1copy of \2", &pattern).unwrap());
-        let rules = vec![FileRule { template, rule: files::Rule::new(action), at: None }];
+        let rules = vec![FileRule {
+            template,
+            rule: files::Rule::new(action),
+            generations: 8,
+            trash_keep: None,
+            at: None,
+        }];
         Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules })
     }
 
@@ -393,6 +473,8 @@ mod tests {
                 rule: 0,
                 source: directory.join(name).as_os_str().as_bytes().into(),
                 root_len: directory.as_os_str().len(),
+                is_dir: false,
+                roots: Vec::new(),
                 unless_same_as: None,
                 level: Level::WARNING,
             };
@@ -481,8 +563,10 @@ mod tests {
             Arc::get_mut(&mut rules).unwrap().rules[0].rule.durability = durability;
             let source: Arc<[u8]> = b"/d/f".as_slice().into();
             let (unless_same_as, level) = (None, Level::WARNING);
-            let order = Order { task: 1, rules, rule: 0, source, root_len: 2, unless_same_as, level };
-            Run::new(order).waits_for_disk(LaneId::Files { from: 1, to, owner: false })
+            let (root_len, is_dir, roots) = (2, false, Vec::new());
+            let order =
+                Order { task: 1, rules, rule: 0, source, root_len, is_dir, roots, unless_same_as, level };
+            Run::new(order, Descents::default()).waits_for_disk(LaneId::Files { from: 1, to, owner: false })
         };
         assert!(!waits(Action::Move, Durability::Auto, 1) && waits(Action::Move, Durability::Auto, 2));
         assert!(!waits(Action::Copy, Durability::Auto, 2) && waits(Action::Copy, Durability::Always, 1));
@@ -498,17 +582,19 @@ mod tests {
             let pattern = Pattern::new(b"^.*/(.*)$").unwrap();
             let template = Ok(Template::new(template, &pattern).unwrap());
             let rule = files::Rule { user: user.map(str::to_owned), ..files::Rule::new(action) };
-            let rules = vec![FileRule { template, rule, at: None }];
+            let rules = vec![FileRule { template, rule, generations: 8, trash_keep: None, at: None }];
             let order = Order {
                 task: 1,
                 rules: Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules }),
                 rule: 0,
                 source: directory.path().join("f").as_os_str().as_bytes().into(),
                 root_len: directory.path().as_os_str().len(),
+                is_dir: false,
+                roots: Vec::new(),
                 unless_same_as: None,
                 level: Level::WARNING,
             };
-            Run::new(order).lane(&mut Filesystems::default(), Instant::now())
+            Run::new(order, Descents::default()).lane(&mut Filesystems::default(), Instant::now())
         };
         let files = |to, owner| LaneId::Files { from: device, to, owner };
         assert_eq!(lane(files::Action::Move, br"/proc/\1", None), files(proc, false));

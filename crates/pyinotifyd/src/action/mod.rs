@@ -6,6 +6,7 @@
 pub(crate) mod account;
 pub(crate) mod arguments;
 pub(crate) mod command;
+pub(crate) mod descent;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod input;
@@ -15,6 +16,7 @@ pub(crate) mod output;
 pub(crate) mod settle;
 pub(crate) mod sweep;
 pub(crate) mod template;
+pub(crate) mod trash;
 
 /// What comes back from the lanes: a closed list.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) enum Report {
     Settled(settle::Answer),
     /// Of the sweep of a directory.
     Swept(sweep::Swept),
+    /// Of a trash.
+    Emptied(trash::Emptied),
 }
 
 /// The lanes of this program. A worker keeps the last directories from one file to the next.

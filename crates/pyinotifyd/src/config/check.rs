@@ -195,7 +195,7 @@ fn literal_start(source: &[u8]) -> Vec<u8> {
 fn unwritable_destinations(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
     for scheduler in &config.schedulers {
         let Work::Rules(rules) = &scheduler.work else { continue };
-        for FileRule { template, rule, at } in &rules.rules {
+        for FileRule { template, rule, at, .. } in &rules.rules {
             let Ok(template) = template else { continue };
             let prefix = template.literal_prefix();
             let Some(end) = prefix.iter().rposition(|byte| *byte == b'/') else { continue };

@@ -106,6 +106,8 @@ pub(super) struct RuleDescription {
     pub(super) on_conflict: ConflictDescription,
     pub(super) verify: bool,
     pub(super) trash: Option<PathText>,
+    pub(super) trash_keep: Option<f64>,
+    pub(super) generations: u32,
     pub(super) mounted: Option<PathText>,
     pub(super) prune: bool,
     pub(super) at: Option<At>,

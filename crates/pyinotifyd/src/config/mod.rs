@@ -227,6 +227,10 @@ pub(crate) struct FileRule {
     pub template: Result<Template, String>,
     /// What to do, for the file layer.
     pub rule: files::Rule,
+    /// The highest generation of its actions: how often rules may act on what rules made.
+    pub generations: u32,
+    /// How long what comes into the trash stays there.
+    pub trash_keep: Option<Duration>,
     /// Where it was made.
     pub at: Option<At>,
 }
@@ -274,6 +278,15 @@ impl Config {
 }
 
 impl Config {
+    /// Trashes of file rules, with the time that things stay there.
+    pub(crate) fn trashes(&self) -> Vec<(Vec<u8>, Duration)> {
+        let rules = self.schedulers.iter().filter_map(|scheduler| match &scheduler.work {
+            Work::Rules(rules) => Some(&rules.rules),
+            Work::Job(_) | Work::Command(_) => None,
+        });
+        rules.flatten().filter_map(|rule| Some((rule.rule.trash.clone()?, rule.trash_keep?))).collect()
+    }
+
     /// Directories in which file rules make their results: the literal beginnings of all `dst_re`.
     pub(crate) fn destinations(&self) -> Vec<Vec<u8>> {
         let rules = self.schedulers.iter().filter_map(|scheduler| match &scheduler.work {
@@ -455,6 +468,7 @@ fn read_rule(
         "copy" => files::Action::Copy,
         _ => files::Action::Delete,
     };
+    let (generations, trash_keep) = (rule.generations, rule.trash_keep.map(seconds));
     let rule = files::Rule {
         action,
         auto_create: rule.auto_create,
@@ -475,7 +489,7 @@ fn read_rule(
         prune: rule.prune,
     };
     check_mounted(&rule, template.as_ref().ok()).map_err(|text| fault(at.as_ref(), text))?;
-    Ok((pattern, FileRule { template, rule, at }))
+    Ok((pattern, FileRule { template, rule, generations, trash_keep, at }))
 }
 
 /// Refuses a mount point that does not lie above the destination: whether it is mounted would say nothing.

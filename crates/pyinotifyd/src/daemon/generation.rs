@@ -25,6 +25,8 @@ pub(crate) struct Generation {
     actions: Vec<Action>,
     /// Its watches as the watcher and the engine know them.
     pub watches: Vec<Watching>,
+    /// Their paths, absolute, with wildcards.
+    pub roots: Vec<Vec<u8>>,
     /// All of them were said to be watched.
     pub all_told: bool,
     /// Its custom jobs and their host.
@@ -144,6 +146,7 @@ impl Generation {
             schedulers: engine.schedulers.clone(),
             actions: config.schedulers.into_iter().map(action).collect(),
             watches: Vec::new(),
+            roots: Vec::new(),
             all_told: false,
             jobs: Jobs::new(host, now),
             forwards: config.handlers,

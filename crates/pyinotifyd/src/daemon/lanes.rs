@@ -6,8 +6,11 @@ use engine::{FailureKind, Outcome, Settled, TaskHandle};
 use watcher::{Found, Source as _};
 
 use super::Daemon;
+use super::perform::Performer;
 use super::tasks::failed;
+use crate::action::descent::Place;
 use crate::action::settle::{Answer, Verdict};
+use crate::action::trash::Emptied;
 use crate::action::{Report, file, sweep::Swept};
 use crate::config::{Owner, owner_warnings};
 use crate::lane::{LaneId, Notice, Once, Size, Undone};
@@ -29,6 +32,7 @@ impl Daemon {
                 }
                 Report::Settled(answer) => self.settled(&answer, now),
                 Report::Swept(swept) => self.swept(&swept, now),
+                Report::Emptied(emptied) => self.emptied(&emptied),
             }
         }
     }
@@ -100,6 +104,46 @@ impl Daemon {
             let text = format_args!("removed {removed} temporary file(s) of an earlier run below '{below}'");
             performer.log.write(self.logger, Level::INFO, text);
         }
+    }
+
+    fn emptied(&mut self, emptied: &Emptied) {
+        let performer = &mut self.core.performer;
+        performer.trashes.ended(emptied);
+        let trash = Escaped(&emptied.trash);
+        match &emptied.result {
+            Ok(files::Swept { removed: 0, failed: 0, .. }) => {}
+            Ok(files::Swept { removed, failed: 0, .. }) => {
+                record!(
+                    performer.log,
+                    self.logger,
+                    INFO,
+                    "removed {removed} old entries of the trash '{trash}'"
+                );
+            }
+            Ok(files::Swept { removed, failed, .. }) => record!(
+                performer.log,
+                self.logger,
+                WARNING,
+                "removed {removed} old entries of the trash '{trash}', {failed} could not be removed"
+            ),
+            Err(error) => {
+                record!(
+                    performer.log,
+                    self.logger,
+                    WARNING,
+                    "cannot look through the trash '{trash}': {error}"
+                );
+            }
+        }
+    }
+
+    /// Says where rules may find again what they made: below the roots of the configuration in force.
+    pub(super) fn place_roots(&mut self, now: Instant) {
+        let Performer { generations, lanes, files, .. } = &mut self.core.performer;
+        let roots = generations.last().map_or(&[][..], |newest| &newest.roots);
+        let directories = roots.iter().map(|root| watcher::glob::literal_prefix(root));
+        let places = directories.map(|root| Place::below(&lanes.filesystems.of_directory(&root, now), b""));
+        files.descents.set_roots(places.collect());
     }
 
     /// Lets a lane look up users and groups that a configuration names.

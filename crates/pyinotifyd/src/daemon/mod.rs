@@ -208,6 +208,7 @@ impl Daemon {
     /// Gives lanes and hosts what the turn brought for them.
     fn hand_over(&mut self, now: Instant) {
         self.hand_over_looks(now);
+        self.core.performer.tend_trashes(now);
         self.tend_lanes(now);
         self.core.performer.flush_hosts(now);
     }
@@ -249,6 +250,7 @@ impl Daemon {
             performer.lanes.deadline(),
             performer.commands.deadline(),
             performer.runs.deadline(),
+            performer.trashes.deadline(),
             left.pause_until,
             left.log.map(|pause| now + pause),
             self.state.deadline(),
@@ -271,6 +273,7 @@ impl Daemon {
             Wake::Mounts => {
                 self.core.performer.lanes.filesystems.changed();
                 self.watcher.mounts_changed(now);
+                self.place_roots(now);
             }
             // The turn that follows looks at these anyway.
             Wake::Lanes | Wake::Output | Wake::Events | Wake::Time => {}

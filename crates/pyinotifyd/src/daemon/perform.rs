@@ -25,6 +25,7 @@ use crate::action::occasion::{Failed, Occasion};
 use crate::action::output::{Channel, LINE_MAX, LINES_MAX, Said, Source};
 use crate::action::settle::Looks;
 use crate::action::sweep::Sweeps;
+use crate::action::trash::Trashes;
 use crate::config::{Command, Output, Work};
 use crate::host::wire;
 use crate::lane::Limits;
@@ -45,6 +46,8 @@ pub(crate) struct Performer {
     pub files: FileOrders,
     /// Temporary files of earlier runs.
     pub sweeps: Sweeps,
+    /// What lies in trashes for long enough.
+    pub trashes: Trashes,
     /// Threads for what may wait.
     pub lanes: Lanes,
     /// Log what tasks would do instead of doing it.
@@ -76,6 +79,7 @@ impl Performer {
             commands: Commands::default(),
             files: FileOrders::default(),
             sweeps: Sweeps::default(),
+            trashes: Trashes::default(),
             lanes: Lanes::new(Limits::default()),
             dry_run,
             runs: Runs::default(),
@@ -197,17 +201,37 @@ impl Performer {
         matches!(self.action(scheduler).work, Work::Rules(_))
     }
 
+    /// Lets workers look through trashes, if it is time.
+    pub(crate) fn tend_trashes(&mut self, now: Instant) {
+        self.trashes.tend(&mut self.lanes, now);
+    }
+
     fn start_file(&mut self, start: &Start<'_>, rules: Arc<crate::config::FileRules>) {
+        let rule = start.rule.expect("a scheduler with rules starts tasks for a rule that matched");
+        let prunes = rules.rules[rule].rule.prune;
+        let roots = if prunes { self.roots_above(&start.event) } else { Vec::new() };
         let order = FileOrder {
             task: start.handle.0,
             rules,
-            rule: start.rule.expect("a scheduler with rules starts tasks for a rule that matched"),
+            rule,
             source: start.event.pathname.into(),
             root_len: usize::from(start.event.root_len),
+            is_dir: start.event.is_dir,
+            roots,
             level: self.log.level(self.logger(start.scheduler)),
             unless_same_as: self.marked.remove(&start.id).flatten().filter(|_| start.again),
         };
         self.files.order(order, &mut self.lanes, self.now);
+    }
+
+    /// Roots of watches that lie between the root of an event and its path.
+    fn roots_above(&self, event: &Event<'_>) -> Vec<Vec<u8>> {
+        let patterns: Vec<&Vec<u8>> = self.generations.iter().flat_map(|one| &one.roots).collect();
+        let slashes =
+            (usize::from(event.root_len)..event.pathname.len()).filter(|at| event.pathname[*at] == b'/');
+        let parents = slashes.map(|slash| &event.pathname[..slash]);
+        let is_root = |path: &&[u8]| patterns.iter().any(|pattern| watcher::glob::names(pattern, path));
+        parents.filter(is_root).map(<[u8]>::to_vec).collect()
     }
 
     fn start_command(&mut self, start: &Start<'_>, command: Arc<Command>) {

@@ -18,7 +18,7 @@ use super::perform::GRACE;
 use super::report::describe;
 use super::shutdown::State;
 use super::{Daemon, Reload, leave};
-use crate::config::{Config, Watch, feeding_warnings, missing_syslog};
+use crate::config::{Config, Watch, absolute_path, feeding_warnings, missing_syslog};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
 use crate::log::{Level, Log, LoggerId, Syslog, record};
@@ -33,6 +33,7 @@ pub(super) struct Adoption {
     syslog: Vec<crate::config::SyslogTarget>,
     surroundings: crate::config::Surroundings,
     destinations: Vec<Vec<u8>>,
+    trashes: Vec<(Vec<u8>, Duration)>,
     early: Vec<crate::log::Early>,
     filtered: BTreeSet<String>,
     owners: Vec<crate::config::Owner>,
@@ -88,6 +89,7 @@ impl Daemon {
             filtered: std::mem::take(&mut config.filtered),
             surroundings: std::mem::take(&mut config.surroundings),
             destinations: config.destinations(),
+            trashes: config.trashes(),
             owners: config.owners(),
             unwise,
             listening: Vec::new(),
@@ -96,6 +98,7 @@ impl Daemon {
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         for ((index, watch), id) in watches.into_iter().enumerate().zip(ids) {
             let map = numbers.map(index);
+            generation.roots.extend(watch.paths.iter().map(|path| absolute_path(path)));
             adoption.listening.push((id, map));
             let interest = self.interest(&watch);
             generation.watches.push(Watching {
@@ -147,8 +150,9 @@ impl Daemon {
 
     /// Pauses the configuration in force, and does what the new one says beside its watches.
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
-        let Adoption { id, syslog, early, filtered, surroundings, destinations, owners, unwise, .. } =
-            adoption;
+        let Adoption {
+            id, syslog, early, filtered, surroundings, destinations, trashes, owners, unwise, ..
+        } = adoption;
         self.retire_all_but(id, now);
         self.set_syslog(&syslog, &early);
         surroundings.apply();
@@ -163,6 +167,8 @@ impl Daemon {
         self.core.performer.log.set_filtered(filtered);
         let performer = &mut self.core.performer;
         performer.sweeps.order(destinations, &mut performer.lanes, now);
+        performer.trashes.set(trashes, now);
+        self.place_roots(now);
     }
 
     /// Says which watches of the configuration in force are watched by now, each once.

@@ -1,5 +1,6 @@
 //! Which filesystem a path is on, without touching one that may not answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -21,11 +22,13 @@ pub(crate) struct Filesystems {
     known_since: Option<Instant>,
 }
 
-/// A filesystem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filesystem {
-    /// Its device number; 0 where there is no table of mounts.
+    /// The device number of its filesystem; 0 where there is no table of mounts.
     pub device: u64,
+    /// Its path inside of that filesystem, as far as it could be followed without asking one that is not local.
+    pub inside: Arc<[u8]>,
     /// Whether calls on it wait for nothing but this machine.
     pub is_local: bool,
 }
@@ -50,10 +53,10 @@ impl Filesystems {
             self.known_since = Some(now);
         }
         if let Some(known) = self.known.get(directory) {
-            return *known;
+            return known.clone();
         }
         let found = self.find(if directory.is_empty() { b"." } else { directory });
-        self.known.insert(directory.into(), found);
+        self.known.insert(directory.into(), found.clone());
         found
     }
 
@@ -61,7 +64,7 @@ impl Filesystems {
         // Without /proc nothing is known to be local.
         let mounts = self.mounts.get_or_insert_with(|| Mounts::read().unwrap_or_else(|_| Mounts::parse(b"")));
         let way = mounts.way(directory);
-        Filesystem { device: way.mount.device, is_local: way.is_local() }
+        Filesystem { device: way.mount.device, inside: way.inside().into(), is_local: way.is_local() }
     }
 }
 
@@ -79,7 +82,8 @@ mod tests {
         let link = directory.path().join("link");
         std::os::unix::fs::symlink("/proc", &link).unwrap();
         let inside = |name: &str| link.join(name).as_os_str().as_bytes().to_vec();
-        let proc = Filesystem { device: std::fs::metadata("/proc").unwrap().dev(), is_local: true };
+        let device = std::fs::metadata("/proc").unwrap().dev();
+        let proc = Filesystem { device, inside: b"/".as_slice().into(), is_local: true };
         assert_eq!(filesystems.of_parent(&inside("version"), now), proc);
         assert_eq!(
             filesystems.of_parent(link.as_os_str().as_bytes(), now).device,

@@ -34,7 +34,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use filesystems::Filesystems;
+pub(crate) use filesystems::{Filesystem, Filesystems};
 pub(crate) use pool::{Fit, Lanes, Limits, Notice, Once, Size, Undone, Work};
 
 /// What a lane's work waits for.

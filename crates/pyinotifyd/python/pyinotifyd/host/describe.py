@@ -216,6 +216,8 @@ def _rule(rule: FileManagerRule) -> dict[str, Any]:
         "on_conflict": rule.on_conflict or ("overwrite" if rule.overwrite else "fail"),
         "verify": rule.verify,
         "trash": _path(rule.trash),
+        "trash_keep": rule.trash_keep,
+        "generations": rule.generations,
         "mounted": _path(rule.mounted),
         "prune": rule.prune,
         "at": _at(rule.at),

@@ -1,0 +1,270 @@
+//! Rules that act on what rules have made, and the end of that.
+//!
+//! What a rule made is remembered by its place: the filesystem, and the path inside of it, so that links and bind mounts
+//! lead to the same place. A rule that acts on it is one generation further than the rule that made it. Only results
+//! that a watch may see are remembered, for an hour, since no others come back.
+//!
+//! A result is noted before it is made: its event may reach the loop before the worker goes on. Workers share the table.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use hashbrown::HashMap;
+
+use crate::lane::Filesystem;
+
+/// How long a result is remembered.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// Results that are remembered, about 60 bytes each; the oldest go first.
+const REMEMBERED_MAX: usize = 1 << 20;
+
+/// How far the rules have come with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descent {
+    /// The generation of the last action; the first on what somebody else made is 1.
+    generation: u32,
+    /// When the first of these actions was, by the clock of the files' times.
+    began: SystemTime,
+}
+
+/// What a rule acts on was made by rules that went round as often as it allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FeedsItself;
+
+impl Descent {
+    /// The first action.
+    fn first(now: SystemTime) -> Descent {
+        Descent { generation: 1, began: now }
+    }
+
+    /// The action that follows on `before`. `changed` is when the content of the source was last changed, and is asked
+    /// only where that decides: rules keep this time, so a later one says that somebody else has changed it.
+    ///
+    /// # Errors
+    /// It would be of a generation above `max`.
+    pub(crate) fn next(
+        before: Option<Descent>,
+        max: u32,
+        now: SystemTime,
+        changed: impl FnOnce() -> Option<SystemTime>,
+    ) -> Result<Descent, FeedsItself> {
+        let Some(before) = before else { return Ok(Descent::first(now)) };
+        if before.generation < max {
+            return Ok(Descent { generation: before.generation + 1, ..before });
+        }
+        // A time to come is no one's change.
+        let is_changed = changed().is_some_and(|changed| before.began < changed && changed <= now);
+        if is_changed { Ok(Descent::first(now)) } else { Err(FeedsItself) }
+    }
+}
+
+/// The place of something that rules act on or make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    device: u64,
+    /// Path inside of the filesystem.
+    path: Vec<u8>,
+}
+
+impl Place {
+    /// Of what stands at a path below a directory that is `there`.
+    pub(crate) fn below(there: &Filesystem, names: &[u8]) -> Place {
+        let slash: &[u8] = if there.inside.ends_with(b"/") || names.is_empty() { b"" } else { b"/" };
+        Place { device: there.device, path: [&there.inside, slash, names].concat() }
+    }
+}
+
+/// The results of rules, shared by all who work on files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Descents(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    hashers: [RandomState; 2],
+    made: HashMap<u128, Made>,
+    /// In the order in which they were made. One that was made again has two entries here.
+    order: VecDeque<(Instant, u128)>,
+    directories: usize,
+    /// Where watched directories are.
+    roots: Vec<Place>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    descent: Descent,
+    is_dir: bool,
+    at: Instant,
+}
+
+/// A result that is about to be made.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    key: Option<u128>,
+    before: Option<Made>,
+}
+
+impl Descents {
+    /// Sets where watched directories are.
+    pub(crate) fn set_roots(&self, roots: Vec<Place>) {
+        self.table().roots = roots;
+    }
+
+    /// How far the rules have come with what stands at a place.
+    pub(crate) fn of(&self, place: &Place, now: Instant) -> Option<Descent> {
+        self.table().of(place, now)
+    }
+
+    /// Notes that something is made at a place, if a watch may see it.
+    pub(crate) fn note(&self, place: &Place, is_dir: bool, descent: Descent, now: Instant) -> Noted {
+        let mut table = self.table();
+        if !table.is_watched(place) {
+            return Noted { key: None, before: None };
+        }
+        table.forget_old(now);
+        let key = table.key(place.device, &place.path);
+        table.order.push_back((now, key));
+        let before = table.put(key, Some(Made { descent, is_dir, at: now }));
+        Noted { key: Some(key), before }
+    }
+
+    /// It was not made.
+    pub(crate) fn take_back(&self, noted: &Noted) {
+        if let Some(key) = noted.key {
+            self.table().put(key, noted.before);
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Table {
+    fn of(&mut self, place: &Place, now: Instant) -> Option<Descent> {
+        self.forget_old(now);
+        if self.made.is_empty() {
+            return None;
+        }
+        let found = self.made.get(&self.key(place.device, &place.path)).map(|made| made.descent);
+        if found.is_some() || self.directories == 0 {
+            return found;
+        }
+        let slashes = (1..place.path.len()).rev().filter(|at| place.path[*at] == b'/');
+        let mut above =
+            slashes.filter_map(|slash| self.made.get(&self.key(place.device, &place.path[..slash])));
+        above.find(|made| made.is_dir).map(|made| made.descent)
+    }
+
+    /// Replaces what is known of a place, and gives that.
+    fn put(&mut self, key: u128, made: Option<Made>) -> Option<Made> {
+        self.directories += made.map_or(0, |made| usize::from(made.is_dir));
+        let before = match made {
+            Some(made) => self.made.insert(key, made),
+            None => self.made.remove(&key),
+        };
+        self.directories -= before.map_or(0, |before| usize::from(before.is_dir));
+        before
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while let Some(&(at, key)) = self.order.front() {
+            if at + REMEMBERED_FOR > now && self.order.len() <= REMEMBERED_MAX {
+                break;
+            }
+            self.order.pop_front();
+            if self.made.get(&key).is_some_and(|made| made.at <= at) {
+                self.put(key, None);
+            }
+        }
+        if self.order.is_empty() && self.order.capacity() > 0 {
+            (self.order, self.made) = (VecDeque::new(), HashMap::new());
+        }
+    }
+
+    fn is_watched(&self, place: &Place) -> bool {
+        let below = |root: &Place| {
+            let rest = place.path.strip_prefix(root.path.as_slice());
+            rest.is_some_and(|rest| rest.starts_with(b"/") || root.path == b"/")
+        };
+        self.roots.iter().any(|root| root.device == place.device && below(root))
+    }
+
+    fn key(&self, device: u64, path: &[u8]) -> u128 {
+        let half = |hasher: &RandomState| hasher.hash_one((device, path));
+        u128::from(half(&self.hashers[0])) << 64 | u128::from(half(&self.hashers[1]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(before: Option<Descent>, max: u32) -> Result<Descent, FeedsItself> {
+        Descent::next(before, max, SystemTime::now(), || None)
+    }
+
+    #[test]
+    fn each_action_on_a_result_is_one_further_until_the_rule_ends_it() {
+        let mut descent = None;
+        for generation in 1..=3 {
+            descent = Some(next(descent, 3).unwrap());
+            assert_eq!(descent.unwrap().generation, generation);
+        }
+        assert_eq!(next(descent, 3), Err(FeedsItself));
+        assert_eq!(next(descent, 4).unwrap().generation, 4);
+    }
+
+    #[test]
+    fn a_change_by_somebody_else_begins_anew() {
+        let now = SystemTime::now();
+        let before = Some(Descent { generation: 8, began: now - Duration::from_secs(60) });
+        let after = |changed| Descent::next(before, 8, now, || changed).map(|descent| descent.generation);
+        assert_eq!(after(Some(now - Duration::from_secs(1))), Ok(1));
+        for changed in [None, Some(now - Duration::from_secs(90)), Some(now + Duration::from_secs(90))] {
+            assert_eq!(after(changed), Err(FeedsItself));
+        }
+    }
+
+    #[test]
+    fn results_are_known_by_their_place_for_an_hour() {
+        let place = |path: &str| Place { device: 7, path: path.into() };
+        let (descents, now) = (Descents::default(), Instant::now());
+        let first = Descent::first(SystemTime::now());
+        descents.note(&place("/w/f"), false, first, now);
+        assert_eq!(descents.of(&place("/w/f"), now), None, "nothing is watched");
+
+        descents.set_roots(vec![place("/w")]);
+        descents.note(&place("/w/f"), false, first, now);
+        descents.note(&place("/ww"), false, first, now);
+        descents.note(&place("/w/d"), true, first, now);
+        for path in ["/w/f", "/w/d", "/w/d/a/b"] {
+            assert_eq!(descents.of(&place(path), now), Some(first), "{path}");
+        }
+        for path in ["/w/g", "/ww", "/w/f/x", "/w", "/w/dd"] {
+            assert_eq!(descents.of(&place(path), now), None, "{path}");
+        }
+        assert_eq!(descents.of(&Place { device: 8, path: b"/w/f".to_vec() }, now), None);
+
+        assert_eq!(descents.of(&place("/w/f"), now + REMEMBERED_FOR), None);
+        let table = descents.table();
+        assert!(table.made.is_empty() && table.order.is_empty() && table.directories == 0);
+    }
+
+    #[test]
+    fn what_was_not_made_is_as_before() {
+        let place = Place { device: 7, path: b"/w/d".to_vec() };
+        let (descents, now) = (Descents::default(), Instant::now());
+        descents.set_roots(vec![Place { device: 7, path: b"/".to_vec() }]);
+        let first = Descent::first(SystemTime::now());
+        let noted = descents.note(&place, true, first, now);
+        let second = Descent { generation: 2, ..first };
+        descents.take_back(&descents.note(&place, false, second, now));
+        assert_eq!(descents.of(&place, now), Some(first));
+        descents.take_back(&noted);
+        assert_eq!((descents.of(&place, now), descents.table().directories), (None, 0));
+    }
+}
