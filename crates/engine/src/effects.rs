@@ -18,6 +18,14 @@ pub trait Effects {
     /// later call. Only for schedulers with [`SchedulerSpec::settle`](crate::SchedulerSpec).
     fn ask_settled(&mut self, question: Question<'_>);
 
+    /// Say how long the command line of a run is with one more path of its batch: `used` is what it was with those
+    /// before, zero for the first one. `None`: that is too long. Only for schedulers with
+    /// [`SchedulerSpec::batch`](crate::SchedulerSpec), and of no effect for the first path, which is always taken.
+    fn batch_line(&mut self, scheduler: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
+        let _ = (scheduler, event);
+        Some(used)
+    }
+
     /// Note a decision. Most calls are for the log at DEBUG, so this should return early.
     fn record(&mut self, record: Record<'_>);
 }
@@ -69,6 +77,18 @@ pub struct Start<'a> {
     pub attempt: u32,
     /// What failed, if the task tells of a failure ([`SchedulerSpec::on_failure`](crate::SchedulerSpec)).
     pub failed: Option<FailedTask<'a>>,
+    /// All that the run is for, `event` and `failed` of this start first; empty without
+    /// [`SchedulerSpec::batch`](crate::SchedulerSpec).
+    pub batch: &'a [BatchEvent],
+}
+
+/// One of many that a run is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchEvent {
+    /// The latest event of the path.
+    pub event: OwnedEvent,
+    /// What failed, if it tells of a failure: why, how often it was tried, and its id.
+    pub failed: Option<(String, u32, TaskId)>,
 }
 
 /// A task that failed for good.
@@ -141,6 +161,8 @@ pub struct TaskRecord<'a> {
     pub id: TaskId,
     /// The event that the record is about: the one that came now, else the latest of the task.
     pub event: Event<'a>,
+    /// How many other paths its run is for.
+    pub others: u32,
 }
 
 /// One decision of the engine, for the log.
@@ -189,6 +211,20 @@ pub enum Record<'a> {
         delay: Duration,
         /// It ran before, and an event came meanwhile. What that run acted on is still of use to [`Start::again`].
         again: bool,
+    },
+    /// A task is gathered for the next batch, or an event came for it there.
+    Gathered {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// How many are gathered.
+        count: u32,
+    },
+    /// What is gathered is too much for one run: the rest follows in others. Said once until nothing is left.
+    Split {
+        /// The task that the first run has.
+        task: TaskRecord<'a>,
+        /// How many paths there are in all.
+        count: u32,
     },
     /// A waiting task was put off by an event.
     Rescheduled {
@@ -430,11 +466,13 @@ pub struct OwnedTask {
     pub id: TaskId,
     /// Its latest event.
     pub event: OwnedEvent,
+    /// How many other paths its run is for.
+    pub others: u32,
 }
 
 impl OwnedTask {
     /// As it stands in records.
     pub fn record(&self) -> TaskRecord<'_> {
-        TaskRecord { scheduler: self.scheduler, id: self.id, event: self.event.get() }
+        TaskRecord { scheduler: self.scheduler, id: self.id, event: self.event.get(), others: self.others }
     }
 }

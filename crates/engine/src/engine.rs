@@ -52,7 +52,7 @@ struct NextIds {
 /// How many tasks there are and were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Tasks whose delay runs.
+    /// Tasks whose delay runs, or that are gathered.
     pub waiting: u32,
     /// Tasks that wait for a place.
     pub queued: u32,
@@ -94,7 +94,8 @@ impl Engine {
     ///
     /// # Panics
     ///
-    /// A reaction of a map names a scheduler that is not in the list.
+    /// A reaction of a map names a scheduler that is not in the list, or a scheduler has a batch and something that
+    /// excludes it.
     pub fn add_generation(
         &mut self,
         schedulers: Vec<SchedulerSpec>,
@@ -251,7 +252,8 @@ impl Engine {
         let (slot, scheduler) = self.tasks.running(handle)?;
         let mut path = Vec::new();
         let event = OwnedEvent::of(&self.tasks.event(slot, &mut path));
-        Some(OwnedTask { scheduler, id: self.tasks.id(slot), event })
+        let others = self.scheduler(scheduler).map_or(0, Scheduler::taken);
+        Some(OwnedTask { scheduler, id: self.tasks.id(slot), event, others })
     }
 
     /// The name of the task of a run that is not over.
@@ -327,6 +329,11 @@ impl Engine {
 
     pub(crate) fn schedulers(&self) -> impl Iterator<Item = &Scheduler> {
         self.generations.iter().flat_map(Generation::schedulers)
+    }
+
+    pub(crate) fn scheduler(&self, id: SchedulerId) -> Option<&Scheduler> {
+        let generation = &self.generations[self.of_scheduler(id)?];
+        generation.schedulers().get((id.0 - generation.first_scheduler()) as usize)
     }
 
     pub(crate) fn instant(&self, at: Nanos) -> Option<Instant> {

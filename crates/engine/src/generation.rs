@@ -93,7 +93,7 @@ pub(crate) struct Generation {
 impl Generation {
     /// # Panics
     ///
-    /// A reaction names a scheduler that is not in the list.
+    /// A reaction names a scheduler that is not in the list, or a batch is not alone.
     pub(crate) fn new(
         id: GenerationId,
         (first_scheduler, schedulers): (u32, Vec<SchedulerSpec>),
@@ -103,6 +103,8 @@ impl Generation {
         let named = maps.iter().flat_map(|map| map.reactions.iter().flatten());
         let known = named.copied().map(scheduler_index).all(|index| index < schedulers.len());
         assert!(known, "a reaction names a scheduler that is not in the list");
+        let clean = schedulers.iter().all(SchedulerSpec::batch_is_alone);
+        assert!(clean, "a scheduler has a batch and something that excludes it");
         let numbered = (first_scheduler..).map(SchedulerId).zip(schedulers);
         let schedulers: Vec<Scheduler> = numbered.map(|(id, spec)| Scheduler::new(id, spec)).collect();
         Generation {

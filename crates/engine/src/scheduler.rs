@@ -2,14 +2,16 @@
 //!
 //! [`Scheduler::judge`] and [`Scheduler::judge_cancel`] decide and change nothing, so that they also explain; the other
 //! methods act. A task is by its state in exactly one place: the timer, or one of the lists of those that were asked
-//! about, that are queued, that run and that are being stopped.
+//! about, that are gathered, queued or taken for a batch, that run and that are being stopped.
 
+mod batch;
 pub(crate) mod hand_over;
 mod run;
 mod timer;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use event::Event;
@@ -65,12 +67,22 @@ pub(crate) struct Scheduler {
     timer: Timer,
     /// Due, and the program was asked about them.
     asked: List,
+    /// The next batch, in the order of first events.
+    gathered: List,
+    /// When the latest event came for it.
+    gathered_last: Nanos,
     /// Due, in the order in which they had to wait for their start.
     queued: List,
     /// In the order of their starts, so that the first is the first whose time is over.
     running: List,
     /// Told to stop.
     stopping: List,
+    /// What the one run of a batch is for, beside the task that runs, in the order of first events.
+    taken: List,
+    /// How many tasks may run at once.
+    places: Option<NonZeroU32>,
+    /// A time other than that of the timer can be its deadline.
+    has_deadlines: bool,
     /// When the latest tasks started, as many as may in the span of `max_rate`.
     starts: VecDeque<Nanos>,
     /// It starts nothing.
@@ -87,20 +99,28 @@ pub(crate) struct Scheduler {
     max_rate_told: bool,
     /// [`Record::WaitForTasks`] was given, and its end was not.
     wait_told: bool,
+    /// [`Record::Split`] was given, and there are tasks that it was about.
+    split_told: bool,
 }
 
 impl Scheduler {
     pub(crate) fn new(id: SchedulerId, spec: SchedulerSpec) -> Scheduler {
         Scheduler {
             id,
+            // Two runs at once could act on the same path.
+            places: spec.batch.map_or(spec.max_jobs, |_| Some(NonZeroU32::MIN)),
+            has_deadlines: spec.timeout.is_some() || spec.max_rate.is_some() || spec.batch.is_some(),
             delay: span(spec.delay),
             latest_match: Cell::new((Path::UNCACHED, RuleMatch::NoRule)),
             keys: if spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) },
             timer: Timer::new(),
             asked: List::EMPTY,
+            gathered: List::EMPTY,
+            gathered_last: 0,
             queued: List::EMPTY,
             running: List::EMPTY,
             stopping: List::EMPTY,
+            taken: List::EMPTY,
             starts: VecDeque::new(),
             paused: false,
             to_fill: false,
@@ -109,6 +129,7 @@ impl Scheduler {
             max_jobs_told: false,
             max_rate_told: false,
             wait_told: false,
+            split_told: false,
             spec,
         }
     }
@@ -131,7 +152,7 @@ impl Scheduler {
 
     /// Tasks that wait for their time.
     pub(crate) fn waiting(&self) -> u32 {
-        self.timer.len() + self.asked.len()
+        self.timer.len() + self.asked.len() + self.gathered.len()
     }
 
     /// Tasks that wait for their start.
@@ -141,12 +162,22 @@ impl Scheduler {
 
     /// Tasks that run, those that were told to stop too: they take a place until they have stopped.
     pub(crate) fn running(&self) -> u32 {
-        self.running.len() + self.stopping.len()
+        self.running.len() + self.stopping.len() + self.taken.len()
+    }
+
+    /// Tasks that the run of a batch is for, beside the one that it has its name of.
+    pub(crate) fn taken(&self) -> u32 {
+        self.taken.len()
     }
 
     /// Tasks that may still come to their end.
     pub(crate) fn pending(&self) -> u32 {
-        self.waiting() + self.queued.len() + self.running.len()
+        self.waiting() + self.queued.len() + self.with_taken(self.running.len())
+    }
+
+    /// A number of runs as one of tasks.
+    fn with_taken(&self, runs: u32) -> u32 {
+        if runs == 0 { 0 } else { runs + self.taken.len() }
     }
 
     /// Bytes of its table.
@@ -168,7 +199,7 @@ impl Scheduler {
             return Some(0);
         }
         let due = self.timer.first(tasks).map(|slot| tasks.time(slot));
-        if self.spec.timeout.is_none() && self.spec.max_rate.is_none() {
+        if !self.has_deadlines {
             return due;
         }
         let timeout = self.spec.timeout.zip(self.running.first());
@@ -176,7 +207,7 @@ impl Scheduler {
         let waits_for_rate = self.queued.len() > 0 && self.has_place() && !self.paused;
         let rate = self.spec.max_rate.filter(|_| waits_for_rate);
         let rate = rate.zip(self.starts.front()).map(|(rate, first)| first + span(rate.span));
-        [due, timeout, rate].into_iter().flatten().min()
+        [due, timeout, rate, self.batch_due(tasks)].into_iter().flatten().min()
     }
 
     /// When the task that is queued for longest was due.
@@ -248,6 +279,8 @@ impl Scheduler {
         }
         let begin = if self.delay > 0 {
             Begin::AfterDelay
+        } else if self.spec.batch.is_some() {
+            Begin::WithBatch
         } else if self.queued.len() == 0 && self.can_start(now, commands) {
             Begin::AtOnce
         } else {
@@ -265,6 +298,9 @@ impl Scheduler {
         tasks: &Tasks,
         same_path: bool,
     ) -> Verdict<Slot> {
+        if self.spec.batch.is_some() {
+            return Verdict::Met { task, change: judge_member(phase, rule, tasks.state(task)) };
+        }
         let state = tasks.state(task);
         let change = match (state, phase) {
             (State::Waiting | State::Retrying, Phase::Active) => Change::Reschedule { rule },
@@ -275,18 +311,20 @@ impl Scheduler {
                 Change::Refresh { rule }
             }
             // The configuration in force gets the same event and acts on it.
-            (State::Running | State::Stopping, Phase::Retired { .. }) => {
+            (State::Running | State::Stopping | State::Taken, Phase::Retired { .. }) => {
                 return Verdict::Ignored(Ignored::Paused);
             }
-            (State::Running | State::Stopping, Phase::Active | Phase::Closing { .. }) => {
+            (State::Running | State::Stopping | State::Taken, Phase::Active | Phase::Closing { .. }) => {
                 self.judge_busy(phase, rule, task, tasks, same_path)
             }
+            (State::Gathered, Phase::Active) => Change::Gather { rule },
             (
                 State::Waiting
                 | State::Retrying
                 | State::PutOff
                 | State::Settling
                 | State::Asked
+                | State::Gathered
                 | State::Queued,
                 Phase::Retired { .. } | Phase::Closing { .. },
             ) => Change::Cancel,
@@ -325,8 +363,9 @@ impl Scheduler {
             | State::Retrying
             | State::Settling
             | State::Asked
+            | State::Gathered
             | State::Queued => Change::Cancel,
-            State::Running | State::Stopping => Change::SkipCancel,
+            State::Running | State::Stopping | State::Taken => Change::SkipCancel,
         };
         Verdict::Met { task, change }
     }
@@ -351,7 +390,7 @@ impl Scheduler {
 
     #[inline]
     fn has_place(&self) -> bool {
-        self.spec.max_jobs.is_none_or(|max| self.running() < max.get())
+        self.places.is_none_or(|max| self.running.len() + self.stopping.len() < max.get())
     }
 
     #[inline]
@@ -391,17 +430,21 @@ impl Scheduler {
                 let share = match begin {
                     // It will be over before that pays.
                     Begin::AtOnce => Share::Nothing,
-                    Begin::WhenPlaceIsFree | Begin::AfterDelay => Share::Directory,
+                    Begin::WhenPlaceIsFree | Begin::AfterDelay | Begin::WithBatch => Share::Directory,
                 };
                 let slot = self.insert(&news, share, turn.now, turn.tasks);
                 match begin {
                     Begin::AtOnce | Begin::WhenPlaceIsFree => self.offer(slot, turn),
                     Begin::AfterDelay => self.wait(slot, turn),
+                    Begin::WithBatch => self.gather(slot, turn),
                 }
             }
             Verdict::Met { task, change } => match change {
                 Change::Reschedule { rule } => {
                     self.reschedule(task, &self.news(path, event, map, rule), turn);
+                }
+                Change::Gather { rule } => {
+                    self.gather_again(task, &self.news(path, event, map, rule), turn);
                 }
                 Change::Refresh { rule } => self.refresh(task, &self.news(path, event, map, rule), turn),
                 Change::Skip => self.skip(task, event, turn),
@@ -479,9 +522,11 @@ impl Scheduler {
                 return self.timer.remove(slot, tasks);
             }
             State::Asked => &mut self.asked,
+            State::Gathered => &mut self.gathered,
             State::Queued => &mut self.queued,
             State::Running => &mut self.running,
             State::Stopping => &mut self.stopping,
+            State::Taken => &mut self.taken,
         };
         tasks.unlink(list, slot);
     }
@@ -602,6 +647,9 @@ impl Scheduler {
     /// Does what is due: starts tasks whose time has come, not more than the limit, and those that a rate held up.
     pub(crate) fn run_due<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         self.stop_timed_out(turn);
+        if self.spec.batch.is_some() {
+            return self.run_batches(turn);
+        }
         for _ in 0..turn.limits.starts_per_tick_max {
             let first = self.timer.first(turn.tasks);
             let Some(slot) = first.filter(|slot| turn.tasks.time(*slot) <= turn.now) else { break };
@@ -654,6 +702,9 @@ impl Scheduler {
         let slot = turn.tasks.insert(self.id, &news, Share::Directory, turn.now);
         turn.tasks.set(slot, Mark::Keyless);
         turn.tasks.set_failed(slot, failed);
+        if self.spec.batch.is_some() {
+            return self.gather(slot, turn);
+        }
         self.place(slot, turn);
     }
 
@@ -679,11 +730,12 @@ impl Scheduler {
 
     /// Stops the running tasks that were started no later than `started_max`.
     pub(crate) fn stop_running<E: Effects>(&mut self, started_max: Nanos, turn: &mut Turn<'_, E>) {
-        let count = self.overdue(started_max, turn.tasks);
-        if count > 0 {
+        let runs = self.overdue(started_max, turn.tasks);
+        if runs > 0 {
             self.wait_told = false;
+            let count = self.with_taken(runs);
             turn.out.record(Record::TimeoutExceeded { scheduler: self.id, count });
-            self.stop_first(count, turn);
+            self.stop_first(runs, turn);
         }
     }
 
@@ -706,12 +758,17 @@ impl Scheduler {
 
     /// Makes the index anew with what is left, which is much faster than taking a million paths out of it.
     fn forget_to_come<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
-        while let Some(slot) = self.timer.any().or(self.asked.first()).or(self.queued.first()) {
+        while let Some(slot) = self.any_to_come() {
             self.tell_not_done(slot, turn);
             self.leave(slot, turn.tasks);
             turn.tasks.remove(slot);
         }
         self.index_running(turn.tasks);
+    }
+
+    /// A task to take out when all that are to come are.
+    fn any_to_come(&self) -> Option<Slot> {
+        self.timer.any().or(self.asked.first()).or(self.gathered.first()).or(self.queued.first())
     }
 
     /// Forgets a task to come that is not waited for.
@@ -724,7 +781,8 @@ impl Scheduler {
     fn tell_not_done<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         if turn.counters.name_not_done() {
             let (id, event) = (turn.tasks.id(slot), turn.tasks.event(slot, turn.path));
-            turn.out.record(Record::NotDone { task: TaskRecord { scheduler: self.id, id, event } });
+            let task = TaskRecord { scheduler: self.id, id, event, others: 0 };
+            turn.out.record(Record::NotDone { task });
         }
     }
 
@@ -748,7 +806,31 @@ impl Scheduler {
 
     #[inline]
     fn record<'a>(&self, slot: Slot, event: Event<'a>, tasks: &Tasks) -> TaskRecord<'a> {
-        TaskRecord { scheduler: self.id, id: tasks.id(slot), event }
+        TaskRecord { scheduler: self.id, id: tasks.id(slot), event, others: 0 }
+    }
+
+    /// The same of a task that runs.
+    #[inline]
+    fn record_of_run<'a>(&self, slot: Slot, event: Event<'a>, tasks: &Tasks) -> TaskRecord<'a> {
+        TaskRecord { others: self.taken.len(), ..self.record(slot, event, tasks) }
+    }
+}
+
+/// What an event does to a task of a scheduler with a batch. What runs has no key, so that no event meets it.
+fn judge_member(phase: Phase, rule: Option<usize>, state: State) -> Change {
+    match (state, phase) {
+        (State::Running | State::Stopping | State::Taken, _) => Change::Skip,
+        (_, Phase::Retired { .. } | Phase::Closing { .. }) => Change::Cancel,
+        (State::Queued, Phase::Active) => Change::Refresh { rule },
+        (
+            State::Waiting
+            | State::PutOff
+            | State::Retrying
+            | State::Settling
+            | State::Asked
+            | State::Gathered,
+            Phase::Active,
+        ) => Change::Gather { rule },
     }
 }
 

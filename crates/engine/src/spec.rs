@@ -158,6 +158,9 @@ pub struct SchedulerSpec {
     pub on_failure: Vec<usize>,
     /// A task that is due waits until the program says that its file has settled.
     pub settle: Option<Settle>,
+    /// One run for many paths. There is no delay, no `singlejob`, no `max_delay`, no `settle` and no rule with it, and
+    /// `on_busy` is [`OnBusy::Skip`]; `max_jobs` does not matter, since one run acts at a time.
+    pub batch: Option<Batch>,
     /// Only paths that match one of these make tasks; `None`: all do.
     pub rules: Option<Arc<dyn Matcher>>,
 }
@@ -234,7 +237,25 @@ pub struct Settle {
     pub give_up: Duration,
 }
 
+/// When a run begins that is for all paths which had events since the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// When no event came for so long,
+    pub quiet: Duration,
+    /// or so long after the first one,
+    pub max_wait: Duration,
+    /// or with so many paths; what is more goes into the next run.
+    pub max_files: NonZeroU32,
+}
+
 impl SchedulerSpec {
+    /// Whether nothing excludes the batch.
+    pub(crate) fn batch_is_alone(&self) -> bool {
+        let SchedulerSpec { delay, singlejob, max_delay, on_busy, settle, rules, .. } = self;
+        let is_plain = delay.is_zero() && !singlejob && *on_busy == OnBusy::Skip;
+        self.batch.is_none() || (is_plain && max_delay.is_none() && settle.is_none() && rules.is_none())
+    }
+
     /// A scheduler as the configuration's defaults make it: tasks for files, at once, one for each path, without limit.
     pub fn named(name: impl Into<String>) -> SchedulerSpec {
         SchedulerSpec {
@@ -252,6 +273,7 @@ impl SchedulerSpec {
             retry: None,
             on_failure: Vec::new(),
             settle: None,
+            batch: None,
             rules: None,
         }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use event::Event;
 
+use crate::clock::span;
 use crate::tasks::{Slot, State};
 use crate::{Engine, MapId, SchedulerId, TaskId};
 
@@ -13,7 +14,7 @@ use crate::{Engine, MapId, SchedulerId, TaskId};
 pub struct SchedulerStats {
     /// The scheduler.
     pub scheduler: SchedulerId,
-    /// Tasks whose delay runs.
+    /// Tasks whose delay runs, or that are gathered.
     pub waiting: u32,
     /// Tasks that wait for a place.
     pub queued: u32,
@@ -34,6 +35,8 @@ pub enum Doing {
     Retrying(Option<Instant>),
     /// It was due, and its file has not settled; that is asked again then.
     Settling(Option<Instant>),
+    /// It is gathered for a batch, which begins then at the latest.
+    Gathered(Option<Instant>),
     /// It was due then, and waits for its start.
     Queued(Option<Instant>),
     /// It runs since then, or was told to stop and has not.
@@ -69,6 +72,7 @@ impl Doing {
             | Doing::PutOff(_)
             | Doing::Retrying(_)
             | Doing::Settling(_)
+            | Doing::Gathered(_)
             | Doing::Queued(_) => true,
             Doing::Running(_) => false,
         }
@@ -128,8 +132,13 @@ impl Engine {
             State::PutOff => Doing::PutOff(at),
             State::Retrying => Doing::Retrying(at),
             State::Settling | State::Asked => Doing::Settling(at),
+            State::Gathered => {
+                let max_wait = self.scheduler(tasks.scheduler(slot)).and_then(|one| one.spec().batch);
+                let max_wait = max_wait.map_or(0, |batch| span(batch.max_wait));
+                Doing::Gathered(self.instant(tasks.time(slot) + max_wait))
+            }
             State::Queued => Doing::Queued(at),
-            State::Running | State::Stopping => Doing::Running(at),
+            State::Running | State::Stopping | State::Taken => Doing::Running(at),
         };
         TaskStatus {
             scheduler: tasks.scheduler(slot),

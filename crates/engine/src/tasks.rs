@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use crate::dirs::{DirId, Dirs};
 use crate::random::Random;
 use crate::texts::{Block, Texts};
-use crate::{MapId, OwnedEvent, SchedulerId, TaskHandle, TaskId};
+use crate::{FailedTask, MapId, OwnedEvent, SchedulerId, TaskHandle, TaskId};
 
 /// A slab that was larger than this gives its memory back when the last task is gone.
 const SLAB_KEPT: usize = SLAB_CHUNK;
@@ -41,12 +41,16 @@ pub(crate) enum State {
     Settling,
     /// The program was asked whether its file has settled.
     Asked,
+    /// It is in the next batch.
+    Gathered,
     /// It is due, but must not start yet.
     Queued,
     /// The program runs it.
     Running,
     /// The program was told to stop it, and has not yet said that it did.
     Stopping,
+    /// The run of another task is for it, too.
+    Taken,
 }
 
 impl State {
@@ -58,8 +62,9 @@ impl State {
             | State::Retrying
             | State::Settling
             | State::Asked
+            | State::Gathered
             | State::Queued => true,
-            State::Running | State::Stopping => false,
+            State::Running | State::Stopping | State::Taken => false,
         }
     }
 }
@@ -143,6 +148,8 @@ pub(crate) struct More {
     pub(crate) reason: String,
     /// The event of its run, where one of another path came meanwhile; with singlejob.
     pub(crate) run_event: Option<OwnedEvent>,
+    /// Its run is that of a batch.
+    pub(crate) leads: bool,
     /// Reruns in a row without a pause.
     pub(crate) reruns: u32,
     /// What failed, for a task of an on_failure.
@@ -618,6 +625,12 @@ impl Tasks {
         self.more.entry(slot).or_default()
     }
 
+    /// What a task tells of.
+    pub(crate) fn failed(&self, slot: Slot) -> Option<FailedTask<'_>> {
+        let failed = self.more(slot)?.failed.as_ref()?;
+        Some(FailedTask { error: &failed.error, attempts: failed.attempts, id: failed.id })
+    }
+
     /// Notes what a task tells of.
     pub(crate) fn set_failed(&mut self, slot: Slot, failed: Failed) {
         self.error_bytes += failed.error.len();
@@ -737,10 +750,21 @@ impl Tasks {
         self.next_run = self.next_run.wrapping_add(1);
         let task = self.task_mut(slot);
         task.run = run;
+        self.note_run(slot, now, State::Running);
+    }
+
+    /// Lets the run of another task be for this one, too.
+    pub(crate) fn take(&mut self, slot: Slot, now: Nanos) {
+        self.note_run(slot, now, State::Taken);
+    }
+
+    #[inline]
+    fn note_run(&mut self, slot: Slot, now: Nanos, state: State) {
+        let task = self.task_mut(slot);
         task.run_flag = task.mask.flag().expect("an event without a flag reaches no map");
         task.flags = (task.flags & !RUN_ISDIR) | (u16::from(task.mask.is_dir()) * RUN_ISDIR);
         task.time = now;
-        task.state = State::Running;
+        task.state = state;
     }
 
     /// Counts a question, which gives the task a handle.
@@ -772,7 +796,8 @@ impl Tasks {
     pub(crate) fn running(&self, handle: TaskHandle) -> Option<(Slot, SchedulerId)> {
         let slot = Slot(handle.0 as u32);
         let task = self.slots.get(slot.0 as usize)?;
-        (!task.state.is_to_come() && task.flags & FREE == 0 && task.run == (handle.0 >> 32) as u32)
+        let runs = matches!(task.state, State::Running | State::Stopping);
+        (runs && task.flags & FREE == 0 && task.run == (handle.0 >> 32) as u32)
             .then_some((slot, task.scheduler))
     }
 

@@ -62,6 +62,8 @@ pub enum Begin {
     WhenPlaceIsFree,
     /// When the scheduler's delay is over, and a place is free.
     AfterDelay,
+    /// With the next batch.
+    WithBatch,
 }
 
 /// What an event does to a task.
@@ -69,6 +71,11 @@ pub enum Begin {
 pub enum Change {
     /// It waits anew, and gets the event.
     Reschedule {
+        /// The rule that matches the event's path.
+        rule: Option<usize>,
+    },
+    /// It is gathered for the next batch, where it keeps its place if it has one there, and gets the event.
+    Gather {
         /// The rule that matches the event's path.
         rule: Option<usize>,
     },

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationError,
+    Batch, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationError,
     GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, OwnedEvent, Question,
     Rate, Reaction, Record, Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle,
     Settled, Start, StepLimit, TaskHandle, TaskId, TaskRecord, Verdict,
@@ -91,7 +91,9 @@ impl Out {
 
     fn task(&mut self, word: &str, task: &TaskRecord<'_>) {
         let number = self.number(task.id);
-        self.lines.push(format!("{word} {number} {}", String::from_utf8_lossy(task.event.pathname)));
+        let others = if task.others > 0 { format!(" and {} more", task.others) } else { String::new() };
+        let pathname = String::from_utf8_lossy(task.event.pathname);
+        self.lines.push(format!("{word} {number} {pathname}{others}"));
     }
 }
 
@@ -106,7 +108,16 @@ impl Effects for Out {
             format!(" as {} failed {} time(s): {}", self.number(failed.id), failed.attempts, failed.error)
         });
         let (pathname, mask) = (String::from_utf8_lossy(start.event.pathname), start.event.mask.name());
-        self.lines.push(format!("start {number} {pathname} {mask}{rule}{again}{attempt}{failed}"));
+        let paths = start.batch.iter().map(|one| {
+            let failed = one.failed.as_ref().map_or(String::new(), |failed| format!(" ({})", failed.0));
+            format!("{}{failed}", String::from_utf8_lossy(one.event.get().pathname))
+        });
+        let paths = if start.batch.is_empty() {
+            String::new()
+        } else {
+            format!(" for {}", paths.collect::<Vec<_>>().join(" "))
+        };
+        self.lines.push(format!("start {number} {pathname} {mask}{rule}{again}{attempt}{failed}{paths}"));
     }
 
     fn stop(&mut self, handle: TaskHandle, id: TaskId) {
@@ -119,6 +130,11 @@ impl Effects for Out {
         self.questions.push(question.handle);
         let number = self.number(question.id);
         self.lines.push(format!("ask {number} {}", String::from_utf8_lossy(question.event.pathname)));
+    }
+
+    /// A command line takes paths of ten bytes.
+    fn batch_line(&mut self, _: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
+        used.checked_add(event.pathname.len()).filter(|len| *len <= 10)
     }
 
     fn record(&mut self, record: Record<'_>) {
@@ -134,6 +150,8 @@ impl Effects for Out {
                 self.task(&format!("schedule {delay:?}{}", if again { " again" } else { "" }), &task);
             }
             Record::Rescheduled { task, delay } => self.task(&format!("re-schedule {delay:?}"), &task),
+            Record::Gathered { task, count } => self.task(&format!("gather {count}, with"), &task),
+            Record::Split { task, count } => self.task(&format!("{count} are too many for one run,"), &task),
             // A start follows, and says the same.
             Record::Started { .. } => {}
             Record::Finished { task } => self.task("finished", &task),
@@ -1210,6 +1228,270 @@ fn after_a_timeout_the_pause_counts_from_the_failure_but_the_path_is_taken_until
     assert_eq!(world.pass(60 * SECOND), NOTHING);
     assert_eq!(world.end(1, &Outcome::Cancelled), NOTHING);
     assert_eq!(world.pass(Duration::ZERO), ["start 1 /f IN_CREATE attempt 3"]);
+}
+
+// Batches.
+
+fn batch() -> SchedulerSpec {
+    let max_files = NonZeroU32::new(5).expect("it is more than nothing");
+    let batch = Batch { quiet: 2 * SECOND, max_wait: 10 * SECOND, max_files };
+    SchedulerSpec { batch: Some(batch), ..scheduler(Duration::ZERO) }
+}
+
+#[test]
+fn one_run_is_for_all_paths_in_the_order_of_their_first_events_with_their_latest() {
+    let mut world = World::of(batch());
+    assert_eq!(world.create("/a"), ["gather 1, with 1 /a"]);
+    world.pass(SECOND);
+    assert_eq!(world.create("/b"), ["gather 2, with 2 /b"]);
+    assert_eq!(world.close_write("/a"), ["gather 2, with 1 /a"]);
+    assert_eq!(world.engine.stats().waiting, 2);
+    assert_eq!(world.pass(SECOND), NOTHING, "an event begins the quiet time anew");
+    assert_eq!(world.pass(SECOND), ["start 1 /a IN_CLOSE_WRITE for /a /b"]);
+    assert_eq!((world.engine.stats().running, world.engine.stats().started), (2, 1));
+    assert_eq!(world.complete(1), ["finished 1 /a and 1 more"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_batch_begins_at_max_wait_after_its_first_event_or_with_max_files() {
+    let mut world = World::of(batch());
+    world.create("/a");
+    for _ in 0..9 {
+        assert_eq!(world.pass(SECOND), NOTHING);
+        world.create("/b");
+    }
+    assert_eq!(world.pass(SECOND), ["start 1 /a IN_CREATE for /a /b"]);
+    world.complete(1);
+    let mut world = World::of(batch());
+    for path in ["/a", "/b", "/c", "/d"] {
+        assert_eq!(world.create(path).len(), 1);
+    }
+    assert_eq!(world.create("/e"), ["gather 5, with 5 /e", "start 1 /a IN_CREATE for /a /b /c /d /e"]);
+    assert_eq!(world.create("/f"), ["gather 1, with 6 /f"]);
+}
+
+#[test]
+fn events_during_a_run_make_the_next_batch_whatever_their_path() {
+    let mut world = World::of(batch());
+    world.create("/a");
+    world.create("/b");
+    world.pass(2 * SECOND);
+    assert_eq!(world.create("/b"), ["gather 1, with 3 /b"]);
+    assert_eq!(world.pass(60 * SECOND), NOTHING, "one run at a time");
+    assert_eq!(world.create("/c"), ["gather 1, with 4 /c"]);
+    assert_eq!(world.complete(1), ["finished 1 /a and 1 more", "start 3 /b IN_CREATE for /b"]);
+    assert_eq!(world.pass(2 * SECOND), NOTHING);
+    assert_eq!(world.complete(3), ["finished 3 /b", "start 4 /c IN_CREATE for /c"]);
+}
+
+#[test]
+fn a_cancel_takes_a_path_out_and_no_event_meets_what_runs() {
+    let mut world = World::of(batch());
+    world.create("/a");
+    world.create("/b");
+    assert_eq!(world.delete("/a"), ["cancelled 1 /a"]);
+    assert_eq!(world.pass(2 * SECOND), ["start 2 /b IN_CREATE for /b"]);
+    assert_eq!(world.delete("/b"), NOTHING);
+    world.create("/c");
+    world.pass(2 * SECOND);
+    assert_eq!(world.delete("/c"), ["cancelled 3 /c"], "it is queued");
+    assert_eq!(world.complete(2), ["finished 2 /b"]);
+    world.create("/d");
+    assert_eq!(world.delete("/d"), ["cancelled 4 /d"]);
+    assert_eq!(world.engine.deadline(), None, "nothing is gathered any more");
+}
+
+#[test]
+fn what_one_command_line_cannot_take_is_several_runs_one_after_the_other() {
+    let mut world = World::of(batch());
+    for path in ["/aaaa", "/bbbb", "/much/too/long", "/c"] {
+        world.create(path);
+    }
+    let split = "4 are too many for one run, 1 /aaaa and 1 more";
+    assert_eq!(world.pass(2 * SECOND), [split, "start 1 /aaaa IN_CREATE for /aaaa /bbbb"]);
+    // A run that fails does not stop the others.
+    let next = "start 3 /much/too/long IN_CREATE for /much/too/long";
+    assert_eq!(world.end(1, &error()), ["failed (why) 1 /aaaa and 1 more", next]);
+    assert_eq!(world.complete(3), ["finished 3 /much/too/long", "start 4 /c IN_CREATE for /c"]);
+    assert_eq!(world.complete(4), ["finished 4 /c"]);
+}
+
+#[test]
+fn retry_repeats_only_what_failed_together_and_unless_there_is_something_newer() {
+    let mut world = World::of(SchedulerSpec { retry: Some(retry()), ..batch() });
+    for path in ["/aaaa", "/bbbb", "/cccc", "/dd"] {
+        world.create(path);
+    }
+    world.pass(2 * SECOND);
+    let lines = world.end(1, &error());
+    assert_eq!(lines[0], "attempt 1 failed (why), again in 10s 1 /aaaa and 1 more");
+    assert_eq!(lines[1], "start 3 /cccc IN_CREATE for /cccc /dd");
+    // A new event makes a first try again, which is no member of the second try of the other.
+    assert_eq!(world.close_write("/dd"), ["gather 1, with 5 /dd"]);
+    let lines = world.end(3, &error());
+    assert_eq!(lines, ["attempt 1 failed (why), again in 10s 3 /cccc and 1 more"]);
+    assert_eq!(world.pass(2 * SECOND), ["start 5 /dd IN_CLOSE_WRITE for /dd"]);
+    world.complete(5);
+    assert_eq!(world.pass(8 * SECOND).last().unwrap(), "start 1 /aaaa IN_CREATE attempt 2 for /aaaa /bbbb");
+    let next = "start 3 /cccc IN_CREATE attempt 2 for /cccc";
+    assert_eq!(world.complete(1), ["finished 1 /aaaa and 1 more", next]);
+}
+
+#[test]
+fn an_event_for_a_path_that_is_to_be_tried_again_gathers_it_but_not_before_the_pause_has_passed() {
+    let mut world = World::of(SchedulerSpec { retry: Some(retry()), ..batch() });
+    world.create("/a");
+    world.create("/b");
+    world.pass(2 * SECOND);
+    world.end(1, &error());
+    assert_eq!(world.close_write("/b"), ["gather 1, with 2 /b"]);
+    assert_eq!(world.pass(9 * SECOND), NOTHING);
+    // They are due at one time, but not the same try.
+    assert_eq!(world.pass(SECOND), ["start 1 /a IN_CREATE attempt 2 for /a"]);
+    assert_eq!(world.complete(1), ["finished 1 /a", "start 2 /b IN_CLOSE_WRITE for /b"]);
+    assert!(world.delete("/a").is_empty());
+}
+
+#[test]
+fn a_batch_that_failed_for_good_tells_each_path_once_and_failures_are_a_batch_too() {
+    let sender = SchedulerSpec { on_failure: vec![1], ..batch() };
+    let mut world = World::new(&[sender, SchedulerSpec { on_failure: vec![1], ..batch() }], map());
+    world.create("/a");
+    world.create("/b");
+    world.pass(2 * SECOND);
+    let lines = world.end(1, &error());
+    assert_eq!(lines, ["failed (why) 1 /a and 1 more", "gather 1, with 3 /a", "gather 2, with 4 /b"]);
+    let told = "start 3 /a IN_CREATE as 1 failed 1 time(s): why for /a (why) /b (why)";
+    assert_eq!(world.pass(2 * SECOND), [told]);
+    assert_eq!(world.end(3, &error()), ["failed (why) 3 /a and 1 more"], "it goes no further");
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn the_timeout_is_of_each_run_and_a_stop_by_the_id_of_any_of_its_tasks_stops_it() {
+    let mut world = World::of(SchedulerSpec { timeout: Some(SECOND), ..batch() });
+    world.create("/a");
+    world.create("/b");
+    world.pass(2 * SECOND);
+    assert_eq!(world.pass(SECOND), ["stop 1", "failed (timeout after 1 s) 1 /a and 1 more"]);
+    world.create("/b");
+    assert_eq!(world.pass(2 * SECOND), NOTHING, "its place is taken until it is really over");
+    assert_eq!(world.end(1, &Outcome::Cancelled), ["start 3 /b IN_CREATE for /b"]);
+    world.complete(3);
+    world.create("/c");
+    world.create("/d");
+    world.pass(2 * SECOND);
+    let id = world.out.ids[4];
+    assert!(world.engine.cancel(world.now, id, &mut world.out));
+    assert_eq!(world.lines(), ["stop 4"]);
+    assert_eq!(world.end(4, &Outcome::Cancelled), ["ongoing cancelled 4 /c and 1 more"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_reload_hands_what_is_gathered_over_and_a_run_ends_as_it_began() {
+    let mut world = World::of(SchedulerSpec { retry: Some(retry()), ..batch() });
+    world.create("/a");
+    world.create("/b");
+    world.pass(2 * SECOND);
+    world.create("/c");
+    world.pass(SECOND);
+    let spec = SchedulerSpec { retry: Some(retry()), ..batch() };
+    let (new, lines) = world.replace(spec, 30 * SECOND);
+    assert_eq!(lines, ["pause 0", "wait 30s for 2"]);
+    world.ids = new;
+    assert_eq!(world.create("/d"), ["gather 2, with 4 /d"]);
+    assert_eq!(world.pass(2 * SECOND), ["start 3 /c IN_CREATE for /c /d"]);
+    // What is to be tried again goes on there, too.
+    let lines = world.end(1, &error());
+    assert_eq!(lines, ["attempt 1 failed (why), again in 10s 1 /a and 1 more", "all completed"]);
+    world.complete(3);
+    assert_eq!(world.pass(10 * SECOND), ["start 1 /a IN_CREATE attempt 2 for /a /b"]);
+}
+
+#[test]
+fn at_a_shutdown_what_is_gathered_has_its_time_and_then_is_not_done() {
+    let mut world = World::of(batch());
+    world.create("/a");
+    world.create("/b");
+    assert_eq!(world.shutdown(), ["wait 30s for 2"]);
+    assert_eq!(world.create("/b"), ["cancelled 2 /b"]);
+    assert_eq!(world.pass(2 * SECOND), ["start 1 /a IN_CREATE for /a"]);
+    assert_eq!(world.complete(1), ["finished 1 /a", "all completed"]);
+    let mut world = World::of(batch());
+    world.create("/a");
+    world.create("/b");
+    world.pass(2 * SECOND);
+    world.create("/c");
+    world.engine.end_now(world.now, &mut world.out);
+    assert_eq!(world.lines(), ["timeout, cancel 3", "stop 1", "not done 3 /c"]);
+    assert_eq!(world.end(1, &Outcome::Cancelled), ["ongoing cancelled 1 /a and 1 more"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_paused_batch_goes_on_gathering_and_one_path_of_it_can_run_now() {
+    let mut world = World::of(batch());
+    let scheduler = world.ids.scheduler(0);
+    world.create("/a");
+    world.create("/b");
+    assert!(world.engine.run_now(world.now, world.out.ids[1], &mut world.out));
+    assert_eq!(world.lines(), ["start 2 /b IN_CREATE for /b"]);
+    world.complete(2);
+    world.engine.pause(world.now, scheduler, &mut world.out);
+    assert_eq!(world.pass(60 * SECOND), NOTHING);
+    world.create("/c");
+    assert_eq!(world.pass(60 * SECOND), NOTHING);
+    world.engine.resume(world.now, scheduler, &mut world.out);
+    assert_eq!(world.lines(), ["start 1 /a IN_CREATE for /a /c"]);
+}
+
+#[test]
+fn commands_with_a_batch_take_one_of_the_places_that_all_commands_have() {
+    let batch = SchedulerSpec { kind: SchedulerKind::Command, ..batch() };
+    let other = SchedulerSpec { kind: SchedulerKind::Command, ..scheduler(Duration::ZERO) };
+    let mut world = World::new(&[batch, other], map_with(Flag::Open, &[Reaction::Schedule(1)]));
+    world.engine.limit_commands(world.now, NonZeroU32::new(1), &mut world.out);
+    world.event(&event(Flag::Open, "/x"));
+    world.create("/a");
+    world.create("/b");
+    assert_eq!(world.pass(2 * SECOND), NOTHING);
+    world.event(&event(Flag::Open, "/y"));
+    assert_eq!(world.complete(1), ["finished 1 /x", "start 2 /a IN_CREATE for /a /b"]);
+    assert_eq!(world.complete(2), ["finished 2 /a and 1 more", "start 4 /y IN_OPEN"]);
+}
+
+#[test]
+fn waiting_members_are_listed_and_follow_their_directory() {
+    let mut world = renaming(batch());
+    world.create("/d/a");
+    world.create("/d/b");
+    let mut seen = Vec::new();
+    world.engine.visit(0, 10, |task| seen.push(task.doing));
+    let latest = Some(world.now + 10 * SECOND);
+    assert_eq!(seen, [Doing::Gathered(latest), Doing::Gathered(latest)]);
+    assert_eq!(rename(&mut world, "/d", Some("/e")), ["followed 1 /e/a", "followed 2 /e/b"]);
+    assert_eq!(world.pass(2 * SECOND), ["start 1 /e/a IN_CREATE for /e/a /e/b"]);
+    seen.clear();
+    world.engine.visit(0, 10, |task| seen.push(task.doing));
+    let since = Some(world.now);
+    assert_eq!(seen, [Doing::Running(since), Doing::Running(since)]);
+    assert_eq!(rename(&mut world, "/e", Some("/f")), NOTHING, "what runs keeps its path");
+}
+
+#[test]
+fn what_an_earlier_life_left_is_gathered_again() {
+    let mut world = World::of(batch());
+    for path in ["/a", "/b"] {
+        let id = TaskId(u128::from(path.as_bytes()[1]));
+        let (scheduler, map) = (world.ids.scheduler(0), Some(world.ids.map(0)));
+        let event = event(Flag::Create, path);
+        let task = Restored { id, scheduler, map, event, due: world.now, attempt: 1 };
+        assert!(world.engine.restore(world.now, &task, &mut world.out));
+    }
+    world.create("/c");
+    assert_eq!(world.pass(2 * SECOND), ["start 2 /a IN_CREATE for /a /b /c"]);
 }
 
 // on_failure.

@@ -29,7 +29,7 @@ impl Scheduler {
         // What is to come again starts there.
         self.paused = true;
         let mut slots = Vec::new();
-        while let Some(slot) = self.timer.any().or(self.asked.first()).or(self.queued.first()) {
+        while let Some(slot) = self.any_to_come() {
             self.leave(slot, tasks);
             slots.push(slot);
         }
@@ -42,6 +42,10 @@ impl Scheduler {
     /// Makes the index anew with what runs, which is much faster than taking a million paths out of it.
     pub(super) fn index_running(&mut self, tasks: &Tasks) {
         self.keys = if self.spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) };
+        if self.spec.batch.is_some() {
+            // What runs has no key.
+            return;
+        }
         for first in [self.running.first(), self.stopping.first()] {
             let mut next = first;
             while let Some(slot) = next {
@@ -61,7 +65,7 @@ impl Scheduler {
             let event = turn.tasks.event(slot, turn.path);
             let path = Path { bytes: event.pathname, hash: turn.tasks.hash(slot), serial: Path::UNCACHED };
             if self.find(&path, turn.tasks).is_some() {
-                let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event };
+                let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
                 turn.out.record(Record::CancelledWaiting { task });
                 return turn.tasks.remove(slot);
             }
@@ -78,11 +82,18 @@ impl Scheduler {
                 self.timer.insert(slot, turn.now, turn.tasks);
             }
             State::Waiting => self.hold(slot, turn.tasks.time(slot), turn),
+            State::Gathered if self.spec.batch.is_some() => self.join(slot, turn.tasks.time(slot), turn),
+            State::Gathered => {
+                turn.tasks.set_state(slot, State::Waiting);
+                self.hold(slot, turn.now + self.delay, turn);
+            }
             State::PutOff | State::Retrying | State::Settling => {
                 let time = turn.tasks.time(slot);
                 self.timer.insert(slot, time, turn.tasks);
             }
-            State::Running | State::Stopping => unreachable!("only tasks to come are given away"),
+            State::Running | State::Stopping | State::Taken => {
+                unreachable!("only tasks to come are given away")
+            }
         }
     }
 
@@ -114,6 +125,8 @@ impl Scheduler {
         if attempt > 1 {
             turn.tasks.set_state(slot, State::Retrying);
             self.timer.insert(slot, due, turn.tasks);
+        } else if self.spec.batch.is_some() {
+            self.join(slot, turn.now, turn);
         } else {
             turn.tasks.set_state(slot, State::Waiting);
             self.hold(slot, due, turn);
@@ -140,10 +153,14 @@ impl Scheduler {
         }
         turn.tasks.set(slot, Mark::Settled);
         self.place(slot, turn);
+        if self.spec.batch.is_some() {
+            self.fill_places(turn);
+        }
     }
 
     /// Stops a running task, which does not run again.
     pub(crate) fn stop_for_good<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        let slot = self.leader(slot, turn.tasks);
         forget_marks(slot, turn.tasks);
         if turn.tasks.state(slot) == State::Running {
             self.stop(slot, turn);

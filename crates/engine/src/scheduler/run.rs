@@ -10,8 +10,8 @@ use crate::random::Random;
 use crate::tasks::{Mark, Slot, State, Tasks};
 use crate::turn::{Delivery, Turn};
 use crate::{
-    ERROR_MAX, Effects, FailedTask, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question, Reaction,
-    Record, Retry, SchedulerKind, Start, TaskRecord,
+    ERROR_MAX, Effects, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question, Reaction, Record, Retry,
+    SchedulerKind, Start, TaskId, TaskRecord,
 };
 
 /// How long a task is put off that found its file in use.
@@ -22,7 +22,7 @@ const RERUNS_TOLD: u32 = 10;
 
 /// What a run leaves to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+pub(super) enum Left {
     /// Nothing, unless an event came.
     Nothing,
     /// Nothing, whatever came.
@@ -111,10 +111,10 @@ impl Scheduler {
     /// Lets a task in no list fail for good that has not started.
     fn give_up<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
         let event = turn.tasks.event(slot, turn.path);
-        let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event };
+        let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
         turn.out.record(Record::Failed { task, failure });
         let event = OwnedEvent::of(&event);
-        self.deliver(slot, event, failure, turn);
+        self.deliver(slot, turn.tasks.id(slot), event, failure, turn);
         self.remove(slot, turn.tasks);
         self.tell_completed(turn);
     }
@@ -125,7 +125,8 @@ impl Scheduler {
         // All commands have their places in common: the one that has waited for longest gets the next, at the turn's
         // end.
         let in_common = self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some();
-        if !in_common && self.queued.len() == 0 && self.can_start(turn.now, turn.commands) {
+        let is_alone = !in_common && self.spec.batch.is_none();
+        if is_alone && self.queued.len() == 0 && self.can_start(turn.now, turn.commands) {
             self.run(slot, turn);
         } else {
             self.queue(slot, turn);
@@ -141,7 +142,8 @@ impl Scheduler {
         if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
             turn.commands.to_fill = true;
         }
-        if let (Some(max_jobs), false, false) = (self.spec.max_jobs, self.max_jobs_told, self.has_place()) {
+        let max_jobs = self.spec.max_jobs.filter(|_| self.spec.batch.is_none());
+        if let (Some(max_jobs), false, false) = (max_jobs, self.max_jobs_told, self.has_place()) {
             self.max_jobs_told = true;
             turn.out.record(Record::MaxJobs { scheduler: self.id, max_jobs: max_jobs.get() });
         }
@@ -166,12 +168,7 @@ impl Scheduler {
         let again = turn.tasks.again(slot);
         let (handle, rule) = (turn.tasks.handle(slot), turn.tasks.rule(slot));
         turn.out.record(Record::Started { task, again, looks_again: turn.tasks.was_in_use(slot) });
-        let failed = turn.tasks.more(slot).and_then(|more| more.failed.as_ref());
-        let failed = failed.map(|failed| FailedTask {
-            error: &failed.error,
-            attempts: failed.attempts,
-            id: failed.id,
-        });
+        let failed = turn.tasks.failed(slot);
         let attempt = turn.tasks.attempt(slot);
         turn.out.start(Start {
             handle,
@@ -182,11 +179,12 @@ impl Scheduler {
             again,
             attempt,
             failed,
+            batch: &[],
         });
     }
 
     /// Makes a task ready to start that is not a plain one; false if it must not.
-    fn prepare<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
+    pub(super) fn prepare<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
         if turn.tasks.clear(slot, Mark::AskRules) && !self.ask_rules(slot, turn) {
             return false;
         }
@@ -201,7 +199,7 @@ impl Scheduler {
     }
 
     #[inline]
-    fn count_start<E>(&mut self, turn: &mut Turn<'_, E>) {
+    pub(super) fn count_start<E>(&mut self, turn: &mut Turn<'_, E>) {
         if self.spec.kind == SchedulerKind::Command {
             turn.commands.running += 1;
         }
@@ -256,6 +254,9 @@ impl Scheduler {
             Some(Left::Nothing | Left::Cancelled) if turn.tasks.is_plain(slot) => {
                 self.remove(slot, turn.tasks);
             }
+            Some(left) if turn.tasks.more(slot).is_some_and(|more| more.leads) => {
+                self.end_batch(slot, left, turn);
+            }
             Some(left) => self.go_on(slot, left, turn),
         }
         self.fill_places(turn);
@@ -271,7 +272,7 @@ impl Scheduler {
         outcome: &Outcome,
         turn: &mut Turn<'_, E>,
     ) -> Option<Left> {
-        let task = self.record(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
+        let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
         Some(match outcome {
             Outcome::Done => {
                 turn.out.record(Record::Finished { task });
@@ -286,7 +287,7 @@ impl Scheduler {
                 turn.out.record(Record::CancelledOngoing { task });
                 Left::Cancelled
             }
-            Outcome::Failed(failure) if failure.kind == FailureKind::InUse => {
+            Outcome::Failed(failure) if failure.kind == FailureKind::InUse && self.spec.batch.is_none() => {
                 self.put_off(slot, failure, turn);
                 return None;
             }
@@ -373,7 +374,7 @@ impl Scheduler {
         let retry = self.spec.retry.as_ref().filter(|retry| self.retries && retry.is_for(failure, attempt));
         let replaced = turn.tasks.has(slot, Mark::Again) || turn.tasks.has(slot, Mark::Restart);
         let event = turn.tasks.event_of_run(slot, turn.path);
-        let task = self.record(slot, event, turn.tasks);
+        let task = self.record_of_run(slot, event, turn.tasks);
         if let Some(retry) = retry {
             let pause = (!replaced).then(|| retry.pause(attempt, turn.random));
             turn.out.record(Record::Retry { task, failure, attempt, pause });
@@ -382,14 +383,23 @@ impl Scheduler {
         turn.out.record(Record::Failed { task, failure });
         if !self.spec.on_failure.is_empty() {
             let event = OwnedEvent::of(&event);
-            self.deliver(slot, event, failure, turn);
+            let id = turn.tasks.id(slot);
+            self.deliver(slot, id, event, failure, turn);
+            self.deliver_taken(id, failure, turn);
         }
         None
     }
 
-    /// Leaves the event of a task that failed for good to those that are to get it; what tells of a failure itself goes
-    /// no further.
-    fn deliver<E>(&self, slot: Slot, event: OwnedEvent, failure: &Failure, turn: &mut Turn<'_, E>) {
+    /// Leaves the event of a task that failed for good, by the run of `id`, to those that are to get it; what tells of
+    /// a failure itself goes no further.
+    pub(super) fn deliver<E>(
+        &self,
+        slot: Slot,
+        id: TaskId,
+        event: OwnedEvent,
+        failure: &Failure,
+        turn: &mut Turn<'_, E>,
+    ) {
         if self.spec.on_failure.is_empty() || turn.tasks.has(slot, Mark::Keyless) {
             return;
         }
@@ -397,7 +407,7 @@ impl Scheduler {
         let ends = error.char_indices().map(|(at, one)| at + one.len_utf8());
         let end = ends.take_while(|end| *end <= ERROR_MAX).last().unwrap_or(0);
         error.truncate(end);
-        let (attempts, id) = (turn.tasks.attempt(slot), turn.tasks.id(slot));
+        let attempts = turn.tasks.attempt(slot);
         let failed = crate::tasks::Failed { error, attempts, id };
         let receivers = self.spec.on_failure.clone();
         turn.failures.push(Delivery { receivers, map: turn.tasks.map(slot), event, failed });
@@ -417,6 +427,9 @@ impl Scheduler {
     /// Starts the task that has been queued for longest.
     pub(crate) fn run_first_queued<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         let Some(slot) = self.queued.first() else { return };
+        if self.spec.batch.is_some() {
+            return self.run_batch(slot, turn);
+        }
         turn.tasks.unlink(&mut self.queued, slot);
         self.run(slot, turn);
     }
@@ -424,13 +437,20 @@ impl Scheduler {
     /// Forgets a task, which is in no list any more.
     #[inline]
     pub(super) fn remove(&mut self, slot: Slot, tasks: &mut Tasks) {
-        if !tasks.has(slot, Mark::Keyless) {
-            match &mut self.keys {
-                Keys::Single(task) => *task = None,
-                Keys::Paths(index) => index.remove(slot, tasks),
-            }
-        }
+        self.remove_key(slot, tasks);
         tasks.remove(slot);
+    }
+
+    /// Lets no path lead to a task any more.
+    #[inline]
+    pub(super) fn remove_key(&mut self, slot: Slot, tasks: &Tasks) {
+        if tasks.has(slot, Mark::Keyless) {
+            return;
+        }
+        match &mut self.keys {
+            Keys::Single(task) => *task = None,
+            Keys::Paths(index) => index.remove(slot, tasks),
+        }
     }
 }
 

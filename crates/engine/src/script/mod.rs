@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use event::{Event, Flag, Mask};
 
 use crate::{
-    Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds, IdPrefix,
+    Batch, Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds, IdPrefix,
     Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record, Restored,
-    Retry, RetryOn, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId,
-    Verdict,
+    Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle,
+    TaskId, Verdict,
 };
 use model::{Model, OwnedEvent};
 
@@ -110,6 +110,9 @@ impl Ids {
     }
 }
 
+/// Bytes of all paths of a run.
+const LINE_MAX: usize = 60;
+
 /// Everything that came out of a call, as text; and which tasks run or were asked about under which handle.
 #[derive(Default)]
 struct Seen {
@@ -131,6 +134,7 @@ impl Effects for Seen {
         self.running.push((start.id, start.handle));
         let kind = if start.again { "Start again" } else { "Start" };
         let kind = if start.failed.is_some() { "Start for failure" } else { kind };
+        let kind = if start.batch.len() > 1 { "Start for many" } else { kind };
         self.say(&format!("{kind}({:?})", Start { handle: TaskHandle(0), ..start }));
     }
 
@@ -144,6 +148,10 @@ impl Effects for Seen {
         self.asked.retain(|asked| asked.0 != question.id);
         self.asked.push((question.id, question.handle));
         self.say(&format!("{:?}", Question { handle: TaskHandle(0), ..question }));
+    }
+
+    fn batch_line(&mut self, _: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
+        used.checked_add(event.pathname.len()).filter(|len| *len <= LINE_MAX)
     }
 
     fn record(&mut self, record: Record<'_>) {
@@ -198,8 +206,8 @@ impl Run {
 
     fn step(&mut self, script: &mut Script<'_>) {
         match script.below(72) {
-            0..31 => self.event(script),
-            31..34 => self.hammer(script),
+            0..28 => self.event(script),
+            28..34 => self.hammer(script),
             34..40 => self.now += Duration::from_millis(100) * u32::from(script.below(16)),
             40..44 => self.tick(),
             44..50 => self.tick_at_deadline(),
@@ -551,7 +559,8 @@ fn pick_scheduler(script: &mut Script<'_>, place: usize, of: usize) -> Scheduler
         starts: NonZeroU32::new(1 + u32::from(script.below(3))).expect("it is more than nothing"),
         span: Duration::from_millis(100) * u32::from(1 + script.below(20)),
     };
-    SchedulerSpec {
+    let batch = script.one_in(6).then(|| pick_batch(script));
+    let spec = SchedulerSpec {
         name: format!("sched{place}"),
         kind,
         files: !script.one_in(8),
@@ -566,9 +575,31 @@ fn pick_scheduler(script: &mut Script<'_>, place: usize, of: usize) -> Scheduler
         retry: script.one_in(3).then(|| pick_retry(script)),
         on_failure: if script.one_in(3) { vec![usize::from(script.below(of as u8))] } else { Vec::new() },
         settle: script
-            .one_in(5)
+            .one_in(3)
             .then(|| Settle { check: Duration::from_millis(400), give_up: Duration::from_millis(1_500) }),
+        batch: None,
         rules,
+    };
+    if batch.is_none() {
+        return spec;
+    }
+    SchedulerSpec {
+        batch,
+        delay: Duration::ZERO,
+        max_delay: None,
+        singlejob: false,
+        on_busy: OnBusy::Skip,
+        settle: None,
+        rules: None,
+        ..spec
+    }
+}
+
+fn pick_batch(script: &mut Script<'_>) -> Batch {
+    Batch {
+        quiet: Duration::from_millis([0, 300, 1_000][usize::from(script.below(3))]),
+        max_wait: Duration::from_millis([1_000, 2_500][usize::from(script.below(2))]),
+        max_files: NonZeroU32::new([1, 2, 4, 1_000][usize::from(script.below(4))]).unwrap_or(NonZeroU32::MIN),
     }
 }
 
@@ -624,6 +655,9 @@ fn check_explanation(explanation: Option<Explanation>, event: &Event<'_>, lines:
         // It may have to settle first, or its place may be one of all commands'.
         Verdict::New { begin: Begin::AtOnce | Begin::WhenPlaceIsFree, .. } => return,
         Verdict::New { begin: Begin::AfterDelay, .. } => "Scheduled",
+        Verdict::New { begin: Begin::WithBatch, .. } | Verdict::Met { change: Change::Gather { .. }, .. } => {
+            "Gathered"
+        }
         Verdict::Met { change: Change::Reschedule { .. } | Change::Refresh { .. }, .. } => "Rescheduled",
         Verdict::Met {
             change: Change::Skip | Change::SkipCancel | Change::SkipAndRunAgain { .. }, ..

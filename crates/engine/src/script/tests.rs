@@ -3,7 +3,7 @@
 use super::{Tally, run_counting, run_script};
 
 /// Steps without `ENGINE_STEPS`: some seconds without optimisation.
-const STEPS_DEFAULT: u64 = 200_000;
+const STEPS_DEFAULT: u64 = 250_000;
 
 /// Bytes of one script: some hundred steps, so that many configurations are tried.
 const SCRIPT_BYTES: usize = 4_000;
@@ -65,9 +65,11 @@ fn assert_everything_happened(tally: &Tally) {
         "Begin::AfterDelay",
         "Begin::AtOnce",
         "Begin::WhenPlaceIsFree",
+        "Begin::WithBatch",
         "CancelledOngoing",
         "CancelledWaiting",
         "Change::Cancel",
+        "Change::Gather",
         "Change::Refresh",
         "Change::Remember",
         "Change::Reschedule",
@@ -80,6 +82,7 @@ fn assert_everything_happened(tally: &Tally) {
         "Failed",
         "Finished",
         "Followed",
+        "Gathered",
         "Ignored::NoRule",
         "Ignored::NothingToCancel",
         "Ignored::Paused",
@@ -102,9 +105,11 @@ fn assert_everything_happened(tally: &Tally) {
         "RuleStepLimit",
         "Scheduled",
         "SkippedOngoing",
+        "Split",
         "Start",
         "Start again",
         "Start for failure",
+        "Start for many",
         "Started",
         "TasksMax",
         "TasksMaxOver",

@@ -168,6 +168,7 @@ fn begins(begin: Begin, scheduler: &Scheduler) -> String {
     match begin {
         Begin::AtOnce => "starts a task at once".to_owned(),
         Begin::WhenPlaceIsFree => "starts a task when another one has ended (max_jobs)".to_owned(),
+        Begin::WithBatch => "starts a task for all paths of the next batch".to_owned(),
         Begin::AfterDelay => {
             format!("starts a task after {} s without another such event", scheduler.delay_text)
         }
@@ -177,6 +178,7 @@ fn begins(begin: Begin, scheduler: &Scheduler) -> String {
 fn changes(change: Change) -> &'static str {
     match change {
         Change::Reschedule { .. } => "the waiting task waits anew",
+        Change::Gather { .. } => "the task of the next batch gets the event",
         Change::Refresh { .. } => "the task that waits for a place gets the event",
         Change::Skip | Change::SkipCancel => "skipped, the task runs",
         Change::Remember { .. } => "the task runs, and once more afterwards (on_busy)",

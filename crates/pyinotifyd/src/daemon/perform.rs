@@ -94,7 +94,7 @@ impl Performer {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
             let name = TaskName::of(task.id);
-            let about = about(logger, &task.event, Some(&name));
+            let about = about_task(logger, task, &name);
             self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
         }
     }
@@ -110,7 +110,7 @@ impl Performer {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
             let name = TaskName::of(task.id);
-            let about = about(logger, &task.event, Some(&name));
+            let about = about_task(logger, task, &name);
             if below.is_empty() {
                 self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
             } else {
@@ -125,7 +125,7 @@ impl Performer {
         let logger = self.logger(task.scheduler);
         if self.log.enabled(logger, level) {
             let name = TaskName::of(task.id);
-            let about = about(logger, &task.event, Some(&name));
+            let about = about_task(logger, task, &name);
             self.log.write_about(logger, level, &about, format_args!("{text}, task_id={}", name.as_str()));
         }
     }
@@ -235,7 +235,7 @@ impl Performer {
     }
 
     fn start_command(&mut self, start: &Start<'_>, command: Arc<Command>) {
-        let task = TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event };
+        let task = record_of(start);
         let theirs = start.failed.map(|failed| (failed, TaskName::of(failed.id)));
         let failed = theirs.as_ref().map(|(failed, id)| Failed {
             error: failed.error,
@@ -321,6 +321,7 @@ fn output_record(log: &mut Log, source: &Source, said: Said<'_>) {
         event: Some(event),
         path: Some(path),
         task: Some(task_id.as_str()),
+        ..About::default()
     };
     let level = match said {
         Said::Line { channel: Channel::Stdout, .. } => Level::INFO,
@@ -346,12 +347,24 @@ fn output_record(log: &mut Log, source: &Source, said: Said<'_>) {
 const CUT: &str = " … (cut after 8 KiB)";
 const _: () = assert!(LINE_MAX == 8 << 10, "the text says so");
 
+/// The names of a task and its event.
+fn about_task<'a>(scheduler: LoggerId, task: &TaskRecord<'a>, name: &'a TaskName) -> About<'a> {
+    About { others: task.others, ..about(scheduler, &task.event, Some(name)) }
+}
+
+/// A task that starts, as records name it.
+fn record_of<'a>(start: &Start<'a>) -> TaskRecord<'a> {
+    let others = start.batch.len().saturating_sub(1) as u32;
+    TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event, others }
+}
+
 /// The names of an event, and of a scheduler and a task that have it.
 fn about<'a>(scheduler: LoggerId, event: &Event<'a>, task: Option<&'a TaskName>) -> About<'a> {
     About {
         scheduler: Some(scheduler),
         event: Some(event.mask.name()),
         path: Some(event.pathname),
+        others: 0,
         task: task.map(TaskName::as_str),
     }
 }
@@ -492,7 +505,9 @@ impl Effects for Performer {
             }
             Record::Followed { task, from, to } => self.followed(&task, from, to),
             Record::Withdrawn { pathname, count } => self.withdrawn(pathname, count),
-            Record::Retry { .. }
+            Record::Gathered { .. }
+            | Record::Split { .. }
+            | Record::Retry { .. }
             | Record::Remembered { .. }
             | Record::Restarting { .. }
             | Record::Reruns { .. }
@@ -530,6 +545,16 @@ impl Performer {
         match *record {
             Record::Retry { task, failure, attempt, pause } => {
                 self.retry_record(&task, failure, (attempt, pause));
+            }
+            Record::Gathered { task, count } => {
+                let text = format_args!("gather task for the next batch, which has {count} path(s)");
+                self.task_record(Level::INFO, &task, text);
+            }
+            Record::Split { task, count } => {
+                let text = format_args!(
+                    "one command line does not take all {count} paths, there are several runs one after the other"
+                );
+                self.task_record(Level::INFO, &task, text);
             }
             Record::Remembered { task } => {
                 let text = format_args!("remember event, the task runs once more afterwards");
@@ -606,7 +631,7 @@ impl Performer {
                 rules.intention(rule, start.event.pathname)
             }
         };
-        let task = TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event };
+        let task = record_of(start);
         self.task_record(Level::INFO, &task, format_args!("{text}"));
         self.runs.begin(start.handle, Runner::DryRun);
         self.runs.end(start.handle, Outcome::Done);
@@ -618,7 +643,7 @@ impl Performer {
             let index = self.generation(task.scheduler);
             let delay = &self.generations[index].action(task.scheduler).delay_text;
             let name = TaskName::of(task.id);
-            let about = about(logger, &task.event, Some(&name));
+            let about = about_task(logger, task, &name);
             self.log.write_about(logger, level, &about, format_args!("{what} task, delay={delay}{about}"));
         }
     }

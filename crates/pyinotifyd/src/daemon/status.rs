@@ -108,6 +108,9 @@ impl fmt::Display for Shown {
             Doing::PutOff(_) => write!(out, "waits, its file is in use"),
             Doing::Retrying(at) => write!(out, "is tried again in {:.1} s", at.map_or(0.0, to)),
             Doing::Settling(_) => write!(out, "waits for its file to settle"),
+            Doing::Gathered(at) => {
+                write!(out, "is gathered for a batch, due in at most {:.1} s", at.map_or(0.0, to))
+            }
             Doing::Queued(at) => write!(out, "is queued for {} s", at.map_or(0, ago)),
             Doing::Running(at) => write!(out, "runs for {} s", at.map_or(0, ago)),
         }

@@ -96,6 +96,8 @@ pub(crate) struct About<'a> {
     pub event: Option<&'a str>,
     /// Path of the event.
     pub path: Option<&'a [u8]>,
+    /// How many other paths it is about.
+    pub others: u32,
     /// Id of the task.
     pub task: Option<&'a str>,
 }
@@ -111,6 +113,9 @@ impl fmt::Display for About<'_> {
         if let Some(path) = self.path {
             out.write_str(", path=")?;
             Escaped(path).fmt(out)?;
+        }
+        if self.others > 0 {
+            write!(out, " and {} more", self.others)?;
         }
         if let Some(task) = self.task {
             out.write_str(", task_id=")?;
@@ -637,7 +642,7 @@ mod tests {
     #[test]
     fn what_a_record_is_about_stands_at_its_end() {
         let about =
-            About { event: Some("IN_CREATE"), path: Some(b"/a\nb"), task: Some("id"), scheduler: None };
+            About { event: Some("IN_CREATE"), path: Some(b"/a\nb"), task: Some("id"), ..About::default() };
         assert_eq!(about.to_string(), ", mask=IN_CREATE, path=/a\\x0ab, task_id=id");
         assert_eq!(About::default().to_string(), "");
     }

@@ -10,9 +10,9 @@ use crate::dirs::DIR_BYTES;
 use crate::random::Random;
 use crate::tasks::TASK_BYTES;
 use crate::{
-    Effects, FailedTask, Failure, FailureKind, Limits, MapId, OnBusy, Outcome, Question, Reaction, Record,
-    Retry, SchedulerId, SchedulerKind, SchedulerSpec, Settled, Start, StepLimit, TaskHandle, TaskId,
-    TaskRecord,
+    BatchEvent, Effects, FailedTask, Failure, FailureKind, Limits, MapId, OnBusy, Outcome, Question,
+    Reaction, Record, Retry, SchedulerId, SchedulerKind, SchedulerSpec, Settled, Start, StepLimit,
+    TaskHandle, TaskId, TaskRecord,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,12 @@ pub(super) enum State {
     Retrying,
     Settling,
     Asked,
+    Gathered,
     Queued,
     Running,
     Stopping,
+    /// The run of another task is for it.
+    Taken,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "naive on purpose")]
@@ -65,6 +68,10 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running | State::Stopping | State::Taken)
+    }
+
+    fn has_place(&self) -> bool {
         matches!(self.state, State::Running | State::Stopping)
     }
 
@@ -74,7 +81,12 @@ impl Task {
             State::Waiting | State::PutOff | State::Retrying | State::Settling => {
                 Some((self.time, self.odd, self.order))
             }
-            State::Asked | State::Queued | State::Running | State::Stopping => None,
+            State::Asked
+            | State::Gathered
+            | State::Queued
+            | State::Running
+            | State::Stopping
+            | State::Taken => None,
         }
     }
 
@@ -86,8 +98,9 @@ impl Task {
             }
             State::Waiting | State::PutOff | State::Retrying | State::Settling => Some((0, None, self.order)),
             State::Asked => Some((2, None, self.order)),
-            State::Queued => Some((3, None, self.order)),
-            State::Running | State::Stopping => None,
+            State::Gathered => Some((3, None, self.order)),
+            State::Queued => Some((4, None, self.order)),
+            State::Running | State::Stopping | State::Taken => None,
         }
     }
 
@@ -243,6 +256,8 @@ pub(super) struct Scheduler {
     max_jobs_told: bool,
     max_rate_told: bool,
     wait_told: bool,
+    gathered_last: Option<Instant>,
+    split_told: bool,
 }
 
 impl Scheduler {
@@ -259,11 +274,19 @@ impl Scheduler {
             max_jobs_told: false,
             max_rate_told: false,
             wait_told: false,
+            gathered_last: None,
+            split_told: false,
         }
     }
 
     pub(super) fn pending(&self) -> u32 {
-        self.tasks.values().filter(|task| task.state != State::Stopping).count() as u32
+        let runs = self.first(State::Running).is_some();
+        let pending = |task: &&Task| match task.state {
+            State::Stopping => false,
+            State::Taken => runs,
+            _ => true,
+        };
+        self.tasks.values().filter(pending).count() as u32
     }
 
     pub(super) fn key(&self, event: &OwnedEvent) -> Vec<u8> {
@@ -271,10 +294,13 @@ impl Scheduler {
     }
 
     fn running(&self) -> usize {
-        self.tasks.values().filter(|task| task.is_running()).count()
+        self.tasks.values().filter(|task| task.has_place()).count()
     }
 
     fn has_place(&self) -> bool {
+        if self.spec.batch.is_some() {
+            return self.running() == 0;
+        }
         self.spec.max_jobs.is_none_or(|max_jobs| self.running() < max_jobs.get() as usize)
     }
 
@@ -302,7 +328,11 @@ impl Scheduler {
     }
 
     fn record<'a>(&self, task: &'a Task) -> TaskRecord<'a> {
-        TaskRecord { scheduler: self.id, id: task.id, event: task.event.get() }
+        TaskRecord { scheduler: self.id, id: task.id, event: task.event.get(), others: 0 }
+    }
+
+    fn others(&self) -> u32 {
+        self.tasks.values().filter(|task| task.state == State::Taken).count() as u32
     }
 
     /// The rule that matches, where there are rules; `Err` if none does.
@@ -340,9 +370,12 @@ impl Scheduler {
         } else if shared.is_full() {
             shared.refuse(self.id, event, out);
         } else {
-            let instant = self.spec.delay.is_zero() && !self.has_queued() && self.can_start(shared);
+            let batch = self.spec.batch.is_some();
+            let instant = !batch && self.spec.delay.is_zero() && !self.has_queued() && self.can_start(shared);
             self.insert(&key, map, rule, event, !instant, shared);
-            if self.spec.delay.is_zero() {
+            if batch {
+                self.gather(&key, shared, out);
+            } else if self.spec.delay.is_zero() {
                 self.offer(&key, shared, out);
             } else {
                 self.wait(&key, shared, out);
@@ -408,7 +441,7 @@ impl Scheduler {
     ) {
         let (id, on_busy, delay) = (self.id, self.spec.on_busy, self.spec.delay);
         let task = self.tasks.get_mut(key).expect("the caller looked");
-        let record = TaskRecord { scheduler: id, id: task.id, event: event.get() };
+        let record = TaskRecord { scheduler: id, id: task.id, event: event.get(), others: 0 };
         if task.is_running() {
             if matches!(phase, Phase::Retired { .. }) {
                 return;
@@ -444,11 +477,25 @@ impl Scheduler {
             return self.cancel(event, shared, out);
         }
         task.take(map, rule, event, shared);
+        if self.spec.batch.is_some() && task.state != State::Queued {
+            if task.state == State::Gathered {
+                self.gathered_last = Some(shared.now);
+            } else {
+                task.anew();
+                self.join(key, shared.now, shared);
+            }
+            return self.gathered(key, shared, out);
+        }
         task.ask_rules = false;
         let keeps_time = match task.state {
             State::Queued => true,
             State::PutOff | State::Settling | State::Asked => delay.is_zero(),
-            State::Waiting | State::Retrying | State::Running | State::Stopping => false,
+            State::Waiting
+            | State::Retrying
+            | State::Gathered
+            | State::Running
+            | State::Stopping
+            | State::Taken => false,
         };
         if !keeps_time {
             if task.state != State::Waiting {
@@ -462,7 +509,7 @@ impl Scheduler {
     pub(super) fn cancel(&mut self, event: &OwnedEvent, shared: &mut Shared, out: &mut impl Effects) {
         let key = self.key(event);
         let Some(task) = self.tasks.get_mut(&key) else { return };
-        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: 0 };
         if task.is_running() {
             task.marked = false;
             task.restart = false;
@@ -492,7 +539,7 @@ impl Scheduler {
         let Ok(rule) = self.ask_rules(event, out) else { return self.cancel_to_come(key, shared, out) };
         let mut task = self.tasks.remove(key).expect("the caller looked");
         task.take(map, rule, event, shared);
-        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: 0 };
         out.record(Record::Followed { task: record, from: renamed.0, to: renamed.1 });
         self.tasks.insert(new_key, task);
     }
@@ -591,8 +638,9 @@ impl Scheduler {
     /// For a task that may start.
     pub(super) fn place(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
         let in_common = self.is_command() && shared.commands_max.is_some();
+        let batch = self.spec.batch.is_some();
         self.get(key).state = State::Asked;
-        if !in_common && !self.has_queued() && self.can_start(shared) {
+        if !batch && !in_common && !self.has_queued() && self.can_start(shared) {
             self.start(key, shared, out);
         } else {
             self.queue(key, shared, out);
@@ -608,7 +656,8 @@ impl Scheduler {
         if self.is_command() && shared.commands_max.is_some() {
             shared.to_fill = true;
         }
-        if !self.has_place() && !std::mem::replace(&mut self.max_jobs_told, true) {
+        let batch = self.spec.batch.is_some();
+        if !batch && !self.has_place() && !std::mem::replace(&mut self.max_jobs_told, true) {
             let max_jobs = self.spec.max_jobs.expect("places are limited").get();
             out.record(Record::MaxJobs { scheduler: self.id, max_jobs });
         }
@@ -618,6 +667,9 @@ impl Scheduler {
     }
 
     pub(super) fn start(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        if self.spec.batch.is_some() {
+            return self.start_batch(key, shared, out);
+        }
         if self.tasks[key].ask_rules {
             let event = self.tasks[key].event.clone();
             let Ok(rule) = self.ask_rules(&event, out) else {
@@ -646,7 +698,7 @@ impl Scheduler {
         task.order = order;
         task.run_mask = task.event.mask;
         let event = task.event.get();
-        let record = TaskRecord { scheduler: id, id: task.id, event };
+        let record = TaskRecord { scheduler: id, id: task.id, event, others: 0 };
         out.record(Record::Started { task: record, again: task.again, looks_again: task.in_use_told });
         let failed = task.failed.as_ref();
         out.start(Start {
@@ -659,6 +711,7 @@ impl Scheduler {
             again: task.again,
             attempt: task.attempt,
             failed: failed.map(|(error, attempts, id)| FailedTask { error, attempts: *attempts, id: *id }),
+            batch: &[],
         });
     }
 
@@ -690,7 +743,8 @@ impl Scheduler {
     ) {
         let task = self.tasks[key].clone();
         let event = task.event_of_run();
-        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        let record =
+            TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: self.others() };
         let (mut retry, mut cancelled) = (None, false);
         if task.timed_out {
             retry = task.retry;
@@ -698,7 +752,9 @@ impl Scheduler {
             match outcome {
                 Outcome::Done => out.record(Record::Finished { task: record }),
                 Outcome::Unchanged => out.record(Record::Unchanged { task: record }),
-                Outcome::Failed(failure) if !stopping && failure.kind == FailureKind::InUse => {
+                Outcome::Failed(failure)
+                    if !stopping && failure.kind == FailureKind::InUse && self.spec.batch.is_none() =>
+                {
                     return self.put_off(key, failure, shared, out);
                 }
                 Outcome::Failed(failure) if !stopping => retry = self.fail(key, failure, shared, out),
@@ -708,6 +764,7 @@ impl Scheduler {
                 }
             }
         }
+        let batch = self.spec.batch.is_some();
         let task = self.get(key);
         let (restart, marked) = (task.restart, task.marked);
         task.timed_out = false;
@@ -715,6 +772,9 @@ impl Scheduler {
         task.marked = false;
         task.retry = None;
         task.run_event = None;
+        if batch {
+            return self.end_batch(key, retry, shared);
+        }
         if restart {
             task.attempt = 1;
             self.offer(key, shared, out);
@@ -738,7 +798,7 @@ impl Scheduler {
         } else if delay.is_zero() {
             task.reruns += 1;
             if task.reruns == 10 {
-                let task = TaskRecord { scheduler: id, id: task.id, event: task.event.get() };
+                let task = TaskRecord { scheduler: id, id: task.id, event: task.event.get(), others: 0 };
                 out.record(Record::Reruns { task, count: 10 });
             }
         }
@@ -758,7 +818,7 @@ impl Scheduler {
         failure.text.clone_into(&mut task.reason);
         task.hold(State::PutOff, shared.now + Duration::from_secs(1), true, shared);
         if !std::mem::replace(&mut task.in_use_told, true) {
-            let task = TaskRecord { scheduler: id, id: task.id, event: task.event.get() };
+            let task = TaskRecord { scheduler: id, id: task.id, event: task.event.get(), others: 0 };
             out.record(Record::PutOff { task, failure });
         }
     }
@@ -772,7 +832,8 @@ impl Scheduler {
     ) -> Option<Instant> {
         let task = self.tasks[key].clone();
         let event = task.event_of_run();
-        let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get() };
+        let record =
+            TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: self.others() };
         let attempt = task.attempt;
         let retry = self.spec.retry.as_ref().filter(|retry| self.retries && goes_on(retry, failure, attempt));
         if let Some(retry) = retry {
@@ -783,6 +844,10 @@ impl Scheduler {
         }
         out.record(Record::Failed { task: record, failure });
         self.deliver(&task, &event, failure, shared);
+        for mut taken in self.in_order(State::Taken).into_iter().map(|key| self.tasks[&key].clone()) {
+            taken.id = task.id;
+            self.deliver(&taken, &taken.event_of_run(), failure, shared);
+        }
         None
     }
 
@@ -811,6 +876,9 @@ impl Scheduler {
         let task = self.get(&key);
         task.keyless = true;
         task.failed = Some(failed);
+        if self.spec.batch.is_some() {
+            return self.gather(&key, shared, out);
+        }
         self.place(&key, shared, out);
     }
 
@@ -826,6 +894,9 @@ impl Scheduler {
 
     pub(super) fn tick(&mut self, shared: &mut Shared, out: &mut impl Effects) {
         self.stop_timed_out(shared, out);
+        if self.spec.batch.is_some() {
+            return self.tick_batch(shared, out);
+        }
         for _ in 0..shared.limits.starts_per_tick_max {
             let due = self.tasks.iter().filter_map(|(key, task)| Some((task.due()?, key)));
             let first = due.min().filter(|((due, ..), _)| *due <= shared.now);
@@ -861,6 +932,9 @@ impl Scheduler {
     }
 
     pub(super) fn stop_for_good(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let is_taken = self.tasks[key].state == State::Taken;
+        let run = self.first(State::Running).or(self.first(State::Stopping)).filter(|_| is_taken);
+        let key = run.as_deref().unwrap_or(key);
         let task = self.get(key);
         task.forget_marks();
         if task.state == State::Running {
@@ -879,13 +953,14 @@ impl Scheduler {
     ) {
         let over =
             |task: &&Task| task.state == State::Running && task.time.max(retired) + timeout <= shared.now;
-        let count = self.tasks.values().filter(over).count() as u32;
-        if count == 0 {
+        let runs = self.tasks.values().filter(over).count() as u32;
+        if runs == 0 {
             return;
         }
         self.wait_told = false;
+        let count = runs + self.others();
         out.record(Record::TimeoutExceeded { scheduler: self.id, count });
-        for _ in 0..count {
+        for _ in 0..runs {
             let key = self.first(State::Running).expect("they were counted");
             self.get(&key).forget_marks();
             self.stop_one(&key, shared, out);
@@ -938,6 +1013,9 @@ impl Scheduler {
         task.not_before = None;
         task.settled = true;
         self.place(key, shared, out);
+        if self.spec.batch.is_some() {
+            self.fill_places(shared, out);
+        }
     }
 
     /// Gives away what is to come, in order.
@@ -974,6 +1052,15 @@ impl Scheduler {
                 self.to_fill = true;
             }
             State::Asked => task.hold(State::Settling, shared.now, true, shared),
+            State::Gathered if self.spec.batch.is_some() => {
+                self.tasks.insert(key.clone(), task);
+                return self.join(&key, time, shared);
+            }
+            State::Gathered => {
+                let due = shared.now + self.spec.delay;
+                self.tasks.insert(key.clone(), task);
+                return self.hold_waiting(&key, due, shared);
+            }
             State::Waiting => {
                 self.tasks.insert(key.clone(), task);
                 return self.hold_waiting(&key, time, shared);
@@ -981,7 +1068,9 @@ impl Scheduler {
             state @ (State::PutOff | State::Retrying | State::Settling) => {
                 task.hold(state, time, true, shared);
             }
-            State::Running | State::Stopping => unreachable!("only tasks to come are given away"),
+            State::Running | State::Stopping | State::Taken => {
+                unreachable!("only tasks to come are given away")
+            }
         }
         self.tasks.insert(key, task);
     }
@@ -1019,6 +1108,8 @@ impl Scheduler {
         task.ask_rules = true;
         if attempt > 1 {
             task.hold(State::Retrying, due, true, shared);
+        } else if self.spec.batch.is_some() {
+            self.join(&key, shared.now, shared);
         } else {
             self.hold_waiting(&key, due, shared);
         }
@@ -1039,7 +1130,7 @@ impl Scheduler {
             let first = self.starts.len().saturating_sub(rate.starts.get() as usize);
             Some(*self.starts.get(first)? + rate.span)
         });
-        [due, timeout, rate].into_iter().flatten().min()
+        [due, timeout, rate, self.batch_due(shared)].into_iter().flatten().min()
     }
 
     pub(super) fn is_ready_command(&self, shared: &Shared) -> bool {
@@ -1094,6 +1185,169 @@ impl Task {
     }
 }
 
+/// Batches.
+impl Scheduler {
+    /// The keys of the tasks of a state, in order.
+    fn in_order(&self, state: State) -> Vec<Vec<u8>> {
+        let found = self.tasks.iter().filter(|(_, task)| task.state == state);
+        let mut found: Vec<_> = found.map(|(key, task)| (task.order, key.clone())).collect();
+        found.sort();
+        found.into_iter().map(|(_, key)| key).collect()
+    }
+
+    fn is_full(&self) -> bool {
+        let gathered = self.tasks.values().filter(|task| task.state == State::Gathered).count();
+        self.spec.batch.is_some_and(|batch| gathered >= batch.max_files.get() as usize)
+    }
+
+    fn batch_due(&self, shared: &Shared) -> Option<Instant> {
+        let batch = self.spec.batch?;
+        let first = self.tasks.values().filter(|task| task.state == State::Gathered);
+        let first = first.map(|task| task.time).min()?;
+        if self.is_full() {
+            return Some(shared.start);
+        }
+        Some((self.gathered_last? + batch.quiet).min(first + batch.max_wait))
+    }
+
+    fn gather(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        self.join(key, shared.now, shared);
+        self.gathered(key, shared, out);
+    }
+
+    fn join(&mut self, key: &[u8], time: Instant, shared: &mut Shared) {
+        let gathered = self.tasks.iter().filter(|(_, task)| task.state == State::Gathered);
+        let last = gathered.filter(|(other, _)| other.as_slice() != key).map(|(_, task)| task.time).max();
+        let time = last.map_or(time, |last| last.max(time));
+        let order = shared.order();
+        self.gathered_last = Some(shared.now);
+        let task = self.get(key);
+        task.state = State::Gathered;
+        task.order = order;
+        task.time = time;
+    }
+
+    fn gathered(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let count = self.in_order(State::Gathered).len() as u32;
+        out.record(Record::Gathered { task: self.record(&self.tasks[key]), count });
+        if self.is_full() {
+            self.queue_gathered(shared, out);
+            self.fill_places(shared, out);
+        }
+    }
+
+    fn queue_gathered(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        for key in self.in_order(State::Gathered) {
+            let task = self.get(&key);
+            match task.not_before.filter(|not_before| *not_before > shared.now) {
+                Some(not_before) => task.hold(State::Waiting, not_before, true, shared),
+                None => self.queue(&key, shared, out),
+            }
+        }
+    }
+
+    fn tick_batch(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        loop {
+            let due = self.tasks.iter().filter_map(|(key, task)| Some((task.due()?, key)));
+            let first = due.min().filter(|((due, ..), _)| *due <= shared.now);
+            let Some(key) = first.map(|(_, key)| key.clone()) else { break };
+            self.queue(&key, shared, out);
+        }
+        if self.batch_due(shared).is_some_and(|due| due <= shared.now) {
+            self.queue_gathered(shared, out);
+        }
+        self.to_fill = false;
+        self.fill_places(shared, out);
+    }
+
+    fn start_batch(&mut self, first: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let attempt = self.tasks[first].attempt;
+        let mut queued = self.in_order(State::Queued);
+        queued.retain(|key| self.tasks[key].attempt == attempt);
+        let max_files = self.spec.batch.expect("it has one").max_files.get() as usize;
+        queued.truncate(max_files);
+        let (mut used, mut fits) = (0, queued.len());
+        for (at, key) in queued.iter().enumerate() {
+            let line = out.batch_line(self.id, used, &self.tasks[key].event.get());
+            if line.is_none() && at > 0 {
+                fits = at;
+                break;
+            }
+            used = line.unwrap_or(usize::MAX);
+        }
+        let is_split = fits < queued.len();
+        queued.truncate(fits);
+        let mut events = Vec::new();
+        let mut run = None;
+        for key in queued {
+            let mut task = self.tasks.remove(&key).expect("it is queued");
+            events.push(BatchEvent {
+                event: crate::OwnedEvent::of(&task.event.get()),
+                failed: task.failed.clone(),
+            });
+            task.first = None;
+            task.not_before = None;
+            task.settles_since = None;
+            task.reason.clear();
+            task.settled = false;
+            task.ask_rules = false;
+            task.state = if key == first { State::Running } else { State::Taken };
+            task.time = shared.now;
+            task.order = shared.order();
+            task.run_mask = task.event.mask;
+            // Events of its path are not for it any more.
+            let new_key = [b"\0run", task.order.to_be_bytes().as_slice()].concat();
+            if key == first {
+                run = Some(task.clone());
+            }
+            self.tasks.insert(new_key, task);
+        }
+        if self.is_command() {
+            shared.commands += 1;
+        }
+        self.starts.push_back(shared.now);
+        shared.started += 1;
+        let run = run.expect("the first is one of them");
+        let task = TaskRecord { others: self.others(), ..self.record(&run) };
+        let left = self.in_order(State::Queued).len() as u32;
+        if is_split && !self.split_told {
+            out.record(Record::Split { task, count: events.len() as u32 + left });
+            self.split_told = true;
+        }
+        self.split_told &= left > 0;
+        out.record(Record::Started { task, again: false, looks_again: false });
+        let failed = run.failed.as_ref();
+        out.start(Start {
+            handle: TaskHandle(0),
+            id: run.id,
+            scheduler: self.id,
+            event: run.event.get(),
+            rule: None,
+            again: false,
+            attempt,
+            failed: failed.map(|(error, attempts, id)| FailedTask { error, attempts: *attempts, id: *id }),
+            batch: &events,
+        });
+    }
+
+    fn end_batch(&mut self, key: &[u8], retry: Option<Instant>, shared: &mut Shared) {
+        let mut keys = vec![key.to_vec()];
+        keys.extend(self.in_order(State::Taken));
+        for key in keys {
+            let mut task = self.tasks.remove(&key).expect("it ran");
+            let own = self.key(&task.event);
+            let replaced = !task.keyless && self.tasks.contains_key(&own);
+            let Some(due) = retry.filter(|_| !replaced) else {
+                shared.forget(&task);
+                continue;
+            };
+            task.attempt += 1;
+            task.hold(State::Retrying, due.max(shared.now), true, shared);
+            self.tasks.insert(if task.keyless { key } else { own }, task);
+        }
+    }
+}
+
 /// Whether a failure is followed by another try.
 fn goes_on(retry: &Retry, failure: &Failure, attempt: u32) -> bool {
     if failure.is_final || retry.times.is_some_and(|times| attempt > times) {
@@ -1101,7 +1355,7 @@ fn goes_on(retry: &Retry, failure: &Failure, attempt: u32) -> bool {
     }
     let kind = failure.kind;
     match &retry.on {
-        None => kind != FailureKind::Interrupted,
+        None => !matches!(kind, FailureKind::Interrupted | FailureKind::InUse),
         Some(on) => match kind {
             FailureKind::Error => on.errors,
             FailureKind::ExitStatus(status) => {
