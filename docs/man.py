@@ -4,7 +4,8 @@
 Understands as much Markdown as the pages need: headings, paragraphs, lists, terms with ": meaning" below them, fenced
 code, **bold**, *italic* and `code`. A line {{reference}} stands for the classes of the reference, so that the page on
 configurations says the same as an editor, and {{options}} for the options as the program knows them:
-docs/man/options.roff, which `UPDATE=1 cargo test -p pyinotifyd generated` writes. The second line of a page is the date
+docs/man/options.roff, which `UPDATE=1 cargo test -p pyinotifyd generated` writes; {{NAME-options}} for those of a
+subcommand. The second line of a page is the date
 of its last change.
 """
 
@@ -60,8 +61,8 @@ def roff(body: str) -> Iterator[str]:
         lines = block.splitlines()
         paragraph = () if after_heading else (".PP",)
         after_heading = lines[0].startswith("##")
-        if block == "{{options}}":
-            yield from (DOCS / "man/options.roff").read_text(encoding="utf-8").splitlines()
+        if re.fullmatch(r"\{\{([a-z]+-)?options\}\}", block):
+            yield from (DOCS / f"man/{block[2:-2]}.roff").read_text(encoding="utf-8").splitlines()
         elif lines[0].startswith("```"):
             yield from (*paragraph, *code(lines[1:-1]))
         elif lines[0].startswith("### "):

@@ -11,19 +11,23 @@
 
 mod completions;
 mod mistakes;
+mod watch;
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use event::Flag;
 
 pub(crate) use completions::Shell;
 
+use crate::config::Line;
+
 /// What the program is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Command {
     /// Run the daemon.
     Run(ConfigOptions),
@@ -37,6 +41,8 @@ pub(crate) enum Command {
     Explain(ConfigOptions, PathBuf, Option<Flag>),
     /// Print the completion script of a shell.
     Completions(Shell),
+    /// Print the config file that does what a line does.
+    PrintConfig(Line),
     /// Install service files and configuration.
     Install,
     /// Remove them.
@@ -44,16 +50,35 @@ pub(crate) enum Command {
 }
 
 /// Where the configuration is and how it is executed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ConfigOptions {
-    /// The config file.
-    pub config: PathBuf,
+    /// What is configured.
+    pub source: Source,
     /// Root logger at DEBUG, whatever the configuration says.
     pub debug: bool,
     /// Log what tasks would do instead of doing it.
     pub dry_run: bool,
     /// The interpreter, if the user named one.
     pub python: Option<PathBuf>,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Source {
+    /// A config file.
+    File(PathBuf),
+    /// The command line of `watch`.
+    Line(Line),
+}
+
+impl Source {
+    /// The config file, if there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Source::File(file) => Some(file),
+            Source::Line(_) => None,
+        }
+    }
 }
 
 /// Columns of a terminal that help texts and man pages fit into.
@@ -65,6 +90,7 @@ Examples:
   pyinotifyd -c ./config.py -d     the same, and log every event
   pyinotifyd -t                    check /etc/pyinotifyd/config.py
   sudo pyinotifyd --install        install the service files
+  pyinotifyd watch /srv/in         print what happens there; needs no config file
 
 Signals: SIGTERM and SIGINT end the daemon, SIGHUP reloads its config file,
 SIGUSR1 logs its status.";
@@ -113,6 +139,15 @@ struct Typed {
 
     #[command(flatten)]
     mode: Mode,
+
+    #[command(subcommand)]
+    subcommand: Option<Sub>,
+}
+
+/// Instead of running the daemon with a config file.
+#[derive(Debug, Subcommand)]
+enum Sub {
+    Watch(watch::Watch),
 }
 
 /// What to do instead of running the daemon; at most one of them.
@@ -180,17 +215,37 @@ pub(crate) fn parse() -> Command {
 /// Reads the words of a command line, the program's name first.
 fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let mut command = Typed::command();
+    let words: Vec<OsString> = words.into_iter().collect();
     let typed = command
-        .try_get_matches_from_mut(words)
-        .and_then(|matches| Typed::from_arg_matches(&matches))
-        .map_err(|error| mistakes::explained(error, &mut command))?;
-    means(typed, &mut command)
+        .try_get_matches_from_mut(&words)
+        .and_then(|matches| Ok((Typed::from_arg_matches(&matches)?, matches)))
+        .map_err(|error| mistakes::explained(error, mistakes::meant(&words, &mut command)));
+    let (typed, matches) = typed?;
+    means(typed, &matches, &mut command)
 }
 
-fn means(typed: Typed, command: &mut clap::Command) -> Result<Command, clap::Error> {
-    let Typed { config, debug, python, dry_run, mode } = typed;
+fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Result<Command, clap::Error> {
+    let Typed { config, debug, python, dry_run, mode, subcommand } = typed;
     let config = config.into_iter().next_back().expect("there is a default");
-    let options = ConfigOptions { config, debug, dry_run, python };
+    let mut options = ConfigOptions { source: Source::File(config), debug, dry_run, python };
+    if let Some((name, _)) = matches.subcommand()
+        && let Some(option) = for_the_daemon(matches)
+    {
+        let text = format!("the argument '{option}' cannot be used with '{name}'");
+        return Err(command.error(ErrorKind::ArgumentConflict, text));
+    }
+    match subcommand {
+        Some(Sub::Watch(watch)) => {
+            let command = command.find_subcommand_mut("watch").expect("it was found in there");
+            let prints_config = watch.print_config;
+            let (line, debug, dry_run) = watch.means(&options, command)?;
+            if prints_config {
+                return Ok(Command::PrintConfig(line));
+            }
+            options = ConfigOptions { source: Source::Line(line), debug, dry_run, python: None };
+        }
+        None => {}
+    }
     Ok(match mode {
         Mode { configtest: true, .. } => Command::ConfigTest(options),
         Mode { list: true, .. } => Command::ListEvents,
@@ -206,6 +261,21 @@ fn means(typed: Typed, command: &mut clap::Command) -> Result<Command, clap::Err
         }
         Mode { explain: None, completions: None, .. } => Command::Run(options),
     })
+}
+
+/// The first option that is given and has no meaning without a config file.
+fn for_the_daemon(matches: &ArgMatches) -> Option<&'static str> {
+    const OPTIONS: [(&str, &str); 7] = [
+        ("config", "--config"),
+        ("python", "--python"),
+        ("install", "--install"),
+        ("uninstall", "--uninstall"),
+        ("list", "--list"),
+        ("version", "--version"),
+        ("completions", "--completions"),
+    ];
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    OPTIONS.into_iter().find(|(id, _)| is_given(id)).map(|(_, option)| option)
 }
 
 fn flag(word: &OsStr, command: &mut clap::Command) -> Result<Flag, clap::Error> {

@@ -72,6 +72,7 @@ fn run() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::PrintConfig(line) => print(config::config_file(&line).trim_end()),
         Command::Install => service::install_command(),
         Command::Uninstall => service::uninstall_command(),
     }

@@ -35,6 +35,11 @@ impl ArgumentTemplate {
         ArgumentTemplate(parts)
     }
 
+    /// Whether an event fills anything in.
+    pub(crate) fn has_field(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Field(_)))
+    }
+
     /// The text for an event.
     pub(crate) fn expand(&self, occasion: &Occasion<'_>) -> Vec<u8> {
         let parts = self.0.iter().map(|part| match part {

@@ -78,6 +78,16 @@ pub(super) fn paths(word: &OsStr) -> Vec<CompletionCandidate> {
     PathCompleter::any().complete(word)
 }
 
+/// The names of events, behind a comma, too.
+pub(super) fn events(word: &OsStr) -> Vec<CompletionCandidate> {
+    let word = word.to_string_lossy();
+    let (before, begun) = word.rsplit_once(',').map_or(("", &*word), |(before, begun)| (before, begun));
+    let names = Flag::ALL.map(|flag| flag.name().trim_start_matches("IN_").to_lowercase());
+    let fitting = names.into_iter().filter(|name| name.starts_with(begun));
+    let comma = if before.is_empty() { "" } else { "," };
+    fitting.map(|name| CompletionCandidate::new(format!("{before}{comma}{name}"))).collect()
+}
+
 /// All paths, and the names of events.
 pub(super) fn paths_and_events(word: &OsStr) -> Vec<CompletionCandidate> {
     let begun = word.to_string_lossy();

@@ -3,10 +3,20 @@
 //! clap knows that a word is wrong; this says what was probably meant: one of several options that a prefix stands
 //! for, an option with another spelling, or a config file without its `-c`.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
+
+/// The command that a line was meant for: a subcommand that stands in it, else the program itself.
+pub(super) fn meant<'a>(words: &[OsString], command: &'a mut Command) -> &'a mut Command {
+    let named = words.iter().skip(1).find(|word| command.find_subcommand(word).is_some());
+    match named {
+        Some(word) => command.find_subcommand_mut(word).expect("it was just found"),
+        None => command,
+    }
+}
 
 /// The same error, in words that say what to type instead, with the usage behind it.
 pub(super) fn explained(error: Error, command: &mut Command) -> Error {
@@ -19,6 +29,16 @@ pub(super) fn explained(error: Error, command: &mut Command) -> Error {
             _ => None,
         };
         return command.error(kind, unknown(word, similar, command));
+    }
+    if kind == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+    {
+        let similar = match error.get(ContextKind::SuggestedSubcommand) {
+            Some(ContextValue::Strings(similar)) => similar.first().map(String::as_str),
+            Some(ContextValue::String(similar)) => Some(similar.as_str()),
+            _ => None,
+        };
+        return command.error(ErrorKind::UnknownArgument, unknown(word, similar, command));
     }
     // clap leaves the usage out where only a value is wrong.
     let text = error.to_string();

@@ -4,12 +4,14 @@ use super::*;
 use std::fs;
 use std::path::Path;
 
+use crate::config::{Does, Format, JOBS_DEFAULT, Run, Seconds};
+
 fn parse(line: &str) -> Result<Command, clap::Error> {
     read(["pyinotifyd"].into_iter().chain(line.split_whitespace()).map(OsString::from))
 }
 
 fn options(config: &str, debug: bool) -> ConfigOptions {
-    ConfigOptions { config: config.into(), debug, dry_run: false, python: None }
+    ConfigOptions { source: Source::File(config.into()), debug, dry_run: false, python: None }
 }
 
 #[test]
@@ -88,6 +90,145 @@ fn what_is_ambiguous_excluded_or_unknown_is_said() {
     }
 }
 
+fn watch(words: &[&str]) -> Result<(ConfigOptions, Line), String> {
+    let words = ["pyinotifyd", "watch"].iter().chain(words).map(OsString::from);
+    match read(words) {
+        Ok(Command::Run(options)) => {
+            let Source::Line(line) = options.source.clone() else { panic!("no line") };
+            Ok((options, line))
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn watch_has_its_defaults() {
+    let (options, line) = watch(&["/a", "--", "ls", "-l"]).unwrap();
+    assert_eq!((options.debug, options.dry_run), (false, false));
+    let argv = vec![b"ls".to_vec(), b"-l".to_vec()];
+    let run = Run { argv, delay: Seconds(0.0), jobs: JOBS_DEFAULT, timeout: None, retry: None };
+    let expected = Line {
+        paths: vec![b"/a".to_vec()],
+        on: vec![Flag::CloseWrite, Flag::MovedTo],
+        rec: true,
+        exclude: Vec::new(),
+        does: Does::Run(run),
+    };
+    assert_eq!(line, expected);
+    let (_, line) = watch(&["/a"]).unwrap();
+    assert_eq!((line.on, line.does), (Flag::ALL.to_vec(), Does::Print(Format::Text)));
+}
+
+#[test]
+fn watch_understands_its_options() {
+    let words = [
+        "-d",
+        "a b",
+        "--on",
+        "delete,CREATE",
+        "--on=IN_MOVED_TO",
+        "/c/",
+        "--no-rec",
+        "--exclude",
+        "^/a",
+        "--exclude=b$",
+        "--delay",
+        "1.5",
+        "--jobs=2",
+        "--timeout",
+        "3",
+        "--retry=4",
+        "--dry-run",
+        "--",
+        "--on",
+        "x",
+        "--",
+    ];
+    let (options, line) = watch(&words).unwrap();
+    assert!(options.debug && options.dry_run);
+    let here = std::env::current_dir().unwrap().join("a b").into_os_string().into_encoded_bytes();
+    assert_eq!(line.paths, [here, b"/c/".to_vec()]);
+    assert_eq!(line.on, [Flag::MovedTo, Flag::Create, Flag::Delete]);
+    assert_eq!(line.exclude, [b"^/a".to_vec(), b"b$".to_vec()]);
+    assert!(!line.rec);
+    let Does::Run(run) = line.does else { panic!("no command") };
+    assert_eq!(run.argv, [b"--on".to_vec(), b"x".to_vec(), b"--".to_vec()]);
+    assert_eq!((run.delay, run.timeout), (Seconds(1.5), Some(Seconds(3.0))));
+    assert_eq!((run.jobs.get(), run.retry.map(std::num::NonZero::get)), (2, Some(4)));
+    let (_, line) = watch(&["/a", "--json", "--on", "open"]).unwrap();
+    assert_eq!((line.on, line.does), (vec![Flag::Open], Does::Print(Format::Json)));
+}
+
+#[test]
+fn watch_says_what_is_wrong() {
+    for (words, said) in [
+        (vec![], "the following required arguments were not provided:"),
+        (vec!["--", "ls"], "the following required arguments were not provided:"),
+        (vec![""], "invalid value '' for '<PATH>...': it is empty"),
+        (
+            vec!["/a", "--on", "closed"],
+            "invalid value 'closed' for '--on <EVENTS>': unknown event, see pyinotifyd --list",
+        ),
+        (
+            vec!["/a", "--on", "open,close"],
+            "invalid value 'close' for '--on <EVENTS>': unknown event, write close_write,close_nowrite",
+        ),
+        (
+            vec!["/a", "--on", ""],
+            "invalid value '' for '--on <EVENTS>': unknown event, see pyinotifyd --list",
+        ),
+        (
+            vec!["/a", "--delay", "-1", "--", "x"],
+            "invalid value '-1' for '--delay <SECONDS>': expected 0 or more seconds",
+        ),
+        (
+            vec!["/a", "--delay", "nan", "--", "x"],
+            "invalid value 'nan' for '--delay <SECONDS>': expected 0 or more seconds",
+        ),
+        (
+            vec!["/a", "--timeout", "0", "--", "x"],
+            "invalid value '0' for '--timeout <SECONDS>': expected more than 0 seconds",
+        ),
+        (
+            vec!["/a", "--jobs", "0", "--", "x"],
+            "invalid value '0' for '--jobs <N>': expected a number of at least 1",
+        ),
+        (
+            vec!["/a", "--retry", "1.5", "--", "x"],
+            "invalid value '1.5' for '--retry <N>': expected a number of at least 1",
+        ),
+        (
+            vec!["/a", "--delay", "1"],
+            "--delay is for commands, and there is none: write '-- COMMAND' at the end",
+        ),
+        (vec!["/a", "--json", "--", "ls"], "the argument '--json' cannot be used with '[COMMAND]...'"),
+        (vec!["/a", "--list"], "unexpected argument '--list' found"),
+        (
+            vec!["/a", "--no-recursion"],
+            "unexpected argument '--no-recursion' found, did you mean '--no-rec'?",
+        ),
+    ] {
+        let text = watch(&words).expect_err(said);
+        assert_eq!(text.lines().next(), Some(format!("error: {said}").as_str()), "{words:?}");
+        assert!(text.contains("Usage: pyinotifyd watch"), "{words:?}: {text}");
+    }
+    assert!(watch(&["/a", "--exclude", "("]).unwrap_err().contains("invalid value '(' for '--exclude <RE>'"));
+    for (line, said) in [
+        ("-c x watch /a", "the argument '--config' cannot be used with 'watch'"),
+        ("-l watch /a", "the argument '--list' cannot be used with 'watch'"),
+        ("wathc /a", "unexpected argument 'wathc' found, did you mean 'watch'?"),
+    ] {
+        let text = parse(line).expect_err(line).to_string();
+        assert_eq!(text.lines().next(), Some(format!("error: {said}").as_str()), "{line}");
+    }
+    let tested = parse("-t watch /a -- ls");
+    assert!(
+        matches!(tested, Ok(Command::ConfigTest(ConfigOptions { source: Source::Line(_), .. }))),
+        "{tested:?}"
+    );
+}
+
 #[test]
 fn help_comes_before_what_is_wrong_behind_it() {
     assert_eq!(parse("-h -x").map_err(|error| error.kind()), Err(ErrorKind::DisplayHelp));
@@ -97,23 +238,30 @@ fn help_comes_before_what_is_wrong_behind_it() {
 #[test]
 fn help_fits_a_terminal_and_says_something_about_each_option() {
     Typed::command().debug_assert();
-    for line in ["-h", "--help"] {
+    for line in ["-h", "--help", "watch -h", "watch --help"] {
         let help = parse(line).expect_err("help is no command").to_string();
         for line in help.lines() {
             assert!(line.chars().count() <= COLUMNS, "{line}");
         }
     }
-    for option in Typed::command().get_arguments() {
+    let command = Typed::command();
+    for option in
+        command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments())
+    {
         assert!(option.get_help().is_some(), "{option}");
     }
 }
 
-/// The section OPTIONS of the man page, from its first option on. Paragraphs of an option's help become one, as they
-/// are in the other lists of the page, and what may be left out is in square brackets.
-fn options_of_the_man_page() -> String {
+/// The options of the program, or of a subcommand, as a section of the man page, from the first one on. Paragraphs of
+/// an option's help become one, as they are in the other lists of the page, and what may be left out is in square
+/// brackets.
+fn options_of_the_man_page(subcommand: Option<&str>) -> String {
     let mut section = Vec::new();
     let mut command = Typed::command();
     command.build();
+    if let Some(name) = subcommand {
+        command = command.find_subcommand(name).unwrap().clone();
+    }
     clap_mangen::Man::new(command).render_options_section(&mut section).unwrap();
     let section = String::from_utf8(section).unwrap();
     let (_, options) = section.split_once(".SH OPTIONS\n").unwrap();
@@ -148,7 +296,8 @@ fn generated_files_are_current() {
         (format!("{completions}/pyinotifyd.bash"), Shell::Bash.script().unwrap()),
         (format!("{completions}/_pyinotifyd"), Shell::Zsh.script().unwrap()),
         (format!("{completions}/pyinotifyd.fish"), Shell::Fish.script().unwrap()),
-        ("../../docs/man/options.roff".to_owned(), options_of_the_man_page()),
+        ("../../docs/man/options.roff".to_owned(), options_of_the_man_page(None)),
+        ("../../docs/man/watch-options.roff".to_owned(), options_of_the_man_page(Some("watch"))),
     ] {
         let path = project.join(&file);
         if std::env::var_os("UPDATE").is_some() {

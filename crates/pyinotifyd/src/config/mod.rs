@@ -6,6 +6,7 @@
 mod check;
 mod command;
 mod describe;
+mod line;
 mod owners;
 mod running;
 mod safety;
@@ -31,6 +32,7 @@ pub(crate) use check::{absolute_path, covers, feeding_warnings, missing_syslog, 
 use command::CommandDescription;
 pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
 use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
+pub(crate) use line::{Does, Format, JOBS_DEFAULT, Line, Run, Seconds, config_file};
 pub(crate) use owners::{Owner, owner_warnings};
 #[cfg(test)]
 pub(crate) use running::Marker;
@@ -50,6 +52,8 @@ pub(crate) struct Config {
     pub watches: Vec<Watch>,
     /// All schedulers, in the order in which the engine numbers them.
     pub schedulers: Vec<Scheduler>,
+    /// Events are printed, besides.
+    pub print: Option<Format>,
     /// Levels of Python's loggers; `""` is the root.
     pub levels: Vec<(String, Level)>,
     /// Syslog targets.
@@ -262,6 +266,7 @@ impl Config {
             max_jobs: description.max_jobs,
             watches,
             schedulers,
+            print: None,
             levels: description.levels.into_iter().map(|(name, level)| (name, Level(level))).collect(),
             syslog: description.syslog.into_iter().map(Into::into).collect(),
             handlers: description.handlers,

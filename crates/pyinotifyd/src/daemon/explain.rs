@@ -4,14 +4,17 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Begin, Change, Engine, Explained, Explanation, Ignored, Rate, Reaction, Retry, Verdict};
+use engine::{
+    Begin, Change, Engine, Explained, Explanation, Ignored, Matcher as _, Rate, Reaction, Retry, Verdict,
+};
 use event::{Event, Flag, Mask};
 use mounts::Mounts;
 
 use crate::action::occasion::Occasion;
-use crate::config::{At, Config, FileRules, Scheduler, Watch, Work};
+use crate::config::{At, Config, ExcludeFilter, FileRules, Scheduler, Watch, Work};
 use crate::log::Escaped;
 
 /// Answers for one path, and one event or all that the maps name.
@@ -99,6 +102,9 @@ fn explain_event(
 ) {
     let name = flag.name();
     let _ = match explanation {
+        None | Some(Explanation::Unmapped) if config.print.is_some() => {
+            writeln!(out, "  {name}: {}", prints(watch, event))
+        }
         None | Some(Explanation::Unmapped) => writeln!(out, "  {name}: the event map does nothing with it"),
         Some(Explanation::Excluded { pattern }) => {
             let source = watch
@@ -118,6 +124,16 @@ fn explain_event(
             Ok(())
         }
     };
+}
+
+fn prints(watch: &Watch, event: &Event<'_>) -> &'static str {
+    let is_excluded =
+        |filter: &Arc<ExcludeFilter>| filter.first_match(event.pathname).is_ok_and(|found| found.is_none());
+    if watch.exclude.as_ref().is_none_or(is_excluded) {
+        "prints a line"
+    } else {
+        "dropped, --exclude matches"
+    }
 }
 
 fn explain_reaction(

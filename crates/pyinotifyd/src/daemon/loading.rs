@@ -73,23 +73,15 @@ impl Loading {
         log: &Log,
         events: mpsc::Sender<HostEvent>,
     ) -> Result<Loading, LoadError> {
+        let file = options.source.file().ok_or_else(|| plain("there is no config file".to_owned()))?;
         let python: Arc<Path> = interpreter::find(options.python.as_deref()).map_err(plain)?.into();
         check_interpreter(&python).map_err(plain)?;
         let host = Host::start(id, &python, events.clone()).map_err(|error| cannot_start(&python, &error))?;
         let levels = log.levels().iter().map(|(name, level)| (name.clone(), Value::from(level.0)));
         let levels = Value::Object(levels.collect::<Map<_, _>>());
-        let load = wire::load(&options.config, options.debug, &levels);
+        let load = wire::load(file, options.debug, &levels);
         let content = Arc::new(known.map_or_else(OnceLock::new, OnceLock::from));
-        Ok(Loading {
-            host,
-            python,
-            hello: None,
-            load,
-            file: options.config.as_path().into(),
-            content,
-            events,
-            early: Vec::new(),
-        })
+        Ok(Loading { host, python, hello: None, load, file: file.into(), content, events, early: Vec::new() })
     }
 
     /// Has the config file read, checked and sent to the host.

@@ -16,6 +16,7 @@ mod jobs;
 mod lanes;
 mod loading;
 mod perform;
+mod print;
 mod reload;
 mod report;
 mod routing;
@@ -62,10 +63,7 @@ pub(crate) fn run(options: ConfigOptions) -> ExitCode {
         let started =
             runtime.block_on(async { Start::load(options, log).await.and_then(Start::into_daemon) });
         match started {
-            Ok(mut daemon) => {
-                runtime.block_on(daemon.run());
-                ExitCode::SUCCESS
-            }
+            Ok(mut daemon) => runtime.block_on(daemon.run()),
             Err(code) => code,
         }
     })
@@ -123,6 +121,10 @@ struct Daemon {
     state: State,
     /// Keeps other daemons from running with the same config file unnoticed.
     config_lock: Option<ConfigLock>,
+    /// How many of its standard streams were terminals.
+    terminals: usize,
+    /// Whether it ended for a reason that its exit status tells of.
+    failed: bool,
     /// How often SIGINT came.
     interrupts: u8,
     supervision: Supervision,
@@ -132,6 +134,8 @@ struct Daemon {
     mounts: Option<Source>,
     /// From the first command on whose output goes into the log.
     outputs: Option<Source>,
+    /// From the reader of stdout, where events are printed.
+    printed: Option<Source>,
     timer: Timer,
 }
 
@@ -157,7 +161,7 @@ struct Left {
 
 impl Daemon {
     /// The loop, until a signal has ended it.
-    async fn run(&mut self) {
+    async fn run(&mut self) -> ExitCode {
         loop {
             let now = Instant::now();
             let left = self.turn(now);
@@ -169,8 +173,10 @@ impl Daemon {
         }
         // The processes that filters of the configuration ran in have ended.
         self.core.performer.log.set_filtered(BTreeSet::new());
+        self.end_printing();
         record!(self.core.performer.log, self.logger, INFO, "shutdown complete");
         self.core.performer.log.flush_at_exit();
+        if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 
     /// One turn: everything that can be done now, within bounds.
@@ -178,7 +184,8 @@ impl Daemon {
         self.core.performer.now = now;
         self.take_reports(now);
         self.finish_ended(now);
-        let events = self.watcher.turn(now, &mut self.core);
+        let reads = !self.waits_for_reader();
+        let events = if reads { self.watcher.turn(now, &mut self.core) } else { Turn::Idle };
         // Before everything else, which a lone file need not wait for.
         self.hand_over(now);
         self.say_listening();
@@ -192,6 +199,7 @@ impl Daemon {
         self.force(now);
         self.drop_generations(now);
         self.finish_ended(now);
+        self.print(now);
         self.advance_shutdown(now);
         self.hand_over(now);
         let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
@@ -215,7 +223,7 @@ impl Daemon {
 
     /// Waits for something to do.
     async fn wait(&mut self, mut left: Left, now: Instant) -> Wake {
-        if left.pause_until.is_some() {
+        if left.pause_until.is_some() || self.waits_for_reader() {
             self.inotify.rest();
         } else if !self.inotify.listen() {
             // The queue is looked at nevertheless, and at epoll again.
@@ -234,6 +242,8 @@ impl Daemon {
             others: self.others.as_ref(),
             outputs: self.outputs.as_ref(),
             mounts: self.mounts.as_ref(),
+            // Who ends need not be told once more that nobody reads it.
+            printed: self.printed.as_ref().filter(|_| self.state == State::Running),
             timer: &mut self.timer,
         };
         sources.wait().await
@@ -246,7 +256,7 @@ impl Daemon {
         let jobs = performer.generations.iter().filter_map(|generation| generation.jobs.deadline());
         let fixed = [
             self.core.engine.deadline(),
-            self.watcher.deadline(),
+            self.watcher.deadline().filter(|_| !self.waits_for_reader()),
             performer.lanes.deadline(),
             performer.commands.deadline(),
             performer.runs.deadline(),
@@ -266,7 +276,7 @@ impl Daemon {
         self.core.performer.now = now;
         match wake {
             Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),
-            Wake::Asked(Request::Reload) => self.begin_reload(),
+            Wake::Asked(Request::Reload) => self.begin_reload(now),
             Wake::Asked(Request::Status) => self.log_status(now),
             Wake::Child => self.reap(),
             Wake::Host(event) => self.host_events(event, now),
@@ -275,6 +285,7 @@ impl Daemon {
                 self.watcher.mounts_changed(now);
                 self.place_roots(now);
             }
+            Wake::Printed => self.printed(),
             // The turn that follows looks at these anyway.
             Wake::Lanes | Wake::Output | Wake::Events | Wake::Time => {}
         }

@@ -5,6 +5,7 @@
 //! watches that did not change keep their descriptors. Whatever fails before that leaves the old one untouched.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use engine::{GenerationId, GenerationIds, MapId};
@@ -191,7 +192,7 @@ impl Daemon {
 
     /// Locks the config file, and says so if another daemon runs with it.
     fn lock_config(&mut self) {
-        let path = &self.options.config;
+        let Some(path) = self.options.source.file() else { return };
         if self.config_lock.as_ref().is_some_and(|lock| lock.is_of(path)) {
             return;
         }
@@ -213,7 +214,8 @@ impl Daemon {
     fn say_nothing_is_watched(&mut self, logger: LoggerId) {
         let log = &mut self.core.performer.log;
         record!(log, logger, WARNING, "no watches configured, the daemon will not do anything");
-        let file = self.options.config.display();
+        let Some(file) = self.options.source.file() else { return };
+        let file = file.display();
         let next = "uncomment or write a watch there, check it with -t, then send SIGHUP (systemctl reload pyinotifyd)";
         record!(log, logger, INFO, "next: the config file is '{file}'; {next}");
     }
@@ -374,7 +376,7 @@ impl Daemon {
     }
 
     /// SIGHUP.
-    pub(super) fn begin_reload(&mut self) {
+    pub(super) fn begin_reload(&mut self, now: Instant) {
         if self.state != State::Running {
             record!(
                 self.core.performer.log,
@@ -383,6 +385,9 @@ impl Daemon {
                 "got signal SIGHUP, but shutdown already in progress"
             );
             return;
+        }
+        if self.options.source.file().is_none() {
+            return self.hang_up(now);
         }
         record!(self.core.performer.log, self.logger, INFO, "got signal SIGHUP, reload config file");
         match (&mut self.reload, &mut self.adoption) {
@@ -499,7 +504,7 @@ impl Daemon {
     }
 
     fn reload_error(&mut self, text: &str) {
-        let file = self.options.config.display();
+        let file = self.options.source.file().unwrap_or(Path::new("")).display();
         let performer = &mut self.core.performer;
         let since = performer.generations.last().map_or(0.0, |newest| newest.loaded);
         let log = &mut performer.log;

@@ -14,8 +14,9 @@ const EXIT_CONFIG: u8 = 1;
 pub(crate) fn refuse(log: &mut Log, options: &ConfigOptions, error: LoadError) -> ExitCode {
     match error {
         LoadError::Fault(fault) => {
-            record!(log, Log::ROOT, ERROR, "config file: {}", describe(&fault, options.debug));
-            if !options.config.exists() {
+            let what = options.source.file().map_or("", |_| "config file: ");
+            record!(log, Log::ROOT, ERROR, "{what}{}", describe(&fault, options.debug));
+            if options.source.file().is_some_and(|file| !file.exists()) {
                 let next = "name a config file with -c FILE, or let 'pyinotifyd --install' (as root) write one that \
                     explains itself";
                 record!(log, Log::ROOT, INFO, "next: {next}");

@@ -1,10 +1,11 @@
 //! From the watcher to the engine: which event maps hear a watch.
 
-use engine::{Engine, MapId};
+use engine::{Effects as _, Engine, MapId, Record};
 use event::Event;
 use watcher::{Notice, Severity, Sink, WatchId};
 
 use super::perform::Performer;
+use super::print::Printer;
 use super::vanished::Vanished;
 use crate::log::{Level, LoggerId};
 
@@ -47,13 +48,15 @@ pub(crate) struct Core {
     pub logger: LoggerId,
     /// Waiting tasks whose files may be gone since an overflow.
     pub vanished: Vanished,
+    /// Prints events, where a configuration says so.
+    pub printer: Option<Printer>,
 }
 
 impl Core {
     /// Nothing is routed yet.
-    pub(crate) fn new(engine: Engine, mut performer: Performer) -> Core {
+    pub(super) fn new(engine: Engine, mut performer: Performer, printer: Option<Printer>) -> Core {
         let logger = performer.log.logger("pyinotify");
-        Core { engine, routes: Routes::default(), performer, logger, vanished: Vanished::default() }
+        Core { engine, routes: Routes::default(), performer, logger, vanished: Vanished::default(), printer }
     }
 }
 
@@ -62,6 +65,12 @@ impl Sink for Core {
         self.vanished.heard(event.pathname);
         for map in self.routes.maps(watch) {
             self.engine.event(self.performer.now, *map, event, &mut self.performer);
+            if let Some(printer) = &mut self.printer
+                && printer.event(event).is_err()
+            {
+                let pathname = event.pathname;
+                self.performer.record(Record::ExcludeStepLimit { map: *map, pathname });
+            }
         }
     }
 

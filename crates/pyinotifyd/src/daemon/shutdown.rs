@@ -10,7 +10,9 @@ use rustix::process::{Pid, Signal};
 
 use super::children::signal_leftovers;
 use super::perform::GRACE;
+use super::start::terminals;
 use super::{Daemon, leave};
+use crate::cli::Source;
 use crate::log::record;
 
 /// Where the daemon stands in its life.
@@ -55,6 +57,28 @@ impl Daemon {
             return;
         }
         record!(log, self.logger, INFO, "got signal {signal}, shutdown");
+        self.begin_end(now);
+        if signal == "SIGINT" && matches!(self.options.source, Source::Line(_)) {
+            // Who has typed the line ends it by Ctrl-C, and waits for nothing.
+            return self.end_now(now);
+        }
+        self.core.engine.shutdown(now, &mut self.core.performer);
+    }
+
+    /// SIGHUP where there is no config file: a terminal that was closed ends what was started on it.
+    pub(super) fn hang_up(&mut self, now: Instant) {
+        let log = &mut self.core.performer.log;
+        if terminals() >= self.terminals {
+            record!(log, self.logger, INFO, "got signal SIGHUP, but there is no config file to reload");
+            return;
+        }
+        record!(log, self.logger, INFO, "got signal SIGHUP, the terminal is gone, shutdown");
+        self.begin_end(now);
+        self.end_now(now);
+    }
+
+    /// Begins the end: no reload, and the time that tasks have.
+    pub(super) fn begin_end(&mut self, now: Instant) {
         self.state = State::ShuttingDown;
         self.supervision.stopping(now);
         if let Some(reload) = self.reload.take() {
@@ -65,11 +89,10 @@ impl Daemon {
         for generation in &mut self.core.performer.generations {
             generation.begin_end(now);
         }
-        self.core.engine.shutdown(now, &mut self.core.performer);
     }
 
     /// Stops everything, with the time only that a process needs to end by SIGTERM.
-    fn end_now(&mut self, now: Instant) {
+    pub(super) fn end_now(&mut self, now: Instant) {
         for generation in &mut self.core.performer.generations {
             generation.end_now(now);
         }

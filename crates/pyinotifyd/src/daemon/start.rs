@@ -18,13 +18,14 @@ use watcher::{Inotify, Source as _};
 use super::children;
 use super::loading::{LoadError, Loading};
 use super::perform::{GRACE, Performer};
+use super::print::Printer;
 use super::report::{give_up, refuse};
 use super::routing::Core;
 use super::shutdown::State;
 use super::supervise::Supervision;
 use super::wake::{Request, Signals, Source, Timer, Wake};
 use super::{Daemon, leave};
-use crate::cli::ConfigOptions;
+use crate::cli::{self, ConfigOptions};
 use crate::config::Config;
 use crate::host::{self, Host, HostEvent, HostId};
 use crate::log::{Cause, Level, Log, Style, record};
@@ -37,8 +38,8 @@ pub(super) struct Start {
     options: ConfigOptions,
     log: Log,
     config: Config,
-    /// The host that executed it; it stays or is about to end by itself.
-    host: Host,
+    /// The host that executed it, if any did; it stays or is about to end by itself.
+    host: Option<Host>,
     signals: Signals,
     hosts: (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>),
 }
@@ -55,14 +56,20 @@ impl Start {
             give_up(&mut log, &format!("cannot take signals over: {error}", error = Cause(&error)))
         })?;
         let (sender, mut receiver) = host::channel();
-        let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
-        let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
-        let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
-        let config = outcome.map_err(|error| refuse(&mut log, &options, error))?;
+        let (loaded, host) = match &options.source {
+            cli::Source::Line(line) => (Config::from_line(line).map_err(LoadError::Fault), None),
+            cli::Source::File(_) => {
+                let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
+                let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
+                let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
+                (outcome, Some(loading.host))
+            }
+        };
+        let config = loaded.map_err(|error| refuse(&mut log, &options, error))?;
         for warning in &config.warnings {
             record!(log, Log::ROOT, WARNING, "{warning}");
         }
-        Ok(Start { options, log, config, host: loading.host, signals, hosts: (sender, receiver) })
+        Ok(Start { options, log, config, host, signals, hosts: (sender, receiver) })
     }
 
     /// The answer of a config test.
@@ -110,7 +117,9 @@ impl Start {
         };
         log.set_style(style());
         let logger = log.logger("daemon");
-        let core = Core::new(Engine::new(now, limits), Performer::new(log, options.dry_run, now));
+        let printer = Printer::of(&config);
+        let stdout = printer.as_ref().and_then(Printer::source);
+        let core = Core::new(Engine::new(now, limits), Performer::new(log, options.dry_run, now), printer);
         let mut daemon = Daemon {
             options,
             watcher,
@@ -131,10 +140,16 @@ impl Start {
             others,
             mounts,
             outputs: None,
+            printed: stdout,
+            terminals: terminals(),
+            failed: false,
             timer,
         };
         let stays = config.host_stays;
-        let host = if stays { Some(host) } else { leave(&mut daemon.leaving, host, now + GRACE) };
+        let host = match host {
+            Some(host) if !stays => leave(&mut daemon.leaving, host, now + GRACE),
+            host => host,
+        };
         let adopted = daemon.adopt(config, host, None, now);
         adopted.map_err(|error| give_up(&mut daemon.core.performer.log, &error))?;
         Ok(daemon)
@@ -180,6 +195,7 @@ async fn outcome(
             | Wake::Lanes
             | Wake::Output
             | Wake::Events
+            | Wake::Printed
             | Wake::Mounts
             | Wake::Time => {}
         }
@@ -189,7 +205,12 @@ async fn outcome(
 /// Makes paths mean for a reload what they meant when they were typed: the config may change the working directory.
 fn keep_directory(options: &mut ConfigOptions) {
     let named = options.python.as_mut().filter(|python| python.components().count() > 1);
-    for path in named.into_iter().chain([&mut options.config]) {
+    let file = match &mut options.source {
+        cli::Source::File(file) => Some(file),
+        // Its paths are absolute.
+        cli::Source::Line(_) => None,
+    };
+    for path in named.into_iter().chain(file) {
         if let Ok(absolute) = std::path::absolute(&path) {
             *path = absolute;
         }
@@ -222,6 +243,12 @@ fn random_seed() -> u64 {
         // A kernel without getrandom(2) is older than 3.17; the standard library keys its maps by other means there.
         Err(_) => std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0),
     }
+}
+
+/// How many of the standard streams are terminals that are there.
+pub(super) fn terminals() -> usize {
+    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+    [input.is_terminal(), output.is_terminal(), error.is_terminal()].into_iter().filter(|is| *is).count()
 }
 
 /// How lines look on this stderr: a person likes colours.

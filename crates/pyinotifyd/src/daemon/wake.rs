@@ -34,6 +34,8 @@ pub(crate) enum Wake {
     Events,
     /// Commands have written something for the log.
     Output,
+    /// The reader of stdout has taken something, or is gone.
+    Printed,
     /// Mounts have changed.
     Mounts,
     /// A deadline has come.
@@ -210,6 +212,8 @@ pub(crate) struct Sources<'a> {
     pub events: &'a Source,
     /// What commands write for the log.
     pub outputs: Option<&'a Source>,
+    /// The reader of stdout.
+    pub printed: Option<&'a Source>,
     /// The mount table.
     pub mounts: Option<&'a Source>,
     /// Events of filesystems that may not answer.
@@ -224,7 +228,8 @@ impl Sources<'_> {
     /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but
     /// who slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
-        let Sources { signals, hosts, lanes, events, outputs, mounts, others, timer, deadline } = self;
+        let Sources { signals, hosts, lanes, events, outputs, printed, mounts, others, timer, deadline } =
+            self;
         let mut others = pin!(async {
             tokio::select! {
                 biased;
@@ -233,6 +238,7 @@ impl Sources<'_> {
                 Some(event) = hosts.recv() => Wake::Host(event),
                 () = timer.until(deadline) => Wake::Time,
                 () = changed(outputs) => Wake::Output,
+                () = changed(printed) => Wake::Printed,
                 () = changed(mounts) => Wake::Mounts,
                 () = changed(others) => Wake::Events,
             }

@@ -33,6 +33,12 @@ impl Clock {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
     }
 
+    /// A time (seconds since the epoch) as RFC 3339 with the offset of the zone, in milliseconds.
+    pub(crate) fn rfc3339(&self, at: f64) -> String {
+        let time = Timestamp::from_millisecond((at * 1000.0).floor() as i64).unwrap_or_default();
+        time.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+    }
+
     /// Appends the time stamp of `at` (seconds since the epoch).
     pub(crate) fn stamp(&mut self, at: f64, line: &mut Vec<u8>) {
         let millis = (at * 1000.0).floor() as i64;
@@ -62,5 +68,13 @@ mod tests {
             clock.stamp(at, &mut line);
             assert_eq!(String::from_utf8(line).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_time_in_json_has_its_offset() {
+        let clock = |zone| Clock { zone, second: i64::MIN, text: String::new() };
+        assert_eq!(clock(TimeZone::UTC).rfc3339(1_700_000_000.062_5), "2023-11-14T22:13:20.062+00:00");
+        let zone = TimeZone::fixed(jiff::tz::offset(-3));
+        assert_eq!(clock(zone).rfc3339(0.0), "1969-12-31T21:00:00.000-03:00");
     }
 }

@@ -12,6 +12,7 @@ mod journal;
 mod reconnect;
 mod resolve;
 mod stderr;
+mod stream;
 mod syslog;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,6 +27,7 @@ pub(crate) use clock::Clock;
 pub(crate) use escape::{Escaped, Indented};
 pub(crate) use journal::is_stderr as stderr_is_journal;
 pub(crate) use stderr::Stderr;
+pub(crate) use stream::Stream;
 pub(crate) use syslog::{Address, Syslog};
 
 use journal::{Entry, Journal};
@@ -462,7 +464,7 @@ impl Log {
 }
 
 /// Waits until a descriptor takes something; false if it did not in time.
-fn wait_writable(fd: BorrowedFd<'_>, until: Instant) -> bool {
+pub(crate) fn wait_writable(fd: BorrowedFd<'_>, until: Instant) -> bool {
     let left = until.saturating_duration_since(Instant::now());
     let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
     let mut fds = [PollFd::new(&fd, PollFlags::OUT)];

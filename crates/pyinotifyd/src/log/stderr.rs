@@ -1,29 +1,19 @@
-//! Lines on stderr that never make the daemon wait.
-//!
-//! A pipe or terminal is opened once more through `/proc/self/fd/2`, so that it can be non-blocking without changing
-//! the descriptor that other programs share with us (`O_NONBLOCK` belongs to the open file description, open(2)). Where
-//! that is refused, each write is asked for with poll(2) first and is no longer than `PIPE_BUF`, which cannot block
-//! then.
+//! Lines on stderr that never make the daemon wait, see [`Stream`].
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
 
+use super::stream::{PIPE_BUF, Stream};
 use super::wait_writable;
 
 /// Bytes kept for a reader that does not take them; beyond it lines are dropped and counted.
 const PENDING_MAX: usize = 1 << 20;
-/// What may be written in one go where only poll(2) keeps us from blocking (`PIPE_BUF`, pipe(7)).
-const PIPE_BUF: usize = 4096;
 
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Stderr {
-    target: Target,
+    stream: Stream,
     /// Whole lines that are not written yet; the first `written` bytes are.
     pending: Vec<u8>,
     written: usize,
@@ -34,30 +24,15 @@ pub(crate) struct Stderr {
     priority: &'static str,
 }
 
-#[derive(Debug)]
-enum Target {
-    /// A regular file or a device that never makes a writer wait for long.
-    Direct,
-    /// Our own non-blocking description of the same pipe or terminal.
-    Reopened(OwnedFd),
-    /// A socket: `MSG_DONTWAIT` does it.
-    Socket,
-    /// Asked with poll(2) before each write.
-    Polled,
-    /// Nowhere, for tests.
-    #[cfg(test)]
-    Discard,
-}
-
 impl Stderr {
     /// The process's stderr.
     pub(crate) fn new() -> Stderr {
-        Stderr::with(target(rustix::stdio::stderr()))
+        Stderr::with(Stream::of(rustix::stdio::stderr()))
     }
 
     #[cfg(test)]
     pub(super) fn discard() -> Stderr {
-        Stderr::with(Target::Discard)
+        Stderr::with(Stream::discard())
     }
 
     #[cfg(test)]
@@ -66,8 +41,8 @@ impl Stderr {
         String::from_utf8(std::mem::take(&mut self.pending)).expect("log lines are UTF-8")
     }
 
-    fn with(target: Target) -> Stderr {
-        Stderr { target, pending: Vec::new(), written: 0, line_start: 0, dropped: 0, priority: "" }
+    fn with(stream: Stream) -> Stderr {
+        Stderr { stream, pending: Vec::new(), written: 0, line_start: 0, dropped: 0, priority: "" }
     }
 
     /// Its reader understands priorities (sd-daemon(3)); other lines come with theirs.
@@ -131,7 +106,7 @@ impl Stderr {
 
     fn write_pending(&mut self) {
         while self.written < self.pending.len() {
-            match write_some(&self.target, &self.pending[self.written..]) {
+            match self.stream.write(&self.pending[self.written..]) {
                 Ok(0) | Err(Errno::AGAIN) => break,
                 Ok(count) => self.written += count,
                 Err(Errno::INTR) => {}
@@ -158,40 +133,6 @@ impl Stderr {
 /// How many lines end in there.
 fn lines(text: &[u8]) -> u64 {
     text.split(|byte| *byte == b'\n').count() as u64 - 1
-}
-
-fn target(stderr: BorrowedFd<'_>) -> Target {
-    let Ok(stat) = rustix::fs::fstat(stderr) else { return Target::Direct };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Socket => Target::Socket,
-        FileType::Fifo | FileType::CharacterDevice => {
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            match rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()) {
-                Ok(own) => Target::Reopened(own),
-                Err(_) => Target::Polled,
-            }
-        }
-        _ => Target::Direct,
-    }
-}
-
-fn write_some(target: &Target, bytes: &[u8]) -> Result<usize, Errno> {
-    let stderr = rustix::stdio::stderr();
-    match target {
-        Target::Direct => rustix::io::write(stderr, bytes),
-        Target::Reopened(own) => rustix::io::write(own.as_fd(), bytes),
-        Target::Socket => rustix::net::send(stderr, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-        Target::Polled => {
-            let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if poll(&mut fds, Some(&now))? == 0 {
-                return Err(Errno::AGAIN);
-            }
-            rustix::io::write(stderr, &bytes[..bytes.len().min(PIPE_BUF)])
-        }
-        #[cfg(test)]
-        Target::Discard => Err(Errno::AGAIN),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,197 @@
+//! `pyinotifyd watch`: its options, and what they mean.
+
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::error::ErrorKind;
+use clap_complete::engine::ArgValueCompleter;
+use event::Flag;
+use pattern::Pattern;
+
+use super::{ConfigOptions, completions};
+use crate::config::{Does, Format, JOBS_DEFAULT, Line, Run, Seconds};
+
+const EXAMPLES: &str = "\
+Examples:
+  pyinotifyd watch /srv/in                           print what happens there
+  pyinotifyd watch /srv/in -- cp {pathname} /backup  copy each file
+  pyinotifyd watch . --delay 2 -- sh -c make         run make two seconds after
+                                                     the last change of a file
+
+{pathname}, {src_pathname} and {maskname} stand for the values of the event.
+Ctrl-C ends it at once.";
+
+/// Run a command for each event, or print events, without a config file.
+///
+/// Runs COMMAND, without a shell, for each event in the directories and files PATH and their subdirectories, new ones
+/// included. In its arguments, {pathname}, {src_pathname} and {maskname} stand for the values of the event; where none
+/// of them does, the path is appended. Without COMMAND a line is printed for each event: the time, the event, the path.
+/// A PATH that is not there is waited for. It stays in the foreground; Ctrl-C ends it at once.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+pub(super) struct Watch {
+    /// Directory or file to watch.
+    #[arg(required = true, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(path),
+        add = ArgValueCompleter::new(completions::paths))]
+    paths: Vec<PathBuf>,
+
+    /// Events, separated by commas, such as create,delete,moved_to.
+    ///
+    /// Default: close_write,moved_to with a command, else all. The names are those of --list, in small letters or
+    /// capitals, with IN_ or without.
+    #[arg(long, value_name = "EVENTS", value_delimiter = ',', value_parser = flag,
+        add = ArgValueCompleter::new(completions::events))]
+    on: Vec<Flag>,
+
+    /// Watch no subdirectories.
+    #[arg(long)]
+    no_rec: bool,
+
+    /// Leave out paths that a regular expression matches from their start.
+    ///
+    /// A Python expression, for the whole path. May be given several times. Directories that match are not watched.
+    #[arg(long, value_name = "RE", value_parser = OsStringValueParser::new().try_map(expression))]
+    exclude: Vec<Vec<u8>>,
+
+    /// Run the command when no such event came for so long.
+    #[arg(long, value_name = "SECONDS", value_parser = delay, allow_negative_numbers = true)]
+    delay: Option<Seconds>,
+
+    /// How many commands run at once; further ones wait.
+    ///
+    /// Default: 64.
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    jobs: Option<NonZeroU32>,
+
+    /// End a command that takes longer; it has failed then.
+    #[arg(long, value_name = "SECONDS", value_parser = timeout, allow_negative_numbers = true)]
+    timeout: Option<Seconds>,
+
+    /// How often a command that failed is tried again.
+    ///
+    /// The first time after a second, then each time after twice the pause before.
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    retry: Option<NonZeroU32>,
+
+    /// Print JSON objects.
+    ///
+    /// Each line is an object with time, event, path, src_path, dir and synthetic.
+    #[arg(long, conflicts_with = "command")]
+    json: bool,
+
+    /// Print a config file that does the same, and do nothing else.
+    #[arg(long)]
+    pub(super) print_config: bool,
+
+    /// Log at DEBUG, every event included.
+    #[arg(short, long)]
+    debug: bool,
+
+    /// Log which command would be run instead of running it.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Command and arguments, behind --.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Watch {
+    /// What the options mean, and whether they ask for DEBUG and for a dry run; `above` are those before the word
+    /// `watch`.
+    pub(super) fn means(
+        self,
+        above: &ConfigOptions,
+        parser: &mut clap::Command,
+    ) -> Result<(Line, bool, bool), clap::Error> {
+        let (debug, dry_run) = (self.debug || above.debug, self.dry_run || above.dry_run);
+        let for_commands = [
+            ("--delay", self.delay.is_some()),
+            ("--jobs", self.jobs.is_some()),
+            ("--timeout", self.timeout.is_some()),
+            ("--retry", self.retry.is_some()),
+            ("--dry-run", dry_run),
+        ];
+        if self.command.is_empty()
+            && let Some((option, _)) = for_commands.iter().find(|(_, given)| *given)
+        {
+            let text = format!("{option} is for commands, and there is none: write '-- COMMAND' at the end");
+            return Err(parser.error(ErrorKind::MissingRequiredArgument, text));
+        }
+        let does = if self.command.is_empty() {
+            Does::Print(if self.json { Format::Json } else { Format::Text })
+        } else {
+            Does::Run(Run {
+                argv: self.command.into_iter().map(OsString::into_vec).collect(),
+                delay: self.delay.unwrap_or(Seconds(0.0)),
+                jobs: self.jobs.unwrap_or(JOBS_DEFAULT),
+                timeout: self.timeout,
+                retry: self.retry,
+            })
+        };
+        let is_on = |flag: &Flag| match (&does, self.on.as_slice()) {
+            (Does::Print(_), []) => true,
+            (Does::Run(_), []) => [Flag::CloseWrite, Flag::MovedTo].contains(flag),
+            (_, named) => named.contains(flag),
+        };
+        let line = Line {
+            on: Flag::ALL.into_iter().filter(is_on).collect(),
+            paths: self.paths.into_iter().map(|path| path.into_os_string().into_vec()).collect(),
+            rec: !self.no_rec,
+            exclude: self.exclude,
+            does,
+        };
+        Ok((line, debug, dry_run))
+    }
+}
+
+/// A path means what it means now, wherever the program goes.
+#[expect(clippy::needless_pass_by_value, reason = "a parser of clap takes the word")]
+fn path(word: OsString) -> Result<PathBuf, String> {
+    if word.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    std::path::absolute(&word).map_err(|error| error.to_string())
+}
+
+fn expression(word: OsString) -> Result<Vec<u8>, String> {
+    let word = word.into_vec();
+    Pattern::new(&word).map(|_| word).map_err(|error| error.to_string())
+}
+
+/// The event of a name: `close_write`, `CLOSE_WRITE`, `IN_CLOSE_WRITE`.
+fn flag(word: &str) -> Result<Flag, String> {
+    let name = word.trim().to_uppercase();
+    let name = if name.starts_with("IN_") { name } else { format!("IN_{name}") };
+    name.parse().map_err(|_| {
+        let several = match name.as_str() {
+            "IN_CLOSE" => ", write close_write,close_nowrite",
+            "IN_MOVE" | "IN_MOVED" => ", write moved_from,moved_to",
+            "IN_ALL" | "IN_ALL_EVENTS" => ", leave --on out for all events",
+            _ => ", see pyinotifyd --list",
+        };
+        format!("unknown event{several}")
+    })
+}
+
+/// Longest time that clocks can hold, as in a config file.
+const SECONDS_MAX: f64 = 1e9;
+
+fn delay(word: &str) -> Result<Seconds, String> {
+    let seconds = word.parse::<f64>().ok().filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
+    seconds.map(|seconds| Seconds(seconds.abs())).ok_or_else(|| "expected 0 or more seconds".to_owned())
+}
+
+fn timeout(word: &str) -> Result<Seconds, String> {
+    let longer = delay(word).ok().filter(|seconds| seconds.0 > 0.0);
+    longer.ok_or_else(|| "expected more than 0 seconds".to_owned())
+}
+
+fn count(word: &str) -> Result<NonZeroU32, String> {
+    word.parse().map_err(|_| "expected a number of at least 1".to_owned())
+}
