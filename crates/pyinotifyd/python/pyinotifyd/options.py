@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 #: What may happen to an event for a path whose task runs.
 BUSY = ["skip", "rerun", "restart"]
 
+#: What the daemon counts to.
+COUNT_MAX = 2**32 - 1
+
+#: No file is larger (off_t).
+_SIZE_MAX = 2**63 - 1
+
 # What stands for failures that are no exit status and no exception.
 _WORDS = ["timeout", "signal"]
 
@@ -90,6 +96,8 @@ class Retry(Checked):
             _expect_between("jitter", value, 0, 1)
         elif name == "on" and value is not None:
             expect("on", value, list)
+            if not value:
+                raise AssertionError("on: names no failure, leave it out to try all again, or leave out the Retry")
             for one in value:  # type: ignore[attr-defined]  # a list, as of the check
                 _expect_failure(one)
         super().__setattr__(name, value)
@@ -167,6 +175,8 @@ class Settle(Checked):
             expect("min_size", value, int)
             if isinstance(value, bool) or value < 0:  # type: ignore[operator]  # an int, as of the check
                 raise AssertionError(f"min_size: expected 0 or more bytes, got {value}")
+            if value > _SIZE_MAX:  # type: ignore[operator]  # as above
+                raise AssertionError(f"min_size: no file has more than {_SIZE_MAX} bytes, got {value}")
         elif name == "marker" and value is not None:
             expect_path("marker", value)  # type: ignore[arg-type]  # checked there
             _expect_fields(value)  # type: ignore[arg-type]  # a str, as of the check
@@ -217,11 +227,15 @@ def expect_count(name: str, value: object) -> None:
     expect(name, value, int)
     if isinstance(value, bool) or value < 1:  # type: ignore[operator]  # an int, as of the check
         raise AssertionError(f"{name}: expected at least 1, got {value}")
+    if value > COUNT_MAX:  # type: ignore[operator]  # as above
+        raise AssertionError(f"{name}: expected at most {COUNT_MAX}, got {value}")
 
 
 def expect_positive(name: str, value: object) -> None:
     """Raise unless `value` is a length of time that is longer than nothing."""
     seconds(name, value)  # type: ignore[arg-type]  # checked there
+    if isinstance(value, bool):
+        raise AssertionError(f"{name}: expected seconds, got {value}")
     if not value:
         raise AssertionError(f"{name}: expected more than 0 seconds, got {value}")
 

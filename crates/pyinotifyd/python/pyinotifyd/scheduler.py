@@ -221,6 +221,7 @@ class TaskScheduler(Checked):
             expect("max_jobs", value, int)
             if value is True or value < 1:  # type: ignore[operator]  # an int, as of the line above
                 raise AssertionError(f"max_jobs: expected at least 1 job, got {value}")
+            expect_count("max_jobs", value)
         elif name == "name" and value is not None:
             _expect_name(value)
         elif name in ("timeout", "max_delay") and value is not None:

@@ -1,10 +1,11 @@
 //! Rules that act on what rules have made, and the end of that.
 //!
-//! What a rule made is remembered by its place: the filesystem, and the path inside of it, so that links and bind mounts
-//! lead to the same place. A rule that acts on it is one generation further than the rule that made it. Only results
-//! that a watch may see are remembered, for an hour, since no others come back.
+//! What a rule made is remembered by its place: the filesystem, and the path inside of it, so that links and bind
+//! mounts lead to the same place. A rule that acts on it is one generation further than the rule that made it. Only
+//! results that a watch may see are remembered, for an hour, since no others come back.
 //!
-//! A result is noted before it is made: its event may reach the loop before the worker goes on. Workers share the table.
+//! A result is noted before it is made: its event may reach the loop before the worker goes on. Workers share the
+//! table.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
