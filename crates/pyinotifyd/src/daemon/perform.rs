@@ -67,7 +67,7 @@ pub(crate) struct Performer {
 const MARKED_MAX: usize = 65_536;
 
 /// Time between asking a command to end (SIGTERM) and forcing it (SIGKILL).
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 impl Performer {
     /// Nothing to do yet.
