@@ -6,17 +6,19 @@ were called, and delays by shorter ones.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from vocabulary import Box, Daemon, drop, tree, wait_until, write
+from vocabulary import Box, Daemon, binary, drop, need, tree, wait_until, write
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -415,3 +417,63 @@ def test_migration_inotifywait(site: Site) -> None:
     write(incoming / "other.txt")
     wait_until(lambda: has(site.srv / "done/new\nline.csv", "1,2"), lambda: daemon.tail)
     assert (incoming / "other.txt").exists()
+
+
+# ---- which event comes from which program
+
+
+ROW = re.compile(r"^\| .*? \| (`.+`) \| (`IN_.*`) \|$", re.M)
+ROWS = [match.groups() for match in ROW.finditer((DOCS / "events.md").read_text())]
+# Reading makes these as well.
+READING = {"IN_OPEN", "IN_ACCESS", "IN_CLOSE_NOWRITE"}
+GIT = "git init -q in && cp file in/f && cd in && git add f && git commit -q -m x && echo y > f"
+
+
+@pytest.mark.parametrize(("commands", "events"), ROWS, ids=[row[0] for row in ROWS])
+def test_events_of_programs(box: Box, commands: str, events: str) -> None:
+    """Each line of the table is run."""
+    command, *before = [part.strip("`") for part in commands.split("` after `")]
+    need(command.split()[0])
+    place = box.tmp
+    for name in ("in", "out", "other"):
+        (place / name).mkdir()
+    (place / "file").write_text("content\n" * 10)
+    other = Path("/dev/shm") if Path("/dev/shm").is_dir() else place / "other"
+    with tempfile.TemporaryDirectory(dir=other) as elsewhere:
+        if os.stat(elsewhere).st_dev == os.stat(place).st_dev and "$OTHER" in command:
+            pytest.skip("needs a second filesystem, /dev/shm")
+        shutil.copy(place / "file", elsewhere)
+        author = {f"GIT_{who}_{what}": "x@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        environment = {**os.environ, **author, "OTHER": elsewhere, "HOME": str(place)}
+
+        def call(line: str) -> None:
+            line = line.replace("$GIT", GIT)
+            subprocess.run(["sh", "-c", line], cwd=place, env=environment, check=True, stdin=subprocess.DEVNULL)
+
+        for line in before:
+            call(line)
+        watch = subprocess.Popen(
+            [binary(), "watch", "--json", "in"],
+            cwd=place,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert watch.stdout
+        assert watch.stderr
+        try:
+            assert any("start listening" in line for line in watch.stderr)
+            call(command)
+            (place / "in/end").touch()
+            found = []
+            for line in watch.stdout:
+                event = json.loads(line)
+                if event["path"] == str(place / "in/end"):
+                    break
+                name = event["event"]
+                if event["path"] == str(place / "in/f") and name not in READING and name not in found[-1:]:
+                    found.append(name)
+        finally:
+            watch.kill()
+            watch.communicate()
+    assert found == events.strip("`").split("` `")
