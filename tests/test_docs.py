@@ -419,6 +419,26 @@ def test_migration_inotifywait(site: Site) -> None:
     assert (incoming / "other.txt").exists()
 
 
+# ---- the README
+
+
+def test_the_configuration_of_the_readme(site: Site) -> None:
+    """Its rule moves, and the log says what the README shows."""
+    readme = (ROOT / "README.md").read_text()
+    config = DELAY.sub("delay=0.3", re.findall(r"^```python\n(done = .*?)^```$", readme, re.M | re.S)[0])
+    site.directory("upload")
+    daemon = site.box.run(config.replace("/srv", str(site.srv)))
+    write(site.srv / "upload/report.pdf", "content")
+    daemon.wait_log("task finished")
+    assert (site.srv / "done/report.pdf").read_text() == "content"
+    shown = re.findall(r"^sched - .*$", readme, re.M)
+    said = [line.partition("pyinotifyd/")[2].replace(str(site.srv), "/srv") for line in daemon.lines]
+    assert len(shown) == 4
+    for line in shown:
+        begin = line.partition("delay=60")[0].partition("b53d8b70")[0]
+        assert any(found.startswith(begin) for found in said), line
+
+
 # ---- which event comes from which program
 
 
@@ -426,6 +446,7 @@ ROW = re.compile(r"^\| .*? \| (`.+`) \| (`IN_.*`) \|$", re.M)
 ROWS = [match.groups() for match in ROW.finditer((DOCS / "events.md").read_text())]
 # Reading makes these as well.
 READING = {"IN_OPEN", "IN_ACCESS", "IN_CLOSE_NOWRITE"}
+TAR = "cp file f && tar cf f.tar f"
 GIT = "git init -q in && cp file in/f && cd in && git add f && git commit -q -m x && echo y > f"
 
 
@@ -447,7 +468,7 @@ def test_events_of_programs(box: Box, commands: str, events: str) -> None:
         environment = {**os.environ, **author, "OTHER": elsewhere, "HOME": str(place)}
 
         def call(line: str) -> None:
-            line = line.replace("$GIT", GIT)
+            line = line.replace("$GIT", GIT).replace("$TAR", TAR)
             subprocess.run(["sh", "-c", line], cwd=place, env=environment, check=True, stdin=subprocess.DEVNULL)
 
         for line in before:
