@@ -47,7 +47,7 @@ use roots::{Guard, Reason, Root};
 use tell::Paths;
 use territory::Territory;
 pub(crate) use territory::{Elsewhere, Exchange, Handed, News};
-use walk::{Leaves, Walk};
+use walk::{Leaves, Walk, Walks};
 
 /// One watch of the configuration.
 struct Watch {
@@ -94,7 +94,7 @@ pub struct Watcher {
     doubts: Doubts,
     /// Tops of branches that are cut off and to be unwatched.
     doomed: Vec<NodeId>,
-    walks: VecDeque<Walk>,
+    walks: Walks,
     leaves: Leaves,
     /// Buffer of getdents64(2), kept between listings.
     listing: Vec<MaybeUninit<u8>>,
@@ -121,6 +121,9 @@ pub struct Watcher {
     throttle: Throttle,
     stats: Stats,
     now: Instant,
+    /// What the turn may still cost. An event is one, about 0.3 microseconds; system calls are charged where they are
+    /// made, so that no kind of event makes a turn longer.
+    units: u32,
 }
 
 impl std::fmt::Debug for Watcher {
@@ -176,7 +179,7 @@ impl Watcher {
             retired: Retired::default(),
             doubts: Doubts::default(),
             doomed: Vec::new(),
-            walks: VecDeque::new(),
+            walks: Walks::default(),
             leaves: Leaves::default(),
             listing: Vec::new(),
             settling: VecDeque::new(),
@@ -195,6 +198,7 @@ impl Watcher {
             throttle: Throttle::new(limits.notices_max, now),
             stats: Stats::default(),
             now,
+            units: 0,
             options,
         })
     }
@@ -214,18 +218,17 @@ impl Watcher {
     pub fn turn(&mut self, now: Instant, sink: &mut impl Sink) -> Turn {
         self.now = now;
         self.territory.begin_turn();
-        let mut units = self.options.limits.turn_units;
+        self.units = self.options.limits.turn_units;
         self.overdue(sink);
         // A quarter is kept for walks, so that neither side starves the other.
-        let kept = if self.has_background() { units / 4 } else { 0 };
-        let mut for_events = units - kept;
+        let kept = if self.has_background() { self.options.limits.turn_units / 4 } else { 0 };
         // Where walks pile up, events wait in the kernel's queue, which says so if it overflows.
         if self.walks.len() < self.options.limits.walks_max {
-            self.read_and_dispatch(&mut for_events, sink);
+            self.read_and_dispatch(kept, sink);
         }
-        units = kept + for_events;
+        self.units = self.units.max(kept);
         self.check_mounts(sink);
-        self.background(&mut units, sink);
+        self.background(sink);
         self.open_parent = None;
         self.next_turn()
     }
@@ -245,6 +248,7 @@ impl Watcher {
             self.mounts_due,
             self.nameless.deadline(),
             self.patterns_due(),
+            self.recovery.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -285,15 +289,16 @@ impl Watcher {
             || self.renewal.is_some()
             || self.patterns_due().is_some_and(|due| due <= self.now)
             || self.seeks_names()
+            || self.recovery.is_due(self.now)
     }
 
-    fn background(&mut self, units: &mut u32, sink: &mut impl Sink) {
+    fn background(&mut self, sink: &mut impl Sink) {
         self.start_recovery(sink);
         self.expand_stale_patterns(sink);
         self.settle_roots(sink);
-        self.unwatch_doomed(units);
-        self.name_nameless(units, sink);
-        self.set_up_further(units, sink);
+        self.unwatch_doomed();
+        self.name_nameless(sink);
+        self.set_up_further(sink);
         self.finish_recovery(sink);
     }
 
@@ -314,6 +319,11 @@ impl Watcher {
         if self.throttle.admits(&notice) {
             sink.notice(notice);
         }
+    }
+
+    /// Something was done that costs as much as so many events.
+    fn spend(&mut self, units: u32) {
+        self.units = self.units.saturating_sub(units);
     }
 
     fn watch(&self, id: WatchId) -> Option<&Watch> {

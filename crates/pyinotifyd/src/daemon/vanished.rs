@@ -22,14 +22,18 @@ const ASKED_MAX: usize = 65_536;
 pub(super) struct Vanished {
     /// Where the look at waiting tasks goes on.
     from: Option<u32>,
+    /// Another overflow was made up for since it began: all are looked at once more, afterwards.
+    again: bool,
     /// Paths that lanes look at, each with the maps that are to hear of it and the length of the watch root.
     asked: HashMap<Vec<u8>, Vec<(MapId, u16)>>,
 }
 
 impl Vanished {
-    /// An overflow is over: all waiting tasks are looked at, those again that are already.
+    /// An overflow is over: all waiting tasks are looked at. What is under way is not begun anew, or overflows one after
+    /// the other would keep it from its end.
     pub(super) fn begin(&mut self) {
-        self.from = Some(0);
+        self.again = self.from.is_some();
+        self.from.get_or_insert(0);
     }
 
     /// An event came: its path is known to be as the event says.
@@ -73,7 +77,7 @@ impl Core {
                 maps.push((map, root_len));
             }
         });
-        self.vanished.from = next;
+        self.vanished.from = next.or_else(|| std::mem::take(&mut self.vanished.again).then_some(0));
         for (device, paths) in remote {
             missing::look(device, paths, &mut self.performer.lanes, now);
         }
@@ -83,7 +87,7 @@ impl Core {
         for (map, path, root_len) in gone {
             self.deleted(map, &path, root_len);
         }
-        next.is_some()
+        self.vanished.from.is_some()
     }
 
     /// Takes in what a lane found.

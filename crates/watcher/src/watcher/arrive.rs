@@ -37,6 +37,9 @@ pub(super) struct Settling {
 /// one (FAT).
 const COARSE: Duration = Duration::from_secs(2);
 
+/// Asking for a file's status and its writers costs about as much as so many events.
+const FILE_UNITS: u32 = 10;
+
 /// A file as a listing gives it.
 pub(super) struct FoundFile<'a> {
     pub(super) node: NodeId,
@@ -62,17 +65,13 @@ fn is_since(stat: &Stat, since: SystemTime) -> bool {
 
 impl Watcher {
     /// A listing has found an entry that is no directory.
-    pub(super) fn file_found(
-        &mut self,
-        walk: &Walk,
-        file: &FoundFile<'_>,
-        units: &mut u32,
-        sink: &mut impl Sink,
-    ) {
-        if walk.kind() == Kind::Recover && !changed_since(file.dir, file.name, walk.since) {
+    pub(super) fn file_found(&mut self, walk: &Walk, file: &FoundFile<'_>, sink: &mut impl Sink) {
+        if let Kind::Recover { since } = walk.kind()
+            && !changed_since(file.dir, file.name, since)
+        {
             return;
         }
-        *units = units.saturating_sub(10);
+        self.spend(FILE_UNITS);
         self.tell_created(file.node, file.name, Mask::NONE, file.inode, walk.audience(), sink);
         if file.kind == FileType::RegularFile {
             self.file_arrived_after_create(file.node, Some(file.dir), file.name, walk.audience(), sink);

@@ -23,7 +23,7 @@ const STRUCTURE: u32 = Flag::MovedFrom.mask().0
 const STRUCTURE_OF_DIRS: u32 = Flag::Create.mask().0 | Flag::Delete.mask().0;
 
 impl Watcher {
-    pub(super) fn dispatch(&mut self, raw: &RawEvent<'_>, units: &mut u32, sink: &mut impl Sink) {
+    pub(super) fn dispatch(&mut self, raw: &RawEvent<'_>, sink: &mut impl Sink) {
         let mask = Mask(raw.mask);
         if self.retired.swallows(raw.wd, mask.intersects(Flag::Ignored.mask())) {
             return;
@@ -48,7 +48,7 @@ impl Watcher {
         if nodes.is_empty() {
             return;
         }
-        self.follow(&nodes, mask, raw, units, sink);
+        self.follow(&nodes, mask, raw, sink);
         let guards: Vec<NodeId> = nodes.into_iter().filter(|&node| self.tree.has(node, GUARD)).collect();
         for node in guards {
             self.guard_event(node, mask, raw.name, sink);
@@ -69,24 +69,17 @@ impl Watcher {
         name.first() == Some(&b'#') || (mask.intersects(Flag::Create | Flag::Delete) && entry_events())
     }
 
-    fn follow(
-        &mut self,
-        nodes: &[NodeId],
-        mask: Mask,
-        raw: &RawEvent<'_>,
-        units: &mut u32,
-        sink: &mut impl Sink,
-    ) {
+    fn follow(&mut self, nodes: &[NodeId], mask: Mask, raw: &RawEvent<'_>, sink: &mut impl Sink) {
         if let Some(inode) = nameless_inode(raw.name)
             && self.is_of_nameless(nodes, mask, raw.name, inode, sink)
         {
             return;
         }
         match mask.flag() {
-            Some(Flag::Create) => self.created(nodes, mask, raw.name, units, sink),
+            Some(Flag::Create) => self.created(nodes, mask, raw.name, sink),
             Some(Flag::Delete) => self.deleted(nodes, mask, raw.name, sink),
             Some(Flag::MovedFrom) => self.moved_from(nodes, mask, raw, sink),
-            Some(Flag::MovedTo) => self.moved_to(nodes, mask, raw, units, sink),
+            Some(Flag::MovedTo) => self.moved_to(nodes, mask, raw, sink),
             Some(Flag::MoveSelf) => self.move_self(nodes, mask, sink),
             Some(Flag::DeleteSelf) => self.tell_self(nodes, mask, sink),
             Some(Flag::Unmount) => {
@@ -126,7 +119,7 @@ impl Watcher {
         !self.tree.has(node, ROOT) || !roots.into_iter().any(|root| root.node == Some(node) && !root.is_dir)
     }
 
-    fn created(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
+    fn created(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], sink: &mut impl Sink) {
         self.paths.told_clear();
         for &node in nodes {
             if !self.was_told(node, name) {
@@ -134,7 +127,7 @@ impl Watcher {
                 self.remember_create(node, name);
             }
             if mask.is_dir() {
-                self.found_directory(node, name, Kind::Arrive, units, sink);
+                self.found_directory(node, name, Kind::Arrive, sink);
             } else if self.has_nameless() {
                 self.created_from_nameless(node, name, sink);
             }

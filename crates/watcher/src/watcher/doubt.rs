@@ -21,13 +21,16 @@
 use hashbrown::HashMap;
 
 use super::Watcher;
-use super::place::{Kind, LOOK_UNITS, Looked};
+use super::place::{Kind, Looked};
 use super::read::Queue;
 use super::roots::Reason;
 use super::walk::{Waiting, Walk};
 use crate::cover::{EMPTY, RootId};
 use crate::spec::Sink;
 use crate::tree::{GUARD, NodeId, ROOT, STARVED, UNNAMED};
+
+/// Names that are looked at in one turn: about a millisecond. Those that are left wait for the next one.
+const LOOKS_A_TURN: usize = 170;
 
 /// What is known of a name in doubt.
 #[derive(Clone, Copy)]
@@ -129,8 +132,8 @@ impl Watcher {
         self.doubts.walks.insert(walk);
     }
 
-    /// Looks at as much as a turn allows of what is in doubt and ripe; walks go on.
-    pub(super) fn resolve_doubts(&mut self, queue: Queue, sink: &mut impl Sink) {
+    /// Looks at some of what is in doubt and ripe; walks go on. True if nothing ripe is left.
+    pub(super) fn resolve_doubts(&mut self, queue: Queue, sink: &mut impl Sink) -> bool {
         self.settle_roots(sink);
         let read = self.stats.events;
         let is_ripe = |ripe_at: u64| queue == Queue::Empty || ripe_at <= read;
@@ -138,18 +141,22 @@ impl Watcher {
         let mut names: Vec<_> =
             names.into_iter().map(|(key, doubt)| (self.depth(key.0), key, doubt)).collect();
         names.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-        let count = (self.options.limits.turn_units / LOOK_UNITS).max(1) as usize;
-        let rest = names.split_off(count.min(names.len()));
+        let rest = names.split_off(LOOKS_A_TURN.min(names.len()));
+        let is_all = rest.is_empty();
         self.doubts.names.extend(rest.into_iter().map(|(_, key, doubt)| (key, doubt)));
         for (_, (dir, name), doubt) in names {
             self.resolve_doubt(dir, &name, doubt, queue, sink);
         }
         self.settle_roots(sink);
         if !is_ripe(self.doubts.walks_ripe_at) {
-            return;
+            return is_all;
         }
         let walks = self.doubts.walks.take();
-        self.walks.extend(walks.filter(|walk| self.tree.wd(walk.top().0) == walk.top().1));
+        for walk in walks.filter(|walk| self.tree.wd(walk.top().0) == walk.top().1) {
+            let tree = self.tree_of(walk.top().0);
+            self.walks.push(tree, walk);
+        }
+        is_all
     }
 
     fn depth(&self, node: NodeId) -> usize {

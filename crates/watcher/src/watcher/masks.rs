@@ -8,6 +8,7 @@ use event::{Flag, Mask};
 use hashbrown::HashSet;
 use rustix::fs::{Mode, OFlags};
 
+use super::place::LOOK_UNITS;
 use super::roots::Root;
 use super::{Watch, Watcher};
 use crate::cover::{RootId, Wants};
@@ -19,8 +20,6 @@ const SELF: u32 = Flag::DeleteSelf.mask().0 | Flag::MoveSelf.mask().0;
 /// Renames of entries.
 pub(super) const MOVES: u32 = Flag::MovedFrom.mask().0 | Flag::MovedTo.mask().0;
 
-/// Opening a directory and adding a watch cost about as much as so many events.
-const RENEW_UNITS: u32 = 12;
 /// So many nodes are passed over in the time of an event.
 const NODES_A_UNIT: u32 = 64;
 
@@ -62,7 +61,9 @@ impl Watcher {
         if watch.interest != interest {
             watch.interest = interest;
             self.update_masks();
-            self.renew_masks(&mut self.options.limits.turn_units.clone());
+            // Trees of some hundred directories have theirs at once.
+            self.units = self.units.max(self.options.limits.turn_units);
+            self.renew_masks();
             self.settle_roots(sink);
         }
     }
@@ -91,19 +92,19 @@ impl Watcher {
     }
 
     /// Goes on with bringing the kernel up to date.
-    pub(super) fn renew_masks(&mut self, units: &mut u32) {
+    pub(super) fn renew_masks(&mut self) {
         let Some(mut renewal) = self.renewal.take() else { return };
-        while *units > 0 {
+        while self.units > 0 {
             let node = NodeId(renewal.next);
             if renewal.next >= self.tree.id_bound() {
                 return;
             }
             renewal.next += 1;
             if self.tree.wd(node) != 0 && renewal.covers.contains(&self.tree.cover(node)) {
-                *units = units.saturating_sub(RENEW_UNITS);
+                self.spend(LOOK_UNITS);
                 self.renew_mask(node);
             } else if renewal.next.is_multiple_of(NODES_A_UNIT) {
-                *units -= 1;
+                self.spend(1);
             }
         }
         self.renewal = Some(renewal);

@@ -154,13 +154,13 @@ impl Watcher {
     }
 
     /// Gives files that were closed without a name the one that they have by now: linkat(2) comes before close(2).
-    pub(super) fn name_nameless(&mut self, units: &mut u32, sink: &mut impl Sink) {
-        while *units > 0 {
+    pub(super) fn name_nameless(&mut self, sink: &mut impl Sink) {
+        while self.units > 0 {
             let Some(mut search) = self.nameless.search.take().or_else(|| self.next_search()) else { return };
             if self.tree.wd(search.node) != search.wd {
                 continue;
             }
-            if self.look_for_names(&mut search, units, sink) {
+            if self.look_for_names(&mut search, sink) {
                 self.nameless.rests_until = Some(self.now + REST * search.entries);
             } else {
                 self.nameless.search = Some(search);
@@ -190,11 +190,11 @@ impl Watcher {
     }
 
     /// Goes on with a listing by as much as one getdents64(2) gives; true when it is done.
-    fn look_for_names(&mut self, search: &mut Search, units: &mut u32, sink: &mut impl Sink) -> bool {
+    fn look_for_names(&mut self, search: &mut Search, sink: &mut impl Sink) -> bool {
         let mut bytes = vec![MaybeUninit::uninit(); LISTING_BYTES];
         let mut listing = RawDir::new(&search.dir, &mut bytes);
         while let Some(Ok(entry)) = listing.next() {
-            *units = units.saturating_sub(1);
+            self.spend(1);
             search.entries += 1;
             if search.inodes.remove(&entry.ino()) {
                 self.tell_closed(search.node, entry.file_name().to_bytes(), None, sink);

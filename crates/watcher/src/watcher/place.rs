@@ -5,6 +5,7 @@
 //! that fails because events are still queued, the name comes in [`doubt`](super::doubt).
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
 
 use event::Flag;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -22,14 +23,14 @@ use crate::spec::Sink;
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, STARVED, TOP, UNNAMED};
 
 /// Why a directory is walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A watch is set up: subdirectories are watched, nothing is told.
     Add,
     /// It came into being here, or from where nobody watches: everything in it is told as an arrival.
     Arrive,
-    /// Events about it may be missing: what changed lately is told as an arrival.
-    Recover,
+    /// Events about it may be missing: what has changed since then is told as an arrival.
+    Recover { since: SystemTime },
 }
 
 /// A directory that stays open for the rest of the turn because its entries come in clusters.
@@ -75,11 +76,10 @@ pub(super) enum Standing {
 /// Displaced nodes beyond this number are given up at once.
 const DISPLACED_MAX: usize = 1024;
 
-/// Walks that wait with their directory open; further ones open it again.
-const OPEN_MAX: usize = 16;
-
-/// Opening, watching and listing an empty directory cost about as much as so many events.
+/// Opening a directory and adding a watch cost about as much as so many events.
 pub(super) const LOOK_UNITS: u32 = 12;
+/// Ending a watch does.
+const END_UNITS: u32 = 10;
 
 /// Events that looking at a directory makes.
 pub(super) const LOOKS: u32 = Flag::Open.mask().0 | Flag::Access.mask().0 | Flag::CloseNowrite.mask().0;
@@ -148,6 +148,7 @@ impl Watcher {
     /// Whether the open object is the inode that the node stands for. Only the kernel can tell: inode numbers are
     /// used again at once.
     fn is_object_of(&mut self, node: NodeId, object: BorrowedFd<'_>) -> bool {
+        self.spend(LOOK_UNITS);
         let own = self.tree.wd(node);
         match self.kernel.add(object, self.mask_for(node)) {
             Ok(wd) if wd == own => true,
@@ -162,6 +163,7 @@ impl Watcher {
     /// Ends a watch that was made by looking, unless it is one of the tree's.
     pub(super) fn end_stray(&mut self, wd: i32) {
         if self.tree.by_wd(wd).is_none() {
+            self.spend(END_UNITS);
             self.kernel.remove(wd);
             self.retired.insert(wd);
         }
@@ -188,14 +190,7 @@ impl Watcher {
     }
 
     /// A directory has appeared under a watched one.
-    pub(super) fn found_directory(
-        &mut self,
-        parent: NodeId,
-        name: &[u8],
-        kind: Kind,
-        units: &mut u32,
-        sink: &mut impl Sink,
-    ) {
+    pub(super) fn found_directory(&mut self, parent: NodeId, name: &[u8], kind: Kind, sink: &mut impl Sink) {
         let cover = self.cover_below(parent, name);
         if cover == EMPTY
             || self.is_own(parent, name)
@@ -203,7 +198,6 @@ impl Watcher {
         {
             return;
         }
-        *units = units.saturating_sub(LOOK_UNITS);
         let known = self.tree.child(parent, name);
         // In the tree at once: if it has been renamed by now, the events that say so take the node along.
         let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
@@ -240,6 +234,7 @@ impl Watcher {
         if self.hand_over_inner(parent, name, cover, News::Everything) {
             return Looked::Same;
         }
+        self.spend(LOOK_UNITS);
         let opened = match self.open_child(parent, name) {
             Err(Unopened::ParentElsewhere) => return Looked::Elsewhere,
             Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Looked::Nothing,
@@ -292,6 +287,7 @@ impl Watcher {
         if !self.may_ask(parent, name) {
             return Standing::Unknown;
         }
+        self.spend(LOOK_UNITS);
         let object = match self.open_child(parent, name) {
             Ok(object) => object,
             Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Standing::Nothing,
@@ -354,10 +350,8 @@ impl Watcher {
         kind: Kind,
         audience: Option<RootId>,
     ) {
-        self.walks.push_back(Walk::new(Frame::new(node, wd, fd), kind, audience));
-        if let Some(at) = self.walks.len().checked_sub(OPEN_MAX + 1) {
-            self.walks[at].close_unlisted();
-        }
+        let tree = self.tree_of(node);
+        self.walks.push(tree, Walk::new(Frame::new(node, wd, fd), kind, audience));
     }
 
     /// A directory that could not be opened or watched.
@@ -469,13 +463,15 @@ impl Watcher {
         self.doomed.push(node);
     }
 
-    /// Ends the watches of doomed branches, leaves first.
-    pub(super) fn unwatch_doomed(&mut self, units: &mut u32) {
+    /// Ends the watches of doomed branches, leaves first. Half of what the turn has left is kept for walks: a storm of
+    /// branches that go must not keep them waiting.
+    pub(super) fn unwatch_doomed(&mut self) {
+        let kept = self.units / 2;
         while let Some(&top) = self.doomed.last() {
-            if *units == 0 {
+            if self.units <= kept {
                 return;
             }
-            *units = units.saturating_sub(3);
+            self.spend(1);
             let mut leaf = top;
             while let Some(child) = self.tree.children(leaf).next() {
                 leaf = child;

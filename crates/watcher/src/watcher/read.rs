@@ -1,10 +1,11 @@
 //! Reading the kernel's queue: when, how much, and what is known about the queue from it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::Watcher;
+use super::recover::Moment;
 use crate::decode::{self, EVENT_MAX};
 use crate::spec::{Limits, Sink, Turn};
 use crate::tree::UNNAMED;
@@ -24,12 +25,10 @@ pub(super) struct Reading {
     pub(super) emptied: bool,
     /// Number of the last read.
     pub(super) number: u64,
-    /// When the queue was last known to be empty: by the clock that files have, and by ours.
-    pub(super) empty_wall: SystemTime,
-    pub(super) empty_at: Instant,
-    /// When the last read began, by both clocks.
-    read_wall: SystemTime,
-    read_at: Instant,
+    /// When the queue was last known to be empty.
+    pub(super) empty: Moment,
+    /// When the last read began.
+    read: Moment,
     pub(super) events_since_empty: u64,
     /// The queue was longer than one read: IN_CREATE is remembered, an overflow may follow.
     pub(super) backlog: bool,
@@ -55,7 +54,6 @@ pub(super) enum Queue {
 
 impl Reading {
     pub(super) fn new(limits: &Limits, queue_max: u64, now: Instant) -> Reading {
-        let wall = SystemTime::now();
         // Smaller than one event, read(2) fails with EINVAL (K23).
         let buffer_len = limits.read_bytes.max(4 * EVENT_MAX);
         Reading {
@@ -66,10 +64,8 @@ impl Reading {
             end: 0,
             emptied: true,
             number: 0,
-            empty_wall: wall,
-            empty_at: now,
-            read_wall: wall,
-            read_at: now,
+            empty: Moment::of(now),
+            read: Moment::of(now),
             events_since_empty: 0,
             backlog: false,
             span_from: now,
@@ -92,8 +88,7 @@ impl Reading {
     /// A read begins: its events count for the span under way, or for a new one.
     fn begin(&mut self, now: Instant) {
         self.number += 1;
-        self.read_at = now;
-        self.read_wall = SystemTime::now();
+        self.read = Moment::of(now);
         self.pause_until = None;
         if now.saturating_duration_since(self.span_from) > HOT_SPAN {
             (self.span_from, self.span_events) = (now, 0);
@@ -104,15 +99,15 @@ impl Reading {
     fn pause_if_hot(&mut self) {
         // Never after a full read: more is waiting. Never where as many events again could fill half the queue.
         if self.span_events >= HOT_EVENTS && self.emptied && self.span_events * 2 < self.queue_max / 2 {
-            self.pause_until = Some(self.read_at + self.pause);
-            (self.span_from, self.span_events) = (self.read_at, 0);
+            self.pause_until = Some(self.read.at + self.pause);
+            (self.span_from, self.span_events) = (self.read.at, 0);
         }
     }
 }
 
 impl Watcher {
-    /// Works off what was read, reading once if nothing is left.
-    pub(super) fn read_and_dispatch(&mut self, units: &mut u32, sink: &mut impl Sink) {
+    /// Works off what was read, reading once if nothing is left, until no more than `kept` of the turn's units are left.
+    pub(super) fn read_and_dispatch(&mut self, kept: u32, sink: &mut impl Sink) {
         if self.reading.is_worked_off() {
             if self.reading.pauses(self.now) {
                 return;
@@ -122,7 +117,7 @@ impl Watcher {
         // Taken out for as long as events borrow from it.
         let buffer = std::mem::take(&mut self.reading.buffer);
         let counted = self.reading.events_since_empty;
-        while *units > 0 {
+        while self.units > kept {
             let rest = &buffer[self.reading.at..self.reading.end];
             let Some((event, len)) = decode::first(rest) else {
                 // The kernel writes whole events only; anything else is not worth an endless loop.
@@ -131,8 +126,8 @@ impl Watcher {
             };
             self.reading.at += len;
             self.reading.events_since_empty += 1;
-            *units -= 1;
-            self.dispatch(&event, units, sink);
+            self.units -= 1;
+            self.dispatch(&event, sink);
         }
         self.reading.buffer = buffer;
         let events = self.reading.events_since_empty - counted;
@@ -144,9 +139,10 @@ impl Watcher {
                 self.queue_was_empty(sink);
             }
         }
-        if self.stats.events - self.reading.turned_over_at >= self.reading.queue_max {
+        if self.stats.events - self.reading.turned_over_at >= self.reading.queue_max
+            && self.resolve_doubts(Queue::TurnedOver, sink)
+        {
             self.reading.turned_over_at = self.stats.events;
-            self.resolve_doubts(Queue::TurnedOver, sink);
         }
     }
 
@@ -187,8 +183,7 @@ impl Watcher {
             self.told_creates.settle();
         }
         let reading = &mut self.reading;
-        reading.empty_wall = reading.read_wall;
-        reading.empty_at = reading.read_at;
+        reading.empty = reading.read;
         reading.events_since_empty = 0;
         reading.backlog = false;
     }
@@ -215,6 +210,6 @@ impl Watcher {
         }
         // These wait for a read that finds the queue empty.
         let waiting = !self.doubts.is_empty() || !self.displaced.is_empty() || self.nameless.keeps_events();
-        if waiting || self.recovery.overflowed { Turn::More } else { Turn::Idle }
+        if waiting { Turn::More } else { Turn::Idle }
     }
 }

@@ -3,19 +3,34 @@
 //! After an overflow nothing is believed: the kernel drops IN_IGNORED like any other event (K6). Every directory is
 //! opened again and compared by wd, every entry that changed since the queue was last known to be complete is told as
 //! an arrival, directories that are gone are forgotten, new ones are watched. It goes by the same walks as new
-//! directories do, a little at a time, beside the reading of what comes after: one tree may keep the queue full for as
-//! long as it likes, and the others must not wait for that. If events are lost again meanwhile, everything is looked at
-//! once more afterwards.
+//! directories do, a little at a time, beside the reading of what comes after.
+//!
+//! # No tree waits for another
+//!
+//! One tree may keep the queue full for as long as it likes, so that events of all trees are lost again and again. What
+//! is lost in another tree is found all the same, within a time that does not depend on what happens in the first:
+//!
+//! - The kernel puts its word of the overflow behind what it had queued before, so it is read after one length of the
+//!   queue at most. Events have three quarters of a turn.
+//! - Passes over all trees are planned then, one round each [`PAUSE`] at most. A pass begins when the last one over the
+//!   same tree has ended, whatever is under way in other trees.
+//! - Walks have a quarter of a turn, and trees share it evenly ([`super::walk::Walks`]).
+//!
+//! What was renamed while a pass was under way may have gone from where the pass had not come to, to where it has been.
+//! It is walked by itself, once a round, so that renames at full speed do not make walks without end.
+//!
+//! What moves from one tree to another takes along what is missing: since when that may be is reckoned over all trees.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use event::{Event, Flag};
+use hashbrown::{HashMap, HashSet};
 use rustix::io::Errno;
 
 use super::Watcher;
 use super::place::{Kind, Looked};
 use super::roots::Reason;
-use super::walk::{Frame, Waiting, Walk};
+use super::walk::{Waiting, Walk};
 use crate::cover::EMPTY;
 use crate::kernel;
 use crate::notice::Notice;
@@ -29,39 +44,89 @@ pub(super) const SLACK: Duration = Duration::from_millis(100);
 /// period and for what is dirty to be written. A root that is looked at earlier is unwatched before it can tell of it.
 pub(super) const MOUNT_DELAY: Duration = Duration::from_millis(50);
 
-/// The state of a recovery.
-#[derive(Debug)]
-pub(super) struct Recovery {
-    /// Events were lost that no look has made up for yet.
-    pub(super) overflowed: bool,
-    running: bool,
-    /// When the last look at everything began: what was lost before is made up for.
-    complete_until: Option<SystemTime>,
-    /// Since when events may be missing, for the next look.
-    since: Option<SystemTime>,
-    /// The same, for the look under way.
-    walked_since: SystemTime,
-    started: Option<Instant>,
-    synthetic_before: u64,
+/// Between two rounds of passes over all trees. What was found is found again by a pass that begins within [`SLACK`], so
+/// this is longer; and whatever storms, trees of usual size are not looked at all the time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A moment, by the clock that files have and by ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) wall: SystemTime,
+    pub(super) at: Instant,
 }
 
-impl Default for Recovery {
-    fn default() -> Recovery {
-        Recovery {
-            overflowed: false,
-            running: false,
-            complete_until: None,
-            since: None,
-            walked_since: SystemTime::UNIX_EPOCH,
-            started: None,
-            synthetic_before: 0,
-        }
+impl Moment {
+    pub(super) fn of(now: Instant) -> Moment {
+        Moment { wall: SystemTime::now(), at: now }
     }
+
+    /// What changed since then by the clock that files have. A clock that was set meanwhile must not hide anything: the
+    /// earlier of both reckonings counts.
+    fn since(self, now: Instant) -> SystemTime {
+        let passed = now.saturating_duration_since(self.at);
+        let reckoned = SystemTime::now().checked_sub(passed).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.wall.min(reckoned) - SLACK
+    }
+}
+
+/// The last pass over one tree.
+#[derive(Debug)]
+struct Pass {
+    /// What was lost before is made up for by this pass.
+    began: Moment,
+    /// It is planned, or parts of it are under way.
+    is_open: bool,
+}
+
+/// The state of a recovery.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// Events were lost that no pass was planned for yet. Everything from before this moment was read.
+    lost: Option<Moment>,
+    /// When passes were planned last.
+    planned: Option<Instant>,
+    /// Directories that are to be walked, and since when events may be missing there.
+    owed: HashMap<NodeId, SystemTime>,
+    /// Directories that were renamed since the last plan and have had their walk, or are owed it.
+    renamed: HashSet<NodeId>,
+    /// By the top of their tree.
+    passes: HashMap<NodeId, Pass>,
+    /// Since when events may be missing in any tree.
+    missing_since: Option<SystemTime>,
+    /// When the first pass was asked for, until all have ended.
+    started: Option<Instant>,
+    synthetic_before: u64,
+    /// Watches that were told to be complete again.
+    said: HashSet<WatchId>,
 }
 
 impl Recovery {
     pub(super) fn runs(&self) -> bool {
-        self.running || self.overflowed
+        self.started.is_some()
+    }
+
+    /// When the next passes are planned.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let lost = self.lost?;
+        Some(self.planned.map_or(lost.at, |planned| planned + PAUSE))
+    }
+
+    /// Whether walks can begin.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        !self.owed.is_empty() || self.deadline().is_some_and(|at| at <= now)
+    }
+
+    pub(super) fn missing_since(&self) -> Option<SystemTime> {
+        self.missing_since
+    }
+
+    fn owe(&mut self, node: NodeId, since: SystemTime) {
+        self.owed.entry(node).and_modify(|other| *other = since.min(*other)).or_insert(since);
+        self.miss(since);
+    }
+
+    fn miss(&mut self, since: SystemTime) {
+        self.missing_since = Some(self.missing_since.map_or(since, |other| since.min(other)));
     }
 }
 
@@ -107,13 +172,10 @@ impl Watcher {
     /// The kernel says that events are missing from here on.
     pub(super) fn overflow(&mut self, sink: &mut impl Sink) {
         self.stats.overflows += 1;
-        let since = self.now.saturating_duration_since(self.reading.empty_at);
+        let since = self.now.saturating_duration_since(self.reading.empty.at);
         let events = self.reading.events_since_empty;
         self.say(Notice::Overflow { queue_max: self.reading.queue_max, events, since }, sink);
-        // A clock that was set meanwhile must not hide anything: the earlier of both reckonings.
-        let reckoned = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
-        let complete_until = self.complete_until();
-        self.recover_from(complete_until.min(reckoned));
+        self.look_at_everything();
         for (id, watch) in (0..).map(WatchId).zip(&self.watches) {
             let wanted =
                 watch.as_ref().is_some_and(|watch| watch.interest.intersects(Flag::QOverflow.mask()));
@@ -124,46 +186,58 @@ impl Watcher {
         }
     }
 
-    /// More is in doubt than is remembered one by one: as if the kernel had dropped it.
+    /// Events are missing, or more is in doubt than is remembered one by one.
     pub(super) fn look_at_everything(&mut self) {
-        self.recover_from(self.complete_until());
+        let empty = self.reading.empty;
+        let recovery = &mut self.recovery;
+        recovery.lost.get_or_insert(empty);
+        recovery.miss(empty.since(self.now));
+        if recovery.started.is_none() {
+            recovery.started = Some(self.now);
+            recovery.synthetic_before = self.stats.synthetic;
+        }
     }
 
-    /// Until when everything that happened is told or about to be.
-    fn complete_until(&self) -> SystemTime {
-        let empty_wall = self.reading.empty_wall;
-        self.recovery.complete_until.map_or(empty_wall, |until| until.max(empty_wall))
-    }
-
-    fn recover_from(&mut self, complete_until: SystemTime) {
-        let missing_since = complete_until - SLACK;
-        let known = self.recovery.since.unwrap_or(missing_since);
-        self.recovery.since = Some(known.min(missing_since));
-        self.recovery.overflowed = true;
-    }
-
-    /// Begins to look at everything if events were lost, unless that is being done: then it is done again afterwards.
+    /// Begins the passes that are due. A tree that is being looked at is looked at again afterwards.
     pub(super) fn start_recovery(&mut self, sink: &mut impl Sink) {
-        if !self.recovery.overflowed || self.walks.iter().any(Walk::is_of_recovery) {
+        if self.recovery.deadline().is_some_and(|at| at <= self.now) {
+            self.plan_passes(sink);
+        }
+        if self.recovery.owed.is_empty() {
             return;
         }
-        if !self.recovery.running {
-            self.recovery.running = true;
-            self.recovery.started = Some(self.now);
-            self.recovery.synthetic_before = self.stats.synthetic;
+        let of_recovery = self.walks.iter().filter(|walk| walk.is_of_recovery());
+        let under_way: HashSet<NodeId> = of_recovery.map(|walk| walk.top().0).collect();
+        let due = self.recovery.owed.extract_if(|node, _| !under_way.contains(node));
+        for (node, since) in due.collect::<Vec<_>>() {
+            let wd = self.tree.wd(node);
+            if wd == 0 {
+                continue;
+            }
+            if let Some(pass) = self.recovery.passes.get_mut(&node) {
+                pass.began = Moment::of(self.now);
+            }
+            self.start_walk(node, wd, None, Kind::Recover { since }, None);
         }
-        self.recovery.overflowed = false;
-        self.recovery.complete_until = Some(SystemTime::now());
+    }
+
+    /// Events were lost, of any tree: each is owed a pass.
+    fn plan_passes(&mut self, sink: &mut impl Sink) {
+        let Some(lost) = self.recovery.lost.take() else { return };
+        self.recovery.planned = Some(self.now);
+        self.recovery.renamed.clear();
         // Last events may have been lost.
         self.retired.clear();
         self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
         self.settle_roots(sink);
-        let since = self.recovery.since.take().unwrap_or(SystemTime::UNIX_EPOCH);
-        self.recovery.walked_since = since;
-        for node in self.uppermost_roots() {
-            let mut walk = Walk::new(Frame::new(node, self.tree.wd(node), None), Kind::Recover, None);
-            walk.since = since;
-            self.walks.push_back(walk);
+        let tops = self.uppermost_roots();
+        self.recovery.passes.retain(|top, _| tops.binary_search(top).is_ok());
+        for top in tops {
+            let passes = &mut self.recovery.passes;
+            let pass = passes.entry(top).or_insert(Pass { began: lost, is_open: true });
+            pass.is_open = true;
+            let complete_until = if pass.began.at > lost.at { pass.began } else { lost };
+            self.recovery.owe(top, complete_until.since(self.now));
         }
     }
 
@@ -177,32 +251,59 @@ impl Watcher {
         nodes
     }
 
-    /// A directory that is renamed while everything is looked at may come from where no walk has been yet to where one
-    /// has passed: it is looked at there.
+    /// A directory has another name: a pass under way may have missed it, and what is below.
     pub(super) fn recover_renamed(&mut self, parent: NodeId, name: &[u8]) {
-        let Some(node) = self.tree.child(parent, name).filter(|_| self.recovery.running) else { return };
-        self.start_walk(node, self.tree.wd(node), None, Kind::Recover, None);
-        if let Some(walk) = self.walks.back_mut() {
-            walk.since = self.recovery.walked_since;
+        let Some(since) = self.recovery.missing_since else { return };
+        let Some(node) = self.tree.child(parent, name) else { return };
+        if self.recovery.renamed.insert(node) {
+            self.recovery.owe(node, since);
         }
     }
 
-    /// Says so when the last walk of a recovery has ended.
+    /// Says which watches are complete again, and so when the last pass has ended.
     pub(super) fn finish_recovery(&mut self, sink: &mut impl Sink) {
-        let walks = self.walks.iter().chain(self.doubts.walks()).any(Walk::is_of_recovery);
-        if !self.recovery.running || walks || self.recovery.overflowed {
+        let Some(started) = self.recovery.started else { return };
+        let put_off = self.doubts.walks().filter(|walk| walk.is_of_recovery()).map(|walk| walk.top().0);
+        let waiting: Vec<NodeId> = put_off.chain(self.recovery.owed.keys().copied()).collect();
+        let mut open: HashSet<NodeId> = self.walks.recovering().collect();
+        open.extend(waiting.into_iter().map(|node| self.tree_of(node)));
+        self.say_recovered(&open, sink);
+        if !open.is_empty() || self.recovery.lost.is_some() {
+            let of_recovery =
+                self.walks.iter().chain(self.doubts.walks()).filter(|walk| walk.is_of_recovery());
+            let owed = self.recovery.owed.values().copied();
+            let lost = self.recovery.lost.map(|lost| lost.since(self.now));
+            self.recovery.missing_since = of_recovery.filter_map(Walk::since).chain(owed).chain(lost).min();
             return;
         }
-        self.recovery.running = false;
-        self.recovery.complete_until = None;
+        let recovery = &mut self.recovery;
+        let arrivals = self.stats.synthetic - recovery.synthetic_before;
+        (recovery.started, recovery.missing_since) = (None, None);
+        let said = std::mem::take(&mut recovery.said);
         for id in (0..self.watches.len() as u32).map(WatchId) {
-            if self.watch(id).is_some() {
+            if self.watch(id).is_some() && !said.contains(&id) {
                 sink.notice(Notice::Recovered { watch: id });
             }
         }
-        let arrivals = self.stats.synthetic - self.recovery.synthetic_before;
-        let started = self.recovery.started.unwrap_or(self.now);
         self.say(Notice::RecoveryDone { arrivals, took: self.now.saturating_duration_since(started) }, sink);
+    }
+
+    /// Says which watches are complete again because the pass over one of their trees has ended.
+    fn say_recovered(&mut self, open: &HashSet<NodeId>, sink: &mut impl Sink) {
+        let passes = self.recovery.passes.iter_mut();
+        let ended = passes.filter(|(top, pass)| pass.is_open && !open.contains(*top));
+        let ended: HashSet<NodeId> = ended.map(|(&top, pass)| (pass.is_open = false, top).1).collect();
+        if ended.is_empty() {
+            return;
+        }
+        let roots = self.root_ids().into_iter();
+        let bound = roots.filter_map(|root| Some((self.root(root).watch, self.root(root).node?)));
+        let complete: HashSet<WatchId> =
+            bound.filter(|&(_, node)| ended.contains(&self.tree_of(node))).map(|(watch, _)| watch).collect();
+        for watch in complete {
+            self.recovery.said.insert(watch);
+            sink.notice(Notice::Recovered { watch });
+        }
     }
 
     /// A limit keeps a directory unwatched.
@@ -236,7 +337,7 @@ impl Watcher {
         }
         // What a new watch finds is not told; what comes later is, from the last moment at which nothing was queued.
         let is_new = !self.setting_up.is_empty();
-        let from = if is_new { SystemTime::now() } else { self.reading.empty_wall };
+        let from = if is_new { SystemTime::now() } else { self.reading.empty.wall };
         self.starved.since.get_or_insert(from - SLACK);
         self.starved.wake(self.now, &self.options.limits);
     }
@@ -273,7 +374,10 @@ impl Watcher {
         }
         self.retry_directories(sink);
         let has_walks = !self.starved.walks.is_empty();
-        self.walks.extend(self.starved.walks.take());
+        for walk in self.starved.walks.take() {
+            let tree = self.tree_of(walk.top().0);
+            self.walks.push(tree, walk);
+        }
         if self.starved.count > 0 || self.starved.roots || has_walks {
             self.starved.wake(self.now, &self.options.limits);
         } else {
@@ -293,19 +397,17 @@ impl Watcher {
             if !is_uppermost || !self.is_reachable(node) {
                 continue;
             }
-            let walks = self.walks.len();
-            self.try_starved(node, sink);
-            self.walks.iter_mut().skip(walks).for_each(|walk| walk.since = since);
+            self.try_starved(node, since, sink);
             if self.tree.wd(node) == 0 && self.tree.has(node, STARVED) {
                 return;
             }
         }
     }
 
-    fn try_starved(&mut self, node: NodeId, sink: &mut impl Sink) {
+    fn try_starved(&mut self, node: NodeId, since: SystemTime, sink: &mut impl Sink) {
         let Some(parent) = self.tree.parent(node) else { return };
         let name = self.tree.name(node).to_vec();
-        match self.look(parent, &name, self.tree.cover(node), Kind::Recover, sink) {
+        match self.look(parent, &name, self.tree.cover(node), Kind::Recover { since }, sink) {
             Looked::Same | Looked::Other | Looked::Elsewhere => {}
             Looked::Nothing => {
                 self.unstarve(node);

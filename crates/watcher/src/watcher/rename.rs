@@ -7,7 +7,7 @@
 use event::{Flag, Mask};
 
 use super::Watcher;
-use super::place::{Kind, LOOK_UNITS, Standing};
+use super::place::{Kind, Standing};
 use super::roots::Reason;
 use super::tell::Told;
 use crate::cover::{EMPTY, RootId};
@@ -84,7 +84,6 @@ impl Watcher {
         nodes: &[NodeId],
         mask: Mask,
         raw: &RawEvent<'_>,
-        units: &mut u32,
         sink: &mut impl Sink,
     ) {
         let entry = self.moves.take(raw.cookie);
@@ -93,7 +92,7 @@ impl Watcher {
         // A tree of ours comes out of a directory that nobody watches.
         let own_tree = entry.is_none() && mask.is_dir() && self.takes_own_tree(nodes[0], raw.name);
         if (own_source || own_tree) && !own_target {
-            return self.own_rename(nodes, mask, raw.name, units, sink);
+            return self.own_rename(nodes, mask, raw.name, sink);
         }
         let source = entry.as_ref().map(|entry| &entry.source[..]).filter(|source| !source.is_empty());
         let told = Told { cookie: raw.cookie, source, ..Told::real(mask, raw.name) };
@@ -106,8 +105,8 @@ impl Watcher {
         let mut movers = movers.into_iter();
         for &node in nodes {
             match movers.next() {
-                Some(mover) => self.arrive_at(mover, node, raw.name, units, sink),
-                None => self.moved_in(node, raw.name, units, sink),
+                Some(mover) => self.arrive_at(mover, node, raw.name, sink),
+                None => self.moved_in(node, raw.name, sink),
             }
         }
         // Seen from more places before than after.
@@ -166,19 +165,12 @@ impl Watcher {
     }
 
     /// The last step of one of our own file actions: to a watch this is where the entry comes into being.
-    fn own_rename(
-        &mut self,
-        nodes: &[NodeId],
-        mask: Mask,
-        name: &[u8],
-        units: &mut u32,
-        sink: &mut impl Sink,
-    ) {
+    fn own_rename(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], sink: &mut impl Sink) {
         for &node in nodes {
             if mask.is_dir() {
                 self.paths.told_clear();
                 self.tell(node, &Told::arrival(Flag::Create.mask() | Mask::ISDIR, name, None), sink);
-                self.found_directory(node, name, Kind::Arrive, units, sink);
+                self.found_directory(node, name, Kind::Arrive, sink);
             } else {
                 self.own_file_found(node, name, sink);
             }
@@ -188,25 +180,18 @@ impl Watcher {
     /// A directory came from where it was not watched: everything in it arrives with it.
     ///
     /// Differs: the original tells the directory only (`a_tree_moved_in_is_told_file_by_file`).
-    fn moved_in(&mut self, parent: NodeId, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
+    fn moved_in(&mut self, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
         if let Some(victim) = self.tree.child(parent, name)
             && self.tree.wd(victim) != 0
             && self.standing(parent, name) == Standing::Nothing
         {
             self.displace(victim);
         }
-        self.found_directory(parent, name, Kind::Arrive, units, sink);
+        self.found_directory(parent, name, Kind::Arrive, sink);
     }
 
     /// A directory of the tree has its new parent and name.
-    fn arrive_at(
-        &mut self,
-        mover: NodeId,
-        parent: NodeId,
-        name: &[u8],
-        units: &mut u32,
-        sink: &mut impl Sink,
-    ) {
+    fn arrive_at(&mut self, mover: NodeId, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
         self.tree.clear(mover, MOVING);
         match self.tree.child(parent, name) {
             Some(other) if other == mover => {}
@@ -229,7 +214,6 @@ impl Watcher {
         // What moves need not be the directory that the tree had under the old name.
         let is_new = self.tree.child(parent, name).is_some_and(|node| self.tree.wd(node) == 0);
         if is_new {
-            *units = units.saturating_sub(LOOK_UNITS);
             self.look_or_doubt(parent, name, Kind::Arrive, sink);
         } else {
             self.doubt_if_ahead(parent, name);
@@ -253,7 +237,6 @@ impl Watcher {
             return self.doom(mover);
         }
         self.relocate(mover, parent, name, sink);
-        self.doom_uncovered(mover);
     }
 
     /// Hangs a directory under its new parent. Who sees it there may be others than before.
@@ -275,8 +258,8 @@ impl Watcher {
         self.say_renamed(node, &from, &kept, &left, sink);
         // A listing of its new parent that is under way may have passed the name.
         self.tree.set(node, SEEN);
-        let stays = lost.is_empty() && kept.iter().all(|&(old, new)| old == new);
-        if !stays {
+        let changes = kept.iter().any(|&(old, new)| old != new);
+        if changes || !lost.is_empty() {
             self.change_covers(node, &kept);
         }
         if self.tree.cover(node) == EMPTY && gained.is_empty() {
@@ -284,6 +267,9 @@ impl Watcher {
         }
         for root in gained {
             self.gain(node, root);
+        }
+        if changes || !left.is_empty() {
+            self.doom_uncovered(node);
         }
     }
 

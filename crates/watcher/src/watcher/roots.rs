@@ -120,9 +120,11 @@ impl Watcher {
         self.begin(id, spec, now, sink)?;
         // What is put off waits for events, which are not read here.
         while self.renewal.is_some() || self.walks.iter().any(Walk::is_setting_up) {
-            self.set_up_further(&mut u32::MAX.clone(), sink);
+            self.units = u32::MAX;
+            self.set_up_further(sink);
         }
-        self.set_up_further(&mut 0, sink);
+        self.units = 0;
+        self.set_up_further(sink);
         Ok(id)
     }
 
@@ -197,10 +199,10 @@ impl Watcher {
     }
 
     /// Goes on with what is being set up.
-    pub(super) fn set_up_further(&mut self, units: &mut u32, sink: &mut impl Sink) {
+    pub(super) fn set_up_further(&mut self, sink: &mut impl Sink) {
         self.settle_roots(sink);
-        self.run_walks(units, sink);
-        self.renew_masks(units);
+        self.run_walks(sink);
+        self.renew_masks();
         if self.setting_up.is_empty() {
             return;
         }
@@ -577,12 +579,7 @@ impl Watcher {
         let news = if waited { Some(News::Everything) } else { self.root_mut(root).news.take() };
         match news {
             Some(News::Everything) => self.start_walk(node, wd, None, Kind::Arrive, Some(root)),
-            Some(News::Since(since)) => {
-                self.start_walk(node, wd, None, Kind::Recover, Some(root));
-                if let Some(walk) = self.walks.back_mut() {
-                    walk.since = since;
-                }
-            }
+            Some(News::Since(since)) => self.start_walk(node, wd, None, Kind::Recover { since }, Some(root)),
             None if self.root(root).descends() => {
                 let fd = self.open_dir(node).ok();
                 self.begin_set_up(Walk::new(Frame::new(node, wd, fd), Kind::Add, Some(root)), sink);
@@ -814,7 +811,7 @@ impl Watcher {
             }
         }
         if mask.intersects(Flag::Attrib.mask()) {
-            self.found_directory(node, name, Kind::Arrive, &mut u32::MAX.clone(), sink);
+            self.found_directory(node, name, Kind::Arrive, sink);
         }
     }
 

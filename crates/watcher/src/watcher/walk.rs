@@ -5,7 +5,8 @@
 //! below the same descriptor. Between turns descriptors are closed (nothing may keep a filesystem from being
 //! unmounted) except that of a listing under way; a frame that goes on opens its directory again and checks it.
 
-use std::mem::MaybeUninit;
+use std::collections::VecDeque;
+use std::mem::{Discriminant, MaybeUninit};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +30,10 @@ pub(super) const LISTING_BYTES: usize = 32 * 1024;
 const SLICE_UNITS: u32 = 2048;
 /// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms).
 pub(super) const TICK: Duration = Duration::from_millis(10);
+/// Walks that wait with their directory open; further ones open it again.
+const OPEN_MAX: usize = 16;
+/// Visiting a subdirectory costs about as much as so many events.
+const VISIT_UNITS: u32 = 10;
 /// Levels whose directories stay open at the same time; deeper ones are opened again on the way back.
 const OPEN_LEVELS: usize = 32;
 
@@ -38,14 +43,12 @@ pub(super) struct Walk {
     /// The only root for which it is done; `None` for all that see the directory.
     audience: Option<RootId>,
     frames: Vec<Frame>,
-    /// Entries changed before this time are none of a recovery's business.
-    pub(super) since: SystemTime,
     /// Names of subdirectories to be visited, one length byte before each; those of the deepest frame come last.
     names: Vec<u8>,
 }
 
 /// The directory where a walk begins, why it is walked, and for whom.
-type WalkKey = (NodeId, Kind, Option<RootId>);
+type WalkKey = (NodeId, Discriminant<Kind>, Option<RootId>);
 
 /// Walks of single directories that wait for something: one for each directory and purpose, so that the number of
 /// directories bounds them.
@@ -78,6 +81,76 @@ impl Waiting {
     }
 }
 
+/// Walks under way. Trees have turns, not walks: however many walks a storm starts in one tree, another tree waits for
+/// one slice of one of them.
+#[derive(Default)]
+pub(super) struct Walks {
+    /// By the top of their tree; none is empty.
+    queues: HashMap<NodeId, VecDeque<Walk>>,
+    /// Whose turn is next.
+    turns: VecDeque<NodeId>,
+    len: usize,
+}
+
+impl Walks {
+    pub(super) fn push(&mut self, tree: NodeId, mut walk: Walk) {
+        if self.len >= OPEN_MAX {
+            walk.close_unlisted();
+        }
+        let queue = self.queues.entry(tree).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(tree);
+        }
+        queue.push_back(walk);
+        self.len += 1;
+    }
+
+    /// The next walk of the tree whose turn it is, and that tree.
+    fn pop(&mut self) -> Option<(NodeId, Walk)> {
+        let tree = self.turns.pop_front()?;
+        let queue = self.queues.get_mut(&tree)?;
+        let walk = queue.pop_front()?;
+        if queue.is_empty() {
+            self.queues.remove(&tree);
+        } else {
+            self.turns.push_back(tree);
+        }
+        self.len -= 1;
+        Some((tree, walk))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Walk> {
+        self.queues.values().flatten()
+    }
+
+    /// Trees in which a part of a recovery is under way.
+    pub(super) fn recovering(&self) -> impl Iterator<Item = NodeId> {
+        let recovers = |queue: &VecDeque<Walk>| queue.iter().any(Walk::is_of_recovery);
+        self.queues.iter().filter(move |(_, queue)| recovers(queue)).map(|(&tree, _)| tree)
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Walk) -> bool) {
+        for queue in self.queues.values_mut() {
+            queue.retain(&keep);
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+        self.turns.retain(|tree| self.queues.contains_key(tree));
+        self.len = self.queues.values().map(VecDeque::len).sum();
+    }
+
+    fn close_unlisted(&mut self) {
+        self.queues.values_mut().flatten().for_each(Walk::close_unlisted);
+    }
+}
+
 /// One level of a walk.
 pub(super) struct Frame {
     node: NodeId,
@@ -103,7 +176,7 @@ impl Frame {
 
 impl Walk {
     pub(super) fn new(frame: Frame, kind: Kind, audience: Option<RootId>) -> Walk {
-        Walk { kind, audience, since: SystemTime::UNIX_EPOCH, frames: vec![frame], names: Vec::new() }
+        Walk { kind, audience, frames: vec![frame], names: Vec::new() }
     }
 
     pub(super) fn audience(&self) -> Option<RootId> {
@@ -117,12 +190,14 @@ impl Walk {
 
     /// What tells it from other walks that wait.
     fn key(&self) -> WalkKey {
-        (self.top().0, self.kind, self.audience)
+        (self.top().0, std::mem::discriminant(&self.kind), self.audience)
     }
 
     /// Takes over what another walk with the same key was to do.
     fn merge(&mut self, other: &Walk) {
-        self.since = self.since.min(other.since);
+        if let (Kind::Recover { since }, Kind::Recover { since: other }) = (&mut self.kind, other.kind) {
+            *since = (*since).min(other);
+        }
         // Of two watches that the node had one after the other the last one counts.
         for (frame, other) in self.frames.iter_mut().zip(&other.frames) {
             frame.wd = other.wd;
@@ -133,7 +208,7 @@ impl Walk {
     fn rest_of_frame(&self) -> Option<Walk> {
         let frame = self.frames.last()?;
         let frame = Frame::new(frame.node, frame.wd, None);
-        Some(Walk { since: self.since, ..Walk::new(frame, self.kind, self.audience) })
+        Some(Walk::new(frame, self.kind, self.audience))
     }
 
     /// Things that it holds.
@@ -143,12 +218,20 @@ impl Walk {
 
     /// Whether it is a part of looking at everything.
     pub(super) fn is_of_recovery(&self) -> bool {
-        self.kind == Kind::Recover && self.audience.is_none()
+        self.since().is_some() && self.audience.is_none()
     }
 
     /// Whether it is a part of setting up a root.
     pub(super) fn is_setting_up(&self) -> bool {
-        self.kind == Kind::Add || (self.kind == Kind::Recover && self.audience.is_some())
+        self.kind == Kind::Add || (self.since().is_some() && self.audience.is_some())
+    }
+
+    /// Since when events may be missing, if it makes up for them.
+    pub(super) fn since(&self) -> Option<SystemTime> {
+        match self.kind {
+            Kind::Recover { since } => Some(since),
+            Kind::Add | Kind::Arrive => None,
+        }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -214,34 +297,45 @@ struct Entry<'a> {
 impl Watcher {
     /// Goes on with walks until all are done or the turn's units are used up, each for a while: no tree waits for
     /// another.
-    pub(super) fn run_walks(&mut self, units: &mut u32, sink: &mut impl Sink) {
-        while *units > 0 {
-            let Some(mut walk) = self.walks.pop_front() else { return };
-            let mut slice = (*units).min(SLICE_UNITS);
-            let before = slice;
-            if !self.run_walk(&mut walk, &mut slice, sink) {
+    pub(super) fn run_walks(&mut self, sink: &mut impl Sink) {
+        while self.units > 0 {
+            let Some((tree, mut walk)) = self.walks.pop() else { return };
+            let kept = self.units.saturating_sub(SLICE_UNITS);
+            if !self.run_walk(&mut walk, kept, sink) {
                 walk.close_unlisted();
-                self.walks.push_back(walk);
+                self.walks.push(tree, walk);
             }
-            // A walk that found nothing to do has cost something, too.
-            *units = units.saturating_sub((before - slice).max(1));
+            // A walk that finds nothing to do costs something, too.
+            self.spend(1);
             self.settle_roots(sink);
         }
-        self.walks.iter_mut().for_each(Walk::close_unlisted);
+        self.walks.close_unlisted();
     }
 
     /// Runs the first slice of a walk at once: small trees are set up by it.
     pub(super) fn begin_set_up(&mut self, mut walk: Walk, sink: &mut impl Sink) {
-        if !self.run_walk(&mut walk, &mut SLICE_UNITS.clone(), sink) {
+        self.units = self.units.max(SLICE_UNITS);
+        let kept = self.units - SLICE_UNITS;
+        if !self.run_walk(&mut walk, kept, sink) {
             walk.close_unlisted();
-            self.walks.push_back(walk);
+            let tree = self.tree_of(walk.top().0);
+            self.walks.push(tree, walk);
         }
     }
 
-    /// True when the walk is done.
-    fn run_walk(&mut self, walk: &mut Walk, units: &mut u32, sink: &mut impl Sink) -> bool {
+    /// The top of the tree that a directory belongs to: the uppermost directory above it that some root sees.
+    pub(super) fn tree_of(&self, node: NodeId) -> NodeId {
+        let mut top = node;
+        while let Some(parent) = self.tree.parent(top).filter(|&parent| self.tree.cover(parent) != EMPTY) {
+            top = parent;
+        }
+        top
+    }
+
+    /// Goes on with a walk until no more than `kept` of the turn's units are left; true when the walk is done.
+    fn run_walk(&mut self, walk: &mut Walk, kept: u32, sink: &mut impl Sink) -> bool {
         while let Some(frame) = walk.frames.last() {
-            if *units == 0 {
+            if self.units <= kept {
                 return false;
             }
             let (node, state) = (frame.node, frame.state);
@@ -255,11 +349,11 @@ impl Watcher {
             }
             match state {
                 FrameState::Fresh if !self.needs_listing(walk) => walk.pop(),
-                FrameState::Fresh | FrameState::Listing => self.list_some(walk, units, sink),
+                FrameState::Fresh | FrameState::Listing => self.list_some(walk, sink),
                 FrameState::Listed => match walk.next_name() {
                     Some(range) => {
                         let name = walk.names[range].to_vec();
-                        self.visit(walk, &name, units, sink);
+                        self.visit(walk, &name, sink);
                     }
                     None => walk.pop(),
                 },
@@ -306,8 +400,10 @@ impl Watcher {
         let frame = walk.frames.last_mut().expect("a running walk has a frame");
         frame.state = FrameState::Listing;
         let node = frame.node;
-        if matches!(walk.kind, Kind::Arrive | Kind::Recover) {
-            self.mark_unseen(walk.kind, node);
+        if walk.kind != Kind::Add {
+            if walk.since().is_some() {
+                self.mark_unseen(node);
+            }
             return true;
         }
         let descends = self.descending(walk.kind, node, walk.audience) != EMPTY;
@@ -315,12 +411,10 @@ impl Watcher {
         descends && !self.leaves.is_leaf(fd.as_fd(), &self.territory)
     }
 
-    fn mark_unseen(&mut self, kind: Kind, node: NodeId) {
-        if kind == Kind::Recover {
-            let children: Vec<NodeId> = self.tree.children(node).collect();
-            for child in children {
-                self.tree.clear(child, SEEN);
-            }
+    fn mark_unseen(&mut self, node: NodeId) {
+        let children: Vec<NodeId> = self.tree.children(node).collect();
+        for child in children {
+            self.tree.clear(child, SEEN);
         }
     }
 
@@ -341,11 +435,11 @@ impl Watcher {
     }
 
     /// Lists as much as one getdents64(2) gives.
-    fn list_some(&mut self, walk: &mut Walk, units: &mut u32, sink: &mut impl Sink) {
+    fn list_some(&mut self, walk: &mut Walk, sink: &mut impl Sink) {
         let frame = walk.frames.last_mut().expect("a running walk has a frame");
         let node = frame.node;
         let fd = frame.fd.take().expect("was opened");
-        let tells = matches!(walk.kind, Kind::Arrive | Kind::Recover);
+        let tells = walk.kind != Kind::Add;
         let mut bytes = std::mem::take(&mut self.listing);
         bytes.resize(LISTING_BYTES, MaybeUninit::uninit());
         let mut listing = RawDir::new(fd.as_fd(), &mut bytes);
@@ -361,8 +455,8 @@ impl Watcher {
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
                 let entry = Entry { name, kind: entry.file_type(), inode: entry.ino() };
-                *units = units.saturating_sub(1);
-                self.listed(walk, node, fd.as_fd(), &entry, units, sink);
+                self.spend(1);
+                self.listed(walk, node, fd.as_fd(), &entry, sink);
             }
             if listing.is_buffer_empty() {
                 break false;
@@ -373,7 +467,7 @@ impl Watcher {
         frame.fd = Some(fd);
         if ended {
             frame.state = FrameState::Listed;
-            if walk.kind == Kind::Recover {
+            if walk.since().is_some() {
                 self.doubt_unseen(node);
             }
         }
@@ -419,7 +513,6 @@ impl Watcher {
         node: NodeId,
         dir: BorrowedFd<'_>,
         entry: &Entry<'_>,
-        units: &mut u32,
         sink: &mut impl Sink,
     ) {
         if self.is_elsewhere(walk, node, entry.name) {
@@ -435,9 +528,9 @@ impl Watcher {
         };
         let is_own = self.is_own(node, entry.name);
         if kind != FileType::Directory {
-            if matches!(walk.kind, Kind::Arrive | Kind::Recover) && !is_own {
+            if walk.kind != Kind::Add && !is_own {
                 let found = FoundFile { node, dir, name: entry.name, kind, inode: entry.inode };
-                self.file_found(walk, &found, units, sink);
+                self.file_found(walk, &found, sink);
             }
             return;
         }
@@ -460,7 +553,7 @@ impl Watcher {
         let cover = self.intern(roots);
         let news = match walk.kind {
             Kind::Add => News::Since(SystemTime::now() - TICK),
-            Kind::Arrive | Kind::Recover => News::Everything,
+            Kind::Arrive | Kind::Recover { .. } => News::Everything,
         };
         self.hand_over_inner(node, name, cover, news);
         true
@@ -477,12 +570,12 @@ impl Watcher {
         sink: &mut impl Sink,
     ) -> bool {
         let known = self.tree.child(node, entry.name);
-        let is_new = walk.kind != Kind::Recover || changed_since(dir, entry.name, walk.since);
+        let is_new = walk.since().is_none_or(|since| changed_since(dir, entry.name, since));
         let told = match walk.kind {
             Kind::Add => false,
             // Known ones were told when they became known; a root's watch knows nothing of what others know.
             Kind::Arrive => known.is_none() || walk.audience.is_some(),
-            Kind::Recover => known.is_none() && is_new,
+            Kind::Recover { .. } => known.is_none() && is_new,
         };
         if let Some(known) = known {
             self.tree.set(known, SEEN);
@@ -522,8 +615,8 @@ impl Watcher {
     }
 
     /// Watches a subdirectory and goes down into it.
-    fn visit(&mut self, walk: &mut Walk, name: &[u8], units: &mut u32, sink: &mut impl Sink) {
-        *units = units.saturating_sub(10);
+    fn visit(&mut self, walk: &mut Walk, name: &[u8], sink: &mut impl Sink) {
+        self.spend(VISIT_UNITS);
         let frame = walk.frames.last().expect("a running walk has a frame");
         let parent = frame.node;
         // Renamed or deleted since it was listed: events have told.
@@ -533,7 +626,7 @@ impl Watcher {
         }
         let cover = self.cover_of_visit(walk, parent, name, true);
         // Watched by all who see it: other events have brought it, with a walk of its own.
-        let joins = walk.kind == Kind::Recover || walk.audience.is_some();
+        let joins = walk.since().is_some() || walk.audience.is_some();
         let is_complete = self.tree.wd(node) != 0 && self.tree.cover(node) == cover;
         if cover == EMPTY || (is_complete && !joins) {
             return;
@@ -550,7 +643,7 @@ impl Watcher {
     /// Who sees a subdirectory that is visited. A recovery comes by directories that were left unwatched on purpose.
     fn cover_of_visit(&mut self, walk: &Walk, parent: NodeId, name: &[u8], is_new: bool) -> u16 {
         let before = self.tree.child(parent, name).map_or(EMPTY, |known| self.tree.cover(known));
-        if walk.kind == Kind::Recover && before != EMPTY {
+        if walk.since().is_some() && before != EMPTY {
             return before;
         }
         let following = self.descending(walk.kind, parent, walk.audience);
@@ -567,14 +660,22 @@ impl Watcher {
         self.intern(roots)
     }
 
+    /// How a walk enters a directory that is new where it was found. To a recovery it may come from another tree, where
+    /// more may be missing.
+    fn kind_of_new(&self, walk: &Walk) -> Kind {
+        match (walk.kind, self.recovery.missing_since()) {
+            (Kind::Recover { since }, Some(anywhere)) if walk.is_of_recovery() => {
+                Kind::Recover { since: since.min(anywhere) }
+            }
+            (kind, _) => kind,
+        }
+    }
+
     fn visit_open(&mut self, walk: &mut Walk, node: NodeId, object: OwnedFd, sink: &mut impl Sink) {
         let before = self.tree.wd(node);
         match self.kernel.add(object.as_fd(), self.mask_for(node)) {
             Ok(wd) if before != 0 && wd != before => {
-                self.replace(node, object, wd, walk.kind);
-                if let Some(last) = self.walks.back_mut() {
-                    last.since = walk.since;
-                }
+                self.replace(node, object, wd, self.kind_of_new(walk));
             }
             Ok(wd) => {
                 self.tree.set_wd(node, wd);
@@ -583,9 +684,14 @@ impl Watcher {
                 match walk.kind {
                     // All of a new watch's are fresh; a list of them would be long.
                     Kind::Add => self.fresh.lose(),
-                    Kind::Arrive | Kind::Recover => self.found_lately(node),
+                    Kind::Arrive | Kind::Recover { .. } => self.found_lately(node),
                 }
-                walk.push(Frame::new(node, wd, Some(object)));
+                let kind = if before == 0 { self.kind_of_new(walk) } else { walk.kind };
+                if kind == walk.kind {
+                    walk.push(Frame::new(node, wd, Some(object)));
+                } else {
+                    self.start_walk(node, wd, Some(object), kind, walk.audience);
+                }
             }
             Err(errno) => {
                 self.refused(node, errno, sink);
