@@ -26,8 +26,38 @@ pub trait Effects {
         Some(used)
     }
 
+    /// A task came to an end that is worth to be remembered: its run is over, or it failed for good without one. The
+    /// same task may come again, for an event that came meanwhile. The record of it follows.
+    fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
+        let _ = (task, end);
+    }
+
     /// Note a decision. Most calls are for the log at DEBUG, so this should return early.
     fn record(&mut self, record: Record<'_>);
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End<'a> {
+    /// Whether it did what it is for.
+    pub result: EndResult<'a>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Since its first event.
+    pub age: Duration,
+    /// Since the start of its latest run; zero if it has not run.
+    pub ran: Duration,
+}
+
+/// Whether a task did what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndResult<'a> {
+    /// It did.
+    Done,
+    /// It failed for good.
+    Failed(&'a Failure),
+    /// It was cancelled while it ran.
+    Cancelled,
 }
 
 /// Whether a task's file has settled.
@@ -366,6 +396,13 @@ pub enum Record<'a> {
         /// The scheduler.
         scheduler: SchedulerId,
     },
+    /// The daemon ends, and tasks that have not started are left to another life of it.
+    Kept {
+        /// The scheduler.
+        scheduler: SchedulerId,
+        /// How many.
+        count: u32,
+    },
     /// The time is over; what is left of a scheduler's tasks is cancelled.
     TimeoutExceeded {
         /// The scheduler.
@@ -416,6 +453,10 @@ pub struct Restored<'a> {
     pub due: Instant,
     /// Which try its next run is, from 1.
     pub attempt: u32,
+    /// What failed, if the task tells of a failure.
+    pub failed: Option<FailedTask<'a>>,
+    /// The program keeps it as it is here, so that it is not one of the changes.
+    pub is_kept: bool,
 }
 
 /// An event that owns its paths.

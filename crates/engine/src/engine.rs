@@ -224,6 +224,9 @@ impl Engine {
 
     /// The daemon ends: no new tasks; those that are there have the shutdown timeout of their configuration to come to
     /// their end, delays included. A second call does nothing.
+    ///
+    /// Where tasks are kept ([`Engine::keep_changes`]), what is not due by then is left to another life of the daemon,
+    /// and so is what is not done when the time is over. Those tasks stay, but are not waited for.
     pub fn shutdown(&mut self, now: Instant, out: &mut impl Effects) {
         if std::mem::replace(&mut self.shutting_down, true) {
             return;
@@ -261,9 +264,9 @@ impl Engine {
         self.tasks.running(handle).map(|(slot, _)| self.tasks.id(slot))
     }
 
-    /// Whether there is no task at all.
+    /// Whether there is nothing to wait for: no task but those that are left to another life of the daemon.
     pub fn is_idle(&self) -> bool {
-        self.tasks.len() == 0
+        self.tasks.len() == self.schedulers().map(Scheduler::left_behind).sum::<u32>()
     }
 
     /// Whether a configuration was replaced, or the engine shuts down, and it has no task left.
@@ -327,6 +330,15 @@ impl Engine {
         &self.tasks
     }
 
+    pub(crate) fn tasks_mut(&mut self) -> &mut Tasks {
+        &mut self.tasks
+    }
+
+    /// Whether tasks of a scheduler are to be kept.
+    pub(crate) fn persists(&self, scheduler: SchedulerId) -> bool {
+        self.of_scheduler(scheduler).is_some_and(|at| self.generations[at].persists(scheduler))
+    }
+
     pub(crate) fn schedulers(&self) -> impl Iterator<Item = &Scheduler> {
         self.generations.iter().flat_map(Generation::schedulers)
     }
@@ -379,6 +391,7 @@ impl Engine {
         now: Nanos,
         out: &'a mut E,
     ) -> (&'a mut [Generation], Turn<'a, E>) {
+        let keeps = self.tasks.are_kept();
         let turn = Turn {
             now,
             tasks: &mut self.tasks,
@@ -388,6 +401,7 @@ impl Engine {
             commands: &mut self.commands,
             failures: &mut self.failures,
             random: &mut self.random,
+            keeps: self.shutting_down && keeps,
             out,
         };
         (&mut self.generations, turn)

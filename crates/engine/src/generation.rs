@@ -248,7 +248,7 @@ impl Generation {
     }
 
     /// Gives the events of tasks that failed for good to those that are to get them.
-    fn deliver<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+    pub(crate) fn deliver<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         if turn.failures.is_empty() {
             return;
         }
@@ -303,6 +303,12 @@ impl Generation {
         ((id.0.wrapping_sub(self.first_scheduler)) as usize) < self.schedulers.len()
     }
 
+    /// Whether tasks of one of its schedulers are to be kept.
+    pub(crate) fn persists(&self, id: SchedulerId) -> bool {
+        let at = id.0.checked_sub(self.first_scheduler);
+        at.and_then(|at| self.schedulers.get(at as usize)).is_some_and(|one| one.spec().persist)
+    }
+
     /// Its schedulers, to act on them; note the deadlines afterwards.
     pub(crate) fn schedulers_mut(&mut self) -> &mut [Scheduler] {
         &mut self.schedulers
@@ -342,7 +348,7 @@ impl Generation {
             Phase::Retired { .. } | Phase::Closing { .. } => return,
         }
         for scheduler in &mut self.schedulers {
-            scheduler.give_up_retries(Ends::Configuration, turn);
+            scheduler.give_up(Ends::Configuration, turn);
         }
         if self.shutdown_timeout.is_zero() {
             // Tasks would be stopped as soon as they start; a command that is killed at once is worse than none.
@@ -355,9 +361,10 @@ impl Generation {
 
     /// The daemon ends.
     pub(crate) fn close<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
-        self.phase = Phase::Closing { until: turn.now + span(self.shutdown_timeout) };
+        let until = turn.now + span(self.shutdown_timeout);
+        self.phase = Phase::Closing { until };
         for scheduler in &mut self.schedulers {
-            scheduler.give_up_retries(Ends::All, turn);
+            scheduler.give_up(Ends::All { until }, turn);
         }
         self.tell_wait(turn);
         if self.shutdown_timeout.is_zero() {

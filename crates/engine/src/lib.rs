@@ -103,6 +103,7 @@
 //! on the engine and on a naive model side by side and compares all effects: `ENGINE_STEPS=1000000 cargo test -p
 //! engine`.
 
+mod changes;
 mod chunks;
 mod clock;
 mod dirs;
@@ -123,8 +124,8 @@ mod turn;
 mod verdict;
 
 pub use effects::{
-    BatchEvent, Effects, FailedTask, Failure, FailureKind, Outcome, OwnedEvent, OwnedTask, Question, Record,
-    Restored, Settled, Start, TaskRecord,
+    BatchEvent, Effects, End, EndResult, FailedTask, Failure, FailureKind, Outcome, OwnedEvent, OwnedTask,
+    Question, Record, Restored, Settled, Start, TaskRecord,
 };
 pub use engine::by_id::Found;
 pub use engine::{Engine, Stats};

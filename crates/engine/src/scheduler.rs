@@ -83,6 +83,10 @@ pub(crate) struct Scheduler {
     places: Option<NonZeroU32>,
     /// A time other than that of the timer can be its deadline.
     has_deadlines: bool,
+    /// Not started or interrupted, and left to another life of the daemon.
+    left: List,
+    /// The daemon ends: what is to come after that is left.
+    leaves_after: Option<Nanos>,
     /// When the latest tasks started, as many as may in the span of `max_rate`.
     starts: VecDeque<Nanos>,
     /// It starts nothing.
@@ -121,6 +125,8 @@ impl Scheduler {
             running: List::EMPTY,
             stopping: List::EMPTY,
             taken: List::EMPTY,
+            left: List::EMPTY,
+            leaves_after: None,
             starts: VecDeque::new(),
             paused: false,
             to_fill: false,
@@ -180,6 +186,11 @@ impl Scheduler {
         if runs == 0 { 0 } else { runs + self.taken.len() }
     }
 
+    /// Tasks that are left to another life of the daemon.
+    pub(crate) fn left_behind(&self) -> u32 {
+        self.left.len()
+    }
+
     /// Bytes of its table.
     pub(crate) fn memory_bytes(&self) -> usize {
         match &self.keys {
@@ -189,7 +200,7 @@ impl Scheduler {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.pending() + self.stopping.len() == 0
+        self.pending() + self.stopping.len() + self.left.len() == 0
     }
 
     /// When it has something to do by itself.
@@ -298,10 +309,14 @@ impl Scheduler {
         tasks: &Tasks,
         same_path: bool,
     ) -> Verdict<Slot> {
-        if self.spec.batch.is_some() {
-            return Verdict::Met { task, change: judge_member(phase, rule, tasks.state(task)) };
-        }
         let state = tasks.state(task);
+        // Another life of the daemon gets it as it is.
+        if state == State::Left || (self.leaves_after.is_some() && state.is_to_come()) {
+            return Verdict::Ignored(Ignored::Paused);
+        }
+        if self.spec.batch.is_some() {
+            return Verdict::Met { task, change: judge_member(phase, rule, state) };
+        }
         let change = match (state, phase) {
             (State::Waiting | State::Retrying, Phase::Active) => Change::Reschedule { rule },
             (State::PutOff | State::Settling | State::Asked, Phase::Active) if self.delay > 0 => {
@@ -311,7 +326,7 @@ impl Scheduler {
                 Change::Refresh { rule }
             }
             // The configuration in force gets the same event and acts on it.
-            (State::Running | State::Stopping | State::Taken, Phase::Retired { .. }) => {
+            (State::Running | State::Stopping | State::Taken, Phase::Retired { .. }) | (State::Left, _) => {
                 return Verdict::Ignored(Ignored::Paused);
             }
             (State::Running | State::Stopping | State::Taken, Phase::Active | Phase::Closing { .. }) => {
@@ -364,7 +379,8 @@ impl Scheduler {
             | State::Settling
             | State::Asked
             | State::Gathered
-            | State::Queued => Change::Cancel,
+            | State::Queued
+            | State::Left => Change::Cancel,
             State::Running | State::Stopping | State::Taken => Change::SkipCancel,
         };
         Verdict::Met { task, change }
@@ -464,6 +480,7 @@ impl Scheduler {
                     // What the mark stands for is a task that waits for the end of this run, and that is cancelled.
                     turn.tasks.clear(task, Mark::Again);
                     turn.tasks.clear(task, Mark::Restart);
+                    turn.tasks.note(task);
                     self.skip(task, event, turn);
                 }
                 Change::Cancel => self.cancel(task, event, turn),
@@ -527,6 +544,7 @@ impl Scheduler {
             State::Running => &mut self.running,
             State::Stopping => &mut self.stopping,
             State::Taken => &mut self.taken,
+            State::Left => &mut self.left,
         };
         tasks.unlink(list, slot);
     }
@@ -746,12 +764,16 @@ impl Scheduler {
             forget_marks(slot, turn.tasks);
             next = turn.tasks.next_in_list(slot);
         }
-        let count = self.pending();
-        if count == 0 {
-            return;
+        let keeps = turn.keeps && self.spec.persist;
+        let count = if keeps { self.with_taken(self.running.len()) } else { self.pending() };
+        if count > 0 {
+            self.wait_told = false;
+            turn.out.record(Record::TimeoutExceeded { scheduler: self.id, count });
         }
-        self.wait_told = false;
-        turn.out.record(Record::TimeoutExceeded { scheduler: self.id, count });
+        if keeps {
+            self.leave_all_behind(turn);
+            return self.interrupt_running(turn);
+        }
         self.stop_first(self.running.len(), turn);
         self.forget_to_come(turn);
     }
@@ -804,6 +826,14 @@ impl Scheduler {
         }
     }
 
+    /// Stops what runs, for another life of the daemon to say what becomes of it.
+    fn interrupt_running<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        while let Some(slot) = self.running.first() {
+            turn.tasks.set(slot, Mark::Interrupted);
+            self.stop(slot, turn);
+        }
+    }
+
     #[inline]
     fn record<'a>(&self, slot: Slot, event: Event<'a>, tasks: &Tasks) -> TaskRecord<'a> {
         TaskRecord { scheduler: self.id, id: tasks.id(slot), event, others: 0 }
@@ -819,7 +849,7 @@ impl Scheduler {
 /// What an event does to a task of a scheduler with a batch. What runs has no key, so that no event meets it.
 fn judge_member(phase: Phase, rule: Option<usize>, state: State) -> Change {
     match (state, phase) {
-        (State::Running | State::Stopping | State::Taken, _) => Change::Skip,
+        (State::Running | State::Stopping | State::Taken | State::Left, _) => Change::Skip,
         (_, Phase::Retired { .. } | Phase::Closing { .. }) => Change::Cancel,
         (State::Queued, Phase::Active) => Change::Refresh { rule },
         (
@@ -868,4 +898,5 @@ fn forget_marks(slot: Slot, tasks: &mut Tasks) {
     if let Some(more) = tasks.known_more(slot) {
         more.retry = None;
     }
+    tasks.note(slot);
 }

@@ -128,6 +128,7 @@ pub trait Matcher: Send + Sync {
 
 /// One scheduler of a configuration.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the arguments that a configuration gives")]
 pub struct SchedulerSpec {
     /// Its name, by which people and later configurations know it.
     pub name: String,
@@ -163,6 +164,9 @@ pub struct SchedulerSpec {
     pub batch: Option<Batch>,
     /// Only paths that match one of these make tasks; `None`: all do.
     pub rules: Option<Arc<dyn Matcher>>,
+    /// Its tasks are kept for another life of the daemon, where the program keeps any
+    /// ([`Engine::keep_changes`](crate::Engine::keep_changes)).
+    pub persist: bool,
 }
 
 /// What the tasks of a scheduler are.
@@ -275,6 +279,7 @@ impl SchedulerSpec {
             settle: None,
             batch: None,
             rules: None,
+            persist: true,
         }
     }
 }

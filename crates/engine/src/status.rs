@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use event::Event;
 
+use crate::changes::Changes;
 use crate::clock::span;
-use crate::tasks::{Slot, State};
-use crate::{Engine, MapId, SchedulerId, TaskId};
+use crate::tasks::{Mark, Slot, State};
+use crate::{Engine, FailedTask, MapId, SchedulerId, TaskHandle, TaskId};
 
 /// The tasks of one scheduler, by what they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct TaskStatus<'a> {
     pub map: MapId,
     /// The task.
     pub id: TaskId,
+    /// Of a task that runs, its run.
+    pub handle: TaskHandle,
     /// Its latest event; of a task that runs the one that it runs for.
     pub event: Event<'a>,
     /// What it does.
@@ -62,6 +65,10 @@ pub struct TaskStatus<'a> {
     pub attempt: u32,
     /// Why it waits, where there is more to say than what it does.
     pub reason: &'a str,
+    /// It runs, and is to run again for an event that came meanwhile.
+    pub again: bool,
+    /// What failed, if the task tells of a failure.
+    pub failed: Option<FailedTask<'a>>,
 }
 
 impl Doing {
@@ -108,6 +115,59 @@ impl Engine {
         Some(next)
     }
 
+    /// Notes from here on which tasks change, for a program that keeps them: for another life of the daemon, which gets
+    /// them by [`Engine::restore`](crate::Engine::restore). All that are there count as changed.
+    pub fn keep_changes(&mut self) {
+        self.tasks_mut().keep_changes();
+    }
+
+    /// Ends that.
+    #[cfg(any(test, feature = "script"))]
+    pub(crate) fn forget_changes(&mut self) {
+        self.tasks_mut().forget_changes();
+    }
+
+    /// Whether there may be changes to take.
+    pub fn has_changes(&self) -> bool {
+        self.tasks().has_changes()
+    }
+
+    /// What the program keeps of a run is not what it was.
+    pub fn note_change(&mut self, handle: TaskHandle) {
+        if let Some((slot, _)) = self.tasks().running(handle) {
+            self.tasks_mut().note(slot);
+        }
+    }
+
+    /// Tasks that the program keeps and that are no more.
+    pub fn take_gone(&mut self) -> Vec<TaskId> {
+        self.tasks_mut().changes().map(Changes::take_gone).unwrap_or_default()
+    }
+
+    /// Shows tasks that are new or changed since they were shown, at most `max` of them, as they are now; those that
+    /// changed first come first. Of one that runs and is to run again, the event is the later one. The program has them
+    /// then; tasks of schedulers that are not to be kept are not shown.
+    pub fn take_changed(&mut self, max: usize, mut look: impl FnMut(&TaskStatus<'_>)) {
+        let mut path = Vec::new();
+        for _ in 0..max {
+            let Some(slot) = self.tasks_mut().changes().and_then(Changes::next) else { return };
+            if !self.tasks().is_task(slot) || !self.persists(self.tasks().scheduler(slot)) {
+                continue;
+            }
+            if let Some(changes) = self.tasks_mut().changes() {
+                changes.taken(slot);
+            }
+            let mut status = self.task_status(slot, &mut path);
+            if status.again {
+                let mut path = Vec::new();
+                status.event = self.tasks().event(slot, &mut path);
+                look(&status);
+            } else {
+                look(&status);
+            }
+        }
+    }
+
     /// Shows the tasks that were made first, at most `count` of them, in that order. Looks at each task: some 10 ms for
     /// a million.
     pub fn oldest(&self, count: usize, mut look: impl FnMut(&TaskStatus<'_>)) {
@@ -128,7 +188,6 @@ impl Engine {
         let tasks = self.tasks();
         let at = self.instant(tasks.time(slot));
         let doing = match tasks.state(slot) {
-            State::Waiting => Doing::Waiting(at),
             State::PutOff => Doing::PutOff(at),
             State::Retrying => Doing::Retrying(at),
             State::Settling | State::Asked => Doing::Settling(at),
@@ -138,17 +197,22 @@ impl Engine {
                 Doing::Gathered(self.instant(tasks.time(slot) + max_wait))
             }
             State::Queued => Doing::Queued(at),
+            State::Left if tasks.has(slot, Mark::Interrupted) => Doing::Running(at),
+            State::Waiting | State::Left => Doing::Waiting(at),
             State::Running | State::Stopping | State::Taken => Doing::Running(at),
         };
         TaskStatus {
             scheduler: tasks.scheduler(slot),
             map: tasks.map(slot),
             id: tasks.id(slot),
+            handle: tasks.handle(slot),
             event: if doing.is_to_come() { tasks.event(slot, path) } else { tasks.event_of_run(slot, path) },
             doing,
             made: self.instant(tasks.made(slot)),
             attempt: tasks.attempt(slot),
             reason: tasks.more(slot).map_or("", |more| &more.reason),
+            again: tasks.has(slot, Mark::Again) || tasks.has(slot, Mark::Restart),
+            failed: tasks.failed(slot),
         }
     }
 }

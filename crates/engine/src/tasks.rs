@@ -6,6 +6,7 @@
 
 use event::{Event, Flag, Mask};
 
+use crate::changes::Changes;
 use crate::chunks::Chunks;
 use crate::clock::Nanos;
 use std::collections::HashMap;
@@ -45,6 +46,8 @@ pub(crate) enum State {
     Gathered,
     /// It is due, but must not start yet.
     Queued,
+    /// The daemon ends, and leaves it to the next one, which has what is kept of it.
+    Left,
     /// The program runs it.
     Running,
     /// The program was told to stop it, and has not yet said that it did.
@@ -63,7 +66,8 @@ impl State {
             | State::Settling
             | State::Asked
             | State::Gathered
-            | State::Queued => true,
+            | State::Queued
+            | State::Left => true,
             State::Running | State::Stopping | State::Taken => false,
         }
     }
@@ -247,6 +251,8 @@ pub(crate) enum Mark {
     Settled = 8_192,
     /// The rules are to be asked when it starts.
     AskRules = 16_384,
+    /// It is stopped because the daemon ends; what becomes of it is for the next one to decide.
+    Interrupted = 32_768,
 }
 
 /// What a task takes over from an event.
@@ -285,6 +291,8 @@ pub(crate) struct Tasks {
     restored: HashMap<TaskId, Slot>,
     next_run: u32,
     next_order: u64,
+    /// What the program that keeps tasks does not know yet; `None` if there is no such program.
+    changes: Option<Box<Changes>>,
 }
 
 impl Tasks {
@@ -304,6 +312,7 @@ impl Tasks {
             restored: HashMap::new(),
             next_run: 1,
             next_order: 0,
+            changes: None,
         }
     }
 
@@ -379,6 +388,7 @@ impl Tasks {
             Share::Nothing => {}
             Share::Directory => self.join_dir(slot, dir),
         }
+        self.note(slot);
         slot
     }
 
@@ -401,6 +411,7 @@ impl Tasks {
         task.name_len = event.name_len;
         task.root_len = event.root_len;
         task.flags = task.flags & !OF_EVENT | event_flags(event);
+        self.note(slot);
     }
 
     fn replace_text(&mut self, slot: Slot, event: &Event<'_>) {
@@ -483,12 +494,15 @@ impl Tasks {
     /// Forgets a task, which is in no list any more.
     #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) {
+        let id = self.id(slot);
+        if let Some(changes) = &mut self.changes {
+            changes.removed(slot, id);
+        }
         if self.task(slot).flags & MORE != 0 {
             let failed = self.more.remove(&slot).and_then(|more| more.failed);
             self.error_bytes -= failed.map_or(0, |failed| failed.error.len());
         }
         if !self.restored.is_empty() {
-            let id = self.id(slot);
             self.restored.remove(&id);
         }
         self.texts.remove(self.task(slot).text, self.text_len(slot));
@@ -532,6 +546,53 @@ impl Tasks {
     #[inline]
     pub(crate) fn set_state(&mut self, slot: Slot, state: State) {
         self.task_mut(slot).state = state;
+        self.note(slot);
+    }
+
+    /// Leaves a task that has not started, and is in no list, to the next life of the daemon: as it is kept.
+    pub(crate) fn leave_behind(&mut self, slot: Slot) {
+        self.task_mut(slot).state = State::Left;
+    }
+
+    /// A task is not what it was.
+    #[inline]
+    pub(crate) fn note(&mut self, slot: Slot) {
+        if let Some(changes) = &mut self.changes {
+            changes.note(slot);
+        }
+    }
+
+    /// Notes from here on which tasks change.
+    pub(crate) fn keep_changes(&mut self) {
+        let mut changes = Box::<Changes>::default();
+        self.slots().for_each(|slot| changes.note(slot));
+        self.changes = Some(changes);
+    }
+
+    #[cfg(any(test, feature = "script"))]
+    pub(crate) fn forget_changes(&mut self) {
+        self.changes = None;
+    }
+
+    /// What the program that keeps tasks does not know yet.
+    pub(crate) fn changes(&mut self) -> Option<&mut Changes> {
+        self.changes.as_deref_mut()
+    }
+
+    /// Whether there is a program that keeps tasks.
+    #[inline]
+    pub(crate) fn are_kept(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// Whether there may be changes.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.changes.as_ref().is_some_and(|changes| !changes.is_empty())
+    }
+
+    /// Whether a slot holds a task.
+    pub(crate) fn is_task(&self, slot: Slot) -> bool {
+        self.slots.get(slot.0 as usize).is_some_and(|task| task.flags & FREE == 0)
     }
 
     #[inline]
@@ -542,6 +603,7 @@ impl Tasks {
     #[inline]
     pub(crate) fn set_time(&mut self, slot: Slot, time: Nanos) {
         self.task_mut(slot).time = time;
+        self.note(slot);
     }
 
     #[inline]
@@ -579,6 +641,7 @@ impl Tasks {
 
     pub(crate) fn set_attempt(&mut self, slot: Slot, attempt: u32) {
         self.task_mut(slot).attempt = attempt;
+        self.note(slot);
     }
 
     #[inline]
@@ -610,7 +673,8 @@ impl Tasks {
             | Mark::TimedOut as u16
             | Mark::Keyless as u16
             | Mark::Settled as u16
-            | Mark::AskRules as u16;
+            | Mark::AskRules as u16
+            | Mark::Interrupted as u16;
         self.task(slot).flags & ASKED_FOR == 0
     }
 
@@ -635,6 +699,7 @@ impl Tasks {
     pub(crate) fn set_failed(&mut self, slot: Slot, failed: Failed) {
         self.error_bytes += failed.error.len();
         self.more_mut(slot).failed = Some(failed);
+        self.note(slot);
     }
 
     /// The same of a task that has it.
@@ -765,6 +830,7 @@ impl Tasks {
         task.flags = (task.flags & !RUN_ISDIR) | (u16::from(task.mask.is_dir()) * RUN_ISDIR);
         task.time = now;
         task.state = state;
+        self.note(slot);
     }
 
     /// Counts a question, which gives the task a handle.
@@ -775,6 +841,7 @@ impl Tasks {
         task.run = run;
         task.time = now;
         task.state = State::Asked;
+        self.note(slot);
     }
 
     /// The task that a question was about; `None` if the answer is of no interest any more.
@@ -832,6 +899,11 @@ impl Tasks {
     pub(crate) fn order(&self, slot: Slot) -> u64 {
         let Link { prev, next } = self.link(slot);
         u64::from(*prev) << 32 | u64::from(*next)
+    }
+
+    /// The tasks of a list, the first one first.
+    pub(crate) fn in_list(&self, list: List) -> impl Iterator<Item = Slot> {
+        std::iter::successors(list.first(), |slot| self.next_in_list(*slot))
     }
 
     /// The task behind this one in the list that it is in.

@@ -22,6 +22,8 @@ pub(crate) struct Turn<'a, E> {
     pub(crate) failures: &'a mut Vec<Delivery>,
     /// For the jitter of retries.
     pub(crate) random: &'a mut Random,
+    /// The daemon ends, and another life of it gets what is not done.
+    pub(crate) keeps: bool,
     pub(crate) out: &'a mut E,
 }
 

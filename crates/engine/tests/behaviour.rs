@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Batch, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationError,
-    GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, OwnedEvent, Question,
-    Rate, Reaction, Record, Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle,
-    Settled, Start, StepLimit, TaskHandle, TaskId, TaskRecord, Verdict,
+    Batch, Begin, Change, Doing, Effects, End, EndResult, Engine, Explanation, FailedTask, Failure,
+    FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher,
+    OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry, RetryOn, SchedulerId,
+    SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId, TaskRecord, Verdict,
 };
 use event::{Event, Flag, Mask};
 
@@ -75,6 +75,8 @@ struct Out {
     lines: Vec<String>,
     handles: Vec<(u64, TaskHandle)>,
     questions: Vec<TaskHandle>,
+    /// Ends that are worth to be remembered.
+    ends: Vec<String>,
     received: usize,
     /// Ids as they came up: each is shown by its place here, from 1.
     ids: Vec<TaskId>,
@@ -137,6 +139,17 @@ impl Effects for Out {
         used.checked_add(event.pathname.len()).filter(|len| *len <= 10)
     }
 
+    fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
+        let result = match end.result {
+            EndResult::Done => "done".to_owned(),
+            EndResult::Failed(failure) => failure.text.clone(),
+            EndResult::Cancelled => "cancelled".to_owned(),
+        };
+        let path = String::from_utf8_lossy(task.event.pathname);
+        self.ends
+            .push(format!("{path} {result}, {} attempt(s), {:?} of {:?}", end.attempts, end.ran, end.age));
+    }
+
     fn record(&mut self, record: Record<'_>) {
         match record {
             Record::Received { .. } => self.received += 1,
@@ -185,6 +198,7 @@ impl Effects for Out {
             Record::Withdrawn { pathname, count } => {
                 self.lines.push(format!("withdraw {count} of {}", String::from_utf8_lossy(pathname)));
             }
+            Record::Kept { count, .. } => self.lines.push(format!("keep {count}")),
             Record::TimeoutExceeded { count, .. } => self.lines.push(format!("timeout, cancel {count}")),
         }
     }
@@ -1487,7 +1501,8 @@ fn what_an_earlier_life_left_is_gathered_again() {
         let id = TaskId(u128::from(path.as_bytes()[1]));
         let (scheduler, map) = (world.ids.scheduler(0), Some(world.ids.map(0)));
         let event = event(Flag::Create, path);
-        let task = Restored { id, scheduler, map, event, due: world.now, attempt: 1 };
+        let task =
+            Restored { id, scheduler, map, event, due: world.now, attempt: 1, failed: None, is_kept: true };
         assert!(world.engine.restore(world.now, &task, &mut world.out));
     }
     world.create("/c");
@@ -1826,6 +1841,8 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
         event: event(Flag::CloseWrite, path),
         due: Instant::now() + 3 * SECOND,
         attempt,
+        failed: None,
+        is_kept: true,
     };
     assert!(world.engine.restore(world.now, &restored("/f", id, 2), &mut world.out));
     assert!(!world.engine.restore(world.now, &restored("/g", id, 2), &mut world.out), "the id is taken");
@@ -2014,6 +2031,254 @@ fn delays_without_end_do_not_overflow() {
     world.create("/f");
     assert_eq!(world.pass(1_000_000 * SECOND), NOTHING);
     assert_eq!(world.shutdown(), ["wait 30s for 1"]);
+}
+
+// Tasks that are kept for another life of the daemon.
+
+fn kept(spec: SchedulerSpec) -> World {
+    let mut world = World::of(spec);
+    world.engine.keep_changes();
+    world
+}
+
+/// What a program that keeps tasks would write: what is gone, and what has changed.
+fn changes(world: &mut World) -> (usize, Vec<String>) {
+    let gone = world.engine.take_gone().len();
+    let mut lines = Vec::new();
+    world.engine.take_changed(9, |task| {
+        let doing = match task.doing {
+            Doing::Waiting(_) => "waiting",
+            Doing::PutOff(_) => "put off",
+            Doing::Retrying(_) => "retrying",
+            Doing::Settling(_) => "settling",
+            Doing::Gathered(_) => "gathered",
+            Doing::Queued(_) => "queued",
+            Doing::Running(_) => "running",
+        };
+        lines.push(format!("{} {doing}", String::from_utf8_lossy(task.event.pathname)));
+    });
+    (gone, lines)
+}
+
+fn nothing_changed() -> (usize, Vec<String>) {
+    (0, Vec::new())
+}
+
+#[test]
+fn a_task_is_shown_once_for_all_its_changes_and_one_that_came_and_went_never() {
+    let mut world = kept(scheduler(DELAY));
+    world.create("/f");
+    world.create("/f");
+    world.create("/g");
+    world.delete("/g");
+    assert_eq!(changes(&mut world), (0, vec!["/f waiting".to_owned()]));
+    assert_eq!(changes(&mut world), nothing_changed());
+    world.pass(DELAY);
+    assert_eq!(changes(&mut world), (0, vec!["/f running".to_owned()]));
+    world.complete(1);
+    assert_eq!(changes(&mut world), (1, vec![]));
+    assert!(!world.engine.has_changes());
+}
+
+#[test]
+fn tasks_of_a_scheduler_that_is_not_kept_are_not_shown() {
+    let mut world = kept(SchedulerSpec { persist: false, ..scheduler(DELAY) });
+    world.create("/f");
+    assert_eq!(changes(&mut world), nothing_changed());
+    world.delete("/f");
+    assert_eq!(changes(&mut world), nothing_changed());
+    world.create("/g");
+    assert_eq!(world.shutdown(), ["wait 30s for 1"]);
+}
+
+#[test]
+fn a_task_that_is_restored_as_it_is_kept_has_not_changed() {
+    let mut world = kept(scheduler(DELAY));
+    let restored = |path, id, is_kept| Restored {
+        id: TaskId(id),
+        scheduler: SchedulerId(0),
+        map: Some(MapId(0)),
+        event: event(Flag::CloseWrite, path),
+        due: Instant::now() + SECOND,
+        attempt: 1,
+        failed: None,
+        is_kept,
+    };
+    assert!(world.engine.restore(world.now, &restored("/f", 7, true), &mut world.out));
+    assert_eq!(changes(&mut world), nothing_changed());
+    assert!(world.engine.restore(world.now, &restored("/g", 8, false), &mut world.out));
+    assert_eq!(changes(&mut world), (0, vec!["/g waiting".to_owned()]));
+    world.delete("/f");
+    world.delete("/g");
+    assert_eq!(changes(&mut world), (2, vec![]));
+}
+
+#[test]
+fn a_task_that_tells_of_a_failure_is_restored_as_such() {
+    let mut world = kept(scheduler(DELAY));
+    let failed = FailedTask { error: "why", attempts: 3, id: TaskId(9) };
+    let restored = Restored {
+        id: TaskId(7),
+        scheduler: SchedulerId(0),
+        map: None,
+        event: event(Flag::CloseWrite, "/f"),
+        due: world.now,
+        attempt: 1,
+        failed: Some(failed),
+        is_kept: true,
+    };
+    world.create("/f");
+    assert!(world.engine.restore(world.now, &restored, &mut world.out), "no path leads to it");
+    let lines = world.pass(Duration::ZERO);
+    assert_eq!(lines, ["start 2 /f IN_CLOSE_WRITE as 3 failed 3 time(s): why"]);
+}
+
+#[test]
+fn a_shutdown_leaves_what_is_not_due_by_its_end_and_waits_for_the_rest() {
+    let mut world = kept(scheduler(100 * SECOND));
+    world.create("/soon");
+    world.pass(90 * SECOND);
+    world.create("/late");
+    assert_eq!(world.shutdown(), ["keep 1", "wait 30s for 1"]);
+    assert_eq!(changes(&mut world).1, ["/soon waiting", "/late waiting"]);
+    assert_eq!(world.pass(10 * SECOND), ["start 1 /soon IN_CREATE"]);
+    assert!(!world.engine.is_idle());
+    assert_eq!(world.complete(1), ["finished 1 /soon", "all completed"]);
+    assert!(world.engine.is_idle());
+    assert_eq!(changes(&mut world), (1, vec![]), "what is left stays kept");
+}
+
+#[test]
+fn a_shutdown_with_nothing_due_is_over_at_once() {
+    let mut world = kept(scheduler(100 * SECOND));
+    world.create("/f");
+    assert_eq!(world.shutdown(), ["keep 1"]);
+    assert!(world.engine.is_idle());
+    assert_eq!(world.engine.deadline(), None);
+    assert_eq!(world.create("/f"), NOTHING, "it is kept as it is");
+    assert_eq!(world.create("/g"), NOTHING);
+    assert_eq!(world.delete("/f"), ["cancelled 1 /f"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn while_the_daemon_ends_an_event_leaves_a_kept_task_alone() {
+    let mut world = kept(scheduler(DELAY));
+    world.create("/f");
+    assert_eq!(world.shutdown(), ["wait 30s for 1"]);
+    assert_eq!(world.create("/f"), NOTHING);
+    assert_eq!(world.pass(DELAY), ["start 1 /f IN_CREATE"]);
+}
+
+#[test]
+fn when_the_time_is_over_what_waits_is_left_and_what_runs_is_left_as_running() {
+    let one = NonZeroU32::new(1);
+    let mut world = kept(SchedulerSpec { max_jobs: one, ..scheduler(Duration::ZERO) });
+    world.create("/runs");
+    world.create("/queued");
+    world.shutdown();
+    let lines = world.pass(30 * SECOND);
+    assert_eq!(lines, ["timeout, cancel 1", "keep 1", "stop 1"]);
+    assert!(!world.engine.is_idle());
+    assert_eq!(world.end(1, &Outcome::Cancelled), ["ongoing cancelled 1 /runs"]);
+    assert!(world.engine.is_idle());
+    assert_eq!(changes(&mut world), (0, vec!["/runs running".to_owned(), "/queued waiting".to_owned()]));
+    assert_eq!(world.out.ends, NOTHING, "the next life says how it ends");
+}
+
+#[test]
+fn a_run_that_was_done_all_the_same_is_not_left() {
+    let mut world = kept(scheduler(Duration::ZERO));
+    world.create("/f");
+    world.shutdown();
+    world.pass(30 * SECOND);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert!(world.engine.is_idle());
+    assert_eq!(changes(&mut world), nothing_changed());
+}
+
+#[test]
+fn while_the_daemon_ends_a_retry_is_left() {
+    let mut world = kept(tried_again(retry()));
+    world.create("/f");
+    world.shutdown();
+    let lines = world.end(1, &failed(FailureKind::Error));
+    assert!(lines[0].starts_with("attempt 1 failed (why), again in "), "{lines:?}");
+    assert!(world.engine.is_idle());
+    assert_eq!(changes(&mut world), (0, vec!["/f waiting".to_owned()]));
+}
+
+#[test]
+fn what_a_paused_scheduler_has_is_left() {
+    let mut world = kept(scheduler(Duration::ZERO));
+    let id = world.ids.scheduler(0);
+    world.engine.pause(world.now, id, &mut world.out);
+    world.create("/f");
+    assert_eq!(world.shutdown(), ["keep 1"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn tasks_to_come_can_be_failed_and_that_is_told() {
+    let receiver = SchedulerSpec::named("receiver");
+    let first = SchedulerSpec { on_failure: vec![1], ..scheduler(DELAY) };
+    let mut world = World::new(&[first, receiver], map());
+    world.create("/f");
+    world.create("/g");
+    let failure = Failure::new(FailureKind::Interrupted, "gone");
+    assert!(world.engine.fail(world.now, world.out.ids[0], &failure, &mut world.out));
+    assert_eq!(world.lines(), ["failed (gone) 1 /f", "start 3 /f IN_CREATE as 1 failed 1 time(s): gone"]);
+    world.engine.fail_all(world.now, world.ids.scheduler(0), &failure, &mut world.out);
+    assert_eq!(world.lines(), ["failed (gone) 2 /g", "start 4 /g IN_CREATE as 2 failed 1 time(s): gone"]);
+    assert!(!world.engine.fail(world.now, world.out.ids[0], &failure, &mut world.out));
+    assert_eq!(world.out.ends, ["/f gone, 1 attempt(s), 0ns of 0ns", "/g gone, 1 attempt(s), 0ns of 0ns"]);
+}
+
+#[test]
+fn ends_are_told_with_their_times() {
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    world.pass(SECOND);
+    world.end(1, &failed(FailureKind::Error));
+    assert_eq!(world.out.ends, NOTHING, "it is tried again");
+    world.pass(10 * SECOND);
+    world.pass(SECOND);
+    world.complete(1);
+    let [end] = &world.out.ends[..] else { panic!("{:?}", world.out.ends) };
+    assert!(end.starts_with("/f done, 2 attempt(s), "), "{end}");
+    world.create("/g");
+    world.end(2, &Outcome::Cancelled);
+    assert_eq!(world.out.ends[1], "/g cancelled, 1 attempt(s), 0ns of 0ns");
+}
+
+#[test]
+fn a_batch_that_is_not_due_is_left_and_one_that_runs_is_left_as_running() {
+    let one = NonZeroU32::new(9).unwrap();
+    let batch = Batch { quiet: 40 * SECOND, max_wait: 100 * SECOND, max_files: one };
+    let mut world = kept(SchedulerSpec { batch: Some(batch), ..scheduler(Duration::ZERO) });
+    world.create("/a");
+    world.create("/b");
+    world.pass(40 * SECOND);
+    world.create("/c");
+    assert_eq!(world.shutdown(), ["keep 1", "wait 30s for 2"]);
+    let lines = world.pass(30 * SECOND);
+    assert_eq!(lines, ["timeout, cancel 2", "stop 1"]);
+    world.end(1, &Outcome::Cancelled);
+    assert!(world.engine.is_idle());
+    let (gone, mut tasks) = changes(&mut world);
+    tasks.sort();
+    assert_eq!((gone, tasks), (0, ["/a running", "/b running", "/c waiting"].map(str::to_owned).to_vec()));
+}
+
+#[test]
+fn the_end_of_a_batch_is_the_end_of_each_of_its_tasks() {
+    let max_files = NonZeroU32::new(2).unwrap();
+    let batch = Batch { quiet: SECOND, max_wait: SECOND, max_files };
+    let mut world = World::of(SchedulerSpec { batch: Some(batch), ..scheduler(Duration::ZERO) });
+    world.create("/a");
+    world.create("/b");
+    world.end(1, &failed(FailureKind::Error));
+    assert_eq!(world.out.ends, ["/a why, 1 attempt(s), 0ns of 0ns", "/b why, 1 attempt(s), 0ns of 0ns"]);
 }
 
 // Questions.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// Name of the file whose lock says that a daemon has the directory; it holds the daemon's pid.
 const LOCK: &str = "state.lock";
@@ -15,8 +16,7 @@ const PID_LEN_MAX: u64 = 32;
 
 /// A state directory that no other daemon has, for as long as this lives.
 #[derive(Debug)]
-pub struct Directory {
-    path: PathBuf,
+pub(crate) struct Directory {
     /// Its lock goes with it, also when the process is killed.
     _lock: File,
 }
@@ -64,6 +64,22 @@ pub enum ClaimError {
     },
 }
 
+impl ClaimError {
+    /// Whether it is the disk's fault, which may pass.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            ClaimError::Unusable { source, .. } => {
+                let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+                matches!(errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO))
+            }
+            ClaimError::NoDirectory(_)
+            | ClaimError::Foreign { .. }
+            | ClaimError::Writable { .. }
+            | ClaimError::Taken { .. } => false,
+        }
+    }
+}
+
 struct Owner(Option<u32>);
 
 impl std::fmt::Display for Owner {
@@ -73,7 +89,7 @@ impl std::fmt::Display for Owner {
 }
 
 /// An error's text without Rust's `(os error N)`.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" (os error").map_or(text.clone(), |(plain, _)| plain.to_owned())
 }
@@ -83,7 +99,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`ClaimError`] says what is wrong and what to do.
-    pub fn claim(path: &Path) -> Result<Directory, ClaimError> {
+    pub(crate) fn claim(path: &Path) -> Result<Directory, ClaimError> {
         let unusable = |source| ClaimError::Unusable { path: path.to_owned(), source };
         match DirBuilder::new().recursive(true).mode(0o700).create(path) {
             Ok(()) => {}
@@ -101,13 +117,7 @@ impl Directory {
         if user == 0 && found.mode() & 0o022 != 0 {
             return Err(ClaimError::Writable { path: path.to_owned() });
         }
-        let lock = lock(path)?;
-        Ok(Directory { path: path.to_owned(), _lock: lock })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Directory { _lock: lock(path)? })
     }
 }
 
@@ -118,7 +128,7 @@ fn lock(directory: &Path) -> Result<File, ClaimError> {
     let mut file = options.open(directory.join(LOCK)).map_err(unusable)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(Errno::WOULDBLOCK) => {
             let mut text = String::new();
             // A daemon that has just started has not written its pid yet.
             let _ = (&file).take(PID_LEN_MAX).read_to_string(&mut text);
@@ -143,8 +153,7 @@ mod tests {
     fn a_missing_directory_is_made_for_us_alone() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a/b");
-        let claimed = Directory::claim(&path).unwrap();
-        assert_eq!(claimed.path(), path);
+        let _claimed = Directory::claim(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o700);
     }
 

@@ -6,9 +6,10 @@
 //!
 //! # Theory of operation
 //!
-//! [`Directory::claim`] makes the directory if it is missing, checks who may write there, and takes a lock that only
-//! one daemon can hold. [`Store::open`] opens the database, brings its schema up to date and moves a damaged one aside.
-//! [`Store::restore`] reads all that an earlier daemon kept. [`Ledger::start`] then hands the store to a thread.
+//! [`Store::open`] makes the directory if it is missing, checks who may write there, and takes a lock that only one
+//! daemon can hold. It opens the database, brings its schema up to date, moves a damaged one aside, and reads all that
+//! an earlier daemon kept. [`Ledger::start`] then hands the store to a thread. A disk that is full or read-only keeps
+//! nobody from starting: each batch tries again.
 //!
 //! The loop collects what has changed and gives it to [`Ledger::commit`] as one [`Batch`], at most one at a time: while
 //! a batch is being written, the loop goes on to mark rows as changed, and writes each row once, as it is then. So a
@@ -35,8 +36,8 @@ mod schema;
 mod store;
 mod writer;
 
-pub use directory::{ClaimError, Directory};
+pub use directory::ClaimError;
 pub use reader::{Filter, Page, Reader};
-pub use rows::{Batch, Checkpoint, Ended, Handled, Id, Kept, Outcome, Process, Subject, Task, TaskState};
-pub use store::{Damage, OpenError, Restored, Store};
+pub use rows::{Batch, Checkpoint, Ended, Handled, Id, Outcome, Process, Subject, Task, TaskState};
+pub use store::{Damage, OpenError, Opened, Restored, Store};
 pub use writer::{Ledger, Options, RETRY_MAX, Report};

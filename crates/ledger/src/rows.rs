@@ -205,34 +205,30 @@ pub struct Handled {
     pub ctime_ns: i64,
 }
 
-/// What became of a task since the last batch.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kept {
-    /// It is there, as it is now.
-    Task(Task),
-    /// It is gone without an end that is worth keeping.
-    Gone(Id),
-    /// It ended. A failed one is kept until it is run again or forgotten; all are part of the history.
-    Ended(Ended),
-    /// A failed one is run again, or forgotten.
-    NotFailed(Id),
-    /// A scheduler is paused, or no more: file, name.
-    Paused(Arc<str>, Arc<str>, bool),
-}
-
-/// One transaction.
+/// One transaction, written in the order of the fields: a task that was retried, ran and failed again since the last
+/// one is not gone then.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Changes in their order.
-    pub changes: Vec<Kept>,
-    /// The checkpoint that holds once they are written.
+    /// Failed ones that are run again, or forgotten.
+    pub not_failed: Vec<Id>,
+    /// Tasks that are no more.
+    pub gone: Vec<Id>,
+    /// Tasks that are there, as they are now.
+    pub tasks: Vec<Task>,
+    /// Tasks that ended: part of the history, and if they failed, kept until they are run again or forgotten.
+    pub ended: Vec<Ended>,
+    /// What commands wrote at last that had failed before they ended.
+    pub outputs: Vec<(Id, Vec<u8>)>,
+    /// Schedulers that are paused, or no more: file, name.
+    pub paused: Vec<(Arc<str>, Arc<str>, bool)>,
+    /// The checkpoint that holds once all this is written.
     pub checkpoint: Option<Checkpoint>,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.checkpoint.is_none()
+        *self == Batch::default()
     }
 }
 

@@ -1,13 +1,17 @@
 //! The database: opened, mended, read as a whole, written a batch at a time.
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior, params};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OpenFlags, Row, Statement, TransactionBehavior, params,
+};
 
-use crate::rows::{Batch, Checkpoint, Ended, Handled, Id, Kept, Outcome, Process, Subject, Task, TaskState};
-use crate::{Directory, schema};
+use crate::directory::{ClaimError, Directory, plain};
+use crate::rows::{Batch, Checkpoint, Ended, Handled, Id, Outcome, Process, Subject, Task, TaskState};
+use crate::schema;
 
 /// Name of the database in the state directory.
 pub(crate) const DATABASE: &str = "state.db";
@@ -15,13 +19,27 @@ pub(crate) const DATABASE: &str = "state.db";
 /// How long a lock of another program on the database is waited for, by the thread that writes.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// The database of a state directory that is ours.
+/// The database of a state directory.
 #[derive(Debug)]
 pub struct Store {
-    /// Absent after a damaged database was moved aside.
+    path: PathBuf,
+    /// The directory's lock; absent until the directory can be used.
+    directory: Option<Directory>,
+    /// Absent until the database can be used, and after a damaged one was moved aside.
     connection: Option<Connection>,
-    /// Holds the lock.
-    directory: Directory,
+}
+
+/// A store, and what was found in it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store. Where there is trouble, each batch tries to open it again.
+    pub store: Store,
+    /// What an earlier daemon kept; nothing where there is trouble.
+    pub restored: Restored,
+    /// A damaged database was moved aside.
+    pub damage: Option<Damage>,
+    /// Why nothing can be kept now, which may pass: the disk is full, read-only or fails.
+    pub trouble: Option<String>,
 }
 
 /// A database that could not be used, and what became of it.
@@ -33,9 +51,12 @@ pub struct Damage {
     pub moved_to: PathBuf,
 }
 
-/// Why a database cannot be used, although it is not damaged.
+/// Why a state directory cannot be used, and will not be before somebody changes something.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The directory.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// A newer program wrote it.
     #[error(
         "the state '{}' has version {found}, this program knows {known}; use the newer program, or another directory",
@@ -49,22 +70,18 @@ pub enum OpenError {
         /// The newest version that we know.
         known: u32,
     },
-    /// SQLite, or the disk.
-    #[error("cannot open the state '{}': {source}", path.display())]
-    Failed {
-        /// The database.
-        path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
-    },
 }
 
-impl OpenError {
-    fn into_cause(self) -> rusqlite::Error {
-        match self {
-            OpenError::Failed { source, .. } => source,
-            newer @ OpenError::Newer { .. } => rusqlite::Error::ToSqlConversionFailure(Box::new(newer)),
-        }
+/// Why a database cannot be opened.
+enum ConnectError {
+    /// A newer program wrote it; its version.
+    Newer(u32),
+    Failed(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for ConnectError {
+    fn from(error: rusqlite::Error) -> ConnectError {
+        ConnectError::Failed(error)
     }
 }
 
@@ -82,40 +99,66 @@ pub struct Restored {
 }
 
 impl Store {
-    /// Opens the database of a directory, or makes it. A damaged one is moved aside.
+    /// Takes a directory, opens its database or makes it, and reads all that is kept there. A damaged one is moved
+    /// aside.
     ///
     /// # Errors
-    /// It is newer than this program, or cannot be opened although it is not damaged.
-    pub fn open(directory: Directory) -> Result<(Store, Option<Damage>), OpenError> {
-        let path = directory.path().join(DATABASE);
-        match connect(&path) {
-            Ok(connection) => Ok((Store { connection: Some(connection), directory }, None)),
-            Err(OpenError::Failed { source, .. }) if is_damage(&source) => {
-                let damage = move_aside(&path, source.to_string())
-                    .map_err(|_| OpenError::Failed { path: path.clone(), source })?;
-                Ok((Store { connection: Some(connect(&path)?), directory }, Some(damage)))
-            }
-            Err(error) => Err(error),
+    /// What does not pass by itself.
+    pub fn open(path: &Path) -> Result<Opened, OpenError> {
+        let mut store = Store { path: path.to_owned(), directory: None, connection: None };
+        let mut damage = None;
+        let trouble = |store, damage, error: String| {
+            Ok(Opened { store, restored: Restored::default(), damage, trouble: Some(error) })
+        };
+        match Directory::claim(path) {
+            Ok(directory) => store.directory = Some(directory),
+            Err(error) if error.may_pass() => return trouble(store, damage, error.to_string()),
+            Err(error) => return Err(error.into()),
         }
+        loop {
+            let error = match store.connect().and_then(|()| Ok(store.restore()?)) {
+                Ok(restored) => return Ok(Opened { store, restored, damage, trouble: None }),
+                Err(ConnectError::Newer(found)) => {
+                    return Err(OpenError::Newer { path: store.database(), found, known: schema::VERSION });
+                }
+                Err(ConnectError::Failed(error)) => error,
+            };
+            if !is_damage(&error) || damage.is_some() {
+                return trouble(store, damage, said(&error));
+            }
+            match store.move_aside(&error) {
+                Ok(moved) => damage = Some(moved),
+                Err(_) => return trouble(store, damage, said(&error)),
+            }
+        }
+    }
+
+    /// Makes what is absent.
+    fn connect(&mut self) -> Result<(), ConnectError> {
+        if self.directory.is_none() {
+            let claimed = Directory::claim(&self.path);
+            self.directory = Some(claimed.map_err(|error| other(Box::new(error)))?);
+        }
+        if self.connection.is_none() {
+            self.connection = Some(connect(&self.database())?);
+        }
+        Ok(())
     }
 
     /// Moves the database aside that turned out to be damaged; an empty one takes its place with the next batch.
     pub(crate) fn move_aside(&mut self, error: &rusqlite::Error) -> std::io::Result<Damage> {
         // Before the move: SQLite removes the log by its name when it closes a database.
         self.connection = None;
-        move_aside(&self.path(), error.to_string())
+        move_aside(&self.database(), error.to_string())
     }
 
     /// Where the database is.
-    pub fn path(&self) -> PathBuf {
-        self.directory.path().join(DATABASE)
+    fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
     }
 
     /// Reads everything that an earlier daemon kept.
-    ///
-    /// # Errors
-    /// As SQLite; damage is reported by [`Store::open`] already, as far as it can be seen.
-    pub fn restore(&self) -> rusqlite::Result<Restored> {
+    fn restore(&self) -> rusqlite::Result<Restored> {
         let Some(connection) = &self.connection else { return Ok(Restored::default()) };
         let mut tasks = connection.prepare("SELECT * FROM task ORDER BY due, first")?;
         let tasks = tasks.query_map([], task_of)?.collect::<rusqlite::Result<_>>()?;
@@ -129,48 +172,65 @@ impl Store {
 
     /// Writes a batch as one transaction, and keeps the history within its limit.
     pub(crate) fn write(&mut self, batch: &Batch, history_max: u32) -> rusqlite::Result<()> {
-        let path = self.path();
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            missing => missing.insert(connect(&path).map_err(OpenError::into_cause)?),
-        };
+        self.connect().map_err(|error| match error {
+            ConnectError::Failed(error) => error,
+            ConnectError::Newer(version) => other(format!("it has version {version}").into()),
+        })?;
+        let connection = self.connection.as_mut().expect("it is connected");
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut history_changes = false;
-        for change in &batch.changes {
-            match change {
-                Kept::Task(task) => put_task(&transaction, task)?,
-                Kept::Gone(id) => by_id(&transaction, "DELETE FROM task WHERE id = ?1", *id)?,
-                Kept::Ended(ended) => {
-                    by_id(&transaction, "DELETE FROM task WHERE id = ?1", ended.id)?;
-                    if history_max > 0 || ended.result == Outcome::Failed {
-                        put_ended(&transaction, ended)?;
-                        history_changes = true;
-                    }
-                }
-                Kept::NotFailed(id) => {
-                    by_id(&transaction, "UPDATE ended SET open = 0 WHERE id = ?1 AND open = 1", *id)?;
-                    history_changes = true;
-                }
-                Kept::Paused(file, scheduler, true) => {
-                    let sql = "INSERT OR IGNORE INTO paused VALUES (?1, ?2)";
-                    transaction.prepare_cached(sql)?.execute(params![file, scheduler])?;
-                }
-                Kept::Paused(file, scheduler, false) => {
-                    let sql = "DELETE FROM paused WHERE file = ?1 AND scheduler = ?2";
-                    transaction.prepare_cached(sql)?.execute(params![file, scheduler])?;
-                }
-            }
-        }
-        if history_changes {
-            // AUTOINCREMENT numbers only grow, so that this is a range at the start of the table's partial index.
-            let sql = "DELETE FROM ended WHERE open = 0 AND number <= (SELECT max(number) FROM ended) - ?1";
-            transaction.prepare_cached(sql)?.execute(params![history_max])?;
-        }
-        if let Some(checkpoint) = &batch.checkpoint {
-            put_checkpoint(&transaction, checkpoint)?;
-        }
+        write(&transaction, batch, history_max)?;
         transaction.commit()
     }
+}
+
+/// An error that is not SQLite's, among those that are.
+fn other(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error)
+}
+
+/// What people are told of an error.
+pub(crate) fn said(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::ToSqlConversionFailure(error) => error.to_string(),
+        error => error.to_string(),
+    }
+}
+
+fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::Result<()> {
+    for id in &batch.not_failed {
+        by_id(connection, "UPDATE ended SET open = 0 WHERE id = ?1 AND open = 1", *id)?;
+    }
+    for id in &batch.gone {
+        by_id(connection, "DELETE FROM task WHERE id = ?1", *id)?;
+    }
+    let mut put = putting(connection, "task", TASK)?;
+    for task in &batch.tasks {
+        put_task(&mut put, task)?;
+    }
+    let mut put = putting(connection, "ended", ENDED)?;
+    for ended in &batch.ended {
+        if history_max > 0 || ended.result == Outcome::Failed {
+            put_ended(&mut put, ended)?;
+        }
+    }
+    for (id, output) in &batch.outputs {
+        let sql = "UPDATE ended SET output = ?2 WHERE number = (SELECT max(number) FROM ended WHERE id = ?1)";
+        connection.prepare_cached(sql)?.execute(params![id.to_string(), PathValue(output)])?;
+    }
+    for (file, scheduler, is_paused) in &batch.paused {
+        let sql = if *is_paused {
+            "INSERT OR IGNORE INTO paused VALUES (?1, ?2)"
+        } else {
+            "DELETE FROM paused WHERE file = ?1 AND scheduler = ?2"
+        };
+        connection.prepare_cached(sql)?.execute(params![file, scheduler])?;
+    }
+    if !batch.ended.is_empty() || !batch.not_failed.is_empty() {
+        // AUTOINCREMENT numbers only grow, so that this is a range at the start of the table's partial index.
+        let sql = "DELETE FROM ended WHERE open = 0 AND number <= (SELECT max(number) FROM ended) - ?1";
+        connection.prepare_cached(sql)?.execute(params![history_max])?;
+    }
+    batch.checkpoint.iter().try_for_each(|checkpoint| put_checkpoint(connection, checkpoint))
 }
 
 fn checkpoint(connection: &Connection) -> rusqlite::Result<Option<Checkpoint>> {
@@ -192,43 +252,40 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::Utf8Error(..)
         | rusqlite::Error::SqlInputError { .. } => true,
         _ => false,
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, OpenError> {
-    let failed = |source| OpenError::Failed { path: path.to_owned(), source };
+fn connect(path: &Path) -> Result<Connection, ConnectError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     // SQLite makes its files with the umask, which may let others read what is watched.
-    let made = std::os::unix::fs::OpenOptionsExt::mode(&mut std::fs::OpenOptions::new(), 0o600)
-        .append(true)
-        .create(true)
-        .open(path);
-    made.map_err(|error| failed(rusqlite::Error::ToSqlConversionFailure(Box::new(error))))?;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    prepare(&mut connection, path)?;
+    let mut options = std::fs::OpenOptions::new();
+    let made = options.append(true).create(true).mode(0o600).open(path);
+    made.map_err(|error| other(format!("cannot open '{}': {}", path.display(), plain(&error)).into()))?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    prepare(&mut connection)?;
     Ok(connection)
 }
 
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let failed = |source| OpenError::Failed { path: path.to_owned(), source };
-    connection.busy_timeout(LOCK_WAIT).map_err(failed)?;
-    let found = schema::version(connection).map_err(failed)?;
+fn prepare(connection: &mut Connection) -> Result<(), ConnectError> {
+    connection.busy_timeout(LOCK_WAIT)?;
+    let found = schema::version(connection)?;
     if found > schema::VERSION {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION });
+        return Err(ConnectError::Newer(found));
     }
     let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;
         PRAGMA journal_size_limit = 1048576; PRAGMA temp_store = MEMORY;";
-    connection.execute_batch(setup).map_err(failed)?;
-    check(connection).map_err(failed)?;
+    connection.execute_batch(setup)?;
+    check(connection)?;
     if found < schema::VERSION {
-        let transaction = connection.transaction().map_err(failed)?;
-        schema::migrate(&transaction, found).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
+        let transaction = connection.transaction()?;
+        schema::migrate(&transaction, found)?;
+        transaction.commit()?;
     }
     Ok(())
 }
@@ -294,69 +351,88 @@ fn optional_bytes(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Vec<u8
     if row.get_ref(column)? == ValueRef::Null { Ok(None) } else { bytes(row, column).map(Some) }
 }
 
-fn put_task(connection: &Connection, task: &Task) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO task VALUES
-        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
-    let subject = &task.subject;
-    connection.prepare_cached(sql)?.execute(params![
-        task.id.to_string(),
-        subject.file,
-        subject.scheduler,
-        subject.kind,
-        subject.digest,
-        subject.mask,
-        subject.is_dir,
-        subject.synthetic,
-        PathValue(&subject.path),
-        subject.name_len,
-        subject.root_len,
-        subject.src_path.as_deref().map(PathValue),
-        subject.given_path.as_deref().map(PathValue),
-        subject.detail,
-        task.state.name(),
-        task.attempt,
-        task.first_s,
-        task.since_s,
-        task.due_s,
-        task.error,
-        task.process.map(|process| process.group),
-        task.process.map(|process| process.started_ticks as i64),
-    ])?;
-    Ok(())
+/// The columns that tasks and ended tasks share, in the order in which [`bind_subject`] fills them.
+const SUBJECT: &str =
+    "id, file, scheduler, kind, digest, mask, is_dir, synthetic, path, name_len, root_len, src_path,
+    given_path, detail";
+
+/// The columns of tasks beside these, in the order in which [`put_task`] fills them.
+const TASK: &str = "state, attempt, first, since, due, error, process_group, process_started";
+
+/// The same of ended tasks, by [`put_ended`].
+const ENDED: &str = "result, open, error, exit_status, signal, output, attempts, first, started, ended, done";
+
+/// A statement that puts a row into a table: the subject, then other columns.
+fn putting<'c>(
+    connection: &'c Connection,
+    table: &str,
+    columns: &str,
+) -> rusqlite::Result<CachedStatement<'c>> {
+    let count = SUBJECT.split(',').count() + columns.split(',').count();
+    let places = vec!["?"; count].join(", ");
+    connection
+        .prepare_cached(&format!("INSERT OR REPLACE INTO {table} ({SUBJECT}, {columns}) VALUES ({places})"))
 }
 
-fn put_ended(connection: &Connection, ended: &Ended) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO ended VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
-        ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)";
-    let subject = &ended.subject;
-    connection.prepare_cached(sql)?.execute(params![
-        ended.id.to_string(),
-        subject.file,
-        subject.scheduler,
-        subject.kind,
-        subject.digest,
-        subject.mask,
-        subject.is_dir,
-        subject.synthetic,
-        PathValue(&subject.path),
-        subject.name_len,
-        subject.root_len,
-        subject.src_path.as_deref().map(PathValue),
-        subject.given_path.as_deref().map(PathValue),
-        subject.detail,
-        ended.result.name(),
-        ended.result == Outcome::Failed,
-        ended.error,
-        ended.exit_status,
-        ended.signal,
-        ended.output.as_deref().map(PathValue),
-        ended.attempts,
-        ended.first_s,
-        ended.started_s,
-        ended.ended_s,
-        ended.done,
-    ])?;
-    Ok(())
+/// Fills the first parameters of a statement, and then the others.
+fn bind(
+    statement: &mut Statement<'_>,
+    (id, subject): (Id, &Subject),
+    others: &[&dyn ToSql],
+) -> rusqlite::Result<()> {
+    let (src_path, given_path) = (subject.src_path.as_deref(), subject.given_path.as_deref());
+    let shared: [&dyn ToSql; 14] = [
+        &id.to_string(),
+        &subject.file,
+        &subject.scheduler,
+        &subject.kind,
+        &subject.digest,
+        &subject.mask,
+        &subject.is_dir,
+        &subject.synthetic,
+        &PathValue(&subject.path),
+        &subject.name_len,
+        &subject.root_len,
+        &src_path.map(PathValue),
+        &given_path.map(PathValue),
+        &subject.detail,
+    ];
+    for (place, value) in (1..).zip(shared.iter().chain(others)) {
+        statement.raw_bind_parameter(place, value)?;
+    }
+    statement.raw_execute().map(drop)
+}
+
+fn put_task(put: &mut Statement<'_>, task: &Task) -> rusqlite::Result<()> {
+    let process = task.process;
+    let others: [&dyn ToSql; 8] = [
+        &task.state.name(),
+        &task.attempt,
+        &task.first_s,
+        &task.since_s,
+        &task.due_s,
+        &task.error,
+        &process.map(|process| process.group),
+        &process.map(|process| process.started_ticks as i64),
+    ];
+    bind(put, (task.id, &task.subject), &others)
+}
+
+fn put_ended(put: &mut Statement<'_>, ended: &Ended) -> rusqlite::Result<()> {
+    let others: [&dyn ToSql; 11] = [
+        &ended.result.name(),
+        &(ended.result == Outcome::Failed),
+        &ended.error,
+        &ended.exit_status,
+        &ended.signal,
+        &ended.output.as_deref().map(PathValue),
+        &ended.attempts,
+        &ended.first_s,
+        &ended.started_s,
+        &ended.ended_s,
+        &ended.done,
+    ];
+    bind(put, (ended.id, &ended.subject), &others)
 }
 
 fn by_id(connection: &Connection, sql: &str, id: Id) -> rusqlite::Result<()> {

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::rows::Batch;
-use crate::store::{Damage, Store, is_damage};
+use crate::store::{Damage, Store, is_damage, said};
 
 /// The first pause before a batch that failed is tried again; it doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -102,6 +102,18 @@ impl Ledger {
         self.in_flight = self.batches.send(Message::Batch(batch)).is_ok();
     }
 
+    /// Waits until the batch before is on the disk, or a deadline; whether another one can be committed. Only for the
+    /// end of the daemon.
+    pub fn wait(&mut self, deadline: Instant) -> bool {
+        let pause = deadline.saturating_duration_since(Instant::now());
+        let pending = |reports: &mut Vec<Report>| !reports.iter().any(Report::ends_a_batch);
+        if self.in_flight {
+            let waited = self.reports.arrived.wait_timeout_while(self.reports.lock(), pause, pending);
+            return !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
+        }
+        true
+    }
+
     /// Changes the limits, from the next batch on.
     pub fn set_options(&self, options: Options) {
         let _ = self.batches.send(Message::Options(options));
@@ -181,7 +193,7 @@ impl<R: Fn(Report)> Writer<R> {
             }
             if !failed {
                 failed = true;
-                (self.report)(Report::Failing(error.to_string()));
+                (self.report)(Report::Failing(said(&error)));
             }
             if !self.rest(pause) {
                 return false;

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use ledger::{
-    Batch, Checkpoint, Directory, Ended, Filter, Handled, Id, Kept, Ledger, OpenError, Options, Outcome,
-    Process, Reader, Report, Restored, Store, Subject, Task, TaskState,
+    Batch, Checkpoint, Ended, Filter, Handled, Id, Ledger, OpenError, Opened, Options, Outcome, Process,
+    Reader, Report, Restored, Store, Subject, Task, TaskState,
 };
 
 /// What never happens by then never happens.
@@ -66,6 +66,14 @@ fn ended(id: u128, path: &[u8], outcome: Outcome) -> Ended {
     }
 }
 
+fn tasks(tasks: impl IntoIterator<Item = Task>) -> Batch {
+    Batch { tasks: tasks.into_iter().collect(), ..Batch::default() }
+}
+
+fn ends(ended: impl IntoIterator<Item = Ended>) -> Batch {
+    Batch { ended: ended.into_iter().collect(), ..Batch::default() }
+}
+
 /// A ledger at work.
 struct Desk {
     ledger: Ledger,
@@ -74,9 +82,8 @@ struct Desk {
 
 impl Desk {
     fn open(directory: &Path, history_max: u32) -> (Desk, Restored) {
-        let (store, damage) = Store::open(Directory::claim(directory).unwrap()).unwrap();
-        assert_eq!(damage, None);
-        let restored = store.restore().unwrap();
+        let Opened { store, restored, damage, trouble } = Store::open(directory).unwrap();
+        assert_eq!((damage, trouble), (None, None));
         let (wake, woken) = channel();
         let wake = move || {
             let _ = wake.send(());
@@ -89,8 +96,8 @@ impl Desk {
         self.ledger.take_reports()
     }
 
-    fn commit(&mut self, changes: Vec<Kept>) {
-        self.ledger.commit(Batch { changes, checkpoint: None });
+    fn commit(&mut self, batch: Batch) {
+        self.ledger.commit(batch);
         let reports = self.next_reports();
         assert!(matches!(reports[..], [Report::Committed { recovered: false, .. }]), "{reports:?}");
         assert!(self.ledger.is_ready());
@@ -107,14 +114,12 @@ fn what_was_committed_comes_back_in_due_order() {
     let (mut desk, restored) = Desk::open(directory.path(), 10);
     assert_eq!(restored, Restored::default());
     let tasks = [task(3, b"/in/c"), task(1, b"/in/a"), task(2, b"/in/\xff\n'")];
-    let mut changes: Vec<Kept> = tasks.iter().cloned().map(Kept::Task).collect();
-    changes.push(Kept::Paused("config".into(), "move".into(), true));
-    changes.push(Kept::Paused("config".into(), "other".into(), true));
-    changes.push(Kept::Paused("config".into(), "other".into(), false));
-    desk.commit(changes);
+    let paused = [("move", true), ("other", true), ("other", false)];
+    let paused = paused.map(|(name, paused)| ("config".into(), name.into(), paused)).to_vec();
+    desk.commit(Batch { tasks: tasks.to_vec(), paused, ..Batch::default() });
     let checkpoint =
         Checkpoint { at_s: 9.5, handled: vec![Handled { path: b"/in/\xfe".to_vec(), ctime_ns: -1 }] };
-    desk.ledger.commit(Batch { changes: vec![], checkpoint: Some(checkpoint.clone()) });
+    desk.ledger.commit(Batch { checkpoint: Some(checkpoint.clone()), ..Batch::default() });
     desk.close();
 
     let (desk, restored) = Desk::open(directory.path(), 10);
@@ -129,13 +134,14 @@ fn what_was_committed_comes_back_in_due_order() {
 fn a_task_that_goes_or_ends_is_there_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 10);
-    desk.commit((1..=3).map(|id| Kept::Task(task(id, b"/in/a"))).collect());
+    desk.commit(tasks((1..=3).map(|id| task(id, b"/in/a"))));
     let again = Task { state: TaskState::Running, attempt: 2, ..task(2, b"/in/b") };
-    desk.commit(vec![
-        Kept::Gone(Id(1)),
-        Kept::Task(again.clone()),
-        Kept::Ended(ended(3, b"/in/a", Outcome::Failed)),
-    ]);
+    desk.commit(Batch {
+        gone: vec![Id(1), Id(3)],
+        tasks: vec![again.clone()],
+        ended: vec![ended(3, b"/in/a", Outcome::Failed)],
+        ..Batch::default()
+    });
     desk.close();
     let (desk, restored) = Desk::open(directory.path(), 10);
     assert_eq!((restored.tasks, restored.failed), (vec![again], 1));
@@ -146,8 +152,8 @@ fn a_task_that_goes_or_ends_is_there_no_more() {
 fn failed_tasks_stay_until_they_are_forgotten_and_history_is_bounded() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 3);
-    desk.commit(vec![Kept::Ended(ended(1, b"/in/failed", Outcome::Failed))]);
-    desk.commit((2..=9).map(|id| Kept::Ended(ended(id, b"/in/x", Outcome::Ok))).collect());
+    desk.commit(ends([ended(1, b"/in/failed", Outcome::Failed)]));
+    desk.commit(ends((2..=9).map(|id| ended(id, b"/in/x", Outcome::Ok))));
     let reader = Reader::open(directory.path()).unwrap();
     let ids = |filter: &Filter, limit| {
         let page = reader.ended(filter, limit).unwrap();
@@ -157,9 +163,25 @@ fn failed_tasks_stay_until_they_are_forgotten_and_history_is_bounded() {
     assert_eq!(ids(&failed, 10), (vec![1], 1));
     assert_eq!(ids(&Filter::default(), 2), (vec![9, 8], 4));
     assert_eq!(reader.ended(&failed, 1).unwrap().rows[0], ended(1, b"/in/failed", Outcome::Failed));
-    desk.commit(vec![Kept::NotFailed(Id(1))]);
+    desk.commit(Batch { not_failed: vec![Id(1)], ..Batch::default() });
     assert_eq!(ids(&failed, 10), (vec![], 0));
     assert_eq!(ids(&Filter::default(), 10), (vec![9, 8, 7], 3));
+    desk.close();
+}
+
+#[test]
+fn a_task_that_is_run_again_and_fails_again_stands_as_failed_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 9);
+    desk.commit(ends([ended(1, b"/in/a", Outcome::Failed)]));
+    let again =
+        Batch { not_failed: vec![Id(1)], gone: vec![Id(1)], ..ends([ended(1, b"/in/a", Outcome::Failed)]) };
+    desk.commit(again);
+    desk.commit(Batch { outputs: vec![(Id(1), b"at last".to_vec())], ..Batch::default() });
+    let reader = Reader::open(directory.path()).unwrap();
+    let failed = reader.ended(&Filter { failed_only: true, ..Filter::default() }, 9).unwrap();
+    assert_eq!((failed.total, failed.rows[0].output.as_deref()), (1, Some(&b"at last"[..])));
+    assert_eq!(reader.ended(&Filter::default(), 9).unwrap().total, 2);
     desk.close();
 }
 
@@ -167,13 +189,10 @@ fn failed_tasks_stay_until_they_are_forgotten_and_history_is_bounded() {
 fn without_history_only_what_failed_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 0);
-    desk.commit(vec![
-        Kept::Ended(ended(1, b"/in/a", Outcome::Ok)),
-        Kept::Ended(ended(2, b"/in/b", Outcome::Failed)),
-    ]);
+    desk.commit(ends([ended(1, b"/in/a", Outcome::Ok), ended(2, b"/in/b", Outcome::Failed)]));
     let reader = Reader::open(directory.path()).unwrap();
     assert_eq!(reader.ended(&Filter::default(), 9).unwrap().total, 1);
-    desk.commit(vec![Kept::NotFailed(Id(2))]);
+    desk.commit(Batch { not_failed: vec![Id(2)], ..Batch::default() });
     assert_eq!(reader.ended(&Filter::default(), 9).unwrap().total, 0);
     desk.close();
 }
@@ -185,7 +204,7 @@ fn filters_find_by_scheduler_path_id_and_time() {
     let mut other = ended(5, b"/in/sub/b.txt", Outcome::Ok);
     other.subject.scheduler = "copy".into();
     let rows = [ended(1 << 124, b"/in/a[1].txt", Outcome::Failed), other];
-    desk.commit(rows.map(Kept::Ended).to_vec());
+    desk.commit(ends(rows));
     let reader = Reader::open(directory.path()).unwrap();
     let total = |filter: Filter| reader.ended(&filter, 9).unwrap().total;
     let all = Filter::default;
@@ -205,7 +224,7 @@ fn a_newer_state_is_refused_and_left_alone() {
     Desk::open(directory.path(), 1).0.close();
     let path = directory.path().join("state.db");
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let error = Store::open(Directory::claim(directory.path()).unwrap()).unwrap_err();
+    let error = Store::open(directory.path()).unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }));
     assert!(error.to_string().contains("has version 99"), "{error}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the database and the lock");
@@ -216,11 +235,11 @@ fn a_database_that_is_none_is_moved_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
     fs::write(&path, [b'x'; 5000]).unwrap();
-    let (store, damage) = Store::open(Directory::claim(directory.path()).unwrap()).unwrap();
+    let Opened { restored, damage, .. } = Store::open(directory.path()).unwrap();
     let damage = damage.unwrap();
     assert_eq!(fs::read(&damage.moved_to).unwrap(), [b'x'; 5000]);
     assert!(damage.moved_to.to_string_lossy().contains("/state.db.damaged-"));
-    assert_eq!(store.restore().unwrap(), Restored::default());
+    assert_eq!(restored, Restored::default());
 }
 
 /// Damages bytes all over the file. Whatever happens, the store opens, and gives back rows that we wrote or none.
@@ -229,7 +248,7 @@ fn damage_anywhere_never_stops_the_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 100);
     let paths: Vec<Vec<u8>> = (0..200).map(|number| format!("/in/file-{number}").into_bytes()).collect();
-    desk.commit(paths.iter().zip(1..).map(|(path, id)| Kept::Task(task(id, path))).collect());
+    desk.commit(tasks(paths.iter().zip(1..).map(|(path, id)| task(id, path))));
     desk.close();
     let path = directory.path().join("state.db");
     let sound = fs::read(&path).unwrap();
@@ -246,14 +265,15 @@ fn damage_anywhere_never_stops_the_daemon() {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
         fs::write(&path, &bytes).unwrap();
-        let (store, damage) = match Store::open(Directory::claim(directory.path()).unwrap()) {
-            Ok(opened) => opened,
-            Err(OpenError::Newer { .. }) => continue,
-            Err(error) => panic!("{error}"),
-        };
-        moved += usize::from(damage.is_some());
         // What quick_check cannot see, a changed letter of a path, is read as it stands.
-        let _ = store.restore();
+        match Store::open(directory.path()) {
+            Ok(Opened { damage, trouble, .. }) => {
+                assert_eq!(trouble, None);
+                moved += usize::from(damage.is_some());
+            }
+            Err(OpenError::Newer { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
     assert!(moved > 20, "only {moved} of 150 damaged databases were recognised");
 }
@@ -264,7 +284,7 @@ fn a_lock_of_another_program_is_waited_for_and_reported_once() {
     let (mut desk, _) = Desk::open(directory.path(), 1);
     let shell = rusqlite::Connection::open(directory.path().join("state.db")).unwrap();
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
-    desk.ledger.commit(Batch { changes: vec![Kept::Task(task(1, b"/in/a"))], checkpoint: None });
+    desk.ledger.commit(tasks([task(1, b"/in/a")]));
     let reports = desk.next_reports();
     assert!(matches!(&reports[..], [Report::Failing(text)] if text.contains("locked")), "{reports:?}");
     assert!(!desk.ledger.is_ready());
@@ -280,17 +300,17 @@ fn damage_that_shows_while_it_works_starts_afresh() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 100);
     let path = directory.path().join("state.db");
-    desk.commit(vec![Kept::Task(task(1, b"/in/a"))]);
+    desk.commit(tasks([task(1, b"/in/a")]));
     // Another program empties a table's definition behind our back.
     let vandal = rusqlite::Connection::open(&path).unwrap();
     let sql = "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'x' WHERE name = 'task';
         PRAGMA schema_version = 4711";
     vandal.execute_batch(sql).unwrap();
     drop(vandal);
-    desk.ledger.commit(Batch { changes: vec![Kept::Task(task(2, b"/in/b"))], checkpoint: None });
+    desk.ledger.commit(tasks([task(2, b"/in/b")]));
     let reports = desk.next_reports();
     assert!(matches!(&reports[..], [Report::StartedAfresh(_)]), "{reports:?}");
-    desk.commit(vec![Kept::Task(task(2, b"/in/b"))]);
+    desk.commit(tasks([task(2, b"/in/b")]));
     desk.close();
     assert_eq!(Desk::open(directory.path(), 1).1.tasks, [task(2, b"/in/b")]);
 }
@@ -300,7 +320,7 @@ fn damage_that_shows_while_it_works_starts_afresh() {
 fn the_sqlite3_shell_reads_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 9);
-    desk.commit(vec![Kept::Task(task(1, b"/in/a b")), Kept::Ended(ended(2, b"/in/z", Outcome::Failed))]);
+    desk.commit(Batch { ended: vec![ended(2, b"/in/z", Outcome::Failed)], ..tasks([task(1, b"/in/a b")]) });
     let sql = "SELECT path, datetime(due, 'unixepoch') FROM task WHERE path LIKE '/in/%';
         SELECT path, error FROM ended WHERE open = 1";
     let database = directory.path().join("state.db");

@@ -60,6 +60,8 @@ pub(crate) struct ConfigOptions {
     pub dry_run: bool,
     /// The interpreter, if the user named one.
     pub python: Option<PathBuf>,
+    /// Where tasks are kept, if the user says it.
+    pub state: Option<PathBuf>,
 }
 
 /// Where the configuration comes from.
@@ -130,6 +132,12 @@ struct Typed {
     /// Default: the first of $PYINOTIFYD_PYTHON, python3 beside the program, python3 of $VIRTUAL_ENV, python3 in $PATH.
     #[arg(long, value_name = "PATH", add = ArgValueCompleter::new(completions::paths))]
     python: Option<PathBuf>,
+
+    /// Directory in which tasks are kept over the end of the daemon.
+    ///
+    /// Made if it is missing. Default: what the configuration says, else $STATE_DIRECTORY, else none.
+    #[arg(long, value_name = "DIR", add = ArgValueCompleter::new(completions::paths))]
+    state: Option<PathBuf>,
 
     /// Log what tasks would do instead of doing it.
     ///
@@ -225,9 +233,9 @@ fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Erro
 }
 
 fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Result<Command, clap::Error> {
-    let Typed { config, debug, python, dry_run, mode, subcommand } = typed;
+    let Typed { config, debug, python, state, dry_run, mode, subcommand } = typed;
     let config = config.into_iter().next_back().expect("there is a default");
-    let mut options = ConfigOptions { source: Source::File(config), debug, dry_run, python };
+    let mut options = ConfigOptions { source: Source::File(config), debug, dry_run, python, state };
     if let Some((name, _)) = matches.subcommand()
         && let Some(option) = for_the_daemon(matches)
     {
@@ -242,7 +250,7 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
             if prints_config {
                 return Ok(Command::PrintConfig(line));
             }
-            options = ConfigOptions { source: Source::Line(line), debug, dry_run, python: None };
+            options = ConfigOptions { source: Source::Line(line), debug, dry_run, python: None, state: None };
         }
         None => {}
     }
@@ -265,9 +273,10 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
 
 /// The first option that is given and has no meaning without a config file.
 fn for_the_daemon(matches: &ArgMatches) -> Option<&'static str> {
-    const OPTIONS: [(&str, &str); 7] = [
+    const OPTIONS: [(&str, &str); 8] = [
         ("config", "--config"),
         ("python", "--python"),
+        ("state", "--state"),
         ("install", "--install"),
         ("uninstall", "--uninstall"),
         ("list", "--list"),

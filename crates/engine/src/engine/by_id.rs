@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::Engine;
-use crate::tasks::News;
-use crate::{Effects, IdPrefix, MapId, Restored, SchedulerId, TaskId};
+use crate::tasks::{Failed, News};
+use crate::{Effects, Failure, IdPrefix, MapId, Restored, SchedulerId, TaskId};
 
 /// What an id or its beginning names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,33 @@ impl Engine {
         true
     }
 
+    /// Lets a task that is to come fail for good, without a run. Whether there is such a task.
+    pub fn fail(&mut self, now: Instant, id: TaskId, failure: &Failure, out: &mut impl Effects) -> bool {
+        let Some(slot) = self.tasks.find(id).filter(|slot| self.tasks.state(*slot).is_to_come()) else {
+            return false;
+        };
+        let scheduler = self.tasks.scheduler(slot);
+        let Some(at) = self.of_scheduler(scheduler) else { return false };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| {
+            scheduler.fail_unstarted(slot, failure, turn);
+        });
+        generations[at].deliver(&mut turn);
+        self.end_turn(out);
+        true
+    }
+
+    /// The same of all tasks of a scheduler that are to come.
+    pub fn fail_all(&mut self, now: Instant, id: SchedulerId, failure: &Failure, out: &mut impl Effects) {
+        let Some(at) = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id)) else {
+            return;
+        };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at].with_scheduler(id, &mut turn, |scheduler, turn| scheduler.fail_all(failure, turn));
+        generations[at].deliver(&mut turn);
+        self.end_turn(out);
+    }
+
     /// Lets a scheduler start nothing: delays run out, and what is due is queued.
     pub fn pause(&mut self, now: Instant, scheduler: SchedulerId, out: &mut impl Effects) {
         self.set_paused(now, scheduler, true, out);
@@ -97,16 +124,25 @@ impl Engine {
             return false;
         }
         let due = self.clock.at(task.due);
+        let failed = task.failed.map(|failed| Failed {
+            error: failed.error.to_owned(),
+            attempts: failed.attempts,
+            id: failed.id,
+        });
         let path = self.paths.see(task.event.pathname);
         let map = task.map.unwrap_or(MapId(u32::MAX));
         let news = News { event: &task.event, map, rule: None, hash: path.hash, same_path: false };
         let mut made = None;
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(id, &mut turn, |scheduler, turn| {
-            made = scheduler.restore(&path, &news, due.max(turn.now), task.attempt.max(1), turn);
+            let attempt = task.attempt.max(1);
+            made = scheduler.restore(&path, &news, (due.max(turn.now), attempt), failed, turn);
         });
         if let Some(slot) = made {
             self.tasks.set_id(slot, task.id);
+            if let Some(changes) = self.tasks.changes() {
+                if task.is_kept { changes.keep(slot) } else { changes.keep_changed(slot) }
+            }
         }
         self.end_turn(out);
         made.is_some()

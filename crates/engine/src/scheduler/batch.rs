@@ -202,7 +202,7 @@ impl Scheduler {
         let attempt = turn.tasks.attempt(slot);
         turn.tasks.set_attempt(slot, attempt.saturating_add(1));
         turn.tasks.set_state(slot, State::Retrying);
-        self.timer.insert(slot, due, turn.tasks);
+        self.wait_for_retry(slot, due, turn.tasks);
     }
 
     /// Leaves the events of the other tasks of a batch that failed for good, by the run of `id`, to those that are to
@@ -230,6 +230,7 @@ impl Scheduler {
             | State::Asked
             | State::Gathered
             | State::Queued
+            | State::Left
             | State::Running
             | State::Stopping => slot,
         }

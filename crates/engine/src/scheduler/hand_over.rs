@@ -4,17 +4,17 @@ use super::{Keys, Scheduler, forget_marks};
 use crate::clock::Nanos;
 use crate::index::Index;
 use crate::path::Path;
-use crate::tasks::{Mark, News, Share, Slot, State, Tasks};
+use crate::tasks::{Failed, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, MapId, Record, TaskRecord};
+use crate::{Effects, Failure, MapId, Record, TaskRecord};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
     /// Another configuration takes the place of this one.
     Configuration,
-    /// The daemon ends, or all that is left of this configuration.
-    All,
+    /// The daemon ends, or all that is left of this configuration, at that time.
+    All { until: Nanos },
 }
 
 impl Scheduler {
@@ -91,7 +91,7 @@ impl Scheduler {
                 let time = turn.tasks.time(slot);
                 self.timer.insert(slot, time, turn.tasks);
             }
-            State::Running | State::Stopping | State::Taken => {
+            State::Left | State::Running | State::Stopping | State::Taken => {
                 unreachable!("only tasks to come are given away")
             }
         }
@@ -112,14 +112,22 @@ impl Scheduler {
         &mut self,
         path: &Path<'_>,
         news: &News<'_>,
-        due: Nanos,
-        attempt: u32,
+        (due, attempt): (Nanos, u32),
+        failed: Option<Failed>,
         turn: &mut Turn<'_, E>,
     ) -> Option<Slot> {
-        if self.find(path, turn.tasks).is_some() || super::tasks_full(turn.tasks, turn.limits) {
+        let is_known = failed.is_none() && self.find(path, turn.tasks).is_some();
+        if is_known || super::tasks_full(turn.tasks, turn.limits) {
             return None;
         }
-        let slot = self.insert(news, Share::Directory, turn.now, turn.tasks);
+        let slot = if let Some(failed) = failed {
+            let slot = turn.tasks.insert(self.id, news, Share::Directory, turn.now);
+            turn.tasks.set(slot, Mark::Keyless);
+            turn.tasks.set_failed(slot, failed);
+            slot
+        } else {
+            self.insert(news, Share::Directory, turn.now, turn.tasks)
+        };
         turn.tasks.set_attempt(slot, attempt);
         turn.tasks.set(slot, Mark::AskRules);
         if attempt > 1 {
@@ -134,14 +142,86 @@ impl Scheduler {
         Some(slot)
     }
 
-    /// While it ends, nothing is tried again and nothing that is paused is waited for: such tasks are not done.
-    pub(crate) fn give_up_retries<E: Effects>(&mut self, ends: Ends, turn: &mut Turn<'_, E>) {
+    /// While it ends, nothing is tried again and nothing that is paused is waited for: such tasks are not done. Where
+    /// tasks are kept, they are left behind instead, with what is not due by the end.
+    pub(crate) fn give_up<E: Effects>(&mut self, ends: Ends, turn: &mut Turn<'_, E>) {
+        if let (Ends::All { until }, true) = (ends, turn.keeps && self.spec.persist) {
+            self.leaves_after = Some(until);
+            let later = |slot: &Slot, tasks: &Tasks| {
+                tasks.time(*slot) > until || tasks.state(*slot) == State::Retrying
+            };
+            let slots = if self.paused {
+                self.to_come(turn.tasks)
+            } else {
+                let mut slots = self.timer.all(turn.tasks);
+                slots.retain(|slot| later(slot, turn.tasks));
+                if self.batch_due(turn.tasks).is_some_and(|due| due > until) {
+                    slots.extend(turn.tasks.in_list(self.gathered));
+                }
+                slots
+            };
+            return self.leave_behind(slots, turn);
+        }
         self.retries = ends == Ends::Configuration && self.has_heir;
-        for slot in self.timer.retrying(turn.tasks) {
-            self.not_done(slot, turn);
+        for slot in self.timer.all(turn.tasks) {
+            if turn.tasks.state(slot) == State::Retrying {
+                self.not_done(slot, turn);
+            }
         }
         if self.paused {
             self.forget_to_come(turn);
+        }
+    }
+
+    /// All tasks that are to come.
+    fn to_come(&self, tasks: &Tasks) -> Vec<Slot> {
+        let mut slots = self.timer.all(tasks);
+        slots.extend(tasks.in_list(self.asked));
+        slots.extend(tasks.in_list(self.gathered));
+        slots.extend(tasks.in_list(self.queued));
+        slots
+    }
+
+    /// Leaves all tasks that are to come to another life of the daemon.
+    pub(super) fn leave_all_behind<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        self.leaves_after = Some(0);
+        let slots = self.to_come(turn.tasks);
+        self.leave_behind(slots, turn);
+    }
+
+    fn leave_behind<E: Effects>(&mut self, slots: Vec<Slot>, turn: &mut Turn<'_, E>) {
+        if slots.is_empty() {
+            return;
+        }
+        turn.out.record(Record::Kept { scheduler: self.id, count: slots.len() as u32 });
+        for slot in slots {
+            self.leave(slot, turn.tasks);
+            self.push_left(slot, turn.tasks);
+        }
+        self.tell_completed(turn);
+    }
+
+    /// Leaves a task in no list to another life of the daemon.
+    pub(super) fn push_left(&mut self, slot: Slot, tasks: &mut Tasks) {
+        tasks.leave_behind(slot);
+        tasks.push(&mut self.left, slot);
+    }
+
+    /// Lets a task that is to come fail for good, without a run.
+    pub(crate) fn fail_unstarted<E: Effects>(
+        &mut self,
+        slot: Slot,
+        failure: &Failure,
+        turn: &mut Turn<'_, E>,
+    ) {
+        self.leave(slot, turn.tasks);
+        self.fail_for_good(slot, failure, turn);
+    }
+
+    /// The same of all its tasks that are to come.
+    pub(crate) fn fail_all<E: Effects>(&mut self, failure: &Failure, turn: &mut Turn<'_, E>) {
+        for slot in self.to_come(turn.tasks) {
+            self.fail_unstarted(slot, failure, turn);
         }
     }
 

@@ -10,8 +10,8 @@ use crate::random::Random;
 use crate::tasks::{Mark, Slot, State, Tasks};
 use crate::turn::{Delivery, Turn};
 use crate::{
-    ERROR_MAX, Effects, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question, Reaction, Record, Retry,
-    SchedulerKind, Start, TaskId, TaskRecord,
+    ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question,
+    Reaction, Record, Retry, SchedulerKind, Start, TaskId, TaskRecord,
 };
 
 /// How long a task is put off that found its file in use.
@@ -74,7 +74,7 @@ impl Scheduler {
         if since + span(settle.give_up) <= now {
             let text = format!("did not settle in {} s: {reason}", settle.give_up.as_secs_f64());
             let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, text) };
-            self.give_up(slot, &failure, turn);
+            self.fail_for_good(slot, &failure, turn);
             return;
         }
         turn.tasks.set_state(slot, State::Settling);
@@ -109,9 +109,17 @@ impl Scheduler {
     }
 
     /// Lets a task in no list fail for good that has not started.
-    fn give_up<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
+    pub(super) fn fail_for_good<E: Effects>(
+        &mut self,
+        slot: Slot,
+        failure: &Failure,
+        turn: &mut Turn<'_, E>,
+    ) {
         let event = turn.tasks.event(slot, turn.path);
         let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
+        let end =
+            End { ran: Duration::ZERO, ..end_of(slot, EndResult::Failed(failure), turn.now, turn.tasks) };
+        turn.out.ended(&task, end);
         turn.out.record(Record::Failed { task, failure });
         let event = OwnedEvent::of(&event);
         self.deliver(slot, turn.tasks.id(slot), event, failure, turn);
@@ -243,6 +251,9 @@ impl Scheduler {
         if self.spec.kind == SchedulerKind::Command {
             turn.commands.running -= 1;
         }
+        if turn.tasks.has(slot, Mark::Interrupted) && self.interrupted(slot, outcome, turn) {
+            return self.tell_completed(turn);
+        }
         let left = if turn.tasks.clear(slot, Mark::TimedOut) {
             let retry = turn.tasks.known_more(slot).and_then(|more| more.retry.take());
             Some(retry.map_or(Left::Nothing, Left::Retry))
@@ -263,6 +274,38 @@ impl Scheduler {
         self.tell_completed(turn);
     }
 
+    /// A run that was stopped for the end of the daemon is over. Unless it was done all the same, the task is left as
+    /// it was while it ran.
+    fn interrupted<E: Effects>(&mut self, slot: Slot, outcome: &Outcome, turn: &mut Turn<'_, E>) -> bool {
+        match outcome {
+            Outcome::Done | Outcome::Unchanged => {
+                turn.tasks.clear(slot, Mark::Interrupted);
+                return false;
+            }
+            Outcome::Failed(_) | Outcome::Cancelled => {}
+        }
+        let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
+        turn.out.record(Record::CancelledOngoing { task });
+        self.push_left(slot, turn.tasks);
+        while let Some(slot) = self.taken.first() {
+            turn.tasks.unlink(&mut self.taken, slot);
+            turn.tasks.set(slot, Mark::Interrupted);
+            self.push_left(slot, turn.tasks);
+        }
+        true
+    }
+
+    /// Tells the end of a task whose run is over, and of all others that the run was for.
+    #[inline]
+    fn tell_end<E: Effects>(&self, slot: Slot, result: EndResult<'_>, turn: &mut Turn<'_, E>) {
+        let mut next = Some(slot);
+        while let Some(one) = next {
+            let task = self.record(one, turn.tasks.event_of_run(one, turn.path), turn.tasks);
+            turn.out.ended(&task, end_of(one, result, turn.now, turn.tasks));
+            next = if one == slot { self.taken.first() } else { turn.tasks.next_in_list(one) };
+        }
+    }
+
     /// Records the end of a run; `None` if the task was put off and that is all.
     #[inline]
     fn end<E: Effects>(
@@ -272,6 +315,13 @@ impl Scheduler {
         outcome: &Outcome,
         turn: &mut Turn<'_, E>,
     ) -> Option<Left> {
+        match outcome {
+            Outcome::Done => self.tell_end(slot, EndResult::Done, turn),
+            // What it was stopped for is the reason, whatever it says.
+            Outcome::Failed(_) if state == State::Stopping => self.tell_end(slot, EndResult::Cancelled, turn),
+            Outcome::Cancelled => self.tell_end(slot, EndResult::Cancelled, turn),
+            Outcome::Unchanged | Outcome::Failed(_) => {}
+        }
         let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
         Some(match outcome {
             Outcome::Done => {
@@ -282,7 +332,6 @@ impl Scheduler {
                 turn.out.record(Record::Unchanged { task });
                 Left::Nothing
             }
-            // What it was stopped for is the reason, whatever it says.
             Outcome::Failed(_) if state == State::Stopping => {
                 turn.out.record(Record::CancelledOngoing { task });
                 Left::Cancelled
@@ -319,7 +368,7 @@ impl Scheduler {
                 let attempt = turn.tasks.attempt(slot);
                 turn.tasks.set_attempt(slot, attempt.saturating_add(1));
                 turn.tasks.set_state(slot, State::Retrying);
-                self.timer.insert(slot, due.max(turn.now), turn.tasks);
+                self.wait_for_retry(slot, due.max(turn.now), turn.tasks);
             }
         }
     }
@@ -332,11 +381,26 @@ impl Scheduler {
             OnBusy::RunAgainIfChanged => turn.tasks.set_again(slot),
             OnBusy::Skip | OnBusy::Rerun | OnBusy::Restart => self.count_rerun(slot, turn),
         }
-        if self.delay > 0 {
+        if self.leaves_after.is_some_and(|after| turn.now + self.delay > after) {
+            turn.tasks.share_dir(slot);
+            turn.tasks.set_state(slot, State::Waiting);
+            turn.tasks.set_time(slot, turn.now + self.delay);
+            self.push_left(slot, turn.tasks);
+        } else if self.delay > 0 {
             turn.tasks.share_dir(slot);
             self.wait(slot, turn);
         } else {
             self.offer(slot, turn);
+        }
+    }
+
+    /// Lets a task wait for its next try; while the daemon ends, in its next life.
+    pub(super) fn wait_for_retry(&mut self, slot: Slot, due: Nanos, tasks: &mut Tasks) {
+        if self.leaves_after.is_some() {
+            tasks.set_time(slot, due);
+            self.push_left(slot, tasks);
+        } else {
+            self.timer.insert(slot, due, tasks);
         }
     }
 
@@ -373,6 +437,9 @@ impl Scheduler {
         let attempt = turn.tasks.attempt(slot);
         let retry = self.spec.retry.as_ref().filter(|retry| self.retries && retry.is_for(failure, attempt));
         let replaced = turn.tasks.has(slot, Mark::Again) || turn.tasks.has(slot, Mark::Restart);
+        if retry.is_none() {
+            self.tell_end(slot, EndResult::Failed(failure), turn);
+        }
         let event = turn.tasks.event_of_run(slot, turn.path);
         let task = self.record_of_run(slot, event, turn.tasks);
         if let Some(retry) = retry {
@@ -482,6 +549,12 @@ impl Retry {
         let jitter = if self.jitter > 0.0 { self.jitter * (2.0 * random.fraction() - 1.0) } else { 0.0 };
         Duration::try_from_secs_f64(pause_s * (1.0 + jitter)).unwrap_or(self.max_delay)
     }
+}
+
+/// The end of a task whose run is over.
+fn end_of<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &Tasks) -> End<'a> {
+    let since = |time: Nanos| Duration::from_nanos(now.saturating_sub(time));
+    End { result, attempts: tasks.attempt(slot), age: since(tasks.made(slot)), ran: since(tasks.time(slot)) }
 }
 
 /// The highest number of a signal (signal(7)).

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::clock::Nanos;
-use crate::tasks::{List, Mark, Slot, State, Tasks};
+use crate::tasks::{List, Mark, Slot, Tasks};
 
 /// The tasks of a scheduler that wait for a time.
 pub(super) struct Timer {
@@ -67,10 +67,9 @@ impl Timer {
         }
     }
 
-    /// The tasks that wait for another try.
-    pub(super) fn retrying(&self, tasks: &Tasks) -> Vec<Slot> {
-        let odd = self.odd.iter().map(|(_, _, slot)| *slot);
-        odd.filter(|slot| tasks.state(*slot) == State::Retrying).collect()
+    /// All tasks, first those of the list.
+    pub(super) fn all(&self, tasks: &Tasks) -> Vec<Slot> {
+        tasks.in_list(self.list).chain(self.odd.iter().map(|(_, _, slot)| *slot)).collect()
     }
 
     /// A task to take out when all are; in the order of the list, then of the set.

@@ -16,7 +16,7 @@ use crate::{
     Batch, Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds, IdPrefix,
     Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record, Restored,
     Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle,
-    TaskId, Verdict,
+    TaskId, TaskStatus, Verdict,
 };
 use model::{Model, OwnedEvent};
 
@@ -176,6 +176,8 @@ struct Run {
     stale: Vec<TaskHandle>,
     /// Ids that were given to restored tasks.
     restored: u128,
+    /// What a program that keeps tasks has of them; none once the engine shuts down.
+    kept: Option<BTreeMap<TaskId, String>>,
 }
 
 impl Run {
@@ -189,11 +191,13 @@ impl Run {
             random_seed: u64::from(script.below(255)),
         };
         let now = Instant::now();
+        let mut engine = Engine::new(now, limits.clone());
+        engine.keep_changes();
         Run {
             start: now,
             now,
             step: 0,
-            engine: Engine::new(now, limits.clone()),
+            engine,
             model: Model::new(now, limits),
             engine_seen: Seen::default(),
             model_seen: Seen::default(),
@@ -201,6 +205,7 @@ impl Run {
             verdicts: Vec::new(),
             stale: Vec::new(),
             restored: 0,
+            kept: Some(BTreeMap::new()),
         }
     }
 
@@ -317,11 +322,24 @@ impl Run {
         let id = TaskId(u128::MAX - self.restored);
         let due = self.now + Duration::from_millis(100) * u32::from(script.below(20));
         let attempt = 1 + u32::from(script.below(2));
-        let task = Restored { id, scheduler, map: Some(map), event: event.get(), due, attempt };
+        let event_of = event.get();
+        let task = Restored {
+            id,
+            scheduler,
+            map: Some(map),
+            event: event_of,
+            due,
+            attempt,
+            failed: None,
+            is_kept: false,
+        };
         let made = self.engine.restore(self.now, &task, &mut self.engine_seen);
         let place = (scheduler, map);
         let expected = self.model.restore(self.now, place, &event, (id, due, attempt), &mut self.model_seen);
         assert_eq!(made, expected, "whether a task could be restored");
+        if let (true, Some(kept)) = (made, &mut self.kept) {
+            kept.insert(id, "as it was before".to_owned());
+        }
         self.engine_seen.ids.number(id);
         self.model_seen.ids.number(id);
     }
@@ -425,6 +443,9 @@ impl Run {
         if !script.one_in(24) {
             return self.event(script);
         }
+        // The model keeps nothing.
+        self.engine.forget_changes();
+        self.kept = None;
         self.engine.shutdown(self.now, &mut self.engine_seen);
         self.model.shutdown(self.now, &mut self.model_seen);
     }
@@ -468,7 +489,40 @@ impl Run {
         to_come.sort();
         expected.sort();
         assert_eq!(to_come, expected, "tasks to come at {at}");
+        self.compare_kept(&at);
     }
+
+    /// Takes changes at every other step, and not always all of them. Once all are taken, what is kept is what is.
+    fn compare_kept(&mut self, at: &str) {
+        let Some(kept) = &mut self.kept else { return };
+        if self.step.is_multiple_of(2) {
+            return;
+        }
+        for id in self.engine.take_gone() {
+            assert!(kept.remove(&id).is_some(), "{id} is gone, and was not kept at {at}");
+        }
+        let max = if self.step.is_multiple_of(3) { 2 } else { usize::MAX };
+        self.engine.take_changed(max, |task| {
+            kept.insert(task.id, kept_line(task));
+        });
+        if self.engine.has_changes() {
+            return;
+        }
+        let mut there = BTreeMap::new();
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = self.engine.visit(place, 100, |task| {
+                there.insert(task.id, kept_line(task));
+            });
+        }
+        assert_eq!(*kept, there, "kept (left) and there (right) at {at}");
+    }
+}
+
+fn kept_line(task: &TaskStatus<'_>) -> String {
+    // A task that is to run again is kept with the later event, and shown with that of its run.
+    let event = (!task.again).then(|| OwnedEvent::of(&task.event));
+    format!("{event:?} {:?} {} {} {:?}", task.doing, task.attempt, task.again, task.failed)
 }
 
 /// Mostly a map of the newest configuration, sometimes of an older one, sometimes one that never was.
@@ -579,6 +633,7 @@ fn pick_scheduler(script: &mut Script<'_>, place: usize, of: usize) -> Scheduler
             .then(|| Settle { check: Duration::from_millis(400), give_up: Duration::from_millis(1_500) }),
         batch: None,
         rules,
+        persist: true,
     };
     if batch.is_none() {
         return spec;

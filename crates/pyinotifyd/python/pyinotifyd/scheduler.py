@@ -91,6 +91,10 @@ class TaskScheduler(Checked):
         on_busy: What an event does whose path's task runs. "skip": nothing, with a warning. "rerun": the task runs once
             more, the delay after its end, for the latest event. "restart": the task is stopped and starts anew.
             Default "skip". Not in pyinotifyd 1.
+        persist: Whether its tasks are kept over the end of the daemon, where there is a state (see Pyinotifyd). Default
+            True. Not in pyinotifyd 1.
+        rerun: Whether a task that was running when the daemon ended is run again at the next start; else it has failed.
+            Default False. Not in pyinotifyd 1.
 
     Example::
 
@@ -119,6 +123,8 @@ class TaskScheduler(Checked):
         "max_rate": (),
         "settle": (),
         "on_busy": (),
+        "persist": (bool,),
+        "rerun": (bool,),
     }
 
     job: Job
@@ -138,6 +144,8 @@ class TaskScheduler(Checked):
     max_rate: Optional[tuple[int, Number]]
     settle: Optional[Settle]
     on_busy: OnBusy
+    persist: bool
+    rerun: bool
 
     #: Whose failures `retry` is for, see `pyinotifyd.options`.
     _kind: ClassVar[str] = "job"
@@ -161,12 +169,15 @@ class TaskScheduler(Checked):
         max_rate: Optional[tuple[int, Number]] = None,
         settle: Optional[Settle] = None,
         on_busy: OnBusy = "skip",
+        persist: bool = True,
+        rerun: bool = False,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         self.job = job
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
         self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy)
+        self._set_kept(persist, rerun)
 
     def _set_common(
         self,
@@ -208,6 +219,10 @@ class TaskScheduler(Checked):
         self.on_busy = on_busy
         if max_delay is not None and max_delay < self.delay:
             raise AssertionError(f"max_delay: expected at least the delay of {self.delay} seconds, got {max_delay}")
+
+    def _set_kept(self, persist: bool, rerun: bool) -> None:
+        self.persist = persist
+        self.rerun = rerun
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
@@ -337,6 +352,8 @@ class ShellScheduler(TaskScheduler):
         max_rate: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         settle: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         on_busy: As for TaskScheduler. Default "skip". Not in pyinotifyd 1.
+        persist: As for TaskScheduler. Default True. Not in pyinotifyd 1.
+        rerun: As for TaskScheduler. Default False. Not in pyinotifyd 1.
 
     Example::
 
@@ -395,6 +412,8 @@ class ShellScheduler(TaskScheduler):
         max_rate: Optional[tuple[int, Number]] = None,
         settle: Optional[Settle] = None,
         on_busy: OnBusy = "skip",
+        persist: bool = True,
+        rerun: bool = False,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -415,6 +434,7 @@ class ShellScheduler(TaskScheduler):
         self.output = output
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
         self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy)
+        self._set_kept(persist, rerun)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
@@ -642,6 +662,7 @@ class FileManagerScheduler(TaskScheduler):
         max_delay: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         max_rate: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         settle: As for TaskScheduler. Default None. Not in pyinotifyd 1.
+        persist: As for TaskScheduler; what was running is always run again. Default True. Not in pyinotifyd 1.
 
     Example::
 
@@ -675,6 +696,7 @@ class FileManagerScheduler(TaskScheduler):
         max_delay: Optional[Number] = None,
         max_rate: Optional[tuple[int, Number]] = None,
         settle: Optional[Settle] = None,
+        persist: bool = True,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -682,6 +704,7 @@ class FileManagerScheduler(TaskScheduler):
         self.rules = rules  # type: ignore[assignment]  # __setattr__ makes a list of one rule
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
         self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle)
+        self._set_kept(persist, rerun=False)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Make a list of one rule, check all rules, then set the attribute."""

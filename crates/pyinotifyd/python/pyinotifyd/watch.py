@@ -14,7 +14,7 @@ from .scheduler import Cancel, TaskScheduler, bare_jobs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, ClassVar, Optional, Union
+    from typing import Any, ClassVar, Literal, Optional, Union
 
     from .checked import Place
     from .scheduler import Job
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     Mapped = Union[None, Reaction, Job, list[Union[Reaction, Job]]]
     ExcludeFilter = Union[None, str, list[str]]
     Excluded = tuple[str, Optional[Place]]
+
+#: More than anybody looks through; a row takes some 300 bytes of disk.
+_HISTORY_MAX = 100_000_000
 
 #: All events, in the order of their numbers in the kernel.
 FLAGS = (
@@ -221,6 +224,11 @@ class Pyinotifyd(Checked):
         logname: Name of the logger for records on the beginning and the end of watching. Default "daemon".
         max_jobs: How many commands of all schedulers together run at once; further ones wait in order. Default None: as
             many as their schedulers allow. Not in pyinotifyd 1.
+        state: Path of a directory in which tasks are kept, so that they survive the end of the daemon; it is made if it
+            is missing. False: they are never kept. Default None: the directory that the service manager names in
+            ``$STATE_DIRECTORY``, else none. Not in pyinotifyd 1.
+        history: How many tasks that have ended are remembered in the state; 0: none. Those that failed are kept in any
+            case. Default 10000. Not in pyinotifyd 1.
 
     Example::
 
@@ -236,12 +244,16 @@ class Pyinotifyd(Checked):
         "_shutdown_timeout": (),
         "logname": (str, type(None)),
         "max_jobs": (),
+        "state": (),
+        "history": (),
     }
 
     _watches: list[Watch]
     _shutdown_timeout: Number
     logname: Optional[str]
     max_jobs: Optional[int]
+    state: Union[None, Literal[False], str]
+    history: int
 
     def __init__(
         self,
@@ -250,6 +262,8 @@ class Pyinotifyd(Checked):
         logname: Optional[str] = "daemon",
         *,
         max_jobs: Optional[int] = None,
+        state: Union[None, Literal[False], str] = None,
+        history: int = 10_000,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -257,11 +271,19 @@ class Pyinotifyd(Checked):
         self.set_shutdown_timeout(shutdown_timeout)
         self.logname = logname
         self.max_jobs = max_jobs
+        self.state = state
+        self.history = history
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
         if name == "max_jobs" and value is not None:
             expect_count("max_jobs", value)
+        elif name == "state" and value is not None and value is not False:
+            expect_path("state", value)  # type: ignore[arg-type]  # checked there
+        elif name == "history":
+            expect("history", value, int)
+            if isinstance(value, bool) or not 0 <= value <= _HISTORY_MAX:  # type: ignore[operator]  # an int
+                raise AssertionError(f"history: expected a number from 0 to {_HISTORY_MAX}, got {value}")
         super().__setattr__(name, value)
 
     def set_watches(self, watches: Union[Watch, list[Watch]]) -> None:

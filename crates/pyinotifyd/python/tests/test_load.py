@@ -20,6 +20,8 @@ NOTHING = {
     "max_rate": None,
     "settle": None,
     "on_busy": "skip",
+    "persist": True,
+    "rerun": False,
 }
 
 # The shapes that configs have in documentation and in the wild.
@@ -125,7 +127,7 @@ def test_the_whole_description(describe, tmp_path):
         rule = FileManagerRule("move", "^/a", "/b", True, True, 0o755, 0o644, "root", "adm", True, **more)
         files = FileManagerScheduler(rule, delay=True)
         unused = ShellScheduler("true")
-        pyinotifyd = Pyinotifyd(shutdown_timeout=12.5, logname=None)
+        pyinotifyd = Pyinotifyd(shutdown_timeout=12.5, logname=None, state="/x/../s\\udcff", history=7)
         pyinotifyd.add_watch(
             ["/x", "/y\\udcff"], {"IN_OPEN": [shell, Cancel(job)], "IN_CREATE": files, "IN_DELETE": []}, None,
                 True, True,
@@ -139,6 +141,8 @@ def test_the_whole_description(describe, tmp_path):
         "shutdown_timeout": 12.5,
         "shutdown_timeout_text": "12.5",
         "max_jobs": None,
+        "state": "/s\udcff",
+        "history": 7,
         "watches": [
             {
                 "paths": ["/x", "/y\udcff"],

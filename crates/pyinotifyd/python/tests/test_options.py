@@ -31,6 +31,8 @@ NOTHING = {
     "max_rate": None,
     "settle": None,
     "on_busy": "skip",
+    "persist": True,
+    "rerun": False,
 }
 RETRY = {"times": 5, "delay": 10.0, "factor": 2.0, "max_delay": 600.0, "jitter": 0.1, "on": None}
 ON = {"errors": False, "statuses": [], "timeout": False, "signal": False}

@@ -178,6 +178,8 @@ const FAILURE_MAX: u64 = 4 << 10;
 pub(crate) struct Starts {
     /// Commands that can never be started, by task, and why.
     pub failed: Vec<(u64, String)>,
+    /// Tasks whose command has been started.
+    pub started: Vec<u64>,
     /// From now on there is no room for another process; nothing is lost, and this is said once until there is.
     pub no_room: Option<io::Error>,
 }
@@ -333,6 +335,11 @@ impl Commands {
         self.no_room_until.filter(|_| !self.waiting.is_empty())
     }
 
+    /// The process of a task's command, if it runs.
+    pub(crate) fn process(&self, task: u64) -> Option<Pid> {
+        self.pids.get(&task).copied()
+    }
+
     /// How many run.
     pub(crate) fn running(&self) -> usize {
         self.running.len()
@@ -340,7 +347,7 @@ impl Commands {
 
     /// Starts some of the waiting commands.
     pub(crate) fn start_some(&mut self, now: Instant) -> Starts {
-        let mut starts = Starts { failed: std::mem::take(&mut self.failed), no_room: None };
+        let mut starts = Starts { failed: std::mem::take(&mut self.failed), ..Starts::default() };
         if self.no_room_until.is_some_and(|at| at > now) {
             return starts;
         }
@@ -352,6 +359,7 @@ impl Commands {
                     self.no_room_until = None;
                     self.running.insert(pid.as_raw_nonzero().get(), Running { task, failure });
                     self.pids.insert(task, pid);
+                    starts.started.push(task);
                 }
                 Err(error) if is_no_room(&error) => {
                     self.outputs.close(task);

@@ -33,6 +33,8 @@ pub(crate) enum Report {
     Checked(Vec<String>),
     /// Of a look whether a file has settled.
     Settled(settle::Answer),
+    /// Of the end of commands that outlived an earlier daemon: their tasks.
+    Leftovers(Vec<ledger::Task>),
     /// Of the sweep of a directory.
     Swept(sweep::Swept),
     /// Of a trash.

@@ -11,7 +11,7 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
 }
 
 fn options(config: &str, debug: bool) -> ConfigOptions {
-    ConfigOptions { source: Source::File(config.into()), debug, dry_run: false, python: None }
+    ConfigOptions { source: Source::File(config.into()), debug, dry_run: false, python: None, state: None }
 }
 
 #[test]

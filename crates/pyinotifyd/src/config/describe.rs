@@ -15,6 +15,8 @@ pub(super) struct Description {
     pub(super) logname: String,
     pub(super) shutdown_timeout: f64,
     pub(super) max_jobs: Option<NonZeroU32>,
+    pub(super) state: Option<StateDescription>,
+    pub(super) history: u32,
     pub(super) watches: Vec<WatchDescription>,
     pub(super) schedulers: Vec<SchedulerDescription>,
     pub(super) levels: BTreeMap<String, i64>,
@@ -38,6 +40,16 @@ pub(super) struct Description {
     /// The umask, if the file changed it.
     #[serde(default)]
     pub(super) umask: Option<u32>,
+}
+
+/// Where tasks are kept.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum StateDescription {
+    /// `false`: nowhere.
+    Never(#[expect(dead_code, reason = "there is nothing but false")] bool),
+    /// In this directory.
+    In(PathText),
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,8 @@ use engine::{MapSpec, Matcher, OnBusy, Reaction, Retry, SchedulerKind, Scheduler
 use event::{Flag, Mask};
 
 use super::{
-    Command, CommandOptions, Config, Digest, ExcludeFilter, Program, Scheduler, Surroundings, Watch, Work,
+    Command, CommandOptions, Config, Digest, ExcludeFilter, Program, Scheduler, StateWanted, Surroundings,
+    Watch, Work,
 };
 use crate::action::arguments::ArgumentTemplate;
 use crate::action::occasion::OF_EVENTS;
@@ -111,6 +112,8 @@ impl Config {
         }
         let fingerprint = schedulers.iter().map(super::fingerprint).collect();
         Ok(Config {
+            state: StateWanted::Never,
+            history: 0,
             logname: "daemon".to_owned(),
             shutdown_timeout: SHUTDOWN_TIMEOUT,
             max_jobs: None,
@@ -195,6 +198,7 @@ impl Run {
             on: None,
         });
         Scheduler {
+            rerun: false,
             name: SCHEDULER.into(),
             named: false,
             digest: Digest::of("shell", &words.join(&0)),

@@ -13,8 +13,11 @@ mod safety;
 mod surroundings;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +34,7 @@ use crate::log::{Address, Early, Escaped, Level};
 pub(crate) use check::{absolute_path, covers, feeding_warnings, missing_syslog, warnings};
 use command::CommandDescription;
 pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
-use describe::{Description, ReactionDescription, SchedulerDescription, WatchDescription};
+use describe::{Description, ReactionDescription, SchedulerDescription, StateDescription, WatchDescription};
 pub(crate) use line::{Does, Format, JOBS_DEFAULT, Line, Run, Seconds, config_file};
 pub(crate) use owners::{Owner, owner_warnings};
 #[cfg(test)]
@@ -68,6 +71,10 @@ pub(crate) struct Config {
     pub warnings: Vec<String>,
     /// What only a config test says.
     pub hints: Vec<String>,
+    /// Where tasks are kept, if the file says it.
+    pub state: StateWanted,
+    /// How many ended tasks are remembered.
+    pub history: u32,
     /// What the file changed in its own process and means for the daemon's.
     pub surroundings: Surroundings,
     /// The part of the description that a restarted host must repeat.
@@ -76,6 +83,27 @@ pub(crate) struct Config {
     pub source: Arc<[u8]>,
     /// What it logged while it was executed, for its own syslog targets.
     pub early: Vec<Early>,
+}
+
+/// Where a configuration wants tasks to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateWanted {
+    /// Where the service manager says, if it does.
+    Default,
+    /// Nowhere.
+    Never,
+    /// In this directory.
+    In(PathBuf),
+}
+
+impl From<Option<StateDescription>> for StateWanted {
+    fn from(description: Option<StateDescription>) -> StateWanted {
+        match description {
+            None => StateWanted::Default,
+            Some(StateDescription::Never(_)) => StateWanted::Never,
+            Some(StateDescription::In(path)) => StateWanted::In(OsString::from_vec(path.0).into()),
+        }
+    }
 }
 
 /// A syslog target as configured.
@@ -119,6 +147,8 @@ pub(crate) struct Scheduler {
     pub named: bool,
     /// What tells whether it does the same as before.
     pub digest: Digest,
+    /// A command or job that the end of the daemon interrupted is run again; file rules always are.
+    pub rerun: bool,
     /// Name of its logger.
     pub logname: String,
     /// The delay as the configuration wrote it, for log lines.
@@ -171,6 +201,15 @@ impl Work {
             Work::Job(_) => "job",
             Work::Command(_) => "command",
             Work::Rules(_) => "file rules",
+        }
+    }
+
+    /// What it is called in the state.
+    pub(crate) fn kept_kind(&self) -> &'static str {
+        match self {
+            Work::Job(_) => "job",
+            Work::Command(_) => "command",
+            Work::Rules(_) => "rules",
         }
     }
 }
@@ -272,6 +311,8 @@ impl Config {
             handlers: description.handlers,
             filtered: description.filtered,
             host_stays: description.stays,
+            state: description.state.into(),
+            history: description.history,
             surroundings: Surroundings::new(description.environ, description.cwd, description.umask),
             warnings,
             hints: description.hints.iter().map(|hint| place(hint.at.as_ref()) + &hint.text).collect(),
@@ -431,8 +472,10 @@ fn read_scheduler(
         rules: matcher,
         ..SchedulerSpec::named(scheduler.name.clone())
     };
+    let rerun = scheduler.running.rerun || matches!(work, Work::Rules(_));
     let (spec, settled) = scheduler.running.apply(spec);
     Ok(Scheduler {
+        rerun,
         name: scheduler.name.into(),
         named: scheduler.named,
         digest,

@@ -73,6 +73,8 @@ pub(super) struct RunningDescription {
     max_rate: Option<(NonZeroU32, f64)>,
     settle: Option<SettleDescription>,
     on_busy: BusyDescription,
+    persist: bool,
+    pub(super) rerun: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,6 +133,7 @@ impl RunningDescription {
             settle,
             timeout: self.timeout.map(seconds),
             retry: self.retry.map(RetryDescription::read),
+            persist: self.persist,
             on_failure: self.on_failure,
             max_delay: self.max_delay.map(seconds),
             max_rate: self.max_rate.map(|(starts, span)| Rate { starts, span: seconds(span) }),

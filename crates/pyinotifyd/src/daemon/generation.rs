@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use engine::{GenerationId, MapId, SchedulerId};
 use watcher::WatchId;
 
-use crate::config::{Config, ExcludeFilter, Scheduler, Settled, Watch, Work};
+use crate::config::{Config, ExcludeFilter, Scheduler, Settled, Watch, Work, absolute_path};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::perform::GRACE;
 use crate::host::Host;
@@ -58,6 +58,12 @@ pub(crate) struct Action {
     pub logger: LoggerId,
     /// The delay as configured.
     pub delay_text: String,
+    /// Tells whether it does the same as before.
+    pub digest: Arc<str>,
+    /// Its tasks are kept, where there is a state.
+    pub persist: bool,
+    /// A command or job that the end of the daemon interrupted is run again.
+    pub rerun: bool,
     /// What its tasks do.
     pub work: Work,
     /// What has to be so before they start.
@@ -101,6 +107,11 @@ impl Watched {
         }
     }
 
+    /// Whether one of its paths is that.
+    pub(crate) fn has_root(&self, root: &[u8]) -> bool {
+        self.paths.iter().any(|path| path == root || absolute_path(path) == root)
+    }
+
     /// Whether it names no path at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.paths.is_empty()
@@ -138,6 +149,9 @@ impl Generation {
             name: scheduler.name,
             logger: log.logger(&scheduler.logname),
             delay_text: scheduler.delay_text,
+            digest: scheduler.digest.to_string().into(),
+            persist: scheduler.spec.persist,
+            rerun: scheduler.rerun,
             work: scheduler.work,
             settled: scheduler.settled,
         };
@@ -194,6 +208,26 @@ impl Generation {
     /// A scheduler's place in the configuration.
     pub(crate) fn index_of(&self, scheduler: SchedulerId) -> usize {
         (scheduler.0 - self.schedulers.start) as usize
+    }
+
+    /// The place of the scheduler with a name.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.actions.iter().position(|action| &*action.name == name)
+    }
+
+    /// The engine's number of the scheduler at a place.
+    pub(crate) fn scheduler(&self, index: usize) -> SchedulerId {
+        SchedulerId(self.schedulers.start + index as u32)
+    }
+
+    /// The work of the scheduler at a place.
+    pub(crate) fn action_at(&self, index: usize) -> &Action {
+        &self.actions[index]
+    }
+
+    /// All its schedulers.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (SchedulerId, &Action)> {
+        self.schedulers.clone().map(SchedulerId).zip(&self.actions)
     }
 
     /// A scheduler's work.

@@ -30,6 +30,7 @@ impl Daemon {
                         record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
                     }
                 }
+                Report::Leftovers(tasks) => self.leftovers_ended(tasks),
                 Report::Settled(answer) => self.settled(&answer, now),
                 Report::Swept(swept) => self.swept(&swept, now),
                 Report::Emptied(emptied) => self.emptied(&emptied),

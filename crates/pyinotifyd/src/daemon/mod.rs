@@ -13,6 +13,7 @@ mod config_lock;
 mod explain;
 mod generation;
 mod jobs;
+mod keep;
 mod lanes;
 mod loading;
 mod perform;
@@ -61,7 +62,7 @@ const LISTEN_RETRY: Duration = Duration::from_millis(10);
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
     with_runtime(|runtime, log| {
         let started =
-            runtime.block_on(async { Start::load(options, log).await.and_then(Start::into_daemon) });
+            runtime.block_on(async { Start::load(options, log).await?.open_state().await?.into_daemon() });
         match started {
             Ok(mut daemon) => runtime.block_on(daemon.run()),
             Err(code) => code,
@@ -171,6 +172,7 @@ impl Daemon {
             let wake = self.wait(left, now).await;
             self.woken(wake);
         }
+        self.close_keeper();
         // The processes that filters of the configuration ran in have ended.
         self.core.performer.log.set_filtered(BTreeSet::new());
         self.end_printing();
@@ -201,6 +203,7 @@ impl Daemon {
         self.finish_ended(now);
         self.print(now);
         self.advance_shutdown(now);
+        self.keep(now);
         self.hand_over(now);
         let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
@@ -238,6 +241,7 @@ impl Daemon {
             signals: &mut self.signals,
             hosts: &mut self.hosts,
             lanes: &self.core.performer.lanes,
+            keeper: self.core.performer.keeper.as_ref(),
             events: &self.inotify,
             others: self.others.as_ref(),
             outputs: self.outputs.as_ref(),
@@ -261,6 +265,7 @@ impl Daemon {
             performer.commands.deadline(),
             performer.runs.deadline(),
             performer.trashes.deadline(),
+            performer.keeper.as_ref().and_then(keep::Keeper::deadline),
             left.pause_until,
             left.log.map(|pause| now + pause),
             self.state.deadline(),
@@ -287,7 +292,7 @@ impl Daemon {
             }
             Wake::Printed => self.printed(),
             // The turn that follows looks at these anyway.
-            Wake::Lanes | Wake::Output | Wake::Events | Wake::Time => {}
+            Wake::Lanes | Wake::Kept | Wake::Output | Wake::Events | Wake::Time => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects, Failure, Outcome, Question, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord,
+    Effects, End, Failure, Outcome, Question, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord,
 };
 use event::Event;
 use files::Identity;
@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
+use super::keep::Keeper;
 use super::runs::{Runner, Runs};
 use super::task_name::TaskName;
 use crate::action::Lanes;
@@ -59,6 +60,8 @@ pub(crate) struct Performer {
     marked: HashMap<TaskId, Option<Identity>>,
     /// What was seen of files whose tasks wait for them to settle.
     pub looks: Looks,
+    /// Keeps tasks for another life of the daemon, where there is a state.
+    pub keeper: Option<Keeper>,
     /// The loop's time, for what is queued in the middle of the engine's work.
     pub now: Instant,
 }
@@ -84,6 +87,7 @@ impl Performer {
             dry_run,
             runs: Runs::default(),
             marked: HashMap::new(),
+            keeper: None,
             looks: Looks::default(),
             now,
         }
@@ -455,6 +459,13 @@ impl Effects for Performer {
         self.looks.ask(task, path, &wanted, device, &mut self.lanes, self.now);
     }
 
+    fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
+        let index = self.keeper.as_ref().map(|_| self.generation(task.scheduler));
+        if let (Some(keeper), Some(index)) = (&mut self.keeper, index) {
+            keeper.ended(task, self.generations[index].action(task.scheduler), end);
+        }
+    }
+
     fn record(&mut self, record: Record<'_>) {
         match record {
             Record::Received { event, .. } => self.received(event),
@@ -523,6 +534,7 @@ impl Effects for Performer {
             | Record::WaitForTasks { .. }
             | Record::AllCompleted { .. }
             | Record::TimeoutExceeded { .. }
+            | Record::Kept { .. }
             | Record::NotDoneMore { .. } => self.scheduler_record(&record),
         }
     }
@@ -691,6 +703,9 @@ impl Performer {
             }
             Record::AllCompleted { scheduler } => {
                 self.scheduler_text(Level::INFO, scheduler, format_args!("all remaining tasks completed"));
+            }
+            Record::Kept { scheduler, count } => {
+                self.scheduler_text(Level::INFO, scheduler, format_args!("keep {count} waiting task(s)"));
             }
             Record::TimeoutExceeded { scheduler, count } => {
                 let text = format_args!("shutdown timeout exceeded, cancel {count} remaining task(s)");

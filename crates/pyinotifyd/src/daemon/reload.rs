@@ -8,16 +8,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::{GenerationId, GenerationIds, MapId};
+use engine::{Failure, FailureKind, GenerationId, GenerationIds, MapId};
 use event::{Flag, Mask};
 use watcher::{Source as _, WatchId};
 
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
+use super::keep::{Keeper, no_heir};
 use super::loading::{LoadError, Loading};
 use super::perform::GRACE;
 use super::report::describe;
 use super::shutdown::State;
+use super::start::state_directory;
 use super::{Daemon, Reload, leave};
 use crate::config::{Config, Watch, absolute_path, feeding_warnings, missing_syslog};
 use crate::host::wire::FromHost;
@@ -39,6 +41,7 @@ pub(super) struct Adoption {
     filtered: BTreeSet<String>,
     owners: Vec<crate::config::Owner>,
     unwise: Vec<String>,
+    history: u32,
     /// What a SIGHUP brought; `None` at the start.
     reload: Option<Reloaded>,
 }
@@ -72,6 +75,7 @@ impl Daemon {
         reload: Option<Reloaded>,
         now: Instant,
     ) -> Result<(), String> {
+        self.check_state(&config)?;
         // The levels say which events are subscribed to, so that they come before the watches.
         let levels = self.core.performer.log.levels().clone();
         self.set_levels(&config);
@@ -93,6 +97,7 @@ impl Daemon {
             trashes: config.trashes(),
             owners: config.owners(),
             unwise,
+            history: config.history,
             listening: Vec::new(),
             reload,
         };
@@ -115,6 +120,20 @@ impl Daemon {
         self.adoption = Some(adoption);
         self.advance_adoption(now);
         Ok(())
+    }
+
+    /// A reload cannot move the state: who reads it would find a part of the tasks in each place.
+    fn check_state(&self, config: &Config) -> Result<(), String> {
+        let wanted = state_directory(&self.options, config);
+        let keeper = self.core.performer.keeper.as_ref();
+        if !self.is_first_load() && wanted.as_deref() != keeper.map(Keeper::directory) {
+            return Err("a reload cannot change where the state is; restart the daemon for that".to_owned());
+        }
+        Ok(())
+    }
+
+    fn is_first_load(&self) -> bool {
+        self.core.performer.generations.is_empty()
     }
 
     /// Lets a configuration take over whose watches are set up, between two events.
@@ -152,11 +171,25 @@ impl Daemon {
     /// Pauses the configuration in force, and does what the new one says beside its watches.
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
         let Adoption {
-            id, syslog, early, filtered, surroundings, destinations, trashes, owners, unwise, ..
+            id,
+            syslog,
+            early,
+            filtered,
+            surroundings,
+            destinations,
+            trashes,
+            owners,
+            unwise,
+            history,
+            ..
         } = adoption;
+        self.fail_orphans(now);
         self.retire_all_but(id, now);
         self.set_syslog(&syslog, &early);
         surroundings.apply();
+        if let Some(keeper) = &self.core.performer.keeper {
+            keeper.set_history(history);
+        }
         self.core.performer.commands.set_environment(&surroundings.environment);
         self.check_owners(owners, now);
         for warning in unwise {
@@ -312,6 +345,29 @@ impl Daemon {
         if !targets.is_empty() {
             let targets = targets.iter().map(target).collect();
             self.core.performer.log.set_syslog(targets, early);
+        }
+    }
+
+    /// Tasks whose scheduler the newest configuration does not have fail for good, where tasks are kept; else they end
+    /// with their configuration.
+    fn fail_orphans(&mut self, now: Instant) {
+        let performer = &mut self.core.performer;
+        if performer.keeper.is_none() {
+            return;
+        }
+        let Some((newest, old)) = performer.generations.split_last() else { return };
+        let mut orphans = Vec::new();
+        for generation in old.iter().filter(|old| !old.retired) {
+            for (id, action) in generation.all().filter(|(_, action)| action.persist) {
+                let heir = newest.find(&action.name).map(|index| newest.action_at(index));
+                if heir.is_none_or(|heir| heir.work.kept_kind() != action.work.kept_kind()) {
+                    orphans.push((id, no_heir(&action.name, heir.is_some())));
+                }
+            }
+        }
+        for (id, text) in orphans {
+            let failure = Failure::new(FailureKind::Error, text);
+            self.core.engine.fail_all(now, id, &failure, performer);
         }
     }
 

@@ -1,9 +1,10 @@
 //! From the command line to a daemon that runs: the first execution of the config file.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use watcher::{Inotify, Source as _};
 
 use super::children;
+use super::keep::{Beginning, Keeper};
 use super::loading::{LoadError, Loading};
 use super::perform::{GRACE, Performer};
 use super::print::Printer;
@@ -26,7 +28,7 @@ use super::supervise::Supervision;
 use super::wake::{Request, Signals, Source, Timer, Wake};
 use super::{Daemon, leave};
 use crate::cli::{self, ConfigOptions};
-use crate::config::Config;
+use crate::config::{Config, StateWanted};
 use crate::host::{self, Host, HostEvent, HostId};
 use crate::log::{Cause, Level, Log, Style, record};
 
@@ -42,6 +44,8 @@ pub(super) struct Start {
     host: Option<Host>,
     signals: Signals,
     hosts: (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>),
+    /// Tasks of an earlier daemon, where there is a state.
+    state: Option<Beginning>,
 }
 
 impl Start {
@@ -69,7 +73,7 @@ impl Start {
         for warning in &config.warnings {
             record!(log, Log::ROOT, WARNING, "{warning}");
         }
-        Ok(Start { options, log, config, host, signals, hosts: (sender, receiver) })
+        Ok(Start { options, log, config, host, signals, hosts: (sender, receiver), state: None })
     }
 
     /// The answer of a config test.
@@ -93,9 +97,38 @@ impl Start {
         }
     }
 
+    /// Opens the state, if there is to be one, by a thread: its filesystem may not answer.
+    pub(super) async fn open_state(mut self) -> Result<Start, ExitCode> {
+        let directory = state_directory(&self.options, &self.config);
+        let (Some(directory), Some(file)) = (directory, self.options.source.file()) else { return Ok(self) };
+        let (config, history) = (file.to_owned(), self.config.history);
+        let (sender, mut opened) = mpsc::channel(1);
+        let open = move || {
+            let _ = sender.blocking_send(Keeper::open(&directory, &config, history));
+        };
+        let thread = std::thread::Builder::new().name("state".to_owned()).spawn(open);
+        thread.map_err(|error| {
+            give_up(&mut self.log, &format!("cannot start a thread: {error}", error = Cause(&error)))
+        })?;
+        loop {
+            tokio::select! {
+                biased;
+                wake = self.signals.next() => match wake {
+                    Wake::Asked(Request::Shutdown(_)) => return Err(ExitCode::from(EXIT_INTERRUPTED)),
+                    _ => self.host.iter_mut().for_each(reap_host),
+                },
+                opened = opened.recv() => {
+                    let opened = opened.expect("the thread sends what it has before it ends");
+                    self.state = Some(opened.map_err(|error| give_up(&mut self.log, &error))?);
+                    return Ok(self);
+                }
+            }
+        }
+    }
+
     /// Puts the configuration to work.
     pub(super) fn into_daemon(self) -> Result<Daemon, ExitCode> {
-        let Start { mut options, mut log, config, host, signals, hosts } = self;
+        let Start { mut options, mut log, config, host, signals, hosts, state } = self;
         let now = Instant::now();
         keep_directory(&mut options);
         config.surroundings.apply();
@@ -145,6 +178,7 @@ impl Start {
             failed: false,
             timer,
         };
+        let restored = state.map(|state| daemon.begin_to_keep(state));
         let stays = config.host_stays;
         let host = match host {
             Some(host) if !stays => leave(&mut daemon.leaving, host, now + GRACE),
@@ -152,6 +186,9 @@ impl Start {
         };
         let adopted = daemon.adopt(config, host, None, now);
         adopted.map_err(|error| give_up(&mut daemon.core.performer.log, &error))?;
+        if let Some(restored) = restored {
+            daemon.restore(restored, now);
+        }
         Ok(daemon)
     }
 }
@@ -172,13 +209,7 @@ async fn outcome(
         };
         match wake {
             Wake::Asked(Request::Shutdown(_)) => return Err(ExitCode::from(EXIT_INTERRUPTED)),
-            Wake::Child => {
-                while let Some(ended) = children::reap() {
-                    if ended.pid == loading.host.pid() {
-                        loading.host.process_ended(ended.ending);
-                    }
-                }
-            }
+            Wake::Child => reap_host(&mut loading.host),
             Wake::Host(HostEvent::Frame(_, frame)) => {
                 if let Some(outcome) = loading.frame(frame, log) {
                     return Ok(outcome);
@@ -193,6 +224,7 @@ async fn outcome(
             // A SIGHUP for a file that is being read anyway asks for nothing new.
             Wake::Asked(Request::Reload)
             | Wake::Lanes
+            | Wake::Kept
             | Wake::Output
             | Wake::Events
             | Wake::Printed
@@ -200,6 +232,34 @@ async fn outcome(
             | Wake::Time => {}
         }
     }
+}
+
+/// Takes children that ended: while the configuration is loaded there is only its host.
+fn reap_host(host: &mut Host) {
+    while let Some(ended) = children::reap() {
+        if ended.pid == host.pid() {
+            host.process_ended(ended.ending);
+        }
+    }
+}
+
+/// Where tasks are kept: as the command line says, else the configuration, else the service manager.
+pub(super) fn state_directory(options: &ConfigOptions, config: &Config) -> Option<PathBuf> {
+    // What a trial run takes for done is not done.
+    if options.dry_run {
+        return None;
+    }
+    let given = match (&options.state, &config.state) {
+        (Some(directory), _) | (None, StateWanted::In(directory)) => directory.clone(),
+        (None, StateWanted::Never) => return None,
+        (None, StateWanted::Default) => {
+            // More than one are separated by colons (systemd.exec(5)).
+            let all = std::env::var_os("STATE_DIRECTORY")?.into_vec();
+            let first = all.split(|byte| *byte == b':').next().filter(|first| !first.is_empty())?;
+            OsString::from_vec(first.to_vec()).into()
+        }
+    };
+    Some(std::path::absolute(&given).unwrap_or(given))
 }
 
 /// Makes paths mean for a reload what they meant when they were typed: the config may change the working directory.
@@ -210,7 +270,7 @@ fn keep_directory(options: &mut ConfigOptions) {
         // Its paths are absolute.
         cli::Source::Line(_) => None,
     };
-    for path in named.into_iter().chain(file) {
+    for path in named.into_iter().chain(file).chain(&mut options.state) {
         if let Ok(absolute) = std::path::absolute(&path) {
             *path = absolute;
         }

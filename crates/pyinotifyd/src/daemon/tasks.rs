@@ -34,6 +34,10 @@ impl Daemon {
             );
             self.core.performer.log.write(self.logger, Level::WARNING, text);
         }
+        for task in starts.started {
+            // Its process is kept with it.
+            self.core.engine.note_change(TaskHandle(task));
+        }
         for (task, why) in starts.failed {
             self.core.performer.runs.end(TaskHandle(task), failed(FailureKind::Error, why));
         }
@@ -51,8 +55,15 @@ impl Daemon {
 
     /// Tells the engine of runs that have ended. What it starts thereupon may end before the next call.
     pub(super) fn finish_ended(&mut self, now: Instant) {
-        for Ended { handle, outcome, .. } in self.core.performer.runs.take_ended() {
+        for Ended { handle, outcome, output } in self.core.performer.runs.take_ended() {
+            let task = self.core.engine.task_id(handle).filter(|_| !output.is_empty());
+            if let Some(keeper) = &mut self.core.performer.keeper {
+                keeper.output = output;
+            }
             self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
+            if let Some(keeper) = &mut self.core.performer.keeper {
+                keeper.late_output(task);
+            }
         }
     }
 

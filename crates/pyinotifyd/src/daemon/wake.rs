@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::keep::Keeper;
 use crate::action::Lanes;
 use crate::host::HostEvent;
 
@@ -28,6 +29,8 @@ pub(crate) enum Wake {
     Child,
     /// Lanes have reports.
     Lanes,
+    /// The thread that keeps tasks has a report.
+    Kept,
     /// A host said something, or is gone.
     Host(HostEvent),
     /// The kernel has events.
@@ -208,6 +211,8 @@ pub(crate) struct Sources<'a> {
     pub hosts: &'a mut mpsc::Receiver<HostEvent>,
     /// Reports of lanes.
     pub lanes: &'a Lanes,
+    /// Reports of the thread that keeps tasks.
+    pub keeper: Option<&'a Keeper>,
     /// The kernel's queue; it rests while its reader pauses.
     pub events: &'a Source,
     /// What commands write for the log.
@@ -228,13 +233,25 @@ impl Sources<'_> {
     /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but
     /// who slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
-        let Sources { signals, hosts, lanes, events, outputs, printed, mounts, others, timer, deadline } =
-            self;
+        let Sources {
+            signals,
+            hosts,
+            lanes,
+            keeper,
+            events,
+            outputs,
+            printed,
+            mounts,
+            others,
+            timer,
+            deadline,
+        } = self;
         let mut others = pin!(async {
             tokio::select! {
                 biased;
                 wake = signals.next() => wake,
                 () = lanes.reported() => Wake::Lanes,
+                () = kept(keeper) => Wake::Kept,
                 Some(event) = hosts.recv() => Wake::Host(event),
                 () = timer.until(deadline) => Wake::Time,
                 () = changed(outputs) => Wake::Output,
@@ -259,6 +276,13 @@ impl Sources<'_> {
             Poll::Pending
         })
         .await
+    }
+}
+
+async fn kept(keeper: Option<&Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.reported().await,
+        None => std::future::pending().await,
     }
 }
 

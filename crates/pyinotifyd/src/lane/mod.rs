@@ -53,6 +53,8 @@ pub(crate) enum LaneId {
     Filesystem(u64),
     /// The database of users.
     Users,
+    /// Processes of an earlier daemon.
+    Leftovers,
     /// What found no room for a lane of its own.
     Crowded,
 }
@@ -64,6 +66,7 @@ impl LaneId {
             LaneId::Files { owner: false, .. } | LaneId::Filesystem(_) => "a filesystem",
             LaneId::Files { owner: true, .. } | LaneId::Crowded => "a filesystem or the database of users",
             LaneId::Users => "the database of users",
+            LaneId::Leftovers => "a process",
         }
     }
 }

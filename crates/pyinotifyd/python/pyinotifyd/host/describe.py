@@ -26,7 +26,7 @@ from .names import Names, code_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Optional
+    from typing import Any, Literal, Optional, Union
 
     from ..checked import Number, Place
     from ..options import Retry, Settle
@@ -59,6 +59,8 @@ class Description:
             "shutdown_timeout": float(timeout),
             "shutdown_timeout_text": str(timeout),
             "max_jobs": config.max_jobs,
+            "state": _state(config.state),
+            "history": config.history,
             "watches": watches,
             "schedulers": [
                 {**_scheduler(scheduler, names), "running": self._running(scheduler)} for scheduler in self.schedulers
@@ -107,6 +109,8 @@ class Description:
             "max_rate": list(scheduler.max_rate) if scheduler.max_rate else None,
             "settle": _settle(scheduler.settle),
             "on_busy": scheduler.on_busy,
+            "persist": scheduler.persist,
+            "rerun": scheduler.rerun,
         }
 
     def _number(self, scheduler: TaskScheduler) -> int:
@@ -236,6 +240,10 @@ def _at(place: Optional[Place]) -> Optional[dict[str, Any]]:
 
 def _path(path: Optional[str]) -> Optional[str]:
     return None if path is None else _bytes_text(os.path.normpath(path))
+
+
+def _state(state: Union[None, Literal[False], str]) -> Union[None, Literal[False], str]:
+    return _bytes_text(os.path.abspath(state)) if isinstance(state, str) else state
 
 
 def _bytes_text(text: str) -> str:

@@ -1,0 +1,472 @@
+//! Tasks that survive the end of the daemon: what changes is written by a thread, what an earlier daemon left comes
+//! back ([`restore`]).
+//!
+//! 1. The engine marks tasks that change. The ends of tasks are collected here, as the engine tells them.
+//! 2. [`COMMIT_PAUSE`] after the first mark the loop makes one [`Batch`] of all that: rows of the marked tasks as they
+//!    are now, ids of those that are no more, ends. It takes [`TASKS_A_BATCH`] rows at most; the rest follows at once.
+//! 3. The thread writes the batch as one transaction and reports. Only then the next batch is made. Meanwhile the loop
+//!    goes on to mark, and waits for nothing.
+//! 4. A task is marked before it is read, and is read after it changed: whatever came before a batch is in it or in an
+//!    earlier one, and a transaction is there as a whole or not at all. So after a crash each task is as it was at the
+//!    latest batch that was reported, at most the pause and the time of one transaction ago.
+//! 5. What came and went between two batches leaves nothing but its end. An end and the row that it takes away are in
+//!    one transaction, so that a task is never both.
+//! 6. If the disk does not take a batch, the thread keeps it and tries again. Marks cost a byte for each task, ends are
+//!    bounded ([`HISTORY_A_BATCH`], [`FAILURES_MAX`]).
+
+mod restore;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use engine::{Doing, End, EndResult, Engine, FailureKind, TaskId, TaskRecord, TaskStatus};
+use event::Event;
+use ledger::{
+    Batch, Ended, Id, Ledger, Opened, Options, Outcome, Process, Report, Restored, Subject, TaskState,
+};
+use serde_json::json;
+use tokio::sync::Notify;
+
+pub(super) use restore::no_heir;
+
+use super::Daemon;
+use super::generation::{Action, Generation};
+use crate::action::command::Commands;
+use crate::log::{Escaped, record};
+
+/// What changes is written so long after the first change.
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Rows of tasks in one transaction: a few milliseconds of the loop's time.
+const TASKS_A_BATCH: usize = 4_096;
+
+/// Ends of tasks that one transaction adds to the history, failures aside. The earliest are left out.
+const HISTORY_A_BATCH: usize = 1_000;
+
+/// Failures that wait for a disk that does not take them; about 300 bytes each. The earliest are lost beyond that.
+const FAILURES_MAX: usize = 65_536;
+
+/// How long the end of the daemon waits for the disk.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    ledger: Ledger,
+    reported: Arc<Notify>,
+    directory: PathBuf,
+    /// Stem of the config file, which is part of what identifies a scheduler.
+    file: Arc<str>,
+    /// Ends of tasks that did not fail.
+    ended: VecDeque<Ended>,
+    /// Failures.
+    failed: VecDeque<Ended>,
+    /// What else the next batch has.
+    next: Batch,
+    /// When the next batch is due.
+    commit_at: Option<Instant>,
+    /// Why nothing is kept at present.
+    trouble: Option<String>,
+    /// How long the latest transaction took.
+    took: Duration,
+    /// What the command wrote whose end is told to the engine.
+    pub(super) output: Vec<u8>,
+}
+
+/// A state directory that was opened, by a thread.
+pub(super) struct Beginning {
+    pub(super) keeper: Keeper,
+    pub(super) restored: Restored,
+    /// What is to be said about it: an error, or nothing.
+    pub(super) errors: Vec<String>,
+}
+
+impl Keeper {
+    /// Opens a state directory and reads what is kept there. Waits for its filesystem.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with it.
+    pub(super) fn open(directory: &Path, config: &Path, history_max: u32) -> Result<Beginning, String> {
+        let opened = ledger::Store::open(directory).map_err(|error| error.to_string())?;
+        let Opened { store, restored, damage, trouble } = opened;
+        let mut errors = Vec::new();
+        errors.extend(damage.map(|damage| damage_text(&damage)));
+        errors.extend(trouble.as_ref().map(|error| trouble_text(directory, error)));
+        let reported = Arc::new(Notify::new());
+        let wake = Arc::clone(&reported);
+        let ledger = Ledger::start(store, Options { history_max }, move || wake.notify_one());
+        let ledger = ledger.map_err(|error| format!("cannot start a thread for the state: {error}"))?;
+        let file = config.file_stem().unwrap_or_default().to_string_lossy();
+        let keeper = Keeper {
+            ledger,
+            reported,
+            directory: directory.to_owned(),
+            file: file.into(),
+            ended: VecDeque::new(),
+            failed: VecDeque::new(),
+            next: Batch::default(),
+            commit_at: None,
+            trouble,
+            took: Duration::ZERO,
+            output: Vec::new(),
+        };
+        Ok(Beginning { keeper, restored, errors })
+    }
+
+    /// Where the state is; [`ledger::Reader::open`] reads it from there.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How many ended tasks are to be remembered.
+    pub(super) fn set_history(&self, history_max: u32) {
+        self.ledger.set_options(Options { history_max });
+    }
+
+    /// Completes when the thread has something to say.
+    pub(super) async fn reported(&self) {
+        self.reported.notified().await;
+    }
+
+    /// When the next batch is due, unless the thread is still at the one before.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.commit_at.filter(|_| self.ledger.is_ready())
+    }
+
+    /// A task came to an end.
+    pub(super) fn ended(&mut self, task: &TaskRecord<'_>, action: &Action, end: End<'_>) {
+        if !action.persist {
+            return;
+        }
+        let now_s = seconds(SystemTime::now());
+        let (result, error, exit_status, signal) = match end.result {
+            EndResult::Done => (Outcome::Ok, None, None, None),
+            EndResult::Cancelled => (Outcome::Cancelled, None, None, None),
+            EndResult::Failed(failure) => {
+                let (exit_status, signal) = match failure.kind {
+                    FailureKind::ExitStatus(status) => (Some(status), None),
+                    FailureKind::Signal(signal) => (None, Some(signal)),
+                    FailureKind::Error
+                    | FailureKind::Timeout
+                    | FailureKind::Interrupted
+                    | FailureKind::InUse => (None, None),
+                };
+                (Outcome::Failed, Some(failure.text.clone()), exit_status, signal)
+            }
+        };
+        let output = std::mem::take(&mut self.output);
+        self.add_end(Ended {
+            id: Id(task.id.0),
+            subject: subject(&self.file, action, &task.event, None),
+            result,
+            error,
+            exit_status,
+            signal,
+            output: (!output.is_empty()).then_some(output),
+            attempts: end.attempts,
+            first_s: now_s - end.age.as_secs_f64(),
+            started_s: now_s - end.ran.as_secs_f64(),
+            ended_s: now_s,
+            done: None,
+        });
+    }
+
+    fn add_end(&mut self, end: Ended) {
+        let (queue, max) = match end.result {
+            Outcome::Failed => (&mut self.failed, FAILURES_MAX),
+            Outcome::Ok | Outcome::Cancelled => (&mut self.ended, HISTORY_A_BATCH),
+        };
+        if queue.len() >= max {
+            queue.pop_front();
+        }
+        queue.push_back(end);
+    }
+
+    /// The command of a task that had failed before it ended has written that at last.
+    pub(super) fn late_output(&mut self, task: Option<TaskId>) {
+        let output = std::mem::take(&mut self.output);
+        if let (Some(task), false) = (task, output.is_empty()) {
+            self.next.outputs.push((Id(task.0), output));
+        }
+    }
+
+    /// Failed tasks are run again, or are to be forgotten.
+    #[expect(dead_code, reason = "the control socket asks for it")]
+    pub(crate) fn not_failed(&mut self, ids: impl IntoIterator<Item = Id>) {
+        self.next.not_failed.extend(ids);
+    }
+
+    /// A scheduler is paused, or no more.
+    #[expect(dead_code, reason = "the control socket asks for it")]
+    pub(crate) fn paused(&mut self, scheduler: Arc<str>, is_paused: bool) {
+        self.next.paused.push((Arc::clone(&self.file), scheduler, is_paused));
+    }
+
+    fn has_news(&self, engine: &Engine) -> bool {
+        engine.has_changes() || !self.ended.is_empty() || !self.failed.is_empty() || !self.next.is_empty()
+    }
+
+    /// Everything that is to be written, as far as one batch goes.
+    fn batch(&mut self, engine: &mut Engine, generations: &[Generation], commands: &Commands) -> Batch {
+        let mut batch = std::mem::take(&mut self.next);
+        batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
+        batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
+        let (clock, file) = (Clock::now(), Arc::clone(&self.file));
+        engine.take_changed(TASKS_A_BATCH, |task| {
+            let generation = generations.iter().rfind(|generation| generation.owns(task.scheduler));
+            let action =
+                generation.expect("a generation stays until its tasks have ended").action(task.scheduler);
+            batch.tasks.push(row(task, &file, action, &clock, commands));
+        });
+        batch
+    }
+}
+
+impl Daemon {
+    /// Keeps tasks from here on; returns what an earlier daemon kept.
+    pub(super) fn begin_to_keep(&mut self, beginning: Beginning) -> Restored {
+        let Beginning { keeper, restored, errors } = beginning;
+        for error in errors {
+            record!(self.core.performer.log, self.logger, ERROR, "{error}");
+        }
+        self.core.performer.keeper = Some(keeper);
+        self.core.engine.keep_changes();
+        restored
+    }
+
+    /// Writes what has changed, when it is time.
+    pub(super) fn keep(&mut self, now: Instant) {
+        self.take_ledger_reports();
+        let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
+        let Some(keeper) = &mut performer.keeper else { return };
+        if !keeper.has_news(engine) {
+            keeper.commit_at = None;
+            return;
+        }
+        let due = *keeper.commit_at.get_or_insert(now + COMMIT_PAUSE);
+        if due > now || !keeper.ledger.is_ready() {
+            return;
+        }
+        let batch = keeper.batch(engine, &performer.generations, &performer.commands);
+        // What found no room goes with the next one, as soon as this is written.
+        keeper.commit_at = engine.has_changes().then_some(now);
+        if !batch.is_empty() {
+            keeper.ledger.commit(batch);
+        }
+    }
+
+    fn take_ledger_reports(&mut self) {
+        let performer = &mut self.core.performer;
+        let Some(keeper) = &mut performer.keeper else { return };
+        for report in keeper.ledger.take_reports() {
+            match report {
+                Report::Committed { took, recovered } => {
+                    keeper.took = took;
+                    keeper.trouble = None;
+                    if recovered {
+                        let directory = keeper.directory.display();
+                        record!(performer.log, self.logger, INFO, "tasks are kept in '{directory}' again");
+                    }
+                }
+                Report::Failing(error) => {
+                    // One that was there at the start was said then.
+                    if keeper.trouble.replace(error.clone()).is_none() {
+                        let text = trouble_text(&keeper.directory, &error);
+                        record!(performer.log, self.logger, ERROR, "{text}");
+                    }
+                }
+                Report::StartedAfresh(damage) => {
+                    record!(performer.log, self.logger, ERROR, "{}", damage_text(&damage));
+                    self.core.engine.keep_changes();
+                }
+            }
+        }
+    }
+
+    /// The end of the daemon: writes what is left. A disk that does not take it is not waited for long.
+    pub(super) fn close_keeper(&mut self) {
+        let deadline = Instant::now() + CLOSE_MAX;
+        loop {
+            self.take_ledger_reports();
+            let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
+            let Some(keeper) = &mut performer.keeper else { return };
+            if !keeper.ledger.is_ready() {
+                if keeper.trouble.is_none() && keeper.ledger.wait(deadline) {
+                    continue;
+                }
+                break;
+            }
+            let batch = keeper.batch(engine, &performer.generations, &performer.commands);
+            if !batch.is_empty() {
+                keeper.ledger.commit(batch);
+            } else if !keeper.has_news(engine) {
+                break;
+            }
+        }
+        let performer = &mut self.core.performer;
+        let Some(keeper) = performer.keeper.take() else { return };
+        let directory = keeper.directory.clone();
+        if !keeper.ledger.close(deadline) {
+            let directory = directory.display();
+            record!(
+                performer.log,
+                self.logger,
+                ERROR,
+                "the latest changes of tasks are not kept in '{directory}'"
+            );
+        }
+    }
+}
+
+fn trouble_text(directory: &Path, error: &str) -> String {
+    format!(
+        "cannot keep tasks in '{}': {error}; the daemon goes on without, and tries again",
+        Escaped(std::os::unix::ffi::OsStrExt::as_bytes(directory.as_os_str()))
+    )
+}
+
+fn damage_text(damage: &ledger::Damage) -> String {
+    let moved_to = damage.moved_to.display();
+    format!("the state is damaged ({}), it was moved to '{moved_to}'; the daemon starts afresh", damage.error)
+}
+
+/// The time of day at an instant.
+struct Clock {
+    now: Instant,
+    now_s: f64,
+}
+
+impl Clock {
+    fn now() -> Clock {
+        Clock { now: Instant::now(), now_s: seconds(SystemTime::now()) }
+    }
+
+    fn time(&self, at: Instant) -> f64 {
+        let ahead = at.saturating_duration_since(self.now).as_secs_f64();
+        self.now_s + ahead - self.now.saturating_duration_since(at).as_secs_f64()
+    }
+
+    fn instant(&self, time_s: f64) -> Instant {
+        let ahead = Duration::try_from_secs_f64((time_s - self.now_s).max(0.0)).unwrap_or_default();
+        self.now.checked_add(ahead).unwrap_or(self.now)
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn subject(file: &Arc<str>, action: &Action, event: &Event<'_>, detail: Option<String>) -> Subject {
+    Subject {
+        file: Arc::clone(file),
+        scheduler: Arc::clone(&action.name),
+        kind: action.work.kept_kind().into(),
+        digest: Arc::clone(&action.digest),
+        mask: event.mask.0,
+        is_dir: event.is_dir,
+        synthetic: event.synthetic,
+        path: event.pathname.to_vec(),
+        name_len: event.name_len,
+        root_len: event.root_len,
+        src_path: event.src_pathname.map(<[u8]>::to_vec),
+        given_path: event.given_path.map(<[u8]>::to_vec),
+        detail,
+    }
+}
+
+fn row(
+    task: &TaskStatus<'_>,
+    file: &Arc<str>,
+    action: &Action,
+    clock: &Clock,
+    commands: &Commands,
+) -> ledger::Task {
+    let (state, at) = match task.doing {
+        Doing::Waiting(at) | Doing::PutOff(at) | Doing::Settling(at) | Doing::Gathered(at) => {
+            (TaskState::Waiting, at)
+        }
+        Doing::Retrying(at) => (TaskState::Retrying, at),
+        Doing::Queued(at) => (TaskState::Queued, at),
+        Doing::Running(at) => (TaskState::Running, at),
+    };
+    let runs = state == TaskState::Running;
+    let due_s = at.map_or(f64::from(u32::MAX), |at| clock.time(at));
+    ledger::Task {
+        id: Id(task.id.0),
+        subject: subject(file, action, &task.event, detail(task)),
+        state,
+        attempt: task.attempt,
+        first_s: task.made.map_or(clock.now_s, |made| clock.time(made)),
+        since_s: if runs { due_s } else { clock.now_s },
+        due_s,
+        error: (!task.reason.is_empty()).then(|| task.reason.to_owned()),
+        process: commands.process(task.handle.0).filter(|_| runs).and_then(|pid| {
+            let group = pid.as_raw_nonzero().get();
+            Some(Process { group, started_ticks: started_ticks(group)? })
+        }),
+    }
+}
+
+/// What only this program understands of a task.
+fn detail(task: &TaskStatus<'_>) -> Option<String> {
+    if let Some(failed) = task.failed {
+        let (error, attempts, id) = (failed.error, failed.attempts, failed.id.to_string());
+        return Some(json!({"failed": {"error": error, "attempts": attempts, "id": id}}).to_string());
+    }
+    task.again.then(|| json!({"again": true}).to_string())
+}
+
+/// What proc_pid_stat(5) says of a process.
+struct Stat(Vec<u8>);
+
+impl Stat {
+    /// Of a process by its name in `/proc`.
+    fn read(process: &str) -> Option<Stat> {
+        let stat: io::Result<Vec<u8>> = fs::read(format!("/proc/{process}/stat"));
+        stat.ok().map(Stat)
+    }
+
+    /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and
+    /// otherwise anything.
+    fn field(&self, number: usize) -> Option<&[u8]> {
+        let after_name = self.0.rsplit(|byte| *byte == b')').next()?;
+        after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(number - 3)
+    }
+
+    fn number(&self, number: usize) -> Option<u64> {
+        std::str::from_utf8(self.field(number)?).ok()?.parse().ok()
+    }
+}
+
+/// When a process was started, in ticks since boot.
+fn started_ticks(pid: i32) -> Option<u64> {
+    Stat::read(&pid.to_string())?.number(22)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_the_time_of_its_start_as_long_as_it_lives() {
+        let pid = std::process::id() as i32;
+        let ticks = started_ticks(pid);
+        assert!(ticks.is_some_and(|ticks| ticks > 0));
+        assert_eq!(started_ticks(pid), ticks);
+        assert_eq!(started_ticks(-1), None);
+    }
+
+    #[test]
+    fn times_of_day_lead_back_to_instants() {
+        let clock = Clock::now();
+        let later = clock.now + Duration::from_millis(1_500);
+        let back = clock.instant(clock.time(later));
+        assert!(back <= later && later - back < Duration::from_micros(10), "{:?}", later - back);
+        assert_eq!(clock.instant(clock.now_s - 5.0), clock.now, "what has passed is due at once");
+        assert_eq!(clock.instant(f64::NAN), clock.now);
+    }
+}

@@ -1,0 +1,503 @@
+"""Tasks that survive the end of the daemon: what waits, what runs, what has failed, and where all that is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vocabulary import DEADLINE_S, Box, Daemon, alive, need, wait_until, write
+
+# Longer than any test takes, shorter than somebody would wait who runs into it.
+LATER = 600
+
+WAITS = f"""
+later = ShellScheduler(cmd="echo {{pathname}} >> $DST/done", delay={LATER})
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {{"IN_CLOSE_WRITE": later, "IN_DELETE": Cancel(later)}})],
+                        state="$TMP/state")
+"""
+
+SOON = WAITS.replace(f"delay={LATER}", "delay=1")
+
+RUNS = """
+slow = ShellScheduler(cmd="echo $$$$ > $DST/pid; sleep {seconds}; echo {pathname} >> $DST/done"{more})
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": slow})], state="$TMP/state", shutdown_timeout=1)
+"""
+
+
+def runs(seconds: float, more: str = "") -> str:
+    return RUNS.replace("{seconds}", str(seconds)).replace("{more}", more).replace("$$$$", "$$")
+
+
+def rows(box: Box, sql: str) -> list[tuple[Any, ...]]:
+    """What an administrator reads in the database."""
+    with sqlite3.connect(f"file:{box.tmp}/state/state.db?mode=ro", uri=True, timeout=DEADLINE_S) as database:
+        return database.execute(sql).fetchall()
+
+
+def wait_rows(box: Box, sql: str, expected: Sequence[tuple[Any, ...]]) -> None:
+    wanted = list(expected)
+
+    def found() -> bool:
+        return (box.tmp / "state/state.db").exists() and rows(box, sql) == wanted
+
+    wait_until(found, lambda: f"{wanted} from {sql}; got {rows(box, sql)}")
+
+
+def crash(daemon: Daemon) -> None:
+    """SIGKILL, for the daemon alone: what it started lives on as far as it can."""
+    daemon.signal(signal.SIGKILL)
+    daemon.wait_exit()
+
+
+def due(box: Box) -> float:
+    ((time_s,),) = rows(box, "SELECT due FROM task")
+    assert isinstance(time_s, float)
+    return time_s
+
+
+def test_a_waiting_task_survives_a_crash_with_its_id_and_its_time(box: Box) -> None:
+    daemon = box.run(WAITS)
+    write(box.src / "f")
+    wait_rows(box, "SELECT path, state, scheduler, kind FROM task", [(f"{box.src}/f", "waiting", "later", "command")])
+    before, (identifier,) = due(box), daemon.task_ids(box.src / "f")
+    crash(daemon)
+    again = box.run(WAITS)
+    again.wait_log("tasks of the earlier daemon: 1 go on")
+    again.signal(signal.SIGUSR1)
+    again.wait_log(f"status: .*{identifier}")
+    again.terminate()
+    assert abs(due(box) - before) < 0.1
+
+
+def test_a_task_that_was_due_meanwhile_starts_at_once(box: Box) -> None:
+    daemon = box.run(WAITS)
+    write(box.src / "f")
+    wait_rows(box, "SELECT state FROM task", [("waiting",)])
+    crash(daemon)
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET due = due - 3600")
+    database.close()
+    again = box.run(WAITS)
+    again.wait_log("task finished")
+    assert (box.dst / "done").read_text() == f"{box.src}/f\n"
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+    wait_rows(box, "SELECT path, result, attempts FROM ended", [(f"{box.src}/f", "ok", 1)])
+
+
+def test_a_stop_keeps_what_waits_and_is_over_at_once(box: Box) -> None:
+    daemon = box.run(WAITS)
+    for name in "abc":
+        write(box.src / name)
+    daemon.wait_log("schedule task", count=3)
+    begun = time.monotonic()
+    assert daemon.terminate() == 0
+    assert time.monotonic() - begun < 10, "the shutdown timeout is 30 s"
+    assert daemon.count(r"INFO - keep 3 waiting task\(s\)") == 1
+    assert daemon.count("cancel") == 0
+    assert [path for (path,) in rows(box, "SELECT path FROM task ORDER BY path")] == [f"{box.src}/{c}" for c in "abc"]
+
+
+def test_a_stop_waits_for_what_becomes_due_within_its_time(box: Box) -> None:
+    daemon = box.run(SOON)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    daemon.terminate()
+    assert daemon.count("keep ") == 0
+    assert (box.dst / "done").read_text() == f"{box.src}/f\n"
+    assert rows(box, "SELECT count(*) FROM task") == [(0,)]
+
+
+def test_without_a_state_nothing_is_kept(box: Box) -> None:
+    config = WAITS.replace('state="$TMP/state"', "shutdown_timeout=0")
+    daemon = box.run(config)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    daemon.terminate()
+    assert daemon.count("not done") == 1
+    assert not (box.tmp / "state").exists()
+
+
+def test_a_scheduler_that_does_not_persist_has_its_tasks_cancelled(box: Box) -> None:
+    config = WAITS.replace(f"delay={LATER}", f"delay={LATER}, persist=False").replace(
+        "pyinotifyd = Pyinotifyd(", "pyinotifyd = Pyinotifyd(shutdown_timeout=0, "
+    )
+    daemon = box.run(config)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    daemon.terminate()
+    assert daemon.count("not done") == 1
+    assert rows(box, "SELECT count(*) FROM task") == [(0,)]
+
+
+def test_a_task_whose_path_vanished_meanwhile_hears_of_it(box: Box) -> None:
+    daemon = box.run(WAITS)
+    for name in ("gone", "there"):
+        write(box.src / name)
+    wait_rows(box, "SELECT count(*) FROM task", [(2,)])
+    crash(daemon)
+    (box.src / "gone").unlink()
+    again = box.run(WAITS)
+    again.wait_log("scheduled task cancelled, .*gone")
+    wait_rows(box, "SELECT path FROM task", [(f"{box.src}/there",)])
+
+
+def test_a_command_that_was_running_has_failed(box: Box) -> None:
+    daemon = box.run(runs(LATER))
+    write(box.src / "f")
+    wait_rows(box, "SELECT state, process_group IS NULL FROM task", [("running", 0)])
+    pid = int((box.dst / "pid").read_text())
+    crash(daemon)
+    assert alive(pid), "it outlived the daemon"
+    again = box.run(runs(LATER))
+    again.wait_log("which outlived the earlier daemon")
+    again.wait_log("task failed: interrupted: the daemon ended")
+    assert not alive(pid)
+    wait_rows(box, "SELECT error, open FROM ended", [("interrupted: the daemon ended", 1)])
+    assert rows(box, "SELECT count(*) FROM task") == [(0,)]
+    assert again.count("start task") == 0
+
+
+def test_a_command_that_ignores_sigterm_is_killed(box: Box) -> None:
+    config = runs(LATER, ", rerun=True").replace("echo $$", "trap '' TERM; echo $$")
+    daemon = box.run(config)
+    write(box.src / "f")
+    wait_rows(box, "SELECT state, process_group IS NULL FROM task", [("running", 0)])
+    pid = int((box.dst / "pid").read_text())
+    crash(daemon)
+    again = box.run(config)
+    again.wait_log("start task")
+    assert not alive(pid)
+
+
+def test_with_rerun_a_command_that_was_running_is_run_again(box: Box) -> None:
+    daemon = box.run(runs(LATER, ", rerun=True"))
+    write(box.src / "f")
+    wait_rows(box, "SELECT state, process_group IS NULL FROM task", [("running", 0)])
+    (identifier,) = daemon.task_ids(box.src / "f")
+    crash(daemon)
+    again = box.run(runs(0, ", rerun=True"))
+    again.wait_log("task finished")
+    assert again.task_ids(box.src / "f") == [identifier]
+    wait_rows(box, "SELECT result FROM ended", [("ok",)])
+
+
+def test_a_run_that_a_stop_interrupts_is_treated_as_one_that_a_crash_did(box: Box) -> None:
+    daemon = box.run(runs(LATER))
+    write(box.src / "f")
+    daemon.wait_log("start task")
+    daemon.terminate()
+    daemon.wait_log("ongoing task cancelled")
+    assert rows(box, "SELECT state FROM task") == [("running",)]
+    again = box.run(runs(LATER))
+    again.wait_log("task failed: interrupted: the daemon ended")
+
+
+def test_jobs_fail_or_run_again_in_the_same_way(box: Box) -> None:
+    config = """
+import asyncio
+async def wait(event, task_id):
+    await asyncio.sleep(600)
+once = TaskScheduler(wait)
+again = TaskScheduler(wait, rerun=True)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [once, again]})], state="$TMP/state")
+"""
+    daemon = box.run(config)
+    write(box.src / "f")
+    wait_rows(box, "SELECT scheduler, state FROM task ORDER BY scheduler", [("again", "running"), ("once", "running")])
+    crash(daemon)
+    box.run(config)
+    wait_rows(box, "SELECT scheduler, error FROM ended", [("once", "interrupted: the daemon ended")])
+    wait_rows(box, "SELECT scheduler, state FROM task", [("again", "running")])
+
+
+def test_a_failure_of_that_kind_is_told_to_its_receiver(box: Box) -> None:
+    config = runs(LATER, ", on_failure=told").replace(
+        "slow =", 'told = ShellScheduler(cmd="echo {error} > $DST/told")\nslow ='
+    )
+    daemon = box.run(config)
+    write(box.src / "f")
+    wait_rows(box, "SELECT state FROM task", [("running",)])
+    crash(daemon)
+    box.run(config)
+    wait_until(lambda: (box.dst / "told").exists() and (box.dst / "told").read_text())
+    assert (box.dst / "told").read_text() == "interrupted: the daemon ended\n"
+
+
+def test_what_tells_of_a_failure_survives_too(box: Box) -> None:
+    config = """
+told = ShellScheduler(cmd="echo {error} >> $DST/told", max_jobs=1, timeout=$TIMEOUT)
+fails = ShellScheduler(cmd="exit 3", on_failure=told)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": fails})], state="$TMP/state")
+"""
+    blocked = config.replace("echo {error}", f"sleep {LATER}; echo {{error}}").replace("$TIMEOUT", "None")
+    daemon = box.run(blocked)
+    for name in "ab":
+        write(box.src / name)
+    wait_rows(box, "SELECT state FROM task WHERE scheduler = 'told' ORDER BY state", [("queued",), ("running",)])
+    crash(daemon)
+    box.run(config.replace("$TIMEOUT", "60"))
+    wait_until(lambda: (box.dst / "told").exists() and (box.dst / "told").read_text())
+    assert (box.dst / "told").read_text() == "exited with status 3\n"
+
+
+def test_a_file_rule_is_run_again(box: Box) -> None:
+    need("unshare")
+    config = """
+rule = FileManagerRule(action="copy", src_re="^$SRC/(.*)$", dst_re=r"$DST/\\1")
+copy = FileManagerScheduler(rule, delay=$SECONDS)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": copy})], state="$TMP/state")
+"""
+    daemon = box.run(config.replace("$SECONDS", "600"))
+    write(box.src / "f", "content")
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")])
+    crash(daemon)
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET state = 'running'")
+    database.close()
+    again = box.run(config.replace("$SECONDS", "600"))
+    again.wait_log("1 run again")
+    again.wait_log("task finished")
+    assert (box.dst / "f").read_text() == "content"
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+
+
+def test_tasks_of_a_scheduler_that_the_config_lost_fail(box: Box) -> None:
+    daemon = box.run(WAITS)
+    write(box.src / "f")
+    wait_rows(box, "SELECT state FROM task", [("waiting",)])
+    crash(daemon)
+    again = box.run(WAITS.replace("later", "other"))
+    again.wait_log("task failed: the config has no scheduler later, pathname=")
+    wait_rows(box, "SELECT scheduler, error FROM ended", [("later", "the config has no scheduler later")])
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+
+
+def test_a_scheduler_of_another_kind_does_not_take_them(box: Box) -> None:
+    daemon = box.run(WAITS)
+    write(box.src / "f")
+    wait_rows(box, "SELECT state FROM task", [("waiting",)])
+    crash(daemon)
+    job = f"async def job(event, task_id):\n    pass\nlater = TaskScheduler(job, delay={LATER})\n"
+    box.run(job + WAITS.partition("\n")[2].partition("\n")[2])
+    wait_rows(box, "SELECT error FROM ended", [("later is another scheduler now",)])
+
+
+def test_an_edited_scheduler_takes_them_and_says_so_once(box: Box) -> None:
+    daemon = box.run(WAITS)
+    for name in "ab":
+        write(box.src / name)
+    wait_rows(box, "SELECT count(*) FROM task", [(2,)])
+    crash(daemon)
+    again = box.run(WAITS.replace("echo", "printf %s"))
+    again.wait_log("tasks of the earlier daemon: 2 go on")
+    assert again.count("INFO - scheduler later was edited, its kept tasks go on") == 1
+
+
+def test_a_reload_keeps_tasks_and_fails_those_without_a_scheduler(box: Box) -> None:
+    two = """
+stays = ShellScheduler(cmd="true", delay=600)
+goes = ShellScheduler(cmd="true", delay=600)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [stays, goes]})], state="$TMP/state")
+"""
+    daemon = box.run(two)
+    write(box.src / "f")
+    wait_rows(box, "SELECT count(*) FROM task", [(2,)])
+    box.write_config(two.replace("[stays, goes]", "stays"))
+    daemon.reload()
+    wait_rows(box, "SELECT scheduler, error FROM ended", [("goes", "the config has no scheduler goes")])
+    wait_rows(box, "SELECT scheduler FROM task", [("stays",)])
+    crash(daemon)
+    box.run(two).wait_log("tasks of the earlier daemon: 1 go on")
+
+
+def test_a_reload_cannot_move_the_state(box: Box) -> None:
+    daemon = box.run(WAITS)
+    box.write_config(WAITS.replace("$TMP/state", "$TMP/elsewhere"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("unable to reload config file .*: a reload cannot change where the state is")
+    assert not (box.tmp / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("way", ["option", "environment", "never"])
+def test_where_the_state_is(box: Box, way: str) -> None:
+    config = WAITS.replace('state="$TMP/state"', "state=False, shutdown_timeout=0" if way == "never" else "history=5")
+    environment = {"STATE_DIRECTORY": f"{box.tmp}/env:{box.tmp}/second"}
+    arguments = ["--state", "given"] if way == "option" else []
+    daemon = box.run(config, *arguments, env=environment)
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    daemon.terminate()
+    made = {name for name in ("given", "env", "second") if (box.tmp / name / "state.db").exists()}
+    assert made == {"option": {"given"}, "environment": {"env"}, "never": set()}[way]
+
+
+def test_the_state_is_readable_by_its_owner_alone(box: Box) -> None:
+    box.run(WAITS)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (box.tmp / "state").iterdir()}
+    assert (box.tmp / "state").stat().st_mode & 0o777 == 0o700
+    assert set(modes) == {"state.db", "state.db-wal", "state.db-shm", "state.lock"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_history_is_bounded_and_failures_stay(box: Box) -> None:
+    config = """
+once = ShellScheduler(cmd="case {pathname} in */bad) exit 1;; esac")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": once})], state="$TMP/state", history=3)
+"""
+    daemon = box.run(config)
+    for name in ("bad", "a", "b", "c", "d", "e"):
+        write(box.src / name)
+        daemon.wait_log(f"task (finished|failed).*{box.src}/{name},")
+    wait_rows(
+        box,
+        "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), result, exit_status FROM ended ORDER BY number",
+        [("bad", "failed", 1), ("c", "ok", None), ("d", "ok", None), ("e", "ok", None)],
+    )
+
+
+def test_the_output_of_a_command_is_kept_with_its_end(box: Box) -> None:
+    config = """
+once = ShellScheduler(cmd="echo said; echo wrong >&2; exit 4", output="log")
+slow = ShellScheduler(cmd="echo late; sleep 600", output="log", timeout=1)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [once, slow]})], state="$TMP/state")
+"""
+    box.run(config)
+    write(box.src / "f")
+    wait_rows(
+        box,
+        "SELECT scheduler, output, error FROM ended ORDER BY scheduler",
+        [("once", "said\nwrong\n", "exited with status 4"), ("slow", "late\n", "timeout after 1 s")],
+    )
+
+
+# ---- what can be wrong with a state directory
+
+
+def refused(box: Box, text: str, **options: Any) -> None:
+    daemon = box.call(config=WAITS, **options)
+    assert daemon.exit_code == 1
+    assert daemon.count("ERROR") == 1, daemon.tail
+    assert text in daemon.log
+
+
+def test_a_second_daemon_is_refused(box: Box) -> None:
+    first = box.run(WAITS)
+    refused(box, f"is in use by another pyinotifyd (pid {first.pid})")
+
+
+def test_a_state_that_is_a_file_is_refused(box: Box) -> None:
+    write(box.tmp / "state")
+    refused(box, f"the state directory '{box.tmp}/state' is not a directory")
+
+
+def test_a_state_of_somebody_else_is_refused(box: Box, root: None) -> None:
+    (box.tmp / "state").mkdir()
+    os.chown(box.tmp / "state", 65534, 65534)
+    refused(box, "belongs to user 65534, not to user 0; chown it")
+
+
+def test_a_state_that_others_can_write_is_refused_as_root(box: Box, root: None) -> None:
+    (box.tmp / "state").mkdir()
+    (box.tmp / "state").chmod(0o777)
+    refused(box, "can be written by others; mend it: chmod go-w")
+
+
+def test_a_newer_state_is_refused_and_stays_as_it_is(box: Box) -> None:
+    box.run(WAITS).terminate()
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    refused(box, "has version 99, this program knows 1; use the newer program, or another directory")
+    assert rows(box, "PRAGMA user_version") == [(99,)]
+
+
+def test_a_damaged_state_is_moved_aside(box: Box) -> None:
+    (box.tmp / "state").mkdir(mode=0o700)
+    write(box.tmp / "state/state.db", "no database at all, and longer than the header of one" * 40)
+    daemon = box.run(WAITS)
+    assert daemon.count("ERROR") == 1
+    daemon.wait_log("the state is damaged .* it was moved to '.*state.db.damaged-")
+    write(box.src / "f")
+    wait_rows(box, "SELECT state FROM task", [("waiting",)])
+
+
+def test_bad_arguments_are_config_errors(box: Box) -> None:
+    cases = {
+        "state=True": "state: expected",
+        "state=''": "state: expected a path, got an empty string",
+        "history=-1": "history: expected a number from 0",
+        "history=1.5": "history: expected",
+        "history=True": "history: expected a number",
+    }
+    for argument, text in cases.items():
+        daemon = box.call("-t", config=f"pyinotifyd = Pyinotifyd({argument})\n")
+        assert daemon.exit_code == 1
+        assert text in daemon.log, daemon.tail
+    daemon = box.call("-t", config="later = ShellScheduler(cmd='true', persist=1)\npyinotifyd = Pyinotifyd()\n")
+    assert daemon.exit_code == 1
+    assert "persist" in daemon.log
+
+
+# ---- disks
+
+
+@pytest.fixture
+def disk(box: Box, root: None) -> Any:
+    """A small filesystem of its own for the state."""
+    need("mount", "umount")
+    place = box.tmp / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    yield place
+    for daemon in box.daemons:
+        daemon.kill()
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(b"x" * 4096)
+            except OSError:
+                return
+
+
+def test_a_full_disk_stops_nothing_and_is_made_up_for(box: Box, disk: Path) -> None:
+    config = WAITS.replace("$TMP/state", "$TMP/disk/state")
+    daemon = box.run(config)
+    daemon.wait_log("start listening")
+    filler = disk / "filler"
+    fill(filler)
+    for number in range(300):
+        write(box.src / f"{number:0200}")
+    daemon.wait_log("cannot keep tasks in .*; the daemon goes on without, and tries again")
+    daemon.wait_log("schedule task", count=300)
+    filler.unlink()
+    daemon.wait_log("tasks are kept in '.*' again")
+    assert daemon.count("cannot keep tasks") == 1
+    count = sqlite3.connect(disk / "state/state.db").execute("SELECT count(*) FROM task")
+    assert count.fetchone() == (300,)
+
+
+def test_a_read_only_disk_keeps_nobody_from_starting(box: Box, disk: Path) -> None:
+    config = SOON.replace("$TMP/state", "$TMP/disk/state")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    daemon = box.run(config)
+    daemon.wait_log("ERROR - cannot keep tasks in .*Read-only")
+    write(box.src / "f")
+    daemon.wait_log("task finished")
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    daemon.wait_log("tasks are kept in '.*' again")
+    assert daemon.count("cannot keep tasks") == 1
