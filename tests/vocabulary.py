@@ -210,10 +210,20 @@ class Received:
         )
 
 
+# fcntl(2); in the module `fcntl` from Python 3.10 on.
+F_SETPIPE_SZ = 1031
+# The largest pipe that the kernel gives to everybody (pipe(7), /proc/sys/fs/pipe-max-size).
+PIPE_BYTES = 1 << 20
+
+
 class Stream:
     """Collects the lines of one output of a process in a thread of its own, so that the process never waits for us."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
+        # The process and the pipe together hold as much as our longest tests write. So no line is lost (the daemon
+        # waits for no reader) where we do not come to our reading: under load, or as a test keeps Python busy.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, F_SETPIPE_SZ, PIPE_BYTES)
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._pipe = pipe
@@ -257,18 +267,30 @@ class Stream:
         with self._changed:
             return self._lines[number:]
 
-    def wait_for(self, found: Callable[[list[str]], Value], what: Callable[[], str], timeout_s: float) -> Value:
-        """Wait until `found` is true of the lines so far; it is asked once for each batch of new lines."""
+    def wait_for(self, pattern: str, count: int, start: int, timeout_s: float) -> re.Match[str]:
+        """Wait until `count` lines from line `start` on hold a match; return the last of these matches.
+
+        Each line is searched once, and while the collector goes on: it must not fall behind because we look.
+        """
+        compiled = re.compile(pattern, re.S)
         deadline = time.monotonic() + timeout_s
-        with self._changed:
-            while True:
-                value = found(self._lines)
-                if value:
-                    return value
+        searched, left = start, count
+        while True:
+            for line in self.since(searched):
+                searched += 1
+                match = compiled.search(line)
+                if match:
+                    left -= 1
+                    if left == 0:
+                        return match
+            with self._changed:
+                if len(self._lines) > searched:
+                    continue
                 left_s = deadline - time.monotonic()
                 if self._closed or left_s <= 0:
                     reason = "the process ended" if self._closed else f"{timeout_s} s passed"
-                    raise Timeout(f"{reason} without {what()}; output:\n" + "\n".join(self._lines[-40:]))
+                    tail = "\n".join(self._lines[-40:])
+                    raise Timeout(f"{reason} without {count} x /{pattern}/; output:\n{tail}")
                 self._changed.wait(left_s)
 
     def join(self, timeout_s: float) -> None:
@@ -332,29 +354,14 @@ class Daemon:
 
     def wait_log(self, pattern: str, timeout_s: float = DEADLINE_S, count: int = 1, start: int = 0) -> re.Match[str]:
         """Wait until `count` lines from line `start` on hold a match of `pattern`; return the last of these matches."""
-        compiled = re.compile(pattern, re.S)
-
-        def found(lines: list[str]) -> re.Match[str] | None:
-            matches = [match for match in map(compiled.search, lines[start:]) if match]
-            return matches[count - 1] if len(matches) >= count else None
-
-        match = self.err.wait_for(found, lambda: f"{count} x /{pattern}/ in the log", timeout_s)
-        assert match is not None
+        match = self.err.wait_for(pattern, count, start, timeout_s)
         # What a job or a command printed before this record is to be there as well.
         self.out.drain()
         return match
 
     def wait_out(self, pattern: str, timeout_s: float = DEADLINE_S, count: int = 1) -> re.Match[str]:
         """The same for standard output."""
-        compiled = re.compile(pattern, re.S)
-
-        def found(lines: list[str]) -> re.Match[str] | None:
-            matches = [match for match in map(compiled.search, lines) if match]
-            return matches[count - 1] if len(matches) >= count else None
-
-        match = self.out.wait_for(found, lambda: f"{count} x /{pattern}/ on stdout", timeout_s)
-        assert match is not None
-        return match
+        return self.out.wait_for(pattern, count, 0, timeout_s)
 
     def count(self, pattern: str) -> int:
         """How many lines of the log hold a match."""

@@ -106,7 +106,7 @@ impl Reading {
 }
 
 impl Watcher {
-    /// Works off what was read, reading once if nothing is left, until no more than `kept` of the turn's units are left.
+    /// Works off what was read, reading once if nothing is left, as long as the turn has more than `kept` units.
     pub(super) fn read_and_dispatch(&mut self, kept: u32, sink: &mut impl Sink) {
         if self.reading.is_worked_off() {
             if self.reading.pauses(self.now) {

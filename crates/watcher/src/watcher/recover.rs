@@ -44,8 +44,8 @@ pub(super) const SLACK: Duration = Duration::from_millis(100);
 /// period and for what is dirty to be written. A root that is looked at earlier is unwatched before it can tell of it.
 pub(super) const MOUNT_DELAY: Duration = Duration::from_millis(50);
 
-/// Between two rounds of passes over all trees. What was found is found again by a pass that begins within [`SLACK`], so
-/// this is longer; and whatever storms, trees of usual size are not looked at all the time.
+/// Between two rounds of passes over all trees. What was found is found again by a pass that begins within [`SLACK`],
+/// so this is longer; and whatever storms, trees of usual size are not looked at all the time.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A moment, by the clock that files have and by ours.
