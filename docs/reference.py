@@ -32,6 +32,7 @@ ORDER = [
     ("scheduler.py", "FileManagerRule"),
     ("options.py", "Retry"),
     ("options.py", "Settle"),
+    ("options.py", "Batch"),
     ("event.py", "Event"),
     ("levels.py", "setLoglevel"),
     ("levels.py", "enableSyslog"),

@@ -324,6 +324,20 @@ def test_mail(site: Site) -> None:
     assert "Subject: pyinotifyd: import failed with status 3" in mail.read_text()
 
 
+def test_burst(site: Site) -> None:
+    incoming = site.directory("incoming")
+    site.program("sendmail", f"cat > {site.box.tmp}/mail")
+    daemon = site.run("burst.py", QUIET_S="0.5")
+    for name in ["a b.csv", "gone", "c.csv"]:
+        write(incoming / name)
+    (incoming / "gone").unlink()
+    site.wait_call("^sendmail -t -i$")
+    mail = site.box.tmp / "mail"
+    wait_until(lambda: mail.exists() and f"{incoming}/c.csv" in mail.read_text(), lambda: daemon.tail)
+    assert f"{incoming}/a b.csv\n{incoming}/c.csv\n" in mail.read_text()
+    assert f"Subject: 2 new files in {incoming}" in mail.read_text().replace("\n ", " ")
+
+
 # ---- the tutorial
 
 

@@ -253,8 +253,8 @@ pub struct Batch {
 }
 
 impl SchedulerSpec {
-    /// Whether nothing excludes the batch.
-    pub(crate) fn batch_is_alone(&self) -> bool {
+    /// Whether nothing excludes the batch, if there is one.
+    pub fn batch_is_alone(&self) -> bool {
         let SchedulerSpec { delay, singlejob, max_delay, on_busy, settle, rules, .. } = self;
         let is_plain = delay.is_zero() && !singlejob && *on_busy == OnBusy::Skip;
         self.batch.is_none() || (is_plain && max_delay.is_none() && settle.is_none() && rules.is_none())

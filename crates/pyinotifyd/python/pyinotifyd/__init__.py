@@ -24,7 +24,7 @@ waits, runs commands and file rules; `pyinotifyd.host` describes the objects to 
 from __future__ import annotations
 
 from .levels import CRITICAL, DEBUG, ERROR, INFO, WARNING, enableSyslog, setLoglevel
-from .options import Retry, Settle
+from .options import Batch, Retry, Settle
 from .scheduler import Cancel, FileManagerRule, FileManagerScheduler, ShellScheduler, TaskScheduler
 from .watch import EventMap, Pyinotifyd, Watch
 
@@ -41,6 +41,7 @@ __all__ = [
     "ERROR",
     "INFO",
     "WARNING",
+    "Batch",
     "Cancel",
     "Event",
     "EventMap",

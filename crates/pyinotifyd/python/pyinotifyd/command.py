@@ -133,6 +133,11 @@ def _expect_one_of(known: list[str]) -> Callable[[str, object], None]:
     return check
 
 
+def _expect_stdin(name: str, value: object) -> None:
+    if value is not None:
+        _expect_one_of(STDINS)(name, value)
+
+
 #: The check of each argument; it raises unless the argument can have the value.
 CHECKS: dict[str, Callable[[str, object], None]] = {
     "argv": _expect_argv,
@@ -143,7 +148,7 @@ CHECKS: dict[str, Callable[[str, object], None]] = {
     "cwd": _expect_cwd,
     "env": _expect_env,
     "limits": _expect_limits,
-    "stdin": _expect_one_of(STDINS),
+    "stdin": _expect_stdin,
     "output": _expect_one_of(OUTPUTS),
 }
 
@@ -197,6 +202,6 @@ def describe(scheduler: ShellScheduler, text: Callable[[str], str]) -> dict[str,
         "cwd": None if scheduler.cwd is None else text(scheduler.cwd),
         "env": {name: text(value) for name, value in scheduler.env.items()},
         "limits": dict(scheduler.limits),
-        "stdin": scheduler.stdin,
+        "stdin": scheduler.stdin or ("paths" if scheduler.batch else "null"),
         "output": scheduler.output,
     }

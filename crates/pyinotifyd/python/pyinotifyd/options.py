@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     #: What a failure is tried again for: exit statuses of commands, exceptions of jobs, and the two words.
     On = Union[int, type[BaseException], Literal["timeout", "signal"]]
 
+# As many tasks as there can be.
+FILES_MAX = 2_000_000
+
 #: What may happen to an event for a path whose task runs.
 BUSY = ["skip", "rerun", "restart"]
 
@@ -100,6 +103,54 @@ class Retry(Checked):
                 raise AssertionError("on: names no failure, leave it out to try all again, or leave out the Retry")
             for one in value:  # type: ignore[attr-defined]  # a list, as of the check
                 _expect_failure(one)
+        super().__setattr__(name, value)
+
+
+class Batch(Checked):
+    """When one run begins for all paths that had events since the one before.
+
+    Each path is in it once, at the place of its first event, with its latest event; a Cancel takes its path out. Events
+    that come while it runs make the next one.
+
+    Args:
+        quiet: Seconds without an event after which it begins; int or float. Default 2.
+        max_wait: Seconds after its first event in which it begins whatever comes; int or float. Default 30.
+        max_files: How many paths it has at most; with so many it begins at once. Default 1000.
+
+    Example::
+
+        async def report(events, task_id):
+            send_mail("new files", "\\n".join(event.pathname for event in events))
+
+        reporter = TaskScheduler(job=report, batch=Batch(quiet=10, max_wait=300))
+        archive = ShellScheduler(cmd="tar -rf /srv/new.tar {pathnames}", batch=Batch())
+    """
+
+    _called: ClassVar[str] = "a Batch"
+
+    _kinds: ClassVar[dict[str, tuple[type, ...]]] = {"quiet": (), "max_wait": (), "max_files": ()}
+
+    quiet: Number
+    max_wait: Number
+    max_files: int
+
+    def __init__(self, quiet: Number = 2, max_wait: Number = 30, max_files: int = 1000) -> None:
+        """Check the arguments and keep them."""
+        self.at = place()
+        self.quiet = quiet
+        self.max_wait = max_wait
+        self.max_files = max_files
+        if max_wait < quiet:
+            raise AssertionError(f"max_wait: expected at least quiet, which is {quiet} seconds, got {max_wait}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Check what a type alone doesn't say, then set the attribute."""
+        if name in ("quiet", "max_wait"):
+            seconds(name, value)  # type: ignore[arg-type]  # checked there
+        elif name == "max_files":
+            expect_count("max_files", value)
+            if value > FILES_MAX:  # type: ignore[operator]  # an int, as of the check
+                raise AssertionError(f"max_files: expected at most {FILES_MAX}, got {value}")
         super().__setattr__(name, value)
 
 

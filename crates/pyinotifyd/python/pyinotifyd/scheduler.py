@@ -22,7 +22,7 @@ from .checked import (
     similar,
 )
 from .levels import one_of, warn_at
-from .options import BUSY, Settle, expect_count, expect_positive, expect_rate, expect_retry
+from .options import BUSY, Batch, Settle, expect_count, expect_positive, expect_rate, expect_retry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from .event import Event
     from .options import OnBusy, Retry
 
-    Job = Callable[[Event, str], Coroutine[Any, Any, object]]
+    Job = Union[
+        Callable[[Event, str], Coroutine[Any, Any, object]],
+        # With a batch.
+        Callable[[list[Event], str], Coroutine[Any, Any, object]],
+    ]
     Number = Union[int, float]
     Receivers = Union[None, "TaskScheduler", Job, list[Union["TaskScheduler", Job]]]
     Action = Literal["move", "copy", "delete"]
@@ -64,7 +68,8 @@ class TaskScheduler(Checked):
     task is running is skipped with a warning. Jobs of different paths run at the same time.
 
     Args:
-        job: Coroutine function, called with the event and the task's id (a text of 36 characters).
+        job: Coroutine function, called with the event (with a batch: a list of events) and the task's id (a text of 36
+            characters).
         files: Whether events of files schedule tasks. Default True.
         dirs: Whether events of directories schedule tasks. Default False.
         delay: Seconds to wait before the job starts; int or float. Default 0: start at once.
@@ -95,6 +100,9 @@ class TaskScheduler(Checked):
             True. Not in pyinotifyd 1.
         rerun: Whether a task that was running when the daemon ended is run again at the next start; else it has failed.
             Default False. Not in pyinotifyd 1.
+        batch: A Batch, by which one task runs for many paths: the job is called with a list of events and the task's
+            id. Not together with *delay*, *singlejob*, *max_delay*, *settle* and *on_busy*. Default None: each path
+            has its own. Not in pyinotifyd 1.
 
     Example::
 
@@ -125,6 +133,7 @@ class TaskScheduler(Checked):
         "on_busy": (),
         "persist": (bool,),
         "rerun": (bool,),
+        "batch": (),
     }
 
     job: Job
@@ -146,6 +155,7 @@ class TaskScheduler(Checked):
     on_busy: OnBusy
     persist: bool
     rerun: bool
+    batch: Optional[Batch]
 
     #: Whose failures `retry` is for, see `pyinotifyd.options`.
     _kind: ClassVar[str] = "job"
@@ -171,12 +181,13 @@ class TaskScheduler(Checked):
         on_busy: OnBusy = "skip",
         persist: bool = True,
         rerun: bool = False,
+        batch: Optional[Batch] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
         self.job = job
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
-        self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy)
+        self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy, batch)
         self._set_kept(persist, rerun)
 
     def _set_common(
@@ -209,6 +220,7 @@ class TaskScheduler(Checked):
         max_rate: Optional[tuple[int, Number]],
         settle: Optional[Settle],
         on_busy: OnBusy = "skip",
+        batch: Optional[Batch] = None,
     ) -> None:
         self.timeout = timeout
         self.retry = retry
@@ -217,6 +229,10 @@ class TaskScheduler(Checked):
         self.max_rate = max_rate
         self.settle = settle
         self.on_busy = on_busy
+        self.batch = batch
+        fault = fault_of_batch(self)
+        if fault:
+            raise AssertionError(fault)
         if max_delay is not None and max_delay < self.delay:
             raise AssertionError(f"max_delay: expected at least the delay of {self.delay} seconds, got {max_delay}")
 
@@ -247,11 +263,35 @@ class TaskScheduler(Checked):
             expect_rate(value)
         elif name == "settle" and value is not None:
             expect("settle", value, Settle)
+        elif name == "batch" and value is not None:
+            expect("batch", value, Batch)
+            if self._kind == "files":
+                raise AssertionError("batch: is for jobs and commands, file rules act on one path at a time")
         elif name == "on_busy":
             one_of_words("on_busy", value, BUSY)
         elif name == "on_failure":
             value = _receivers(value)
         super().__setattr__(name, value)
+
+
+# What can't be given together with a batch, and what there is instead.
+_NOT_WITH_BATCH = {
+    "delay": "its quiet says how long there must be no event",
+    "singlejob": "only one of its tasks runs at a time",
+    "max_delay": "its max_wait says how long events can put it off",
+    "settle": "it doesn't wait for single files",
+    "on_busy": "events that come while it runs make the next one",
+}
+
+
+def fault_of_batch(scheduler: TaskScheduler) -> Optional[str]:
+    """Return what can't be given together with the batch of a scheduler, if it has one and something of that."""
+    if scheduler.batch is None:
+        return None
+    for name, instead in _NOT_WITH_BATCH.items():
+        if getattr(scheduler, name) not in (None, False, 0, "skip"):
+            return f"{name}: can't be given together with batch, {instead}"
+    return None
 
 
 #: All schedulers that a config has made, used or not, in the order of their construction.
@@ -340,8 +380,8 @@ class ShellScheduler(TaskScheduler):
         limits: Soft and hard limits by the names of getrlimit(2): "as", "core", "cpu", "data", "fsize", "nofile",
             "nproc" and so on, in the units of that page; None is no limit. Default {}: the daemon's.
         stdin: What it reads: "null" nothing, "json" a line with all attributes of the event as a JSON object (of bytes
-            that are not UTF-8, ``NAME_b64`` holds the base64), "paths" the path with a NUL byte at its end. Default
-            "null".
+            that are not UTF-8, ``NAME_b64`` holds the base64), "paths" the path with a NUL byte at its end. With a
+            batch these are of each event, one after the other. Default None: "paths" with a batch, else "null".
         output: Where its output goes: "inherit" where the daemon's goes, "null" nowhere, "log" line by line into the
             log, at INFO, what it writes to stderr at WARNING; 8 KiB of a line and 1,000 lines of a task are logged. The
             task ends with the command, even if another process goes on writing. Default "inherit".
@@ -354,6 +394,10 @@ class ShellScheduler(TaskScheduler):
         on_busy: As for TaskScheduler. Default "skip". Not in pyinotifyd 1.
         persist: As for TaskScheduler. Default True. Not in pyinotifyd 1.
         rerun: As for TaskScheduler. Default False. Not in pyinotifyd 1.
+        batch: As for TaskScheduler. In the command ``{pathnames}`` is replaced by all paths, each as one word; in
+            *argv* it is an element of its own. The other placeholders are refused, and of the variables only
+            PYINOTIFYD_TASK_ID is set. What one command line cannot take is run by several, one after the other. Default
+            None. Not in pyinotifyd 1.
 
     Example::
 
@@ -378,7 +422,7 @@ class ShellScheduler(TaskScheduler):
     cwd: Optional[str]
     env: dict[str, str]
     limits: dict[str, Optional[int]]
-    stdin: Literal["null", "json", "paths"]
+    stdin: Optional[Literal["null", "json", "paths"]]
     output: Literal["inherit", "log", "null"]
     _kind: ClassVar[str] = "shell"
 
@@ -403,7 +447,7 @@ class ShellScheduler(TaskScheduler):
         cwd: Optional[str] = None,
         env: dict[str, str] = _NO_TEXTS,
         limits: dict[str, Optional[int]] = _NO_LIMITS,
-        stdin: Literal["null", "json", "paths"] = "null",
+        stdin: Optional[Literal["null", "json", "paths"]] = None,
         output: Literal["inherit", "log", "null"] = "inherit",
         timeout: Optional[Number] = None,
         retry: Optional[Retry] = None,
@@ -414,6 +458,7 @@ class ShellScheduler(TaskScheduler):
         on_busy: OnBusy = "skip",
         persist: bool = True,
         rerun: bool = False,
+        batch: Optional[Batch] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -433,7 +478,7 @@ class ShellScheduler(TaskScheduler):
         self.stdin = stdin
         self.output = output
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
-        self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy)
+        self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy, batch)
         self._set_kept(persist, rerun)
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(PACKAGE))
 # Generous, as machines that test are busy; nothing waits for it to pass.
 DEADLINE_S = 30
 
-HELLO, LOAD, START, CANCEL, LOG, STOP, SOURCE = range(1, 8)
+HELLO, LOAD, START, CANCEL, LOG, STOP, SOURCE, START_BATCH = range(1, 9)
 HOST_HELLO, DESCRIBE, FAULT, EXIT, DONE, CANCELLED, FAIL, HOST_LOG, TAKEN = range(65, 74)
 VERSION = "2.0.0"
 
@@ -105,7 +105,7 @@ class Daemon:
 
     def hello(self, **changes):
         """Exchange HELLO."""
-        self.send(HELLO, {"protocol": 2, "version": VERSION, **changes})
+        self.send(HELLO, {"protocol": 3, "version": VERSION, **changes})
         kind, value = self.next()
         assert kind == HOST_HELLO, (kind, value, self.process.stderr.read() if kind is None else "")
         return value

@@ -20,6 +20,7 @@ from conftest import (
     FAIL,
     HOST_LOG,
     START,
+    START_BATCH,
     STOP,
     TAKEN,
     Daemon,
@@ -117,6 +118,34 @@ def test_the_number_of_a_scheduler_chooses_the_job(host):
     daemon.start([{"handle": 1, "scheduler": 2}, {"handle": 2, "scheduler": 0}])
     assert sorted(daemon.collect(DONE, 2)) == [1, 2]
     assert stop(daemon) == "two\none\n"
+
+
+def batch_of(handle, *events):
+    """Return the body of a START_BATCH frame: its id stands with the first event."""
+    return pack_starts([{"handle": handle, "task_id": "" if at else "id", **event} for at, event in enumerate(events)])
+
+
+def test_a_job_of_a_batch_gets_all_events_in_one_call(jobs):
+    daemon = jobs("print(task_id, *(ascii(one.pathname) + str(sorted(vars(one))[0]) for one in event))")
+    failed = {"flags": 64, "error": b"why", "attempts": b"3", "failed": b"theirs"}
+    moved = {"flags": 4, "src_pathname": b"/w/a"}
+    daemon.start([{"handle": 1}])
+    assert daemon.expect(FAIL)["task"] == 1, "one event is no list"
+    daemon.send(START_BATCH, batch_of(7, {"pathname": b"/w/\xfe"}, {"pathname": b"/w/b", **moved}, failed))
+    daemon.send(START_BATCH, batch_of(8, {"pathname": b"/w/c"}))
+    assert sorted(daemon.collect(DONE, 2)) == [7, 8]
+    assert stop(daemon) == "id '/w/\\udcfe'dir '/w/b'dir '/w/f'attempts\nid '/w/c'dir\n"
+
+
+def test_a_batch_is_taken_cancelled_and_fails_as_one(jobs):
+    daemon = jobs("await asyncio.sleep(99) if len(event) > 1 else int('x')")
+    daemon.send(START_BATCH, batch_of(7, {}, {}))
+    daemon.send(START_BATCH, batch_of(8, {}))
+    assert daemon.expect(FAIL)["task"] == 8
+    daemon.send(CANCEL, packed(7))
+    assert daemon.collect(CANCELLED, 1) == [7]
+    assert daemon.taken == 2
+    stop(daemon)
 
 
 def test_ten_thousand_jobs(jobs):

@@ -22,6 +22,7 @@ NOTHING = {
     "on_busy": "skip",
     "persist": True,
     "rerun": False,
+    "batch": None,
 }
 
 # The shapes that configs have in documentation and in the wild.
@@ -297,7 +298,7 @@ def test_hello_says_who_is_there(host):
     assert str(PACKAGE) in path
     assert os.path.dirname(os.__file__) in path
     assert value == {
-        "protocol": 2,
+        "protocol": 3,
         "version": VERSION,
         "python": ".".join(map(str, sys.version_info[:3])),
         "executable": sys.executable,

@@ -33,6 +33,7 @@ NOTHING = {
     "on_busy": "skip",
     "persist": True,
     "rerun": False,
+    "batch": None,
 }
 RETRY = {"times": 5, "delay": 10.0, "factor": 2.0, "max_delay": 600.0, "jitter": 0.1, "on": None}
 ON = {"errors": False, "statuses": [], "timeout": False, "signal": False}
@@ -47,6 +48,11 @@ ON = {"errors": False, "statuses": [], "timeout": False, "signal": False}
         ("TaskScheduler(job, timeout=5, max_delay=2.5, delay=2)", {"timeout": 5.0, "max_delay": 2.5}),
         ("ShellScheduler('true', max_rate=(3, 0.5), on_busy='rerun')", {"max_rate": [3, 0.5], "on_busy": "rerun"}),
         ("TaskScheduler(job, on_busy='restart')", {"on_busy": "restart"}),
+        ("TaskScheduler(job, batch=Batch())", {"batch": {"quiet": 2.0, "max_wait": 30.0, "max_files": 1000}}),
+        (
+            "ShellScheduler('true', batch=Batch(0, 0.5, 7), max_rate=(3, 1))",
+            {"batch": {"quiet": 0.0, "max_wait": 0.5, "max_files": 7}, "max_rate": [3, 1]},
+        ),
         ("FileManagerScheduler(rule, retry=Retry())", {"retry": RETRY}),
         (
             "ShellScheduler('true', retry=Retry(None, 0, 1, 0, 0, on=[1, 75, 'timeout', 'signal']))",

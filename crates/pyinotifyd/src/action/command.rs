@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use rustix::fs::{Uid, fchown};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process_group};
 
 use super::Lanes;
 use super::account::{Account, Accounts, Answer};
@@ -38,11 +38,49 @@ impl Command {
         match &self.program {
             Program::Shell(template) => Line::Shell(template.expand(occasion)),
             Program::Arguments(templates) => {
-                Line::Arguments(templates.iter().map(|template| template.expand(occasion)).collect())
+                Line::Arguments(templates.iter().flat_map(|template| template.expand(occasion)).collect())
+            }
+        }
+    }
+
+    /// Bytes that the line has without any path, as execve(2) counts them.
+    pub(crate) fn bytes_without_paths(&self) -> usize {
+        match &self.program {
+            Program::Shell(template) => template.literal_bytes() + ARGUMENT_BYTES,
+            Program::Arguments(templates) => {
+                templates.iter().map(|template| template.literal_bytes() + ARGUMENT_BYTES).sum()
+            }
+        }
+    }
+
+    /// Bytes that a path of a batch adds.
+    pub(crate) fn bytes_of_path(&self, path: &[u8]) -> usize {
+        match &self.program {
+            Program::Shell(template) => {
+                let lists = template.path_lists();
+                let mut quoted = Vec::new();
+                if lists > 0 {
+                    super::template::quote(path, &mut quoted);
+                }
+                lists * (quoted.len() + b" ".len())
+            }
+            Program::Arguments(templates) => {
+                let lists = templates.iter().filter(|template| template.is_path_list()).count();
+                lists * (path.len() + ARGUMENT_BYTES)
             }
         }
     }
 }
+
+/// Bytes of an argument or a variable beside its text: its end and its pointer.
+const ARGUMENT_BYTES: usize = 1 + size_of::<usize>();
+/// Bytes of one argument at most, with its end: MAX_ARG_STRLEN of execve(2).
+const ONE_ARGUMENT_MAX: usize = 128 << 10;
+/// Bytes of all arguments and variables: a quarter of the stack, within these limits (execve(2)).
+const ARGUMENTS_LEAST: u64 = 128 << 10;
+const ARGUMENTS_MOST: u64 = 6 << 20;
+/// Bytes that are kept free for the step, the program's name and what tells of the event.
+const ARGUMENTS_KEPT: usize = 16 << 10;
 
 /// What is executed, with the values of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,9 +154,8 @@ pub(crate) struct Order {
 /// What a command finds in its environment about the event.
 #[derive(Debug)]
 pub(crate) struct Environment {
-    maskname: &'static str,
-    pathname: Vec<u8>,
-    src_pathname: Vec<u8>,
+    /// Name, path and source of the event; those of a batch are not of one event.
+    event: Option<(&'static str, Vec<u8>, Vec<u8>)>,
     task_id: String,
     error: Option<String>,
 }
@@ -134,21 +171,23 @@ impl Environment {
 
     /// Of an event.
     pub(crate) fn of(occasion: &Occasion<'_>, task_id: String) -> Environment {
+        let is_one = occasion.batch.is_empty();
+        let src_pathname = occasion.event.src_pathname.unwrap_or_default();
+        let of_event = || (occasion.mask_name(), occasion.event.pathname.to_vec(), src_pathname.to_vec());
         Environment {
-            maskname: occasion.mask_name(),
-            pathname: occasion.event.pathname.to_vec(),
-            src_pathname: occasion.event.src_pathname.unwrap_or_default().to_vec(),
+            event: is_one.then(of_event),
             task_id,
-            error: occasion.failed.map(|failed| failed.error.to_owned()),
+            error: occasion.failed.filter(|_| is_one).map(|failed| failed.error.to_owned()),
         }
     }
 
     /// As the child gets them.
     fn variables(&self) -> Result<Vec<CString>, NulError> {
+        let event = self.event.as_ref();
         let values: [Option<&[u8]>; 5] = [
-            Some(self.maskname.as_bytes()),
-            Some(&self.pathname),
-            Some(&self.src_pathname),
+            event.map(|(maskname, ..)| maskname.as_bytes()),
+            event.map(|(_, pathname, _)| pathname.as_slice()),
+            event.map(|(.., src_pathname)| src_pathname.as_slice()),
             Some(self.task_id.as_bytes()),
             self.error.as_deref().map(str::as_bytes),
         ];
@@ -296,6 +335,22 @@ impl Commands {
     /// Sets what the configuration changed in the environment; `None` removes a variable.
     pub(crate) fn set_environment(&mut self, changed: &[(OsString, Option<OsString>)]) {
         self.inherited = Inherited::new(changed);
+    }
+
+    /// How many bytes the line of a command may have.
+    pub(crate) fn line_room(&self, command: &Command) -> usize {
+        let inherited = self.inherited.own.iter().chain(&self.inherited.strange);
+        let given = command.options.environment.iter().map(|(_, variable)| variable);
+        let environment = inherited.chain(given).map(|one| one.count_bytes() + ARGUMENT_BYTES).sum::<usize>();
+        let given = command.options.limits.iter().find(|(name, _)| name == "stack");
+        let stack = [getrlimit(Resource::Stack).current, given.and_then(|(_, limit)| *limit)];
+        let stack = stack.into_iter().flatten().min().unwrap_or(u64::MAX);
+        let all = (stack / 4).clamp(ARGUMENTS_LEAST, ARGUMENTS_MOST) as usize;
+        let room = all.saturating_sub(environment + ARGUMENTS_KEPT);
+        match command.program {
+            Program::Shell(_) => room.min(ONE_ARGUMENT_MAX),
+            Program::Arguments(_) => room,
+        }
     }
 
     /// Takes a command; [`Commands::start_some`] starts it, as soon as it is known who it is to be.

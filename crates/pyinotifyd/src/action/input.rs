@@ -1,4 +1,5 @@
-//! What a command reads from its stdin: nothing, the event as JSON, or its path.
+//! What a command reads from its stdin: nothing, the event as JSON, or its path. Of a batch it is the same of each
+//! event, one after the other.
 //!
 //! A command that gets something reads it from a file in memory that is complete before the command starts. So nobody
 //! has to write while it runs, and one that does not read holds nothing up.
@@ -16,11 +17,16 @@ use crate::config::Stdin;
 
 /// What is to be read; `None`: nothing.
 pub(crate) fn text(stdin: Stdin, occasion: &Occasion<'_>) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
     match stdin {
-        Stdin::Null => None,
-        Stdin::Json => Some(json_line(occasion)),
-        Stdin::Paths => Some([occasion.event.pathname, b"\0"].concat()),
+        Stdin::Null => return None,
+        Stdin::Json => occasion.each(|one| text.append(&mut json_line(one))),
+        Stdin::Paths => occasion.each(|one| {
+            text.extend_from_slice(one.event.pathname);
+            text.push(0);
+        }),
     }
+    Some(text)
 }
 
 /// A file with that text, for one who reads: nobody can change it any more.

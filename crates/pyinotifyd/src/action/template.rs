@@ -51,8 +51,8 @@ impl CommandTemplate {
         Ok(CommandTemplate(reader.parts))
     }
 
-    /// Words in braces that are like a placeholder and are none: each with the one that was probably meant.
-    pub(crate) fn misspelt(command: &[u8]) -> Vec<(String, &'static str)> {
+    /// Words in braces that are like a placeholder and are none of `known`: each with the one that was probably meant.
+    pub(crate) fn misspelt(command: &[u8], known: &[Placeholder]) -> Vec<(String, &'static str)> {
         let mut found = Vec::new();
         for (at, _) in command.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
             let rest = &command[at + 1..];
@@ -62,8 +62,12 @@ impl CommandTemplate {
                 continue;
             }
             let word = String::from_utf8_lossy(&rest[..length]).into_owned();
-            if let Some(meant) = meant_by(&word) {
-                found.push((word, meant));
+            let is_known = |(name, ..): &Placeholder| name[1..name.len() - 1] == *word;
+            let meant = meant_by(&word).filter(|_| !known.iter().any(is_known));
+            if let Some(meant) = meant {
+                // Only a batch knows this one, and it knows no other.
+                let all = known.iter().find(|(_, field, _)| *field == Field::Pathnames);
+                found.push((word, all.map_or(meant, |(name, ..)| name)));
             }
         }
         found
@@ -76,11 +80,30 @@ impl CommandTemplate {
             match part {
                 Part::Literal(text) => line.extend_from_slice(text),
                 Part::Value(field, quoting) => {
-                    put(occasion.value(*field), *quoting, &mut line);
+                    for (index, value) in occasion.values(*field).into_iter().enumerate() {
+                        if index > 0 {
+                            line.push(b' ');
+                        }
+                        put(value, *quoting, &mut line);
+                    }
                 }
             }
         }
         line
+    }
+
+    /// Bytes of the text that is always there.
+    pub(super) fn literal_bytes(&self) -> usize {
+        let literals = self.0.iter().map(|part| match part {
+            Part::Literal(text) => text.len(),
+            Part::Value(..) => 0,
+        });
+        literals.sum()
+    }
+
+    /// How many placeholders stand for all paths.
+    pub(super) fn path_lists(&self) -> usize {
+        self.0.iter().filter(|part| matches!(part, Part::Value(Field::Pathnames, _))).count()
     }
 }
 
@@ -250,6 +273,7 @@ impl<'a> Reader<'a> {
 
     fn take_placeholder(&mut self, placeholder: Placeholder) -> Result<(), String> {
         let behind_name = self.name_end == Some(self.at);
+        let begins = self.word_start;
         let quoting = match self.inside.last() {
             Some(Inside::Double | Inside::QuotedBraces) => Quoting::Double { glued: behind_name },
             Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
@@ -261,14 +285,25 @@ impl<'a> Reader<'a> {
                 Quoting::Outside { glued: behind_name || in_pattern }
             }
         };
-        self.take_value(placeholder, quoting)
+        let next = self.text.get(self.at + placeholder.0.len());
+        let is_whole = begins && next.is_none_or(|byte| b" \t\n;&|<>()".contains(byte));
+        self.take_value(placeholder, quoting, is_whole && matches!(quoting, Quoting::Outside { .. }))
     }
 
-    fn take_value(&mut self, placeholder: Placeholder, quoting: Quoting) -> Result<(), String> {
+    /// Takes a placeholder, which `is_whole` if it is a word of its own outside of quotes.
+    fn take_value(
+        &mut self,
+        placeholder: Placeholder,
+        quoting: Quoting,
+        is_whole: bool,
+    ) -> Result<(), String> {
         if let Some(place) = self.undecidable() {
             return Err(refusal(placeholder, place));
         }
         let (name, value, _) = placeholder;
+        if value == Field::Pathnames && !is_whole {
+            return Err(format!("{name} is many words: write it as a word of its own, outside of quotes"));
+        }
         self.end_literal();
         self.parts.push(Part::Value(value, quoting));
         self.at += name.len();
@@ -403,7 +438,7 @@ impl<'a> Reader<'a> {
         self.take(1);
         while let Some(byte) = self.byte(0) {
             if let Some(placeholder) = self.placeholder(self.at) {
-                self.take_value(placeholder, Quoting::Single)?;
+                self.take_value(placeholder, Quoting::Single, false)?;
                 continue;
             }
             if byte == b'\n' {
@@ -579,8 +614,14 @@ impl<'a> Reader<'a> {
 }
 
 /// One line: what cannot be done, and what can.
-fn refusal((name, _, variable): Placeholder, place: &str) -> String {
-    format!("{name} stands {place}, where its value cannot be quoted: use \"{variable}\"")
+fn refusal((name, field, variable): Placeholder, place: &str) -> String {
+    let instead = match field {
+        Field::Maskname | Field::Pathname | Field::SrcPathname | Field::Error => {
+            format!("use \"{variable}\"")
+        }
+        Field::Pathnames => "read the paths from stdin".to_owned(),
+    };
+    format!("{name} stands {place}, where its value cannot be quoted: {instead}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The reader of commands against real shells.
 
 use super::*;
-use crate::action::occasion::{Failed, OF_EVENTS, OF_FAILURES};
+use crate::action::occasion::{Failed, OF_BATCHES, OF_EVENTS, OF_FAILURES};
 use event::{Event, Flag};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -144,9 +144,45 @@ fn an_error_is_a_value_only_for_who_gets_failures() {
     assert_eq!(template.expand(&event(b"/w/f", None)), b"echo ''.");
 }
 
+fn batch(paths: &[&str]) -> Vec<engine::BatchEvent> {
+    let event = |path: &&str| engine::OwnedEvent::of(&event(path.as_bytes(), None).event);
+    paths.iter().map(|path| engine::BatchEvent { event: event(path), failed: None }).collect()
+}
+
+#[test]
+fn the_paths_of_a_batch_are_words_of_their_own() {
+    let batch = batch(&["/w/a", "/w/b c", "/w/it's"]);
+    let occasion = Occasion { batch: &batch, ..event(b"/w/a", None) };
+    let cases = [
+        ("tar cf x {pathnames}", "tar cf x /w/a '/w/b c' '/w/it'\"'\"'s'"),
+        ("for x in {pathnames}; do y; done", "for x in /w/a '/w/b c' '/w/it'\"'\"'s'; do y; done"),
+        ("(ls {pathnames})|wc", "(ls /w/a '/w/b c' '/w/it'\"'\"'s')|wc"),
+        ("wc -l", "wc -l"),
+    ];
+    for (template, expected) in cases {
+        let template = CommandTemplate::new(template.as_bytes(), OF_BATCHES).unwrap();
+        let line = template.expand(&occasion);
+        assert_eq!(String::from_utf8(line.clone()).unwrap(), expected);
+        let lists = template.path_lists();
+        let paths: usize = ["/w/a".len(), "'/w/b c'".len(), "'/w/it'\"'\"'s'".len()].iter().sum();
+        assert_eq!(template.literal_bytes() + lists * (paths + 2), line.len());
+    }
+    for template in
+        ["'{pathnames}'", "\"{pathnames}\"", "x{pathnames}", "{pathnames}x", "''{pathnames}", "$x{pathnames}"]
+    {
+        let error = CommandTemplate::new(template.as_bytes(), OF_BATCHES).unwrap_err();
+        assert_eq!(error, "{pathnames} is many words: write it as a word of its own, outside of quotes");
+    }
+    let error = CommandTemplate::new(b"echo `ls {pathnames}`", OF_BATCHES).unwrap_err();
+    assert!(error.ends_with("where its value cannot be quoted: read the paths from stdin"), "{error}");
+}
+
 #[test]
 fn misspelt_placeholders_are_recognised() {
-    let found = CommandTemplate::misspelt(b"x {path} {file} ${path} {pathname} {a,b} {} {PATHNAME} {foo}");
+    let of_batch = CommandTemplate::misspelt(b"{path} {pathnames} {pathname}", OF_BATCHES);
+    assert_eq!(of_batch, [("path".to_owned(), "{pathnames}")]);
+    let found =
+        CommandTemplate::misspelt(b"x {path} {file} ${path} {pathname} {a,b} {} {PATHNAME} {foo}", OF_EVENTS);
     let wanted = [("path", "{pathname}"), ("file", "{pathname}"), ("PATHNAME", "{pathname}")];
     assert_eq!(found, wanted.map(|(word, meant)| (word.to_owned(), meant)));
 }

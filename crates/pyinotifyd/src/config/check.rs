@@ -250,11 +250,13 @@ fn trashes(config: &Config, all: &mut Vec<String>) {
 }
 
 fn shutdown_timeout(config: &Config, all: &mut Vec<String>) {
-    let Some(longest) = config.schedulers.iter().max_by_key(|scheduler| scheduler.spec.delay) else { return };
-    if longest.spec.delay > config.shutdown_timeout {
-        let (delay, timeout) = (longest.spec.delay.as_secs_f64(), config.shutdown_timeout.as_secs_f64());
+    let wait = |scheduler: &Scheduler| scheduler.spec.batch.map_or(scheduler.spec.delay, |batch| batch.quiet);
+    let Some(longest) = config.schedulers.iter().max_by_key(|scheduler| wait(scheduler)) else { return };
+    if wait(longest) > config.shutdown_timeout {
+        let (delay, timeout) = (wait(longest).as_secs_f64(), config.shutdown_timeout.as_secs_f64());
+        let name = if longest.spec.batch.is_some() { "quiet time" } else { "delay" };
         all.push(format!(
-            "{}the delay of {delay} s is longer than the shutdown_timeout of {timeout} s: tasks that wait when the \
+            "{}the {name} of {delay} s is longer than the shutdown_timeout of {timeout} s: tasks that wait when the \
              daemon ends are lost; raise shutdown_timeout above it",
             place(longest.at.as_ref())
         ));

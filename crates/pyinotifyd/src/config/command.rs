@@ -8,7 +8,7 @@ use std::ffi::CString;
 use serde::Deserialize;
 
 use crate::action::arguments::ArgumentTemplate;
-use crate::action::occasion::Placeholder;
+use crate::action::occasion::{OF_BATCHES, OF_EVENTS, Placeholder};
 use crate::action::template::CommandTemplate;
 use crate::host::wire::PathText;
 
@@ -130,14 +130,14 @@ impl Command {
     ) -> Result<Command, String> {
         let CommandDescription { argv, user, group, umask, nice, cwd, env, limits, stdin, output } =
             description.clone();
+        let words = cmd.into_iter().chain(argv.iter().flatten().map(|word| word.0.as_slice()));
+        refuse_of_one(words, known)?;
         let program = match (cmd, argv) {
             (Some(cmd), None) => {
                 let template = CommandTemplate::new(cmd, known).map_err(|error| format!("cmd: {error}"))?;
                 Program::Shell(template)
             }
-            (None, Some(argv)) if !argv.is_empty() => {
-                Program::Arguments(argv.iter().map(|word| ArgumentTemplate::new(&word.0, known)).collect())
-            }
+            (None, Some(argv)) if !argv.is_empty() => Program::Arguments(arguments(&argv, known)?),
             (Some(_), Some(_)) | (None, _) => return Err("expected either cmd or argv".to_owned()),
         };
         let account = (user.is_some() || group.is_some()).then_some(AccountWanted { user, group });
@@ -156,6 +156,34 @@ impl Command {
     }
 }
 
+/// Templates of a program and its arguments.
+fn arguments(argv: &[PathText], known: &[Placeholder]) -> Result<Vec<ArgumentTemplate>, String> {
+    let templates: Vec<_> = argv.iter().map(|word| ArgumentTemplate::new(&word.0, known)).collect();
+    if templates.iter().any(ArgumentTemplate::has_path_list_inside) {
+        return Err("argv: {pathnames} is many arguments: write it as an element of its own".to_owned());
+    }
+    Ok(templates)
+}
+
+/// Refuses what stands for one event in the command of a batch, which is for many.
+fn refuse_of_one<'a>(
+    mut words: impl Iterator<Item = &'a [u8]>,
+    known: &'static [Placeholder],
+) -> Result<(), String> {
+    if known != OF_BATCHES {
+        return Ok(());
+    }
+    let found = words.find_map(|word| {
+        let is_in = |name: &str| word.windows(name.len()).any(|part| part == name.as_bytes());
+        OF_EVENTS.iter().map(|(name, ..)| *name).find(|name| is_in(name))
+    });
+    found.map_or(Ok(()), |name| {
+        Err(format!(
+            "{name} is one of many in a batch: write {{pathnames}}, or read the paths from the command's stdin"
+        ))
+    })
+}
+
 fn variable(name: &str, value: &[u8]) -> Result<(Vec<u8>, CString), String> {
     if name.is_empty() || name.contains('=') || name.starts_with("PYINOTIFYD_") {
         return Err(format!("env: '{name}' cannot be the name of a variable"));
@@ -168,7 +196,6 @@ fn variable(name: &str, value: &[u8]) -> Result<(Vec<u8>, CString), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::occasion::OF_EVENTS;
 
     fn description(changes: &serde_json::Value) -> CommandDescription {
         let mut all = serde_json::json!({

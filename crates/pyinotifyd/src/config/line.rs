@@ -224,7 +224,7 @@ impl Run {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let misspelt = self.argv.iter().flat_map(|word| CommandTemplate::misspelt(word));
+        let misspelt = self.argv.iter().flat_map(|word| CommandTemplate::misspelt(word, OF_EVENTS));
         let warning = |(word, meant): (String, &str)| {
             format!("{{{word}}} is no placeholder and stays as it is, did you mean {meant}?")
         };

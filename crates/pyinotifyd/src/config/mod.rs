@@ -26,7 +26,7 @@ use event::{Flag, Mask};
 use files::Durability;
 use pattern::{Pattern, PatternSet, Template};
 
-use crate::action::occasion::{OF_EVENTS, OF_FAILURES, Placeholder};
+use crate::action::occasion::{OF_BATCHES, OF_EVENTS, OF_FAILURES, Placeholder};
 use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
@@ -431,17 +431,21 @@ fn read_scheduler(
     let work = match scheduler.kind.as_str() {
         "job" => Work::Job(scheduler.job.unwrap_or_default()),
         "shell" => {
+            let known = match (scheduler.running.is_batch(), is_receiver) {
+                (true, _) => OF_BATCHES,
+                (false, true) => OF_FAILURES,
+                (false, false) => OF_EVENTS,
+            };
             let cmd = scheduler.cmd.as_ref().map_or(b"".as_slice(), |cmd| cmd.0.as_slice());
             let argv = scheduler.command.iter().flat_map(CommandDescription::words);
             for (name, text) in [("cmd", cmd)].into_iter().chain(argv.map(|word| ("argv", word))) {
-                for (word, meant) in CommandTemplate::misspelt(text) {
+                for (word, meant) in CommandTemplate::misspelt(text, known) {
                     let at = place(scheduler.at.as_ref());
                     warnings.push(format!(
                         "{at}{name}: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
                     ));
                 }
             }
-            let known = if is_receiver { OF_FAILURES } else { OF_EVENTS };
             Work::Command(Arc::new(read_command(&scheduler, known)?))
         }
         _ => {
@@ -474,6 +478,10 @@ fn read_scheduler(
     };
     let rerun = scheduler.running.rerun || matches!(work, Work::Rules(_));
     let (spec, settled) = scheduler.running.apply(spec);
+    if !spec.batch_is_alone() {
+        let text = "batch: there is something that excludes it".to_owned();
+        return Err(fault(scheduler.at.as_ref(), text));
+    }
     Ok(Scheduler {
         rerun,
         name: scheduler.name.into(),

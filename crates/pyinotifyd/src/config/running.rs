@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{OnBusy, Rate, Retry, RetryOn, SchedulerSpec, Settle};
+use engine::{Batch, OnBusy, Rate, Retry, RetryOn, SchedulerSpec, Settle};
 use serde::Deserialize;
 
 use super::seconds;
@@ -75,6 +75,14 @@ pub(super) struct RunningDescription {
     on_busy: BusyDescription,
     persist: bool,
     pub(super) rerun: bool,
+    batch: Option<BatchDescription>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BatchDescription {
+    quiet: f64,
+    max_wait: f64,
+    max_files: NonZeroU32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,6 +127,11 @@ impl RunningDescription {
         self.on_failure.iter().copied()
     }
 
+    /// Whether one run is for many paths.
+    pub(super) fn is_batch(&self) -> bool {
+        self.batch.is_some()
+    }
+
     /// The scheduler with these options. Rules keep what they do with events that come while they run.
     pub(super) fn apply(self, spec: SchedulerSpec) -> (SchedulerSpec, Option<Arc<Settled>>) {
         let on_busy = match (spec.on_busy, self.on_busy) {
@@ -136,10 +149,18 @@ impl RunningDescription {
             persist: self.persist,
             on_failure: self.on_failure,
             max_delay: self.max_delay.map(seconds),
+            batch: self.batch.map(BatchDescription::read),
             max_rate: self.max_rate.map(|(starts, span)| Rate { starts, span: seconds(span) }),
             ..spec
         };
         (spec, settled)
+    }
+}
+
+impl BatchDescription {
+    fn read(self) -> Batch {
+        let BatchDescription { quiet, max_wait, max_files } = self;
+        Batch { quiet: seconds(quiet), max_wait: seconds(max_wait), max_files }
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::{
-    Begin, Change, Engine, Explained, Explanation, Ignored, Matcher as _, Rate, Reaction, Retry, Verdict,
+    Batch, Begin, Change, Engine, Explained, Explanation, Ignored, Matcher as _, Rate, Reaction, Retry,
+    Verdict,
 };
 use event::{Event, Flag, Mask};
 use mounts::Mounts;
@@ -184,7 +185,15 @@ fn begins(begin: Begin, scheduler: &Scheduler) -> String {
     match begin {
         Begin::AtOnce => "starts a task at once".to_owned(),
         Begin::WhenPlaceIsFree => "starts a task when another one has ended (max_jobs)".to_owned(),
-        Begin::WithBatch => "starts a task for all paths of the next batch".to_owned(),
+        Begin::WithBatch => {
+            let batch = scheduler.spec.batch.map(|Batch { quiet, max_wait, max_files }| {
+                let (quiet, max_wait) = (quiet.as_secs_f64(), max_wait.as_secs_f64());
+                format!(
+                    ": when no event came for {quiet} s, {max_wait} s after the first one, or with {max_files} paths"
+                )
+            });
+            format!("starts one task for all paths of a batch{}", batch.unwrap_or_default())
+        }
         Begin::AfterDelay => {
             format!("starts a task after {} s without another such event", scheduler.delay_text)
         }
@@ -206,7 +215,10 @@ fn changes(change: Change) -> &'static str {
 
 fn explain_work(out: &mut String, scheduler: &Scheduler, event: &Event<'_>, rule: Option<usize>) {
     let _ = match (&scheduler.work, rule) {
-        (Work::Job(job), _) => writeln!(out, "    calls {job}(event, task_id)"),
+        (Work::Job(job), _) => {
+            let given = if scheduler.spec.batch.is_some() { "events" } else { "event" };
+            writeln!(out, "    calls {job}({given}, task_id)")
+        }
         (Work::Command(command), _) => {
             writeln!(out, "    runs {}", command.line(&Occasion::of(event)).text())
         }

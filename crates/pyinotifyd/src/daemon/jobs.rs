@@ -7,11 +7,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use engine::TaskHandle;
+use engine::{BatchEvent, TaskHandle};
 use event::Event;
 
 use super::loading::Loading;
 use super::runs::Runs;
+use super::task_name::TaskName;
 use crate::host::wire::{self, Failed, Starts};
 use crate::host::{Host, HostId};
 
@@ -127,12 +128,35 @@ impl Jobs {
         event: &Event<'_>,
         failed: Option<&Failed<'_>>,
     ) {
-        if self.waiting.back().is_none_or(|(starts, _)| starts.len() >= FRAME) {
+        if self.waiting.back().is_none_or(|(starts, _)| starts.is_batch() || starts.len() >= FRAME) {
             self.waiting.push_back((Starts::default(), Vec::new()));
         }
         let (starts, handles) = self.waiting.back_mut().expect("a frame was just made");
         starts.push(handle.0, scheduler, name, event, failed);
         handles.push(handle.0);
+    }
+
+    /// Queues a start for many events, in a frame of its own.
+    pub(crate) fn start_batch(
+        &mut self,
+        handle: TaskHandle,
+        scheduler: u32,
+        name: &str,
+        batch: &[BatchEvent],
+    ) {
+        let mut starts = Starts::batch();
+        for (index, BatchEvent { event, failed }) in batch.iter().enumerate() {
+            let theirs = failed.as_ref().map(|(_, _, id)| TaskName::of(*id));
+            let failed = failed.as_ref().zip(theirs.as_ref());
+            let failed = failed.map(|((error, attempts, _), id)| Failed {
+                error,
+                attempts: *attempts,
+                id: id.as_str(),
+            });
+            let name = if index == 0 { name } else { "" };
+            starts.push(handle.0, scheduler, name, &event.get(), failed.as_ref());
+        }
+        self.waiting.push_back((starts, vec![handle.0]));
     }
 
     /// Sends what the window allows; starts that were taken back have no run any more and stay here.

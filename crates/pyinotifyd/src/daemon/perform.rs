@@ -64,7 +64,12 @@ pub(crate) struct Performer {
     pub keeper: Option<Keeper>,
     /// The loop's time, for what is queued in the middle of the engine's work.
     pub now: Instant,
+    /// Bytes that the run has room for whose batch is put together.
+    batch_room: usize,
 }
+
+/// Bytes of all events that one call of a job gets: far below the longest frame, and many thousand paths.
+const BATCH_JOB_MAX: usize = 16 << 20;
 
 /// Tasks of file rules that are remembered for their next run; about 100 bytes each.
 const MARKED_MAX: usize = 65_536;
@@ -90,6 +95,7 @@ impl Performer {
             keeper: None,
             looks: Looks::default(),
             now,
+            batch_room: 0,
         }
     }
 
@@ -238,6 +244,15 @@ impl Performer {
         parents.filter(is_root).map(<[u8]>::to_vec).collect()
     }
 
+    /// How many bytes a run has room for, and how many it has without any path.
+    fn empty_batch_line(&self, scheduler: SchedulerId) -> (usize, usize) {
+        match &self.action(scheduler).work {
+            Work::Job(_) => (BATCH_JOB_MAX, 0),
+            Work::Command(command) => (self.commands.line_room(command), command.bytes_without_paths()),
+            Work::Rules(_) => (usize::MAX, 0),
+        }
+    }
+
     fn start_command(&mut self, start: &Start<'_>, command: Arc<Command>) {
         let task = record_of(start);
         let theirs = start.failed.map(|failed| (failed, TaskName::of(failed.id)));
@@ -246,9 +261,15 @@ impl Performer {
             attempts: failed.attempts,
             id: id.as_str(),
         });
-        let occasion = Occasion { event: start.event, failed };
+        let occasion = Occasion { event: start.event, failed, batch: start.batch };
         let line = command.line(&occasion);
-        self.task_record(Level::INFO, &task, format_args!("execute {}", line.shown()));
+        if start.batch.len() > 1 {
+            // The record says how many more there are.
+            let first = command.line(&Occasion { batch: &start.batch[..1], ..occasion });
+            self.task_record(Level::INFO, &task, format_args!("execute {}", first.shown()));
+        } else {
+            self.task_record(Level::INFO, &task, format_args!("execute {}", line.shown()));
+        }
         let task_id = TaskName::of(start.id).as_str().to_owned();
         let source = (command.options.output == Output::Log).then(|| Source {
             logger: self.logger(start.scheduler),
@@ -409,7 +430,12 @@ impl Effects for Performer {
                     attempts: failed.attempts,
                     id: id.as_str(),
                 });
-                generation.jobs.start(start.handle, place, name.as_str(), &start.event, failed.as_ref());
+                if start.batch.is_empty() {
+                    let (handle, event) = (start.handle, &start.event);
+                    generation.jobs.start(handle, place, name.as_str(), event, failed.as_ref());
+                } else {
+                    generation.jobs.start_batch(start.handle, place, name.as_str(), start.batch);
+                }
             }
             Work::Command(command) => {
                 self.runs.begin(start.handle, Runner::Command);
@@ -448,6 +474,22 @@ impl Effects for Performer {
             Runner::DryRun => {}
         }
         self.runs.ask_to_end(handle, self.now + GRACE);
+    }
+
+    fn batch_line(&mut self, scheduler: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
+        let used = if used == 0 {
+            let (room, empty) = self.empty_batch_line(scheduler);
+            self.batch_room = room;
+            empty
+        } else {
+            used
+        };
+        let added = match &self.action(scheduler).work {
+            Work::Job(_) => wire::start_bytes(event),
+            Work::Command(command) => command.bytes_of_path(event.pathname),
+            Work::Rules(_) => 0,
+        };
+        used.checked_add(added).filter(|used| *used <= self.batch_room)
     }
 
     fn ask_settled(&mut self, question: Question<'_>) {
@@ -564,7 +606,7 @@ impl Performer {
             }
             Record::Split { task, count } => {
                 let text = format_args!(
-                    "one command line does not take all {count} paths, there are several runs one after the other"
+                    "one run cannot take all {count} paths of the batch, there are several, one after the other"
                 );
                 self.task_record(Level::INFO, &task, text);
             }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// Version of this protocol; both halves must name the same.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// Longest body that is taken: far above any description, and a bound for a host that went wrong.
 pub(crate) const FRAME_MAX: usize = 64 << 20;
 /// Length and type.
@@ -370,15 +370,33 @@ pub(crate) struct Failed<'a> {
 /// Bytes of a row: handle, scheduler, mask, wd, cookie, name_len, flags.
 const ROW: usize = 8 + 4 + 4 + 4 + 4 + 2 + 1;
 
+/// Bytes that an event takes in a frame of starts.
+pub(crate) fn start_bytes(event: &Event<'_>) -> usize {
+    let texts = [Some(event.pathname), event.src_pathname, event.given_path];
+    ROW + texts.into_iter().flatten().map(|text| text.len() + 1).sum::<usize>() + 1
+}
+
 /// Starts that go to the host in one frame: their number, a row of numbers for each, and all texts, separated by zeros.
+/// Or one start for many events, which has a row for each, and its id with the first.
 #[derive(Debug, Default)]
 pub(crate) struct Starts {
+    is_batch: bool,
     count: u32,
     rows: Vec<u8>,
     texts: Vec<u8>,
 }
 
 impl Starts {
+    /// One start, for all events that are pushed.
+    pub(crate) fn batch() -> Starts {
+        Starts { is_batch: true, ..Starts::default() }
+    }
+
+    /// Whether it is one start for many events.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.is_batch
+    }
+
     /// How many.
     pub(crate) fn len(&self) -> usize {
         self.count as usize
@@ -426,6 +444,7 @@ impl Starts {
     /// Leaves only the starts whose handles are wanted.
     pub(crate) fn retain(&mut self, wanted: impl Fn(u64) -> bool) {
         let all = std::mem::take(self);
+        self.is_batch = all.is_batch;
         let mut texts = all.texts.split(|byte| *byte == 0);
         for row in all.rows.chunks_exact(ROW) {
             let (handle, _) = row.split_first_chunk().expect("a row begins with its handle");
@@ -458,7 +477,7 @@ impl Starts {
         let length = size_of_val(&self.count) + self.rows.len() + self.texts.len();
         let mut frame = Vec::with_capacity(HEADER + length);
         frame.extend_from_slice(&(length as u32).to_le_bytes());
-        frame.push(3);
+        frame.push(if self.is_batch { 8 } else { 3 });
         frame.extend_from_slice(&self.count.to_le_bytes());
         frame.append(&mut self.rows);
         frame.append(&mut self.texts);
@@ -505,6 +524,23 @@ mod tests {
         assert_eq!((&second[..8], second[row - 1]), (&10u64.to_le_bytes()[..], flag::NO_PATH));
         assert_eq!(&body[4 + 2 * row..], b"id\0/w/f\0/w/e\0other\0");
         assert_eq!(starts.len(), 0);
+    }
+
+    #[test]
+    fn a_start_for_many_events_has_a_frame_of_its_own() {
+        let mut starts = Starts::batch();
+        let event = |pathname: &'static [u8]| Event { wd: 1, pathname, ..Event::overflow() };
+        let moved = Event { src_pathname: Some(b"/w/0"), ..event(b"/w/b") };
+        starts.push(9, 1, "id", &event(b"/w/a"), None);
+        starts.push(9, 1, "", &moved, None);
+        let bytes = start_bytes(&event(b"/w/a")) + start_bytes(&moved);
+        let frame = starts.take_frame();
+        let (kind, body) = next_frame(&frame).unwrap().unwrap();
+        assert_eq!((kind, &frame[body.clone()][4 + 2 * ROW..]), (8, b"id\0/w/a\0\0/w/b\0/w/0".as_slice()));
+        assert_eq!(body.len(), 4 + bytes + "id".len() - 1, "what an event takes is known before");
+        starts.push(9, 1, "id", &event(b"/w/a"), None);
+        starts.retain(|handle| handle == 9);
+        assert!(starts.is_batch() && starts.len() == 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ import os
 import sys
 
 from .. import command, levels
+from ..checked import ConfigError
 from ..scheduler import (
     Cancel,
     FileManagerRule,
@@ -16,6 +17,7 @@ from ..scheduler import (
     ShellScheduler,
     TaskScheduler,
     expect_rules,
+    fault_of_batch,
     function_of,
     made_rules,
 )
@@ -111,6 +113,7 @@ class Description:
             "on_busy": scheduler.on_busy,
             "persist": scheduler.persist,
             "rerun": scheduler.rerun,
+            "batch": _batch(scheduler),
         }
 
     def _number(self, scheduler: TaskScheduler) -> int:
@@ -184,6 +187,17 @@ def _retry(retry: Optional[Retry]) -> Optional[dict[str, Any]]:
             "signal": "signal" in on,
         },
     }
+
+
+def _batch(scheduler: TaskScheduler) -> Optional[dict[str, Any]]:
+    batch = scheduler.batch
+    if batch is None:
+        return None
+    # What excludes it may have been set after it was made.
+    fault = fault_of_batch(scheduler)
+    if fault:
+        raise ConfigError(fault, scheduler.at)
+    return {"quiet": float(batch.quiet), "max_wait": float(batch.max_wait), "max_files": batch.max_files}
 
 
 def _settle(settle: Optional[Settle]) -> Optional[dict[str, Any]]:

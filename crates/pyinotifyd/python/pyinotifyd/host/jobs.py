@@ -23,15 +23,16 @@ from .stay import end_in_time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, Optional, Union
 
     from ..event import Row
     from ..scheduler import Job, TaskScheduler
     from .load import Source
     from .wire import Channel
 
-    #: What is a number, task id, path, and the texts that most events don't have.
-    Start = tuple[Row, str, str, tuple[str, ...]]
+    #: What is a number, task id, path, and the texts that most events don't have. A start for many events has these,
+    #: made already, instead of the path, and None instead of the texts.
+    Start = tuple[Row, str, Union[str, list[Event]], Optional[tuple[str, ...]]]
     #: Makes a task of a coroutine.
     Begin = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -118,6 +119,8 @@ class _Host:
         for kind, body in frames:
             if kind == wire.START:
                 self._waiting.extend(_starts(body))
+            elif kind == wire.START_BATCH:
+                self._waiting.append(_batch(body))
             elif kind == wire.CANCEL:
                 self._cancel(struct.unpack(f"<{len(body) // 8}Q", body))
             elif kind == wire.LOG:
@@ -144,7 +147,8 @@ class _Host:
         for _ in range(count):
             row, task_id, pathname, rare = waiting.popleft()
             handle = row[0]
-            task = begin(run(handle, row[1], Event(row, pathname, rare), task_id))
+            given = pathname if rare is None else Event(row, pathname, rare)  # type: ignore[arg-type]  # a path then
+            task = begin(run(handle, row[1], given, task_id))
             if not task.done():
                 self._running[handle] = task
                 begun.append(handle)
@@ -185,7 +189,7 @@ class _Host:
             self._cancelled.append(handle)
             self._report_soon()
 
-    async def _run(self, handle: int, number: int, event: Event, task_id: str) -> None:
+    async def _run(self, handle: int, number: int, event: Any, task_id: str) -> None:
         """Run a job to its end, and note how it ended."""
         self._taken += 1
         self._report_soon()
@@ -340,6 +344,13 @@ def _starts(body: bytes) -> Iterable[Start]:
     if len(texts) == 2 * count:
         return zip(rows, texts[0::2], texts[1::2], repeat(()))
     return _uneven(rows, iter(texts))
+
+
+def _batch(body: bytes) -> Start:
+    """Return the job of a START_BATCH frame, with all its events; its id stands with the first of them."""
+    starts = list(_starts(body))
+    events = [Event(row, pathname, rare) for row, _, pathname, rare in starts]  # type: ignore[arg-type]  # as above
+    return starts[0][0], starts[0][1], events, None
 
 
 def _uneven(rows: Iterable[Row], text: Iterator[str]) -> Iterator[Start]:

@@ -24,6 +24,7 @@ _NAMES = (
     "WARNING",
     "ERROR",
     "CRITICAL",
+    "Batch",
     "Cancel",
     "EventMap",
     "FileManagerRule",

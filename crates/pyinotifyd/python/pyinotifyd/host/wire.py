@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 # Daemon to host.
 HELLO = 1
@@ -23,6 +23,7 @@ CANCEL = 4
 LOG = 5
 STOP = 6
 SOURCE = 7
+START_BATCH = 8
 
 # Host to daemon.
 HOST_HELLO = 65
