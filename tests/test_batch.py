@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
+import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vocabulary import REFERENCE, Box, Daemon, wait_until, write
+from vocabulary import DEADLINE_S, REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -58,6 +61,24 @@ def names_of(count: int) -> list[str]:
 def burst(box: Box, names: list[str]) -> None:
     for name in names:
         write(box.src / name)
+
+
+def crash(daemon: Daemon) -> None:
+    """SIGKILL, for the daemon alone: what it started lives on."""
+    daemon.signal(signal.SIGKILL)
+    daemon.wait_exit()
+
+
+def wait_kept(box: Box, expected: list[tuple[str, str]]) -> None:
+    """Wait until the state has these tasks, by name and state, and of those that run the process."""
+    file = f"file:{box.tmp}/state/state.db?mode=ro"
+
+    def found() -> bool:
+        with contextlib.closing(sqlite3.connect(file, uri=True, timeout=DEADLINE_S)) as database:
+            rows = database.execute("SELECT path, state, process_group IS NULL FROM task ORDER BY path").fetchall()
+        return rows == [(f"{box.src}/{name}", state, int(state != "running")) for name, state in expected]
+
+    wait_until(found)
 
 
 # ---- what a run gets
@@ -435,3 +456,42 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": s}})])
     print(f"{kind}: {taken_s:.2f} s of CPU, {taken_kib / 1024:.1f} MiB")
     assert taken_kib < 200 << 10
     assert daemon.count("ERROR") == 0
+
+
+# ---- an earlier life of the daemon
+
+
+def kept(command: str, batch: str, more: str = "") -> str:
+    return commands(command, batch, more).replace("})])", '})], state="$TMP/state")')
+
+
+def test_what_is_gathered_survives_a_crash_as_one_batch(run: Run, box: Box) -> None:
+    daemon = run(kept(LIST, "quiet=30"))
+    burst(box, ["a", "b", "c"])
+    wait_kept(box, [("a", "waiting"), ("b", "waiting"), ("c", "waiting")])
+    crash(daemon)
+    again = run(kept(LIST, "quiet=1"))
+    burst(box, ["d"])
+    again.wait_log("task finished, .* and 3 more, ")
+    assert runs(box) == [["a", "b", "c", "d"]]
+
+
+@pytest.mark.parametrize("rerun", [True, False])
+def test_a_crash_in_the_middle_of_a_run(run: Run, box: Box, rerun: bool) -> None:
+    """With rerun all of it runs again, once its command has been ended; without, each path has failed."""
+    wait = "until test -e $TMP/go; do sleep 0.02; done"
+    daemon = run(kept(LIST + wait, "quiet=0.3", f", rerun={rerun}"))
+    burst(box, ["a", "b", "c"])
+    wait_until(lambda: len(runs(box)) == 1)
+    wait_kept(box, [("a", "running"), ("b", "running"), ("c", "running")])
+    crash(daemon)
+    again = run(kept(LIST + wait, "quiet=0.3", f", rerun={rerun}"))
+    assert again.wait_log("end the command of .* which outlived the earlier daemon")
+    if rerun:
+        wait_until(lambda: runs(box) == [["a", "b", "c"]] * 2, lambda: again.tail)
+        (box.tmp / "go").touch()
+        again.wait_log("task finished, .* and 2 more, ")
+    else:
+        again.wait_log("ERROR - task failed: ", count=3)
+        assert runs(box) == [["a", "b", "c"]]
+    assert again.count("which outlived the earlier daemon") == 1

@@ -134,7 +134,9 @@ impl Engine {
 
     /// What the program keeps of a run is not what it was.
     pub fn note_change(&mut self, handle: TaskHandle) {
-        if let Some((slot, _)) = self.tasks().running(handle) {
+        let Some((slot, scheduler)) = self.tasks().running(handle) else { return };
+        let taken = self.scheduler(scheduler).map(|one| one.taken_slots(self.tasks())).unwrap_or_default();
+        for slot in [slot].into_iter().chain(taken) {
             self.tasks_mut().note(slot);
         }
     }
@@ -201,11 +203,12 @@ impl Engine {
             State::Waiting | State::Left => Doing::Waiting(at),
             State::Running | State::Stopping | State::Taken => Doing::Running(at),
         };
+        let run = self.scheduler(tasks.scheduler(slot)).map_or(slot, |one| one.leader(slot, tasks));
         TaskStatus {
             scheduler: tasks.scheduler(slot),
             map: tasks.map(slot),
             id: tasks.id(slot),
-            handle: tasks.handle(slot),
+            handle: tasks.handle(run),
             event: if doing.is_to_come() { tasks.event(slot, path) } else { tasks.event_of_run(slot, path) },
             doing,
             made: self.instant(tasks.made(slot)),

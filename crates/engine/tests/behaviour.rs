@@ -1488,9 +1488,14 @@ fn waiting_members_are_listed_and_follow_their_directory() {
     assert_eq!(rename(&mut world, "/d", Some("/e")), ["followed 1 /e/a", "followed 2 /e/b"]);
     assert_eq!(world.pass(2 * SECOND), ["start 1 /e/a IN_CREATE for /e/a /e/b"]);
     seen.clear();
-    world.engine.visit(0, 10, |task| seen.push(task.doing));
+    let mut runs = Vec::new();
+    world.engine.visit(0, 10, |task| {
+        seen.push(task.doing);
+        runs.push(task.handle);
+    });
     let since = Some(world.now);
     assert_eq!(seen, [Doing::Running(since), Doing::Running(since)]);
+    assert_eq!(runs, [world.out.handles[0].1; 2], "both have the same run");
     assert_eq!(rename(&mut world, "/e", Some("/f")), NOTHING, "what runs keeps its path");
 }
 

@@ -216,8 +216,13 @@ impl Scheduler {
         }
     }
 
+    /// What the run of a batch is for, beside the task that has it.
+    pub(crate) fn taken_slots(&self, tasks: &Tasks) -> Vec<Slot> {
+        tasks.in_list(self.taken).collect()
+    }
+
     /// The task that has the run which is for this one.
-    pub(super) fn leader(&self, slot: Slot, tasks: &Tasks) -> Slot {
+    pub(crate) fn leader(&self, slot: Slot, tasks: &Tasks) -> Slot {
         match tasks.state(slot) {
             State::Taken => {
                 let runs = self.running.first().or(self.stopping.first());

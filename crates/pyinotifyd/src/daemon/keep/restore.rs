@@ -204,7 +204,9 @@ impl Daemon {
         if leftovers.is_empty() {
             return;
         }
-        for (task, Process { group, .. }) in &leftovers {
+        // A command with a batch is that of many tasks.
+        let mut said = BTreeSet::new();
+        for (task, Process { group, .. }) in leftovers.iter().filter(|(_, one)| said.insert(one.group)) {
             let path = Escaped(&task.subject.path);
             let text =
                 format_args!("end the command of '{path}' (pid {group}), which outlived the earlier daemon");
