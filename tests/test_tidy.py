@@ -26,7 +26,7 @@ MAY_USE: dict[str, set[str]] = {
     "engine": {"event"},
     "ledger": set(),
     "control": set(),
-    "pyinotifyd": {"event", "mounts", "pattern", "watcher", "engine", "files", "ledger", "syscall"},
+    "pyinotifyd": {"control", "event", "mounts", "pattern", "watcher", "engine", "files", "ledger", "syscall"},
 }
 
 

@@ -139,6 +139,9 @@ pub struct WatchStatus {
     pub backend: String,
     /// `watching`, `waiting` for a missing root, `limited`.
     pub state: String,
+    /// Paths of it that are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<PathText>,
 }
 
 /// A scheduler of the configuration, with its tasks.
@@ -299,13 +302,32 @@ pub struct Filter {
     pub since: Option<f64>,
 }
 
+/// Reads a span as people write it: `90` and `90s` (seconds), `10m`, `1.5h`, `2d`, `1w`.
+pub fn span_s(text: &str) -> Option<f64> {
+    let unit_at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let is_number = number.chars().all(|letter| letter.is_ascii_digit() || letter == '.');
+    let number: f64 = number.parse().ok().filter(|_| is_number)?;
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        "w" => 604_800.0,
+        _ => return None,
+    };
+    Some(number * seconds)
+}
+
 /// Which tasks a change is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// By their ids or prefixes of them.
     Ids(Vec<String>),
-    /// By scheduler, path, or both.
+    /// By state, scheduler and path: all that are given must hold.
     Matching {
+        /// State of the task.
+        state: Option<String>,
         /// The scheduler's name.
         scheduler: Option<String>,
         /// A glob over the whole path.
@@ -319,6 +341,9 @@ pub enum Selection {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SelectionBody {
+    /// State of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// The scheduler's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
@@ -394,6 +419,8 @@ pub struct Done {
 /// The answer of `POST /v1/send`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
+    /// The path.
+    pub done: Vec<String>,
     /// Names of the schedulers that the event reached.
     pub schedulers: Vec<String>,
 }
@@ -401,13 +428,11 @@ pub struct Sent {
 /// The answer of `POST /v1/reload`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
+    /// The config files that were loaded.
+    pub done: Vec<String>,
     /// What changed, in one line.
     pub changed: String,
 }
-
-/// The answer of what changes nothing that could be listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Nothing {}
 
 /// The answer of what went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -474,6 +499,24 @@ mod tests {
         assert!(text.ends_with('Z') || text[19..].contains(['+', '-']), "{text}");
         assert_eq!(Time::parse(&text), Some(Time(1_700_000_000.25)));
         assert_eq!(Time::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn spans_are_as_people_write_them() {
+        let spans = [
+            ("90", 90.0),
+            ("90s", 90.0),
+            ("10m", 600.0),
+            ("1.5h", 5_400.0),
+            ("2d", 172_800.0),
+            ("1w", 604_800.0),
+        ];
+        for (text, seconds) in spans {
+            assert_eq!(span_s(text), Some(seconds), "{text}");
+        }
+        for wrong in ["", "h", "1y", "-1h", "1 h", "1e3", "inf", "nan", "1h30m", "."] {
+            assert_eq!(span_s(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

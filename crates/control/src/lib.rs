@@ -32,5 +32,5 @@ mod socket;
 
 pub use client::{Client, ClientError, Reply};
 pub use route::{Format, Question, Refusal};
-pub use server::{Answering, Message, Peer, Server, Stream};
+pub use server::{Answering, Json, Message, Peer, Server, Stream};
 pub use socket::{Place, PlaceError};

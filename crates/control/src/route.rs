@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody};
+use crate::api::{Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody, span_s};
 use crate::metrics::Text;
 
 /// The shortest beginning of an id that may stand for it.
@@ -12,6 +12,13 @@ const PREFIX_MIN: usize = 4;
 
 /// The states that a task can be asked for by.
 const STATES: [&str; 4] = ["waiting", "running", "queued", "retrying"];
+
+/// What a task that has ended can be asked for by.
+const RESULTS: [&str; 3] = ["ok", "failed", "cancelled"];
+
+/// Filters of a list of tasks, and of one of tasks that have ended.
+const OF_TASKS: [&str; 4] = ["state", "scheduler", "path", "limit"];
+const OF_ENDED: [&str; 5] = ["state", "scheduler", "path", "limit", "since"];
 
 /// What a client asks the daemon.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,15 +179,9 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["metrics"] => get().map(|()| Question::Metrics(Text::accepted(request.accept))),
         ["healthz"] => get().map(|()| Question::Health),
         ["v1", "status"] => get().map(|()| Question::Status),
-        ["v1", "tasks"] => {
-            get().and_then(|()| request.filter(&["state", "scheduler", "path", "limit"])).map(Question::Tasks)
-        }
-        ["v1", "failed"] => {
-            get().and_then(|()| request.filter(&["scheduler", "path", "limit"])).map(Question::Failed)
-        }
-        ["v1", "history"] => get()
-            .and_then(|()| request.filter(&["scheduler", "path", "limit", "since"]))
-            .map(Question::History),
+        ["v1", "tasks"] => get().and_then(|()| request.filter(&OF_TASKS, &STATES)).map(Question::Tasks),
+        ["v1", "failed"] => get().and_then(|()| request.filter(&OF_ENDED, &RESULTS)).map(Question::Failed),
+        ["v1", "history"] => get().and_then(|()| request.filter(&OF_ENDED, &RESULTS)).map(Question::History),
         ["v1", "events"] => get().and_then(|()| request.events()),
         ["v1", "tasks", "run"] => post().and_then(|()| request.selection()).map(Question::Run),
         ["v1", "tasks", "cancel"] => post().and_then(|()| request.selection()).map(Question::Cancel),
@@ -239,15 +240,11 @@ impl Request<'_> {
         Ok(pairs)
     }
 
-    fn filter(&self, known: &[&str]) -> Result<Filter, Refusal> {
+    fn filter(&self, known: &[&str], states: &[&str]) -> Result<Filter, Refusal> {
         let mut filter = Filter::default();
         for (key, value) in self.pairs(known)? {
             match key.as_str() {
-                "state" if STATES.contains(&value.as_str()) => filter.state = Some(value),
-                "state" => {
-                    let states = STATES.join(", ");
-                    return Err(Refusal::bad_request(format!("unknown state, known are {states}")));
-                }
+                "state" => filter.state = Some(state(value, states)?),
                 "scheduler" => filter.scheduler = Some(value),
                 "path" => filter.path = Some(value),
                 "limit" => {
@@ -255,9 +252,8 @@ impl Request<'_> {
                     filter.limit = Some(limit);
                 }
                 _ => {
-                    let since = value.parse().ok().filter(|since: &f64| since.is_finite() && *since >= 0.0);
-                    let refusal = || Refusal::bad_request("since is a number of seconds");
-                    filter.since = Some(since.ok_or_else(refusal)?);
+                    let refusal = || Refusal::bad_request("since is a time such as 90, 90s, 10m, 1h or 2d");
+                    filter.since = Some(span_s(&value).ok_or_else(refusal)?);
                 }
             }
         }
@@ -286,15 +282,16 @@ impl Request<'_> {
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {
-        let SelectionBody { scheduler, path, all } = self.json()?;
-        match (scheduler, path, all) {
-            (None, None, true) => Ok(Selection::All),
-            (None, None, false) => {
+        let SelectionBody { state, scheduler, path, all } = self.json()?;
+        let state = state.map(|name| self::state(name, &STATES)).transpose()?;
+        match (state, scheduler, path, all) {
+            (None, None, None, true) => Ok(Selection::All),
+            (None, None, None, false) => {
                 let text = r#"name a scheduler or a path, or say {"all": true}"#;
                 Err(Refusal::bad_request(text))
             }
-            (_, _, true) => Err(Refusal::bad_request("all and a filter exclude each other")),
-            (scheduler, path, false) => Ok(Selection::Matching { scheduler, path }),
+            (.., true) => Err(Refusal::bad_request("all and a filter exclude each other")),
+            (state, scheduler, path, false) => Ok(Selection::Matching { state, scheduler, path }),
         }
     }
 
@@ -322,6 +319,14 @@ impl Request<'_> {
         }
         Ok(Question::Sync(body))
     }
+}
+
+/// One of the states that there are.
+fn state(name: String, states: &[&str]) -> Result<String, Refusal> {
+    if states.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    Err(Refusal::bad_request(format!("unknown state, known are {}", states.join(", "))))
 }
 
 fn bytes(text: &PathText) -> Result<Vec<u8>, Refusal> {
@@ -404,10 +409,14 @@ mod tests {
         assert_eq!(ask(&Method::GET, target, ""), Ok(Question::Tasks(filter)));
         let since = Filter { since: Some(60.0), ..Filter::default() };
         assert_eq!(ask(&Method::GET, "/v1/history?since=60", ""), Ok(Question::History(since)));
-        for wrong in ["state=gone", "limit=-1", "limit=x", "colour=red", "limit=1&limit=2", "since=1"] {
+        for wrong in
+            ["state=gone", "limit=-1", "limit=x", "colour=red", "limit=1&limit=2", "since=1", "state=ok"]
+        {
             assert_eq!(ask(&Method::GET, &format!("/v1/tasks?{wrong}"), ""), Err(400), "{wrong}");
         }
-        for wrong in ["since=-1", "since=nan", "since=inf"] {
+        let hour = Filter { state: Some("failed".to_owned()), since: Some(3_600.0), ..Filter::default() };
+        assert_eq!(ask(&Method::GET, "/v1/failed?state=failed&since=1h", ""), Ok(Question::Failed(hour)));
+        for wrong in ["since=-1", "since=nan", "since=inf", "state=waiting"] {
             assert_eq!(ask(&Method::GET, &format!("/v1/history?{wrong}"), ""), Err(400), "{wrong}");
         }
     }

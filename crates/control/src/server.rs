@@ -4,12 +4,11 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Either, Full, Limited};
@@ -27,7 +26,7 @@ use tokio_io_timeout::TimeoutStream;
 use crate::api::Problem;
 use crate::metrics::Family;
 use crate::route::{self, Format, Question, Refusal};
-use crate::socket::{self, Place, PlaceError};
+use crate::socket::{Bound, Place, PlaceError};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -37,6 +36,8 @@ const RESERVED: usize = 8;
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Time for a request to come, and time in which a client may read nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a server that was told to stop looks whether all have their answers.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 /// Questions that may wait for the loop.
 const QUESTIONS_MAX: usize = 64;
 /// Lines of a stream that may wait for its reader.
@@ -77,8 +78,8 @@ pub enum Message {
 /// An answer.
 #[derive(Debug)]
 pub enum Answering {
-    /// An object of the API, as JSON.
-    Json(Vec<u8>),
+    /// An object of the API.
+    Json(Json),
     /// Metrics as they are now.
     Metrics(Vec<Family>),
     /// All is well.
@@ -87,13 +88,23 @@ pub enum Answering {
     Lines(Lines),
 }
 
+/// An object of the API, which the server's thread turns into text: a long list costs the loop nothing.
+pub struct Json(Box<dyn FnOnce() -> Vec<u8> + Send>);
+
+impl fmt::Debug for Json {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Json")
+    }
+}
+
 impl Answering {
     /// An object of the API.
     ///
     /// # Panics
-    /// It has a map whose keys are no strings, which no type of the API has.
-    pub fn of(value: &impl Serialize) -> Answering {
-        Answering::Json(serde_json::to_vec(value).expect("types of the API are JSON"))
+    /// In the server's thread, if it has a map whose keys are no strings, which no type of the API has.
+    pub fn of(value: impl Serialize + Send + 'static) -> Answering {
+        let text = move || serde_json::to_vec(&value).expect("types of the API are JSON");
+        Answering::Json(Json(Box::new(text)))
     }
 
     /// A stream of lines and where the loop writes them.
@@ -163,12 +174,13 @@ impl Body for Lines {
     }
 }
 
-/// The thread. It ends, and its socket goes, when this is dropped.
+/// The thread. When this is dropped its socket goes and it takes no more connections; it ends when those that are open
+/// have had their answers, or after a while. Nobody waits for that.
 #[derive(Debug)]
 pub struct Server {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    path: Option<PathBuf>,
+    /// Dropping it stops the thread.
+    _stop: oneshot::Sender<()>,
+    socket: Option<Bound>,
     /// Where metrics are served, with the port that was chosen.
     address: Option<SocketAddr>,
 }
@@ -183,23 +195,23 @@ impl Server {
         metrics: Option<SocketAddr>,
     ) -> Result<(Server, mpsc::Receiver<Message>), PlaceError> {
         let path = place.map(|place| place.path.clone());
-        let shown =
-            path.clone().or_else(|| metrics.map(|address| address.to_string().into())).unwrap_or_default();
+        let shown = path.or_else(|| metrics.map(|address| address.to_string().into())).unwrap_or_default();
         let refused = |source| PlaceError::Refused { path: shown.clone(), source };
         let tcp = metrics.map(std::net::TcpListener::bind).transpose().map_err(refused)?;
         let address = tcp.as_ref().map(std::net::TcpListener::local_addr).transpose().map_err(refused)?;
         if let Some(tcp) = &tcp {
             tcp.set_nonblocking(true).map_err(refused)?;
         }
-        let unix = place.map(Place::listen).transpose()?;
+        let (unix, socket) = place.map(Place::listen).transpose()?.unzip();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
+        let has_group = place.is_some_and(|place| place.group.is_some());
         let (messages, receiver) = mpsc::channel(QUESTIONS_MAX);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let _ = runtime.block_on(serve(unix, tcp, messages, stopped));
+            let _ = runtime.block_on(serve(unix, has_group, tcp, messages, stopped));
         });
-        let thread = Some(thread.map_err(refused)?);
-        Ok((Server { stop: Some(stop), thread, path, address }, receiver))
+        thread.map_err(refused)?;
+        Ok((Server { _stop: stop, socket, address }, receiver))
     }
 
     /// Where metrics are served.
@@ -210,20 +222,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It waits for nothing but its sockets.
-            let _ = thread.join();
-        }
-        if let Some(path) = &self.path {
-            socket::remove(path);
+        if let Some(socket) = &self.socket {
+            socket.remove();
         }
     }
 }
 
-/// Takes connections until it is told to stop; those that are open end with the runtime.
+/// Takes connections until it is told to stop; those that are open may get their answers.
 async fn serve(
     unix: Option<std::os::unix::net::UnixListener>,
+    has_group: bool,
     tcp: Option<std::net::TcpListener>,
     messages: mpsc::Sender<Message>,
     mut stopped: oneshot::Receiver<()>,
@@ -234,11 +242,15 @@ async fn serve(
     let own_user = rustix::process::geteuid().as_raw();
     loop {
         tokio::select! {
-            _ = &mut stopped => return Ok(()),
+            _ = &mut stopped => break,
             Some(accepted) = accept(unix.as_ref(), UnixListener::accept) => {
                 let Ok((stream, _)) = accepted else { rest().await; continue };
                 let Ok(peer) = stream.peer_cred() else { continue };
                 let trusted = peer.uid() == 0 || peer.uid() == own_user;
+                // Without a group nobody else may connect, whatever somebody has made of the socket's mode.
+                if !trusted && !has_group {
+                    continue;
+                }
                 let limit = CONNECTIONS_MAX - if trusted { 0 } else { RESERVED };
                 let peer = Peer::Process { uid: peer.uid(), pid: peer.pid().unwrap_or_default() };
                 admit(stream, peer, limit, &open, &messages);
@@ -249,6 +261,12 @@ async fn serve(
             }
         }
     }
+    drop((unix, tcp, messages));
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while Arc::strong_count(&open) > 1 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(LAST_LOOK).await;
+    }
+    Ok(())
 }
 
 /// A pause after a failed accept(2), which fails again at once where descriptors are used up.
@@ -374,7 +392,7 @@ fn respond(question: &Question, answering: Answering) -> Answer {
             };
             (media_type, Either::Right(Lines { format: *format, ..lines }))
         }
-        (_, Answering::Json(json)) => ("application/json", Either::Left(Full::from(json))),
+        (_, Answering::Json(json)) => ("application/json", Either::Left(Full::from((json.0)()))),
         (_, Answering::Healthy) => ("text/plain; charset=utf-8", Either::Left(Full::from("ok\n"))),
         (_, Answering::Metrics(_) | Answering::Lines(_)) => {
             unreachable!("the loop answers what was asked")

@@ -2,14 +2,18 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
 /// Connections that the kernel keeps before they are accepted.
 const BACKLOG: i32 = 128;
+
+/// Modes of directories, inode(7). In a sticky one nobody removes what is not his.
+const WRITABLE_BY_ALL: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 /// A place for a socket, and who may connect there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,9 @@ pub enum PlaceError {
     /// Something else has its name.
     #[error("'{}' is there and is no socket; remove it, or name another place for the control socket", .0.display())]
     NoSocket(PathBuf),
+    /// Whoever can write in its directory could put another socket in its place.
+    #[error("cannot listen on the control socket '{}': everybody can write in its directory", .0.display())]
+    OpenDirectory(PathBuf),
     /// The system refused.
     #[error("cannot listen on the control socket '{}': {}", path.display(), plain(source))]
     Refused {
@@ -49,17 +56,28 @@ impl Place {
     ///
     /// # Errors
     /// [`PlaceError`] says what is in the way.
-    pub(crate) fn listen(&self) -> Result<UnixListener, PlaceError> {
+    pub(crate) fn listen(&self) -> Result<(UnixListener, Bound), PlaceError> {
         let refused = |source| PlaceError::Refused { path: self.path.clone(), source };
         if let Some(directory) = self.path.parent() {
             let mode = if self.group.is_some() { 0o755 } else { 0o700 };
+            let is_new = !directory.exists();
             DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(refused)?;
+            if is_new {
+                // Whatever the umask says.
+                std::fs::set_permissions(directory, Permissions::from_mode(mode)).map_err(refused)?;
+            }
+            let found = directory.metadata().map_err(refused)?.permissions().mode();
+            if found & WRITABLE_BY_ALL != 0 && found & STICKY == 0 {
+                return Err(PlaceError::OpenDirectory(self.path.clone()));
+            }
         }
         self.clear()?;
-        self.bind().map_err(|source| match source.kind() {
+        let listener = self.bind().map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => PlaceError::Taken(self.path.clone()),
             _ => refused(source),
-        })
+        })?;
+        let found = std::fs::symlink_metadata(&self.path).map_err(refused)?;
+        Ok((listener, Bound { path: self.path.clone(), inode: (found.dev(), found.ino()) }))
     }
 
     /// Removes the socket of a daemon that is dead.
@@ -98,10 +116,20 @@ impl Place {
     }
 }
 
-/// Removes the socket at the end of the daemon, unless another daemon has put its own there.
-pub(crate) fn remove(path: &Path) {
-    if UnixStream::connect(path).is_err() {
-        let _ = std::fs::remove_file(path);
+/// A socket that has its name.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Bound {
+    /// Removes the socket at the end of the daemon, unless another one has taken its place.
+    pub(crate) fn remove(&self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -129,6 +157,17 @@ mod tests {
         let living = place.listen().unwrap();
         assert!(matches!(place.listen(), Err(PlaceError::Taken(_))));
         drop(living);
+        place.listen().unwrap();
+    }
+
+    #[test]
+    fn a_directory_where_everybody_can_write_is_refused_unless_it_is_sticky() {
+        let base = tempfile::tempdir().unwrap();
+        let place = place(base.path().join("control.sock"));
+        let set = |mode| std::fs::set_permissions(base.path(), Permissions::from_mode(mode)).unwrap();
+        set(0o777);
+        assert!(matches!(place.listen(), Err(PlaceError::OpenDirectory(_))));
+        set(0o1777);
         place.listen().unwrap();
     }
 

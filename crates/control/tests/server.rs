@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::api::{Done, DroppedLine, Nothing, Selection, Status};
+use control::api::{Done, DroppedLine, Selection, Status};
 use control::metrics::{Family, Kind, Sample, Value};
 use control::{Answering, Client, Message, Peer, Place, Question, Refusal, Server, Stream};
 
@@ -96,7 +96,7 @@ fn answer(question: &Question, streams: &Mutex<Vec<Stream>>) -> Result<Answering
             Ok(answering)
         }
         Question::Retry(_) => Err(Refusal::not_found("no failed task abcd")),
-        _ => Ok(Answering::of(&Done { done: vec!["x".to_owned()] })),
+        _ => Ok(Answering::of(Done { done: vec!["x".to_owned()] })),
     }
 }
 
@@ -111,12 +111,12 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn questions_arrive_with_who_asks_and_answers_come_back() {
     let daemon = Daemon::start();
-    let reply = daemon.client().post("/v1/tasks/abcd/run", &Nothing {}).unwrap();
+    let reply = daemon.client().post("/v1/tasks/abcd/run", &serde_json::json!({})).unwrap();
     assert_eq!(reply.json::<Done>().unwrap().done, ["x"]);
     let peer = Peer::Process { uid: rustix::process::geteuid().as_raw(), pid: std::process::id() as i32 };
     let question = Question::Run(Selection::Ids(vec!["abcd".to_owned()]));
     assert_eq!(*daemon.seen.lock().unwrap(), [(question, peer)]);
-    let reply = daemon.client().post("/v1/failed/abcd/retry", &Nothing {}).unwrap();
+    let reply = daemon.client().post("/v1/failed/abcd/retry", &serde_json::json!({})).unwrap();
     assert_eq!((reply.status, reply.json::<Done>().unwrap_err()), (404, "no failed task abcd".to_owned()));
     assert!(daemon.client().get("/v1/status").unwrap().json::<Status>().unwrap_err().contains("cannot read"));
 }

@@ -105,6 +105,8 @@ pub struct Start<'a> {
     pub again: bool,
     /// Which try it is, from 1.
     pub attempt: u32,
+    /// How long after it was due: for want of a place, a rate, a pause, or a file that had not settled.
+    pub late: Duration,
     /// What failed, if the task tells of a failure ([`SchedulerSpec::on_failure`](crate::SchedulerSpec)).
     pub failed: Option<FailedTask<'a>>,
     /// All that the run is for, `event` and `failed` of this start first; empty without

@@ -161,6 +161,11 @@ impl Scheduler {
         self.timer.len() + self.asked.len() + self.gathered.len()
     }
 
+    /// Those of them that wait for another try. Looks at each task that does not wait for the scheduler's delay.
+    pub(crate) fn retrying(&self, tasks: &Tasks) -> u32 {
+        self.timer.retrying(tasks).count() as u32
+    }
+
     /// Tasks that wait for their start.
     pub(crate) fn queued(&self) -> u32 {
         self.queued.len()

@@ -15,8 +15,10 @@ use crate::{Engine, FailedTask, MapId, SchedulerId, TaskHandle, TaskId};
 pub struct SchedulerStats {
     /// The scheduler.
     pub scheduler: SchedulerId,
-    /// Tasks whose delay runs, or that are gathered.
+    /// Tasks whose delay runs, that are gathered, or that look at their file again later.
     pub waiting: u32,
+    /// Tasks that failed and are tried again later.
+    pub retrying: u32,
     /// Tasks that wait for a place.
     pub queued: u32,
     /// Tasks that run, or were told to stop and have not.
@@ -89,12 +91,16 @@ impl Doing {
 impl Engine {
     /// The counts of all schedulers, those of replaced configurations that still have tasks first.
     pub fn scheduler_stats(&self) -> impl Iterator<Item = SchedulerStats> {
-        self.schedulers().map(|scheduler| SchedulerStats {
-            scheduler: scheduler.id(),
-            waiting: scheduler.waiting(),
-            queued: scheduler.queued(),
-            running: scheduler.running(),
-            paused: scheduler.is_paused(),
+        self.schedulers().map(|scheduler| {
+            let retrying = scheduler.retrying(self.tasks());
+            SchedulerStats {
+                scheduler: scheduler.id(),
+                waiting: scheduler.waiting() - retrying,
+                retrying,
+                queued: scheduler.queued(),
+                running: scheduler.running(),
+                paused: scheduler.is_paused(),
+            }
         })
     }
 

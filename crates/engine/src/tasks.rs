@@ -808,6 +808,12 @@ impl Tasks {
         Event { mask, ..self.event(slot, path) }
     }
 
+    /// How long a task that is about to run has been due. One that runs again or is new is due now.
+    pub(crate) fn late(&self, slot: Slot, now: Nanos) -> Nanos {
+        let task = self.task(slot);
+        if task.state.is_to_come() { now.saturating_sub(task.time.max(task.made)) } else { 0 }
+    }
+
     /// Counts a start, which gives the task its handle.
     #[inline]
     pub(crate) fn begin_run(&mut self, slot: Slot, now: Nanos) {

@@ -77,6 +77,8 @@ struct Out {
     questions: Vec<TaskHandle>,
     /// Ends that are worth to be remembered.
     ends: Vec<String>,
+    /// How late each start was.
+    late: Vec<Duration>,
     received: usize,
     /// Ids as they came up: each is shown by its place here, from 1.
     ids: Vec<TaskId>,
@@ -103,6 +105,7 @@ impl Effects for Out {
     fn start(&mut self, start: Start<'_>) {
         let number = self.number(start.id);
         self.handles.push((number, start.handle));
+        self.late.push(start.late);
         let rule = start.rule.map_or(String::new(), |rule| format!(" rule {rule}"));
         let again = if start.again { " again" } else { "" };
         let attempt = if start.attempt > 1 { format!(" attempt {}", start.attempt) } else { String::new() };
@@ -1802,6 +1805,33 @@ fn a_paused_scheduler_lets_delays_run_out_and_starts_nothing() {
     assert_eq!(world.delete("/g"), ["cancelled 2 /g"]);
     world.engine.resume(world.now, id, &mut world.out);
     assert_eq!(world.lines(), ["start 1 /f IN_CREATE"]);
+}
+
+#[test]
+fn a_start_tells_how_long_its_task_was_due() {
+    let mut world = World::of(SchedulerSpec {
+        max_jobs: NonZeroU32::new(1),
+        on_busy: OnBusy::Rerun,
+        ..scheduler(Duration::ZERO)
+    });
+    world.create("/a");
+    world.create("/b");
+    world.pass(3 * SECOND);
+    world.create("/a");
+    world.pass(4 * SECOND);
+    world.complete(1);
+    assert_eq!(world.out.late, [Duration::ZERO, 7 * SECOND], "/b has waited for its place since it came");
+    world.complete(2);
+    assert_eq!(world.out.late[2], Duration::ZERO, "what runs again is due when its run has ended");
+}
+
+#[test]
+fn tasks_that_are_tried_again_are_counted_apart() {
+    let mut world = World::of(SchedulerSpec { retry: Some(retry()), ..scheduler(Duration::ZERO) });
+    world.create("/a");
+    world.end(1, &Outcome::Failed(Failure::new(FailureKind::Error, "x")));
+    let stats = world.engine.scheduler_stats().next().unwrap();
+    assert_eq!((stats.waiting, stats.retrying, stats.queued, stats.running), (0, 1, 0, 0));
 }
 
 #[test]

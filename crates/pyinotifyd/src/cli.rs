@@ -9,7 +9,7 @@
 //! A subcommand is a variant of an enum that [`Typed`] holds as `#[command(subcommand)]`, and a variant of
 //! [`Command`]. It needs nothing of the daemon's options.
 
-mod completions;
+pub(crate) mod completions;
 mod mistakes;
 mod watch;
 
@@ -24,6 +24,7 @@ use event::Flag;
 
 pub(crate) use completions::Shell;
 
+use crate::client::command::{Ask, Asked};
 use crate::config::Line;
 
 /// What the program is to do.
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Completions(Shell),
     /// Print the config file that does what a line does.
     PrintConfig(Line),
+    /// Ask a running daemon.
+    Ask(Asked),
     /// Install service files and configuration.
     Install,
     /// Remove them.
@@ -62,6 +65,8 @@ pub(crate) struct ConfigOptions {
     pub python: Option<PathBuf>,
     /// Where tasks are kept, if the user says it.
     pub state: Option<PathBuf>,
+    /// The control socket, if the user named one.
+    pub control: Option<PathBuf>,
 }
 
 /// Where the configuration comes from.
@@ -127,6 +132,15 @@ struct Typed {
     #[arg(short, long, alias = "d")]
     debug: bool,
 
+    /// Control socket: where the daemon listens, and where subcommands ask.
+    ///
+    /// A place that cannot be had is an error. Default for the daemon: what the config says, else
+    /// $RUNTIME_DIRECTORY/control.sock, /run/pyinotifyd/control.sock as root,
+    /// $XDG_RUNTIME_DIR/pyinotifyd/control.sock, where that can be had. Subcommands look at $PYINOTIFYD_CONTROL and
+    /// then at these places.
+    #[arg(long, value_name = "PATH", add = ArgValueCompleter::new(completions::paths))]
+    control: Option<PathBuf>,
+
     /// Interpreter that executes the config file, Python 3.9 or newer.
     ///
     /// Default: the first of $PYINOTIFYD_PYTHON, python3 beside the program, python3 of $VIRTUAL_ENV, python3 in $PATH.
@@ -156,10 +170,12 @@ struct Typed {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Watch(watch::Watch),
+    #[command(flatten)]
+    Ask(Ask),
 }
 
 /// What to do instead of running the daemon; at most one of them.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 #[group(multiple = false)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 struct Mode {
@@ -233,14 +249,20 @@ fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Erro
 }
 
 fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Result<Command, clap::Error> {
-    let Typed { config, debug, python, state, dry_run, mode, subcommand } = typed;
+    let Typed { config, debug, python, state, control, dry_run, mode, subcommand } = typed;
     let config = config.into_iter().next_back().expect("there is a default");
-    let mut options = ConfigOptions { source: Source::File(config), debug, dry_run, python, state };
-    if let Some((name, _)) = matches.subcommand()
-        && let Some(option) = for_the_daemon(matches)
-    {
-        let text = format!("the argument '{option}' cannot be used with '{name}'");
-        return Err(command.error(ErrorKind::ArgumentConflict, text));
+    let source = Source::File(config);
+    let mut options = ConfigOptions { source, debug, dry_run, python, state, control };
+    if let Some((name, _)) = matches.subcommand() {
+        // A line can be tested, and has no socket.
+        let other = match subcommand {
+            Some(Sub::Watch(_)) => options.control.as_ref().map(|_| "--control"),
+            Some(Sub::Ask(_)) | None => tests(&mode),
+        };
+        if let Some(option) = for_the_daemon(matches).or(other) {
+            let text = format!("the argument '{option}' cannot be used with '{name}'");
+            return Err(command.error(ErrorKind::ArgumentConflict, text));
+        }
     }
     match subcommand {
         Some(Sub::Watch(watch)) => {
@@ -250,7 +272,12 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
             if prints_config {
                 return Ok(Command::PrintConfig(line));
             }
-            options = ConfigOptions { source: Source::Line(line), debug, dry_run, python: None, state: None };
+            let source = Source::Line(line);
+            options = ConfigOptions { source, debug, dry_run, python: None, state: None, control: None };
+        }
+        Some(Sub::Ask(ask)) => {
+            let control = ask.printed().control.clone().or(options.control);
+            return Ok(Command::Ask(Asked { ask, control }));
         }
         None => {}
     }
@@ -269,6 +296,14 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
         }
         Mode { explain: None, completions: None, .. } => Command::Run(options),
     })
+}
+
+/// The option that asks what a configuration would do.
+fn tests(mode: &Mode) -> Option<&'static str> {
+    if mode.configtest {
+        return Some("--configtest");
+    }
+    mode.explain.as_ref().map(|_| "--explain")
 }
 
 /// The first option that is given and has no meaning without a config file.

@@ -5,6 +5,7 @@
 
 mod action;
 mod cli;
+mod client;
 mod config;
 mod daemon;
 mod host;
@@ -73,6 +74,7 @@ fn run() -> ExitCode {
             }
         },
         Command::PrintConfig(line) => print(config::config_file(&line).trim_end()),
+        Command::Ask(asked) => client::run(asked),
         Command::Install => service::install_command(),
         Command::Uninstall => service::uninstall_command(),
     }

@@ -86,6 +86,11 @@ impl Covers {
         cover
     }
 
+    /// How many nodes have a set that is one of these.
+    pub(crate) fn nodes_of(&self, is_one: impl Fn(&[RootId]) -> bool) -> usize {
+        self.sets.iter().filter(|set| is_one(&set.roots)).map(|set| set.nodes).sum()
+    }
+
     /// Whether a set found no number since the last call.
     pub(crate) fn take_refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)

@@ -19,8 +19,9 @@ use rustix::event::epoll;
 use crate::error::Error;
 use crate::look::{Found, Look, Order, Outcome};
 use crate::notice::Notice;
+use crate::path;
 use crate::source::Source;
-use crate::spec::{Options, Problem, Sink, Stats, Turn, WatchId, WatchSpec};
+use crate::spec::{Options, Problem, RootState, Sighting, Sink, Stats, Turn, WatchId, WatchSpec, WatchState};
 use crate::watcher::{Elsewhere, Exchange, Handed, News, Watcher};
 
 /// Pause before an inotify instance is asked for again after there was none.
@@ -52,6 +53,8 @@ struct Remote {
     known: Vec<WatchId>,
     /// Those of which it watched a path when it was here last.
     watched: Vec<WatchId>,
+    /// How those that it knows stood then.
+    shown: Vec<(WatchId, WatchState)>,
     stats: Stats,
 }
 
@@ -132,6 +135,7 @@ impl Inotify {
             orders: Vec::new(),
             known: Vec::new(),
             watched: Vec::new(),
+            shown: Vec::new(),
             stats: Stats::default(),
         });
         self.remotes.len() - 1
@@ -312,6 +316,70 @@ impl Source for Inotify {
         }
     }
 
+    fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> usize {
+        let here = self.local.rescan(path, now, sink);
+        let is_near = |of: &[u8]| {
+            path.is_none_or(|path| path::is_at_or_below(of, path) || path::is_at_or_below(path, of))
+        };
+        let places = &self.places;
+        let mut elsewhere = 0;
+        for remote in &mut self.remotes {
+            let of_this = places.iter().filter(|(_, place)| place.0 == remote.device);
+            let near = of_this.filter(|((_, of), _)| is_near(of)).count();
+            if near > 0 {
+                elsewhere += near;
+                remote.orders.push(Order::Rescan(path.map(<[u8]>::to_vec)));
+            }
+        }
+        here + elsewhere
+    }
+
+    fn sightings(&mut self, path: &[u8]) -> Vec<Sighting> {
+        let mut found = self.local.sightings(path);
+        let name_len = path.iter().rev().take_while(|byte| **byte != b'/').count() as u16;
+        for ((watch, of), (_, handed)) in &self.places {
+            if path::is_at_or_below(path, of) && found.iter().all(|other| other.watch != *watch) {
+                let name_len = if path == of { 0 } else { name_len };
+                let (watch, root_len) = (*watch, handed.root_len as u16);
+                found.push(Sighting { watch, wd: 0, root_len, name_len, given_path: None });
+            }
+        }
+        found
+    }
+
+    fn watch_state(&self, watch: WatchId) -> WatchState {
+        let mut state = self.local.watch_state(watch);
+        let others = self.remotes.iter().flat_map(|remote| &remote.shown);
+        for (_, there) in others.filter(|(id, _)| *id == watch) {
+            state.kernel_watches += there.kernel_watches;
+            for (path, root) in &mut state.roots {
+                let known = there.roots.iter().find(|(other, _)| other == path);
+                if let (RootState::Elsewhere, Some((_, known))) = (*root, known) {
+                    *root = *known;
+                }
+            }
+        }
+        state
+    }
+
+    fn events_after_all(&self) -> u64 {
+        self.stats().events - self.local.stats().events + self.local.events_after_all()
+    }
+
+    fn is_quiet(&self) -> bool {
+        let is_quiet = |remote: &Remote| match &remote.state {
+            State::Here { watcher, next, is_ready } => {
+                remote.orders.is_empty() && next.is_none() && !is_ready && watcher.is_quiet()
+            }
+            State::None { .. } | State::Away => false,
+        };
+        self.local.is_quiet() && self.remotes.iter().all(is_quiet)
+    }
+
+    fn lag(&self, now: Instant) -> Duration {
+        self.local.lag(now)
+    }
+
     fn stats(&self) -> Stats {
         let mut sum = self.local.stats();
         for remote in &self.remotes {
@@ -330,6 +398,7 @@ impl Inotify {
         let remote = &mut self.remotes[at];
         remote.stats = watcher.stats();
         remote.watched = remote.known.iter().copied().filter(|&id| watcher.is_watched(id)).collect();
+        remote.shown = remote.known.iter().map(|&id| (id, watcher.watch_state(id))).collect();
         let mut next = match turn {
             Turn::Idle => None,
             Turn::More => Some(now),

@@ -94,6 +94,11 @@ impl Kernel {
         let _ = inotify::remove_watch(&self.fd, wd);
     }
 
+    /// Bytes that are queued.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        rustix::io::ioctl_fionread(&self.fd).unwrap_or(0)
+    }
+
     /// Reads what is queued; `AGAIN` if nothing is.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         loop {

@@ -106,6 +106,9 @@ pub use look::{Found, Look};
 pub use notice::{Notice, Severity};
 pub use rustix::io::Errno;
 pub use source::Source;
-pub use spec::{Exclude, Inode, Limits, Options, Problem, Sink, Stats, Turn, WatchId, WatchSpec};
+pub use spec::{
+    Exclude, Inode, Limits, Options, Problem, RootState, Sighting, Sink, Stats, Turn, WatchId, WatchSpec,
+    WatchState,
+};
 pub use syscall::lease::Writers;
 pub use watcher::Watcher;

@@ -24,6 +24,8 @@ pub(crate) enum Order {
     /// A path is not its to watch any more.
     Back(WatchId, Vec<u8>),
     MountsChanged,
+    /// Everything at and below a path is to be told, or everything.
+    Rescan(Option<Vec<u8>>),
 }
 
 /// A turn to be made where one may wait for a filesystem.
@@ -104,6 +106,9 @@ impl Watcher {
             Order::Over(handed) => self.take_over(handed, tape),
             Order::Back(id, path) => self.give_back(id, &path, tape),
             Order::MountsChanged => self.mounts_changed(now),
+            Order::Rescan(path) => {
+                self.rescan(path.as_deref(), now, tape);
+            }
         }
     }
 }

@@ -6,13 +6,13 @@
 //! Watches have numbers of their own ([`WatchId`]), which mean nothing to the kernel.
 
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event::Mask;
 
 use crate::error::Error;
 use crate::look::{Found, Look};
-use crate::spec::{Sink, Stats, Turn, WatchId, WatchSpec};
+use crate::spec::{Sighting, Sink, Stats, Turn, WatchId, WatchSpec, WatchState};
 
 /// See the module's head.
 pub trait Source {
@@ -58,6 +58,25 @@ pub trait Source {
 
     /// A look is back.
     fn found(&mut self, found: Found, now: Instant, sink: &mut impl Sink);
+
+    /// Tells everything at and below a path as arrivals, in the turns to come; without a path, everything below all
+    /// roots. How many trees are gone through: none if nobody watches the path.
+    fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> usize;
+
+    /// The watches that see a path, each once.
+    fn sightings(&mut self, path: &[u8]) -> Vec<Sighting>;
+
+    /// How a watch stands.
+    fn watch_state(&self, watch: WatchId) -> WatchState;
+
+    /// How many events [`Stats::events`] must count until all that are queued now have been told.
+    fn events_after_all(&self) -> u64;
+
+    /// After a turn that left nothing to do: whether nothing is left elsewhere either.
+    fn is_quiet(&self) -> bool;
+
+    /// How long the oldest event that is not read waits, at most. Asks the kernel.
+    fn lag(&self, now: Instant) -> Duration;
 
     /// Counters and sizes.
     fn stats(&self) -> Stats;

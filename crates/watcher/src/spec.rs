@@ -170,6 +170,43 @@ impl Default for Limits {
     }
 }
 
+/// How one path of a watch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootState {
+    /// It is watched.
+    Watched,
+    /// Nothing stands there, or nothing that may be watched: it is waited for.
+    Waiting,
+    /// A limit of the kernel keeps it, or something below it, unwatched.
+    Limited,
+    /// It is on a filesystem that may not answer, whose watcher has to be asked.
+    Elsewhere,
+}
+
+/// How a watch stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchState {
+    /// Watches that the kernel holds for it, one a directory.
+    pub kernel_watches: usize,
+    /// Its paths. A pattern stands for itself while nothing matches it.
+    pub roots: Vec<(Vec<u8>, RootState)>,
+}
+
+/// A watch that sees a path; what an event of the path has through it (`event::Event`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The watch.
+    pub watch: WatchId,
+    /// Watch descriptor of the directory, or of the path itself; 0 if it is not known here.
+    pub wd: i32,
+    /// Length of the root's path.
+    pub root_len: u16,
+    /// Length of the name at the end of the path.
+    pub name_len: u16,
+    /// The directory as the configuration gave it, where that is relative.
+    pub given_path: Option<Vec<u8>>,
+}
+
 /// What is wrong with a path before it is watched ([`crate::Watcher::check`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {

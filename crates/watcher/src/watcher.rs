@@ -3,7 +3,7 @@
 //! Each file beside this one is one thing that it does: [`tell`] an event to the watches that see it, [`dispatch`] an
 //! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`doubt`] whether it is the right one,
 //! [`walk`] a directory tree, expand [`patterns`], find files that were [`nameless`], make an [`arrive`]d entry known,
-//! bind [`roots`] and wait for them, [`recover`] from overflows and limits, set [`masks`].
+//! bind [`roots`] and wait for them, [`recover`] from overflows and limits, set [`masks`], [`show`] how it stands.
 
 mod arrive;
 mod dispatch;
@@ -16,6 +16,7 @@ mod read;
 mod recover;
 mod rename;
 mod roots;
+mod show;
 mod tell;
 mod territory;
 mod walk;

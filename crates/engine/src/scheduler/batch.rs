@@ -6,6 +6,8 @@
 //! *taken*. While the run lasts none of them has a key, so that an event of their paths makes members of the next
 //! batch.
 
+use std::time::Duration;
+
 use super::run::Left;
 use super::{Scheduler, wait_for_event};
 use crate::clock::{Nanos, span};
@@ -107,6 +109,7 @@ impl Scheduler {
     /// Starts a run for all that is queued and of the same try as the first, as far as one run can be.
     pub(super) fn run_batch<E: Effects>(&mut self, first: Slot, turn: &mut Turn<'_, E>) {
         let Members { slots, events, is_split } = self.members(first, turn);
+        let late = Duration::from_nanos(turn.tasks.late(first, turn.now));
         for slot in &slots {
             self.leave(*slot, turn.tasks);
             self.remove_key(*slot, turn.tasks);
@@ -138,6 +141,7 @@ impl Scheduler {
             rule: None,
             again: false,
             attempt: turn.tasks.attempt(first),
+            late,
             failed: turn.tasks.failed(first),
             batch: &events,
         });

@@ -163,10 +163,9 @@ impl Scheduler {
             return self.leave_behind(slots, turn);
         }
         self.retries = ends == Ends::Configuration && self.has_heir;
-        for slot in self.timer.all(turn.tasks) {
-            if turn.tasks.state(slot) == State::Retrying {
-                self.not_done(slot, turn);
-            }
+        let retrying: Vec<Slot> = self.timer.retrying(turn.tasks).collect();
+        for slot in retrying {
+            self.not_done(slot, turn);
         }
         if self.paused {
             self.forget_to_come(turn);

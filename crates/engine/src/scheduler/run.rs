@@ -168,6 +168,7 @@ impl Scheduler {
             return;
         }
         self.count_start(turn);
+        let late = Duration::from_nanos(turn.tasks.late(slot, turn.now));
         turn.tasks.begin_run(slot, turn.now);
         turn.tasks.push(&mut self.running, slot);
         turn.counters.started += 1;
@@ -186,6 +187,7 @@ impl Scheduler {
             rule,
             again,
             attempt,
+            late,
             failed,
             batch: &[],
         });

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::clock::Nanos;
-use crate::tasks::{List, Mark, Slot, Tasks};
+use crate::tasks::{List, Mark, Slot, State, Tasks};
 
 /// The tasks of a scheduler that wait for a time.
 pub(super) struct Timer {
@@ -70,6 +70,12 @@ impl Timer {
     /// All tasks, first those of the list.
     pub(super) fn all(&self, tasks: &Tasks) -> Vec<Slot> {
         tasks.in_list(self.list).chain(self.odd.iter().map(|(_, _, slot)| *slot)).collect()
+    }
+
+    /// The tasks that wait for another try.
+    pub(super) fn retrying(&self, tasks: &Tasks) -> impl Iterator<Item = Slot> {
+        let odd = self.odd.iter().map(|(_, _, slot)| *slot);
+        odd.filter(|slot| tasks.state(*slot) == State::Retrying)
     }
 
     /// A task to take out when all are; in the order of the list, then of the set.

@@ -6,6 +6,7 @@ paths and regular expressions to the daemon, which checks them when it takes the
 
 from __future__ import annotations
 
+from . import listen
 from .checked import Checked, expect, expect_path, expected, place, seconds, shown, similar
 from .levels import warn
 from .options import expect_count
@@ -229,6 +230,13 @@ class Pyinotifyd(Checked):
             ``$STATE_DIRECTORY``, else none. Not in pyinotifyd 1.
         history: How many tasks that have ended are remembered in the state; 0: none. Those that failed are kept in any
             case. Default 10000. Not in pyinotifyd 1.
+        control: Path of the control socket, which ``pyinotifyd status`` and the other subcommands ask; False: none.
+            Default None: ``$RUNTIME_DIRECTORY/control.sock``, else ``/run/pyinotifyd/control.sock`` as root and
+            ``$XDG_RUNTIME_DIR/pyinotifyd/control.sock`` as somebody else, if that can be had. Not in pyinotifyd 1.
+        control_group: Name of a group whose members may use the control socket, beside root and the daemon's user.
+            Default None: nobody else may. Not in pyinotifyd 1.
+        metrics: IP address and port, such as ``127.0.0.1:9924``, where ``/metrics`` and ``/healthz`` are served over
+            HTTP, too. Default None: nowhere. Not in pyinotifyd 1.
 
     Example::
 
@@ -246,6 +254,9 @@ class Pyinotifyd(Checked):
         "max_jobs": (),
         "state": (),
         "history": (),
+        "control": (),
+        "control_group": (),
+        "metrics": (),
     }
 
     _watches: list[Watch]
@@ -254,6 +265,9 @@ class Pyinotifyd(Checked):
     max_jobs: Optional[int]
     state: Union[None, Literal[False], str]
     history: int
+    control: Union[None, str, bool]
+    control_group: Optional[str]
+    metrics: Optional[str]
 
     def __init__(
         self,
@@ -264,6 +278,9 @@ class Pyinotifyd(Checked):
         max_jobs: Optional[int] = None,
         state: Union[None, Literal[False], str] = None,
         history: int = 10_000,
+        control: Union[None, str, bool] = None,
+        control_group: Optional[str] = None,
+        metrics: Optional[str] = None,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -273,6 +290,9 @@ class Pyinotifyd(Checked):
         self.max_jobs = max_jobs
         self.state = state
         self.history = history
+        self.control = control
+        self.control_group = control_group
+        self.metrics = metrics
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""
@@ -284,6 +304,12 @@ class Pyinotifyd(Checked):
             expect("history", value, int)
             if isinstance(value, bool) or not 0 <= value <= _HISTORY_MAX:  # type: ignore[operator]  # an int
                 raise AssertionError(f"history: expected a number from 0 to {_HISTORY_MAX}, got {value}")
+        elif name == "control":
+            listen.expect_place(value)
+        elif name == "control_group":
+            listen.expect_group(value)
+        elif name == "metrics":
+            listen.expect_address(value)
         super().__setattr__(name, value)
 
     def set_watches(self, watches: Union[Watch, list[Watch]]) -> None:

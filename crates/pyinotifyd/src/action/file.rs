@@ -156,6 +156,15 @@ impl FileOrders {
         }
     }
 
+    /// What an order does, in a word.
+    pub(crate) fn action(&self, task: u64) -> Option<&'static str> {
+        self.runs.get(&task).map(|run| match run.rule().rule.action {
+            Action::Move => "move",
+            Action::Copy => "copy",
+            Action::Delete => "delete",
+        })
+    }
+
     /// Whether an order leaves nothing under the path of its source when it succeeds.
     pub(crate) fn takes_away(&self, task: u64) -> bool {
         self.runs.get(&task).is_some_and(|run| match run.rule().rule.action {

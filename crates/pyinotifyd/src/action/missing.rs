@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::{Lanes, Report};
@@ -39,6 +40,36 @@ impl Looked {
     }
 }
 
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// An object of this kind.
+    Is(FileType),
+    /// Nothing.
+    Missing,
+    /// It cannot be looked at.
+    Unknown(Errno),
+}
+
+impl Standing {
+    /// Looks at a path. Waits for its filesystem.
+    pub(crate) fn of(path: &[u8]) -> Standing {
+        match rustix::fs::lstat(path) {
+            Ok(stat) => Standing::Is(FileType::from_raw_mode(stat.st_mode)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Standing::Missing,
+            Err(errno) => Standing::Unknown(errno),
+        }
+    }
+}
+
+/// Asks what stands at a path on the filesystem of a device; the report has the number.
+pub(crate) fn stand(device: u64, number: u64, path: Vec<u8>, lanes: &mut Lanes, now: Instant) {
+    let about = format!("look at '{}'", Escaped(&path));
+    let run = move || Report::Stands(number, Standing::of(&path));
+    let undone = move |_: Undone| Report::Stands(number, Standing::Unknown(Errno::AGAIN));
+    lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, undone), now);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +78,9 @@ mod tests {
     fn only_what_does_not_exist_is_missing() {
         let looked = |path: &[u8]| Looked::at(path.to_vec()).is_missing;
         assert!(looked(b"/nowhere") && looked(b"/dev/null/below a file"));
+        assert_eq!(Standing::of(b"/nowhere"), Standing::Missing);
+        assert_eq!(Standing::of(b"/"), Standing::Is(FileType::Directory));
+        assert_eq!(Standing::of(&[b'x'; 5_000]), Standing::Unknown(Errno::NAMETOOLONG));
         assert!(!looked(b"/dev/null") && !looked(&[b'x'; 5_000]));
     }
 }

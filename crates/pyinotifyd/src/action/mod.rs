@@ -9,6 +9,7 @@ pub(crate) mod command;
 pub(crate) mod descent;
 pub(crate) mod exec;
 pub(crate) mod file;
+pub(crate) mod glob;
 pub(crate) mod input;
 pub(crate) mod missing;
 pub(crate) mod occasion;
@@ -31,6 +32,8 @@ pub(crate) enum Report {
     Looked(Vec<missing::Looked>),
     /// Of a check of the configuration: warnings.
     Checked(Vec<String>),
+    /// Of a look at the path of a question with this number.
+    Stands(u64, missing::Standing),
     /// Of a look whether a file has settled.
     Settled(settle::Answer),
     /// Of the end of commands that outlived an earlier daemon: their tasks.

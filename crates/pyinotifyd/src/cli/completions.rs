@@ -67,14 +67,14 @@ pub(super) fn answer(command: fn() -> clap::Command) {
 }
 
 /// Python files, and directories on the way to them; the current one is none.
-pub(super) fn config_files(word: &OsStr) -> Vec<CompletionCandidate> {
+pub(crate) fn config_files(word: &OsStr) -> Vec<CompletionCandidate> {
     let wanted = |path: &Path| path.is_dir() || path.extension().is_some_and(|extension| extension == "py");
     let found = PathCompleter::any().filter(wanted).complete(word);
     found.into_iter().filter(|candidate| candidate.get_value() != ".").collect()
 }
 
 /// All paths.
-pub(super) fn paths(word: &OsStr) -> Vec<CompletionCandidate> {
+pub(crate) fn paths(word: &OsStr) -> Vec<CompletionCandidate> {
     PathCompleter::any().complete(word)
 }
 

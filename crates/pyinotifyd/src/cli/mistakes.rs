@@ -21,24 +21,17 @@ pub(super) fn meant<'a>(words: &[OsString], command: &'a mut Command) -> &'a mut
 /// The same error, in words that say what to type instead, with the usage behind it.
 pub(super) fn explained(error: Error, command: &mut Command) -> Error {
     let kind = error.kind();
-    if kind == ErrorKind::UnknownArgument
-        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
-    {
-        let similar = match error.get(ContextKind::SuggestedArg) {
-            Some(ContextValue::String(similar)) => Some(similar.as_str()),
-            _ => None,
-        };
-        return command.error(kind, unknown(word, similar, command));
-    }
-    if kind == ErrorKind::InvalidSubcommand
-        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
-    {
-        let similar = match error.get(ContextKind::SuggestedSubcommand) {
-            Some(ContextValue::Strings(similar)) => similar.first().map(String::as_str),
-            Some(ContextValue::String(similar)) => Some(similar.as_str()),
-            _ => None,
-        };
-        return command.error(ErrorKind::UnknownArgument, unknown(word, similar, command));
+    let word = match kind {
+        ErrorKind::UnknownArgument => text_of(&error, ContextKind::InvalidArg),
+        ErrorKind::InvalidSubcommand => text_of(&error, ContextKind::InvalidSubcommand),
+        _ => None,
+    };
+    if let Some(word) = word {
+        let option = text_of(&error, ContextKind::SuggestedArg);
+        let similar = option.map(str::to_owned).or_else(|| similar_subcommand(word, command));
+        let similar = similar.as_deref();
+        let text = unknown(word, similar, command);
+        return command.error(ErrorKind::UnknownArgument, text);
     }
     // clap leaves the usage out where only a value is wrong.
     let text = error.to_string();
@@ -48,6 +41,37 @@ pub(super) fn explained(error: Error, command: &mut Command) -> Error {
         return command.error(kind, text);
     }
     error
+}
+
+/// Letters that a subcommand may differ by from what was typed: clap's own guess is a wide one.
+const TYPOS_MAX: usize = 2;
+
+fn similar_subcommand(word: &str, command: &Command) -> Option<String> {
+    let names = command.get_subcommands().map(Command::get_name);
+    let close = names.map(|name| (distance(word, name), name)).filter(|(far, _)| *far <= TYPOS_MAX);
+    close.min().map(|(_, name)| name.to_owned())
+}
+
+/// How many letters have to be added, removed or replaced (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (place, against) in other.chars().enumerate() {
+            let replaced = diagonal + usize::from(letter != against);
+            diagonal = row[place + 1];
+            row[place + 1] = replaced.min(diagonal + 1).min(row[place] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+fn text_of(error: &Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        ContextValue::Strings(texts) => texts.first().map(String::as_str),
+        _ => None,
+    }
 }
 
 /// How clap begins the usage, and the advice behind it.

@@ -11,7 +11,8 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
 }
 
 fn options(config: &str, debug: bool) -> ConfigOptions {
-    ConfigOptions { source: Source::File(config.into()), debug, dry_run: false, python: None, state: None }
+    let source = Source::File(config.into());
+    ConfigOptions { source, debug, dry_run: false, python: None, state: None, control: None }
 }
 
 #[test]
@@ -59,6 +60,16 @@ fn what_is_ambiguous_excluded_or_unknown_is_said() {
         ("-iu", "the argument '--install' cannot be used with '--uninstall'"),
         ("--explain /a -t", "the argument '--explain <PATH> [EVENT]' cannot be used with '--configtest'"),
         ("stray", "unexpected argument 'stray' found"),
+        ("statsu", "unexpected argument 'statsu' found, did you mean 'status'?"),
+        ("-t status", "the argument '--configtest' cannot be used with 'status'"),
+        ("-l status", "the argument '--list' cannot be used with 'status'"),
+        ("tasks --state gone", "invalid value 'gone' for '--state <STATE>'"),
+        (
+            "history --since 1y",
+            "invalid value '1y' for '--since <TIME>': expected a time such as 90s, 10m, 1h or 2d",
+        ),
+        ("cancel --all abcd", "the argument '--all' cannot be used with '[IDS]...'"),
+        ("cancel", "the following required arguments were not provided:"),
         (
             "./config.py",
             "unexpected argument './config.py' found, a config file is named by '-c ./config.py'",
@@ -217,6 +228,7 @@ fn watch_says_what_is_wrong() {
     for (line, said) in [
         ("-c x watch /a", "the argument '--config' cannot be used with 'watch'"),
         ("-l watch /a", "the argument '--list' cannot be used with 'watch'"),
+        ("--control x watch /a", "the argument '--control' cannot be used with 'watch'"),
         ("wathc /a", "unexpected argument 'wathc' found, did you mean 'watch'?"),
     ] {
         let text = parse(line).expect_err(line).to_string();
@@ -227,6 +239,28 @@ fn watch_says_what_is_wrong() {
         matches!(tested, Ok(Command::ConfigTest(ConfigOptions { source: Source::Line(_), .. }))),
         "{tested:?}"
     );
+}
+
+#[test]
+fn subcommands_take_the_socket_before_and_behind_them() {
+    let asked = |control: Option<&str>, ask| Command::Ask(Asked { ask, control: control.map(PathBuf::from) });
+    let status = |control: Option<&str>, json| {
+        Ask::Status(crate::client::command::Printed { control: control.map(PathBuf::from), json })
+    };
+    let cases = [
+        ("status", asked(None, status(None, false))),
+        ("--control /a status --json", asked(Some("/a"), status(None, true))),
+        ("--control /b status --control /a", asked(Some("/a"), status(Some("/a"), false))),
+        ("status --control=/a", asked(Some("/a"), status(Some("/a"), false))),
+    ];
+    for (line, command) in cases {
+        assert_eq!(parse(line).map_err(|error| error.to_string()), Ok(command), "{line}");
+    }
+    let run = Command::Run(ConfigOptions {
+        control: Some("/a".into()),
+        ..options("/etc/pyinotifyd/config.py", false)
+    });
+    assert_eq!(parse("--control /a").map_err(|error| error.to_string()), Ok(run));
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! The description as the host writes it (JSON), field by field.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStringExt as _;
 
 use serde::Deserialize;
 
 use super::command::CommandDescription;
 use super::running::RunningDescription;
+use super::{ControlPlace, ControlWanted};
 use crate::host::wire::{At, PathText, PatternMade};
 use crate::log::{Address, Level};
 
@@ -17,6 +21,9 @@ pub(super) struct Description {
     pub(super) max_jobs: Option<NonZeroU32>,
     pub(super) state: Option<StateDescription>,
     pub(super) history: u32,
+    /// Where the daemon listens for questions.
+    #[serde(default)]
+    pub(super) control: ControlDescription,
     pub(super) watches: Vec<WatchDescription>,
     pub(super) schedulers: Vec<SchedulerDescription>,
     pub(super) levels: BTreeMap<String, i64>,
@@ -50,6 +57,27 @@ pub(super) enum StateDescription {
     Never(#[expect(dead_code, reason = "there is nothing but false")] bool),
     /// In this directory.
     In(PathText),
+}
+
+/// The socket's path; null: the default place. `never` says that there is none.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ControlDescription {
+    path: Option<PathText>,
+    never: bool,
+    group: Option<u32>,
+    metrics: Option<SocketAddr>,
+}
+
+impl From<ControlDescription> for ControlWanted {
+    fn from(described: ControlDescription) -> Self {
+        let ControlDescription { path, never, group, metrics } = described;
+        let place = match path {
+            _ if never => ControlPlace::Never,
+            Some(path) => ControlPlace::At(OsString::from_vec(path.0).into()),
+            None => ControlPlace::Default,
+        };
+        ControlWanted { place, group, metrics }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,8 +10,8 @@ use engine::{MapSpec, Matcher, OnBusy, Reaction, Retry, SchedulerKind, Scheduler
 use event::{Flag, Mask};
 
 use super::{
-    Command, CommandOptions, Config, Digest, ExcludeFilter, Program, Scheduler, StateWanted, Surroundings,
-    Watch, Work,
+    Command, CommandOptions, Config, ControlPlace, ControlWanted, Digest, ExcludeFilter, Program, Scheduler,
+    StateWanted, Surroundings, Watch, Work,
 };
 use crate::action::arguments::ArgumentTemplate;
 use crate::action::occasion::OF_EVENTS;
@@ -114,6 +114,7 @@ impl Config {
         Ok(Config {
             state: StateWanted::Never,
             history: 0,
+            control: ControlWanted { place: ControlPlace::Never, ..ControlWanted::default() },
             logname: "daemon".to_owned(),
             shutdown_timeout: SHUTDOWN_TIMEOUT,
             max_jobs: None,

@@ -15,6 +15,7 @@ mod surroundings;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub shutdown_timeout: Duration,
     /// How many commands of all schedulers together run at once.
     pub max_jobs: Option<NonZeroU32>,
+    /// Where the daemon listens for questions.
+    pub control: ControlWanted,
     /// All watches, in their order.
     pub watches: Vec<Watch>,
     /// All schedulers, in the order in which the engine numbers them.
@@ -104,6 +107,29 @@ impl From<Option<StateDescription>> for StateWanted {
             Some(StateDescription::In(path)) => StateWanted::In(OsString::from_vec(path.0).into()),
         }
     }
+}
+
+/// Where the daemon listens for questions, and who may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ControlWanted {
+    /// The socket.
+    pub place: ControlPlace,
+    /// A group that may connect, beside root and the daemon's user.
+    pub group: Option<u32>,
+    /// An address for metrics.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Where the control socket is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ControlPlace {
+    /// At the default place, if that can be had.
+    #[default]
+    Default,
+    /// Nowhere.
+    Never,
+    /// There, or the configuration is refused.
+    At(PathBuf),
 }
 
 /// A syslog target as configured.
@@ -303,6 +329,7 @@ impl Config {
             logname: description.logname,
             shutdown_timeout: seconds(description.shutdown_timeout),
             max_jobs: description.max_jobs,
+            control: description.control.into(),
             watches,
             schedulers,
             print: None,

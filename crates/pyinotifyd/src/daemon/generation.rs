@@ -200,6 +200,17 @@ impl Generation {
         self.actions.len()
     }
 
+    /// Its schedulers.
+    pub(crate) fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// The scheduler of a name.
+    pub(crate) fn scheduler_named(&self, name: &str) -> Option<SchedulerId> {
+        let place = self.actions.iter().position(|action| *action.name == *name)?;
+        Some(SchedulerId(self.schedulers.start + place as u32))
+    }
+
     /// Whether it has custom jobs.
     pub(crate) fn has_jobs(&self) -> bool {
         self.actions.iter().any(|action| matches!(action.work, Work::Job(_)))

@@ -32,6 +32,7 @@ impl Daemon {
                 }
                 Report::Leftovers(tasks) => self.leftovers_ended(tasks),
                 Report::Settled(answer) => self.settled(&answer, now),
+                Report::Stands(number, standing) => self.stands(number, standing),
                 Report::Swept(swept) => self.swept(&swept, now),
                 Report::Emptied(emptied) => self.emptied(&emptied),
             }
@@ -53,6 +54,7 @@ impl Daemon {
         match report {
             file::Report::Record { task, level, text } => self.file_record(task, level, &text),
             file::Report::Ended { task, result } => {
+                self.count_bytes(task, result.as_ref().map_or(0, |done| done.bytes));
                 let performer = &mut self.core.performer;
                 let takes_away = performer.files.takes_away(task);
                 performer.files.ended(task, &mut performer.lanes, now);
@@ -63,6 +65,16 @@ impl Daemon {
                 let outcome = self.file_outcome(task, result);
                 self.core.performer.runs.end(TaskHandle(task), outcome);
             }
+        }
+    }
+
+    /// Counts what a file rule copied.
+    fn count_bytes(&mut self, task: u64, bytes: u64) {
+        let performer = &mut self.core.performer;
+        let Some(action) = performer.files.action(task).filter(|_| bytes > 0) else { return };
+        if let Some(found) = self.core.engine.task(TaskHandle(task)) {
+            let name = performer.shared_name(found.scheduler);
+            performer.observed.counts.copied(&name, action, bytes);
         }
     }
 

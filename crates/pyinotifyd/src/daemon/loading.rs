@@ -40,7 +40,8 @@ const MODULE_VARIABLES: [&str; 3] = ["PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEP
 pub(crate) struct Loading {
     /// The host.
     pub host: Host,
-    python: Arc<Path>,
+    /// The interpreter.
+    pub python: Arc<Path>,
     hello: Option<Hello>,
     /// What is sent to the host behind the file's content.
     load: Vec<u8>,

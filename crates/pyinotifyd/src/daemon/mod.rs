@@ -10,12 +10,16 @@
 mod accounts;
 mod children;
 mod config_lock;
+mod control;
 mod explain;
+mod failed;
 mod generation;
+mod inventory;
 mod jobs;
 mod keep;
 mod lanes;
 mod loading;
+mod observe;
 mod perform;
 mod print;
 mod reload;
@@ -34,8 +38,10 @@ mod wake;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::control::api::Time;
 use event::Flag;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -46,6 +52,7 @@ use crate::host::{Host, HostEvent};
 use crate::log::{Cause, Log, LoggerId, Stderr, record, stderr_is_journal};
 
 use config_lock::ConfigLock;
+use control::Control;
 use loading::Loading;
 use reload::Adoption;
 use routing::Core;
@@ -129,6 +136,12 @@ struct Daemon {
     /// How often SIGINT came.
     interrupts: u8,
     supervision: Supervision,
+    /// What the control socket asks.
+    control: Control,
+    /// When the daemon was started.
+    since: Time,
+    /// The interpreter of the configuration in force.
+    python: Option<Arc<Path>>,
     inotify: Source,
     /// Instances for filesystems that may not answer.
     others: Option<Source>,
@@ -205,9 +218,11 @@ impl Daemon {
         self.advance_shutdown(now);
         self.keep(now);
         self.hand_over(now);
+        let asked = self.advance_control(events, now);
         let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
         let more = looking
+            || asked
             || writing
             || self.core.performer.runs.has_ended()
             || self.core.performer.commands.has_waiting()
@@ -249,6 +264,7 @@ impl Daemon {
             // Who ends need not be told once more that nobody reads it.
             printed: self.printed.as_ref().filter(|_| self.state == State::Running),
             timer: &mut self.timer,
+            control: &mut self.control,
         };
         sources.wait().await
     }
@@ -271,6 +287,7 @@ impl Daemon {
             self.state.deadline(),
             self.supervision.deadline(),
             self.reload_overdue(),
+            self.control.deadline(),
         ];
         fixed.into_iter().flatten().chain(jobs).chain(forced).min()
     }
@@ -283,6 +300,7 @@ impl Daemon {
             Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),
             Wake::Asked(Request::Reload) => self.begin_reload(now),
             Wake::Asked(Request::Status) => self.log_status(now),
+            Wake::Control(message) => self.control_message(message, now),
             Wake::Child => self.reap(),
             Wake::Host(event) => self.host_events(event, now),
             Wake::Mounts => {

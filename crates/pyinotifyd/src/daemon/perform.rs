@@ -17,6 +17,7 @@ use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
 use super::keep::Keeper;
+use super::observe::{Fate, Observed};
 use super::runs::{Runner, Runs};
 use super::task_name::TaskName;
 use crate::action::Lanes;
@@ -58,6 +59,8 @@ pub(crate) struct Performer {
     /// Tasks of file rules that events came for while they ran, with the source that the run acted on: their next run
     /// does nothing if the source is still that.
     marked: HashMap<TaskId, Option<Identity>>,
+    /// What operators see of events and tasks.
+    pub observed: Observed,
     /// What was seen of files whose tasks wait for them to settle.
     pub looks: Looks,
     /// Keeps tasks for another life of the daemon, where there is a state.
@@ -93,6 +96,7 @@ impl Performer {
             runs: Runs::default(),
             marked: HashMap::new(),
             keeper: None,
+            observed: Observed::default(),
             looks: Looks::default(),
             now,
             batch_room: 0,
@@ -143,6 +147,11 @@ impl Performer {
     /// What identifies a scheduler.
     pub(crate) fn scheduler_name(&self, scheduler: SchedulerId) -> &str {
         &self.action(scheduler).name
+    }
+
+    /// The same, to keep.
+    pub(crate) fn shared_name(&self, scheduler: SchedulerId) -> Arc<str> {
+        Arc::clone(&self.action(scheduler).name)
     }
 
     /// What a task of that scheduler is called in a warning.
@@ -414,6 +423,8 @@ impl fmt::Display for Seconds {
 
 impl Effects for Performer {
     fn start(&mut self, start: Start<'_>) {
+        let name = self.shared_name(start.scheduler);
+        self.observed.started(&start, &name, self.now);
         if self.dry_run {
             return self.start_dry(&start);
         }
@@ -509,6 +520,7 @@ impl Effects for Performer {
     }
 
     fn record(&mut self, record: Record<'_>) {
+        self.observe(&record);
         match record {
             Record::Received { event, .. } => self.received(event),
             Record::Excluded { pathname, .. } => {
@@ -583,6 +595,19 @@ impl Effects for Performer {
 }
 
 impl Performer {
+    /// Counts what an operator follows, and tells those who read along.
+    #[inline]
+    fn observe(&mut self, record: &Record<'_>) {
+        if let Some((task, fate)) = Fate::of(record) {
+            if self.observed.wants(fate) {
+                let name = self.shared_name(task.scheduler);
+                self.observed.decided(&task, fate, &name, self.now);
+            }
+        } else if matches!(record, Record::Excluded { .. } | Record::ExcludeStepLimit { .. }) {
+            self.observed.counts.excluded += 1;
+        }
+    }
+
     fn started_record(&mut self, task: &TaskRecord<'_>, looks_again: bool) {
         // A task that waits for a writer looks each second.
         let level = if looks_again { Level::DEBUG } else { Level::INFO };

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{Failure, FailureKind, GenerationId, GenerationIds, MapId};
@@ -17,7 +18,7 @@ use super::generation::{Generation, Watched, Watching};
 use super::keep::{Keeper, no_heir};
 use super::loading::{LoadError, Loading};
 use super::perform::GRACE;
-use super::report::describe;
+use super::report::{describe, in_a_line};
 use super::shutdown::State;
 use super::start::state_directory;
 use super::{Daemon, Reload, leave};
@@ -82,9 +83,12 @@ impl Daemon {
         let mut unwise = feeding_warnings(&config);
         unwise.extend(missing_syslog(&config));
         let watches = std::mem::take(&mut config.watches);
-        let admitted = self.admit(&config, &watches, now);
-        let (ids, numbers) = admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
+        let prepared = self.prepare_control(&config.control);
+        let admitted = prepared.and_then(|prepared| Ok((prepared, self.admit(&config, &watches, now)?)));
+        let (prepared, (ids, numbers)) =
+            admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
+        self.use_control(prepared);
         self.core.engine.limit_commands(now, config.max_jobs, &mut self.core.performer);
         self.check_accounts(&config, now);
         let mut adoption = Adoption {
@@ -136,6 +140,11 @@ impl Daemon {
         self.core.performer.generations.is_empty()
     }
 
+    /// Whether the watches of a configuration are being set up.
+    pub(super) fn is_being_adopted(&self, generation: GenerationId) -> bool {
+        self.adoption.as_ref().is_some_and(|adoption| adoption.id == generation)
+    }
+
     /// Lets a configuration take over whose watches are set up, between two events.
     pub(super) fn advance_adoption(&mut self, now: Instant) {
         let is_set_up =
@@ -143,8 +152,10 @@ impl Daemon {
         if self.state != State::Running || !self.adoption.as_ref().is_some_and(is_set_up) {
             return;
         }
+        let before = self.inventory();
         let Some(adoption) = self.adoption.take() else { return };
         let is_empty = adoption.listening.is_empty();
+        self.carry_pauses(now);
         for (id, map) in &adoption.listening {
             self.core.routes.add(*id, *map);
         }
@@ -160,6 +171,7 @@ impl Daemon {
         self.lock_config();
         if let Some(reload) = &reload {
             self.say_loaded(reload.tasks);
+            self.reloaded(&before);
         }
         if reload.is_some_and(|reload| reload.again) {
             self.load_again();
@@ -398,6 +410,7 @@ impl Daemon {
         self.core.performer.flush_hosts(now);
         let mut old = self.core.performer.generations.remove(place);
         self.forward_records(false);
+        self.keep_counts();
         for watch in &old.watches {
             if self.core.routes.remove(watch.id, watch.map) {
                 self.watcher.remove(watch.id, &mut self.core);
@@ -446,6 +459,11 @@ impl Daemon {
             return self.hang_up(now);
         }
         record!(self.core.performer.log, self.logger, INFO, "got signal SIGHUP, reload config file");
+        self.reload_config();
+    }
+
+    /// Loads the config file again, or once more if that is being done.
+    pub(super) fn reload_config(&mut self) {
         match (&mut self.reload, &mut self.adoption) {
             (Some(reload), _) => reload.again = true,
             (None, Some(adoption)) => {
@@ -457,6 +475,7 @@ impl Daemon {
 
     fn load_again(&mut self) {
         let id = self.next_host_id();
+        self.control.reloads.begin();
         self.supervision.reloading();
         match Loading::start(&self.options, None, id, &self.core.performer.log, self.host_events.clone()) {
             Ok(loading) => {
@@ -517,12 +536,13 @@ impl Daemon {
                 } else {
                     leave(&mut self.leaving, loading.host, now + GRACE)
                 };
+                self.python = Some(Arc::clone(&loading.python));
                 let left = self.core.engine.stats();
                 let reload = Reloaded { tasks: left.waiting + left.queued + left.running, again };
                 match self.adopt(config, host, Some(reload), now) {
                     // It goes on when the watches are set up.
                     Ok(()) => return,
-                    Err(text) => self.reload_error(&text),
+                    Err(text) => self.reload_error(&text, &text),
                 }
             }
             Err(error) => {
@@ -541,11 +561,14 @@ impl Daemon {
     }
 
     fn reload_failed(&mut self, error: LoadError) {
-        let text = match error {
-            LoadError::Fault(fault) => describe(&fault, self.options.debug),
-            LoadError::Exit(exit) => format!("it calls sys.exit with status {}", exit.code),
+        let (text, line) = match error {
+            LoadError::Fault(fault) => (describe(&fault, self.options.debug), in_a_line(&fault)),
+            LoadError::Exit(exit) => {
+                let text = format!("it calls sys.exit with status {}", exit.code);
+                (text.clone(), text)
+            }
         };
-        self.reload_error(&text);
+        self.reload_error(&text, &line);
     }
 
     /// Says what a reload did; `tasks` were there before.
@@ -559,7 +582,9 @@ impl Daemon {
         record!(log, self.logger, INFO, "configuration loaded: {watches}, {schedulers}; {tasks}");
     }
 
-    fn reload_error(&mut self, text: &str) {
+    /// Says why, in the log and in one line to whoever asked for it.
+    fn reload_error(&mut self, text: &str, line: &str) {
+        self.reload_refused(line);
         let file = self.options.source.file().unwrap_or(Path::new("")).display();
         let performer = &mut self.core.performer;
         let since = performer.generations.last().map_or(0.0, |newest| newest.loaded);

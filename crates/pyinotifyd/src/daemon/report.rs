@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::loading::LoadError;
 use crate::cli::ConfigOptions;
-use crate::host::wire::ConfigFault;
+use crate::host::wire::{ConfigFault, Location};
 use crate::log::{Indented, Log, record};
 
 /// Exit status of a configuration that cannot be used.
@@ -39,6 +39,17 @@ pub(crate) fn give_up(log: &mut Log, text: &str) -> ExitCode {
     record!(log, Log::ROOT, ERROR, "{text}");
     log.flush_at_exit();
     ExitCode::FAILURE
+}
+
+/// The fault in one line, behind the file and the line where it is.
+pub(crate) fn in_a_line(fault: &ConfigFault) -> String {
+    let message: Vec<&str> = fault.message.lines().map(str::trim).collect();
+    let message = message.join(" ");
+    match fault.locations.last() {
+        Some(Location { file, line: Some(line), .. }) => format!("{file}:{line}: {message}"),
+        Some(Location { file, line: None, .. }) => format!("{file}: {message}"),
+        None => message,
+    }
 }
 
 /// The fault with its place; where the whole traceback is asked for, that shows the place.

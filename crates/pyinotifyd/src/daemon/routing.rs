@@ -63,6 +63,8 @@ impl Core {
 impl Sink for Core {
     fn event(&mut self, watch: WatchId, event: &Event<'_>) {
         self.vanished.heard(event.pathname);
+        self.performer.observed.counts.event(event);
+        self.performer.observed.streams.event(event);
         for map in self.routes.maps(watch) {
             self.engine.event(self.performer.now, *map, event, &mut self.performer);
             if let Some(printer) = &mut self.printer

@@ -81,6 +81,7 @@ impl Daemon {
     pub(super) fn begin_end(&mut self, now: Instant) {
         self.state = State::ShuttingDown;
         self.supervision.stopping(now);
+        self.end_waits();
         if let Some(reload) = self.reload.take() {
             // A file that is being executed has nothing to bring to an end.
             reload.loading.host.kill(Signal::TERM);

@@ -6,8 +6,10 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
+use control::api::Time;
 use engine::Engine;
 use event::Flag;
 use rustix::process::Signal;
@@ -17,8 +19,10 @@ use tokio::sync::mpsc;
 use watcher::{Inotify, Source as _};
 
 use super::children;
+use super::control::Control;
 use super::keep::{Beginning, Keeper};
 use super::loading::{LoadError, Loading};
+use super::observe::wall_now;
 use super::perform::{GRACE, Performer};
 use super::print::Printer;
 use super::report::{give_up, refuse};
@@ -42,6 +46,10 @@ pub(super) struct Start {
     config: Config,
     /// The host that executed it, if any did; it stays or is about to end by itself.
     host: Option<Host>,
+    /// The interpreter.
+    python: Option<Arc<Path>>,
+    /// When it began.
+    since: Time,
     signals: Signals,
     hosts: (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>),
     /// Tasks of an earlier daemon, where there is a state.
@@ -54,26 +62,28 @@ impl Start {
         if options.debug {
             log.set_level("", Level::DEBUG);
         }
+        let since = wall_now();
         children::become_subreaper();
         let signals = Signals::new();
         let mut signals = signals.map_err(|error| {
             give_up(&mut log, &format!("cannot take signals over: {error}", error = Cause(&error)))
         })?;
         let (sender, mut receiver) = host::channel();
-        let (loaded, host) = match &options.source {
-            cli::Source::Line(line) => (Config::from_line(line).map_err(LoadError::Fault), None),
+        let (loaded, host, python) = match &options.source {
+            cli::Source::Line(line) => (Config::from_line(line).map_err(LoadError::Fault), None, None),
             cli::Source::File(_) => {
                 let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
                 let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
                 let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
-                (outcome, Some(loading.host))
+                (outcome, Some(loading.host), Some(loading.python))
             }
         };
         let config = loaded.map_err(|error| refuse(&mut log, &options, error))?;
         for warning in &config.warnings {
             record!(log, Log::ROOT, WARNING, "{warning}");
         }
-        Ok(Start { options, log, config, host, signals, hosts: (sender, receiver), state: None })
+        let hosts = (sender, receiver);
+        Ok(Start { options, log, config, host, python, since, signals, hosts, state: None })
     }
 
     /// The answer of a config test.
@@ -128,7 +138,7 @@ impl Start {
 
     /// Puts the configuration to work.
     pub(super) fn into_daemon(self) -> Result<Daemon, ExitCode> {
-        let Start { mut options, mut log, config, host, signals, hosts, state } = self;
+        let Start { mut options, mut log, config, host, python, since, signals, hosts, state } = self;
         let now = Instant::now();
         keep_directory(&mut options);
         config.surroundings.apply();
@@ -150,6 +160,7 @@ impl Start {
         };
         log.set_style(style());
         let logger = log.logger("daemon");
+        let control = Control::new(log.logger("control"));
         let printer = Printer::of(&config);
         let stdout = printer.as_ref().and_then(Printer::source);
         let core = Core::new(Engine::new(now, limits), Performer::new(log, options.dry_run, now), printer);
@@ -169,6 +180,9 @@ impl Start {
             config_lock: None,
             interrupts: 0,
             supervision: Supervision::new(now),
+            control,
+            since,
+            python,
             inotify,
             others,
             mounts,
@@ -223,6 +237,7 @@ async fn outcome(
             }
             // A SIGHUP for a file that is being read anyway asks for nothing new.
             Wake::Asked(Request::Reload)
+            | Wake::Control(_)
             | Wake::Lanes
             | Wake::Kept
             | Wake::Output
@@ -270,7 +285,8 @@ fn keep_directory(options: &mut ConfigOptions) {
         // Its paths are absolute.
         cli::Source::Line(_) => None,
     };
-    for path in named.into_iter().chain(file).chain(&mut options.state) {
+    let named = named.into_iter().chain(file).chain(&mut options.state).chain(&mut options.control);
+    for path in named {
         if let Ok(absolute) = std::path::absolute(&path) {
             *path = absolute;
         }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use control::api::SchedulerStatus;
 use engine::{Doing, Engine, TaskStatus};
 use watcher::{Inotify, Source as _};
 
@@ -23,6 +24,7 @@ pub(super) struct Totals {
     /// Watches that the kernel holds for them, one for each directory.
     kernel_watches: usize,
     waiting: u32,
+    retrying: u32,
     queued: u32,
     running: u32,
     events: u64,
@@ -32,11 +34,13 @@ pub(super) struct Totals {
 
 impl Totals {
     pub(super) fn of(watcher: &Inotify, engine: &Engine, generations: &[Generation]) -> Totals {
+        let retrying = engine.scheduler_stats().map(|stats| stats.retrying).sum();
         let (watcher, engine) = (watcher.stats(), engine.stats());
         Totals {
             watches: generations.last().map_or(0, |newest| newest.watches.len()),
             kernel_watches: watcher.watches,
-            waiting: engine.waiting,
+            waiting: engine.waiting - retrying,
+            retrying,
             queued: engine.queued,
             running: engine.running,
             events: watcher.events,
@@ -46,14 +50,42 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// As the API shows them, with what the schedulers have brought to an end.
+    pub(super) fn view(&self, schedulers: &[SchedulerStatus]) -> control::api::Totals {
+        control::api::Totals {
+            events: self.events,
+            overflows: self.overflows,
+            kernel_watches: self.kernel_watches as u64,
+            waiting: self.waiting.into(),
+            running: self.running.into(),
+            queued: self.queued.into(),
+            retrying: self.retrying.into(),
+            failed: schedulers.iter().map(|scheduler| scheduler.failed).sum(),
+            done: schedulers.iter().map(|scheduler| scheduler.done).sum(),
+        }
+    }
+}
+
 impl fmt::Display for Totals {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { watches, kernel_watches, waiting, queued, running, events, overflows, started } = self;
+        let Totals { watches, kernel_watches, waiting, queued, running, events, overflows, started, .. } =
+            self;
+        let retrying = Retrying(self.retrying);
         write!(
             out,
             "{watches} watches ({kernel_watches} in the kernel), tasks: {waiting} waiting, {queued} queued, \
-             {running} running; so far {events} events, {overflows} overflows, {started} runs"
+             {running} running{retrying}; so far {events} events, {overflows} overflows, {started} runs"
         )
+    }
+}
+
+/// Tasks that are tried again, where there are some.
+struct Retrying(u32);
+
+impl fmt::Display for Retrying {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(out, ", {} retrying", self.0) } else { Ok(()) }
     }
 }
 
@@ -72,8 +104,11 @@ impl Daemon {
                 let action = generation.action(stats.scheduler);
                 let (name, kind) = (&action.name, action.work.kind());
                 let (waiting, queued, running) = (stats.waiting, stats.queued, stats.running);
+                let retrying = Retrying(stats.retrying);
+                let paused = if stats.paused && !generation.retired { ", paused" } else { "" };
                 lines.push(format!(
-                    "scheduler {name} ({kind}){replaced}: {waiting} waiting, {queued} queued, {running} running"
+                    "scheduler {name} ({kind}){replaced}: {waiting} waiting, {queued} queued, \
+                     {running} running{retrying}{paused}"
                 ));
             }
         }

@@ -59,6 +59,8 @@ impl Daemon {
             let task = self.core.engine.task_id(handle).filter(|_| !output.is_empty());
             if let Some(keeper) = &mut self.core.performer.keeper {
                 keeper.output = output;
+            } else {
+                self.core.performer.observed.output = output;
             }
             self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
             if let Some(keeper) = &mut self.core.performer.keeper {
@@ -244,6 +246,7 @@ impl Daemon {
     }
 
     fn restart_host(&mut self, place: usize, now: Instant) {
+        self.core.performer.observed.counts.host_restarts += 1;
         let id = self.next_host_id();
         let source = Some(Arc::clone(&self.core.performer.generations[place].source));
         let log = &self.core.performer.log;

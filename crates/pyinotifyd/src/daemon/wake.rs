@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use control::Message;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -16,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::control::Control;
 use super::keep::Keeper;
 use crate::action::Lanes;
 use crate::host::HostEvent;
@@ -41,6 +43,8 @@ pub(crate) enum Wake {
     Printed,
     /// Mounts have changed.
     Mounts,
+    /// Somebody asks something.
+    Control(Message),
     /// A deadline has come.
     Time,
 }
@@ -225,6 +229,8 @@ pub(crate) struct Sources<'a> {
     pub others: Option<&'a Source>,
     /// The timer, for `deadline`.
     pub timer: &'a mut Timer,
+    /// What the control socket asks.
+    pub control: &'a mut Control,
     /// When the loop has something to do by itself.
     pub deadline: Option<Instant>,
 }
@@ -244,6 +250,7 @@ impl Sources<'_> {
             mounts,
             others,
             timer,
+            control,
             deadline,
         } = self;
         let mut others = pin!(async {
@@ -254,6 +261,7 @@ impl Sources<'_> {
                 () = kept(keeper) => Wake::Kept,
                 Some(event) = hosts.recv() => Wake::Host(event),
                 () = timer.until(deadline) => Wake::Time,
+                message = control.next() => Wake::Control(message),
                 () = changed(outputs) => Wake::Output,
                 () = changed(printed) => Wake::Printed,
                 () = changed(mounts) => Wake::Mounts,

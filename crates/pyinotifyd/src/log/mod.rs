@@ -322,6 +322,11 @@ impl Log {
         std::mem::take(&mut self.forwarded)
     }
 
+    /// Lines on stderr that were dropped since the start.
+    pub(crate) fn lines_dropped(&self) -> u64 {
+        self.stderr.dropped_ever()
+    }
+
     /// The least severity that would be written.
     pub(crate) fn level(&self, logger: LoggerId) -> Level {
         self.loggers[logger.0 as usize].effective

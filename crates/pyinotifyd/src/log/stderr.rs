@@ -20,6 +20,8 @@ pub(crate) struct Stderr {
     /// Where the line that is being composed starts in `pending`.
     line_start: usize,
     dropped: u64,
+    /// The same since the start.
+    dropped_ever: u64,
     /// Priority (sd-daemon(3)) before the line with the number of dropped ones.
     priority: &'static str,
 }
@@ -42,7 +44,15 @@ impl Stderr {
     }
 
     fn with(stream: Stream) -> Stderr {
-        Stderr { stream, pending: Vec::new(), written: 0, line_start: 0, dropped: 0, priority: "" }
+        Stderr {
+            stream,
+            pending: Vec::new(),
+            written: 0,
+            line_start: 0,
+            dropped: 0,
+            dropped_ever: 0,
+            priority: "",
+        }
     }
 
     /// Its reader understands priorities (sd-daemon(3)); other lines come with theirs.
@@ -70,6 +80,7 @@ impl Stderr {
             if self.waiting() > PENDING_MAX {
                 self.pending.truncate(self.line_start.max(self.written));
                 self.dropped += 1;
+                self.dropped_ever += 1;
             }
         }
     }
@@ -99,6 +110,11 @@ impl Stderr {
         while self.flush() && wait_writable(rustix::stdio::stderr(), until) {}
     }
 
+    /// Lines that were dropped since the start.
+    pub(super) fn dropped_ever(&self) -> u64 {
+        self.dropped_ever
+    }
+
     /// Bytes that wait for the reader.
     pub(super) fn waiting(&self) -> usize {
         self.pending.len() - self.written
@@ -112,7 +128,9 @@ impl Stderr {
                 Err(Errno::INTR) => {}
                 // Nobody can ever read it (EPIPE, EIO of a terminal that hung up, a full disk): the lines are lost.
                 Err(_) => {
-                    self.dropped += lines(&self.pending[self.written..]);
+                    let lost = lines(&self.pending[self.written..]);
+                    self.dropped += lost;
+                    self.dropped_ever += lost;
                     self.written = self.pending.len();
                 }
             }

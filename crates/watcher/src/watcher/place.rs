@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Arrive,
     /// Events about it may be missing: what has changed since then is told as an arrival.
     Recover { since: SystemTime },
+    /// A person wants all of it told once more. Nothing else changes: what is not watched stays so.
+    Rescan,
 }
 
 /// A directory that stays open for the rest of the turn because its entries come in clusters.

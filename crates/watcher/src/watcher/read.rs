@@ -152,6 +152,15 @@ impl Watcher {
         self.stats.events + self.reading.queue_max + in_buffer
     }
 
+    /// Since when at least the oldest event waits that is not worked off, with so much in the queue.
+    pub(super) fn unread_since(&self, queued_bytes: u64) -> Option<Instant> {
+        let reading = &self.reading;
+        if !reading.is_worked_off() || !reading.emptied {
+            return Some(reading.empty.at);
+        }
+        (queued_bytes > 0).then_some(reading.read.at)
+    }
+
     fn read(&mut self) {
         self.young.mark();
         self.fresh.mark();

@@ -69,6 +69,16 @@ impl Root {
         self.rec && self.is_dir && !self.is_link
     }
 
+    /// The filesystem that it was handed over to.
+    pub(super) fn away(&self) -> Option<u64> {
+        self.away
+    }
+
+    /// Why nothing is bound, if that was said.
+    pub(super) fn failed(&self) -> Option<&Unfound> {
+        self.failed.as_ref()
+    }
+
     /// Whether subdirectories that come later are watched.
     pub(super) fn takes_new(&self) -> bool {
         self.auto_add

@@ -201,7 +201,7 @@ impl Watcher {
 }
 
 /// The directory's path as the configuration would give it: the root as given, and what follows.
-fn given_path(given: &[u8], below: &[u8], path: &mut Vec<u8>) {
+pub(super) fn given_path(given: &[u8], below: &[u8], path: &mut Vec<u8>) {
     path.clear();
     let below = below.strip_prefix(b"/").unwrap_or(below);
     if given != b"." || below.is_empty() {

@@ -230,7 +230,7 @@ impl Walk {
     pub(super) fn since(&self) -> Option<SystemTime> {
         match self.kind {
             Kind::Recover { since } => Some(since),
-            Kind::Add | Kind::Arrive => None,
+            Kind::Add | Kind::Arrive | Kind::Rescan => None,
         }
     }
 
@@ -548,12 +548,16 @@ impl Watcher {
         if self.may_ask(node, name) {
             return false;
         }
+        if walk.kind == Kind::Rescan {
+            // Whoever watches it was asked, too.
+            return true;
+        }
         let descending = self.descending(walk.kind, node, walk.audience);
         let roots = self.admitting(descending, node, name);
         let cover = self.intern(roots);
         let news = match walk.kind {
             Kind::Add => News::Since(SystemTime::now() - TICK),
-            Kind::Arrive | Kind::Recover { .. } => News::Everything,
+            Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => News::Everything,
         };
         self.hand_over_inner(node, name, cover, news);
         true
@@ -576,6 +580,7 @@ impl Watcher {
             // Known ones were told when they became known; a root's watch knows nothing of what others know.
             Kind::Arrive => known.is_none() || walk.audience.is_some(),
             Kind::Recover { .. } => known.is_none() && is_new,
+            Kind::Rescan => true,
         };
         if let Some(known) = known {
             self.tree.set(known, SEEN);
@@ -646,6 +651,10 @@ impl Watcher {
         if walk.since().is_some() && before != EMPTY {
             return before;
         }
+        if walk.kind == Kind::Rescan {
+            let sees = |only| self.covers.roots(before).contains(&only);
+            return if walk.audience.is_some_and(sees) { before } else { EMPTY };
+        }
         let following = self.descending(walk.kind, parent, walk.audience);
         let count = self.covers.roots(following).len();
         let mut roots = self.admitting(following, parent, name);
@@ -667,6 +676,8 @@ impl Watcher {
             (Kind::Recover { since }, Some(anywhere)) if walk.is_of_recovery() => {
                 Kind::Recover { since: since.min(anywhere) }
             }
+            // What takes the place of something else is new.
+            (Kind::Rescan, _) => Kind::Arrive,
             (kind, _) => kind,
         }
     }
@@ -684,9 +695,10 @@ impl Watcher {
                 match walk.kind {
                     // All of a new watch's are fresh; a list of them would be long.
                     Kind::Add => self.fresh.lose(),
-                    Kind::Arrive | Kind::Recover { .. } => self.found_lately(node),
+                    Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => self.found_lately(node),
                 }
-                let kind = if before == 0 { self.kind_of_new(walk) } else { walk.kind };
+                let kind =
+                    if before == 0 && walk.kind != Kind::Rescan { self.kind_of_new(walk) } else { walk.kind };
                 if kind == walk.kind {
                     walk.push(Frame::new(node, wd, Some(object)));
                 } else {

@@ -11,6 +11,8 @@ mod races;
 #[cfg(test)]
 mod roots;
 #[cfg(test)]
+mod show;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod storms;

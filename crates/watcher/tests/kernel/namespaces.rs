@@ -60,7 +60,7 @@ fn a_limit_of_watches_is_said_once_and_the_rest_works() {
     for number in 0..200 {
         bed.mkdir(&format!("in/{number}"));
     }
-    bed.watch_tree("in", ENTRIES);
+    let id = bed.watch_tree("in", ENTRIES);
     let notices = bed.notices();
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].contains("user.max_inotify_watches = 40, "), "{notices:?}");
@@ -68,6 +68,8 @@ fn a_limit_of_watches_is_said_once_and_the_rest_works() {
     assert!((201..220).contains(&needed), "{notices:?}");
     let starved = bed.watcher.stats().starved;
     assert!((160..=201).contains(&starved), "{starved}");
+    let state = bed.watcher.watch_state(id);
+    assert_eq!((state.kernel_watches, state.roots[0].1), (201 - starved, watcher::RootState::Limited));
     let file = bed.write("in/f");
     bed.assert_told(&[expected(&file).create_file(), expected(&file).close_write()]);
     // What happens in a directory that starves is told when it is watched.
@@ -84,6 +86,8 @@ fn a_limit_of_watches_is_said_once_and_the_rest_works() {
     }
     assert_eq!(bed.notices(), ["all directories are watched again"]);
     assert_eq!((bed.watcher.stats().starved, bed.watcher.deadline()), (0, None));
+    let state = bed.watcher.watch_state(id);
+    assert_eq!((state.kernel_watches, state.roots[0].1), (201, watcher::RootState::Watched));
 }
 
 #[test]

@@ -710,6 +710,7 @@ impl Scheduler {
             rule: task.rule,
             again: task.again,
             attempt: task.attempt,
+            late: Duration::ZERO,
             failed: failed.map(|(error, attempts, id)| FailedTask { error, attempts: *attempts, id: *id }),
             batch: &[],
         });
@@ -1325,6 +1326,7 @@ impl Scheduler {
             rule: None,
             again: false,
             attempt,
+            late: Duration::ZERO,
             failed: failed.map(|(error, attempts, id)| FailedTask { error, attempts: *attempts, id: *id }),
             batch: &events,
         });

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .. import command, levels
+from .. import command, levels, listen
 from ..checked import ConfigError
 from ..scheduler import (
     Cancel,
@@ -63,6 +63,7 @@ class Description:
             "max_jobs": config.max_jobs,
             "state": _state(config.state),
             "history": config.history,
+            "control": _control(config),
             "watches": watches,
             "schedulers": [
                 {**_scheduler(scheduler, names), "running": self._running(scheduler)} for scheduler in self.schedulers
@@ -122,6 +123,13 @@ class Description:
             number = self._numbers[id(scheduler)] = len(self.schedulers)
             self.schedulers.append(scheduler)
         return number
+
+
+def _control(config: Pyinotifyd) -> dict[str, Any]:
+    described = listen.describe(config.control, config.control_group, config.metrics)
+    if described["path"] is not None:
+        described["path"] = _bytes_text(os.path.abspath(described["path"]))
+    return described
 
 
 def patterns(rules: Iterable[FileManagerRule]) -> list[dict[str, Any]]:

@@ -1,0 +1,210 @@
+//! What an operator types to ask a running daemon: the subcommands, as clap reads them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
+use control::api::span_s;
+
+use crate::cli::completions;
+
+/// A subcommand, and which daemon it is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    /// What is asked.
+    pub(crate) ask: Ask,
+    /// The daemon's control socket, if the user named one.
+    pub(crate) control: Option<PathBuf>,
+}
+
+/// A question to a running daemon, or a change in it.
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub(crate) enum Ask {
+    /// What the daemon does now.
+    Status(Printed),
+    /// Tasks that wait, run, are queued or will be tried again.
+    Tasks {
+        #[command(flatten)]
+        filter: Filter,
+        /// Only tasks in this state: waiting, running, queued, retrying.
+        #[arg(long, value_name = "STATE", value_parser = ["waiting", "running", "queued", "retrying"])]
+        state: Option<String>,
+        #[command(flatten)]
+        printed: Printed,
+    },
+    /// Tasks that failed for good, the newest first.
+    Failed {
+        #[command(flatten)]
+        filter: Filter,
+        /// Only what ended in the last 90s, 10m, 1h, 2d.
+        #[arg(long, value_name = "TIME", value_parser = span)]
+        since: Option<f64>,
+        #[command(flatten)]
+        printed: Printed,
+    },
+    /// Tasks that have ended, the newest first.
+    History {
+        #[command(flatten)]
+        filter: Filter,
+        /// Only what ended in the last 90s, 10m, 1h, 2d.
+        #[arg(long, value_name = "TIME", value_parser = span)]
+        since: Option<f64>,
+        /// Only tasks that ended so: ok, failed, cancelled.
+        #[arg(long, value_name = "STATE", value_parser = ["ok", "failed", "cancelled"])]
+        state: Option<String>,
+        #[command(flatten)]
+        printed: Printed,
+    },
+    /// Start waiting tasks now.
+    Run(Change),
+    /// Cancel tasks, running ones too.
+    Cancel(Change),
+    /// Run failed tasks again.
+    Retry(Change),
+    /// Drop failed tasks.
+    Forget(Change),
+    /// Let schedulers start nothing; events go on to make tasks.
+    Pause(Schedulers),
+    /// Let schedulers start tasks again.
+    Resume(Schedulers),
+    /// Send an event for a path of a watch, with all that follows.
+    Send {
+        /// An existing path of a watch.
+        #[arg(add = ArgValueCompleter::new(completions::paths))]
+        path: PathBuf,
+        /// The event's name.
+        #[arg(default_value = "IN_CLOSE_WRITE")]
+        event: String,
+        #[command(flatten)]
+        printed: Printed,
+    },
+    /// Tell everything below paths as arrivals; below all watches without a path.
+    Rescan {
+        /// Below which paths.
+        #[arg(add = ArgValueCompleter::new(completions::paths))]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        printed: Printed,
+    },
+    /// Return when every change made before has been read.
+    Sync {
+        /// Give up after so many seconds, with status 1.
+        #[arg(long, value_name = "S")]
+        timeout: Option<f64>,
+        /// Return when no task waits, runs or is queued, either.
+        #[arg(long)]
+        idle: bool,
+        #[command(flatten)]
+        printed: Printed,
+    },
+    /// Load the configuration again, and say what changed or what is wrong.
+    Reload(Printed),
+    /// Show events as they come.
+    Events {
+        /// Also what becomes of tasks.
+        #[arg(long)]
+        tasks: bool,
+        /// Only paths that match; `*` also stands for slashes.
+        #[arg(long, value_name = "GLOB")]
+        path: Option<String>,
+        #[command(flatten)]
+        printed: Printed,
+    },
+    /// Show live what the daemon does.
+    Top(Printed),
+    /// Print metrics in the text format of Prometheus.
+    Metrics(Printed),
+}
+
+/// Which daemon, and how to print.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Printed {
+    /// The daemon's control socket.
+    ///
+    /// Default: $PYINOTIFYD_CONTROL, $RUNTIME_DIRECTORY/control.sock, /run/pyinotifyd/control.sock,
+    /// $XDG_RUNTIME_DIR/pyinotifyd/control.sock: the first one that is there.
+    #[arg(long, value_name = "PATH", add = ArgValueCompleter::new(completions::paths))]
+    pub(crate) control: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which rows of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Filter {
+    /// Only tasks of this scheduler.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scheduler: Option<String>,
+    /// Only tasks whose path matches; `*` also stands for slashes.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) path: Option<String>,
+    /// At most so many rows.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+}
+
+/// Which tasks a change is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Change {
+    /// Ids of tasks, or their beginnings of 4 characters or more.
+    #[arg(
+        required_unless_present_any = ["scheduler", "path", "all"],
+        conflicts_with_all = ["scheduler", "path", "all"]
+    )]
+    pub(crate) ids: Vec<String>,
+    /// All tasks of this scheduler.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scheduler: Option<String>,
+    /// All tasks whose path matches; `*` also stands for slashes.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) path: Option<String>,
+    /// All tasks.
+    #[arg(long, conflicts_with_all = ["scheduler", "path"])]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
+}
+
+/// Which schedulers a change is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct Schedulers {
+    /// Names of schedulers; all without a name.
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
+}
+
+impl Ask {
+    /// Which daemon, and how to print.
+    pub(crate) fn printed(&self) -> &Printed {
+        match self {
+            Ask::Status(printed)
+            | Ask::Reload(printed)
+            | Ask::Top(printed)
+            | Ask::Metrics(printed)
+            | Ask::Tasks { printed, .. }
+            | Ask::Failed { printed, .. }
+            | Ask::History { printed, .. }
+            | Ask::Send { printed, .. }
+            | Ask::Rescan { printed, .. }
+            | Ask::Sync { printed, .. }
+            | Ask::Events { printed, .. } => printed,
+            Ask::Run(change) | Ask::Cancel(change) | Ask::Retry(change) | Ask::Forget(change) => {
+                &change.printed
+            }
+            Ask::Pause(schedulers) | Ask::Resume(schedulers) => &schedulers.printed,
+        }
+    }
+}
+
+/// Reads a span as people write it.
+fn span(text: &str) -> Result<f64, String> {
+    span_s(text).ok_or_else(|| "expected a time such as 90s, 10m, 1h or 2d".to_owned())
+}
+
+/// The words of a command line as bytes.
+pub(crate) fn bytes(path: PathBuf) -> Vec<u8> {
+    std::os::unix::ffi::OsStringExt::into_vec(OsString::from(path))
+}

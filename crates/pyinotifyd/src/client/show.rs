@@ -1,0 +1,459 @@
+//! Answers as people read them: tables of 80 columns, ages and times, colours on a terminal only.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+
+use control::api::{EndedView, EventLine, List, PathText, SchedulerStatus, Status, TaskLine, TaskView, Time};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::log::Escaped;
+
+/// Columns of a page.
+const COLUMNS: usize = 80;
+
+/// How a piece of text looks on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Plain,
+    Heading,
+    Good,
+    Warning,
+    Bad,
+}
+
+/// Whether stdout shows colours, and what time it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    pub(crate) colours: bool,
+    pub(crate) now_s: f64,
+}
+
+impl Page {
+    /// For stdout as it is now.
+    pub(crate) fn of_stdout() -> Page {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colours = std::io::stdout().is_terminal() && !no_color;
+        Page { colours, now_s: Timestamp::now().as_duration().as_secs_f64() }
+    }
+
+    fn paint(self, look: Look, text: &str) -> String {
+        let code = match look {
+            Look::Plain => return text.to_owned(),
+            Look::Heading => "1",
+            Look::Good => "32",
+            Look::Warning => "33",
+            Look::Bad => "31",
+        };
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// How long ago that was, as people say it: `5s`, `12m`, `3h 5m`, `2d 4h`; in the future: `in 5s`.
+    pub(crate) fn age(self, time: Time) -> String {
+        let seconds = self.now_s - time.0;
+        if seconds < 0.0 { format!("in {}", duration(-seconds)) } else { duration(seconds) }
+    }
+
+    /// What the daemon does.
+    pub(crate) fn status(self, status: &Status) -> String {
+        let mut text = String::new();
+        let state = match (&status.reason, status.ready) {
+            (_, true) => self.paint(Look::Good, "ready"),
+            (Some(reason), false) => self.paint(Look::Bad, &format!("not ready: {}", line(reason))),
+            (None, false) => self.paint(Look::Bad, "not ready"),
+        };
+        let (version, pid, age) = (&status.version, status.pid, self.age(status.since));
+        let _ = writeln!(text, "pyinotifyd {version}, pid {pid}, up {age}, {state}");
+        for file in &status.config {
+            let _ = writeln!(text, "config  {}, loaded {} ago", path(&file.path), self.age(file.loaded));
+        }
+        if let Some(state) = &status.state {
+            let checkpoint = state.checkpoint.map_or("none".to_owned(), |at| format!("{} ago", self.age(at)));
+            let _ = writeln!(text, "state   {}, checkpoint {checkpoint}", path(&state.path));
+            if let Some(why) = &state.degraded {
+                let _ = writeln!(
+                    text,
+                    "{}",
+                    self.paint(Look::Bad, &format!("        keeps nothing now: {}", line(why)))
+                );
+            }
+        }
+        if let Some(host) = &status.host {
+            let pid = host.pid.map_or(self.paint(Look::Bad, "not running"), |pid| format!("pid {pid}"));
+            let (python, restarts) = (line(&host.python), host.restarts);
+            let _ = writeln!(text, "python  {python}, {pid}, started again {restarts} times");
+        }
+        let totals = &status.totals;
+        let (events, overflows) = (count(totals.events), count(totals.overflows));
+        let _ = writeln!(text, "events  {events} read, {overflows} overflows of the kernel's queue\n");
+        text + &self.watches(status) + "\n" + &self.schedulers(&status.schedulers)
+    }
+
+    fn watches(self, status: &Status) -> String {
+        let mut table = Table::new(
+            &[
+                ("WATCH", Side::Left),
+                ("BACKEND", Side::Left),
+                ("STATE", Side::Left),
+                ("DIRECTORIES", Side::Right),
+            ],
+            0,
+        );
+        for watch in &status.watches {
+            let look = if watch.state == "watching" { Look::Good } else { Look::Warning };
+            table.row([
+                (line(&watch.path), Look::Plain),
+                (watch.backend.clone(), Look::Plain),
+                (watch.state.clone(), look),
+                (count(watch.kernel_watches), Look::Plain),
+            ]);
+        }
+        table.print(self)
+    }
+
+    /// Schedulers with their tasks.
+    pub(crate) fn schedulers(self, schedulers: &[SchedulerStatus]) -> String {
+        let right = ["WAIT", "QUEUE", "RUN", "RETRY", "DONE", "FAILED"].map(|name| (name, Side::Right));
+        let columns = [&[("SCHEDULER", Side::Left), ("KIND", Side::Left)][..], &right[..]].concat();
+        let mut table = Table::new(&columns, 0);
+        for scheduler in schedulers {
+            let failed = if scheduler.failed > 0 { Look::Bad } else { Look::Plain };
+            let kind = if scheduler.paused {
+                format!("{} (paused)", scheduler.kind)
+            } else {
+                scheduler.kind.clone()
+            };
+            let number = |value: u64| (count(value), Look::Plain);
+            table.row([
+                (line(&scheduler.name), Look::Plain),
+                (kind, if scheduler.paused { Look::Warning } else { Look::Plain }),
+                number(scheduler.waiting),
+                number(scheduler.queued),
+                number(scheduler.running),
+                number(scheduler.retrying),
+                number(scheduler.done),
+                (count(scheduler.failed), failed),
+            ]);
+        }
+        table.print(self)
+    }
+
+    /// Tasks that have not ended.
+    pub(crate) fn tasks(self, list: &List<TaskView>) -> String {
+        let columns = ["ID", "STATE", "DUE", "TRY", "SCHEDULER", "PATH"].map(|name| (name, Side::Left));
+        let mut table = Table::new(&columns, 5);
+        for task in &list.tasks {
+            let due = match (task.state.as_str(), task.due) {
+                ("running" | "queued", _) | (_, None) => format!("since {}", self.age(task.since)),
+                (_, Some(due)) => self.age(due),
+            };
+            let look = match task.state.as_str() {
+                "running" => Look::Good,
+                "retrying" => Look::Warning,
+                _ => Look::Plain,
+            };
+            table.row([
+                (short(&task.id), Look::Plain),
+                (task.state.clone(), look),
+                (due, Look::Plain),
+                (task.attempt.to_string(), Look::Plain),
+                (line(&task.scheduler), Look::Plain),
+                (path(&task.path), Look::Plain),
+            ]);
+            if let Some(reason) = &task.reason {
+                table.note(&line(reason));
+            }
+        }
+        table.print(self) + &more(list.tasks.len(), list.total, "tasks")
+    }
+
+    /// Tasks that have ended.
+    pub(crate) fn ended(self, list: &List<EndedView>) -> String {
+        let columns =
+            ["ID", "ENDED", "RESULT", "TOOK", "TRIES", "SCHEDULER", "PATH"].map(|name| (name, Side::Left));
+        let mut table = Table::new(&columns, 6);
+        for task in &list.tasks {
+            let look = match task.result.as_str() {
+                "ok" => Look::Good,
+                "failed" => Look::Bad,
+                _ => Look::Warning,
+            };
+            table.row([
+                (short(&task.id), Look::Plain),
+                (moment(task.ended), Look::Plain),
+                (task.result.clone(), look),
+                (duration(task.duration), Look::Plain),
+                (task.attempts.to_string(), Look::Plain),
+                (line(&task.scheduler), Look::Plain),
+                (path(&task.path), Look::Plain),
+            ]);
+            if let Some(error) = &task.error {
+                table.note(&line(error));
+            }
+            for output in task.output.iter().flat_map(|output| output.lines()) {
+                table.note(&format!("| {}", line(output)));
+            }
+        }
+        table.print(self) + &more(list.tasks.len(), list.total, "tasks")
+    }
+
+    /// What became of a task.
+    pub(crate) fn task_line(self, task: &TaskLine) -> String {
+        let look = if task.what == "failed" { Look::Bad } else { Look::Plain };
+        let what = self.paint(look, &format!("{:<11}", task.what));
+        let error = task.error.as_ref().map_or(String::new(), |error| format!(": {}", line(error)));
+        let (id, scheduler) = (short(&task.task), line(&task.scheduler));
+        format!("{} {id} {what} {scheduler} {}{error}", clock(task.time), path(&task.path))
+    }
+}
+
+/// An event of the stream.
+pub(crate) fn event(event: &EventLine) -> String {
+    let source =
+        event.src_path.src_path.as_ref().map_or(String::new(), |from| format!(" from {}", line(from)));
+    format!("{} {:<16} {}{source}", clock(event.time), event.event, path(&event.path))
+}
+
+/// The path without anything that could steer a terminal.
+pub(crate) fn path(text: &PathText) -> String {
+    let bytes = text.to_bytes().unwrap_or_else(|| text.path.clone().into_bytes());
+    Escaped(&bytes).to_string()
+}
+
+/// Any text without anything that could steer a terminal.
+pub(crate) fn line(text: &str) -> String {
+    Escaped(text.as_bytes()).to_string()
+}
+
+/// The beginning of an id that people can type.
+pub(crate) fn short(id: &str) -> String {
+    id.chars().take(8).collect()
+}
+
+/// A number with its thousands apart.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A duration as people say it.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0 if seconds < 0.001 => "0s".to_owned(),
+        0 => format!("{}ms", (seconds * 1000.0) as u64),
+        1..60 => format!("{whole}s"),
+        60..3_600 => format!("{}m {}s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{}h {}m", whole / 3_600, whole % 3_600 / 60),
+        _ => format!("{}d {}h", whole / 86_400, whole % 86_400 / 3_600),
+    }
+}
+
+/// A moment of the last days.
+fn moment(time: Time) -> String {
+    local(time, "%m-%d %H:%M:%S")
+}
+
+fn clock(time: Time) -> String {
+    local(time, "%H:%M:%S%.3f")
+}
+
+fn local(time: Time, format: &str) -> String {
+    let timestamp = Timestamp::from_millisecond((time.0 * 1000.0) as i64).unwrap_or_default();
+    timestamp.to_zoned(TimeZone::system()).strftime(format).to_string()
+}
+
+fn more(shown: usize, total: u64, what: &str) -> String {
+    match (shown, total) {
+        (0, 0) => format!("no {what}\n"),
+        (shown, total) if (shown as u64) < total => {
+            format!("{} of {} {what}; --limit shows more\n", count(shown as u64), count(total))
+        }
+        _ => String::new(),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Rows under headings. One column gives way where the page is too narrow: a path keeps its end, other text its start.
+struct Table {
+    columns: Vec<(&'static str, Side)>,
+    flexible: usize,
+    rows: Vec<Row>,
+}
+
+enum Row {
+    Cells(Vec<(String, Look)>),
+    Note(String),
+}
+
+impl Table {
+    fn new(columns: &[(&'static str, Side)], flexible: usize) -> Table {
+        Table { columns: columns.to_vec(), flexible, rows: Vec::new() }
+    }
+
+    fn row<const N: usize>(&mut self, cells: [(String, Look); N]) {
+        self.rows.push(Row::Cells(cells.into()));
+    }
+
+    /// A line below the latest row.
+    fn note(&mut self, text: &str) {
+        self.rows.push(Row::Note(text.to_owned()));
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let mut widths: Vec<usize> = self.columns.iter().map(|(name, _)| name.len()).collect();
+        for row in &self.rows {
+            if let Row::Cells(cells) = row {
+                for (width, (text, _)) in widths.iter_mut().zip(cells) {
+                    *width = (*width).max(text.chars().count());
+                }
+            }
+        }
+        let others: usize = widths
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| *place != self.flexible)
+            .map(|(_, width)| width + 2)
+            .sum();
+        let least = self.columns[self.flexible].0.len().max(12);
+        widths[self.flexible] = widths[self.flexible].min(COLUMNS.saturating_sub(others).max(least));
+        widths
+    }
+
+    fn print(&self, page: Page) -> String {
+        let widths = self.widths();
+        let heading = self.columns.iter().map(|(name, _)| ((*name).to_owned(), Look::Heading));
+        let mut text = self.line(&heading.collect::<Vec<_>>(), &widths, page);
+        for row in &self.rows {
+            match row {
+                Row::Cells(cells) => text.push_str(&self.line(cells, &widths, page)),
+                Row::Note(note) => {
+                    let _ = writeln!(text, "          {}", start(note, COLUMNS - 10));
+                }
+            }
+        }
+        text
+    }
+
+    fn line(&self, cells: &[(String, Look)], widths: &[usize], page: Page) -> String {
+        let mut text = String::new();
+        for (place, ((cell, look), width)) in cells.iter().zip(widths).enumerate() {
+            let is_path = cell.starts_with('/');
+            let cut = if is_path { end(cell, *width) } else { start(cell, *width) };
+            let blank = " ".repeat(width - cut.chars().count());
+            let painted = page.paint(*look, &cut);
+            let is_last = place + 1 == cells.len();
+            match self.columns[place].1 {
+                Side::Right => text.extend([&*blank, &*painted]),
+                Side::Left if is_last => text.push_str(&painted),
+                Side::Left => text.extend([&*painted, &*blank]),
+            }
+            if !is_last {
+                text.push_str("  ");
+            }
+        }
+        text.trim_end().to_owned() + "\n"
+    }
+}
+
+/// The start of a text in so many columns.
+pub(crate) fn start(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// The end of a text in so many columns.
+pub(crate) fn end(text: &str, width: usize) -> String {
+    let len = text.chars().count();
+    if len <= width {
+        return text.to_owned();
+    }
+    ['…'].into_iter().chain(text.chars().skip(len + 1 - width)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::api::SrcPathText;
+
+    const PAGE: Page = Page { colours: false, now_s: 1_000_000.0 };
+
+    #[test]
+    fn durations_and_counts_are_as_people_say_them() {
+        let cases = [
+            (0.0, "0s"),
+            (0.25, "250ms"),
+            (59.9, "59s"),
+            (61.0, "1m 1s"),
+            (3_700.0, "1h 1m"),
+            (90_000.0, "1d 1h"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(duration(seconds), text);
+        }
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(PAGE.age(Time(1_000_005.0)), "in 5s");
+    }
+
+    fn task(path: &[u8]) -> TaskView {
+        TaskView {
+            id: "01234567-89ab-4def-8123-456789abcdef".to_owned(),
+            scheduler: "move".to_owned(),
+            path: PathText::of(path),
+            src_path: SrcPathText::default(),
+            event: "IN_CLOSE_WRITE".to_owned(),
+            state: "waiting".to_owned(),
+            due: Some(Time(1_000_030.0)),
+            since: Time(999_990.0),
+            attempt: 1,
+            reason: Some("somebody writes it".to_owned()),
+        }
+    }
+
+    #[test]
+    fn tables_fit_80_columns_and_hostile_names_steer_nothing() {
+        let long = [b"/srv/in/".to_vec(), vec![b'x'; 300], b"/end\x1b[2J\n\xff".to_vec()].concat();
+        let text = PAGE.tasks(&List { tasks: vec![task(b"/srv/in/a"), task(&long)], total: 7 });
+        for line in text.lines() {
+            assert!(line.chars().count() <= COLUMNS, "{line}");
+        }
+        assert!(
+            !text.contains('\x1b') && text.contains("01234567  waiting  in 30s  1    move       /srv/in/a\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("          somebody writes it\n")
+                && text.ends_with("2 of 7 tasks; --limit shows more\n")
+        );
+        assert_eq!(PAGE.tasks(&List::default()).lines().last(), Some("no tasks"));
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        let page = Page { colours: true, ..PAGE };
+        let failed = SchedulerStatus { name: "a".to_owned(), failed: 2, ..SchedulerStatus::default() };
+        assert!(page.schedulers(std::slice::from_ref(&failed)).contains("\x1b[31m2\x1b[0m"));
+        assert!(!PAGE.schedulers(&[failed]).contains('\x1b'));
+    }
+
+    #[test]
+    fn what_is_too_long_keeps_the_end_that_matters() {
+        assert_eq!(start("abcdef", 4), "abc…");
+        assert_eq!(end("/a/b/cdef", 5), "…cdef");
+        assert_eq!((start("abc", 3), end("abc", 3)), ("abc".to_owned(), "abc".to_owned()));
+    }
+}

@@ -1,0 +1,326 @@
+//! Changes that people ask for: schedulers paused, events sent, trees told once more, failed tasks run again.
+
+use std::time::Instant;
+
+use control::api::{Done, PathText, Selection, Sent};
+use control::{Answering, Peer, Refusal};
+use engine::{Explanation, IdPrefix, Ignored, Restored, SchedulerId, TaskId, Verdict};
+use event::{Event, Flag, Mask};
+use hashbrown::HashMap;
+use rustix::fs::FileType;
+use watcher::{Sighting, Sink as _, Source as _};
+
+use super::work::Matching;
+use super::{Changed, Reply};
+use crate::action::missing::{self, Standing};
+use crate::daemon::Daemon;
+use crate::daemon::failed::FailedTask;
+use crate::daemon::task_name::TaskName;
+use crate::log::Escaped;
+
+/// Events that wait for a look at their path.
+const SENDS_MAX: usize = 64;
+
+/// Events that people send for paths on filesystems that may not answer.
+#[derive(Debug, Default)]
+pub(super) struct Sends {
+    next: u64,
+    waiting: HashMap<u64, Sending>,
+}
+
+/// An event that somebody sends.
+#[derive(Debug)]
+struct Sending {
+    path: Vec<u8>,
+    flag: Flag,
+    peer: Peer,
+    reply: Reply,
+}
+
+type Answer = Result<Answering, Refusal>;
+
+impl Daemon {
+    /// Pauses or resumes the scheduler of a name, or all.
+    pub(super) fn pause(&mut self, name: Option<&str>, paused: bool, peer: Peer, now: Instant) -> Answer {
+        let performer = &self.core.performer;
+        let all = self.core.engine.scheduler_stats().map(|stats| stats.scheduler);
+        let named: Vec<(SchedulerId, String)> = all
+            .map(|id| (id, performer.scheduler_name(id).to_owned()))
+            .filter(|(_, known)| name.is_none_or(|name| name == known))
+            .collect();
+        if let Some(name) = name.filter(|_| named.is_empty()) {
+            return Err(Refusal::not_found(format!("there is no scheduler '{}'", name.escape_debug())));
+        }
+        let mut done: Vec<String> = Vec::new();
+        for (id, name) in named {
+            self.set_paused(id, paused, now);
+            if !done.contains(&name) {
+                done.push(name);
+            }
+        }
+        let verb = if paused { "pause" } else { "resume" };
+        self.say_change(peer, format_args!("{verb} {}", done.join(", ")));
+        Ok(Answering::of(Done { done }))
+    }
+
+    fn set_paused(&mut self, id: SchedulerId, paused: bool, now: Instant) {
+        let core = &mut self.core;
+        if paused {
+            core.engine.pause(now, id, &mut core.performer);
+        } else {
+            core.engine.resume(now, id, &mut core.performer);
+        }
+    }
+
+    /// A scheduler of a new configuration is paused if the one of its name in force is.
+    pub(in crate::daemon) fn carry_pauses(&mut self, now: Instant) {
+        let performer = &self.core.performer;
+        let Some(newest) = performer.generations.last() else { return };
+        let paused: Vec<SchedulerId> = self
+            .core
+            .engine
+            .scheduler_stats()
+            .filter(|stats| stats.paused && !newest.owns(stats.scheduler))
+            .filter(|stats| performer.generations.iter().any(|old| !old.retired && old.owns(stats.scheduler)))
+            .filter_map(|stats| newest.scheduler_named(performer.scheduler_name(stats.scheduler)))
+            .collect();
+        for id in paused {
+            self.set_paused(id, true, now);
+        }
+    }
+
+    /// Tells what lies below paths as arrivals, or below all roots.
+    pub(super) fn rescan(&mut self, paths: &[Vec<u8>], peer: Peer, now: Instant) -> Answer {
+        let paths: Vec<Vec<u8>> = paths.iter().map(|path| crate::config::absolute_path(path)).collect();
+        if paths.is_empty() {
+            self.watcher.rescan(None, now, &mut self.core);
+            self.say_change(peer, format_args!("rescan all watches"));
+        }
+        let mut done = if paths.is_empty() { self.watched_texts() } else { Vec::new() };
+        for path in paths {
+            if self.watcher.rescan(Some(&path), now, &mut self.core) == 0 {
+                let text = format!("no watch sees '{}'", Escaped(&path));
+                return Err(Refusal::not_found(text));
+            }
+            self.say_change(peer, format_args!("rescan '{}'", String::from_utf8_lossy(&path)));
+            done.push(PathText::of(&path).path);
+        }
+        Ok(Answering::of(Done { done }))
+    }
+
+    /// The paths of all watches, as the configuration gave them.
+    fn watched_texts(&self) -> Vec<String> {
+        let watches = self.in_force().into_iter().flat_map(|in_force| &in_force.watches);
+        watches.map(|watch| watch.path_text.clone()).collect()
+    }
+
+    /// Sends an event for a path.
+    pub(super) fn send(
+        &mut self,
+        path: &[u8],
+        event: &str,
+        peer: Peer,
+        reply: Reply,
+        now: Instant,
+    ) -> Option<(Answer, Reply)> {
+        let Some(flag) = flag_named(event) else {
+            let text = format!("unknown event '{}', see pyinotifyd --list", event.escape_debug());
+            return Some((Err(Refusal::bad_request(text)), reply));
+        };
+        let path = crate::config::absolute_path(path);
+        if self.watcher.sightings(&path).is_empty() {
+            let text = format!("no watch sees '{}'", Escaped(&path));
+            return Some((Err(Refusal::not_found(text)), reply));
+        }
+        let filesystem = self.core.performer.lanes.filesystems.of_parent(&path, now);
+        if filesystem.is_local {
+            return Some((self.send_now(&path, flag, Standing::of(&path), peer), reply));
+        }
+        if self.control.sends.waiting.len() >= SENDS_MAX {
+            return Some((Err(Refusal::unavailable("too many events wait for their filesystem")), reply));
+        }
+        let number = self.control.sends.next;
+        self.control.sends.next += 1;
+        missing::stand(filesystem.device, number, path.clone(), &mut self.core.performer.lanes, now);
+        self.control.sends.waiting.insert(number, Sending { path, flag, peer, reply });
+        None
+    }
+
+    /// A lane has looked at the path of an event that somebody sends.
+    pub(in crate::daemon) fn stands(&mut self, number: u64, standing: Standing) {
+        let Some(Sending { path, flag, peer, reply }) = self.control.sends.waiting.remove(&number) else {
+            return;
+        };
+        let _ = reply.send(self.send_now(&path, flag, standing, peer));
+    }
+
+    fn send_now(&mut self, path: &[u8], flag: Flag, standing: Standing, peer: Peer) -> Answer {
+        let kind = match standing {
+            Standing::Is(kind) => kind,
+            Standing::Missing => {
+                return Err(Refusal::not_found(format!("'{}' does not exist", Escaped(path))));
+            }
+            Standing::Unknown(why) => {
+                return Err(Refusal::unavailable(format!("cannot look at '{}': {why}", Escaped(path))));
+            }
+        };
+        let is_dir = kind == FileType::Directory;
+        let mut reached: Vec<String> = Vec::new();
+        for sighting in self.watcher.sightings(path) {
+            let event = event_of(path, flag, is_dir, &sighting);
+            for name in self.reached_by(&event, &sighting) {
+                if !reached.contains(&name) {
+                    reached.push(name);
+                }
+            }
+            self.core.event(sighting.watch, &event);
+        }
+        let shown = Escaped(path);
+        if reached.is_empty() {
+            let name = flag.name();
+            return Err(Refusal::conflict(format!(
+                "{name} for '{shown}' reaches no scheduler, see --explain"
+            )));
+        }
+        let (name, to) = (flag.name(), reached.join(", "));
+        self.say_change(peer, format_args!("send {name} for '{}' to {to}", String::from_utf8_lossy(path)));
+        Ok(Answering::of(Sent { done: vec![PathText::of(path).path], schedulers: reached }))
+    }
+
+    /// The schedulers that an event will reach through a watch of the configuration in force.
+    fn reached_by(&self, event: &Event<'_>, sighting: &Sighting) -> Vec<String> {
+        let performer = &self.core.performer;
+        let newest = performer.generations.last();
+        let watches = newest.into_iter().flat_map(|newest| &newest.watches);
+        let maps = watches.filter(|watch| watch.id == sighting.watch).map(|watch| watch.map);
+        let explained = maps.filter_map(|map| self.core.engine.explain(map, event));
+        let reactions = explained.flat_map(|explanation| match explanation {
+            Explanation::Reactions(reactions) => reactions,
+            Explanation::Unmapped | Explanation::Excluded { .. } | Explanation::ExcludeStepLimit => {
+                Vec::new()
+            }
+        });
+        reactions
+            .filter(|reaction| match reaction.verdict {
+                Verdict::New { .. } | Verdict::Met { .. } | Verdict::Ignored(Ignored::NothingToCancel) => {
+                    true
+                }
+                Verdict::Ignored(
+                    Ignored::Unfit
+                    | Ignored::NoRule
+                    | Ignored::RuleStepLimit
+                    | Ignored::Paused
+                    | Ignored::TasksMax,
+                ) => false,
+            })
+            .map(|reaction| performer.scheduler_name(reaction.scheduler).to_owned())
+            .collect()
+    }
+
+    /// Runs failed tasks again.
+    pub(super) fn retry(&mut self, selection: &Selection, peer: Peer, now: Instant) -> Answer {
+        let ids = self.select_failed(selection)?;
+        let mut done = Vec::new();
+        for id in ids {
+            match self.retry_one(id, now) {
+                Ok(()) => done.push(TaskName::of(id).as_str().to_owned()),
+                Err(refusal) if matches!(selection, Selection::Ids(_)) => return Err(refusal),
+                // It stays failed; the others are run all the same.
+                Err(_) => {}
+            }
+        }
+        Ok(self.changed("retry", done, peer))
+    }
+
+    fn retry_one(&mut self, id: TaskId, now: Instant) -> Result<(), Refusal> {
+        let Some(task) = self.core.performer.observed.failed.remove(id) else {
+            return Err(Refusal::not_found("the task is not there any more"));
+        };
+        let newest = self.core.performer.generations.last();
+        let Some(scheduler) = newest.and_then(|newest| newest.scheduler_named(&task.scheduler)) else {
+            let text = format!("the config has no scheduler {}", task.scheduler);
+            self.core.performer.observed.failed.push(task);
+            return Err(Refusal::conflict(text));
+        };
+        let event = task.event.get();
+        let restored =
+            Restored { id, scheduler, map: None, event, due: now, attempt: 1, failed: None, is_kept: false };
+        if self.core.engine.restore(now, &restored, &mut self.core.performer) {
+            return Ok(());
+        }
+        self.core.performer.observed.failed.push(task);
+        Err(Refusal::conflict("its path has another task, or there are too many"))
+    }
+
+    /// Drops failed tasks.
+    pub(super) fn forget(&mut self, selection: &Selection, peer: Peer) -> Answer {
+        let ids = self.select_failed(selection)?;
+        let failed = &mut self.core.performer.observed.failed;
+        let gone = ids.into_iter().filter(|id| failed.remove(*id).is_some());
+        let done = gone.map(|id| TaskName::of(id).as_str().to_owned()).collect();
+        Ok(self.changed("forget", done, peer))
+    }
+
+    fn changed(&mut self, verb: &str, done: Vec<String>, peer: Peer) -> Answering {
+        if !done.is_empty() {
+            self.say_change(peer, format_args!("{}", Changed(verb, &done)));
+        }
+        Answering::of(Done { done })
+    }
+
+    /// The failed tasks that are selected, the oldest first.
+    fn select_failed(&self, selection: &Selection) -> Result<Vec<TaskId>, Refusal> {
+        let failed = &self.core.performer.observed.failed;
+        let all = || failed.iter().collect::<Vec<_>>().into_iter().rev();
+        let ids = match selection {
+            Selection::Ids(ids) => ids.iter().map(|text| one_of(all(), text)).collect::<Result<_, _>>()?,
+            Selection::All => all().map(|task| task.id).collect(),
+            Selection::Matching { state, scheduler, path } => {
+                let filter = Matching::new(state.clone(), scheduler.clone(), path.clone());
+                let is_meant =
+                    |task: &&FailedTask| filter.matches("failed", &task.scheduler, task.event.get().pathname);
+                let ids: Vec<TaskId> = all().filter(is_meant).map(|task| task.id).collect();
+                if ids.is_empty() {
+                    return Err(Refusal::not_found("no failed task matches"));
+                }
+                ids
+            }
+        };
+        Ok(ids)
+    }
+}
+
+/// The task whose id begins so.
+fn one_of<'a>(all: impl Iterator<Item = &'a FailedTask>, text: &str) -> Result<TaskId, Refusal> {
+    let prefix = IdPrefix::parse(text);
+    let prefix = prefix.ok_or_else(|| Refusal::bad_request(format!("'{text}' is no beginning of an id")))?;
+    let mut matching = all.map(|task| task.id).filter(|id| prefix.matches(*id));
+    match (matching.next(), matching.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(Refusal::not_found(format!("there is no failed task {text}"))),
+        (Some(_), Some(_)) => {
+            Err(Refusal::bad_request(format!("more than one failed task's id begins with {text}")))
+        }
+    }
+}
+
+/// The event of a name: as the config writes it, or short (`close_write`).
+fn flag_named(name: &str) -> Option<Flag> {
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("IN_") { upper } else { format!("IN_{upper}") };
+    full.parse().ok()
+}
+
+fn event_of<'a>(path: &'a [u8], flag: Flag, is_dir: bool, sighting: &'a Sighting) -> Event<'a> {
+    Event {
+        mask: if is_dir { flag.mask() | Mask::ISDIR } else { flag.mask() },
+        wd: sighting.wd,
+        is_dir,
+        synthetic: true,
+        pathname: path,
+        name_len: sighting.name_len,
+        root_len: sighting.root_len,
+        given_path: sighting.given_path.as_deref(),
+        ..Event::overflow()
+    }
+}

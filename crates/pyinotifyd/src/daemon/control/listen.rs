@@ -1,0 +1,148 @@
+//! Where the daemon listens for questions: a socket, an address for metrics, both or none.
+
+use std::net::SocketAddr;
+
+use control::{Message, Place, PlaceError, Server};
+use tokio::sync::mpsc;
+
+use crate::client::places;
+use crate::config::{ControlPlace, ControlWanted};
+use crate::daemon::Daemon;
+use crate::log::record;
+
+/// The servers that run.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    socket: Option<Open<Place>>,
+    metrics: Option<Open<SocketAddr>>,
+}
+
+/// A server, and where its questions come in.
+#[derive(Debug)]
+struct Open<T> {
+    at: T,
+    messages: mpsc::Receiver<Message>,
+    /// Ends when it is dropped.
+    _server: Server,
+}
+
+impl Listening {
+    /// The next message of any server; never without one.
+    pub(super) async fn next(&mut self) -> Message {
+        let Listening { socket, metrics } = self;
+        tokio::select! {
+            message = received(socket) => message,
+            message = received(metrics) => message,
+        }
+    }
+}
+
+async fn received<T>(open: &mut Option<Open<T>>) -> Message {
+    match open {
+        Some(Open { messages, .. }) => match messages.recv().await {
+            Some(message) => message,
+            // Its thread has panicked, which says so on stderr.
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Servers for what a configuration wants, before it is certain that it comes into force.
+#[derive(Debug)]
+pub(in crate::daemon) struct Prepared {
+    socket: Change<Place>,
+    metrics: Change<SocketAddr>,
+    /// Why the default place cannot be had.
+    missed: Option<String>,
+}
+
+#[derive(Debug)]
+enum Change<T> {
+    /// What is there goes on.
+    Keep,
+    /// Another one takes its place, or none does.
+    To(Option<Open<T>>),
+}
+
+fn open_socket(place: Place) -> Result<Open<Place>, PlaceError> {
+    let (server, messages) = Server::start(Some(&place), None)?;
+    Ok(Open { at: place, messages, _server: server })
+}
+
+fn open_metrics(at: SocketAddr) -> Result<Open<SocketAddr>, PlaceError> {
+    let (server, messages) = Server::start(None, Some(at))?;
+    Ok(Open { at, messages, _server: server })
+}
+
+impl Daemon {
+    /// Begins to listen where a configuration wants it, without giving up what is listened on now.
+    ///
+    /// # Errors
+    /// One line: a place that was asked for cannot be had. What is there goes on.
+    pub(in crate::daemon) fn prepare_control(&mut self, wanted: &ControlWanted) -> Result<Prepared, String> {
+        let metrics = match (&self.control.listening.metrics, wanted.metrics) {
+            (Some(open), Some(at)) if open.at == at => Change::Keep,
+            (None, None) => Change::Keep,
+            (_, None) => Change::To(None),
+            (_, Some(at)) => Change::To(Some(open_metrics(at).map_err(|error| cannot_serve(at, &error))?)),
+        };
+        let (path, is_default) = match (&self.options.control, &wanted.place) {
+            (Some(path), _) | (None, ControlPlace::At(path)) => (Some(path.clone()), false),
+            (None, ControlPlace::Never) => (None, false),
+            (None, ControlPlace::Default) => (places::default_place(), true),
+        };
+        let mut missed = None;
+        let socket = match path.map(|path| Place { path, group: wanted.group }) {
+            None => Change::To(None),
+            Some(place) => match self.open(place) {
+                Ok(change) => change,
+                Err(error) if is_default => {
+                    missed = Some(error.to_string());
+                    Change::To(None)
+                }
+                Err(error) => return Err(error.to_string()),
+            },
+        };
+        Ok(Prepared { socket, metrics, missed })
+    }
+
+    fn open(&mut self, place: Place) -> Result<Change<Place>, PlaceError> {
+        let same_path = |open: &Open<Place>| open.at.path == place.path;
+        match &self.control.listening.socket {
+            Some(open) if open.at == place => Ok(Change::Keep),
+            Some(open) if same_path(open) => {
+                // The old one is in the way of the new one, which differs in who may connect.
+                self.control.listening.socket = None;
+                open_socket(place).map(|open| Change::To(Some(open)))
+            }
+            Some(_) | None => open_socket(place).map(|open| Change::To(Some(open))),
+        }
+    }
+
+    /// Takes into use what was prepared.
+    pub(in crate::daemon) fn use_control(&mut self, prepared: Prepared) {
+        let Prepared { socket, metrics, missed } = prepared;
+        if let Change::To(open) = socket {
+            if let Some(Open { at, .. }) = &open {
+                let path = places::shown(&at.path);
+                record!(self.core.performer.log, self.control.logger, DEBUG, "listen on '{path}'");
+            }
+            self.control.listening.socket = open;
+        }
+        if let Change::To(open) = metrics {
+            self.control.listening.metrics = open;
+        }
+        if let Some(why) = missed {
+            record!(self.core.performer.log, self.control.logger, DEBUG, "no control socket: {why}");
+        }
+    }
+}
+
+fn cannot_serve(at: SocketAddr, error: &PlaceError) -> String {
+    let why = match error {
+        PlaceError::Refused { source, .. } => crate::log::Cause(source).to_string(),
+        PlaceError::Taken(_) | PlaceError::NoSocket(_) | PlaceError::OpenDirectory(_) => error.to_string(),
+    };
+    format!("cannot serve metrics on {at}: {why}")
+}

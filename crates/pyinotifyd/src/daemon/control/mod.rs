@@ -1,0 +1,171 @@
+//! What the control socket is asked, answered by the loop between two events.
+//!
+//! Most questions are answered at once ([`answers`], [`changes`]) from the state of the loop. Three take longer: a look
+//! at all tasks, which goes on for some thousand a turn ([`work`]); a reload; and a reader of changes that waits until
+//! all that happened before was read ([`waiting`]). [`listen`] owns the sockets. The numbers are those of
+//! [`super::status`].
+//!
+//! Without a socket there is no server, no thread and nothing to wait for.
+
+mod answers;
+mod changes;
+mod listen;
+mod metrics;
+mod waiting;
+mod work;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
+use control::{Answering, Message, Peer, Question, Refusal};
+use tokio::sync::oneshot;
+use watcher::Turn;
+
+use super::Daemon;
+use crate::action::glob::Glob;
+use crate::log::{Escaped, LoggerId, record};
+
+use listen::Listening;
+use waiting::{Reloads, Sync};
+use work::Work;
+
+/// Whoever asked waits at the other end.
+pub(super) type Reply = oneshot::Sender<Result<Answering, Refusal>>;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Control {
+    listening: Listening,
+    /// Looks at all tasks that are under way; the first one goes on.
+    work: VecDeque<Work>,
+    /// Who waits for reloads.
+    pub(super) reloads: Reloads,
+    syncs: Vec<Sync>,
+    /// Events that people send for paths on filesystems that may not answer, by number.
+    sends: changes::Sends,
+    logger: LoggerId,
+}
+
+impl Control {
+    /// Nobody listens yet.
+    pub(super) fn new(logger: LoggerId) -> Control {
+        Control {
+            listening: Listening::default(),
+            work: VecDeque::new(),
+            reloads: Reloads::default(),
+            syncs: Vec::new(),
+            sends: changes::Sends::default(),
+            logger,
+        }
+    }
+
+    /// The next message; never where nobody listens.
+    pub(super) async fn next(&mut self) -> Message {
+        self.listening.next().await
+    }
+
+    /// When somebody who waits has waited in vain.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.syncs.iter().filter_map(Sync::give_up_at).min()
+    }
+}
+
+impl Daemon {
+    /// Answers a question, or keeps it until it can be answered.
+    pub(super) fn control_message(&mut self, message: Message, now: Instant) {
+        let (question, peer, reply) = match message {
+            Message::Question(question, peer, reply) => (question, peer, reply),
+            Message::CutOff(peer) => {
+                let log = &mut self.core.performer.log;
+                record!(log, self.control.logger, WARNING, "a client that does not read is cut off ({peer})");
+                return;
+            }
+        };
+        if let Some((answer, reply)) = self.answer(question, peer, reply, now) {
+            // A client that went away needs no answer.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// The answer, unless it comes later.
+    fn answer(
+        &mut self,
+        question: Question,
+        peer: Peer,
+        reply: Reply,
+        now: Instant,
+    ) -> Option<(Result<Answering, Refusal>, Reply)> {
+        let answer = match question {
+            Question::Status => Ok(Answering::of(self.status_view())),
+            Question::Health => {
+                self.health().map_or(Ok(Answering::Healthy), |why| Err(Refusal::unavailable(why)))
+            }
+            Question::Metrics(_) => Ok(Answering::Metrics(self.families(now))),
+            Question::Tasks(filter) => {
+                self.control.work.push_back(Work::list(filter, reply, now));
+                return None;
+            }
+            Question::Failed(filter) => Ok(Answering::of(self.failed_view(&filter, now))),
+            Question::History(_) | Question::Undo(_) => Err(Refusal::conflict(NO_STATE)),
+            Question::Run(selection) => return self.change(work::Verb::Run, selection, peer, reply, now),
+            Question::Cancel(selection) => {
+                return self.change(work::Verb::Cancel, selection, peer, reply, now);
+            }
+            Question::Retry(selection) => self.retry(&selection, peer, now),
+            Question::Forget(selection) => self.forget(&selection, peer),
+            Question::Pause(name) => self.pause(name.as_deref(), true, peer, now),
+            Question::Resume(name) => self.pause(name.as_deref(), false, peer, now),
+            Question::Send { path, event } => return self.send(&path, &event, peer, reply, now),
+            Question::Rescan(paths) => self.rescan(&paths, peer, now),
+            Question::Sync(body) => {
+                self.wait_for_sync(body, reply, now);
+                return None;
+            }
+            Question::Reload => return self.reload_for(peer, reply),
+            Question::Events { tasks, path, .. } => {
+                let (stream, answer) = Answering::stream();
+                self.core.performer.observed.streams.add(stream, tasks, path.map(Glob));
+                Ok(answer)
+            }
+        };
+        Some((answer, reply))
+    }
+
+    /// Goes on with what takes longer than a turn; true if there is more to do at once.
+    pub(super) fn advance_control(&mut self, events: Turn, now: Instant) -> bool {
+        self.advance_syncs(events, now);
+        self.advance_work(now)
+    }
+
+    /// The daemon ends: who still waits for something that will not come hears of it.
+    pub(super) fn end_waits(&mut self) {
+        self.control.syncs.clear();
+        self.control.reloads.end();
+        self.core.performer.observed.streams.end();
+    }
+
+    /// Notes a change in the log, with who made it.
+    fn say_change(&mut self, peer: Peer, what: fmt::Arguments<'_>) {
+        let text = what.to_string();
+        let text = Escaped(text.as_bytes());
+        record!(self.core.performer.log, self.control.logger, INFO, "{text}, asked by {peer}");
+    }
+}
+
+/// What is answered where only a state could know.
+const NO_STATE: &str =
+    "this needs a state: Pyinotifyd(state=DIRECTORY), --state or StateDirectory= of the unit";
+
+/// What was done to which tasks, for the log.
+struct Changed<'a>(&'a str, &'a [String]);
+
+impl fmt::Display for Changed<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Changed(verb, ids) = self;
+        match ids {
+            [id] => write!(out, "{verb} task {id}"),
+            ids => write!(out, "{verb} {} tasks", ids.len()),
+        }
+    }
+}

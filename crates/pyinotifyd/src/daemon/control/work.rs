@@ -1,0 +1,296 @@
+//! Looks at all tasks, a part in each turn: lists, and changes of what matches a filter.
+
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use control::api::{Done, Filter, List, PathText, Selection, SrcPathText, TaskView};
+use control::{Answering, Peer, Refusal};
+use engine::{Doing, Found, IdPrefix, TaskId, TaskStatus};
+
+use super::{Changed, Reply};
+use crate::action::glob::Glob;
+use crate::daemon::Daemon;
+use crate::daemon::observe::Moments;
+use crate::daemon::task_name::TaskName;
+
+/// Tasks that are looked at in a turn: about a millisecond.
+const LOOKS_A_TURN: usize = 4_096;
+/// Tasks that are changed in a turn: some milliseconds, with their lines in the log.
+const CHANGES_A_TURN: usize = 512;
+/// Rows of a list, whatever is asked for: some 300 bytes each until they are written.
+const ROWS_MAX: u32 = 100_000;
+
+/// What is done to tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Run,
+    Cancel,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Run => "run",
+            Verb::Cancel => "cancel",
+        }
+    }
+}
+
+/// A look that is under way.
+#[derive(Debug)]
+pub(super) struct Work {
+    filter: Matching,
+    reply: Reply,
+    /// Where it goes on.
+    from: u32,
+    goal: Goal,
+}
+
+#[derive(Debug)]
+enum Goal {
+    List { rows: BinaryHeap<Row>, limit: usize, total: u64, moments: Moments },
+    Change { verb: Verb, peer: Peer, found: Vec<TaskId>, is_all: bool, has_looked: bool, done: Vec<String> },
+}
+
+/// A row of a list: those that were made first are shown.
+#[derive(Debug)]
+struct Row {
+    made: (Option<Instant>, u64),
+    view: TaskView,
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        self.made == other.made
+    }
+}
+impl Eq for Row {}
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Row) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Row {
+    fn cmp(&self, other: &Row) -> std::cmp::Ordering {
+        self.made.cmp(&other.made)
+    }
+}
+
+/// Which tasks.
+#[derive(Debug, Default)]
+pub(super) struct Matching {
+    state: Option<String>,
+    scheduler: Option<String>,
+    path: Option<Glob>,
+}
+
+impl Matching {
+    pub(super) fn new(state: Option<String>, scheduler: Option<String>, path: Option<String>) -> Matching {
+        Matching { state, scheduler, path: path.map(Glob) }
+    }
+
+    /// Whether these are what it is about.
+    pub(super) fn matches(&self, state: &str, scheduler: &str, path: &[u8]) -> bool {
+        self.state.as_ref().is_none_or(|wanted| wanted == state)
+            && self.scheduler.as_ref().is_none_or(|wanted| wanted == scheduler)
+            && self.path.as_ref().is_none_or(|glob| glob.matches(path))
+    }
+}
+
+impl Work {
+    pub(super) fn list(filter: Filter, reply: Reply, now: Instant) -> Work {
+        let limit = filter.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX) as usize;
+        let goal = Goal::List { rows: BinaryHeap::new(), limit, total: 0, moments: Moments::at(now) };
+        Work { filter: Matching::new(filter.state, filter.scheduler, filter.path), reply, from: 0, goal }
+    }
+}
+
+/// As the API names it.
+fn state_name(doing: Doing) -> &'static str {
+    match doing {
+        Doing::Waiting(_) | Doing::Gathered(_) | Doing::PutOff(_) | Doing::Settling(_) => "waiting",
+        Doing::Retrying(_) => "retrying",
+        Doing::Queued(_) => "queued",
+        Doing::Running(_) => "running",
+    }
+}
+
+fn view(task: &TaskStatus<'_>, scheduler: &str, moments: &Moments) -> TaskView {
+    let time = |at: Option<Instant>| at.map(|at| moments.time(at));
+    let made = time(task.made).unwrap_or_else(|| moments.ago(std::time::Duration::ZERO));
+    let (due, since) = match task.doing {
+        Doing::Waiting(at)
+        | Doing::Gathered(at)
+        | Doing::PutOff(at)
+        | Doing::Retrying(at)
+        | Doing::Settling(at) => (time(at), made),
+        Doing::Queued(at) => (time(at), time(at).unwrap_or(made)),
+        Doing::Running(at) => (None, time(at).unwrap_or(made)),
+    };
+    let reason = match task.doing {
+        Doing::PutOff(_) if task.reason.is_empty() => Some("its file is in use".to_owned()),
+        Doing::Waiting(_)
+        | Doing::Gathered(_)
+        | Doing::PutOff(_)
+        | Doing::Retrying(_)
+        | Doing::Settling(_)
+        | Doing::Queued(_)
+        | Doing::Running(_) => (!task.reason.is_empty()).then(|| task.reason.to_owned()),
+    };
+    TaskView {
+        id: TaskName::of(task.id).as_str().to_owned(),
+        scheduler: scheduler.to_owned(),
+        path: PathText::of(task.event.pathname),
+        src_path: SrcPathText::of(task.event.src_pathname),
+        event: task.event.mask.name().to_owned(),
+        state: state_name(task.doing).to_owned(),
+        due,
+        since,
+        attempt: task.attempt,
+        reason,
+    }
+}
+
+impl Daemon {
+    /// Runs or cancels what was selected.
+    pub(super) fn change(
+        &mut self,
+        verb: Verb,
+        selection: Selection,
+        peer: Peer,
+        reply: Reply,
+        now: Instant,
+    ) -> Option<(Result<Answering, Refusal>, Reply)> {
+        let (filter, is_all) = match selection {
+            Selection::Ids(ids) => return Some((self.change_one(verb, &ids, peer, now), reply)),
+            Selection::Matching { state, scheduler, path } => (Matching::new(state, scheduler, path), false),
+            Selection::All => (Matching::default(), true),
+        };
+        let (found, done) = (Vec::new(), Vec::new());
+        let goal = Goal::Change { verb, peer, found, is_all, has_looked: false, done };
+        self.control.work.push_back(Work { filter, reply, from: 0, goal });
+        None
+    }
+
+    fn change_one(
+        &mut self,
+        verb: Verb,
+        ids: &[String],
+        peer: Peer,
+        now: Instant,
+    ) -> Result<Answering, Refusal> {
+        let mut done = Vec::new();
+        for text in ids {
+            let prefix = IdPrefix::parse(text);
+            let prefix =
+                prefix.ok_or_else(|| Refusal::bad_request(format!("'{text}' is no beginning of an id")))?;
+            let id = match self.core.engine.find(&prefix) {
+                Found::One(id) => id,
+                Found::None => return Err(Refusal::not_found(format!("there is no task {text}"))),
+                Found::Many => {
+                    return Err(Refusal::bad_request(format!("more than one task's id begins with {text}")));
+                }
+            };
+            if !self.change_task(verb, id, now) {
+                return Err(Refusal::conflict(format!("task {text} runs already")));
+            }
+            done.push(TaskName::of(id).as_str().to_owned());
+        }
+        self.say_change(peer, format_args!("{}", Changed(verb.name(), &done)));
+        Ok(Answering::of(Done { done }))
+    }
+
+    fn change_task(&mut self, verb: Verb, id: TaskId, now: Instant) -> bool {
+        let core = &mut self.core;
+        match verb {
+            Verb::Run => core.engine.run_now(now, id, &mut core.performer),
+            Verb::Cancel => core.engine.cancel(now, id, &mut core.performer),
+        }
+    }
+
+    /// Goes on with the first look; true if there is more to do.
+    pub(super) fn advance_work(&mut self, now: Instant) -> bool {
+        let Some(mut work) = self.control.work.pop_front() else { return false };
+        // Whoever went away wants nothing of it; a change that was begun is brought to its end.
+        let is_list = matches!(work.goal, Goal::List { .. });
+        if (is_list && work.reply.is_closed()) || self.advance(&mut work, now) {
+            self.finish(work);
+        } else {
+            self.control.work.push_front(work);
+        }
+        !self.control.work.is_empty()
+    }
+
+    /// True if it has come to its end.
+    fn advance(&mut self, work: &mut Work, now: Instant) -> bool {
+        if let Goal::Change { verb, found, has_looked: true, done, .. } = &mut work.goal {
+            let verb = *verb;
+            for _ in 0..CHANGES_A_TURN {
+                let Some(id) = found.pop() else { return true };
+                if self.change_task(verb, id, now) {
+                    done.push(TaskName::of(id).as_str().to_owned());
+                }
+            }
+            return false;
+        }
+        let Work { filter, from, goal, .. } = work;
+        let performer = &self.core.performer;
+        let next = self.core.engine.visit(*from, LOOKS_A_TURN, |task| {
+            let scheduler = performer.scheduler_name(task.scheduler);
+            if filter.matches(state_name(task.doing), scheduler, task.event.pathname) {
+                goal.take(task, scheduler);
+            }
+        });
+        *from = next.unwrap_or(*from);
+        match goal {
+            Goal::List { .. } => next.is_none(),
+            Goal::Change { has_looked, found, .. } => {
+                *has_looked = next.is_none();
+                // The last one is changed first.
+                if *has_looked {
+                    found.reverse();
+                }
+                false
+            }
+        }
+    }
+
+    fn finish(&mut self, work: Work) {
+        let answer = match work.goal {
+            Goal::List { rows, total, .. } => {
+                let tasks = rows.into_sorted_vec().into_iter().map(|row| row.view).collect();
+                Ok(Answering::of(List { tasks, total }))
+            }
+            Goal::Change { done, is_all: false, .. } if done.is_empty() => {
+                Err(Refusal::not_found("no task matches"))
+            }
+            Goal::Change { verb, peer, done, .. } => {
+                if !done.is_empty() {
+                    self.say_change(peer, format_args!("{}", Changed(verb.name(), &done)));
+                }
+                Ok(Answering::of(Done { done }))
+            }
+        };
+        let _ = work.reply.send(answer);
+    }
+}
+
+impl Goal {
+    fn take(&mut self, task: &TaskStatus<'_>, scheduler: &str) {
+        match self {
+            Goal::List { rows, limit, total, moments } => {
+                let made = (task.made, *total);
+                *total += 1;
+                if rows.len() >= *limit {
+                    if rows.peek().is_none_or(|last| last.made <= made) {
+                        return;
+                    }
+                    rows.pop();
+                }
+                rows.push(Row { made, view: view(task, scheduler, moments) });
+            }
+            Goal::Change { verb: Verb::Run, .. } if !task.doing.is_to_come() => {}
+            Goal::Change { found, .. } => found.push(task.id),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Tasks that failed for good lately, for as long as the daemon lives and no state keeps them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::api::{EndedView, PathText, SrcPathText, Time};
+use engine::{Failure, FailureKind, OwnedEvent, TaskId, TaskRecord};
+
+use super::children::signal_name;
+use super::observe::{Began, End, wall_now};
+use super::task_name::TaskName;
+
+/// How many are remembered; some 300 bytes each, and what their commands wrote.
+const FAILED_MAX: usize = 1_000;
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(crate) struct FailedTasks(VecDeque<FailedTask>);
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct FailedTask {
+    /// Its id.
+    pub id: TaskId,
+    /// Its scheduler's name.
+    pub scheduler: Arc<str>,
+    /// The event that it ran for.
+    pub event: OwnedEvent,
+    error: String,
+    /// Exit status of its command.
+    pub exit_status: Option<i32>,
+    signal: Option<i32>,
+    output: Vec<u8>,
+    ended: Time,
+    /// How long its last attempt took, in seconds.
+    pub duration_s: f64,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl FailedTask {
+    /// Of what the engine has said, with the last run and how long it took.
+    pub(crate) fn new(
+        task: &TaskRecord<'_>,
+        scheduler: Arc<str>,
+        failure: &Failure,
+        (began, took): (Began, Duration),
+        output: Vec<u8>,
+    ) -> FailedTask {
+        let (exit_status, signal) = match failure.kind {
+            FailureKind::ExitStatus(status) => (Some(status), None),
+            FailureKind::Signal(signal) => (None, Some(signal)),
+            FailureKind::Error | FailureKind::Timeout | FailureKind::Interrupted | FailureKind::InUse => {
+                (None, None)
+            }
+        };
+        FailedTask {
+            id: task.id,
+            scheduler,
+            event: OwnedEvent::of(&task.event),
+            error: failure.text.clone(),
+            exit_status,
+            signal,
+            output,
+            ended: wall_now(),
+            duration_s: took.as_secs_f64(),
+            attempts: began.attempt,
+        }
+    }
+
+    /// As the API shows it.
+    pub(crate) fn view(&self) -> EndedView {
+        let event = self.event.get();
+        let output = (!self.output.is_empty()).then(|| String::from_utf8_lossy(&self.output).into_owned());
+        EndedView {
+            id: TaskName::of(self.id).as_str().to_owned(),
+            scheduler: self.scheduler.to_string(),
+            path: PathText::of(event.pathname),
+            src_path: SrcPathText::of(event.src_pathname),
+            event: event.mask.name().to_owned(),
+            result: End::Failed.name().to_owned(),
+            error: Some(self.error.clone()),
+            exit_status: self.exit_status,
+            signal: self.signal.map(signal_name),
+            output,
+            started: Time(self.ended.0 - self.duration_s),
+            ended: self.ended,
+            duration: self.duration_s,
+            attempts: self.attempts,
+        }
+    }
+}
+
+impl FailedTasks {
+    /// One more; the oldest gives way. A task that fails once more after a retry counts once.
+    pub(crate) fn push(&mut self, task: FailedTask) {
+        self.0.retain(|other| other.id != task.id);
+        if self.0.len() >= FAILED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(task);
+    }
+
+    /// All, the newest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &FailedTask> {
+        self.0.iter().rev()
+    }
+
+    /// Takes one out.
+    pub(crate) fn remove(&mut self, id: TaskId) -> Option<FailedTask> {
+        let place = self.0.iter().position(|task| task.id == id)?;
+        self.0.remove(place)
+    }
+}

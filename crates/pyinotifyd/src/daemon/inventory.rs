@@ -1,0 +1,99 @@
+//! What a reload has changed, in one line for whoever asked for it.
+
+use std::sync::Arc;
+
+use control::api::Reloaded;
+
+use super::Daemon;
+use super::generation::{Generation, Watched};
+use event::Mask;
+
+/// What a configuration consists of, as far as a person follows it.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    watches: Vec<(String, (Watched, Mask))>,
+    schedulers: Vec<(String, (Arc<str>, String))>,
+}
+
+impl Inventory {
+    fn of(generation: &Generation) -> Inventory {
+        let watches = generation.watches.iter();
+        let schedulers = generation.actions().iter();
+        Inventory {
+            watches: watches
+                .map(|watch| (format!("'{}'", watch.path_text), (watch.what.clone(), watch.interest)))
+                .collect(),
+            schedulers: schedulers
+                .map(|action| {
+                    (action.name.to_string(), (Arc::clone(&action.digest), action.delay_text.clone()))
+                })
+                .collect(),
+        }
+    }
+
+    /// What another one has more, less, and otherwise.
+    fn changes_to(&self, other: &Inventory) -> String {
+        let watches = differences("watch", &self.watches, &other.watches);
+        let schedulers = differences("scheduler", &self.schedulers, &other.schedulers);
+        let all: Vec<String> = watches.into_iter().chain(schedulers).collect();
+        let counts = (other.watches.len(), other.schedulers.len());
+        let counts = format!("{} watch(es), {} scheduler(s)", counts.0, counts.1);
+        if all.is_empty() {
+            format!("{counts}; nothing changed")
+        } else {
+            format!("{counts}; {}", all.join(", "))
+        }
+    }
+}
+
+fn differences<T: PartialEq>(what: &str, old: &[(String, T)], new: &[(String, T)]) -> Vec<String> {
+    let find = |all: &[(String, T)], name: &str| all.iter().position(|(other, _)| other == name);
+    let added = new.iter().filter(|(name, _)| find(old, name).is_none());
+    let removed = old.iter().filter(|(name, _)| find(new, name).is_none());
+    let changed = new.iter().filter(|(name, one)| find(old, name).is_some_and(|at| old[at].1 != *one));
+    let said = |verb: &'static str| move |(name, _): &(String, T)| format!("{what} {name} {verb}");
+    added.map(said("added")).chain(removed.map(said("removed"))).chain(changed.map(said("changed"))).collect()
+}
+
+impl Daemon {
+    /// What the configuration in force consists of.
+    pub(super) fn inventory(&self) -> Inventory {
+        self.in_force().map_or_else(Inventory::default, Inventory::of)
+    }
+
+    /// A reload has succeeded.
+    pub(super) fn reloaded(&mut self, before: &Inventory) {
+        self.core.performer.observed.counts.reloads[0] += 1;
+        let changed = before.changes_to(&self.inventory());
+        let file = self.options.source.file().map(|file| file.display().to_string());
+        self.control.reloads.finish(&Ok(Reloaded { done: file.into_iter().collect(), changed }));
+    }
+
+    /// A reload has failed.
+    pub(super) fn reload_refused(&mut self, why: &str) {
+        self.core.performer.observed.counts.reloads[1] += 1;
+        self.control.reloads.finish(&Err(why.to_owned()));
+    }
+
+    /// The configuration in force; at the start the one that is being set up.
+    pub(super) fn in_force(&self) -> Option<&Generation> {
+        let generations = &self.core.performer.generations;
+        let in_force = generations.iter().rfind(|generation| !self.is_being_adopted(generation.id));
+        in_force.or(generations.last())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_went_and_changed_is_named() {
+        let all = |names: &[(&str, u64)]| {
+            names.iter().map(|(name, digest)| ((*name).to_owned(), *digest)).collect::<Vec<_>>()
+        };
+        let (old, new) = (all(&[("a", 1), ("b", 1), ("c", 1)]), all(&[("b", 2), ("c", 1), ("d", 1)]));
+        let said = differences("scheduler", &old, &new);
+        assert_eq!(said, ["scheduler d added", "scheduler a removed", "scheduler b changed"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! What there is to see of watches from outside, and looks that people ask for.
+
+use std::time::{Duration, Instant};
+
+use super::Watcher;
+use super::place::Kind;
+use super::tell::given_path;
+use super::walk::Walk;
+use crate::cover::RootId;
+use crate::kernel::Refusal;
+use crate::lookup::Unfound;
+use crate::path::{is_at_or_below, parent_and_name};
+use crate::spec::{RootState, Sighting, Sink, WatchId, WatchState};
+use crate::tree::{NodeId, STARVED};
+
+impl Watcher {
+    /// How a watch stands. Looks at each directory that a limit keeps unwatched, and at nothing else of the tree.
+    pub fn watch_state(&self, id: WatchId) -> WatchState {
+        let Some(watch) = self.watch(id) else { return WatchState::default() };
+        let is_its = |roots: &[RootId]| roots.iter().any(|root| watch.roots.contains(root));
+        let starved = if self.starved.count > 0 { self.tree.all_with(STARVED) } else { Vec::new() };
+        let starved: Vec<&[RootId]> = starved
+            .into_iter()
+            .map(|node| self.covers.roots(self.tree.cover(node)))
+            .filter(|roots| is_its(roots))
+            .collect();
+        let nodes = self.covers.nodes_of(is_its);
+        let roots = watch.roots.iter().filter_map(|&id| {
+            let is_limited = starved.iter().any(|roots| roots.contains(&id));
+            Some((self.root(id).path.clone(), self.root_state(id, is_limited)?))
+        });
+        WatchState { kernel_watches: nodes.saturating_sub(starved.len()), roots: roots.collect() }
+    }
+
+    /// `None` for a pattern that something matches, which is a root by itself.
+    fn root_state(&self, id: RootId, is_limited: bool) -> Option<RootState> {
+        let root = self.root(id);
+        if root.pattern.is_some() && root.away().is_none() {
+            let matches = |other: &RootId| self.root(*other).of_pattern == Some(id);
+            let has_match = self.watch(root.watch)?.roots.iter().any(matches);
+            return (!has_match).then_some(RootState::Waiting);
+        }
+        let hit_limit = |unfound: &Unfound| unfound.refusal() == Refusal::Limit;
+        Some(match root.node {
+            _ if root.away().is_some() => RootState::Elsewhere,
+            Some(_) if is_limited => RootState::Limited,
+            Some(_) => RootState::Watched,
+            None if root.failed().is_some_and(hit_limit) => RootState::Limited,
+            None => RootState::Waiting,
+        })
+    }
+
+    /// Tells everything at and below a path, or below all roots, as arrivals; how many trees are gone through. One that
+    /// is being gone through already begins anew.
+    pub fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> usize {
+        self.now = now;
+        let mut trees = 0;
+        for root in self.root_ids() {
+            let Some(node) = self.root(root).node else { continue };
+            let own = self.root(root).path.clone();
+            trees += match path {
+                Some(path) if path != own && is_at_or_below(path, &own) => {
+                    usize::from(self.rescan_below(root, path, sink))
+                }
+                Some(path) if !is_at_or_below(&own, path) => 0,
+                Some(_) | None if self.root(root).is_dir => {
+                    self.rescan_tree(root, node);
+                    1
+                }
+                Some(_) | None => {
+                    self.file_arrived(node, None, b"", Some(root), sink);
+                    1
+                }
+            };
+        }
+        trees
+    }
+
+    /// Tells what stands at a path below a root; false if the root does not see it.
+    fn rescan_below(&mut self, root: RootId, path: &[u8], sink: &mut impl Sink) -> bool {
+        let sees = |watcher: &Watcher, node: NodeId| {
+            watcher.tree.wd(node) != 0 && watcher.covers.roots(watcher.tree.cover(node)).contains(&root)
+        };
+        if let Some(node) = self.tree.find(path).filter(|&node| sees(self, node)) {
+            self.rescan_tree(root, node);
+            return true;
+        }
+        let Some((parent, name)) = parent_and_name(path) else { return false };
+        let Some(parent) = self.tree.find(parent).filter(|&parent| sees(self, parent)) else { return false };
+        match self.status_of(parent, name) {
+            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => false,
+            Ok(_) => {
+                self.file_arrived(parent, None, name, Some(root), sink);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn rescan_tree(&mut self, root: RootId, node: NodeId) {
+        let is_same = |walk: &Walk| {
+            walk.kind() == Kind::Rescan && walk.audience() == Some(root) && walk.top().0 == node
+        };
+        self.walks.retain(|walk| !is_same(walk));
+        self.start_walk(node, self.tree.wd(node), None, Kind::Rescan, Some(root));
+    }
+
+    /// The watches that see a path, each once, and as what.
+    pub fn sightings(&mut self, path: &[u8]) -> Vec<Sighting> {
+        let mut found: Vec<Sighting> = Vec::new();
+        let parent = parent_and_name(path).and_then(|(parent, name)| Some((self.tree.find(parent)?, name)));
+        let places = parent.into_iter().chain(self.tree.find(path).map(|node| (node, &b""[..])));
+        for (node, name) in places.filter(|(node, _)| self.tree.wd(*node) != 0).collect::<Vec<_>>() {
+            let Some(directory) = self.path_of(node).map(<[u8]>::to_vec) else { continue };
+            for &id in self.covers.roots(self.tree.cover(node)) {
+                let root = self.root(id);
+                let is_silent = root.silent && root.node == Some(node);
+                // Of itself a directory tells only as a root.
+                let is_meant = !name.is_empty() || root.node == Some(node);
+                if is_silent || !is_meant || found.iter().any(|other| other.watch == root.watch) {
+                    continue;
+                }
+                let given_path = root.given.as_ref().map(|given| {
+                    let mut path = Vec::new();
+                    given_path(given, &directory[root.shown_len.min(directory.len())..], &mut path);
+                    path
+                });
+                let (watch, wd) = (root.watch, self.tree.wd(node));
+                let (root_len, name_len) = (root.shown_len as u16, name.len() as u16);
+                found.push(Sighting { watch, wd, root_len, name_len, given_path });
+            }
+        }
+        found
+    }
+
+    /// How many events must have been read until all that are queued now have been, however long the queue stays.
+    pub fn events_after_all(&self) -> u64 {
+        self.read_after_all()
+    }
+
+    /// How long the oldest event that is not read waits, at most. Asks the kernel.
+    pub fn lag(&self, now: Instant) -> Duration {
+        let since = self.unread_since(self.kernel.queued_bytes());
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// Whether nothing is under way but what waits for its time.
+    pub fn is_quiet(&self) -> bool {
+        !self.has_background() && self.settling.is_empty() && !self.recovery.runs()
+    }
+}

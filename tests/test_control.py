@@ -1,0 +1,557 @@
+"""The control socket: what an operator can ask a running daemon, and change in it; by its API and by subcommands."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from control import Connection, Operator
+from vocabulary import DEADLINE_S, Box, Daemon, alive, drop, wait_until, write
+
+pytestmark = pytest.mark.skipif(bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE")), reason="the original has none")
+
+Run = Callable[..., Daemon]
+Steer = Callable[..., tuple[Daemon, Operator]]
+
+# `hold` runs until $TMP/go is there; `fail` fails; `later` waits for an hour; `move` moves.
+TASKS = """
+import asyncio, os
+async def hold(event, task_id):
+    while not os.path.exists("$TMP/go"):
+        await asyncio.sleep(0.01)
+hold = TaskScheduler(hold)
+fail = ShellScheduler("echo why; exit 3 # {pathname}", output="log")
+later = TaskScheduler(hold.job, delay=3600)
+move = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*\\.mv)$", r"$DST/\\1")])
+pyinotifyd = Pyinotifyd([
+    Watch("$SRC", {"IN_CREATE": hold, "IN_ATTRIB": fail, "IN_CLOSE_WRITE": later, "IN_MOVED_TO": move,
+                   "IN_DELETE": Cancel(later)}, rec=True, auto_add=True)
+], shutdown_timeout=0)
+"""
+
+
+@pytest.fixture
+def steer(run: Run, box: Box) -> Steer:
+    """A daemon with a control socket in the box, and an operator of it."""
+
+    def start(config: str = TASKS, *arguments: str, **options: Any) -> tuple[Daemon, Operator]:
+        socket = box.tmp / "control.sock"
+        return run(config, "--control", os.fspath(socket), *arguments, **options), Operator(socket)
+
+    return start
+
+
+# ---- status, lists
+
+
+def test_the_status_says_what_the_daemon_does(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    write(box.src / "a")
+    operator.wait_scheduler("hold", running=1)
+    operator.wait_scheduler("later", waiting=1)
+    status = operator.get("/v1/status")
+    assert (status["pid"], status["ready"], status["state"]) == (daemon.pid, True, None)
+    assert status["version"] == "2.0.0"
+    assert [file["path"] for file in status["config"]] == [os.fspath(box.config)]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}([+-]\d\d:\d\d|Z)", status["since"])
+    watch = {"path": os.fspath(box.src), "kernel_watches": 1, "backend": "inotify", "state": "watching"}
+    assert status["watches"] == [watch]
+    kinds = {one["name"]: one["kind"] for one in status["schedulers"]}
+    assert kinds == {"hold": "job", "fail": "command", "later": "job", "move": "rule"}
+    totals = status["totals"]
+    assert (totals["waiting"], totals["running"], totals["queued"], totals["overflows"]) == (1, 1, 0, 0)
+    assert status["host"]["pid"] == daemon.host()
+    assert status["host"]["restarts"] == 0
+    assert os.path.exists(status["host"]["python"])
+
+
+def test_signal_usr1_and_the_status_show_the_same_numbers(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    for name in ("a", "b"):
+        write(box.src / name)
+    operator.wait_scheduler("hold", running=2)
+    operator.wait_scheduler("later", waiting=2)
+    totals = operator.get("/v1/status")["totals"]
+    daemon.signal(signal.SIGUSR1)
+    said = daemon.wait_log(
+        r"status: 1 watches \((\d+) in the kernel\), tasks: 2 waiting, 0 queued, 2 running; so far (\d+) ev"
+    )
+    assert (int(said[1]), int(said[2])) == (totals["kernel_watches"], totals["events"])
+
+
+def test_a_watch_whose_path_is_missing_waits_for_it(steer: Steer, box: Box) -> None:
+    _, operator = steer('pyinotifyd = Pyinotifyd([Watch("$SRC/gone", recorder("IN_CREATE"))])', record=True)
+    watch = operator.get("/v1/status")["watches"][0]
+    assert (watch["state"], watch["kernel_watches"]) == ("waiting", 0)
+    assert watch["waiting_for"] == [{"path": f"{box.src}/gone"}]
+    assert "no path of any watch can be watched" in operator.refused(503, "GET", "/healthz")
+    (box.src / "gone").mkdir()
+    wait_until(lambda: operator.get("/v1/status")["watches"][0]["state"] == "watching", "a watch")
+    assert operator.get("/healthz") == "ok\n"
+
+
+def test_tasks_are_listed_by_state_scheduler_path_and_number(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    for name in ("one", "two", "three"):
+        write(box.src / name)
+    operator.wait_tasks(6)
+    running = operator.tasks("?state=running")
+    assert [os.path.basename(task["path"]) for task in running] == ["one", "two", "three"]
+    assert {task["scheduler"] for task in running} == {"hold"}
+    assert {(task["event"], task["attempt"], task["due"]) for task in running} == {("IN_CREATE", 1, None)}
+    waiting = operator.tasks("?scheduler=later")
+    assert {task["state"] for task in waiting} == {"waiting"}
+    assert all(task["due"] > task["since"] for task in waiting)
+    assert len(operator.tasks("?path=*/src/t*")) == 4
+    assert len(operator.tasks(f"?path={box.tmp}*&state=waiting")) == 3
+    limited = operator.get("/v1/tasks?limit=2")
+    assert (len(limited["tasks"]), limited["total"]) == (2, 6)
+    assert operator.get("/v1/tasks?scheduler=nobody") == {"tasks": [], "total": 0}
+    for wrong in ("state=gone", "limit=x", "colour=red", "state=running&state=queued"):
+        operator.refused(400, "GET", f"/v1/tasks?{wrong}")
+
+
+def test_a_path_that_is_not_utf8_is_shown_and_keeps_its_bytes(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    name = os.fsencode(box.src) + b"/bad\xff\n"
+    write(name)
+    operator.wait_tasks(2)
+    task = operator.tasks("?state=running")[0]
+    assert task["path"] == f"{box.src}/bad\ufffd\n"
+    assert base64.b64decode(task["path_b64"]) == name
+    # A request takes the bytes, too.
+    sent = operator.post("/v1/send", {"path_b64": task["path_b64"], "event": "IN_CLOSE_WRITE"})
+    assert sent["schedulers"] == ["later"]
+    text = operator.run("tasks")
+    assert r"bad\udcff\x0a" in text, text
+
+
+# ---- changes
+
+
+def test_a_waiting_task_is_run_now(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    write(box.tmp / "go")
+    write(box.src / "a")
+    [task] = operator.wait_tasks(1, "?scheduler=later")
+    assert operator.post(f"/v1/tasks/{task['id'][:6]}/run") == {"done": [task["id"]]}
+    operator.wait_scheduler("later", done=1, waiting=0)
+    daemon.wait_log(rf"control - INFO - run task {task['id']}, asked by uid {os.geteuid()}, pid {os.getpid()}$")
+
+
+def test_tasks_are_cancelled_by_id_filter_or_all(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    for name in ("one", "two", "three"):
+        write(box.src / name)
+    operator.wait_tasks(6)
+    [one] = operator.tasks("?state=running&path=*/one")
+    assert operator.post(f"/v1/tasks/{one['id']}/cancel") == {"done": [one["id"]]}
+    operator.wait_scheduler("hold", running=2)
+    assert len(operator.post("/v1/tasks/cancel", {"path": "*/src/t*", "scheduler": "later"})["done"]) == 2
+    assert "no task matches" in operator.refused(404, "POST", "/v1/tasks/cancel", {"path": "/nowhere/*"})
+    assert len(operator.post("/v1/tasks/cancel", {"all": True})["done"]) == 3
+    operator.wait_tasks(0)
+    assert operator.post("/v1/tasks/cancel", {"all": True}) == {"done": []}
+    assert daemon.count("ongoing task cancelled") == 3
+    for body in (None, {}, {"al": True}, {"all": True, "path": "*"}):
+        operator.refused(400, "POST", "/v1/tasks/cancel", body)
+
+
+def test_a_command_that_is_cancelled_is_ended_with_its_group(steer: Steer, box: Box) -> None:
+    config = """
+slow = ShellScheduler("sh -c 'trap : TERM; echo $$ >$TMP/pid; sleep 1000 & wait; wait' # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": slow})])
+"""
+    _, operator = steer(config)
+    write(box.src / "a")
+    wait_until(lambda: (box.tmp / "pid").exists() and (box.tmp / "pid").read_text(), "the command")
+    pid = int((box.tmp / "pid").read_text())
+    operator.post("/v1/tasks/cancel", {"scheduler": "slow"})
+    wait_until(lambda: not alive(pid), "its end, by SIGKILL")
+    operator.wait_tasks(0)
+
+
+def test_ids_are_taken_by_their_beginning_unless_it_is_short_ambiguous_or_unknown(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    for number in range(70):
+        write(box.src / str(number))
+    tasks = operator.wait_tasks(140)
+    ids = [task["id"] for task in tasks]
+    assert "4 characters" in operator.refused(400, "POST", f"/v1/tasks/{ids[0][:3]}/cancel")
+    operator.refused(404, "POST", "/v1/tasks/00000000-0000-4000-8000-000000000000/cancel")
+    operator.refused(400, "POST", "/v1/tasks/wxyz/cancel")
+    # Of 65,536 beginnings of 4 characters two of some tasks are alike sooner or later.
+    firsts = [one[:4] for one in ids]
+    for beginning in {first for first in firsts if firsts.count(first) > 1}:
+        operator.refused(400, "POST", f"/v1/tasks/{beginning}/cancel")
+
+
+def test_a_paused_scheduler_starts_nothing_until_it_is_resumed(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    write(box.tmp / "go")
+    assert operator.post("/v1/schedulers/hold/pause") == {"done": ["hold"]}
+    daemon.wait_log(r"INFO - pause hold, asked by uid \d+, pid \d+$")
+    write(box.src / "a")
+    operator.wait_scheduler("hold", queued=1, running=0, paused=True)
+    assert operator.scheduler("later")["paused"] is False
+    # It survives a reload.
+    operator.post("/v1/reload")
+    operator.wait_scheduler("hold", queued=1, paused=True)
+    assert operator.post("/v1/schedulers/hold/resume") == {"done": ["hold"]}
+    operator.wait_scheduler("hold", queued=0, done=1, paused=False)
+    everybody = ["hold", "fail", "later", "move"]
+    assert sorted(operator.post("/v1/pause")["done"]) == sorted(everybody)
+    assert all(one["paused"] for one in operator.get("/v1/status")["schedulers"])
+    operator.post("/v1/resume")
+    assert not any(one["paused"] for one in operator.get("/v1/status")["schedulers"])
+    operator.refused(404, "POST", "/v1/schedulers/nobody/pause")
+
+
+def test_failed_tasks_are_listed_run_again_and_forgotten(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    path = box.src / "a"
+    drop(path)
+    os.chmod(path, 0o600)
+    operator.wait_scheduler("fail", failed=1)
+    failed = operator.get("/v1/failed")
+    assert failed["total"] == 1
+    [task] = failed["tasks"]
+    assert (task["scheduler"], task["path"], task["result"]) == ("fail", os.fspath(path), "failed")
+    assert (task["error"], task["exit_status"], task["attempts"]) == ("exited with status 3", 3, 1)
+    assert task["output"] == "why\n"
+    assert task["ended"] >= task["started"]
+    assert operator.get("/v1/failed?scheduler=later")["total"] == 0
+    assert operator.get("/v1/failed?since=1h&path=*/a")["total"] == 1
+    assert operator.post(f"/v1/failed/{task['id']}/retry") == {"done": [task["id"]]}
+    operator.wait_scheduler("fail", failed=2)
+    [again] = operator.get("/v1/failed")["tasks"]
+    assert again["id"] == task["id"]
+    assert operator.post("/v1/failed/forget", {"scheduler": "fail"}) == {"done": [task["id"]]}
+    assert operator.get("/v1/failed")["tasks"] == []
+    operator.refused(404, "POST", f"/v1/failed/{task['id']}/retry")
+    operator.refused(404, "POST", "/v1/failed/retry", {"path": "*"})
+    assert operator.post("/v1/failed/retry", {"all": True}) == {"done": []}
+    daemon.wait_log("INFO - forget task " + task["id"])
+
+
+def test_an_event_is_sent_and_says_whom_it_reached(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    path = box.src / "sub"
+    path.mkdir()
+    drop(path / "x.mv")
+    operator.post("/v1/sync")
+    assert operator.post("/v1/send", {"path": os.fspath(path / "x.mv"), "event": "IN_MOVED_TO"})["schedulers"] == [
+        "move"
+    ]
+    wait_until(lambda: (box.dst / "sub" / "x.mv").exists() or operator.scheduler("move")["failed"], "the move")
+    drop(path / "y")
+    assert operator.post("/v1/send", {"path": os.fspath(path / "y")})["schedulers"] == ["later"]
+    assert len(operator.tasks("?path=*/y&scheduler=later")) == 1
+    daemon.wait_log(rf"INFO - send IN_CLOSE_WRITE for '{path}/y' to later, asked by uid \d+")
+    # Nobody wants it, nobody watches it, nothing is there, no such event.
+    operator.refused(409, "POST", "/v1/send", {"path": os.fspath(path / "y"), "event": "IN_OPEN"})
+    operator.refused(404, "POST", "/v1/send", {"path": "/"})
+    operator.refused(404, "POST", "/v1/send", {"path": os.fspath(box.src / "nothing")})
+    operator.refused(400, "POST", "/v1/send", {"path": os.fspath(path / "y"), "event": "IN_CLOSE"})
+    operator.refused(400, "POST", "/v1/send", {"path": "relative"})
+
+
+def test_a_rescan_tells_everything_below_as_arrivals(steer: Steer, box: Box) -> None:
+    (box.src / "sub").mkdir()
+    for name in ("a", "sub/b"):
+        write(box.src / name)
+    _, operator = steer()
+    assert operator.post("/v1/rescan") == {"done": [os.fspath(box.src)]}
+    operator.post("/v1/sync")
+    assert {task["path"] for task in operator.tasks("?scheduler=later")} == {f"{box.src}/a", f"{box.src}/sub/b"}
+    operator.post("/v1/tasks/cancel", {"all": True})
+    operator.wait_tasks(0)
+    assert operator.post("/v1/rescan", {"paths": [f"{box.src}/sub"]}) == {"done": [f"{box.src}/sub"]}
+    operator.post("/v1/sync")
+    assert {task["path"] for task in operator.tasks("?scheduler=later")} == {f"{box.src}/sub/b"}
+    operator.refused(404, "POST", "/v1/rescan", {"paths": ["/nowhere"]})
+
+
+def test_a_sync_returns_when_all_that_was_done_before_has_its_tasks(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    for batch in range(20):
+        for number in range(50):
+            write(box.src / f"{batch}-{number}")
+        operator.post("/v1/sync")
+        assert operator.get("/v1/tasks?scheduler=hold&limit=0")["total"] == 50 * (batch + 1)
+        # A new tree, too.
+        deep = box.src / f"tree{batch}" / "a" / "b"
+        deep.mkdir(parents=True)
+        write(deep / "f")
+        operator.post("/v1/sync")
+        assert len(operator.tasks(f"?scheduler=hold&path=*tree{batch}/a/b/f")) == 1
+        operator.post("/v1/tasks/cancel", {"path": "*tree*"})
+
+
+def test_a_sync_can_wait_until_nothing_is_left_to_do_or_give_up(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    write(box.src / "a")
+    operator.wait_scheduler("hold", running=1)
+    said = operator.refused(503, "POST", "/v1/sync", {"idle": True, "timeout": 0.1})
+    assert said == "not idle within 0.1 s: 1 tasks wait, 0 are queued, 1 run"
+    operator.post("/v1/tasks/cancel", {"scheduler": "later"})
+    done = threading.Event()
+
+    def wait() -> None:
+        operator.post("/v1/sync", {"idle": True})
+        done.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert not done.wait(0.1)
+    write(box.tmp / "go")
+    waiting.join(DEADLINE_S)
+    assert done.is_set()
+
+
+def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    answer = operator.post("/v1/reload")
+    assert answer == {"done": [os.fspath(box.config)], "changed": "1 watch(es), 4 scheduler(s); nothing changed"}
+    box.write_config(TASKS.replace("exit 3", "exit 4").replace("later", "some_time"))
+    changed = operator.post("/v1/reload")["changed"]
+    assert changed.startswith("1 watch(es), 4 scheduler(s); ")
+    assert changed.endswith("scheduler some_time added, scheduler later removed, scheduler fail changed")
+    box.write_config(TASKS + "\nnonsense")
+    said = operator.refused(409, "POST", "/v1/reload")
+    line = len((TASKS + "\nnonsense").splitlines())
+    assert f"{box.config}:{line}" in said, said
+    assert "nonsense" in said
+    assert operator.scheduler("some_time")["kind"] == "job"
+    daemon.wait_log(r"INFO - reload config file, asked by uid \d+", count=3)
+    metrics = operator.metrics()
+    assert metrics['pyinotifyd_config_reloads_total{result="ok"}'] == 2
+    assert metrics['pyinotifyd_config_reloads_total{result="failed"}'] == 1
+
+
+def test_what_needs_a_state_says_so(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    assert "state" in operator.refused(409, "GET", "/v1/history")
+    operator.run("history", status=1)
+
+
+# ---- streams
+
+
+def stream(operator: Operator, target: str, **headers: str) -> Iterator[bytes]:
+    connection = Connection(operator.path)
+    connection.request("GET", target, headers=headers)
+    response = connection.getresponse()
+    assert response.status == 200
+    yield response.headers["Content-Type"].encode()
+    while line := response.readline():
+        yield line
+
+
+def test_events_and_tasks_are_told_as_they_come(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    lines = stream(operator, f"/v1/events?tasks=true&path={box.src}/a*")
+    assert next(lines) == b"application/x-ndjson"
+    write(box.src / "b")
+    write(box.src / "a")
+    first, second, third = (json.loads(next(lines)) for _ in range(3))
+    assert (first["event"], first["path"], first["dir"], first["synthetic"]) == (
+        "IN_CREATE",
+        f"{box.src}/a",
+        False,
+        False,
+    )
+    assert (second["what"], second["scheduler"], second["path"]) == ("started", "hold", f"{box.src}/a")
+    assert third["event"] == "IN_CLOSE_WRITE"
+    events = stream(operator, "/v1/events", Accept="text/event-stream")
+    assert next(events) == b"text/event-stream"
+    write(box.src / "c")
+    assert next(events).startswith(b"data: {")
+
+
+# ---- subcommands
+
+
+def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    write(box.src / "a")
+    operator.wait_tasks(2)
+    [hold] = operator.json("tasks", "--state", "running")["tasks"]
+    [later] = operator.json("tasks", "--scheduler", "later", "--path", "*/a", "--limit", "5")["tasks"]
+    assert f"pid {daemon.pid}" in operator.run("status")
+    assert operator.json("status")["pid"] == daemon.pid
+    assert hold["id"][:8] in operator.run("tasks")
+    assert operator.json("cancel", hold["id"]) == {"done": [hold["id"]]}
+    assert operator.run("cancel", later["id"][:8]) == f"{later['id']} cancelled\n"
+    assert operator.run("cancel", "--all") == "nothing to do\n"
+    assert operator.json("pause", "hold", "fail") == {"done": ["hold", "fail"]}
+    assert "resumed" in operator.run("resume")
+    os.chmod(box.src / "a", 0o600)
+    operator.wait_scheduler("fail", failed=1)
+    assert "exited with status 3" in operator.run("failed")
+    [failed] = operator.json("failed", "--since", "1h")["tasks"]
+    assert operator.json("retry", "--scheduler", "fail") == {"done": [failed["id"]]}
+    operator.wait_scheduler("fail", failed=2)
+    assert operator.run("forget", failed["id"]) == f"{failed['id']} forgotten\n"
+    assert operator.run("send", box.src / "a") == "reached later\n"
+    assert operator.json("send", box.src / "a", "IN_CREATE")["schedulers"] == ["hold"]
+    assert operator.json("rescan", box.src) == {"done": [os.fspath(box.src)]}
+    assert operator.run("sync") == ""
+    assert operator.run("reload") == "1 watch(es), 4 scheduler(s); nothing changed\n"
+    assert operator.run("metrics").startswith("# HELP pyinotifyd_")
+    operator.run("cancel", "--scheduler", "later")
+
+
+def test_exit_codes_tell_refused_from_mistyped_and_from_nobody_there(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    write(box.src / "a")
+    operator.wait_tasks(2)
+    nobody = "00000000-0000-4000-8000-000000000000"
+    for words, status in [
+        (("cancel", nobody), 1),
+        (("retry", nobody), 1),
+        (("pause", "nobody"), 1),
+        (("cancel", "--path", "/nowhere/*"), 1),
+        (("sync", "--idle", "--timeout", "0.05"), 1),
+        (("send", "/nowhere"), 1),
+        (("send", os.fspath(box.src / "a"), "IN_OPEN"), 1),
+        (("cancel", "abc"), 2),
+        (("cancel", "wxyz"), 2),
+        (("send", os.fspath(box.src / "a"), "IN_NOTHING"), 2),
+        (("cancel",), 2),
+        (("cancel", "--all", nobody), 2),
+        (("tasks", "--state", "gone"), 2),
+        (("sync", "--timeout", "x"), 2),
+    ]:
+        said = operator.run(*words, status=status)
+        assert said.strip(), words
+    for words in (
+        ("tasks", "--scheduler", "nobody"),
+        ("failed",),
+        ("cancel", "--scheduler", "hold"),
+        ("retry", "--all"),
+    ):
+        operator.run(*words)
+    daemon.terminate()
+    said = operator.run("status", status=3)
+    assert said.count("\n") == 1
+    assert "no daemon answers" in said
+
+
+def test_the_socket_is_found_by_option_variable_and_default_places(box: Box, run: Run) -> None:
+    places = {"XDG_RUNTIME_DIR": os.fspath(box.tmp / "x"), "RUNTIME_DIRECTORY": os.fspath(box.tmp / "run")}
+    daemon = run(TASKS, env=places)
+    socket = box.tmp / "run" / "control.sock"
+    wait_until(socket.exists, "the socket")
+
+    def status(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        argv = [box.program, "status", *words, "--json"]
+        clean = {key: value for key, value in os.environ.items() if key not in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR")}
+        return subprocess.run(argv, capture_output=True, text=True, env={**clean, **env}, check=False)
+
+    for found in (
+        status("--control", os.fspath(socket)),
+        status(PYINOTIFYD_CONTROL=os.fspath(socket)),
+        status(**places),
+    ):
+        assert json.loads(found.stdout)["pid"] == daemon.pid
+    # What was named is not looked for elsewhere.
+    missing = status("--control", os.fspath(box.tmp / "none"), **places)
+    assert (missing.returncode, missing.stdout) == (3, "")
+    assert "no daemon answers" in missing.stderr
+
+
+def test_a_closed_reader_is_no_fault(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    argv = [box.program, "events", "--control", operator.path]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as events:
+        assert events.stdout
+        written = 0
+
+        def told() -> bool:
+            nonlocal written
+            written += 1
+            write(box.src / f"a{written}")
+            return bool(select.select([events.stdout], [], [], 0.05)[0])
+
+        wait_until(told, "an event")
+        events.stdout.close()
+
+        def ended() -> bool:
+            nonlocal written
+            written += 1
+            write(box.src / f"a{written}")
+            return events.poll() is not None
+
+        wait_until(ended, "its end")
+        assert events.returncode == 0
+        assert events.stderr
+        assert events.stderr.read() == b""
+
+
+# ---- places
+
+
+def test_a_place_that_was_asked_for_and_cannot_be_had_is_an_error(box: Box, steer: Steer) -> None:
+    daemon, operator = steer()
+    second = box.call("--control", operator.path, config=TASKS)
+    assert second.exit_code == 1
+    assert f"the control socket '{operator.path}' is in use by another daemon" in second.log
+    write(box.tmp / "file")
+    other = box.call("--control", box.tmp / "file", config=TASKS)
+    assert other.exit_code == 1
+    assert "is no socket" in other.log
+    assert (box.tmp / "file").read_text() == "x"
+    assert daemon.running
+
+
+def test_a_dead_daemons_socket_is_replaced_and_a_living_ones_goes_with_it(box: Box, steer: Steer) -> None:
+    daemon, operator = steer()
+    daemon.signal(signal.SIGKILL)
+    daemon.process.wait()
+    assert operator.path.exists()
+    again, operator = steer()
+    assert operator.get("/v1/status")["pid"] == again.pid
+    assert again.terminate() == 0
+    assert not operator.path.exists()
+
+
+def test_a_reload_takes_another_place_or_is_refused(box: Box, run: Run) -> None:
+    config = TASKS.replace("shutdown_timeout=0)", 'shutdown_timeout=0, control="$TMP/NAME.sock")')
+    daemon = run(config.replace("NAME", "one"))
+    one, two = Operator(box.tmp / "one.sock"), Operator(box.tmp / "two.sock")
+    box.write_config(config.replace("NAME", "two"))
+    assert daemon.count("listen") >= 0
+    one.ask("POST", "/v1/reload")
+    wait_until(lambda: two.path.exists() and not one.path.exists(), "the new place")
+    assert two.get("/v1/status")["pid"] == daemon.pid
+    (box.tmp / "three.sock").mkdir()
+    box.write_config(config.replace("NAME", "three"))
+    assert "is no socket" in two.refused(409, "POST", "/v1/reload")
+    assert two.get("/v1/status")["pid"] == daemon.pid
+    box.write_config(config.replace('"$TMP/NAME.sock"', "False"))
+    two.ask("POST", "/v1/reload")
+    wait_until(lambda: not two.path.exists(), "no place")
+
+
+def test_without_a_socket_there_is_no_thread(box: Box, run: Run) -> None:
+    daemon = run(TASKS.replace("shutdown_timeout=0)", "shutdown_timeout=0, control=False)"), "-d")
+
+    def names() -> list[str]:
+        tasks = f"/proc/{daemon.pid}/task"
+        return [open(f"{tasks}/{task}/comm").read().strip() for task in os.listdir(tasks)]
+
+    assert "control" not in names()
+    box.write_config(TASKS.replace("shutdown_timeout=0)", 'shutdown_timeout=0, control="$TMP/c.sock")'))
+    daemon.reload()
+    wait_until(lambda: "control" in names(), "the server's thread")
