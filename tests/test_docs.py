@@ -500,7 +500,7 @@ def test_events_of_programs(box: Box, commands: str, events: str) -> None:
             assert any("start listening" in line for line in watch.stderr)
             call(command)
             (place / "in/end").touch()
-            found = []
+            found: list[str] = []
             for line in watch.stdout:
                 event = json.loads(line)
                 if event["path"] == str(place / "in/end"):

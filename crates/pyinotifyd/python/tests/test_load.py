@@ -254,6 +254,7 @@ def test_the_whole_description(describe, tmp_path):
         "environ": {},
         "cwd": None,
         "umask": None,
+        "control": {"path": None, "group": None, "metrics": None, "never": False},
         "loose_patterns": [],
         "handlers": False,
         "filtered": [],
