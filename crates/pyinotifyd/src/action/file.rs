@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::Lanes;
 use super::descent::{Descent, Descents, FeedsItself, Noted, Place};
+use super::undo::Deed;
 use crate::config::{FileRule, FileRules};
 use crate::lane::{Filesystem, Filesystems, Fit, LaneId, Size, Undone, Work};
 use crate::log::{Escaped, Level};
@@ -43,6 +44,8 @@ pub(crate) struct Order {
     pub unless_same_as: Option<Identity>,
     /// Least severity of records that are wanted.
     pub level: Level,
+    /// What was done is to be kept for an undo.
+    pub keeps: bool,
 }
 
 /// What the loop gets to know of an order.
@@ -63,6 +66,8 @@ pub(crate) enum Report {
         task: u64,
         /// The source that was acted on, or what went wrong.
         result: Result<Done, Failure>,
+        /// What was done, for an undo, if that is to be kept.
+        deed: Option<String>,
     },
 }
 
@@ -247,7 +252,15 @@ impl Run {
     }
 
     fn ended(&self, result: Result<Done, Failure>) -> super::Report {
-        super::Report::File(Report::Ended { task: self.order.task, result })
+        let deed = result.as_ref().ok().filter(|_| self.order.keeps).and_then(|done| self.deed(done));
+        super::Report::File(Report::Ended { task: self.order.task, result, deed })
+    }
+
+    /// What was done, as it is kept.
+    fn deed(&self, done: &Done) -> Option<String> {
+        let Order { source, root_len, .. } = &self.order;
+        let trusted_len = self.destination.as_ref().map_or(0, |destination| destination.trusted_len);
+        Deed::of(&self.rule().rule, source, *root_len, trusted_len, done).map(|deed| deed.to_json())
     }
 
     /// How far the rules have come with this action.
@@ -313,7 +326,7 @@ impl Run {
             trusted_len: destination.trusted_len,
             stop: &self.stop,
             roots: &roots,
-            wants_placed: false,
+            wants_placed: order.keeps,
             unless_same_as: order.unless_same_as.as_ref(),
             brief: size != Size::Large,
         };
@@ -486,6 +499,7 @@ mod tests {
                 roots: Vec::new(),
                 unless_same_as: None,
                 level: Level::WARNING,
+                keeps: false,
             };
             self.orders.order(order, &mut self.lanes, Instant::now());
         }
@@ -498,7 +512,7 @@ mod tests {
                 assert!(Instant::now() < until, "{} of {count} orders have ended", ended.len());
                 assert!(self.lanes.tend(Instant::now()).is_empty());
                 for report in self.lanes.take_reports() {
-                    if let super::super::Report::File(Report::Ended { task, result }) = report {
+                    if let super::super::Report::File(Report::Ended { task, result, .. }) = report {
                         ended.push((task, result.is_ok()));
                         self.orders.ended(task, &mut self.lanes, Instant::now());
                     }
@@ -573,8 +587,18 @@ mod tests {
             let source: Arc<[u8]> = b"/d/f".as_slice().into();
             let (unless_same_as, level) = (None, Level::WARNING);
             let (root_len, is_dir, roots) = (2, false, Vec::new());
-            let order =
-                Order { task: 1, rules, rule: 0, source, root_len, is_dir, roots, unless_same_as, level };
+            let order = Order {
+                task: 1,
+                rules,
+                rule: 0,
+                source,
+                root_len,
+                is_dir,
+                roots,
+                unless_same_as,
+                level,
+                keeps: false,
+            };
             Run::new(order, Descents::default()).waits_for_disk(LaneId::Files { from: 1, to, owner: false })
         };
         assert!(!waits(Action::Move, Durability::Auto, 1) && waits(Action::Move, Durability::Auto, 2));
@@ -602,6 +626,7 @@ mod tests {
                 roots: Vec::new(),
                 unless_same_as: None,
                 level: Level::WARNING,
+                keeps: false,
             };
             Run::new(order, Descents::default()).lane(&mut Filesystems::default(), Instant::now())
         };

@@ -18,6 +18,7 @@ pub(crate) mod settle;
 pub(crate) mod sweep;
 pub(crate) mod template;
 pub(crate) mod trash;
+pub(crate) mod undo;
 
 /// What comes back from the lanes: a closed list.
 #[derive(Debug)]

@@ -35,6 +35,7 @@ pub(super) use restore::no_heir;
 
 use super::Daemon;
 use super::generation::{Action, Generation};
+use super::runs::Traces;
 use crate::action::command::Commands;
 use crate::log::{Escaped, record};
 
@@ -73,8 +74,8 @@ pub(crate) struct Keeper {
     trouble: Option<String>,
     /// How long the latest transaction took.
     took: Duration,
-    /// What the command wrote whose end is told to the engine.
-    pub(super) output: Vec<u8>,
+    /// What the run leaves whose end is told to the engine.
+    pub(super) traces: Traces,
 }
 
 /// A state directory that was opened, by a thread.
@@ -112,7 +113,7 @@ impl Keeper {
             commit_at: None,
             trouble,
             took: Duration::ZERO,
-            output: Vec::new(),
+            traces: Traces::default(),
         };
         Ok(Beginning { keeper, restored, errors })
     }
@@ -158,7 +159,7 @@ impl Keeper {
                 (Outcome::Failed, Some(failure.text.clone()), exit_status, signal)
             }
         };
-        let output = std::mem::take(&mut self.output);
+        let Traces { output, deed } = std::mem::take(&mut self.traces);
         self.add_end(Ended {
             id: Id(task.id.0),
             subject: subject(&self.file, action, &task.event, None),
@@ -171,7 +172,7 @@ impl Keeper {
             first_s: now_s - end.age.as_secs_f64(),
             started_s: now_s - end.ran.as_secs_f64(),
             ended_s: now_s,
-            done: None,
+            done: deed,
         });
     }
 
@@ -188,7 +189,7 @@ impl Keeper {
 
     /// The command of a task that had failed before it ended has written that at last.
     pub(super) fn late_output(&mut self, task: Option<TaskId>) {
-        let output = std::mem::take(&mut self.output);
+        let Traces { output, .. } = std::mem::take(&mut self.traces);
         if let (Some(task), false) = (task, output.is_empty()) {
             self.next.outputs.push((Id(task.0), output));
         }

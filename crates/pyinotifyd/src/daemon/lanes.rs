@@ -7,6 +7,7 @@ use watcher::{Found, Source as _};
 
 use super::Daemon;
 use super::perform::Performer;
+use super::runs::Traces;
 use super::tasks::failed;
 use crate::action::descent::Place;
 use crate::action::settle::{Answer, Verdict};
@@ -53,7 +54,7 @@ impl Daemon {
     fn file_report(&mut self, report: file::Report, now: Instant) {
         match report {
             file::Report::Record { task, level, text } => self.file_record(task, level, &text),
-            file::Report::Ended { task, result } => {
+            file::Report::Ended { task, result, deed } => {
                 self.count_bytes(task, result.as_ref().map_or(0, |done| done.bytes));
                 let performer = &mut self.core.performer;
                 let takes_away = performer.files.takes_away(task);
@@ -63,7 +64,8 @@ impl Daemon {
                     self.withdraw_below(task, now);
                 }
                 let outcome = self.file_outcome(task, result);
-                self.core.performer.runs.end(TaskHandle(task), outcome);
+                let traces = Traces { deed, ..Traces::default() };
+                self.core.performer.runs.end_with(TaskHandle(task), outcome, traces);
             }
         }
     }

@@ -238,6 +238,7 @@ impl Performer {
             is_dir: start.event.is_dir,
             roots,
             level: self.log.level(self.logger(start.scheduler)),
+            keeps: self.keeper.is_some() && self.action(start.scheduler).persist,
             unless_same_as: self.marked.remove(&start.id).flatten().filter(|_| start.again),
         };
         self.files.order(order, &mut self.lanes, self.now);

@@ -42,8 +42,17 @@ pub(crate) struct Ended {
     pub(crate) handle: TaskHandle,
     /// How.
     pub(crate) outcome: Outcome,
+    /// What it leaves for the history.
+    pub(crate) traces: Traces,
+}
+
+/// What a run leaves for the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traces {
     /// The end of what its command wrote, where that goes into the log.
     pub(crate) output: Vec<u8>,
+    /// What its file rule did, for an undo.
+    pub(crate) deed: Option<String>,
 }
 
 /// See the module's head.
@@ -77,16 +86,16 @@ impl Runs {
 
     /// The run is over. Whatever came of one that was asked to end, it was cancelled.
     pub(crate) fn end(&mut self, handle: TaskHandle, outcome: Outcome) {
-        self.end_with_output(handle, outcome, Vec::new());
+        self.end_with(handle, outcome, Traces::default());
     }
 
-    /// The run of a command is over, which has written that at last.
-    pub(crate) fn end_with_output(&mut self, handle: TaskHandle, outcome: Outcome, output: Vec<u8>) {
+    /// The run is over, and leaves that.
+    pub(crate) fn end_with(&mut self, handle: TaskHandle, outcome: Outcome, traces: Traces) {
         let Some(run) = self.table.remove(&handle) else { return };
         let is_asked = run.force_at.is_some();
         self.asked -= usize::from(is_asked);
         let outcome = if is_asked { Outcome::Cancelled } else { outcome };
-        self.ended.push(Ended { handle, outcome, output });
+        self.ended.push(Ended { handle, outcome, traces });
     }
 
     /// Runs that have ended since the last call, in order.
@@ -147,15 +156,19 @@ mod tests {
     }
 
     fn ended(handle: TaskHandle, outcome: Outcome, output: &str) -> Ended {
-        Ended { handle, outcome, output: output.into() }
+        Ended { handle, outcome, traces: traces(output) }
+    }
+
+    fn traces(output: &str) -> Traces {
+        Traces { output: output.into(), deed: None }
     }
 
     #[test]
-    fn the_end_of_a_commands_output_is_kept_with_its_outcome() {
+    fn what_a_run_leaves_is_kept_with_its_outcome() {
         let (mut runs, now) = (runs(), Instant::now());
-        runs.end_with_output(ONE, Outcome::Done, b"said".to_vec());
+        runs.end_with(ONE, Outcome::Done, traces("said"));
         runs.ask_to_end(TWO, now);
-        runs.end_with_output(TWO, Outcome::Done, b"more".to_vec());
+        runs.end_with(TWO, Outcome::Done, traces("more"));
         let expected = [ended(ONE, Outcome::Done, "said"), ended(TWO, Outcome::Cancelled, "more")];
         assert_eq!(runs.take_ended(), expected);
     }

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use super::children::{self, signal_name};
 use super::loading::{LoadError, Loading, write_host_record};
 use super::perform::GRACE;
-use super::runs::{Ended, Runner};
+use super::runs::{Ended, Runner, Traces};
 use super::wake::Source;
 use super::{Daemon, leave};
 use crate::action::command;
@@ -55,12 +55,12 @@ impl Daemon {
 
     /// Tells the engine of runs that have ended. What it starts thereupon may end before the next call.
     pub(super) fn finish_ended(&mut self, now: Instant) {
-        for Ended { handle, outcome, output } in self.core.performer.runs.take_ended() {
-            let task = self.core.engine.task_id(handle).filter(|_| !output.is_empty());
+        for Ended { handle, outcome, traces } in self.core.performer.runs.take_ended() {
+            let task = self.core.engine.task_id(handle).filter(|_| !traces.output.is_empty());
             if let Some(keeper) = &mut self.core.performer.keeper {
-                keeper.output = output;
+                keeper.traces = traces;
             } else {
-                self.core.performer.observed.output = output;
+                self.core.performer.observed.output = traces.output;
             }
             self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
             if let Some(keeper) = &mut self.core.performer.keeper {
@@ -103,7 +103,7 @@ impl Daemon {
         };
         let performer = &mut self.core.performer;
         let output = performer.end_output(ended.task);
-        performer.runs.end_with_output(TaskHandle(ended.task), outcome, output);
+        performer.runs.end_with(TaskHandle(ended.task), outcome, Traces { output, deed: None });
     }
 
     /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of

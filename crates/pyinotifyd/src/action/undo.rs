@@ -1,0 +1,329 @@
+//! The undo of what a file rule did: what is remembered of it, and the way back.
+//!
+//! An undo moves what the rule made back to the source, and what it overwrote or deleted back from the trash. Nothing is
+//! lost by it: where a name is taken, where the result is not there any more or is something else by now, it is refused
+//! with the reason, and a copy that stands where the overwritten file was goes into the trash itself.
+//!
+//! A worker does it, by the same actions as a rule, with the same care for links and owners.
+
+use std::sync::atomic::AtomicBool;
+
+use files::{Action, Conflict, Done, Held, Request, Rule};
+use rustix::fs::{AtFlags, CWD, statat};
+use serde::{Deserialize, Serialize};
+
+use crate::log::Escaped;
+
+/// What a file rule did, as it stands in the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deed {
+    action: DeedAction,
+    /// The path that was acted on, of which so much is the root of the watch.
+    source: Bytes,
+    root_len: usize,
+    /// Where the result is; nothing after a deletion.
+    placed: Option<PlacedAt>,
+    /// What was overwritten or deleted: where it was, where it is.
+    trashed: Vec<(Bytes, Bytes)>,
+    trash: Option<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DeedAction {
+    Move,
+    Copy,
+    Delete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PlacedAt {
+    path: Bytes,
+    /// How much of the path is the administrator's text.
+    trusted_len: usize,
+    dev: u64,
+    ino: u64,
+}
+
+/// A path in JSON: a text where it is one, else a list of bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Bytes {
+    Text(String),
+    Raw(Vec<u8>),
+}
+
+impl Bytes {
+    fn of(bytes: &[u8]) -> Bytes {
+        String::from_utf8(bytes.to_vec()).map_or_else(|error| Bytes::Raw(error.into_bytes()), Bytes::Text)
+    }
+
+    fn get(&self) -> &[u8] {
+        match self {
+            Bytes::Text(text) => text.as_bytes(),
+            Bytes::Raw(bytes) => bytes,
+        }
+    }
+}
+
+impl Deed {
+    /// What there is to undo of an action; `None` if it changed nothing that could be moved back.
+    pub(crate) fn of(
+        rule: &Rule,
+        source: &[u8],
+        root_len: usize,
+        trusted_len: usize,
+        done: &Done,
+    ) -> Option<Deed> {
+        let action = match rule.action {
+            Action::Move => DeedAction::Move,
+            Action::Copy => DeedAction::Copy,
+            Action::Delete => DeedAction::Delete,
+        };
+        if done.unchanged || (action != DeedAction::Move && done.trashed.is_empty()) {
+            return None;
+        }
+        let placed = done.placed.as_ref().map(|placed| PlacedAt {
+            path: Bytes::of(&placed.path),
+            trusted_len: trusted_len.min(placed.path.len()),
+            dev: placed.dev,
+            ino: placed.ino,
+        });
+        (placed.is_some() || !done.trashed.is_empty()).then(|| Deed {
+            action,
+            source: Bytes::of(source),
+            root_len,
+            placed,
+            trashed: done.trashed.iter().map(|one| (Bytes::of(&one.from), Bytes::of(&one.to))).collect(),
+            trash: rule.trash.as_deref().map(Bytes::of),
+        })
+    }
+
+    /// As it is kept.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("it has no maps")
+    }
+
+    /// Reads what was kept.
+    pub(crate) fn parse(text: &str) -> Option<Deed> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// A path on the filesystem that is worked on, to choose a lane by.
+    pub(crate) fn path(&self) -> &[u8] {
+        self.source.get()
+    }
+
+    /// Undoes it, and tells `say` what was moved.
+    ///
+    /// # Errors
+    /// Why that is not possible, or not possible without loss. What was moved before stays moved, and was told.
+    pub(crate) fn undo(&self, held: &mut Held, say: &mut dyn FnMut(String)) -> Result<(), String> {
+        let mut back = |from: &[u8], to: &[u8], root: &[u8], trusted_len: usize, rule: &Rule| {
+            let request = Request {
+                rule,
+                root,
+                source: from,
+                destination: to,
+                trusted_len,
+                stop: &AtomicBool::new(false),
+                roots: &[],
+                wants_placed: false,
+                unless_same_as: None,
+                brief: false,
+            };
+            files::perform(&request, held, &mut |record| say(record.to_string()))
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
+        if self.action == DeedAction::Move
+            && let Some(placed) = &self.placed
+        {
+            placed.check()?;
+            let path = placed.path.get();
+            back(
+                path,
+                self.source.get(),
+                directory(path, placed.trusted_len),
+                self.root_len,
+                &Rule::new(Action::Move),
+            )?;
+        }
+        let trash = self.trash.as_ref().map_or(&b"/"[..], Bytes::get);
+        for (from, to) in &self.trashed {
+            let mut rule = Rule::new(Action::Move);
+            if self.action == DeedAction::Copy {
+                // The copy is there still.
+                (rule.on_conflict, rule.trash) = (Conflict::Overwrite, Some(trash.to_vec()));
+            }
+            let trusted_len = match (&self.placed, self.action) {
+                (Some(placed), _) => placed.trusted_len,
+                (None, _) => self.root_len,
+            };
+            back(to.get(), from.get(), trash, trusted_len.min(from.get().len()), &rule)?;
+        }
+        Ok(())
+    }
+}
+
+impl PlacedAt {
+    /// Whether the result is still what the rule placed.
+    fn check(&self) -> Result<(), String> {
+        let shown = Escaped(self.path.get());
+        let status = statat(CWD, self.path.get(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|_| format!("'{shown}' is not there any more"))?;
+        if (status.st_dev, status.st_ino) == (self.dev, self.ino) {
+            Ok(())
+        } else {
+            Err(format!("'{shown}' is something else by now"))
+        }
+    }
+}
+
+/// The directory that a beginning of a path names, up to its last slash.
+fn directory(path: &[u8], len: usize) -> &[u8] {
+    let end = path[..len].iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    if end == 0 { b"/" } else { &path[..end] }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn bytes(path: &Path) -> &[u8] {
+        path.as_os_str().as_bytes()
+    }
+
+    /// A source, a destination and a trash in a directory.
+    struct Bench {
+        directory: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let directory = tempfile::tempdir().unwrap();
+            for name in ["in", "out"] {
+                fs::create_dir(directory.path().join(name)).unwrap();
+            }
+            Bench { directory }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn read(&self, name: &str) -> Option<String> {
+            fs::read_to_string(self.path(name)).ok()
+        }
+
+        /// Lets a rule act on `in/f`, and gives what is kept of it, read back from its text.
+        fn act(&self, action: Action, change: impl FnOnce(&mut Rule)) -> Option<Deed> {
+            let mut rule = Rule::new(action);
+            rule.trash = Some(bytes(&self.path("trash")).to_vec());
+            change(&mut rule);
+            let (root, source, out) = (self.path("in"), self.path("in/f"), self.path("out/f"));
+            let destination = if action == Action::Delete { &b""[..] } else { bytes(&out) };
+            let trusted_len = destination.len().saturating_sub(1);
+            let request = Request {
+                rule: &rule,
+                root: bytes(&root),
+                source: bytes(&source),
+                destination,
+                trusted_len,
+                stop: &AtomicBool::new(false),
+                roots: &[],
+                wants_placed: true,
+                unless_same_as: None,
+                brief: false,
+            };
+            let done = files::perform(&request, &mut Held::default(), &mut |_| {}).unwrap();
+            let deed = Deed::of(&rule, bytes(&source), bytes(&root).len(), trusted_len, &done)?;
+            let read = Deed::parse(&deed.to_json()).unwrap();
+            assert_eq!(read, deed);
+            Some(read)
+        }
+    }
+
+    fn undo(deed: &Deed) -> Result<Vec<String>, String> {
+        let mut said = Vec::new();
+        deed.undo(&mut Held::default(), &mut |text| said.push(text)).map(|()| said)
+    }
+
+    #[test]
+    fn a_move_goes_back_with_what_it_overwrote() {
+        let bench = Bench::new();
+        fs::write(bench.path("in/f"), "new").unwrap();
+        fs::write(bench.path("out/f"), "old").unwrap();
+        let deed = bench.act(Action::Move, |rule| rule.on_conflict = Conflict::Overwrite).unwrap();
+        assert_eq!((bench.read("in/f"), bench.read("out/f").unwrap()), (None, "new".to_owned()));
+        assert_eq!(undo(&deed).unwrap().len(), 2);
+        assert_eq!((bench.read("in/f").unwrap(), bench.read("out/f").unwrap()), ("new".into(), "old".into()));
+        assert_eq!(
+            undo(&deed).unwrap_err(),
+            format!("'{}' is something else by now", bench.path("out/f").display())
+        );
+    }
+
+    #[test]
+    fn what_was_deleted_comes_back_from_the_trash() {
+        let bench = Bench::new();
+        fs::write(bench.path("in/f"), "content").unwrap();
+        let deed = bench.act(Action::Delete, |_| {}).unwrap();
+        assert_eq!(bench.read("in/f"), None);
+        undo(&deed).unwrap();
+        assert_eq!(bench.read("in/f").unwrap(), "content");
+    }
+
+    #[test]
+    fn what_a_copy_overwrote_comes_back_and_the_copy_is_kept() {
+        let bench = Bench::new();
+        fs::write(bench.path("in/f"), "new").unwrap();
+        fs::write(bench.path("out/f"), "old").unwrap();
+        let deed = bench.act(Action::Copy, |rule| rule.on_conflict = Conflict::Overwrite).unwrap();
+        fs::remove_file(bench.path("in/f")).unwrap();
+        let said = undo(&deed).unwrap();
+        assert_eq!(bench.read("out/f").unwrap(), "old");
+        let trash = bench.path("trash");
+        let kept = said
+            .iter()
+            .find_map(|line| line.rsplit_once("as '").map(|(_, path)| path.trim_end_matches('\'')));
+        assert_eq!(fs::read_to_string(kept.unwrap()).unwrap(), "new", "in {}", trash.display());
+        // A copy that replaced nothing can be deleted by whoever does not want it.
+        fs::write(bench.path("in/f"), "new").unwrap();
+        fs::remove_file(bench.path("out/f")).unwrap();
+        assert_eq!(bench.act(Action::Copy, |_| {}), None);
+    }
+
+    #[test]
+    fn nothing_is_lost_by_an_undo() {
+        let bench = Bench::new();
+        fs::write(bench.path("in/f"), "new").unwrap();
+        let deed = bench.act(Action::Move, |_| {}).unwrap();
+        fs::write(bench.path("in/f"), "another").unwrap();
+        assert!(undo(&deed).unwrap_err().contains("exists"));
+        assert_eq!(
+            (bench.read("in/f").unwrap(), bench.read("out/f").unwrap()),
+            ("another".into(), "new".into())
+        );
+        fs::remove_file(bench.path("out/f")).unwrap();
+        assert!(undo(&deed).unwrap_err().ends_with("is not there any more"));
+    }
+
+    #[test]
+    fn names_that_are_no_text_read_back() {
+        let deed = Deed {
+            action: DeedAction::Move,
+            source: Bytes::of(b"/in/\xff"),
+            root_len: 3,
+            placed: Some(PlacedAt { path: Bytes::of(b"/out/\xff"), trusted_len: 5, dev: 1, ino: 2 }),
+            trashed: Vec::new(),
+            trash: None,
+        };
+        assert_eq!(Deed::parse(&deed.to_json()), Some(deed));
+        assert_eq!(Deed::parse("{}"), None);
+    }
+}
