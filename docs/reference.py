@@ -157,7 +157,8 @@ def signature(name: str, node: ast.FunctionDef) -> str:
 def shown(default: ast.expr) -> str:
     """A default as a reader understands it; names of private constants are replaced by what they stand for."""
     text = ast.unparse(default)
-    return {"_NO_VARIABLES": "{}", "SHELL_JOBS_DEFAULT": "64"}.get(text, text).replace("'", '"')
+    private = {"_NO_VARIABLES": "{}", "SHELL_JOBS_DEFAULT": "64", "_SHUTDOWN_TIMEOUT": "30"}
+    return private.get(text, text).replace("'", '"')
 
 
 def markdown(docstring: str) -> str:

@@ -45,8 +45,9 @@ def test_an_unreadable_config(box: Box, plain_user: None) -> None:
 
 
 def test_a_directory_as_config(box: Box) -> None:
-    daemon = box.call("-c", box.src)
-    assert first_line(daemon).startswith(f"[Errno 21] Is a directory: '{box.src}'")
+    """It stands for the config files in it."""
+    write(box.src / "bad.py", "(")
+    assert "config file: '(' was never closed" in box.call("-c", box.src).log
 
 
 def test_an_empty_config(box: Box) -> None:

@@ -144,10 +144,13 @@ def test_configtest_in_all_spellings(box: Box, spelling: list[str]) -> None:
     assert daemon.stdout == ""
 
 
-def test_of_two_configs_the_last_wins(box: Box) -> None:
+@ours_only
+def test_of_several_configs_all_count(box: Box) -> None:
     (box.tmp / "bad.py").write_text("(")
     (box.tmp / "good.py").write_text(EMPTY)
-    assert box.call("-t", "-c", box.tmp / "bad.py", "-c", box.tmp / "good.py").exit_code == 0
+    (box.tmp / "better.py").write_text(EMPTY)
+    assert box.call("-t", "-c", box.tmp / "better.py", "-c", box.tmp / "good.py").exit_code == 0
+    assert box.call("-t", "-c", box.tmp / "bad.py", "-c", box.tmp / "good.py").exit_code == 1
     assert box.call("-t", "-c", box.tmp / "good.py", "-c", box.tmp / "bad.py").exit_code == 1
 
 

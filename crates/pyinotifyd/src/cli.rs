@@ -14,7 +14,7 @@ mod mistakes;
 mod watch;
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -25,7 +25,7 @@ use event::Flag;
 pub(crate) use completions::Shell;
 
 use crate::client::command::{Ask, Asked};
-use crate::config::Line;
+use crate::config::{ConfigPath, Line};
 
 /// What the program is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,21 +72,25 @@ pub(crate) struct ConfigOptions {
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
-    /// A config file.
-    File(PathBuf),
+    /// Config files, and directories of such.
+    Files(Vec<ConfigPath>),
     /// The command line of `watch`.
     Line(Line),
 }
 
 impl Source {
-    /// The config file, if there is one.
-    pub(crate) fn file(&self) -> Option<&Path> {
+    /// The config files and directories of such; none with `watch`.
+    pub(crate) fn files(&self) -> &[ConfigPath] {
         match self {
-            Source::File(file) => Some(file),
-            Source::Line(_) => None,
+            Source::Files(files) => files,
+            Source::Line(_) => &[],
         }
     }
 }
+
+/// Where the configuration is, unless it is said: the file, and a directory that may be there.
+const CONFIG_FILE: &str = "/etc/pyinotifyd/config.py";
+const CONFIG_DIRECTORY: &str = "/etc/pyinotifyd/conf.d";
 
 /// Columns of a terminal that help texts and man pages fit into.
 const COLUMNS: usize = 80;
@@ -113,14 +117,17 @@ SIGUSR1 logs its status.";
     after_help = EXAMPLES
 )]
 struct Typed {
-    /// Config file, executed as Python.
+    /// Config file, executed as Python, or directory of config files.
     ///
-    /// Given twice, the last one counts.
+    /// May be given several times: all files are executed, each by itself, and their watches put together. A directory
+    /// stands for all *.py in it, in the order of their names. Default: /etc/pyinotifyd/config.py, and
+    /// /etc/pyinotifyd/conf.d if it is there.
     #[arg(
         short,
         long,
         value_name = "FILE",
-        default_value = "/etc/pyinotifyd/config.py",
+        default_value = CONFIG_FILE,
+        hide_default_value = true,
         add = ArgValueCompleter::new(completions::config_files)
     )]
     config: Vec<PathBuf>,
@@ -250,8 +257,11 @@ fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Erro
 
 fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Result<Command, clap::Error> {
     let Typed { config, debug, python, state, control, dry_run, mode, subcommand } = typed;
-    let config = config.into_iter().next_back().expect("there is a default");
-    let source = Source::File(config);
+    let mut files: Vec<_> = config.into_iter().map(|path| ConfigPath { path, optional: false }).collect();
+    if matches.value_source("config") == Some(ValueSource::DefaultValue) {
+        files.push(ConfigPath { path: CONFIG_DIRECTORY.into(), optional: true });
+    }
+    let source = Source::Files(files);
     let mut options = ConfigOptions { source, debug, dry_run, python, state, control };
     if let Some((name, _)) = matches.subcommand() {
         // A line can be tested, and has no socket.

@@ -52,6 +52,13 @@ FLAGS = (
 _WRITE_CLOSE = "IN_WRITE_CLOSE"
 
 
+class _Default(int):
+    """The number that holds where none is given: the same number given by a config is another object."""
+
+
+_SHUTDOWN_TIMEOUT = _Default(30)
+
+
 class EventMap(Checked):
     """Maps events to what is to happen: a scheduler, a Cancel, a coroutine function, or a list of these.
 
@@ -272,7 +279,7 @@ class Pyinotifyd(Checked):
     def __init__(
         self,
         watches: Union[None, Watch, list[Watch]] = None,
-        shutdown_timeout: Number = 30,
+        shutdown_timeout: Number = _SHUTDOWN_TIMEOUT,
         logname: Optional[str] = "daemon",
         *,
         max_jobs: Optional[int] = None,

@@ -114,7 +114,7 @@ class Daemon:
         """Exchange HELLO and send what is in the file at `path`."""
         self.hello()
         self.send(SOURCE, Path(path).read_bytes())
-        self.send(LOAD, {"config": str(path), "debug": debug, "levels": levels or {"": 20}})
+        self.send(LOAD, {"configs": [str(path)], "debug": debug, "levels": levels or {"": 20}})
 
     def start(self, tasks):
         """Start jobs: tuples of handle and an event's values."""

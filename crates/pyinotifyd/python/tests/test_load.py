@@ -170,6 +170,7 @@ def test_the_whole_description(describe, tmp_path):
             {
                 "kind": "shell",
                 "name": "shell",
+                "file": "config",
                 "named": False,
                 "logname": "shell",
                 "files": True,
@@ -198,6 +199,7 @@ def test_the_whole_description(describe, tmp_path):
             {
                 "kind": "job",
                 "name": "job",
+                "file": "config",
                 "named": False,
                 "logname": "pyinotifyd.scheduler",
                 "files": True,
@@ -214,6 +216,7 @@ def test_the_whole_description(describe, tmp_path):
             {
                 "kind": "files",
                 "name": "files",
+                "file": "config",
                 "named": False,
                 "logname": "sched",
                 "files": True,

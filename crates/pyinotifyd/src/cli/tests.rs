@@ -11,7 +11,11 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
 }
 
 fn options(config: &str, debug: bool) -> ConfigOptions {
-    let source = Source::File(config.into());
+    let mut files = vec![ConfigPath { path: config.into(), optional: false }];
+    if config == CONFIG_FILE {
+        files.push(ConfigPath { path: "/etc/pyinotifyd/conf.d".into(), optional: true });
+    }
+    let source = Source::Files(files);
     ConfigOptions { source, debug, dry_run: false, python: None, state: None, control: None }
 }
 
@@ -26,7 +30,6 @@ fn spellings_of_argparse_are_understood() {
         ("-c -", Command::Run(options("-", false))),
         ("--config=FILE", Command::Run(options("FILE", false))),
         ("--config=-FILE", Command::Run(options("-FILE", false))),
-        ("-c A -c B", Command::Run(options("B", false))),
         ("-tc FILE", Command::ConfigTest(options("FILE", false))),
         ("-dt", Command::ConfigTest(options(default, true))),
         ("-dd", Command::Run(options(default, true))),
@@ -49,6 +52,16 @@ fn spellings_of_argparse_are_understood() {
     for (line, command) in cases {
         assert_eq!(parse(line).map_err(|error| error.to_string()), Ok(command), "{line}");
     }
+}
+
+#[test]
+fn all_config_files_count() {
+    let Ok(Command::Run(options)) = parse("-c B --config A -cconf.d") else { panic!("it is no run") };
+    let named = |path: &str| ConfigPath { path: path.into(), optional: false };
+    assert_eq!(options.source, Source::Files(vec![named("B"), named("A"), named("conf.d")]));
+    // Named, the default is nothing but a file.
+    let Ok(Command::Run(options)) = parse("-c /etc/pyinotifyd/config.py") else { panic!("it is no run") };
+    assert_eq!(options.source, Source::Files(vec![named("/etc/pyinotifyd/config.py")]));
 }
 
 #[test]

@@ -111,6 +111,9 @@ pub(super) enum ReactionDescription {
 pub(super) struct SchedulerDescription {
     pub(super) kind: String,
     pub(super) name: String,
+    /// Stem of the file that it is of.
+    #[serde(deserialize_with = "shown")]
+    pub(super) file: String,
     pub(super) named: bool,
     pub(super) logname: String,
     pub(super) files: bool,

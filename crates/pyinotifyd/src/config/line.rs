@@ -10,8 +10,8 @@ use engine::{MapSpec, Matcher, OnBusy, Reaction, Retry, SchedulerKind, Scheduler
 use event::{Flag, Mask};
 
 use super::{
-    Command, CommandOptions, Config, ControlPlace, ControlWanted, Digest, ExcludeFilter, Program, Scheduler,
-    StateWanted, Surroundings, Watch, Work,
+    Command, CommandOptions, Config, ControlPlace, ControlWanted, Digest, ExcludeFilter, Identity, Program,
+    Scheduler, StateWanted, Surroundings, Watch, Work,
 };
 use crate::action::arguments::ArgumentTemplate;
 use crate::action::occasion::OF_EVENTS;
@@ -201,6 +201,7 @@ impl Run {
         Scheduler {
             rerun: false,
             name: SCHEDULER.into(),
+            identity: Identity { file: "".into(), name: SCHEDULER.into() },
             named: false,
             digest: Digest::of("shell", &words.join(&0)),
             logname: "sched".to_owned(),

@@ -6,13 +6,15 @@
 mod check;
 mod command;
 mod describe;
+
 mod line;
 mod owners;
 mod running;
 mod safety;
+mod sources;
 mod surroundings;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,7 +43,8 @@ pub(crate) use owners::{Owner, owner_warnings};
 #[cfg(test)]
 pub(crate) use running::Marker;
 pub(crate) use running::Settled;
-pub(crate) use safety::{check_modules, check_program, read_config};
+pub(crate) use safety::{check_modules, check_program};
+pub(crate) use sources::{ConfigFile, ConfigFiles, ConfigPath};
 pub(crate) use surroundings::Surroundings;
 
 /// A configuration that can be put to work.
@@ -82,8 +85,8 @@ pub(crate) struct Config {
     pub surroundings: Surroundings,
     /// The part of the description that a restarted host must repeat.
     pub fingerprint: String,
-    /// The bytes of the file, for a host that is started again.
-    pub source: Arc<[u8]>,
+    /// The files, for a host that is started again.
+    pub source: Arc<[ConfigFile]>,
     /// What it logged while it was executed, for its own syslog targets.
     pub early: Vec<Early>,
 }
@@ -167,8 +170,10 @@ pub(crate) struct Watch {
 
 /// One scheduler.
 pub(crate) struct Scheduler {
-    /// What identifies it across a reload and a restart.
+    /// What people call it: its own name, with that of its file before it where another file has such a one.
     pub name: Arc<str>,
+    /// What identifies it across a reload and a restart.
+    pub identity: Identity,
     /// Whether the configuration gave the name, instead of a variable or a number.
     pub named: bool,
     /// What tells whether it does the same as before.
@@ -187,6 +192,21 @@ pub(crate) struct Scheduler {
     pub settled: Option<Arc<Settled>>,
     /// Where it was made.
     pub at: Option<At>,
+}
+
+/// What identifies a scheduler: the file that made it, and its name there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Identity {
+    /// Stem of the file.
+    pub file: Arc<str>,
+    /// The scheduler's own name.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.file, self.name)
+    }
 }
 
 /// Number of what a scheduler does, the same in each process and each build: FNV-1a (Fowler, Noll, Vo) of 64 bits. It
@@ -309,7 +329,7 @@ impl Config {
     ///
     /// # Errors
     /// The fault with its place in the user's file, for the same report as a fault that Python found.
-    pub(crate) fn from_description(body: &[u8], source: Arc<[u8]>) -> Result<Config, ConfigFault> {
+    pub(crate) fn from_description(body: &[u8], source: Arc<[ConfigFile]>) -> Result<Config, ConfigFault> {
         let description: Description = serde_json::from_slice(body)
             .map_err(|error| fault(None, format!("the host's description cannot be read: {error}")))?;
         check_patterns(&description.loose_patterns)?;
@@ -322,6 +342,7 @@ impl Config {
             .enumerate()
             .map(|(index, scheduler)| read_scheduler(scheduler, receivers.contains(&index), &mut warnings))
             .collect::<Result<Vec<_>, _>>()?;
+        let schedulers = told_apart(schedulers);
         let watches = description.watches.into_iter().map(read_watch).collect::<Result<Vec<_>, _>>()?;
         let fingerprint =
             schedulers.iter().fold(String::new(), |text, scheduler| text + &fingerprint(scheduler));
@@ -388,9 +409,23 @@ fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
 }
 
+/// The schedulers with the names of their files before their own, where two have the same.
+fn told_apart(mut schedulers: Vec<Scheduler>) -> Vec<Scheduler> {
+    let mut count: BTreeMap<Arc<str>, u32> = BTreeMap::new();
+    for scheduler in &schedulers {
+        *count.entry(Arc::clone(&scheduler.name)).or_default() += 1;
+    }
+    for scheduler in &mut schedulers {
+        if count[&scheduler.name] > 1 {
+            scheduler.name = scheduler.identity.to_string().into();
+        }
+    }
+    schedulers
+}
+
 fn fingerprint(scheduler: &Scheduler) -> String {
     let name = if let Work::Job(name) = &scheduler.work { name.as_str() } else { "" };
-    format!("{}\0{name}\0", scheduler.name)
+    format!("{}\0{name}\0", scheduler.identity)
 }
 
 fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
@@ -454,6 +489,7 @@ fn read_scheduler(
     warnings: &mut Vec<String>,
 ) -> Result<Scheduler, ConfigFault> {
     let digest = Digest::of(&scheduler.kind, &scheduler.does.0);
+    let identity = Identity { file: scheduler.file.as_str().into(), name: scheduler.name.as_str().into() };
     let mut matcher: Option<Arc<dyn Matcher>> = None;
     let work = match scheduler.kind.as_str() {
         "job" => Work::Job(scheduler.job.unwrap_or_default()),
@@ -501,7 +537,7 @@ fn read_scheduler(
             Work::Job(_) | Work::Command(_) => OnBusy::Skip,
         },
         rules: matcher,
-        ..SchedulerSpec::named(scheduler.name.clone())
+        ..SchedulerSpec::named(identity.to_string())
     };
     let rerun = scheduler.running.rerun || matches!(work, Work::Rules(_));
     let (spec, settled) = scheduler.running.apply(spec);
@@ -511,7 +547,8 @@ fn read_scheduler(
     }
     Ok(Scheduler {
         rerun,
-        name: scheduler.name.into(),
+        name: Arc::clone(&identity.name),
+        identity,
         named: scheduler.named,
         digest,
         logname: scheduler.logname,

@@ -37,7 +37,7 @@ pub(crate) fn read_config(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// `[Errno 2] No such file or directory: 'PATH'`.
-fn python_error(error: &io::Error, path: &Path) -> String {
+pub(super) fn python_error(error: &io::Error, path: &Path) -> String {
     let (text, path) = (Cause(error), Escaped(path.as_os_str().as_encoded_bytes()));
     format!("[Errno {}] {text}: '{path}'", error.raw_os_error().unwrap_or_default())
 }

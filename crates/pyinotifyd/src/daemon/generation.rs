@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use engine::{GenerationId, MapId, SchedulerId};
 use watcher::WatchId;
 
-use crate::config::{Config, ExcludeFilter, Scheduler, Settled, Watch, Work, absolute_path};
+use crate::config::{
+    Config, ConfigFile, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work, absolute_path,
+};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::perform::GRACE;
 use crate::host::Host;
@@ -38,7 +40,7 @@ pub(crate) struct Generation {
     /// What a restarted host must repeat.
     pub fingerprint: String,
     /// What it executes.
-    pub source: Arc<[u8]>,
+    pub source: Arc<[ConfigFile]>,
     /// When it was loaded, in seconds since the epoch.
     pub loaded: f64,
     /// Whether a newer one has replaced it.
@@ -52,8 +54,10 @@ pub(crate) struct Generation {
 /// A scheduler's work and its place in the log.
 #[derive(Debug)]
 pub(crate) struct Action {
-    /// What identifies the scheduler.
+    /// What people call the scheduler.
     pub name: Arc<str>,
+    /// What identifies it.
+    pub identity: Identity,
     /// Logger of its records.
     pub logger: LoggerId,
     /// The delay as configured.
@@ -147,6 +151,7 @@ impl Generation {
         }
         let action = |scheduler: Scheduler| Action {
             name: scheduler.name,
+            identity: scheduler.identity,
             logger: log.logger(&scheduler.logname),
             delay_text: scheduler.delay_text,
             digest: scheduler.digest.to_string().into(),
@@ -222,8 +227,8 @@ impl Generation {
     }
 
     /// The place of the scheduler with a name.
-    pub(crate) fn find(&self, name: &str) -> Option<usize> {
-        self.actions.iter().position(|action| &*action.name == name)
+    pub(crate) fn find(&self, identity: &Identity) -> Option<usize> {
+        self.actions.iter().position(|action| action.identity == *identity)
     }
 
     /// The engine's number of the scheduler at a place.

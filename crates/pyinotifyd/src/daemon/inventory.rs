@@ -65,8 +65,9 @@ impl Daemon {
     pub(super) fn reloaded(&mut self, before: &Inventory) {
         self.core.performer.observed.counts.reloads[0] += 1;
         let changed = before.changes_to(&self.inventory());
-        let file = self.options.source.file().map(|file| file.display().to_string());
-        self.control.reloads.finish(&Ok(Reloaded { done: file.into_iter().collect(), changed }));
+        let files = self.in_force().map(|newest| Arc::clone(&newest.source)).unwrap_or_default();
+        let done = files.iter().map(|file| file.path.display().to_string()).collect();
+        self.control.reloads.finish(&Ok(Reloaded { done, changed }));
     }
 
     /// A reload has failed.

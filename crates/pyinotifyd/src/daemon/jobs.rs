@@ -49,7 +49,7 @@ enum Slot {
     /// The generation needs none (any more).
     None,
     /// It executes the configuration, for the second time or more.
-    Loading(Loading),
+    Loading(Box<Loading>),
     /// It takes jobs.
     Ready(Host),
     /// It died; another one is started then.
@@ -227,7 +227,7 @@ impl Jobs {
 
     /// A new host was started, or could not be.
     pub(crate) fn restarted(&mut self, loading: Option<Loading>, now: Instant) {
-        self.slot = loading.map_or_else(|| Slot::Waiting(now + self.pause), Slot::Loading);
+        self.slot = loading.map(Box::new).map_or_else(|| Slot::Waiting(now + self.pause), Slot::Loading);
     }
 
     /// The generation needs its host no more: asks it to end and lets go of it.

@@ -37,6 +37,7 @@ use super::Daemon;
 use super::generation::{Action, Generation};
 use super::runs::Traces;
 use crate::action::command::Commands;
+use crate::config::Identity;
 use crate::log::{Escaped, record};
 
 /// What changes is written so long after the first change.
@@ -60,8 +61,6 @@ pub(crate) struct Keeper {
     ledger: Ledger,
     reported: Arc<Notify>,
     directory: PathBuf,
-    /// Stem of the config file, which is part of what identifies a scheduler.
-    file: Arc<str>,
     /// Ends of tasks that did not fail.
     ended: VecDeque<Ended>,
     /// Failures.
@@ -91,7 +90,7 @@ impl Keeper {
     ///
     /// # Errors
     /// One line that says what is wrong with it.
-    pub(super) fn open(directory: &Path, config: &Path, history_max: u32) -> Result<Beginning, String> {
+    pub(super) fn open(directory: &Path, history_max: u32) -> Result<Beginning, String> {
         let opened = ledger::Store::open(directory).map_err(|error| error.to_string())?;
         let Opened { store, restored, damage, trouble } = opened;
         let mut errors = Vec::new();
@@ -101,12 +100,10 @@ impl Keeper {
         let wake = Arc::clone(&reported);
         let ledger = Ledger::start(store, Options { history_max }, move || wake.notify_one());
         let ledger = ledger.map_err(|error| format!("cannot start a thread for the state: {error}"))?;
-        let file = config.file_stem().unwrap_or_default().to_string_lossy();
         let keeper = Keeper {
             ledger,
             reported,
             directory: directory.to_owned(),
-            file: file.into(),
             ended: VecDeque::new(),
             failed: VecDeque::new(),
             next: Batch::default(),
@@ -162,7 +159,7 @@ impl Keeper {
         let Traces { output, deed } = std::mem::take(&mut self.traces);
         self.add_end(Ended {
             id: Id(task.id.0),
-            subject: subject(&self.file, action, &task.event, None),
+            subject: subject(action, &task.event, None),
             result,
             error,
             exit_status,
@@ -203,8 +200,8 @@ impl Keeper {
 
     /// A scheduler is paused, or no more.
     #[expect(dead_code, reason = "the control socket asks for it")]
-    pub(crate) fn paused(&mut self, scheduler: Arc<str>, is_paused: bool) {
-        self.next.paused.push((Arc::clone(&self.file), scheduler, is_paused));
+    pub(crate) fn paused(&mut self, scheduler: Identity, is_paused: bool) {
+        self.next.paused.push((scheduler.file, scheduler.name, is_paused));
     }
 
     fn has_news(&self, engine: &Engine) -> bool {
@@ -216,12 +213,12 @@ impl Keeper {
         let mut batch = std::mem::take(&mut self.next);
         batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
-        let (clock, file) = (Clock::now(), Arc::clone(&self.file));
+        let clock = Clock::now();
         engine.take_changed(TASKS_A_BATCH, |task| {
             let generation = generations.iter().rfind(|generation| generation.owns(task.scheduler));
             let action =
                 generation.expect("a generation stays until its tasks have ended").action(task.scheduler);
-            batch.tasks.push(row(task, &file, action, &clock, commands));
+            batch.tasks.push(row(task, action, &clock, commands));
         });
         batch
     }
@@ -361,10 +358,10 @@ fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-fn subject(file: &Arc<str>, action: &Action, event: &Event<'_>, detail: Option<String>) -> Subject {
+fn subject(action: &Action, event: &Event<'_>, detail: Option<String>) -> Subject {
     Subject {
-        file: Arc::clone(file),
-        scheduler: Arc::clone(&action.name),
+        file: Arc::clone(&action.identity.file),
+        scheduler: Arc::clone(&action.identity.name),
         kind: action.work.kept_kind().into(),
         digest: Arc::clone(&action.digest),
         mask: event.mask.0,
@@ -379,13 +376,7 @@ fn subject(file: &Arc<str>, action: &Action, event: &Event<'_>, detail: Option<S
     }
 }
 
-fn row(
-    task: &TaskStatus<'_>,
-    file: &Arc<str>,
-    action: &Action,
-    clock: &Clock,
-    commands: &Commands,
-) -> ledger::Task {
+fn row(task: &TaskStatus<'_>, action: &Action, clock: &Clock, commands: &Commands) -> ledger::Task {
     let (state, at) = match task.doing {
         Doing::Waiting(at) | Doing::PutOff(at) | Doing::Settling(at) | Doing::Gathered(at) => {
             (TaskState::Waiting, at)
@@ -398,7 +389,7 @@ fn row(
     let due_s = at.map_or(f64::from(u32::MAX), |at| clock.time(at));
     ledger::Task {
         id: Id(task.id.0),
-        subject: subject(file, action, &task.event, detail(task)),
+        subject: subject(action, &task.event, detail(task)),
         state,
         attempt: task.attempt,
         first_s: task.made.map_or(clock.now_s, |made| clock.time(made)),

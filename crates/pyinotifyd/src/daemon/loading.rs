@@ -18,11 +18,13 @@ use tokio::sync::mpsc;
 
 use super::children::signal_name;
 use crate::cli::ConfigOptions;
-use crate::config::{Config, check_modules, check_patterns, check_program, read_config};
+use crate::config::{
+    Config, ConfigFile, ConfigFiles, ConfigPath, check_modules, check_patterns, check_program,
+};
 use crate::host::Ending;
 use crate::host::wire::{self, ConfigFault, Exit, FromHost, Hello, HostRecord};
 use crate::host::{Host, HostEvent, HostId, interpreter};
-use crate::log::{Cause, Early, Indented, Level, Log, record};
+use crate::log::{Cause, Early, Escaped, Indented, Level, Log, record};
 
 /// Threads that read config files. More than one is there only where a filesystem does not answer and somebody goes on
 /// asking for reloads.
@@ -43,11 +45,13 @@ pub(crate) struct Loading {
     /// The interpreter.
     pub python: Arc<Path>,
     hello: Option<Hello>,
-    /// What is sent to the host behind the file's content.
-    load: Vec<u8>,
-    file: Arc<Path>,
-    /// The file's content, as soon as it was read.
-    content: Arc<OnceLock<Arc<[u8]>>>,
+    /// Where the files are.
+    paths: Vec<ConfigPath>,
+    debug: bool,
+    /// Levels of loggers, for the host.
+    levels: Value,
+    /// The files, as soon as they were read.
+    content: Arc<OnceLock<ConfigFiles>>,
     events: mpsc::Sender<HostEvent>,
     /// Records of the file for syslog, of which the daemon does not know yet where it is.
     early: Vec<Early>,
@@ -69,44 +73,47 @@ impl Loading {
     /// Without an interpreter that is safe to execute, or without the means to start it.
     pub(crate) fn start(
         options: &ConfigOptions,
-        known: Option<Arc<[u8]>>,
+        known: Option<Arc<[ConfigFile]>>,
         id: HostId,
         log: &Log,
         events: mpsc::Sender<HostEvent>,
     ) -> Result<Loading, LoadError> {
-        let file = options.source.file().ok_or_else(|| plain("there is no config file".to_owned()))?;
         let python: Arc<Path> = interpreter::find(options.python.as_deref()).map_err(plain)?.into();
         check_interpreter(&python).map_err(plain)?;
         let host = Host::start(id, &python, events.clone()).map_err(|error| cannot_start(&python, &error))?;
         let levels = log.levels().iter().map(|(name, level)| (name.clone(), Value::from(level.0)));
         let levels = Value::Object(levels.collect::<Map<_, _>>());
-        let load = wire::load(file, options.debug, &levels);
+        let known = known.map(|files| ConfigFiles { files, warnings: Vec::new() });
         let content = Arc::new(known.map_or_else(OnceLock::new, OnceLock::from));
-        Ok(Loading { host, python, hello: None, load, file: file.into(), content, events, early: Vec::new() })
+        let (paths, debug) = (options.source.files().to_vec(), options.debug);
+        Ok(Loading { host, python, hello: None, paths, debug, levels, content, events, early: Vec::new() })
     }
 
-    /// Has the config file read, checked and sent to the host.
-    fn send_file(&mut self, module_paths: Vec<wire::PathText>) -> Result<(), LoadError> {
+    /// Has the config files read, checked and sent to the host.
+    fn send_files(&mut self, module_paths: Vec<wire::PathText>) -> Result<(), LoadError> {
         if READERS.fetch_add(1, Ordering::Relaxed) >= READERS_MAX {
             READERS.fetch_sub(1, Ordering::Relaxed);
-            let file = self.file.display();
+            let paths = shown(&self.paths);
             return Err(plain(format!(
-                "{READERS_MAX} earlier attempts to read '{file}' have not come to an end: its filesystem does not \
+                "{READERS_MAX} earlier attempts to read {paths} have not come to an end: its filesystem does not \
                  answer"
             )));
         }
-        let (file, content) = (Arc::clone(&self.file), Arc::clone(&self.content));
-        let (queue, load) = (self.host.queue(), std::mem::take(&mut self.load));
-        let (id, events) = (self.host.id, self.events.clone());
+        let (paths, content) = (std::mem::take(&mut self.paths), Arc::clone(&self.content));
+        let (debug, levels) = (self.debug, std::mem::take(&mut self.levels));
+        let (queue, id, events) = (self.host.queue(), self.host.id, self.events.clone());
         let read = move || {
             let read = check_module_paths(&module_paths).and_then(|()| match content.get() {
-                Some(content) => Ok(Arc::clone(content)),
-                None => read_config(&file).map(Arc::from),
+                Some(known) => Ok(known.clone()),
+                None => ConfigFiles::read(&paths),
             });
             READERS.fetch_sub(1, Ordering::Relaxed);
             match read {
                 Ok(read) => {
-                    queue.send(wire::source(&read));
+                    let load = wire::load(read.files.iter().map(|file| file.path.as_path()), debug, &levels);
+                    for file in read.files.iter() {
+                        queue.send(wire::source(&file.content));
+                    }
                     content.get_or_init(|| read);
                     queue.send(load);
                 }
@@ -130,7 +137,7 @@ impl Loading {
         match frame {
             FromHost::Hello(mut hello) => {
                 let module_paths = std::mem::take(&mut hello.path);
-                let refused = check_hello(&hello).map_err(plain).and_then(|()| self.send_file(module_paths));
+                let refused = check_hello(&hello).map_err(plain).and_then(|()| self.send_files(module_paths));
                 self.hello = Some(hello);
                 refused.err().map(Err)
             }
@@ -145,9 +152,12 @@ impl Loading {
                         hello.executable
                     );
                 }
-                let content = self.content.get().cloned().unwrap_or_default();
-                let config = Config::from_description(&body, content).map_err(LoadError::Fault);
-                Some(config.map(|config| Config { early: std::mem::take(&mut self.early), ..config }))
+                let ConfigFiles { files, mut warnings } = self.content.get().cloned().unwrap_or_default();
+                let config = Config::from_description(&body, files).map_err(LoadError::Fault);
+                Some(config.map(|config| {
+                    warnings.extend(config.warnings);
+                    Config { early: std::mem::take(&mut self.early), warnings, ..config }
+                }))
             }
             FromHost::Error(fault) => {
                 // A bad expression was there first: Python itself does not look at them.
@@ -250,6 +260,12 @@ fn check_hello(hello: &Hello) -> Result<(), String> {
 
 fn cannot_start(python: &Path, error: &io::Error) -> LoadError {
     plain(format!("cannot start the interpreter '{}': {}", python.display(), Cause(error)))
+}
+
+/// Paths as a message shows them: `'A', 'B'`.
+pub(crate) fn shown(paths: &[ConfigPath]) -> String {
+    let paths = paths.iter().map(|named| format!("'{}'", Escaped(named.path.as_os_str().as_bytes())));
+    paths.collect::<Vec<_>>().join(", ")
 }
 
 fn plain(message: String) -> LoadError {

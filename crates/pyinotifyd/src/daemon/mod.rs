@@ -127,8 +127,8 @@ struct Daemon {
     adoption: Option<Adoption>,
     logger: LoggerId,
     state: State,
-    /// Keeps other daemons from running with the same config file unnoticed.
-    config_lock: Option<ConfigLock>,
+    /// Keep other daemons from running with the same config files unnoticed.
+    config_locks: Vec<ConfigLock>,
     /// How many of its standard streams were terminals.
     terminals: usize,
     /// Whether it ended for a reason that its exit status tells of.

@@ -145,6 +145,11 @@ impl Performer {
     }
 
     /// What identifies a scheduler.
+    pub(crate) fn identity(&self, scheduler: SchedulerId) -> &crate::config::Identity {
+        &self.action(scheduler).identity
+    }
+
+    /// What people call a scheduler.
     pub(crate) fn scheduler_name(&self, scheduler: SchedulerId) -> &str {
         &self.action(scheduler).name
     }

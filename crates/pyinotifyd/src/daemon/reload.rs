@@ -16,7 +16,7 @@ use watcher::{Source as _, WatchId};
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
 use super::keep::{Keeper, no_heir};
-use super::loading::{LoadError, Loading};
+use super::loading::{LoadError, Loading, shown};
 use super::perform::GRACE;
 use super::report::{describe, in_a_line};
 use super::shutdown::State;
@@ -25,7 +25,7 @@ use super::{Daemon, Reload, leave};
 use crate::config::{Config, Watch, absolute_path, feeding_warnings, missing_syslog};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
-use crate::log::{Level, Log, LoggerId, Syslog, record};
+use crate::log::{Escaped, Level, Log, LoggerId, Syslog, record};
 
 /// How long a config file may execute when another reload is asked for meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -235,14 +235,22 @@ impl Daemon {
         newest.all_told = newest.watches.iter().all(|watch| watch.told);
     }
 
-    /// Locks the config file, and says so if another daemon runs with it.
+    /// Locks the config files, and says so if another daemon runs with one.
     fn lock_config(&mut self) {
-        let Some(path) = self.options.source.file() else { return };
-        if self.config_lock.as_ref().is_some_and(|lock| lock.is_of(path)) {
-            return;
+        let Some(newest) = self.core.performer.generations.last() else { return };
+        let files = Arc::clone(&newest.source);
+        let mut held = std::mem::take(&mut self.config_locks);
+        for file in files.iter() {
+            match held.iter().position(|lock| lock.is_of(&file.path)) {
+                Some(at) => self.config_locks.push(held.swap_remove(at)),
+                None => self.lock_file(&file.path),
+            }
         }
+    }
+
+    fn lock_file(&mut self, path: &Path) {
         match ConfigLock::take(path) {
-            Ok(lock) => self.config_lock = lock,
+            Ok(lock) => self.config_locks.extend(lock),
             Err(Holder(pid)) => {
                 let pid = pid.map_or_else(|| "its pid cannot be seen".to_owned(), |pid| format!("pid {pid}"));
                 let (log, path) = (&mut self.core.performer.log, path.display());
@@ -259,10 +267,9 @@ impl Daemon {
     fn say_nothing_is_watched(&mut self, logger: LoggerId) {
         let log = &mut self.core.performer.log;
         record!(log, logger, WARNING, "no watches configured, the daemon will not do anything");
-        let Some(file) = self.options.source.file() else { return };
-        let file = file.display();
+        let file = shown(self.options.source.files());
         let next = "uncomment or write a watch there, check it with -t, then send SIGHUP (systemctl reload pyinotifyd)";
-        record!(log, logger, INFO, "next: the config file is '{file}'; {next}");
+        record!(log, logger, INFO, "next: the config file is {file}; {next}");
     }
 
     /// Makes room for a configuration in the watcher and the engine, or in neither.
@@ -371,7 +378,7 @@ impl Daemon {
         let mut orphans = Vec::new();
         for generation in old.iter().filter(|old| !old.retired) {
             for (id, action) in generation.all().filter(|(_, action)| action.persist) {
-                let heir = newest.find(&action.name).map(|index| newest.action_at(index));
+                let heir = newest.find(&action.identity).map(|index| newest.action_at(index));
                 if heir.is_none_or(|heir| heir.work.kept_kind() != action.work.kept_kind()) {
                     orphans.push((id, no_heir(&action.name, heir.is_some())));
                 }
@@ -455,7 +462,7 @@ impl Daemon {
             );
             return;
         }
-        if self.options.source.file().is_none() {
+        if self.options.source.files().is_empty() {
             return self.hang_up(now);
         }
         record!(self.core.performer.log, self.logger, INFO, "got signal SIGHUP, reload config file");
@@ -562,7 +569,15 @@ impl Daemon {
 
     fn reload_failed(&mut self, error: LoadError) {
         let (text, line) = match error {
-            LoadError::Fault(fault) => (describe(&fault, self.options.debug), in_a_line(&fault)),
+            LoadError::Fault(fault) => {
+                let (text, line) = (describe(&fault, self.options.debug), in_a_line(&fault));
+                if let Some(path) = fault.path {
+                    let file = format!("'{}'", Escaped(&path.0));
+                    self.reload_refused(&line);
+                    return self.refuse_file(&file, &text);
+                }
+                (text, line)
+            }
             LoadError::Exit(exit) => {
                 let text = format!("it calls sys.exit with status {}", exit.code);
                 (text.clone(), text)
@@ -585,7 +600,10 @@ impl Daemon {
     /// Says why, in the log and in one line to whoever asked for it.
     fn reload_error(&mut self, text: &str, line: &str) {
         self.reload_refused(line);
-        let file = self.options.source.file().unwrap_or(Path::new("")).display();
+        self.refuse_file(&shown(self.options.source.files()), text);
+    }
+
+    fn refuse_file(&mut self, file: &str, text: &str) {
         let performer = &mut self.core.performer;
         let since = performer.generations.last().map_or(0.0, |newest| newest.loaded);
         let log = &mut performer.log;
@@ -594,7 +612,7 @@ impl Daemon {
             log,
             Log::ROOT,
             ERROR,
-            "unable to reload config file '{file}': {text}\n  the configuration from {since} stays in force"
+            "unable to reload config file {file}: {text}\n  the configuration from {since} stays in force"
         );
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::loading::LoadError;
 use crate::cli::ConfigOptions;
 use crate::host::wire::{ConfigFault, Location};
-use crate::log::{Indented, Log, record};
+use crate::log::{Escaped, Indented, Log, record};
 
 /// Exit status of a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 1;
@@ -14,9 +14,13 @@ const EXIT_CONFIG: u8 = 1;
 pub(crate) fn refuse(log: &mut Log, options: &ConfigOptions, error: LoadError) -> ExitCode {
     match error {
         LoadError::Fault(fault) => {
-            let what = options.source.file().map_or("", |_| "config file: ");
+            let what = match &fault.path {
+                Some(path) => format!("config file '{}': ", Escaped(&path.0)),
+                None if options.source.files().is_empty() => String::new(),
+                None => "config file: ".to_owned(),
+            };
             record!(log, Log::ROOT, ERROR, "{what}{}", describe(&fault, options.debug));
-            if options.source.file().is_some_and(|file| !file.exists()) {
+            if options.source.files().iter().any(|named| !named.optional && !named.path.exists()) {
                 let next = "name a config file with -c FILE, or let 'pyinotifyd --install' (as root) write one that \
                     explains itself";
                 record!(log, Log::ROOT, INFO, "next: {next}");

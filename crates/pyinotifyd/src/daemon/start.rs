@@ -32,7 +32,7 @@ use super::supervise::Supervision;
 use super::wake::{Request, Signals, Source, Timer, Wake};
 use super::{Daemon, leave};
 use crate::cli::{self, ConfigOptions};
-use crate::config::{Config, StateWanted};
+use crate::config::{Config, ConfigFile, StateWanted};
 use crate::host::{self, Host, HostEvent, HostId};
 use crate::log::{Cause, Level, Log, Style, record};
 
@@ -71,7 +71,7 @@ impl Start {
         let (sender, mut receiver) = host::channel();
         let (loaded, host, python) = match &options.source {
             cli::Source::Line(line) => (Config::from_line(line).map_err(LoadError::Fault), None, None),
-            cli::Source::File(_) => {
+            cli::Source::Files(_) => {
                 let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
                 let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
                 let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
@@ -110,11 +110,13 @@ impl Start {
     /// Opens the state, if there is to be one, by a thread: its filesystem may not answer.
     pub(super) async fn open_state(mut self) -> Result<Start, ExitCode> {
         let directory = state_directory(&self.options, &self.config);
-        let (Some(directory), Some(file)) = (directory, self.options.source.file()) else { return Ok(self) };
-        let (config, history) = (file.to_owned(), self.config.history);
+        let Some(directory) = directory.filter(|_| !self.options.source.files().is_empty()) else {
+            return Ok(self);
+        };
+        let history = self.config.history;
         let (sender, mut opened) = mpsc::channel(1);
         let open = move || {
-            let _ = sender.blocking_send(Keeper::open(&directory, &config, history));
+            let _ = sender.blocking_send(Keeper::open(&directory, history));
         };
         let thread = std::thread::Builder::new().name("state".to_owned()).spawn(open);
         thread.map_err(|error| {
@@ -138,9 +140,9 @@ impl Start {
 
     /// Puts the configuration to work.
     pub(super) fn into_daemon(self) -> Result<Daemon, ExitCode> {
-        let Start { mut options, mut log, config, host, python, since, signals, hosts, state } = self;
+        let Start { mut options, mut log, mut config, host, python, since, signals, hosts, state } = self;
         let now = Instant::now();
-        keep_directory(&mut options);
+        keep_directory(&mut options, &mut config);
         config.surroundings.apply();
         let watcher =
             Inotify::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
@@ -177,7 +179,7 @@ impl Start {
             adoption: None,
             logger,
             state: State::Running,
-            config_lock: None,
+            config_locks: Vec::new(),
             interrupts: 0,
             supervision: Supervision::new(now),
             control,
@@ -278,19 +280,26 @@ pub(super) fn state_directory(options: &ConfigOptions, config: &Config) -> Optio
 }
 
 /// Makes paths mean for a reload what they meant when they were typed: the config may change the working directory.
-fn keep_directory(options: &mut ConfigOptions) {
+fn keep_directory(options: &mut ConfigOptions, config: &mut Config) {
     let named = options.python.as_mut().filter(|python| python.components().count() > 1);
-    let file = match &mut options.source {
-        cli::Source::File(file) => Some(file),
+    let files = match &mut options.source {
+        cli::Source::Files(files) => files.as_mut_slice(),
         // Its paths are absolute.
-        cli::Source::Line(_) => None,
+        cli::Source::Line(_) => &mut [],
     };
-    let named = named.into_iter().chain(file).chain(&mut options.state).chain(&mut options.control);
+    let files = files.iter_mut().map(|named| &mut named.path);
+    let named = named.into_iter().chain(files).chain(&mut options.state).chain(&mut options.control);
     for path in named {
         if let Ok(absolute) = std::path::absolute(&path) {
             *path = absolute;
         }
     }
+    // Those that were read, for another host and for their locks.
+    let absolute = |file: &ConfigFile| ConfigFile {
+        path: std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()),
+        content: Arc::clone(&file.content),
+    };
+    config.source = config.source.iter().map(absolute).collect();
 }
 
 /// Waits on a duplicate of a descriptor that the watcher keeps.

@@ -7,6 +7,9 @@
 use std::fmt::Write as _;
 
 use event::Event;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -87,6 +90,9 @@ pub(crate) struct ConfigFault {
     /// What is wrong, for the first line.
     #[serde(deserialize_with = "lossy")]
     pub message: String,
+    /// The file that was being executed, where there are several.
+    #[serde(default)]
+    pub path: Option<PathText>,
     /// Where, innermost last.
     #[serde(default)]
     pub locations: Vec<Location>,
@@ -300,15 +306,16 @@ pub(crate) fn hello() -> Vec<u8> {
     frame(1, json!({"protocol": PROTOCOL, "version": env!("CARGO_PKG_VERSION")}).to_string().as_bytes())
 }
 
-/// Hands over the bytes of a configuration, which [`load`] asks to execute.
+/// Hands over the bytes of a config file; [`load`] asks to execute all that came before it, in order.
 pub(crate) fn source(content: &[u8]) -> Vec<u8> {
     frame(7, content)
 }
 
-/// Asks the host to execute a configuration.
-pub(crate) fn load(config: &std::path::Path, debug: bool, levels: &Value) -> Vec<u8> {
-    let config = surrogateescape_json(std::os::unix::ffi::OsStrExt::as_bytes(config.as_os_str()));
-    frame(2, format!(r#"{{"config":{config},"debug":{debug},"levels":{levels}}}"#).as_bytes())
+/// Asks the host to execute the files of a configuration, whose paths these are.
+pub(crate) fn load<'a>(files: impl Iterator<Item = &'a Path>, debug: bool, levels: &Value) -> Vec<u8> {
+    let files: Vec<_> = files.map(|file| surrogateescape_json(file.as_os_str().as_bytes())).collect();
+    let files = files.join(",");
+    frame(2, format!(r#"{{"configs":[{files}],"debug":{debug},"levels":{levels}}}"#).as_bytes())
 }
 
 /// Asks the host to cancel running jobs.

@@ -1,7 +1,8 @@
 """Starts the host: ``python -m pyinotifyd.host SOCKET LIFELINE``, the numbers of two inherited descriptors.
 
-Owns the order of a start: HELLO, SOURCE, LOAD, execute, DESCRIBE; then the end, or one of the two ways to stay. The
-lifeline is a pipe of which the daemon holds the other end, and into which nobody writes: it ends with the daemon.
+Owns the order of a start: HELLO, a SOURCE for each file, LOAD, execute, DESCRIBE; then the end, or one of the two ways
+to stay. The lifeline is a pipe of which the daemon holds the other end, and into which nobody writes: it ends with the
+daemon.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .. import __version__, levels
 from ..checked import put_in_force
 from ..levels import set_level, warn
 from ..scheduler import made_rules
+from ..watch import expect_watches
 from . import lint, records, spawned, wire
 from .describe import Description, patterns
 from .load import Source, Surroundings, signal_handlers
@@ -57,17 +59,19 @@ def _serve(channel: Channel, lifeline: int) -> int:
     request = _handshake(channel)
     if request is None:
         return 1
-    load, content = request
+    load, contents = request
     for name, level in load["levels"].items():
         set_level(name, level)
     if load["debug"]:
         set_level("", 10)
     records.attach(channel)
     spawned.install()
+    sources = [Source(path, content) for path, content in zip(load["configs"], contents)]
+    executed: list[Source] = []
     try:
-        source, description = _load(load, content)
+        description = _load(load, sources, executed)
     except BaseException as exception:
-        return _refuse(channel, exception)
+        return _refuse(channel, exception, executed[-1] if executed and len(sources) > 1 else None)
     if os.getpid() != channel.pid:
         # A child that the config forked and that came out at its end: only its parent is the host.
         return 0
@@ -84,21 +88,21 @@ def _serve(channel: Channel, lifeline: int) -> int:
         faulthandler.enable()
     _ignore_interrupts()
     _end_with_the_daemon(lifeline)
-    return _stay(channel, source, description)
+    return _stay(channel, sources, description)
 
 
-def _stay(channel: Channel, source: Source, description: Description) -> int:
+def _stay(channel: Channel, sources: list[Source], description: Description) -> int:
     if description.body["stays_because"] == "jobs":
         from . import jobs
 
-        return jobs.run(channel, source, description.schedulers)
+        return jobs.run(channel, sources, description.schedulers)
     from . import stay
 
     return stay.run(channel)
 
 
-def _handshake(channel: Channel) -> Optional[tuple[dict[str, Any], bytes]]:
-    """Receive HELLO, SOURCE and LOAD; None if there is no understanding."""
+def _handshake(channel: Channel) -> Optional[tuple[dict[str, Any], list[bytes]]]:
+    """Receive HELLO, the SOURCE of each file and LOAD; None if there is no understanding."""
     hello = channel.receive()
     ours = {"protocol": wire.PROTOCOL, "version": __version__}
     if hello is None:
@@ -108,32 +112,40 @@ def _handshake(channel: Channel) -> Optional[tuple[dict[str, Any], bytes]]:
         text = f"the daemon speaks {theirs}, but this host is {ours}: they have to be of one version"
         channel.send(wire.FAULT, wire.dumps({"message": text, "locations": [], "traceback": ""}))
         return None
-    source, load = channel.receive(), channel.receive()
-    if not source or not load or (source[0], load[0]) != (wire.SOURCE, wire.LOAD):
-        return None
-    return wire.loads(load[1]), source[1]
+    contents: list[bytes] = []
+    while True:
+        frame = channel.receive()
+        if frame and frame[0] == wire.SOURCE:
+            contents.append(frame[1])
+        elif frame and frame[0] == wire.LOAD:
+            return wire.loads(frame[1]), contents
+        else:
+            return None
 
 
-def _load(load: dict[str, Any], content: bytes) -> tuple[Source, Description]:
-    """Execute the config and describe it."""
-    sys.argv[:] = [load["config"]]
+def _load(load: dict[str, Any], sources: list[Source], executed: list[Source]) -> Description:
+    """Execute the files of the config and describe it; the last of `executed` is the one that is being executed."""
     before = _Before()
-    source = Source(load["config"], content)
-    config, variables = source.execute()
+    for source in sources:
+        executed.append(source)
+        sys.argv[:] = [source.path]
+        source.execute()
+        expect_watches(source.config._watches)
+    executed.clear()
     if load["debug"]:
         set_level("", 10)
-    description = Description(config, variables)
+    description = Description(sources)
     description.body.update(before.surroundings.changes())
     for name in signal_handlers():
         warn(f"the config sets a function for {name}, but signals that the daemon gets don't reach it")
-    hints = lint.hints(source, description.schedulers, description.names)
+    hints = lint.hints(sources, description.schedulers, description.names)
     description.body["hints"] = [{"text": text, "at": {"file": at[0], "line": at[1]}} for text, at in hints]
     filtered = records.filtered(description.lognames())
     handlers = records.has_handlers(description.lognames()) or bool(filtered)
     reason = before.reason_to_stay(description, handlers)
     description.body.update(handlers=handlers, filtered=filtered, stays=reason is not None, stays_because=reason)
     _flush()
-    return source, description
+    return description
 
 
 class _Before:
@@ -178,8 +190,8 @@ def _has_asyncio_tasks() -> bool:
     return loop is not None and bool(asyncio.all_tasks(loop))
 
 
-def _refuse(channel: Channel, exception: BaseException) -> int:
-    """Tell the daemon why there is no config; return the exit status."""
+def _refuse(channel: Channel, exception: BaseException, source: Optional[Source]) -> int:
+    """Tell the daemon why there is no config, and which of several files was executed; return the exit status."""
     from . import errors
 
     _flush()
@@ -188,7 +200,7 @@ def _refuse(channel: Channel, exception: BaseException) -> int:
         channel.send(wire.EXIT, wire.report({"code": code, "message": text}))
         return code
     # A bad expression that came before is the fault to tell.
-    body = {**errors.fault(exception), "patterns": patterns(made_rules)}
+    body = {**errors.fault(exception), "patterns": patterns(made_rules), "path": source and source.path}
     channel.send(wire.FAULT, wire.report(body))
     return 1
 

@@ -21,7 +21,7 @@ from ..scheduler import (
     function_of,
     made_rules,
 )
-from ..watch import Pyinotifyd, Watch, expect_watches
+from ..watch import Pyinotifyd, Watch
 from . import wire
 from .names import Names, code_of
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ..checked import Number, Place
     from ..options import Retry, Settle
+    from .load import Source
 
 # The name that the original gives to the loggers of objects whose logname is None.
 _LOGNAME = "pyinotifyd"
@@ -44,17 +45,19 @@ _UTF8 = sys.getfilesystemencoding() == "utf-8"
 class Description:
     """A config as the daemon sees it, and the schedulers in the order of their numbers."""
 
-    def __init__(self, config: Pyinotifyd, variables: dict[str, Any]) -> None:
-        """Describe a config, of whose schedulers many have the names of its variables."""
+    def __init__(self, sources: list[Source]) -> None:
+        """Describe what the files of a config have left: the watches of all, in order."""
         self.schedulers: list[TaskScheduler] = []
         self._numbers: dict[int, int] = {}
-        expect_watches(config._watches)
-        watches = [self._watch(watch) for watch in config._watches]
-        # Receivers of failures may have receivers themselves.
-        for scheduler in self.schedulers:
-            for receiver in scheduler.on_failure:
-                self._number(receiver)
-        names = self.names = Names(variables, self.schedulers)
+        watches: list[dict[str, Any]] = []
+        of_files: list[tuple[Source, list[TaskScheduler]]] = []
+        for source in sources:
+            first = len(self.schedulers)
+            watches += [self._watch(watch) for watch in source.config._watches]
+            self._number_receivers(first)
+            of_files.append((source, self.schedulers[first:]))
+        names = self.names = Names(sources, of_files)
+        config = _together(sources)
         timeout = config._shutdown_timeout
         self.body: dict[str, Any] = {
             "logname": _LOGNAME if config.logname is None else config.logname,
@@ -117,6 +120,13 @@ class Description:
             "batch": _batch(scheduler),
         }
 
+    def _number_receivers(self, first: int) -> None:
+        """Number those that get failures of the schedulers from a number on; they may have receivers themselves."""
+        while first < len(self.schedulers):
+            for receiver in self.schedulers[first].on_failure:
+                self._number(receiver)
+            first += 1
+
     def _number(self, scheduler: TaskScheduler) -> int:
         number = self._numbers.get(id(scheduler))
         if number is None:
@@ -132,6 +142,42 @@ def _control(config: Pyinotifyd) -> dict[str, Any]:
     return described
 
 
+#: What one of several files may say for all: arguments of Pyinotifyd, and the attributes that hold them.
+_FOR_ALL = {
+    "shutdown_timeout": "_shutdown_timeout",
+    "max_jobs": "max_jobs",
+    "state": "state",
+    "history": "history",
+    "control": "control",
+    "control_group": "control_group",
+    "metrics": "metrics",
+}
+
+
+def _together(sources: list[Source]) -> Pyinotifyd:
+    """Return an object that has what the files say for all of them.
+
+    Raises:
+        ConfigError: Two files say one thing.
+    """
+    together = Pyinotifyd()
+    for argument, attribute in _FOR_ALL.items():
+        default = getattr(together, attribute)
+        given = [source for source in sources if getattr(source.config, attribute) is not default]
+        for source in given[:1]:
+            setattr(together, attribute, getattr(source.config, attribute))
+        for source in given[1:]:
+            text = (
+                f"{argument}: {given[0].path!r} gives it already, and it holds for all files: one of them may give it"
+            )
+            raise ConfigError(text, source.config.at)
+    # Log settings hold in the order of the files.
+    lognames = [source.config.logname for source in sources]
+    given_names = [name for name in lognames if name != together.logname]
+    together.logname = given_names[-1] if given_names else together.logname
+    return together
+
+
 def patterns(rules: Iterable[FileManagerRule]) -> list[dict[str, Any]]:
     """Describe the expressions of rules, for the daemon to check."""
     return [{"pattern": _bytes_text(rule.src_re), "at": _at(rule.at)} for rule in rules]
@@ -141,6 +187,7 @@ def _scheduler(scheduler: TaskScheduler, names: Names) -> dict[str, Any]:
     described: dict[str, Any] = {
         "kind": _kind(scheduler),
         "name": names.of(scheduler),
+        "file": names.file_of(scheduler),
         "named": scheduler.name is not None,
         "logname": _SCHEDULER_LOGNAME if scheduler.logname is None else scheduler.logname,
         "files": scheduler.files,

@@ -49,24 +49,29 @@ EXITS_MAX = 1000
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
-def run(channel: Channel, source: Source, schedulers: list[TaskScheduler]) -> int:
+def run(channel: Channel, sources: list[Source], schedulers: list[TaskScheduler]) -> int:
     """Run jobs until the daemon says stop or is gone; return the exit status."""
     loop = current()
     if loop is None:
         loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    return _Host(channel, source, schedulers, loop).run()
+    return _Host(channel, sources, schedulers, loop).run()
 
 
 class _Host:
     """The jobs of a config: those that wait for their turn, those that run, and what is to be reported."""
 
     def __init__(
-        self, channel: Channel, source: Source, schedulers: list[TaskScheduler], loop: asyncio.AbstractEventLoop
+        self,
+        channel: Channel,
+        sources: list[Source],
+        schedulers: list[TaskScheduler],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Begin without jobs."""
         self._channel = channel
-        self._source: Optional[Source] = source
+        # Until a traceback needs their texts.
+        self._sources = sources
         # Those of commands and rules have no job; the places are those of the description.
         self._jobs: list[Optional[Job]] = [getattr(scheduler, "job", None) for scheduler in schedulers]
         self._schedulers = schedulers
@@ -211,9 +216,9 @@ class _Host:
             self._loop.call_soon(self._report)
 
     def _failed(self, handle: int, number: int, exception: BaseException) -> None:
-        if self._source:
-            errors.keep_source(self._source.filename, self._source.content)
-            self._source = None
+        while self._sources:
+            source = self._sources.pop()
+            errors.keep_source(source.filename, source.content)
         body = {
             "task": handle,
             "exception": _summary(exception),

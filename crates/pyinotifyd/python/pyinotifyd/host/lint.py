@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     Hint = tuple[str, Place]
 
 
-def hints(source: Source, used: Iterable[TaskScheduler], names: Names) -> list[Hint]:
+def hints(sources: Iterable[Source], used: Iterable[TaskScheduler], names: Names) -> list[Hint]:
     """Return all hints, each with its place."""
-    return [*_repeated_keys(source), *_unused(used, names)]
+    repeated = [hint for source in sources for hint in _repeated_keys(source)]
+    return [*repeated, *_unused(used, names)]
 
 
 def _unused(used: Iterable[TaskScheduler], names: Names) -> Iterator[Hint]:

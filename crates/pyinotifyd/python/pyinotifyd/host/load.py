@@ -1,6 +1,6 @@
-"""Executes a config.
+"""Executes the files of a config, each in a namespace of its own.
 
-Owns the namespace, and what of the process a config may have changed that the daemon has to know: its environment,
+Owns these namespaces, and what of the process a config may have changed that the daemon has to know: its environment,
 directory and umask hold for the daemon's commands, too.
 """
 
@@ -12,6 +12,7 @@ import sys
 import pyinotifyd as api
 
 from ..checked import expect
+from ..scheduler import TaskScheduler, bare_jobs, made_schedulers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,19 +46,31 @@ _BOM = "\ufeff"
 
 
 class Source:
-    """The text of a config: tracebacks of jobs show it as it was when it was executed."""
+    """A file of a config, and what it left: tracebacks of jobs show its text as it was when it was executed."""
+
+    #: What it left in its variable `pyinotifyd`.
+    config: api.Pyinotifyd
+    #: All its variables.
+    variables: dict[str, Any]
+    #: The schedulers that were made while it was executed, and those of them that stand for bare coroutine functions.
+    made: list[TaskScheduler]
+    bare: list[TaskScheduler]
 
     def __init__(self, path: str, content: bytes) -> None:
         """Remember what the daemon has read of the file at `path`, which may be another one by now."""
+        self.path = path
         self.filename = os.path.abspath(path)
+        #: What the identities of its schedulers begin with.
+        self.stem = os.path.splitext(os.path.basename(path))[0]
         self.content = content
 
-    def execute(self) -> tuple[api.Pyinotifyd, dict[str, Any]]:
-        """Execute the config, and return what it leaves in its variable `pyinotifyd`, and all its variables.
+    def execute(self) -> None:
+        """Execute the file, and keep what it left.
 
         Raises:
-            BaseException: Whatever the config raises.
+            BaseException: Whatever the file raises.
         """
+        made, bare = len(made_schedulers), len(bare_jobs)
         code = compile(_text(self.content), self.filename, "exec", dont_inherit=True)
         namespace: dict[str, Any] = {name: getattr(api, name) for name in _NAMES}
         # Configs know it as the name that is found among the builtins where a namespace has none; asyncio wants one.
@@ -67,7 +80,8 @@ class Source:
         namespace["__name__"] = "builtins"
         namespace["__file__"] = self.filename
         exec(code, namespace)
-        return _result(namespace), namespace
+        self.config, self.variables = _result(namespace), namespace
+        self.made, self.bare = made_schedulers[made:], bare_jobs[bare:]
 
 
 def _text(content: bytes) -> Union[str, bytes]:

@@ -8,13 +8,15 @@ the config, as far as that can be.
 from __future__ import annotations
 
 from ..checked import ConfigError
-from ..scheduler import TaskScheduler, bare_jobs, function_of, is_name, made_schedulers
+from ..scheduler import TaskScheduler, function_of, is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from types import CodeType
     from typing import Any
+
+    from .load import Source
 
 # Constants of a function whose text says all about them; that of an object would hold its address.
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
@@ -26,38 +28,60 @@ _NESTING_MAX = 20
 
 
 class Names:
-    """The names of all schedulers of a config."""
+    """The names of all schedulers of a config, and the files to which these belong.
 
-    def __init__(self, variables: dict[str, Any], used: Iterable[TaskScheduler]) -> None:
-        """Name all that the config has made, and those in use that it got in another way, as by copy.copy.
+    A scheduler belongs to the file that was being executed when it was made. In each file names are looked for and
+    numbers count as if there were no other one.
+    """
+
+    def __init__(self, sources: list[Source], used: list[tuple[Source, list[TaskScheduler]]]) -> None:
+        """Name all that the files have made, and those in `used` that a file got in another way, as by copy.copy.
 
         Raises:
-            ConfigError: Two have one name.
+            ConfigError: Two of one file have one name.
         """
-        every = {id(scheduler): scheduler for scheduler in (*made_schedulers, *used)}.values()
         self._names: dict[int, str] = {}
-        self._taken: dict[str, TaskScheduler] = {}
-        for scheduler in every:
-            if scheduler.name is not None:
-                self._name(scheduler, scheduler.name)
-        for variable, value in variables.items():
-            if isinstance(value, TaskScheduler) and id(value) not in self._names and is_name(variable):
-                self._name(value, variable)
-        # One function in the maps of several events makes a scheduler for each; the first has its name.
-        for scheduler in bare_jobs:
-            function = str(getattr(function_of(scheduler.job), "__name__", ""))
-            if id(scheduler) not in self._names and function not in self._taken and is_name(function):
-                self._name(scheduler, function)
-        for number, scheduler in enumerate(every, 1):
-            if id(scheduler) not in self._names:
-                self._name(scheduler, f"scheduler-{number}")
+        self._files: dict[int, str] = {}
+        self._taken: dict[tuple[str, str], TaskScheduler] = {}
+        # Each belongs to one file before any is named: a variable of another file may hold it, too.
+        owned = [{id(scheduler): scheduler for scheduler in source.made} for source in sources]
+        known = {number for schedulers in owned for number in schedulers}
+        for source, schedulers in used:
+            others = {id(scheduler): scheduler for scheduler in schedulers if id(scheduler) not in known}
+            owned[sources.index(source)].update(others)
+            known.update(others)
+        for source, mine in zip(sources, owned):
+            self._name_all(source, mine)
 
     def of(self, scheduler: TaskScheduler) -> str:
         """Return the name of a scheduler."""
         return self._names[id(scheduler)]
 
+    def file_of(self, scheduler: TaskScheduler) -> str:
+        """Return the stem of the file to which a scheduler belongs."""
+        return self._files[id(scheduler)]
+
+    def _name_all(self, source: Source, mine: dict[int, TaskScheduler]) -> None:
+        self._files.update(dict.fromkeys(mine, source.stem))
+        for scheduler in mine.values():
+            if scheduler.name is not None:
+                self._name(scheduler, scheduler.name)
+        for variable, value in source.variables.items():
+            is_mine = isinstance(value, TaskScheduler) and id(value) in mine
+            if is_mine and id(value) not in self._names and is_name(variable):
+                self._name(value, variable)
+        # One function in the maps of several events makes a scheduler for each; the first has its name.
+        for scheduler in source.bare:
+            function = str(getattr(function_of(scheduler.job), "__name__", ""))
+            is_taken = (source.stem, function) in self._taken
+            if id(scheduler) not in self._names and not is_taken and is_name(function):
+                self._name(scheduler, function)
+        for number, scheduler in enumerate(mine.values(), 1):
+            if id(scheduler) not in self._names:
+                self._name(scheduler, f"scheduler-{number}")
+
     def _name(self, scheduler: TaskScheduler, name: str) -> None:
-        other = self._taken.setdefault(name, scheduler)
+        other = self._taken.setdefault((self.file_of(scheduler), name), scheduler)
         if other is not scheduler:
             where = f" at {other.at[0]}:{other.at[1]}" if other.at else ""
             text = f"name: {name!r} is the name of the scheduler{where} already, give each a name of its own"

@@ -52,17 +52,18 @@ impl Daemon {
         let performer = &self.core.performer;
         let newest = self.in_force();
         let reason = self.health();
-        let config = newest.zip(self.options.source.file()).map(|(newest, file)| ConfigFile {
-            path: PathText::of(file.as_os_str().as_encoded_bytes()),
+        let file = |newest: &Generation, file: &crate::config::ConfigFile| ConfigFile {
+            path: PathText::of(file.path.as_os_str().as_encoded_bytes()),
             loaded: Time(newest.loaded),
-        });
+        };
+        let config = newest.iter().flat_map(|newest| newest.source.iter().map(|read| file(newest, read)));
         let schedulers = self.scheduler_views();
         let totals = Totals::of(&self.watcher, &self.core.engine, &performer.generations);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: self.since,
-            config: config.into_iter().collect(),
+            config: config.collect(),
             ready: reason.is_none(),
             reason,
             watches: newest

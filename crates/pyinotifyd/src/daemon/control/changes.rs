@@ -82,7 +82,8 @@ impl Daemon {
             .scheduler_stats()
             .filter(|stats| stats.paused && !newest.owns(stats.scheduler))
             .filter(|stats| performer.generations.iter().any(|old| !old.retired && old.owns(stats.scheduler)))
-            .filter_map(|stats| newest.scheduler_named(performer.scheduler_name(stats.scheduler)))
+            .filter_map(|stats| newest.find(performer.identity(stats.scheduler)))
+            .map(|index| newest.scheduler(index))
             .collect();
         for id in paused {
             self.set_paused(id, true, now);

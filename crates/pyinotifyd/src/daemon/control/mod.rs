@@ -18,11 +18,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
+use control::api::Selection;
 use control::{Answering, Message, Peer, Question, Refusal};
 use tokio::sync::oneshot;
 use watcher::Turn;
 
 use super::Daemon;
+use super::generation::Generation;
 use crate::action::glob::Glob;
 use crate::log::{Escaped, LoggerId, record};
 
@@ -91,11 +93,12 @@ impl Daemon {
     /// The answer, unless it comes later.
     fn answer(
         &mut self,
-        question: Question,
+        mut question: Question,
         peer: Peer,
         reply: Reply,
         now: Instant,
     ) -> Option<(Result<Answering, Refusal>, Reply)> {
+        self.take_identity(&mut question);
         let answer = match question {
             Question::Status => Ok(Answering::of(self.status_view())),
             Question::Health => {
@@ -130,6 +133,37 @@ impl Daemon {
             }
         };
         Some((answer, reply))
+    }
+
+    /// A scheduler that is asked about as `FILE/NAME` is the one that is shown by its name alone.
+    fn take_identity(&self, question: &mut Question) {
+        let asked = match question {
+            Question::Tasks(filter) | Question::Failed(filter) | Question::History(filter) => {
+                &mut filter.scheduler
+            }
+            Question::Run(selection)
+            | Question::Cancel(selection)
+            | Question::Retry(selection)
+            | Question::Forget(selection) => match selection {
+                Selection::Matching { scheduler, .. } => scheduler,
+                Selection::Ids(_) | Selection::All => return,
+            },
+            Question::Pause(name) | Question::Resume(name) => name,
+            Question::Status
+            | Question::Health
+            | Question::Metrics(_)
+            | Question::Undo(_)
+            | Question::Send { .. }
+            | Question::Rescan(_)
+            | Question::Sync(_)
+            | Question::Reload
+            | Question::Events { .. } => return,
+        };
+        let Some(asked) = asked else { return };
+        let mut actions = self.core.performer.generations.iter().rev().flat_map(Generation::actions);
+        if let Some(action) = actions.find(|action| action.identity.to_string() == *asked) {
+            *asked = action.name.to_string();
+        }
     }
 
     /// Goes on with what takes longer than a turn; true if there is more to do at once.

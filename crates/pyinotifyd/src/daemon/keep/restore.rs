@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::{Clock, Stat, started_ticks};
 use crate::action::{Report, missing};
+use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::generation::{Generation, Watching};
 use crate::lane::{LaneId, Once, Size, Undone};
@@ -67,7 +68,7 @@ impl Daemon {
         let mut edited = BTreeSet::new();
         let mut leftovers = Vec::new();
         for (file, name) in paused {
-            self.pause_restored(&file, &name, now);
+            self.pause_restored(&Identity { file: file.into(), name: name.into() }, now);
         }
         let clock = Clock::now();
         for task in tasks {
@@ -88,10 +89,10 @@ impl Daemon {
         self.end_leftovers(leftovers, now);
     }
 
-    fn pause_restored(&mut self, _file: &str, name: &str, now: Instant) {
+    fn pause_restored(&mut self, scheduler: &Identity, now: Instant) {
         let performer = &mut self.core.performer;
         let Some(newest) = performer.generations.last() else { return };
-        if let Some(index) = newest.find(name) {
+        if let Some(index) = newest.find(scheduler) {
             let id = newest.scheduler(index);
             self.core.engine.pause(now, id, performer);
         }
@@ -106,15 +107,15 @@ impl Daemon {
         edited: &mut BTreeSet<Arc<str>>,
     ) {
         let performer = &mut self.core.performer;
+        let identity =
+            Identity { file: Arc::clone(&task.subject.file), name: Arc::clone(&task.subject.scheduler) };
         let place = performer.generations.last().and_then(|generation| {
-            let index = generation.find(&task.subject.scheduler)?;
+            let index = generation.find(&identity)?;
             Some(Place { generation, index })
         });
         let Some(place) = place.filter(|place| place.is_of_kind(&task)) else {
-            let same_name = performer
-                .generations
-                .last()
-                .is_some_and(|newest| newest.find(&task.subject.scheduler).is_some());
+            let same_name =
+                performer.generations.last().is_some_and(|newest| newest.find(&identity).is_some());
             *report.entry("failed").or_default() += 1;
             return self.lose(task, no_heir_of(same_name));
         };

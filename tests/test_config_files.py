@@ -1,0 +1,344 @@
+"""Several config files, and directories of them: what is put together, what is told apart, what a reload notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from vocabulary import REFERENCE, Box, Daemon, wait_until, write
+
+pytestmark = pytest.mark.skipif(REFERENCE, reason="the original knows one config file")
+
+# A scheduler `copy` that appends what it got to a file.
+COPY = """
+copy = ShellScheduler(cmd="echo {pathname} >> $DST/%s")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC/%s", {"IN_CLOSE_WRITE": copy})])
+"""
+
+
+def conf(box: Box, name: str, text: str = "", of: str = "") -> Path:
+    """Write a config file below the box's directory, by one rename; `of`: a watch of that name."""
+    path = box.tmp / name
+    path.parent.mkdir(exist_ok=True)
+    if of:
+        (box.src / of).mkdir(exist_ok=True)
+        text = COPY % (of, of) + text
+    new = box.tmp / "new"
+    new.write_text(box.text(text))
+    new.rename(path)
+    return path
+
+
+def start(box: Box, *paths: str | Path, options: tuple[str, ...] = ()) -> Daemon:
+    given = [word for path in paths for word in ("-c", os.fspath(path))]
+    return box.start(None, *given, *options).wait_ready()
+
+
+def copied(box: Box, of: str) -> None:
+    """Wait until the watch of that name has done something."""
+    write(box.src / of / "file")
+    wait_until(lambda: (box.dst / of).exists() and f"{of}/file" in (box.dst / of).read_text())
+    (box.dst / of).unlink()
+
+
+def checked(box: Box, *paths: str | Path) -> Daemon:
+    return box.call("-t", *[word for path in paths for word in ("-c", os.fspath(path))])
+
+
+def test_watches_of_all_files_are_put_together(box: Box) -> None:
+    conf(box, "conf.d/10-b.py", of="b")
+    conf(box, "conf.d/20-a.py", of="a")
+    conf(box, "conf.d/.hidden.py", "raise RuntimeError")
+    conf(box, "conf.d/backup.py~", "raise RuntimeError")
+    daemon = start(box, conf(box, "main.py", of="main"), "conf.d")
+    daemon.wait_log("start listening", count=3)
+    told = [record.text for record in daemon.records if "start listening" in record.text]
+    assert [text.rpartition("/")[2] for text in told] == ["main'", "b'", "a'"]
+    for of in ("main", "a", "b"):
+        copied(box, of)
+
+
+def test_each_file_has_a_namespace_of_its_own(box: Box) -> None:
+    conf(box, "one.py", "import os\nSHARED = 1\n", of="one")
+    conf(box, "two.py", "assert 'SHARED' not in globals() and 'os' not in globals()\n", of="two")
+    names = "import sys\nassert __file__.endswith('/three.py') and sys.argv == ['three.py'], (__file__, sys.argv)\n"
+    conf(box, "three.py", names, of="three")
+    assert checked(box, "one.py", "two.py", "three.py").lines == ["INFO: config file ok"]
+
+
+def test_one_name_in_two_files_is_shown_with_the_file(box: Box) -> None:
+    files = [conf(box, "one.py", of="one"), conf(box, "two.py", of="two")]
+    shown = box.call("--explain", box.src / "one/f", "-c", files[0], "-c", files[1])
+    assert "scheduler 'one/copy'" in shown.stdout
+    alone = box.call("--explain", box.src / "one/f", "-c", files[0])
+    assert "scheduler 'copy'" in alone.stdout
+    daemon = start(box, *files)
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log("status: scheduler one/copy ")
+    daemon.wait_log("status: scheduler two/copy ")
+
+
+def test_numbers_count_in_each_file(box: Box) -> None:
+    text = "pyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_OPEN': [ShellScheduler('true')]})])\n"
+    conf(box, "one.py", text + "more = ShellScheduler('true')\nShellScheduler('true')\n")
+    conf(box, "two.py", text)
+    shown = box.call("--explain", box.src / "f", "-c", "one.py", "-c", "two.py")
+    assert "'one/scheduler-1'" in shown.stdout
+    assert "'two/scheduler-1'" in shown.stdout
+
+
+def test_a_scheduler_belongs_to_the_file_that_made_it(box: Box) -> None:
+    """One that a module made for both is of the first; its name is that of a variable there."""
+    conf(box, "shared/shared_module.py", "import pyinotifyd\nboth = pyinotifyd.ShellScheduler('true')\n")
+    text = f"""
+import sys
+sys.path.insert(0, {str(box.tmp / "shared")!r})
+from shared_module import both as %s
+pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {{"IN_OPEN": %s}})])
+"""
+    for name in ("one", "two"):
+        (box.src / name).mkdir()
+        conf(box, f"{name}.py", text % (name, name, name))
+    for name in ("one", "two"):
+        shown = box.call("--explain", box.src / f"{name}/f", "IN_OPEN", "-c", "one.py", "-c", "two.py")
+        assert "scheduler 'one'" in shown.stdout
+
+
+def test_what_holds_for_all_may_be_given_once(box: Box) -> None:
+    conf(box, "one.py", "pyinotifyd = Pyinotifyd(shutdown_timeout=30)\n")
+    conf(box, "two.py", "pyinotifyd = Pyinotifyd(max_jobs=2)\n")
+    conf(box, "three.py", "\n\npyinotifyd = Pyinotifyd(shutdown_timeout=5)\n")
+    assert checked(box, "one.py", "two.py").exit_code == 0
+    refused = checked(box, "one.py", "two.py", "three.py")
+    assert refused.exit_code == 1
+    assert "shutdown_timeout: 'one.py' gives it already, and it holds for all files" in refused.log
+    assert f'File "{box.tmp}/three.py", line 3' in refused.log
+
+
+def test_the_timeout_of_one_file_holds_for_all(box: Box) -> None:
+    conf(box, "one.py", 'pyinotifyd = Pyinotifyd(shutdown_timeout=0, logname="mine")\n')
+    slow = "pyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_CLOSE_WRITE': ShellScheduler('sleep 1000')})])\n"
+    conf(box, "two.py", slow)
+    daemon = start(box, "one.py", "two.py")
+    assert "pyinotifyd/mine - INFO - start listening" in daemon.log
+    write(box.src / "f")
+    daemon.wait_log("start task")
+    daemon.terminate()
+    assert "wait 0 seconds for 1 remaining task" in daemon.log
+
+
+def test_log_settings_hold_in_the_order_of_the_files(box: Box) -> None:
+    conf(box, "one.py", "setLoglevel(INFO)\n", of="one")
+    conf(box, "two.py", "setLoglevel(ERROR)\n", of="two")
+    loud = start(box, "two.py", "one.py")
+    copied(box, "one")
+    loud.wait_log("task finished")
+    loud.terminate()
+    quiet = box.start(None, "-c", "one.py", "-c", "two.py")
+
+    def is_at_work() -> bool:
+        write(box.src / "one/file")
+        return (box.dst / "one").exists()
+
+    wait_until(is_at_work)
+    assert quiet.lines == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0\n", "ERROR: config file '{path}': division by zero"),
+        ("x = 1\n", "ERROR: config file '{path}': the config defines no variable 'pyinotifyd'"),
+        ("pyinotifyd = 5\n", "ERROR: config file '{path}': pyinotifyd: expected"),
+        ("(\n", "ERROR: config file '{path}': "),
+        ("import sys; sys.exit(7)\n", ""),
+    ],
+)
+def test_one_bad_file_refuses_the_whole_by_name(box: Box, text: str, said: str) -> None:
+    conf(box, "conf.d/a.py", of="a")
+    bad = conf(box, "conf.d/b.py", text)
+    conf(box, "conf.d/c.py", of="c")
+    refused = checked(box, box.tmp / "conf.d")
+    assert refused.exit_code == (1 if said else 7)
+    assert refused.log.startswith(said.format(path=bad))
+
+
+def test_a_bad_pattern_is_said_with_its_file(box: Box) -> None:
+    conf(box, "a.py", of="a")
+    conf(box, "b.py", "\npyinotifyd = Pyinotifyd([Watch('$SRC', exclude_filter=['('])])\n")
+    refused = checked(box, "a.py", "b.py")
+    assert refused.exit_code == 1
+    assert f'File "{box.tmp}/b.py", line 2' in refused.log
+
+
+def test_files_of_one_stem_are_refused(box: Box) -> None:
+    one, two = conf(box, "one/same.py", of="a"), conf(box, "two/same.py", of="b")
+    for paths in ((one, two), (one, one), ("one", two)):
+        refused = checked(box, *paths)
+        assert refused.exit_code == 1
+        assert "two config files have the name 'same'" in refused.log
+
+
+def test_names_are_looked_for_twice_in_one_file_only(box: Box) -> None:
+    twice = "a = ShellScheduler('true', name='x')\nb = ShellScheduler('true', name='x')\n"
+    conf(box, "one.py", twice + "pyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_OPEN': [a, b]})])\n")
+    refused = checked(box, "one.py", conf(box, "two.py", of="two"))
+    assert "name: 'x' is the name of the scheduler at" in refused.log
+    assert refused.exit_code == 1
+
+
+def test_an_empty_directory_is_warned_of_and_a_missing_one_is_an_error(box: Box) -> None:
+    (box.tmp / "conf.d").mkdir()
+    empty = checked(box, "conf.d")
+    assert empty.exit_code == 0
+    assert empty.lines == [
+        "WARNING: there is no config file (*.py) in the directory 'conf.d'",
+        "INFO: config file ok",
+    ]
+    missing = checked(box, conf(box, "a.py", of="a"), "missing.d")
+    assert missing.exit_code == 1
+    assert "No such file or directory: 'missing.d'" in missing.log
+
+
+def test_a_reload_notices_files_that_come_and_go(box: Box) -> None:
+    conf(box, "conf.d/a.py", of="a")
+    daemon = start(box, "conf.d")
+    copied(box, "a")
+    added = conf(box, "conf.d/b.py", of="b")
+    daemon.reload()
+    assert "configuration loaded: 2 watches, 2 schedulers" in daemon.log
+    copied(box, "a")
+    copied(box, "b")
+    bad = conf(box, "conf.d/c.py", "1 / 0\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log(f"unable to reload config file '{bad}': division by zero")
+    copied(box, "b")
+    bad.unlink()
+    added.unlink()
+    daemon.reload()
+    daemon.wait_log("configuration loaded: 1 watch, 1 scheduler")
+    write(box.src / "b/file")
+    copied(box, "a")
+    assert not (box.dst / "b").exists()
+
+
+def test_tasks_go_on_though_their_name_is_shown_otherwise(box: Box) -> None:
+    """A scheduler is the same when another file gets one of its name: its identity has the file in it."""
+    text = """
+copy = ShellScheduler(cmd="echo {pathname} >> $DST/done", delay=$DELAY)
+pyinotifyd = Pyinotifyd([Watch("$SRC/a", {"IN_CLOSE_WRITE": copy})])
+"""
+    (box.src / "a").mkdir()
+    conf(box, "conf.d/a.py", text.replace("$DELAY", "1000"))
+    daemon = start(box, "conf.d")
+    write(box.src / "a/f")
+    daemon.wait_log("schedule task")
+    conf(box, "conf.d/b.py", of="b")
+    daemon.reload()
+    assert "1 task goes on" in daemon.log
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log("status: task waits, .*scheduler=a/copy")
+
+
+def test_jobs_of_all_files_run_in_one_host_and_again_after_its_death(box: Box) -> None:
+    text = """
+async def job(event, task_id):
+    print("%s", event.pathname, flush=True)
+    if event.name == "fail":
+        raise ValueError("of %s")
+pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": job})])
+"""
+    for of in ("a", "b"):
+        (box.src / of).mkdir()
+        conf(box, f"{of}.py", text % (of, of, of))
+    daemon = start(box, "a.py", "b.py")
+    daemon.wait_log("start listening", count=2)
+    for of in ("a", "b"):
+        write(box.src / of / "f")
+        daemon.wait_out(f"^{of} {box.src}/{of}/f$")
+        write(box.src / of / "fail")
+        daemon.wait_log(f'task failed: of {of}.*|File "{box.tmp}/{of}.py", line 5', count=1)
+    # The files as they were, whatever stands there by then.
+    conf(box, "a.py", "1 / 0\n")
+    os.kill(daemon.host(), signal.SIGKILL)
+    daemon.wait_log("config host was killed by SIGKILL")
+    for of in ("a", "b"):
+        write(box.src / of / "again")
+        daemon.wait_out(f"^{of} {box.src}/{of}/again$")
+
+
+def test_each_file_is_locked(box: Box) -> None:
+    conf(box, "conf.d/a.py", of="a")
+    conf(box, "conf.d/b.py", of="b")
+    first = start(box, "conf.d")
+    second = start(box, "conf.d/b.py")
+    second.wait_log(rf"another daemon \(pid {first.pid}\) runs with the config file '{box.tmp}/conf.d/b.py'")
+
+
+def test_as_root_no_file_that_others_can_write_is_executed(box: Box, root: None) -> None:
+    conf(box, "conf.d/a.py", of="a")
+    conf(box, "conf.d/b.py", of="b").chmod(0o666)
+    refused = checked(box, "conf.d")
+    assert refused.exit_code == 1
+    assert "chmod go-w 'conf.d/b.py'" in refused.log
+
+
+def test_kept_tasks_come_back_to_the_file_that_made_them(box: Box) -> None:
+    text = """
+later = ShellScheduler(cmd="echo %s {pathname} >> $DST/done", delay=%s)
+pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": later})]%s)
+"""
+    for name in ("a", "b"):
+        (box.src / name).mkdir()
+        conf(box, f"{name}.py", text % (name, 600, name, ', state="$TMP/state"' if name == "a" else ""))
+    daemon = start(box, "a.py", "b.py")
+    for name in ("a", "b"):
+        write(box.src / name / "f")
+    daemon.wait_log("schedule task", count=2)
+    daemon.terminate()
+    # The order of the files is another one, and one of them is gone later.
+    again = start(box, "b.py", "a.py")
+    again.wait_log("tasks of the earlier daemon: 2 go on")
+    again.signal(signal.SIGUSR1)
+    again.wait_log(f"status: task .*scheduler=a/later, .*path={box.src}/a/f")
+    again.wait_log(f"status: task .*scheduler=b/later, .*path={box.src}/b/f")
+    again.terminate()
+    alone = start(box, "a.py")
+    alone.wait_log(f"task failed: the config has no scheduler later, .*{box.src}/b/f")
+    alone.signal(signal.SIGUSR1)
+    alone.wait_log(f"status: task .*scheduler=later, .*path={box.src}/a/f")
+
+
+def test_a_state_is_given_once(box: Box) -> None:
+    for name in ("a", "b"):
+        conf(box, f"{name}.py", f'pyinotifyd = Pyinotifyd(state="$TMP/{name}", history=5)\n')
+    assert "state: 'a.py' gives it already" in checked(box, "a.py", "b.py").log
+
+
+def test_both_names_are_taken_when_asked(box: Box) -> None:
+    """The name that is shown, and that with the file."""
+    conf(
+        box, "one.py", "quick = ShellScheduler('true')\npyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_OPEN': quick})])\n"
+    )
+    files = ["one.py", conf(box, "a.py", of="a"), conf(box, "b.py", of="b")]
+    socket = box.tmp / "control.sock"
+    daemon = start(box, *files, options=("--control", os.fspath(socket)))
+
+    def ask(*words: str) -> Daemon:
+        return box.call(*words, "--control", socket)
+
+    for name in ("quick", "one/quick"):
+        assert ask("pause", name).exit_code == 0
+        assert ask("resume", name).exit_code == 0
+    daemon.wait_log("pause quick", count=2)
+    assert ask("pause", "a/copy").exit_code == 0
+    assert ask("pause", "copy").exit_code == 1
+    assert ask("pause", "b/quick").exit_code == 1
+    status = ask("status", "--json").stdout
+    assert f"{box.tmp}/a.py" in status
+    assert f"{box.tmp}/one.py" in status
+    write(box.src / "a/f")
+    wait_until(lambda: f"{box.src}/a/f" in ask("tasks", "--scheduler", "a/copy", "--json").stdout)
