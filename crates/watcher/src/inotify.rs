@@ -6,6 +6,9 @@
 //! the events of that instance, and says if they were too many. A path comes back when nothing is mounted there any
 //! more.
 //!
+//! A tree that keeps the queue of the local watcher full is handed over in the same way, until it has been calm for a
+//! while: the others are not to lose their events for it.
+//!
 //! Owns who watches what. Leaves threads to the caller.
 
 use std::os::fd::BorrowedFd;
@@ -22,10 +25,14 @@ use crate::notice::Notice;
 use crate::path;
 use crate::source::Source;
 use crate::spec::{Options, Problem, RootState, Sighting, Sink, Stats, Turn, WatchId, WatchSpec, WatchState};
-use crate::watcher::{Elsewhere, Exchange, Handed, News, Watcher};
+use crate::watcher::{APART, Elsewhere, Exchange, Handed, News, Watcher};
 
 /// Pause before an inotify instance is asked for again after there was none.
 const INSTANCE_RETRY: Duration = Duration::from_secs(5);
+/// Trees that are watched apart at the same time: each takes one of the 128 instances that a user has by default.
+const APART_MAX: usize = 8;
+/// For so long a tree must be calm to share the queue again.
+const CALM: Duration = Duration::from_secs(10);
 /// Events that one call takes from epoll(7).
 const READY_MAX: usize = 16;
 
@@ -40,9 +47,11 @@ pub struct Inotify {
     places: HashMap<(WatchId, Vec<u8>), (u64, Handed)>,
     /// Readable when the instance of a watcher that is here is. `None` if there is none.
     readiness: Option<OwnedFd>,
+    /// Trees that were watched apart so far.
+    apart: u64,
 }
 
-/// The watcher of a filesystem that may not answer.
+/// The watcher of a filesystem that may not answer, or of a tree that is watched apart.
 struct Remote {
     device: u64,
     point: Vec<u8>,
@@ -56,6 +65,8 @@ struct Remote {
     /// How those that it knows stood then.
     shown: Vec<(WatchId, WatchState)>,
     stats: Stats,
+    /// Since when the tree is calm, if it is one that is watched apart.
+    calm_since: Option<Instant>,
 }
 
 enum State {
@@ -65,6 +76,31 @@ enum State {
     Here { watcher: Box<Watcher>, next: Option<Instant>, is_ready: bool },
     /// A look is out.
     Away,
+}
+
+impl Remote {
+    fn new(to: Elsewhere, state: State, now: Instant) -> Remote {
+        Remote {
+            calm_since: to.is_apart().then_some(now),
+            device: to.device,
+            point: to.point,
+            state,
+            orders: Vec::new(),
+            known: Vec::new(),
+            watched: Vec::new(),
+            shown: Vec::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// When the tree can share the queue again: nothing of it is queued then, and nothing is under way.
+    fn calm_at(&self) -> Option<Instant> {
+        let is_quiet = match &self.state {
+            State::Here { next, is_ready, .. } => next.is_none() && !is_ready && self.orders.is_empty(),
+            State::None { .. } | State::Away => false,
+        };
+        self.calm_since.filter(|_| is_quiet).map(|since| since + CALM)
+    }
 }
 
 impl Inotify {
@@ -82,6 +118,7 @@ impl Inotify {
             remotes: Vec::new(),
             places: HashMap::new(),
             readiness,
+            apart: 0,
         })
     }
 
@@ -97,7 +134,33 @@ impl Inotify {
             match exchange {
                 Exchange::Over(handed, to) => self.hand_over(handed, to, now, sink),
                 Exchange::Back { watch, path } => self.take_back((watch, path)),
+                Exchange::Apart { path } => self.set_apart(path, now, sink),
             }
+        }
+    }
+
+    /// Gives a tree a queue of its own, if there is one.
+    fn set_apart(&mut self, path: Vec<u8>, now: Instant, sink: &mut impl Sink) {
+        let apart = self.remotes.iter().filter(|remote| remote.calm_since.is_some()).count();
+        if apart >= APART_MAX {
+            return;
+        }
+        let Ok(watcher) = Watcher::everywhere(self.options.clone(), now) else { return };
+        sink.notice(Notice::Apart { path: &path });
+        let to = Elsewhere { device: APART + self.apart, point: path };
+        self.apart += 1;
+        let state = State::Here { watcher: Box::new(watcher), next: None, is_ready: false };
+        self.remotes.push(Remote::new(to.clone(), state, now));
+        self.local.set_apart(to, now, sink);
+        self.exchange(now, sink);
+    }
+
+    /// Takes trees back that have been calm for a while.
+    fn take_in(&mut self, now: Instant, sink: &mut impl Sink) {
+        let calm = self.remotes.iter().filter(|remote| remote.calm_at().is_some_and(|at| at <= now));
+        for device in calm.map(|remote| remote.device).collect::<Vec<_>>() {
+            self.local.take_in(device, now, sink);
+            self.exchange(now, sink);
         }
     }
 
@@ -128,16 +191,7 @@ impl Inotify {
             return at;
         }
         let state = self.make(&to.point, now, sink);
-        self.remotes.push(Remote {
-            device: to.device,
-            point: to.point,
-            state,
-            orders: Vec::new(),
-            known: Vec::new(),
-            watched: Vec::new(),
-            shown: Vec::new(),
-            stats: Stats::default(),
-        });
+        self.remotes.push(Remote::new(to, state, now));
         self.remotes.len() - 1
     }
 
@@ -241,6 +295,7 @@ impl Source for Inotify {
         if !self.remotes.is_empty() {
             self.retry_instances(now, sink);
             self.look_for_events();
+            self.take_in(now, sink);
         }
         turn
     }
@@ -248,7 +303,9 @@ impl Source for Inotify {
     fn deadline(&self) -> Option<Instant> {
         let remotes = self.remotes.iter().filter_map(|remote| match &remote.state {
             State::None { retry_at } => Some(*retry_at),
-            State::Here { watcher, next, .. } => watcher.deadline().into_iter().chain(*next).min(),
+            State::Here { watcher, next, .. } => {
+                watcher.deadline().into_iter().chain(*next).chain(remote.calm_at()).min()
+            }
             State::Away => None,
         });
         self.local.deadline().into_iter().chain(remotes).min()
@@ -396,7 +453,11 @@ impl Source for Inotify {
 impl Inotify {
     fn is_back(&mut self, at: usize, watcher: Box<Watcher>, turn: Turn, now: Instant) {
         let remote = &mut self.remotes[at];
+        let overflows = remote.stats.overflows;
         remote.stats = watcher.stats();
+        if turn != Turn::Idle || remote.stats.overflows > overflows {
+            remote.calm_since = remote.calm_since.map(|_| now);
+        }
         remote.watched = remote.known.iter().copied().filter(|&id| watcher.is_watched(id)).collect();
         remote.shown = remote.known.iter().map(|&id| (id, watcher.watch_state(id))).collect();
         let mut next = match turn {

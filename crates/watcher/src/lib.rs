@@ -18,7 +18,8 @@
 //!   watched under its path. The argument is at the head of `watcher/doubt.rs`.
 //! - **Overflow is an event like any other.** Afterwards every directory is compared by wd and every entry that changed
 //!   since the queue was last known to be empty is told as an arrival. Each tree is looked at on its own, so that one
-//!   that keeps the queue full keeps no other waiting (`watcher/recover.rs`).
+//!   that keeps the queue full keeps no other waiting (`watcher/recover.rs`). If it goes on it gets an instance of its
+//!   own (`watcher/apart.rs`).
 //! - **Roots are paths.** A root that is missing, deleted, replaced, unmounted or covered is waited for through its
 //!   ancestors, and bound anew, with arrivals, when something stands there again.
 //!

@@ -10,7 +10,7 @@ use event::{Event, Mask};
 
 use crate::notice::{Notice, Severity};
 use crate::spec::{Sink, Turn, WatchId, WatchSpec};
-use crate::watcher::{Handed, Watcher};
+use crate::watcher::{APART, Handed, Watcher};
 
 /// What a watcher is told to do before its next turn.
 #[derive(Debug)]
@@ -72,7 +72,12 @@ impl Look {
         self.device
     }
 
-    /// Where that is mounted.
+    /// Whether it is not about a filesystem but about a tree that is watched apart.
+    pub fn is_apart(&self) -> bool {
+        self.device >= APART
+    }
+
+    /// Where that is mounted, or the tree.
     pub fn point(&self) -> &[u8] {
         &self.point
     }

@@ -47,6 +47,11 @@ pub enum Notice<'a> {
         /// How long it took.
         took: Duration,
     },
+    /// A tree keeps the queue full and is given one of its own.
+    Apart {
+        /// Its top.
+        path: &'a [u8],
+    },
     /// A pattern of the configuration matches nothing.
     NoMatch {
         /// The pattern.
@@ -154,6 +159,7 @@ impl Notice<'_> {
             Notice::RecoveryDone { .. }
             | Notice::MatchGone { .. }
             | Notice::RootBack { .. }
+            | Notice::Apart { .. }
             | Notice::LimitCleared => Severity::Info,
             Notice::Overflow { .. }
             | Notice::NoMatch { .. }
@@ -185,6 +191,11 @@ impl fmt::Display for Notice<'_> {
                 out,
                 "recovered from the overflow in {:.3} s, {arrivals} events made up for what was found",
                 took.as_secs_f64()
+            ),
+            Notice::Apart { path } => write!(
+                out,
+                "'{}' changes faster than its events can be read, it has an event queue of its own for now",
+                Escaped(path)
             ),
             Notice::NoMatch { pattern } => write!(out, "no path matches '{}'", Escaped(pattern)),
             Notice::RootMissing { path, waits_at } => {
@@ -250,6 +261,7 @@ impl Notice<'_> {
             Notice::MatchGone { .. } => Some((10, "paths that no longer match")),
             Notice::Overflow { .. } => Some((4, "overflows of the event queue")),
             Notice::RecoveryDone { .. } => Some((5, "recoveries from an overflow")),
+            Notice::Apart { .. } => Some((11, "trees that have a queue of their own")),
             Notice::LimitReached { .. } => Some((6, "inotify limits")),
             Notice::LimitCleared => Some((7, "inotify limits that no longer bind")),
             Notice::Unmounted { .. } => Some((8, "unmounted paths")),
@@ -265,7 +277,7 @@ impl Notice<'_> {
 }
 
 /// How many kinds are counted.
-const KINDS: usize = 11;
+const KINDS: usize = 12;
 /// The time over which they are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 

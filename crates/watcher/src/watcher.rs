@@ -3,8 +3,10 @@
 //! Each file beside this one is one thing that it does: [`tell`] an event to the watches that see it, [`dispatch`] an
 //! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`doubt`] whether it is the right one,
 //! [`walk`] a directory tree, expand [`patterns`], find files that were [`nameless`], make an [`arrive`]d entry known,
-//! bind [`roots`] and wait for them, [`recover`] from overflows and limits, set [`masks`], [`show`] how it stands.
+//! bind [`roots`] and wait for them, [`recover`] from overflows and limits, give a tree that storms a queue [`apart`],
+//! set [`masks`], [`show`] how it stands.
 
+mod apart;
 mod arrive;
 mod dispatch;
 mod doubt;
@@ -37,6 +39,7 @@ use crate::pending::{Moves, NameHasher, Recent, Retired};
 use crate::spec::{Exclude, Options, Sink, Stats, Turn, WatchId};
 use crate::tree::{NodeId, STARVED, Tree};
 
+pub(crate) use apart::APART;
 use arrive::Settling;
 use doubt::Doubts;
 use masks::Renewal;

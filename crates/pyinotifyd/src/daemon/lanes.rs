@@ -176,7 +176,8 @@ impl Daemon {
     pub(super) fn hand_over_looks(&mut self, now: Instant) {
         while let Some(look) = self.watcher.next_look(now) {
             let device = look.device();
-            let about = format!("watch what is mounted at '{}'", Escaped(look.point()));
+            let what = if look.is_apart() { "" } else { "what is mounted at " };
+            let about = format!("watch {what}'{}'", Escaped(look.point()));
             let undone = move |_: Undone| Report::Found(Found::lost(device));
             let work = Once::new(about, move || Report::Found(look.perform()), undone);
             self.core.performer.lanes.submit(LaneId::Filesystem(device), Size::Large, work, now);

@@ -39,6 +39,8 @@ pub(super) struct Reading {
     pause: Duration,
     pub(super) queue_max: u64,
     buffer_len: usize,
+    /// The queue has overflowed again before the first time was made up for.
+    pub(super) storms: bool,
     /// How many events had been read when as many as the queue holds had been read since the last time.
     turned_over_at: u64,
 }
@@ -60,6 +62,7 @@ impl Reading {
             buffer: vec![0; buffer_len],
             buffer_len,
             turned_over_at: 0,
+            storms: false,
             at: 0,
             end: 0,
             emptied: true,
@@ -74,6 +77,11 @@ impl Reading {
             pause: limits.pause,
             queue_max,
         }
+    }
+
+    /// What the last read has brought.
+    pub(super) fn last(&self) -> &[u8] {
+        &self.buffer[..self.end]
     }
 
     fn is_worked_off(&self) -> bool {
@@ -130,6 +138,9 @@ impl Watcher {
             self.dispatch(&event, sink);
         }
         self.reading.buffer = buffer;
+        if std::mem::take(&mut self.reading.storms) {
+            self.look_for_storm();
+        }
         let events = self.reading.events_since_empty - counted;
         self.reading.span_events += events;
         self.stats.events += events;

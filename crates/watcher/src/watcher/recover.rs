@@ -172,6 +172,7 @@ impl Watcher {
     /// The kernel says that events are missing from here on.
     pub(super) fn overflow(&mut self, sink: &mut impl Sink) {
         self.stats.overflows += 1;
+        self.reading.storms = self.recovery.runs();
         let since = self.now.saturating_duration_since(self.reading.empty.at);
         let events = self.reading.events_since_empty;
         self.say(Notice::Overflow { queue_max: self.reading.queue_max, events, since }, sink);
@@ -242,7 +243,7 @@ impl Watcher {
     }
 
     /// Directories that are roots and that no walk of another root comes by.
-    fn uppermost_roots(&self) -> Vec<NodeId> {
+    pub(super) fn uppermost_roots(&self) -> Vec<NodeId> {
         let bound = self.root_ids().into_iter().filter(|&root| self.root(root).is_dir);
         let mut nodes: Vec<NodeId> = bound.filter_map(|root| self.root(root).node).collect();
         nodes.sort_unstable();

@@ -53,7 +53,7 @@ pub(super) struct Root {
     failed: Option<Unfound>,
     /// The filesystem that it was handed over to, by its device.
     away: Option<u64>,
-    /// What is told when it is bound for the first time, though it was not waited for.
+    /// What is told when it is bound next, if that is not for itself to say.
     pub(super) news: Option<News>,
     /// It is a pattern, which is never bound: for each path that matches it there is a root.
     pub(super) pattern: Option<Pattern>,
@@ -465,11 +465,16 @@ impl Watcher {
             return;
         }
         self.take_back(root);
-        self.leave(root, Reason::Moved, sink);
-        let waited = self.root(root).waited;
+        // A tree that is watched apart is where it was: its tasks wait on.
+        self.leave(root, if to.is_apart() { Reason::Gone } else { Reason::Moved }, sink);
+        let news = if self.root(root).waited && !to.is_apart() {
+            News::Everything
+        } else {
+            let since = self.recovery.missing_since().filter(|_| to.is_apart());
+            News::Since(since.unwrap_or_else(|| SystemTime::now() - TICK))
+        };
         let this = self.root_mut(root);
         (this.away, this.missing, this.failed) = (Some(to.device), false, None);
-        let news = if waited { News::Everything } else { News::Since(SystemTime::now() - TICK) };
         let handed = Handed {
             watch: this.watch,
             path: this.path.clone(),
@@ -586,7 +591,7 @@ impl Watcher {
             }
             return;
         }
-        let news = if waited { Some(News::Everything) } else { self.root_mut(root).news.take() };
+        let news = self.root_mut(root).news.take().or(waited.then_some(News::Everything));
         match news {
             Some(News::Everything) => self.start_walk(node, wd, None, Kind::Arrive, Some(root)),
             Some(News::Since(since)) => self.start_walk(node, wd, None, Kind::Recover { since }, Some(root)),

@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::Watcher;
+use super::apart::APART;
 use super::place::Kind;
 use super::roots::Reason;
 use crate::cover::{EMPTY, RootId};
@@ -50,9 +51,16 @@ pub(crate) struct Handed {
 /// Where a path leads that may not be asked about here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Elsewhere {
+    /// The filesystem, or from [`APART`] on a tree that is watched apart.
     pub(crate) device: u64,
-    /// Where that filesystem is mounted.
+    /// Where that is mounted, or the tree.
     pub(crate) point: Vec<u8>,
+}
+
+impl Elsewhere {
+    pub(crate) fn is_apart(&self) -> bool {
+        self.device >= APART
+    }
 }
 
 /// What changes hands.
@@ -62,6 +70,8 @@ pub(crate) enum Exchange {
     Over(Handed, Elsewhere),
     /// It is not to watch it any more.
     Back { watch: WatchId, path: Vec<u8> },
+    /// The tree there keeps the queue full.
+    Apart { path: Vec<u8> },
 }
 
 /// A filesystem inside of a tree, handed over for these roots.
@@ -85,6 +95,8 @@ pub(super) struct Territory {
     /// Some root is reached through a link, so that paths of the tree are not those of the table.
     pub(super) has_links: bool,
     inner: Vec<Inner>,
+    /// Trees that are watched apart.
+    apart: Vec<Elsewhere>,
     exchanges: Vec<Exchange>,
 }
 
@@ -113,6 +125,7 @@ impl Territory {
             points: Vec::new(),
             has_links: false,
             inner: Vec::new(),
+            apart: Vec::new(),
             exchanges: Vec::new(),
         };
         territory.read();
@@ -152,6 +165,9 @@ impl Territory {
 
     /// Where the path leads, if that may not be asked about here.
     pub(super) fn elsewhere(&self, path: &[u8]) -> Option<Elsewhere> {
+        if let Some(apart) = self.apart.iter().find(|apart| is_at_or_below(path, &apart.point)) {
+            return Some(apart.clone());
+        }
         if self.points.is_empty() {
             return None;
         }
@@ -179,6 +195,30 @@ impl Territory {
     /// Mount points, those that others hide included.
     fn all_points(&self) -> impl Iterator<Item = &[u8]> {
         self.mounts.iter().flat_map(Mounts::iter).map(|mount| &mount.point[..])
+    }
+
+    /// Whether something may not be asked about below this path.
+    pub(super) fn has_points_within(&self, path: &[u8]) -> bool {
+        self.points.iter().any(|point| is_at_or_below(point, path))
+    }
+
+    pub(super) fn set_apart(&mut self, to: Elsewhere) {
+        self.apart.push(to);
+    }
+
+    pub(super) fn take_in(&mut self, device: u64) {
+        self.apart.retain(|apart| apart.device != device);
+    }
+
+    pub(super) fn is_everywhere(&self) -> bool {
+        self.is_everywhere
+    }
+
+    /// Asks for a queue for a tree; for one at a time.
+    pub(super) fn ask_apart(&mut self, path: Vec<u8>) {
+        if !self.exchanges.iter().any(|exchange| matches!(exchange, Exchange::Apart { .. })) {
+            self.exchanges.push(Exchange::Apart { path });
+        }
     }
 
     pub(super) fn hand_over(&mut self, handed: Handed, to: Elsewhere) {

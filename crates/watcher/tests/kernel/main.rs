@@ -1,6 +1,8 @@
 //! The watcher against the real kernel.
 
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 mod bed;
 #[cfg(test)]
 mod events;
