@@ -193,6 +193,9 @@ def test_mounts_elsewhere_and_floods_do_not_touch_a_server(run: Run, box: Box, s
 def test_sigterm_ends_though_a_server_hangs(run: Run, box: Box, server: Server, then: str) -> None:
     server.mount()
     daemon = run(CONFIG.replace("$PATH", str(server.point)))
+    # Set up: a request that the server has taken and does not answer keeps any program from ending, SIGKILL or not.
+    write(server.point / "before")
+    daemon.wait_out(f"RAN {server.point / 'before'}")
     server.stop()
     hanging = subprocess.Popen(["touch", str(server.point / "f")])
     assert_healthy(daemon, box, "one")
