@@ -267,6 +267,83 @@ def me() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
+def test_nas_waits_for_what_is_not_mounted(site: Site, root: None) -> None:
+    need("mount", "umount")
+    documents, nas = site.directory("documents"), site.directory("nas")
+    daemon = site.run("nas.py")
+    write(documents / "letter", "text")
+    daemon.wait_log(f"attempt 1 failed: .*{nas} is not mounted; tried again in")
+    assert list(nas.iterdir()) == []
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", nas], check=False).returncode != 0:
+        pytest.skip("needs the right to mount")
+    try:
+        wait_until(lambda: has(nas / "documents/letter", "text"), lambda: daemon.tail)
+        daemon.terminate()
+    finally:
+        subprocess.run(["umount", "-l", nas], check=True)
+
+
+def test_keepboth(site: Site) -> None:
+    scans = site.directory("scanner")
+    daemon = site.run("keepboth.py")
+    for number, text in enumerate(["first", "second", "third"], 1):
+        write(scans / "scan0001.pdf", text)
+        daemon.wait_log("task finished", count=number)
+    inbox = site.srv / "inbox"
+    names = {"scan0001.pdf": "first", "scan0001.1.pdf": "second", "scan0001.2.pdf": "third"}
+    assert {path.name: path.read_text() for path in inbox.iterdir()} == names
+
+
+def test_transcode(site: Site) -> None:
+    recordings, results = site.directory("recordings"), site.directory("transcoded")
+    script = 'for last; do :; done; case "$*" in *bad*) exit 4;; *slow*) exec sleep 1000;; esac; echo mp4 > "$last"'
+    site.program("ffmpeg", script)
+    config = site.config("transcode.py").replace("timeout=7200", "timeout=0.5")
+    daemon = site.box.run(config, env=site.environment())
+    for name in ("it's $(good)", "bad", "slow"):
+        write(recordings / name, name)
+    wait_until(lambda: has(results / "it's $(good).mp4", "mp4\n"), lambda: daemon.tail)
+    errors = site.srv / "broken/errors.txt"
+    wait_until(lambda: errors.exists() and errors.read_text().count("\n") == 2, lambda: daemon.tail)
+    said = errors.read_text()
+    assert f"{recordings}/bad: exited with status 4\n" in said
+    assert f"{recordings}/slow: timeout after 0.5 s\n" in said
+    assert has(site.srv / "broken/bad", "bad")
+    assert has(site.srv / "broken/slow", "slow")
+
+
+def test_ftp_waits_for_the_marker(site: Site) -> None:
+    uploads = site.directory("ftp/customer")
+    site.program("import-orders")
+    config = site.config("ftp.py").replace("/usr/local/bin/import-orders", str(site.programs / "import-orders"))
+    config = config.replace("stable=20", "stable=0.2").replace("check=1", "check=0.1") + "setLoglevel(DEBUG)\n"
+    daemon = site.box.run(config, env=site.environment())
+    with open(uploads / "order.csv", "w") as file:
+        file.write("half")
+        file.flush()
+        write(uploads / "empty.csv", "")
+        daemon.wait_log("not settled: .*empty.csv")
+    daemon.wait_log("not settled: .*order.csv")
+    assert site.calls.read_text() == ""
+    write(uploads / "order.ok")
+    site.wait_call(f"^import-orders {uploads}/order.csv$")
+    assert "order.ok" not in site.calls.read_text()
+    assert "empty.csv" not in site.calls.read_text()
+
+
+def test_emptied_directories_go(site: Site) -> None:
+    projects = site.directory("projects")
+    deep = site.directory("projects/house/plans/old")
+    (site.directory("projects/garden") / "kept").touch()
+    daemon = site.run("emptied.py")
+    write(deep / "cellar.done", "plan")
+    write(projects / "garden/notes.bak", "notes")
+    wait_until(lambda: has(site.srv / "archive/house/plans/old/cellar", "plan"), lambda: daemon.tail)
+    wait_until(lambda: not (projects / "house").exists(), lambda: daemon.tail)
+    wait_until(lambda: not (projects / "garden/notes.bak").exists(), lambda: daemon.tail)
+    assert (projects / "garden/kept").exists()
+
+
 def test_reload(site: Site) -> None:
     configuration = site.directory("nginx")
     site.program("nginx")
