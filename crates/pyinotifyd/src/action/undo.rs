@@ -1,7 +1,7 @@
 //! The undo of what a file rule did: what is remembered of it, and the way back.
 //!
-//! An undo moves what the rule made back to the source, and what it overwrote or deleted back from the trash. Nothing is
-//! lost by it: where a name is taken, where the result is not there any more or is something else by now, it is refused
+//! An undo moves what the rule made back to the source, and what it overwrote or deleted back from the trash. It loses
+//! nothing: where a name is taken, where the result is not there any more or is something else by now, it is refused
 //! with the reason, and a copy that stands where the overwritten file was goes into the trash itself.
 //!
 //! A worker does it, by the same actions as a rule, with the same care for links and owners.
