@@ -282,6 +282,15 @@ def test_delay_jobs_timeout_and_retry_are_those_of_a_scheduler(box: Box) -> None
     daemon.wait_log("ERROR - task failed: timeout after 0.5 s")
 
 
+def test_a_batch_is_one_run_for_all_paths(box: Box) -> None:
+    daemon = watch(box, "--batch", "--delay", "0.5", "--", "sh", "-c", 'echo $# "$@"; xargs -0 echo list', "sh")
+    for name in ("a", "b c"):
+        write(box.src / name)
+    daemon.wait_out(f"^2 {box.src}/a {box.src}/b c$")
+    daemon.wait_out(f"^list {box.src}/a {box.src}/b c$")
+    assert daemon.count("start task") == 1
+
+
 def test_a_command_that_fails_is_said_to(box: Box) -> None:
     daemon = watch(box, "--", "sh", "-c", "exit 3")
     write(box.src / "a")
@@ -444,6 +453,8 @@ LINES = [
         '"$x"\\',
     ],
     ["--delay", "1.5", "--jobs", "3", "--timeout", "60", "--retry", "4", "--", "true"],
+    ["--batch", "--", "tar", "-cf", "/dst/all.tar", "--", "{pathnames}"],
+    ["--batch", "--delay", "25", "--", "true"],
 ]
 
 
@@ -510,6 +521,8 @@ def test_what_is_wrong_is_said_before_anything_happens(box: Box) -> None:
     assert "<PATH>..." in refused(box)
     assert "unknown event" in refused(box, ".", "--on", "closed")
     assert "write moved_from,moved_to" in refused(box, ".", "--on", "create,move")
+    assert "this version has no such backend" in refused(box, ".", "--backend", "poll")
+    assert "write {pathnames}" in refused(box, ".", "--batch", "--", "ls", "{pathname}")
     assert "expected 0 or more seconds" in refused(box, ".", "--delay", "-1", "--", "true")
     assert "--timeout is for commands" in refused(box, ".", "--timeout", "1")
     assert "'--json' cannot be used with" in refused(box, ".", "--json", "--", "true")

@@ -1,8 +1,8 @@
 """Backup to a NAS that is switched off at night: files wait for it, and never land in the empty mount point.
 
 Shows `mounted`: without it, a rule would fill the disk below the mount point while the NAS is away. With `retry` a file
-that could not be copied is tried again, less and less often, until the NAS is back. With a state (`state=`) that goes on
-after a restart, too.
+that could not be copied is tried again, less and less often, until the NAS is back. With a state (`state=`) that goes
+on after a restart, too.
 """
 
 SOURCE = "/srv/documents"

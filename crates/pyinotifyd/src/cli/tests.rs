@@ -131,7 +131,7 @@ fn watch_has_its_defaults() {
     let (options, line) = watch(&["/a", "--", "ls", "-l"]).unwrap();
     assert_eq!((options.debug, options.dry_run), (false, false));
     let argv = vec![b"ls".to_vec(), b"-l".to_vec()];
-    let run = Run { argv, delay: Seconds(0.0), jobs: JOBS_DEFAULT, timeout: None, retry: None };
+    let run = Run { argv, delay: Seconds(0.0), batch: false, jobs: JOBS_DEFAULT, timeout: None, retry: None };
     let expected = Line {
         paths: vec![b"/a".to_vec()],
         on: vec![Flag::CloseWrite, Flag::MovedTo],
@@ -180,8 +180,33 @@ fn watch_understands_its_options() {
     assert_eq!(run.argv, [b"--on".to_vec(), b"x".to_vec(), b"--".to_vec()]);
     assert_eq!((run.delay, run.timeout), (Seconds(1.5), Some(Seconds(3.0))));
     assert_eq!((run.jobs.get(), run.retry.map(std::num::NonZero::get)), (2, Some(4)));
+    let (_, line) = watch(&["/a", "--batch", "--backend=auto", "--", "ls", "{pathnames}"]).unwrap();
+    let Does::Run(run) = line.does else { panic!("no command") };
+    assert_eq!((run.batch, run.delay), (true, Seconds(2.0)));
     let (_, line) = watch(&["/a", "--json", "--on", "open"]).unwrap();
     assert_eq!((line.on, line.does), (vec![Flag::Open], Does::Print(Format::Json)));
+}
+
+#[test]
+fn watch_says_what_a_batch_and_a_backend_cannot_be() {
+    for (words, said) in [
+        (vec!["/a", "--batch"], "--batch is for commands, and there is none: write '-- COMMAND' at the end"),
+        (
+            vec!["/a", "--batch", "--", "ls", "{pathname}"],
+            "{pathname} is one of many in a batch: write {pathnames}, or read the paths from the command's stdin",
+        ),
+        (
+            vec!["/a", "--batch", "--", "ls", "x{pathnames}"],
+            "{pathnames} is many arguments: write it as an argument of its own",
+        ),
+        (
+            vec!["/a", "--backend", "poll"],
+            "invalid value 'poll' for '--backend <BACKEND>': this version has no such backend, write auto or inotify",
+        ),
+    ] {
+        let text = watch(&words).expect_err(said);
+        assert_eq!(text.lines().next(), Some(format!("error: {said}").as_str()), "{words:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use event::Flag;
 use pattern::Pattern;
 
 use super::{ConfigOptions, completions};
-use crate::config::{Does, Format, JOBS_DEFAULT, Line, Run, Seconds};
+use crate::config::{Does, Format, JOBS_DEFAULT, Line, QUIET_DEFAULT, Run, Seconds};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,8 +59,18 @@ pub(super) struct Watch {
     exclude: Vec<Vec<u8>>,
 
     /// Run the command when no such event came for so long.
+    ///
+    /// Of the same path; with --batch, of any path.
     #[arg(long, value_name = "SECONDS", value_parser = delay, allow_negative_numbers = true)]
     delay: Option<Seconds>,
+
+    /// Run the command once for all paths that come together.
+    ///
+    /// When no event came for --delay (2 seconds), after 30 seconds at the latest. {pathnames} becomes an argument for
+    /// each path, and stands at the end where it is left out. The command can read the paths from its standard input,
+    /// too, with a NUL byte behind each.
+    #[arg(long)]
+    batch: bool,
 
     /// How many commands run at once; further ones wait.
     ///
@@ -77,6 +87,10 @@ pub(super) struct Watch {
     /// The first time after a second, then each time after twice the pause before.
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     retry: Option<NonZeroU32>,
+
+    /// How events are found: auto or inotify.
+    #[arg(long, value_name = "BACKEND", value_parser = backend)]
+    backend: Option<Backend>,
 
     /// Print JSON objects.
     ///
@@ -112,6 +126,7 @@ impl Watch {
         let (debug, dry_run) = (self.debug || above.debug, self.dry_run || above.dry_run);
         let for_commands = [
             ("--delay", self.delay.is_some()),
+            ("--batch", self.batch),
             ("--jobs", self.jobs.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--retry", self.retry.is_some()),
@@ -126,13 +141,19 @@ impl Watch {
         let does = if self.command.is_empty() {
             Does::Print(if self.json { Format::Json } else { Format::Text })
         } else {
-            Does::Run(Run {
+            let at_once = if self.batch { QUIET_DEFAULT } else { Seconds(0.0) };
+            let run = Run {
                 argv: self.command.into_iter().map(OsString::into_vec).collect(),
-                delay: self.delay.unwrap_or(Seconds(0.0)),
+                delay: self.delay.unwrap_or(at_once),
+                batch: self.batch,
                 jobs: self.jobs.unwrap_or(JOBS_DEFAULT),
                 timeout: self.timeout,
                 retry: self.retry,
-            })
+            };
+            if let Some(fault) = run.fault() {
+                return Err(parser.error(ErrorKind::InvalidValue, fault));
+            }
+            Does::Run(run)
         };
         let is_on = |flag: &Flag| match (&does, self.on.as_slice()) {
             (Does::Print(_), []) => true,
@@ -177,6 +198,18 @@ fn flag(word: &str) -> Result<Flag, String> {
         };
         format!("unknown event{several}")
     })
+}
+
+/// How events are found. There is one way; `auto` chooses it.
+#[derive(Clone, Copy, Debug)]
+struct Backend;
+
+fn backend(word: &str) -> Result<Backend, String> {
+    match word {
+        "auto" | "inotify" => Ok(Backend),
+        "poll" | "fanotify" => Err("this version has no such backend, write auto or inotify".to_owned()),
+        _ => Err("expected auto or inotify".to_owned()),
+    }
 }
 
 /// Longest time that clocks can hold, as in a config file.

@@ -166,7 +166,7 @@ fn arguments(argv: &[PathText], known: &[Placeholder]) -> Result<Vec<ArgumentTem
 }
 
 /// Refuses what stands for one event in the command of a batch, which is for many.
-fn refuse_of_one<'a>(
+pub(super) fn refuse_of_one<'a>(
     mut words: impl Iterator<Item = &'a [u8]>,
     known: &'static [Placeholder],
 ) -> Result<(), String> {

@@ -6,15 +6,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{MapSpec, Matcher, OnBusy, Reaction, Retry, SchedulerKind, SchedulerSpec};
+use engine::{Batch, MapSpec, Matcher, OnBusy, Reaction, Retry, SchedulerKind, SchedulerSpec};
 use event::{Flag, Mask};
 
 use super::{
     Command, CommandOptions, Config, ControlPlace, ControlWanted, Digest, ExcludeFilter, Identity, Program,
-    Scheduler, StateWanted, Surroundings, Watch, Work,
+    Scheduler, StateWanted, Stdin, Surroundings, Watch, Work,
 };
 use crate::action::arguments::ArgumentTemplate;
-use crate::action::occasion::OF_EVENTS;
+use crate::action::occasion::{OF_BATCHES, OF_EVENTS, Placeholder};
 use crate::action::template::CommandTemplate;
 use crate::host::wire::{ConfigFault, PathText, PatternMade};
 
@@ -56,8 +56,10 @@ pub(crate) enum Format {
 pub(crate) struct Run {
     /// The program and its arguments, with fields in braces.
     pub argv: Vec<Vec<u8>>,
-    /// How long it waits for further events of its path.
+    /// How long it waits for further events of its path; with a batch, of any path.
     pub delay: Seconds,
+    /// Whether one run is for all paths that come together.
+    pub batch: bool,
     /// How many run at once.
     pub jobs: NonZeroU32,
     /// How long one may take.
@@ -84,6 +86,11 @@ impl fmt::Display for Seconds {
 
 /// How many commands run at once where nothing is said: as many as with a ShellScheduler.
 pub(crate) const JOBS_DEFAULT: NonZeroU32 = NonZeroU32::new(64).expect("it is not zero");
+/// How long a batch waits for further events where nothing is said, and at most, and for how many paths, as with a
+/// Batch.
+pub(crate) const QUIET_DEFAULT: Seconds = Seconds(2.0);
+const BATCH_WAIT: Seconds = Seconds(30.0);
+const BATCH_FILES: NonZeroU32 = NonZeroU32::new(1000).expect("it is not zero");
 /// Pause before a command is tried again; each further one is longer by [`RETRY_FACTOR`], as with a Retry.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 const RETRY_FACTOR: f64 = 2.0;
@@ -183,9 +190,35 @@ fn literal_glob(path: &[u8]) -> Vec<u8> {
 impl Run {
     /// The program and its arguments; where no field stands in any of them, the path is appended.
     fn words(&self) -> impl Iterator<Item = &[u8]> {
-        let has_field = self.argv.iter().any(|word| template(word).has_field());
-        let appended = (!has_field).then_some(b"{pathname}".as_slice());
+        let has_field = self.argv.iter().any(|word| self.template(word).has_field());
+        let all: &[u8] = if self.batch { b"{pathnames}" } else { b"{pathname}" };
+        let appended = (!has_field).then_some(all);
         self.argv.iter().map(Vec::as_slice).chain(appended)
+    }
+
+    /// What keeps its arguments from being used.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let words = self.argv.iter().map(Vec::as_slice);
+        if let Err(text) = super::command::refuse_of_one(words, self.placeholders()) {
+            return Some(text);
+        }
+        let is_inside = self.argv.iter().any(|word| self.template(word).has_path_list_inside());
+        is_inside.then(|| "{pathnames} is many arguments: write it as an argument of its own".to_owned())
+    }
+
+    fn placeholders(&self) -> &'static [Placeholder] {
+        if self.batch { OF_BATCHES } else { OF_EVENTS }
+    }
+
+    fn template(&self, word: &[u8]) -> ArgumentTemplate {
+        ArgumentTemplate::new(word, self.placeholders())
+    }
+
+    /// When a batch begins.
+    fn batch(&self) -> Option<Batch> {
+        let Seconds(quiet) = self.delay;
+        let max_wait = super::seconds(quiet.max(BATCH_WAIT.0));
+        self.batch.then(|| Batch { quiet: self.delay.span(), max_wait, max_files: BATCH_FILES })
     }
 
     fn scheduler(&self) -> Scheduler {
@@ -205,10 +238,11 @@ impl Run {
             named: false,
             digest: Digest::of("shell", &words.join(&0)),
             logname: "sched".to_owned(),
-            delay_text: self.delay.to_string(),
+            delay_text: if self.batch { "0".to_owned() } else { self.delay.to_string() },
             spec: SchedulerSpec {
                 dirs: true,
-                delay: self.delay.span(),
+                delay: if self.batch { Duration::ZERO } else { self.delay.span() },
+                batch: self.batch(),
                 max_jobs: Some(self.jobs),
                 timeout: self.timeout.map(Seconds::span),
                 retry,
@@ -217,8 +251,11 @@ impl Run {
                 ..SchedulerSpec::named(SCHEDULER)
             },
             work: Work::Command(Arc::new(Command {
-                program: Program::Arguments(words.into_iter().map(template).collect()),
-                options: CommandOptions::default(),
+                program: Program::Arguments(words.into_iter().map(|word| self.template(word)).collect()),
+                options: CommandOptions {
+                    stdin: if self.batch { Stdin::Paths } else { Stdin::Null },
+                    ..CommandOptions::default()
+                },
             })),
             settled: None,
             at: None,
@@ -234,10 +271,6 @@ impl Run {
     }
 }
 
-fn template(word: &[u8]) -> ArgumentTemplate {
-    ArgumentTemplate::new(word, OF_EVENTS)
-}
-
 /// The text of a config file that does what the command line does.
 pub(crate) fn config_file(line: &Line) -> String {
     let (mut names, mut reactions) = (vec!["Pyinotifyd"], String::new());
@@ -249,6 +282,7 @@ pub(crate) fn config_file(line: &Line) -> String {
         Does::Run(run) => {
             names.push("ShellScheduler");
             names.extend(run.retry.map(|_| "Retry"));
+            names.extend(run.batch.then_some("Batch"));
             ("", run_part(run))
         }
     };
@@ -293,7 +327,11 @@ fn run_part(run: &Run) -> String {
     let words: Vec<_> = run.words().map(|word| Literal(word).to_string()).collect();
     let mut text =
         format!("{SCHEDULER} = ShellScheduler(\n    argv=[{}],\n    dirs=True,\n", words.join(", "));
-    if run.delay.0 > 0.0 {
+    if run.batch {
+        let Seconds(quiet) = run.delay;
+        let max_wait = Seconds(quiet.max(BATCH_WAIT.0));
+        let _ = writeln!(text, "    batch=Batch(quiet={}, max_wait={max_wait}),", run.delay);
+    } else if run.delay.0 > 0.0 {
         let _ = writeln!(text, "    delay={},", run.delay);
     }
     if run.jobs != JOBS_DEFAULT {
@@ -389,6 +427,7 @@ mod tests {
         Run {
             argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
             delay: Seconds(0.0),
+            batch: false,
             jobs: JOBS_DEFAULT,
             timeout: None,
             retry: None,
@@ -407,6 +446,28 @@ mod tests {
         assert_eq!(words(&["echo", "{maskname}"]), [b"echo".as_slice(), b"{maskname}"]);
         assert_eq!(words(&["cp", "{pathname}", "/x"]), [b"cp".as_slice(), b"{pathname}", b"/x"]);
         assert_eq!(words(&["echo", "{path}"]), [b"echo".as_slice(), b"{path}", b"{pathname}"]);
+    }
+
+    #[test]
+    fn a_batch_gets_all_paths() {
+        let run = |argv: &[&str], delay| Run { batch: true, delay: Seconds(delay), ..run(argv) };
+        let words = |argv: &[&str]| run(argv, 2.0).words().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(words(&["ls", "{pathnames}", "x"]), [b"ls".as_slice(), b"{pathnames}", b"x"]);
+        assert_eq!(words(&["ls"]), [b"ls".as_slice(), b"{pathnames}"]);
+        assert_eq!(run(&["ls"], 2.0).fault(), None);
+        assert!(
+            run(&["ls", "{pathname}"], 2.0).fault().is_some_and(|text| text.contains("write {pathnames}"))
+        );
+        assert!(
+            run(&["ls", "-{pathnames}"], 2.0).fault().is_some_and(|text| text.contains("many arguments"))
+        );
+        let scheduler = run(&["ls"], 60.0).scheduler();
+        let batch = scheduler.spec.batch.unwrap();
+        assert_eq!((batch.quiet, batch.max_wait), (Duration::from_secs(60), Duration::from_secs(60)));
+        assert!(scheduler.spec.batch_is_alone());
+        let text = config_file(&line(Does::Run(run(&["ls"], 0.5))));
+        assert!(text.contains("    batch=Batch(quiet=0.5, max_wait=30),\n"), "{text}");
+        assert!(text.contains("from pyinotifyd import Batch, Pyinotifyd, ShellScheduler, Watch\n"), "{text}");
     }
 
     #[test]
