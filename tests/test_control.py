@@ -84,7 +84,7 @@ def test_signal_usr1_and_the_status_show_the_same_numbers(steer: Steer, box: Box
     totals = operator.get("/v1/status")["totals"]
     daemon.signal(signal.SIGUSR1)
     said = daemon.wait_log(
-        r"status: 1 watches \((\d+) in the kernel\), tasks: 2 waiting, 0 queued, 2 running; so far (\d+) ev"
+        r"status: 1 watch \((\d+) in the kernel\), tasks: 2 waiting, 0 queued, 2 running; so far (\d+) ev"
     )
     assert (int(said[1]), int(said[2])) == (totals["kernel_watches"], totals["events"])
 

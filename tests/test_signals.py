@@ -91,7 +91,7 @@ def test_usr1_logs_the_status(run: Run, box: Box) -> None:
     said = [line.split(" - INFO - status: ")[1] for line in daemon.lines if "INFO - status: " in line]
     assert re.fullmatch(
         r"2 watches \(\d+ in the kernel\), tasks: 8 waiting, 7 queued, 1 running; "
-        r"so far \d+ events, 0 overflows, 1 runs",
+        r"so far \d+ events, 0 overflows, 1 run",
         said[0],
     ), said
     assert said[1:6] == [
@@ -260,6 +260,10 @@ pyinotifyd = Pyinotifyd(
     daemon.wait_log("daemon - WARNING - got signal SIGINT again, end at once$")
     assert "TERM" in daemon.stdout
     assert daemon.count(f"ongoing task cancelled, mask=IN_CREATE, path={box.src}/f, task_id=") == 3
+    # No timeout was exceeded.
+    daemon.wait_log("not done: interrupted again, mask=IN_CREATE")
+    assert daemon.count("interrupted again, cancel 1 remaining task") == 4
+    assert daemon.count("timeout exceeded") == 0
     daemon.wait_log("shutdown complete$")
 
 

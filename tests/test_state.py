@@ -313,6 +313,8 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [stays, goes]}
     box.write_config(two.replace("[stays, goes]", "stays"))
     daemon.reload()
     wait_rows(box, "SELECT scheduler, error FROM ended", [("goes", "the config has no scheduler goes")])
+    # What has failed does not go on.
+    daemon.wait_log("configuration loaded: .*; 1 task goes on$")
     wait_rows(box, "SELECT scheduler FROM task", [("stays",)])
     crash(daemon)
     box.run(two).wait_log("tasks of the earlier daemon: 1 go on")

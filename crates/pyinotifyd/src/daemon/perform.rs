@@ -42,6 +42,8 @@ pub(crate) struct Performer {
     pub eventmap: LoggerId,
     /// All generations that have tasks; the newest is last.
     pub generations: Vec<Generation>,
+    /// A second SIGINT ends everything without waiting.
+    pub ends_at_once: bool,
     /// Shell commands.
     pub commands: Commands,
     /// File rules.
@@ -87,6 +89,7 @@ impl Performer {
             eventmap: log.logger("eventmap"),
             log,
             generations: Vec::new(),
+            ends_at_once: false,
             commands: Commands::default(),
             files: FileOrders::default(),
             sweeps: Sweeps::default(),
@@ -664,14 +667,19 @@ impl Performer {
                 );
             }
             Record::NotDone { task } => {
-                let text = format_args!("not done: shutdown timeout exceeded");
-                self.task_record(Level::WARNING, &task, text);
+                let why = self.why_cut_short();
+                self.task_record(Level::WARNING, &task, format_args!("not done: {why}"));
             }
             Record::Unchanged { task } => {
                 self.task_record(Level::DEBUG, &task, format_args!("nothing changed meanwhile"));
             }
             _ => unreachable!("all records on the way of a task stand above"),
         }
+    }
+
+    /// Why the shutdown does not wait for tasks any more.
+    fn why_cut_short(&self) -> &'static str {
+        if self.ends_at_once { "interrupted again" } else { "shutdown timeout exceeded" }
     }
 
     fn retry_record(
@@ -781,7 +789,7 @@ impl Performer {
                 self.scheduler_text(Level::INFO, scheduler, format_args!("keep {count} waiting task(s)"));
             }
             Record::TimeoutExceeded { scheduler, count } => {
-                let text = format_args!("shutdown timeout exceeded, cancel {count} remaining task(s)");
+                let text = format_args!("{}, cancel {count} remaining task(s)", self.why_cut_short());
                 self.scheduler_text(Level::WARNING, scheduler, text);
             }
             Record::NotDoneMore { count } => {

@@ -50,8 +50,6 @@ pub(super) struct Adoption {
 /// A reload whose configuration is being adopted.
 #[derive(Clone, Copy)]
 pub(super) struct Reloaded {
-    /// Tasks of the configuration before it.
-    tasks: u32,
     /// Another SIGHUP came meanwhile.
     again: bool,
 }
@@ -169,8 +167,8 @@ impl Daemon {
         debug_assert!(self.core.performer.generations.last().is_some_and(|newest| newest.id == id));
         self.say_listening();
         self.lock_config();
-        if let Some(reload) = &reload {
-            self.say_loaded(reload.tasks);
+        if reload.is_some() {
+            self.say_loaded();
             self.reloaded(&before);
         }
         if reload.is_some_and(|reload| reload.again) {
@@ -474,7 +472,7 @@ impl Daemon {
         match (&mut self.reload, &mut self.adoption) {
             (Some(reload), _) => reload.again = true,
             (None, Some(adoption)) => {
-                adoption.reload.get_or_insert(Reloaded { tasks: 0, again: true }).again = true;
+                adoption.reload.get_or_insert(Reloaded { again: true }).again = true;
             }
             (None, None) => self.load_again(),
         }
@@ -544,9 +542,7 @@ impl Daemon {
                     leave(&mut self.leaving, loading.host, now + GRACE)
                 };
                 self.python = Some(Arc::clone(&loading.python));
-                let left = self.core.engine.stats();
-                let reload = Reloaded { tasks: left.waiting + left.queued + left.running, again };
-                match self.adopt(config, host, Some(reload), now) {
+                match self.adopt(config, host, Some(Reloaded { again }), now) {
                     // It goes on when the watches are set up.
                     Ok(()) => return,
                     Err(text) => self.reload_error(&text, &text),
@@ -586,13 +582,15 @@ impl Daemon {
         self.reload_error(&text, &line);
     }
 
-    /// Says what a reload did; `tasks` were there before.
-    fn say_loaded(&mut self, tasks: u32) {
+    /// Says what a reload did. What it has ended does not go on.
+    fn say_loaded(&mut self) {
+        let left = self.core.engine.stats();
+        let tasks = left.waiting + left.queued + left.running;
         let performer = &mut self.core.performer;
         let Some(newest) = performer.generations.last() else { return };
-        let watches = counted(newest.watches.len(), "watch", "watches");
-        let schedulers = counted(newest.schedulers(), "scheduler", "schedulers");
-        let tasks = counted(tasks as usize, "task goes on", "tasks go on");
+        let watches = counted(newest.watches.len() as u64, "watch", "watches");
+        let schedulers = counted(newest.schedulers() as u64, "scheduler", "schedulers");
+        let tasks = counted(tasks, "task goes on", "tasks go on");
         let log = &mut performer.log;
         record!(log, self.logger, INFO, "configuration loaded: {watches}, {schedulers}; {tasks}");
     }
@@ -617,7 +615,8 @@ impl Daemon {
     }
 }
 
-fn counted(count: usize, one: &str, many: &str) -> String {
+pub(super) fn counted(count: impl Into<u64>, one: &str, many: &str) -> String {
+    let count = count.into();
     format!("{count} {}", if count == 1 { one } else { many })
 }
 

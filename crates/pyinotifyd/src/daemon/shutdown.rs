@@ -100,6 +100,7 @@ impl Daemon {
         for (_, until) in &mut self.leaving {
             *until = (*until).min(now + GRACE);
         }
+        self.core.performer.ends_at_once = true;
         self.core.engine.end_now(now, &mut self.core.performer);
     }
 

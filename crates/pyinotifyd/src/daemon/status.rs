@@ -10,6 +10,7 @@ use watcher::{Inotify, Source as _};
 
 use super::Daemon;
 use super::generation::Generation;
+use super::reload::counted;
 use super::task_name::TaskName;
 use crate::log::{Escaped, record};
 
@@ -72,10 +73,14 @@ impl fmt::Display for Totals {
         let Totals { watches, kernel_watches, waiting, queued, running, events, overflows, started, .. } =
             self;
         let retrying = Retrying(self.retrying);
+        let watches = counted(*watches as u64, "watch", "watches");
+        let events = counted(*events, "event", "events");
+        let overflows = counted(*overflows, "overflow", "overflows");
+        let started = counted(*started, "run", "runs");
         write!(
             out,
-            "{watches} watches ({kernel_watches} in the kernel), tasks: {waiting} waiting, {queued} queued, \
-             {running} running{retrying}; so far {events} events, {overflows} overflows, {started} runs"
+            "{watches} ({kernel_watches} in the kernel), tasks: {waiting} waiting, {queued} queued, \
+             {running} running{retrying}; so far {events}, {overflows}, {started}"
         )
     }
 }

@@ -912,3 +912,43 @@ fn watchable(path: &[u8]) -> Result<(), Errno> {
     let link = format!("/proc/self/fd/{}", object.as_raw_fd());
     rustix::fs::accessat(rustix::fs::CWD, link, rustix::fs::Access::READ_OK, rustix::fs::AtFlags::EACCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::spec::Options;
+
+    struct Nothing;
+
+    impl Sink for Nothing {
+        fn event(&mut self, _: WatchId, _: &event::Event<'_>) {}
+        fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+        fn notice(&mut self, _: Notice<'_>) {}
+    }
+
+    #[test]
+    fn roots_that_one_call_does_not_come_to_are_looked_at_by_the_next() {
+        let temp = tempfile::tempdir().unwrap();
+        let top = temp.path().canonicalize().unwrap();
+        let (late, other) = (top.join("late"), top.join("other"));
+        std::fs::create_dir(&other).unwrap();
+        let mut watcher = Watcher::new(Options::new(b"/".to_vec()), Instant::now()).unwrap();
+        let paths = [&late, &other].map(|path| path.as_os_str().as_bytes().to_vec()).to_vec();
+        let spec =
+            WatchSpec { paths, rec: true, auto_add: true, interest: Flag::Create.mask(), exclude: None };
+        watcher.add(&spec, Instant::now(), &mut Nothing).unwrap();
+        // Its own event is not read here: only the list says that it is there now.
+        std::fs::create_dir(&late).unwrap();
+        let [late, other] = watcher.root_ids()[..] else { panic!("two roots") };
+        watcher.recheck.push((late, Reason::Appeared));
+        watcher.recheck.extend(std::iter::repeat_n((other, Reason::Moved), 1000));
+        watcher.settle_roots(&mut Nothing);
+        assert_eq!(watcher.root(late).node, None);
+        assert!(watcher.has_background() && watcher.recheck.len() == 2, "each is left once");
+        watcher.settle_roots(&mut Nothing);
+        assert!(watcher.root(late).node.is_some() && watcher.recheck.is_empty());
+    }
+}
