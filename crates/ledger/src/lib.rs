@@ -38,6 +38,6 @@ mod writer;
 
 pub use directory::ClaimError;
 pub use reader::{Filter, Page, Reader};
-pub use rows::{Batch, Checkpoint, Ended, Handled, Id, Outcome, Process, Subject, Task, TaskState};
+pub use rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState};
 pub use store::{Damage, OpenError, Opened, Restored, Store};
 pub use writer::{Ledger, Options, RETRY_MAX, Report};

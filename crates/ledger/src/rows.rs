@@ -187,24 +187,6 @@ pub struct Ended {
     pub done: Option<String>,
 }
 
-/// Up to where everything that happened was handled or is in the database.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Checkpoint {
-    /// Seconds since 1970.
-    pub at_s: f64,
-    /// What was handled shortly before, which a restart need not handle again.
-    pub handled: Vec<Handled>,
-}
-
-/// An entry as it was when its events were handled.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Handled {
-    /// Absolute path.
-    pub path: Vec<u8>,
-    /// Its ctime in nanoseconds since 1970.
-    pub ctime_ns: i64,
-}
-
 /// One transaction, written in the order of the fields: a task that was retried, ran and failed again since the last
 /// one is not gone then.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -221,8 +203,9 @@ pub struct Batch {
     pub outputs: Vec<(Id, Vec<u8>)>,
     /// Schedulers that are paused, or no more: file, name.
     pub paused: Vec<(Arc<str>, Arc<str>, bool)>,
-    /// The checkpoint that holds once all this is written.
-    pub checkpoint: Option<Checkpoint>,
+    /// Up to when everything that happened was handled or is in the database, once all this is written: seconds since
+    /// 1970.
+    pub checkpoint_s: Option<f64>,
 }
 
 impl Batch {

@@ -25,7 +25,6 @@ CREATE TABLE ended (
 CREATE INDEX ended_open ON ended (id) WHERE open = 1;
 CREATE INDEX ended_closed ON ended (number) WHERE open = 0;
 CREATE TABLE paused (file TEXT NOT NULL, scheduler TEXT NOT NULL, PRIMARY KEY (file, scheduler));
-CREATE TABLE handled (path PRIMARY KEY, ctime INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE checkpoint (at REAL NOT NULL);
 "];
 

@@ -10,7 +10,7 @@ use rusqlite::{
 };
 
 use crate::directory::{ClaimError, Directory, plain};
-use crate::rows::{Batch, Checkpoint, Ended, Handled, Id, Outcome, Process, Subject, Task, TaskState};
+use crate::rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState};
 use crate::schema;
 
 /// Name of the database in the state directory.
@@ -92,8 +92,8 @@ pub struct Restored {
     pub tasks: Vec<Task>,
     /// Schedulers that are paused: file, name.
     pub paused: Vec<(String, String)>,
-    /// The last checkpoint.
-    pub checkpoint: Option<Checkpoint>,
+    /// The last checkpoint, seconds since 1970.
+    pub checkpoint_s: Option<f64>,
     /// How many tasks stand as failed.
     pub failed: u32,
 }
@@ -167,7 +167,9 @@ impl Store {
         let paused = paused.collect::<rusqlite::Result<_>>()?;
         let failed =
             connection.query_row("SELECT count(*) FROM ended WHERE open = 1", [], |row| row.get(0))?;
-        Ok(Restored { tasks, paused, checkpoint: checkpoint(connection)?, failed })
+        let mut checkpoint = connection.prepare("SELECT at FROM checkpoint")?;
+        let checkpoint_s = checkpoint.query_map([], |row| row.get(0))?.next().transpose()?;
+        Ok(Restored { tasks, paused, checkpoint_s, failed })
     }
 
     /// Writes a batch as one transaction, and keeps the history within its limit.
@@ -230,16 +232,11 @@ fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::
         let sql = "DELETE FROM ended WHERE open = 0 AND number <= (SELECT max(number) FROM ended) - ?1";
         connection.prepare_cached(sql)?.execute(params![history_max])?;
     }
-    batch.checkpoint.iter().try_for_each(|checkpoint| put_checkpoint(connection, checkpoint))
-}
-
-fn checkpoint(connection: &Connection) -> rusqlite::Result<Option<Checkpoint>> {
-    let mut at = connection.prepare("SELECT at FROM checkpoint")?;
-    let Some(at_s) = at.query_map([], |row| row.get(0))?.next().transpose()? else { return Ok(None) };
-    let mut handled = connection.prepare("SELECT path, ctime FROM handled")?;
-    let entry = |row: &Row<'_>| Ok(Handled { path: bytes(row, "path")?, ctime_ns: row.get("ctime")? });
-    let handled = handled.query_map([], entry)?.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(Checkpoint { at_s, handled }))
+    if let Some(checkpoint_s) = batch.checkpoint_s {
+        connection.execute_batch("DELETE FROM checkpoint")?;
+        connection.prepare_cached("INSERT INTO checkpoint VALUES (?1)")?.execute([checkpoint_s])?;
+    }
+    Ok(())
 }
 
 /// Whether an error says that the file holds no sound database.
@@ -437,16 +434,6 @@ fn put_ended(put: &mut Statement<'_>, ended: &Ended) -> rusqlite::Result<()> {
 
 fn by_id(connection: &Connection, sql: &str, id: Id) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([id.to_string()])?;
-    Ok(())
-}
-
-fn put_checkpoint(connection: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
-    connection.execute_batch("DELETE FROM checkpoint; DELETE FROM handled")?;
-    connection.prepare_cached("INSERT INTO checkpoint VALUES (?1)")?.execute([checkpoint.at_s])?;
-    let mut handled = connection.prepare_cached("INSERT OR REPLACE INTO handled VALUES (?1, ?2)")?;
-    for entry in &checkpoint.handled {
-        handled.execute(params![PathValue(&entry.path), entry.ctime_ns])?;
-    }
     Ok(())
 }
 

@@ -60,6 +60,7 @@ fn operations(criterion: &mut Criterion) {
         auto_add: true,
         interest,
         exclude: None,
+        initial: None,
     };
     watcher.add(&spec(Flag::CloseWrite | Flag::MovedTo), Instant::now(), &mut Nothing).expect("few roots");
     let now = Instant::now();

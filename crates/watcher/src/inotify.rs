@@ -13,7 +13,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use event::Mask;
 use hashbrown::HashMap;
@@ -24,8 +24,10 @@ use crate::look::{Found, Look, Order, Outcome};
 use crate::notice::Notice;
 use crate::path;
 use crate::source::Source;
-use crate::spec::{Options, Problem, RootState, Sighting, Sink, Stats, Turn, WatchId, WatchSpec, WatchState};
-use crate::watcher::{APART, Elsewhere, Exchange, Handed, News, Watcher};
+use crate::spec::{
+    News, Options, Problem, RootState, Sighting, Sink, Stats, Turn, WatchId, WatchSpec, WatchState,
+};
+use crate::watcher::{APART, Elsewhere, Exchange, Handed, Watcher};
 
 /// Pause before an inotify instance is asked for again after there was none.
 const INSTANCE_RETRY: Duration = Duration::from_secs(5);
@@ -435,6 +437,16 @@ impl Source for Inotify {
 
     fn lag(&self, now: Instant) -> Duration {
         self.local.lag(now)
+    }
+
+    fn complete_until(&self) -> Option<SystemTime> {
+        let remotes = self.remotes.iter().map(|remote| match &remote.state {
+            State::Here { watcher, is_ready: false, .. } if remote.orders.is_empty() => {
+                watcher.complete_until()
+            }
+            State::Here { .. } | State::Away | State::None { .. } => None,
+        });
+        remotes.fold(self.local.complete_until(), |all, one| Some(all?.min(one?)))
     }
 
     fn stats(&self) -> Stats {

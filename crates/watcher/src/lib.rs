@@ -72,6 +72,7 @@
 //!     auto_add: true,
 //!     interest: event::Flag::CloseWrite | event::Flag::MovedTo,
 //!     exclude: None,
+//!     initial: None,
 //! };
 //! watcher.add(&spec, Instant::now(), &mut sink)?;
 //! loop {
@@ -108,8 +109,8 @@ pub use notice::{Notice, Severity};
 pub use rustix::io::Errno;
 pub use source::Source;
 pub use spec::{
-    Exclude, Inode, Limits, Options, Problem, RootState, Sighting, Sink, Stats, Turn, WatchId, WatchSpec,
-    WatchState,
+    Exclude, Inode, Limits, News, Options, Problem, RootState, Sighting, Sink, Stats, Turn, WatchId,
+    WatchSpec, WatchState,
 };
 pub use syscall::lease::Writers;
 pub use watcher::Watcher;

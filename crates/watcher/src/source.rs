@@ -6,7 +6,7 @@
 //! Watches have numbers of their own ([`WatchId`]), which mean nothing to the kernel.
 
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use event::Mask;
 
@@ -77,6 +77,10 @@ pub trait Source {
 
     /// How long the oldest event that is not read waits, at most. Asks the kernel.
     fn lag(&self, now: Instant) -> Duration;
+
+    /// Until when everything that happened in what is watched has been told; `None` if something is still to be found
+    /// out or cannot be. Changes before that are not told any more.
+    fn complete_until(&self) -> Option<SystemTime>;
 
     /// Counters and sizes.
     fn stats(&self) -> Stats;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use event::{Event, Mask};
 use std::os::fd::BorrowedFd;
@@ -17,6 +17,16 @@ pub struct WatchId(pub u32);
 /// Says of the absolute path of a directory whether it and everything below it stays unwatched.
 pub type Exclude = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
+/// What is told of what is found when a path is watched for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// All of it.
+    Everything,
+    /// What has changed since then, as far as times tell. A directory that is new there, and that was not changed but
+    /// moved, has everything in it told.
+    Since(SystemTime),
+}
+
 /// What to watch.
 #[derive(Clone)]
 pub struct WatchSpec {
@@ -30,6 +40,8 @@ pub struct WatchSpec {
     pub interest: Mask,
     /// Directories that are not to be watched; prunes.
     pub exclude: Option<Exclude>,
+    /// What is told of what is there when the watch begins, as arrivals; `None`: nothing.
+    pub initial: Option<News>,
 }
 
 impl fmt::Debug for WatchSpec {
@@ -40,6 +52,7 @@ impl fmt::Debug for WatchSpec {
             .field("auto_add", &self.auto_add)
             .field("interest", &self.interest)
             .field("exclude", &self.exclude.is_some())
+            .field("initial", &self.initial)
             .finish()
     }
 }

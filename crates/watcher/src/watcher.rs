@@ -26,7 +26,7 @@ mod walk;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use event::Mask;
 use hashbrown::HashMap;
@@ -36,7 +36,7 @@ use crate::error::Error;
 use crate::kernel::{self, Kernel};
 use crate::notice::{Notice, Throttle};
 use crate::pending::{Moves, NameHasher, Recent, Retired};
-use crate::spec::{Exclude, Options, Sink, Stats, Turn, WatchId};
+use crate::spec::{Exclude, News, Options, Sink, Stats, Turn, WatchId};
 use crate::tree::{NodeId, STARVED, Tree};
 
 pub(crate) use apart::APART;
@@ -50,7 +50,7 @@ use recover::{Recovery, Starved};
 use roots::{Guard, Reason, Root};
 use tell::Paths;
 use territory::Territory;
-pub(crate) use territory::{Elsewhere, Exchange, Handed, News};
+pub(crate) use territory::{Elsewhere, Exchange, Handed};
 use walk::{Leaves, Walk, Walks};
 
 /// One watch of the configuration.
@@ -59,6 +59,7 @@ struct Watch {
     rec: bool,
     auto_add: bool,
     exclude: Option<Exclude>,
+    initial: Option<News>,
     roots: Vec<RootId>,
 }
 
@@ -283,6 +284,16 @@ impl Watcher {
                 + self.settling.len(),
             ..self.stats
         }
+    }
+
+    /// Until when everything that happened in what is watched has been told.
+    pub(crate) fn complete_until(&self) -> Option<SystemTime> {
+        let is_complete = matches!(self.next_turn(), Turn::Idle | Turn::Pause(_))
+            && self.setting_up.is_empty()
+            && self.settling.is_empty()
+            && self.starved.count == 0
+            && !self.recovery.runs();
+        is_complete.then_some(self.reading.empty.wall)
     }
 
     /// Whether walks, branches to be unwatched or files without a name are waiting.

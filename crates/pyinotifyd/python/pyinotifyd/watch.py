@@ -7,7 +7,7 @@ paths and regular expressions to the daemon, which checks them when it takes the
 from __future__ import annotations
 
 from . import listen
-from .checked import Checked, expect, expect_path, expected, place, seconds, shown, similar
+from .checked import Checked, expect, expect_path, expected, one_of_words, place, seconds, shown, similar
 from .levels import warn
 from .options import expect_count
 from .scheduler import Cancel, TaskScheduler, bare_jobs
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Mapped = Union[None, Reaction, Job, list[Union[Reaction, Job]]]
     ExcludeFilter = Union[None, str, list[str]]
     Excluded = tuple[str, Optional[Place]]
+    Initial = Literal["none", "all", "changed"]
+
+#: What may be told of what is there at the start.
+_INITIAL = ["none", "all", "changed"]
 
 #: More than anybody looks through; a row takes some 300 bytes of disk.
 _HISTORY_MAX = 100_000_000
@@ -158,6 +162,9 @@ class Watch(Checked):
             ignored, and such directories aren't watched. A string is the path of a file with one expression a line.
             Default None: nothing is excluded.
         logname: Accepted and not needed. Default "watch".
+        initial: What is told of what is there when the daemon starts, as if it had just been made. "none": nothing.
+            "all": everything. "changed": what has changed since the daemon was last there, for which it needs a state
+            (see Pyinotifyd). Default "none". Not in pyinotifyd 1.
 
     Example::
 
@@ -173,6 +180,7 @@ class Watch(Checked):
         "exclude_filter": (),
         "excluded": (),
         "logname": (str, type(None)),
+        "initial": (),
     }
 
     _path: Union[str, list[str]]
@@ -183,6 +191,7 @@ class Watch(Checked):
     #: The expressions of the filter, each with the place where it stands.
     excluded: list[Excluded]
     logname: Optional[str]
+    initial: Initial
 
     def __init__(
         self,
@@ -193,6 +202,8 @@ class Watch(Checked):
         auto_add: bool = False,
         exclude_filter: ExcludeFilter = None,
         logname: Optional[str] = "watch",
+        *,
+        initial: Initial = "none",
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -201,6 +212,7 @@ class Watch(Checked):
         self.auto_add = auto_add
         self.logname = logname
         self.exclude_filter = exclude_filter
+        self.initial = initial
         self._event_map = _event_map(event_map, default_sched)
 
     def path(self) -> Union[str, list[str]]:
@@ -219,6 +231,8 @@ class Watch(Checked):
                 expect_path("path", path)
         elif name == "exclude_filter":
             self.excluded = _read_filter(value, self.at)
+        elif name == "initial":
+            one_of_words("initial", value, _INITIAL)
         super().__setattr__(name, value)
 
 
@@ -335,6 +349,7 @@ class Pyinotifyd(Checked):
         logname: Optional[str] = "watch",
         *,
         watch: Optional[Watch] = None,
+        initial: Initial = "none",
     ) -> None:
         """Add a watch: either *watch*, or a new one with the other arguments, which are those of Watch.
 
@@ -345,8 +360,8 @@ class Pyinotifyd(Checked):
         """
         if watch is None:
             given = (path, event_map, default_sched, rec, auto_add, exclude_filter, logname)
-            watch = Watch(*given)  # type: ignore[arg-type]
-        elif path is not None or event_map is not None or default_sched is not None:
+            watch = Watch(*given, initial=initial)  # type: ignore[arg-type]
+        elif path is not None or event_map is not None or default_sched is not None or initial != "none":
             raise TypeError("add_watch: watch= is a whole watch, it can't be combined with the arguments of one")
         self._watches = [*self._watches, watch]
         expect_watches(self._watches)

@@ -94,6 +94,7 @@ pub(super) struct WatchDescription {
     pub(super) path_text: String,
     pub(super) rec: bool,
     pub(super) auto_add: bool,
+    pub(super) initial: super::Initial,
     pub(super) exclude: Option<Vec<PatternMade>>,
     pub(super) map: BTreeMap<String, Vec<ReactionDescription>>,
     pub(super) at: Option<At>,

@@ -10,8 +10,8 @@ use engine::{Batch, MapSpec, Matcher, OnBusy, Reaction, Retry, SchedulerKind, Sc
 use event::{Flag, Mask};
 
 use super::{
-    Command, CommandOptions, Config, ControlPlace, ControlWanted, Digest, ExcludeFilter, Identity, Program,
-    Scheduler, StateWanted, Stdin, Surroundings, Watch, Work,
+    Command, CommandOptions, Config, ControlPlace, ControlWanted, Digest, ExcludeFilter, Identity, Initial,
+    Program, Scheduler, StateWanted, Stdin, Surroundings, Watch, Work,
 };
 use crate::action::arguments::ArgumentTemplate;
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, Placeholder};
@@ -154,6 +154,7 @@ impl Line {
             path_text: crate::log::Escaped(&self.paths_text()).to_string(),
             rec: self.rec,
             auto_add: self.rec,
+            initial: Initial::None,
             map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
             exclude_at: self.exclude.iter().map(|_| None).collect(),
             exclude,

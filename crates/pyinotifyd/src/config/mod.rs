@@ -91,6 +91,33 @@ pub(crate) struct Config {
     pub early: Vec<Early>,
 }
 
+/// What is told of what is there when the daemon starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Initial {
+    /// Nothing.
+    None,
+    /// Everything.
+    All,
+    /// What has changed since the daemon was last there.
+    Changed,
+}
+
+impl Config {
+    /// What cannot be without a state.
+    ///
+    /// # Errors
+    /// A watch asks for what has changed, and nothing says since when.
+    pub(crate) fn check_without_state(&self) -> Result<(), ConfigFault> {
+        let asks = self.watches.iter().find(|watch| watch.initial == Initial::Changed);
+        asks.map_or(Ok(()), |watch| {
+            let text = "initial=\"changed\" needs a state that says since when: give Pyinotifyd a state, or the \
+                        command line --state";
+            Err(fault(watch.at.as_ref(), text.to_owned()))
+        })
+    }
+}
+
 /// Where a configuration wants tasks to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateWanted {
@@ -156,6 +183,8 @@ pub(crate) struct Watch {
     pub rec: bool,
     /// See the seed's `auto_add`.
     pub auto_add: bool,
+    /// What is told of what is there at the start.
+    pub initial: Initial,
     /// Exclude filters: the watcher prunes with them, the engine drops events.
     pub exclude: Option<Arc<ExcludeFilter>>,
     /// Where each of their patterns stands.
@@ -452,6 +481,7 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
         path_text: watch.path_text,
         rec: watch.rec,
         auto_add: watch.auto_add,
+        initial: watch.initial,
         interest,
         map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
         exclude,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{GenerationId, MapId, SchedulerId};
-use watcher::WatchId;
+use watcher::{News, WatchId};
 
 use crate::config::{
     Config, ConfigFile, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work, absolute_path,
@@ -122,7 +122,7 @@ impl Watched {
     }
 
     /// What the watcher is asked to watch.
-    pub(crate) fn spec(&self, interest: Mask) -> watcher::WatchSpec {
+    pub(crate) fn spec(&self, interest: Mask, initial: Option<News>) -> watcher::WatchSpec {
         let exclude = self.exclude.clone().map(|filter| -> watcher::Exclude {
             // A pattern that gave up excludes: a directory that may be excluded is not entered.
             Arc::new(move |path: &[u8]| filter.0.any_match(path).unwrap_or(true))
@@ -133,6 +133,7 @@ impl Watched {
             auto_add: self.auto_add,
             interest,
             exclude,
+            initial,
         }
     }
 }

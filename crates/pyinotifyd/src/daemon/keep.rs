@@ -30,6 +30,7 @@ use ledger::{
 };
 use serde_json::json;
 use tokio::sync::Notify;
+use watcher::Source as _;
 
 pub(super) use restore::no_heir;
 
@@ -52,6 +53,9 @@ const HISTORY_A_BATCH: usize = 1_000;
 /// Failures that wait for a disk that does not take them; about 300 bytes each. The earliest are lost beyond that.
 const FAILURES_MAX: usize = 65_536;
 
+/// A checkpoint is written so long after the latest event, beside those that go with other changes.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(3);
+
 /// How long the end of the daemon waits for the disk.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -73,6 +77,7 @@ pub(crate) struct Keeper {
     trouble: Option<String>,
     /// How long the latest transaction took.
     took: Duration,
+    checkpoints: Checkpoints,
     /// What the run leaves whose end is told to the engine.
     pub(super) traces: Traces,
 }
@@ -111,6 +116,7 @@ impl Keeper {
             trouble,
             took: Duration::ZERO,
             traces: Traces::default(),
+            checkpoints: Checkpoints::new(restored.checkpoint_s),
         };
         Ok(Beginning { keeper, restored, errors })
     }
@@ -118,6 +124,18 @@ impl Keeper {
     /// Where the state is; [`ledger::Reader::open`] reads it from there.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Up to when everything that happened was handled or is kept, as far as that is written.
+    pub(super) fn checkpoint(&self) -> Option<SystemTime> {
+        let since = Duration::try_from_secs_f64(self.checkpoints.latest_s?).ok()?;
+        UNIX_EPOCH.checked_add(since)
+    }
+
+    /// The daemon ends: what happens from here on is for the next one.
+    pub(super) fn end_checkpoints(&mut self, complete: Option<SystemTime>) {
+        self.checkpoints.ends = true;
+        self.checkpoints.last_s = complete.map(seconds);
     }
 
     /// How many ended tasks are to be remembered.
@@ -132,7 +150,8 @@ impl Keeper {
 
     /// When the next batch is due, unless the thread is still at the one before.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.commit_at.filter(|_| self.ledger.is_ready())
+        let at = self.commit_at.into_iter().chain(self.checkpoints.due_at).min();
+        at.filter(|_| self.ledger.is_ready())
     }
 
     /// A task came to an end.
@@ -241,17 +260,22 @@ impl Daemon {
         self.take_ledger_reports();
         let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
         let Some(keeper) = &mut performer.keeper else { return };
-        if !keeper.has_news(engine) {
+        let checkpoint_is_due = keeper.checkpoints.note(self.watcher.stats().events, now);
+        if keeper.has_news(engine) {
+            keeper.commit_at.get_or_insert(now + COMMIT_PAUSE);
+        } else {
             keeper.commit_at = None;
+        }
+        let is_due = checkpoint_is_due || keeper.commit_at.is_some_and(|at| at <= now);
+        if !is_due || !keeper.ledger.is_ready() {
             return;
         }
-        let due = *keeper.commit_at.get_or_insert(now + COMMIT_PAUSE);
-        if due > now || !keeper.ledger.is_ready() {
-            return;
-        }
-        let batch = keeper.batch(engine, &performer.generations, &performer.commands);
+        let mut batch = keeper.batch(engine, &performer.generations, &performer.commands);
         // What found no room goes with the next one, as soon as this is written.
         keeper.commit_at = engine.has_changes().then_some(now);
+        if !engine.has_changes() {
+            batch.checkpoint_s = keeper.checkpoints.take(self.watcher.complete_until(), now);
+        }
         if !batch.is_empty() {
             keeper.ledger.commit(batch);
         }
@@ -298,7 +322,10 @@ impl Daemon {
                 }
                 break;
             }
-            let batch = keeper.batch(engine, &performer.generations, &performer.commands);
+            let mut batch = keeper.batch(engine, &performer.generations, &performer.commands);
+            if !keeper.has_news(engine) {
+                batch.checkpoint_s = keeper.checkpoints.take(None, Instant::now());
+            }
             if !batch.is_empty() {
                 keeper.ledger.commit(batch);
             } else if !keeper.has_news(engine) {
@@ -317,6 +344,56 @@ impl Daemon {
                 "the latest changes of tasks are not kept in '{directory}'"
             );
         }
+    }
+}
+
+/// When a checkpoint is to be written, and which was the latest.
+#[derive(Debug)]
+struct Checkpoints {
+    latest_s: Option<f64>,
+    /// Events that were read when this was looked at last, and when there was another one.
+    events: u64,
+    event_at: Option<Instant>,
+    /// When one is to be written, whatever else is.
+    due_at: Option<Instant>,
+    /// The daemon ends: no checkpoint follows but that of its end, if there can be one.
+    ends: bool,
+    last_s: Option<f64>,
+}
+
+impl Checkpoints {
+    fn new(latest_s: Option<f64>) -> Checkpoints {
+        // The first one tells the next daemon from where on this one has watched.
+        Checkpoints { latest_s, events: u64::MAX, event_at: None, due_at: None, ends: false, last_s: None }
+    }
+
+    /// Notes how many events were read; whether a checkpoint is to be written now.
+    fn note(&mut self, events: u64, now: Instant) -> bool {
+        if self.events != events {
+            self.events = events;
+            self.event_at = Some(now);
+            self.due_at.get_or_insert(now + CHECKPOINT_PAUSE);
+        }
+        self.due_at.is_some_and(|at| at <= now) && !self.ends
+    }
+
+    /// The checkpoint for a batch that has all changes; `complete` is up to when everything was told.
+    fn take(&mut self, complete: Option<SystemTime>, now: Instant) -> Option<f64> {
+        if self.ends {
+            self.due_at = None;
+            return self.last_s.take();
+        }
+        let Some(complete) = complete else {
+            // Something is still to be found out, or may never be: it is tried again.
+            self.due_at = self.due_at.map(|_| now + CHECKPOINT_PAUSE);
+            return None;
+        };
+        // One more when it has been quiet for so long.
+        let quiet_at = self.event_at.map(|at| at + CHECKPOINT_PAUSE);
+        self.due_at = quiet_at.filter(|at| *at > now);
+        let complete_s = seconds(complete);
+        self.latest_s = Some(complete_s);
+        Some(complete_s)
     }
 }
 

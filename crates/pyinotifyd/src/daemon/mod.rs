@@ -199,6 +199,7 @@ impl Daemon {
         self.core.performer.now = now;
         self.take_reports(now);
         self.finish_ended(now);
+        self.core.route_early();
         let reads = !self.waits_for_reader();
         let events = if reads { self.watcher.turn(now, &mut self.core) } else { Turn::Idle };
         // Before everything else, which a lone file need not wait for.

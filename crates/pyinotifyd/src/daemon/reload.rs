@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use engine::{Failure, FailureKind, GenerationId, GenerationIds, MapId};
 use event::{Flag, Mask};
-use watcher::{Source as _, WatchId};
+use watcher::{News, Source as _, WatchId};
 
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
@@ -22,7 +22,7 @@ use super::report::{describe, in_a_line};
 use super::shutdown::State;
 use super::start::state_directory;
 use super::{Daemon, Reload, leave};
-use crate::config::{Config, Watch, absolute_path, feeding_warnings, missing_syslog};
+use crate::config::{Config, Initial, Watch, absolute_path, feeding_warnings, missing_syslog};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
 use crate::log::{Escaped, Level, Log, LoggerId, Syslog, record};
@@ -30,10 +30,15 @@ use crate::log::{Escaped, Level, Log, LoggerId, Syslog, record};
 /// How long a config file may execute when another reload is asked for meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Times of files lag behind the clock by a tick of the kernel's timer: at most that.
+const CLOCK_TICK: Duration = Duration::from_millis(10);
+
 /// A configuration whose watches are being set up. It is a generation already, but hears nothing yet.
 pub(super) struct Adoption {
     id: GenerationId,
+    /// Maps that are to hear watches when it takes over.
     listening: Vec<(WatchId, MapId)>,
+    watches: Vec<WatchId>,
     syslog: Vec<crate::config::SyslogTarget>,
     surroundings: crate::config::Surroundings,
     destinations: Vec<Vec<u8>>,
@@ -101,13 +106,20 @@ impl Daemon {
             unwise,
             history: config.history,
             listening: Vec::new(),
+            watches: Vec::new(),
             reload,
         };
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         for ((index, watch), id) in watches.into_iter().enumerate().zip(ids) {
             let map = numbers.map(index);
             generation.roots.extend(watch.paths.iter().map(|path| absolute_path(path)));
-            adoption.listening.push((id, map));
+            if watch.initial != Initial::None && !self.core.routes.has(id) {
+                // What is told of it at its start goes to nobody else.
+                self.core.routes.add(id, map);
+            } else {
+                adoption.listening.push((id, map));
+            }
+            adoption.watches.push(id);
             let interest = self.interest(&watch);
             generation.watches.push(Watching {
                 id,
@@ -128,6 +140,9 @@ impl Daemon {
     fn check_state(&self, config: &Config) -> Result<(), String> {
         let wanted = state_directory(&self.options, config);
         let keeper = self.core.performer.keeper.as_ref();
+        if keeper.is_none() && !self.options.dry_run {
+            config.check_without_state().map_err(|fault| fault.to_string())?;
+        }
         if !self.is_first_load() && wanted.as_deref() != keeper.map(Keeper::directory) {
             return Err("a reload cannot change where the state is; restart the daemon for that".to_owned());
         }
@@ -145,14 +160,13 @@ impl Daemon {
 
     /// Lets a configuration take over whose watches are set up, between two events.
     pub(super) fn advance_adoption(&mut self, now: Instant) {
-        let is_set_up =
-            |adoption: &Adoption| adoption.listening.iter().all(|&(id, _)| self.watcher.is_set_up(id));
+        let is_set_up = |adoption: &Adoption| adoption.watches.iter().all(|&id| self.watcher.is_set_up(id));
         if self.state != State::Running || !self.adoption.as_ref().is_some_and(is_set_up) {
             return;
         }
         let before = self.inventory();
         let Some(adoption) = self.adoption.take() else { return };
-        let is_empty = adoption.listening.is_empty();
+        let is_empty = adoption.watches.is_empty();
         self.carry_pauses(now);
         for (id, map) in &adoption.listening {
             self.core.routes.add(*id, *map);
@@ -322,7 +336,11 @@ impl Daemon {
                 ids.push(id);
                 continue;
             }
-            match self.watcher.add(what.spec(interest), now, &mut self.core) {
+            let initial = self.initial(watch);
+            self.core.makes_watches = initial.is_some();
+            let made = self.watcher.add(what.spec(interest, initial), now, &mut self.core);
+            self.core.makes_watches = false;
+            match made {
                 Ok(id) => {
                     ids.push(id);
                     added.push(id);
@@ -334,6 +352,20 @@ impl Daemon {
             }
         }
         Ok((ids, Added { new: added, widened }))
+    }
+
+    /// What is told of what is there already. The clock may have been set since the checkpoint, and may lag behind
+    /// files by a tick.
+    fn initial(&self, watch: &Watch) -> Option<News> {
+        let checkpoint = self.core.performer.keeper.as_ref().and_then(Keeper::checkpoint);
+        match watch.initial {
+            Initial::None => None,
+            Initial::All => Some(News::Everything),
+            Initial::Changed => {
+                let since = checkpoint.filter(|checkpoint| *checkpoint <= SystemTime::now());
+                Some(since.map_or(News::Everything, |since| News::Since(since - CLOCK_TICK)))
+            }
+        }
     }
 
     /// Events that a watch subscribes to: what its map uses, or all where the log shows every event.

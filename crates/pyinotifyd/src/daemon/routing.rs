@@ -1,6 +1,6 @@
 //! From the watcher to the engine: which event maps hear a watch.
 
-use engine::{Effects as _, Engine, MapId, Record};
+use engine::{Effects as _, Engine, MapId, OwnedEvent, Record};
 use event::Event;
 use watcher::{Notice, Severity, Sink, WatchId};
 
@@ -31,6 +31,11 @@ impl Routes {
         silent
     }
 
+    /// Whether a map hears a watch.
+    pub(crate) fn has(&self, watch: WatchId) -> bool {
+        !self.maps(watch).is_empty()
+    }
+
     fn maps(&self, watch: WatchId) -> &[MapId] {
         self.0.iter().find(|(id, _)| *id == watch).map_or(&[], |(_, maps)| maps)
     }
@@ -48,6 +53,10 @@ pub(crate) struct Core {
     pub logger: LoggerId,
     /// Waiting tasks whose files may be gone since an overflow.
     pub vanished: Vanished,
+    /// Events of watches that are being made, and whose maps are not known yet.
+    pub early: Vec<(WatchId, OwnedEvent)>,
+    /// Watches are being made.
+    pub makes_watches: bool,
     /// Prints events, where a configuration says so.
     pub printer: Option<Printer>,
 }
@@ -56,12 +65,31 @@ impl Core {
     /// Nothing is routed yet.
     pub(super) fn new(engine: Engine, mut performer: Performer, printer: Option<Printer>) -> Core {
         let logger = performer.log.logger("pyinotify");
-        Core { engine, routes: Routes::default(), performer, logger, vanished: Vanished::default(), printer }
+        Core {
+            engine,
+            routes: Routes::default(),
+            performer,
+            logger,
+            vanished: Vanished::default(),
+            printer,
+            early: Vec::new(),
+            makes_watches: false,
+        }
+    }
+
+    /// Routes what was told of watches while they were made.
+    pub(super) fn route_early(&mut self) {
+        for (watch, event) in std::mem::take(&mut self.early) {
+            self.event(watch, &event.get());
+        }
     }
 }
 
 impl Sink for Core {
     fn event(&mut self, watch: WatchId, event: &Event<'_>) {
+        if self.makes_watches {
+            return self.early.push((watch, OwnedEvent::of(event)));
+        }
         self.vanished.heard(event.pathname);
         self.performer.observed.counts.event(event);
         self.performer.observed.streams.event(event);

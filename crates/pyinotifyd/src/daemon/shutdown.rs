@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
+use watcher::Source as _;
 
 use super::children::signal_leftovers;
 use super::perform::GRACE;
@@ -86,6 +87,11 @@ impl Daemon {
             // A file that is being executed has nothing to bring to an end.
             reload.loading.host.kill(Signal::TERM);
             leave(&mut self.leaving, reload.loading.host, now + GRACE);
+        }
+        // From here on events make no tasks: for the next daemon they have not been handled.
+        let complete = self.watcher.complete_until();
+        if let Some(keeper) = &mut self.core.performer.keeper {
+            keeper.end_checkpoints(complete);
         }
         for generation in &mut self.core.performer.generations {
             generation.begin_end(now);

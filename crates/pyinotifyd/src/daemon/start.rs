@@ -79,6 +79,12 @@ impl Start {
             }
         };
         let config = loaded.map_err(|error| refuse(&mut log, &options, error))?;
+        if state_directory(&options, &config).is_none()
+            && !options.dry_run
+            && let Err(fault) = config.check_without_state()
+        {
+            return Err(refuse(&mut log, &options, LoadError::Fault(fault)));
+        }
         for warning in &config.warnings {
             record!(log, Log::ROOT, WARNING, "{warning}");
         }

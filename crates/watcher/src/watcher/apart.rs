@@ -16,11 +16,11 @@ use hashbrown::HashMap;
 use super::Watcher;
 use super::recover::SLACK;
 use super::roots::Reason;
-use super::territory::{Elsewhere, News};
+use super::territory::Elsewhere;
 use crate::cover::{EMPTY, RootId};
 use crate::decode;
 use crate::path::is_at_or_below;
-use crate::spec::Sink;
+use crate::spec::{News, Sink};
 use crate::tree::NodeId;
 
 /// Numbers from here on stand for trees that are watched apart, where others stand for filesystems: no device has such

@@ -54,6 +54,20 @@ pub(super) fn changed_since(dir: BorrowedFd<'_>, name: &[u8], since: SystemTime)
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_since(&stat, since))
 }
 
+/// The same of an open object.
+pub(super) fn object_changed_since(object: BorrowedFd<'_>, since: SystemTime) -> bool {
+    rustix::fs::fstat(object).is_ok_and(|stat| is_since(&stat, since))
+}
+
+/// Whether a directory was renamed at or after a time, rather than changed: a rename leaves the time of the last change
+/// of what is in it. True of one that lost its name and got it back, or another owner or mode: told once too often.
+pub(super) fn moved_since(object: BorrowedFd<'_>, since: SystemTime) -> bool {
+    let is_moved = |stat: &Stat| {
+        is_since(stat, since) && (stat.st_ctime, stat.st_ctime_nsec) != (stat.st_mtime, stat.st_mtime_nsec)
+    };
+    rustix::fs::fstat(object).is_ok_and(|stat| is_moved(&stat))
+}
+
 /// Whether the status may have changed at or after a time, as far as the filesystem's clock can tell: what has no
 /// nanoseconds is as old as that, or by up to [`COARSE`] younger.
 fn is_since(stat: &Stat, since: SystemTime) -> bool {

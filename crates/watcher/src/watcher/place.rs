@@ -14,12 +14,11 @@ use rustix::io::Errno;
 use super::Watcher;
 use super::masks::MOVES;
 use super::roots::Reason;
-use super::territory::News;
 use super::walk::{Frame, Walk};
 use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::notice::Notice;
-use crate::spec::Sink;
+use crate::spec::{News, Sink};
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, STARVED, TOP, UNNAMED};
 
 /// Why a directory is walked.

@@ -220,7 +220,7 @@ impl Watcher {
         }
     }
 
-    pub(super) fn next_turn(&mut self) -> Turn {
+    pub(super) fn next_turn(&self) -> Turn {
         let reading = &self.reading;
         if !reading.is_worked_off() || !reading.emptied || self.has_background() {
             return Turn::More;

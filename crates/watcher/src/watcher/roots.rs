@@ -12,10 +12,11 @@ use event::{Flag, Mask};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::arrive::object_changed_since;
 use super::patterns::{Configured, Pattern};
 use super::place::{Kind, LOOKS};
 use super::tell::Told;
-use super::territory::{Elsewhere, Handed, News};
+use super::territory::{Elsewhere, Handed};
 use super::walk::{Frame, TICK, Walk};
 use super::{Watch, Watcher};
 use crate::cover::{EMPTY, RootId};
@@ -23,7 +24,7 @@ use crate::error::Error;
 use crate::kernel::Refusal;
 use crate::lookup::{self, ForeignLink, Found, RealPath, Unfound, real_path};
 use crate::notice::Notice;
-use crate::spec::{Problem, Sink, WatchId, WatchSpec};
+use crate::spec::{News, Problem, Sink, WatchId, WatchSpec};
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED, TOP};
 use crate::{glob, path};
 
@@ -55,6 +56,8 @@ pub(super) struct Root {
     away: Option<u64>,
     /// What is told when it is bound next, if that is not for itself to say.
     pub(super) news: Option<News>,
+    /// Of what is there when it is bound for the first time, only its own entries are told and watched.
+    pub(super) shallow: bool,
     /// It is a pattern, which is never bound: for each path that matches it there is a root.
     pub(super) pattern: Option<Pattern>,
     /// The pattern that it matches.
@@ -193,6 +196,10 @@ impl Watcher {
         self.recheck_root(root, Reason::Appeared, sink);
         self.root_mut(root).waited = true;
         self.settle_roots(sink);
+        if self.root(root).node.is_none() {
+            // What comes later is new as a whole.
+            self.root_mut(root).news = None;
+        }
         self.say_limit(sink);
         self.open_parent = None;
     }
@@ -244,6 +251,7 @@ impl Watcher {
         (this.shown_len, this.news, this.pattern) = (root_len, Some(news), pattern);
         // What is inside of a tree is entered as the rest of the tree is.
         this.rec |= !is_root;
+        this.shallow &= is_root;
         self.update_masks();
         self.set_up_root(root, sink);
     }
@@ -327,6 +335,7 @@ impl Watcher {
             rec: spec.rec,
             auto_add: spec.auto_add,
             exclude: spec.exclude.clone(),
+            initial: spec.initial,
             roots: Vec::new(),
         };
         let at = id.0 as usize;
@@ -356,7 +365,8 @@ impl Watcher {
             waited: false,
             failed: None,
             away: None,
-            news: None,
+            news: of.initial,
+            shallow: of.initial.is_some() && !of.rec,
             pattern: None,
             of_pattern: None,
         };
@@ -467,11 +477,12 @@ impl Watcher {
         self.take_back(root);
         // A tree that is watched apart is where it was: its tasks wait on.
         self.leave(root, if to.is_apart() { Reason::Gone } else { Reason::Moved }, sink);
+        let initial = self.root_mut(root).news.take();
         let news = if self.root(root).waited && !to.is_apart() {
             News::Everything
         } else {
             let since = self.recovery.missing_since().filter(|_| to.is_apart());
-            News::Since(since.unwrap_or_else(|| SystemTime::now() - TICK))
+            initial.unwrap_or_else(|| News::Since(since.unwrap_or_else(|| SystemTime::now() - TICK)))
         };
         let this = self.root_mut(root);
         (this.away, this.missing, this.failed) = (Some(to.device), false, None);
@@ -585,13 +596,18 @@ impl Watcher {
         }
         let node = self.root(root).node.expect("was just bound");
         let wd = self.tree.wd(node);
+        let news = self.root_mut(root).news.take().or(waited.then_some(News::Everything));
+        self.root_mut(root).shallow &= !waited;
         if !found.is_dir {
-            if waited {
+            let is_news = news.is_some_and(|news| match news {
+                News::Everything => true,
+                News::Since(since) => object_changed_since(found.object.as_fd(), since),
+            });
+            if is_news {
                 self.file_root_found(root, node, sink);
             }
             return;
         }
-        let news = self.root_mut(root).news.take().or(waited.then_some(News::Everything));
         match news {
             Some(News::Everything) => self.start_walk(node, wd, None, Kind::Arrive, Some(root)),
             Some(News::Since(since)) => self.start_walk(node, wd, None, Kind::Recover { since }, Some(root)),
@@ -937,8 +953,14 @@ mod tests {
         std::fs::create_dir(&other).unwrap();
         let mut watcher = Watcher::new(Options::new(b"/".to_vec()), Instant::now()).unwrap();
         let paths = [&late, &other].map(|path| path.as_os_str().as_bytes().to_vec()).to_vec();
-        let spec =
-            WatchSpec { paths, rec: true, auto_add: true, interest: Flag::Create.mask(), exclude: None };
+        let spec = WatchSpec {
+            paths,
+            rec: true,
+            auto_add: true,
+            interest: Flag::Create.mask(),
+            exclude: None,
+            initial: None,
+        };
         watcher.add(&spec, Instant::now(), &mut Nothing).unwrap();
         // Its own event is not read here: only the list says that it is there now.
         std::fs::create_dir(&late).unwrap();

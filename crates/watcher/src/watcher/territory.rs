@@ -10,7 +10,7 @@
 //! Owns the table and what was handed over. Leaves to the caller of the crate to bring it where it belongs.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use mounts::Mounts;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,17 +23,8 @@ use super::place::Kind;
 use super::roots::Reason;
 use crate::cover::{EMPTY, RootId};
 use crate::path::{is_at_or_below, parent_and_name};
-use crate::spec::{Sink, WatchId};
+use crate::spec::{News, Sink, WatchId};
 use crate::tree::NodeId;
-
-/// What is told of what is found when a path is watched for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    /// All of it.
-    Everything,
-    /// What has changed since then.
-    Since(SystemTime),
-}
 
 /// A path of a watch that another watcher is to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,13 +15,13 @@ use hashbrown::HashMap;
 use rustix::fs::{AtFlags, FileType, RawDir};
 
 use super::Watcher;
-use super::arrive::{FoundFile, changed_since};
+use super::arrive::{FoundFile, changed_since, moved_since};
 use super::place::{Kind, Unopened, open_below};
 use super::tell::Told;
-use super::territory::{News, Territory};
+use super::territory::Territory;
 use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
-use crate::spec::Sink;
+use crate::spec::{News, Sink};
 use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP};
 
 /// Bytes of one getdents64(2): some thousand entries.
@@ -423,7 +423,10 @@ impl Watcher {
         let cover = self.tree.cover(node);
         let follows = |root: RootId| match (kind, audience) {
             (Kind::Add, _) => audience == Some(root) && self.root(root).descends(),
-            (_, Some(only)) => only == root && (self.root(root).descends() || self.root(root).takes_new()),
+            (_, Some(only)) => {
+                let this = self.root(root);
+                only == root && (this.descends() || (this.takes_new() && !this.shallow))
+            }
             (_, None) => self.root(root).takes_new(),
         };
         let roots = self.covers.roots(cover);
@@ -671,7 +674,12 @@ impl Watcher {
 
     /// How a walk enters a directory that is new where it was found. To a recovery it may come from another tree, where
     /// more may be missing.
-    fn kind_of_new(&self, walk: &Walk) -> Kind {
+    fn kind_of_new(&self, walk: &Walk, object: BorrowedFd<'_>) -> Kind {
+        if let (Kind::Recover { since }, Some(_)) = (walk.kind, walk.audience)
+            && moved_since(object, since)
+        {
+            return Kind::Arrive;
+        }
         match (walk.kind, self.recovery.missing_since()) {
             (Kind::Recover { since }, Some(anywhere)) if walk.is_of_recovery() => {
                 Kind::Recover { since: since.min(anywhere) }
@@ -686,7 +694,8 @@ impl Watcher {
         let before = self.tree.wd(node);
         match self.kernel.add(object.as_fd(), self.mask_for(node)) {
             Ok(wd) if before != 0 && wd != before => {
-                self.replace(node, object, wd, self.kind_of_new(walk));
+                let kind = self.kind_of_new(walk, object.as_fd());
+                self.replace(node, object, wd, kind);
             }
             Ok(wd) => {
                 self.tree.set_wd(node, wd);
@@ -697,8 +706,8 @@ impl Watcher {
                     Kind::Add => self.fresh.lose(),
                     Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => self.found_lately(node),
                 }
-                let kind =
-                    if before == 0 && walk.kind != Kind::Rescan { self.kind_of_new(walk) } else { walk.kind };
+                let is_entered_anew = before == 0 && walk.kind != Kind::Rescan;
+                let kind = if is_entered_anew { self.kind_of_new(walk, object.as_fd()) } else { walk.kind };
                 if kind == walk.kind {
                     walk.push(Frame::new(node, wd, Some(object)));
                 } else {

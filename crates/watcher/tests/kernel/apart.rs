@@ -38,7 +38,14 @@ impl Bed {
 
     fn watch(&mut self, name: &str, interest: Mask) {
         let path = self.top.join(name).as_os_str().as_bytes().to_vec();
-        let spec = WatchSpec { paths: vec![path], rec: true, auto_add: true, interest, exclude: None };
+        let spec = WatchSpec {
+            paths: vec![path],
+            rec: true,
+            auto_add: true,
+            interest,
+            exclude: None,
+            initial: None,
+        };
         let watch = self.source.add(spec, Instant::now(), &mut self.told).unwrap();
         self.work_until(|bed| bed.source.is_set_up(watch));
     }

@@ -414,6 +414,7 @@ pub(crate) fn spec(paths: &[&Path], interest: Mask) -> WatchSpec {
         auto_add: true,
         interest,
         exclude: None,
+        initial: None,
     }
 }
 

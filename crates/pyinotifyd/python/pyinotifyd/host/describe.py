@@ -93,6 +93,7 @@ class Description:
             "path_text": str(path),
             "rec": watch.rec,
             "auto_add": watch.auto_add,
+            "initial": watch.initial,
             "logname": _LOGNAME if watch.logname is None else watch.logname,
             "exclude": [{"pattern": _bytes_text(pattern), "at": _at(at)} for pattern, at in excluded] or None,
             "map": {flag: [self._reaction(one) for one in reactions] for flag, reactions in event_map.items()},

@@ -1,0 +1,213 @@
+"""What is there when the daemon starts, and what happened while it was down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from vocabulary import Box, Daemon, wait_until, write
+
+CONFIG = """
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", recorder("IN_CREATE", "IN_CLOSE_WRITE"), initial="changed", rec=True,
+                                       auto_add=True)], state="$TMP/state")
+"""
+ALL = CONFIG.replace('"changed"', '"all"')
+
+
+def checkpoint(box: Box) -> float:
+    """The latest one; 0 without."""
+    with sqlite3.connect(f"file:{box.tmp}/state/state.db?mode=ro", uri=True, timeout=30) as database:
+        found = database.execute("SELECT at FROM checkpoint").fetchone()
+    return found[0] if found else 0.0
+
+
+def wait_checkpoint(box: Box, since: float) -> None:
+    wait_until(lambda: checkpoint(box) > since, "a checkpoint")
+
+
+def last_seen(daemon: Daemon, box: Box) -> set[str]:
+    """The paths below the source that were told, once the last one to be made, a mark, was."""
+    write(box.src / "mark")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "mark")
+    names = {os.path.relpath(event.pathname, box.src) for event in daemon.events}
+    return names - {"mark"}
+
+
+def crash(daemon: Daemon) -> None:
+    daemon.signal(signal.SIGKILL)
+    daemon.wait_exit()
+
+
+def test_all_that_is_there_is_told_with_directories_before_what_is_in_them(box: Box) -> None:
+    (box.src / "sub/deep").mkdir(parents=True)
+    for path in ("f", "sub/g", "sub/deep/h"):
+        write(box.src / path)
+    daemon = box.run(ALL, record=True)
+    for path in ("f", "sub/g", "sub/deep/h"):
+        assert daemon.wait_event("IN_CLOSE_WRITE", box.src / path).synthetic
+    told = [
+        os.path.relpath(event.pathname, box.src) for event in daemon.events if event.maskname.startswith("IN_CREATE")
+    ]
+    assert sorted(told) == ["f", "sub", "sub/deep", "sub/deep/h", "sub/g"]
+    assert told.index("sub") < told.index("sub/deep") < told.index("sub/deep/h")
+
+
+def test_a_file_that_somebody_writes_is_told_when_it_is_closed(box: Box) -> None:
+    with (box.src / "f").open("w") as file:
+        file.write("half")
+        file.flush()
+        daemon = box.run(ALL, record=True)
+        daemon.wait_event("IN_CREATE", box.src / "f")
+        assert "f" in last_seen(daemon, box)
+        assert daemon.heard(box.src / "f") == ["IN_CREATE"]
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+    assert not daemon.events[-1].synthetic
+
+
+def test_without_rec_only_what_stands_in_the_directory_itself_is_told(box: Box) -> None:
+    (box.src / "sub").mkdir()
+    write(box.src / "sub/g")
+    daemon = box.run(ALL.replace("rec=True", "rec=False"), record=True)
+    daemon.wait_event("IN_CREATE|IN_ISDIR", box.src / "sub")
+    assert last_seen(daemon, box) == {"sub"}
+
+
+def test_a_watched_file_is_told_as_well(box: Box) -> None:
+    write(box.src / "f")
+    daemon = box.run(ALL.replace("$SRC", "$SRC/f"), record=True)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+
+
+def test_a_reload_tells_of_new_watches_only(box: Box) -> None:
+    write(box.src / "f")
+    write(box.dst / "g")
+    daemon = box.run(ALL, record=True)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+    both = ALL.replace("[Watch(", '[Watch("$DST", recorder("IN_CLOSE_WRITE"), initial="all"), Watch(')
+    box.write_config(both, record=True)
+    daemon.reload()
+    daemon.wait_event("IN_CLOSE_WRITE", box.dst / "g")
+    assert last_seen(daemon, box) == {"f", os.path.relpath(box.dst / "g", box.src)}
+    assert daemon.heard(box.src / "f") == ["IN_CREATE", "IN_CLOSE_WRITE"]
+
+
+def test_the_first_start_has_no_checkpoint_and_tells_everything(box: Box) -> None:
+    write(box.src / "f")
+    box.run(CONFIG, record=True).wait_event("IN_CLOSE_WRITE", box.src / "f")
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+def test_what_happened_while_the_daemon_was_down_is_told_and_nothing_else(box: Box, end: str) -> None:
+    (box.src / "sub").mkdir()
+    for path in ("old", "changed", "sub/old"):
+        write(box.src / path)
+    daemon = box.run(CONFIG, record=True)
+    for path in ("old", "changed", "sub/old"):
+        daemon.wait_event("IN_CLOSE_WRITE", box.src / path)
+    wait_checkpoint(box, time.time())
+    if end == "stop":
+        daemon.terminate()
+    else:
+        crash(daemon)
+    write(box.src / "new")
+    write(box.src / "changed", "again")
+    write(box.src / "sub/new")
+    (box.src / "fresh").mkdir()
+    write(box.src / "fresh/inside")
+    again = box.run(CONFIG, record=True)
+    for path in ("new", "changed", "sub/new", "fresh/inside"):
+        again.wait_event("IN_CLOSE_WRITE", box.src / path)
+    # The directory changed, since something was made in it.
+    assert last_seen(again, box) - {"sub"} == {"new", "changed", "sub/new", "fresh", "fresh/inside"}
+
+
+def test_a_tree_that_was_moved_in_meanwhile_is_told_whole(box: Box) -> None:
+    (box.tmp / "tree/deep").mkdir(parents=True)
+    write(box.tmp / "tree/deep/old")
+    daemon = box.run(CONFIG, record=True)
+    wait_checkpoint(box, time.time())
+    daemon.terminate()
+    (box.tmp / "tree").rename(box.src / "tree")
+    again = box.run(CONFIG, record=True)
+    again.wait_event("IN_CLOSE_WRITE", box.src / "tree/deep/old")
+
+
+def test_a_thousand_files_made_while_it_is_killed_are_all_told(box: Box) -> None:
+    daemon = box.run(CONFIG, record=True)
+    for number in range(1000):
+        write(box.src / f"{number}")
+        if number == 400:
+            crash(daemon)
+    again = box.run(CONFIG, record=True)
+
+    def heard() -> set[str]:
+        events = [*daemon.events, *again.events]
+        return {Path(event.pathname).name for event in events if event.maskname == "IN_CLOSE_WRITE"}
+
+    wait_until(lambda: heard() >= {f"{number}" for number in range(1000)}, "all thousand files")
+
+
+def test_events_after_the_signal_to_stop_are_for_the_next_daemon(box: Box) -> None:
+    slow = CONFIG.replace("recorder(", "waits(").replace(
+        "\npyinotifyd",
+        "\nimport asyncio\nasync def wait(event, task_id):\n    print('runs', flush=True)\n    await asyncio.sleep(2)\n"
+        "def waits(*flags):\n    return {'IN_CLOSE_WRITE': TaskScheduler(wait)}\npyinotifyd",
+        1,
+    )
+    daemon = box.run(slow)
+    write(box.src / "first")
+    daemon.wait_out("runs")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("shutdown")
+    write(box.src / "late")
+    daemon.wait_exit()
+    again = box.run(CONFIG, record=True)
+    again.wait_event("IN_CLOSE_WRITE", box.src / "late")
+
+
+def test_a_checkpoint_in_the_future_counts_for_nothing(box: Box) -> None:
+    write(box.src / "f")
+    daemon = box.run(CONFIG, record=True)
+    wait_checkpoint(box, time.time())
+    daemon.terminate()
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE checkpoint SET at = at + 3600")
+    database.close()
+    box.run(CONFIG, record=True).wait_event("IN_CLOSE_WRITE", box.src / "f")
+
+
+def test_an_idle_daemon_writes_one_checkpoint_and_then_none(box: Box) -> None:
+    daemon = box.run(CONFIG, record=True)
+    write(box.src / "f")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+    made = (box.src / "f").stat().st_mtime
+    wait_checkpoint(box, made + 2.9)
+    first, switches = checkpoint(box), daemon_switches(daemon)
+    time.sleep(4)
+    assert checkpoint(box) == first
+    assert daemon_switches(daemon) == switches, "it was woken"
+    assert first - made < 10
+
+
+def daemon_switches(daemon: Daemon) -> int:
+    """How often the daemon's threads went to sleep by themselves."""
+    count = 0
+    for thread in Path(f"/proc/{daemon.pid}/task").iterdir():
+        lines = (thread / "status").read_text().splitlines()
+        count += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
+    return count
+
+
+def test_changed_needs_a_state(box: Box) -> None:
+    for arguments in (["-t"], []):
+        daemon = box.call(*arguments, config=CONFIG.replace(', state="$TMP/state"', ""), record=True)
+        assert daemon.exit_code == 1
+        assert daemon.count('config file: initial="changed" needs a state') == 1, daemon.tail
+        assert daemon.count(r'File ".*config.py", line \d+') == 1, daemon.tail
+    wrong = box.call("-t", config=CONFIG.replace('"changed"', '"maybe"'), record=True)
+    assert wrong.count("initial: expected") == 1, wrong.tail
