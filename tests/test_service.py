@@ -564,6 +564,7 @@ def test_openrc_starts_reloads_and_stops(machine: Machine) -> None:
     log = "/var/log/pyinotifyd.log"
     wait_until(lambda: "no watches configured" in machine.read(log), lambda: machine.read(log))
     assert machine.run(f"stat -c %a {log}").stdout == "600\n"
+    assert machine.run("stat -c %a /var/lib/pyinotifyd /var/lib/pyinotifyd/state.db").stdout == "700\n600\n"
 
     reloaded = machine.run("rc-service pyinotifyd reload")
     assert reloaded.returncode == 0, reloaded.stdout

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vocabulary import DEADLINE_S, Box, Daemon, alive, need, wait_until, write
+from vocabulary import DEADLINE_S, PROJECT, Box, Daemon, alive, need, wait_until, write
 
 # Longer than any test takes, shorter than somebody would wait who runs into it.
 LATER = 600
@@ -378,6 +378,35 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [once, slow]})
         "SELECT scheduler, output, error FROM ended ORDER BY scheduler",
         [("once", "said\nwrong\n", "exited with status 4"), ("slow", "late\n", "timeout after 1 s")],
     )
+
+
+def test_a_restart_of_the_service_in_the_middle_of_an_upload_loses_nothing(box: Box) -> None:
+    """With what the unit says, and as systemd restarts it: TERM, the end, the next start."""
+    unit = (PROJECT / "crates/pyinotifyd/share/systemd/pyinotifyd.service").read_text()
+    assert "StateDirectory=pyinotifyd\n" in unit
+    assert "KillMode=mixed\n" in unit
+    environment = {"STATE_DIRECTORY": f"{box.tmp}/lib/pyinotifyd"}
+    config = """
+done = ShellScheduler(cmd="echo {pathname} >> $DST/done", delay=0.3)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": done}, initial="changed")], shutdown_timeout=5)
+"""
+    daemon = box.run(config, env=environment)
+    for number in range(300):
+        write(box.src / f"{number}")
+        if number % 100 == 50:
+            daemon.signal(signal.SIGTERM)
+            # Some come while it ends.
+            for more in "abc":
+                write(box.src / f"{number}{more}")
+            daemon.wait_exit()
+            write(box.src / f"{number}down")
+            daemon = box.start(config, env=environment)
+
+    def missing() -> set[str]:
+        done = (box.dst / "done").read_text().splitlines() if (box.dst / "done").exists() else []
+        return {os.fspath(path) for path in box.src.iterdir()} - set(done)
+
+    wait_until(lambda: not missing(), lambda: f"all files but {missing()}; {daemon.tail}")
 
 
 # ---- what can be wrong with a state directory

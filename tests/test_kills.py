@@ -1,0 +1,208 @@
+"""SIGKILL at random moments: under load, while it starts, while it recovers, during reloads, in the middle of copies.
+
+What was done to the tree, and when, is written down here, and what the commands did by the commands themselves; the
+daemon's log counts for nothing. PYINOTIFYD_TEST_KILLS sets how many kills there are, PYINOTIFYD_TEST_SEED the seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from vocabulary import DEADLINE_S, Box, Daemon, wait_until, write
+
+KILLS = int(os.environ.get("PYINOTIFYD_TEST_KILLS", "12"))
+
+# A task that has waited for so long is kept, whatever else the machine does at that time; the promise is 0.2 s.
+KEPT_S = 0.6
+
+# Commands say which task they are for, and when.
+SAY = "date +%s.%N,$PYINOTIFYD_TASK_ID,{pathname}"
+
+CONFIG = f"""
+waits = ShellScheduler(cmd="{SAY} >> $TMP/waits", delay=0.5)
+runs = ShellScheduler(cmd="{SAY} >> $TMP/runs.begun; sleep 0.2; echo {{pathname}} >> $TMP/runs", rerun=True)
+once = ShellScheduler(cmd="{SAY} >> $TMP/once.begun; sleep 0.2; echo {{pathname}} >> $TMP/once", delay=0.1)
+rule = FileManagerRule(action="move", src_re="^$SRC/moved/(.*)$", dst_re=r"$FAR/\\1")
+moved = FileManagerScheduler(rule, delay=0.1)
+pyinotifyd = Pyinotifyd(state="$TMP/state", shutdown_timeout=5, watches=[
+    Watch("$SRC/waits", {{"IN_CLOSE_WRITE": waits}}),
+    Watch("$SRC/runs", {{"IN_CLOSE_WRITE": runs}}, initial="changed"),
+    Watch("$SRC/once", {{"IN_CLOSE_WRITE": once}}, initial="changed"),
+    Watch("$SRC/moved", {{"IN_CLOSE_WRITE": moved}}, initial="changed")])
+"""
+
+
+@dataclass
+class Record:
+    """What was done, and when."""
+
+    made: dict[str, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
+    kills: list[float] = field(default_factory=list)
+    # Spans in which a daemon listened, as far as can be seen from outside.
+    listened: list[tuple[float, float]] = field(default_factory=list)
+
+    def is_promised(self, made: float) -> bool:
+        """Whether a file of that time was seen by a daemon that lived for long enough to keep its task."""
+        return any(since < made and made + KEPT_S < until for since, until in self.listened)
+
+
+def fields(path: Path) -> list[list[str]]:
+    return [line.split(",", 2) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for_line(path: Path, end: str, daemon: Daemon) -> None:
+    wait_until(lambda: any(line.endswith(end) for line in lines(path)), lambda: f"{end} in {path}; {daemon.tail}")
+
+
+def make(box: Box, record: Record, chance: random.Random, number: int) -> None:
+    directory = chance.choice(["waits", "runs", "once", "moved"])
+    name = f"{number}"
+    path = box.src / directory / name
+    if directory == "moved":
+        hidden = box.src / f".{name}"
+        write(hidden, name * chance.choice([1, 1_000, 400_000]))
+        with hidden.open("r+b"):
+            hidden.rename(path)
+    else:
+        write(path, name)
+    record.made[directory].append((name, time.time()))
+
+
+def one_life(box: Box, record: Record, chance: random.Random, number: int, config: str) -> int:
+    """A daemon that is killed after a while; returns the number of the next file."""
+    config = config if chance.random() < 0.7 else config.replace("timeout=5", "timeout=6")
+    daemon = box.start(config)
+    life_s = chance.choice([0.02, 0.1, 0.3, 0.8, 1.5, 2.5]) * (0.5 + chance.random())
+    end = time.monotonic() + life_s
+    listens_since = None
+    while time.monotonic() < end:
+        if listens_since is None and daemon.count("start listening") == 4:
+            listens_since = time.time()
+        if chance.random() < 0.3:
+            number += 1
+            make(box, record, chance, number)
+        if chance.random() < 0.02:
+            with contextlib.suppress(ProcessLookupError):
+                daemon.signal(signal.SIGHUP)
+        time.sleep(0.01)
+    killed = time.time()
+    daemon.signal(signal.SIGKILL)
+    daemon.process.wait(DEADLINE_S)
+    assert not [line for line in daemon.lines if "panicked" in line], daemon.tail
+    record.kills.append(killed)
+    if listens_since is not None:
+        record.listened.append((listens_since, killed))
+    for _ in range(chance.choice([0, 0, 3])):
+        # While it is down.
+        number += 1
+        make(box, record, chance, number)
+    return number
+
+
+def kept(box: Box) -> int:
+    with sqlite3.connect(f"file:{box.tmp}/state/state.db?mode=ro", uri=True, timeout=DEADLINE_S) as database:
+        count = database.execute("SELECT count(*) FROM task").fetchone()[0]
+    assert isinstance(count, int)
+    return count
+
+
+def last_life(box: Box, record: Record, config: str) -> Daemon:
+    """The daemon that makes up for everything."""
+    daemon = box.run(config)
+    daemon.wait_log("start listening", count=4)
+    number = sum(len(made) for made in record.made.values()) + 1_000_000
+    for directory in ("waits", "runs", "once"):
+        write(box.src / directory / f"{number}")
+        wait_for_line(box.tmp / directory, f"/{number}", daemon)
+    wait_until(lambda: kept(box) == 0, lambda: f"{kept(box)} tasks are left; {daemon.tail}")
+    return daemon
+
+
+@pytest.fixture
+def far() -> Iterator[Path]:
+    """A directory on another filesystem than the box's."""
+    path = Path("/dev/shm") / f"pyid{os.getpid()}"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def test_nothing_that_was_promised_is_lost(box: Box, far: Path) -> None:
+    seed = int(os.environ.get("PYINOTIFYD_TEST_SEED", time.time_ns() % 1_000_000))
+    print(f"PYINOTIFYD_TEST_SEED={seed}")
+    chance, record, number = random.Random(seed), Record(), 0
+    for directory in ("waits", "runs", "once", "moved"):
+        (box.src / directory).mkdir()
+    config = CONFIG.replace("$FAR", str(far))
+    for _ in range(KILLS):
+        number = one_life(box, record, chance, number, config)
+    last_life(box, record, config)
+    check_waits(box, record)
+    check_runs(box, record)
+    check_once(box, record)
+    check_moved(box, record, far)
+
+
+def check_waits(box: Box, record: Record) -> None:
+    """A task that waited for long enough is there after the crash."""
+    done = {Path(path).name for _, _, path in fields(box.tmp / "waits")}
+    lost = [name for name, made in record.made["waits"] if record.is_promised(made) and name not in done]
+    assert not lost, f"{lost} of {len(record.made['waits'])}"
+
+
+def check_runs(box: Box, record: Record) -> None:
+    """What changed is found, whatever happens, and what ran is run again."""
+    done = {Path(path).name for path in lines(box.tmp / "runs")}
+    lost = {name for name, _ in record.made["runs"]} - done
+    assert not lost
+    assert not [error for scheduler, error, _ in failures(box) if scheduler == "runs"], failures(box)
+
+
+def check_once(box: Box, record: Record) -> None:
+    """What ran is done or has failed, and was not begun again unless it had begun just before a crash."""
+    done = {Path(path).name for path in lines(box.tmp / "once")}
+    failed = {Path(path).name for scheduler, _, path in failures(box) if scheduler == "once"}
+    lost = {name for name, _ in record.made["once"]} - done - failed
+    assert not lost
+    begun: dict[str, list[float]] = defaultdict(list)
+    for at, identifier, _ in fields(box.tmp / "once.begun"):
+        begun[identifier].append(float(at))
+    for identifier, times in begun.items():
+        for first in times[:-1]:
+            assert any(first - 0.1 < kill < first + KEPT_S for kill in record.kills), (identifier, times, record.kills)
+
+
+def check_moved(box: Box, record: Record, far: Path) -> None:
+    """A file is at its old place or whole at its new one, and at the end they are all there."""
+
+    def missing() -> list[str]:
+        return [name for name, _ in record.made["moved"] if not (far / name).exists()]
+
+    wait_until(lambda: not missing(), lambda: f"all files at the far place, without {missing()}")
+    for name, _ in record.made["moved"]:
+        content = (far / name).read_text()
+        assert content == name * (len(content) // len(name)), name
+        assert len(content) // len(name) in (1, 1_000, 400_000), name
+    wait_until(lambda: not list((box.src / "moved").iterdir()), "no file at the old place")
+    wait_until(lambda: {path.name for path in far.iterdir()} == {name for name, _ in record.made["moved"]})
+
+
+def failures(box: Box) -> list[tuple[str, str, str]]:
+    with sqlite3.connect(f"file:{box.tmp}/state/state.db?mode=ro", uri=True, timeout=DEADLINE_S) as database:
+        return database.execute("SELECT scheduler, error, path FROM ended WHERE open = 1").fetchall()
