@@ -187,6 +187,8 @@ def test_an_idle_daemon_writes_one_checkpoint_and_then_none(box: Box) -> None:
     daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
     made = (box.src / "f").stat().st_mtime
     wait_checkpoint(box, made + 2.9)
+    # The thread that wrote it tells the loop.
+    time.sleep(1)
     first, switches = checkpoint(box), daemon_switches(daemon)
     time.sleep(4)
     assert checkpoint(box) == first
