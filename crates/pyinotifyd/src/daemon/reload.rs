@@ -30,8 +30,9 @@ use crate::log::{Escaped, Level, Log, LoggerId, Syslog, record};
 /// How long a config file may execute when another reload is asked for meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Times of files lag behind the clock by a tick of the kernel's timer: at most that.
-const CLOCK_TICK: Duration = Duration::from_millis(10);
+/// What changed so shortly before the checkpoint may not have been handled: who writes a file may close it some time
+/// after the last change, and times of files lag behind the clock by a tick.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// A configuration whose watches are being set up. It is a generation already, but hears nothing yet.
 pub(super) struct Adoption {
@@ -354,8 +355,7 @@ impl Daemon {
         Ok((ids, Added { new: added, widened }))
     }
 
-    /// What is told of what is there already. The clock may have been set since the checkpoint, and may lag behind
-    /// files by a tick.
+    /// What is told of what is there already. The clock may have been set since the checkpoint.
     fn initial(&self, watch: &Watch) -> Option<News> {
         let checkpoint = self.core.performer.keeper.as_ref().and_then(Keeper::checkpoint);
         match watch.initial {
@@ -363,7 +363,7 @@ impl Daemon {
             Initial::All => Some(News::Everything),
             Initial::Changed => {
                 let since = checkpoint.filter(|checkpoint| *checkpoint <= SystemTime::now());
-                Some(since.map_or(News::Everything, |since| News::Since(since - CLOCK_TICK)))
+                Some(since.map_or(News::Everything, |since| News::Since(since - MARGIN)))
             }
         }
     }
