@@ -1,7 +1,8 @@
-//! A walk through a directory tree that needs no recursion and, at any depth, one descriptor.
+//! A walk through a directory tree that needs no recursion and, at any depth, two descriptors.
 //!
 //! Owns the stack of directories that are not finished, and the way back up: through `..`, believed only if it leads
-//! to the very directory that the walk came from. What is done with what is found is the caller's business.
+//! to the very directory that the walk came from. Where somebody has moved the directory away meanwhile, the way leads
+//! down from the top again, by the names by which the walk went, believed on the same condition. What is done with what is found is the caller's business.
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -87,7 +88,7 @@ struct Level {
     pending: Pending,
     /// Length of the path of the directory above.
     parent_path_len: usize,
-    /// The directory above, where `..` would not lead back to it.
+    /// The directory above, where `..` would not lead back to it, and where it is the top.
     parent: Option<OwnedFd>,
 }
 
@@ -199,7 +200,8 @@ impl Walk {
         let parent_path_len = self.path.len();
         push_name(&mut self.path, name);
         let left = std::mem::replace(&mut self.current, directory);
-        let parent = keep_parent.then_some(left);
+        let is_top = self.levels.len() == 1;
+        let parent = (keep_parent || is_top).then_some(left);
         self.levels.push(Level { inode, pending: Pending::default(), parent_path_len, parent });
         Ok(())
     }
@@ -212,13 +214,39 @@ impl Walk {
         };
         let parent = match level.parent {
             Some(parent) => parent,
-            None => go_up(&self.current, above.inode, &self.path)?,
+            None => match go_up(&self.current, above.inode, &self.path) {
+                Err(error @ Error::Refused(Refusal::Replaced { .. })) => {
+                    self.come_down(level.parent_path_len).ok_or(error)?
+                }
+                result => result?,
+            },
         };
         let name_start = level.parent_path_len;
         let name = self.path[name_start..].strip_prefix(b"/").unwrap_or(&self.path[name_start..]).to_vec();
         self.path.truncate(name_start);
         let directory = std::mem::replace(&mut self.current, parent);
         Ok((Left { directory, name }, Some(self)))
+    }
+}
+
+impl Walk {
+    /// Opens the last of the levels by the names on the way from the nearest one that is kept open, if the same
+    /// directories still have them. `end` is where the path of the last one ends.
+    fn come_down(&self, end: usize) -> Option<OwnedFd> {
+        let from = self.levels.iter().rposition(|level| level.parent.is_some())?;
+        let ends = self.levels[from + 1..].iter().map(|level| level.parent_path_len).chain([end]);
+        let mut at: Option<OwnedFd> = None;
+        for (level, end) in self.levels[from..].iter().zip(ends) {
+            let name = &self.path[level.parent_path_len..end];
+            let name = name.strip_prefix(b"/").unwrap_or(name);
+            let above = at.as_ref().or(self.levels[from].parent.as_ref())?;
+            let directory = sys::open_directory(above, name, For::Reading).ok()?;
+            if sys::status(&directory).ok()?.inode != level.inode {
+                return None;
+            }
+            at = Some(directory);
+        }
+        at
     }
 }
 

@@ -1,10 +1,14 @@
 //! Trees with something in them that was made to be a nuisance, and filesystems that lack what others have (faults A10,
 //! A11, A14).
 
+use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::*;
 use crate::sys::fault;
+
+/// More calls than any of these actions makes.
+const CALLS_MAX: u32 = 2_000;
 
 /// A tree of which everything can be copied.
 fn sample(scene: &Scene) {
@@ -173,6 +177,52 @@ fn a_file_that_never_stops_changing_costs_only_itself() {
     assert!(text.contains("'in/t/a/busy' was changed while it was copied"), "{text}");
     assert_rest_is_there(&scene, "busy");
     assert!(!scene.exists("out/t/a/busy"));
+}
+
+/// The owner of a directory moves it out of the tree, to another place in it, or exchanges it with another, just before
+/// the n-th call, for each n. That costs what was moved, and nothing else.
+#[test]
+fn a_directory_that_is_moved_while_it_is_walked_costs_only_itself() {
+    for (what, from, to) in [
+        ("out of the tree", "in/t/a", "in/away"),
+        ("within the tree", "in/t/a", "in/t/z/a"),
+        ("exchanged", "in/t/a", "in/t/m"),
+        ("out of the tree", "in/t/a/deep", "in/away"),
+        ("up", "in/t/a/deep", "in/t/deep"),
+    ] {
+        for n in 1..CALLS_MAX {
+            let scene = Scene::in_memory();
+            sample(&scene);
+            scene.write("in/t/a/deep/e", "four");
+            scene.write("in/t/m/i", "five");
+            let (old, new) = (scene.path(from), scene.path(to));
+            let plan: fault::Plan = Box::new(move |call, _| {
+                if call == n {
+                    let flags =
+                        if what == "exchanged" { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+                    rustix::fs::renameat_with(CWD, &old, CWD, &new, flags).unwrap();
+                }
+                Ok(())
+            });
+            let (outcome, calls) = fault::with(plan, || scene.act(&rule(Action::Copy), "in/t", "out/t"));
+            let context = format!("{from} {what} before call {n} of {calls}: {outcome:?}");
+            for (name, content) in [("z/g", "two"), ("h", "three")] {
+                let copied = scene.read(&format!("out/t/{name}"));
+                assert_eq!(copied.as_deref(), Some(content.as_bytes()), "{name}: {context}");
+            }
+            if let Err(error) = &outcome.result {
+                let Error::LeftOut { first, .. } = error else { panic!("{context}") };
+                assert!(
+                    first.to_string().contains("/t/a") || first.to_string().contains("/t/m"),
+                    "{context}"
+                );
+            }
+            if calls < n {
+                assert_rest_is_there(&scene, &context);
+                break;
+            }
+        }
+    }
 }
 
 #[test]
