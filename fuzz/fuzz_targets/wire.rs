@@ -120,13 +120,13 @@ fn record_of_host(record: &HostRecord) {
 fn path(bytes: &[u8]) {
     #[derive(serde::Deserialize)]
     struct Load {
-        config: PathText,
+        configs: Vec<PathText>,
     }
     let path = Path::new(std::ffi::OsStr::from_bytes(bytes));
-    let frame = wire::load(path, false, &serde_json::Value::Null);
+    let frame = wire::load([path].into_iter(), false, &serde_json::Value::Null);
     let (_, body) = wire::next_frame(&frame).expect("it is short").expect("it is whole");
     let load: Load = serde_json::from_slice(&frame[body]).expect("what was written is JSON");
-    assert_eq!(load.config.0, bytes);
+    assert_eq!(load.configs.iter().map(|path| path.0.as_slice()).collect::<Vec<_>>(), [bytes]);
     assert!(log::Escaped(bytes).to_string().chars().all(|character| !character.is_control()));
 }
 
