@@ -288,7 +288,7 @@ def test_a_sync_returns_when_all_that_was_done_before_has_its_tasks(steer: Steer
         for number in range(50):
             write(box.src / f"{batch}-{number}")
         operator.post("/v1/sync")
-        assert operator.get("/v1/tasks?scheduler=hold&limit=0")["total"] == 50 * (batch + 1)
+        assert operator.get("/v1/tasks?scheduler=hold&path=*-*&limit=0")["total"] == 50 * (batch + 1)
         # A new tree, too.
         deep = box.src / f"tree{batch}" / "a" / "b"
         deep.mkdir(parents=True)
@@ -343,6 +343,48 @@ def test_what_needs_a_state_says_so(steer: Steer, box: Box) -> None:
     _, operator = steer()
     assert "state" in operator.refused(409, "GET", "/v1/history")
     operator.run("history", status=1)
+
+
+def test_with_a_state_what_ended_is_listed_run_again_and_forgotten(steer: Steer, box: Box) -> None:
+    write(box.tmp / "go")
+    state = os.fspath(box.tmp / "state")
+    daemon, operator = steer(TASKS, "--state", state)
+    path = box.src / "a"
+    write(path)
+    os.chmod(path, 0o600)
+    operator.wait_scheduler("later", waiting=1)
+    operator.post("/v1/tasks/cancel", {"scheduler": "later"})
+    operator.wait_scheduler("fail", failed=1)
+    # What ended just before is there.
+    [failed] = operator.get("/v1/failed")["tasks"]
+    assert (failed["error"], failed["exit_status"], failed["output"]) == ("exited with status 3", 3, "why\n")
+    operator.wait_scheduler("hold", done=1)
+    history = operator.get("/v1/history")
+    assert {(task["scheduler"], task["result"]) for task in history["tasks"]} == {("fail", "failed"), ("hold", "ok")}
+    assert operator.get("/v1/history?state=ok&since=1h&limit=1")["total"] == 1
+    assert operator.get("/v1/history?scheduler=move")["tasks"] == []
+    assert operator.get("/v1/failed?path=*/b")["total"] == 0
+    assert operator.get("/v1/status")["state"]["path"] == state
+    assert operator.json("history", "--state", "failed", "--since", "10m")["total"] == 1
+    assert "exited with status 3" in operator.run("failed")
+    # Another life of the daemon knows them, and who is paused.
+    operator.post("/v1/schedulers/hold/pause")
+    daemon.terminate()
+    daemon, operator = steer(TASKS, "--state", state)
+    assert operator.scheduler("hold")["paused"]
+    assert operator.get("/v1/failed")["tasks"] == [failed]
+    assert operator.post(f"/v1/failed/{failed['id'][:8]}/retry") == {"done": [failed["id"]]}
+    operator.wait_scheduler("fail", failed=1)
+    [again] = operator.get("/v1/failed")["tasks"]
+    assert (again["id"], again["attempts"]) == (failed["id"], 1)
+    assert operator.post("/v1/failed/forget", {"path": f"{box.src}/*"}) == {"done": [failed["id"]]}
+    assert operator.get("/v1/failed") == {"tasks": [], "total": 0}
+    assert operator.post("/v1/failed/retry", {"all": True}) == {"done": []}
+    operator.refused(404, "POST", f"/v1/failed/{failed['id']}/retry")
+    operator.refused(404, "POST", "/v1/failed/forget", {"scheduler": "fail"})
+    metrics = operator.metrics()
+    assert metrics["pyinotifyd_state_degraded"] == 0
+    assert metrics["pyinotifyd_state_commit_seconds_count"] > 0
 
 
 # ---- streams

@@ -709,7 +709,7 @@ def test_bash_completes_options_events_and_configs(tmp_path: Path) -> None:
         )
         return sorted(call("bash", "-c", script, cwd=tmp_path, env=with_the_program_in_path(tmp_path)).stdout.split())
 
-    assert completed("pyinotifyd", "--con") == ["--config", "--configtest"]
+    assert completed("pyinotifyd", "--con") == ["--config", "--configtest", "--control"]
     assert completed("pyinotifyd", "--") == long_options()
     assert completed("pyinotifyd", "-c", "''") == ["config.py", "dir/"]
     assert completed("pyinotifyd", "--explain", "/tmp/a", "IN_CLOSE_W") == ["IN_CLOSE_WRITE"]

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::rows::{Ended, Id};
+use crate::rows::{Ended, Id, Outcome};
 use crate::store::{DATABASE, ended_of};
 
 /// What is asked for. All conditions must hold.
@@ -21,6 +21,8 @@ pub struct Filter {
     pub id_prefix: Option<String>,
     /// Ended at or after that, seconds since 1970.
     pub since_s: Option<f64>,
+    /// How it ended.
+    pub result: Option<Outcome>,
 }
 
 /// The newest rows that match, newest first, and how many match in all.
@@ -98,6 +100,9 @@ impl Filter {
         }
         if let Some(since_s) = self.since_s {
             add("ended >= ?", since_s.into());
+        }
+        if let Some(result) = self.result {
+            add("result = ?", result.name().to_owned().into());
         }
         (conditions.join(" AND "), values)
     }

@@ -153,7 +153,8 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn parse(name: &str) -> Option<Outcome> {
+    /// Reads that.
+    pub fn parse(name: &str) -> Option<Outcome> {
         [Outcome::Ok, Outcome::Failed, Outcome::Cancelled].into_iter().find(|result| result.name() == name)
     }
 }

@@ -25,6 +25,7 @@ use event::Flag;
 pub(crate) use completions::Shell;
 
 use crate::client::command::{Ask, Asked};
+use crate::client::doctor::Wanted;
 use crate::config::{ConfigPath, Line};
 
 /// What the program is to do.
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     PrintConfig(Line),
     /// Ask a running daemon.
     Ask(Asked),
+    /// Say what keeps the daemon from its work, with the options that the config file is executed with.
+    Doctor(ConfigOptions, Wanted),
     /// Install service files and configuration.
     Install,
     /// Remove them.
@@ -284,6 +287,16 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
             }
             let source = Source::Line(line);
             options = ConfigOptions { source, debug, dry_run, python: None, state: None, control: None };
+        }
+        Some(Sub::Ask(Ask::Doctor { config, python, state, printed })) => {
+            let control = printed.control.or(options.control);
+            let files = config.iter().map(|path| ConfigPath { path: path.clone(), optional: false });
+            let drop_in = ConfigPath { path: CONFIG_DIRECTORY.into(), optional: true };
+            let is_default = config == [PathBuf::from(CONFIG_FILE)];
+            options.source = Source::Files(files.chain(is_default.then_some(drop_in)).collect());
+            (options.python, options.control) = (python.clone(), control.clone());
+            let wanted = Wanted { config, python, state, control, json: printed.json };
+            return Ok(Command::Doctor(options, wanted));
         }
         Some(Sub::Ask(ask)) => {
             let control = ask.printed().control.clone().or(options.control);

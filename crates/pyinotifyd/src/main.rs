@@ -75,6 +75,10 @@ fn run() -> ExitCode {
         },
         Command::PrintConfig(line) => print(config::config_file(&line).trim_end()),
         Command::Ask(asked) => client::run(asked),
+        Command::Doctor(options, wanted) if client::doctor::has_python(&wanted) => {
+            daemon::examine(&options, |config| client::doctor::run(&wanted, config))
+        }
+        Command::Doctor(_, wanted) => client::doctor::run(&wanted, None),
         Command::Install => service::install_command(),
         Command::Uninstall => service::uninstall_command(),
     }

@@ -33,6 +33,8 @@ pub(crate) enum Report {
     Looked(Vec<missing::Looked>),
     /// Of a check of the configuration: warnings.
     Checked(Vec<String>),
+    /// Of the tasks in the state that a question with this number is about.
+    Read(u64, Result<Vec<ledger::Page>, String>),
     /// Of a look at the path of a question with this number.
     Stands(u64, missing::Standing),
     /// Of a look whether a file has settled.

@@ -115,6 +115,20 @@ pub(crate) enum Ask {
     Top(Printed),
     /// Print metrics in the text format of Prometheus.
     Metrics(Printed),
+    /// Say what keeps the daemon from its work here, and how to mend it; needs no daemon.
+    Doctor {
+        /// Config file, executed as Python.
+        #[arg(short, long, value_name = "FILE", default_value = "/etc/pyinotifyd/config.py")]
+        config: Vec<PathBuf>,
+        /// Interpreter that executes the config file.
+        #[arg(long, value_name = "PATH")]
+        python: Option<PathBuf>,
+        /// Directory in which tasks are kept.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        #[command(flatten)]
+        printed: Printed,
+    },
 }
 
 /// Which daemon, and how to print.
@@ -190,6 +204,7 @@ impl Ask {
             | Ask::Send { printed, .. }
             | Ask::Rescan { printed, .. }
             | Ask::Sync { printed, .. }
+            | Ask::Doctor { printed, .. }
             | Ask::Events { printed, .. } => printed,
             Ask::Run(change) | Ask::Cancel(change) | Ask::Retry(change) | Ask::Forget(change) => {
                 &change.printed

@@ -4,6 +4,7 @@
 //! connection to the crate `control`. Exit codes: 0 done, 1 refused, 2 the request makes no sense, 3 no daemon answers.
 
 pub(crate) mod command;
+pub(crate) mod doctor;
 pub(crate) mod places;
 mod show;
 mod top;
@@ -122,6 +123,7 @@ fn answer(asked: Asked) -> Result<(), Failure> {
         }),
         Ask::Events { tasks, path, .. } => desk.events(tasks, path),
         Ask::Top(_) => top::run(&desk.client).map_err(|error| Failure::Refused(REFUSED, error)),
+        Ask::Doctor { .. } => unreachable!("it is a command of its own, which needs no daemon"),
         Ask::Metrics(_) => {
             let reply = desk.client.get("/metrics")?;
             if reply.status >= 400 {

@@ -48,6 +48,16 @@ impl Page {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
+    /// Text of something that is well, bad, or in between.
+    pub(crate) fn level(self, text: &str, is_well: bool, is_bad: bool) -> String {
+        let look = match (is_well, is_bad) {
+            (true, _) => Look::Good,
+            (false, true) => Look::Bad,
+            (false, false) => Look::Warning,
+        };
+        self.paint(look, text)
+    }
+
     /// How long ago that was, as people say it: `5s`, `12m`, `3h 5m`, `2d 4h`; in the future: `in 5s`.
     pub(crate) fn age(self, time: Time) -> String {
         let seconds = self.now_s - time.0;

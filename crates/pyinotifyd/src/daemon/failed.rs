@@ -8,7 +8,7 @@ use control::api::{EndedView, PathText, SrcPathText, Time};
 use engine::{Failure, FailureKind, OwnedEvent, TaskId, TaskRecord};
 
 use super::children::signal_name;
-use super::observe::{Began, End, wall_now};
+use super::observe::{End, wall_now};
 use super::task_name::TaskName;
 
 /// How many are remembered; some 300 bytes each, and what their commands wrote.
@@ -40,12 +40,12 @@ pub(crate) struct FailedTask {
 }
 
 impl FailedTask {
-    /// Of what the engine has said, with the last run and how long it took.
+    /// Of what the engine has said, with how often it was tried and how long the last run took.
     pub(crate) fn new(
         task: &TaskRecord<'_>,
         scheduler: Arc<str>,
         failure: &Failure,
-        (began, took): (Began, Duration),
+        (attempts, took): (u32, Duration),
         output: Vec<u8>,
     ) -> FailedTask {
         let (exit_status, signal) = match failure.kind {
@@ -65,7 +65,7 @@ impl FailedTask {
             output,
             ended: wall_now(),
             duration_s: took.as_secs_f64(),
-            attempts: began.attempt,
+            attempts,
         }
     }
 

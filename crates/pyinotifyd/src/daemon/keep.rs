@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use control::metrics::Histogram;
 use engine::{Doing, End, EndResult, Engine, FailureKind, TaskId, TaskRecord, TaskStatus};
 use event::Event;
 use ledger::{
@@ -32,7 +33,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use watcher::Source as _;
 
-pub(super) use restore::no_heir;
+pub(super) use restore::{event_of, no_heir};
 
 use super::Daemon;
 use super::generation::{Action, Generation};
@@ -56,6 +57,9 @@ const FAILURES_MAX: usize = 65_536;
 /// A checkpoint is written so long after the latest event, beside those that go with other changes.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(3);
 
+/// Bounds of the histogram of transactions, in seconds.
+const COMMIT_BOUNDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
+
 /// How long the end of the daemon waits for the disk.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -75,8 +79,12 @@ pub(crate) struct Keeper {
     commit_at: Option<Instant>,
     /// Why nothing is kept at present.
     trouble: Option<String>,
-    /// How long the latest transaction took.
-    took: Duration,
+    /// How long transactions took.
+    pub(super) took: Histogram,
+    /// Ends, and what was done to failed ones, so far: in all, in batches, and written.
+    made: u64,
+    sent: u64,
+    written: u64,
     checkpoints: Checkpoints,
     /// What the run leaves whose end is told to the engine.
     pub(super) traces: Traces,
@@ -114,7 +122,10 @@ impl Keeper {
             next: Batch::default(),
             commit_at: None,
             trouble,
-            took: Duration::ZERO,
+            took: Histogram::new(COMMIT_BOUNDS),
+            made: 0,
+            sent: 0,
+            written: 0,
             traces: Traces::default(),
             checkpoints: Checkpoints::new(restored.checkpoint_s),
         };
@@ -201,6 +212,25 @@ impl Keeper {
             queue.pop_front();
         }
         queue.push_back(end);
+        self.made += 1;
+    }
+
+    /// Writes what there is at once; how many ends are written then.
+    pub(super) fn hurry(&mut self, now: Instant) -> u64 {
+        if self.made > self.written {
+            self.commit_at = Some(now);
+        }
+        self.made
+    }
+
+    /// Whether so many ends are written, or cannot be now.
+    pub(super) fn has_written(&self, ends: u64) -> bool {
+        self.written >= ends || self.trouble.is_some()
+    }
+
+    /// Why nothing is kept at present.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// The command of a task that had failed before it ended has written that at last.
@@ -212,13 +242,12 @@ impl Keeper {
     }
 
     /// Failed tasks are run again, or are to be forgotten.
-    #[expect(dead_code, reason = "the control socket asks for it")]
     pub(crate) fn not_failed(&mut self, ids: impl IntoIterator<Item = Id>) {
+        self.made += 1;
         self.next.not_failed.extend(ids);
     }
 
     /// A scheduler is paused, or no more.
-    #[expect(dead_code, reason = "the control socket asks for it")]
     pub(crate) fn paused(&mut self, scheduler: Identity, is_paused: bool) {
         self.next.paused.push((scheduler.file, scheduler.name, is_paused));
     }
@@ -230,6 +259,7 @@ impl Keeper {
     /// Everything that is to be written, as far as one batch goes.
     fn batch(&mut self, engine: &mut Engine, generations: &[Generation], commands: &Commands) -> Batch {
         let mut batch = std::mem::take(&mut self.next);
+        self.sent = self.made;
         batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let clock = Clock::now();
@@ -265,6 +295,9 @@ impl Daemon {
             keeper.commit_at.get_or_insert(now + COMMIT_PAUSE);
         } else {
             keeper.commit_at = None;
+            if keeper.ledger.is_ready() {
+                keeper.written = keeper.made;
+            }
         }
         let is_due = checkpoint_is_due || keeper.commit_at.is_some_and(|at| at <= now);
         if !is_due || !keeper.ledger.is_ready() {
@@ -276,7 +309,9 @@ impl Daemon {
         if !engine.has_changes() {
             batch.checkpoint_s = keeper.checkpoints.take(self.watcher.complete_until(), now);
         }
-        if !batch.is_empty() {
+        if batch.is_empty() {
+            keeper.written = keeper.sent;
+        } else {
             keeper.ledger.commit(batch);
         }
     }
@@ -287,7 +322,8 @@ impl Daemon {
         for report in keeper.ledger.take_reports() {
             match report {
                 Report::Committed { took, recovered } => {
-                    keeper.took = took;
+                    keeper.took.observe(took.as_secs_f64());
+                    keeper.written = keeper.sent;
                     keeper.trouble = None;
                     if recovered {
                         let directory = keeper.directory.display();

@@ -48,6 +48,7 @@ use tokio::sync::mpsc;
 use watcher::{Inotify, Source as _, Turn};
 
 use crate::cli::ConfigOptions;
+use crate::config::Config;
 use crate::host::{Host, HostEvent};
 use crate::log::{Cause, Log, LoggerId, Stderr, record, stderr_is_journal};
 
@@ -82,6 +83,17 @@ pub(crate) fn test_config(options: &ConfigOptions) -> ExitCode {
     with_runtime(|runtime, log| match runtime.block_on(Start::load(options.clone(), log)) {
         Ok(start) => start.report_ok(),
         Err(code) => code,
+    })
+}
+
+/// Executes the configuration, if there is one, and has somebody look at it. What is wrong with it goes to the log.
+pub(crate) fn examine(options: &ConfigOptions, look: impl FnOnce(Option<&Config>) -> ExitCode) -> ExitCode {
+    if options.source.files().iter().any(|named| !named.optional && !named.path.exists()) {
+        return look(None);
+    }
+    with_runtime(|runtime, log| match runtime.block_on(Start::load(options.clone(), log)) {
+        Ok(start) => look(Some(start.config())),
+        Err(_) => look(None),
     })
 }
 
@@ -217,9 +229,10 @@ impl Daemon {
         self.finish_ended(now);
         self.print(now);
         self.advance_shutdown(now);
-        self.keep(now);
-        self.hand_over(now);
         let asked = self.advance_control(events, now);
+        self.keep(now);
+        self.advance_reads(now);
+        self.hand_over(now);
         let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
         let more = looking

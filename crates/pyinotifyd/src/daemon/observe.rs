@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use control::Stream;
 use control::api::{EventLine, PathText, SrcPathText, TaskLine, Time};
 use control::metrics::Histogram;
-use engine::{Failure, Record, Start, TaskId, TaskRecord};
+use engine::{EndResult, Failure, Record, Start, TaskId, TaskRecord};
 use event::{Event, Flag};
 use hashbrown::{HashMap, HashSet};
 
@@ -31,17 +31,8 @@ pub(crate) struct Observed {
     pub failed: FailedTasks,
     /// The end of what the command wrote whose end the engine is being told of.
     pub output: Vec<u8>,
-    /// Tasks that run.
-    runs: HashMap<TaskId, Began>,
-}
-
-/// A run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Began {
-    /// When it was started.
-    pub at: Instant,
-    /// Which attempt of its task it is.
-    pub attempt: u32,
+    /// Tasks that run, and since when.
+    runs: HashMap<TaskId, Instant>,
 }
 
 /// How a task ended.
@@ -153,7 +144,7 @@ impl Counts {
 impl Observed {
     /// A task is started.
     pub(crate) fn started(&mut self, start: &Start<'_>, scheduler: &Arc<str>, now: Instant) {
-        self.runs.insert(start.id, Began { at: now, attempt: start.attempt });
+        self.runs.insert(start.id, now);
         self.counts.tally_mut(scheduler).delay.observe(start.late.as_secs_f64());
     }
 
@@ -171,19 +162,10 @@ impl Observed {
             Fate::PutOff(_) => {
                 self.runs.remove(&task.id);
             }
-            Fate::Retrying(_) => {
-                self.run_is_over(task.id, scheduler, now);
-            }
-            Fate::Finished => {
-                self.ended(task, scheduler, End::Ok, now);
-            }
-            Fate::Failed(failure) => {
-                let began = self.ended(task, scheduler, End::Failed, now);
-                self.keep_failed(task, scheduler, failure, began, now);
-            }
-            Fate::Cancelled => {
-                self.ended(task, scheduler, End::Cancelled, now);
-            }
+            Fate::Retrying(_) => self.run_is_over(task.id, scheduler, now),
+            Fate::Finished => self.ended(task, scheduler, End::Ok, now),
+            Fate::Failed(_) => self.ended(task, scheduler, End::Failed, now),
+            Fate::Cancelled => self.ended(task, scheduler, End::Cancelled, now),
         }
         if self.streams.wants_tasks() {
             self.streams.task(task, scheduler, fate);
@@ -196,37 +178,24 @@ impl Observed {
         !matches!(fate, Fate::Scheduled | Fate::Rescheduled | Fate::Skipped) || self.streams.wants_tasks()
     }
 
-    fn run_is_over(&mut self, id: TaskId, scheduler: &Arc<str>, now: Instant) -> Option<Began> {
-        let began = self.runs.remove(&id)?;
-        let took = now.saturating_duration_since(began.at);
-        self.counts.tally_mut(scheduler).duration.observe(took.as_secs_f64());
-        Some(began)
+    fn run_is_over(&mut self, id: TaskId, scheduler: &Arc<str>, now: Instant) {
+        if let Some(began) = self.runs.remove(&id) {
+            let took = now.saturating_duration_since(began);
+            self.counts.tally_mut(scheduler).duration.observe(took.as_secs_f64());
+        }
     }
 
-    fn ended(
-        &mut self,
-        task: &TaskRecord<'_>,
-        scheduler: &Arc<str>,
-        end: End,
-        now: Instant,
-    ) -> Option<Began> {
-        let began = self.run_is_over(task.id, scheduler, now);
+    fn ended(&mut self, task: &TaskRecord<'_>, scheduler: &Arc<str>, end: End, now: Instant) {
+        self.run_is_over(task.id, scheduler, now);
         self.counts.tally_mut(scheduler).ends[end as usize] += 1 + u64::from(task.others);
-        began
     }
 
-    fn keep_failed(
-        &mut self,
-        task: &TaskRecord<'_>,
-        scheduler: &Arc<str>,
-        failure: &Failure,
-        began: Option<Began>,
-        now: Instant,
-    ) {
+    /// A task has ended, and nobody else keeps what failed.
+    pub(crate) fn failed(&mut self, task: &TaskRecord<'_>, scheduler: Arc<str>, end: &engine::End<'_>) {
         let output = std::mem::take(&mut self.output);
-        let began = began.unwrap_or(Began { at: now, attempt: 1 });
-        let took = now.saturating_duration_since(began.at);
-        self.failed.push(FailedTask::new(task, Arc::clone(scheduler), failure, (began, took), output));
+        if let EndResult::Failed(failure) = end.result {
+            self.failed.push(FailedTask::new(task, scheduler, failure, (end.attempts, end.ran), output));
+        }
     }
 }
 
@@ -456,6 +425,8 @@ mod tests {
         say(&mut observed, Record::Failed { task, failure: &failure }, now + 2 * NOW);
         let tally = observed.counts.tally("move");
         assert_eq!((tally.attempts, End::ALL.map(|end| tally.ends(end))), (2, [0, 1, 0]));
+        let result = EndResult::Failed(&failure);
+        observed.failed(&task, Arc::clone(&name), &engine::End { result, attempts: 2, age: NOW, ran: NOW });
         let failed = observed.failed.iter().next().unwrap();
         assert_eq!((failed.attempts, failed.exit_status), (2, Some(3)));
         assert!((failed.duration_s - 1.0).abs() < 0.001);

@@ -92,6 +92,11 @@ impl Start {
         Ok(Start { options, log, config, host, python, since, signals, hosts, state: None })
     }
 
+    /// What it says.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The answer of a config test.
     pub(super) fn report_ok(mut self) -> ExitCode {
         let accounts = super::accounts::warnings(&self.config);

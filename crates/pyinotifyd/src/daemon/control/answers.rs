@@ -1,9 +1,10 @@
 //! What the daemon does, as the API shows it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use control::api::{
-    ConfigFile, EndedView, Filter, HostStatus, List, PathText, SchedulerStatus, Status, Time, WatchStatus,
+    ConfigFile, EndedView, Filter, HostStatus, List, PathText, SchedulerStatus, StateStatus, Status, Time,
+    WatchStatus,
 };
 use hashbrown::HashSet;
 use watcher::{RootState, Source as _, WatchState};
@@ -13,6 +14,7 @@ use crate::config::Work;
 use crate::daemon::Daemon;
 use crate::daemon::failed::FailedTask;
 use crate::daemon::generation::{Generation, Watching};
+use crate::daemon::keep::Keeper;
 use crate::daemon::observe::{End, Moments};
 use crate::daemon::shutdown::State;
 use crate::daemon::status::Totals;
@@ -74,8 +76,19 @@ impl Daemon {
             totals: totals.view(&schedulers),
             schedulers,
             host: newest.and_then(|newest| self.host_view(newest)),
-            state: None,
+            state: self.state_view(),
         }
+    }
+
+    fn state_view(&self) -> Option<StateStatus> {
+        self.core.performer.keeper.as_ref().map(|keeper| StateStatus {
+            path: PathText::of(keeper.directory().as_os_str().as_encoded_bytes()),
+            checkpoint: keeper
+                .checkpoint()
+                .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+                .map(|since| Time(since.as_secs_f64())),
+            degraded: keeper.trouble().map(str::to_owned),
+        })
     }
 
     fn watch_view(&self, watch: &Watching) -> WatchStatus {
@@ -149,6 +162,9 @@ impl Daemon {
         };
         if in_force.has_jobs() && in_force.jobs.ready().is_none() {
             return Some("the Python process of the jobs has ended, it is started again".to_owned());
+        }
+        if let Some(why) = self.core.performer.keeper.as_ref().and_then(Keeper::trouble) {
+            return Some(format!("the state cannot be written: {why}"));
         }
         let states = in_force.watches.iter().flat_map(|watch| self.watcher.watch_state(watch.id).roots);
         let roots: Vec<Standing> = states.map(|(_, root)| Standing::of(root)).collect();

@@ -15,6 +15,7 @@ use super::{Changed, Reply};
 use crate::action::missing::{self, Standing};
 use crate::daemon::Daemon;
 use crate::daemon::failed::FailedTask;
+use crate::daemon::generation::{Action, Generation};
 use crate::daemon::task_name::TaskName;
 use crate::log::Escaped;
 
@@ -42,6 +43,8 @@ type Answer = Result<Answering, Refusal>;
 impl Daemon {
     /// Pauses or resumes the scheduler of a name, or all.
     pub(super) fn pause(&mut self, name: Option<&str>, paused: bool, peer: Peer, now: Instant) -> Answer {
+        let name = name.map(|name| self.shown_name(name.to_owned()));
+        let name = name.as_deref();
         let performer = &self.core.performer;
         let all = self.core.engine.scheduler_stats().map(|stats| stats.scheduler);
         let named: Vec<(SchedulerId, String)> = all
@@ -55,12 +58,24 @@ impl Daemon {
         for (id, name) in named {
             self.set_paused(id, paused, now);
             if !done.contains(&name) {
+                let identity = self.core.performer.identity(id).clone();
+                if let Some(keeper) = &mut self.core.performer.keeper {
+                    keeper.paused(identity, paused);
+                }
                 done.push(name);
             }
         }
         let verb = if paused { "pause" } else { "resume" };
         self.say_change(peer, format_args!("{verb} {}", done.join(", ")));
         Ok(Answering::of(Done { done }))
+    }
+
+    /// What people call the scheduler that is given as `FILE/NAME`, or as anything else that it is called.
+    pub(super) fn shown_name(&self, given: String) -> String {
+        let all = self.core.performer.generations.iter().rev().flat_map(Generation::actions);
+        let is_it = |action: &&Action| *action.name == given || action.identity.to_string() == given;
+        let found = all.into_iter().find(is_it).map(|action| action.name.to_string());
+        found.unwrap_or(given)
     }
 
     fn set_paused(&mut self, id: SchedulerId, paused: bool, now: Instant) {
@@ -262,7 +277,7 @@ impl Daemon {
         Ok(self.changed("forget", done, peer))
     }
 
-    fn changed(&mut self, verb: &str, done: Vec<String>, peer: Peer) -> Answering {
+    pub(super) fn changed(&mut self, verb: &str, done: Vec<String>, peer: Peer) -> Answering {
         if !done.is_empty() {
             self.say_change(peer, format_args!("{}", Changed(verb, &done)));
         }

@@ -166,6 +166,12 @@ impl Daemon {
         let loaded = self.in_force().map_or(0.0, |newest| newest.loaded);
         let help = "When the configuration in force was loaded, in seconds since 1970.";
         all.gauge("pyinotifyd_config_last_reload_success_timestamp_seconds", help, loaded);
-        all.gauge("pyinotifyd_state_degraded", "1 while the state cannot be written.", 0.0);
+        let keeper = self.core.performer.keeper.as_ref();
+        let degraded = if keeper.is_some_and(|keeper| keeper.trouble().is_some()) { 1.0 } else { 0.0 };
+        all.gauge("pyinotifyd_state_degraded", "1 while the state cannot be written.", degraded);
+        let commits = keeper.map(|keeper| Value::Histogram(keeper.took.clone()));
+        let commits = commits.map(|value| Sample { labels: Vec::new(), value }).into_iter().collect();
+        let help = "How long transactions of the state took, fsync(2) included.";
+        all.add("pyinotifyd_state_commit_seconds", Kind::Histogram, help, commits);
     }
 }

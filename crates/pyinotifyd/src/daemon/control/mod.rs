@@ -9,6 +9,7 @@
 
 mod answers;
 mod changes;
+mod kept;
 mod listen;
 mod metrics;
 mod waiting;
@@ -46,6 +47,8 @@ pub(super) struct Control {
     syncs: Vec<Sync>,
     /// Events that people send for paths on filesystems that may not answer, by number.
     sends: changes::Sends,
+    /// Questions about tasks that have ended, while the state is read.
+    reads: kept::Reads,
     logger: LoggerId,
 }
 
@@ -58,6 +61,7 @@ impl Control {
             reloads: Reloads::default(),
             syncs: Vec::new(),
             sends: changes::Sends::default(),
+            reads: kept::Reads::default(),
             logger,
         }
     }
@@ -105,18 +109,32 @@ impl Daemon {
                 self.health().map_or(Ok(Answering::Healthy), |why| Err(Refusal::unavailable(why)))
             }
             Question::Metrics(_) => Ok(Answering::Metrics(self.families(now))),
-            Question::Tasks(filter) => {
+            Question::Tasks(mut filter) => {
+                filter.scheduler = filter.scheduler.map(|name| self.shown_name(name));
                 self.control.work.push_back(Work::list(filter, reply, now));
                 return None;
             }
-            Question::Failed(filter) => Ok(Answering::of(self.failed_view(&filter, now))),
-            Question::History(_) | Question::Undo(_) => Err(Refusal::conflict(NO_STATE)),
+            Question::Failed(filter) => {
+                let reply = self.list_ended(filter.clone(), true, reply, now)?;
+                return Some((Ok(Answering::of(self.failed_view(&filter, now))), reply));
+            }
+            Question::History(filter) => {
+                let reply = self.list_ended(filter, false, reply, now)?;
+                return Some((Err(Refusal::conflict(NO_STATE)), reply));
+            }
+            Question::Undo(_) => Err(Refusal::conflict("this task has nothing that could be undone")),
             Question::Run(selection) => return self.change(work::Verb::Run, selection, peer, reply, now),
             Question::Cancel(selection) => {
                 return self.change(work::Verb::Cancel, selection, peer, reply, now);
             }
-            Question::Retry(selection) => self.retry(&selection, peer, now),
-            Question::Forget(selection) => self.forget(&selection, peer),
+            Question::Retry(selection) => {
+                let reply = self.change_ended(kept::Verb::Retry, &selection, peer, reply, now)?;
+                return Some((self.retry(&selection, peer, now), reply));
+            }
+            Question::Forget(selection) => {
+                let reply = self.change_ended(kept::Verb::Forget, &selection, peer, reply, now)?;
+                return Some((self.forget(&selection, peer), reply));
+            }
             Question::Pause(name) => self.pause(name.as_deref(), true, peer, now),
             Question::Resume(name) => self.pause(name.as_deref(), false, peer, now),
             Question::Send { path, event } => return self.send(&path, &event, peer, reply, now),

@@ -163,7 +163,10 @@ impl Daemon {
     ) -> Option<(Result<Answering, Refusal>, Reply)> {
         let (filter, is_all) = match selection {
             Selection::Ids(ids) => return Some((self.change_one(verb, &ids, peer, now), reply)),
-            Selection::Matching { state, scheduler, path } => (Matching::new(state, scheduler, path), false),
+            Selection::Matching { state, scheduler, path } => {
+                let scheduler = scheduler.map(|name| self.shown_name(name));
+                (Matching::new(state, scheduler, path), false)
+            }
             Selection::All => (Matching::default(), true),
         };
         let (found, done) = (Vec::new(), Vec::new());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use engine::{FailedTask, Failure, FailureKind, IdPrefix, MapId, TaskId};
 use event::{Event, Flag, Mask};
-use ledger::{Ended, Outcome, Process, Restored, Task, TaskState};
+use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
@@ -127,7 +127,7 @@ impl Daemon {
         let map = place.map(&task);
         let (scheduler, now) = (place.generation.scheduler(place.index), clock.now);
         let failed = failed_of(&task);
-        let event = event_of(&task);
+        let event = event_of(&task.subject);
         let is_gone = performer.lanes.filesystems.of_parent(event.pathname, now).is_local
             && should_exist(&event)
             && missing::is_missing(event.pathname);
@@ -273,8 +273,8 @@ fn failed_of(task: &Task) -> Option<(String, u32, TaskId)> {
     Some((failed["error"].as_str()?.to_owned(), failed["attempts"].as_u64()? as u32, id))
 }
 
-fn event_of(task: &Task) -> Event<'_> {
-    let subject = &task.subject;
+/// The event that a kept task is about.
+pub(in crate::daemon) fn event_of(subject: &Subject) -> Event<'_> {
     Event {
         mask: Mask(subject.mask),
         is_dir: subject.is_dir,

@@ -1,0 +1,278 @@
+//! Tasks that have ended, as the state has them: read on a lane, since the disk may not answer.
+//!
+//! A question waits until all that ended before it is written; then it is read, and what was found comes back as a
+//! report. A disk that takes nothing now is read all the same.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use control::api::{EndedView, Filter, List, PathText, Selection, SrcPathText, Time};
+use control::{Answering, Peer, Refusal};
+use engine::{Restored, TaskId};
+use event::Mask;
+use hashbrown::HashMap;
+use ledger::{Ended, Id, Outcome, Page, Reader};
+
+use super::Reply;
+use crate::action::Report;
+use crate::config::Identity;
+use crate::daemon::Daemon;
+use crate::daemon::children::signal_name;
+use crate::daemon::keep::{event_of, no_heir};
+use crate::daemon::observe::wall_now;
+use crate::lane::{LaneId, Once, Size, Undone};
+
+/// Rows that one answer has, whatever is asked for.
+const ROWS_MAX: u32 = 100_000;
+
+/// Questions that are under way, by number.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    next: u64,
+    waiting: HashMap<u64, Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    goal: Goal,
+    filters: Vec<ledger::Filter>,
+    limit: u32,
+    reply: Reply,
+    /// It is read when so many ends are written; `None` while it is being read.
+    after: Option<u64>,
+}
+
+/// What is done with what is found.
+#[derive(Debug)]
+enum Goal {
+    List,
+    Change { verb: Verb, peer: Peer, asked: Asked },
+}
+
+/// What is done to failed tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Retry,
+    Forget,
+}
+
+/// How the tasks of a change were named.
+#[derive(Debug)]
+enum Asked {
+    /// By beginnings of their ids, one for each filter.
+    Ids(Vec<String>),
+    Matching,
+    All,
+}
+
+/// What a lane has read: a page for each filter.
+pub(crate) type Found = Result<Vec<Page>, String>;
+
+impl Daemon {
+    /// Lists tasks that have ended, if there is a state.
+    pub(super) fn list_ended(
+        &mut self,
+        filter: Filter,
+        failed_only: bool,
+        reply: Reply,
+        now: Instant,
+    ) -> Option<Reply> {
+        if self.core.performer.keeper.is_none() {
+            return Some(reply);
+        }
+        let since_s = filter.since.map(|since| wall_now().0 - since);
+        let limit = filter.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX);
+        let result = filter.state.as_deref().and_then(Outcome::parse);
+        let kept = ledger::Filter { failed_only, since_s, result, ..of(filter.scheduler, filter.path) };
+        self.read(Goal::List, vec![kept], limit, reply, now);
+        None
+    }
+
+    /// Runs failed tasks again, or forgets them, if there is a state.
+    pub(super) fn change_ended(
+        &mut self,
+        verb: Verb,
+        selection: &Selection,
+        peer: Peer,
+        reply: Reply,
+        now: Instant,
+    ) -> Option<Reply> {
+        if self.core.performer.keeper.is_none() {
+            return Some(reply);
+        }
+        let (asked, filters) = match selection {
+            Selection::Ids(ids) => {
+                let with = |id: &String| ledger::Filter { id_prefix: Some(id.clone()), ..of(None, None) };
+                (Asked::Ids(ids.clone()), ids.iter().map(with).collect())
+            }
+            Selection::Matching { scheduler, path, .. } => {
+                (Asked::Matching, vec![of(scheduler.clone(), path.clone())])
+            }
+            Selection::All => (Asked::All, vec![of(None, None)]),
+        };
+        let failed = |filter| ledger::Filter { failed_only: true, ..filter };
+        let filters = filters.into_iter().map(failed).collect();
+        self.read(Goal::Change { verb, peer, asked }, filters, ROWS_MAX, reply, now);
+        None
+    }
+
+    fn read(&mut self, goal: Goal, filters: Vec<ledger::Filter>, limit: u32, reply: Reply, now: Instant) {
+        let Some(keeper) = &mut self.core.performer.keeper else { return };
+        let after = Some(keeper.hurry(now));
+        let number = self.control.reads.next;
+        self.control.reads.next += 1;
+        self.control.reads.waiting.insert(number, Read { goal, filters, limit, reply, after });
+    }
+
+    /// Lets lanes read what is written by now.
+    pub(in crate::daemon) fn advance_reads(&mut self, now: Instant) {
+        if self.control.reads.waiting.is_empty() {
+            return;
+        }
+        let performer = &mut self.core.performer;
+        let Some(keeper) = &performer.keeper else { return };
+        let directory = keeper.directory().to_owned();
+        for (number, read) in &mut self.control.reads.waiting {
+            if read.after.is_none_or(|after| !keeper.has_written(after)) {
+                continue;
+            }
+            read.after = None;
+            let device = {
+                let path = directory.as_os_str().as_encoded_bytes();
+                performer.lanes.filesystems.of_directory(path, now).device
+            };
+            let (number, query) = (*number, (directory.clone(), read.filters.clone(), read.limit));
+            let about = format!("read the state in '{}'", directory.display());
+            let run = move || Report::Read(number, look_up(&query));
+            let undone = move |_: Undone| Report::Read(number, Err("its disk does not answer".to_owned()));
+            let once = Once::new(about, run, undone);
+            performer.lanes.submit(LaneId::Filesystem(device), Size::Small, once, now);
+        }
+    }
+
+    /// A lane has read what was asked for.
+    pub(in crate::daemon) fn has_read(&mut self, number: u64, found: Found, now: Instant) {
+        let Some(Read { goal, reply, .. }) = self.control.reads.waiting.remove(&number) else { return };
+        let cannot = |why| Refusal::unavailable(format!("cannot read the state: {why}"));
+        let answer = found.map_err(cannot).and_then(|pages| match goal {
+            Goal::List => {
+                let page = pages.into_iter().next().unwrap_or_default();
+                let tasks = page.rows.iter().map(view).collect();
+                Ok(Answering::of(List { tasks, total: page.total.into() }))
+            }
+            Goal::Change { verb, peer, asked } => self.change_found(verb, peer, &asked, pages, now),
+        });
+        let _ = reply.send(answer);
+    }
+
+    fn change_found(
+        &mut self,
+        verb: Verb,
+        peer: Peer,
+        asked: &Asked,
+        pages: Vec<Page>,
+        now: Instant,
+    ) -> Result<Answering, Refusal> {
+        if let Asked::Ids(ids) = asked {
+            for (id, page) in ids.iter().zip(&pages) {
+                match page.rows.len() {
+                    0 => return Err(Refusal::not_found(format!("there is no failed task {id}"))),
+                    1 => {}
+                    _ => {
+                        let text = format!("more than one failed task's id begins with {id}");
+                        return Err(Refusal::bad_request(text));
+                    }
+                }
+            }
+        }
+        let rows: Vec<Ended> = pages.into_iter().flat_map(|page| page.rows).collect();
+        if rows.is_empty() && matches!(asked, Asked::Matching) {
+            return Err(Refusal::not_found("no failed task matches"));
+        }
+        let mut done = Vec::new();
+        // The oldest first.
+        for row in rows.iter().rev() {
+            match self.change_row(verb, row, now) {
+                Ok(()) => done.push(row.id),
+                Err(refusal) if matches!(asked, Asked::Ids(_)) => return Err(refusal),
+                // It stays failed; the others are run all the same.
+                Err(_) => {}
+            }
+        }
+        if let Some(keeper) = &mut self.core.performer.keeper {
+            keeper.not_failed(done.iter().copied());
+        }
+        let name = match verb {
+            Verb::Retry => "retry",
+            Verb::Forget => "forget",
+        };
+        Ok(self.changed(name, done.iter().map(Id::to_string).collect(), peer))
+    }
+
+    fn change_row(&mut self, verb: Verb, row: &Ended, now: Instant) -> Result<(), Refusal> {
+        if verb == Verb::Forget {
+            return Ok(());
+        }
+        let performer = &mut self.core.performer;
+        let (name, kind) = (&*row.subject.scheduler, &*row.subject.kind);
+        let newest = performer.generations.last();
+        let identity = Identity { file: row.subject.file.clone(), name: row.subject.scheduler.clone() };
+        let place = newest.and_then(|newest| Some((newest, newest.find(&identity)?)));
+        let Some((newest, index)) = place else {
+            return Err(Refusal::conflict(no_heir(name, false)));
+        };
+        if newest.action_at(index).work.kept_kind() != kind {
+            return Err(Refusal::conflict(no_heir(name, true)));
+        }
+        let restored = Restored {
+            id: TaskId(row.id.0),
+            scheduler: newest.scheduler(index),
+            map: None,
+            event: event_of(&row.subject),
+            due: now,
+            attempt: 1,
+            failed: None,
+            is_kept: false,
+        };
+        if self.core.engine.restore(now, &restored, performer) {
+            return Ok(());
+        }
+        Err(Refusal::conflict("its path has another task, or there are too many"))
+    }
+}
+
+/// Of a scheduler, that may stand behind the stem of its file, and a glob.
+fn of(scheduler: Option<String>, path_glob: Option<String>) -> ledger::Filter {
+    let scheduler = scheduler.map(|name| match name.split_once('/') {
+        Some((file, name)) => (Some(file.to_owned()), name.to_owned()),
+        None => (None, name),
+    });
+    ledger::Filter { scheduler, path_glob, ..ledger::Filter::default() }
+}
+
+fn look_up((directory, filters, limit): &(PathBuf, Vec<ledger::Filter>, u32)) -> Found {
+    let reader = Reader::open(directory).map_err(|error| error.to_string())?;
+    let pages = filters.iter().map(|filter| reader.ended(filter, *limit));
+    pages.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+fn view(row: &Ended) -> EndedView {
+    let subject = &row.subject;
+    let output = row.output.as_ref().map(|output| String::from_utf8_lossy(output).into_owned());
+    EndedView {
+        id: row.id.to_string(),
+        scheduler: subject.scheduler.to_string(),
+        path: PathText::of(&subject.path),
+        src_path: SrcPathText::of(subject.src_path.as_deref()),
+        event: Mask(subject.mask).name().to_owned(),
+        result: row.result.name().to_owned(),
+        error: row.error.clone(),
+        exit_status: row.exit_status,
+        signal: row.signal.map(signal_name),
+        output,
+        started: Time(row.started_s),
+        ended: Time(row.ended_s),
+        duration: (row.ended_s - row.started_s).max(0.0),
+        attempts: row.attempts,
+    }
+}

@@ -1,0 +1,137 @@
+"""`pyinotifyd doctor`: each finding, with the command that mends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fuse import Filesystem
+from vocabulary import Box, Daemon, need
+
+pytestmark = pytest.mark.skipif(bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE")), reason="the original has none")
+
+Run = Callable[..., Daemon]
+
+CONFIG = """
+async def job(event, task_id):
+    pass
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job}, rec=True)], control="$TMP/c.sock", state="$TMP/state")
+"""
+
+
+def doctor(
+    box: Box, *words: str, before: tuple[str, ...] = (), status: int = 0, **env: str
+) -> dict[str, dict[str, Any]]:
+    """Return the findings by what they are about, the worst of each."""
+    argv = [*before, os.fspath(box.program), "doctor", "-c", os.fspath(box.config), "--json", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, **env}, check=False)
+    assert done.returncode == status, done
+    levels = ["ok", "warning", "problem"]
+    found: dict[str, dict[str, Any]] = {}
+    for finding in json.loads(done.stdout)["findings"]:
+        known = found.get(finding["about"])
+        if known is None or levels.index(finding["level"]) > levels.index(known["level"]):
+            found[finding["about"]] = finding
+        assert ("mend" in finding) == (finding["level"] != "ok"), finding
+    return found
+
+
+def test_where_all_is_well_each_line_says_so(box: Box, run: Run) -> None:
+    daemon = run(CONFIG)
+    found = doctor(box, "--control", os.fspath(box.tmp / "c.sock"))
+    for about in ("python", "config", "filesystem", "state", "control", "openat2", "fanotify"):
+        assert found[about]["level"] == "ok", found[about]
+    assert found["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
+    assert "the config needs 1" in found["watches"]["text"]
+    text = subprocess.run([box.program, "doctor", "-c", box.config], capture_output=True, text=True, check=False).stdout
+    assert text.splitlines()[0].startswith("ok        python: ")
+
+
+def test_without_a_daemon_it_says_how_to_start_one(box: Box) -> None:
+    box.write_config(CONFIG)
+    found = doctor(box, "--control", os.fspath(box.tmp / "none.sock"))
+    assert (found["control"]["level"], found["control"]["mend"]) == ("warning", "systemctl start pyinotifyd")
+
+
+def test_a_config_that_cannot_be_used_is_a_problem(box: Box) -> None:
+    box.write_config("nonsense")
+    found = doctor(box, status=1)
+    assert found["config"]["mend"] == f"pyinotifyd -t -c {box.config}"
+    box.config.unlink()
+    assert doctor(box)["config"]["mend"] == "pyinotifyd --install"
+
+
+def test_an_old_python_is_a_problem(box: Box) -> None:
+    box.write_config(CONFIG)
+    old = box.tmp / "python3"
+    old.write_text("#!/bin/sh\necho 3 8 10\n")
+    old.chmod(0o755)
+    found = doctor(box, "--python", os.fspath(old), status=1)
+    assert found["python"]["text"] == f"{old} is Python 3.8.10, 3.9 or newer is needed"
+    assert "python3" in found["python"]["mend"]
+    assert doctor(box, "--python", os.fspath(box.tmp / "none"), status=1)["python"]["level"] == "problem"
+    assert doctor(box, "--python", sys.executable)["python"]["level"] == "ok"
+
+
+def test_too_few_watches_are_a_problem(box: Box) -> None:
+    need("unshare")
+    if subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs user namespaces")
+    box.write_config(CONFIG)
+    for number in range(30):
+        (box.src / str(number)).mkdir()
+    shell = 'echo 20 >/proc/sys/user/max_inotify_watches && exec "$@"'
+    found = doctor(box, before=("unshare", "-Ur", "sh", "-c", shell, "sh"), status=1)
+    assert found["watches"]["level"] == "problem"
+    assert "user.max_inotify_watches = 20; the config needs 31" in found["watches"]["text"]
+    assert found["watches"]["mend"].startswith("sysctl -w user.max_inotify_watches=")
+
+
+def test_what_the_kernel_cannot_see_is_warned_of(box: Box, root: None) -> None:
+    need("fusermount3")
+    (box.tmp / "mnt").mkdir()
+    with contextlib.closing(Filesystem(box.tmp / "mnt")):
+        box.write_config(CONFIG.replace("$SRC", "$TMP/mnt"))
+        found = doctor(box)
+    assert found["filesystem"]["level"] == "warning"
+    assert found["filesystem"]["mend"] == f"findmnt -T '{box.tmp}/mnt'"
+
+
+def test_a_missing_path_is_waited_for(box: Box) -> None:
+    box.write_config(CONFIG.replace("$SRC", "$SRC/none"))
+    found = doctor(box)
+    assert (found["filesystem"]["level"], found["filesystem"]["mend"]) == ("warning", f"mkdir -p '{box.src}/none'")
+
+
+def test_a_missing_right_is_named(box: Box, plain_user: None) -> None:
+    box.write_config(CONFIG)
+    os.chown(box.config, 65534, 65534)
+    (box.tmp / "state").mkdir(mode=0o500)
+    found = doctor(box, before=tuple(box.before), status=1, **box.env)
+    assert found["state"]["text"] == f"'{box.tmp}/state' cannot be written"
+    assert found["state"]["mend"] == f"namei -l '{box.tmp}/state'"
+    assert "CAP_SYS_ADMIN" in found["fanotify"]["text"]
+
+
+def test_a_state_that_is_open_or_full_is_a_problem(box: Box, root: None) -> None:
+    need("mount")
+    box.write_config(CONFIG)
+    state = box.tmp / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    assert doctor(box, status=1)["state"]["mend"] == f"chmod go-w '{state}'"
+    state.chmod(0o700)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "none", state], check=False).returncode != 0:
+        pytest.skip("cannot mount")
+    try:
+        found = doctor(box, status=1)
+    finally:
+        subprocess.run(["umount", state], check=True)
+    assert (found["state"]["level"], found["state"]["mend"]) == ("problem", f"df -h '{state}'")
