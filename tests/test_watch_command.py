@@ -291,6 +291,19 @@ def test_a_batch_is_one_run_for_all_paths(box: Box) -> None:
     assert daemon.count("start task") == 1
 
 
+def test_what_is_there_already_is_told_if_that_is_wanted(box: Box) -> None:
+    (box.src / "old").mkdir()
+    write(box.src / "old/f")
+    daemon = watch(box, "--initial", "--", "echo")
+    daemon.wait_out(f"^{box.src}/old/f$")
+    lines = watch(box, "--initial", "--json", "--on", "create,close_write")
+    lines.wait_out(f'"IN_CLOSE_WRITE","path":"{box.src}/old/f".*"synthetic":true')
+    without = watch(box, "--on", "create")
+    write(box.src / "end")
+    wait_printed(without, "IN_CREATE", box.src / "end")
+    assert len(printed(without)) == 1
+
+
 def test_a_command_that_fails_is_said_to(box: Box) -> None:
     daemon = watch(box, "--", "sh", "-c", "exit 3")
     write(box.src / "a")
@@ -454,7 +467,7 @@ LINES = [
     ],
     ["--delay", "1.5", "--jobs", "3", "--timeout", "60", "--retry", "4", "--", "true"],
     ["--batch", "--", "tar", "-cf", "/dst/all.tar", "--", "{pathnames}"],
-    ["--batch", "--delay", "25", "--", "true"],
+    ["--batch", "--delay", "25", "--initial", "--", "true"],
 ]
 
 

@@ -136,6 +136,7 @@ fn watch_has_its_defaults() {
         paths: vec![b"/a".to_vec()],
         on: vec![Flag::CloseWrite, Flag::MovedTo],
         rec: true,
+        initial: false,
         exclude: Vec::new(),
         does: Does::Run(run),
     };
@@ -185,6 +186,7 @@ fn watch_understands_its_options() {
     assert_eq!((run.batch, run.delay), (true, Seconds(2.0)));
     let (_, line) = watch(&["/a", "--json", "--on", "open"]).unwrap();
     assert_eq!((line.on, line.does), (vec![Flag::Open], Does::Print(Format::Json)));
+    assert!(watch(&["/a", "--initial"]).unwrap().1.initial);
 }
 
 #[test]

@@ -88,6 +88,12 @@ pub(super) struct Watch {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     retry: Option<NonZeroU32>,
 
+    /// Begin with what is there already.
+    ///
+    /// Each file and directory below PATH is told as if it had just been made.
+    #[arg(long)]
+    initial: bool,
+
     /// How events are found: auto or inotify.
     #[arg(long, value_name = "BACKEND", value_parser = backend)]
     backend: Option<Backend>,
@@ -164,6 +170,7 @@ impl Watch {
             on: Flag::ALL.into_iter().filter(is_on).collect(),
             paths: self.paths.into_iter().map(|path| path.into_os_string().into_vec()).collect(),
             rec: !self.no_rec,
+            initial: self.initial,
             exclude: self.exclude,
             does,
         };

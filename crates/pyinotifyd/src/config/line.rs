@@ -27,6 +27,8 @@ pub(crate) struct Line {
     pub on: Vec<Flag>,
     /// Whether subdirectories are watched, those that are there and those that come.
     pub rec: bool,
+    /// Whether what is there already is told as arrivals.
+    pub initial: bool,
     /// Expressions of the exclude filter.
     pub exclude: Vec<Vec<u8>>,
     /// What is done for an event.
@@ -154,7 +156,7 @@ impl Line {
             path_text: crate::log::Escaped(&self.paths_text()).to_string(),
             rec: self.rec,
             auto_add: self.rec,
-            initial: Initial::None,
+            initial: if self.initial { Initial::All } else { Initial::None },
             map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
             exclude_at: self.exclude.iter().map(|_| None).collect(),
             exclude,
@@ -309,6 +311,9 @@ pub(crate) fn config_file(line: &Line) -> String {
     if line.rec {
         text.push_str("    rec=True,\n    auto_add=True,\n");
     }
+    if line.initial {
+        text.push_str("    initial=\"all\",\n");
+    }
     if !line.exclude.is_empty() {
         let exclude: Vec<_> = line.exclude.iter().map(|pattern| Literal(pattern).to_string()).collect();
         let _ = writeln!(text, "    exclude_filter=[{}],", exclude.join(", "));
@@ -437,7 +442,7 @@ mod tests {
 
     fn line(does: Does) -> Line {
         let (paths, on) = (vec![b"/srv/in".to_vec()], vec![Flag::CloseWrite, Flag::MovedTo]);
-        Line { paths, on, rec: true, exclude: Vec::new(), does }
+        Line { paths, on, rec: true, initial: false, exclude: Vec::new(), does }
     }
 
     #[test]
@@ -484,6 +489,13 @@ mod tests {
         assert_eq!(watch.map.reactions[Flag::Create.index()], []);
         assert_eq!((&*scheduler.name, scheduler.work.kind()), ("run", "command"));
         assert_eq!((config.print, config.host_stays), (None, false));
+    }
+
+    #[test]
+    fn what_is_there_is_told_if_that_is_wanted() {
+        let line = Line { initial: true, ..line(Does::Run(run(&["true"]))) };
+        assert_eq!(Config::from_line(&line).unwrap().watches[0].initial, Initial::All);
+        assert!(config_file(&line).contains("    initial=\"all\",\n"));
     }
 
     #[test]
