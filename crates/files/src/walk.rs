@@ -2,7 +2,8 @@
 //!
 //! Owns the stack of directories that are not finished, and the way back up: through `..`, believed only if it leads
 //! to the very directory that the walk came from. Where somebody has moved the directory away meanwhile, the way leads
-//! down from the top again, by the names by which the walk went, believed on the same condition. What is done with what is found is the caller's business.
+//! down from the top again, by the names by which the walk went, believed on the same condition. What is done with what
+//! is found is the caller's business.
 
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
