@@ -460,6 +460,22 @@ def test_a_damaged_state_is_moved_aside(box: Box) -> None:
     wait_rows(box, "SELECT state FROM task", [("waiting",)])
 
 
+def test_what_is_unwise_is_warned_of(box: Box) -> None:
+    watched = WAITS.replace("$TMP/state", "$SRC/state").replace("Cancel(later)})", "Cancel(later)}, rec=True)")
+    daemon = box.run(watched)
+    assert daemon.count(f"the state directory '{box.src}/state' lies in '{box.src}', which is watched") == 1, (
+        daemon.tail
+    )
+    unnamed = """
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_OPEN": ShellScheduler(cmd="true")})], state="$TMP/state")
+"""
+    tested = box.call("-t", config=unnamed)
+    assert tested.exit_code == 0
+    assert tested.count(r"scheduler-\d+ has no name that lasts") == 1, tested.tail
+    without = box.call("-t", config=unnamed.replace(', state="$TMP/state"', ""))
+    assert without.count("no name that lasts") == 0
+
+
 def test_bad_arguments_are_config_errors(box: Box) -> None:
     cases = {
         "state=True": "state: expected",

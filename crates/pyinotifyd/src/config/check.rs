@@ -493,6 +493,45 @@ pub(crate) fn absolute_path(path: &[u8]) -> Vec<u8> {
     normal.into_os_string().into_vec()
 }
 
+/// What is unwise about a state directory.
+pub(crate) fn state_warnings(config: &Config, directory: &Path) -> Vec<String> {
+    let path = absolute_path(directory.as_os_str().as_bytes());
+    let shown = Escaped(&path);
+    let inside = [path.as_slice(), b"/state.db"].concat();
+    let mut all = Vec::new();
+    for watch in &config.watches {
+        let roots = watch.paths.iter().map(|root| absolute_path(root));
+        if let Some(root) = roots.into_iter().find(|root| covers(watch, root, &inside)) {
+            let (at, root) = (place(watch.at.as_ref()), Escaped(&root));
+            all.push(format!(
+                "{at}the state directory '{shown}' lies in '{root}', which is watched: it tells of itself"
+            ));
+        }
+    }
+    let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
+    let mount = mounts.way(&path).mount;
+    if !mount.is_local {
+        let fstype = Escaped(&mount.fstype);
+        all.push(format!(
+            "the state directory '{shown}' is on {fstype}, which may not answer: tasks are kept when it does; choose a \
+             local disk"
+        ));
+    }
+    all
+}
+
+/// Schedulers whose name says nothing but their place: after an edit they are others, and their kept tasks fail.
+pub(crate) fn unnamed_warnings(config: &Config) -> Vec<String> {
+    let unnamed = config.schedulers.iter().filter(|one| !one.named && one.name.starts_with("scheduler-"));
+    let text = |scheduler: &Scheduler| {
+        let (at, name) = (place(scheduler.at.as_ref()), &scheduler.name);
+        format!(
+            "{at}{name} has no name that lasts, by which its kept tasks find it again: give it name=, or a variable"
+        )
+    };
+    unnamed.map(text).collect()
+}
+
 fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
     for path in &watch.paths {
         let shown = Escaped(path);

@@ -34,7 +34,9 @@ use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Early, Escaped, Level};
-pub(crate) use check::{absolute_path, covers, feeding_warnings, missing_syslog, warnings};
+pub(crate) use check::{
+    absolute_path, covers, feeding_warnings, missing_syslog, state_warnings, unnamed_warnings, warnings,
+};
 use command::CommandDescription;
 pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
 use describe::{Description, ReactionDescription, SchedulerDescription, StateDescription, WatchDescription};

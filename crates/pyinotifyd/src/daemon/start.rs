@@ -12,6 +12,7 @@ use std::time::Instant;
 use control::api::Time;
 use engine::Engine;
 use event::Flag;
+use ledger::Restored;
 use rustix::process::Signal;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::Interest;
@@ -100,7 +101,12 @@ impl Start {
     /// The answer of a config test.
     pub(super) fn report_ok(mut self) -> ExitCode {
         let accounts = super::accounts::warnings(&self.config);
-        for warning in crate::config::warnings(&self.config).into_iter().chain(accounts) {
+        let mut kept = Vec::new();
+        if let Some(directory) = state_directory(&self.options, &self.config) {
+            kept.extend(crate::config::state_warnings(&self.config, &directory));
+            kept.extend(crate::config::unnamed_warnings(&self.config));
+        }
+        for warning in crate::config::warnings(&self.config).into_iter().chain(accounts).chain(kept) {
             record!(self.log, Log::ROOT, WARNING, "{warning}");
         }
         record!(self.log, Log::ROOT, INFO, "config file ok");
@@ -211,12 +217,31 @@ impl Start {
             Some(host) if !stays => leave(&mut daemon.leaving, host, now + GRACE),
             host => host,
         };
-        let adopted = daemon.adopt(config, host, None, now);
-        adopted.map_err(|error| give_up(&mut daemon.core.performer.log, &error))?;
-        if let Some(restored) = restored {
-            daemon.restore(restored, now);
-        }
+        daemon.begin(config, host, restored, now)?;
         Ok(daemon)
+    }
+}
+
+impl Daemon {
+    /// Adopts the first configuration, and takes over what an earlier daemon left.
+    fn begin(
+        &mut self,
+        config: Config,
+        host: Option<Host>,
+        restored: Option<Restored>,
+        now: Instant,
+    ) -> Result<(), ExitCode> {
+        let directory = state_directory(&self.options, &config);
+        let unwise = directory.map(|directory| crate::config::state_warnings(&config, &directory));
+        let adopted = self.adopt(config, host, None, now);
+        adopted.map_err(|error| give_up(&mut self.core.performer.log, &error))?;
+        for warning in unwise.into_iter().flatten() {
+            record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
+        }
+        if let Some(restored) = restored {
+            self.restore(restored, now);
+        }
+        Ok(())
     }
 }
 
