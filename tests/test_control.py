@@ -387,6 +387,26 @@ def test_with_a_state_what_ended_is_listed_run_again_and_forgotten(steer: Steer,
     assert metrics["pyinotifyd_state_commit_seconds_count"] > 0
 
 
+def test_what_a_rule_did_is_undone_unless_that_would_lose_something(steer: Steer, box: Box) -> None:
+    daemon, operator = steer(TASKS, "--state", os.fspath(box.tmp / "state"))
+    write(box.tmp / "go")
+    for name in ("a.mv", "b.mv"):
+        drop(box.src / name)
+    operator.wait_scheduler("move", done=2)
+    tasks = operator.get("/v1/history?scheduler=move")["tasks"]
+    ids = {os.path.basename(task["path"]): task["id"] for task in tasks}
+    operator.post("/v1/schedulers/move/pause")
+    assert operator.run("undo", ids["a.mv"][:8]) == f"{ids['a.mv']} undone\n"
+    assert (box.src / "a.mv").exists()
+    assert not (box.dst / "a.mv").exists()
+    daemon.wait_log(f"INFO - undo task {ids['a.mv']}, asked by uid")
+    write(box.src / "b.mv")
+    assert "cannot undo" in operator.run("undo", ids["b.mv"], status=1)
+    assert (box.dst / "b.mv").exists()
+    operator.run("undo", "00000000", status=1)
+    operator.run("undo", "abc", status=2)
+
+
 # ---- streams
 
 

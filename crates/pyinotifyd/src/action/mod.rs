@@ -35,6 +35,8 @@ pub(crate) enum Report {
     Checked(Vec<String>),
     /// Of the tasks in the state that a question with this number is about.
     Read(u64, Result<Vec<ledger::Page>, String>),
+    /// Of the undo of a task, with what was moved.
+    Undone(u64, Vec<String>, Result<(), String>),
     /// Of a look at the path of a question with this number.
     Stands(u64, missing::Standing),
     /// Of a look whether a file has settled.

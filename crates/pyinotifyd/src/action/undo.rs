@@ -105,13 +105,11 @@ impl Deed {
     }
 
     /// Reads what was kept.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the control socket asks for it"))]
     pub(crate) fn parse(text: &str) -> Option<Deed> {
         serde_json::from_str(text).ok()
     }
 
     /// A path on the filesystem that is worked on, to choose a lane by.
-    #[expect(dead_code, reason = "the control socket asks for it")]
     pub(crate) fn path(&self) -> &[u8] {
         self.source.get()
     }
@@ -120,7 +118,6 @@ impl Deed {
     ///
     /// # Errors
     /// Why that is not possible, or not possible without loss. What was moved before stays moved, and was told.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the control socket asks for it"))]
     pub(crate) fn undo(&self, held: &mut Held, say: &mut dyn FnMut(String)) -> Result<(), String> {
         let mut back = |from: &[u8], to: &[u8], root: &[u8], trusted_len: usize, rule: &Rule| {
             let request = Request {

@@ -64,6 +64,13 @@ pub(crate) enum Ask {
     Retry(Change),
     /// Drop failed tasks.
     Forget(Change),
+    /// Move back what a task of a file rule moved, overwrote or deleted.
+    Undo {
+        /// The task's id, or its beginning of 4 characters or more.
+        id: String,
+        #[command(flatten)]
+        printed: Printed,
+    },
     /// Let schedulers start nothing; events go on to make tasks.
     Pause(Schedulers),
     /// Let schedulers start tasks again.
@@ -203,6 +210,7 @@ impl Ask {
             | Ask::History { printed, .. }
             | Ask::Send { printed, .. }
             | Ask::Rescan { printed, .. }
+            | Ask::Undo { printed, .. }
             | Ask::Sync { printed, .. }
             | Ask::Doctor { printed, .. }
             | Ask::Events { printed, .. } => printed,

@@ -102,6 +102,10 @@ fn answer(asked: Asked) -> Result<(), Failure> {
         Ask::Cancel(change) => desk.change("/v1/tasks", "cancel", change, "cancelled"),
         Ask::Retry(change) => desk.change("/v1/failed", "retry", change, "runs again"),
         Ask::Forget(change) => desk.change("/v1/failed", "forget", change, "forgotten"),
+        Ask::Undo { id, .. } => {
+            let target = format!("/v1/history/{}/undo", utf8_percent_encode(&id, IN_URL));
+            desk.post(&target, &serde_json::json!({}), |done| done_text(done, "undone"))
+        }
         Ask::Pause(schedulers) => desk.schedulers("pause", schedulers, "paused"),
         Ask::Resume(schedulers) => desk.schedulers("resume", schedulers, "resumed"),
         Ask::Send { path, event, .. } => desk.send(path, event),

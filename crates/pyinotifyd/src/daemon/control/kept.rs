@@ -10,26 +10,34 @@ use control::api::{EndedView, Filter, List, PathText, Selection, SrcPathText, Ti
 use control::{Answering, Peer, Refusal};
 use engine::{Restored, TaskId};
 use event::Mask;
+use files::Held;
 use hashbrown::HashMap;
 use ledger::{Ended, Id, Outcome, Page, Reader};
 
 use super::Reply;
 use crate::action::Report;
+use crate::action::undo::Deed;
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::children::signal_name;
 use crate::daemon::keep::{event_of, no_heir};
 use crate::daemon::observe::wall_now;
 use crate::lane::{LaneId, Once, Size, Undone};
+use crate::log::record;
 
 /// Rows that one answer has, whatever is asked for.
 const ROWS_MAX: u32 = 100_000;
+
+/// Ends of one task that are looked at for what can be undone: one for each time that it was run again.
+const RUNS_MAX: u32 = 100;
 
 /// Questions that are under way, by number.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     next: u64,
     waiting: HashMap<u64, Read>,
+    /// Tasks that are being undone, with who asked for it.
+    undoing: HashMap<u64, (Id, Peer, Reply)>,
 }
 
 #[derive(Debug)]
@@ -46,6 +54,7 @@ struct Read {
 #[derive(Debug)]
 enum Goal {
     List,
+    Undo { id: String, peer: Peer },
     Change { verb: Verb, peer: Peer, asked: Asked },
 }
 
@@ -116,6 +125,16 @@ impl Daemon {
         None
     }
 
+    /// Moves back what a task moved, overwrote or deleted, if there is a state.
+    pub(super) fn undo(&mut self, id: String, peer: Peer, reply: Reply, now: Instant) -> Option<Reply> {
+        if self.core.performer.keeper.is_none() {
+            return Some(reply);
+        }
+        let filter = ledger::Filter { id_prefix: Some(id.clone()), ..of(None, None) };
+        self.read(Goal::Undo { id, peer }, vec![filter], RUNS_MAX, reply, now);
+        None
+    }
+
     fn read(&mut self, goal: Goal, filters: Vec<ledger::Filter>, limit: u32, reply: Reply, now: Instant) {
         let Some(keeper) = &mut self.core.performer.keeper else { return };
         let after = Some(keeper.hurry(now));
@@ -153,6 +172,9 @@ impl Daemon {
     /// A lane has read what was asked for.
     pub(in crate::daemon) fn has_read(&mut self, number: u64, found: Found, now: Instant) {
         let Some(Read { goal, reply, .. }) = self.control.reads.waiting.remove(&number) else { return };
+        if let (Goal::Undo { id, peer }, Ok(pages)) = (&goal, &found) {
+            return self.undo_found(number, id, *peer, pages, reply, now);
+        }
         let cannot = |why| Refusal::unavailable(format!("cannot read the state: {why}"));
         let answer = found.map_err(cannot).and_then(|pages| match goal {
             Goal::List => {
@@ -160,8 +182,59 @@ impl Daemon {
                 let tasks = page.rows.iter().map(view).collect();
                 Ok(Answering::of(List { tasks, total: page.total.into() }))
             }
+            Goal::Undo { .. } => Err(Refusal::unavailable("cannot read the state")),
             Goal::Change { verb, peer, asked } => self.change_found(verb, peer, &asked, pages, now),
         });
+        let _ = reply.send(answer);
+    }
+
+    fn undo_found(&mut self, number: u64, id: &str, peer: Peer, pages: &[Page], reply: Reply, now: Instant) {
+        let rows: Vec<&Ended> = pages.iter().flat_map(|page| &page.rows).collect();
+        let deed = match rows.first() {
+            None => Err(Refusal::not_found(format!("there is no task {id} in the history"))),
+            Some(first) if rows.iter().any(|row| row.id != first.id) => {
+                Err(Refusal::bad_request(format!("more than one task's id begins with {id}")))
+            }
+            Some(first) => {
+                let done = rows.iter().find_map(|row| row.done.as_deref());
+                let deed = done.and_then(Deed::parse).map(|deed| (first.id, deed));
+                deed.ok_or_else(|| {
+                    Refusal::conflict(format!("task {id} has done nothing that can be undone"))
+                })
+            }
+        };
+        let (id, deed) = match deed {
+            Ok(found) => found,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        self.control.reads.undoing.insert(number, (id, peer, reply));
+        let lanes = &mut self.core.performer.lanes;
+        let device = lanes.filesystems.of_parent(deed.path(), now).device;
+        let run = move || {
+            let mut said = Vec::new();
+            let undone = deed.undo(&mut Held::default(), &mut |line| said.push(line));
+            Report::Undone(number, said, undone)
+        };
+        let not =
+            move |_: Undone| Report::Undone(number, Vec::new(), Err("its disk does not answer".to_owned()));
+        lanes.submit(
+            LaneId::Filesystem(device),
+            Size::Small,
+            Once::new(format!("undo task {id}"), run, not),
+            now,
+        );
+    }
+
+    /// A lane has undone a task, or says why not.
+    pub(in crate::daemon) fn undone(&mut self, number: u64, said: Vec<String>, undone: Result<(), String>) {
+        let Some((id, peer, reply)) = self.control.reads.undoing.remove(&number) else { return };
+        for line in said {
+            record!(self.core.performer.log, self.logger, INFO, "{line}, task_id={id}");
+        }
+        let answer = match undone {
+            Ok(()) => Ok(self.changed("undo", vec![id.to_string()], peer)),
+            Err(why) => Err(Refusal::conflict(format!("cannot undo task {id}: {why}"))),
+        };
         let _ = reply.send(answer);
     }
 

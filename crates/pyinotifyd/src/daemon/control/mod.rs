@@ -122,7 +122,10 @@ impl Daemon {
                 let reply = self.list_ended(filter, false, reply, now)?;
                 return Some((Err(Refusal::conflict(NO_STATE)), reply));
             }
-            Question::Undo(_) => Err(Refusal::conflict("this task has nothing that could be undone")),
+            Question::Undo(id) => {
+                let reply = self.undo(id, peer, reply, now)?;
+                return Some((Err(Refusal::conflict(NO_STATE)), reply));
+            }
             Question::Run(selection) => return self.change(work::Verb::Run, selection, peer, reply, now),
             Question::Cancel(selection) => {
                 return self.change(work::Verb::Cancel, selection, peer, reply, now);
