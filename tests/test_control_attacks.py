@@ -1,0 +1,227 @@
+"""The control socket under attack: whoever asks, whatever is asked, an event is handled all the while."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from control import Operator
+from vocabulary import DEADLINE_S, Box, Daemon, mode_of, need, wait_until, write
+
+pytestmark = pytest.mark.skipif(bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE")), reason="the original has none")
+
+Run = Callable[..., Daemon]
+
+CONFIG = """
+move = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\\1")])
+later = ShellScheduler("true # {pathname}", delay=3600)
+pyinotifyd = Pyinotifyd([
+    Watch("$SRC", {"IN_MOVED_TO": move}), Watch("$TMP/many", {"IN_CREATE": later})
+], shutdown_timeout=0GROUP)
+"""
+
+# What an event may take while clients do their worst: 20 ms, and what this machine adds when it is busy.
+LATENCY_S = 0.5
+
+
+@pytest.fixture
+def operator(run: Run, box: Box) -> Operator:
+    (box.tmp / "many").mkdir()
+    run(CONFIG.replace("GROUP", ""), "--control", box.tmp / "c.sock")
+    return Operator(box.tmp / "c.sock")
+
+
+def connect(operator: Operator) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    # Where the kernel's backlog is full, this waits.
+    client.connect(os.fspath(operator.path))
+    client.settimeout(DEADLINE_S)
+    return client
+
+
+@contextmanager
+def events_go_on(box: Box) -> Iterator[None]:
+    """Files are moved all the while, each in time."""
+    stop, worst, count = threading.Event(), [0.0], [0]
+
+    def move() -> None:
+        while not stop.is_set():
+            new = box.tmp / "new"
+            new.write_text("x")
+            began = time.monotonic()
+            target = box.dst / str(count[0])
+            new.rename(box.src / str(count[0]))
+            while not target.exists() and time.monotonic() - began < DEADLINE_S:
+                time.sleep(0.001)
+            worst[0] = max(worst[0], time.monotonic() - began)
+            count[0] += 1
+
+    moving = threading.Thread(target=move)
+    moving.start()
+    try:
+        yield
+        wait_until(lambda: count[0] > 5, "some moves")
+    finally:
+        stop.set()
+        moving.join()
+    assert worst[0] < LATENCY_S, f"{worst[0]} s, {count[0]} files"
+
+
+def test_the_socket_is_for_root_and_the_daemons_user_alone(run: Run, box: Box, root: None) -> None:
+    need("setpriv")
+    (box.tmp / "many").mkdir()
+    daemon = run(CONFIG.replace("GROUP", ""), "--control", box.tmp / "c.sock")
+    assert mode_of(box.tmp / "c.sock") == 0o600
+    box.tmp.chmod(0o755)
+    # Even where somebody has opened its mode.
+    for mode in (0o600, 0o666):
+        (box.tmp / "c.sock").chmod(mode)
+        code = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5)\n"
+            "try:\n"
+            "    s.connect(sys.argv[1]); s.sendall(b'GET /v1/status HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'); print(s.recv(99))\n"
+            "except OSError as error: print(b'')\n"
+        )
+        argv = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "python3",
+            "-c",
+            code,
+            box.tmp / "c.sock",
+        ]
+        done = subprocess.run(argv, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, check=False)
+        assert done.stdout.strip() in ("b''", ""), done
+    assert daemon.running
+
+
+def test_members_of_the_group_may_ask_and_are_logged(run: Run, box: Box, root: None) -> None:
+    need("setpriv")
+    (box.tmp / "many").mkdir()
+    daemon = run(CONFIG.replace("GROUP", ', control_group="nogroup"'), "--control", box.tmp / "run" / "c.sock")
+    path = box.tmp / "run" / "c.sock"
+    assert (mode_of(path), path.stat().st_gid) == (0o660, 65534)
+    box.tmp.chmod(0o755)
+    program = box.tmp / "pyinotifyd"
+    program.write_bytes(box.program.read_bytes())
+    program.chmod(0o755)
+    argv = ["setpriv", "--reuid=12345", "--regid=65534", "--clear-groups", program, "pause", "later", "--control", path]
+    assert subprocess.run(argv, capture_output=True, text=True, check=False).returncode == 0
+    daemon.wait_log(r"INFO - pause later, asked by uid 12345, pid \d+$")
+
+
+def test_garbage_is_answered_or_cut_off(operator: Operator, box: Box) -> None:
+    with events_go_on(box):
+        for garbage in (
+            b"\x00" * 1000,
+            b"GET\r\n\r\n",
+            b"GET /v1/status HTTP/9.9\r\n\r\n",
+            b"POST /v1/tasks/cancel HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n{{{",
+            b"POST /v1/tasks/cancel HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+            b"GET /v1/tasks?limit=99999999999999999999 HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"GET /%00%ff/../../etc HTTP/1.1\r\nhost: x\r\n\r\n",
+            os.urandom(5000),
+        ):
+            with contextlib.suppress(OSError), connect(operator) as client:
+                client.sendall(garbage)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(1 << 16):
+                    pass
+        assert operator.get("/healthz") == "ok\n"
+
+
+def test_requests_that_are_too_large_are_refused(operator: Operator, box: Box) -> None:
+    with events_go_on(box):
+        with connect(operator) as client:
+            client.sendall(b"POST /v1/send HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+            with contextlib.suppress(OSError):
+                client.sendall(b"x" * 100_000)
+            assert b" 413 " in client.recv(100)
+        with connect(operator) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n")
+            with contextlib.suppress(OSError):
+                client.sendall(b"x: " + b"y" * 200_000 + b"\r\n\r\n")
+            assert b" 431 " in client.recv(100)
+
+
+def test_two_hundred_connections_leave_room_for_the_next_one_who_comes_after_them(operator: Operator, box: Box) -> None:
+    with events_go_on(box), contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(200):
+            client = stack.enter_context(connect(operator))
+            # A slowloris: a head that never ends.
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /v1/status HTTP/1.1\r\nx-slow: ")
+            clients.append(client)
+        assert b" 503 " in clients[-1].recv(100)
+    wait_until(lambda: operator.ask("GET", "/healthz")[0] == 200, "room")
+
+
+def test_a_client_that_never_reads_is_cut_off_and_that_is_said(run: Run, box: Box) -> None:
+    (box.tmp / "many").mkdir()
+    daemon = run(CONFIG.replace("GROUP", ""), "--control", box.tmp / "c.sock")
+    operator = Operator(box.tmp / "c.sock")
+    with connect(operator) as client, events_go_on(box):
+        client.sendall(b"GET /v1/events?tasks=true HTTP/1.1\r\nhost: x\r\n\r\n")
+        stop = time.monotonic() + DEADLINE_S
+        number = 0
+        while not daemon.count("a client that does not read is cut off") and time.monotonic() < stop:
+            for _ in range(200):
+                number += 1
+                write(box.tmp / "many" / f"{number}-{'x' * 200}")
+    daemon.wait_log(r"WARNING - a client that does not read is cut off \(uid \d+, pid \d+\)")
+
+
+def test_hostile_names_are_text_in_json_and_on_a_terminal(operator: Operator, box: Box) -> None:
+    name = b'/"}\n\x1b[2J\xff{"done":1,\xe2\x80\xae'
+    write(os.fsencode(box.tmp / "many") + b"/" + name.replace(b"/", b""))
+    [task] = operator.wait_tasks(1)
+    assert json.loads(json.dumps(task))["path_b64"]
+    text = operator.run("tasks")
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert text.count("\n") == 2
+
+
+def test_a_large_list_holds_no_event_up(operator: Operator, box: Box) -> None:
+    for number in range(20_000):
+        (box.tmp / "many" / str(number)).touch()
+    operator.post("/v1/sync")
+    with events_go_on(box):
+        listed = operator.get("/v1/tasks?path=*many*")
+        assert (len(listed["tasks"]), listed["total"]) == (20_000, 20_000)
+        assert len(operator.post("/v1/tasks/cancel", {"all": True})["done"]) >= 20_000
+
+
+def test_a_hostile_socket_in_its_place_is_left_alone(box: Box) -> None:
+    path = box.tmp / "c.sock"
+    (box.tmp / "many").mkdir()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(os.fspath(path))
+        other.listen()
+        refused = box.call("--control", path, config=CONFIG.replace("GROUP", ""))
+        assert refused.exit_code == 1
+        assert "in use by another daemon" in refused.log
+    open_directory = box.tmp / "open"
+    open_directory.mkdir()
+    open_directory.chmod(0o777)
+    refused = box.call("--control", open_directory / "c.sock", config=CONFIG.replace("GROUP", ""))
+    assert refused.exit_code == 1
+    assert "everybody can write in its directory" in refused.log
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    refused = box.call("--control", path, config=CONFIG.replace("GROUP", ""))
+    assert refused.exit_code == 1
+    assert stat.S_ISLNK(path.lstat().st_mode)
