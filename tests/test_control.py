@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from control import Connection, Operator
-from vocabulary import DEADLINE_S, Box, Daemon, alive, drop, wait_until, write
+from vocabulary import DEADLINE_S, PROJECT, Box, Daemon, alive, drop, need, wait_until, write
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE")), reason="the original has none")
 
@@ -617,3 +617,13 @@ def test_without_a_socket_there_is_no_thread(box: Box, run: Run) -> None:
     box.write_config(TASKS.replace("shutdown_timeout=0)", 'shutdown_timeout=0, control="$TMP/c.sock")'))
     daemon.reload()
     wait_until(lambda: "control" in names(), "the server's thread")
+
+
+def test_curl_asks_as_the_page_says(steer: Steer, box: Box) -> None:
+    need("curl")
+    _, operator = steer()
+    page = (PROJECT / "docs/api.md").read_text()
+    [line] = [line.strip() for line in page.splitlines() if line.startswith("    curl ")]
+    words = line.replace("/run/pyinotifyd/control.sock", os.fspath(operator.path)).split()
+    asked = subprocess.run([*words, "-s", "--fail"], capture_output=True, text=True, check=False)
+    assert json.loads(asked.stdout)["ready"] is True

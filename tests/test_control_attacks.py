@@ -89,7 +89,8 @@ def test_the_socket_is_for_root_and_the_daemons_user_alone(run: Run, box: Box, r
         code = (
             "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5)\n"
             "try:\n"
-            "    s.connect(sys.argv[1]); s.sendall(b'GET /v1/status HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'); print(s.recv(99))\n"
+            "    s.connect(sys.argv[1])\n"
+            "    s.sendall(b'GET /v1/status HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'); print(s.recv(99))\n"
             "except OSError as error: print(b'')\n"
         )
         argv = [
