@@ -627,3 +627,13 @@ def test_curl_asks_as_the_page_says(steer: Steer, box: Box) -> None:
     words = line.replace("/run/pyinotifyd/control.sock", os.fspath(operator.path)).split()
     asked = subprocess.run([*words, "-s", "--fail"], capture_output=True, text=True, check=False)
     assert json.loads(asked.stdout)["ready"] is True
+
+
+def test_each_path_of_the_description_for_programs_is_there(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    described = json.loads((PROJECT / "docs/openapi.json").read_text())["paths"]
+    for path, methods in described.items():
+        target = path.replace("{id}", "00000000").replace("{name}", "hold")
+        [method] = methods
+        other = "POST" if method == "get" else "GET"
+        assert operator.ask(other, target)[0] == 405, path
