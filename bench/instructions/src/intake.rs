@@ -49,6 +49,7 @@ fn watch(dir: &Path) -> (Watcher, Seen) {
         auto_add: true,
         interest: Mask::ALL_EVENTS,
         exclude: None,
+        initial: None,
     };
     watcher.add(&spec, now, &mut seen).expect("the directory can be watched");
     (watcher, seen)
