@@ -25,8 +25,7 @@ const ROWS_MAX: u32 = 200;
 /// How long a message of what was done stays.
 const MESSAGE_STAYS: Duration = Duration::from_secs(5);
 
-const HELP: &str =
-    "q quit  tab list  ↑↓ select  p pause/resume  r run  c cancel  t retry failed  f forget failed";
+const HELP: &str = "q quit  tab list  ↑↓ select  p pause/resume  r run  c cancel  t retry  f forget";
 
 /// What the cursor is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
