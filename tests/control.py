@@ -60,13 +60,16 @@ class Operator:
         assert found == status, (target, found, answer)
         assert list(answer) == ["error"]
         assert "\n" not in answer["error"]
-        return answer["error"]
+        error: str = answer["error"]
+        return error
 
     def tasks(self, query: str = "") -> list[dict[str, Any]]:
-        return self.get(f"/v1/tasks{query}")["tasks"]
+        tasks: list[dict[str, Any]] = self.get(f"/v1/tasks{query}")["tasks"]
+        return tasks
 
     def scheduler(self, name: str) -> dict[str, Any]:
-        found = [one for one in self.get("/v1/status")["schedulers"] if one["name"] == name]
+        schedulers: list[dict[str, Any]] = self.get("/v1/status")["schedulers"]
+        found = [one for one in schedulers if one["name"] == name]
         assert len(found) == 1, found
         return found[0]
 

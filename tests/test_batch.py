@@ -272,6 +272,7 @@ async def told(event, task_id):
     burst(box, ["a", "b", "c"])
     daemon.wait_out("TOLD ", count=3)
     lines = re.findall(r"TOLD (\S+) exited with status 3 (\S+)", daemon.stdout)
+    daemon.wait_log("task failed")
     (failed,) = [record for record in daemon.records if record.text.startswith("task failed")]
     assert lines == [(name, failed.fields["task_id"]) for name in ("a", "b", "c")]
 

@@ -323,7 +323,7 @@ def test_both_names_are_taken_when_asked(box: Box) -> None:
     conf(
         box, "one.py", "quick = ShellScheduler('true')\npyinotifyd = Pyinotifyd([Watch('$SRC', {'IN_OPEN': quick})])\n"
     )
-    files = ["one.py", conf(box, "a.py", of="a"), conf(box, "b.py", of="b")]
+    files: list[str | Path] = ["one.py", conf(box, "a.py", of="a"), conf(box, "b.py", of="b")]
     socket = box.tmp / "control.sock"
     daemon = start(box, *files, options=("--control", os.fspath(socket)))
 

@@ -99,6 +99,32 @@ def test_a_command_that_takes_too_long_has_failed(run: Run, box: Box) -> None:
     daemon.wait_log("task failed: timeout", count=2)
 
 
+def test_a_job_that_does_not_heed_its_cancellation_costs_no_other_its_host(run: Run, box: Box) -> None:
+    """It has failed, keeps its place until it is over, and nothing else happens."""
+    jobs = """
+import asyncio, time
+async def stubborn(event, task_id):
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            print("NO", flush=True)
+    print("OVER", event.name, flush=True)
+async def patient(event, task_id):
+    await asyncio.sleep(6)
+"""
+    daemon = run(watching("[TaskScheduler(stubborn, timeout=0.3, max_jobs=1), TaskScheduler(patient)]", jobs))
+    write(box.src / "f")
+    daemon.wait_log("ERROR - task failed: timeout after 0.3 s")
+    host = daemon.host()
+    write(box.src / "g")
+    daemon.wait_out("OVER f")
+    daemon.wait_log("INFO - task finished", count=2)
+    assert daemon.host() == host
+    daemon.wait_out("OVER g")
+
+
 TOLD = """
 async def told(event, task_id):
     print("TOLD", event.error, event.attempts, event.task_id != task_id, event.pathname, flush=True)

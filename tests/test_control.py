@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -517,7 +518,7 @@ def test_the_socket_is_found_by_option_variable_and_default_places(box: Box, run
     wait_until(socket.exists, "the socket")
 
     def status(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        argv = [box.program, "status", *words, "--json"]
+        argv: list[str | Path] = [box.program, "status", *words, "--json"]
         clean = {key: value for key, value in os.environ.items() if key not in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR")}
         return subprocess.run(argv, capture_output=True, text=True, env={**clean, **env}, check=False)
 
@@ -535,16 +536,16 @@ def test_the_socket_is_found_by_option_variable_and_default_places(box: Box, run
 
 def test_a_closed_reader_is_no_fault(steer: Steer, box: Box) -> None:
     _, operator = steer()
-    argv = [box.program, "events", "--control", operator.path]
+    argv: list[str | Path] = [box.program, "events", "--control", operator.path]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as events:
         assert events.stdout
-        written = 0
+        reader, written = events.stdout, 0
 
         def told() -> bool:
             nonlocal written
             written += 1
             write(box.src / f"a{written}")
-            return bool(select.select([events.stdout], [], [], 0.05)[0])
+            return bool(select.select([reader], [], [], 0.05)[0])
 
         wait_until(told, "an event")
         events.stdout.close()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_the_socket_is_for_root_and_the_daemons_user_alone(run: Run, box: Box, r
             "    s.sendall(b'GET /v1/status HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'); print(s.recv(99))\n"
             "except OSError as error: print(b'')\n"
         )
-        argv = [
+        argv: list[str | Path] = [
             "setpriv",
             "--reuid=65534",
             "--regid=65534",
@@ -118,7 +119,8 @@ def test_members_of_the_group_may_ask_and_are_logged(run: Run, box: Box, root: N
     program = box.tmp / "pyinotifyd"
     program.write_bytes(box.program.read_bytes())
     program.chmod(0o755)
-    argv = ["setpriv", "--reuid=12345", "--regid=65534", "--clear-groups", program, "pause", "later", "--control", path]
+    become = ["setpriv", "--reuid=12345", "--regid=65534", "--clear-groups"]
+    argv: list[str | Path] = [*become, program, "pause", "later", "--control", path]
     assert subprocess.run(argv, capture_output=True, text=True, check=False).returncode == 0
     daemon.wait_log(r"INFO - pause later, asked by uid 12345, pid \d+$")
 

@@ -12,6 +12,7 @@ import subprocess
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -88,7 +89,7 @@ def top(operator: Operator, box: Box, width: int, height: int) -> Iterator[Scree
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     env = {**os.environ, "TERM": "xterm"}
-    argv = [box.program, "top", "--control", operator.path]
+    argv: list[str | Path] = [box.program, "top", "--control", operator.path]
     with subprocess.Popen(argv, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE, env=env) as process:
         os.close(terminal)
         screen = Screen(master, width, height)

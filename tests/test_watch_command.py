@@ -147,7 +147,7 @@ def test_a_file_in_a_new_directory_is_printed_even_if_it_came_too_early(box: Box
 def test_a_closed_stdout_ends_it(box: Box, event: bool) -> None:
     """As with `| head -1`: also if nothing happens any more."""
     read, writing = os.pipe()
-    arguments = [box.program, "watch", box.src, "--on", "create"]
+    arguments: list[str | Path] = [box.program, "watch", box.src, "--on", "create"]
     with open(read, "rb", buffering=0) as reader:
         process = subprocess.Popen(arguments, stdout=writing, stderr=subprocess.PIPE, cwd=box.tmp)
         os.close(writing)
@@ -263,8 +263,12 @@ def test_a_tree_that_programs_bring_is_handled_file_by_file(box: Box, how: str) 
     for name in names:
         write(tree / name, name)
     daemon = watch(box, "--", "echo")
-    command = {"cp": ["cp", "-r", tree, box.src], "mv": ["mv", tree, box.src]}
-    subprocess.run(command.get(how, ["rsync", "-r", tree, box.src]), check=True)
+    commands: dict[str, list[str | Path]] = {
+        "cp": ["cp", "-r", tree, box.src],
+        "mv": ["mv", tree, box.src],
+        "rsync": ["rsync", "-r", tree, box.src],
+    }
+    subprocess.run(commands[how], check=True)
     for name in names:
         daemon.wait_out(f"^{box.src}/tree/{name}$")
 

@@ -581,14 +581,15 @@ class Box:
         self.program = binary()
         # What each start gets in addition; see `become_plain_user`.
         self.before: list[str] = []
-        self.env: dict[str, str] = {}
+        # No control socket at a default place, which all tests would share.
+        self.env: dict[str, str] = {"RUNTIME_DIRECTORY": os.fspath(self.tmp / "none")}
 
     def become_plain_user(self) -> bool:
         """As root: programs are started as the user nobody from here on, who owns the box. False where that can't
         be.
         """
         self.before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.fspath(self.tmp)}
+        self.env |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.fspath(self.tmp)}
         try:
             subprocess.run([*self.before, "python3", "-c", ""], env=self.env, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):

@@ -11,10 +11,12 @@ use crate::config::{
     Config, ConfigFile, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work, absolute_path,
 };
 use crate::daemon::jobs::Jobs;
-use crate::daemon::perform::GRACE;
 use crate::host::Host;
 use crate::log::{Log, LoggerId, record};
 use event::Mask;
+
+/// What any Python does at its end takes less.
+pub(crate) const HOST_ENDS_IN: Duration = Duration::from_secs(2);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -190,10 +192,15 @@ impl Generation {
         self.ends_by = Some(now);
     }
 
+    /// Whether it was asked to end, and the time for that is over.
+    pub(crate) fn has_to_end(&self, now: Instant) -> bool {
+        self.ends_by.is_some_and(|ends_by| ends_by <= now)
+    }
+
     /// How long its host may take to end by itself: what is left of the time, and enough for what any Python does at
     /// its end.
     pub(crate) fn host_may_take_until(&self, now: Instant) -> Instant {
-        self.ends_by.unwrap_or(now).max(now + GRACE)
+        self.ends_by.unwrap_or(now).max(now + HOST_ENDS_IN)
     }
 
     /// Whether a scheduler is one of this generation.

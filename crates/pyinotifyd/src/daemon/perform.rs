@@ -15,7 +15,7 @@ use files::Identity;
 use hashbrown::HashMap;
 use rustix::process::Signal;
 
-use super::generation::{Action, Generation};
+use super::generation::{Action, Generation, HOST_ENDS_IN};
 use super::keep::Keeper;
 use super::observe::{Fate, Observed};
 use super::runs::{Runner, Runs};
@@ -493,7 +493,11 @@ impl Effects for Performer {
             }
             Runner::DryRun => {}
         }
-        self.runs.ask_to_end(handle, self.now + GRACE);
+        let grace = match run.runner {
+            Runner::Command => GRACE,
+            Runner::Lane | Runner::Host(_) | Runner::DryRun => HOST_ENDS_IN,
+        };
+        self.runs.ask_to_end(handle, self.now + grace);
     }
 
     fn batch_line(&mut self, scheduler: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {

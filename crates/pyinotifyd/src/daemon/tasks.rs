@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tokio::io::Interest;
 
 use super::children::{self, signal_name};
+use super::generation::HOST_ENDS_IN;
 use super::loading::{LoadError, Loading, write_host_record};
 use super::perform::GRACE;
 use super::runs::{Ended, Runner, Traces};
@@ -67,6 +68,14 @@ impl Daemon {
                 keeper.late_output(task);
             }
         }
+    }
+
+    /// Whether a run cannot be waited for any more, since its configuration has to end.
+    fn has_to_end(&self, handle: TaskHandle, now: Instant) -> bool {
+        let task = self.core.engine.task(handle);
+        let mut generations = self.core.performer.generations.iter();
+        let generation = task.and_then(|task| generations.find(|one| one.owns(task.scheduler)));
+        generation.is_none_or(|generation| generation.has_to_end(now))
     }
 
     /// SIGCHLD: takes all children that ended.
@@ -298,9 +307,15 @@ impl Daemon {
         // Letting go of a host kills it. Its end is of no interest, and may have come already or not be told for long,
         // where a child of it holds its socket.
         self.leaving.retain(|(_, at)| *at > now);
-        let performer = &mut self.core.performer;
-        for handle in performer.runs.overdue(now) {
+        for handle in self.core.performer.runs.overdue(now) {
+            let has_to_end = self.has_to_end(handle, now);
+            let performer = &mut self.core.performer;
             match performer.runs.get(handle).map(|run| run.runner) {
+                // It keeps its place, and others that its host or its filesystem has are none of its business.
+                Some(Runner::Host(_) | Runner::Lane) if !has_to_end => {
+                    performer.runs.ask_to_end(handle, now + HOST_ENDS_IN);
+                    continue;
+                }
                 Some(Runner::Command) if performer.commands.signal(handle.0, Signal::KILL) => {
                     // Its end comes through the reaper.
                     performer.runs.ask_to_end(handle, now + GRACE);
