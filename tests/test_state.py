@@ -534,8 +534,9 @@ def test_a_full_disk_stops_nothing_and_is_made_up_for(box: Box, disk: Path) -> N
     filler.unlink()
     daemon.wait_log("tasks are kept in '.*' again")
     assert daemon.count("cannot keep tasks") == 1
-    count = sqlite3.connect(disk / "state/state.db").execute("SELECT count(*) FROM task")
-    assert count.fetchone() == (300,)
+    state = sqlite3.connect(disk / "state/state.db")
+    # What came while the disk was full is in the next transaction.
+    wait_until(lambda: state.execute("SELECT count(*) FROM task").fetchone() == (300,))
 
 
 def test_a_read_only_disk_keeps_nobody_from_starting(box: Box, disk: Path) -> None:

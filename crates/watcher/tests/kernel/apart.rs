@@ -132,7 +132,9 @@ fn a_tree_that_storms_has_a_queue_of_its_own_until_it_is_calm() {
             let found = (0..ROUNDS).filter(|round| !bed.is_told_by_the_kernel(&format!("other/{round}")));
             let found = found.count();
             println!("{found} of {ROUNDS} files were lost and found again, {:?} each", since.elapsed() / 200);
-            assert_eq!(found, 0);
+            // A look at everything that began before may come upon a new file first. Without a queue of its own, the
+            // storm lets nearly every file be found by such looks.
+            assert!(found * 10 <= ROUNDS, "{found} of {ROUNDS}");
             let own = bed.write("storm/c/f");
             bed.work_until(|bed| bed.told.events.iter().any(|event| event.path == own));
         }));
