@@ -348,7 +348,7 @@ fn optional_bytes(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Vec<u8
     if row.get_ref(column)? == ValueRef::Null { Ok(None) } else { bytes(row, column).map(Some) }
 }
 
-/// The columns that tasks and ended tasks share, in the order in which [`bind_subject`] fills them.
+/// The columns that tasks and ended tasks share, in the order in which [`bind`] fills them.
 const SUBJECT: &str =
     "id, file, scheduler, kind, digest, mask, is_dir, synthetic, path, name_len, root_len, src_path,
     given_path, detail";
