@@ -273,6 +273,31 @@ def test_explain_says_how_a_task_runs(box: Box) -> None:
 # ---- files that are not complete yet
 
 
+def test_explain_says_what_a_task_waits_for(box: Box) -> None:
+    settle = 'Settle(stable=5, min_size=1, marker="/srv/{stem}.ok", give_up=60)'
+    text = box.call("--explain", box.src / "f", config=watching(f'ShellScheduler("true", settle={settle})')).stdout
+    asked = "nobody writes to the file, it has not changed for 5 s, it has 1 bytes, '/srv/{stem}.ok' is there"
+    assert f"waits until {asked}, and fails if it is not so after 60 s" in text, text
+
+
+def test_a_settle_that_can_never_be_met_is_warned_of(box: Box) -> None:
+    config = watching('ShellScheduler("true", settle=Settle(marker="$TMP/none/{stem}.ok"))')
+    wanted = f"config.py:2: no file can settle: the directory '{box.tmp}/none' of its marker does not exist"
+    assert any(line.endswith(wanted) for line in box.call("-t", config=config).lines)
+    config = watching('ShellScheduler("true", files=False, dirs=True, settle=Settle())')
+    wanted = "config.py:2: settle has no effect here: directories settle at once, and files=False"
+    assert any(line.endswith(wanted) for line in box.call("-t", config=config).lines)
+
+
+@pytest.mark.parametrize(("state", "persist", "lost"), [(False, True, True), (True, True, False), (True, False, True)])
+def test_what_a_state_keeps_is_not_said_to_be_lost(box: Box, state: bool, persist: bool, lost: bool) -> None:
+    config = watching(f's := ShellScheduler("true", delay=3600, retry=Retry(times=None), persist={persist}, name="s")')
+    options = ["--state", box.tmp / "state"] if state else []
+    lines = box.call("-t", *options, config=config).lines
+    for text in ("is longer than the shutdown_timeout", "is tried again without end"):
+        assert any(text in line for line in lines) is lost, lines
+
+
 def settling(arguments: str, action: str = 'ShellScheduler("true", settle=Settle(%s))') -> str:
     return watching(action % arguments)
 

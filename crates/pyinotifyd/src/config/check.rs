@@ -27,13 +27,16 @@ const COUNT_TIME: Duration = Duration::from_secs(5);
 /// Events that tell of a file that is there now.
 const ARRIVALS: [Flag; 4] = [Flag::Create, Flag::CloseWrite, Flag::MovedTo, Flag::Modify];
 
-/// All warnings on a configuration, each with its file and line.
-pub(crate) fn warnings(config: &Config) -> Vec<String> {
+/// All warnings on a configuration, each with its file and line. `has_state`: tasks survive the end of the daemon, unless
+/// their scheduler does not want that.
+pub(crate) fn warnings(config: &Config, has_state: bool) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(config.hints.iter().cloned());
-    shutdown_timeout(config, &mut all);
+    let lost: Vec<&Scheduler> =
+        config.schedulers.iter().filter(|one| !has_state || !one.spec.persist).collect();
+    shutdown_timeout(config, &lost, &mut all);
     unscheduled_cancels(config, &mut all);
-    endless_retries(config, &mut all);
+    endless_retries(&lost, &mut all);
     all.extend(missing_syslog(config));
     same_path_twice(config, &mut all);
     let sampled = sampled(config);
@@ -45,6 +48,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
     unwritable_destinations(config, &mounts, &mut all);
     trashes(config, &mut all);
+    settling(config, &mounts, &mut all);
     for watch in &config.watches {
         missing_paths(watch, &mounts, &mut all);
         excludes(watch, &mut all);
@@ -249,9 +253,30 @@ fn trashes(config: &Config, all: &mut Vec<String>) {
     }
 }
 
-fn shutdown_timeout(config: &Config, all: &mut Vec<String>) {
+/// Files that cannot settle, and what does not have to.
+fn settling(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
+    for scheduler in &config.schedulers {
+        let Some(settled) = &scheduler.settled else { continue };
+        let at = place(scheduler.at.as_ref());
+        if !scheduler.spec.files {
+            all.push(format!("{at}settle has no effect here: directories settle at once, and files=False"));
+        }
+        let Some(marker) = &settled.marker else { continue };
+        let literal = marker.0.split(|byte| *byte == b'{').next().unwrap_or_default();
+        let Some(slash) = literal.iter().rposition(|byte| *byte == b'/').filter(|slash| *slash > 0) else {
+            continue;
+        };
+        let directory = &literal[..slash];
+        if mounts.way(directory).is_local() && !Path::new(OsStr::from_bytes(directory)).is_dir() {
+            let shown = Escaped(directory);
+            all.push(format!("{at}no file can settle: the directory '{shown}' of its marker does not exist"));
+        }
+    }
+}
+
+fn shutdown_timeout(config: &Config, lost: &[&Scheduler], all: &mut Vec<String>) {
     let wait = |scheduler: &Scheduler| scheduler.spec.batch.map_or(scheduler.spec.delay, |batch| batch.quiet);
-    let Some(longest) = config.schedulers.iter().max_by_key(|scheduler| wait(scheduler)) else { return };
+    let Some(longest) = lost.iter().max_by_key(|scheduler| wait(scheduler)) else { return };
     if wait(longest) > config.shutdown_timeout {
         let (delay, timeout) = (wait(longest).as_secs_f64(), config.shutdown_timeout.as_secs_f64());
         let name = if longest.spec.batch.is_some() { "quiet time" } else { "delay" };
@@ -264,8 +289,8 @@ fn shutdown_timeout(config: &Config, all: &mut Vec<String>) {
 }
 
 /// Tasks that are tried again without an end: a stop is that end.
-fn endless_retries(config: &Config, all: &mut Vec<String>) {
-    for scheduler in &config.schedulers {
+fn endless_retries(lost: &[&Scheduler], all: &mut Vec<String>) {
+    for scheduler in lost {
         if scheduler.spec.retry.as_ref().is_some_and(|retry| retry.times.is_none()) {
             all.push(format!(
                 "{}a task of the scheduler '{}' that goes on failing is tried again without end, and is lost when the \

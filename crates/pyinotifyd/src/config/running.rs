@@ -3,6 +3,7 @@
 //! Python has checked the values, with the place in the file; here they become what the engine needs.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 use super::seconds;
 use crate::host::wire::PathText;
+use crate::log::Escaped;
 
 /// What has to be so before a task starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,20 @@ pub(crate) struct Settled {
     pub marker: Option<Marker>,
     /// Pause between two looks.
     pub check: Duration,
+}
+
+impl fmt::Display for Settled {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settled { no_writer, stable, min_size, marker, .. } = self;
+        let asked = [
+            no_writer.then(|| "nobody writes to the file".to_owned()),
+            (!stable.is_zero()).then(|| format!("it has not changed for {} s", stable.as_secs_f64())),
+            (*min_size > 0).then(|| format!("it has {min_size} bytes")),
+            marker.as_ref().map(|marker| format!("'{}' is there", Escaped(&marker.0))),
+        ];
+        let asked: Vec<String> = asked.into_iter().flatten().collect();
+        out.write_str(&asked.join(", "))
+    }
 }
 
 /// The path of a file that says of another one that it is complete, with that one's names in braces.

@@ -236,6 +236,10 @@ fn explain_running(out: &mut String, config: &Config, scheduler: &Scheduler) {
     let mut say = |text: String| {
         let _ = writeln!(out, "    {text}");
     };
+    if let (Some(settled), Some(settle)) = (&scheduler.settled, &spec.settle) {
+        let seconds = settle.give_up.as_secs_f64();
+        say(format!("waits until {settled}, and fails if it is not so after {seconds} s"));
+    }
     if let Some(timeout) = spec.timeout {
         say(format!("is stopped after {} s, and has failed then", timeout.as_secs_f64()));
     }

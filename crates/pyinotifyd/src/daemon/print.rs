@@ -9,6 +9,8 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use engine::{Matcher as _, StepLimit};
 use event::{Event, Mask};
 use rustix::io::Errno;
@@ -18,7 +20,6 @@ use tokio::io::Interest;
 use super::Daemon;
 use super::shutdown::State;
 use super::wake::Source;
-use crate::action::input::base64;
 use crate::config::{Config, ExcludeFilter, Format};
 use crate::log::{Cause, Clock, Escaped, Stream, record, wait_writable};
 
@@ -61,7 +62,7 @@ struct Object<'a> {
 }
 
 fn base64_of(path: &[u8]) -> Option<String> {
-    std::str::from_utf8(path).is_err().then(|| base64(path))
+    std::str::from_utf8(path).is_err().then(|| BASE64.encode(path))
 }
 
 /// Why nothing can be printed any more.

@@ -102,11 +102,15 @@ impl Start {
     pub(super) fn report_ok(mut self) -> ExitCode {
         let accounts = super::accounts::warnings(&self.config);
         let mut kept = Vec::new();
-        if let Some(directory) = state_directory(&self.options, &self.config) {
+        let state = state_directory(&self.options, &self.config);
+        let has_state = state.is_some();
+        if let Some(directory) = state {
             kept.extend(crate::config::state_warnings(&self.config, &directory));
             kept.extend(crate::config::unnamed_warnings(&self.config));
         }
-        for warning in crate::config::warnings(&self.config).into_iter().chain(accounts).chain(kept) {
+        for warning in
+            crate::config::warnings(&self.config, has_state).into_iter().chain(accounts).chain(kept)
+        {
             record!(self.log, Log::ROOT, WARNING, "{warning}");
         }
         record!(self.log, Log::ROOT, INFO, "config file ok");
