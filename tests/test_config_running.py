@@ -139,6 +139,7 @@ def test_a_failure_is_told(run: Run, box: Box, receivers: str) -> None:
     write(box.src / "f")
     found = daemon.wait_out(f"TOLD (.*) 3 True {box.src}/f")
     assert "3" in found.group(1)
+    daemon.wait_log("task failed")
     (failed,) = [record for record in daemon.records if record.text.startswith("task failed")]
     assert failed.fields["path"] == str(box.src / "f")
 
@@ -291,9 +292,11 @@ def test_a_settle_that_can_never_be_met_is_warned_of(box: Box) -> None:
 
 @pytest.mark.parametrize(("state", "persist", "lost"), [(False, True, True), (True, True, False), (True, False, True)])
 def test_what_a_state_keeps_is_not_said_to_be_lost(box: Box, state: bool, persist: bool, lost: bool) -> None:
-    config = watching(f's := ShellScheduler("true", delay=3600, retry=Retry(times=None), persist={persist}, name="s")')
+    config = watching(f'ShellScheduler("true", delay=3600, retry=Retry(times=None), persist={persist}, name="s")')
     options = ["--state", box.tmp / "state"] if state else []
-    lines = box.call("-t", *options, config=config).lines
+    daemon = box.call("-t", *options, config=config)
+    lines = daemon.lines
+    assert daemon.exit_code == 0, lines
     for text in ("is longer than the shutdown_timeout", "is tried again without end"):
         assert any(text in line for line in lines) is lost, lines
 

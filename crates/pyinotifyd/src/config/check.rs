@@ -27,8 +27,8 @@ const COUNT_TIME: Duration = Duration::from_secs(5);
 /// Events that tell of a file that is there now.
 const ARRIVALS: [Flag; 4] = [Flag::Create, Flag::CloseWrite, Flag::MovedTo, Flag::Modify];
 
-/// All warnings on a configuration, each with its file and line. `has_state`: tasks survive the end of the daemon, unless
-/// their scheduler does not want that.
+/// All warnings on a configuration, each with its file and line. With a state, tasks survive the end of the daemon,
+/// unless their scheduler does not want that.
 pub(crate) fn warnings(config: &Config, has_state: bool) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(config.hints.iter().cloned());
