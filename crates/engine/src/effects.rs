@@ -184,6 +184,17 @@ pub enum FailureKind {
     InUse,
 }
 
+/// Why a task that has not started is not waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// The time for that is over.
+    TimeOver,
+    /// It waits for its retry, which no end waits for.
+    Retry,
+    /// Its scheduler is paused.
+    Paused,
+}
+
 /// A task in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskRecord<'a> {
@@ -416,6 +427,8 @@ pub enum Record<'a> {
     NotDone {
         /// The task.
         task: TaskRecord<'a>,
+        /// Why it is not waited for.
+        why: NotDone,
     },
     /// There were more of them than are named.
     NotDoneMore {

@@ -38,8 +38,6 @@ pub struct Engine {
     generations: Vec<Generation>,
     next_ids: NextIds,
     shutting_down: bool,
-    /// Tasks after the latest call.
-    tasks_before: u32,
 }
 
 /// The numbers that the next configuration gets.
@@ -82,7 +80,6 @@ impl Engine {
             limits,
             next_ids: NextIds { generation: 0, scheduler: 0, map: 0 },
             shutting_down: false,
-            tasks_before: 0,
         }
     }
 
@@ -165,8 +162,6 @@ impl Engine {
         // What is to come again goes on where the others went.
         if matches!(self.generations[at].phase(), Phase::Retired { .. }) {
             self.hand_over(now, at, out);
-            self.end_turn(out);
-            return self.forget_done();
         }
         self.end_turn(out);
     }
@@ -219,7 +214,6 @@ impl Engine {
         let (generations, mut turn) = self.turn(now, out);
         generations[at].retire(&mut turn);
         self.end_turn(out);
-        self.forget_done();
     }
 
     /// The daemon ends: no new tasks; those that are there have the shutdown timeout of their configuration to come to
@@ -236,7 +230,6 @@ impl Engine {
             generation.close(&mut turn);
         }
         self.end_turn(out);
-        self.forget_done();
     }
 
     /// The daemon ends at once: running tasks are stopped, the others forgotten, as if all timeouts were over.
@@ -247,7 +240,6 @@ impl Engine {
             generation.end_now(&mut turn);
         }
         self.end_turn(out);
-        self.forget_done();
     }
 
     /// The task of a run that is not over, for what the program has to say about it.
@@ -414,14 +406,6 @@ impl Engine {
         }
         self.counters.tell_not_done(out);
         self.counters.tell_room(&self.tasks, &self.limits, out);
-        // A generation can only be done with its tasks if a task is gone.
-        if self.tasks.len() < self.tasks_before {
-            self.forget_done();
-        }
-        self.tasks_before = self.tasks.len();
-    }
-
-    fn forget_done(&mut self) {
         self.generations.retain(|generation| !generation.is_done());
     }
 }

@@ -124,8 +124,8 @@ mod turn;
 mod verdict;
 
 pub use effects::{
-    BatchEvent, Effects, End, EndResult, FailedTask, Failure, FailureKind, Outcome, OwnedEvent, OwnedTask,
-    Question, Record, Restored, Settled, Start, TaskRecord,
+    BatchEvent, Effects, End, EndResult, FailedTask, Failure, FailureKind, NotDone, Outcome, OwnedEvent,
+    OwnedTask, Question, Record, Restored, Settled, Start, TaskRecord,
 };
 pub use engine::by_id::Found;
 pub use engine::{Engine, Stats};

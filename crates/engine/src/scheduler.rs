@@ -24,7 +24,8 @@ use crate::tasks::{Failed, List, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::{Commands, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, Limits, MapId, OnBusy, Record, SchedulerId, SchedulerKind, SchedulerSpec, StepLimit, TaskRecord,
+    Effects, Limits, MapId, NotDone, OnBusy, Record, SchedulerId, SchedulerKind, SchedulerSpec, StepLimit,
+    TaskRecord,
 };
 
 /// What a generation lets its schedulers do.
@@ -780,13 +781,13 @@ impl Scheduler {
             return self.interrupt_running(turn);
         }
         self.stop_first(self.running.len(), turn);
-        self.forget_to_come(turn);
+        self.forget_to_come(NotDone::TimeOver, turn);
     }
 
     /// Makes the index anew with what is left, which is much faster than taking a million paths out of it.
-    fn forget_to_come<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+    fn forget_to_come<E: Effects>(&mut self, why: NotDone, turn: &mut Turn<'_, E>) {
         while let Some(slot) = self.any_to_come() {
-            self.tell_not_done(slot, turn);
+            self.tell_not_done(slot, why, turn);
             self.leave(slot, turn.tasks);
             turn.tasks.remove(slot);
         }
@@ -799,17 +800,17 @@ impl Scheduler {
     }
 
     /// Forgets a task to come that is not waited for.
-    fn not_done<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        self.tell_not_done(slot, turn);
+    fn not_done<E: Effects>(&mut self, slot: Slot, why: NotDone, turn: &mut Turn<'_, E>) {
+        self.tell_not_done(slot, why, turn);
         self.leave(slot, turn.tasks);
         self.remove(slot, turn.tasks);
     }
 
-    fn tell_not_done<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+    fn tell_not_done<E: Effects>(&mut self, slot: Slot, why: NotDone, turn: &mut Turn<'_, E>) {
         if turn.counters.name_not_done() {
             let (id, event) = (turn.tasks.id(slot), turn.tasks.event(slot, turn.path));
             let task = TaskRecord { scheduler: self.id, id, event, others: 0 };
-            turn.out.record(Record::NotDone { task });
+            turn.out.record(Record::NotDone { task, why });
         }
     }
 

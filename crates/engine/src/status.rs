@@ -6,7 +6,6 @@ use std::time::Instant;
 use event::Event;
 
 use crate::changes::Changes;
-use crate::clock::span;
 use crate::tasks::{Mark, Slot, State};
 use crate::{Engine, FailedTask, MapId, SchedulerId, TaskHandle, TaskId};
 
@@ -38,7 +37,7 @@ pub enum Doing {
     Retrying(Option<Instant>),
     /// It was due, and its file has not settled; that is asked again then.
     Settling(Option<Instant>),
-    /// It is gathered for a batch, which begins then at the latest.
+    /// It is gathered for a batch, which begins then if no event comes before.
     Gathered(Option<Instant>),
     /// It was due then, and waits for its start.
     Queued(Option<Instant>),
@@ -200,9 +199,9 @@ impl Engine {
             State::Retrying => Doing::Retrying(at),
             State::Settling | State::Asked => Doing::Settling(at),
             State::Gathered => {
-                let max_wait = self.scheduler(tasks.scheduler(slot)).and_then(|one| one.spec().batch);
-                let max_wait = max_wait.map_or(0, |batch| span(batch.max_wait));
-                Doing::Gathered(self.instant(tasks.time(slot) + max_wait))
+                let scheduler = self.scheduler(tasks.scheduler(slot));
+                let due = scheduler.and_then(|scheduler| scheduler.batch_due(tasks));
+                Doing::Gathered(due.and_then(|due| self.instant(due)))
             }
             State::Queued => Doing::Queued(at),
             State::Left if tasks.has(slot, Mark::Interrupted) => Doing::Running(at),

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use engine::{
     Batch, Begin, Change, Doing, Effects, End, EndResult, Engine, Explanation, FailedTask, Failure,
     FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher,
-    OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry, RetryOn, SchedulerId,
-    SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId, TaskRecord, Verdict,
+    NotDone, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry, RetryOn,
+    SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId,
+    TaskRecord, Verdict,
 };
 use event::{Event, Flag, Mask};
 
@@ -195,7 +196,8 @@ impl Effects for Out {
                 self.lines.push(format!("wait {timeout:?} for {count}"));
             }
             Record::AllCompleted { .. } => self.lines.push("all completed".to_owned()),
-            Record::NotDone { task } => self.task("not done", &task),
+            Record::NotDone { task, why: NotDone::TimeOver } => self.task("not done", &task),
+            Record::NotDone { task, why } => self.task(&format!("not done, {why:?},"), &task),
             Record::NotDoneMore { count } => self.lines.push(format!("{count} more not done")),
             Record::Followed { task, .. } => self.task("followed", &task),
             Record::Withdrawn { pathname, count } => {
@@ -1228,7 +1230,7 @@ fn a_cancel_ends_a_retry_and_a_shutdown_does_not_wait_for_one() {
     world.create("/g");
     world.create("/h");
     world.end(2, &error());
-    assert_eq!(world.shutdown(), ["not done 2 /g", "wait 30s for 1"]);
+    assert_eq!(world.shutdown(), ["not done, Retry, 2 /g", "wait 30s for 1"]);
     assert_eq!(world.end(3, &error()), ["failed (why) 3 /h", "all completed"]);
     assert!(world.engine.is_idle());
 }
@@ -1486,8 +1488,8 @@ fn waiting_members_are_listed_and_follow_their_directory() {
     world.create("/d/b");
     let mut seen = Vec::new();
     world.engine.visit(0, 10, |task| seen.push(task.doing));
-    let latest = Some(world.now + 10 * SECOND);
-    assert_eq!(seen, [Doing::Gathered(latest), Doing::Gathered(latest)]);
+    let due = Some(world.now + 2 * SECOND);
+    assert_eq!(seen, [Doing::Gathered(due), Doing::Gathered(due)]);
     assert_eq!(rename(&mut world, "/d", Some("/e")), ["followed 1 /e/a", "followed 2 /e/b"]);
     assert_eq!(world.pass(2 * SECOND), ["start 1 /e/a IN_CREATE for /e/a /e/b"]);
     seen.clear();
@@ -1686,6 +1688,38 @@ fn not_more_than_the_rate_starts_in_any_span() {
     assert_eq!(world.pass(6 * SECOND), ["start 3 /c IN_CREATE"]);
     assert_eq!(world.pass(3 * SECOND), NOTHING);
     assert_eq!(world.pass(SECOND), ["start 4 /d IN_CREATE"]);
+}
+
+#[test]
+fn a_reload_does_not_begin_the_rate_anew() {
+    let rate = Rate { starts: NonZeroU32::new(2).unwrap(), span: 10 * SECOND };
+    let spec = SchedulerSpec { max_rate: Some(rate), ..scheduler(Duration::ZERO) };
+    let mut world = World::of(spec.clone());
+    world.create("/a");
+    world.complete(1);
+    world.pass(4 * SECOND);
+    world.create("/b");
+    world.complete(2);
+    let (new, _) = world.replace(spec, 30 * SECOND);
+    world.ids = new;
+    assert_eq!(world.create("/c"), ["rate used"]);
+    assert_eq!(world.create("/d"), NOTHING);
+    assert_eq!(world.pass(6 * SECOND), ["start 3 /c IN_CREATE"]);
+    assert_eq!(world.pass(4 * SECOND), ["start 4 /d IN_CREATE"]);
+}
+
+#[test]
+fn a_retry_that_a_shutdown_gives_up_was_the_last_that_a_replaced_configuration_waited_for() {
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    let (new, lines) = world.replace(tried_again(retry()), 30 * SECOND);
+    assert_eq!(lines, ["pause 0", "wait 30s for 1"]);
+    world.engine.retire(world.now, new.id, |_| None, &mut world.out);
+    world.lines();
+    // It would go on in the configuration in force, and there is none.
+    world.end(1, &error());
+    assert_eq!(world.shutdown(), ["not done, Retry, 1 /f", "all completed"]);
+    assert!(world.engine.is_idle());
 }
 
 #[test]

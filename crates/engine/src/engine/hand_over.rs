@@ -1,8 +1,10 @@
 //! Tasks that go on in the configuration that takes the place of theirs, and commands that share their places.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Engine;
+use crate::clock::Nanos;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::Slot;
 use crate::{Effects, MapId, SchedulerKind};
@@ -17,18 +19,20 @@ impl Engine {
         if to == from {
             return;
         }
-        let mut moved: Vec<(usize, Vec<Slot>)> = Vec::new();
+        let mut moved: Vec<(usize, Vec<Slot>, VecDeque<Nanos>)> = Vec::new();
         let [old, new] = self.generations.get_disjoint_mut([from, to]).expect("they are two");
         for scheduler in old.schedulers_mut() {
             let heir = new.schedulers().iter().position(|other| other.is_like(scheduler));
             if let Some(heir) = heir {
-                moved.push((heir, scheduler.give_to_come(&mut self.tasks)));
+                moved.push((heir, scheduler.give_to_come(&mut self.tasks), scheduler.take_starts()));
             }
         }
         old.note_deadlines(&self.tasks);
         old.schedulers_mut().iter_mut().for_each(|scheduler| scheduler.tell_completed_to(out));
-        for (heir, slots) in moved {
-            let id = self.generations[to].schedulers()[heir].id();
+        for (heir, slots, starts) in moved {
+            let heir = &mut self.generations[to].schedulers_mut()[heir];
+            heir.inherit_starts(starts);
+            let id = heir.id();
             for slot in slots {
                 let map = self.generations[from].successor(self.tasks.map(slot)).unwrap_or(NO_MAP);
                 let (generations, mut turn) = self.turn(now, out);

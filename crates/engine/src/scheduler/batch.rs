@@ -26,7 +26,7 @@ struct Members {
 
 impl Scheduler {
     /// When what is gathered is to be run.
-    pub(super) fn batch_due(&self, tasks: &Tasks) -> Option<Nanos> {
+    pub(crate) fn batch_due(&self, tasks: &Tasks) -> Option<Nanos> {
         let Batch { quiet, max_wait, .. } = self.spec.batch?;
         let first = tasks.time(self.gathered.first()?);
         if self.is_full() {

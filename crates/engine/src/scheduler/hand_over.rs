@@ -1,12 +1,14 @@
 //! Tasks that go on in another configuration, or come from an earlier life of the daemon.
 
+use std::collections::VecDeque;
+
 use super::{Keys, Scheduler, forget_marks};
 use crate::clock::Nanos;
 use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, Failure, MapId, Record, TaskRecord};
+use crate::{Effects, Failure, MapId, NotDone, Record, TaskRecord};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,20 @@ impl Scheduler {
     /// Whether its tasks may go on in another one.
     pub(crate) fn is_like(&self, other: &Scheduler) -> bool {
         self.spec.name == other.spec.name && self.spec.kind == other.spec.kind
+    }
+
+    /// Counts the starts of the scheduler whose place it takes for its own rate.
+    pub(crate) fn inherit_starts(&mut self, mut starts: VecDeque<Nanos>) {
+        starts.extend(self.starts.drain(..));
+        starts.make_contiguous().sort_unstable();
+        let kept = self.spec.max_rate.map_or(0, |rate| rate.starts.get() as usize);
+        starts.drain(..starts.len().saturating_sub(kept));
+        self.starts = starts;
+    }
+
+    /// When its latest tasks started, for the scheduler that takes its place.
+    pub(crate) fn take_starts(&mut self) -> VecDeque<Nanos> {
+        std::mem::take(&mut self.starts)
     }
 
     /// Gives away the tasks that are to come, in the order in which they are due.
@@ -165,11 +181,13 @@ impl Scheduler {
         self.retries = ends == Ends::Configuration && self.has_heir;
         let retrying: Vec<Slot> = self.timer.retrying(turn.tasks).collect();
         for slot in retrying {
-            self.not_done(slot, turn);
+            self.not_done(slot, NotDone::Retry, turn);
         }
         if self.paused {
-            self.forget_to_come(turn);
+            self.forget_to_come(NotDone::Paused, turn);
         }
+        // Since its configuration was replaced, it may have waited for these alone.
+        self.tell_completed(turn);
     }
 
     /// All tasks that are to come.

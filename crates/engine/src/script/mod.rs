@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use event::{Event, Flag, Mask};
 
 use crate::{
-    Batch, Begin, Change, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds, IdPrefix,
-    Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record, Restored,
-    Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle,
-    TaskId, TaskStatus, Verdict,
+    Batch, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds,
+    IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record,
+    Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit,
+    TaskHandle, TaskId, TaskStatus, Verdict,
 };
 use model::{Model, OwnedEvent};
 
@@ -524,7 +524,9 @@ impl Run {
 fn kept_line(task: &TaskStatus<'_>) -> String {
     // A task that is to run again is kept with the later event, and shown with that of its run.
     let event = (!task.again).then(|| OwnedEvent::of(&task.event));
-    format!("{event:?} {:?} {} {} {:?}", task.doing, task.attempt, task.again, task.failed)
+    // A batch begins later with each event that joins it, which changes no other task of it.
+    let doing = if let Doing::Gathered(_) = task.doing { Doing::Gathered(None) } else { task.doing };
+    format!("{event:?} {doing:?} {} {} {:?}", task.attempt, task.again, task.failed)
 }
 
 /// Mostly a map of the newest configuration, sometimes of an older one, sometimes one that never was.

@@ -293,11 +293,14 @@ impl Model {
                 other.spec.name == scheduler.spec.name && other.spec.kind == scheduler.spec.kind
             };
             let Some(heir) = new.schedulers.iter().find(like) else { continue };
-            moved.push((heir.id, scheduler.give_to_come()));
+            moved.push((heir.id, scheduler.give_to_come(), scheduler.take_starts()));
         }
         old.schedulers.iter_mut().for_each(|scheduler| scheduler.tell_completed(out));
-        for (heir, given) in moved {
+        for (heir, given, mut starts) in moved {
             let heir = new.schedulers.iter_mut().find(|one| one.id == heir).expect("it was found");
+            starts.extend(heir.starts.drain(..));
+            starts.make_contiguous().sort();
+            heir.starts = starts;
             for (key, task) in given {
                 let place = task.map.0.checked_sub(old.ids.maps.start);
                 let map = place.and_then(|place| old.successors.get(place as usize).copied().flatten());

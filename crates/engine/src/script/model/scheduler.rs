@@ -10,7 +10,7 @@ use crate::dirs::DIR_BYTES;
 use crate::random::Random;
 use crate::tasks::TASK_BYTES;
 use crate::{
-    BatchEvent, Effects, FailedTask, Failure, FailureKind, Limits, MapId, OnBusy, Outcome, Question,
+    BatchEvent, Effects, FailedTask, Failure, FailureKind, Limits, MapId, NotDone, OnBusy, Outcome, Question,
     Reaction, Record, Retry, SchedulerId, SchedulerKind, SchedulerSpec, Settled, Start, StepLimit,
     TaskHandle, TaskId, TaskRecord,
 };
@@ -211,10 +211,10 @@ impl Shared {
     }
 
     /// Records a task that a shutdown did not wait for.
-    fn not_done(&mut self, task: TaskRecord<'_>, out: &mut impl Effects) {
+    fn not_done(&mut self, task: TaskRecord<'_>, why: NotDone, out: &mut impl Effects) {
         self.not_done += 1;
         if self.not_done <= 999 {
-            out.record(Record::NotDone { task });
+            out.record(Record::NotDone { task, why });
         }
     }
 
@@ -248,7 +248,7 @@ pub(super) struct Scheduler {
     pub(super) spec: SchedulerSpec,
     pub(super) tasks: BTreeMap<Vec<u8>, Task>,
     /// All starts there were.
-    starts: VecDeque<Instant>,
+    pub(super) starts: VecDeque<Instant>,
     pub(super) paused: bool,
     to_fill: bool,
     retries: bool,
@@ -979,17 +979,25 @@ impl Scheduler {
     pub(super) fn give_up_retries(&mut self, all: bool, shared: &mut Shared, out: &mut impl Effects) {
         self.retries = !all && self.has_heir;
         while let Some(key) = self.first_to_come(|task| task.state == State::Retrying) {
-            shared.not_done(self.record(&self.tasks[&key]), out);
+            shared.not_done(self.record(&self.tasks[&key]), NotDone::Retry, out);
             self.remove(&key, shared);
         }
         if self.paused {
-            self.forget_to_come(shared, out);
+            self.forget_to_come(NotDone::Paused, shared, out);
         }
+        self.tell_completed(out);
     }
 
-    fn forget_to_come(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+    /// The starts that its own rate counted.
+    pub(super) fn take_starts(&mut self) -> VecDeque<Instant> {
+        let counted = self.spec.max_rate.map_or(0, |rate| rate.starts.get() as usize);
+        let first = self.starts.len().saturating_sub(counted);
+        std::mem::take(&mut self.starts).split_off(first)
+    }
+
+    fn forget_to_come(&mut self, why: NotDone, shared: &mut Shared, out: &mut impl Effects) {
         while let Some(key) = self.first_to_come(|_| true) {
-            shared.not_done(self.record(&self.tasks[&key]), out);
+            shared.not_done(self.record(&self.tasks[&key]), why, out);
             self.remove(&key, shared);
         }
     }
@@ -1006,7 +1014,7 @@ impl Scheduler {
             self.get(&key).forget_marks();
             self.stop_one(&key, shared, out);
         }
-        self.forget_to_come(shared, out);
+        self.forget_to_come(NotDone::TimeOver, shared, out);
     }
 
     pub(super) fn run_now(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
