@@ -9,7 +9,7 @@
 use std::sync::atomic::AtomicBool;
 
 use files::{Action, Conflict, Done, Held, Request, Rule};
-use rustix::fs::{AtFlags, CWD, statat};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statat, statx};
 use serde::{Deserialize, Serialize};
 
 use crate::log::Escaped;
@@ -43,6 +43,9 @@ struct PlacedAt {
     trusted_len: usize,
     dev: u64,
     ino: u64,
+    /// When it was made, in seconds and nanoseconds, where the filesystem knows: inode numbers are used again.
+    #[serde(default)]
+    born: Option<(i64, u32)>,
 }
 
 /// A path in JSON: a text where it is one, else a list of bytes.
@@ -88,6 +91,7 @@ impl Deed {
             trusted_len: trusted_len.min(placed.path.len()),
             dev: placed.dev,
             ino: placed.ino,
+            born: born(&placed.path),
         });
         (placed.is_some() || !done.trashed.is_empty()).then(|| Deed {
             action,
@@ -136,10 +140,15 @@ impl Deed {
                 .map(drop)
                 .map_err(|error| error.to_string())
         };
-        if self.action == DeedAction::Move
-            && let Some(placed) = &self.placed
-        {
-            placed.check()?;
+        let moved = self.placed.as_ref().filter(|_| self.action == DeedAction::Move);
+        // Nothing is moved where something is missing.
+        moved.map_or(Ok(()), PlacedAt::check)?;
+        for (_, to) in &self.trashed {
+            if statat(CWD, to.get(), AtFlags::SYMLINK_NOFOLLOW).is_err() {
+                return Err(format!("'{}' is not in the trash any more", Escaped(to.get())));
+            }
+        }
+        if let Some(placed) = moved {
             let path = placed.path.get();
             back(
                 path,
@@ -172,12 +181,20 @@ impl PlacedAt {
         let shown = Escaped(self.path.get());
         let status = statat(CWD, self.path.get(), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|_| format!("'{shown}' is not there any more"))?;
-        if (status.st_dev, status.st_ino) == (self.dev, self.ino) {
+        let is_born_then = self.born.is_none() || self.born == born(self.path.get());
+        if (status.st_dev, status.st_ino) == (self.dev, self.ino) && is_born_then {
             Ok(())
         } else {
             Err(format!("'{shown}' is something else by now"))
         }
     }
+}
+
+/// When a file was made.
+fn born(path: &[u8]) -> Option<(i64, u32)> {
+    let status = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).ok()?;
+    let is_known = status.stx_mask & StatxFlags::BTIME.bits() != 0;
+    is_known.then_some((status.stx_btime.tv_sec, status.stx_btime.tv_nsec))
 }
 
 /// The directory that a beginning of a path names, up to its last slash.
@@ -314,12 +331,43 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_took_the_inode_of_the_result_is_something_else() {
+        let bench = Bench::new();
+        fs::write(bench.path("in/f"), "new").unwrap();
+        let mut deed = bench.act(Action::Move, |_| {}).unwrap();
+        let Some((seconds, _)) = deed.placed.as_mut().and_then(|placed| placed.born.as_mut()) else {
+            eprintln!("skipped: this filesystem does not know when a file was made");
+            return;
+        };
+        *seconds -= 1;
+        assert!(undo(&deed).unwrap_err().ends_with("is something else by now"));
+        assert_eq!((bench.read("in/f"), bench.read("out/f").unwrap()), (None, "new".to_owned()));
+    }
+
+    #[test]
+    fn nothing_is_moved_back_where_what_it_overwrote_is_not_in_the_trash() {
+        let bench = Bench::new();
+        fs::write(bench.path("in/f"), "new").unwrap();
+        fs::write(bench.path("out/f"), "old").unwrap();
+        let deed = bench.act(Action::Move, |rule| rule.on_conflict = Conflict::Overwrite).unwrap();
+        fs::remove_dir_all(bench.path("trash")).unwrap();
+        assert!(undo(&deed).unwrap_err().ends_with("is not in the trash any more"));
+        assert_eq!((bench.read("in/f"), bench.read("out/f").unwrap()), (None, "new".to_owned()));
+    }
+
+    #[test]
     fn names_that_are_no_text_read_back() {
         let deed = Deed {
             action: DeedAction::Move,
             source: Bytes::of(b"/in/\xff"),
             root_len: 3,
-            placed: Some(PlacedAt { path: Bytes::of(b"/out/\xff"), trusted_len: 5, dev: 1, ino: 2 }),
+            placed: Some(PlacedAt {
+                path: Bytes::of(b"/out/\xff"),
+                trusted_len: 5,
+                dev: 1,
+                ino: 2,
+                born: Some((3, 4)),
+            }),
             trashed: Vec::new(),
             trash: None,
         };
