@@ -176,10 +176,17 @@ def test_a_bad_pattern_is_said_with_its_file(box: Box) -> None:
 
 def test_files_of_one_stem_are_refused(box: Box) -> None:
     one, two = conf(box, "one/same.py", of="a"), conf(box, "two/same.py", of="b")
-    for paths in ((one, two), (one, one), ("one", two)):
+    for paths in ((one, two), ("one", two)):
         refused = checked(box, *paths)
         assert refused.exit_code == 1
         assert "two config files have the name 'same'" in refused.log
+
+
+def test_a_file_that_is_given_twice_is_refused(box: Box) -> None:
+    one = conf(box, "one/same.py", of="a")
+    refused = checked(box, one, one)
+    assert refused.exit_code == 1
+    assert f"the config file '{one}' is given twice" in refused.log
 
 
 def test_names_are_looked_for_twice_in_one_file_only(box: Box) -> None:

@@ -205,3 +205,17 @@ def test_what_lies_in_the_trash_for_long_enough_is_removed(run: Run, box: Box) -
     daemon = run(config('overwrite=True, trash="$TMP/trash", trash_keep=3600'))
     daemon.wait_log(f"removed 2 old entries of the trash '{trash}'")
     assert sorted(path.name for path in trash.iterdir()) == ["29990101-000000.000", "notes"]
+
+
+def test_a_trash_of_which_a_rule_wants_everything_kept_is_left_alone(run: Run, box: Box) -> None:
+    trash, other = box.tmp / "trash", box.tmp / "other"
+    for directory in (trash, other):
+        (directory / "20200101-000000.000").mkdir(parents=True)
+    rule = 'FileManagerRule("delete", r".*", trash="%s", %s)'
+    rules = [rule % (trash, "trash_keep=60"), rule % (trash, "overwrite=False"), rule % (other, "trash_keep=60")]
+    daemon = run(f"""
+move = FileManagerScheduler([{", ".join(rules)}])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": move}})])
+""")
+    daemon.wait_log(f"removed 1 old entry of the trash '{other}'")
+    assert list(trash.iterdir())

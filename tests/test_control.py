@@ -346,6 +346,23 @@ def test_what_needs_a_state_says_so(steer: Steer, box: Box) -> None:
     operator.run("history", status=1)
 
 
+@pytest.mark.parametrize("state", ["", ', state="$TMP/state"'])
+def test_a_retry_of_all_that_can_run_none_says_why(steer: Steer, box: Box, state: str) -> None:
+    config = """
+NAME = ShellScheduler("exit 3 # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": NAME})]%s)
+"""
+    daemon, operator = steer(config.replace("NAME", "old") % state)
+    write(box.src / "a")
+    operator.wait_scheduler("old", failed=1)
+    wait_until(lambda: operator.get("/v1/failed")["total"] == 1)
+    box.write_config(config.replace("NAME", "new") % state)
+    daemon.reload()
+    for words in (("--all",), ("--scheduler", "old")):
+        assert "the config has no scheduler old" in operator.run("retry", *words, status=1)
+    assert operator.get("/v1/failed")["total"] == 1
+
+
 def test_with_a_state_what_ended_is_listed_run_again_and_forgotten(steer: Steer, box: Box) -> None:
     write(box.tmp / "go")
     state = os.fspath(box.tmp / "state")

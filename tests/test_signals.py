@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from control import Operator
 from vocabulary import DELAY, REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -276,6 +277,27 @@ def test_waiting_tasks_do_not_run_at_the_timeout(run: Run, box: Box) -> None:
     assert time.monotonic() - begun < 10
     named = [] if REFERENCE else ["not done: shutdown timeout exceeded"]
     assert daemon.said(box.src / "f") == ["schedule task, delay=300", *named]
+
+
+@ours_only
+def test_a_stop_says_why_it_does_not_wait_for_a_task(run: Run, box: Box) -> None:
+    daemon = run(
+        """
+fail = ShellScheduler("exit 1 # {pathname}", retry=Retry(delay=600))
+hold = ShellScheduler("true # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": fail, "IN_CLOSE_WRITE": hold})])
+""",
+        "--control",
+        box.tmp / "control.sock",
+    )
+    operator = Operator(box.tmp / "control.sock")
+    operator.post("/v1/schedulers/hold/pause")
+    write(box.src / "f")
+    operator.wait_scheduler("fail", retrying=1)
+    operator.wait_scheduler("hold", queued=1)
+    assert daemon.terminate() == 0
+    assert daemon.count("WARNING - not done: no end waits for a retry, ") == 1
+    assert daemon.count("WARNING - not done: its scheduler is paused, ") == 1
 
 
 @pytest.mark.parametrize("timeout", ["0"])

@@ -128,6 +128,16 @@ def test_the_screen_shows_rates_schedulers_tasks_and_failures(
         screen.wait("q quit")
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 4)])
+def test_a_terminal_that_is_too_small_is_no_fault(operator: Operator, box: Box, width: int, height: int) -> None:
+    with top(operator, box, width, height) as screen:
+        wait_until(lambda: screen.text().strip(), "something on the screen")
+
+
+def test_without_a_terminal_it_says_so(operator: Operator) -> None:
+    assert "top needs a terminal" in operator.run("top", status=1)
+
+
 def test_hostile_names_steer_no_terminal(operator: Operator, box: Box) -> None:
     write(os.fsencode(box.src) + b"/\x1b[2J\x1b]0;owned\x07\xff")
     operator.wait_scheduler("later", waiting=1)

@@ -3,6 +3,7 @@
 //! Asks the daemon for its status and its tasks some times a second, and draws what fits. Nothing here is kept but what
 //! the latest answers said and what is selected.
 
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use control::api::{EndedView, List, SchedulerStatus, Status, TaskView};
@@ -63,6 +64,9 @@ struct View {
 /// # Errors
 /// There is no terminal, or the daemon has never answered.
 pub(super) fn run(client: &Client) -> Result<(), String> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Err("top needs a terminal".to_owned());
+    }
     let mut view = View::new();
     view.update(client)?;
     let mut terminal = ratatui::try_init().map_err(|error| format!("cannot use the terminal: {error}"))?;
@@ -194,8 +198,8 @@ impl View {
     }
 
     fn draw(&self, frame: &mut Frame<'_>) {
-        let schedulers = (self.schedulers().len() as u16 + 2).clamp(3, frame.area().height / 3);
-        let failed = (self.failed.tasks.len() as u16 + 2).clamp(3, frame.area().height / 3);
+        let schedulers = (self.schedulers().len() as u16 + 2).min((frame.area().height / 3).max(3));
+        let failed = (self.failed.tasks.len() as u16 + 2).min((frame.area().height / 3).max(3));
         let rows = [
             Constraint::Length(2),
             Constraint::Length(schedulers),

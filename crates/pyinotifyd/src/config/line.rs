@@ -266,7 +266,8 @@ impl Run {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let misspelt = self.argv.iter().flat_map(|word| CommandTemplate::misspelt(word, OF_EVENTS));
+        let known = if self.batch { OF_BATCHES } else { OF_EVENTS };
+        let misspelt = self.argv.iter().flat_map(|word| CommandTemplate::misspelt(word, known));
         let warning = |(word, meant): (String, &str)| {
             format!("{{{word}}} is no placeholder and stays as it is, did you mean {meant}?")
         };

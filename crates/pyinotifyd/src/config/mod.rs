@@ -403,13 +403,18 @@ impl Config {
 }
 
 impl Config {
-    /// Trashes of file rules, with the time that things stay there.
+    /// Trashes of file rules, with the time that things stay there; not those where a rule wants them to stay.
     pub(crate) fn trashes(&self) -> Vec<(Vec<u8>, Duration)> {
         let rules = self.schedulers.iter().filter_map(|scheduler| match &scheduler.work {
             Work::Rules(rules) => Some(&rules.rules),
             Work::Job(_) | Work::Command(_) => None,
         });
-        rules.flatten().filter_map(|rule| Some((rule.rule.trash.clone()?, rule.trash_keep?))).collect()
+        let rules: Vec<&FileRule> = rules.flatten().collect();
+        let stays = |trash: &[u8]| {
+            rules.iter().any(|rule| rule.rule.trash.as_deref() == Some(trash) && rule.trash_keep.is_none())
+        };
+        let kept = rules.iter().filter_map(|rule| Some((rule.rule.trash.clone()?, rule.trash_keep?)));
+        kept.filter(|(trash, _)| !stays(trash)).collect()
     }
 
     /// Directories in which file rules make their results: the literal beginnings of all `dst_re`.

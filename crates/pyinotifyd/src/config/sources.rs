@@ -98,6 +98,12 @@ fn check_stems(paths: &[PathBuf]) -> Result<(), String> {
     for path in paths {
         let Some(stem) = path.file_stem() else { continue };
         if let Some(other) = known.insert(stem, path) {
+            if other == path {
+                return Err(format!(
+                    "the config file '{}' is given twice",
+                    Escaped(path.as_os_str().as_bytes())
+                ));
+            }
             let [stem, other, path] = [stem, other.as_os_str(), path.as_os_str()].map(OsStrExt::as_bytes);
             let (stem, other, path) = (Escaped(stem), Escaped(other), Escaped(path));
             return Err(format!(

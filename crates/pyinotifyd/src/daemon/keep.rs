@@ -442,7 +442,8 @@ fn trouble_text(directory: &Path, error: &str) -> String {
 
 fn damage_text(damage: &ledger::Damage) -> String {
     let moved_to = damage.moved_to.display();
-    format!("the state is damaged ({}), it was moved to '{moved_to}'; the daemon starts afresh", damage.error)
+    let error = damage.error.trim().replace('\n', " ");
+    format!("the state is damaged ({error}), it was moved to '{moved_to}'; the daemon starts afresh")
 }
 
 /// The time of day at an instant.

@@ -7,6 +7,7 @@ use watcher::{Found, Source as _};
 
 use super::Daemon;
 use super::perform::Performer;
+use super::reload::counted;
 use super::runs::Traces;
 use super::tasks::failed;
 use crate::action::descent::Place;
@@ -129,20 +130,15 @@ impl Daemon {
         let trash = Escaped(&emptied.trash);
         match &emptied.result {
             Ok(files::Swept { removed: 0, failed: 0, .. }) => {}
-            Ok(files::Swept { removed, failed: 0, .. }) => {
-                record!(
-                    performer.log,
-                    self.logger,
-                    INFO,
-                    "removed {removed} old entries of the trash '{trash}'"
-                );
+            Ok(files::Swept { removed, failed, .. }) => {
+                let removed = counted(*removed, "old entry", "old entries");
+                let (level, left) = match failed {
+                    0 => (Level::INFO, String::new()),
+                    _ => (Level::WARNING, format!(", {failed} could not be removed")),
+                };
+                let text = format_args!("removed {removed} of the trash '{trash}'{left}");
+                performer.log.write(self.logger, level, text);
             }
-            Ok(files::Swept { removed, failed, .. }) => record!(
-                performer.log,
-                self.logger,
-                WARNING,
-                "removed {removed} old entries of the trash '{trash}', {failed} could not be removed"
-            ),
             Err(error) => {
                 record!(
                     performer.log,

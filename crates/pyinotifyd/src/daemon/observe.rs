@@ -227,7 +227,7 @@ impl<'a> Fate<'a> {
             Record::Failed { task, failure } => (task, Fate::Failed(failure)),
             Record::CancelledWaiting { task }
             | Record::CancelledOngoing { task }
-            | Record::NotDone { task }
+            | Record::NotDone { task, .. }
             | Record::Vanished { task } => (task, Fate::Cancelled),
             // One that looks again whether its file is in use was told when it was started for the first time.
             Record::Started { looks_again: true, .. }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects, End, Failure, Outcome, Question, Record, SchedulerId, Start, TaskHandle, TaskId, TaskRecord,
+    Effects, End, Failure, NotDone, Outcome, Question, Record, SchedulerId, Start, TaskHandle, TaskId,
+    TaskRecord,
 };
 use event::Event;
 use files::Identity;
@@ -674,8 +675,12 @@ impl Performer {
                     format_args!("vanished before it settled, task dropped"),
                 );
             }
-            Record::NotDone { task } => {
-                let why = self.why_cut_short();
+            Record::NotDone { task, why } => {
+                let why = match why {
+                    NotDone::TimeOver => self.why_cut_short(),
+                    NotDone::Retry => "no end waits for a retry",
+                    NotDone::Paused => "its scheduler is paused",
+                };
                 self.task_record(Level::WARNING, &task, format_args!("not done: {why}"));
             }
             Record::Unchanged { task } => {
@@ -698,7 +703,8 @@ impl Performer {
     ) {
         let why = Indented(&failure.text);
         if let Some(pause) = pause {
-            let pause = Seconds(pause);
+            // A hundredth is as much as anybody wants to know of a pause that chance makes longer.
+            let pause = Seconds(Duration::from_millis((pause.as_secs_f64() * 100.0).round() as u64 * 10));
             let text = format_args!("attempt {attempt} failed: {why}; tried again in {pause} seconds");
             self.task_record_with(Level::WARNING, task, text, &failure.details);
         } else {

@@ -236,14 +236,17 @@ impl Daemon {
     /// Runs failed tasks again.
     pub(super) fn retry(&mut self, selection: &Selection, peer: Peer, now: Instant) -> Answer {
         let ids = self.select_failed(selection)?;
-        let mut done = Vec::new();
+        let (mut done, mut refused) = (Vec::new(), None);
         for id in ids {
             match self.retry_one(id, now) {
                 Ok(()) => done.push(TaskName::of(id).as_str().to_owned()),
                 Err(refusal) if matches!(selection, Selection::Ids(_)) => return Err(refusal),
                 // It stays failed; the others are run all the same.
-                Err(_) => {}
+                Err(refusal) => refused = Some(refusal),
             }
+        }
+        if let Some(refusal) = refused.filter(|_| done.is_empty()) {
+            return Err(refusal);
         }
         Ok(self.changed("retry", done, peer))
     }

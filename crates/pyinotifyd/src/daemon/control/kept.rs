@@ -262,15 +262,18 @@ impl Daemon {
         if rows.is_empty() && matches!(asked, Asked::Matching) {
             return Err(Refusal::not_found("no failed task matches"));
         }
-        let mut done = Vec::new();
+        let (mut done, mut refused) = (Vec::new(), None);
         // The oldest first.
         for row in rows.iter().rev() {
             match self.change_row(verb, row, now) {
                 Ok(()) => done.push(row.id),
                 Err(refusal) if matches!(asked, Asked::Ids(_)) => return Err(refusal),
                 // It stays failed; the others are run all the same.
-                Err(_) => {}
+                Err(refusal) => refused = Some(refusal),
             }
+        }
+        if let Some(refusal) = refused.filter(|_| done.is_empty()) {
+            return Err(refusal);
         }
         if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.not_failed(done.iter().copied());
