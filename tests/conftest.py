@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pages import Site
 from vocabulary import Box, Daemon, binary
 
 
@@ -31,6 +32,12 @@ def box() -> Iterator[Box]:
 def run(box: Box) -> Callable[..., Daemon]:
     """`run(config, *arguments, record=False, ...)`: a daemon that listens."""
     return box.run
+
+
+@pytest.fixture
+def site(box: Box) -> Site:
+    """A box where a document's /srv is the test's own."""
+    return Site(box)
 
 
 @pytest.fixture

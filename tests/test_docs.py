@@ -1,14 +1,9 @@
-"""What the documents say is true: every configuration in them loads and does what its text promises.
-
-Paths below /srv are replaced by ones of the test's own, programs that are not at hand by scripts that note how they
-were called, and delays by shorter ones.
-"""
+"""What the documents say is true: every configuration in them loads and does what its text promises."""
 
 from __future__ import annotations
 
 import json
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -18,73 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from vocabulary import Box, Daemon, binary, drop, need, tree, wait_until, write
-
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
-COOKBOOK = sorted((DOCS / "cookbook").glob("*.py"))
-
-# Fenced blocks whose first line names them are whole configurations.
-BLOCK = re.compile(r"^```python\n# ([\w/]+\.py)\n(.*?)^```$", re.M | re.S)
-BLOCKS = {match[1]: match[2] for page in sorted(DOCS.glob("*.md")) for match in BLOCK.finditer(page.read_text())}
-
-CONFIGS = {**{path.name: path.read_text() for path in COOKBOOK}, **BLOCKS}
-
-# Waiting for calm is what the configurations are about; a test need not wait for long.
-DELAY = re.compile(r"delay=\d[\d.]*")
-
-
-class Site:
-    """A /srv of the test's own, and programs that only note how they were called."""
-
-    def __init__(self, box: Box) -> None:
-        self.box = box
-        self.srv = box.tmp / "srv"
-        self.srv.mkdir()
-        self.programs = box.tmp / "bin"
-        self.programs.mkdir()
-        self.calls = box.tmp / "calls"
-        self.calls.touch()
-
-    def config(self, name: str, **replaced: str) -> str:
-        """The configuration with our own paths, its watched directories made."""
-        text = DELAY.sub("delay=0.3", CONFIGS[name]).replace("/srv", str(self.srv))
-        for old, new in replaced.items():
-            text = re.sub(rf"^{old} = .*$", f"{old} = {new}", text, flags=re.M)
-        return text
-
-    def directory(self, name: str) -> Path:
-        path = self.srv / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def program(self, name: str, script: str = "") -> None:
-        """Put a program before those of the machine."""
-        path = self.programs / name
-        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> {self.calls}\n{script}\n')
-        path.chmod(0o755)
-
-    def environment(self) -> dict[str, str]:
-        return {"PATH": f"{self.programs}:{os.environ['PATH']}"}
-
-    def run(self, name: str, **replaced: str) -> Daemon:
-        return self.box.run(self.config(name, **replaced), env=self.environment())
-
-    def wait_call(self, pattern: str) -> None:
-        wait_until(
-            lambda: re.search(pattern, self.calls.read_text(), re.M),
-            lambda: f"{pattern} in {self.calls.read_text()!r}\n{self.box.daemons[-1].tail}",
-        )
-
-
-@pytest.fixture
-def site(box: Box) -> Site:
-    return Site(box)
-
-
-def has(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text() == text
-
+from pages import CONFIGS, DELAY, DOCS, ROOT, Site, has, me
+from vocabulary import Box, binary, drop, need, tree, wait_until, write
 
 # ---- all of them
 
@@ -260,11 +190,6 @@ def test_encode(site: Site) -> None:
     assert has(site.srv / "encoded/it's $(a) film.mp4", f"{me()}\n")
     for limit in ["0", str(4 * 1024 * 1024)]:
         assert daemon.count(f"encode - INFO - {limit}, task_id=") == 1
-
-
-def me() -> str:
-    """The name of the user that runs the tests: another one may not exist, or not be for us to become."""
-    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def test_nas_waits_for_what_is_not_mounted(site: Site, root: None) -> None:

@@ -52,7 +52,7 @@ impl Daemon {
             .filter(|(_, known)| name.is_none_or(|name| name == known))
             .collect();
         if let Some(name) = name.filter(|_| named.is_empty()) {
-            return Err(Refusal::not_found(format!("there is no scheduler '{}'", name.escape_debug())));
+            return Err(Refusal::not_found(self.no_scheduler(name)));
         }
         let mut done: Vec<String> = Vec::new();
         for (id, name) in named {
@@ -68,6 +68,25 @@ impl Daemon {
         let verb = if paused { "pause" } else { "resume" };
         self.say_change(peer, format_args!("{verb} {}", done.join(", ")));
         Ok(Answering::of(Done { done }))
+    }
+
+    /// Why a name is refused; a name that several config files have is told with their files.
+    fn no_scheduler(&self, given: &str) -> String {
+        let all = self
+            .core
+            .engine
+            .scheduler_stats()
+            .map(|stats| self.core.performer.scheduler_name(stats.scheduler));
+        let mut namesakes: Vec<&str> =
+            all.filter(|known| known.rsplit_once('/').is_some_and(|(_, name)| name == given)).collect();
+        namesakes.sort_unstable();
+        namesakes.dedup();
+        let refused = format!("there is no scheduler '{}'", given.escape_debug());
+        if namesakes.is_empty() {
+            refused
+        } else {
+            format!("{refused}; you may mean {}", namesakes.join(" or "))
+        }
     }
 
     /// What people call the scheduler that is given as `FILE/NAME`, or as anything else that it is called.
