@@ -45,6 +45,11 @@ All names that a configuration finds without importing them, besides the log lev
 and `CRITICAL`. This page is generated from the package's docstrings by `docs/reference.py`; an editor shows the same
 texts after `from pyinotifyd import *`.
 
+A configuration that begins with this line can be checked by `mypy --strict` and `pyright`, too. They find misspelled
+names of events, actions and arguments, values of wrong types, and arguments that exclude each other. They take the
+names of events from the dict where it is written: give a dict that has a variable of its own as
+`EventMap(event_map={...})`.
+
 """
 
 TAIL = """
@@ -115,7 +120,7 @@ def section(path: Path, name: str, heading: str) -> str:
     parts = [f"{heading} {name}\n"]
     signed = initialiser(node) if isinstance(node, ast.ClassDef) else node
     if signed is not None and name != "Event":
-        parts.append(f"```python\n{signature(name, signed)}\n```\n")
+        parts.append(f"```text\n{signature(name, signed)}\n```\n")
     parts.append(markdown(ast.get_docstring(node) or ""))
     if isinstance(node, ast.ClassDef):
         parts.extend(attribute_list(node, lines))
@@ -157,7 +162,13 @@ def signature(name: str, node: ast.FunctionDef) -> str:
 def shown(default: ast.expr) -> str:
     """A default as a reader understands it; names of private constants are replaced by what they stand for."""
     text = ast.unparse(default)
-    private = {"_NO_VARIABLES": "{}", "SHELL_JOBS_DEFAULT": "64", "_SHUTDOWN_TIMEOUT": "30"}
+    private = {
+        "_NO_VARIABLES": "{}",
+        "_NO_TEXTS": "{}",
+        "_NO_LIMITS": "{}",
+        "SHELL_JOBS_DEFAULT": "64",
+        "_SHUTDOWN_TIMEOUT": "30",
+    }
     return private.get(text, text).replace("'", '"')
 
 

@@ -36,7 +36,7 @@ note = ShellScheduler(
 
 
 # A coroutine, at once. It may wait as long as it likes, with await; others run meanwhile.
-async def fingerprint(event, task_id):
+async def fingerprint(event: Event, task_id: str) -> None:
     data = Path(event.pathname).read_bytes()
     await asyncio.sleep(0.5)
     logging.info(f"{event.name} has {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()[:16]}")
@@ -81,7 +81,7 @@ pyinotifyd = Pyinotifyd(
 # -- Something to look at ----------------------------------------------------------------------------------------------
 
 
-def drop_a_file():
+def drop_a_file() -> None:
     # The daemon begins to watch when it has read all of this file: who is too early tries again.
     notes = commands_log.stat().st_size
     time.sleep(1)

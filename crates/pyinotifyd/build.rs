@@ -47,11 +47,29 @@ fn sources(python: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
         let name = file.strip_prefix(python)?.with_extension("");
         let name = name.to_str().ok_or("a file name is not UTF-8")?.replace('/', ".");
         let module = name.strip_suffix(".__init__").unwrap_or(&name);
-        let text = fs::read(&file)?;
+        let text = without_types(&fs::read_to_string(&file)?);
         section.extend(format!("{module} {} {}\n", u8::from(module != name), text.len()).bytes());
-        section.extend(text);
+        section.extend(text.bytes());
     }
     Ok(section)
+}
+
+/// A module with empty lines instead of its `if TYPE_CHECKING:` blocks, which only type checkers read; as in bundle.py.
+fn without_types(source: &str) -> String {
+    let mut kept = String::with_capacity(source.len());
+    let mut depth = None;
+    for line in source.split_inclusive('\n') {
+        let text = line.trim();
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        if depth.is_some_and(|depth| indent <= depth) && !text.is_empty() {
+            depth = None;
+        }
+        if text == "if TYPE_CHECKING:" {
+            depth = Some(indent);
+        }
+        kept += if depth.is_none() { line } else { "\n" };
+    }
+    kept
 }
 
 /// Sections behind a line that lists them. Offsets have a fixed width, so that the line's length doesn't depend on

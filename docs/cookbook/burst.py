@@ -12,7 +12,7 @@ TO = "operator@example.org"
 QUIET_S = 60
 
 
-async def send_mail(events, task_id):
+async def send_mail(events: list[Event], task_id: str) -> None:
     message = EmailMessage()
     message["To"] = TO
     message["Subject"] = f"{len(events)} new files in {INCOMING}"

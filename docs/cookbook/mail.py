@@ -9,17 +9,18 @@ COMMAND = "/usr/local/bin/import-order"
 TO = "operator@example.org"
 
 
-async def import_order(event, task_id):
+async def import_order(event: Event, task_id: str) -> None:
     process = await asyncio.create_subprocess_exec(
         COMMAND, event.pathname, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
-    if process.returncode != 0:
-        logging.error(f"{task_id}: {COMMAND} ended with status {process.returncode} for {event.pathname}")
-        await send_mail(event, task_id, process.returncode, output)
+    status = await process.wait()
+    if status != 0:
+        logging.error(f"{task_id}: {COMMAND} ended with status {status} for {event.pathname}")
+        await send_mail(event, task_id, status, output)
 
 
-async def send_mail(event, task_id, status, output):
+async def send_mail(event: Event, task_id: str, status: int, output: bytes) -> None:
     message = EmailMessage()
     message["To"] = TO
     message["Subject"] = f"pyinotifyd: import failed with status {status}"

@@ -15,17 +15,17 @@ QUIET_S = 20
 RETRY_S = 60
 
 last_change = 0.0
-mirroring = None
+mirroring: "asyncio.Task[None] | None" = None
 
 
-async def note(event, task_id):
+async def note(event: Event, task_id: str) -> None:
     global last_change, mirroring
     last_change = time.monotonic()
     if mirroring is None or mirroring.done():
         mirroring = asyncio.create_task(mirror())
 
 
-async def mirror():
+async def mirror() -> None:
     begun = 0.0
     while begun <= last_change:
         await calm()
@@ -40,7 +40,7 @@ async def mirror():
             begun = 0.0
 
 
-async def calm():
+async def calm() -> None:
     while (rest_s := last_change + QUIET_S - time.monotonic()) > 0:
         await asyncio.sleep(rest_s)
 

@@ -12,7 +12,7 @@ SCANS = Path("/srv/scans")
 ARCHIVE = Path("/srv/archive")
 
 
-async def recognise(event, task_id):
+async def recognise(event: Event, task_id: str) -> None:
     scan = Path(event.pathname)
     folder = ARCHIVE / time.strftime("%Y/%m")
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ os.makedirs(CLEAN, exist_ok=True)
 os.makedirs(QUARANTINE, mode=0o700, exist_ok=True)
 
 
-async def gate(event, task_id):
+async def gate(event: Event, task_id: str) -> None:
     scanner = await asyncio.create_subprocess_exec("clamdscan", "--fdpass", "--no-summary", event.pathname)
     verdict = await scanner.wait()
     if verdict == 0:

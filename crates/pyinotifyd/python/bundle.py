@@ -2,7 +2,8 @@
 
 OUT becomes a file that boot.py reads: a line that lists the sections (``MAGIC:OFFSET:SIZE ...``), then the sections,
 one with the sources and one with the bytecode of each PYTHON. A section is, for each module, a line ``NAME IS_PACKAGE
-SIZE`` and that many bytes. Bytecode is for one minor version of Python and halves the time of a start.
+SIZE`` and that many bytes. Bytecode is for one minor version of Python and halves the time of a start. What only type
+checkers read is left out.
 
 ``python3 bundle.py --section OUT`` writes a single section, of the Python that runs it, and prints its MAGIC.
 """
@@ -33,13 +34,27 @@ def section(compiled: bool) -> bytes:
     """Return the section of the sources, or of this Python's bytecode."""
     parts = []
     for name, package, path in modules():
-        content = path.read_bytes()
+        content = without_types(path.read_bytes())
         if compiled:
             # Without docstrings, which nobody reads there.
             file_name = f"<pyinotifyd>/{name.replace('.', '/')}.py"
             content = marshal.dumps(compile(content, file_name, "exec", dont_inherit=True, optimize=2))
         parts += [f"{name} {int(package)} {len(content)}\n".encode("ascii"), content]
     return b"".join(parts)
+
+
+def without_types(source: bytes) -> bytes:
+    """Return a module with empty lines instead of its ``if TYPE_CHECKING:`` blocks."""
+    kept: list[bytes] = []
+    depth = None
+    for line in source.splitlines(keepends=True):
+        indent = len(line) - len(line.lstrip(b" "))
+        if depth is not None and line.strip() and indent <= depth:
+            depth = None
+        if line.strip() == b"if TYPE_CHECKING:":
+            depth = indent
+        kept.append(line if depth is None else b"\n")
+    return b"".join(kept)
 
 
 def magic() -> str:

@@ -126,7 +126,7 @@ pyinotifyd = Pyinotifyd(shutdown_timeout=30)
 # import logging
 #
 #
-# async def describe(event, task_id):
+# async def describe(event: Event, task_id: str) -> None:
 #     await asyncio.sleep(0.1)
 #     logging.info(f"{task_id}: {event.maskname} of {event.pathname}, directory: {event.dir}")
 #
@@ -136,7 +136,7 @@ pyinotifyd = Pyinotifyd(shutdown_timeout=30)
 ## <<<
 
 ## >>> all: one scheduler for all events, with exceptions
-# async def see(event, task_id):
+# async def see(event: Event, task_id: str) -> None:
 #     print(event)
 #
 #

@@ -9,9 +9,28 @@ from .checked import ConfigError, expect, expect_path, expected, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, Literal, Optional
 
     from .scheduler import ShellScheduler
+
+    Limit = Literal[
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ]
 
 # The names of getrlimit(2) without RLIMIT_, in small letters.
 LIMITS = [

@@ -52,7 +52,7 @@ class Event:
 
     Example::
 
-        async def job(event, task_id):
+        async def job(event: Event, task_id: str) -> None:
             if event.maskname == "IN_MOVED_TO" and hasattr(event, "src_pathname"):
                 print(f"{event.src_pathname} is now {event.pathname}")
     """

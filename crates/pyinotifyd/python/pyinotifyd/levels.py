@@ -12,7 +12,7 @@ from .checked import expect, in_force
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Optional, Union
+    from typing import Callable, Optional, Union, overload
 
     from .checked import Place
 
@@ -50,6 +50,8 @@ syslog: list[dict[str, object]] = []
 def setLoglevel(loglevel: Level, logname: Optional[str] = None) -> None:
     """Set the level from which records are logged.
 
+    A job may call it, too: the level holds for the daemon's records at once, until the config is loaded again.
+
     Args:
         loglevel: DEBUG, INFO, WARNING, ERROR, CRITICAL, their name or number. INFO is what holds without this call.
         logname: The logger that it is for, e.g. the *logname* of a scheduler. Default None: all loggers that have no
@@ -59,12 +61,53 @@ def setLoglevel(loglevel: Level, logname: Optional[str] = None) -> None:
 
         setLoglevel(WARNING)
         setLoglevel(DEBUG, logname="uploads")
-
-    A job may call it, too: the level holds for the daemon's records at once, until the config is loaded again.
     """
     if logname is not None:
         expect("logname", logname, str)
     set_level(logname or "", level_number(loglevel))
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def enableSyslog(
+        loglevel: Optional[Level] = None,
+        address: Address = "/dev/log",
+        logname: Optional[str] = None,
+        *,
+        lglevel: None = None,
+        name: None = None,
+    ) -> None: ...
+
+    @overload
+    def enableSyslog(
+        loglevel: None = None,
+        address: Address = "/dev/log",
+        logname: Optional[str] = None,
+        *,
+        lglevel: Level,
+        name: None = None,
+    ) -> None: ...
+
+    @overload
+    def enableSyslog(
+        loglevel: Optional[Level] = None,
+        address: Address = "/dev/log",
+        logname: None = None,
+        *,
+        lglevel: None = None,
+        name: str,
+    ) -> None: ...
+
+    @overload
+    def enableSyslog(
+        loglevel: None = None,
+        address: Address = "/dev/log",
+        logname: None = None,
+        *,
+        lglevel: Level,
+        name: str,
+    ) -> None: ...
 
 
 def enableSyslog(

@@ -119,7 +119,7 @@ class Batch(Checked):
 
     Example::
 
-        async def report(events, task_id):
+        async def report(events: list[Event], task_id: str) -> None:
             send_mail("new files", "\\n".join(event.pathname for event in events))
 
         reporter = TaskScheduler(job=report, batch=Batch(quiet=10, max_wait=300))

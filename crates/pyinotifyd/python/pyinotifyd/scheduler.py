@@ -26,22 +26,86 @@ from .options import BUSY, Batch, Settle, expect_count, expect_positive, expect_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from typing import Any, Callable, ClassVar, Literal, Optional, Union
+    from collections.abc import Coroutine
+    from typing import Any, Callable, ClassVar, Literal, Optional, TypedDict, Union, overload
+
+    from typing_extensions import Unpack
 
     from .checked import Place
+    from .command import Limit
     from .event import Event
     from .options import OnBusy, Retry
 
-    Job = Union[
-        Callable[[Event, str], Coroutine[Any, Any, object]],
-        # With a batch.
-        Callable[[list[Event], str], Coroutine[Any, Any, object]],
-    ]
+    Job = Callable[[Event, str], Coroutine[Any, Any, object]]
+    BatchJob = Callable[[list[Event], str], Coroutine[Any, Any, object]]
     Number = Union[int, float]
+    Argv = Union[list[str], tuple[str, ...]]
+    Stdin = Literal["null", "json", "paths"]
+    Output = Literal["inherit", "log", "null"]
     Receivers = Union[None, "TaskScheduler", Job, list[Union["TaskScheduler", Job]]]
     Action = Literal["move", "copy", "delete"]
     Conflict = Literal["fail", "overwrite", "skip", "rename", "newer", "same"]
+
+    # The arguments that overloads share: these say which ones exclude each other, and checkers alone read them.
+
+    class Running(TypedDict, total=False):
+        """How the tasks of any scheduler run."""
+
+        name: Optional[str]
+        timeout: Optional[Number]
+        retry: Optional[Retry]
+        on_failure: Receivers
+        max_rate: Optional[tuple[int, Number]]
+        persist: bool
+        rerun: bool
+
+    class RunningAlone(Running, total=False):
+        """The same without a batch."""
+
+        max_delay: Optional[Number]
+        settle: Optional[Settle]
+        on_busy: OnBusy
+
+    class CommandArguments(Running, total=False):
+        """What a command is given, whatever says what is executed."""
+
+        files: bool
+        dirs: bool
+        logname: Optional[str]
+        global_vars: dict[str, Any]
+        max_jobs: Optional[int]
+        user: Optional[Union[str, int]]
+        group: Optional[Union[str, int]]
+        umask: Optional[int]
+        nice: int
+        cwd: Optional[str]
+        env: dict[str, str]
+        limits: dict[Limit, Optional[int]]
+        stdin: Optional[Stdin]
+        output: Output
+
+    class CommandAlone(CommandArguments, RunningAlone, total=False):
+        """The same without a batch."""
+
+        delay: Number
+        singlejob: bool
+
+    class RuleArguments(TypedDict, total=False):
+        """What rules of all actions take by name."""
+
+        override: Optional[bool]
+        durable: Optional[bool]
+        trash: Optional[str]
+        trash_keep: Optional[Number]
+        generations: int
+
+    class Destination(RuleArguments, total=False):
+        """What rules take that have a destination."""
+
+        on_conflict: Optional[Conflict]
+        verify: bool
+        mounted: Optional[str]
+
 
 # How many commands of a ShellScheduler run at once unless the config says otherwise: plenty for commands that wait,
 # and far from the system's limit of processes when ten thousand files arrive.
@@ -58,7 +122,7 @@ _PUNCTUATION = str.maketrans("._-", "aaa")
 
 _NO_VARIABLES: dict[str, object] = {}
 _NO_TEXTS: dict[str, str] = {}
-_NO_LIMITS: dict[str, Optional[int]] = {}
+_NO_LIMITS: dict[Limit, Optional[int]] = {}
 
 
 class TaskScheduler(Checked):
@@ -106,7 +170,7 @@ class TaskScheduler(Checked):
 
     Example::
 
-        async def report(event, task_id):
+        async def report(event: Event, task_id: str) -> None:
             logging.info(f"{task_id}: {event.maskname} {event.pathname}")
 
         reporter = TaskScheduler(job=report, delay=2.5)
@@ -136,7 +200,7 @@ class TaskScheduler(Checked):
         "batch": (),
     }
 
-    job: Job
+    job: Union[Job, BatchJob]
     files: bool
     dirs: bool
     delay: Number
@@ -160,9 +224,43 @@ class TaskScheduler(Checked):
     #: Whose failures `retry` is for, see `pyinotifyd.options`.
     _kind: ClassVar[str] = "job"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self,
+            job: Job,
+            files: bool = True,
+            dirs: bool = False,
+            delay: Number = 0,
+            logname: Optional[str] = "sched",
+            global_vars: dict[str, Any] = _NO_VARIABLES,
+            singlejob: bool = False,
+            max_jobs: Optional[int] = None,
+            *,
+            batch: None = None,
+            **running: Unpack[RunningAlone],
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self,
+            job: BatchJob,
+            files: bool = True,
+            dirs: bool = False,
+            delay: Literal[0] = 0,
+            logname: Optional[str] = "sched",
+            global_vars: dict[str, Any] = _NO_VARIABLES,
+            singlejob: Literal[False] = False,
+            max_jobs: Optional[int] = None,
+            *,
+            batch: Batch,
+            **running: Unpack[Running],
+        ) -> None: ...
+
     def __init__(
         self,
-        job: Job,
+        job: Union[Job, BatchJob],
         files: bool = True,
         dirs: bool = False,
         delay: Number = 0,
@@ -315,7 +413,7 @@ def _receiver(value: object) -> TaskScheduler:
         raise AssertionError(
             f"on_failure: expected a scheduler, a coroutine function or a list of these, got {shown(value)}"
         )
-    scheduler = TaskScheduler(value)  # type: ignore[arg-type]  # as of the check
+    scheduler: TaskScheduler = TaskScheduler(value)  # type: ignore[call-overload]  # as of the check
     bare_jobs.append(scheduler)
     return scheduler
 
@@ -416,17 +514,39 @@ class ShellScheduler(TaskScheduler):
     }
 
     cmd: Optional[str]
-    argv: Optional[Sequence[str]]
+    argv: Optional[Argv]
     user: Optional[Union[str, int]]
     group: Optional[Union[str, int]]
     umask: Optional[int]
     nice: int
     cwd: Optional[str]
     env: dict[str, str]
-    limits: dict[str, Optional[int]]
-    stdin: Optional[Literal["null", "json", "paths"]]
-    output: Literal["inherit", "log", "null"]
+    limits: dict[Limit, Optional[int]]
+    stdin: Optional[Stdin]
+    output: Output
     _kind: ClassVar[str] = "shell"
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self, cmd: str, job: None = None, *, argv: None = None, batch: None = None, **more: Unpack[CommandAlone]
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self, cmd: str, job: None = None, *, argv: None = None, batch: Batch, **more: Unpack[CommandArguments]
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self, cmd: None = None, job: None = None, *, argv: Argv, batch: None = None, **more: Unpack[CommandAlone]
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self, cmd: None = None, job: None = None, *, argv: Argv, batch: Batch, **more: Unpack[CommandArguments]
+        ) -> None: ...
 
     def __init__(
         self,
@@ -441,16 +561,16 @@ class ShellScheduler(TaskScheduler):
         singlejob: bool = False,
         max_jobs: Optional[int] = SHELL_JOBS_DEFAULT,
         name: Optional[str] = None,
-        argv: Optional[Sequence[str]] = None,
+        argv: Optional[Argv] = None,
         user: Optional[Union[str, int]] = None,
         group: Optional[Union[str, int]] = None,
         umask: Optional[int] = None,
         nice: int = 0,
         cwd: Optional[str] = None,
         env: dict[str, str] = _NO_TEXTS,
-        limits: dict[str, Optional[int]] = _NO_LIMITS,
-        stdin: Optional[Literal["null", "json", "paths"]] = None,
-        output: Literal["inherit", "log", "null"] = "inherit",
+        limits: dict[Limit, Optional[int]] = _NO_LIMITS,
+        stdin: Optional[Stdin] = None,
+        output: Output = "inherit",
         timeout: Optional[Number] = None,
         retry: Optional[Retry] = None,
         on_failure: Receivers = None,
@@ -578,7 +698,7 @@ class FileManagerRule(Checked):
         "generations": (),
     }
 
-    action: str
+    action: Action
     src_re: Pattern
     dst_re: str
     auto_create: bool
@@ -596,6 +716,62 @@ class FileManagerRule(Checked):
     mounted: Optional[str]
     prune: bool
     generations: int
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self,
+            action: Literal["move"],
+            src_re: str,
+            dst_re: str,
+            auto_create: bool = False,
+            overwrite: bool = False,
+            dirmode: Optional[int] = None,
+            filemode: Optional[int] = None,
+            user: Optional[str] = None,
+            group: Optional[str] = None,
+            rec: bool = False,
+            *,
+            prune: bool = False,
+            **more: Unpack[Destination],
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self,
+            action: Literal["copy"],
+            src_re: str,
+            dst_re: str,
+            auto_create: bool = False,
+            overwrite: bool = False,
+            dirmode: Optional[int] = None,
+            filemode: Optional[int] = None,
+            user: Optional[str] = None,
+            group: Optional[str] = None,
+            rec: bool = False,
+            *,
+            prune: Literal[False] = False,
+            **more: Unpack[Destination],
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self,
+            action: Literal["delete"],
+            src_re: str,
+            dst_re: str = "",
+            auto_create: bool = False,
+            overwrite: bool = False,
+            dirmode: Optional[int] = None,
+            filemode: Optional[int] = None,
+            user: Optional[str] = None,
+            group: Optional[str] = None,
+            rec: bool = False,
+            *,
+            prune: bool = False,
+            **more: Unpack[RuleArguments],
+        ) -> None: ...
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from .scheduler import Cancel, TaskScheduler, bare_jobs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, ClassVar, Literal, Optional, Union
+    from typing import Any, ClassVar, Literal, Optional, Union, overload
 
     from .checked import Place
     from .scheduler import Job
@@ -26,6 +26,24 @@ if TYPE_CHECKING:
     ExcludeFilter = Union[None, str, list[str]]
     Excluded = tuple[str, Optional[Place]]
     Initial = Literal["none", "all", "changed"]
+    EventName = Literal[
+        "IN_ACCESS",
+        "IN_MODIFY",
+        "IN_ATTRIB",
+        "IN_CLOSE_WRITE",
+        "IN_CLOSE_NOWRITE",
+        "IN_OPEN",
+        "IN_MOVED_FROM",
+        "IN_MOVED_TO",
+        "IN_CREATE",
+        "IN_DELETE",
+        "IN_DELETE_SELF",
+        "IN_MOVE_SELF",
+        "IN_UNMOUNT",
+        "IN_Q_OVERFLOW",
+        "IN_IGNORED",
+    ]
+    Events = dict[EventName, Mapped]
 
 #: What may be told of what is there at the start.
 _INITIAL = ["none", "all", "changed"]
@@ -34,7 +52,7 @@ _INITIAL = ["none", "all", "changed"]
 _HISTORY_MAX = 100_000_000
 
 #: All events, in the order of their numbers in the kernel.
-FLAGS = (
+FLAGS: tuple[EventName, ...] = (
     "IN_ACCESS",
     "IN_MODIFY",
     "IN_ATTRIB",
@@ -80,7 +98,7 @@ class EventMap(Checked):
     """
 
     #: The names of all events.
-    flags: ClassVar[tuple[str, ...]] = FLAGS
+    flags: ClassVar[tuple[EventName, ...]] = FLAGS
 
     _called: ClassVar[str] = "an EventMap"
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
@@ -99,7 +117,7 @@ class EventMap(Checked):
     def __init__(
         self,
         *,
-        event_map: Optional[dict[str, Any]] = None,
+        event_map: Optional[Events] = None,
         default_sched: Mapped = None,
         exclude_filter: ExcludeFilter = None,
         logname: Optional[str] = None,
@@ -116,12 +134,12 @@ class EventMap(Checked):
         self.set_exclude_filter(exclude_filter)
         self.logname = logname
 
-    def set_scheduler(self, flag: str, schedulers: Mapped) -> None:
+    def set_scheduler(self, flag: EventName, schedulers: Mapped) -> None:
         """Map one event; None removes what it was mapped to."""
-        flag = _known_flag(flag)
+        known = _known_flag(flag)
         mapped = schedulers if isinstance(schedulers, list) else [schedulers]
         # Nothing is remembered as such: it holds against a default that comes from a watch.
-        self._reactions[flag] = [] if schedulers is None else [_reaction(flag, one) for one in mapped]
+        self._reactions[known] = [] if schedulers is None else [_reaction(known, one) for one in mapped]
 
     def set_exclude_filter(self, exclude_filter: ExcludeFilter) -> None:
         """Set which paths are excluded."""
@@ -196,7 +214,7 @@ class Watch(Checked):
     def __init__(
         self,
         path: Union[str, list[str]],
-        event_map: Union[None, dict[str, Any], EventMap] = None,
+        event_map: Union[None, Events, EventMap] = None,
         default_sched: Mapped = None,
         rec: bool = False,
         auto_add: bool = False,
@@ -286,7 +304,7 @@ class Pyinotifyd(Checked):
     max_jobs: Optional[int]
     state: Union[None, Literal[False], str]
     history: int
-    control: Union[None, str, bool]
+    control: Union[None, Literal[False], str]
     control_group: Optional[str]
     metrics: Optional[str]
 
@@ -299,7 +317,7 @@ class Pyinotifyd(Checked):
         max_jobs: Optional[int] = None,
         state: Union[None, Literal[False], str] = None,
         history: int = 10_000,
-        control: Union[None, str, bool] = None,
+        control: Union[None, Literal[False], str] = None,
         control_group: Optional[str] = None,
         metrics: Optional[str] = None,
     ) -> None:
@@ -338,10 +356,29 @@ class Pyinotifyd(Checked):
         self._watches = watches if isinstance(watches, list) else [watches]
         expect_watches(self._watches)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def add_watch(
+            self,
+            path: Union[str, list[str]],
+            event_map: Union[None, Events, EventMap] = None,
+            default_sched: Mapped = None,
+            rec: bool = False,
+            auto_add: bool = False,
+            exclude_filter: ExcludeFilter = None,
+            logname: Optional[str] = "watch",
+            *,
+            initial: Initial = "none",
+        ) -> None: ...
+
+        @overload
+        def add_watch(self, *, watch: Watch) -> None: ...
+
     def add_watch(
         self,
         path: Union[None, str, list[str]] = None,
-        event_map: Union[None, dict[str, Any], EventMap] = None,
+        event_map: Union[None, Events, EventMap] = None,
         default_sched: Mapped = None,
         rec: bool = False,
         auto_add: bool = False,
@@ -385,7 +422,7 @@ def expect_watches(watches: list[Watch]) -> None:
         expect("watches", watch, Watch)
 
 
-def _known_flag(flag: object) -> str:
+def _known_flag(flag: object) -> EventName:
     """Return the event's name, or raise and say which was meant."""
     if flag in FLAGS:
         return flag
@@ -440,13 +477,13 @@ def _reaction(flag: str, mapped: object) -> Reaction:
     return scheduler
 
 
-def _event_map(event_map: Union[None, dict[str, Any], EventMap], default_sched: Mapped) -> EventMap:
+def _event_map(event_map: Union[None, Events, EventMap], default_sched: Mapped) -> EventMap:
     """Return an event map of the arguments of a watch."""
     if not isinstance(event_map, EventMap):
         return EventMap(event_map=event_map, default_sched=default_sched)
     if default_sched is None:
         return event_map
-    mapped: dict[str, Any] = dict(event_map._reactions)
+    mapped: dict[Any, Any] = dict(event_map._reactions)
     return EventMap(event_map=mapped, default_sched=default_sched, exclude_filter=event_map.exclude_filter)
 
 
