@@ -1,11 +1,22 @@
 #!/usr/bin/env python3
-"""Runs what the documents show and writes down what was really printed; as root, in a mount namespace of its own.
+"""Goes through the tutorial as a reader does, and writes down what was really printed.
 
-    PROGRAM=target/release/pyinotifyd docs/output.py            write it
+    PROGRAM=target/release/pyinotifyd docs/output.py            write it (as root: the paths are those of a home)
     PROGRAM=target/release/pyinotifyd docs/output.py --check    only say whether something else would be printed
 
-A line <!-- output NAME --> stands before each block that is written. Only the two lines of the shutdown are left out;
-what looks odd in the output is for the program to mend, not for this script.
+Blocks of Python whose first line is `# config.py` are saved, blocks of `sh` are run in the second terminal. A comment
+before a block says more:
+
+    <!-- first -->            started in the first terminal, after what ran there was ended by Ctrl-C
+    <!-- prints -->           output of the block of commands before
+    <!-- to RE -->            output of the first terminal up to a line that matches, since what was shown last
+    <!-- from RE to RE -->    the same, but from a line that matches the first expression on
+    <!-- only RE to RE -->    the same, but only the lines that match the first expression
+    <!-- sources -->          run in the sources
+    <!-- alone -->            run after Ctrl-C in the first terminal
+    <!-- explain -->          what the service of the tutorial says to --explain
+
+What looks odd in the output is for the program to mend, not for this script.
 """
 
 from __future__ import annotations
@@ -16,132 +27,211 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
-PROGRAM = Path(os.environ.get("PROGRAM", DOCS.parent / "target/release/pyinotifyd")).resolve()
-CONFIG = Path("/etc/pyinotifyd/config.py")
-INBOX = Path("/srv/in")
-DEADLINE_S = 30
+SOURCES = DOCS.parent
+PROGRAM = Path(os.environ.get("PROGRAM", SOURCES / "target/release/pyinotifyd")).resolve()
+DEADLINE_S = 60
+READER = "/home/you"
 
-# What differs between two runs. Tasks run beside each other, so that their lines may change places.
-VARYING = re.compile(r"^[\d-]{10} [\d:,]{12}|\b[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}\b", re.M)
+BLOCK = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 
-# The machine's root directory as it is, but for an empty /srv and an /etc without our configuration.
-NAMESPACE = """
-mount -t tmpfs none /mnt
-mkdir -p /mnt/up/pyinotifyd /mnt/work /mnt/root/etc /mnt/root/srv/in
-mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work /mnt/root/etc
-rm -f /mnt/root/etc/pyinotifyd/config.py
-for entry in /*; do
-    case $entry in
-        /etc | /mnt | /srv) ;;
-        *) if test -L "$entry"; then cp -P "$entry" /mnt/root; elif test -d "$entry"; then
-               mkdir "/mnt/root$entry"; mount --rbind "$entry" "/mnt/root$entry"
-           fi ;;
-    esac
-done
-exec chroot /mnt/root "$@"
-"""
+# What differs between two runs: times, ids, pids, durations, counts, the width of columns, where a path is cut off.
+VARYING = [
+    (re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", re.M), "TIME"),
+    (re.compile(r"\b\d\d-\d\d \d\d:\d\d:\d\d\b"), "TIME"),
+    (re.compile(r"\b[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}\b|^[\da-f]{8}\b", re.M), "ID"),
+    (re.compile(r"\bpid \d+"), "PID"),
+    (re.compile(r"\b(\d+m )?\d+(\.\d+)? ?(m|ms|s|seconds)\b"), "DURATION"),
+    (re.compile(r"\b\d+ read\b"), "COUNT"),
+    (re.compile(r"(/home/you|…)\S*/"), "PATH/"),
+    (re.compile(r" +"), " "),
+]
+
+# Stand for programs that act on the machine: here, a service is a daemon without a service manager.
+STANDS_FOR = {
+    "sudo": """
+case "$*" in "pyinotifyd -t") set -- "$@" -c "$HOME/root/etc/pyinotifyd/config.py" ;; esac
+DESTDIR=$HOME/root RUNTIME_DIRECTORY=$HOME/root exec "$@"
+""",
+    "systemctl": """
+case "$*" in
+    "enable --now pyinotifyd") config=$HOME/root/etc/pyinotifyd/config.py ;;
+    "--user enable --now pyinotifyd") config=$HOME/.config/pyinotifyd/config.py ;;
+    "reload pyinotifyd") exec kill -HUP "$(cat "$HOME/service")" ;;
+    *) exit 1 ;;
+esac
+test ! -e "$HOME/service" || kill "$(cat "$HOME/service")"
+pyinotifyd -c "$config" > "$HOME/service.log" 2>&1 &
+echo $! > "$HOME/service"
+until grep -q "start listening" "$HOME/service.log"; do sleep 0.05; done
+""",
+    "journalctl": 'cat "$HOME/service.log"',
+}
 
 
 def main() -> int:
+    if "--check" in sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as home:
+            return check(Path(home))
     if "INSIDE" not in os.environ:
-        here = os.path.abspath(__file__)
-        command = ["unshare", "-m", "sh", "-ec", NAMESPACE, "sh", sys.executable, here, *sys.argv[1:]]
+        # The reader's home is only there for us.
+        script = f'mount -t tmpfs none /home && mkdir {READER} && exec "$@"'
+        command = ["unshare", "-m", "sh", "-ec", script, "sh", sys.executable, os.path.abspath(__file__)]
         return subprocess.run(command, env={**os.environ, "INSIDE": "1"}, check=False).returncode
-    tutorial, act = DOCS / "tutorial.md", put if "--check" not in sys.argv else check
-    for number, play in {"1": create_and_delete, "3": rename, "4": write_twice, "5": checksums}.items():
-        act(tutorial, number, daemon_output(number, play))
-    act(DOCS / "troubleshooting.md", "explain", explanation())
+    for page, text in written(Path(READER)).items():
+        page.write_text(text)
     return 0
 
 
-def block(number: str) -> str:
-    found = re.search(
-        rf"^```python\n# tutorial/{number}\.py\n(.*?)^```$", (DOCS / "tutorial.md").read_text(), re.M | re.S
-    )
-    assert found is not None, f"the tutorial has no block {number}"
-    return found[1]
+def check(home: Path) -> int:
+    for page, text in written(home).items():
+        shown, printed = (sorted(stable(version).splitlines()) for version in (page.read_text(), text))
+        if shown != printed:
+            difference = "\n".join(difflib.unified_diff(shown, printed, "shown", "printed", lineterm="", n=0))
+            print(f"{page.name} shows other than what is printed; run docs/output.py\n{difference}", file=sys.stderr)
+            return 1
+    return 0
 
 
-def marked(page: Path, name: str) -> tuple[str, str, str]:
-    """What stands before, in and behind the block of an output."""
-    found = re.fullmatch(rf"(.*<!-- output {name} -->\n```\n)(.*?)(^```$.*)", page.read_text(), re.M | re.S)
-    assert found is not None, f"{page} has no place for output {name}"
-    return found[1], found[2], found[3]
+def stable(text: str) -> str:
+    for varying, name in VARYING:
+        text = varying.sub(name, text)
+    return text
 
 
-def put(page: Path, name: str, output: str) -> None:
-    before, _, behind = marked(page, name)
-    page.write_text(before + output + behind)
+def written(home: Path) -> dict[Path, str]:
+    """The pages as they are with what is printed now."""
+    reader = Reader(home)
+    tutorial, troubleshooting = DOCS / "tutorial.md", DOCS / "troubleshooting.md"
+    try:
+        pages = {tutorial: BLOCK.sub(reader.follow, tutorial.read_text())}
+        # The last configuration on the way; every page that explains speaks of the same.
+        pages[troubleshooting] = BLOCK.sub(reader.follow, troubleshooting.read_text())
+    finally:
+        reader.stop()
+    return pages
 
 
-def check(page: Path, name: str, output: str) -> None:
-    shown, printed = (sorted(VARYING.sub("*", text).splitlines()) for text in (marked(page, name)[1], output))
-    if shown != printed:
-        difference = "\n".join(difflib.unified_diff(shown, printed, "shown", "printed", lineterm="", n=0))
-        sys.exit(f"{page.name}: output {name} is not what is printed; run docs/output.py\n{difference}")
+class Reader:
+    """Somebody with two terminals who does what a page says."""
 
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.directory = home / "tutorial"
+        self.log = home / "log"
+        self.shown = 0
+        self.printed = ""
+        self.first: subprocess.Popen[bytes] | None = None
+        programs = home / "bin"
+        programs.mkdir()
+        (programs / "pyinotifyd").symlink_to(PROGRAM)
+        for name, script in STANDS_FOR.items():
+            (programs / name).write_text(f"#!/bin/sh\n{script.strip()}\n")
+            (programs / name).chmod(0o755)
+        self.environment = {
+            "HOME": str(home),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "RUNTIME_DIRECTORY": str(home),
+            "LANG": "C.UTF-8",
+        }
 
-def daemon_output(number: str, act: Callable[[Callable[[str], None]], None]) -> str:
-    CONFIG.write_text(block(number))
-    log = Path("/srv/log")
-    with log.open("wb") as file:
-        daemon = subprocess.Popen([PROGRAM], stdout=file, stderr=subprocess.STDOUT)
+    def follow(self, block: re.Match[str]) -> str:
+        """Do what a block says; return it with what is printed now."""
+        note, language, text = block["note"] or "", block["language"], block["text"]
+        if language == "python" and text.startswith("# config.py\n"):
+            (self.directory / "config.py").write_text(text.partition("\n")[2])
+        elif note == "first":
+            self.start(text.strip())
+        elif language == "sh" and block.string.startswith("# Tutorial"):
+            if note == "alone":
+                self.stop()
+            self.run(text, SOURCES if note == "sources" else self.directory)
+        elif note:
+            shown = self.shows(note)
+            return block[0][: block.start("text") - block.start()] + shown + "```"
+        return block[0]
 
-    def wait_for(text: str) -> None:
+    def shows(self, note: str) -> str:
+        """What stands in a block of output."""
+        if note == "prints":
+            return self.printed
+        if note == "explain":
+            words = "--explain /srv/pipeline/in/sales.csv IN_CLOSE_WRITE"
+            self.run(f"pyinotifyd -c /etc/pyinotifyd/config.py {words}", self.directory)
+            return f"$ pyinotifyd {words}\n{self.printed}"
+        found = re.fullmatch(r"(?:(?P<how>from|only) (?P<which>.+) )?to (?P<end>.+)", note)
+        if found is None:
+            sys.exit(f"no block is {note!r}")
+        start = self.wait_for(found["which"], self.shown) if found["how"] == "from" else self.shown
+        last = self.wait_for(found["end"], start)
+        self.shown = last + 1
+        lines = self.lines()[start : self.shown]
+        if found["how"] == "only":
+            lines = [line for line in lines if re.search(found["which"], line)]
+        return self.readers("".join(lines))
+
+    def run(self, commands: str, directory: Path) -> None:
+        commands = re.sub("/etc/pyinotifyd|/srv/pipeline", rf"{self.home}/root\g<0>", commands)
+        (self.home / "root/etc/pyinotifyd").mkdir(parents=True, exist_ok=True)
+        where = directory if directory.exists() else self.home
+        done = subprocess.run(
+            ["sh", "-ec", commands.replace("journalctl -u pyinotifyd -f", "journalctl")],
+            cwd=where,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            sys.exit(f"status {done.returncode} of:\n{commands}\n{done.stdout}\n{self.log.read_text()}")
+        self.printed = self.readers(done.stdout)
+
+    def start(self, command: str) -> None:
+        """Start a command in the first terminal, and wait until it listens."""
+        self.stop()
+        self.shown = 0
+        with self.log.open("wb") as log:
+            self.first = subprocess.Popen(
+                ["sh", "-c", f"exec {command}"], cwd=self.directory, env=self.environment, stdout=log, stderr=log
+            )
+        self.wait_for("start listening", 0)
+
+    def stop(self) -> None:
+        """Ctrl-C in the first terminal, and the end of a service."""
+        if self.first:
+            self.first.send_signal(signal.SIGINT)
+            self.first.wait(DEADLINE_S)
+            self.first = None
+        service = self.home / "service"
+        if service.exists():
+            os.kill(int(service.read_text()), signal.SIGTERM)
+            service.unlink()
+
+    def wait_for(self, expression: str, start: int) -> int:
+        """Wait for a line that matches; return its number."""
         deadline = time.monotonic() + DEADLINE_S
-        while text not in log.read_text():
-            assert time.monotonic() < deadline, f"no {text!r} in:\n{log.read_text()}"
+        while True:
+            for number, line in enumerate(self.lines()[start:], start):
+                if re.search(expression, line) and line.endswith("\n"):
+                    return number
+            if time.monotonic() > deadline:
+                sys.exit(f"no {expression!r} in:\n{self.log.read_text()}")
             time.sleep(0.02)
 
-    try:
-        wait_for("start listening")
-        act(wait_for)
-    finally:
-        daemon.send_signal(signal.SIGTERM)
-        daemon.wait(DEADLINE_S)
-    lines = log.read_text().splitlines(keepends=True)
-    return "".join(line for line in lines if "got signal" not in line and "shutdown complete" not in line)
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines(keepends=True)
 
-
-def create_and_delete(wait_for: Callable[[str], None]) -> None:
-    subprocess.run("echo hello > /srv/in/a", shell=True, check=True)
-    wait_for("task finished")
-    (INBOX / "a").unlink()
-    wait_for("task finished, mask=IN_DELETE")
-
-
-def rename(wait_for: Callable[[str], None]) -> None:
-    subprocess.run(
-        "echo report > /srv/in/report.tmp; mv /srv/in/report.tmp /srv/in/report.done", shell=True, check=True
-    )
-    wait_for("task finished")
-
-
-def write_twice(wait_for: Callable[[str], None]) -> None:
-    subprocess.run("echo one > /srv/in/f; sleep 2; echo two >> /srv/in/f", shell=True, check=True)
-    wait_for("task finished")
-
-
-def checksums(wait_for: Callable[[str], None]) -> None:
-    script = (
-        "echo hello > good; sha256sum good > good.sha256; echo hullo > bad; sed s/good/bad/ good.sha256 > bad.sha256"
-    )
-    subprocess.run(script, shell=True, check=True, cwd=INBOX)
-    wait_for("is good")
-    wait_for("task failed: ValueError")
-    wait_for("task finished")
-
-
-def explanation() -> str:
-    CONFIG.write_text(block("3"))
-    words = ["--explain", "/srv/in/report.done", "IN_CLOSE_WRITE"]
-    done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=True)
-    return f"$ pyinotifyd {' '.join(words)}\n{done.stdout}"
+    def readers(self, text: str) -> str:
+        """The text as it is in the reader's home, with the reader's Python and number."""
+        text = re.sub(r"^python  \S+,", "python  /usr/bin/python3,", text, flags=re.M)
+        text = text.replace(f"asked by uid {os.getuid()},", "asked by uid 1000,")
+        return text.replace(f"{self.home}/root", "").replace(str(self.home), READER)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pages import CONFIGS, DELAY, DOCS, ROOT, Site, has, me
-from vocabulary import Box, binary, drop, need, tree, wait_until, write
+from vocabulary import Box, binary, need, tree, wait_until, write
 
 # ---- all of them
 
@@ -343,64 +343,13 @@ def test_burst(site: Site) -> None:
 # ---- the tutorial
 
 
-def test_tutorial_step_1_says_what_happens(site: Site) -> None:
-    incoming = site.directory("in")
-    daemon = site.run("tutorial/1.py")
-    write(incoming / "a", "hello\n")
-    daemon.wait_out(f"IN_CREATE {incoming}/a")
-    daemon.wait_log("task finished")
-    (incoming / "a").unlink()
-    daemon.wait_out(f"IN_DELETE {incoming}/a")
-
-
-def test_tutorial_step_2_has_a_task_for_each_scheduler(site: Site) -> None:
-    incoming = site.directory("in")
-    daemon = site.run("tutorial/2.py")
-    write(incoming / "a", "hello\n")
-    for word in ["new", "finished"]:
-        daemon.wait_out(f"{word}: {incoming}/a")
-
-
-def test_tutorial_step_3_moves_by_a_rule(site: Site) -> None:
-    incoming = site.directory("in")
-    daemon = site.run("tutorial/3.py")
-    write(incoming / "report.tmp", "done")
-    (incoming / "report.tmp").rename(incoming / "report.done")
-    wait_until(lambda: has(site.srv / "out/report", "done"), lambda: daemon.tail)
-
-
-def test_tutorial_step_4_waits_until_it_is_quiet(site: Site) -> None:
-    incoming = site.directory("in")
-    daemon = site.run("tutorial/4.py")
-    write(incoming / "f", "one\n")
-    daemon.wait_log("schedule task")
-    with open(incoming / "f", "a") as file:
-        file.write("two\n")
-    wait_until(lambda: has(site.srv / "out/f", "one\ntwo\n"), lambda: daemon.tail)
-
-
-def test_tutorial_step_5_checks_checksums(site: Site) -> None:
-    incoming = site.directory("in")
-    daemon = site.run("tutorial/5.py")
-    write(incoming / "good", "hello\n")
-    write(incoming / "good.sha256", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03  good\n")
-    write(incoming / "bad", "hullo\n")
-    write(incoming / "bad.sha256", "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03  bad\n")
-    wait_until(lambda: has(incoming / "good.verified", "hello\n"), lambda: daemon.tail)
-    daemon.wait_log(r"ValueError: .*/bad has [0-9a-f]+, not 5891b5")
-    assert (incoming / "bad").exists()
-
-
-def test_tutorial_step_6_is_a_pipeline(site: Site) -> None:
-    site.program("clamdscan")
-    daemon = site.run("tutorial/6.py")
-    customer = site.directory("uploads/acme")
-    write(customer / "x.part", "half")
-    drop(customer / "y", "whole")
-    wait_until(lambda: has(site.srv / "ready/acme/y", "whole"), lambda: daemon.tail)
-    wait_until(lambda: (site.srv / "ready.list").exists(), lambda: daemon.tail)
-    wait_until(lambda: (site.srv / "ready.list").read_text() == f"{site.srv}/ready/acme/y\n", lambda: daemon.tail)
-    assert has(customer / "x.part", "half")
+@pytest.mark.slow
+def test_the_tutorial_can_be_followed_and_prints_what_it_shows() -> None:
+    """All its commands and configurations, and --explain on the page of troubles; but for times and ids."""
+    environment = {**os.environ, "PROGRAM": str(binary())}
+    command: list[str | Path] = [sys.executable, DOCS / "output.py", "--check"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # ---- moving here

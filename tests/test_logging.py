@@ -6,20 +6,16 @@ import datetime
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from vocabulary import REFERENCE, Box, Daemon, Record, binary, wait_until, write
+from vocabulary import REFERENCE, Box, Daemon, Record, wait_until, write
 
 Run = Callable[..., Daemon]
 
 ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
 
-OUTPUT = Path(__file__).resolve().parent.parent / "docs/output.py"
 
 ONE = 'sched = TaskScheduler(record%s)\npyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched})]%s)\n'
 
@@ -202,14 +198,6 @@ def test_timeouts_are_printed_as_python_prints_the_number(run: Run, box: Box, ti
     daemon.wait_log("schedule task")
     daemon.signal(signal.SIGTERM)
     daemon.wait_log(f"sched - INFO - wait {re.escape(str(eval(timeout)))} seconds for 1 remaining")
-
-
-@ours_only
-def test_what_the_documents_show_is_what_is_printed(root: None) -> None:
-    """The log lines of the tutorial and the answer of --explain, but for times and task ids."""
-    program = {**os.environ, "PROGRAM": str(binary())}
-    done = subprocess.run([sys.executable, OUTPUT, "--check"], env=program, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 # ---- the same fault a thousand times

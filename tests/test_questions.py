@@ -294,7 +294,7 @@ def test_waiting_tasks_are_kept_with_a_state_and_named_without(answer: Answer) -
     [kept] = answer.operator.wait_tasks(1)
     assert (kept["id"], kept["due"]) == (task["id"], task["due"])
     daemon.terminate()
-    left = f"not done: shutdown timeout exceeded, .*path={answer.incoming}/"
+    left = f"not done: .*path={answer.incoming}/"
     daemon = answer.start(config.replace("timeout=30", "timeout=0"))
     write(answer.incoming / "a")
     answer.operator.wait_tasks(1)

@@ -37,7 +37,7 @@ VERBATIM = re.compile(r"\s*(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pyinotifyd/|V
 # Written by a program, or for one: nobody reads or wraps them.
 GENERATED = re.compile(
     r"Cargo\.lock|.*/Cargo\.lock|LICENSE|BENCHMARKS\.md|bench/results\.svg|fuzz/corpus/.*|crates/pattern/src/tables\.rs"
-    r"|docs/top\.svg|crates/pyinotifyd/share/(man|completions)/.*|packaging/prometheus/grafana-dashboard\.json"
+    r"|docs/\w+\.svg|crates/pyinotifyd/share/(man|completions)/.*|packaging/prometheus/grafana-dashboard\.json"
 )
 
 
