@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from fuse import Filesystem
-from vocabulary import REFERENCE, Box, Daemon, wait_until, write
+from vocabulary import REFERENCE, Box, Daemon, disk, wait_until, write
 
 pytestmark = pytest.mark.skipif(REFERENCE, reason="the original does all work on files in its only thread")
 
@@ -94,21 +93,6 @@ def test_reloads_while_a_destination_hangs_start_no_threads(run: Run, box: Box, 
     write(box.src / "f")
     wait_until(lambda: is_moved(box, "f"), lambda: daemon.tail)
     assert daemon.terminate(10) == 0
-
-
-@contextmanager
-def disk(image: Path, directory: Path) -> Iterator[None]:
-    """A filesystem of its own in a file."""
-    directory.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
-    made = subprocess.run(["mkfs.ext4", "-q", "-F", image], check=False, capture_output=True).returncode == 0
-    if not made or subprocess.run(["mount", "-o", "loop", image, directory], check=False).returncode != 0:
-        pytest.skip("needs mkfs.ext4 and a loop device")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", directory], check=False)
 
 
 def test_a_frozen_disk_holds_up_no_other_destination(run: Run, box: Box, root: None) -> None:

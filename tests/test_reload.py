@@ -486,3 +486,24 @@ def test_a_storm_of_reloads_with_configs_that_fail_in_every_way(run: Run, box: B
     wait_until(lambda: len(daemon.children()) == 1, lambda: f"{daemon.children()}")
     wait_until(lambda: len(daemon.descriptors()) <= before, lambda: f"{before} before, {daemon.descriptors()}")
     assert daemon.terminate(10) == 0
+
+
+@ours_only
+def test_the_kernel_tells_no_more_than_the_config_in_force_asks_for(run: Run, box: Box) -> None:
+    config = """
+tell = ShellScheduler("true")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": tell%s})]%s)
+"""
+    daemon = run(config % ("", ""))
+    narrow = daemon.masks(box.src)
+    write(box.tmp / "taken", "no socket")
+    box.write_config(config % (', "IN_OPEN": tell', ', control="$TMP/taken"'))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("stays in force")
+    assert daemon.masks(box.src) == narrow
+    box.write_config(config % (', "IN_OPEN": tell', ""))
+    daemon.reload()
+    assert daemon.masks(box.src) != narrow
+    box.write_config(config % ("", ""))
+    daemon.reload()
+    wait_until(lambda: daemon.masks(box.src) == narrow, lambda: f"{daemon.masks(box.src)} instead of {narrow}")

@@ -482,18 +482,23 @@ class Daemon:
                 continue
         return found
 
-    def watches(self) -> set[tuple[int, int]]:
-        """(wd, inode) of all its inotify watches, from /proc/PID/fdinfo; the parents of roots are among them."""
-        found: set[tuple[int, int]] = set()
+    def inotify_lines(self) -> list[tuple[int, int, int]]:
+        """(wd, inode, mask) of all its inotify watches, from /proc/PID/fdinfo; the parents of roots are among them."""
+        found: list[tuple[int, int, int]] = []
         for descriptor, target in self.descriptors().items():
-            if target != "anon_inode:inotify":
-                continue
-            text = Path(f"/proc/{self.pid}/fdinfo/{descriptor}").read_text()
-            found |= {
-                (int(wd, 16), int(inode, 16))
-                for wd, inode in re.findall(r"inotify wd:([0-9a-f]+) ino:([0-9a-f]+)", text)
-            }
+            if target == "anon_inode:inotify":
+                text = Path(f"/proc/{self.pid}/fdinfo/{descriptor}").read_text()
+                lines = re.findall(r"inotify wd:([0-9a-f]+) ino:([0-9a-f]+) sdev:[0-9a-f]+ mask:([0-9a-f]+)", text)
+                found += [(int(wd, 16), int(inode, 16), int(mask, 16)) for wd, inode, mask in lines]
         return found
+
+    def watches(self) -> set[tuple[int, int]]:
+        """(wd, inode) of all its inotify watches."""
+        return {(wd, inode) for wd, inode, _ in self.inotify_lines()}
+
+    def masks(self, path: Path) -> list[int]:
+        """What the kernel is asked to tell of this very file or directory."""
+        return [mask for _, inode, mask in self.inotify_lines() if inode == path.stat().st_ino]
 
     def watches_path(self, path: Path) -> bool:
         """Whether the kernel tells it of this very file or directory."""
@@ -664,6 +669,22 @@ def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin") is None:
             pytest.skip(f"needs {program}")
+
+
+@contextlib.contextmanager
+def disk(image: Path, directory: Path, *options: str) -> Iterator[None]:
+    """An ext4 of its own in a file, made with these options, in place of the directory."""
+    directory.mkdir(exist_ok=True)
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    make = ["mkfs.ext4", "-q", "-F", *options, image]
+    made = subprocess.run(make, check=False, capture_output=True).returncode == 0
+    if not made or subprocess.run(["mount", "-o", "loop", image, directory], check=False).returncode != 0:
+        pytest.skip("needs mkfs.ext4 and a loop device")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", directory], check=False)
 
 
 # ---- what tests do to files, each as a user's program does
