@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from control import Operator
 from vocabulary import DEADLINE_S, PROJECT, Box, Daemon, alive, need, wait_until, write
 
 # Longer than any test takes, shorter than somebody would wait who runs into it.
@@ -175,6 +176,116 @@ def test_a_command_that_ignores_sigterm_is_killed(box: Box) -> None:
     again = box.run(config)
     again.wait_log("start task")
     assert not alive(pid)
+
+
+def outlived(box: Box, config: str) -> tuple[str, int]:
+    """Crash a daemon whose command ignores SIGTERM; return the task's id, and the pid of the command."""
+    daemon = box.run(config)
+    write(box.src / "f")
+    wait_rows(box, "SELECT state, process_group IS NULL FROM task", [("running", 0)])
+    (identifier,) = daemon.task_ids(box.src / "f")
+    crash(daemon)
+    return identifier, int((box.dst / "pid").read_text())
+
+
+def stubborn(more: str = "") -> str:
+    return runs(LATER, more).replace("echo $$", "trap '' TERM; echo $$")
+
+
+def test_a_command_that_outlived_the_daemon_runs_until_it_has_ended(box: Box) -> None:
+    socket = box.tmp / "control.sock"
+    identifier, pid = outlived(box, stubborn())
+    again = box.run(stubborn(), "--control", socket)
+    again.wait_log("end the command of .* which outlived the earlier daemon")
+    (task,) = Operator(socket).tasks()
+    assert (task["id"], task["state"], task["path"]) == (identifier, "running", f"{box.src}/f")
+    assert Operator(socket).get("/v1/failed")["tasks"] == []
+    assert Operator(socket).scheduler("slow")["running"] == 1
+    again.wait_log("task failed: interrupted: the daemon ended")
+    assert not alive(pid)
+    assert Operator(socket).tasks() == []
+    wait_rows(box, "SELECT id, error FROM ended", [(identifier, "interrupted: the daemon ended")])
+
+
+def test_an_event_for_a_command_that_outlived_the_daemon_waits_for_its_end(box: Box) -> None:
+    identifier, pid = outlived(box, stubborn())
+    again = box.run(runs(0))
+    again.wait_log("end the command of")
+    write(box.src / "f")
+    again.wait_log("start task")
+    assert not alive(pid)
+    again.wait_log("task finished")
+    assert again.task_ids(box.src / "f") == [identifier]
+    wait_rows(box, "SELECT id, result FROM ended", [(identifier, "ok")])
+
+
+def test_a_stop_waits_for_the_end_of_a_command_that_outlived_the_daemon_before(box: Box) -> None:
+    identifier, pid = outlived(box, stubborn())
+    again = box.run(stubborn())
+    again.wait_log("end the command of")
+    assert again.terminate() == 0
+    assert not alive(pid)
+    assert rows(box, "SELECT id, state FROM task") == [(identifier, "running")]
+    assert rows(box, "SELECT count(*) FROM ended") == [(0,)]
+    box.run(stubborn()).wait_log("task failed: interrupted: the daemon ended")
+
+
+def test_a_stop_ends_a_command_that_outlived_the_daemon_and_whose_scheduler_is_gone(box: Box) -> None:
+    _, pid = outlived(box, stubborn())
+    config = stubborn().replace("slow", "other")
+    again = box.run(config)
+    again.wait_log("end the command of")
+    again.terminate()
+    assert not alive(pid)
+    wait_rows(box, "SELECT error FROM ended", [("the config has no scheduler slow",)])
+
+
+def test_a_command_that_outlived_the_daemon_is_ended_by_the_next_but_one(box: Box) -> None:
+    identifier, pid = outlived(box, stubborn())
+    again = box.run(stubborn())
+    again.wait_log("end the command of")
+    write(box.src / "f")
+    wait_rows(box, "SELECT detail, process_group FROM task", [('{"again":true}', pid)])
+    crash(again)
+    assert alive(pid)
+    last = box.run(runs(0))
+    last.wait_log("task finished")
+    assert not alive(pid)
+    assert last.task_ids(box.src / "f") == [identifier]
+
+
+def test_a_task_whose_file_vanishes_before_its_command_has_ended_is_not_run_again(box: Box) -> None:
+    config = stubborn(", rerun=True").replace("slow}", 'slow, "IN_DELETE": Cancel(slow)}')
+    _, pid = outlived(box, config)
+    again = box.run(config)
+    again.wait_log("end the command of")
+    (box.src / "f").unlink()
+    again.wait_log("ongoing task cancelled")
+    assert not alive(pid)
+    wait_rows(box, "SELECT result FROM ended", [("cancelled",)])
+    assert again.count("start task") == 0
+
+
+def test_the_tasks_of_one_run_wait_together_for_the_end_of_its_command(box: Box) -> None:
+    config = """
+many = ShellScheduler(cmd="trap '' TERM; echo $$$$ > $DST/pid; sleep $SECONDS", batch=Batch(quiet=0.2), rerun=$RERUN)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": many})], state="$TMP/state", shutdown_timeout=1)
+""".replace("$$$$", "$$")
+    first = config.replace("$RERUN", "False").replace("$SECONDS", "600")
+    daemon = box.run(first)
+    for name in "abc":
+        write(box.src / name)
+    wait_rows(box, "SELECT count(*), count(DISTINCT process_group) FROM task WHERE state = 'running'", [(3, 1)])
+    crash(daemon)
+    pid = int((box.dst / "pid").read_text())
+    again = box.run(config.replace("$RERUN", "True").replace("$SECONDS", "0"))
+    again.wait_log("end the command of")
+    assert again.count("end the command of") == 1
+    write(box.src / "d")
+    again.wait_log("task finished.*and 2 more")
+    assert not alive(pid)
+    wait_rows(box, "SELECT count(*), count(DISTINCT id) FROM ended WHERE result = 'ok'", [(4, 4)])
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
 
 
 def test_with_rerun_a_command_that_was_running_is_run_again(box: Box) -> None:

@@ -58,7 +58,7 @@
 //! A task has an id that is a UUID ([`TaskId`]); people name tasks by it or by its beginning ([`Engine::find`],
 //! [`Engine::cancel`], [`Engine::run_now`]). Randomness comes from a seed that the program gives. Times are those of
 //! the caller; where they cross the daemon's life, the program turns them into times of day and back
-//! ([`Engine::restore`]).
+//! ([`Engine::restore`]). A run that crosses it is being stopped from the start ([`Engine::restore_run`]).
 //!
 //! # What is ours
 //!

@@ -362,6 +362,10 @@ impl Scheduler {
         tasks: &Tasks,
         same_path: bool,
     ) -> Change {
+        if phase == Phase::Active && tasks.has(task, Mark::Interrupted) {
+            // The run of an earlier life of the daemon does nothing for what comes now.
+            return Change::Remember { rule };
+        }
         let ends = tasks.state(task) == State::Stopping
             && !tasks.has(task, Mark::TimedOut)
             && !tasks.has(task, Mark::Restart);
@@ -485,7 +489,9 @@ impl Scheduler {
                 Change::SkipCancel => {
                     // What the mark stands for is a task that waits for the end of this run, and that is cancelled.
                     turn.tasks.clear(task, Mark::Again);
-                    turn.tasks.clear(task, Mark::Restart);
+                    if turn.tasks.clear(task, Mark::Restart) {
+                        turn.tasks.clear(task, Mark::Interrupted);
+                    }
                     turn.tasks.note(task);
                     self.skip(task, event, turn);
                 }
@@ -765,12 +771,12 @@ impl Scheduler {
 
     /// Ends everything: running tasks are stopped, the others forgotten.
     pub(crate) fn cut<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
-        let mut next = self.stopping.first();
+        let keeps = turn.keeps && self.spec.persist;
+        let mut next = self.stopping.first().filter(|_| !keeps);
         while let Some(slot) = next {
             forget_marks(slot, turn.tasks);
             next = turn.tasks.next_in_list(slot);
         }
-        let keeps = turn.keeps && self.spec.persist;
         let count = if keeps { self.with_taken(self.running.len()) } else { self.pending() };
         if count > 0 {
             self.wait_told = false;

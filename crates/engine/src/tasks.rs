@@ -251,7 +251,8 @@ pub(crate) enum Mark {
     Settled = 8_192,
     /// The rules are to be asked when it starts.
     AskRules = 16_384,
-    /// It is stopped because the daemon ends; what becomes of it is for the next one to decide.
+    /// It is stopped because the daemon ends; what becomes of it is for the next one to decide. In that next one: its
+    /// run is that of the earlier one, which has not ended yet.
     Interrupted = 32_768,
 }
 

@@ -2350,6 +2350,132 @@ fn the_end_of_a_batch_is_the_end_of_each_of_its_tasks() {
     assert_eq!(world.out.ends, ["/a why, 1 attempt(s), 0ns of 0ns", "/b why, 1 attempt(s), 0ns of 0ns"]);
 }
 
+// Runs that outlived the life of the daemon that started them.
+
+/// Restores such a run as the first task.
+fn outlived(world: &mut World, path: &str, again: bool) -> TaskHandle {
+    let restored = Restored {
+        id: TaskId(7),
+        scheduler: SchedulerId(0),
+        map: Some(MapId(0)),
+        event: event(Flag::CloseWrite, path),
+        due: world.now,
+        attempt: 1,
+        failed: None,
+        is_kept: true,
+    };
+    let run = world.engine.restore_run(world.now, &restored, again, &mut world.out);
+    world.out.number(TaskId(7));
+    run.expect("nothing stands in its way")
+}
+
+fn over(world: &mut World, run: TaskHandle) -> Vec<String> {
+    world.engine.finished(world.now, run, &failed(FailureKind::Interrupted), &mut world.out);
+    world.lines()
+}
+
+#[test]
+fn a_run_of_an_earlier_life_has_its_path_and_its_place_and_has_failed_when_it_is_over() {
+    let one = NonZeroU32::new(1);
+    let mut world = kept(SchedulerSpec { max_jobs: one, timeout: Some(SECOND), ..scheduler(Duration::ZERO) });
+    let run = outlived(&mut world, "/f", false);
+    assert_eq!(world.engine.stats().running, 1);
+    assert_eq!(world.create("/g"), ["all 1 places taken"]);
+    assert_eq!(world.pass(2 * SECOND), NOTHING, "its time is not that of this life");
+    assert_eq!(over(&mut world, run), ["failed (why) 1 /f", "start 2 /g IN_CREATE"]);
+}
+
+#[test]
+fn a_run_of_an_earlier_life_may_be_followed_by_another_or_be_cancelled() {
+    let mut world = kept(scheduler(Duration::ZERO));
+    let run = outlived(&mut world, "/f", true);
+    assert_eq!(over(&mut world, run), ["start 1 /f IN_CLOSE_WRITE"]);
+    assert_eq!(world.out.ends, NOTHING, "it has not ended");
+
+    let mut world = kept(scheduler(Duration::ZERO));
+    let run = outlived(&mut world, "/f", true);
+    world.delete("/f");
+    assert_eq!(over(&mut world, run), ["ongoing cancelled 1 /f"]);
+
+    let mut world = kept(scheduler(Duration::ZERO));
+    let run = outlived(&mut world, "/f", true);
+    assert!(world.engine.cancel(world.now, TaskId(7), &mut world.out));
+    assert_eq!(over(&mut world, run), ["ongoing cancelled 1 /f"]);
+}
+
+#[test]
+fn an_event_for_a_run_of_an_earlier_life_is_acted_on_when_that_is_over() {
+    let mut world = kept(scheduler(DELAY));
+    let run = outlived(&mut world, "/f", false);
+    assert_eq!(world.create("/f"), ["remember 1 /f"]);
+    assert_eq!(over(&mut world, run), ["schedule 10s 1 /f"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /f IN_CREATE"]);
+    assert_eq!(world.out.ends, NOTHING);
+}
+
+#[test]
+fn a_life_that_ends_leaves_the_run_of_an_earlier_one_to_the_next() {
+    for again in [false, true] {
+        let mut world = kept(scheduler(Duration::ZERO));
+        let run = outlived(&mut world, "/f", again);
+        world.shutdown();
+        world.pass(40 * SECOND);
+        assert!(!world.engine.is_idle());
+        assert_eq!(over(&mut world, run), ["ongoing cancelled 1 /f"]);
+        assert!(world.engine.is_idle());
+        let mut left = Vec::new();
+        world.engine.visit(0, 9, |task| left.push((task.doing.is_to_come(), task.again)));
+        assert_eq!(left, [(false, again)]);
+    }
+}
+
+#[test]
+fn the_tasks_of_a_batch_of_an_earlier_life_have_one_run() {
+    let max_files = NonZeroU32::new(9).unwrap();
+    let batch = Batch { quiet: SECOND, max_wait: SECOND, max_files };
+    let mut world = kept(SchedulerSpec { batch: Some(batch), ..scheduler(Duration::ZERO) });
+    let run = outlived(&mut world, "/a", true);
+    let other = Restored {
+        id: TaskId(8),
+        scheduler: SchedulerId(0),
+        map: Some(MapId(0)),
+        event: event(Flag::CloseWrite, "/b"),
+        due: world.now,
+        attempt: 1,
+        failed: None,
+        is_kept: true,
+    };
+    assert_eq!(world.engine.restore_run(world.now, &other, true, &mut world.out), Some(run));
+    world.create("/c");
+    assert_eq!(world.pass(SECOND), NOTHING, "there is one run at a time");
+    assert_eq!(over(&mut world, run), ["start 2 /c IN_CREATE for /c"]);
+    world.complete(2);
+    assert_eq!(world.pass(SECOND), ["start 1 /a IN_CLOSE_WRITE for /a /b"]);
+}
+
+#[test]
+fn what_is_to_start_anew_and_what_is_tried_again_is_left_though_its_run_was_being_stopped() {
+    let spec = scheduler(Duration::ZERO);
+    let mut world = kept(SchedulerSpec { on_busy: OnBusy::Restart, ..spec });
+    world.create("/f");
+    assert_eq!(world.close_write("/f"), ["restart 1 /f", "stop 1"]);
+    world.shutdown();
+    world.pass(40 * SECOND);
+    world.end(1, &Outcome::Cancelled);
+    assert!(world.engine.is_idle());
+    assert_eq!(changes(&mut world), (0, vec!["/f waiting".to_owned()]));
+
+    let mut world = kept(SchedulerSpec { timeout: Some(SECOND), ..tried_again(retry()) });
+    world.create("/f");
+    world.pass(DELAY);
+    world.pass(SECOND);
+    world.shutdown();
+    world.pass(40 * SECOND);
+    world.end(1, &Outcome::Cancelled);
+    assert!(world.engine.is_idle());
+    assert_eq!(changes(&mut world), (0, vec!["/f waiting".to_owned()]));
+}
+
 // Questions.
 
 #[test]

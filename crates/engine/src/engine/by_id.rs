@@ -3,8 +3,11 @@
 use std::time::Instant;
 
 use super::Engine;
-use crate::tasks::{Failed, News};
-use crate::{Effects, Failure, IdPrefix, MapId, Restored, SchedulerId, TaskId};
+use crate::scheduler::Scheduler;
+use crate::scheduler::hand_over::Earlier;
+use crate::tasks::{Failed, News, Slot};
+use crate::turn::Turn;
+use crate::{Effects, Failure, IdPrefix, MapId, Restored, SchedulerId, TaskHandle, TaskId};
 
 /// What an id or its beginning names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,14 +119,43 @@ impl Engine {
     /// Makes a task that an earlier life of the daemon had. Whether it was made: not if its path has a task of that
     /// scheduler, if its id is taken, or if there are too many.
     pub fn restore(&mut self, now: Instant, task: &Restored<'_>, out: &mut impl Effects) -> bool {
-        let id = task.scheduler;
-        let Some(at) = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id)) else {
-            return false;
-        };
-        if self.tasks.find(task.id).is_some() {
-            return false;
-        }
         let due = self.clock.at(task.due);
+        let restored = self.restore_by(now, task, out, |scheduler, earlier, turn| {
+            scheduler.restore(earlier, due.max(turn.now), turn)
+        });
+        restored.is_some()
+    }
+
+    /// The same of a task whose run outlived the life of the daemon that started it, and is being ended. It has its
+    /// path and its place like any run, and its end is told by [`Engine::finished`], under the handle returned. If that
+    /// run failed, the task starts anew if `again`, or if an event came meanwhile; else it has failed. What has a batch
+    /// has one run for all.
+    pub fn restore_run(
+        &mut self,
+        now: Instant,
+        task: &Restored<'_>,
+        again: bool,
+        out: &mut impl Effects,
+    ) -> Option<TaskHandle> {
+        let slot = self.restore_by(now, task, out, |scheduler, earlier, turn| {
+            scheduler.restore_run(earlier, again, turn)
+        })?;
+        let scheduler = self.scheduler(task.scheduler)?;
+        Some(self.tasks.handle(scheduler.leader(slot, &self.tasks)))
+    }
+
+    fn restore_by<E: Effects>(
+        &mut self,
+        now: Instant,
+        task: &Restored<'_>,
+        out: &mut E,
+        restore: impl FnOnce(&mut Scheduler, Earlier<'_>, &mut Turn<'_, E>) -> Option<Slot>,
+    ) -> Option<Slot> {
+        let id = task.scheduler;
+        let at = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id))?;
+        if self.tasks.find(task.id).is_some() {
+            return None;
+        }
         let failed = task.failed.map(|failed| Failed {
             error: failed.error.to_owned(),
             attempts: failed.attempts,
@@ -135,8 +167,8 @@ impl Engine {
         let mut made = None;
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(id, &mut turn, |scheduler, turn| {
-            let attempt = task.attempt.max(1);
-            made = scheduler.restore(&path, &news, (due.max(turn.now), attempt), failed, turn);
+            let earlier = Earlier { path: &path, news: &news, attempt: task.attempt.max(1), failed };
+            made = restore(scheduler, earlier, turn);
         });
         if let Some(slot) = made {
             self.tasks.set_id(slot, task.id);
@@ -145,6 +177,6 @@ impl Engine {
             }
         }
         self.end_turn(out);
-        made.is_some()
+        made
     }
 }

@@ -182,9 +182,12 @@ impl Scheduler {
         }
         let mut next = Some(first);
         while let Some(slot) = next {
+            turn.tasks.clear(slot, Mark::Interrupted);
+            turn.tasks.clear(slot, Mark::Restart);
             match left {
                 Left::Nothing | Left::Cancelled => turn.tasks.remove(slot),
                 Left::Retry(due) => self.retry_member(slot, due.max(turn.now), turn),
+                Left::Anew => self.join_anew(slot, turn),
             }
             next = self.taken.first();
             if let Some(slot) = next {
@@ -193,15 +196,32 @@ impl Scheduler {
         }
     }
 
+    /// Puts a task whose run was for nothing into the next batch, unless its path has a newer one.
+    fn join_anew<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        if self.regain_key(slot, turn) {
+            self.join(slot, turn.now, turn);
+        }
+    }
+
+    /// Lets the path of a task in no list lead to it again. If it leads to a newer one, the task is forgotten.
+    fn regain_key<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
+        if turn.tasks.has(slot, Mark::Keyless) {
+            return true;
+        }
+        let event = turn.tasks.event(slot, turn.path);
+        let path = Path { bytes: event.pathname, hash: turn.tasks.hash(slot), serial: Path::UNCACHED };
+        if self.find(&path, turn.tasks).is_some() {
+            turn.tasks.remove(slot);
+            return false;
+        }
+        self.add_key(slot, turn.tasks);
+        true
+    }
+
     /// Lets a task wait for another try, unless its path has a newer one.
     fn retry_member<E: Effects>(&mut self, slot: Slot, due: Nanos, turn: &mut Turn<'_, E>) {
-        if !turn.tasks.has(slot, Mark::Keyless) {
-            let event = turn.tasks.event(slot, turn.path);
-            let path = Path { bytes: event.pathname, hash: turn.tasks.hash(slot), serial: Path::UNCACHED };
-            if self.find(&path, turn.tasks).is_some() {
-                return turn.tasks.remove(slot);
-            }
-            self.add_key(slot, turn.tasks);
+        if !self.regain_key(slot, turn) {
+            return;
         }
         let attempt = turn.tasks.attempt(slot);
         turn.tasks.set_attempt(slot, attempt.saturating_add(1));

@@ -8,7 +8,7 @@ use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, Failure, MapId, NotDone, Record, TaskRecord};
+use crate::{Effects, Failure, MapId, NotDone, Record, SchedulerKind, TaskRecord};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,14 @@ pub(crate) enum Ends {
     Configuration,
     /// The daemon ends, or all that is left of this configuration, at that time.
     All { until: Nanos },
+}
+
+/// A task of an earlier life of the daemon.
+pub(crate) struct Earlier<'a> {
+    pub(crate) path: &'a Path<'a>,
+    pub(crate) news: &'a News<'a>,
+    pub(crate) attempt: u32,
+    pub(crate) failed: Option<Failed>,
 }
 
 impl Scheduler {
@@ -126,10 +134,57 @@ impl Scheduler {
     /// Makes a task that an earlier life of the daemon had; `None` if its path has one, or there are too many.
     pub(crate) fn restore<E: Effects>(
         &mut self,
-        path: &Path<'_>,
-        news: &News<'_>,
-        (due, attempt): (Nanos, u32),
-        failed: Option<Failed>,
+        earlier: Earlier<'_>,
+        due: Nanos,
+        turn: &mut Turn<'_, E>,
+    ) -> Option<Slot> {
+        let slot = self.insert_earlier(earlier, turn)?;
+        if turn.tasks.attempt(slot) > 1 {
+            turn.tasks.set_state(slot, State::Retrying);
+            self.timer.insert(slot, due, turn.tasks);
+        } else if self.spec.batch.is_some() {
+            self.join(slot, turn.now, turn);
+        } else {
+            turn.tasks.set_state(slot, State::Waiting);
+            self.hold(slot, due, turn);
+        }
+        Some(slot)
+    }
+
+    /// The same of a task whose run outlived that life, and is being ended.
+    pub(crate) fn restore_run<E: Effects>(
+        &mut self,
+        earlier: Earlier<'_>,
+        again: bool,
+        turn: &mut Turn<'_, E>,
+    ) -> Option<Slot> {
+        let slot = self.insert_earlier(earlier, turn)?;
+        turn.tasks.set(slot, Mark::Interrupted);
+        if again {
+            turn.tasks.set(slot, Mark::Restart);
+        }
+        if self.spec.batch.is_some() {
+            self.remove_key(slot, turn.tasks);
+            if self.running.len() + self.stopping.len() > 0 {
+                turn.tasks.take(slot, turn.now);
+                turn.tasks.push(&mut self.taken, slot);
+                return Some(slot);
+            }
+            turn.tasks.more_mut(slot).leads = true;
+        }
+        turn.tasks.begin_run(slot, turn.now);
+        turn.tasks.set_state(slot, State::Stopping);
+        turn.tasks.push(&mut self.stopping, slot);
+        if self.spec.kind == SchedulerKind::Command {
+            turn.commands.running += 1;
+        }
+        Some(slot)
+    }
+
+    /// Makes a task of an earlier life of the daemon, in no list; `None` if its path has one, or there are too many.
+    fn insert_earlier<E: Effects>(
+        &mut self,
+        Earlier { path, news, attempt, failed }: Earlier<'_>,
         turn: &mut Turn<'_, E>,
     ) -> Option<Slot> {
         let is_known = failed.is_none() && self.find(path, turn.tasks).is_some();
@@ -146,15 +201,6 @@ impl Scheduler {
         };
         turn.tasks.set_attempt(slot, attempt);
         turn.tasks.set(slot, Mark::AskRules);
-        if attempt > 1 {
-            turn.tasks.set_state(slot, State::Retrying);
-            self.timer.insert(slot, due, turn.tasks);
-        } else if self.spec.batch.is_some() {
-            self.join(slot, turn.now, turn);
-        } else {
-            turn.tasks.set_state(slot, State::Waiting);
-            self.hold(slot, due, turn);
-        }
         Some(slot)
     }
 
@@ -259,6 +305,7 @@ impl Scheduler {
     pub(crate) fn stop_for_good<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         let slot = self.leader(slot, turn.tasks);
         forget_marks(slot, turn.tasks);
+        turn.tasks.clear(slot, Mark::Interrupted);
         if turn.tasks.state(slot) == State::Running {
             self.stop(slot, turn);
         }

@@ -27,6 +27,8 @@ pub(super) enum Left {
     Nothing,
     /// Nothing, whatever came.
     Cancelled,
+    /// It was for nothing: the task starts anew.
+    Anew,
     /// It is tried again then.
     Retry(Nanos),
 }
@@ -253,12 +255,16 @@ impl Scheduler {
         if self.spec.kind == SchedulerKind::Command {
             turn.commands.running -= 1;
         }
-        if turn.tasks.has(slot, Mark::Interrupted) && self.interrupted(slot, outcome, turn) {
+        let interrupted = turn.tasks.has(slot, Mark::Interrupted);
+        if interrupted && self.leaves_after.is_some() && self.interrupted(slot, outcome, turn) {
             return self.tell_completed(turn);
         }
         let left = if turn.tasks.clear(slot, Mark::TimedOut) {
             let retry = turn.tasks.known_more(slot).and_then(|more| more.retry.take());
             Some(retry.map_or(Left::Nothing, Left::Retry))
+        } else if let (true, Outcome::Failed(failure)) = (turn.tasks.clear(slot, Mark::Interrupted), outcome)
+        {
+            Some(self.end_earlier(slot, failure, turn))
         } else {
             self.end(slot, state, outcome, turn)
         };
@@ -295,6 +301,14 @@ impl Scheduler {
             self.push_left(slot, turn.tasks);
         }
         true
+    }
+
+    /// A run that outlived the life of the daemon that started it is over.
+    fn end_earlier<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) -> Left {
+        if turn.tasks.has(slot, Mark::Restart) || turn.tasks.has(slot, Mark::Again) {
+            return Left::Anew;
+        }
+        self.fail(slot, failure, turn).map_or(Left::Nothing, Left::Retry)
     }
 
     /// Tells the end of a task whose run is over, and of all others that the run was for.
@@ -361,10 +375,10 @@ impl Scheduler {
         match left {
             _ if restart => {
                 turn.tasks.set_attempt(slot, 1);
-                self.offer(slot, turn);
+                self.go_on_after(slot, 0, turn);
             }
-            Left::Nothing | Left::Retry(_) if again => self.run_again(slot, turn),
-            Left::Nothing | Left::Cancelled => self.remove(slot, turn.tasks),
+            Left::Nothing | Left::Retry(_) | Left::Anew if again => self.run_again(slot, turn),
+            Left::Nothing | Left::Cancelled | Left::Anew => self.remove(slot, turn.tasks),
             Left::Retry(due) => {
                 turn.tasks.share_dir(slot);
                 let attempt = turn.tasks.attempt(slot);
@@ -383,12 +397,18 @@ impl Scheduler {
             OnBusy::RunAgainIfChanged => turn.tasks.set_again(slot),
             OnBusy::Skip | OnBusy::Rerun | OnBusy::Restart => self.count_rerun(slot, turn),
         }
-        if self.leaves_after.is_some_and(|after| turn.now + self.delay > after) {
+        self.go_on_after(slot, self.delay, turn);
+    }
+
+    /// Lets a task in no list start anew: after its delay or at once, or in another life of the daemon if this one ends
+    /// before.
+    fn go_on_after<E: Effects>(&mut self, slot: Slot, delay: Nanos, turn: &mut Turn<'_, E>) {
+        if self.leaves_after.is_some_and(|after| turn.now + delay > after) {
             turn.tasks.share_dir(slot);
             turn.tasks.set_state(slot, State::Waiting);
-            turn.tasks.set_time(slot, turn.now + self.delay);
+            turn.tasks.set_time(slot, turn.now + delay);
             self.push_left(slot, turn.tasks);
-        } else if self.delay > 0 {
+        } else if delay > 0 {
             turn.tasks.share_dir(slot);
             self.wait(slot, turn);
         } else {

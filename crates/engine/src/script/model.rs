@@ -282,6 +282,23 @@ impl Model {
         made
     }
 
+    pub(super) fn restore_run(
+        &mut self,
+        now: Instant,
+        (scheduler, map): (SchedulerId, MapId),
+        event: &OwnedEvent,
+        task: (TaskId, u32, bool),
+        out: &mut impl Effects,
+    ) -> bool {
+        self.shared.now = now;
+        let mut shared = std::mem::replace(&mut self.shared, Shared::new(now, Limits::default()));
+        let scheduler = self.scheduler(scheduler);
+        let made = scheduler.is_some_and(|scheduler| scheduler.restore_run(map, event, task, &mut shared));
+        self.shared = shared;
+        self.end(out);
+        made
+    }
+
     /// Gives what is to come of a configuration to the one in force.
     fn hand_over(&mut self, from: usize, out: &mut impl Effects) {
         let in_force = self.generations.iter().rposition(|one| one.phase == Phase::Active);

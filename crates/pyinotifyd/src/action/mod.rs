@@ -20,6 +20,8 @@ pub(crate) mod template;
 pub(crate) mod trash;
 pub(crate) mod undo;
 
+use std::collections::BTreeSet;
+
 /// What comes back from the lanes: a closed list.
 #[derive(Debug)]
 pub(crate) enum Report {
@@ -41,8 +43,8 @@ pub(crate) enum Report {
     Stands(u64, missing::Standing),
     /// Of a look whether a file has settled.
     Settled(settle::Answer),
-    /// Of the end of commands that outlived an earlier daemon: their tasks.
-    Leftovers(Vec<ledger::Task>),
+    /// Of the end of commands that outlived an earlier daemon: their process groups.
+    Leftovers(BTreeSet<i32>),
     /// Of the sweep of a directory.
     Swept(sweep::Swept),
     /// Of a trash.

@@ -14,6 +14,7 @@
 //! 6. If the disk does not take a batch, the thread keeps it and tries again. Marks cost a byte for each task, ends are
 //!    bounded ([`HISTORY_A_BATCH`], [`FAILURES_MAX`]).
 
+mod leftovers;
 mod restore;
 
 use std::collections::VecDeque;
@@ -24,16 +25,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use control::metrics::Histogram;
-use engine::{Doing, End, EndResult, Engine, FailureKind, TaskId, TaskRecord, TaskStatus};
+use engine::{Doing, End, EndResult, Engine, FailureKind, TaskHandle, TaskId, TaskRecord, TaskStatus};
 use event::Event;
 use ledger::{
     Batch, Ended, Id, Ledger, Opened, Options, Outcome, Process, Report, Restored, Subject, TaskState,
 };
+use rustix::process::Pid;
 use serde_json::json;
 use tokio::sync::Notify;
 use watcher::Source as _;
 
 pub(super) use restore::{event_of, no_heir};
+
+use leftovers::Leftover;
 
 use super::Daemon;
 use super::generation::{Action, Generation};
@@ -88,6 +92,8 @@ pub(crate) struct Keeper {
     checkpoints: Checkpoints,
     /// What the run leaves whose end is told to the engine.
     pub(super) traces: Traces,
+    /// Commands that outlived the earlier daemon, while they are being ended.
+    leftovers: Vec<Leftover>,
 }
 
 /// A state directory that was opened, by a thread.
@@ -127,6 +133,7 @@ impl Keeper {
             sent: 0,
             written: 0,
             traces: Traces::default(),
+            leftovers: Vec::new(),
             checkpoints: Checkpoints::new(restored.checkpoint_s),
         };
         Ok(Beginning { keeper, restored, errors })
@@ -263,11 +270,15 @@ impl Keeper {
         batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let clock = Clock::now();
+        let process = |run: TaskHandle| {
+            let started = || Leftover::process(&self.leftovers, run);
+            commands.process(run.0).map_or_else(started, group_of)
+        };
         engine.take_changed(TASKS_A_BATCH, |task| {
             let generation = generations.iter().rfind(|generation| generation.owns(task.scheduler));
             let action =
                 generation.expect("a generation stays until its tasks have ended").action(task.scheduler);
-            batch.tasks.push(row(task, action, &clock, commands));
+            batch.tasks.push(row(task, action, &clock, process));
         });
         batch
     }
@@ -490,7 +501,12 @@ fn subject(action: &Action, event: &Event<'_>, detail: Option<String>) -> Subjec
     }
 }
 
-fn row(task: &TaskStatus<'_>, action: &Action, clock: &Clock, commands: &Commands) -> ledger::Task {
+fn row(
+    task: &TaskStatus<'_>,
+    action: &Action,
+    clock: &Clock,
+    process: impl Fn(TaskHandle) -> Option<Process>,
+) -> ledger::Task {
     let (state, at) = match task.doing {
         Doing::Waiting(at) | Doing::PutOff(at) | Doing::Settling(at) | Doing::Gathered(at) => {
             (TaskState::Waiting, at)
@@ -510,11 +526,14 @@ fn row(task: &TaskStatus<'_>, action: &Action, clock: &Clock, commands: &Command
         since_s: if runs { due_s } else { clock.now_s },
         due_s,
         error: (!task.reason.is_empty()).then(|| task.reason.to_owned()),
-        process: commands.process(task.handle.0).filter(|_| runs).and_then(|pid| {
-            let group = pid.as_raw_nonzero().get();
-            Some(Process { group, started_ticks: started_ticks(group)? })
-        }),
+        process: runs.then(|| process(task.handle)).flatten(),
     }
+}
+
+/// The process group that a command leads.
+fn group_of(pid: Pid) -> Option<Process> {
+    let group = pid.as_raw_nonzero().get();
+    Some(Process { group, started_ticks: started_ticks(group)? })
 }
 
 /// What only this program understands of a task.

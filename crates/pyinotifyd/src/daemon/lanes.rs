@@ -32,7 +32,7 @@ impl Daemon {
                         record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
                     }
                 }
-                Report::Leftovers(tasks) => self.leftovers_ended(tasks),
+                Report::Leftovers(groups) => self.leftovers_ended(&groups, now),
                 Report::Settled(answer) => self.settled(&answer, now),
                 Report::Read(number, found) => self.has_read(number, found, now),
                 Report::Undone(number, said, undone) => self.undone(number, said, undone),

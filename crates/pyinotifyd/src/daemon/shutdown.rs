@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal};
 use watcher::Source as _;
 
 use super::children::signal_leftovers;
+use super::keep::Keeper;
 use super::perform::GRACE;
 use super::start::terminals;
 use super::{Daemon, leave};
@@ -112,7 +113,9 @@ impl Daemon {
 
     /// Goes on to the end of hosts when the last task has ended, and then to that of what is left.
     pub(super) fn advance_shutdown(&mut self, now: Instant) {
-        if self.state == State::ShuttingDown && self.core.engine.is_idle() {
+        let keeper = self.core.performer.keeper.as_ref();
+        let ends_others = keeper.is_some_and(Keeper::has_leftovers);
+        if self.state == State::ShuttingDown && self.core.engine.is_idle() && !ends_others {
             self.end_hosts(now);
         }
         if self.state == State::EndingHosts && self.leaving.is_empty() {

@@ -55,6 +55,8 @@ pub(super) struct Task {
     restart: bool,
     timed_out: bool,
     pub(super) keyless: bool,
+    /// Its run is that of an earlier life of the daemon.
+    earlier: bool,
     settled: bool,
     pub(super) ask_rules: bool,
     first: Option<Instant>,
@@ -415,6 +417,7 @@ impl Scheduler {
             restart: false,
             timed_out: false,
             keyless: false,
+            earlier: false,
             settled: false,
             ask_rules: false,
             first: None,
@@ -446,15 +449,16 @@ impl Scheduler {
             if matches!(phase, Phase::Retired { .. }) {
                 return;
             }
+            let earlier = task.earlier && phase == Phase::Active && self.spec.batch.is_none();
             let ends = task.state == State::Stopping && !task.timed_out && !task.restart;
             let same_path = task.event.pathname == event.pathname;
-            if !ends && on_busy == OnBusy::RunAgainIfChanged && same_path {
+            if !earlier && !ends && on_busy == OnBusy::RunAgainIfChanged && same_path {
                 out.record(Record::SkippedOngoing { task: record });
                 task.marked = true;
                 return task.take(map, rule, event, shared);
             }
-            let restart = on_busy == OnBusy::Restart && phase == Phase::Active;
-            if ends || !(restart || on_busy == OnBusy::Rerun) {
+            let restart = !earlier && on_busy == OnBusy::Restart && phase == Phase::Active;
+            if !earlier && (ends || !(restart || on_busy == OnBusy::Rerun)) {
                 return out.record(Record::SkippedOngoing { task: record });
             }
             if !same_path {
@@ -512,6 +516,7 @@ impl Scheduler {
         let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: 0 };
         if task.is_running() {
             task.marked = false;
+            task.earlier &= !task.restart;
             task.restart = false;
             return out.record(Record::SkippedOngoing { task: record });
         }
@@ -746,9 +751,14 @@ impl Scheduler {
         let event = task.event_of_run();
         let record =
             TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: self.others() };
-        let (mut retry, mut cancelled) = (None, false);
+        let (mut retry, mut cancelled, mut anew) = (None, false, false);
         if task.timed_out {
             retry = task.retry;
+        } else if let (true, Outcome::Failed(failure)) = (task.earlier, outcome) {
+            anew = task.restart || task.marked;
+            if !anew {
+                retry = self.fail(key, failure, shared, out);
+            }
         } else {
             match outcome {
                 Outcome::Done => out.record(Record::Finished { task: record }),
@@ -769,12 +779,13 @@ impl Scheduler {
         let task = self.get(key);
         let (restart, marked) = (task.restart, task.marked);
         task.timed_out = false;
+        task.earlier = false;
         task.restart = false;
         task.marked = false;
         task.retry = None;
         task.run_event = None;
         if batch {
-            return self.end_batch(key, retry, shared);
+            return self.end_batch(key, retry, anew, shared);
         }
         if restart {
             task.attempt = 1;
@@ -938,6 +949,7 @@ impl Scheduler {
         let key = run.as_deref().unwrap_or(key);
         let task = self.get(key);
         task.forget_marks();
+        task.earlier = false;
         if task.state == State::Running {
             self.stop_one(key, shared, out);
         }
@@ -1122,6 +1134,45 @@ impl Scheduler {
         } else {
             self.hold_waiting(&key, due, shared);
         }
+        true
+    }
+
+    pub(super) fn restore_run(
+        &mut self,
+        map: MapId,
+        event: &OwnedEvent,
+        (id, attempt, again): (TaskId, u32, bool),
+        shared: &mut Shared,
+    ) -> bool {
+        let mut key = self.key(event);
+        if self.tasks.contains_key(&key) || shared.is_full() {
+            return false;
+        }
+        self.insert(&key, map, None, event, true, shared);
+        let mut task = self.tasks.remove(&key).expect("it was made");
+        let mut state = State::Stopping;
+        task.order = shared.order();
+        if self.spec.batch.is_some() {
+            key = [b"\0run", task.order.to_be_bytes().as_slice()].concat();
+            state = if self.running() > 0 { State::Taken } else { State::Stopping };
+        }
+        if self.is_command() && state == State::Stopping {
+            shared.commands += 1;
+        }
+        let time = shared.now;
+        let run_mask = event.mask;
+        task = Task {
+            id,
+            attempt,
+            state,
+            time,
+            run_mask,
+            restart: again,
+            earlier: true,
+            ask_rules: true,
+            ..task
+        };
+        self.tasks.insert(key, task);
         true
     }
 
@@ -1340,20 +1391,28 @@ impl Scheduler {
         });
     }
 
-    fn end_batch(&mut self, key: &[u8], retry: Option<Instant>, shared: &mut Shared) {
+    fn end_batch(&mut self, key: &[u8], retry: Option<Instant>, anew: bool, shared: &mut Shared) {
         let mut keys = vec![key.to_vec()];
         keys.extend(self.in_order(State::Taken));
         for key in keys {
             let mut task = self.tasks.remove(&key).expect("it ran");
             let own = self.key(&task.event);
             let replaced = !task.keyless && self.tasks.contains_key(&own);
-            let Some(due) = retry.filter(|_| !replaced) else {
+            if replaced || !(anew || retry.is_some()) {
                 shared.forget(&task);
                 continue;
-            };
-            task.attempt += 1;
-            task.hold(State::Retrying, due.max(shared.now), true, shared);
-            self.tasks.insert(if task.keyless { key } else { own }, task);
+            }
+            task.earlier = false;
+            task.restart = false;
+            if let Some(due) = retry {
+                task.attempt += 1;
+                task.hold(State::Retrying, due.max(shared.now), true, shared);
+            }
+            let key = if task.keyless { key } else { own };
+            self.tasks.insert(key.clone(), task);
+            if anew {
+                self.join(&key, shared.now, shared);
+            }
         }
     }
 }
