@@ -412,6 +412,8 @@ ROWS = [match.groups() for match in ROW.finditer((DOCS / "events.md").read_text(
 # Reading makes these as well.
 READING = {"IN_OPEN", "IN_ACCESS", "IN_CLOSE_NOWRITE"}
 TAR = "cp file f && tar cf f.tar f"
+ZIP = "cp file f && python3 -m zipfile -c f.zip f"
+SFTP = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"]
 GIT = "git init -q in && cp file in/f && cd in && git add f && git commit -q -m x && echo y > f"
 
 
@@ -420,6 +422,9 @@ def test_events_of_programs(box: Box, commands: str, events: str) -> None:
     """Each line of the table is run."""
     command, *before = [part.strip("`") for part in commands.split("` after `")]
     need(command.split()[0])
+    sftp = next((path for path in SFTP if os.path.exists(path)), "")
+    if "$SFTP" in command and not sftp:
+        pytest.skip("needs sftp-server")
     place = box.tmp
     for name in ("in", "out", "other"):
         (place / name).mkdir()
@@ -430,10 +435,10 @@ def test_events_of_programs(box: Box, commands: str, events: str) -> None:
             pytest.skip("needs a second filesystem, /dev/shm")
         shutil.copy(place / "file", elsewhere)
         author = {f"GIT_{who}_{what}": "x@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        environment = {**os.environ, **author, "OTHER": elsewhere, "HOME": str(place)}
+        environment = {**os.environ, **author, "OTHER": elsewhere, "SFTP": sftp, "HOME": str(place)}
 
         def call(line: str) -> None:
-            line = line.replace("$GIT", GIT).replace("$TAR", TAR)
+            line = line.replace("$GIT", GIT).replace("$TAR", TAR).replace("$ZIP", ZIP)
             subprocess.run(["sh", "-c", line], cwd=place, env=environment, check=True, stdin=subprocess.DEVNULL)
 
         for line in before:
@@ -463,3 +468,15 @@ def test_events_of_programs(box: Box, commands: str, events: str) -> None:
             watch.kill()
             watch.communicate()
     assert found == events.strip("`").split("` `")
+
+
+def test_temporary_names_are_kept_away(site: Site) -> None:
+    incoming = site.directory("in")
+    daemon = site.run("events/arrivals.py")
+    for name in (".f.swp", "sedAbC123", "f.part", "g.crdownload"):
+        write(incoming / name)
+    (incoming / "f.part").rename(incoming / "f")
+    write(incoming / "last")
+    for name in ("f", "last"):
+        daemon.wait_out(f"^{incoming}/{name}$")
+    assert sorted(daemon.out.lines) == [f"{incoming}/f", f"{incoming}/last"]
