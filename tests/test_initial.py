@@ -57,6 +57,22 @@ def test_all_that_is_there_is_told_with_directories_before_what_is_in_them(box: 
     assert told.index("sub") < told.index("sub/deep") < told.index("sub/deep/h")
 
 
+def test_commands_for_what_is_there_have_the_environment_of_all_others(box: Box) -> None:
+    """They ran with an empty one, since they start before all watches are set up."""
+    config = """
+import os
+os.environ["OF_CONFIG"] = "config"
+note = ShellScheduler(cmd='printf "%s\\n" "$OF_DAEMON $OF_CONFIG ${PYINOTIFYD_PATHNAME##*/}" >> $TMP/notes')
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": note}, initial="all")])
+"""
+    write(box.src / "before")
+    daemon = box.run(config, env={"OF_DAEMON": "daemon"})
+    write(box.src / "after")
+    notes = box.tmp / "notes"
+    wanted = {"daemon config before", "daemon config after"}
+    wait_until(lambda: notes.exists() and set(notes.read_text().splitlines()) == wanted, lambda: daemon.tail)
+
+
 def test_a_file_that_somebody_writes_is_told_when_it_is_closed(box: Box) -> None:
     with (box.src / "f").open("w") as file:
         file.write("half")

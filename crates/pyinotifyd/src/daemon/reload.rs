@@ -93,6 +93,10 @@ impl Daemon {
             admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
         self.use_control(prepared);
+        if self.is_first_load() {
+            // What is told of the beginning runs commands before the watches are set up.
+            self.core.performer.commands.set_environment(&config.surroundings.environment);
+        }
         self.core.engine.limit_commands(now, config.max_jobs, &mut self.core.performer);
         self.check_accounts(&config, now);
         let mut adoption = Adoption {
