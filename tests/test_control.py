@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from control import Connection, Operator
-from vocabulary import DEADLINE_S, PROJECT, Box, Daemon, alive, drop, need, wait_until, write
+from vocabulary import DEADLINE_S, PROJECT, Box, Daemon, alive, drop, wait_until, write
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE")), reason="the original has none")
 
@@ -512,6 +512,9 @@ def test_exit_codes_tell_refused_from_mistyped_and_from_nobody_there(steer: Stee
         (("cancel", "--all", nobody), 2),
         (("tasks", "--state", "gone"), 2),
         (("sync", "--timeout", "x"), 2),
+        (("sync", "--timeout", "nan"), 2),
+        (("sync", "--timeout", "inf"), 2),
+        (("sync", "--timeout", "-1"), 2),
     ]:
         said = operator.run(*words, status=status)
         assert said.strip(), words
@@ -526,6 +529,9 @@ def test_exit_codes_tell_refused_from_mistyped_and_from_nobody_there(steer: Stee
     said = operator.run("status", status=3)
     assert said.count("\n") == 1
     assert "no daemon answers" in said
+    # What makes no sense to anybody is a mistake wherever it is typed.
+    for words in [("cancel", "abc"), ("undo", "abc"), ("retry", "wxyz"), ("sync", "--timeout", "nan")]:
+        operator.run(*words, status=2)
 
 
 def test_the_socket_is_found_by_option_variable_and_default_places(box: Box, run: Run) -> None:
@@ -635,16 +641,6 @@ def test_without_a_socket_there_is_no_thread(box: Box, run: Run) -> None:
     box.write_config(TASKS.replace("shutdown_timeout=0)", 'shutdown_timeout=0, control="$TMP/c.sock")'))
     daemon.reload()
     wait_until(lambda: "control" in names(), "the server's thread")
-
-
-def test_curl_asks_as_the_page_says(steer: Steer, box: Box) -> None:
-    need("curl")
-    _, operator = steer()
-    page = (PROJECT / "docs/api.md").read_text()
-    [line] = [line.strip() for line in page.splitlines() if line.startswith("    curl ")]
-    words = line.replace("/run/pyinotifyd/control.sock", os.fspath(operator.path)).split()
-    asked = subprocess.run([*words, "-s", "--fail"], capture_output=True, text=True, check=False)
-    assert json.loads(asked.stdout)["ready"] is True
 
 
 def test_each_path_of_the_description_for_programs_is_there(steer: Steer, box: Box) -> None:

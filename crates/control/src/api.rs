@@ -12,7 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct Time(pub f64);
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(transparent))]
+pub struct Time(
+    /// As RFC 3339, with the offset of the local time zone.
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
+    pub f64,
+);
 
 impl Time {
     /// The moment as RFC 3339 with the offset of the local time zone, in milliseconds.
@@ -46,6 +51,7 @@ impl<'de> Deserialize<'de> for Time {
 
 /// A path in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PathText {
     /// The path; bytes that are not UTF-8 show as U+FFFD.
     pub path: String,
@@ -72,6 +78,7 @@ impl PathText {
 
 /// A source path in JSON, where there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SrcPathText {
     /// Where the object was before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +99,7 @@ impl SrcPathText {
 
 /// Answer of `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -120,6 +128,7 @@ pub struct Status {
 
 /// A config file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConfigFile {
     /// Where it is.
     #[serde(flatten)]
@@ -130,6 +139,7 @@ pub struct ConfigFile {
 
 /// A watch of the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WatchStatus {
     /// What is watched, as the configuration gave it.
     pub path: String,
@@ -146,6 +156,7 @@ pub struct WatchStatus {
 
 /// A scheduler of the configuration, with its tasks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SchedulerStatus {
     /// Its name.
     pub name: String,
@@ -169,6 +180,7 @@ pub struct SchedulerStatus {
 
 /// Sums over everything, since the start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Totals {
     /// Events read.
     pub events: u64,
@@ -192,6 +204,7 @@ pub struct Totals {
 
 /// The Python process that runs jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HostStatus {
     /// Its process id; absent while it is started again.
     pub pid: Option<u32>,
@@ -203,6 +216,7 @@ pub struct HostStatus {
 
 /// The state directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateStatus {
     /// Where it is.
     #[serde(flatten)]
@@ -216,6 +230,7 @@ pub struct StateStatus {
 
 /// A task that has not ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskView {
     /// Its id.
     pub id: String,
@@ -244,6 +259,7 @@ pub struct TaskView {
 
 /// A task that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EndedView {
     /// Its id.
     pub id: String,
@@ -319,6 +335,23 @@ pub fn span_s(text: &str) -> Option<f64> {
     Some(number * seconds)
 }
 
+/// The shortest beginning of an id that may stand for it.
+const PREFIX_MIN: usize = 4;
+
+/// Reads an id or the beginning of one, as it was typed.
+///
+/// # Errors
+/// What is wrong with it, in one line.
+pub fn id_prefix(text: &str) -> Result<String, String> {
+    if text.len() < PREFIX_MIN {
+        return Err(format!("an id or the beginning of one has at least {PREFIX_MIN} characters"));
+    }
+    if !text.chars().all(|letter| letter.is_ascii_hexdigit() || letter == '-') {
+        return Err("an id has hexadecimal digits and hyphens only".to_owned());
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 /// Which tasks a change is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -339,6 +372,7 @@ pub enum Selection {
 
 /// The body of a change with a filter.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SelectionBody {
     /// State of the task.
@@ -357,6 +391,7 @@ pub struct SelectionBody {
 
 /// The body of `POST /v1/send`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SendBody {
     /// An existing path of a watch.
@@ -372,6 +407,7 @@ pub struct SendBody {
 
 /// The body of `POST /v1/rescan`; no paths mean all roots.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RescanBody {
     /// Below which paths.
@@ -384,6 +420,7 @@ pub struct RescanBody {
 
 /// The body of `POST /v1/sync`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SyncBody {
     /// How long to wait at most, in seconds.
@@ -396,6 +433,7 @@ pub struct SyncBody {
 
 /// A list of tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ListOf{T}"))]
 pub struct List<T> {
     /// The rows, at most as many as were asked for.
     pub tasks: Vec<T>,
@@ -411,6 +449,7 @@ impl<T> Default for List<T> {
 
 /// The answer of a change: what it was done to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Done {
     /// Ids of tasks, or names of schedulers.
     pub done: Vec<String>,
@@ -418,6 +457,7 @@ pub struct Done {
 
 /// The answer of `POST /v1/send`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sent {
     /// The path.
     pub done: Vec<String>,
@@ -427,6 +467,7 @@ pub struct Sent {
 
 /// The answer of `POST /v1/reload`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reloaded {
     /// The config files that were loaded.
     pub done: Vec<String>,
@@ -436,6 +477,7 @@ pub struct Reloaded {
 
 /// The answer of what went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
     /// One line.
     pub error: String,
@@ -443,6 +485,7 @@ pub struct Problem {
 
 /// A line of the event stream: what happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventLine {
     /// When it was read.
     pub time: Time,
@@ -462,6 +505,7 @@ pub struct EventLine {
 
 /// A line of the event stream: what became of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TaskLine {
     /// When.
     pub time: Time,
@@ -483,6 +527,7 @@ pub struct TaskLine {
 
 /// A line of the event stream in the place of lines that the reader was too slow for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DroppedLine {
     /// How many.
     pub dropped: u64,

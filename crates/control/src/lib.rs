@@ -26,6 +26,9 @@
 pub mod api;
 mod client;
 pub mod metrics;
+#[cfg(test)]
+mod openapi;
+mod refusing;
 mod route;
 mod server;
 mod socket;

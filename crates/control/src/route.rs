@@ -4,21 +4,20 @@ use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody, span_s};
+use crate::api::{
+    Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody, id_prefix, span_s,
+};
 use crate::metrics::Text;
 
-/// The shortest beginning of an id that may stand for it.
-const PREFIX_MIN: usize = 4;
-
 /// The states that a task can be asked for by.
-const STATES: [&str; 4] = ["waiting", "running", "queued", "retrying"];
+pub(crate) const STATES: [&str; 4] = ["waiting", "running", "queued", "retrying"];
 
 /// What a task that has ended can be asked for by.
-const RESULTS: [&str; 3] = ["ok", "failed", "cancelled"];
+pub(crate) const RESULTS: [&str; 3] = ["ok", "failed", "cancelled"];
 
 /// Filters of a list of tasks, and of one of tasks that have ended.
-const OF_TASKS: [&str; 4] = ["state", "scheduler", "path", "limit"];
-const OF_ENDED: [&str; 5] = ["state", "scheduler", "path", "limit", "since"];
+pub(crate) const OF_TASKS: [&str; 4] = ["state", "scheduler", "path", "limit"];
+pub(crate) const OF_ENDED: [&str; 5] = ["state", "scheduler", "path", "limit", "since"];
 
 /// What a client asks the daemon.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +147,12 @@ impl Refusal {
         Refusal { status: StatusCode::SERVICE_UNAVAILABLE, text: text.into() }
     }
 
+    /// A head of more than is read, whoever finds it so.
+    pub(crate) fn head_too_large() -> Refusal {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Refusal { status, text: "the head of a request has at most 64 KiB and 100 headers".to_owned() }
+    }
+
     fn method() -> Refusal {
         let text = "this method is not for this path".to_owned();
         Refusal { status: StatusCode::METHOD_NOT_ALLOWED, text }
@@ -209,15 +214,7 @@ fn one(id: &str) -> Result<Selection, Refusal> {
 }
 
 fn prefix(id: &str) -> Result<String, Refusal> {
-    let is_id = id.chars().all(|letter| letter.is_ascii_hexdigit() || letter == '-');
-    if id.len() < PREFIX_MIN {
-        let text = format!("an id or the beginning of one has at least {PREFIX_MIN} characters");
-        return Err(Refusal::bad_request(text));
-    }
-    if !is_id {
-        return Err(Refusal::bad_request("an id has hexadecimal digits and hyphens only"));
-    }
-    Ok(id.to_ascii_lowercase())
+    id_prefix(id).map_err(Refusal::bad_request)
 }
 
 impl Request<'_> {

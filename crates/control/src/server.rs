@@ -14,6 +14,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +26,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::api::Problem;
 use crate::metrics::Family;
+use crate::refusing::{self, Refusing};
 use crate::route::{self, Format, Question, Refusal};
 use crate::socket::{Bound, Place, PlaceError};
 
@@ -297,11 +299,8 @@ where
     tokio::spawn(async move {
         if is_full {
             drop(place);
-            let body = r#"{"error": "too many connections"}"#;
-            let head =
-                "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
-            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            let _ = stream.write_all(answer.as_bytes()).await;
+            let refusal = Refusal::unavailable("too many connections");
+            let _ = stream.write_all(&refusing::last_words(&refusal)).await;
             return;
         }
         let questions = messages.clone();
@@ -311,7 +310,7 @@ where
         });
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_BYTES_MAX);
-        let served = builder.serve_connection(TokioIo::new(stream), service).await;
+        let served = builder.serve_connection(TokioIo::new(Refusing::of(stream)), service).await;
         drop(place);
         if served.is_err_and(|error| is_write_timeout(&error)) {
             let _ = messages.send(Message::CutOff(peer)).await;
@@ -346,6 +345,10 @@ async fn ask(
     messages: mpsc::Sender<Message>,
 ) -> Result<(Question, Answering), Refusal> {
     let (head, body) = request.into_parts();
+    // hyper's own limit is looked at between two reads, which may bring more.
+    if bytes_of(&head) > REQUEST_BYTES_MAX {
+        return Err(Refusal::head_too_large());
+    }
     let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body = read(body).await?;
     let question = route::question(&route::Request {
@@ -363,6 +366,13 @@ async fn ask(
     messages.send(Message::Question(question.clone(), peer, sender)).await.map_err(|_| gone())?;
     let answering = receiver.await.map_err(|_| gone())??;
     Ok((question, answering))
+}
+
+/// Bytes of a head as it came.
+fn bytes_of(head: &Parts) -> usize {
+    let line = head.method.as_str().len() + head.uri.to_string().len() + "  HTTP/1.1\r\n".len();
+    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + headers.sum::<usize>() + "\r\n".len()
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Refusal> {
@@ -417,7 +427,7 @@ fn refuse(refusal: &Refusal, method: &Method) -> Answer {
             headers.insert(ALLOW, HeaderValue::from_static(other));
         }
         // What is left of the request is not read.
-        StatusCode::PAYLOAD_TOO_LARGE => {
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

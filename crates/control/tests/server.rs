@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use control::api::{Done, DroppedLine, Selection, Status};
+use control::api::{Done, DroppedLine, Problem, Selection, Status};
 use control::metrics::{Family, Kind, Sample, Value};
 use control::{Answering, Client, Message, Peer, Place, Question, Refusal, Server, Stream};
 
@@ -169,12 +169,25 @@ fn the_network_gets_metrics_and_nothing_else() {
 fn what_is_too_large_or_no_http_is_refused_and_others_go_on() {
     let daemon = Daemon::start();
     let head = "POST /v1/send HTTP/1.1\r\nhost: x\r\n";
-    let large = format!("{head}content-length: 100000\r\n\r\n{}", "x".repeat(100_000));
-    assert!(daemon.raw(large.as_bytes()).starts_with("HTTP/1.1 413 "));
-    let long = format!("{head}x: {}\r\n\r\n", "x".repeat(200_000));
-    assert!(daemon.raw(long.as_bytes()).starts_with("HTTP/1.1 431 "));
-    assert!(daemon.raw(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").starts_with("HTTP/1.1 400 "));
-    assert!(daemon.raw(b"").is_empty() || !daemon.raw(b"GET / HTTP/9.9\r\n\r\n").starts_with("HTTP/1.1 200"));
+    for (status, request) in [
+        (413, format!("{head}content-length: 100000\r\n\r\n{}", "x".repeat(100_000))),
+        (431, format!("{head}x: {}\r\n\r\n", "x".repeat(70_000))),
+        (431, format!("{head}x: {}\r\n\r\n", "x".repeat(200_000))),
+        (431, format!("{head}{}\r\n", "x: y\r\n".repeat(200))),
+        (431, format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(66_000))),
+        (400, "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_owned()),
+        (400, "GET / HTTP/9.9\r\n\r\n".to_owned()),
+        (400, "GET\r\n\r\n".to_owned()),
+        (400, format!("{head}content-length: -1\r\n\r\n")),
+    ] {
+        let answer = daemon.raw(request.as_bytes());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\ncontent-type: application/json\r\n"), "{status}: {answer}");
+        let Problem { error } = serde_json::from_str(body).unwrap();
+        assert!(!error.is_empty() && !error.contains('\n'), "{status}: {answer}");
+    }
+    assert!(daemon.raw(b"").is_empty());
     assert_eq!(daemon.client().get("/healthz").unwrap().status, 200);
 }
 
@@ -184,7 +197,7 @@ fn connections_are_limited_and_their_places_come_back() {
     let idle: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
     let answer = daemon.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
     assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with(r#"{"error": "too many connections"}"#),
+        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with(r#"{"error":"too many connections"}"#),
         "{answer}"
     );
     drop(idle);

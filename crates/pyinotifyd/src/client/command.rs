@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
-use control::api::span_s;
+use control::api::{id_prefix, span_s};
 
 use crate::cli::completions;
 
@@ -67,6 +67,7 @@ pub(crate) enum Ask {
     /// Move back what a task of a file rule moved, overwrote or deleted.
     Undo {
         /// The task's id, or its beginning of 4 characters or more.
+        #[arg(value_parser = id_prefix)]
         id: String,
         #[command(flatten)]
         printed: Printed,
@@ -97,7 +98,7 @@ pub(crate) enum Ask {
     /// Return when every change made before has been read.
     Sync {
         /// Give up after so many seconds, with status 1.
-        #[arg(long, value_name = "S")]
+        #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
         timeout: Option<f64>,
         /// Return when no task waits, runs or is queued, either.
         #[arg(long)]
@@ -171,6 +172,7 @@ pub(crate) struct Filter {
 pub(crate) struct Change {
     /// Ids of tasks, or their beginnings of 4 characters or more.
     #[arg(
+        value_parser = id_prefix,
         required_unless_present_any = ["scheduler", "path", "all"],
         conflicts_with_all = ["scheduler", "path", "all"]
     )]
@@ -225,6 +227,12 @@ impl Ask {
 /// Reads a span as people write it.
 fn span(text: &str) -> Result<f64, String> {
     span_s(text).ok_or_else(|| "expected a time such as 90s, 10m, 1h or 2d".to_owned())
+}
+
+/// Reads a length of time in seconds.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| "expected a number of seconds, 0 or more".to_owned())
 }
 
 /// The words of a command line as bytes.

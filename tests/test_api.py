@@ -1,0 +1,130 @@
+"""docs/api.md and docs/openapi.json: what they say of the control socket is what a daemon answers."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openapi_spec_validator
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from vocabulary import PROJECT, REFERENCE, binary, need
+
+pytestmark = pytest.mark.skipif(REFERENCE, reason="the original has none")
+
+PAGE = PROJECT / "docs/api.md"
+DESCRIPTION = json.loads((PROJECT / "docs/openapi.json").read_text())
+
+BLOCK = re.compile(r"^```(sh|json|text)\n(.*?)^```$", re.M | re.S)
+CURL = re.compile(r"\bcurl (.*)")
+TARGET = re.compile(r"http://localhost(/[\w/${}.]*)")
+
+# One of the path's segments for a word in braces.
+SEGMENT = r"[\w$.-]+"
+
+
+def exchanges() -> Iterator[tuple[str, str, str]]:
+    """Method, path and answer of each command of the page; a command in a loop has several."""
+    asked: list[tuple[str, str]] = []
+    for match in BLOCK.finditer(PAGE.read_text()):
+        kind, content = match[1], match[2]
+        if kind == "sh":
+            commands = [
+                (method(words), TARGET.findall(words)[0]) for words in CURL.findall(content.replace("\\\n", ""))
+            ]
+            # Without one, it is what happens while a stream is read.
+            asked = commands or asked
+            continue
+        answers = list(objects(content)) or [content]
+        for index, answer in enumerate(answers):
+            yield *asked[min(index, len(asked) - 1)], answer
+
+
+def method(words: str) -> str:
+    posts = "--request POST" in words or "--json" in words or "--data" in words
+    return "post" if posts else "get"
+
+
+def objects(text: str) -> Iterator[str]:
+    rest = text.removeprefix("data: ")
+    while rest.startswith("{"):
+        _, end = json.JSONDecoder().raw_decode(rest)
+        yield rest[:end]
+        rest = rest[end:].lstrip()
+
+
+def template(path: str) -> str:
+    """The path as it is described: with words in braces."""
+    paths: dict[str, Any] = DESCRIPTION["paths"]
+    # A word is no id or name where there is a path of its own.
+    found = (
+        [path]
+        if path in paths
+        else [one for one in paths if re.fullmatch(re.sub(r"\{\w+\}", lambda _: SEGMENT, one), path)]
+    )
+    assert len(found) == 1, f"{path} is not described"
+    return found[0]
+
+
+def described(method: str, path: str) -> dict[str, Any]:
+    operation: dict[str, Any] = DESCRIPTION["paths"][template(path)][method]
+    return operation
+
+
+def closed(schema: Any) -> Any:
+    """The schema without room for what it does not name."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    deep = {key: closed(value) for key, value in schema.items()}
+    return {**deep, "additionalProperties": False} if "properties" in schema else deep
+
+
+def validate(schema: dict[str, Any], answer: Any) -> None:
+    whole = {**copy.deepcopy(schema), "components": DESCRIPTION["components"]}
+    Draft202012Validator(closed(whole), format_checker=Draft202012Validator.FORMAT_CHECKER).validate(answer)
+
+
+def test_the_page_is_what_a_daemon_answers() -> None:
+    need("curl")
+    script: list[str | Path] = [sys.executable, PROJECT / "docs/api.py", "--check"]
+    environment = {**os.environ, "PROGRAM": os.fspath(binary())}
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_description_is_one_of_openapi() -> None:
+    openapi_spec_validator.validate(DESCRIPTION)
+
+
+def test_each_answer_of_the_page_has_the_fields_that_are_described() -> None:
+    problem = DESCRIPTION["components"]["schemas"]["Problem"]
+    answers = [(*asked, json.loads(answer)) for *asked, answer in exchanges() if answer.startswith("{")]
+    assert len(answers) > len(DESCRIPTION["paths"])
+    for method, path, answer in answers:
+        if list(answer) == ["error"]:
+            validate(problem, answer)
+            continue
+        for content in described(method, path)["responses"]["200"]["content"].values():
+            validate(content["schema"], answer)
+
+
+def test_the_page_has_an_answer_of_each_operation_that_is_described() -> None:
+    shown = {(method, template(path)) for method, path, answer in exchanges() if not answer.startswith('{"error"')}
+    assert shown == {(method, path) for path, methods in DESCRIPTION["paths"].items() for method in methods}
+
+
+def test_the_page_has_each_status_of_an_error() -> None:
+    statuses = re.search(r"with ((?:\d+,\s)*\d+ or \d+)", PAGE.read_text())
+    assert statuses
+    said = set(re.findall(r"\d{3}", statuses[1]))
+    assert set(re.findall(r'^(?:\{"error": .*)?\} (\d{3})$', PAGE.read_text(), re.M)) == said
