@@ -67,6 +67,11 @@ impl Covers {
             return EMPTY;
         }
         if let Some(&cover) = self.index.get(&roots[..]) {
+            let set = &mut self.sets[usize::from(cover)];
+            if set.nodes == 0 {
+                // No node ever had it, and the number of a root may be another one's by now.
+                set.wants = union(&set.roots, &wants);
+            }
             return cover;
         }
         let cover = match self.free.pop() {
@@ -173,6 +178,11 @@ mod tests {
         let mut covers = Covers::new();
         let wants = |root: RootId| Wants { interest: Mask(1 << root.0), kernel: 1 << root.0 };
         let node = tree.insert(crate::tree::TOP, b"a", EMPTY);
+        let wanted = |covers: &mut Covers, mask: u32| {
+            let cover = covers.intern(vec![RootId(7)], |_| Wants { interest: Mask(mask), kernel: mask });
+            covers.wants(cover).kernel
+        };
+        assert_eq!((wanted(&mut covers, 1), wanted(&mut covers, 2)), (1, 2), "no node has it");
         let both = covers.intern(vec![RootId(1), RootId(0)], wants);
         assert_eq!(covers.intern(vec![RootId(0), RootId(1), RootId(1)], wants), both);
         assert_eq!((covers.wants(both).interest, covers.roots(both)), (Mask(3), &[RootId(0), RootId(1)][..]));

@@ -78,10 +78,21 @@ impl Watcher {
         covers.intern(roots, |root| wants(watches, all, *sources_wanted, root))
     }
 
-    /// After a watch came, went or changed: brings all sets and the kernel up to date.
-    pub(super) fn update_masks(&mut self) {
+    /// After a watch or a root came: it is in no set yet, so that the others want what they did, but for sources.
+    pub(super) fn welcome(&mut self) {
+        if self.sources_wanted != self.wants_sources() {
+            self.update_masks();
+        }
+    }
+
+    fn wants_sources(&self) -> bool {
         let moved_to = Flag::MovedTo.mask();
-        self.sources_wanted = self.watches.iter().flatten().any(|watch| watch.interest.intersects(moved_to));
+        self.watches.iter().flatten().any(|watch| watch.interest.intersects(moved_to))
+    }
+
+    /// After a watch went or changed: brings all sets and the kernel up to date.
+    pub(super) fn update_masks(&mut self) {
+        self.sources_wanted = self.wants_sources();
         let Watcher { covers, watches, roots, sources_wanted, .. } = self;
         let changed = covers.update(|root| wants(watches, roots, *sources_wanted, root));
         if !changed.is_empty() {

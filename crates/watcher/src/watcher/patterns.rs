@@ -152,7 +152,6 @@ impl Watcher {
         let (waited, news) = (self.root(pattern).waited, self.root(pattern).news);
         let this = self.root_mut(root);
         (this.of_pattern, this.waited, this.news) = (Some(pattern), waited, news);
-        self.update_masks();
         self.set_up_root(root, sink);
     }
 

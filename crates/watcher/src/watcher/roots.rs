@@ -166,7 +166,7 @@ impl Watcher {
             let root = self.insert_root(id, path, given);
             self.root_mut(root).pattern = pattern;
         }
-        self.update_masks();
+        self.welcome();
         for root in self.watch(id).map(|watch| watch.roots.clone()).unwrap_or_default() {
             self.set_up_root(root, sink);
         }
@@ -252,7 +252,7 @@ impl Watcher {
         // What is inside of a tree is entered as the rest of the tree is.
         this.rec |= !is_root;
         this.shallow &= is_root;
-        self.update_masks();
+        self.welcome();
         self.set_up_root(root, sink);
     }
 
