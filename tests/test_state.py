@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from control import Operator
 from vocabulary import DEADLINE_S, PROJECT, Box, Daemon, alive, need, wait_until, write
+from vocabulary import disk as disk_image
 
 # Longer than any test takes, shorter than somebody would wait who runs into it.
 LATER = 600
@@ -660,3 +662,67 @@ def test_a_read_only_disk_keeps_nobody_from_starting(box: Box, disk: Path) -> No
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     daemon.wait_log("tasks are kept in '.*' again")
     assert daemon.count("cannot keep tasks") == 1
+
+
+@pytest.fixture
+def frozen(box: Box, root: None) -> Iterator[Callable[[str], None]]:
+    """The state on a filesystem of its own; `frozen("--freeze")` lets writers wait, `frozen("--unfreeze")` lets them
+    go on.
+    """
+    need("mkfs.ext4", "mount", "umount", "fsfreeze")
+    place = box.tmp / "state"
+    with disk_image(box.tmp / "image", place):
+
+        def freeze(what: str) -> None:
+            subprocess.run(["fsfreeze", what, place], check=True)
+
+        yield freeze
+        subprocess.run(["fsfreeze", "--unfreeze", place], check=False, capture_output=True)
+        for daemon in box.daemons:
+            daemon.kill()
+
+
+FROZEN = """
+soon = ShellScheduler(cmd="echo {pathname} >> $DST/soon", delay=0.3)
+late = ShellScheduler(cmd="true", delay=600)
+move = FileManagerScheduler(FileManagerRule(action="move", src_re="^$SRC/moved/(.*)$", dst_re=r"$DST/\\1"))
+pyinotifyd = Pyinotifyd(state="$TMP/state", shutdown_timeout=3, watches=[
+    Watch("$SRC", {"IN_CLOSE_WRITE": [soon, late]}), Watch("$SRC/moved", {"IN_CLOSE_WRITE": move})])
+"""
+
+
+def test_a_disk_that_does_not_answer_delays_no_event(box: Box, frozen: Callable[[str], None]) -> None:
+    (box.src / "moved").mkdir()
+    daemon = box.run(FROZEN)
+    write(box.src / "before")
+    wait_rows(box, "SELECT count(*) FROM task WHERE scheduler = 'late'", [(1,)])
+    frozen("--freeze")
+    frozen_at = time.monotonic()
+    # For longer than any transaction takes, round after round: each event, its delay, its command, each move.
+    for number in itertools.count():
+        write(box.src / f"{number}")
+        write(box.src / "moved" / f"{number}")
+        daemon.wait_log(f"task finished.*{box.src}/{number},")
+        daemon.wait_log(f"task finished.*{box.src}/moved/{number},")
+        if time.monotonic() - frozen_at > 10:
+            break
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("the latest changes of tasks are not kept")
+    daemon.wait_log("shutdown complete")
+    # The kernel lets no process go that waits for a disk.
+    frozen("--unfreeze")
+    daemon.wait_exit()
+    sql = "SELECT scheduler FROM task WHERE path LIKE '%/before' AND scheduler = 'late'"
+    assert rows(box, sql) == [("late",)]
+
+
+def test_a_disk_that_answers_again_gets_everything(box: Box, frozen: Callable[[str], None]) -> None:
+    (box.src / "moved").mkdir()
+    daemon = box.run(FROZEN)
+    frozen("--freeze")
+    for number in range(20):
+        write(box.src / f"{number}")
+        daemon.wait_log(f"task finished.*{box.src}/{number},")
+    frozen("--unfreeze")
+    wait_rows(box, "SELECT scheduler, count(*) FROM task", [("late", 20)])
+    wait_rows(box, "SELECT scheduler, count(*) FROM ended", [("soon", 20)])

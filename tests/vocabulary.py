@@ -677,7 +677,7 @@ def disk(image: Path, directory: Path, *options: str) -> Iterator[None]:
     directory.mkdir(exist_ok=True)
     with image.open("wb") as file:
         file.truncate(64 << 20)
-    make = ["mkfs.ext4", "-q", "-F", *options, image]
+    make: list[str | Path] = ["mkfs.ext4", "-q", "-F", *options, image]
     made = subprocess.run(make, check=False, capture_output=True).returncode == 0
     if not made or subprocess.run(["mount", "-o", "loop", image, directory], check=False).returncode != 0:
         pytest.skip("needs mkfs.ext4 and a loop device")
