@@ -278,7 +278,7 @@ def test_explain_says_what_a_task_waits_for(box: Box) -> None:
     settle = 'Settle(stable=5, min_size=1, marker="/srv/{stem}.ok", give_up=60)'
     text = box.call("--explain", box.src / "f", config=watching(f'ShellScheduler("true", settle={settle})')).stdout
     asked = "nobody writes to the file, it has not changed for 5 s, it has 1 bytes, '/srv/{stem}.ok' is there"
-    assert f"waits until {asked}, and fails if it is not so after 60 s" in text, text
+    assert f"waits until {asked}; fails if that takes more than 60 s" in text, text
 
 
 def test_a_settle_that_can_never_be_met_is_warned_of(box: Box) -> None:

@@ -36,6 +36,24 @@ def test_what_is_generated_is_up_to_date(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("page", ["pyinotifyd.8", "pyinotifyd-config.5"])
+def test_a_man_page_fits_80_columns(page: str) -> None:
+    need("groff")
+    command: list[str | Path] = [
+        "groff",
+        "-man",
+        "-ww",
+        "-Tutf8",
+        "-rLL=78n",
+        "-P-bcou",
+        ROOT / "crates/pyinotifyd/share/man" / page,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    assert "NAME" in done.stdout
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
     for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
         if page.parent.name == "man":

@@ -296,7 +296,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": fail, "IN_CLOSE_WRITE": hol
     operator.wait_scheduler("fail", retrying=1)
     operator.wait_scheduler("hold", queued=1)
     assert daemon.terminate() == 0
-    assert daemon.count("WARNING - not done: no end waits for a retry, ") == 1
+    assert daemon.count("WARNING - not done: retries are not waited for, ") == 1
     assert daemon.count("WARNING - not done: its scheduler is paused, ") == 1
 
 

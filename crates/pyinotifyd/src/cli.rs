@@ -122,8 +122,8 @@ SIGUSR1 logs its status.";
 struct Typed {
     /// Config file, executed as Python, or directory of config files.
     ///
-    /// May be given several times: all files are executed, each by itself, and their watches put together. A directory
-    /// stands for all *.py in it, in the order of their names. Default: /etc/pyinotifyd/config.py, and
+    /// May be given several times. Each file is executed by itself, and all their watches are used. A directory stands
+    /// for all *.py in it, in the order of their names. Default: /etc/pyinotifyd/config.py, and
     /// /etc/pyinotifyd/conf.d if it is there.
     #[arg(
         short,
@@ -137,17 +137,16 @@ struct Typed {
 
     /// Log at DEBUG, every event included.
     ///
-    /// A level that the configuration sets for one logger still holds for that logger.
+    /// If the configuration sets a level for a logger, that logger keeps it.
     // `--d` was unique before there was --dry-run; it stays what it was.
     #[arg(short, long, alias = "d")]
     debug: bool,
 
     /// Control socket: where the daemon listens, and where subcommands ask.
     ///
-    /// A place that cannot be had is an error. Default for the daemon: what the config says, else
-    /// $RUNTIME_DIRECTORY/control.sock, /run/pyinotifyd/control.sock as root,
-    /// $XDG_RUNTIME_DIR/pyinotifyd/control.sock, where that can be had. Subcommands look at $PYINOTIFYD_CONTROL and
-    /// then at these places.
+    /// It is an error if the daemon cannot listen there. Default for the daemon: the one in the configuration, else
+    /// $RUNTIME_DIRECTORY/control.sock, else /run/pyinotifyd/control.sock for root and
+    /// $XDG_RUNTIME_DIR/pyinotifyd/control.sock for others. Subcommands try $PYINOTIFYD_CONTROL, then these places.
     #[arg(long, value_name = "PATH", add = ArgValueCompleter::new(completions::paths))]
     control: Option<PathBuf>,
 
@@ -157,15 +156,15 @@ struct Typed {
     #[arg(long, value_name = "PATH", add = ArgValueCompleter::new(completions::paths))]
     python: Option<PathBuf>,
 
-    /// Directory in which tasks are kept over the end of the daemon.
+    /// Directory that keeps tasks across restarts and crashes.
     ///
-    /// Made if it is missing. Default: what the configuration says, else $STATE_DIRECTORY, else none.
+    /// It is made if it is missing. Default: the one in the configuration, else $STATE_DIRECTORY, else none.
     #[arg(long, value_name = "DIR", add = ArgValueCompleter::new(completions::paths))]
     state: Option<PathBuf>,
 
     /// Log what tasks would do instead of doing it.
     ///
-    /// No file is touched, no command and no job is run.
+    /// It touches no file and runs no command or job.
     #[arg(long)]
     dry_run: bool,
 
@@ -189,18 +188,18 @@ enum Sub {
 #[group(multiple = false)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 struct Mode {
-    /// Check the config file and end.
+    /// Check the config file and exit.
     ///
-    /// Execute it, say "config file ok" on stderr and end with status 0, or with status 1 if it cannot be used.
-    /// Nothing is watched.
+    /// Executes it, watches nothing, and prints what is wrong, with file and line. Exits with status 0 and "config file
+    /// ok", or with status 1 if the configuration cannot be used.
     #[arg(short = 't', long)]
     configtest: bool,
 
-    /// Say what an event on PATH would do, and do nothing.
+    /// Print what an event on PATH would do.
     ///
-    /// Execute the config file and say which watch covers the path, what the exclude filters say, which schedulers
-    /// the event reaches, which rule matches, the destination or the command line, the delay, and what would cancel
-    /// it. EVENT may be left out: then all events that are mapped. Nothing is watched or run.
+    /// Executes the config file and prints which watch covers the path, which exclude filter matches, which schedulers
+    /// get the event, which rule matches, the destination or the command line, the delay, and what would cancel the
+    /// task. Without EVENT, it prints this for all events that are mapped. It watches nothing and runs nothing.
     #[arg(
         long,
         value_names = ["PATH", "EVENT"],
@@ -213,18 +212,18 @@ struct Mode {
 
     /// Install service files and a config file that explains itself.
     ///
-    /// A service file for systemd and an init script for OpenRC, where these are found. A config file that is there
-    /// is kept. Needs root.
+    /// Installs a unit for systemd or an init script for OpenRC, where it finds them. An existing config file is kept.
+    /// Needs root.
     #[arg(short, long)]
     install: bool,
 
-    /// Remove service files, and the config file if it was not changed.
+    /// Remove the service files, and the config file if you have not changed it.
     ///
     /// Needs root.
     #[arg(short, long)]
     uninstall: bool,
 
-    /// List all events that a map can name.
+    /// List all events that you can map.
     #[arg(short, long)]
     list: bool,
 

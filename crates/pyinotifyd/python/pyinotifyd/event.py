@@ -47,7 +47,7 @@ MASK_NAMES[_IN_ISDIR] = "IN_ISDIR"
 class Event:
     """What happened to a file or directory.
 
-    Attributes that an event doesn't have are absent: ``hasattr(event, "src_pathname")`` tells. An overflow of the
+    An event has only the attributes that make sense for it: ask ``hasattr(event, "src_pathname")``. An overflow of the
     kernel's queue (IN_Q_OVERFLOW) belongs to no path and has nothing but *mask*, *maskname* and *dir*.
 
     Example::
@@ -61,7 +61,7 @@ class Event:
     mask: int
     #: Name of the event's kind, e.g. "IN_CREATE", or "IN_CREATE|IN_ISDIR" for a directory.
     maskname: str
-    #: Whether the object is a directory. An overflow is not, and says nothing about it in its text.
+    #: Whether the object is a directory. False for an overflow.
     dir: bool = False
     #: Number of the watch.
     wd: int
@@ -75,9 +75,9 @@ class Event:
     cookie: int
     #: Where the object was before; only IN_MOVED_TO has it, if its IN_MOVED_FROM was seen.
     src_pathname: str
-    #: True for events that the daemon made up for entries that it found; others don't have it. Not in pyinotifyd 1.
+    #: True for events that the daemon made up for what it found; others do not have it. Not in pyinotifyd 1.
     synthetic: bool
-    #: Why a task has failed; only events that *on_failure* hands over have it. Not in pyinotifyd 1.
+    #: Why a task has failed; only events of an *on_failure* have it. Not in pyinotifyd 1.
     error: str
     #: How often that task was tried. Not in pyinotifyd 1.
     attempts: int

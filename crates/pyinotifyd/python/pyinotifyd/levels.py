@@ -50,10 +50,10 @@ syslog: list[dict[str, object]] = []
 def setLoglevel(loglevel: Level, logname: Optional[str] = None) -> None:
     """Set the level from which records are logged.
 
-    A job may call it, too: the level holds for the daemon's records at once, until the config is loaded again.
+    A job may call it, too. The level then holds until the config is loaded again.
 
     Args:
-        loglevel: DEBUG, INFO, WARNING, ERROR, CRITICAL, their name or number. INFO is what holds without this call.
+        loglevel: DEBUG, INFO, WARNING, ERROR, CRITICAL, as name or number. Without this call it is INFO.
         logname: The logger that it is for, e.g. the *logname* of a scheduler. Default None: all loggers that have no
             level of their own.
 

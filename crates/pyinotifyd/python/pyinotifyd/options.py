@@ -33,16 +33,16 @@ _WORDS = ["timeout", "signal"]
 
 
 class Retry(Checked):
-    """When a task that failed is tried again: after pauses that grow.
+    """When a task that failed is tried again: after growing pauses.
 
     Args:
         times: How often at most; None: without end. Default 5.
         delay: Seconds before the first of them; int or float. Default 10.
-        factor: By how much each pause is longer than the one before; at least 1. Default 2.
+        factor: How many times as long as the one before each pause is; at least 1. Default 2.
         max_delay: Seconds that no pause exceeds; int or float. Default 600.
-        jitter: By which part of itself a pause is longer or shorter at random; 0 to 1. Default 0.1.
-        on: What is tried again; other failures are final. For commands a list of exit statuses, for jobs of exception
-            classes; "timeout" and "signal" stand for these. Default None: every failure. Not for file rules.
+        jitter: How much longer or shorter a pause is at random, as a part of itself; 0 to 1. Default 0.1.
+        on: Which failures are tried again; others are final. For commands a list of exit statuses, for jobs a list of
+            exception classes; "timeout" and "signal" stand for these. Default None: every failure. Not for file rules.
 
     Example::
 
@@ -107,15 +107,15 @@ class Retry(Checked):
 
 
 class Batch(Checked):
-    """When one run begins for all paths that had events since the one before.
+    """When one run begins for many paths.
 
-    Each path is in it once, at the place of its first event, with its latest event; a Cancel takes its path out. Events
-    that come while it runs make the next one.
+    Each path is in it once, in the order of the first events, with its latest event. A Cancel takes a path out. Events
+    that come during a run make the next one.
 
     Args:
-        quiet: Seconds without an event after which it begins; int or float. Default 2.
-        max_wait: Seconds after its first event in which it begins whatever comes; int or float. Default 30.
-        max_files: How many paths it has at most; with so many it begins at once. Default 1000.
+        quiet: How many seconds without an event it waits for; int or float. Default 2.
+        max_wait: How many seconds after its first event it begins in any case; int or float. Default 30.
+        max_files: How many paths it has at most; then it begins at once. Default 1000.
 
     Example::
 
@@ -155,18 +155,17 @@ class Batch(Checked):
 
 
 class Settle(Checked):
-    """What has to be so before a task starts that is due; looked at again until it is.
+    """What a task that is due waits for before it starts.
 
     Directories settle at once. A path that vanishes meanwhile gets what an IN_DELETE gives it by its map.
 
     Args:
-        no_writer: Whether nobody may have the file open for writing. Default True.
-        stable: Seconds for which its size and time of change have to be the same, by what was seen; int or float.
-            Default 0.
-        min_size: Bytes that it has at least. Default 0.
-        marker: Path of another file that has to be there, with ``{pathname}``, ``{dirname}``, ``{name}``, and
-            ``{stem}``, the name without its last suffix. Default None: none.
-        give_up: Seconds after which a task fails for good, from when it was first due; int or float. Default 3600.
+        no_writer: Whether to wait until nobody has the file open for writing. Default True.
+        stable: How many seconds its size and time of change must have been the same; int or float. Default 0.
+        min_size: How many bytes it must have at least. Default 0.
+        marker: Path of another file that must exist, with ``{pathname}``, ``{dirname}``, ``{name}``, and ``{stem}``,
+            the name without its last suffix. Default None: none.
+        give_up: How many seconds after it was first due a task fails for good; int or float. Default 3600.
         check: Seconds between two looks; int or float. Default 1.
 
     Example::

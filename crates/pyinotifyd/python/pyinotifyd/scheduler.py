@@ -128,8 +128,8 @@ _NO_LIMITS: dict[Limit, Optional[int]] = {}
 class TaskScheduler(Checked):
     """Runs a Python coroutine function for events, on asyncio in a Python process of its own.
 
-    Each path has its own task. An event for a path whose task still waits starts its delay anew, one for a path whose
-    task is running is skipped with a warning. Jobs of different paths run at the same time.
+    Each path has its own task. An event for a path whose task waits begins the delay anew. One for a path whose task
+    runs is skipped with a warning. Jobs of different paths run at the same time.
 
     Args:
         job: Coroutine function, called with the event (with a batch: a list of events) and the task's id (a text of 36
@@ -140,30 +140,29 @@ class TaskScheduler(Checked):
         logname: Name of the logger for the scheduler's records. Default "sched".
         global_vars: Accepted and not needed: a job sees all names of the config. Default {}.
         singlejob: Whether there is only one task for all paths together. Default False.
-        max_jobs: How many jobs run at once; further ones wait in order. Default None: no limit. Not in pyinotifyd 1.
+        max_jobs: How many jobs run at once; others wait in order. Default None: no limit. Not in pyinotifyd 1.
         name: What identifies the scheduler in ``--explain`` and across a reload: letters, digits, ``.``, ``_``, ``-``.
             Default None: the variable of the config that holds it, for a coroutine function in an event map the
             function's name, else ``scheduler-N``. Not in pyinotifyd 1.
-        timeout: Seconds after which a task that still runs is stopped, and has failed; int or float. Default None:
-            none. Not in pyinotifyd 1.
-        retry: A Retry, by which a task that failed is tried again under the same id. Default None: it isn't. Not in
+        timeout: Seconds after which a task that still runs is stopped and has failed; int or float. Default None: none.
+            Not in pyinotifyd 1.
+        retry: A Retry: when a task that failed is tried again, under the same id. Default None: never. Not in
             pyinotifyd 1.
         on_failure: A scheduler, a coroutine function or a list of these, which gets the event once when a task has
             failed for good: with *error*, *attempts* and *task_id* in the event; commands also have ``{error}`` and
             ``$PYINOTIFYD_ERROR``. Default None: nobody. Not in pyinotifyd 1.
-        max_delay: Seconds for which events can put off a waiting task, from the first of them on; int or float. Default
-            None: for ever. Not in pyinotifyd 1.
+        max_delay: How many seconds after its first event a task waits at most, however many events come; int or float.
+            Default None: no limit. Not in pyinotifyd 1.
         max_rate: A pair (N, S): at most N tasks start in any S seconds, retries included; others wait in order. Default
             None: no limit. Not in pyinotifyd 1.
-        settle: A Settle, by which a task that is due waits until its file is complete. Default None: it doesn't. Not in
+        settle: A Settle: what a task that is due waits for, so that its file is complete. Default None: nothing. Not in
             pyinotifyd 1.
-        on_busy: What an event does whose path's task runs. "skip": nothing, with a warning. "rerun": the task runs once
-            more, the delay after its end, for the latest event. "restart": the task is stopped and starts anew.
-            Default "skip". Not in pyinotifyd 1.
-        persist: Whether its tasks are kept over the end of the daemon, where there is a state (see Pyinotifyd). Default
-            True. Not in pyinotifyd 1.
-        rerun: Whether a task that was running when the daemon ended is run again at the next start; else it has failed.
-            Default False. Not in pyinotifyd 1.
+        on_busy: What an event does if the task of its path runs. "skip": nothing, with a warning. "rerun": the task
+            runs once more, the delay after its end, for the latest event. "restart": the task is stopped and starts
+            anew. Default "skip". Not in pyinotifyd 1.
+        persist: Whether a state (see Pyinotifyd) keeps its tasks. Default True. Not in pyinotifyd 1.
+        rerun: Whether a task that ran when the daemon ended runs again at the next start; else it has failed. Default
+            False. Not in pyinotifyd 1.
         batch: A Batch, by which one task runs for many paths: the job is called with a list of events and the task's
             id. Not together with *delay*, *singlejob*, *max_delay*, *settle* and *on_busy*. Default None: each path
             has its own. Not in pyinotifyd 1.
@@ -421,7 +420,7 @@ def _receiver(value: object) -> TaskScheduler:
 class Cancel(Checked):
     """In an event map: cancels the task that waits for the event's path.
 
-    A task that is running already is not cancelled; the event is skipped with a warning.
+    A task that already runs is not cancelled; the event is skipped with a warning.
 
     Args:
         task: The scheduler whose task is cancelled.
@@ -452,8 +451,7 @@ class ShellScheduler(TaskScheduler):
     A program that gives its arguments to another shell, as ``ssh`` does, has them read once more, without quotes: send
     it the name on stdin, ``printf "%s\\n" {pathname} | ssh host 'IFS= read -r name && rm -- "$name"'``.
 
-    The command inherits from the daemon what the arguments do not say. All arguments from *argv* on are not in
-    pyinotifyd 1.
+    The command inherits everything else from the daemon. All arguments from *argv* on are not in pyinotifyd 1.
 
     Args:
         cmd: The command line. Default None: *argv* says what is executed.
@@ -464,19 +462,18 @@ class ShellScheduler(TaskScheduler):
         logname: Name of the logger for the scheduler's records. Default "sched".
         global_vars: Accepted and not needed. Default {}.
         singlejob: Whether there is only one task for all paths together. Default False.
-        max_jobs: How many commands run at once; further ones wait in order. None: no limit. Default 64. Not in
-            pyinotifyd 1.
+        max_jobs: How many commands run at once; others wait in order. None: no limit. Default 64. Not in pyinotifyd 1.
         name: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         argv: A list of a program and its arguments. A program without a slash is looked for in PATH. Default None:
             *cmd* says what is executed.
-        user: Name or number of the user that the command runs as, with this user's groups, HOME, USER and LOGNAME. Of
-            the daemon's environment it gets PATH, LANG, LANGUAGE, LC_* and TZ, and what the config sets. Needs the
-            rights of root. Default None: the daemon's.
+        user: Name or number of the user that the command runs as, with this user's groups, HOME, USER and LOGNAME. From
+            the daemon's environment it gets PATH, LANG, LANGUAGE, LC_* and TZ, and what the config sets. Needs root.
+            Default None: the daemon's.
         group: Name or number of its group. Default None: the user's.
         umask: Mode bits that its files do not get, e.g. 0o027. Default None: the daemon's.
-        nice: Added to the niceness, from -39 to 39; negative numbers need the rights of root. Default 0.
+        nice: Added to the niceness, from -39 to 39; negative numbers need root. Default 0.
         cwd: Path of its working directory. Default None: the daemon's.
-        env: Variables that it gets besides, by name; they may not begin with ``PYINOTIFYD_``. Default {}.
+        env: More environment variables, by name; they may not begin with ``PYINOTIFYD_``. Default {}.
         limits: Soft and hard limits by the names of getrlimit(2): "as", "core", "cpu", "data", "fsize", "nofile",
             "nproc" and so on, in the units of that page; None is no limit. Default {}: the daemon's.
         stdin: What it reads: "null" nothing, "json" a line with all attributes of the event as a JSON object (of bytes
@@ -496,8 +493,8 @@ class ShellScheduler(TaskScheduler):
         rerun: As for TaskScheduler. Default False. Not in pyinotifyd 1.
         batch: As for TaskScheduler. In the command ``{pathnames}`` is replaced by all paths, each as one word; in
             *argv* it is an element of its own. The other placeholders are refused, and of the variables only
-            PYINOTIFYD_TASK_ID is set. What one command line cannot take is run by several, one after the other. Default
-            None. Not in pyinotifyd 1.
+            PYINOTIFYD_TASK_ID is set. If there are too many for one command line, several commands run one after the
+            other. Default None. Not in pyinotifyd 1.
 
     Example::
 
@@ -627,42 +624,41 @@ class Pattern(str):
 
 
 class FileManagerRule(Checked):
-    """One rule of a FileManagerScheduler: which paths it is for, and what to do with them.
+    """One rule of a FileManagerScheduler: for which paths it is, and what it does.
 
     Args:
         action: "move", "copy" or "delete".
-        src_re: Regular expression for the paths that the rule is for; it has to match from the path's start.
-        dst_re: Template of the destination, with groups of *src_re* as in re.sub: the matching part of the path is
-            replaced, what is behind it stays. For move and copy. Default "".
-        auto_create: Whether missing parent directories of the destination are made. Default False.
-        overwrite: Whether an existing destination is replaced. Default False.
+        src_re: Regular expression for the paths of the rule, matched from their start.
+        dst_re: Template of the destination, with groups of *src_re* as in re.sub: it replaces the part of the path that
+            matches, the rest stays. For move and copy. Default "".
+        auto_create: Whether to make missing parent directories of the destination. Default False.
+        overwrite: Whether to replace an existing destination. Default False.
         dirmode: Mode of moved or copied directories and of parents that are made, e.g. 0o755. Default None: unchanged.
         filemode: Mode of moved or copied files, e.g. 0o644. Default None: unchanged.
         user: Owner of what was moved, copied or made. Default None: unchanged.
         group: Group of what was moved, copied or made. Default None: unchanged.
-        rec: Whether delete removes directories that aren't empty. Default False.
+        rec: Whether delete removes directories that are not empty. Default False.
         override: Another spelling of *overwrite*.
-        durable: Whether the destination is on the disk before the action counts as done: safe against a loss of power,
-            at the price of waiting for the disk. Default None: only for moves to another filesystem. Not in
-            pyinotifyd 1.
+        durable: Whether to wait until the destination is on the disk: safe against a power cut, but slower. Default
+            None: only for moves to another filesystem. Not in pyinotifyd 1.
         on_conflict: What happens if the destination exists. "fail": the action fails. "overwrite": what is there is
             replaced. "skip": nothing is done. "rename": the result gets the first free name of ``stem.1.ext``,
             ``stem.2.ext`` and so on. "newer": a file is replaced if the source was written later, else nothing is
             done. "same": if the content is equal, a copy does nothing and a move removes the source; else it fails.
             The last two are for files, a directory fails. Default None: "overwrite" with *overwrite*, else "fail". Not
             in pyinotifyd 1.
-        verify: Whether a copy is read back from the disk, as far as the kernel allows, and compared before it gets its
-            name. Default False. Not in pyinotifyd 1.
-        trash: Absolute path of a directory to which is moved what would be overwritten or deleted, as
+        verify: Whether to read a copy back from the disk, as far as the kernel allows, and compare it before it gets
+            its name. Default False. Not in pyinotifyd 1.
+        trash: Absolute path of a directory that gets what would be overwritten or deleted, as
             ``YYYYMMDD-HHMMSS.mmm/absolute/path``. Default None: it is gone. Not in pyinotifyd 1.
-        trash_keep: Seconds after which what came into the trash is removed, once an hour; int or float. Default None:
-            it stays. Not in pyinotifyd 1.
-        mounted: Absolute path of a directory above the destination; the action fails unless something is mounted
-            there. Default None: not asked. Not in pyinotifyd 1.
-        prune: Whether directories that are empty after the action are removed, from the source's up to, but not
-            including, the root of a watch. For move and delete. Default False. Not in pyinotifyd 1.
-        generations: How often rules may act one after the other on what rules made: the first action on what somebody
-            else made is 1, and one above this number fails. Default 8. Not in pyinotifyd 1.
+        trash_keep: How many seconds files stay in the trash; looked at once an hour; int or float. Default None: for
+            ever. Not in pyinotifyd 1.
+        mounted: Absolute path of a directory above the destination. The action fails unless something is mounted there.
+            Default None: no matter. Not in pyinotifyd 1.
+        prune: Whether to remove directories that are empty after the action, from that of the source up to the root of
+            a watch, which stays. For move and delete. Default False. Not in pyinotifyd 1.
+        generations: How often rules may act one after the other on what rules made. The first action on what somebody
+            else made is 1; one above this number fails. Default 8. Not in pyinotifyd 1.
 
     Example::
 
@@ -876,8 +872,8 @@ class FileManagerScheduler(TaskScheduler):
         logname: Name of the logger for the scheduler's records. Default "sched".
         global_vars: Accepted and not needed. Default {}.
         singlejob: Whether there is only one task for all paths together. Default False.
-        max_jobs: How many actions run at once; further ones wait in order. Default None: as many as there are workers.
-            Not in pyinotifyd 1.
+        max_jobs: How many actions run at once; others wait in order. Default None: as many as there are workers. Not in
+            pyinotifyd 1.
         name: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         timeout: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         retry: As for TaskScheduler. Default None. Not in pyinotifyd 1.
@@ -885,7 +881,7 @@ class FileManagerScheduler(TaskScheduler):
         max_delay: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         max_rate: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         settle: As for TaskScheduler. Default None. Not in pyinotifyd 1.
-        persist: As for TaskScheduler; what was running is always run again. Default True. Not in pyinotifyd 1.
+        persist: As for TaskScheduler; what ran is always run again. Default True. Not in pyinotifyd 1.
 
     Example::
 

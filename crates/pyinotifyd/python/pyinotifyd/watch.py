@@ -170,19 +170,19 @@ class Watch(Checked):
     """Connects one or several paths to an event map.
 
     Args:
-        path: Path of a directory or file, or a list of paths. What comes to match
-            ``*``, ``?`` and ``[...]`` later is watched, too.
+        path: Path of a directory or file, or a list of paths. ``*``, ``?`` and ``[...]`` are wildcards, also for what
+            is made later.
         event_map: A dict as EventMap takes it, or an EventMap. Default None: see *default_sched*.
         default_sched: What all events are mapped to that *event_map* doesn't name. Default None: nothing.
-        rec: Whether existing subdirectories are watched, too. Default False.
-        auto_add: Whether new subdirectories are watched as soon as they are made, to any depth. Default False.
-        exclude_filter: List of regular expressions; events of paths that one of them matches from their start are
-            ignored, and such directories aren't watched. A string is the path of a file with one expression a line.
+        rec: Whether to watch existing subdirectories, too. Default False.
+        auto_add: Whether to watch new subdirectories as soon as they are made, to any depth. Default False.
+        exclude_filter: List of regular expressions. Events of paths that match one of them from their start are
+            ignored, and such directories are not watched. A string is the path of a file with one expression a line.
             Default None: nothing is excluded.
         logname: Accepted and not needed. Default "watch".
-        initial: What is told of what is there when the daemon starts, as if it had just been made. "none": nothing.
-            "all": everything. "changed": what has changed since the daemon was last there, for which it needs a state
-            (see Pyinotifyd). Default "none". Not in pyinotifyd 1.
+        initial: What gets the events of a new file when the daemon starts. "none": nothing. "all": everything that is
+            there. "changed": what has changed since the daemon last ran; this needs a state (see Pyinotifyd). Default
+            "none". Not in pyinotifyd 1.
 
     Example::
 
@@ -255,27 +255,27 @@ class Watch(Checked):
 
 
 class Pyinotifyd(Checked):
-    """What the daemon is to do; the config leaves one in the variable *pyinotifyd*.
+    """What the daemon does; your configuration leaves one in the variable *pyinotifyd*.
 
     Args:
         watches: One watch or a list of watches. Default None: none yet.
-        shutdown_timeout: Seconds that a shutdown or a reload waits for tasks that are running or waiting; int or
-            float. Default 30.
-        logname: Name of the logger for records on the beginning and the end of watching. Default "daemon".
-        max_jobs: How many commands of all schedulers together run at once; further ones wait in order. Default None: as
-            many as their schedulers allow. Not in pyinotifyd 1.
-        state: Path of a directory in which tasks are kept, so that they survive the end of the daemon; it is made if it
-            is missing. False: they are never kept. Default None: the directory that the service manager names in
-            ``$STATE_DIRECTORY``, else none. Not in pyinotifyd 1.
-        history: How many tasks that have ended are remembered in the state; 0: none. Those that failed are kept in any
-            case. Default 10000. Not in pyinotifyd 1.
-        control: Path of the control socket, which ``pyinotifyd status`` and the other subcommands ask; False: none.
-            Default None: ``$RUNTIME_DIRECTORY/control.sock``, else ``/run/pyinotifyd/control.sock`` as root and
-            ``$XDG_RUNTIME_DIR/pyinotifyd/control.sock`` as somebody else, if that can be had. Not in pyinotifyd 1.
-        control_group: Name of a group whose members may use the control socket, beside root and the daemon's user.
-            Default None: nobody else may. Not in pyinotifyd 1.
-        metrics: IP address and port, such as ``127.0.0.1:9924``, where ``/metrics`` and ``/healthz`` are served over
-            HTTP, too. Default None: nowhere. Not in pyinotifyd 1.
+        shutdown_timeout: How many seconds a stop or a reload waits for tasks; int or float. Default 30.
+        logname: Name of the logger for records about the daemon itself. Default "daemon".
+        max_jobs: How many commands of all schedulers together run at once; others wait in order. Default None: as many
+            as their schedulers allow. Not in pyinotifyd 1.
+        state: Path of a directory that keeps tasks across restarts and crashes; it is made if it is missing. False:
+            none. Default None: the directory that the service manager names in ``$STATE_DIRECTORY``, else none. Not in
+            pyinotifyd 1.
+        history: How many tasks that have ended the state keeps; 0: none. It keeps those that failed in any case.
+            Default 10000. Not in pyinotifyd 1.
+        control: Path of the control socket, through which ``pyinotifyd status`` and the like ask the daemon; False:
+            none. Default None: ``$RUNTIME_DIRECTORY/control.sock``, else ``/run/pyinotifyd/control.sock`` as root and
+            ``$XDG_RUNTIME_DIR/pyinotifyd/control.sock`` as somebody else, if the daemon can listen there. Not in
+            pyinotifyd 1.
+        control_group: Name of a group whose members may use the control socket, besides root and the daemon's user.
+            Default None: no group. Not in pyinotifyd 1.
+        metrics: IP address and port, such as ``127.0.0.1:9924``, where the daemon serves ``/metrics`` and ``/healthz``
+            over HTTP. Default None: nowhere. Not in pyinotifyd 1.
 
     Example::
 

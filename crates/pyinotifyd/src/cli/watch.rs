@@ -27,10 +27,10 @@ Ctrl-C ends it at once.";
 
 /// Run a command for each event, or print events, without a config file.
 ///
-/// Runs COMMAND, without a shell, for each event in the directories and files PATH and their subdirectories, new ones
-/// included. In its arguments, {pathname}, {src_pathname} and {maskname} stand for the values of the event; where none
-/// of them does, the path is appended. Without COMMAND a line is printed for each event: the time, the event, the path.
-/// A PATH that is not there is waited for. It stays in the foreground; Ctrl-C ends it at once.
+/// Runs COMMAND for each event in PATH and its subdirectories, new ones included. There is no shell. {pathname},
+/// {src_pathname} and {maskname} in its arguments are replaced by the values of the event. If there is none of them,
+/// the path is appended. Without COMMAND, prints a line for each event: the time, the event, the path. Waits for a PATH
+/// that is missing. Stays in the foreground; Ctrl-C ends it at once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
@@ -42,8 +42,8 @@ pub(super) struct Watch {
 
     /// Events, separated by commas, such as create,delete,moved_to.
     ///
-    /// Default: close_write,moved_to with a command, else all. The names are those of --list, in small letters or
-    /// capitals, with IN_ or without.
+    /// Default: close_write,moved_to with a command, else all. The names are those of --list, in lower or upper case,
+    /// with or without IN_.
     #[arg(long, value_name = "EVENTS", value_delimiter = ',', value_parser = flag,
         add = ArgValueCompleter::new(completions::events))]
     on: Vec<Flag>,
@@ -52,45 +52,46 @@ pub(super) struct Watch {
     #[arg(long)]
     no_rec: bool,
 
-    /// Leave out paths that a regular expression matches from their start.
+    /// Leave out paths that match this regular expression.
     ///
-    /// A Python expression, for the whole path. May be given several times. Directories that match are not watched.
+    /// It is matched from the start of the whole path, as Python does. May be given several times. Directories that
+    /// match are not watched.
     #[arg(long, value_name = "RE", value_parser = OsStringValueParser::new().try_map(expression))]
     exclude: Vec<Vec<u8>>,
 
-    /// Run the command when no such event came for so long.
+    /// Wait until no event came for so many seconds.
     ///
-    /// Of the same path; with --batch, of any path.
+    /// Events of the same path count; with --batch, those of any path.
     #[arg(long, value_name = "SECONDS", value_parser = delay, allow_negative_numbers = true)]
     delay: Option<Seconds>,
 
-    /// Run the command once for all paths that come together.
+    /// Run the command once for many paths.
     ///
-    /// When no event came for --delay (2 seconds), after 30 seconds at the latest. {pathnames} becomes an argument for
-    /// each path, and stands at the end where it is left out. The command can read the paths from its standard input,
-    /// too, with a NUL byte behind each.
+    /// It runs when no event came for --delay seconds (default 2), at the latest 30 seconds after the first event, or
+    /// --delay seconds if that is longer. {pathnames} becomes an argument for each path; without it, the paths are
+    /// appended. The command can also read them from its standard input, each with a NUL byte at its end.
     #[arg(long)]
     batch: bool,
 
-    /// How many commands run at once; further ones wait.
+    /// How many commands run at once; others wait.
     ///
     /// Default: 64.
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     jobs: Option<NonZeroU32>,
 
-    /// End a command that takes longer; it has failed then.
+    /// End a command that takes longer; its task has failed.
     #[arg(long, value_name = "SECONDS", value_parser = timeout, allow_negative_numbers = true)]
     timeout: Option<Seconds>,
 
-    /// How often a command that failed is tried again.
+    /// Try a command that failed again, up to so many times.
     ///
-    /// The first time after a second, then each time after twice the pause before.
+    /// The first pause is a second, each further one twice as long.
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     retry: Option<NonZeroU32>,
 
-    /// Begin with what is there already.
+    /// Begin with what is already there.
     ///
-    /// Each file and directory below PATH is told as if it had just been made.
+    /// Each file and directory below PATH gets the events of a new one.
     #[arg(long)]
     initial: bool,
 
@@ -104,7 +105,7 @@ pub(super) struct Watch {
     #[arg(long, conflicts_with = "command")]
     json: bool,
 
-    /// Print a config file that does the same, and do nothing else.
+    /// Print a config file that does the same, and exit.
     #[arg(long)]
     pub(super) print_config: bool,
 
@@ -112,11 +113,11 @@ pub(super) struct Watch {
     #[arg(short, long)]
     debug: bool,
 
-    /// Log which command would be run instead of running it.
+    /// Log which command it would run instead of running it.
     #[arg(long)]
     dry_run: bool,
 
-    /// Command and arguments, behind --.
+    /// Command and arguments, after --.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }

@@ -21,9 +21,9 @@ pub(crate) struct Asked {
 /// A question to a running daemon, or a change in it.
 #[derive(Debug, Clone, PartialEq, Subcommand)]
 pub(crate) enum Ask {
-    /// What the daemon does now.
+    /// Show what the daemon does.
     Status(Printed),
-    /// Tasks that wait, run, are queued or will be tried again.
+    /// List tasks that wait, run, are queued or will be tried again.
     Tasks {
         #[command(flatten)]
         filter: Filter,
@@ -33,7 +33,7 @@ pub(crate) enum Ask {
         #[command(flatten)]
         printed: Printed,
     },
-    /// Tasks that failed for good, the newest first.
+    /// List tasks that failed for good, the newest first.
     Failed {
         #[command(flatten)]
         filter: Filter,
@@ -43,14 +43,14 @@ pub(crate) enum Ask {
         #[command(flatten)]
         printed: Printed,
     },
-    /// Tasks that have ended, the newest first.
+    /// List tasks that have ended, the newest first; needs a state.
     History {
         #[command(flatten)]
         filter: Filter,
         /// Only what ended in the last 90s, 10m, 1h, 2d.
         #[arg(long, value_name = "TIME", value_parser = span)]
         since: Option<f64>,
-        /// Only tasks that ended so: ok, failed, cancelled.
+        /// Only tasks with this result: ok, failed, cancelled.
         #[arg(long, value_name = "STATE", value_parser = ["ok", "failed", "cancelled"])]
         state: Option<String>,
         #[command(flatten)]
@@ -62,23 +62,23 @@ pub(crate) enum Ask {
     Cancel(Change),
     /// Run failed tasks again.
     Retry(Change),
-    /// Drop failed tasks.
+    /// Forget failed tasks.
     Forget(Change),
-    /// Move back what a task of a file rule moved, overwrote or deleted.
+    /// Undo what a file rule moved, overwrote or deleted; needs a state.
     Undo {
-        /// The task's id, or its beginning of 4 characters or more.
+        /// The task's id, or its first 4 characters or more.
         #[arg(value_parser = id_prefix)]
         id: String,
         #[command(flatten)]
         printed: Printed,
     },
-    /// Let schedulers start nothing; events go on to make tasks.
+    /// Pause schedulers: they still take events, but start no task.
     Pause(Schedulers),
-    /// Let schedulers start tasks again.
+    /// Let paused schedulers start tasks again.
     Resume(Schedulers),
-    /// Send an event for a path of a watch, with all that follows.
+    /// Handle a path as if it had just had an event.
     Send {
-        /// An existing path of a watch.
+        /// An existing path in a watch.
         #[arg(add = ArgValueCompleter::new(completions::paths))]
         path: PathBuf,
         /// The event's name.
@@ -87,30 +87,30 @@ pub(crate) enum Ask {
         #[command(flatten)]
         printed: Printed,
     },
-    /// Tell everything below paths as arrivals; below all watches without a path.
+    /// Handle everything below paths as if it were new; without a path, below all watches.
     Rescan {
-        /// Below which paths.
+        /// Directories or files in a watch.
         #[arg(add = ArgValueCompleter::new(completions::paths))]
         paths: Vec<PathBuf>,
         #[command(flatten)]
         printed: Printed,
     },
-    /// Return when every change made before has been read.
+    /// Wait until the daemon has read every change made before.
     Sync {
         /// Give up after so many seconds, with status 1.
         #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
         timeout: Option<f64>,
-        /// Return when no task waits, runs or is queued, either.
+        /// Also wait until no task waits, runs or is queued.
         #[arg(long)]
         idle: bool,
         #[command(flatten)]
         printed: Printed,
     },
-    /// Load the configuration again, and say what changed or what is wrong.
+    /// Apply the changed configuration, and print what changed or what is wrong.
     Reload(Printed),
-    /// Show events as they come.
+    /// Print events as they come.
     Events {
-        /// Also what becomes of tasks.
+        /// Also print what becomes of tasks.
         #[arg(long)]
         tasks: bool,
         /// Only paths that match; `*` also stands for slashes.
@@ -119,11 +119,11 @@ pub(crate) enum Ask {
         #[command(flatten)]
         printed: Printed,
     },
-    /// Show live what the daemon does.
+    /// Show a live view of what the daemon does.
     Top(Printed),
     /// Print metrics in the text format of Prometheus.
     Metrics(Printed),
-    /// Say what keeps the daemon from its work here, and how to mend it; needs no daemon.
+    /// Check limits, rights and configuration, and print how to mend what is wrong; needs no daemon.
     Doctor {
         /// Config file, executed as Python.
         #[arg(short, long, value_name = "FILE", default_value = "/etc/pyinotifyd/config.py")]
@@ -131,7 +131,7 @@ pub(crate) enum Ask {
         /// Interpreter that executes the config file.
         #[arg(long, value_name = "PATH")]
         python: Option<PathBuf>,
-        /// Directory in which tasks are kept.
+        /// Directory that keeps tasks.
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
         #[command(flatten)]
@@ -170,7 +170,7 @@ pub(crate) struct Filter {
 /// Which tasks a change is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct Change {
-    /// Ids of tasks, or their beginnings of 4 characters or more.
+    /// Ids of tasks, or their first 4 characters or more.
     #[arg(
         value_parser = id_prefix,
         required_unless_present_any = ["scheduler", "path", "all"],

@@ -219,11 +219,11 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
     match path.metadata() {
         Ok(_) => ok("filesystem", format!("'{shown}' is on {fstype}")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = format!("'{shown}' does not exist, it is waited for");
+            let text = format!("'{shown}' does not exist; the daemon waits for it");
             warning("filesystem", text, format!("mkdir -p '{shown}'"))
         }
         Err(error) => {
-            let text = format!("'{shown}' cannot be looked at: {}", crate::log::Cause(&error));
+            let text = format!("cannot look at '{shown}': {}", crate::log::Cause(&error));
             problem("filesystem", text, format!("namei -l '{shown}'"))
         }
     }

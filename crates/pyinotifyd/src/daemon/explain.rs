@@ -238,10 +238,10 @@ fn explain_running(out: &mut String, config: &Config, scheduler: &Scheduler) {
     };
     if let (Some(settled), Some(settle)) = (&scheduler.settled, &spec.settle) {
         let seconds = settle.give_up.as_secs_f64();
-        say(format!("waits until {settled}, and fails if it is not so after {seconds} s"));
+        say(format!("waits until {settled}; fails if that takes more than {seconds} s"));
     }
     if let Some(timeout) = spec.timeout {
-        say(format!("is stopped after {} s, and has failed then", timeout.as_secs_f64()));
+        say(format!("is stopped after {} s and has then failed", timeout.as_secs_f64()));
     }
     if let Some(Retry { times, delay, factor, .. }) = &spec.retry {
         let times = times.map_or("without end".to_owned(), |times| format!("up to {times} times"));

@@ -678,7 +678,7 @@ impl Performer {
             Record::NotDone { task, why } => {
                 let why = match why {
                     NotDone::TimeOver => self.why_cut_short(),
-                    NotDone::Retry => "no end waits for a retry",
+                    NotDone::Retry => "retries are not waited for",
                     NotDone::Paused => "its scheduler is paused",
                 };
                 self.task_record(Level::WARNING, &task, format_args!("not done: {why}"));
@@ -770,8 +770,7 @@ impl Performer {
                 self.scheduler_text(Level::WARNING, scheduler, text);
             }
             Record::MaxRate { scheduler } => {
-                let text =
-                    format_args!("as many tasks as max_rate allows were started, others wait in order");
+                let text = format_args!("max_rate is reached, others wait in order");
                 self.scheduler_text(Level::WARNING, scheduler, text);
             }
             Record::TasksMax { scheduler, event, tasks } => {

@@ -67,7 +67,7 @@ impl Start {
         children::become_subreaper();
         let signals = Signals::new();
         let mut signals = signals.map_err(|error| {
-            give_up(&mut log, &format!("cannot take signals over: {error}", error = Cause(&error)))
+            give_up(&mut log, &format!("cannot handle signals: {error}", error = Cause(&error)))
         })?;
         let (sender, mut receiver) = host::channel();
         let (loaded, host, python) = match &options.source {
