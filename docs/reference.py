@@ -43,7 +43,7 @@ HEAD = """\
 
 All names that a configuration finds without importing them, besides the log levels `DEBUG`, `INFO`, `WARNING`, `ERROR`
 and `CRITICAL`. This page is generated from the package's docstrings by `docs/reference.py`; an editor shows the same
-texts after `from pyinotifyd import *`.
+texts after `from pyinotifyd import *`. The [glossary](glossary.md) explains the words.
 
 A configuration that begins with this line can be checked by `mypy --strict` and `pyright`, too. They find misspelled
 names of events, actions and arguments, values of wrong types, and arguments that exclude each other. They take the

@@ -293,7 +293,7 @@ def test_a_settle_that_can_never_be_met_is_warned_of(box: Box) -> None:
 @pytest.mark.parametrize(("state", "persist", "lost"), [(False, True, True), (True, True, False), (True, False, True)])
 def test_what_a_state_keeps_is_not_said_to_be_lost(box: Box, state: bool, persist: bool, lost: bool) -> None:
     config = watching(f'ShellScheduler("true", delay=3600, retry=Retry(times=None), persist={persist}, name="s")')
-    options = ["--state", box.tmp / "state"] if state else []
+    options = ["--state", str(box.tmp / "state")] if state else []
     daemon = box.call("-t", *options, config=config)
     lines = daemon.lines
     assert daemon.exit_code == 0, lines

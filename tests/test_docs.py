@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -420,6 +421,44 @@ def test_the_configuration_of_the_readme(site: Site) -> None:
     for line in shown:
         begin = line.partition("delay=60")[0].partition("b53d8b70")[0]
         assert any(found.startswith(begin) for found in said), line
+
+
+def test_the_one_line_of_the_readme(site: Site) -> None:
+    [line] = re.findall(r"^pyinotifyd (watch .*)$", (ROOT / "README.md").read_text(), re.M)
+    scans = site.directory("Scans")
+    site.program("lp")
+    words = shlex.split(line.replace("~/Scans", str(scans)))
+    site.box.start(None, *words, env=site.environment()).wait_ready()
+    write(site.directory("Scans/new") / "my letter.pdf")
+    site.wait_call(f"^lp {scans}/new/my letter.pdf$")
+
+
+def test_the_command_and_the_job_of_the_readme(site: Site) -> None:
+    command, job = re.findall(r"^```python\n((?:scan|import).*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    incoming = site.directory("in")
+    site.program("scan")
+    config = command.replace("/usr/local/bin/scan", str(site.programs / "scan")) + DELAY.sub("delay=0.1", job)
+    daemon = site.box.run(f"""{config}
+pyinotifyd = Pyinotifyd([Watch("{incoming}", {{"IN_CLOSE_WRITE": [scan, tell]}})])
+""")
+    write(incoming / "it's $(a) file")
+    site.wait_call(r"^scan .*/it's \$\(a\) file$")
+    daemon.wait_log(r"root - INFO - [\da-f-]{36}: IN_CLOSE_WRITE .*/it's \$\(a\) file$")
+
+
+def test_sentences_end_before_a_block_of_code() -> None:
+    """What stands behind a block is read by itself."""
+    for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
+        for line in re.findall(r"^```\w*\n(?:.*?\n)?```\n\n?([^\n]*)", page.read_text(), re.M | re.S):
+            assert not re.match(r"[a-z,;]", line), f"{page.relative_to(ROOT)}: {line}"
+
+
+def test_the_glossary_has_twelve_words_that_the_documents_use() -> None:
+    words = re.findall(r"^\| \*\*(.*?)\*\* \| \S.* \|$", (DOCS / "glossary.md").read_text(), re.M)
+    assert 0 < len(set(words)) == len(words) <= 12
+    read = " ".join((DOCS / page).read_text().lower() for page in ("tutorial.md", "questions.md"))
+    for word in words:
+        assert word in read
 
 
 # ---- which event comes from which program
