@@ -403,6 +403,20 @@ def test_migration_inotifywait(site: Site) -> None:
     assert (incoming / "other.txt").exists()
 
 
+def test_without_a_runtime_directory_one_can_be_named(box: Box, plain_user: None) -> None:
+    troubles = (DOCS / "troubleshooting.md").read_text()
+    [variable] = re.findall(r"^export (\w+)=~$", troubles, re.M)
+    bare = {"RUNTIME_DIRECTORY": "", "XDG_RUNTIME_DIR": "", "PYINOTIFYD_CONTROL": ""}
+    daemon = box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_OPEN": None})])', env=bare)
+    refused = box.call("status", env=bare)
+    assert refused.exit_code == 3
+    assert "no daemon has a control socket" in refused.log
+    daemon.terminate()
+    named = {**bare, variable: str(box.dst)}
+    box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_OPEN": None})])', env=named)
+    assert "ready" in box.call("status", env=named).stdout
+
+
 # ---- the README
 
 

@@ -6,7 +6,7 @@
 #
 #     pyinotifyd --configtest                  checks the file,
 #     pyinotifyd --explain PATH [EVENT]        says what would happen to a path,
-#     systemctl reload pyinotifyd              puts it into force (OpenRC: rc-service pyinotifyd reload).
+#     systemctl reload pyinotifyd              applies it (OpenRC: rc-service pyinotifyd reload).
 #
 # The manual is pyinotifyd-config(5). Nothing has to be imported from pyinotifyd, but an editor that sees the next line
 # can complete and check names.
