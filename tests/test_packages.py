@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabulary import DEADLINE_S, Box, binary
+from vocabulary import DEADLINE_S, Box, binary, need
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "packaging/debian/build"
@@ -228,3 +228,16 @@ def test_the_wheel_carries_the_same_package_as_the_program() -> None:
     version = next(line for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version = "))
     package_head = (ROOT / "crates/pyinotifyd/python/pyinotifyd/__init__.py").read_text()
     assert f"__version__ = {version.partition(' = ')[2]}" in package_head
+
+
+def test_a_release_is_made_from_what_is_committed_and_from_nothing_else(tmp_path: Path) -> None:
+    need("git", "cargo", "dpkg-deb")
+    if call("git", "clone", "--quiet", "--depth=1", f"file://{ROOT}", tmp_path / "clone").returncode != 0:
+        pytest.skip("these sources are no git repository")
+    shutil.copytree(ROOT / "packaging", tmp_path / "clone/packaging", dirs_exist_ok=True)
+    (tmp_path / "clone/docs/draft.md").touch()
+    refused = call(sys.executable, tmp_path / "clone/packaging/release")
+    assert refused.returncode == 1
+    assert "packaging/release: the checkout has changes: commit them, or take them with --dirty" in refused.stderr
+    assert "?? docs/draft.md" in refused.stderr
+    assert not (tmp_path / "clone/dist").exists()
