@@ -62,9 +62,9 @@ case "$*" in
     "enable --now pyinotifyd") config=$HOME/root/etc/pyinotifyd/config.py ;;
     "--user enable --now pyinotifyd") config=$HOME/.config/pyinotifyd/config.py ;;
     "reload pyinotifyd") exec kill -HUP "$(cat "$HOME/service")" ;;
+    "--user disable --now pyinotifyd") kill "$(cat "$HOME/service")"; exec rm "$HOME/service" ;;
     *) exit 1 ;;
 esac
-test ! -e "$HOME/service" || kill "$(cat "$HOME/service")"
 pyinotifyd -c "$config" > "$HOME/service.log" 2>&1 &
 echo $! > "$HOME/service"
 until grep -q "start listening" "$HOME/service.log"; do sleep 0.05; done
