@@ -332,7 +332,7 @@ pub fn span_s(text: &str) -> Option<f64> {
         "w" => 604_800.0,
         _ => return None,
     };
-    Some(number * seconds)
+    Some(number * seconds).filter(|seconds| seconds.is_finite())
 }
 
 /// The shortest beginning of an id that may stand for it.

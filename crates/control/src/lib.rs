@@ -25,6 +25,8 @@
 
 pub mod api;
 mod client;
+#[cfg(any(test, feature = "edge"))]
+pub mod edge;
 pub mod metrics;
 #[cfg(test)]
 mod openapi;

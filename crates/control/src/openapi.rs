@@ -21,9 +21,9 @@ const WRITE: &str = "WRITE_OPENAPI";
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// One method of one path.
-struct Operation {
+pub(crate) struct Operation {
     method: Method,
-    path: &'static str,
+    pub(crate) path: &'static str,
     summary: &'static str,
     query: Vec<(&'static str, Schema)>,
     body: Option<SchemaOf>,
@@ -78,7 +78,7 @@ fn filters(known: &[&'static str], states: &[&str]) -> Vec<(&'static str, Schema
     known.iter().map(|name| (*name, schema(name))).collect()
 }
 
-fn operations() -> Vec<Operation> {
+pub(crate) fn operations() -> Vec<Operation> {
     let ended = || filters(&OF_ENDED, &RESULTS);
     let of_events = vec![
         ("tasks", json_schema!({ "type": "boolean" })),

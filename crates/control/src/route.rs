@@ -127,35 +127,44 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The text becomes a line, whatever it quotes.
+    pub(crate) fn of(status: StatusCode, text: impl Into<String>) -> Refusal {
+        let text = text.into();
+        let mut line = String::with_capacity(text.len());
+        for letter in text.chars() {
+            if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+        }
+        Refusal { status, text: line }
+    }
+
     /// The request makes no sense.
     pub fn bad_request(text: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::BAD_REQUEST, text: text.into() }
+        Refusal::of(StatusCode::BAD_REQUEST, text)
     }
 
     /// What it names is not there.
     pub fn not_found(text: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::NOT_FOUND, text: text.into() }
+        Refusal::of(StatusCode::NOT_FOUND, text)
     }
 
     /// It cannot be done as things stand.
     pub fn conflict(text: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::CONFLICT, text: text.into() }
+        Refusal::of(StatusCode::CONFLICT, text)
     }
 
     /// The daemon cannot answer now.
     pub fn unavailable(text: impl Into<String>) -> Refusal {
-        Refusal { status: StatusCode::SERVICE_UNAVAILABLE, text: text.into() }
+        Refusal::of(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 
     /// A head of more than is read, whoever finds it so.
     pub(crate) fn head_too_large() -> Refusal {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Refusal { status, text: "the head of a request has at most 64 KiB and 100 headers".to_owned() }
+        let text = "the head of a request has at most 64 KiB and 100 headers";
+        Refusal::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
     }
 
     fn method() -> Refusal {
-        let text = "this method is not for this path".to_owned();
-        Refusal { status: StatusCode::METHOD_NOT_ALLOWED, text }
+        Refusal::of(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path")
     }
 }
 

@@ -384,7 +384,7 @@ async fn read(body: Incoming) -> Result<Bytes, Refusal> {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let text = format!("a request has at most {REQUEST_BYTES_MAX} bytes");
-            Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, text })
+            Err(Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, text))
         }
         Err(_) => Err(Refusal::bad_request("the request broke off")),
     }
