@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from control import Operator
 from pages import DOCS
-from vocabulary import Box, need
+from vocabulary import REFERENCE, Box, need, wait_until, write
 
 PICTURES = ["life", "pipeline", "restart", "timeline"]
 DARK = re.compile(r"@media \(prefers-color-scheme:dark\)\{(.*)\}</style>")
@@ -108,3 +109,52 @@ def test_the_time_line_is_what_the_tutorial_prints() -> None:
     assert said == [closes, ("scheduled task cancelled", "IN_MODIFY"), closes, ("start task", "IN_CLOSE_WRITE")]
     shown = " ".join(words("timeline"))
     assert re.search("one two IN_CLOSE_WRITE IN_MODIFY: Cancel IN_CLOSE_WRITE.* waits cancelled waits .* runs", shown)
+
+
+RESTART = """
+wait = ShellScheduler("true", delay=3600)
+held = ShellScheduler("true")
+flaky = ShellScheduler("exit 1", retry=Retry(delay=3600, max_delay=3600))
+runs = ShellScheduler("sleep 1000")
+again = ShellScheduler("sleep 1000", rerun=True)
+fails = ShellScheduler("exit 1")
+pyinotifyd = Pyinotifyd(state="$TMP/state", control="$TMP/control.sock", shutdown_timeout=0)
+pyinotifyd.add_watch("$SRC", {"IN_CLOSE_WRITE": [wait, held, flaky, runs, again, fails]})
+pyinotifyd.add_watch("$DST", {"IN_CLOSE_WRITE": wait}, initial="changed")
+"""
+
+
+@pytest.mark.skipif(REFERENCE, reason="the original keeps nothing")
+def test_a_restart_does_what_the_picture_shows(box: Box) -> None:
+    operator = Operator(box.tmp / "control.sock")
+
+    def states() -> dict[str, tuple[str, str]]:
+        path = f"path={box.src}/file"
+        tasks = {task["scheduler"]: (task["state"], task["id"]) for task in operator.tasks(f"?{path}")}
+        failed = operator.get(f"/v1/failed?{path}")["tasks"]
+        return tasks | {task["scheduler"]: ("failed", task["id"]) for task in failed}
+
+    def reached(**wanted: str) -> dict[str, tuple[str, str]]:
+        wait_until(lambda: {name: state for name, (state, _) in states().items()} == wanted, lambda: str(states()))
+        return states()
+
+    daemon = box.run(RESTART)
+    operator.run("pause", "held")
+    write(box.src / "file")
+    same = {"wait": "waiting", "held": "queued", "flaky": "retrying", "again": "running", "fails": "failed"}
+    before = reached(**same, runs="running")
+    daemon.terminate()
+    write(box.dst / "meanwhile")
+    box.run(RESTART)
+    after = reached(**same, runs="failed")
+    assert {name: task for name, (_, task) in before.items()} == {name: task for name, (_, task) in after.items()}
+    assert operator.scheduler("held")["paused"]
+    wait_until(lambda: operator.tasks(f"?path={box.dst}/meanwhile"), "what came meanwhile")
+    shown = words("restart")[3:]
+    rows = dict(zip(shown[::2], shown[1::2]))
+    assert rows["waiting"] == "waiting: same id, same time"
+    assert rows["queued, retrying"] == "goes on where it was"
+    assert rows["a command or job that ran"] == "failed; with rerun=True it runs again"
+    assert rows["failed"] == "still listed, until retry or forget"
+    assert rows["paused scheduler"] == "still paused"
+    assert rows["files that came meanwhile"] == 'found, with initial="changed"'
