@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vocabulary import Box, Daemon, wait_until, write
+from vocabulary import Box, Daemon, need, wait_until, write
 
 CONFIG = """
 pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", recorder("IN_CREATE", "IN_CLOSE_WRITE"), initial="changed", rec=True,
@@ -151,6 +153,61 @@ def test_a_tree_that_was_moved_in_meanwhile_is_told_whole(box: Box) -> None:
     (box.tmp / "tree").rename(box.src / "tree")
     again = box.run(CONFIG, record=True)
     again.wait_event("IN_CLOSE_WRITE", box.src / "tree/deep/old")
+
+
+# How each is made; the first has times of whole seconds.
+FILESYSTEMS = {
+    "ext4 of whole seconds": ("mkfs.ext4", "-q", "-F", "-I", "128"),
+    "ext4": ("mkfs.ext4", "-q", "-F"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+    "btrfs": ("mkfs.btrfs", "-q", "-f"),
+    "tmpfs": (),
+}
+
+
+@pytest.fixture(params=FILESYSTEMS)
+def filesystem(request: pytest.FixtureRequest, box: Box, root: None) -> Iterator[str]:
+    """The source is a filesystem of that kind."""
+    make = FILESYSTEMS[request.param]
+    need("mount", "umount", *make[:1])
+    image = box.tmp / "image"
+    if make:
+        with image.open("wb") as file:
+            file.truncate(400 << 20)
+        subprocess.run([*make, image], check=True, capture_output=True)
+    kind: list[str | Path] = ["-o", "loop", image] if make else ["-t", "tmpfs", "none"]
+    mounted = subprocess.run(["mount", *kind, box.src], check=False, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount {request.param}: {mounted.stderr.strip()}")
+    yield request.param
+    for daemon in box.daemons:
+        daemon.kill()
+    subprocess.run(["umount", "-l", box.src], check=True)
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+def test_what_happened_on_each_filesystem_is_told(box: Box, filesystem: str, end: str) -> None:
+    (box.src / "outside/tree/deep").mkdir(parents=True)
+    (box.src / "in/sub").mkdir(parents=True)
+    for path in ("in/changed", "in/from", "in/gone", "in/sub/old", "outside/tree/deep/old"):
+        write(box.src / path)
+    config = CONFIG.replace("$SRC", "$SRC/in")
+    daemon = box.run(config, record=True)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "in/sub/old")
+    wait_checkpoint(box, time.time() + 2)
+    if end == "stop":
+        daemon.terminate()
+    else:
+        crash(daemon)
+    write(box.src / "in/new")
+    (box.src / "in/changed").chmod(0o600)
+    write(box.src / "in/changed", "again")
+    (box.src / "in/from").rename(box.src / "in/sub/renamed")
+    (box.src / "in/gone").unlink()
+    (box.src / "outside/tree").rename(box.src / "in/tree")
+    again = box.run(config, record=True)
+    for path in ("new", "changed", "sub/renamed", "tree/deep/old"):
+        again.wait_event("IN_CLOSE_WRITE", box.src / "in" / path)
 
 
 def test_a_thousand_files_made_while_it_is_killed_are_all_told(box: Box) -> None:
