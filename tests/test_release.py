@@ -44,10 +44,10 @@ def deb() -> Path:
 @pytest.fixture
 def unpacked(box: Box) -> Path:
     """The tarball's directory, with nothing around it."""
-    target = f"{MACHINE}-unknown-linux-musl"
-    if not Path(call("rustc", "--print=target-libdir", f"--target={target}").stdout.strip()).is_dir():
-        pytest.skip(f"needs Rust's target {target}")
-    with tarfile.open(made(f"pyinotifyd-*-{target}.tar.gz")) as archive:
+    tarball = f"pyinotifyd-*-{MACHINE}-unknown-linux-musl.tar.gz"
+    if not list(DIST.glob(tarball)):
+        pytest.skip("packaging/release made no static program for this machine, and said why")
+    with tarfile.open(made(tarball)) as archive:
         archive.extractall(box.tmp / "unpacked")
     (directory,) = (box.tmp / "unpacked").iterdir()
     box.program = directory / "pyinotifyd"
