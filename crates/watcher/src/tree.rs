@@ -291,6 +291,7 @@ impl Tree {
 
     /// Puts the node under another parent and name, with everything below it.
     pub(crate) fn rename(&mut self, id: NodeId, parent: NodeId, name: &[u8]) {
+        debug_assert!(!self.is_cut(id), "what was cut off is freed, and must not have a place by then");
         self.unindex(id);
         self.unlink(id);
         self.clear(id, UNNAMED);

@@ -439,14 +439,15 @@ impl Watcher {
     pub(super) fn displace(&mut self, node: NodeId) {
         self.paths.forget();
         self.tree.unname(node);
+        // Those that have a name again are not; in a storm of exchanges one directory comes up again and again.
+        let tree = &self.tree;
+        self.displaced.retain(|&(other, _)| other != node && tree.has(other, UNNAMED) && !tree.is_cut(other));
         self.displaced.push((node, self.reading.number));
         if self.displaced.len() > DISPLACED_MAX {
             // Without it the second half of its exchange can't be told from another rename.
             self.fresh.lose();
             let (oldest, _) = self.displaced.remove(0);
-            if self.tree.has(oldest, UNNAMED) {
-                self.doom(oldest);
-            }
+            self.doom(oldest);
         }
     }
 

@@ -232,6 +232,10 @@ impl Watcher {
     }
 
     fn bring(&mut self, mover: NodeId, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
+        if !self.is_reachable(mover) {
+            // It went with what had to make room.
+            return self.moved_in(parent, name, sink);
+        }
         if self.tree.is_at_or_above(mover, parent) {
             // Out of date: no directory can become its own ancestor.
             return self.doom(mover);

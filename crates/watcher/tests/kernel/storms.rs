@@ -274,6 +274,27 @@ fn a_hot_tree_pauses_and_a_trickle_does_not() {
     }
 }
 
+/// What lost its name and has it again makes no room for others to lose theirs.
+#[test]
+fn many_exchanges_between_two_reads_leave_the_directories_watched() {
+    let mut bed = Bed::new();
+    for number in 0..1_100 {
+        bed.mkdir(&format!("in/a{number}/deep"));
+        bed.mkdir(&format!("in/b{number}/low"));
+    }
+    bed.watch_tree("in", ENTRIES);
+    for number in (0..1_100).chain([0, 1, 0]) {
+        bed.exchange(&format!("in/a{number}"), &format!("in/b{number}"));
+    }
+    bed.settle();
+    for number in [0, 1, 2, 1_099] {
+        let (a, b) = if number == 1 { ("b", "a") } else { ("a", "b") };
+        bed.assert_watched(&format!("in/{b}{number}/deep"));
+        bed.assert_watched(&format!("in/{a}{number}/low"));
+    }
+    assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
 /// What one storm does again and again in its own tree.
 type Storm = (&'static str, fn(&Path));
 
