@@ -371,7 +371,28 @@ def test_the_tutorial_can_be_followed_and_prints_what_it_shows() -> None:
     assert done.returncode == 0, done.stderr
 
 
-# ---- moving here
+# ---- migrating from other tools
+
+
+MIGRATION = (DOCS / "migration.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "language", "config"),
+    [
+        ("incrontab", "table", "", "migration/incron.py"),
+        ("systemd-path", "upload.path", "ini", "migration/systemd_path.py"),
+    ],
+)
+def test_what_import_writes_is_what_the_page_shows(
+    site: Site, kind: str, file: str, language: str, config: str
+) -> None:
+    source = MIGRATION.split(f"# {config}")[0].split("From this ")[-1]
+    text = source.split(f"```{language}\n")[1].split("```")[0]
+    (site.box.tmp / file).write_text(text.replace("/srv", str(site.directory("in").parent)))
+    written = site.box.call("import", kind, file).stdout
+    shown = site.config(config)
+    assert written[written.index("from pyinotifyd") :] == shown.rstrip()
 
 
 def test_migration_incron(site: Site) -> None:
@@ -389,7 +410,63 @@ def test_migration_systemd_path(site: Site) -> None:
     site.run("migration/systemd_path.py")
     for number in range(5):
         write(incoming / str(number))
-    site.wait_call("^systemctl start import.service$")
+    site.wait_call("^systemctl start --wait -- import.service$")
+
+
+def test_migration_lsyncd(site: Site) -> None:
+    source = site.directory("site")
+    site.directory("mirror")
+    write(source / "before", "0")
+    # The first run is told to go on only after another change came.
+    site.program("rsync", f'cp "$3"* "$4"; while ! test -e {site.box.tmp}/go; do sleep 0.05; done')
+    daemon = site.run("migration/lsyncd.py")
+    site.wait_call(f"^rsync -a --delete {source}/ {site.srv}/mirror/$")
+    write(source / "b", "2")
+    write(site.box.tmp / "go")
+    wait_until(lambda: tree(site.srv / "mirror") == {"before": "0", "b": "2"}, lambda: daemon.tail)
+
+
+def test_migration_watchexec(site: Site) -> None:
+    place = site.directory("in")
+    site.program("server", f'echo "$$" > {site.box.tmp}/pid; exec sleep 1000')
+    shutil.copy(site.programs / "server", place / "server")
+    daemon = site.run("migration/watchexec.py")
+    write(place / "main.py", "1")
+    pid = site.box.tmp / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text().strip(), lambda: daemon.tail)
+    first = pid.read_text()
+    write(place / "main.py", "2")
+    wait_until(lambda: pid.read_text().strip() not in ("", first.strip()), lambda: daemon.tail)
+    wait_until(lambda: not Path(f"/proc/{first.strip()}").exists(), lambda: daemon.tail)
+
+
+LINES = re.findall(r"^pyinotifyd watch (/srv/in .*)$", MIGRATION, re.M)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_migration_lines_run_their_command(site: Site, line: str) -> None:
+    incoming = site.directory("in")
+    site.program("import")
+    site.program("make")
+    words = [word.replace("/srv", str(site.srv)) for word in shlex.split(line)]
+    daemon = site.box.start(None, "watch", *words, env=site.environment()).wait_ready()
+    write(incoming / "other")
+    write(incoming / "a b.csv")
+    site.wait_call(f"^import {incoming}/a b.csv$" if "import" in line else "^make $")
+    assert f"{incoming}/other" not in site.calls.read_text(), daemon.tail
+
+
+def test_migration_of_one_event(site: Site) -> None:
+    """`pyinotifyd watch PATH | head -n 1` ends with the event."""
+    incoming = site.directory("in")
+    line = f'"{binary()}" watch "{incoming}" 2>"{site.box.tmp}/log" | head -n 1'
+    with subprocess.Popen(["sh", "-c", line], stdout=subprocess.PIPE, text=True) as shell:
+        log = site.box.tmp / "log"
+        wait_until(lambda: log.exists() and "start listening" in log.read_text())
+        write(incoming / "f")
+        said, _ = shell.communicate(timeout=30)
+    assert said.count("\n") == 1
+    assert said.endswith(f"IN_CREATE {incoming}/f\n")
 
 
 def test_migration_inotifywait(site: Site) -> None:

@@ -10,6 +10,7 @@
 //! [`Command`]. It needs nothing of the daemon's options.
 
 pub(crate) mod completions;
+mod import;
 mod mistakes;
 mod watch;
 
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Completions(Shell),
     /// Print the config file that does what a line does.
     PrintConfig(Line),
+    /// Write a config file that does what another program's configuration says.
+    Import(crate::import::Import),
     /// Ask a running daemon.
     Ask(Asked),
     /// Say what keeps the daemon from its work, with the options that the config file is executed with.
@@ -179,6 +182,7 @@ struct Typed {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Watch(watch::Watch),
+    Import(import::Import),
     #[command(flatten)]
     Ask(Ask),
 }
@@ -269,6 +273,7 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
         // A line can be tested, and has no socket.
         let other = match subcommand {
             Some(Sub::Watch(_)) => options.control.as_ref().map(|_| "--control"),
+            Some(Sub::Import(_)) => of_a_daemon(&options).or(tests(&mode)),
             Some(Sub::Ask(_)) | None => tests(&mode),
         };
         if let Some(option) = for_the_daemon(matches).or(other) {
@@ -286,6 +291,10 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
             }
             let source = Source::Line(line);
             options = ConfigOptions { source, debug, dry_run, python: None, state: None, control: None };
+        }
+        Some(Sub::Import(import)) => {
+            let command = command.find_subcommand_mut("import").expect("it was found in there");
+            return Ok(Command::Import(import.means(command)?));
         }
         Some(Sub::Ask(Ask::Doctor { config, python, state, printed })) => {
             let control = printed.control.or(options.control);
@@ -318,6 +327,16 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
         }
         Mode { explain: None, completions: None, .. } => Command::Run(options),
     })
+}
+
+/// The option that says how a daemon runs.
+fn of_a_daemon(options: &ConfigOptions) -> Option<&'static str> {
+    let given = [
+        ("--debug", options.debug),
+        ("--dry-run", options.dry_run),
+        ("--control", options.control.is_some()),
+    ];
+    given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
 }
 
 /// The option that asks what a configuration would do.

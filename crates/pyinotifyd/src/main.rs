@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod daemon;
 mod host;
+mod import;
 mod lane;
 mod log;
 mod service;
@@ -74,6 +75,7 @@ fn run() -> ExitCode {
             }
         },
         Command::PrintConfig(line) => print(config::config_file(&line).trim_end()),
+        Command::Import(wanted) => import::run(&wanted),
         Command::Ask(asked) => client::run(asked),
         Command::Doctor(options, wanted) if client::doctor::has_python(&wanted) => {
             daemon::examine(&options, |config| client::doctor::run(&wanted, config))

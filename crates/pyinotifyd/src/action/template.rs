@@ -18,7 +18,15 @@ pub(crate) struct CommandTemplate(Vec<Part>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Literal(Vec<u8>),
-    Value(Field, Quoting),
+    Value(Placeholder, Quoting),
+}
+
+/// What stands in place of a placeholder in the text of another command line.
+pub(crate) enum Instead {
+    /// Text as it is.
+    Text(&'static str),
+    /// An expansion of the shell's, such as `${a##*/}`: it is put in double quotes.
+    Expansion(&'static str),
 }
 
 /// A place where no placeholder can be: the text is read to a line that holds a word.
@@ -79,13 +87,36 @@ impl CommandTemplate {
         for part in &self.0 {
             match part {
                 Part::Literal(text) => line.extend_from_slice(text),
-                Part::Value(field, quoting) => {
+                Part::Value((_, field, _), quoting) => {
                     for (index, value) in occasion.values(*field).into_iter().enumerate() {
                         if index > 0 {
                             line.push(b' ');
                         }
                         put(value, *quoting, &mut line);
                     }
+                }
+            }
+        }
+        line
+    }
+
+    /// The text with something else for each placeholder, which is asked for by its name and by whether it stands in
+    /// quotes. An expansion stands for its value as the placeholder does.
+    pub(crate) fn rewritten(&self, mut instead: impl FnMut(&str, bool) -> Instead) -> Vec<u8> {
+        let mut line = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Literal(text) => line.extend_from_slice(text),
+                Part::Value((name, ..), quoting) => {
+                    let in_quotes = !matches!(quoting, Quoting::Outside { .. });
+                    let (before, text, behind) = match (instead(name, in_quotes), quoting) {
+                        (Instead::Text(text), _) | (Instead::Expansion(text), Quoting::Double { .. }) => {
+                            ("", text, "")
+                        }
+                        (Instead::Expansion(text), Quoting::Outside { .. }) => ("\"", text, "\""),
+                        (Instead::Expansion(text), Quoting::Single) => ("'\"", text, "\"'"),
+                    };
+                    line.extend([before, text, behind].iter().flat_map(|text| text.bytes()));
                 }
             }
         }
@@ -103,7 +134,7 @@ impl CommandTemplate {
 
     /// How many placeholders stand for all paths.
     pub(super) fn path_lists(&self) -> usize {
-        self.0.iter().filter(|part| matches!(part, Part::Value(Field::Pathnames, _))).count()
+        self.0.iter().filter(|part| matches!(part, Part::Value((_, Field::Pathnames, _), _))).count()
     }
 }
 
@@ -127,7 +158,7 @@ fn meant_by(word: &str) -> Option<&'static str> {
 }
 
 /// Writes a word as a person would type it.
-pub(super) fn quote(word: &[u8], line: &mut Vec<u8>) {
+pub(crate) fn quote(word: &[u8], line: &mut Vec<u8>) {
     put(word, Quoting::Outside { glued: false }, line);
 }
 
@@ -305,7 +336,7 @@ impl<'a> Reader<'a> {
             return Err(format!("{name} is many words: write it as a word of its own, outside of quotes"));
         }
         self.end_literal();
-        self.parts.push(Part::Value(value, quoting));
+        self.parts.push(Part::Value(placeholder, quoting));
         self.at += name.len();
         let word = self.word();
         word.placeholder.get_or_insert(placeholder);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::config::{Does, Format, JOBS_DEFAULT, Run, Seconds};
+use crate::import::{From, Import};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     read(["pyinotifyd"].into_iter().chain(line.split_whitespace()).map(OsString::from))
@@ -304,6 +305,50 @@ fn subcommands_take_the_socket_before_and_behind_them() {
 }
 
 #[test]
+fn import_has_its_options() {
+    let import = |from, source: &str| Import {
+        from,
+        source: source.into(),
+        user: None,
+        include: Vec::new(),
+        output: None,
+        force: false,
+    };
+    let user = Some("ann".to_owned());
+    let include = vec!["/a".into(), "/b".into()];
+    let output = Some("c.py".into());
+    let cases = [
+        ("import incrontab t", import(From::Incrontab, "t")),
+        ("import incrontab --user ann t", Import { user, ..import(From::Incrontab, "t") }),
+        ("import direvent -I /a f --include=/b", Import { include, ..import(From::Direvent, "f") }),
+        (
+            "import systemd-path u -o c.py --force",
+            Import { output, force: true, ..import(From::SystemdPath, "u") },
+        ),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(parse(line).map_err(|error| error.to_string()), Ok(Command::Import(expected)), "{line}");
+    }
+    for (line, said) in [
+        ("import", "the following required arguments were not provided:"),
+        ("import incrontab", "the following required arguments were not provided:"),
+        ("import cron t", "invalid value 'cron' for '<KIND>'"),
+        ("import incrontab t --force", "the following required arguments were not provided:"),
+        ("import direvent t --user ann", "the argument '--user <NAME>' is for incrontab"),
+        ("import incrontab t -I /a", "the argument '--include <DIR>' is for direvent"),
+        ("-c x import incrontab t", "the argument '--config' cannot be used with 'import'"),
+        ("-t import incrontab t", "the argument '--configtest' cannot be used with 'import'"),
+        ("-d import incrontab t", "the argument '--debug' cannot be used with 'import'"),
+        ("--control x import incrontab t", "the argument '--control' cannot be used with 'import'"),
+        ("improt t", "unexpected argument 'improt' found, did you mean 'import'?"),
+    ] {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+        assert_eq!(error.to_string().lines().next(), Some(format!("error: {said}").as_str()), "{line}");
+    }
+}
+
+#[test]
 fn help_comes_before_what_is_wrong_behind_it() {
     assert_eq!(parse("-h -x").map_err(|error| error.kind()), Err(ErrorKind::DisplayHelp));
     assert_eq!(parse("-x -h").map_err(|error| error.kind()), Err(ErrorKind::UnknownArgument));
@@ -312,7 +357,7 @@ fn help_comes_before_what_is_wrong_behind_it() {
 #[test]
 fn help_fits_a_terminal_and_says_something_about_each_option() {
     Typed::command().debug_assert();
-    for line in ["-h", "--help", "watch -h", "watch --help"] {
+    for line in ["-h", "--help", "watch -h", "watch --help", "import -h", "import --help"] {
         let help = parse(line).expect_err("help is no command").to_string();
         for line in help.lines() {
             assert!(line.chars().count() <= COLUMNS, "{line}");
@@ -372,6 +417,7 @@ fn generated_files_are_current() {
         (format!("{completions}/pyinotifyd.fish"), Shell::Fish.script().unwrap()),
         ("../../docs/man/options.roff".to_owned(), options_of_the_man_page(None)),
         ("../../docs/man/watch-options.roff".to_owned(), options_of_the_man_page(Some("watch"))),
+        ("../../docs/man/import-options.roff".to_owned(), options_of_the_man_page(Some("import"))),
     ] {
         let path = project.join(&file);
         if std::env::var_os("UPDATE").is_some() {

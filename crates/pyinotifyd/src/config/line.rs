@@ -179,7 +179,7 @@ impl Line {
 }
 
 /// A path in which nothing is a wildcard: `[*]` matches a star and nothing else.
-fn literal_glob(path: &[u8]) -> Vec<u8> {
+pub(crate) fn literal_glob(path: &[u8]) -> Vec<u8> {
     let mut glob = Vec::with_capacity(path.len());
     for &byte in path {
         match byte {
@@ -397,7 +397,7 @@ def utf8(path):
 "#;
 
 /// Bytes as a string of Python's that stands for them: what is not UTF-8 is a surrogate (PEP 383).
-struct Literal<'a>(&'a [u8]);
+pub(crate) struct Literal<'a>(pub &'a [u8]);
 
 impl fmt::Display for Literal<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -40,7 +40,9 @@ pub(crate) use check::{
 use command::CommandDescription;
 pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
 use describe::{Description, ReactionDescription, SchedulerDescription, StateDescription, WatchDescription};
-pub(crate) use line::{Does, Format, JOBS_DEFAULT, Line, QUIET_DEFAULT, Run, Seconds, config_file};
+pub(crate) use line::{
+    Does, Format, JOBS_DEFAULT, Line, Literal, QUIET_DEFAULT, Run, Seconds, config_file, literal_glob,
+};
 pub(crate) use owners::{Owner, owner_warnings};
 #[cfg(test)]
 pub(crate) use running::Marker;
