@@ -152,6 +152,39 @@ def test_a_task_whose_path_vanished_meanwhile_hears_of_it(box: Box) -> None:
     wait_rows(box, "SELECT path FROM task", [(f"{box.src}/there",)])
 
 
+def test_a_task_that_is_due_hears_that_its_path_vanished_before_it_starts(box: Box) -> None:
+    daemon = box.run(WAITS)
+    write(box.src / "gone")
+    wait_rows(box, "SELECT state FROM task", [("waiting",)])
+    crash(daemon)
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET due = due - 3600")
+    database.close()
+    (box.src / "gone").unlink()
+    again = box.run(WAITS)
+    again.wait_log("scheduled task cancelled, .*gone")
+    assert again.count("start task") == 0
+
+
+def test_a_task_that_waits_for_a_deletion_is_not_put_off(box: Box) -> None:
+    config = WAITS.replace('"IN_DELETE": Cancel(later)', '"IN_DELETE": later')
+    daemon = box.run(config)
+    write(box.src / "f")
+    (box.src / "f").unlink()
+    daemon.wait_log("re-schedule task.*IN_DELETE")
+    wait_rows(box, f"SELECT mask FROM task WHERE mask = {0x200}", [(0x200,)])
+    before = due(box)
+    crash(daemon)
+    again = box.run(config)
+    again.wait_log("tasks of the earlier daemon: 1 go on")
+    write(box.src / "mark")
+    again.wait_log("schedule task.*mark")
+    again.terminate()
+    ((after,),) = rows(box, "SELECT due FROM task WHERE path LIKE '%/f'")
+    assert abs(after - before) < 0.1
+    assert again.count("re-schedule") == 0
+
+
 def test_a_command_that_was_running_has_failed(box: Box) -> None:
     daemon = box.run(runs(LATER))
     write(box.src / "f")

@@ -22,7 +22,7 @@ from measure.bench import Bench
 from measure.build import REPOSITORY
 from measure.cpu import prefer
 from measure.row import Contestant, Failed, Kind, Results, Row, Unavailable
-from rows import files, intake, jobs, latency, scale, setup, shell, start, waits
+from rows import files, intake, jobs, latency, scale, setup, shell, start, state, waits
 
 ROWS: list[Row] = [
     *intake.ROWS,
@@ -33,6 +33,7 @@ ROWS: list[Row] = [
     *shell.ROWS,
     *files.ROWS,
     *start.ROWS,
+    *state.ROWS,
 ]
 SCALE_ROWS: list[Row] = [*scale.ROWS, *waits.SCALE_ROWS]
 

@@ -51,18 +51,20 @@ def daemon(
     *,
     level: str = "WARNING",
     shutdown_timeout: int = 1,
+    state: Path | None = None,
 ) -> str:
-    """A whole configuration.
+    """A whole configuration. `state` is ours alone.
 
     `ready` is an empty directory that is watched last. The original says that it listens on a path *before* it sets
     the watches of that path; what it says of the last one means that all others are set.
     """
+    kept = "" if state is None else f", state={str(state)!r}"
     return "\n".join(
         [
             f"setLoglevel({level})",
             'setLoglevel(INFO, logname="daemon")',
             *parts,
-            f"pyinotifyd = Pyinotifyd(shutdown_timeout={shutdown_timeout})",
+            f"pyinotifyd = Pyinotifyd(shutdown_timeout={shutdown_timeout}{kept})",
             *watches,
             watch(ready, '{"IN_DELETE_SELF": None}'),
             "",

@@ -13,6 +13,9 @@ from rows import configs
 
 PYTHON_PASS = Contestant("python3 -c pass", Kind.OTHER)
 OURS_JOB = Contestant("ours, job", Kind.OURS)
+OURS_STATE = Contestant("ours, state", Kind.OURS)
+# The first checkpoint is written 3 s after the start, and then none.
+CHECKPOINT_S = 4
 ORIGINAL_JOB = Contestant("original, job", Kind.ORIGINAL)
 
 JOB = """
@@ -27,11 +30,12 @@ def start_minimal(bench: Bench, who: Contestant, root: Path) -> Program:
     if who.kind is Kind.LIMIT:
         return bench.limit("reader", root, pipe_log=True)
     has_job = who in (OURS_JOB, ORIGINAL_JOB)
+    state = f", state={str(root / 'state')!r}" if who == OURS_STATE else ""
     part = JOB if has_job else configs.rules("sched", configs.rule("delete", f"^{root}/end$"))
     config = "\n".join(
         [
             part,
-            "pyinotifyd = Pyinotifyd(shutdown_timeout=1)",
+            f"pyinotifyd = Pyinotifyd(shutdown_timeout=1{state})",
             configs.watch(root, '{"IN_CLOSE_WRITE": sched}'),
         ]
     )
@@ -77,7 +81,7 @@ class Idle(Row):
     """Nothing happens."""
 
     name = "idle"
-    title = "idle (without and with a custom job)"
+    title = "idle (without and with a custom job, and with a state)"
     figures = (
         Figure("pss", "memory (PSS)", "MB"),
         Figure("wakeups", "wake-ups a second", "1/s"),
@@ -88,10 +92,11 @@ class Idle(Row):
         Target("pss", 1.0, ORIGINAL_JOB.name, of=OURS_JOB.name),
         Target("wakeups", 0),
         Target("wakeups", 0, of=OURS_JOB.name),
+        Target("wakeups", 0, of=OURS_STATE.name),
     )
 
     def contestants(self, bench: Bench) -> list[Contestant]:
-        return [OURS, OURS_JOB, LIMIT, ORIGINAL, ORIGINAL_JOB]
+        return [OURS, OURS_JOB, OURS_STATE, LIMIT, ORIGINAL, ORIGINAL_JOB]
 
     def measure(self, bench: Bench, who: Contestant) -> Sample:
         seconds = bench.size(10, 1)
@@ -99,7 +104,7 @@ class Idle(Row):
             program.settle()
             pss = program.tree.pss_bytes()
             # Taking the memory woke nobody, but let what the start left behind pass.
-            time.sleep(0.5)
+            time.sleep(CHECKPOINT_S if who == OURS_STATE else 0.5)
             wakeups, cpu_us = program.tree.wakeups(), program.tree.cpu_us()
             time.sleep(seconds)
             return {

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::rows::{Ended, Id, Outcome};
-use crate::store::{DATABASE, ended_of};
+use crate::store::{DATABASE, ended_of, select_ended};
 
 /// What is asked for. All conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,7 +58,7 @@ impl Reader {
         let (condition, values) = filter.sql();
         let count = format!("SELECT count(*) FROM ended WHERE {condition}");
         let total = self.0.query_row(&count, rusqlite::params_from_iter(&values), |row| row.get(0))?;
-        let select = format!("SELECT * FROM ended WHERE {condition} ORDER BY number DESC LIMIT {limit}");
+        let select = format!("{} ORDER BY number DESC LIMIT {limit}", select_ended(&condition));
         let mut select = self.0.prepare(&select)?;
         let rows = select.query_map(rusqlite::params_from_iter(&values), ended_of)?;
         Ok(Page { rows: rows.collect::<rusqlite::Result<_>>()?, total })

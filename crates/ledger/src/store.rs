@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::{FromSql, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Row, Statement, TransactionBehavior, params,
 };
@@ -160,8 +161,14 @@ impl Store {
     /// Reads everything that an earlier daemon kept.
     fn restore(&self) -> rusqlite::Result<Restored> {
         let Some(connection) = &self.connection else { return Ok(Restored::default()) };
-        let mut tasks = connection.prepare("SELECT * FROM task ORDER BY due, first")?;
-        let tasks = tasks.query_map([], task_of)?.collect::<rusqlite::Result<_>>()?;
+        let mut tasks = connection.prepare(&select_tasks())?;
+        let mut words = Words::default();
+        let tasks = tasks.query_map([], |row| task_of(row, &mut words))?;
+        let mut tasks = tasks.collect::<rusqlite::Result<Vec<_>>>()?;
+        // SQLite would sort copies of all rows.
+        tasks.sort_by(|one, other| {
+            one.due_s.total_cmp(&other.due_s).then(one.first_s.total_cmp(&other.first_s))
+        });
         let mut paused = connection.prepare("SELECT file, scheduler FROM paused")?;
         let paused = paused.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let paused = paused.collect::<rusqlite::Result<_>>()?;
@@ -335,17 +342,48 @@ impl ToSql for PathValue<'_> {
     }
 }
 
-/// Reads what [`PathValue`] wrote.
-pub(crate) fn bytes(row: &Row<'_>, column: &str) -> rusqlite::Result<Vec<u8>> {
-    let value = row.get_ref(column)?;
-    value
-        .as_bytes()
-        .map(<[u8]>::to_vec)
-        .map_err(|_| rusqlite::Error::InvalidColumnType(0, column.to_owned(), value.data_type()))
+/// The columns of a row, one after the other: to find each by its name takes longer than all else.
+struct Columns<'r, 'c> {
+    row: &'r Row<'c>,
+    next: usize,
 }
 
-fn optional_bytes(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-    if row.get_ref(column)? == ValueRef::Null { Ok(None) } else { bytes(row, column).map(Some) }
+impl<'r, 'c> Columns<'r, 'c> {
+    fn of(row: &'r Row<'c>) -> Columns<'r, 'c> {
+        Columns { row, next: 0 }
+    }
+
+    fn take_ref(&mut self) -> rusqlite::Result<ValueRef<'r>> {
+        self.next += 1;
+        self.row.get_ref(self.next - 1)
+    }
+
+    fn take<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+
+    /// What [`PathValue`] wrote.
+    fn bytes(&mut self) -> rusqlite::Result<Vec<u8>> {
+        let value = self.take_ref()?;
+        let wrong =
+            |_| rusqlite::Error::InvalidColumnType(self.next - 1, "bytes".to_owned(), value.data_type());
+        value.as_bytes().map(<[u8]>::to_vec).map_err(wrong)
+    }
+
+    fn optional_bytes(&mut self) -> rusqlite::Result<Option<Vec<u8>>> {
+        if self.row.get_ref(self.next)? == ValueRef::Null {
+            self.next += 1;
+            return Ok(None);
+        }
+        self.bytes().map(Some)
+    }
+
+    /// A word that one of our types understands.
+    fn word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> rusqlite::Result<T> {
+        let word = self.take_ref()?.as_str()?;
+        parse(word).ok_or_else(|| unknown_word(word))
+    }
 }
 
 /// The columns that tasks and ended tasks share, in the order in which [`bind`] fills them.
@@ -437,69 +475,99 @@ fn by_id(connection: &Connection, sql: &str, id: Id) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Reads an id, which stands in the column of that name.
+/// Reads an id, which stands in the first column.
 pub(crate) fn id_of(row: &Row<'_>) -> rusqlite::Result<Id> {
-    let text: String = row.get("id")?;
-    Id::parse(&text).ok_or_else(|| unknown_word("id", &text))
+    Columns::of(row).word(Id::parse)
+}
+
+/// Words that many rows share.
+#[derive(Default)]
+struct Words(Vec<Arc<str>>);
+
+impl Words {
+    fn get(&mut self, columns: &mut Columns<'_, '_>) -> rusqlite::Result<Arc<str>> {
+        let value = columns.take_ref()?;
+        let word = value.as_str()?;
+        let known = self.0.iter().find(|known| ***known == *word).cloned();
+        Ok(known.unwrap_or_else(|| {
+            let shared: Arc<str> = word.into();
+            self.0.push(Arc::clone(&shared));
+            shared
+        }))
+    }
 }
 
 /// Reads the columns that tasks and ended tasks share.
-pub(crate) fn subject_of(row: &Row<'_>) -> rusqlite::Result<Subject> {
+fn subject_of(columns: &mut Columns<'_, '_>, words: &mut Words) -> rusqlite::Result<Subject> {
     Ok(Subject {
-        file: row.get("file")?,
-        scheduler: row.get("scheduler")?,
-        kind: row.get("kind")?,
-        digest: row.get("digest")?,
-        mask: row.get("mask")?,
-        is_dir: row.get("is_dir")?,
-        synthetic: row.get("synthetic")?,
-        path: bytes(row, "path")?,
-        name_len: row.get("name_len")?,
-        root_len: row.get("root_len")?,
-        src_path: optional_bytes(row, "src_path")?,
-        given_path: optional_bytes(row, "given_path")?,
-        detail: row.get("detail")?,
+        file: words.get(columns)?,
+        scheduler: words.get(columns)?,
+        kind: words.get(columns)?,
+        digest: words.get(columns)?,
+        mask: columns.take()?,
+        is_dir: columns.take()?,
+        synthetic: columns.take()?,
+        path: columns.bytes()?,
+        name_len: columns.take()?,
+        root_len: columns.take()?,
+        src_path: columns.optional_bytes()?,
+        given_path: columns.optional_bytes()?,
+        detail: columns.take()?,
     })
 }
 
-fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
-    let state: String = row.get("state")?;
-    let group: Option<i32> = row.get("process_group")?;
-    let started: Option<i64> = row.get("process_started")?;
-    Ok(Task {
-        id: id_of(row)?,
-        subject: subject_of(row)?,
-        state: TaskState::parse(&state).ok_or_else(|| unknown_word("state", &state))?,
-        attempt: row.get("attempt")?,
-        first_s: row.get("first")?,
-        since_s: row.get("since")?,
-        due_s: row.get("due")?,
-        error: row.get("error")?,
-        process: group.zip(started).map(|(group, ticks)| Process { group, started_ticks: ticks as u64 }),
-    })
+/// All tasks.
+pub(crate) fn select_tasks() -> String {
+    format!("SELECT {SUBJECT}, {TASK} FROM task")
+}
+
+fn task_of(row: &Row<'_>, words: &mut Words) -> rusqlite::Result<Task> {
+    let mut columns = Columns::of(row);
+    let mut task = Task {
+        id: columns.word(Id::parse)?,
+        subject: subject_of(&mut columns, words)?,
+        state: columns.word(TaskState::parse)?,
+        attempt: columns.take()?,
+        first_s: columns.take()?,
+        since_s: columns.take()?,
+        due_s: columns.take()?,
+        error: columns.take()?,
+        process: None,
+    };
+    let (group, started): (Option<i32>, Option<i64>) = (columns.take()?, columns.take()?);
+    task.process = group.zip(started).map(|(group, ticks)| Process { group, started_ticks: ticks as u64 });
+    Ok(task)
+}
+
+/// Ended tasks that a condition holds for.
+pub(crate) fn select_ended(condition: &str) -> String {
+    format!("SELECT {SUBJECT}, {ENDED} FROM ended WHERE {condition}")
 }
 
 /// Reads a row of ended tasks.
 pub(crate) fn ended_of(row: &Row<'_>) -> rusqlite::Result<Ended> {
-    let result: String = row.get("result")?;
+    let mut columns = Columns::of(row);
     Ok(Ended {
-        id: id_of(row)?,
-        subject: subject_of(row)?,
-        result: Outcome::parse(&result).ok_or_else(|| unknown_word("result", &result))?,
-        error: row.get("error")?,
-        exit_status: row.get("exit_status")?,
-        signal: row.get("signal")?,
-        output: optional_bytes(row, "output")?,
-        attempts: row.get("attempts")?,
-        first_s: row.get("first")?,
-        started_s: row.get("started")?,
-        ended_s: row.get("ended")?,
-        done: row.get("done")?,
+        id: columns.word(Id::parse)?,
+        subject: subject_of(&mut columns, &mut Words::default())?,
+        result: columns.word(Outcome::parse)?,
+        error: {
+            let _open: bool = columns.take()?;
+            columns.take()?
+        },
+        exit_status: columns.take()?,
+        signal: columns.take()?,
+        output: columns.optional_bytes()?,
+        attempts: columns.take()?,
+        first_s: columns.take()?,
+        started_s: columns.take()?,
+        ended_s: columns.take()?,
+        done: columns.take()?,
     })
 }
 
 /// A word that no version of this program wrote into that column.
-fn unknown_word(column: &str, word: &str) -> rusqlite::Error {
+fn unknown_word(word: &str) -> rusqlite::Error {
     let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(failure, Some(format!("column {column} holds '{word}'")))
+    rusqlite::Error::SqliteFailure(failure, Some(format!("a column holds '{word}'")))
 }

@@ -1,4 +1,4 @@
-//! After an overflow: waiting tasks whose file is gone hear of it as of a deletion.
+//! After an overflow and after a restart: waiting tasks whose file is gone hear of it as of a deletion.
 //!
 //! Paths on local filesystems are looked at by the loop, some in each turn, all others on the lane of their filesystem.
 //! While such a look is under way, events go on. A path that an event came for meanwhile is forgotten: what the look
@@ -29,7 +29,7 @@ pub(super) struct Vanished {
 }
 
 impl Vanished {
-    /// An overflow is over: all waiting tasks are looked at. What is under way is not begun anew, or overflows one
+    /// An overflow or a downtime is over: all waiting tasks are looked at. What is under way is not begun anew, or overflows one
     /// after the other would keep it from its end.
     pub(super) fn begin(&mut self) {
         self.again = self.from.is_some();
@@ -59,7 +59,7 @@ impl Core {
         let (lanes, asked) = (&mut self.performer.lanes, &mut self.vanished.asked);
         let next = self.engine.visit(from, room, |task| {
             let (path, map, root_len) = (task.event.pathname, task.map, task.event.root_len);
-            if !task.doing.is_to_come() {
+            if !task.doing.is_to_come() || !should_exist(&task.event) {
                 return;
             }
             let filesystem = lanes.filesystems.of_parent(path, now);
@@ -105,5 +105,31 @@ impl Core {
         let mask = Flag::Delete.mask();
         let event = Event { mask, wd: 0, synthetic: true, pathname, name_len, root_len, ..Event::overflow() };
         self.engine.event(self.performer.now, map, &event, &mut self.performer);
+    }
+}
+
+/// Whether an event speaks of something that is there.
+pub(super) fn should_exist(event: &Event<'_>) -> bool {
+    match event.mask.flag() {
+        Some(
+            Flag::Delete
+            | Flag::DeleteSelf
+            | Flag::MovedFrom
+            | Flag::QOverflow
+            | Flag::Unmount
+            | Flag::Ignored,
+        )
+        | None => false,
+        Some(
+            Flag::Access
+            | Flag::Modify
+            | Flag::Attrib
+            | Flag::CloseWrite
+            | Flag::CloseNowrite
+            | Flag::Open
+            | Flag::MovedTo
+            | Flag::Create
+            | Flag::MoveSelf,
+        ) => !event.pathname.is_empty(),
     }
 }

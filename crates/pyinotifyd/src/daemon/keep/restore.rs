@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::{FailedTask, Failure, FailureKind, IdPrefix, MapId, SchedulerId, TaskId};
-use event::{Event, Flag, Mask};
+use event::{Event, Mask};
 use ledger::{Ended, Outcome, Restored, Subject, Task, TaskState};
 use serde_json::Value;
 
@@ -19,10 +19,14 @@ use crate::action::missing;
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::generation::{Generation, Watching};
+use crate::daemon::vanished::should_exist;
 use crate::log::{Escaped, Level, record};
 
 /// What the error of a run says that the daemon did not see the end of.
 pub(super) const INTERRUPTED: &str = "interrupted: the daemon ended";
+
+/// Tasks that are due so soon hear at once that their path is gone, before they start.
+const LOOKED_AT_FIRST: Duration = Duration::from_secs(10);
 
 /// How people are told of tasks whose commands are still to be ended.
 const STILL_RUNS: &str = "still run";
@@ -76,6 +80,7 @@ impl Daemon {
             self.core.performer.log.write(self.logger, Level::INFO, text);
         }
         if !report.is_empty() {
+            self.core.vanished.begin();
             let parts: Vec<String> = report.iter().map(|(what, count)| format!("{count} {what}")).collect();
             let text = parts.join(", ");
             record!(self.core.performer.log, self.logger, INFO, "tasks of the earlier daemon: {text}");
@@ -118,7 +123,10 @@ impl Daemon {
         let now = clock.now;
         let failed = failed_of(&task);
         let event = event_of(&task.subject);
-        let is_gone = performer.lanes.filesystems.of_parent(event.pathname, now).is_local
+        let due = if fate == Fate::GoesOn { clock.instant(task.due_s) } else { now };
+        // There is time to look at all others when the daemon is ready.
+        let is_gone = due <= now + LOOKED_AT_FIRST
+            && performer.lanes.filesystems.of_parent(event.pathname, now).is_local
             && should_exist(&event)
             && missing::is_missing(event.pathname);
         let id = TaskId(task.id.0);
@@ -127,7 +135,7 @@ impl Daemon {
             scheduler,
             map,
             event,
-            due: if fate == Fate::GoesOn { clock.instant(task.due_s) } else { now },
+            due,
             attempt: task.attempt,
             failed: failed.as_ref().map(|(error, attempts, id)| FailedTask {
                 error,
@@ -245,31 +253,5 @@ pub(in crate::daemon) fn event_of(subject: &Subject) -> Event<'_> {
         given_path: subject.given_path.as_deref(),
         src_pathname: subject.src_path.as_deref(),
         ..Event::overflow()
-    }
-}
-
-/// Whether an event speaks of something that is there.
-fn should_exist(event: &Event<'_>) -> bool {
-    match event.mask.flag() {
-        Some(
-            Flag::Delete
-            | Flag::DeleteSelf
-            | Flag::MovedFrom
-            | Flag::QOverflow
-            | Flag::Unmount
-            | Flag::Ignored,
-        )
-        | None => false,
-        Some(
-            Flag::Access
-            | Flag::Modify
-            | Flag::Attrib
-            | Flag::CloseWrite
-            | Flag::CloseNowrite
-            | Flag::Open
-            | Flag::MovedTo
-            | Flag::Create
-            | Flag::MoveSelf,
-        ) => !event.pathname.is_empty(),
     }
 }
