@@ -15,9 +15,6 @@ use crate::api::{
 };
 use crate::route::{OF_ENDED, OF_TASKS, RESULTS, Request, STATES, question};
 
-/// Set to write the file instead of comparing it.
-const WRITE: &str = "WRITE_OPENAPI";
-
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// One method of one path.
@@ -204,11 +201,11 @@ fn document() -> Value {
 fn the_description_for_programs_is_what_the_types_say() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
     let text = serde_json::to_string_pretty(&document()).unwrap() + "\n";
-    if env::var_os(WRITE).is_some() {
+    if env::var_os("UPDATE").is_some() {
         fs::write(&file, &text).unwrap();
     }
     let found = fs::read_to_string(&file).unwrap();
-    assert!(found == text, "not up to date: {WRITE}=1 cargo test -p control openapi writes it");
+    assert!(found == text, "not up to date: UPDATE=1 cargo test -p control openapi writes it");
 }
 
 #[test]
