@@ -387,7 +387,7 @@ MIGRATION = (DOCS / "migration.md").read_text()
 def test_what_import_writes_is_what_the_page_shows(
     site: Site, kind: str, file: str, language: str, config: str
 ) -> None:
-    source = MIGRATION.split(f"# {config}")[0].split("From this ")[-1]
+    source = MIGRATION.split(f"# {config}")[0].split("\nA ")[-1]
     text = source.split(f"```{language}\n")[1].split("```")[0]
     (site.box.tmp / file).write_text(text.replace("/srv", str(site.directory("in").parent)))
     written = site.box.call("import", kind, file).stdout

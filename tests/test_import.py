@@ -136,7 +136,8 @@ def test_without_recursion_subdirectories_are_not_watched(box: Box, imported: Im
     write(box.src / "new/g")
     write(box.src / "end")
     imported.wait_called("end")
-    assert sorted(call[0] for call in imported.called()) == ["end", "new"]
+    imported.wait_called("new")
+    assert len(imported.called()) == 2
 
 
 def test_a_file_is_watched_as_a_file(box: Box, imported: Imported) -> None:

@@ -131,7 +131,8 @@ impl Line {
         }
         if command.in_quotes() {
             entry.differs(
-                "in quotes incron puts a backslash before each blank of a path; here the command gets the path as it is",
+                "in quotes incron puts a backslash before each blank of a path; here the command gets the path as \
+                 it is",
             );
         }
         let flags = self.mask.flags.clone();
@@ -306,8 +307,8 @@ impl Wanted {
         }
         if self.oneshot {
             entry.differs(format!(
-                "IN_ONESHOT: incron runs the command for one event and then watches no more; here it runs for each. Let \
-                 the command end with `pyinotifyd pause {name}`, or with the names that `pyinotifyd status` shows"
+                "IN_ONESHOT: incron runs the command for one event and then watches no more; here it runs for each. \
+                 Let the command end with `pyinotifyd pause {name}`, or with the names that `pyinotifyd status` shows"
             ));
         }
         if self.dont_follow && is_link {

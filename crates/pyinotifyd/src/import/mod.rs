@@ -1,8 +1,8 @@
 //! `pyinotifyd import`: the configuration of another program as a config file of ours.
 //!
-//! [`files`] reads what is asked for. [`incron`], [`direvent`] and [`systemd`] translate text; they read no file and look
-//! at nothing themselves. What they make grows in a [`draft`], which also holds what is different or left out. No Python
-//! is started and no daemon asked: that the result loads is for `pyinotifyd -t` to say.
+//! [`files`] reads what is asked for. [`incron`], [`direvent`] and [`systemd`] translate text; they read no file and
+//! look at nothing themselves. What they make grows in a [`draft`], which also holds what is different or left out. No
+//! Python is started and no daemon asked: that the result loads is for `pyinotifyd -t` to say.
 
 mod direvent;
 mod draft;

@@ -1,5 +1,5 @@
-//! Commands of other programs as command lines of ours: what they put into the text becomes an expansion of the shell's,
-//! which no name can break out of.
+//! Commands of other programs as command lines of ours: what they put into the text becomes an expansion of the
+//! shell's, which no name can break out of.
 
 use crate::action::occasion::{Field, OF_EVENTS, Placeholder};
 use crate::action::template::{CommandTemplate, quote};

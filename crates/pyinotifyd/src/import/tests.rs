@@ -87,6 +87,10 @@ fn drafts(text: &[u8]) -> Vec<Draft> {
     drafts
 }
 
+/// How lines of a config file begin that are not indented.
+const BEGINNINGS: [&str; 8] =
+    ["#", "import os", "from pyinotifyd import ", "watches", "pyinotifyd = ", "if not os.", "start = ", ")"];
+
 proptest! {
     #[test]
     fn no_text_is_too_much_and_none_gets_out_of_its_comment(text in text()) {
@@ -95,8 +99,8 @@ proptest! {
             // What Python executes begins in one of few ways, whatever stands in the text.
             for line in config.lines() {
                 let indented = line.starts_with("    ");
-                let known = ["#", "import os", "from pyinotifyd import ", "watches", "pyinotifyd = ", "if not os.", "start = ", ")"];
-                prop_assert!(line.is_empty() || indented || known.iter().any(|begin| line.starts_with(begin)), "{line}");
+                let is_known = BEGINNINGS.iter().any(|begin| line.starts_with(begin));
+                prop_assert!(line.is_empty() || indented || is_known, "{line}");
                 prop_assert!(!line.contains(|letter: char| letter.is_control()), "{line:?}");
             }
             prop_assert_eq!(draft.is_incomplete(), config.contains("\n# ERROR: "));
