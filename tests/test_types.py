@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from test_service import BLOCK, DEFAULT_CONFIG, as_told
 from vocabulary import PROJECT, REFERENCE, Box
@@ -214,7 +215,13 @@ def ask_pyright(directory: Path, found: Found) -> None:
             found.add(found.pyright, one["file"], one["range"]["start"]["line"] + 1, one["message"])
 
 
-@pytest.mark.parametrize("name", shown())
+def documented() -> Iterator[ParameterSet]:
+    any_text = pytest.mark.xfail(strict=True, reason="to checkers, what a comprehension goes through is any text")
+    for name, text in shown().items():
+        yield pytest.param(name, marks=any_text if "for event in [" in text else ())
+
+
+@pytest.mark.parametrize("name", documented())
 def test_checkers_have_nothing_to_say_of_what_the_documents_show(configs: Configs, name: str) -> None:
     for found in configs.checkers():
         assert found.get(configs.stems[name]) is None
