@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use event::{Flag, Mask};
 use rustix::fs::{CWD, RenameFlags};
@@ -261,6 +262,12 @@ fn run(steps: usize, seed: u64, batch_max: usize, exchanges: Exchanges, room: Ro
                 done.push(format!("-- turn, {} told", bed.told.events.len()));
             }
         }
+        bed.settle();
+        // Looking at everything once more has its pause before it.
+        while let Some(due) = bed.watcher.deadline().filter(|&due| due <= bed.now + PAUSE_MAX) {
+            bed.now = bed.now.max(due);
+            bed.settle();
+        }
         let events = bed.events();
         reader.read(&events);
         let story = Story { seed, step, done: &done, told: &events };
@@ -309,6 +316,9 @@ fn run_tight(exchanges: Exchanges) {
         random.below(2);
     }
 }
+
+/// Longer than the pause between two looks at everything.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Operations of one run with the same limits.
 const TIGHT_STEPS: usize = 400;
