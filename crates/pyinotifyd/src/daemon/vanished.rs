@@ -29,8 +29,8 @@ pub(super) struct Vanished {
 }
 
 impl Vanished {
-    /// An overflow or a downtime is over: all waiting tasks are looked at. What is under way is not begun anew, or overflows one
-    /// after the other would keep it from its end.
+    /// An overflow or a downtime is over: all waiting tasks are looked at. What is under way is not begun anew, or
+    /// overflows one after the other would keep it from its end.
     pub(super) fn begin(&mut self) {
         self.again = self.from.is_some();
         self.from.get_or_insert(0);
