@@ -70,6 +70,13 @@ def crash(daemon: Daemon) -> None:
     daemon.wait_exit()
 
 
+def failures(box: Box) -> list[str]:
+    """Names of the files of tasks that failed."""
+    with contextlib.closing(sqlite3.connect(box.tmp / "state/state.db")) as database:
+        rows = database.execute("SELECT path FROM ended WHERE result = 'failed'")
+        return sorted(os.path.basename(os.fsdecode(path)) for (path,) in rows)
+
+
 def wait_kept(box: Box, expected: list[tuple[str, str]]) -> None:
     """Wait until the state has these tasks, by name and state, and of those that run the process."""
     file = f"file:{box.tmp}/state/state.db?mode=ro"
@@ -495,6 +502,7 @@ def test_a_crash_in_the_middle_of_a_run(run: Run, box: Box, rerun: bool) -> None
         (box.tmp / "go").touch()
         again.wait_log("task finished, .* and 2 more, ")
     else:
-        again.wait_log("ERROR - task failed: ", count=3)
+        again.wait_log("ERROR - task failed: interrupted: the daemon ended, .* and 2 more, ")
+        wait_until(lambda: failures(box) == ["a", "b", "c"], lambda: f"{failures(box)}")
         assert runs(box) == [["a", "b", "c"]]
     assert again.count("which outlived the earlier daemon") == 1

@@ -163,7 +163,7 @@ def test_tasks_are_cancelled_by_id_filter_or_all(steer: Steer, box: Box) -> None
     assert len(operator.post("/v1/tasks/cancel", {"all": True})["done"]) == 3
     operator.wait_tasks(0)
     assert operator.post("/v1/tasks/cancel", {"all": True}) == {"done": []}
-    assert daemon.count("ongoing task cancelled") == 3
+    daemon.wait_log("ongoing task cancelled", count=3)
     for body in (None, {}, {"al": True}, {"all": True, "path": "*"}):
         operator.refused(400, "POST", "/v1/tasks/cancel", body)
 
@@ -180,6 +180,27 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": slow})])
     operator.post("/v1/tasks/cancel", {"scheduler": "slow"})
     wait_until(lambda: not alive(pid), "its end, by SIGKILL")
     operator.wait_tasks(0)
+
+
+def test_a_command_that_is_cancelled_runs_until_all_of_its_group_has_ended(steer: Steer, box: Box) -> None:
+    """The shell goes at once; what it started tidies up first, or never goes."""
+    program = "trap 'echo tidied >>$TMP/log; exit' TERM; echo $$ >$TMP/pid; while :; do sleep 0.05; done"
+    stubborn = "trap '' TERM; echo $$ >$TMP/pid; while :; do sleep 0.05; done"
+    write(box.tmp / "program", box.text(f"case $1 in */deaf) {stubborn};; *) {program};; esac\n"))
+    config = """
+slow = ShellScheduler("sh $TMP/program {pathname} & wait", max_jobs=1)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": slow})])
+"""
+    daemon, operator = steer(config)
+    for name in ("tidy", "deaf", "last"):
+        (box.tmp / "pid").unlink(missing_ok=True)
+        write(box.src / name)
+        wait_until(lambda: (box.tmp / "pid").exists() and (box.tmp / "pid").read_text(), "the command")
+        pid = int((box.tmp / "pid").read_text())
+        operator.post("/v1/tasks/cancel", {"path": f"*/{name}"})
+        daemon.wait_log(f"ongoing task cancelled, .*path={box.src}/{name},")
+        assert not alive(pid), name
+    assert (box.tmp / "log").read_text() == "tidied\ntidied\n"
 
 
 def test_ids_are_taken_by_their_beginning_unless_it_is_short_ambiguous_or_unknown(steer: Steer, box: Box) -> None:

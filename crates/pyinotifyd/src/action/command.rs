@@ -18,10 +18,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::Outcome;
 use hashbrown::HashMap;
 use rustix::fs::{Uid, fchown};
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process_group};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process_group, test_kill_process_group};
 
 use super::Lanes;
 use super::account::{Account, Accounts, Answer};
@@ -209,6 +210,8 @@ fn name_of(variable: &CStr) -> &[u8] {
 const STARTS_A_TURN: usize = 4;
 /// Pause before a start is tried again that the system had no room for.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two looks at process groups that are to end.
+const GROUP_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of what the step says that went wrong.
 const FAILURE_MAX: u64 = 4 << 10;
 
@@ -223,11 +226,13 @@ pub(crate) struct Starts {
     pub no_room: Option<io::Error>,
 }
 
-/// A command whose process has ended.
-#[derive(Debug, PartialEq, Eq)]
+/// A command that has ended.
+#[derive(Debug)]
 pub(crate) struct Ended {
     /// Whose.
     pub task: u64,
+    /// How its process ended.
+    pub outcome: Outcome,
     /// Why it never ran.
     pub failure: Option<String>,
 }
@@ -247,6 +252,10 @@ pub(crate) struct Commands {
     /// By process ID.
     running: HashMap<i32, Running>,
     pids: HashMap<u64, Pid>,
+    /// Those whose process has ended, some of which wait for the rest of their process group.
+    lingering: Vec<Lingering>,
+    /// When to look at these again.
+    look_at: Option<Instant>,
     /// While the system has no room for another process: when to try again.
     no_room_until: Option<Instant>,
     inherited: Inherited,
@@ -265,6 +274,16 @@ struct Running {
     task: u64,
     /// Where the step says what went wrong.
     failure: Option<File>,
+    /// It was told to end.
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct Lingering {
+    group: Pid,
+    ended: Ended,
+    /// Until that has ended, or was killed.
+    waits_for_group: bool,
 }
 
 /// What commands find in their environment, put together once for each configuration.
@@ -385,9 +404,10 @@ impl Commands {
         self.waiting.len()
     }
 
-    /// When [`Commands::start_some`] has something to do although nothing happens.
+    /// When [`Commands::start_some`] or [`Commands::take_ended`] has something to do although nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.no_room_until.filter(|_| !self.waiting.is_empty())
+        let room = self.no_room_until.filter(|_| !self.waiting.is_empty());
+        room.into_iter().chain(self.look_at).min()
     }
 
     /// The process of a task's command, if it runs.
@@ -397,7 +417,7 @@ impl Commands {
 
     /// How many run.
     pub(crate) fn running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.lingering.len()
     }
 
     /// Starts some of the waiting commands.
@@ -412,7 +432,8 @@ impl Commands {
             match self.start(&waiting) {
                 Ok((pid, failure)) => {
                     self.no_room_until = None;
-                    self.running.insert(pid.as_raw_nonzero().get(), Running { task, failure });
+                    self.running
+                        .insert(pid.as_raw_nonzero().get(), Running { task, failure, is_stopped: false });
                     self.pids.insert(task, pid);
                     starts.started.push(task);
                 }
@@ -433,11 +454,26 @@ impl Commands {
         starts
     }
 
-    /// The process of a command has ended.
-    pub(crate) fn ended(&mut self, pid: Pid) -> Option<Ended> {
-        let Running { task, failure } = self.running.remove(&pid.as_raw_nonzero().get())?;
-        self.pids.remove(&task);
-        Some(Ended { task, failure: failure.and_then(said) })
+    /// A process has ended; whether it was that of a command. [`Commands::take_ended`] gives the command when all of it
+    /// has.
+    pub(crate) fn process_ended(&mut self, group: Pid, outcome: Outcome) -> bool {
+        let Some(running) = self.running.remove(&group.as_raw_nonzero().get()) else { return false };
+        let ended = Ended { task: running.task, outcome, failure: running.failure.and_then(said) };
+        // What a command that was not told to end leaves in the background is its own affair.
+        self.lingering.push(Lingering { group, ended, waits_for_group: running.is_stopped });
+        true
+    }
+
+    /// Commands that have ended. One that was told to end has only when its process group has, as a shell goes at once
+    /// while the program that it started still tidies up.
+    pub(crate) fn take_ended(&mut self, now: Instant) -> Vec<Ended> {
+        let is_over = |one: &mut Lingering| !one.waits_for_group || !lives(one.group);
+        let over: Vec<Lingering> = self.lingering.extract_if(.., is_over).collect();
+        self.look_at = (!self.lingering.is_empty()).then(|| now + GROUP_PAUSE);
+        for one in &over {
+            self.pids.remove(&one.ended.task);
+        }
+        over.into_iter().map(|one| one.ended).collect()
     }
 
     /// Takes a command back that was not started; false if it runs (or is not known).
@@ -456,10 +492,16 @@ impl Commands {
     }
 
     /// Sends a signal to the process group of a running command; false if it does not run.
-    pub(crate) fn signal(&self, task: u64, signal: Signal) -> bool {
-        let Some(pid) = self.pids.get(&task) else { return false };
+    pub(crate) fn signal(&mut self, task: u64, signal: Signal) -> bool {
+        let Some(&pid) = self.pids.get(&task) else { return false };
+        if let Some(running) = self.running.get_mut(&pid.as_raw_nonzero().get()) {
+            running.is_stopped = true;
+        }
+        for one in self.lingering.iter_mut().filter(|one| one.ended.task == task) {
+            one.waits_for_group &= signal != Signal::KILL;
+        }
         // ESRCH: it ended, and the reaper is about to tell.
-        let _ = kill_process_group(*pid, signal);
+        let _ = kill_process_group(pid, signal);
         true
     }
 
@@ -566,6 +608,11 @@ fn said(pipe: File) -> Option<String> {
     // A child that the step's process had cannot hold the pipe: it has none.
     let _ = pipe.take(FAILURE_MAX).read_to_end(&mut text);
     (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Whether a process group has a process still, which may be one that nobody has reaped.
+fn lives(group: Pid) -> bool {
+    test_kill_process_group(group) != Err(Errno::SRCH)
 }
 
 #[cfg(test)]

@@ -210,6 +210,7 @@ impl Daemon {
     fn turn(&mut self, now: Instant) -> Left {
         self.core.performer.now = now;
         self.take_reports(now);
+        self.commands_ended(now);
         self.finish_ended(now);
         self.core.route_early();
         let reads = !self.waits_for_reader();

@@ -14,7 +14,6 @@ use super::perform::GRACE;
 use super::runs::{Ended, Runner, Traces};
 use super::wake::Source;
 use super::{Daemon, leave};
-use crate::action::command;
 use crate::host::wire::{Fail, FromHost};
 use crate::host::{Ending, HostEvent, HostId};
 use crate::log::{Cause, Level, record};
@@ -81,8 +80,7 @@ impl Daemon {
     /// SIGCHLD: takes all children that ended.
     pub(super) fn reap(&mut self) {
         while let Some(children::Ended { pid, ending }) = children::reap() {
-            if let Some(ended) = self.core.performer.commands.ended(pid) {
-                self.command_ended(ended, ending);
+            if self.core.performer.commands.process_ended(pid, outcome_of(ending)) {
                 continue;
             }
             let reload = self.reload.iter_mut().map(|reload| &mut reload.loading.host);
@@ -99,20 +97,14 @@ impl Daemon {
         }
     }
 
-    fn command_ended(&mut self, ended: command::Ended, ending: Ending) {
-        let outcome = match (ended.failure, ending) {
-            (Some(why), _) => failed(FailureKind::Error, why),
-            (None, Ending::Exited(0)) => Outcome::Done,
-            (None, Ending::Exited(status)) => {
-                failed(FailureKind::ExitStatus(status), format!("exited with status {status}"))
-            }
-            (None, Ending::Killed(signal)) => {
-                failed(FailureKind::Signal(signal), format!("killed by {}", signal_name(signal)))
-            }
-        };
+    /// Tells the ends of commands.
+    pub(super) fn commands_ended(&mut self, now: Instant) {
         let performer = &mut self.core.performer;
-        let output = performer.end_output(ended.task);
-        performer.runs.end_with(TaskHandle(ended.task), outcome, Traces { output, deed: None });
+        for ended in performer.commands.take_ended(now) {
+            let outcome = ended.failure.map_or(ended.outcome, |why| failed(FailureKind::Error, why));
+            let output = performer.end_output(ended.task);
+            performer.runs.end_with(TaskHandle(ended.task), outcome, Traces { output, deed: None });
+        }
     }
 
     /// What hosts say. Frames that came together are worked off together: a turn of the loop costs more than most of
@@ -331,6 +323,19 @@ impl Daemon {
                 Some(Runner::Command | Runner::Lane | Runner::DryRun) | None => {}
             }
             performer.runs.end(handle, Outcome::Cancelled);
+        }
+    }
+}
+
+/// What the end of a command's process means.
+fn outcome_of(ending: Ending) -> Outcome {
+    match ending {
+        Ending::Exited(0) => Outcome::Done,
+        Ending::Exited(status) => {
+            failed(FailureKind::ExitStatus(status), format!("exited with status {status}"))
+        }
+        Ending::Killed(signal) => {
+            failed(FailureKind::Signal(signal), format!("killed by {}", signal_name(signal)))
         }
     }
 }
