@@ -344,7 +344,10 @@ def test_a_sync_can_wait_until_nothing_is_left_to_do_or_give_up(steer: Steer, bo
 def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> None:
     daemon, operator = steer()
     answer = operator.post("/v1/reload")
-    assert answer == {"done": [os.fspath(box.config)], "changed": "1 watch(es), 4 scheduler(s); nothing changed"}
+    assert answer == {
+        "done": [os.fspath(box.config)],
+        "changed": "1 watch(es), 4 scheduler(s); no watch and no scheduler changed",
+    }
     box.write_config(TASKS.replace("exit 3", "exit 4").replace("later", "some_time"))
     changed = operator.post("/v1/reload")["changed"]
     assert changed.startswith("1 watch(es), 4 scheduler(s); ")
@@ -508,7 +511,7 @@ def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
     assert operator.json("send", box.src / "a", "IN_CREATE")["schedulers"] == ["hold"]
     assert operator.json("rescan", box.src) == {"done": [os.fspath(box.src)]}
     assert operator.run("sync") == ""
-    assert operator.run("reload") == "1 watch(es), 4 scheduler(s); nothing changed\n"
+    assert operator.run("reload") == "1 watch(es), 4 scheduler(s); no watch and no scheduler changed\n"
     assert operator.run("metrics").startswith("# HELP pyinotifyd_")
     operator.run("cancel", "--scheduler", "later")
 

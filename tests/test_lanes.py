@@ -158,7 +158,9 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move})])
     for name in names:
         write(box.src / name)
     wait_until(
-        lambda: set(os.listdir(box.dst)) == names, lambda: f"{len(os.listdir(box.dst))} moved; {daemon.tail}", 60
+        lambda: set(os.listdir(box.dst)) == names,
+        lambda: f"{len(os.listdir(box.dst))} moved; {daemon.descriptors()}; {daemon.tail}",
+        60,
     )
     assert not [line for line in daemon.lines if "ERROR" in line]
     assert daemon.terminate() == 0

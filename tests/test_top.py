@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -38,7 +39,8 @@ class Screen:
         self.rows = [[" "] * width for _ in range(height)]
         self.row = self.column = 0
         self.raw = b""
-        self.rest = b""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.rest = ""
 
     def read(self) -> None:
         while select.select([self.master], [], [], 0)[0]:
@@ -52,10 +54,14 @@ class Screen:
             self.feed(data)
 
     def feed(self, data: bytes) -> None:
-        text = (self.rest + data).decode("utf-8", "ignore")
-        self.rest = b""
+        text = self.rest + self.decoder.decode(data)
+        self.rest = ""
         at = 0
         while at < len(text):
+            if re.compile(r"\x1b(\[[?\d;]*)?").fullmatch(text, at):
+                # The terminal's other end writes when it likes, and not by whole sequences.
+                self.rest = text[at:]
+                return
             found = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])").match(text, at)
             if found:
                 numbers = [int(number) for number in re.findall(r"\d+", found[1])]
@@ -93,7 +99,11 @@ def top(operator: Operator, box: Box, width: int, height: int) -> Iterator[Scree
     with subprocess.Popen(argv, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE, env=env) as process:
         os.close(terminal)
         screen = Screen(master, width, height)
-        yield screen
+        try:
+            yield screen
+        except BaseException:
+            process.kill()
+            raise
         screen.press("q")
 
         def ended() -> bool:
@@ -131,7 +141,7 @@ def test_the_screen_shows_rates_schedulers_tasks_and_failures(
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 4)])
 def test_a_terminal_that_is_too_small_is_no_fault(operator: Operator, box: Box, width: int, height: int) -> None:
     with top(operator, box, width, height) as screen:
-        wait_until(lambda: screen.text().strip(), "something on the screen")
+        wait_until(lambda: (screen.read(), screen.raw)[1], "something on the screen")
 
 
 def test_without_a_terminal_it_says_so(operator: Operator) -> None:

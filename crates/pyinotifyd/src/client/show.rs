@@ -350,7 +350,9 @@ impl Table {
             match row {
                 Row::Cells(cells) => text.push_str(&self.line(cells, &widths, page)),
                 Row::Note(note) => {
-                    let _ = writeln!(text, "          {}", start(note, COLUMNS - 10));
+                    for line in wrapped(note, COLUMNS - 10) {
+                        let _ = writeln!(text, "          {line}");
+                    }
                 }
             }
         }
@@ -376,6 +378,24 @@ impl Table {
         }
         text.trim_end().to_owned() + "\n"
     }
+}
+
+/// A text in lines of so many columns, which end between words where they can.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        for part in letters.chunks(width) {
+            let part: String = part.iter().collect();
+            let line = lines.last_mut().expect("there is one from the start");
+            if line.chars().count() + part.trim_end().chars().count() <= width {
+                line.push_str(&part);
+            } else {
+                lines.push(part);
+            }
+        }
+    }
+    lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// The start of a text in so many columns.
@@ -450,6 +470,18 @@ mod tests {
                 && text.ends_with("2 of 7 tasks; --limit shows more\n")
         );
         assert_eq!(PAGE.tasks(&List::default()).lines().last(), Some("no tasks"));
+    }
+
+    #[test]
+    fn a_reason_is_shown_as_a_whole() {
+        let reason = format!("unable to move file: directory '/{}' does not exist", "x".repeat(100));
+        let long = TaskView { reason: Some(reason.clone()), ..task(b"/srv/in/a") };
+        let text = PAGE.tasks(&List { tasks: vec![long], total: 1 });
+        let notes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("          ")).collect();
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert_eq!(notes.concat().replace(' ', ""), reason.replace(' ', ""));
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(wrapped("ab cd efghijkl m", 5), ["ab cd", "efghi", "jkl m"]);
     }
 
     #[test]

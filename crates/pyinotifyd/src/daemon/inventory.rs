@@ -39,7 +39,7 @@ impl Inventory {
         let counts = (other.watches.len(), other.schedulers.len());
         let counts = format!("{} watch(es), {} scheduler(s)", counts.0, counts.1);
         if all.is_empty() {
-            format!("{counts}; nothing changed")
+            format!("{counts}; no watch and no scheduler changed")
         } else {
             format!("{counts}; {}", all.join(", "))
         }
