@@ -338,6 +338,10 @@ impl Run {
                 report(super::Report::File(record));
             }
         });
+        if done.as_ref().is_err_and(is_out_of_descriptors) {
+            // Workers that all keep their directories would leave none for a file.
+            held.release();
+        }
         done.map_err(|error| match error {
             files::Error::Lengthy => Unfinished::TooLarge,
             files::Error::InUse { .. } => Failure::InUse(error.to_string()).into(),
