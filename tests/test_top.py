@@ -141,7 +141,12 @@ def test_the_screen_shows_rates_schedulers_tasks_and_failures(
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 4)])
 def test_a_terminal_that_is_too_small_is_no_fault(operator: Operator, box: Box, width: int, height: int) -> None:
     with top(operator, box, width, height) as screen:
-        wait_until(lambda: (screen.read(), screen.raw)[1], "something on the screen")
+
+        def is_drawn() -> bool:
+            screen.read()
+            return bool(screen.raw)
+
+        wait_until(is_drawn, "something on the screen")
 
 
 def test_without_a_terminal_it_says_so(operator: Operator) -> None:
