@@ -16,6 +16,7 @@ use crate::action::missing::{self, Standing};
 use crate::daemon::Daemon;
 use crate::daemon::failed::FailedTask;
 use crate::daemon::generation::{Action, Generation};
+use crate::daemon::keep::no_heir;
 use crate::daemon::task_name::TaskName;
 use crate::log::Escaped;
 
@@ -255,18 +256,7 @@ impl Daemon {
     /// Runs failed tasks again.
     pub(super) fn retry(&mut self, selection: &Selection, peer: Peer, now: Instant) -> Answer {
         let ids = self.select_failed(selection)?;
-        let (mut done, mut refused) = (Vec::new(), None);
-        for id in ids {
-            match self.retry_one(id, now) {
-                Ok(()) => done.push(TaskName::of(id).as_str().to_owned()),
-                Err(refusal) if matches!(selection, Selection::Ids(_)) => return Err(refusal),
-                // It stays failed; the others are run all the same.
-                Err(refusal) => refused = Some(refusal),
-            }
-        }
-        if let Some(refusal) = refused.filter(|_| done.is_empty()) {
-            return Err(refusal);
-        }
+        let done = each(ids, |id| self.retry_one(id, now).map(|()| TaskName::of(id).as_str().to_owned()))?;
         Ok(self.changed("retry", done, peer))
     }
 
@@ -276,18 +266,32 @@ impl Daemon {
         };
         let newest = self.core.performer.generations.last();
         let Some(scheduler) = newest.and_then(|newest| newest.scheduler_named(&task.scheduler)) else {
-            let text = format!("the config has no scheduler {}", task.scheduler);
+            let text = no_heir(&task.scheduler, false);
             self.core.performer.observed.failed.push(task);
             return Err(Refusal::conflict(text));
         };
-        let event = task.event.get();
+        let run = self.run_again(id, scheduler, task.event.get(), now);
+        if run.is_err() {
+            self.core.performer.observed.failed.push(task);
+        }
+        run
+    }
+
+    /// Makes a failed task once more, which is due at once.
+    pub(super) fn run_again(
+        &mut self,
+        id: TaskId,
+        scheduler: SchedulerId,
+        event: Event<'_>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let restored =
             Restored { id, scheduler, map: None, event, due: now, attempt: 1, failed: None, is_kept: false };
         if self.core.engine.restore(now, &restored, &mut self.core.performer) {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(Refusal::conflict("its path has another task, or there are too many"))
         }
-        self.core.performer.observed.failed.push(task);
-        Err(Refusal::conflict("its path has another task, or there are too many"))
     }
 
     /// Drops failed tasks.
@@ -347,6 +351,22 @@ fn flag_named(name: &str) -> Option<Flag> {
     let upper = name.to_ascii_uppercase();
     let full = if upper.starts_with("IN_") { upper } else { format!("IN_{upper}") };
     full.parse().ok()
+}
+
+/// Makes a change for each, and gives those for which it was made: the others stay as they are. Where it was made for
+/// none, the last refusal says why.
+pub(super) fn each<T, D>(
+    all: impl IntoIterator<Item = T>,
+    mut change: impl FnMut(T) -> Result<D, Refusal>,
+) -> Result<Vec<D>, Refusal> {
+    let (mut done, mut refused) = (Vec::new(), None);
+    for one in all {
+        match change(one) {
+            Ok(changed) => done.push(changed),
+            Err(refusal) => refused = Some(refusal),
+        }
+    }
+    refused.filter(|_| done.is_empty()).map_or(Ok(done), Err)
 }
 
 fn event_of<'a>(path: &'a [u8], flag: Flag, is_dir: bool, sighting: &'a Sighting) -> Event<'a> {

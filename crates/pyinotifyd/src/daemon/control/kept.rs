@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use control::api::{EndedView, Filter, List, PathText, Selection, SrcPathText, Time};
 use control::{Answering, Peer, Refusal};
-use engine::{Restored, TaskId};
+use engine::TaskId;
 use event::Mask;
 use files::Held;
 use hashbrown::HashMap;
 use ledger::{Ended, Id, Outcome, Page, Reader};
 
 use super::Reply;
+use super::changes::each;
 use crate::action::Report;
 use crate::action::undo::Deed;
 use crate::config::Identity;
@@ -262,19 +263,8 @@ impl Daemon {
         if rows.is_empty() && matches!(asked, Asked::Matching) {
             return Err(Refusal::not_found("no failed task matches"));
         }
-        let (mut done, mut refused) = (Vec::new(), None);
         // The oldest first.
-        for row in rows.iter().rev() {
-            match self.change_row(verb, row, now) {
-                Ok(()) => done.push(row.id),
-                Err(refusal) if matches!(asked, Asked::Ids(_)) => return Err(refusal),
-                // It stays failed; the others are run all the same.
-                Err(refusal) => refused = Some(refusal),
-            }
-        }
-        if let Some(refusal) = refused.filter(|_| done.is_empty()) {
-            return Err(refusal);
-        }
+        let done = each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| row.id))?;
         if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.not_failed(done.iter().copied());
         }
@@ -300,20 +290,8 @@ impl Daemon {
         if newest.action_at(index).work.kept_kind() != kind {
             return Err(Refusal::conflict(no_heir(name, true)));
         }
-        let restored = Restored {
-            id: TaskId(row.id.0),
-            scheduler: newest.scheduler(index),
-            map: None,
-            event: event_of(&row.subject),
-            due: now,
-            attempt: 1,
-            failed: None,
-            is_kept: false,
-        };
-        if self.core.engine.restore(now, &restored, performer) {
-            return Ok(());
-        }
-        Err(Refusal::conflict("its path has another task, or there are too many"))
+        let scheduler = newest.scheduler(index);
+        self.run_again(TaskId(row.id.0), scheduler, event_of(&row.subject), now)
     }
 }
 
