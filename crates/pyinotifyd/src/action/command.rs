@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::Outcome;
+use engine::{Failure, FailureKind, Outcome};
 use hashbrown::HashMap;
 use rustix::fs::{Uid, fchown};
 use rustix::io::Errno;
@@ -226,17 +226,6 @@ pub(crate) struct Starts {
     pub no_room: Option<io::Error>,
 }
 
-/// A command that has ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    /// Whose.
-    pub task: u64,
-    /// How its process ended.
-    pub outcome: Outcome,
-    /// Why it never ran.
-    pub failure: Option<String>,
-}
-
 /// All commands: those that wait for an answer or for a loop turn, and those that run. The engine bounds how many there
 /// are.
 #[derive(Debug, Default)]
@@ -280,8 +269,9 @@ struct Running {
 
 #[derive(Debug)]
 struct Lingering {
+    task: u64,
     group: Pid,
-    ended: Ended,
+    outcome: Outcome,
     /// Until that has ended, or was killed.
     waits_for_group: bool,
 }
@@ -458,22 +448,28 @@ impl Commands {
     /// has.
     pub(crate) fn process_ended(&mut self, group: Pid, outcome: Outcome) -> bool {
         let Some(running) = self.running.remove(&group.as_raw_nonzero().get()) else { return false };
-        let ended = Ended { task: running.task, outcome, failure: running.failure.and_then(said) };
+        let never_ran = |why| Outcome::Failed(Failure::new(FailureKind::Error, why));
+        let outcome = running.failure.and_then(said).map_or(outcome, never_ran);
         // What a command that was not told to end leaves in the background is its own affair.
-        self.lingering.push(Lingering { group, ended, waits_for_group: running.is_stopped });
+        self.lingering.push(Lingering {
+            task: running.task,
+            group,
+            outcome,
+            waits_for_group: running.is_stopped,
+        });
         true
     }
 
-    /// Commands that have ended. One that was told to end has only when its process group has, as a shell goes at once
+    /// Tasks whose command has ended, and how. One that was told to end has only when its process group has, as a shell goes at once
     /// while the program that it started still tidies up.
-    pub(crate) fn take_ended(&mut self, now: Instant) -> Vec<Ended> {
+    pub(crate) fn take_ended(&mut self, now: Instant) -> Vec<(u64, Outcome)> {
         let is_over = |one: &mut Lingering| !one.waits_for_group || !lives(one.group);
         let over: Vec<Lingering> = self.lingering.extract_if(.., is_over).collect();
         self.look_at = (!self.lingering.is_empty()).then(|| now + GROUP_PAUSE);
         for one in &over {
-            self.pids.remove(&one.ended.task);
+            self.pids.remove(&one.task);
         }
-        over.into_iter().map(|one| one.ended).collect()
+        over.into_iter().map(|one| (one.task, one.outcome)).collect()
     }
 
     /// Takes a command back that was not started; false if it runs (or is not known).
@@ -497,7 +493,7 @@ impl Commands {
         if let Some(running) = self.running.get_mut(&pid.as_raw_nonzero().get()) {
             running.is_stopped = true;
         }
-        for one in self.lingering.iter_mut().filter(|one| one.ended.task == task) {
+        for one in self.lingering.iter_mut().filter(|one| one.task == task) {
             one.waits_for_group &= signal != Signal::KILL;
         }
         // ESRCH: it ended, and the reaper is about to tell.

@@ -100,10 +100,9 @@ impl Daemon {
     /// Tells the ends of commands.
     pub(super) fn commands_ended(&mut self, now: Instant) {
         let performer = &mut self.core.performer;
-        for ended in performer.commands.take_ended(now) {
-            let outcome = ended.failure.map_or(ended.outcome, |why| failed(FailureKind::Error, why));
-            let output = performer.end_output(ended.task);
-            performer.runs.end_with(TaskHandle(ended.task), outcome, Traces { output, deed: None });
+        for (task, outcome) in performer.commands.take_ended(now) {
+            let output = performer.end_output(task);
+            performer.runs.end_with(TaskHandle(task), outcome, Traces { output, deed: None });
         }
     }
 
