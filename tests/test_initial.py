@@ -72,7 +72,18 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CREATE": note}, initial="all
     write(box.src / "after")
     notes = box.tmp / "notes"
     wanted = {"daemon config before", "daemon config after"}
-    wait_until(lambda: notes.exists() and set(notes.read_text().splitlines()) == wanted, lambda: daemon.tail)
+
+    def is_noted() -> bool:
+        return notes.exists() and set(notes.read_text().splitlines()) == wanted
+
+    wait_until(is_noted, lambda: daemon.tail)
+    # A reload finds what is below a new watch before it takes over, too.
+    write(box.dst / "there")
+    more = config.replace('"config"', '"changed"').replace('"$SRC"', '"$DST"')
+    box.write_config(more)
+    daemon.reload()
+    wanted.add("daemon changed there")
+    wait_until(is_noted, lambda: f"{notes.read_text()}; {daemon.tail}")
 
 
 def test_a_file_that_somebody_writes_is_told_when_it_is_closed(box: Box) -> None:

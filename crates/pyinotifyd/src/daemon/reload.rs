@@ -93,10 +93,8 @@ impl Daemon {
             admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
         self.use_control(prepared);
-        if self.is_first_load() {
-            // What is told of the beginning runs commands before the watches are set up.
-            self.core.performer.commands.set_environment(&config.surroundings.environment);
-        }
+        // What new watches tell at once runs commands before the configuration takes over.
+        self.core.performer.commands.set_environment(&config.surroundings.environment);
         self.core.engine.limit_commands(now, config.max_jobs, &mut self.core.performer);
         self.check_accounts(&config, now);
         let mut adoption = Adoption {
@@ -219,7 +217,6 @@ impl Daemon {
         if let Some(keeper) = &self.core.performer.keeper {
             keeper.set_history(history);
         }
-        self.core.performer.commands.set_environment(&surroundings.environment);
         self.check_owners(owners, now);
         for warning in unwise {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
