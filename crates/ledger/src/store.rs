@@ -366,9 +366,13 @@ impl<'r, 'c> Columns<'r, 'c> {
     /// What [`PathValue`] wrote.
     fn bytes(&mut self) -> rusqlite::Result<Vec<u8>> {
         let value = self.take_ref()?;
-        let wrong =
-            |_| rusqlite::Error::InvalidColumnType(self.next - 1, "bytes".to_owned(), value.data_type());
+        let wrong = |_| rusqlite::Error::InvalidColumnType(self.next - 1, self.name(), value.data_type());
         value.as_bytes().map(<[u8]>::to_vec).map_err(wrong)
+    }
+
+    /// The name of the column that was taken last.
+    fn name(&self) -> String {
+        self.row.as_ref().column_name(self.next - 1).unwrap_or_default().to_owned()
     }
 
     fn optional_bytes(&mut self) -> rusqlite::Result<Option<Vec<u8>>> {
@@ -382,7 +386,7 @@ impl<'r, 'c> Columns<'r, 'c> {
     /// A word that one of our types understands.
     fn word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> rusqlite::Result<T> {
         let word = self.take_ref()?.as_str()?;
-        parse(word).ok_or_else(|| unknown_word(word))
+        parse(word).ok_or_else(|| unknown_word(&self.name(), word))
     }
 }
 
@@ -567,7 +571,7 @@ pub(crate) fn ended_of(row: &Row<'_>) -> rusqlite::Result<Ended> {
 }
 
 /// A word that no version of this program wrote into that column.
-fn unknown_word(word: &str) -> rusqlite::Error {
+fn unknown_word(column: &str, word: &str) -> rusqlite::Error {
     let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(failure, Some(format!("a column holds '{word}'")))
+    rusqlite::Error::SqliteFailure(failure, Some(format!("column {column} holds '{word}'")))
 }
