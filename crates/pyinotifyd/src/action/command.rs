@@ -460,8 +460,8 @@ impl Commands {
         true
     }
 
-    /// Tasks whose command has ended, and how. One that was told to end has only when its process group has, as a shell goes at once
-    /// while the program that it started still tidies up.
+    /// Tasks whose command has ended, and how. One that was told to end has only when its process group has, as a shell
+    /// goes at once while the program that it started still tidies up.
     pub(crate) fn take_ended(&mut self, now: Instant) -> Vec<(u64, Outcome)> {
         let is_over = |one: &mut Lingering| !one.waits_for_group || !lives(one.group);
         let over: Vec<Lingering> = self.lingering.extract_if(.., is_over).collect();
