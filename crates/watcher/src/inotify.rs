@@ -246,16 +246,16 @@ impl Inotify {
 }
 
 impl Source for Inotify {
-    fn add(&mut self, spec: WatchSpec, now: Instant, sink: &mut impl Sink) -> Result<WatchId, Error> {
+    fn add(&mut self, spec: WatchSpec, now: Instant, mut sink: &mut dyn Sink) -> Result<WatchId, Error> {
         let all = (0..).map(WatchId);
         let id = all.into_iter().find(|&id| self.is_free(id)).expect("there are more numbers than watches");
-        self.local.begin(id, &spec, now, sink)?;
+        self.local.begin(id, &spec, now, &mut sink)?;
         let at = id.0 as usize;
         if self.watches.len() <= at {
             self.watches.resize_with(at + 1, || None);
         }
         self.watches[at] = Some(spec);
-        self.exchange(now, sink);
+        self.exchange(now, &mut sink);
         Ok(id)
     }
 
@@ -267,23 +267,23 @@ impl Source for Inotify {
         self.local.is_watched(watch) || self.remotes.iter().any(|remote| remote.watched.contains(&watch))
     }
 
-    fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink) {
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, mut sink: &mut dyn Sink) {
         let Some(Some(spec)) = self.watches.get_mut(watch.0 as usize) else { return };
         if spec.interest == interest {
             return;
         }
         spec.interest = interest;
-        self.local.set_interest(watch, interest, sink);
+        self.local.set_interest(watch, interest, &mut sink);
         for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
             remote.orders.push(Order::Interest(watch, interest));
         }
     }
 
-    fn remove(&mut self, watch: WatchId, sink: &mut impl Sink) {
+    fn remove(&mut self, watch: WatchId, mut sink: &mut dyn Sink) {
         if let Some(spec) = self.watches.get_mut(watch.0 as usize) {
             *spec = None;
         }
-        self.local.remove(watch, sink);
+        self.local.remove(watch, &mut sink);
         // Whatever the local watcher takes back of it goes with the watch.
         self.places.retain(|(of, _), _| *of != watch);
         for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
@@ -291,13 +291,13 @@ impl Source for Inotify {
         }
     }
 
-    fn turn(&mut self, now: Instant, sink: &mut impl Sink) -> Turn {
-        let turn = self.local.turn(now, sink);
-        self.exchange(now, sink);
+    fn turn(&mut self, now: Instant, mut sink: &mut dyn Sink) -> Turn {
+        let turn = self.local.turn(now, &mut sink);
+        self.exchange(now, &mut sink);
         if !self.remotes.is_empty() {
-            self.retry_instances(now, sink);
+            self.retry_instances(now, &mut sink);
             self.look_for_events();
-            self.take_in(now, sink);
+            self.take_in(now, &mut sink);
         }
         turn
     }
@@ -359,24 +359,24 @@ impl Source for Inotify {
         Some(Look { device: remote.device, point: remote.point.clone(), watcher, orders, now })
     }
 
-    fn found(&mut self, found: Found, now: Instant, sink: &mut impl Sink) {
+    fn found(&mut self, found: Found, now: Instant, mut sink: &mut dyn Sink) {
         let Found { device, outcome } = found;
         let Some(at) = self.remotes.iter().position(|remote| remote.device == device) else { return };
         match outcome {
             Some(Outcome { watcher, tape, turn }) => {
                 let all = &self.watches;
-                tape.play(|watch| all.get(watch.0 as usize).is_some_and(Option::is_some), sink);
+                tape.play(|watch| all.get(watch.0 as usize).is_some_and(Option::is_some), &mut sink);
                 match watcher {
                     Some(watcher) => self.is_back(at, watcher, turn, now),
-                    None => self.end_remote(at, now, sink),
+                    None => self.end_remote(at, now, &mut sink),
                 }
             }
-            None => self.end_remote(at, now, sink),
+            None => self.end_remote(at, now, &mut sink),
         }
     }
 
-    fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> usize {
-        let here = self.local.rescan(path, now, sink);
+    fn rescan(&mut self, path: Option<&[u8]>, now: Instant, mut sink: &mut dyn Sink) -> usize {
+        let here = self.local.rescan(path, now, &mut sink);
         let is_near = |of: &[u8]| {
             path.is_none_or(|path| path::is_at_or_below(of, path) || path::is_at_or_below(path, of))
         };

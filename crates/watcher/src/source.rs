@@ -1,5 +1,8 @@
 //! What tells events: the calls that the program makes of a source, whatever stands behind it.
 //!
+//! The program holds its source as a `Box<dyn Source>`, so that another one can take its place: one that tells what a
+//! test has written down, for instance.
+//!
 //! A source never waits. What may wait for a server it gives away as a [`Look`], which is performed on a thread that
 //! may wait, and whose [`Found`] comes back. A look that never ends costs the watches that it is about, and no others.
 //!
@@ -20,7 +23,7 @@ pub trait Source {
     ///
     /// # Errors
     /// What keeps the watch from being made at all. Paths that can't be watched are notices, and are waited for.
-    fn add(&mut self, spec: WatchSpec, now: Instant, sink: &mut impl Sink) -> Result<WatchId, Error>;
+    fn add(&mut self, spec: WatchSpec, now: Instant, sink: &mut dyn Sink) -> Result<WatchId, Error>;
 
     /// Whether a watch, with the interest that it was given last, is in force as far as it is on filesystems of this
     /// machine. What is elsewhere tells what has changed since it was added when it is watched.
@@ -30,13 +33,13 @@ pub trait Source {
     fn is_watched(&self, watch: WatchId) -> bool;
 
     /// Changes what a watch wants told.
-    fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink);
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut dyn Sink);
 
     /// Ends a watch: nothing is told of it any more.
-    fn remove(&mut self, watch: WatchId, sink: &mut impl Sink);
+    fn remove(&mut self, watch: WatchId, sink: &mut dyn Sink);
 
     /// Does a bounded amount of work, some milliseconds at most: tells events and notices.
-    fn turn(&mut self, now: Instant, sink: &mut impl Sink) -> Turn;
+    fn turn(&mut self, now: Instant, sink: &mut dyn Sink) -> Turn;
 
     /// When to call [`Source::turn`] though no descriptor is ready.
     fn deadline(&self) -> Option<Instant>;
@@ -57,11 +60,11 @@ pub trait Source {
     fn next_look(&mut self, now: Instant) -> Option<Look>;
 
     /// A look is back.
-    fn found(&mut self, found: Found, now: Instant, sink: &mut impl Sink);
+    fn found(&mut self, found: Found, now: Instant, sink: &mut dyn Sink);
 
     /// Tells everything at and below a path as arrivals, in the turns to come; without a path, everything below all
     /// roots. How many trees are gone through: none if nobody watches the path.
-    fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> usize;
+    fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut dyn Sink) -> usize;
 
     /// The watches that see a path, each once.
     fn sightings(&mut self, path: &[u8]) -> Vec<Sighting>;

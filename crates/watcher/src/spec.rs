@@ -68,6 +68,20 @@ pub trait Sink {
     fn notice(&mut self, notice: Notice<'_>);
 }
 
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn event(&mut self, watch: WatchId, event: &Event<'_>) {
+        (**self).event(watch, event);
+    }
+
+    fn renamed(&mut self, watch: WatchId, from: &[u8], to: Option<&[u8]>) {
+        (**self).renamed(watch, from, to);
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        (**self).notice(notice);
+    }
+}
+
 /// What the caller does after [`crate::Watcher::turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {

@@ -33,7 +33,6 @@ use ledger::{
 use rustix::process::Pid;
 use serde_json::json;
 use tokio::sync::Notify;
-use watcher::Source as _;
 
 pub(super) use restore::{event_of, no_heir};
 

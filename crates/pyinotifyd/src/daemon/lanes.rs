@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::{FailureKind, Outcome, Settled, TaskHandle};
-use watcher::{Found, Source as _};
+use watcher::Found;
 
 use super::Daemon;
 use super::perform::Performer;

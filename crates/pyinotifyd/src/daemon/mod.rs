@@ -1,6 +1,6 @@
 //! The daemon: one loop that owns all state.
 //!
-//! The loop wakes for a closed list of sources ([`wake::Wake`]), turns each into an input of the watcher or the engine,
+//! The loop wakes for a closed list of reasons ([`wake::Wake`]), turns each into an input of the watcher or the engine,
 //! and performs the engine's effects ([`perform`]). A turn does a bounded amount of work: events are read, due tasks
 //! start, a few commands are spawned, frames and log lines go out. What can be slow (hosts, file work, commands, the
 //! log's reader) is started here and reported back; nothing here waits for it.
@@ -32,6 +32,8 @@ mod status;
 mod supervise;
 mod task_name;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod vanished;
 mod wake;
 
@@ -45,7 +47,7 @@ use ::control::api::Time;
 use event::Flag;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use watcher::{Inotify, Source as _, Turn};
+use watcher::{Source, Turn};
 
 use crate::cli::ConfigOptions;
 use crate::config::Config;
@@ -61,7 +63,7 @@ use shutdown::State;
 use start::Start;
 use status::Totals;
 use supervise::Supervision;
-use wake::{Request, Signals, Source, Sources, Timer, Wake};
+use wake::{Awaited, Descriptor, Request, Signals, Timer, Wake};
 
 /// Pause before the kernel's queue is looked at again if it cannot be waited for.
 const LISTEN_RETRY: Duration = Duration::from_millis(10);
@@ -123,7 +125,8 @@ fn with_runtime(main: impl FnOnce(Runtime, Log) -> ExitCode) -> ExitCode {
 /// All state of the running daemon.
 struct Daemon {
     options: ConfigOptions,
-    watcher: Inotify,
+    /// What tells events.
+    watcher: Box<dyn Source>,
     /// Everything behind the watcher: engine, routes, and what performs effects.
     core: Core,
     signals: Signals,
@@ -154,14 +157,15 @@ struct Daemon {
     since: Time,
     /// The interpreter of the configuration in force.
     python: Option<Arc<Path>>,
-    inotify: Source,
-    /// Instances for filesystems that may not answer.
-    others: Option<Source>,
-    mounts: Option<Source>,
+    /// Has events of filesystems that are known to be local.
+    events: Descriptor,
+    /// Has those of filesystems that may not answer.
+    others: Option<Descriptor>,
+    mounts: Option<Descriptor>,
     /// From the first command on whose output goes into the log.
-    outputs: Option<Source>,
+    outputs: Option<Descriptor>,
     /// From the reader of stdout, where events are printed.
-    printed: Option<Source>,
+    printed: Option<Descriptor>,
     timer: Timer,
 }
 
@@ -195,7 +199,7 @@ impl Daemon {
                 break;
             }
             let wake = self.wait(left, now).await;
-            self.woken(wake);
+            self.woken(wake, Instant::now());
         }
         self.close_keeper();
         // The processes that filters of the configuration ran in have ended.
@@ -234,7 +238,7 @@ impl Daemon {
         self.keep(now);
         self.advance_reads(now);
         self.hand_over(now);
-        let (watcher, engine, performer) = (&self.watcher, &self.core.engine, &self.core.performer);
+        let (watcher, engine, performer) = (&*self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
         let more = looking
             || asked
@@ -257,22 +261,22 @@ impl Daemon {
     /// Waits for something to do.
     async fn wait(&mut self, mut left: Left, now: Instant) -> Wake {
         if left.pause_until.is_some() || self.waits_for_reader() {
-            self.inotify.rest();
-        } else if !self.inotify.listen() {
+            self.events.rest();
+        } else if !self.events.listen() {
             // The queue is looked at nevertheless, and at epoll again.
             left.pause_until = Some(now + LISTEN_RETRY);
         }
         if !self.listen_to_outputs() {
             left.pause_until.get_or_insert(now + LISTEN_RETRY);
         }
-        let sources = Sources {
-            // A time that is past lets all sources be looked at once before the next turn.
+        let awaited = Awaited {
+            // A time that is past lets all of them be looked at once before the next turn.
             deadline: if left.more { Some(now) } else { self.deadline(&left, now) },
             signals: &mut self.signals,
             hosts: &mut self.hosts,
             lanes: &self.core.performer.lanes,
             keeper: self.core.performer.keeper.as_ref(),
-            events: &self.inotify,
+            events: &self.events,
             others: self.others.as_ref(),
             outputs: self.outputs.as_ref(),
             mounts: self.mounts.as_ref(),
@@ -281,7 +285,7 @@ impl Daemon {
             timer: &mut self.timer,
             control: &mut self.control,
         };
-        sources.wait().await
+        awaited.wait().await
     }
 
     /// When the loop has something to do although nothing happens.
@@ -308,8 +312,7 @@ impl Daemon {
     }
 
     /// Handles what the loop woke for.
-    fn woken(&mut self, wake: Wake) {
-        let now = Instant::now();
+    fn woken(&mut self, wake: Wake, now: Instant) {
         self.core.performer.now = now;
         match wake {
             Wake::Asked(Request::Shutdown(signal)) => self.shutdown(signal, now),

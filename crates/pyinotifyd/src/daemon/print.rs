@@ -19,7 +19,7 @@ use tokio::io::Interest;
 
 use super::Daemon;
 use super::shutdown::State;
-use super::wake::Source;
+use super::wake::Descriptor;
 use crate::config::{Config, ExcludeFilter, Format};
 use crate::log::{Cause, Clock, Escaped, Stream, record, wait_writable};
 
@@ -91,10 +91,10 @@ impl Printer {
     }
 
     /// What tells that its reader has taken something or is gone.
-    pub(super) fn source(&self) -> Option<Source> {
+    pub(super) fn source(&self) -> Option<Descriptor> {
         let fd = self.stream.waits_on()?.try_clone_to_owned().ok()?;
         // A device that is always ready cannot be waited for, and need not be.
-        Source::new(fd, Interest::WRITABLE | Interest::ERROR).ok()
+        Descriptor::new(fd, Interest::WRITABLE | Interest::ERROR).ok()
     }
 
     /// Keeps a line for an event.

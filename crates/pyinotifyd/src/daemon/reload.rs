@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use engine::{Failure, FailureKind, GenerationId, GenerationIds, MapId};
 use event::{Flag, Mask};
-use watcher::{News, Source as _, WatchId};
+use watcher::{News, WatchId};
 
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
@@ -54,7 +54,7 @@ pub(super) struct Adoption {
 }
 
 /// A reload whose configuration is being adopted.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Reloaded {
     /// Another SIGHUP came meanwhile.
     again: bool,

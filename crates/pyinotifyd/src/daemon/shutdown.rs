@@ -7,7 +7,6 @@
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
-use watcher::Source as _;
 
 use super::children::signal_leftovers;
 use super::keep::Keeper;

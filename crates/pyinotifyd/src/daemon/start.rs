@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::Interest;
 use tokio::sync::mpsc;
-use watcher::{Inotify, Source as _};
+use watcher::{Inotify, Source};
 
 use super::children;
 use super::control::Control;
@@ -30,7 +30,7 @@ use super::report::{give_up, refuse};
 use super::routing::Core;
 use super::shutdown::State;
 use super::supervise::Supervision;
-use super::wake::{Request, Signals, Source, Timer, Wake};
+use super::wake::{Descriptor, Request, Signals, Timer, Wake};
 use super::{Daemon, leave};
 use crate::cli::{self, ConfigOptions};
 use crate::config::{Config, ConfigFile, StateWanted};
@@ -42,19 +42,19 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 /// A configuration that was executed for the first time, and what it takes to run it.
 pub(super) struct Start {
-    options: ConfigOptions,
-    log: Log,
-    config: Config,
+    pub(super) options: ConfigOptions,
+    pub(super) log: Log,
+    pub(super) config: Config,
     /// The host that executed it, if any did; it stays or is about to end by itself.
-    host: Option<Host>,
+    pub(super) host: Option<Host>,
     /// The interpreter.
-    python: Option<Arc<Path>>,
+    pub(super) python: Option<Arc<Path>>,
     /// When it began.
-    since: Time,
-    signals: Signals,
-    hosts: (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>),
+    pub(super) since: Time,
+    pub(super) signals: Signals,
+    pub(super) hosts: (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>),
     /// Tasks of an earlier daemon, where there is a state.
-    state: Option<Beginning>,
+    pub(super) state: Option<Beginning>,
 }
 
 impl Start {
@@ -160,19 +160,26 @@ impl Start {
     }
 
     /// Puts the configuration to work.
-    pub(super) fn into_daemon(self) -> Result<Daemon, ExitCode> {
-        let Start { mut options, mut log, mut config, host, python, since, signals, hosts, state } = self;
+    pub(super) fn into_daemon(mut self) -> Result<Daemon, ExitCode> {
         let now = Instant::now();
-        keep_directory(&mut options, &mut config);
-        config.surroundings.apply();
-        let watcher =
-            Inotify::new(watcher_options(), now).map_err(|error| give_up(&mut log, &error.to_string()))?;
-        let inotify = source(watcher.events_fd(), Interest::READABLE);
-        let inotify = inotify.map_err(|error| {
+        keep_directory(&mut self.options, &mut self.config);
+        self.config.surroundings.apply();
+        self.log.set_style(style());
+        match Inotify::new(watcher_options(), now) {
+            Ok(watcher) => self.with_source(Box::new(watcher), now),
+            Err(error) => Err(give_up(&mut self.log, &error.to_string())),
+        }
+    }
+
+    /// The same with what tells events.
+    pub(super) fn with_source(self, watcher: Box<dyn Source>, now: Instant) -> Result<Daemon, ExitCode> {
+        let Start { options, mut log, config, host, python, since, signals, hosts, state } = self;
+        let events = descriptor(watcher.events_fd(), Interest::READABLE);
+        let events = events.map_err(|error| {
             give_up(&mut log, &format!("cannot wait for inotify events: {error}", error = Cause(&error)))
         })?;
-        let others = source(watcher.others_fd(), Interest::READABLE).ok();
-        let mounts = source(watcher.mounts_fd(), Interest::PRIORITY).ok();
+        let others = descriptor(watcher.others_fd(), Interest::READABLE).ok();
+        let mounts = descriptor(watcher.mounts_fd(), Interest::PRIORITY).ok();
         let timer = Timer::new().map_err(|error| {
             give_up(&mut log, &format!("cannot make a timer: {error}", error = Cause(&error)))
         })?;
@@ -181,7 +188,6 @@ impl Start {
             random_seed: random_seed(),
             ..engine::Limits::default()
         };
-        log.set_style(style());
         let logger = log.logger("daemon");
         let control = Control::new(log.logger("control"));
         let printer = Printer::of(&config);
@@ -206,7 +212,7 @@ impl Start {
             control,
             since,
             python,
-            inotify,
+            events,
             others,
             mounts,
             outputs: None,
@@ -343,9 +349,9 @@ fn keep_directory(options: &mut ConfigOptions, config: &mut Config) {
 }
 
 /// Waits on a duplicate of a descriptor that the watcher keeps.
-fn source(fd: Option<BorrowedFd<'_>>, interest: Interest) -> io::Result<Source> {
+fn descriptor(fd: Option<BorrowedFd<'_>>, interest: Interest) -> io::Result<Descriptor> {
     let fd = fd.ok_or(io::ErrorKind::Unsupported)?;
-    Source::new(fd.try_clone_to_owned()?, interest)
+    Descriptor::new(fd.try_clone_to_owned()?, interest)
 }
 
 fn watcher_options() -> watcher::Options {

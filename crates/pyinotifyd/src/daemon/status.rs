@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use control::api::SchedulerStatus;
 use engine::{Doing, Engine, TaskStatus};
-use watcher::{Inotify, Source as _};
+use watcher::Source;
 
 use super::Daemon;
 use super::generation::Generation;
@@ -34,7 +34,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn of(watcher: &Inotify, engine: &Engine, generations: &[Generation]) -> Totals {
+    pub(super) fn of(watcher: &dyn Source, engine: &Engine, generations: &[Generation]) -> Totals {
         let retrying = engine.scheduler_stats().map(|stats| stats.retrying).sum();
         let (watcher, engine) = (watcher.stats(), engine.stats());
         Totals {
@@ -98,7 +98,7 @@ impl Daemon {
     /// SIGUSR1: the status as INFO lines.
     pub(super) fn log_status(&mut self, now: Instant) {
         let performer = &self.core.performer;
-        let totals = Totals::of(&self.watcher, &self.core.engine, &performer.generations);
+        let totals = Totals::of(&*self.watcher, &self.core.engine, &performer.generations);
         let mut lines = vec![totals.to_string()];
         for generation in performer.generations.iter().rev() {
             let replaced = if generation.retired { " of a replaced configuration" } else { "" };

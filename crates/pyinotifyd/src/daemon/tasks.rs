@@ -12,7 +12,7 @@ use super::generation::HOST_ENDS_IN;
 use super::loading::{LoadError, Loading, write_host_record};
 use super::perform::GRACE;
 use super::runs::{Ended, Runner, Traces};
-use super::wake::Source;
+use super::wake::Descriptor;
 use super::{Daemon, leave};
 use crate::host::wire::{Fail, FromHost};
 use crate::host::{Ending, HostEvent, HostId};
@@ -48,7 +48,7 @@ impl Daemon {
         let (None, Some(fd)) = (&self.outputs, self.core.performer.commands.outputs.fd()) else {
             return true;
         };
-        let source = fd.try_clone_to_owned().and_then(|fd| Source::new(fd, Interest::READABLE));
+        let source = fd.try_clone_to_owned().and_then(|fd| Descriptor::new(fd, Interest::READABLE));
         self.outputs = source.ok();
         self.outputs.is_some()
     }

@@ -35,7 +35,7 @@ pub(crate) enum Wake {
     Kept,
     /// A host said something, or is gone.
     Host(HostEvent),
-    /// The kernel has events.
+    /// There are events.
     Events,
     /// Commands have written something for the log.
     Output,
@@ -107,25 +107,25 @@ impl Signals {
 
 /// A descriptor that the loop waits on.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct Descriptor {
     fd: Arc<OwnedFd>,
     interest: Interest,
     /// `None` while nobody is to be woken.
     waiting: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
-impl Source {
+impl Descriptor {
     /// Waits for `interest`.
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    pub(crate) fn new(fd: OwnedFd, interest: Interest) -> io::Result<Source> {
+    pub(crate) fn new(fd: OwnedFd, interest: Interest) -> io::Result<Descriptor> {
         let fd = Arc::new(fd);
-        Ok(Source { waiting: Some(register(&fd, interest)?), fd, interest })
+        Ok(Descriptor { waiting: Some(register(&fd, interest)?), fd, interest })
     }
 
-    /// Takes the descriptor off epoll until [`Source::listen`]. Not to ask for readiness would not do: epoll wakes its
-    /// thread at each event of a registered descriptor.
+    /// Takes the descriptor off epoll until [`Descriptor::listen`]. Not to ask for readiness would not do: epoll wakes
+    /// its thread at each event of a registered descriptor.
     pub(crate) fn rest(&mut self) {
         self.waiting = None;
     }
@@ -159,7 +159,7 @@ fn register<T: std::os::fd::AsRawFd>(fd: &Arc<T>, interest: Interest) -> io::Res
 /// The loop's one timer. The runtime's are good to a millisecond; the pause of a busy tree is hardly longer than that.
 #[derive(Debug)]
 pub(crate) struct Timer {
-    source: Source,
+    descriptor: Descriptor,
     /// When the kernel's timer fires, if it does.
     armed: Option<Instant>,
 }
@@ -171,11 +171,11 @@ impl Timer {
     /// As timerfd_create(2) and epoll_ctl(2).
     pub(crate) fn new() -> io::Result<Timer> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Timer { source: Source::new(fd, Interest::READABLE)?, armed: None })
+        Ok(Timer { descriptor: Descriptor::new(fd, Interest::READABLE)?, armed: None })
     }
 
-    /// Completes when the time has come; never without one. A time that is past lets the runtime look at all sources
-    /// once, so that whoever asks for it again and again stays able to hear.
+    /// Completes when the time has come; never without one. A time that is past lets the runtime look at all
+    /// descriptors once, so that whoever asks for it again and again stays able to hear.
     async fn until(&mut self, deadline: Option<Instant>) {
         let Some(at) = deadline else { return std::future::pending().await };
         if at <= Instant::now() {
@@ -189,9 +189,9 @@ impl Timer {
             // Deadlines move on with each event. A timer that fires too early is set again then, which is rare.
             if self.armed.is_none_or(|armed| armed > at) {
                 self.armed = Some(at);
-                set_timer(&self.source.fd, left);
+                set_timer(&self.descriptor.fd, left);
             }
-            self.source.ready().await;
+            self.descriptor.ready().await;
             self.armed = None;
         }
     }
@@ -207,8 +207,8 @@ fn set_timer(timer: &OwnedFd, left: Duration) {
         .expect("a timer takes every time that is not negative");
 }
 
-/// All sources, borrowed for one wait.
-pub(crate) struct Sources<'a> {
+/// All that the loop waits for, borrowed for one wait.
+pub(crate) struct Awaited<'a> {
     /// Signals.
     pub signals: &'a mut Signals,
     /// Frames of all hosts.
@@ -217,16 +217,16 @@ pub(crate) struct Sources<'a> {
     pub lanes: &'a Lanes,
     /// Reports of the thread that keeps tasks.
     pub keeper: Option<&'a Keeper>,
-    /// The kernel's queue; it rests while its reader pauses.
-    pub events: &'a Source,
+    /// Events; it rests while their reader pauses.
+    pub events: &'a Descriptor,
     /// What commands write for the log.
-    pub outputs: Option<&'a Source>,
+    pub outputs: Option<&'a Descriptor>,
     /// The reader of stdout.
-    pub printed: Option<&'a Source>,
+    pub printed: Option<&'a Descriptor>,
     /// The mount table.
-    pub mounts: Option<&'a Source>,
+    pub mounts: Option<&'a Descriptor>,
     /// Events of filesystems that may not answer.
-    pub others: Option<&'a Source>,
+    pub others: Option<&'a Descriptor>,
     /// The timer, for `deadline`.
     pub timer: &'a mut Timer,
     /// What the control socket asks.
@@ -235,11 +235,11 @@ pub(crate) struct Sources<'a> {
     pub deadline: Option<Instant>,
 }
 
-impl Sources<'_> {
+impl Awaited<'_> {
     /// Waits for the first of them. Signals come first and events last, so that a storm cannot delay anybody else; but
     /// who slept until there were events need not ask all others once more.
     pub(crate) async fn wait(self) -> Wake {
-        let Sources {
+        let Awaited {
             signals,
             hosts,
             lanes,
@@ -294,9 +294,9 @@ async fn kept(keeper: Option<&Keeper>) {
     }
 }
 
-async fn changed(source: Option<&Source>) {
-    match source {
-        Some(source) => source.ready().await,
+async fn changed(descriptor: Option<&Descriptor>) {
+    match descriptor {
+        Some(descriptor) => descriptor.ready().await,
         None => std::future::pending().await,
     }
 }
@@ -338,14 +338,14 @@ mod tests {
         pin!(wait).poll(&mut Context::from_waker(std::task::Waker::noop())) == Poll::Ready(())
     }
 
-    fn pipe() -> (PipeReader, PipeWriter, Source) {
+    fn pipe() -> (PipeReader, PipeWriter, Descriptor) {
         let (reader, writer) = std::io::pipe().unwrap();
-        let source = Source::new(reader.try_clone().unwrap().into(), Interest::READABLE).unwrap();
-        (reader, writer, source)
+        let descriptor = Descriptor::new(reader.try_clone().unwrap().into(), Interest::READABLE).unwrap();
+        (reader, writer, descriptor)
     }
 
     #[test]
-    fn a_source_that_rests_wakes_nobody_and_tells_afterwards() {
+    fn a_descriptor_that_rests_wakes_nobody_and_tells_afterwards() {
         block_on(async {
             let (_one, mut one_writer, mut resting) = pipe();
             let (_other, mut other_writer, other) = pipe();
@@ -353,8 +353,8 @@ mod tests {
             one_writer.write_all(b"x").unwrap();
             other_writer.write_all(b"x").unwrap();
             // Both are readable when epoll is asked for the other one.
-            within_deadline(other.ready()).await.expect("a source that does not rest wakes");
-            assert!(!is_over(resting.ready()), "a source that rests was waited for");
+            within_deadline(other.ready()).await.expect("a descriptor that does not rest wakes");
+            assert!(!is_over(resting.ready()), "a descriptor that rests was waited for");
             assert!(resting.listen());
             within_deadline(resting.ready()).await.expect("what came during the rest wakes afterwards");
         });
@@ -363,25 +363,25 @@ mod tests {
     #[test]
     fn to_listen_twice_is_to_listen_once() {
         block_on(async {
-            let (mut reader, mut writer, mut source) = pipe();
+            let (mut reader, mut writer, mut descriptor) = pipe();
             writer.write_all(b"x").unwrap();
-            within_deadline(source.ready()).await.expect("it wakes for what was written");
+            within_deadline(descriptor.ready()).await.expect("it wakes for what was written");
             reader.read_exact(&mut [0]).unwrap();
-            assert!(source.listen() && source.listen());
-            assert!(!is_over(source.ready()), "nothing is there to read");
+            assert!(descriptor.listen() && descriptor.listen());
+            assert!(!is_over(descriptor.ready()), "nothing is there to read");
             writer.write_all(b"x").unwrap();
-            within_deadline(source.ready()).await.expect("it wakes again");
+            within_deadline(descriptor.ready()).await.expect("it wakes again");
         });
     }
 
     #[test]
-    fn a_source_of_urgent_data_does_not_wake_for_other_data() {
+    fn a_descriptor_of_urgent_data_does_not_wake_for_other_data() {
         block_on(async {
             let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let sender = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
             let (receiver, _) = server.accept().unwrap();
-            let urgent = Source::new(receiver.try_clone().unwrap().into(), Interest::PRIORITY).unwrap();
-            let plain = Source::new(receiver.into(), Interest::READABLE).unwrap();
+            let urgent = Descriptor::new(receiver.try_clone().unwrap().into(), Interest::PRIORITY).unwrap();
+            let plain = Descriptor::new(receiver.into(), Interest::READABLE).unwrap();
             (&sender).write_all(b"x").unwrap();
             within_deadline(plain.ready()).await.expect("data came");
             assert!(!is_over(urgent.ready()));

@@ -407,6 +407,12 @@ impl Log {
         }
     }
 
+    /// The lines since the last call, of a log on [`Stderr::discard`].
+    #[cfg(test)]
+    pub(crate) fn take_for_test(&mut self) -> String {
+        self.stderr.take_for_test()
+    }
+
     /// Seconds since the epoch.
     pub(crate) fn now(&self) -> f64 {
         self.clock.now()
@@ -555,10 +561,6 @@ pub(crate) use record;
 mod tests {
     use super::*;
 
-    fn lines(log: &mut Log) -> String {
-        log.stderr.take_for_test()
-    }
-
     #[test]
     fn a_named_level_beats_the_root_and_holds_for_names_below() {
         let mut log = Log::new(Stderr::discard());
@@ -586,7 +588,7 @@ mod tests {
         let mut log = Log::new(Stderr::discard());
         log.set_style(Style::Full);
         record!(log, Log::ROOT, ERROR, "text");
-        assert!(lines(&mut log).ends_with(" - pyinotifyd/root - ERROR - text\n"));
+        assert!(log.take_for_test().ends_with(" - pyinotifyd/root - ERROR - text\n"));
     }
 
     #[test]
@@ -594,7 +596,7 @@ mod tests {
         let mut log = Log::new(Stderr::discard());
         record!(log, Log::ROOT, INFO, "config file ok");
         record!(log, Log::ROOT, DEBUG, "unseen");
-        assert_eq!(lines(&mut log), "INFO: config file ok\n");
+        assert_eq!(log.take_for_test(), "INFO: config file ok\n");
     }
 
     #[test]
@@ -618,7 +620,7 @@ mod tests {
             log.write_foreign(&format!("job.{number}"), Level::INFO, 0.0, "text");
         }
         assert_eq!((log.loggers.len(), log.places.len()), (before, before));
-        let lines = lines(&mut log);
+        let lines = log.take_for_test();
         assert!(lines.ends_with(" - pyinotifyd/job.9999 - INFO - text\n"), "{lines}");
     }
 

@@ -33,7 +33,7 @@ impl Stderr {
     }
 
     #[cfg(test)]
-    pub(super) fn discard() -> Stderr {
+    pub(crate) fn discard() -> Stderr {
         Stderr::with(Stream::discard())
     }
 

@@ -7,7 +7,7 @@ use control::api::{
     WatchStatus,
 };
 use hashbrown::HashSet;
-use watcher::{RootState, Source as _, WatchState};
+use watcher::{RootState, WatchState};
 
 use super::work::Matching;
 use crate::config::Work;
@@ -50,7 +50,7 @@ impl Standing {
 
 impl Daemon {
     /// The answer to `GET /v1/status`.
-    pub(super) fn status_view(&self) -> Status {
+    pub(in crate::daemon) fn status_view(&self) -> Status {
         let performer = &self.core.performer;
         let newest = self.in_force();
         let reason = self.health();
@@ -60,7 +60,7 @@ impl Daemon {
         };
         let config = newest.iter().flat_map(|newest| newest.source.iter().map(|read| file(newest, read)));
         let schedulers = self.scheduler_views();
-        let totals = Totals::of(&self.watcher, &self.core.engine, &performer.generations);
+        let totals = Totals::of(&*self.watcher, &self.core.engine, &performer.generations);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -152,7 +152,7 @@ impl Daemon {
     }
 
     /// Why the daemon does not work as it should, if so.
-    pub(super) fn health(&self) -> Option<String> {
+    pub(in crate::daemon) fn health(&self) -> Option<String> {
         if self.state != State::Running {
             return Some("the daemon ends".to_owned());
         }

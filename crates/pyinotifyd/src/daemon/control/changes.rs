@@ -8,7 +8,7 @@ use engine::{Explanation, IdPrefix, Ignored, Restored, SchedulerId, TaskId, Verd
 use event::{Event, Flag, Mask};
 use hashbrown::HashMap;
 use rustix::fs::FileType;
-use watcher::{Sighting, Sink as _, Source as _};
+use watcher::{Sighting, Sink as _};
 
 use super::work::Matching;
 use super::{Changed, Reply};

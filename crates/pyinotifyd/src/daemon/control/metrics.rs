@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use control::metrics::{Family, Histogram, Kind, Sample, Value};
-use watcher::Source as _;
 
 use super::answers::Standing;
 use crate::daemon::Daemon;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use control::api::{Done, Reloaded, SyncBody};
 use control::{Answering, Peer, Refusal};
-use watcher::{Source as _, Turn};
+use watcher::Turn;
 
 use super::Reply;
 use crate::daemon::Daemon;
