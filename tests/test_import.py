@@ -238,7 +238,7 @@ def test_commands_of_direvent_find_the_event_in_their_environment(box: Box, impo
     def found() -> set[str]:
         return {path.read_text() for path in imported.calls.glob("env-*")}
 
-    wanted = {"a b\ncreate\n1\nCREATE\n256\n", "a b\n\n0\nATTRIB\n4\n"}
+    wanted = {"a b\ncreate\n1\nCREATE\n256\n", "a b\nattrib\n4\nATTRIB\n4\n"}
     wait_until(lambda: found() == wanted, lambda: f"{found()}\n{box.daemons[-1].tail}")
 
 

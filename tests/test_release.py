@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,51 @@ def test_no_program_names_directories_of_the_machine_that_built_it(unpacked: Pat
         content = program.read_bytes()
         for directory in [os.fspath(ROOT / "crates"), f"{cargo}/registry"]:
             assert os.fsencode(directory) not in content, f"{program}: {directory}"
+
+
+PROGRAM_BYTES_MAX = 16_000_000
+MACHINES = {"x86_64": "X86-64", "amd64": "X86-64", "aarch64": "AArch64", "arm64": "AArch64"}
+
+
+def is_program(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def programs(directory: Path) -> dict[Path, Path]:
+    """The program of each file that holds one."""
+    found = {}
+    for file in sorted(DIST.iterdir()):
+        place = directory / file.name
+        if file.suffix == ".deb":
+            assert call("dpkg-deb", "-x", file, place).returncode == 0
+        elif file.suffix == ".whl":
+            with zipfile.ZipFile(file) as archive:
+                archive.extractall(place)
+        elif file.name.endswith("-musl.tar.gz"):
+            with tarfile.open(file) as archive:
+                archive.extractall(place)
+        else:
+            continue
+        (found[file],) = (path for path in place.rglob("pyinotifyd") if is_program(path))
+    return found
+
+
+def test_each_program_is_stripped_small_and_of_the_architecture_that_its_file_names(tmp_path: Path) -> None:
+    need("dpkg-deb", "readelf")
+    found = programs(tmp_path)
+    is_quick = len(found) == 3
+    for file, program in found.items():
+        said = call("readelf", "--wide", "--file-header", "--section-headers", program).stdout
+        (machine,) = {machine for name, machine in MACHINES.items() if name in file.name}
+        assert machine in said, f"{file.name}: {said}"
+        assert ".symtab" not in said, f"{file.name} is not stripped"
+        assert ".debug_info" not in said, f"{file.name} has debug information"
+        # `packaging/release --quick` does not optimize the static program.
+        if not (is_quick and "musl" in file.name):
+            assert program.stat().st_size <= PROGRAM_BYTES_MAX, f"{file.name}: {program.stat().st_size} bytes"
 
 
 # ---- the tarball with the static program
@@ -236,9 +282,23 @@ def judge_installed(debian: Debian) -> None:
     assert debian.succeed("systemd-analyze verify --man=no pyinotifyd.service") == ""
     assert debian.run("systemctl is-enabled pyinotifyd").stdout == "disabled\n"
     documents = debian.root / "tree/usr/share/doc/pyinotifyd"
-    assert (documents / "examples/quickstart.py").is_file()
+    for path in PARTS:
+        assert (debian.root / "tree" / path).is_file(), path
     assert (documents / "packaging/prometheus/grafana-dashboard.json").is_file()
     assert dead_links(documents) == []
+
+
+PARTS = [
+    "etc/pyinotifyd/config.py",
+    "usr/lib/systemd/system/pyinotifyd.service",
+    "usr/lib/systemd/user/pyinotifyd.service",
+    "usr/share/bash-completion/completions/pyinotifyd",
+    "usr/share/doc/pyinotifyd/examples/quickstart.py",
+    "usr/share/fish/vendor_completions.d/pyinotifyd.fish",
+    "usr/share/man/man5/pyinotifyd-config.5.gz",
+    "usr/share/man/man8/pyinotifyd.8.gz",
+    "usr/share/zsh/vendor-completions/_pyinotifyd",
+]
 
 
 def judge_at_work(debian: Debian) -> None:

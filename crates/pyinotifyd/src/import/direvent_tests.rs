@@ -4,9 +4,10 @@ use super::*;
 use crate::import::Standing;
 use read::Value;
 
-/// /file is a file; everything else is a directory.
+/// /file is a file, /link a link to a directory; everything else is a directory.
 fn look(path: &[u8]) -> Standing {
-    Standing { kind: Some(if path == b"/file" { Kind::File } else { Kind::Directory }), is_link: false }
+    let kind = if path == b"/file" { Kind::File } else { Kind::Directory };
+    Standing { kind: Some(kind), is_link: path == b"/link" }
 }
 
 /// There is `other.conf`, and `loop.conf` includes itself.
@@ -72,9 +73,9 @@ watches.append(Watch(
             name=f"watcher-2-{event}",
         )
         for event, genev, genev_code, sysev, sysev_code in [
-            ("IN_MODIFY", "", "0", "MODIFY", "2"),
-            ("IN_MOVED_TO", "create", "1", "", "0"),
-            ("IN_CREATE", "create", "1", "", "0"),
+            ("IN_MODIFY", "write", "2", "MODIFY", "2"),
+            ("IN_MOVED_TO", "create", "1", "MOVED_TO", "128"),
+            ("IN_CREATE", "create", "1", "CREATE", "256"),
         ]
     },
 ))
@@ -83,6 +84,16 @@ pyinotifyd = Pyinotifyd(watches=watches)
 "#;
     assert!(text.ends_with(expected), "{text}");
     assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_close_is_what_was_asked_for() {
+    let of = |events: &str| config(&format!("watcher {{ path /in; event ({events}); command x; }}")).0;
+    let row =
+        |name: &str, code: u32| format!(r#"("IN_CLOSE_WRITE", "{name}", "{code}", "CLOSE_WRITE", "8"),"#);
+    assert!(of("write").contains(&row("write", 2)) && of("CLOSE_WRITE").contains(&row("write", 2)));
+    assert!(of("write, change").contains(&row("change", 16)) && of("change").contains(&row("change", 16)));
+    assert!(!of("create, MODIFY").contains("IN_CLOSE_WRITE"));
 }
 
 #[test]
@@ -260,6 +271,8 @@ fn what_differs_or_is_left_out_is_said() {
         ("odd 1;", "E d.conf:1 'odd' is unknown here"),
         ("user ann;", "W d.conf:1 set User= of the service"),
         ("watcher { path /in; event change; command x; }", "W d.conf:1 change: runs when a file"),
+        ("watcher { path /in; event write; command x; }", "W d.conf:1 write: runs also when a file"),
+        ("watcher { path /link recursive; event create; command x; }", "W d.conf:1 path /link is a link"),
         (
             "watcher { path /in; event create; command x; option wait; }",
             "W d.conf:1 option wait: one command",

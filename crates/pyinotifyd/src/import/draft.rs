@@ -119,6 +119,8 @@ pub(super) enum Map {
     Alike(Vec<Flag>, Vec<Scheduler>),
     /// Each event has its own, in whose arguments variables stand: their names, and for each event their values.
     Table(&'static str, Vec<(Flag, String)>, Vec<Scheduler>),
+    /// Each event is in one of these.
+    Union(Vec<Map>),
 }
 
 /// A ShellScheduler.
@@ -256,6 +258,10 @@ impl Map {
                 let rows: String = rows.iter().map(row).collect();
                 let rows = format!("[\n{rows}{indent}    ]");
                 comprehension(&format!("event, {variables}"), &rows, schedulers, depth)
+            }
+            Map::Union(maps) => {
+                let maps: Vec<_> = maps.iter().map(|map| map.expression(depth)).collect();
+                maps.join(" | ")
             }
         }
     }

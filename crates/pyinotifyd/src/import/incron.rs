@@ -1,8 +1,8 @@
 //! Tables of incron: incrontab(5) and incrond(8) of version 0.5.12, and what its source does where these are silent.
 //!
 //! incron puts paths and names into the text of a command, with a backslash before blanks and before backslashes, and
-//! gives that to a shell: `/bin/sh` for a table of the system, `/bin/bash` for one of a user. Here the shell expands
-//! them, so that each is what it is, in any quotes.
+//! gives that to `/bin/bash`, or to `/bin/sh` for a table of the system where Debian has not changed that. Here the
+//! shell expands them, so that each is what it is, in any quotes.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use event::{Flag, Mask};
 
 use super::draft::{Draft, Entry, Map, Place, Runs, Scheduler, Watch, expression};
 use super::shell::{self, DIRECTORY, NAME, PATH};
-use super::{Kind, Look};
+use super::{Kind, Look, is_link};
 use crate::action::occasion::Placeholder;
 use crate::action::template::Instead;
 use crate::config::{Literal, literal_glob};
@@ -29,13 +29,15 @@ pub(super) struct Table {
 pub(super) fn translate(table: &Table, look: Look<'_>, draft: &mut Draft) {
     // incron takes the first line for a path and only complains of the others.
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-    for (index, text) in table.text.split(|byte| *byte == b'\n').enumerate() {
-        if text.trim_ascii().is_empty() || text.trim_ascii_start().starts_with(b"#") {
-            continue;
-        }
-        let number = index + 1;
-        let mut entry = Entry::new(Place::of(&table.path, number), vec![text.to_vec()]);
-        match Line::parse(text) {
+    let texts = table
+        .text
+        .split(|byte| *byte == b'\n')
+        .enumerate()
+        .filter(|(_, text)| !text.trim_ascii().is_empty() && !text.trim_ascii_start().starts_with(b"#"));
+    let lines: Vec<_> = texts.map(|(index, text)| (index + 1, text, Line::parse(text))).collect();
+    for (number, text, line) in &lines {
+        let mut entry = Entry::new(Place::of(&table.path, *number), vec![text.to_vec()]);
+        match line {
             None => entry.left_out("incron ignores it: expected a path, a mask and a command"),
             Some(line) => {
                 if let Some(first) = seen.get(&line.path) {
@@ -47,7 +49,15 @@ pub(super) fn translate(table: &Table, look: Look<'_>, draft: &mut Draft) {
                     let name = draft.name(&[file, b"-", number.to_string().as_bytes()].concat());
                     line.translate(table, look, &name, &mut entry);
                     if !entry.watches.is_empty() {
-                        seen.insert(line.path, number);
+                        seen.insert(line.path.clone(), *number);
+                        let firsts =
+                            lines.iter().filter_map(|(other, _, line)| Some((*other, line.as_ref()?)));
+                        let others = firsts.filter(|(other, line)| {
+                            lines.iter().all(|(earlier, _, of)| {
+                                earlier >= other || of.as_ref().is_none_or(|of| of.path != line.path)
+                            })
+                        });
+                        line.leave(*number, others, look, &mut entry);
                     }
                 }
             }
@@ -90,6 +100,12 @@ impl Line {
             return entry
                 .left_out("incron watches nothing for it: a * needs recursion; leave out recursive=false");
         }
+        // incron looks for directories below a link only where the slash leads to what it points to.
+        if self.mask.recursive && self.path.ends_with(b"/") && is_link(&self.path, look) {
+            entry.differs(
+                "the path is a link: the directories below it are not watched here; write the path that it leads to",
+            );
+        }
         let names_place = |sign: &[u8]| self.command.windows(2).any(|pair| pair == sign);
         if is_glob && (names_place(b"$@") || names_place(b"$#")) {
             entry.differs(
@@ -103,8 +119,42 @@ impl Line {
         }
     }
 
+    /// Leaves to other lines of the table what incron leaves to them: of two lines for a directory, the first one's
+    /// watch is there already. Each has its own path, and the earlier one what both find.
+    fn leave<'a>(
+        &self,
+        number: usize,
+        others: impl Iterator<Item = (usize, &'a Line)>,
+        look: Look<'_>,
+        entry: &mut Entry,
+    ) {
+        for (other_number, other) in others.filter(|(_, other)| self.finds(other, look)) {
+            if other_number < number && other.mask.recursive {
+                let below = [b"^", expression(other.root()).as_slice(), b"/"].concat();
+                entry.watches.iter_mut().for_each(|watch| watch.exclude.push(below.clone()));
+            } else {
+                entry.differs(format!(
+                    "incron runs only the command of line {other_number} for what is in that line's directory, here \
+                     both run; write that line before this one to leave all below it to it"
+                ));
+            }
+        }
+    }
+
+    /// Whether the directory of another line is one that this line finds below its own.
+    fn finds(&self, other: &Line, look: Look<'_>) -> bool {
+        let Some(below) = other.root().strip_prefix(self.root()) else { return false };
+        let is_below = self.mask.recursive && below.starts_with(b"/") && !below.contains(&b'*');
+        let is_hidden = !self.mask.dotdirs && below.windows(2).any(|pair| pair == b"/.");
+        is_below && !is_hidden && !other.mask.flags.is_empty() && look(&other.path).kind != Some(Kind::File)
+    }
+
+    fn root(&self) -> &[u8] {
+        self.path.strip_suffix(b"/").unwrap_or(&self.path)
+    }
+
     fn watch(&self, map: Map, is_glob: bool) -> Watch {
-        let root = self.path.strip_suffix(b"/").unwrap_or(&self.path);
+        let root = self.root();
         // incron looks for directories with `find ! -path '*/.*'`: below a name with a dot there are none for it.
         let is_hidden = root.split(|byte| *byte == b'/').any(|name| name.starts_with(b"."));
         let leaves_out = !self.mask.dotdirs && !is_glob;
@@ -122,7 +172,7 @@ impl Line {
     }
 
     fn map(&self, table: &Table, is_file: bool, name: &str, entry: &mut Entry) -> Result<Map, String> {
-        let command = Command::parse(&self.command, is_file);
+        let command = Command::parse(&self.command, if is_file { Of::File } else { Of::Any });
         if let Some(letter) = command.dropped {
             entry.differs(format!(
                 "incron drops a $ that stands before none of $@#%&, here before '{letter}', and so does this; for a \
@@ -135,8 +185,36 @@ impl Line {
                  it is",
             );
         }
-        let flags = self.mask.flags.clone();
-        let schedulers = self.schedulers(&command, table, name)?;
+        let is_of_itself = |flag: &Flag| matches!(flag, Flag::DeleteSelf | Flag::MoveSelf);
+        let (itself, others): (Vec<_>, Vec<_>) = self.mask.flags.iter().copied().partition(is_of_itself);
+        let mut maps = Vec::new();
+        if !others.is_empty() {
+            maps.push(self.map_of(others, &command, false, table, name)?);
+        }
+        if !itself.is_empty() {
+            let command = Command::parse(&self.command, Of::Itself);
+            let name = if maps.is_empty() { name.to_owned() } else { format!("{name}-self") };
+            maps.push(self.map_of(itself, &command, true, table, &name)?);
+        }
+        Ok(if maps.len() == 1 { maps.remove(0) } else { Map::Union(maps) })
+    }
+
+    fn map_of(
+        &self,
+        flags: Vec<Flag>,
+        command: &Command,
+        is_itself: bool,
+        table: &Table,
+        name: &str,
+    ) -> Result<Map, String> {
+        // The text of a mask says whether it is of a directory; but not where that is the one that is watched.
+        let has_mask = command.has(&Piece::Mask) || command.has(&Piece::Number);
+        let of: &[Of] = match (is_itself, has_mask) {
+            (true, _) => &[Of::Itself],
+            (false, true) => &[Of::File, Of::Directory],
+            (false, false) => &[Of::Any],
+        };
+        let schedulers = self.schedulers(of, command, table, name)?;
         if command.has(&Piece::Number) {
             let rows = flags.into_iter().map(|flag| (flag, format!("{:#x}", flag.mask().0)));
             return Ok(Map::Table("mask", rows.collect(), schedulers));
@@ -145,13 +223,13 @@ impl Line {
     }
 
     /// What runs for an event: one scheduler, or one for files and one for directories.
-    fn schedulers(&self, command: &Command, table: &Table, name: &str) -> Result<Vec<Scheduler>, String> {
-        // The text of a mask says whether it is of a directory.
-        let of: &[Of] = if command.has(&Piece::Mask) || command.has(&Piece::Number) {
-            &[Of::File, Of::Directory]
-        } else {
-            &[Of::Any]
-        };
+    fn schedulers(
+        &self,
+        of: &[Of],
+        command: &Command,
+        table: &Table,
+        name: &str,
+    ) -> Result<Vec<Scheduler>, String> {
         let scheduler = |of: &Of| {
             let mut arguments: Vec<String> = of.arguments().iter().map(|text| (*text).to_owned()).collect();
             if !self.mask.no_loop {
@@ -170,7 +248,7 @@ impl Line {
                 arguments.push(format!("env={{{}}}", variables.join(", ")));
             }
             let name = if *of == Of::Directory { format!("{name}-dirs") } else { name.to_owned() };
-            Ok(Scheduler { runs: command.runs(*of, table.user.is_some())?, arguments, name })
+            Ok(Scheduler { runs: command.runs(*of)?, arguments, name })
         };
         of.iter().map(scheduler).collect()
     }
@@ -185,12 +263,14 @@ enum Of {
     Any,
     File,
     Directory,
+    /// That which is watched.
+    Itself,
 }
 
 impl Of {
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Of::Any => &["dirs=True"],
+            Of::Any | Of::Itself => &["dirs=True"],
             Of::File => &[],
             Of::Directory => &["files=False", "dirs=True"],
         }
@@ -199,7 +279,7 @@ impl Of {
     /// The number of a mask, in the variables of [`Map::Table`].
     fn number(self) -> &'static str {
         match self {
-            Of::Any | Of::File => "mask",
+            Of::Any | Of::File | Of::Itself => "mask",
             Of::Directory => "mask | 0x40000000",
         }
     }
@@ -342,6 +422,8 @@ enum Piece {
     Text(Vec<u8>),
     /// `$@/$#`, or `$@` where the path is a file.
     Path,
+    /// `$@` where something happened to that which is watched.
+    Itself,
     /// `$@`.
     Directory,
     /// `$#`.
@@ -359,10 +441,21 @@ const VALUES: &[Placeholder] = &[
     shell::value("{\x01name}"),
     shell::value("{\x01mask}"),
     shell::value("{\x01number}"),
+    shell::value("{\x01itself}"),
+];
+
+/// The path of that which is watched. Behind one that was moved away stands that its new path is not known.
+const ITSELF: &str = "${PYINOTIFYD_PATHNAME%-unknown-path}";
+
+/// Commands that bash itself executes, in ways that other shells do not know.
+const OF_BASH: [&[u8]; 24] = [
+    b".", b"builtin", b"declare", b"echo", b"enable", b"eval", b"exec", b"export", b"kill", b"let", b"local",
+    b"mapfile", b"popd", b"printf", b"pushd", b"read", b"source", b"test", b"time", b"trap", b"type",
+    b"typeset", b"ulimit", b"wait",
 ];
 
 impl Command {
-    fn parse(text: &[u8], is_file: bool) -> Command {
+    fn parse(text: &[u8], of: Of) -> Command {
         let mut command = Command { pieces: vec![Piece::Text(Vec::new())], dropped: None };
         let mut at = 0;
         while at < text.len() {
@@ -370,10 +463,13 @@ impl Command {
             at += 2;
             match (text[at - 2], pair) {
                 (b'$', Some(b'$')) => command.take(b'$'),
-                (b'$', Some(b'@')) => {
-                    command.pieces.push(if is_file { Piece::Path } else { Piece::Directory });
-                }
-                (b'$', Some(b'#')) if is_file => {}
+                (b'$', Some(b'@')) => command.pieces.push(match of {
+                    Of::Any | Of::Directory => Piece::Directory,
+                    Of::File => Piece::Path,
+                    Of::Itself => Piece::Itself,
+                }),
+                // What is watched has no name in itself.
+                (b'$', Some(b'#')) if matches!(of, Of::File | Of::Itself) => {}
                 (b'$', Some(b'#')) => command.take_name(),
                 (b'$', Some(b'%')) => command.pieces.push(Piece::Mask),
                 (b'$', Some(b'&')) => command.pieces.push(Piece::Number),
@@ -434,6 +530,7 @@ impl Command {
             match piece {
                 Piece::Text(part) => text.extend(part),
                 Piece::Path => text.extend(b"{\x01path}"),
+                Piece::Itself => text.extend(b"{\x01itself}"),
                 Piece::Directory => text.extend(b"{\x01directory}"),
                 Piece::Name => text.extend(b"{\x01name}"),
                 Piece::Mask if of == Of::Directory => text.extend(b"{\x01mask},IN_ISDIR"),
@@ -447,21 +544,31 @@ impl Command {
     /// Whether every shell reads the text in the same way: words, with or without quotes, and values.
     fn is_plain(&self) -> bool {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./- '\"".contains(byte);
-        self.pieces
-            .iter()
-            .all(|piece| if let Piece::Text(text) = piece { text.iter().all(plain) } else { true })
+        let is_of_bash = self.pieces.first().is_some_and(|piece| match piece {
+            Piece::Text(text) => {
+                let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+                OF_BASH.contains(&word) || word.iter().any(|byte| b"='\"".contains(byte))
+            }
+            _ => false,
+        });
+        !is_of_bash
+            && self
+                .pieces
+                .iter()
+                .all(|piece| if let Piece::Text(text) = piece { text.iter().all(plain) } else { true })
     }
 
-    fn runs(&self, of: Of, is_users: bool) -> Result<Runs, String> {
+    fn runs(&self, of: Of) -> Result<Runs, String> {
         let template = shell::values(&self.text(of), VALUES).map_err(|error| {
             // The names are ours; the user knows incron's.
-            let theirs = ["$@/$#", "$@", "$#", "$%", "$&"];
+            let theirs = ["$@/$#", "$@", "$#", "$%", "$&", "$@"];
             VALUES.iter().zip(theirs).fold(error, |error, ((ours, ..), theirs)| error.replace(ours, theirs))
         })?;
-        let in_bash = is_users && !self.is_plain();
+        let in_bash = !self.is_plain();
         let line = template.rewritten(|name, _| match name {
             "{\x01path}" if in_bash => Instead::Expansion(PATH),
             "{\x01path}" => Instead::Text("{pathname}"),
+            "{\x01itself}" => Instead::Expansion(ITSELF),
             "{\x01directory}" => Instead::Expansion(DIRECTORY),
             "{\x01name}" => Instead::Expansion(NAME),
             "{\x01mask}" if in_bash => Instead::Expansion("$PYINOTIFYD_MASKNAME"),

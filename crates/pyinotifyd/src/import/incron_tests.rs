@@ -65,14 +65,17 @@ fn commands_get_what_incron_put_into_them() {
         ("x $@ $#", r#"cmd="x \"${PYINOTIFYD_PATHNAME%/*}\" \"${PYINOTIFYD_PATHNAME##*/}\"""#),
         ("x \"$@ $#\"", r#"cmd="x \"${PYINOTIFYD_PATHNAME%/*} ${PYINOTIFYD_PATHNAME##*/}\"""#),
         ("x '$#'", r#"cmd="x ''\"${PYINOTIFYD_PATHNAME##*/}\"''""#),
-        ("x $$HOME $$$$", r#"cmd="x $HOME $$""#),
+        ("x $$HOME $$$$", r#"argv=["/bin/bash", "-c", "x $HOME $$"]"#),
+        ("echo -e $#", r#"argv=["/bin/bash", "-c", "echo -e \"${PYINOTIFYD_PATHNAME##*/}\""]"#),
+        ("/bin/echo -e x", r#"cmd="/bin/echo -e x""#),
+        ("'echo' x", r#"argv=["/bin/bash", "-c", "'echo' x"]"#),
         ("x $%", r#"cmd="x {maskname}""#),
         ("x $%", r#"cmd="x {maskname},IN_ISDIR""#),
         ("x $&", r#"cmd="x \"$INCRON_MASK\"""#),
         ("x $&", r#"env={"INCRON_MASK": str(mask | 0x40000000)}"#),
         ("x $y $", r#"cmd="x y ""#),
-        ("x \"a b\" | y > /o 2>&1", r#"cmd="x \"a b\" | y > /o 2>&1""#),
-        ("x \u{1}\u{7f}\\", r#"cmd="x \x01\x7f\\""#),
+        ("x \"a b\" | y > /o 2>&1", r#"argv=["/bin/bash", "-c", "x \"a b\" | y > /o 2>&1"]"#),
+        ("x \u{1}\u{7f}\\", r#""x \x01\x7f\\"]"#),
     ];
     for (command, expected) in cases {
         let (text, said) = line(&format!("/in IN_CREATE {command}\n"));
@@ -85,6 +88,39 @@ fn commands_get_what_incron_put_into_them() {
 fn a_file_has_no_name_in_it() {
     let (text, _) = line("/file IN_MODIFY x $@ '$#' $@/$#");
     assert!(text.contains(r#"cmd="x {pathname} '' {pathname}/""#), "{text}");
+}
+
+#[test]
+fn what_happens_to_a_watched_directory_itself_has_its_path() {
+    let (text, _) = line("/in IN_DELETE_SELF x $@ $# $%");
+    assert!(text.contains(r#"cmd="x \"${PYINOTIFYD_PATHNAME%-unknown-path}\"  {maskname}","#), "{text}");
+    assert!(!text.contains("IN_ISDIR"), "{text}");
+    let (text, _) = line("/in IN_OPEN,IN_MOVE_SELF,IN_NO_LOOP x $@/$#");
+    assert!(text.contains("event_map=dict.fromkeys([\"IN_OPEN\"], ShellScheduler("), "{text}");
+    assert!(text.contains(") | dict.fromkeys([\"IN_MOVE_SELF\"], ShellScheduler("), "{text}");
+    assert!(text.contains("name=\"tab-1\"") && text.contains("name=\"tab-1-self\""), "{text}");
+}
+
+#[test]
+fn a_directory_is_the_lines_that_comes_first() {
+    let others = |text: &str| table(text, None);
+    let draft = others("/in/a IN_OPEN x\n/in IN_OPEN y\n");
+    assert!(draft.text("").contains(r#"[r"^/in/(?:[^/]*/)*\.[^/]*/", "^/in/a/"],"#), "{}", draft.text(""));
+    assert!(draft.notes.is_empty(), "{:?}", draft.notes);
+    let is_warned = |text: &str| others(text).notes.iter().any(|note| note.text.contains("of line"));
+    assert!(is_warned("/in IN_OPEN y\n/in/a IN_OPEN x\n"));
+    assert!(is_warned("/in/a IN_OPEN,recursive=false x\n/in IN_OPEN y\n"));
+    for apart in [
+        "/in IN_OPEN,recursive=false y\n/in/a IN_OPEN x\n",
+        "/in IN_OPEN y\n/in/.a/b IN_OPEN x\n",
+        "/in IN_OPEN y\n/inner IN_OPEN x\n",
+        "/ IN_OPEN y\n/file IN_OPEN x\n",
+        "/in IN_OPEN y\n/in/a IN_ONESHOT x\n",
+        "/in IN_OPEN y\n/in/* IN_OPEN x\n",
+    ] {
+        let text = others(apart).text("");
+        assert!(!is_warned(apart) && !text.contains(", \"^/in"), "{apart}: {text}");
+    }
 }
 
 #[test]
@@ -194,6 +230,7 @@ fn what_differs_or_is_left_out_is_said() {
         ("/in IN_OPEN,IN_BAD x", "W 'IN_BAD' in its mask means nothing to incron"),
         ("/in IN_OPEN,IN_ONESHOT x", "W IN_ONESHOT: incron runs the command for one event"),
         ("/link IN_OPEN,IN_DONT_FOLLOW x", "W IN_DONT_FOLLOW: incron watches the link itself"),
+        ("/link/ IN_OPEN x", "W the path is a link: the directories below it are not watched here"),
         ("/none IN_OPEN x", "W the path is not there; it is taken for a directory"),
         ("/in IN_OPEN x $HOME", "W incron drops a $ that stands before none of $@#%&, here before 'H'"),
         ("/in IN_OPEN x \"$@\"", "W in quotes incron puts a backslash before each blank of a path"),

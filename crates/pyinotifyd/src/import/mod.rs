@@ -75,6 +75,12 @@ struct Standing {
 /// Looks at a path: whether something is a file or a directory decides what other programs watch.
 type Look<'a> = &'a dyn Fn(&[u8]) -> Standing;
 
+/// Whether a path is a link itself, whatever slashes stand behind it.
+fn is_link(path: &[u8], look: Look<'_>) -> bool {
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    look(&path[..end]).is_link
+}
+
 /// Writes the config file, and says on stderr what differs or is left out.
 pub(crate) fn run(import: &Import) -> ExitCode {
     let draft = match files::draft(import) {

@@ -223,7 +223,8 @@ impl Watched {
         let root = |directory: &[u8]| if directory.is_empty() { b"/".to_vec() } else { directory.to_vec() };
         let (test, watched, exclude) = match self {
             Watched::NotEmpty => {
-                let test = [b"[ -n \"$(ls -- ", shell::quoted(path).as_slice(), b")\" ]"].concat();
+                let unseen = shell::quoted(UNSEEN);
+                let test = [b"ls -- ", shell::quoted(path).as_slice(), b" | grep -Eqv ", &unseen].concat();
                 let hidden =
                     [b"^", expression(path.strip_suffix(b"/").unwrap_or(path)).as_slice(), br"/\."].concat();
                 (test, literal_glob(path), vec![hidden])
@@ -251,6 +252,10 @@ impl Watched {
         }
     }
 }
+
+/// What does not count in a directory, besides what begins with a dot (systemd's `hidden_or_backup_file`).
+const UNSEEN: &[u8] = b"^(lost[+]found|aquota[.](user|group)|.*~|.*[.](ignore|rpm(new|save|orig)|\
+    dpkg-(old|new|tmp|dist|bak|backup|remove)|ucf-(new|old|dist)|swp|bak|old|new))$";
 
 /// What systemd does unless the unit says something else: starts in an interval, and the mode of directories.
 const LIMIT: (f64, u32) = (2.0, 200);

@@ -64,7 +64,7 @@ fn what_is_there_starts_the_unit_until_it_is_gone() {
         ),
         (
             "DirectoryNotEmpty=/srv/d/",
-            r#"while [ -n \"$(ls -- /srv/d)\" ]; "#,
+            &format!("while ls -- /srv/d | grep -Eqv {}; ", String::from_utf8_lossy(&shell::quoted(UNSEEN))),
             "/srv/d",
             r#"[r"^/srv/d/\."]"#,
         ),

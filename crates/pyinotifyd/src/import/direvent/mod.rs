@@ -1,5 +1,6 @@
-//! Configurations of GNU direvent: direvent.conf(5) and direvent(8) of version 5.4 on Linux, and what its source does
-//! where these are silent.
+//! Configurations of GNU direvent: direvent.conf(5) and direvent(8) of versions 5.2 to 5.5 on Linux, and what its
+//! source does where these are silent. Where the versions differ, a command runs, or is told something, if it does in
+//! any.
 //!
 //! direvent runs a command in the directory of the file, with the file's name and the event in its environment. Here a
 //! line for the shell makes the same surroundings and becomes the command.
@@ -11,21 +12,22 @@ use event::Flag;
 
 use super::draft::{Draft, Entry, Map, Runs, Scheduler, Severity, Watch, expression, seconds};
 use super::shell::{self, DIRECTORY, NAME};
-use super::{Kind, Look};
+use super::{Kind, Look, is_link};
 use crate::config::{Literal, literal_glob};
 use crate::log::Escaped;
 use read::{Find, Statement};
 pub(super) use read::{Include, Included};
 
-/// Events of direvent's own, with their bits and those that they stand for. `change` comes when a file is closed that
-/// was written.
+/// Events of direvent's own, with their bits and those that they stand for. `change`, of version 5.3 on, comes when a
+/// file is closed that was written; in 5.2, `write` does.
 const GENERIC: [(&str, u32, &[Flag]); 5] = [
     ("create", 1, &[Flag::Create, Flag::MovedTo]),
-    ("write", 2, &[Flag::Modify]),
     ("attrib", 4, &[Flag::Attrib]),
     ("delete", 8, &[Flag::Delete, Flag::MovedFrom]),
-    ("change", 16, &[Flag::CloseWrite]),
+    ("change", CHANGE, &[Flag::CloseWrite]),
+    ("write", WRITE, &[Flag::Modify, Flag::CloseWrite]),
 ];
+const WRITE: u32 = 2;
 const CHANGE: u32 = 16;
 
 /// Events of the system, by the names that direvent has for them.
@@ -247,12 +249,25 @@ impl Watcher {
             entry.differs(
                 "change: runs when a file that was open for writing is closed, also if nothing was written meanwhile",
             );
+        } else if self.generic & WRITE != 0 && !self.system.contains(&Flag::CloseWrite) {
+            entry.differs(
+                "write: runs also when a file that was open for writing is closed, as in direvent 5.2; since 5.3 it \
+                 does not: without it, drop IN_CLOSE_WRITE",
+            );
         }
         if self.wait {
             entry.differs(
                 "option wait: one command at a time for each kind of event of this watcher; for one at a time at all \
                  write Pyinotifyd(watches=watches, max_jobs=1)",
             );
+        }
+        for (path, _) in
+            self.roots.iter().filter(|(path, depth)| *depth != Depth::Flat && is_link(path, look))
+        {
+            entry.differs(format!(
+                "path {} is a link: the directories below it are not watched here; write the path that it leads to",
+                Escaped(path)
+            ));
         }
         let is_directory = |path: &[u8]| look(path).kind != Some(Kind::File);
         let script = self.script(&is_directory, entry)?;
@@ -284,15 +299,16 @@ impl Watcher {
         Map::Table("genev, genev_code, sysev, sysev_code", rows, vec![self.scheduler(script, name)])
     }
 
-    /// The events that reach the command, with what direvent says of them.
+    /// The events that reach the command, with what direvent says of them: 5.2 says both names of each, later versions
+    /// those that were asked for.
     fn events(&self) -> Vec<Event> {
         let event = |flag: Flag| {
-            let is_generic =
-                |(_, bit, flags): &&(&str, u32, &[Flag])| self.generic & bit != 0 && flags.contains(&flag);
-            let generic = GENERIC.iter().find(is_generic).map(|(name, bit, _)| (*name, *bit));
-            let system = SYSTEM.iter().find(|(_, other)| *other == flag && self.system.contains(other));
+            let of_flag = || GENERIC.iter().filter(|(_, _, flags)| flags.contains(&flag));
+            let asked = of_flag().find(|(_, bit, _)| self.generic & bit != 0);
+            let generic = asked.or_else(|| of_flag().next_back()).map(|(name, bit, _)| (*name, *bit));
+            let system = SYSTEM.iter().find(|(_, other)| *other == flag);
             let system = system.map(|(name, flag)| (*name, flag.mask().0));
-            (generic.is_some() || system.is_some()).then_some(Event { flag, generic, system })
+            (asked.is_some() || self.system.contains(&flag)).then_some(Event { flag, generic, system })
         };
         Flag::ALL.into_iter().filter_map(event).collect()
     }
