@@ -1,5 +1,5 @@
-//! What is remembered between events, each kind bounded: moves under way, names that were told already, wds that are
-//! ending.
+//! What is remembered between events, each kind bounded: moves under way, names whose creation was told, nodes that a
+//! look has found, wds that are ending.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
@@ -70,12 +70,139 @@ impl Moves {
     }
 }
 
+/// Names whose creation was told, while something may still tell it again: a creation is told once, whether the
+/// kernel's event or a look comes first.
+#[derive(Debug)]
+pub(crate) struct Creations {
+    names: NameHasher,
+    /// Told as arrivals, with their inodes: their IN_CREATE may still be queued.
+    by_look: Recent<u64>,
+    /// Told as events, while the queue is long or a recovery runs: a recovery is not to tell them again.
+    by_event: Recent<()>,
+}
+
+impl Creations {
+    pub(crate) fn new(max: usize) -> Creations {
+        Creations { names: NameHasher::default(), by_look: Recent::new(max), by_event: Recent::new(max) }
+    }
+
+    /// An entry was told as an arrival.
+    pub(crate) fn arrived(&mut self, node: NodeId, name: &[u8], inode: u64) {
+        self.by_look.insert(self.names.hash(node, name), inode);
+    }
+
+    /// The kernel's event was told.
+    pub(crate) fn created(&mut self, node: NodeId, name: &[u8]) {
+        self.by_event.insert(self.names.hash(node, name), ());
+    }
+
+    /// The inode of the entry that was told as an arrival of that name. It is forgotten: the event of it has come.
+    pub(crate) fn take_arrival(&mut self, node: NodeId, name: &[u8]) -> Option<u64> {
+        if self.by_look.is_empty() {
+            return None;
+        }
+        self.by_look.remove(self.names.hash(node, name))
+    }
+
+    /// Whether the kernel's event is known to have been told.
+    pub(crate) fn was_created(&self, node: NodeId, name: &[u8]) -> bool {
+        self.by_event.get(self.names.hash(node, name)).is_some()
+    }
+
+    /// An entry has left its name: a new one of that name is another creation.
+    pub(crate) fn forget(&mut self, node: NodeId, name: &[u8]) {
+        if !self.by_look.is_empty() {
+            self.by_look.remove(self.names.hash(node, name));
+        }
+        if !self.by_event.is_empty() {
+            self.by_event.remove(self.names.hash(node, name));
+        }
+    }
+
+    /// Whether some were told as arrivals.
+    pub(crate) fn has_arrivals(&self) -> bool {
+        !self.by_look.is_empty()
+    }
+
+    /// A read begins.
+    pub(crate) fn mark(&mut self) {
+        self.by_look.mark();
+        self.by_event.mark();
+    }
+
+    /// The queue was empty at the mark. A recovery that runs still has to know what was told as an event.
+    pub(crate) fn settle(&mut self, recovers: bool) {
+        self.by_look.settle();
+        if !recovers {
+            self.by_event.settle();
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_look.len() + self.by_event.len()
+    }
+}
+
+/// Nodes that a look has found, numbered in that order, while events about their names may still be queued.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    nodes: Recent<u64>,
+    /// How many were found so far.
+    found: u64,
+}
+
+impl Fresh {
+    pub(crate) fn new(max: usize) -> Fresh {
+        Fresh { nodes: Recent::new(max), found: 0 }
+    }
+
+    /// The node was watched because a look has found it.
+    pub(crate) fn found(&mut self, node: NodeId) {
+        self.found += 1;
+        self.nodes.insert(u64::from(node.0), self.found);
+    }
+
+    /// When it was found, if that was lately: later ones have larger numbers, and all others 0.
+    pub(crate) fn number(&self, node: NodeId) -> u64 {
+        self.nodes.get(u64::from(node.0)).unwrap_or(0)
+    }
+
+    /// Whether a node may be one of them.
+    pub(crate) fn may_have(&self, node: NodeId) -> bool {
+        self.nodes.has_lost() || self.nodes.get(u64::from(node.0)).is_some()
+    }
+
+    /// Whether there may be any.
+    pub(crate) fn may_have_some(&self) -> bool {
+        !self.nodes.is_empty() || self.nodes.has_lost()
+    }
+
+    /// Says that there are some that are not remembered.
+    pub(crate) fn lose(&mut self) {
+        self.nodes.lose();
+    }
+
+    /// A read begins.
+    pub(crate) fn mark(&mut self) {
+        self.nodes.mark();
+    }
+
+    /// The queue was empty at the mark.
+    pub(crate) fn settle(&mut self) {
+        self.nodes.settle();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
 /// Remembers things until every event that was queued when they were put in has been read.
 ///
 /// [`Recent::mark`] is called when a read begins, [`Recent::settle`] when all it brought has been worked off and it
 /// had emptied the queue: what was put in before the mark is then forgotten.
 #[derive(Debug)]
-pub(crate) struct Recent<V> {
+struct Recent<V> {
     new: HashMap<u64, V>,
     old: HashMap<u64, V>,
     max: usize,
@@ -85,11 +212,11 @@ pub(crate) struct Recent<V> {
 }
 
 impl<V: Copy> Recent<V> {
-    pub(crate) fn new(max: usize) -> Recent<V> {
+    fn new(max: usize) -> Recent<V> {
         Recent { new: HashMap::new(), old: HashMap::new(), max, lost_old: false, lost_new: false }
     }
 
-    pub(crate) fn insert(&mut self, key: u64, value: V) {
+    fn insert(&mut self, key: u64, value: V) {
         if self.len() < self.max {
             self.new.insert(key, value);
         } else {
@@ -98,33 +225,33 @@ impl<V: Copy> Recent<V> {
     }
 
     /// Says that something is not remembered.
-    pub(crate) fn lose(&mut self) {
+    fn lose(&mut self) {
         self.lost_new = true;
     }
 
     /// Whether something may be missing.
-    pub(crate) fn has_lost(&self) -> bool {
+    fn has_lost(&self) -> bool {
         self.lost_old || self.lost_new
     }
 
-    pub(crate) fn get(&self, key: u64) -> Option<V> {
+    fn get(&self, key: u64) -> Option<V> {
         self.new.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
-    pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
+    fn remove(&mut self, key: u64) -> Option<V> {
         let (new, old) = (self.new.remove(&key), self.old.remove(&key));
         new.or(old)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.new.is_empty() && self.old.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.new.len() + self.old.len()
     }
 
-    pub(crate) fn mark(&mut self) {
+    fn mark(&mut self) {
         self.lost_old |= std::mem::take(&mut self.lost_new);
         if self.old.is_empty() {
             std::mem::swap(&mut self.old, &mut self.new);
@@ -133,7 +260,7 @@ impl<V: Copy> Recent<V> {
         }
     }
 
-    pub(crate) fn settle(&mut self) {
+    fn settle(&mut self) {
         self.lost_old = false;
         if self.old.capacity() > 1024 {
             // A burst is over; its memory goes back.
@@ -146,10 +273,10 @@ impl<V: Copy> Recent<V> {
 
 /// Hash of a name in a directory, seeded.
 #[derive(Debug, Default)]
-pub(crate) struct NameHasher(DefaultHashBuilder);
+struct NameHasher(DefaultHashBuilder);
 
 impl NameHasher {
-    pub(crate) fn hash(&self, node: NodeId, name: &[u8]) -> u64 {
+    fn hash(&self, node: NodeId, name: &[u8]) -> u64 {
         self.0.hash_one((node.0, name))
     }
 }

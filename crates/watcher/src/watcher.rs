@@ -35,7 +35,7 @@ use crate::cover::{COVERS_MAX, Covers, RootId};
 use crate::error::Error;
 use crate::kernel::{self, Kernel};
 use crate::notice::{Notice, Throttle};
-use crate::pending::{Moves, NameHasher, Recent, Retired};
+use crate::pending::{Creations, Fresh, Moves, Retired};
 use crate::spec::{Exclude, News, Options, Sink, Stats, Turn, WatchId};
 use crate::tree::{NodeId, STARVED, Tree};
 
@@ -86,15 +86,8 @@ pub struct Watcher {
     moves: Moves,
     /// Nodes that lost their name to another, with the read that brought the event.
     displaced: Vec<(NodeId, u64)>,
-    /// Entries told as arrivals (with their inode) whose IN_CREATE may still be queued.
-    young: Recent<u64>,
-    /// Nodes that were watched by name while events about that name may still be queued, numbered as they were found.
-    fresh: Recent<u64>,
-    /// How many nodes were watched by name so far.
-    found: u64,
-    /// While the queue is long: entries whose IN_CREATE was told, not to be told again if the queue overflows.
-    told_creates: Recent<()>,
-    name_hasher: NameHasher,
+    creations: Creations,
+    fresh: Fresh,
     retired: Retired,
     doubts: Doubts,
     /// Tops of branches that are cut off and to be unwatched.
@@ -119,10 +112,6 @@ pub struct Watcher {
     /// Masks that are being brought up to date.
     renewal: Option<Renewal>,
     recovery: Recovery,
-    /// Mount points below roots.
-    mount_points: Vec<Vec<u8>>,
-    /// When they are compared.
-    mounts_due: Option<Instant>,
     throttle: Throttle,
     stats: Stats,
     now: Instant,
@@ -176,11 +165,8 @@ impl Watcher {
             reading: Reading::new(limits, kernel::queue_max(), now),
             moves: Moves::new(limits.moves_max, limits.move_age),
             displaced: Vec::new(),
-            young: Recent::new(limits.young_max),
-            fresh: Recent::new(limits.young_max),
-            found: 0,
-            told_creates: Recent::new(limits.young_max),
-            name_hasher: NameHasher::default(),
+            creations: Creations::new(limits.young_max),
+            fresh: Fresh::new(limits.young_max),
             retired: Retired::default(),
             doubts: Doubts::default(),
             doomed: Vec::new(),
@@ -198,8 +184,6 @@ impl Watcher {
             patterns_rest_until: None,
             renewal: None,
             recovery: Recovery::default(),
-            mount_points: Vec::new(),
-            mounts_due: None,
             throttle: Throttle::new(limits.notices_max, now),
             stats: Stats::default(),
             now,
@@ -250,7 +234,7 @@ impl Watcher {
             settling,
             self.starved.retry_at,
             self.throttle.deadline(),
-            self.mounts_due,
+            self.territory.check_at,
             self.nameless.deadline(),
             self.patterns_due(),
             self.recovery.deadline(),
@@ -269,7 +253,7 @@ impl Watcher {
     /// Counters and sizes.
     pub fn stats(&self) -> Stats {
         let walks: usize = self.walks.iter().map(Walk::len).sum();
-        let recent = self.young.len() + self.fresh.len() + self.told_creates.len();
+        let recent = self.creations.len() + self.fresh.len();
         Stats {
             watches: self.tree.watched(),
             nodes: self.tree.len(),

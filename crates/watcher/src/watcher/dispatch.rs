@@ -43,7 +43,7 @@ impl Watcher {
             nodes.retain(|&node| self.is_reachable(node));
             // Each watch is told of one place: the one of the time of the event, not one where a look has found it
             // since.
-            nodes.sort_by_key(|&node| self.found_number(node));
+            nodes.sort_by_key(|&node| self.fresh.number(node));
         }
         if nodes.is_empty() {
             return;
@@ -64,8 +64,12 @@ impl Watcher {
 
     /// Whether an event of a file needs a closer look: arrivals of the same name, a long queue, files without a name.
     fn is_delicate(&self, mask: Mask, name: &[u8]) -> bool {
-        let entry_events =
-            || self.reading.backlog || !self.young.is_empty() || self.has_nameless() || self.recovery.runs();
+        let entry_events = || {
+            self.reading.backlog
+                || self.creations.has_arrivals()
+                || self.has_nameless()
+                || self.recovery.runs()
+        };
         name.first() == Some(&b'#') || (mask.intersects(Flag::Create | Flag::Delete) && entry_events())
     }
 
@@ -136,11 +140,7 @@ impl Watcher {
 
     /// Whether the entry was told as an arrival already. The same name with another inode is another entry.
     fn was_told(&mut self, node: NodeId, name: &[u8]) -> bool {
-        if self.young.is_empty() {
-            return false;
-        }
-        let key = self.name_hasher.hash(node, name);
-        let Some(inode) = self.young.remove(key) else { return false };
+        let Some(inode) = self.creations.take_arrival(node, name) else { return false };
         match self.status_of(node, name) {
             Ok(stat) => stat.st_ino == inode,
             // Gone by now: its creation was told, its deletion follows.
@@ -148,25 +148,15 @@ impl Watcher {
         }
     }
 
-    /// An entry that leaves its name makes room for a new one, whose IN_CREATE is to be told.
-    pub(super) fn forget_young(&mut self, node: NodeId, name: &[u8]) {
-        if !self.young.is_empty() {
-            self.young.remove(self.name_hasher.hash(node, name));
-        }
-        if !self.told_creates.is_empty() {
-            self.told_creates.remove(self.name_hasher.hash(node, name));
-        }
-    }
-
     fn remember_create(&mut self, node: NodeId, name: &[u8]) {
         if self.reading.backlog || self.recovery.runs() {
-            self.told_creates.insert(self.name_hasher.hash(node, name), ());
+            self.creations.created(node, name);
         }
     }
 
     fn deleted(&mut self, nodes: &[NodeId], mask: Mask, name: &[u8], sink: &mut impl Sink) {
         for &node in nodes {
-            self.forget_young(node, name);
+            self.creations.forget(node, name);
         }
         self.tell_all(nodes, &Told::real(mask, name), sink);
         if !mask.is_dir() {
@@ -183,7 +173,7 @@ impl Watcher {
 
     /// A directory was deleted by name. If it was looked at lately, it may be a later one that is there.
     fn gone(&mut self, parent: NodeId, name: &[u8], child: NodeId) {
-        if self.fresh_contains(child) { self.doubt(parent, name) } else { self.doom(child) }
+        if self.fresh.may_have(child) { self.doubt(parent, name) } else { self.doom(child) }
     }
 
     fn ignored(&mut self, nodes: &[NodeId], mask: Mask, wd: i32, sink: &mut impl Sink) {

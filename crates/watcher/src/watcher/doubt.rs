@@ -71,7 +71,7 @@ impl Doubts {
 impl Watcher {
     /// Whether something was looked at, or is in doubt, that events may still be queued about.
     pub(super) fn is_ahead(&self) -> bool {
-        !self.fresh.is_empty() || self.fresh.has_lost() || !self.doubts.names.is_empty()
+        self.fresh.may_have_some() || !self.doubts.names.is_empty()
     }
 
     /// It is not certain which directory has this name: it is looked at when the queue is empty.

@@ -113,21 +113,6 @@ impl Watcher {
         }
     }
 
-    /// The node was watched because a look has found it.
-    pub(super) fn found_lately(&mut self, node: NodeId) {
-        self.found += 1;
-        self.fresh.insert(u64::from(node.0), self.found);
-    }
-
-    /// When it was found, if that was lately: later ones have larger numbers, and all others 0.
-    pub(super) fn found_number(&self, node: NodeId) -> u64 {
-        self.fresh.get(u64::from(node.0)).unwrap_or(0)
-    }
-
-    pub(super) fn fresh_contains(&self, node: NodeId) -> bool {
-        self.fresh.has_lost() || self.fresh.get(u64::from(node.0)).is_some()
-    }
-
     /// Opens the directory of a node for listing, by its path, and makes sure that it is the one that the node stands
     /// for.
     pub(super) fn open_dir(&mut self, node: NodeId) -> Result<OwnedFd, Unopened> {
@@ -279,7 +264,7 @@ impl Watcher {
 
     fn first_watched(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
         self.tree.set_wd(node, wd);
-        self.found_lately(node);
+        self.fresh.found(node);
         self.start_walk(node, wd, Some(object), kind, None);
     }
 

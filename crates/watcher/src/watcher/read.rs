@@ -173,9 +173,8 @@ impl Watcher {
     }
 
     fn read(&mut self) {
-        self.young.mark();
+        self.creations.mark();
         self.fresh.mark();
-        self.told_creates.mark();
         self.stats.reads += 1;
         let reading = &mut self.reading;
         reading.begin(self.now);
@@ -194,14 +193,11 @@ impl Watcher {
 
     /// All events that were queued when the last read began are worked off: what was remembered because of them goes.
     fn queue_was_empty(&mut self, sink: &mut impl Sink) {
-        self.young.settle();
         self.fresh.settle();
         self.resolve_doubts(Queue::Empty, sink);
         self.drop_displaced();
         self.forget_kept();
-        if !self.recovery.runs() {
-            self.told_creates.settle();
-        }
+        self.creations.settle(self.recovery.runs());
         let reading = &mut self.reading;
         reading.empty = reading.read;
         reading.events_since_empty = 0;

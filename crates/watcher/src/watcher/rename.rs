@@ -33,7 +33,7 @@ impl Watcher {
         sink: &mut impl Sink,
     ) {
         for &node in nodes {
-            self.forget_young(node, raw.name);
+            self.creations.forget(node, raw.name);
         }
         self.tell_all(nodes, &Told { cookie: raw.cookie, ..Told::real(mask, raw.name) }, sink);
         let source = if self.sources_wanted { self.path_in(nodes[0], raw.name) } else { None };

@@ -86,6 +86,10 @@ pub(super) struct Territory {
     /// Some root is reached through a link, so that paths of the tree are not those of the table.
     pub(super) has_links: bool,
     inner: Vec<Inner>,
+    /// Mount points below roots, as they were when they were looked at last.
+    looked_at: Vec<Vec<u8>>,
+    /// When they are looked at again.
+    pub(super) check_at: Option<Instant>,
     /// Trees that are watched apart.
     apart: Vec<Elsewhere>,
     exchanges: Vec<Exchange>,
@@ -116,6 +120,8 @@ impl Territory {
             points: Vec::new(),
             has_links: false,
             inner: Vec::new(),
+            looked_at: Vec::new(),
+            check_at: None,
             apart: Vec::new(),
             exchanges: Vec::new(),
         };
@@ -330,20 +336,20 @@ impl Watcher {
     /// is compared with what stands there then.
     pub fn mounts_changed(&mut self, now: Instant) {
         self.territory.read();
-        self.mounts_due.get_or_insert(now + super::recover::MOUNT_DELAY);
+        self.territory.check_at.get_or_insert(now + super::recover::MOUNT_DELAY);
     }
 
     pub(super) fn check_mounts(&mut self, sink: &mut impl Sink) {
-        if self.mounts_due.is_none_or(|due| self.now < due) {
+        if self.territory.check_at.is_none_or(|due| self.now < due) {
             return;
         }
-        self.mounts_due = None;
+        self.territory.check_at = None;
         self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
         self.settle_roots(sink);
         self.check_inner(sink);
-        let before = std::mem::take(&mut self.mount_points);
-        self.mount_points = self.points_below_roots();
-        let both: Vec<Vec<u8>> = before.into_iter().chain(self.mount_points.clone()).collect();
+        let points = self.points_below_roots();
+        let before = std::mem::replace(&mut self.territory.looked_at, points.clone());
+        let both: Vec<Vec<u8>> = before.into_iter().chain(points).collect();
         for point in both {
             self.check_mount_point(&point, sink);
         }

@@ -608,9 +608,8 @@ impl Watcher {
         audience: Option<RootId>,
         sink: &mut impl Sink,
     ) {
-        let key = self.name_hasher.hash(node, name);
         // During a recovery the kernel's own event may have been told before the overflow.
-        if self.recovery.runs() && self.told_creates.get(key).is_some() {
+        if self.recovery.runs() && self.creations.was_created(node, name) {
             return;
         }
         let told = Told::arrival(Flag::Create.mask() | extra, name, audience);
@@ -618,7 +617,7 @@ impl Watcher {
         self.tell(node, &told, sink);
         // An event that other watches have still to be told must not be swallowed.
         if audience.is_none() || self.covers.roots(self.tree.cover(node)).len() == 1 {
-            self.young.insert(key, inode);
+            self.creations.arrived(node, name, inode);
         }
     }
 
@@ -704,7 +703,7 @@ impl Watcher {
                 match walk.kind {
                     // All of a new watch's are fresh; a list of them would be long.
                     Kind::Add => self.fresh.lose(),
-                    Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => self.found_lately(node),
+                    Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => self.fresh.found(node),
                 }
                 let is_entered_anew = before == 0 && walk.kind != Kind::Rescan;
                 let kind = if is_entered_anew { self.kind_of_new(walk, object.as_fd()) } else { walk.kind };
