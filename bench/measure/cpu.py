@@ -123,6 +123,14 @@ class Tree:
         """Proportional set size: what is shared counts by its share."""
         return self._sum("smaps_rollup", "Pss:") * 1024
 
+    def private_bytes(self) -> float:
+        """What only these processes have and have written to: the memory that they cost."""
+        return self._sum("smaps_rollup", "Private_Dirty:") * 1024
+
+    def resident_bytes(self) -> float:
+        """Resident set size, files of the program included."""
+        return self._sum("smaps_rollup", "Rss:") * 1024
+
     def peak_bytes(self) -> float:
         """The largest resident set that each living process ever had."""
         return self._sum("status", "VmHWM:") * 1024

@@ -39,7 +39,6 @@ class SetUp(Row):
     targets = (
         Target("ready", 1.15, "limit"),
         Target("watch", 64),
-        Target("all_in", 64),
     )
 
     def __init__(self) -> None:
