@@ -35,9 +35,10 @@ def refused(box: Box, config: str, text: str) -> None:
     assert re.fullmatch("ERROR: config file: " + text, daemon.lines[0]), daemon.lines[0]
 
 
-# Both the type that is wanted and, as it was printed for long, the type of that type are fine.
+# What is wanted in words, or as its type, or, as it was printed for long, as the type of that type.
 def expected(name: str, wanted: str, got: str) -> str:
-    return rf"{name}: expected <class '({wanted}|type)'>( or <class 'list'>)?, got <class '{got}'>"
+    kinds = rf"<class '({wanted}|type)'>( or <class 'list'>)?"
+    return rf"{name}: expected ({kinds}|(a|True or False) .*instead of .*), got <class '{got}'>"
 
 
 # ---- the namespace

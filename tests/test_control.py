@@ -76,6 +76,14 @@ def test_the_status_says_what_the_daemon_does(steer: Steer, box: Box) -> None:
     assert os.path.exists(status["host"]["python"])
 
 
+def test_paths_of_watches_have_all_their_bytes(steer: Steer, box: Box) -> None:
+    _, operator = steer(TASKS.replace('Watch("$SRC"', 'Watch(["$SRC", "$TMP/\\udcff"]'))
+    [shown] = operator.get("/v1/status")["watches"]
+    assert shown["path"] == f"{box.src}, {box.tmp}/\ufffd"
+    assert base64.b64decode(shown["path_b64"]) == os.fsencode(f"{box.src}, {box.tmp}/\udcff")
+    assert base64.b64decode(shown["waiting_for"][0]["path_b64"]) == os.fsencode(f"{box.tmp}/\udcff")
+
+
 def test_signal_usr1_and_the_status_show_the_same_numbers(steer: Steer, box: Box) -> None:
     daemon, operator = steer()
     for name in ("a", "b"):
@@ -229,6 +237,9 @@ def test_a_paused_scheduler_starts_nothing_until_it_is_resumed(steer: Steer, box
     # It survives a reload.
     operator.post("/v1/reload")
     operator.wait_scheduler("hold", queued=1, paused=True)
+    daemon.wait_log("INFO - hold stays paused$")
+    # Said of those that a reload replaces, and not of one that was paused already.
+    assert daemon.count("pause scheduler$") == 3
     assert operator.post("/v1/schedulers/hold/resume") == {"done": ["hold"]}
     operator.wait_scheduler("hold", queued=0, done=1, paused=False)
     everybody = ["hold", "fail", "later", "move"]
@@ -347,6 +358,7 @@ def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> 
     assert answer == {
         "done": [os.fspath(box.config)],
         "changed": "1 watch(es), 4 scheduler(s); no watch and no scheduler changed",
+        "warnings": warnings(box),
     }
     box.write_config(TASKS.replace("exit 3", "exit 4").replace("later", "some_time"))
     changed = operator.post("/v1/reload")["changed"]
@@ -362,6 +374,26 @@ def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> 
     metrics = operator.metrics()
     assert metrics['pyinotifyd_config_reloads_total{result="ok"}'] == 2
     assert metrics['pyinotifyd_config_reloads_total{result="failed"}'] == 1
+
+
+def warnings(box: Box) -> list[str]:
+    """What a config test warns of."""
+    tested = box.call("-t", "-c", box.config)
+    assert tested.exit_code == 0, tested.log
+    found = [line.removeprefix("WARNING: ") for line in tested.lines if line.startswith("WARNING: ")]
+    assert found
+    return found
+
+
+def test_a_reload_says_what_a_config_test_warns_of(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    unwise = 'Cancel(later), "IN_OPEN": ShellScheduler("true", user="no-such-user")'
+    box.write_config(TASKS.replace("Cancel(later)", unwise))
+    said = operator.json("reload")["warnings"]
+    assert said == warnings(box)
+    assert any("no such user: 'no-such-user'" in warning for warning in said)
+    text = operator.run("reload").splitlines()
+    assert text[1:] == [f"warning: {warning}" for warning in said]
 
 
 def test_what_needs_a_state_says_so(steer: Steer, box: Box) -> None:
@@ -511,8 +543,11 @@ def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
     assert operator.json("send", box.src / "a", "IN_CREATE")["schedulers"] == ["hold"]
     assert operator.json("rescan", box.src) == {"done": [os.fspath(box.src)]}
     assert operator.run("sync") == ""
-    assert operator.run("reload") == "1 watch(es), 4 scheduler(s); no watch and no scheduler changed\n"
+    changed, *_ = operator.run("reload").splitlines()
+    assert changed == "1 watch(es), 4 scheduler(s); no watch and no scheduler changed"
     assert operator.run("metrics").startswith("# HELP pyinotifyd_")
+    ready = [one for one in operator.json("metrics")["metrics"] if one["name"] == "pyinotifyd_ready"]
+    assert ready == [{"name": "pyinotifyd_ready", "labels": {}, "value": 1.0}]
     operator.run("cancel", "--scheduler", "later")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pages import CONFIGS, DELAY, DOCS, ROOT, Site, has, me
+from servers import vsftpd
 from vocabulary import Box, binary, need, tree, wait_until, write
 
 # ---- all of them
@@ -485,9 +486,11 @@ def test_without_a_runtime_directory_one_can_be_named(box: Box, plain_user: None
     [variable] = re.findall(r"^export (\w+)=~$", troubles, re.M)
     bare = {"RUNTIME_DIRECTORY": "", "XDG_RUNTIME_DIR": "", "PYINOTIFYD_CONTROL": ""}
     daemon = box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_OPEN": None})])', env=bare)
-    refused = box.call("status", env=bare)
-    assert refused.exit_code == 3
-    assert "no daemon has a control socket" in refused.log
+    for words in (["status"], ["tasks", "--json"], ["pause"], ["events", "--json"], ["metrics"], ["reload"], ["top"]):
+        refused = box.call(*words, env=bare)
+        assert (refused.exit_code, refused.stdout) == (3, ""), words
+        assert refused.log.startswith("pyinotifyd: no daemon has a control socket in ")
+        assert refused.log.endswith("give --control PATH to the daemon and to this command")
     daemon.terminate()
     named = {**bare, variable: str(box.dst)}
     box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_OPEN": None})])', env=named)
@@ -584,6 +587,8 @@ def test_events_of_programs(box: Box, commands: str, events: str) -> None:
         shutil.copy(place / "file", elsewhere)
         author = {f"GIT_{who}_{what}": "x@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         environment = {**os.environ, **author, "OTHER": elsewhere, "SFTP": sftp, "HOME": str(place)}
+        if "$FTP" in command:
+            environment["FTP"] = f"ftp://127.0.0.1:{vsftpd(box)}"
 
         def call(line: str) -> None:
             line = line.replace("$GIT", GIT).replace("$TAR", TAR).replace("$ZIP", ZIP)

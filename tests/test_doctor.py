@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,16 +57,38 @@ def test_where_all_is_well_each_line_says_so(box: Box, run: Run) -> None:
 
 def test_without_a_daemon_it_says_how_to_start_one(box: Box) -> None:
     box.write_config(CONFIG)
-    found = doctor(box, "--control", os.fspath(box.tmp / "none.sock"))
-    assert (found["control"]["level"], found["control"]["mend"]) == ("warning", "systemctl start pyinotifyd")
+    socket = box.tmp / "none.sock"
+    found = doctor(box, "--control", os.fspath(socket))
+    start = f"{box.program} -c {box.config} --control {socket}"
+    assert (found["control"]["level"], found["control"]["mend"]) == ("warning", start)
+    # That is what the config says, too.
+    started = doctor(box)["control"]
+    assert str(box.tmp / "c.sock") in started["text"]
+    assert started["mend"] == f"{box.program} -c {box.config}"
+    # The command is right.
+    daemon = box.start(None, *started["mend"].split()[1:])
+    daemon.wait_log("start listening")
+    assert doctor(box)["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
+
+
+def test_options_before_it_count_too(box: Box, run: Run) -> None:
+    daemon = run(CONFIG)
+    argv: list[str | Path] = [box.program, "-c", box.config, "--control", box.tmp / "c.sock", "doctor", "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    found = {one["about"]: one for one in json.loads(done.stdout)["findings"]}
+    assert found["config"]["text"] == f"{box.config} can be used"
+    assert found["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
 
 
 def test_a_config_that_cannot_be_used_is_a_problem(box: Box) -> None:
     box.write_config("nonsense")
     found = doctor(box, status=1)
-    assert found["config"]["mend"] == f"pyinotifyd -t -c {box.config}"
+    assert found["config"]["mend"] == f"{box.program} -t -c {box.config}"
     box.config.unlink()
-    assert doctor(box)["config"]["mend"] == "pyinotifyd --install"
+    mend = doctor(box)["config"]["mend"]
+    assert mend == f"{box.program} watch . --print-config > {box.config}"
+    subprocess.run(mend, shell=True, check=True, cwd=box.src)
+    assert doctor(box)["config"]["level"] == "ok"
 
 
 def test_an_old_python_is_a_problem(box: Box) -> None:
@@ -94,6 +117,17 @@ def test_too_few_watches_are_a_problem(box: Box) -> None:
     assert found["watches"]["mend"].startswith("sysctl -w user.max_inotify_watches=")
 
 
+def test_paths_in_commands_are_words_of_a_shell(box: Box) -> None:
+    place = box.tmp / "it's\n \x1b1m"
+    box.write_config(CONFIG.replace('"$SRC"', repr(os.fspath(place / "none"))))
+    mend = doctor(box)["filesystem"]["mend"]
+    assert "\n" not in mend
+    assert "\x1b" not in mend
+    subprocess.run(["bash", "-c", mend], check=True)
+    assert (place / "none").is_dir()
+    assert doctor(box)["filesystem"]["level"] == "ok"
+
+
 def test_what_the_kernel_cannot_see_is_warned_of(box: Box, root: None) -> None:
     need("fusermount3")
     (box.tmp / "mnt").mkdir()
@@ -101,13 +135,14 @@ def test_what_the_kernel_cannot_see_is_warned_of(box: Box, root: None) -> None:
         box.write_config(CONFIG.replace("$SRC", "$TMP/mnt"))
         found = doctor(box)
     assert found["filesystem"]["level"] == "warning"
-    assert found["filesystem"]["mend"] == f"findmnt -T '{box.tmp}/mnt'"
+    mend = found["filesystem"]["mend"]
+    assert mend == f"grep -F ' {box.tmp}/mnt ' /proc/self/mounts"
 
 
 def test_a_missing_path_is_waited_for(box: Box) -> None:
     box.write_config(CONFIG.replace("$SRC", "$SRC/none"))
     found = doctor(box)
-    assert (found["filesystem"]["level"], found["filesystem"]["mend"]) == ("warning", f"mkdir -p '{box.src}/none'")
+    assert (found["filesystem"]["level"], found["filesystem"]["mend"]) == ("warning", f"mkdir -p {box.src}/none")
 
 
 def test_a_missing_right_is_named(box: Box, plain_user: None) -> None:
@@ -116,7 +151,7 @@ def test_a_missing_right_is_named(box: Box, plain_user: None) -> None:
     (box.tmp / "state").mkdir(mode=0o500)
     found = doctor(box, before=tuple(box.before), status=1, **box.env)
     assert found["state"]["text"] == f"'{box.tmp}/state' cannot be written"
-    assert found["state"]["mend"] == f"namei -l '{box.tmp}/state'"
+    assert found["state"]["mend"] == f"namei -l {box.tmp}/state"
     assert "CAP_SYS_ADMIN" in found["fanotify"]["text"]
 
 
@@ -126,7 +161,7 @@ def test_a_state_that_is_open_or_full_is_a_problem(box: Box, root: None) -> None
     state = box.tmp / "state"
     state.mkdir()
     state.chmod(0o777)
-    assert doctor(box, status=1)["state"]["mend"] == f"chmod go-w '{state}'"
+    assert doctor(box, status=1)["state"]["mend"] == f"chmod go-w {state}"
     state.chmod(0o700)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "none", state], check=False).returncode != 0:
         pytest.skip("cannot mount")
@@ -134,4 +169,4 @@ def test_a_state_that_is_open_or_full_is_a_problem(box: Box, root: None) -> None
         found = doctor(box, status=1)
     finally:
         subprocess.run(["umount", state], check=True)
-    assert (found["state"]["level"], found["state"]["mend"]) == ("problem", f"df -h '{state}'")
+    assert (found["state"]["level"], found["state"]["mend"]) == ("problem", f"df -h {state}")

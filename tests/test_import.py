@@ -375,6 +375,15 @@ def test_a_wrong_command_line_is_status_2(box: Box) -> None:
         assert "Usage: pyinotifyd import" in done.log
 
 
+def test_a_user_that_is_not_there_is_warned_of(box: Box) -> None:
+    table = box.tmp / "table"
+    table.write_text(f"{box.src} IN_OPEN x $#\n")
+    done = box.call("import", "incrontab", table, "--user", "no-such-user")
+    warning = f"WARNING: {table}: no such user: 'no-such-user'; each task fails as long as there is none"
+    assert (done.exit_code, done.log.strip()) == (0, warning)
+    assert "# WARNING: no such user: 'no-such-user'" in done.stdout
+
+
 def test_no_python_is_started(box: Box) -> None:
     table = box.tmp / "table"
     table.write_text(f"{box.src} IN_OPEN x $#\n")

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -169,6 +170,26 @@ def test_alerts_are_valid_and_fire_when_they_should() -> None:
     tested = re.findall(r"alertname: (\w+)", (SHIPPED / "alerts_test.yml").read_text())
     assert alerts == set(tested)
     assert all(tested.count(alert) == 2 for alert in alerts)
+
+
+def test_each_panel_of_the_dashboard_shows_something(box: Box) -> None:
+    """What docs/dashboard.py draws, as soon as there is something in each panel."""
+    need("prometheus")
+    sys.path.insert(0, os.fspath(PROJECT / "docs"))
+    import dashboard
+
+    play = dashboard.Play(box.tmp)
+    with play.running(box.program):
+
+        def empty() -> list[str]:
+            play.drop()
+            found = {panel["title"]: play.series(panel) for panel in dashboard.panels()}
+            return [title for title, series in found.items() if not any(one.points for one in series)]
+
+        wait_until(lambda: not empty(), lambda: f"data in {empty()}")
+        for panel in dashboard.panels():
+            if panel["type"] == "stat":
+                assert len(play.series(panel)) == 1, panel["title"]
 
 
 def test_the_dashboard_is_a_whole_one() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from servers import answers, free_port, serve, vsftpd
 from vocabulary import DELAY_S, PROJECT, REFERENCE, Box, Daemon, need, tree, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -264,52 +265,10 @@ def test_rsync_without_a_delay_shows_no_temporary_name(run: Run, box: Box) -> No
 # ---- uploads
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def serve(box: Box, *command: str | os.PathLike[str]) -> Daemon:
-    """Start a server that stays in the foreground; it ends with the box."""
-    server = Daemon([os.fspath(word) for word in command], {**os.environ}, box.tmp, "server")
-    box.daemons.append(server)
-    return server
-
-
 @pytest.fixture
 def ftp(box: Box) -> ftplib.FTP:
     """A client that is logged in to a server of its own, whose root is the box."""
-    need("vsftpd")
-    port = free_port()
-    settings = {
-        "listen": "YES",
-        "listen_address": "127.0.0.1",
-        "listen_port": port,
-        "background": "NO",
-        "run_as_launching_user": "YES",
-        "anonymous_enable": "YES",
-        "no_anon_password": "YES",
-        "anon_root": box.tmp,
-        "anon_upload_enable": "YES",
-        "anon_mkdir_write_enable": "YES",
-        "anon_other_write_enable": "YES",
-        "write_enable": "YES",
-        "seccomp_sandbox": "NO",
-        "pasv_promiscuous": "YES",
-        "xferlog_enable": "NO",
-    }
-    config = box.tmp / "vsftpd.conf"
-    config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    server = serve(box, shutil.which("vsftpd", path=f"{os.environ['PATH']}:/usr/sbin") or "vsftpd", config)
-    wait_until(lambda: answers(port) or not server.running, lambda: server.tail)
-    assert server.running, server.stdout + server.tail
+    port = vsftpd(box)
     client = ftplib.FTP()
     client.connect("127.0.0.1", port, timeout=30)
     client.login()

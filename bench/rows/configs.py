@@ -52,19 +52,21 @@ def daemon(
     level: str = "WARNING",
     shutdown_timeout: int = 1,
     state: Path | None = None,
+    control: Path | None = None,
 ) -> str:
-    """A whole configuration. `state` is ours alone.
+    """A whole configuration. `state` and `control` are ours alone.
 
     `ready` is an empty directory that is watched last. The original says that it listens on a path *before* it sets
     the watches of that path; what it says of the last one means that all others are set.
     """
-    kept = "" if state is None else f", state={str(state)!r}"
+    own = {"state": state, "control": control}
+    more = "".join(f", {name}={str(path)!r}" for name, path in own.items() if path is not None)
     return "\n".join(
         [
             f"setLoglevel({level})",
             'setLoglevel(INFO, logname="daemon")',
             *parts,
-            f"pyinotifyd = Pyinotifyd(shutdown_timeout={shutdown_timeout}{kept})",
+            f"pyinotifyd = Pyinotifyd(shutdown_timeout={shutdown_timeout}{more})",
             *watches,
             watch(ready, '{"IN_DELETE_SELF": None}'),
             "",

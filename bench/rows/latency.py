@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from measure.bench import Bench, percentile
+from measure.build import BENCH
 from measure.process import Program
 from measure.row import LIMIT, ORIGINAL, OURS, Contestant, Failed, Figure, Kind, Row, Sample, Target
 from rows import configs
@@ -31,13 +35,14 @@ class Places:
         for path in (self.source, self.target, self.elsewhere, self.ready):
             path.mkdir()
 
-    def start(self, bench: Bench, who: Contestant) -> Program:
+    def start(self, bench: Bench, who: Contestant, control: Path | None = None) -> Program:
         """Starts a contestant that moves from `source` to `target`."""
         if who.kind is Kind.LIMIT:
             return bench.limit("mover", "move", self.source, self.target, self.elsewhere)
         rule = configs.rule("move", f"^{self.source}/(.*)$", rf"{self.target}/\1")
         watches = [configs.watch(path, '{"IN_CLOSE_WRITE": sched}') for path in (self.source, self.elsewhere)]
-        return bench.daemon(who, configs.daemon([configs.rules("sched", rule)], watches, self.ready), self.ready)
+        config = configs.daemon([configs.rules("sched", rule)], watches, self.ready, control=control)
+        return bench.daemon(who, config, self.ready)
 
 
 def latencies_us(printed: str) -> list[float]:
@@ -103,4 +108,44 @@ class Storm(Latency):
     targets = (Target("p50", 1000),)
 
 
-ROWS: list[Row] = [Idle(), Beside(), Storm()]
+class Attacked(Row):
+    """Hostile clients of the control socket: slow ones, too many, garbage, huge requests, one that never reads."""
+
+    name = "latency-attacked"
+    title = "the same with and without attacks on the control socket"
+    figures = Latency.figures
+    baseline = OURS.name
+    ATTACKED = Contestant("ours, attacked", Kind.OURS)
+    targets = (Target("p99", 20_000, of=ATTACKED.name),)
+
+    def contestants(self, bench: Bench) -> list[Contestant]:
+        return [OURS, self.ATTACKED]
+
+    def measure(self, bench: Bench, who: Contestant) -> Sample:
+        # Long enough for clients to be cut off: a reader that does not read has 10 s.
+        files = bench.size(5000, 1000)
+        with contextlib.ExitStack() as stack:
+            places = Places(stack.enter_context(bench.scratch()))
+            control = places.ready.parent / "control.sock"
+            stack.enter_context(places.start(bench, who, control))
+            if who is self.ATTACKED:
+                stack.enter_context(attack(control))
+            values = latencies_us(bench.tool("probe", "file", places.source, places.target, files, GAP_US))
+        return {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99)}
+
+
+@contextlib.contextmanager
+def attack(control: Path) -> Iterator[None]:
+    """Attacks a socket, and goes on with it."""
+    argv = [sys.executable, str(BENCH / "writers" / "attacker.py"), str(control)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as attacker:
+        try:
+            assert attacker.stdout
+            if not attacker.stdout.readline():
+                raise Failed("the attacker has ended")
+            yield
+        finally:
+            attacker.kill()
+
+
+ROWS: list[Row] = [Idle(), Beside(), Storm(), Attacked()]

@@ -141,8 +141,9 @@ pub struct ConfigFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WatchStatus {
-    /// What is watched, as the configuration gave it.
-    pub path: String,
+    /// What is watched, as the configuration gave it; several paths with commas between them.
+    #[serde(flatten)]
+    pub path: PathText,
     /// Kernel watches that it takes.
     pub kernel_watches: u64,
     /// `inotify`.
@@ -389,6 +390,22 @@ pub struct SelectionBody {
     pub all: bool,
 }
 
+/// The body of a change of failed tasks with a filter.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FailedSelectionBody {
+    /// The scheduler's name.
+    #[serde(default)]
+    pub scheduler: Option<String>,
+    /// A glob over the whole path.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// All tasks.
+    #[serde(default)]
+    pub all: bool,
+}
+
 /// The body of `POST /v1/send`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -473,6 +490,9 @@ pub struct Reloaded {
     pub done: Vec<String>,
     /// What changed, in one line.
     pub changed: String,
+    /// What a config test warns of.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The answer of what went wrong.

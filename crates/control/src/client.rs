@@ -14,12 +14,13 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::api::Problem;
+use crate::socket::plain;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No daemon answers there.
-    #[error("no daemon answers on '{}': {}", path.display(), source)]
+    #[error("no daemon answers on '{}': {}", path.display(), plain(source))]
     NoDaemon {
         /// The socket.
         path: PathBuf,

@@ -48,14 +48,14 @@ fn check_question(question: &Question, method: &Method) {
         | Question::Retry(selection)
         | Question::Forget(selection) => check_selection(selection),
         Question::Undo(id) => check_id(id),
-        Question::Send { path, .. } => assert!(path.starts_with(b"/"), "{question:?}"),
+        Question::Send { path, .. } => assert!(is_a_path(path), "{question:?}"),
+        Question::Rescan(paths) => assert!(paths.iter().all(|path| is_a_path(path)), "{question:?}"),
         Question::Sync(body) => assert!(body.timeout.is_none_or(is_length_of_time), "{question:?}"),
         Question::Status
         | Question::Health
         | Question::Metrics(_)
         | Question::Pause(_)
         | Question::Resume(_)
-        | Question::Rescan(_)
         | Question::Reload
         | Question::Events { .. } => {}
     }
@@ -80,6 +80,10 @@ fn check_selection(selection: &Selection) {
 
 fn check_id(id: &str) {
     assert_eq!(id_prefix(id).as_deref(), Ok(id));
+}
+
+fn is_a_path(path: &[u8]) -> bool {
+    path.starts_with(b"/") && !path.contains(&0)
 }
 
 fn is_length_of_time(seconds: f64) -> bool {

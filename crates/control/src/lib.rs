@@ -1,8 +1,8 @@
 //! The control socket: what an operator can ask a running daemon, and change in it.
 //!
 //! Owns the words of the API ([`api`]), the routes, the server with its limits and rights, the client's side of the
-//! connection, and the two text formats of metrics. Leaves to the program: what the answers are. Imports no crate of
-//! ours.
+//! connection, and the two text formats of metrics. Leaves to the program: what the answers are. Imports of our crates
+//! only `syscall`.
 //!
 //! # Theory of operation
 //!
@@ -17,6 +17,8 @@
 //! | what | limit | at the limit |
 //! |---|---|---|
 //! | connections | 64, 8 of them for root and the daemon's user | 503, closed |
+//! | connections that are being refused | 64, for a second each | closed at once |
+//! | log lines about clients that are refused | one in 10 s | counted in the next one |
 //! | head and body of a request | 64 KiB each | 431, 413 |
 //! | time for a request to come | 10 s | closed |
 //! | time in which a client reads nothing of an answer | 10 s | closed, a line in the log |

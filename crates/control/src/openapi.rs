@@ -10,8 +10,8 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::{
-    Done, DroppedLine, EndedView, EventLine, List, Problem, Reloaded, RescanBody, SelectionBody, SendBody,
-    Sent, Status, SyncBody, TaskLine, TaskView,
+    Done, DroppedLine, EndedView, EventLine, FailedSelectionBody, List, Problem, Reloaded, RescanBody,
+    SelectionBody, SendBody, Sent, Status, SyncBody, TaskLine, TaskView,
 };
 use crate::route::{OF_ENDED, OF_TASKS, RESULTS, Request, STATES, question};
 
@@ -93,8 +93,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/v1/failed/{id}/forget", "Drop a failed task"),
         post("/v1/tasks/run", "Start tasks now").takes::<SelectionBody>(),
         post("/v1/tasks/cancel", "Cancel tasks").takes::<SelectionBody>(),
-        post("/v1/failed/retry", "Run failed tasks again").takes::<SelectionBody>(),
-        post("/v1/failed/forget", "Drop failed tasks").takes::<SelectionBody>(),
+        post("/v1/failed/retry", "Run failed tasks again").takes::<FailedSelectionBody>(),
+        post("/v1/failed/forget", "Drop failed tasks").takes::<FailedSelectionBody>(),
         post("/v1/history/{id}/undo", "Move back what a file rule did"),
         post("/v1/schedulers/{name}/pause", "Let a scheduler start nothing"),
         post("/v1/schedulers/{name}/resume", "Let a scheduler start tasks again"),

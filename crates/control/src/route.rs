@@ -5,7 +5,8 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody, id_prefix, span_s,
+    FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
+    id_prefix, span_s,
 };
 use crate::metrics::Text;
 
@@ -124,6 +125,8 @@ pub struct Refusal {
     pub status: StatusCode,
     /// One line that says why.
     pub text: String,
+    /// The method that the path is for, where it was another one.
+    pub(crate) allowed: Option<Method>,
 }
 
 impl Refusal {
@@ -134,12 +137,18 @@ impl Refusal {
         for letter in text.chars() {
             if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
         }
-        Refusal { status, text: line }
+        Refusal { status, text: line, allowed: None }
     }
 
     /// The request makes no sense.
     pub fn bad_request(text: impl Into<String>) -> Refusal {
         Refusal::of(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// Whoever asks may not.
+    pub(crate) fn forbidden() -> Refusal {
+        let text = "only root, the daemon's user and members of its control_group may ask this daemon";
+        Refusal::of(StatusCode::FORBIDDEN, text)
     }
 
     /// What it names is not there.
@@ -163,8 +172,9 @@ impl Refusal {
         Refusal::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
     }
 
-    fn method() -> Refusal {
-        Refusal::of(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path")
+    fn method(allowed: Method) -> Refusal {
+        let refusal = Refusal::of(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path");
+        Refusal { allowed: Some(allowed), ..refusal }
     }
 }
 
@@ -187,8 +197,10 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let get = || if request.method == Method::GET { Ok(()) } else { Err(Refusal::method()) };
-    let post = || if request.method == Method::POST { Ok(()) } else { Err(Refusal::method()) };
+    let only = |method: Method| {
+        if *request.method == method { Ok(()) } else { Err(Refusal::method(method)) }
+    };
+    let (get, post) = (|| only(Method::GET), || only(Method::POST));
     match segments[..] {
         ["metrics"] => get().map(|()| Question::Metrics(Text::accepted(request.accept))),
         ["healthz"] => get().map(|()| Question::Health),
@@ -199,8 +211,8 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "events"] => get().and_then(|()| request.events()),
         ["v1", "tasks", "run"] => post().and_then(|()| request.selection()).map(Question::Run),
         ["v1", "tasks", "cancel"] => post().and_then(|()| request.selection()).map(Question::Cancel),
-        ["v1", "failed", "retry"] => post().and_then(|()| request.selection()).map(Question::Retry),
-        ["v1", "failed", "forget"] => post().and_then(|()| request.selection()).map(Question::Forget),
+        ["v1", "failed", "retry"] => post().and_then(|()| request.failed_selection()).map(Question::Retry),
+        ["v1", "failed", "forget"] => post().and_then(|()| request.failed_selection()).map(Question::Forget),
         ["v1", "tasks", id, "run"] => post().and_then(|()| one(id)).map(Question::Run),
         ["v1", "tasks", id, "cancel"] => post().and_then(|()| one(id)).map(Question::Cancel),
         ["v1", "failed", id, "retry"] => post().and_then(|()| one(id)).map(Question::Retry),
@@ -290,6 +302,20 @@ impl Request<'_> {
     fn selection(&self) -> Result<Selection, Refusal> {
         let SelectionBody { state, scheduler, path, all } = self.json()?;
         let state = state.map(|name| self::state(name, &STATES)).transpose()?;
+        Self::selected(state, scheduler, path, all)
+    }
+
+    fn failed_selection(&self) -> Result<Selection, Refusal> {
+        let FailedSelectionBody { scheduler, path, all } = self.json()?;
+        Self::selected(None, scheduler, path, all)
+    }
+
+    fn selected(
+        state: Option<String>,
+        scheduler: Option<String>,
+        path: Option<String>,
+        all: bool,
+    ) -> Result<Selection, Refusal> {
         match (state, scheduler, path, all) {
             (None, None, None, true) => Ok(Selection::All),
             (None, None, None, false) => {
@@ -303,10 +329,7 @@ impl Request<'_> {
 
     fn send(&self) -> Result<Question, Refusal> {
         let SendBody { path, path_b64, event } = self.json()?;
-        let path = bytes(&PathText { path, path_b64 })?;
-        if !path.starts_with(b"/") {
-            return Err(Refusal::bad_request("path is an absolute path"));
-        }
+        let path = absolute(&PathText { path, path_b64 })?;
         Ok(Question::Send { path, event: event.unwrap_or_else(|| "IN_CLOSE_WRITE".to_owned()) })
     }
 
@@ -315,7 +338,7 @@ impl Request<'_> {
         let plain = paths.into_iter().map(|path| PathText { path, path_b64: None });
         let coded =
             paths_b64.into_iter().map(|coded| PathText { path: String::new(), path_b64: Some(coded) });
-        plain.chain(coded).map(|text| bytes(&text)).collect::<Result<_, _>>().map(Question::Rescan)
+        plain.chain(coded).map(|text| absolute(&text)).collect::<Result<_, _>>().map(Question::Rescan)
     }
 
     fn sync(&self) -> Result<Question, Refusal> {
@@ -335,8 +358,13 @@ fn state(name: String, states: &[&str]) -> Result<String, Refusal> {
     Err(Refusal::bad_request(format!("unknown state, known are {}", states.join(", "))))
 }
 
-fn bytes(text: &PathText) -> Result<Vec<u8>, Refusal> {
-    text.to_bytes().ok_or_else(|| Refusal::bad_request("path_b64 is not base64"))
+/// A path that the daemon reads as the client does.
+fn absolute(text: &PathText) -> Result<Vec<u8>, Refusal> {
+    let path = text.to_bytes().ok_or_else(|| Refusal::bad_request("path_b64 is not base64"))?;
+    if !path.starts_with(b"/") || path.contains(&0) {
+        return Err(Refusal::bad_request("a path is absolute, and holds no NUL"));
+    }
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -399,7 +427,24 @@ mod tests {
         assert_eq!(ask(r#"{"path": "/a"}"#), Ok(send(b"/a", "IN_CLOSE_WRITE")));
         assert_eq!(ask(r#"{"path_b64": "L/8=", "event": "IN_CREATE"}"#), Ok(send(b"/\xff", "IN_CREATE")));
         assert_eq!(ask(r#"{"path_b64": "?"}"#), Err(400));
-        assert_eq!(ask(r#"{"path": "a"}"#), Err(400));
+        for wrong in [r#"{"path": "a"}"#, r#"{"path": "/a\u0000"}"#, "{}"] {
+            assert_eq!(ask(wrong), Err(400), "{wrong}");
+        }
+        let rescan = |body| super::tests::ask(&Method::POST, "/v1/rescan", body);
+        assert_eq!(rescan(r#"{"paths": ["/a", "in"]}"#), Err(400));
+    }
+
+    #[test]
+    fn a_refused_method_says_which_one_is_right() {
+        for (method, path, allowed) in [
+            (Method::HEAD, "/v1/status", Method::GET),
+            (Method::DELETE, "/v1/tasks", Method::GET),
+            (Method::GET, "/v1/reload", Method::POST),
+        ] {
+            let request = Request { method: &method, path, query: "", accept: "", body: b"" };
+            let refusal = question(&request).unwrap_err();
+            assert_eq!((refusal.status.as_u16(), refusal.allowed), (405, Some(allowed)), "{path}");
+        }
     }
 
     #[test]
@@ -433,6 +478,10 @@ mod tests {
             ["{}", "", "[]", "{", r#"{"all": true, "path": "/x"}"#, r#"{"al": true}"#, r#"{"all": false}"#];
         for body in bodies {
             assert_eq!(ask(&Method::POST, "/v1/tasks/cancel", body), Err(400), "{body}");
+        }
+        for verb in ["retry", "forget"] {
+            let target = format!("/v1/failed/{verb}");
+            assert_eq!(ask(&Method::POST, &target, r#"{"state": "waiting"}"#), Err(400), "{verb}");
         }
         assert_eq!(ask(&Method::POST, "/v1/tasks/abc/run", ""), Err(400));
         assert_eq!(ask(&Method::POST, "/v1/tasks/wxyz/run", ""), Err(400));

@@ -4,24 +4,27 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::unix::UCred;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use crate::api::Problem;
@@ -44,6 +47,12 @@ const LAST_LOOK: Duration = Duration::from_millis(20);
 const QUESTIONS_MAX: usize = 64;
 /// Lines of a stream that may wait for its reader.
 const LINES_MAX: usize = 1024;
+/// Time for a client that is refused to send what it has to say, and to take the answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Clients that have this time at once.
+const FAREWELLS_MAX: usize = 64;
+/// Between two lines in the log about clients that are refused.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +84,13 @@ pub enum Message {
     Question(Question, Peer, oneshot::Sender<Result<Answering, Refusal>>),
     /// A client was cut off because it does not read.
     CutOff(Peer),
+    /// Somebody who may not ask was turned away.
+    TurnedAway {
+        /// Who.
+        peer: Peer,
+        /// How many others since this was said the last time.
+        unsaid: u64,
+    },
 }
 
 /// An answer.
@@ -206,11 +222,11 @@ impl Server {
         }
         let (unix, socket) = place.map(Place::listen).transpose()?.unzip();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
-        let has_group = place.is_some_and(|place| place.group.is_some());
+        let access = Access::of(place.and_then(|place| place.group));
         let (messages, receiver) = mpsc::channel(QUESTIONS_MAX);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let _ = runtime.block_on(serve(unix, has_group, tcp, messages, stopped));
+            let _ = runtime.block_on(serve(unix, access, tcp, messages, stopped));
         });
         thread.map_err(refused)?;
         Ok((Server { _stop: stop, socket, address }, receiver))
@@ -233,42 +249,99 @@ impl Drop for Server {
 /// Takes connections until it is told to stop; those that are open may get their answers.
 async fn serve(
     unix: Option<std::os::unix::net::UnixListener>,
-    has_group: bool,
+    access: Access,
     tcp: Option<std::net::TcpListener>,
     messages: mpsc::Sender<Message>,
     mut stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let unix = unix.map(UnixListener::from_std).transpose()?;
     let tcp = tcp.map(TcpListener::from_std).transpose()?;
-    let open = Arc::new(());
-    let own_user = rustix::process::geteuid().as_raw();
+    let (connections, mut strangers) = (Connections::default(), Strangers::default());
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             Some(accepted) = accept(unix.as_ref(), UnixListener::accept) => {
                 let Ok((stream, _)) = accepted else { rest().await; continue };
-                let Ok(peer) = stream.peer_cred() else { continue };
-                let trusted = peer.uid() == 0 || peer.uid() == own_user;
-                // Without a group nobody else may connect, whatever somebody has made of the socket's mode.
-                if !trusted && !has_group {
-                    continue;
+                let Ok(credentials) = stream.peer_cred() else { continue };
+                let peer = Peer::Process { uid: credentials.uid(), pid: credentials.pid().unwrap_or_default() };
+                match access.rank(&stream, credentials) {
+                    Rank::Trusted => connections.admit(stream, peer, CONNECTIONS_MAX, &messages),
+                    Rank::Member => connections.admit(stream, peer, CONNECTIONS_MAX - RESERVED, &messages),
+                    Rank::Stranger => {
+                        strangers.note(peer, &messages);
+                        connections.refuse(stream, &Refusal::forbidden());
+                    }
                 }
-                let limit = CONNECTIONS_MAX - if trusted { 0 } else { RESERVED };
-                let peer = Peer::Process { uid: peer.uid(), pid: peer.pid().unwrap_or_default() };
-                admit(stream, peer, limit, &open, &messages);
             }
             Some(accepted) = accept(tcp.as_ref(), TcpListener::accept) => {
                 let Ok((stream, _)) = accepted else { rest().await; continue };
-                admit(stream, Peer::Network, CONNECTIONS_MAX - RESERVED, &open, &messages);
+                connections.admit(stream, Peer::Network, CONNECTIONS_MAX - RESERVED, &messages);
             }
         }
     }
     drop((unix, tcp, messages));
     let until = tokio::time::Instant::now() + PATIENCE;
-    while Arc::strong_count(&open) > 1 && tokio::time::Instant::now() < until {
+    while Arc::strong_count(&connections.open) > 1 && tokio::time::Instant::now() < until {
         tokio::time::sleep(LAST_LOOK).await;
     }
     Ok(())
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug)]
+struct Access {
+    own_user: u32,
+    group: Option<u32>,
+}
+
+/// What somebody who connects is to the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// Root or the daemon's own user.
+    Trusted,
+    /// Of the group.
+    Member,
+    /// Nobody. The socket's mode keeps strangers away, but for those who have another way around it.
+    Stranger,
+}
+
+impl Access {
+    fn of(group: Option<u32>) -> Access {
+        Access { own_user: rustix::process::geteuid().as_raw(), group }
+    }
+
+    /// By the credentials that a peer had when it connected.
+    fn rank(self, stream: &UnixStream, credentials: UCred) -> Rank {
+        let Access { own_user, group } = self;
+        if credentials.uid() == 0 || credentials.uid() == own_user {
+            return Rank::Trusted;
+        }
+        let has = |group: u32| {
+            let others = || syscall::peer::groups(stream.as_fd()).unwrap_or_default();
+            credentials.gid() == group || others().contains(&group)
+        };
+        if group.is_some_and(has) { Rank::Member } else { Rank::Stranger }
+    }
+}
+
+/// Those who may not ask and come all the same.
+#[derive(Debug, Default)]
+struct Strangers {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Strangers {
+    /// Has it said in the log that one was turned away, or counts it for the next time.
+    fn note(&mut self, peer: Peer, messages: &mpsc::Sender<Message>) {
+        let message = Message::TurnedAway { peer, unsaid: self.unsaid };
+        let is_due = self.said.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE);
+        if is_due && messages.try_send(message).is_ok() {
+            *self = Strangers { said: Some(Instant::now()), unsaid: 0 };
+        } else {
+            self.unsaid += 1;
+        }
+    }
 }
 
 /// A pause after a failed accept(2), which fails again at once where descriptors are used up.
@@ -286,36 +359,59 @@ async fn accept<'a, L, F: Future>(
     }
 }
 
-fn admit<S>(stream: S, peer: Peer, limit: usize, open: &Arc<()>, messages: &mpsc::Sender<Message>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    // One reference is the listener's own.
-    let is_full = Arc::strong_count(open) > limit;
-    let (place, messages) = (Arc::clone(open), messages.clone());
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(PATIENCE));
-    let mut stream = Box::pin(stream);
-    tokio::spawn(async move {
-        if is_full {
+/// Those that are open, and those that are being refused: each holds a reference.
+#[derive(Debug, Default)]
+struct Connections {
+    open: Arc<()>,
+    leaving: Arc<()>,
+}
+
+impl Connections {
+    fn admit<S>(&self, stream: S, peer: Peer, limit: usize, messages: &mpsc::Sender<Message>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        // One reference is the listener's own.
+        if Arc::strong_count(&self.open) > limit {
+            return self.refuse(stream, &Refusal::unavailable("too many connections"));
+        }
+        let (place, messages) = (Arc::clone(&self.open), messages.clone());
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(PATIENCE));
+        let stream = Box::pin(stream);
+        tokio::spawn(async move {
+            let questions = messages.clone();
+            let service = service_fn(move |request| {
+                let messages = questions.clone();
+                async move { Ok::<_, Infallible>(answer(request, peer, messages).await) }
+            });
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_BYTES_MAX);
+            let served = builder.serve_connection(TokioIo::new(Refusing::of(stream)), service).await;
             drop(place);
-            let refusal = Refusal::unavailable("too many connections");
-            let _ = stream.write_all(&refusing::last_words(&refusal)).await;
-            return;
-        }
-        let questions = messages.clone();
-        let service = service_fn(move |request| {
-            let messages = questions.clone();
-            async move { Ok::<_, Infallible>(answer(request, peer, messages).await) }
+            if served.is_err_and(|error| is_write_timeout(&error)) {
+                let _ = messages.send(Message::CutOff(peer)).await;
+            }
         });
-        let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_BYTES_MAX);
-        let served = builder.serve_connection(TokioIo::new(Refusing::of(stream)), service).await;
-        drop(place);
-        if served.is_err_and(|error| is_write_timeout(&error)) {
-            let _ = messages.send(Message::CutOff(peer)).await;
-        }
-    });
+    }
+
+    /// Refuses whatever is asked, and closes the connection. An answer that comes before its question, or a close while
+    /// the question comes, would look like a fault of the connection, so that the client has some time.
+    fn refuse<S>(&self, mut stream: S, refusal: &Refusal)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (place, words) = (Arc::clone(&self.leaving), refusing::last_words(refusal));
+        let is_crowded = Arc::strong_count(&self.leaving) > FAREWELLS_MAX + 1;
+        let patience = if is_crowded { Duration::ZERO } else { FAREWELL };
+        tokio::spawn(async move {
+            let _ = timeout(patience, stream.read(&mut [0; 1024])).await;
+            let _ = timeout(FAREWELL, stream.write_all(&words)).await;
+            let _ = timeout(FAREWELL, stream.shutdown()).await;
+            let _ = timeout(patience, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
+            drop(place);
+        });
+    }
 }
 
 fn is_write_timeout(error: &hyper::Error) -> bool {
@@ -332,10 +428,9 @@ fn is_write_timeout(error: &hyper::Error) -> bool {
 type Answer = Response<Either<Full<Bytes>, Lines>>;
 
 async fn answer(request: Request<Incoming>, peer: Peer, messages: mpsc::Sender<Message>) -> Answer {
-    let is_head_of = request.method().clone();
     match ask(request, peer, messages).await {
         Ok((question, answering)) => respond(&question, answering),
-        Err(refusal) => refuse(&refusal, &is_head_of),
+        Err(refusal) => refuse(&refusal),
     }
 }
 
@@ -377,7 +472,7 @@ fn bytes_of(head: &Parts) -> usize {
 
 async fn read(body: Incoming) -> Result<Bytes, Refusal> {
     let body = Limited::new(body, REQUEST_BYTES_MAX).collect();
-    let Ok(body) = tokio::time::timeout(PATIENCE, body).await else {
+    let Ok(body) = timeout(PATIENCE, body).await else {
         return Err(Refusal::bad_request("the request did not come within 10 s"));
     };
     match body {
@@ -414,23 +509,20 @@ fn respond(question: &Question, answering: Answering) -> Answer {
     response
 }
 
-fn refuse(refusal: &Refusal, method: &Method) -> Answer {
+fn refuse(refusal: &Refusal) -> Answer {
     let problem = Problem { error: refusal.text.clone() };
     let json = serde_json::to_vec(&problem).expect("types of the API are JSON");
     let mut response = Response::new(Either::Left(Full::from(json)));
     *response.status_mut() = refusal.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    match refusal.status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            let other = if method == Method::POST { "GET" } else { "POST" };
-            headers.insert(ALLOW, HeaderValue::from_static(other));
-        }
-        // What is left of the request is not read.
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        _ => {}
+    if let Some(allowed) = refusal.allowed.as_ref().and_then(|method| method.as_str().parse().ok()) {
+        headers.insert(ALLOW, allowed);
+    }
+    // What is left of the request is not read.
+    if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE].contains(&refusal.status)
+    {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

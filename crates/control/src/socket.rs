@@ -46,7 +46,8 @@ pub enum PlaceError {
     },
 }
 
-fn plain(error: &io::Error) -> String {
+/// What strerror(3) says, without the number that Rust puts behind it.
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" (os error").map_or(text.clone(), |(plain, _)| plain.to_owned())
 }

@@ -42,6 +42,7 @@ impl Daemon {
             while let Some(message) = messages.blocking_recv() {
                 match message {
                     Message::CutOff(peer) => to_cut_off.lock().unwrap().push(peer),
+                    Message::TurnedAway { peer, .. } => panic!("{peer} is the daemon's user"),
                     Message::Question(question, peer, reply) => {
                         let answer = answer(&question, &to_streams);
                         to_seen.lock().unwrap().push((question, peer));

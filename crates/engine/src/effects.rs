@@ -390,7 +390,7 @@ pub enum Record<'a> {
         /// How many events made no task since [`Record::TasksMax`].
         refused: u64,
     },
-    /// A scheduler of a replaced configuration takes no more tasks.
+    /// A scheduler of a replaced configuration takes no more tasks; said of those that were not paused already.
     Paused {
         /// The scheduler.
         scheduler: SchedulerId,

@@ -334,9 +334,9 @@ impl Generation {
         self.deliver(turn);
     }
 
-    /// Says that another configuration takes its place.
+    /// Says that another configuration takes its place. A scheduler that is paused by an operator is no news.
     pub(crate) fn tell_paused(&self, out: &mut impl Effects) {
-        for scheduler in &self.schedulers {
+        for scheduler in self.schedulers.iter().filter(|scheduler| !scheduler.is_paused()) {
             out.record(Record::Paused { scheduler: scheduler.id() });
         }
     }

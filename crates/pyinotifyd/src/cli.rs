@@ -25,7 +25,7 @@ use event::Flag;
 
 pub(crate) use completions::Shell;
 
-use crate::client::command::{Ask, Asked};
+use crate::client::command::{Ask, Asked, Printed};
 use crate::client::doctor::Wanted;
 use crate::config::{ConfigPath, Line};
 
@@ -95,7 +95,7 @@ impl Source {
 }
 
 /// Where the configuration is, unless it is said: the file, and a directory that may be there.
-const CONFIG_FILE: &str = "/etc/pyinotifyd/config.py";
+pub(crate) const CONFIG_FILE: &str = "/etc/pyinotifyd/config.py";
 const CONFIG_DIRECTORY: &str = "/etc/pyinotifyd/conf.d";
 
 /// Columns of a terminal that help texts and man pages fit into.
@@ -263,21 +263,27 @@ fn read(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Erro
 
 fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Result<Command, clap::Error> {
     let Typed { config, debug, python, state, control, dry_run, mode, subcommand } = typed;
-    let mut files: Vec<_> = config.into_iter().map(|path| ConfigPath { path, optional: false }).collect();
+    let mut files = named(&config);
     if matches.value_source("config") == Some(ValueSource::DefaultValue) {
         files.push(ConfigPath { path: CONFIG_DIRECTORY.into(), optional: true });
     }
     let source = Source::Files(files);
     let mut options = ConfigOptions { source, debug, dry_run, python, state, control };
     if let Some((name, _)) = matches.subcommand() {
+        // It looks at what a daemon would have.
+        let is_doctor = matches!(subcommand, Some(Sub::Ask(Ask::Doctor { .. })));
+        let of_config = if is_doctor { &[][..] } else { &OF_CONFIG };
         // A line can be tested, and has no socket.
         let other = match subcommand {
             Some(Sub::Watch(_)) => options.control.as_ref().map(|_| "--control"),
             Some(Sub::Import(_)) => of_a_daemon(&options).or(tests(&mode)),
             Some(Sub::Ask(_)) | None => tests(&mode),
         };
-        if let Some(option) = for_the_daemon(matches).or(other) {
-            let text = format!("the argument '{option}' cannot be used with '{name}'");
+        let of_config = given(matches, of_config);
+        if let Some(option) = of_config.or(given(matches, &INSTEAD)).or(other) {
+            let asks = of_config.is_some() && matches!(subcommand, Some(Sub::Ask(_)));
+            let hint = if asks { ": it asks the daemon that runs, which '--control PATH' names" } else { "" };
+            let text = format!("the argument '{option}' cannot be used with '{name}'{hint}");
             return Err(command.error(ErrorKind::ArgumentConflict, text));
         }
     }
@@ -296,15 +302,9 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
             let command = command.find_subcommand_mut("import").expect("it was found in there");
             return Ok(Command::Import(import.means(command)?));
         }
-        Some(Sub::Ask(Ask::Doctor { config, python, state, printed })) => {
-            let control = printed.control.or(options.control);
-            let files = config.iter().map(|path| ConfigPath { path: path.clone(), optional: false });
-            let drop_in = ConfigPath { path: CONFIG_DIRECTORY.into(), optional: true };
-            let is_default = config == [PathBuf::from(CONFIG_FILE)];
-            options.source = Source::Files(files.chain(is_default.then_some(drop_in)).collect());
-            (options.python, options.control) = (python.clone(), control.clone());
-            let wanted = Wanted { config, python, state, control, json: printed.json };
-            return Ok(Command::Doctor(options, wanted));
+        Some(Sub::Ask(Ask::Doctor { config: own, python, state, printed })) => {
+            let Printed { control, json } = printed;
+            return Ok(examination(Wanted { config: own, python, state, control, json }, config, options));
         }
         Some(Sub::Ask(ask)) => {
             let control = ask.printed().control.clone().or(options.control);
@@ -347,20 +347,44 @@ fn tests(mode: &Mode) -> Option<&'static str> {
     mode.explain.as_ref().map(|_| "--explain")
 }
 
-/// The first option that is given and has no meaning without a config file.
-fn for_the_daemon(matches: &ArgMatches) -> Option<&'static str> {
-    const OPTIONS: [(&str, &str); 8] = [
-        ("config", "--config"),
-        ("python", "--python"),
-        ("state", "--state"),
-        ("install", "--install"),
-        ("uninstall", "--uninstall"),
-        ("list", "--list"),
-        ("version", "--version"),
-        ("completions", "--completions"),
-    ];
+/// What doctor looks at. Its options may stand before it, too.
+fn examination(own: Wanted, config: Vec<PathBuf>, before: ConfigOptions) -> Command {
+    let source = if own.config.is_empty() { before.source } else { Source::Files(named(&own.config)) };
+    let config = if own.config.is_empty() { config } else { own.config };
+    let python = own.python.or(before.python);
+    let state = own.state.or(before.state);
+    let control = own.control.or(before.control);
+    let options = ConfigOptions {
+        source,
+        python: python.clone(),
+        state: state.clone(),
+        control: control.clone(),
+        ..before
+    };
+    Command::Doctor(options, Wanted { config, python, state, control, json: own.json })
+}
+
+/// Files that have to be there.
+fn named(files: &[PathBuf]) -> Vec<ConfigPath> {
+    files.iter().map(|path| ConfigPath { path: path.clone(), optional: false }).collect()
+}
+
+/// Options that have no meaning without a config file.
+const OF_CONFIG: [(&str, &str); 3] = [("config", "--config"), ("python", "--python"), ("state", "--state")];
+
+/// Options that do something else than any subcommand.
+const INSTEAD: [(&str, &str); 5] = [
+    ("install", "--install"),
+    ("uninstall", "--uninstall"),
+    ("list", "--list"),
+    ("version", "--version"),
+    ("completions", "--completions"),
+];
+
+/// The first of some options that is given.
+fn given(matches: &ArgMatches, options: &[(&str, &'static str)]) -> Option<&'static str> {
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    OPTIONS.into_iter().find(|(id, _)| is_given(id)).map(|(_, option)| option)
+    options.iter().find(|(id, _)| is_given(id)).map(|(_, option)| *option)
 }
 
 fn flag(word: &OsStr, command: &mut clap::Command) -> Result<Flag, clap::Error> {

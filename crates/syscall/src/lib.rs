@@ -5,5 +5,6 @@
 
 pub mod inherited;
 pub mod lease;
+pub mod peer;
 pub mod signals;
 pub mod spawn;

@@ -339,7 +339,7 @@ impl Model {
         for successor in self.generations[..=at].iter_mut().flat_map(|one| &mut one.successors) {
             *successor = successor.and_then(&map);
         }
-        for scheduler in &self.generations[at].schedulers {
+        for scheduler in self.generations[at].schedulers.iter().filter(|scheduler| !scheduler.paused) {
             out.record(Record::Paused { scheduler: scheduler.id });
         }
         self.hand_over(at, out);

@@ -35,6 +35,8 @@ pub(crate) enum Report {
     Looked(Vec<missing::Looked>),
     /// Of a check of the configuration: warnings.
     Checked(Vec<String>),
+    /// Of the config test that somebody with this number waits for: warnings.
+    Examined(u64, Vec<String>),
     /// Of the tasks in the state that a question with this number is about.
     Read(u64, Result<Vec<ledger::Page>, String>),
     /// Of the undo of a task, with what was moved.

@@ -33,6 +33,9 @@ pub(super) fn explained(error: Error, command: &mut Command) -> Error {
         let text = unknown(word, similar, command);
         return command.error(ErrorKind::UnknownArgument, text);
     }
+    if kind == ErrorKind::MissingRequiredArgument && takes_ids(command) {
+        return command.error(kind, NAME_TASKS);
+    }
     // clap leaves the usage out where only a value is wrong.
     let text = error.to_string();
     if error.use_stderr() && !text.contains(USAGE) {
@@ -41,6 +44,13 @@ pub(super) fn explained(error: Error, command: &mut Command) -> Error {
         return command.error(kind, text);
     }
     error
+}
+
+/// What is missing where a change of tasks names none.
+const NAME_TASKS: &str = "name the tasks: by their ids, or all by --scheduler NAME, --path GLOB or --all";
+
+fn takes_ids(command: &Command) -> bool {
+    command.get_arguments().any(|argument| argument.get_id() == "ids")
 }
 
 /// Letters that a subcommand may differ by from what was typed: clap's own guess is a wide one.

@@ -83,7 +83,14 @@ fn what_is_ambiguous_excluded_or_unknown_is_said() {
             "invalid value '1y' for '--since <TIME>': expected a time such as 90s, 10m, 1h or 2d",
         ),
         ("cancel --all abcd", "the argument '--all' cannot be used with '[IDS]...'"),
-        ("cancel", "the following required arguments were not provided:"),
+        ("cancel", "name the tasks: by their ids, or all by --scheduler NAME, --path GLOB or --all"),
+        ("retry --json", "name the tasks: by their ids, or all by --scheduler NAME, --path GLOB or --all"),
+        ("undo", "the following required arguments were not provided:"),
+        (
+            "-c x status",
+            "the argument '--config' cannot be used with 'status': it asks the daemon that runs, which \
+             '--control PATH' names",
+        ),
         (
             "./config.py",
             "unexpected argument './config.py' found, a config file is named by '-c ./config.py'",
@@ -113,6 +120,21 @@ fn what_is_ambiguous_excluded_or_unknown_is_said() {
         assert_eq!(text.lines().next(), Some(format!("error: {said}").as_str()), "{line}");
         assert!(text.contains("Usage: pyinotifyd"), "{line}: {text}");
     }
+}
+
+#[test]
+fn options_of_doctor_may_stand_before_it() {
+    let meant = |line: &str| match parse(line) {
+        Ok(Command::Doctor(options, wanted)) => (options, wanted),
+        other => panic!("{line}: {other:?}"),
+    };
+    let behind = meant("doctor -c a -c b --python p --state s --control k");
+    assert_eq!(behind.1.config, [PathBuf::from("a"), PathBuf::from("b")]);
+    assert_eq!(meant("-c a -c b --python p --state s --control k doctor"), behind);
+    assert_eq!(meant("-c x --control k doctor -c a -c b --python p --state s"), behind);
+    let default = meant("doctor");
+    assert_eq!(default.0.source.files().len(), 2);
+    assert_eq!(default.1.config, [PathBuf::from(CONFIG_FILE)]);
 }
 
 fn watch(words: &[&str]) -> Result<(ConfigOptions, Line), String> {

@@ -40,6 +40,9 @@ pub(crate) enum Ask {
         /// Only what ended in the last 90s, 10m, 1h, 2d.
         #[arg(long, value_name = "TIME", value_parser = span)]
         since: Option<f64>,
+        /// As for history; all of these have failed.
+        #[arg(long, value_name = "STATE", value_parser = ["ok", "failed", "cancelled"], hide = true)]
+        state: Option<String>,
         #[command(flatten)]
         printed: Printed,
     },
@@ -106,7 +109,7 @@ pub(crate) enum Ask {
         #[command(flatten)]
         printed: Printed,
     },
-    /// Apply the changed configuration, and print what changed or what is wrong.
+    /// Apply the changed configuration; print what changed and what -t warns of, or what is wrong.
     Reload(Printed),
     /// Print events as they come.
     Events {
@@ -125,14 +128,14 @@ pub(crate) enum Ask {
     Metrics(Printed),
     /// Check limits, rights and configuration, and print how to mend what is wrong; needs no daemon.
     Doctor {
-        /// Config file, executed as Python.
-        #[arg(short, long, value_name = "FILE", default_value = "/etc/pyinotifyd/config.py")]
+        /// Config file, executed as Python; default: /etc/pyinotifyd/config.py.
+        #[arg(short, long, value_name = "FILE", add = ArgValueCompleter::new(completions::config_files))]
         config: Vec<PathBuf>,
         /// Interpreter that executes the config file.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", add = ArgValueCompleter::new(completions::paths))]
         python: Option<PathBuf>,
         /// Directory that keeps tasks.
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", add = ArgValueCompleter::new(completions::paths))]
         state: Option<PathBuf>,
         #[command(flatten)]
         printed: Printed,

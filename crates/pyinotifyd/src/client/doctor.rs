@@ -13,15 +13,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use control::Client;
 use control::api::Status;
+use control::{Client, ClientError};
 use mounts::Mounts;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use serde::Serialize;
 
-use super::{places, show};
-use crate::config::{Config, StateWanted, absolute_path};
+use super::{advice, places, show};
+use crate::cli::CONFIG_FILE;
+use crate::config::{Config, ControlPlace, StateWanted, absolute_path};
 use crate::host::interpreter;
+use crate::log::Cause;
 
 /// Directories that are counted before it is enough to say that there are more.
 const DIRECTORIES_MAX: u64 = 2_000_000;
@@ -29,6 +31,8 @@ const DIRECTORIES_MAX: u64 = 2_000_000;
 const COUNT_MAX: Duration = Duration::from_secs(20);
 /// The oldest Python that executes configurations.
 const PYTHON_MIN: (u32, u32) = (3, 9);
+/// Minor versions, from the oldest on, that are looked for where the found one will not do.
+const PYTHONS_TRIED: u32 = 12;
 /// A disk with less room than that is as good as full.
 const ROOM_MIN: u64 = 64 << 20;
 /// Events that the kernel queues by default.
@@ -95,16 +99,16 @@ pub(crate) struct Wanted {
 
 /// Looks at everything, with the configuration if it could be executed.
 pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
-    let daemon = daemon(wanted.control.as_deref());
+    let daemon = ask(wanted, config);
     let mut findings = vec![python(wanted.python.as_deref())];
     if findings[0].level == Level::Ok {
         findings.push(of_config(&wanted.config, config.is_some()));
     }
     findings.extend(roots(config));
-    findings.extend(limits(config, daemon.as_ref().ok()));
+    findings.extend(limits(config, &daemon));
     findings.extend([leases(), openat2(), fanotify()]);
     findings.extend(state(wanted, config));
-    findings.push(control(daemon));
+    findings.push(control(daemon, wanted));
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     let printed = if wanted.json { as_json(&findings) } else { as_text(&findings) };
     // A reader that went away has what it wanted.
@@ -142,47 +146,71 @@ fn as_text(findings: &[Finding]) -> String {
 fn python(named: Option<&Path>) -> Finding {
     let found = match interpreter::find(named) {
         Ok(found) => found,
-        Err(why) => return problem("python", first_line(&why), "apt-get install python3"),
+        Err(why) => return problem("python", first_line(&why), advice::install_python()),
     };
-    let code = "import sys; print(*sys.version_info[:3])";
-    let asked = Command::new(&found).args(["-I", "-c", code]).stdin(Stdio::null()).output();
     let shown = found.display();
-    let answer = match asked {
-        Ok(answer) if answer.status.success() => String::from_utf8_lossy(&answer.stdout).into_owned(),
-        Ok(answer) => {
-            let why = String::from_utf8_lossy(&answer.stderr).into_owned();
-            let text = format!("{shown} does not run: {}", first_line(&why));
-            return problem("python", text, "pyinotifyd doctor --python /usr/bin/python3");
-        }
-        Err(error) => {
-            let text = format!("{shown} does not run: {error}");
-            return problem("python", text, "pyinotifyd doctor --python /usr/bin/python3");
-        }
-    };
-    let numbers: Vec<u32> = answer.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-    let version = numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
-    match numbers[..] {
-        [major, minor, ..] if (major, minor) >= PYTHON_MIN => {
-            ok("python", format!("{shown} is Python {version}"))
-        }
-        _ => {
+    match version_of(&found) {
+        Err(why) => problem("python", format!("{shown} does not run: {why}"), other_python(&found)),
+        Ok(version) => {
+            let text = version.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+            if is_new_enough(&version) {
+                return ok("python", format!("{shown} is Python {text}"));
+            }
             let (major, minor) = PYTHON_MIN;
-            let text = format!("{shown} is Python {version}, {major}.{minor} or newer is needed");
-            problem("python", text, "apt-get install python3, then name it with --python PATH")
+            let text = format!("{shown} is Python {text}, {major}.{minor} or newer is needed");
+            problem("python", text, other_python(&found))
         }
     }
 }
 
+/// # Errors
+/// Why it does not say its version, in one line.
+fn version_of(python: &Path) -> Result<Vec<u32>, String> {
+    let code = "import sys; print(*sys.version_info[:3])";
+    let asked = Command::new(python).args(["-I", "-c", code]).stdin(Stdio::null()).output();
+    let answer = asked.map_err(|error| Cause(&error).to_string())?;
+    if !answer.status.success() {
+        return Err(first_line(&String::from_utf8_lossy(&answer.stderr)));
+    }
+    let text = String::from_utf8_lossy(&answer.stdout);
+    Ok(text.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+}
+
+fn is_new_enough(version: &[u32]) -> bool {
+    matches!(version[..], [major, minor, ..] if (major, minor) >= PYTHON_MIN)
+}
+
+/// Names another Python that would do, or installs one.
+fn other_python(found: &Path) -> String {
+    let (_, oldest) = PYTHON_MIN;
+    let names: Vec<String> =
+        (oldest..oldest + PYTHONS_TRIED).rev().map(|minor| format!("python3.{minor}")).collect();
+    let names = std::iter::once("python3").chain(names.iter().map(String::as_str));
+    let directories = advice::directories();
+    let candidates = names.flat_map(|name| directories.iter().map(move |directory| directory.join(name)));
+    let mut others = candidates.filter(|path| path != found && path.is_file());
+    let other = others.find(|path| version_of(path).is_ok_and(|version| is_new_enough(&version)));
+    other.map_or_else(advice::install_python, |other| {
+        format!("{} doctor --python {}", advice::program(), advice::path(&other))
+    })
+}
+
 fn of_config(files: &[PathBuf], is_loaded: bool) -> Finding {
-    let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let shown = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    let program = advice::program();
     if is_loaded {
-        return ok("config", format!("{} can be used", shown.join(", ")));
+        return ok("config", format!("{shown} can be used"));
     }
-    if files.iter().all(|file| file.exists()) {
-        let mend = format!("pyinotifyd -t -c {}", shown.join(" -c "));
-        return problem("config", format!("{} cannot be used", shown.join(", ")), mend);
-    }
-    warning("config", format!("{} does not exist", shown.join(", ")), "pyinotifyd --install")
+    let Some(missing) = files.iter().find(|file| !file.exists()) else {
+        let mend = format!("{program} -t{}", advice::named(files));
+        return problem("config", format!("{shown} cannot be used"), mend);
+    };
+    let mend = if missing == Path::new(CONFIG_FILE) {
+        advice::as_root(&format!("{program} --install"))
+    } else {
+        format!("{program} watch . --print-config > {}", advice::path(missing))
+    };
+    warning("config", format!("{} does not exist", missing.display()), mend)
 }
 
 /// The paths of all watches, as far as they are no patterns.
@@ -197,7 +225,8 @@ fn paths(config: Option<&Config>) -> Vec<(Vec<u8>, bool)> {
 
 fn roots(config: Option<&Config>) -> Vec<Finding> {
     let Ok(mounts) = Mounts::read() else {
-        return vec![problem("filesystems", "/proc is not mounted", "mount -t proc proc /proc")];
+        let mend = advice::as_root("mount -t proc proc /proc");
+        return vec![problem("filesystems", "/proc is not mounted", mend)];
     };
     paths(config).into_iter().map(|(path, _)| root(&path, &mounts)).collect()
 }
@@ -206,27 +235,46 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
     let shown = show::path(&control::api::PathText::of(path));
     let way = mounts.way(path);
     let fstype = String::from_utf8_lossy(&way.mount.fstype).into_owned();
+    // Nothing else shows a mount without asking it.
+    let show_mount = || format!("grep -F {} /proc/self/mounts", advice::word(&in_table(&way.mount.point)));
     if let Some(name) = way.mount.unseen() {
         let text =
             format!("'{shown}' is on {name} ({fstype}), where inotify does not see what other hosts do");
-        return warning("filesystem", text, format!("findmnt -T '{shown}'"));
+        return warning("filesystem", text, show_mount());
     }
     if !way.is_local() {
-        let text = format!("'{shown}' is on {fstype}, which may not answer");
-        return warning("filesystem", text, format!("findmnt -T '{shown}'"));
+        return warning(
+            "filesystem",
+            format!("'{shown}' is on {fstype}, which may not answer"),
+            show_mount(),
+        );
     }
-    let path = Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path));
+    let path = advice::bytes_path(path);
     match path.metadata() {
         Ok(_) => ok("filesystem", format!("'{shown}' is on {fstype}")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("'{shown}' does not exist; the daemon waits for it");
-            warning("filesystem", text, format!("mkdir -p '{shown}'"))
+            let mend = advice::in_directory(path, &format!("mkdir -p {}", advice::path(path)));
+            warning("filesystem", text, mend)
         }
         Err(error) => {
-            let text = format!("cannot look at '{shown}': {}", crate::log::Cause(&error));
-            problem("filesystem", text, format!("namei -l '{shown}'"))
+            let text = format!("cannot look at '{shown}': {}", Cause(&error));
+            problem("filesystem", text, format!("namei -l {}", advice::path(path)))
         }
     }
+}
+
+/// A mount point as the table of mounts shows it (proc(5)), with what stands around it.
+fn in_table(point: &[u8]) -> Vec<u8> {
+    let mut text = vec![b' '];
+    for byte in point {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => text.extend(format!("\\{byte:03o}").bytes()),
+            _ => text.push(*byte),
+        }
+    }
+    text.push(b' ');
+    text
 }
 
 /// What inotify is used for.
@@ -236,9 +284,10 @@ struct Used {
     watches: u64,
 }
 
-fn limits(config: Option<&Config>, daemon: Option<&Status>) -> Vec<Finding> {
+fn limits(config: Option<&Config>, daemon: &Asked) -> Vec<Finding> {
     let used = used_by(rustix::process::geteuid().as_raw());
-    let own = daemon.map_or(0, |status| status.totals.kernel_watches);
+    let status = if let Asked::Answered(status) = daemon { Some(status) } else { None };
+    let own = status.map_or(0, |status| status.totals.kernel_watches);
     let (needed, is_more) = directories(&paths(config));
     let limit = watcher::watches_max();
     let total = used.watches.saturating_sub(own) + needed;
@@ -250,7 +299,7 @@ fn limits(config: Option<&Config>, daemon: Option<&Status>) -> Vec<Finding> {
         show::count(needed),
         show::count(used.watches)
     );
-    let mend = format!("sysctl -w {}={}", limit.name, (2 * total).max(2 * limit.value));
+    let mend = set(limit.name, (2 * total).max(2 * limit.value));
     let watches = match total {
         total if total > limit.value => problem("watches", text, mend),
         total if total > limit.value / 5 * 4 => warning("watches", text, mend),
@@ -259,19 +308,24 @@ fn limits(config: Option<&Config>, daemon: Option<&Status>) -> Vec<Finding> {
     let mut all = vec![watches];
     if let Some(limit) = sysctl("fs.inotify.max_user_instances") {
         let text = format!("fs.inotify.max_user_instances = {limit}; this user has {}", used.instances);
-        let mend = format!("sysctl -w fs.inotify.max_user_instances={}", 2 * limit.max(64));
+        let mend = set("fs.inotify.max_user_instances", 2 * limit.max(64));
         all.push(match used.instances {
-            used if used >= limit && daemon.is_none() => problem("instances", text, mend),
+            used if used >= limit && status.is_none() => problem("instances", text, mend),
             used if used > limit / 5 * 4 => warning("instances", text, mend),
             _ => ok("instances", text),
         });
     }
     if let Some(limit) = sysctl("fs.inotify.max_queued_events") {
         let text = format!("fs.inotify.max_queued_events = {limit}");
-        let mend = format!("sysctl -w fs.inotify.max_queued_events={QUEUE_DEFAULT}");
+        let mend = set("fs.inotify.max_queued_events", QUEUE_DEFAULT);
         all.push(if limit < QUEUE_DEFAULT { warning("queue", text, mend) } else { ok("queue", text) });
     }
     all
+}
+
+/// Sets a limit of the kernel, until it is started again.
+fn set(name: &str, value: u64) -> String {
+    advice::as_root(&format!("sysctl -w {name}={value}"))
 }
 
 fn sysctl(name: &str) -> Option<u64> {
@@ -331,19 +385,21 @@ fn directories(paths: &[(Vec<u8>, bool)]) -> (u64, bool) {
 }
 
 fn leases() -> Finding {
-    const MEND: &str = "sysctl -w fs.leases-enable=1";
-    if sysctl("fs.leases-enable") == Some(0) {
-        return problem("leases", "fs.leases-enable = 0: who writes to a file cannot be known", MEND);
+    const NAME: &str = "fs.leases-enable";
+    if sysctl(NAME) == Some(0) {
+        let text = "fs.leases-enable = 0: who writes to a file cannot be known";
+        return problem("leases", text, set(NAME, 1));
     }
+    let directory = std::env::temp_dir();
     let Ok(file) = scratch() else {
-        let directory = std::env::temp_dir();
-        let text = format!("no file can be made in '{}'", directory.display());
-        return warning("leases", text, format!("df -h '{}'", directory.display()));
+        let (text, shown) =
+            (format!("no file can be made in '{}'", directory.display()), advice::path(&directory));
+        return warning("leases", text, format!("ls -ld {shown}; df -h {shown}"));
     };
     match syscall::lease::writers(file.as_fd()) {
         syscall::lease::Writers::Unknown => {
             let text = "leases are refused here: files count as finished when size and time stay the same";
-            warning("leases", text, "findmnt -T \"$TMPDIR\"")
+            warning("leases", text, format!("findmnt -T {}", advice::path(&directory)))
         }
         syscall::lease::Writers::None | syscall::lease::Writers::Some => {
             ok("leases", "who writes to a file of ours can be known")
@@ -400,45 +456,83 @@ fn state(wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
     let Some(directory) = directory else {
         return config.map(|_| ok("state", "none: tasks do not survive the end of the daemon"));
     };
-    let shown = directory.display();
+    let (shown, word) = (directory.display(), advice::path(&directory));
     let existing = directory.ancestors().find(|path| path.exists())?;
     let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_ok();
     if !writable {
         let text = format!("'{shown}' cannot be written");
-        return Some(problem("state", text, format!("namei -l '{shown}'")));
+        return Some(problem("state", text, format!("namei -l {word}")));
     }
     let mode = directory.metadata().map_or(0o700, |found| found.permissions().mode());
     if mode & 0o022 != 0 {
         let text = format!("others can write in '{shown}'");
-        return Some(problem("state", text, format!("chmod go-w '{shown}'")));
+        return Some(problem("state", text, format!("chmod go-w {word}")));
     }
     let room =
         rustix::fs::statvfs(existing).map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
     if room < ROOM_MIN {
         let text = format!("the disk of '{shown}' has room for {} KiB only", show::count(room >> 10));
-        return Some(problem("state", text, format!("df -h '{}'", existing.display())));
+        return Some(problem("state", text, format!("df -h {}", advice::path(existing))));
     }
     Some(ok("state", format!("'{shown}' can be written")))
 }
 
-/// The status of the daemon that runs; else why there is none, and whether one answers at all.
-fn daemon(named: Option<&Path>) -> Result<Status, (bool, String)> {
-    let path = places::find(named).map_err(|why| (false, why))?;
-    let client = Client::new(&path).map_err(|error| (false, error.to_string()))?;
-    let reply = client.get("/v1/status").map_err(|error| (false, error.to_string()))?;
-    reply.json().map_err(|why| (true, why))
+/// What is known of a daemon that runs.
+enum Asked {
+    /// It answers.
+    Answered(Box<Status>),
+    /// It answers, but not what was asked.
+    Refused(String),
+    /// We may not ask.
+    Forbidden(String),
+    /// None answers.
+    Silent(String),
+    /// The configuration wants no socket.
+    Never,
 }
 
-fn control(daemon: Result<Status, (bool, String)>) -> Finding {
-    const MEND: &str = "systemctl status pyinotifyd";
-    match daemon {
-        Ok(Status { ready: true, pid, .. }) => ok("control", format!("the daemon with pid {pid} answers")),
-        Ok(Status { pid, reason, .. }) => {
-            let why = reason.unwrap_or_default();
-            problem("control", format!("the daemon with pid {pid} is not ready: {why}"), "pyinotifyd status")
+/// Asks the daemon that runs: on the socket that was named, by the user or else by the configuration.
+fn ask(wanted: &Wanted, config: Option<&Config>) -> Asked {
+    let named = match (&wanted.control, config.map(|config| &config.control.place)) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Some(ControlPlace::Never)) => return Asked::Never,
+        (None, Some(ControlPlace::At(path))) if !places::is_named_by_variable() => Some(path.clone()),
+        (None, Some(ControlPlace::At(_) | ControlPlace::Default) | None) => None,
+    };
+    let client = places::find(named.as_deref())
+        .and_then(|path| Client::new(&path).map_err(|error| Cause(&error).to_string()));
+    let reply = match client.map(|client| client.get("/v1/status")) {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(ClientError::NoDaemon { path, source }))
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            return Asked::Forbidden(format!("you may not connect to '{}'", path.display()));
         }
-        Err((true, why)) => problem("control", why, MEND),
-        Err((false, why)) => warning("control", why, "systemctl start pyinotifyd"),
+        Ok(Err(error)) => return Asked::Silent(error.to_string()),
+        Err(why) => return Asked::Silent(why),
+    };
+    match reply.json() {
+        Ok(status) => Asked::Answered(Box::new(status)),
+        Err(why) => Asked::Refused(why),
+    }
+}
+
+fn control(daemon: Asked, wanted: &Wanted) -> Finding {
+    let named = wanted.control.as_deref();
+    let at = named.map_or_else(String::new, |path| format!(" --control {}", advice::path(path)));
+    let show_status = format!("{} status{at}", advice::program());
+    match daemon {
+        Asked::Answered(status) if status.ready => {
+            ok("control", format!("the daemon with pid {} answers", status.pid))
+        }
+        Asked::Answered(status) => {
+            let (pid, why) = (status.pid, status.reason.unwrap_or_default());
+            problem("control", format!("the daemon with pid {pid} is not ready: {why}"), show_status)
+        }
+        Asked::Refused(why) => problem("control", why, advice::service_status().unwrap_or(show_status)),
+        Asked::Forbidden(why) => warning("control", why, advice::as_root(&show_status)),
+        Asked::Silent(why) => warning("control", why, advice::start(&wanted.config, named)),
+        Asked::Never => ok("control", "none: the config says control=False"),
     }
 }
 

@@ -3,8 +3,10 @@
 //! Owns the subcommands, where the socket is ([`places`]), and how answers look ([`show`], [`top`]). Leaves the
 //! connection to the crate `control`. Exit codes: 0 done, 1 refused, 2 the request makes no sense, 3 no daemon answers.
 
+mod advice;
 pub(crate) mod command;
 pub(crate) mod doctor;
+mod metrics;
 pub(crate) mod places;
 mod show;
 mod top;
@@ -23,6 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use command::{Ask, Asked, Change, Filter, Schedulers};
+use metrics::Metrics;
 use show::Page;
 
 /// Everything but letters, digits and what RFC 3986 calls unreserved.
@@ -44,7 +47,10 @@ enum Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
-        let next = "is it running? (systemctl status pyinotifyd)";
+        let next = advice::service_status().map_or_else(
+            || "start it, or name the socket of the one that runs with --control PATH".to_owned(),
+            |command| format!("is it running? ({command})"),
+        );
         match error {
             ClientError::NoDaemon { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Failure::NoDaemon(format!(
@@ -89,8 +95,9 @@ fn answer(asked: Asked) -> Result<(), Failure> {
             let query = query(&filter, &[("state", state)]);
             desk.show(&format!("/v1/tasks{query}"), |page, list: &List<TaskView>| page.tasks(list))
         }
-        Ask::Failed { filter, since, .. } => {
-            let query = query(&filter, &[("since", since.map(|since| since.to_string()))]);
+        Ask::Failed { filter, since, state, .. } => {
+            let since = since.map(|since| since.to_string());
+            let query = query(&filter, &[("since", since), ("state", state)]);
             desk.show(&format!("/v1/failed{query}"), |page, list: &List<EndedView>| page.ended(list))
         }
         Ask::History { filter, since, state, .. } => {
@@ -122,9 +129,7 @@ fn answer(asked: Asked) -> Result<(), Failure> {
         Ask::Sync { timeout, idle, .. } => {
             desk.post("/v1/sync", &SyncBody { timeout, idle }, |_: &serde_json::Value| String::new())
         }
-        Ask::Reload(_) => desk.post("/v1/reload", &serde_json::json!({}), |reloaded: &Reloaded| {
-            format!("{}\n", show::line(&reloaded.changed))
-        }),
+        Ask::Reload(_) => desk.post("/v1/reload", &serde_json::json!({}), reloaded_text),
         Ask::Events { tasks, path, .. } => desk.events(tasks, path),
         Ask::Top(_) => top::run(&desk.client).map_err(|error| Failure::Refused(REFUSED, error)),
         Ask::Doctor { .. } => unreachable!("it is a command of its own, which needs no daemon"),
@@ -133,7 +138,13 @@ fn answer(asked: Asked) -> Result<(), Failure> {
             if reply.status >= 400 {
                 return Err(refused(&reply));
             }
-            Ok(io::stdout().write_all(&reply.body)?)
+            if !desk.json {
+                return Ok(io::stdout().write_all(&reply.body)?);
+            }
+            let text = String::from_utf8_lossy(&reply.body);
+            let metrics = Metrics::parse(&text);
+            let metrics = metrics.ok_or_else(|| ClientError::Broken("these are no metrics".to_owned()))?;
+            Ok(writeln!(io::stdout(), "{}", serde_json::to_string(&metrics).unwrap_or_default())?)
         }
     }
 }
@@ -270,6 +281,11 @@ fn stream_line(page: Page, line: &[u8]) -> String {
         Ok(event) => show::event(&event),
         Err(_) => show::line(&String::from_utf8_lossy(line)),
     }
+}
+
+fn reloaded_text(reloaded: &Reloaded) -> String {
+    let warnings = reloaded.warnings.iter().map(|warning| format!("warning: {}\n", show::line(warning)));
+    std::iter::once(format!("{}\n", show::line(&reloaded.changed))).chain(warnings).collect()
 }
 
 fn done_text(done: &Done, what: &str) -> String {

@@ -27,8 +27,7 @@ fn candidates() -> Vec<PathBuf> {
 
 /// The socket that a client asks: the one that was named, else the first default place that holds one.
 pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, String> {
-    let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = named.map(Path::to_path_buf).or(variable) {
+    if let Some(path) = named.map(Path::to_path_buf).or_else(variable) {
         return Ok(path);
     }
     let places = candidates();
@@ -36,10 +35,22 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, String> {
     found.cloned().ok_or_else(|| {
         let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
         let places = places.join(", ");
-        format!(
-            "no daemon has a control socket in {places}; start it, or name its socket with --control PATH"
-        )
+        let next = if default_place().is_some() {
+            "start it, or name its socket with --control PATH"
+        } else {
+            "without XDG_RUNTIME_DIR yours has none by itself: give --control PATH to the daemon and to this command"
+        };
+        format!("no daemon has a control socket in {places}; {next}")
     })
+}
+
+/// Whether a variable names the socket, for all clients.
+pub(crate) fn is_named_by_variable() -> bool {
+    variable().is_some()
+}
+
+fn variable() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn system() -> PathBuf {

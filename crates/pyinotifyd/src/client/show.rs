@@ -112,7 +112,7 @@ impl Page {
         for watch in &status.watches {
             let look = if watch.state == "watching" { Look::Good } else { Look::Warning };
             table.row([
-                (line(&watch.path), Look::Plain),
+                (path(&watch.path), Look::Plain),
                 (watch.backend.clone(), Look::Plain),
                 (watch.state.clone(), look),
                 (count(watch.kernel_watches), Look::Plain),

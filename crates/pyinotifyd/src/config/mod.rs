@@ -52,6 +52,7 @@ pub(crate) use sources::{ConfigFile, ConfigFiles, ConfigPath};
 pub(crate) use surroundings::Surroundings;
 
 /// A configuration that can be put to work.
+#[derive(Clone)]
 pub(crate) struct Config {
     /// Logger of the records on starting and ending to listen.
     pub logname: String,
@@ -178,6 +179,7 @@ pub(crate) struct SyslogTarget {
 }
 
 /// One watch.
+#[derive(Clone)]
 pub(crate) struct Watch {
     /// The paths as given.
     pub paths: Vec<Vec<u8>>,
@@ -202,6 +204,7 @@ pub(crate) struct Watch {
 }
 
 /// One scheduler.
+#[derive(Clone)]
 pub(crate) struct Scheduler {
     /// What people call it: its own name, with that of its file before it where another file has such a one.
     pub name: Arc<str>,
@@ -263,7 +266,7 @@ impl fmt::Display for Digest {
 }
 
 /// What a scheduler's tasks do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Work {
     /// A coroutine in the host, by the name of its function.
     Job(String),

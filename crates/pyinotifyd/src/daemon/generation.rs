@@ -113,6 +113,11 @@ impl Watched {
         }
     }
 
+    /// Its paths for a person.
+    pub(crate) fn listed(&self) -> Vec<u8> {
+        self.paths.join(&b", "[..])
+    }
+
     /// Whether one of its paths is that.
     pub(crate) fn has_root(&self, root: &[u8]) -> bool {
         self.paths.iter().any(|path| path == root || absolute_path(path) == root)

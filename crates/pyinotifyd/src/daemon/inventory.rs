@@ -1,11 +1,13 @@
 //! What a reload has changed, in one line for whoever asked for it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use control::api::Reloaded;
 
 use super::Daemon;
 use super::generation::{Generation, Watched};
+use crate::config::Config;
 use event::Mask;
 
 /// What a configuration consists of, as far as a person follows it.
@@ -62,12 +64,16 @@ impl Daemon {
     }
 
     /// A reload has succeeded.
-    pub(super) fn reloaded(&mut self, before: &Inventory) {
+    pub(super) fn reloaded(&mut self, before: &Inventory, examined: Option<Config>, now: Instant) {
         self.core.performer.observed.counts.reloads[0] += 1;
         let changed = before.changes_to(&self.inventory());
         let files = self.in_force().map(|newest| Arc::clone(&newest.source)).unwrap_or_default();
         let done = files.iter().map(|file| file.path.display().to_string()).collect();
-        self.control.reloads.finish(&Ok(Reloaded { done, changed }));
+        let reloaded = Reloaded { done, changed, warnings: Vec::new() };
+        match examined {
+            Some(config) => self.answer_examined(reloaded, config, now),
+            None => self.control.reloads.finish(&Ok(reloaded)),
+        }
     }
 
     /// A reload has failed.

@@ -32,6 +32,7 @@ impl Daemon {
                         record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
                     }
                 }
+                Report::Examined(number, warnings) => self.has_examined(number, warnings),
                 Report::Leftovers(groups) => self.leftovers_ended(&groups, now),
                 Report::Settled(answer) => self.settled(&answer, now),
                 Report::Read(number, found) => self.has_read(number, found, now),

@@ -49,6 +49,8 @@ pub(super) struct Adoption {
     owners: Vec<crate::config::Owner>,
     unwise: Vec<String>,
     history: u32,
+    /// The whole of it, where somebody waits to hear what a config test says.
+    examined: Option<Config>,
     /// What a SIGHUP brought; `None` at the start.
     reload: Option<Reloaded>,
 }
@@ -82,6 +84,7 @@ impl Daemon {
     ) -> Result<(), String> {
         self.check_state(&config)?;
         // The levels say which events are subscribed to, so that they come before the watches.
+        let examined = reload.filter(|_| self.control.reloads.is_awaited()).map(|_| config.clone());
         let levels = self.core.performer.log.levels().clone();
         self.set_levels(&config);
         let mut unwise = feeding_warnings(&config);
@@ -108,6 +111,7 @@ impl Daemon {
             owners: config.owners(),
             unwise,
             history: config.history,
+            examined,
             listening: Vec::new(),
             watches: Vec::new(),
             reload,
@@ -168,13 +172,13 @@ impl Daemon {
             return;
         }
         let before = self.inventory();
-        let Some(adoption) = self.adoption.take() else { return };
+        let Some(mut adoption) = self.adoption.take() else { return };
         let is_empty = adoption.watches.is_empty();
         self.carry_pauses(now);
         for (id, map) in &adoption.listening {
             self.core.routes.add(*id, *map);
         }
-        let (id, reload) = (adoption.id, adoption.reload);
+        let (id, reload, examined) = (adoption.id, adoption.reload, adoption.examined.take());
         self.take_over(adoption, now);
         if is_empty {
             let generations = self.core.performer.generations.iter();
@@ -186,7 +190,7 @@ impl Daemon {
         self.lock_config();
         if reload.is_some() {
             self.say_loaded();
-            self.reloaded(&before);
+            self.reloaded(&before, examined, now);
         }
         if reload.is_some_and(|reload| reload.again) {
             self.load_again();

@@ -1,9 +1,12 @@
 //! What the user reads when a configuration cannot be used.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use super::accounts;
 use super::loading::LoadError;
 use crate::cli::ConfigOptions;
+use crate::config::{self, Config};
 use crate::host::wire::{ConfigFault, Location};
 use crate::log::{Escaped, Indented, Log, record};
 
@@ -36,6 +39,17 @@ pub(crate) fn refuse(log: &mut Log, options: &ConfigOptions, error: LoadError) -
             ExitCode::from((exit.code & 0xff) as u8)
         }
     }
+}
+
+/// What a config test warns of, beside what is said at each load. Waits for the databases of users and groups.
+pub(super) fn test_warnings(config: &Config, state: Option<&Path>) -> Vec<String> {
+    let mut all = config::warnings(config, state.is_some());
+    all.extend(accounts::warnings(config));
+    if let Some(directory) = state {
+        all.extend(config::state_warnings(config, directory));
+        all.extend(config::unnamed_warnings(config));
+    }
+    all
 }
 
 /// Says at the start what keeps the daemon from running at all.

@@ -26,7 +26,7 @@ use super::loading::{LoadError, Loading};
 use super::observe::wall_now;
 use super::perform::{GRACE, Performer};
 use super::print::Printer;
-use super::report::{give_up, refuse};
+use super::report::{give_up, refuse, test_warnings};
 use super::routing::Core;
 use super::shutdown::State;
 use super::supervise::Supervision;
@@ -100,17 +100,8 @@ impl Start {
 
     /// The answer of a config test.
     pub(super) fn report_ok(mut self) -> ExitCode {
-        let accounts = super::accounts::warnings(&self.config);
-        let mut kept = Vec::new();
         let state = state_directory(&self.options, &self.config);
-        let has_state = state.is_some();
-        if let Some(directory) = state {
-            kept.extend(crate::config::state_warnings(&self.config, &directory));
-            kept.extend(crate::config::unnamed_warnings(&self.config));
-        }
-        for warning in
-            crate::config::warnings(&self.config, has_state).into_iter().chain(accounts).chain(kept)
-        {
+        for warning in test_warnings(&self.config, state.as_deref()) {
             record!(self.log, Log::ROOT, WARNING, "{warning}");
         }
         record!(self.log, Log::ROOT, INFO, "config file ok");

@@ -6,8 +6,10 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::User;
+
 use super::direvent::{self, Included};
-use super::draft::Draft;
+use super::draft::{Draft, Place, Severity};
 use super::incron::{self, Table};
 use super::systemd::{self, Unit};
 use super::{From, Import, Kind, Standing};
@@ -27,6 +29,11 @@ pub(super) fn draft(import: &Import) -> Result<Draft, (PathBuf, io::Error)> {
             for path in tables(source)? {
                 let text = read(&path)?;
                 let user = import.user.clone().or_else(|| owner(&path));
+                // The table may be for another machine, and the config file loads all the same.
+                if let Some(user) = user.as_deref().filter(|user| matches!(User::from_name(user), Ok(None))) {
+                    let text = format!("no such user: '{user}'; each task fails as long as there is none");
+                    draft.say(Severity::Differs, &Place::of(path.as_os_str().as_bytes(), 0), text);
+                }
                 let path = path.into_os_string().into_encoded_bytes();
                 incron::translate(&Table { path, text, user }, &look, &mut draft);
             }

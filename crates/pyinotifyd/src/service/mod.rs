@@ -24,6 +24,8 @@ const ROOT_VARIABLE: &str = "DESTDIR";
 
 /// Directories of which the first that exists makes this a systemd machine, in the order of preference.
 const SYSTEMD_DIRS: [&str; 2] = ["lib/systemd/system", "usr/lib/systemd/system"];
+/// Where admins put units of their own.
+const ADMINS_UNITS: &str = "etc/systemd/system";
 const OPENRC: &str = "sbin/openrc";
 const UNIT_NAME: &str = "pyinotifyd.service";
 const INIT_SCRIPT: &str = "etc/init.d/pyinotifyd";
@@ -127,6 +129,19 @@ fn root() -> PathBuf {
 /// The format of all records before the daemon starts.
 fn print_record(level: Level, text: &str) {
     eprintln!("{}: {text}", level.name());
+}
+
+/// The command by which the installed service is asked or started, by whoever supervises it here; `None` if none does.
+pub(crate) fn installed_command(verb: &str) -> Option<String> {
+    let root = Path::new("/");
+    let units = SYSTEMD_DIRS.iter().chain(&[ADMINS_UNITS]);
+    let has_unit = || units.clone().any(|dir| root.join(dir).join(UNIT_NAME).exists());
+    // sd_booted(3) asks for the same.
+    if root.join("run/systemd/system").is_dir() && has_unit() {
+        return Some(format!("systemctl {verb} pyinotifyd"));
+    }
+    let has_script = root.join("run/openrc").is_dir() && root.join(INIT_SCRIPT).exists();
+    has_script.then(|| format!("rc-service pyinotifyd {verb}"))
 }
 
 /// Installs service files and, unless there is one, the default configuration.

@@ -102,7 +102,7 @@ impl Daemon {
         };
         let waiting = roots.iter().filter(|(_, root)| Standing::of(*root) == Standing::Waiting);
         WatchStatus {
-            path: watch.path_text.clone(),
+            path: PathText::of(&watch.what.listed()),
             kernel_watches: kernel_watches as u64,
             backend: "inotify".to_owned(),
             state: standing.name().to_owned(),

@@ -18,7 +18,7 @@ use crate::daemon::failed::FailedTask;
 use crate::daemon::generation::{Action, Generation};
 use crate::daemon::keep::no_heir;
 use crate::daemon::task_name::TaskName;
-use crate::log::Escaped;
+use crate::log::{Escaped, record};
 
 /// Events that wait for a look at their path.
 const SENDS_MAX: usize = 64;
@@ -122,6 +122,8 @@ impl Daemon {
             .collect();
         for id in paused {
             self.set_paused(id, true, now);
+            let name = self.core.performer.scheduler_name(id).to_owned();
+            record!(self.core.performer.log, self.control.logger, INFO, "{name} stays paused");
         }
     }
 

@@ -73,7 +73,7 @@ impl Control {
 
     /// When somebody who waits has waited in vain.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.syncs.iter().filter_map(Sync::give_up_at).min()
+        self.syncs.iter().filter_map(Sync::give_up_at).chain(self.reloads.deadline()).min()
     }
 }
 
@@ -87,6 +87,7 @@ impl Daemon {
                 record!(log, self.control.logger, WARNING, "a client that does not read is cut off ({peer})");
                 return;
             }
+            Message::TurnedAway { peer, unsaid } => return self.say_turned_away(peer, unsaid),
         };
         if let Some((answer, reply)) = self.answer(question, peer, reply, now) {
             // A client that went away needs no answer.
@@ -190,6 +191,7 @@ impl Daemon {
     /// Goes on with what takes longer than a turn; true if there is more to do at once.
     pub(super) fn advance_control(&mut self, events: Turn, now: Instant) -> bool {
         self.advance_syncs(events, now);
+        self.advance_examined(now);
         self.advance_work(now)
     }
 
@@ -198,6 +200,18 @@ impl Daemon {
         self.control.syncs.clear();
         self.control.reloads.end();
         self.core.performer.observed.streams.end();
+    }
+
+    /// Notes in the log that somebody came who may not ask.
+    fn say_turned_away(&mut self, peer: Peer, unsaid: u64) {
+        let log = &mut self.core.performer.log;
+        let more = if unsaid > 0 { format!("; {unsaid} more since this was said") } else { String::new() };
+        record!(
+            log,
+            self.control.logger,
+            WARNING,
+            "a client is refused ({peer}), it is neither root nor the daemon's user nor in control_group{more}"
+        );
     }
 
     /// Notes a change in the log, with who made it.

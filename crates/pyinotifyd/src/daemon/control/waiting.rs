@@ -7,11 +7,20 @@ use control::{Answering, Peer, Refusal};
 use watcher::Turn;
 
 use super::Reply;
+use crate::action::Report;
+use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::daemon::report::test_warnings;
 use crate::daemon::shutdown::State;
+use crate::daemon::start::state_directory;
+use crate::lane::{LaneId, Once, Size, Undone};
 
 /// The longest wait that is understood; longer ones are cut.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// How long whoever asked for a reload waits for the config test, which may look at many directories and ask for users.
+const EXAMINATION_MAX: Duration = Duration::from_secs(10);
+const NOT_EXAMINED: &str = "the config test takes too long to be waited for, see pyinotifyd -t";
 
 /// Who waits for reloads.
 #[derive(Debug, Default)]
@@ -20,12 +29,43 @@ pub(in crate::daemon) struct Reloads {
     next: Vec<Reply>,
     /// For the one that goes on.
     current: Vec<Reply>,
+    /// For what a config test says of one that is done.
+    examined: Vec<Examined>,
+    examinations: u64,
+}
+
+/// A configuration that has taken over, and is looked at as by a config test.
+#[derive(Debug)]
+struct Examined {
+    number: u64,
+    reloaded: Reloaded,
+    replies: Vec<Reply>,
+    until: Instant,
+}
+
+impl Examined {
+    fn answer(self, warnings: Vec<String>) {
+        let reloaded = Reloaded { warnings, ..self.reloaded };
+        for reply in self.replies {
+            let _ = reply.send(Ok(Answering::of(reloaded.clone())));
+        }
+    }
 }
 
 impl Reloads {
     /// A config file begins to be executed: it is as those want it who wait by now.
     pub(in crate::daemon) fn begin(&mut self) {
         self.current.append(&mut self.next);
+    }
+
+    /// Whether somebody waits for the one that goes on.
+    pub(in crate::daemon) fn is_awaited(&self) -> bool {
+        !self.current.is_empty()
+    }
+
+    /// When somebody has waited for a config test for long enough.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.examined.iter().map(|examined| examined.until).min()
     }
 
     /// It came to its end.
@@ -43,6 +83,7 @@ impl Reloads {
     pub(super) fn end(&mut self) {
         self.next.clear();
         self.current.clear();
+        self.examined.clear();
     }
 }
 
@@ -78,6 +119,39 @@ impl Daemon {
         self.control.reloads.next.push(reply);
         self.reload_config();
         None
+    }
+
+    /// Answers a reload that is done, as soon as a lane has looked what a config test would warn of.
+    pub(in crate::daemon) fn answer_examined(&mut self, reloaded: Reloaded, config: Config, now: Instant) {
+        let reloads = &mut self.control.reloads;
+        let (number, replies) = (reloads.examinations, std::mem::take(&mut reloads.current));
+        reloads.examinations += 1;
+        reloads.examined.push(Examined { number, reloaded, replies, until: now + EXAMINATION_MAX });
+        let state = state_directory(&self.options, &config);
+        let run = move || {
+            let said = config.warnings.iter().cloned();
+            let all = said.chain(test_warnings(&config, state.as_deref())).collect();
+            Report::Examined(number, all)
+        };
+        let undone = move |_: Undone| Report::Examined(number, vec![NOT_EXAMINED.to_owned()]);
+        let work = Once::new("test the config file".to_owned(), run, undone);
+        self.core.performer.lanes.submit(LaneId::Users, Size::Large, work, now);
+    }
+
+    /// What a config test says of a configuration.
+    pub(in crate::daemon) fn has_examined(&mut self, number: u64, warnings: Vec<String>) {
+        let all = &mut self.control.reloads.examined;
+        if let Some(at) = all.iter().position(|examined| examined.number == number) {
+            all.swap_remove(at).answer(warnings);
+        }
+    }
+
+    /// Answers those who have waited for a config test for long enough.
+    pub(super) fn advance_examined(&mut self, now: Instant) {
+        let all = &mut self.control.reloads.examined;
+        for examined in all.extract_if(.., |examined| examined.until <= now) {
+            examined.answer(vec![NOT_EXAMINED.to_owned()]);
+        }
     }
 
     pub(super) fn wait_for_sync(&mut self, body: SyncBody, reply: Reply, now: Instant) {
