@@ -68,7 +68,7 @@ impl Bed {
     /// How the watches of the configuration in force stand.
     fn standing(&self) -> Vec<(String, String)> {
         let watches = self.daemon.status_view().watches;
-        watches.into_iter().map(|watch| (watch.path, watch.state)).collect()
+        watches.into_iter().map(|watch| (watch.path.path, watch.state)).collect()
     }
 }
 
