@@ -25,7 +25,7 @@ MAY_USE: dict[str, set[str]] = {
     "watcher": {"event", "mounts", "syscall"},
     "engine": {"event"},
     "ledger": set(),
-    "control": set(),
+    "control": {"syscall"},
     "pyinotifyd": {"control", "event", "mounts", "pattern", "watcher", "engine", "files", "ledger", "syscall"},
 }
 
