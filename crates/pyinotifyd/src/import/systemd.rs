@@ -202,11 +202,22 @@ impl Said {
         if on_busy != "skip" {
             arguments.push(format!("on_busy=\"{on_busy}\""));
         }
-        let (interval, burst) = (self.limit.0.unwrap_or(LIMIT.0), self.limit.1.unwrap_or(LIMIT.1));
-        if self.limit != (None, None) && burst > 0 && interval > 0.0 {
+        if let Some((interval, burst)) = self.rate() {
             arguments.push(format!("max_rate=({burst}, {})", seconds(interval)));
         }
         Scheduler { runs: Runs::Line(vec![line]), arguments, name }
+    }
+
+    /// Seconds and the starts in them, if the unit says a limit.
+    fn rate(&self) -> Option<(f64, u32)> {
+        let (interval, burst) = (self.limit.0.unwrap_or(LIMIT.0), self.limit.1.unwrap_or(LIMIT.1));
+        (self.limit != (None, None) && burst > 0 && interval > 0.0).then_some((interval, burst))
+    }
+
+    /// Whole seconds between two starts while the path is there, so that these keep to the limit, too.
+    fn pause(&self) -> u64 {
+        let least = self.rate().map_or(1.0, |(interval, burst)| interval / f64::from(burst));
+        least.ceil().max(1.0) as u64
     }
 }
 
@@ -242,7 +253,8 @@ impl Watched {
                 (test, literal_glob(&root(directory)), vec![others])
             }
         };
-        let line = [b"while ", test.as_slice(), b"; do ", start, b" || exit; sleep 1; done"].concat();
+        let pause = format!(" || exit; sleep {}; done", said.pause());
+        let line = [b"while ", test.as_slice(), b"; do ", start, pause.as_bytes()].concat();
         Watch {
             paths: vec![watched],
             map: Map::Shared(self.flags(), vec![said.scheduler(line, name, "rerun")]),

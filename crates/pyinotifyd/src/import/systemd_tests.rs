@@ -86,6 +86,15 @@ fn what_is_there_starts_the_unit_until_it_is_gone() {
 }
 
 #[test]
+fn the_pause_between_two_starts_keeps_to_the_limit() {
+    let pause = |limit: &str| path(&format!("PathExists=/f\n{limit}")).0;
+    assert!(pause("").contains("; sleep 1; done"));
+    assert!(pause("TriggerLimitBurst=0").contains("; sleep 1; done"));
+    assert!(pause("TriggerLimitBurst=200").contains("; sleep 1; done"));
+    assert!(pause("TriggerLimitIntervalSec=10s\nTriggerLimitBurst=3").contains("; sleep 4; done"));
+}
+
+#[test]
 fn directories_are_made_with_their_mode() {
     let (text, _) = path("PathChanged=/a\nPathExists=/b\nMakeDirectory=yes\nDirectoryMode=0700");
     assert!(text.contains("import os\n\nfrom pyinotifyd"), "{text}");
