@@ -264,8 +264,8 @@ def test_apt_installs_and_removes_the_package_and_it_works_in_between(debian: De
     judge_installed(debian)
     judge_at_work(debian)
     judge_that_the_admin_decides(debian)
+    judge_that_an_upgrade_keeps_what_is_there(debian)
 
-    debian.succeed("mkdir -p /var/lib/pyinotifyd && touch /var/lib/pyinotifyd/state.db")
     debian.succeed("apt remove --yes pyinotifyd")
     remembered = "/var/lib/systemd/deb-systemd-helper-enabled"
     left = {path for path in debian.files() - before if not path.startswith(remembered)}
@@ -320,6 +320,18 @@ def judge_at_work(debian: Debian) -> None:
         finally:
             daemon.terminate()
     debian.succeed("rm -r /srv/* && cp /root/config.py /etc/pyinotifyd/")
+
+
+def judge_that_an_upgrade_keeps_what_is_there(debian: Debian) -> None:
+    """The configuration, what the admin put beside it, and tasks that wait; of this version to itself."""
+    kept = ["/etc/pyinotifyd/config.py", "/etc/pyinotifyd/conf.d/more.py", "/var/lib/pyinotifyd/state.db"]
+    debian.succeed("mkdir -p /etc/pyinotifyd/conf.d /var/lib/pyinotifyd")
+    for path in kept:
+        (debian.root / f"tree{path}").write_text("pyinotifyd = Pyinotifyd()  # mine")
+    debian.succeed(INSTALL)
+    for path in kept:
+        assert (debian.root / f"tree{path}").read_text() == "pyinotifyd = Pyinotifyd()  # mine", path
+    debian.succeed("rm -r /etc/pyinotifyd/conf.d")
 
 
 def judge_that_the_admin_decides(debian: Debian) -> None:
