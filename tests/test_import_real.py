@@ -124,7 +124,7 @@ class Pair:
                 os.close(file)
 
     def start(self, text: str, user: str | None = None, exit_code: int = 0) -> list[str]:
-        """Both, with this configuration; returns what the import says of it."""
+        """Both, with this configuration, until they watch src; returns what the import says of it."""
         source = self.ours.root / "in"
         source.write_text(self.ours.text(text))
         done = self.box.call("import", self.kind, source, *(["--user", user] if user else []))
@@ -134,6 +134,7 @@ class Pair:
         else:
             self.start_real("direvent", "-f", "-l", "debug", self.configured("direvent.conf", self.real.text(text)))
         self.ours.daemon = self.box.run(done.stdout, cwd=Path("/"))
+        self.watched("")
         return [line.partition(f"{source}:")[2].partition(": ")[2] for line in done.lines]
 
     def start_incrond(self, table: str, user: str | None) -> None:
@@ -246,7 +247,7 @@ def test_incrond_and_the_imported_table_call_the_same_commands(incron: Pair) -> 
     incron.make("sub/deep/", ".hidden/")
     said = incron.start("$SRC IN_CREATE,IN_CLOSE_WRITE,IN_ATTRIB,IN_MOVE,IN_DELETE $NOTE $@ $# $% $& '$%' $@/$#\n")
     assert said == []
-    incron.watched("", "sub", "sub/deep")
+    incron.watched("sub", "sub/deep")
     work(incron)
     incron.write(".hidden/unseen", "sub/deep/d")
     calls = arguments(incron.agree())
@@ -270,11 +271,19 @@ def test_incrond_misses_what_happens_while_it_looks_for_directories(incron: Pair
     """It watches nothing for a second, and forgets what it has not read yet."""
     incron.start("$SRC IN_CREATE $NOTE $#\n")
     incron.do(lambda side: (side.src / "new").mkdir())
-    incron.write("new/f", "g")
-    incron.watched("new", "")
-    real, ours = incron.differ()
-    assert real == []
-    assert ("f",) in arguments(ours)
+    names: list[str] = []
+
+    def has_looked() -> bool:
+        names.append(f"during-{len(names)}")
+        incron.write(names[-1])
+        real = incron.real.daemon
+        return real is not None and real.watches_path(incron.real.src / "new")
+
+    wait_until(has_looked, incron.difference)
+    _, ours = incron.differ()
+    assert ours
+    assert set(arguments(ours)) <= {(name,) for name in names}
+    assert {("new",), *((name,) for name in names)} == set(arguments(unmarked(incron.ours.called())))
 
 
 def test_incrond_and_the_imported_table_of_a_user_run_as_the_user(incron: Pair) -> None:
@@ -326,7 +335,7 @@ def test_incrond_puts_backslashes_into_names_in_quotes(incron: Pair) -> None:
 def test_both_give_a_command_to_the_same_shell(incron: Pair, command: str) -> None:
     incron.make("in/")
     incron.start(f"$SRC IN_CREATE,recursive=false $NOTE $#\n$SRC/in IN_CREATE {command}\n")
-    incron.watched("", "in")
+    incron.watched("in")
     incron.write("in/f")
     wait_until(lambda: len(unmarked(incron.real.called())) >= 1, incron.difference)
     assert incron.agree()
@@ -338,7 +347,7 @@ def test_both_leave_a_directory_to_the_line_that_comes_first(incron: Pair) -> No
         "$SRC/in/special IN_CREATE $NOTE special $#\n$SRC IN_CREATE $NOTE all $#\n$SRC/in/special IN_CREATE x\n"
     )
     assert [text.partition(",")[0] for text in said] == ["incron ignores it"]
-    incron.watched("", "in", "in/special", "in/special/deep", "in/other", "flat")
+    incron.watched("in", "in/special", "in/special/deep", "in/other", "flat")
     incron.write("a", "in/b", "in/special/c", "in/special/deep/d", "in/other/e", "flat/f")
     calls = arguments(incron.agree())
     assert ("special", "d") in calls
@@ -350,7 +359,7 @@ def test_a_line_for_all_before_one_for_a_part_is_warned_of(incron: Pair) -> None
     said = incron.start("$SRC IN_CREATE $NOTE all $#\n$SRC/part IN_CREATE $NOTE part $#\n")
     assert len(said) == 1
     assert said[0].startswith("incron runs only the command of line 2 for what is in that line's directory")
-    incron.watched("", "part", "part/deep")
+    incron.watched("part", "part/deep")
     incron.write("a", "part/b", "part/deep/c")
     real, ours = incron.differ()
     assert (arguments(real), arguments(ours)) == ([], [("all", "b"), ("part", "c")])
@@ -374,7 +383,7 @@ def test_both_watch_what_a_line_says(incron: Pair, line: str, seen: list[str], u
     incron.make("in/file", "in/sub/", "in/.dot/sub/", "target/sub/")
     incron.do(lambda side: (side.src / "in/link").symlink_to(side.src / "target"))
     incron.start(f"$SRC IN_CREATE,recursive=false $NOTE $#\n{line} $NOTE $@ $# $%\n")
-    incron.watched("", *{os.path.dirname(path) or path for path in seen if not path.endswith("file")})
+    incron.watched(*{os.path.dirname(path) or path for path in seen if not path.endswith("file")})
     incron.write(*seen, *unseen)
     calls = incron.agree()
     assert len(calls) == len(seen), calls
@@ -388,7 +397,7 @@ def test_both_say_what_happens_to_what_they_watch(incron: Pair) -> None:
         "$SRC IN_CREATE,recursive=false $NOTE $#\n"
         "$SRC/in IN_DELETE_SELF,IN_CREATE $NOTE $@ x$# $% $&\n$OUT/moved IN_MOVE_SELF $NOTE $@ $#\n"
     )
-    incron.watched("", "in", "../out/moved")
+    incron.watched("in", "../out/moved")
     incron.do(lambda side: (side.src / "in").rmdir())
     incron.do(lambda side: (side.out / "moved").rename(side.root / "moved"))
     real, ours = incron.differ()
@@ -401,7 +410,7 @@ def test_both_say_what_happens_to_what_they_watch(incron: Pair) -> None:
 def test_incrond_tells_the_attributes_of_a_directory_without_a_name(incron: Pair) -> None:
     incron.make("in/")
     incron.start("$SRC IN_ATTRIB,IN_CREATE $NOTE $@ $#\n")
-    incron.watched("", "in")
+    incron.watched("in")
     incron.do(lambda side: (side.src / "in").chmod(0o700))
     real, ours = incron.differ()
     assert (arguments(real), arguments(ours)) == ([("ROOT/src/in",)], [("ROOT/src", "in")])
@@ -411,7 +420,7 @@ def test_incrond_runs_twice_for_a_file_that_a_star_finds(incron: Pair) -> None:
     incron.make("d/f")
     said = incron.start("$SRC IN_CREATE,recursive=false $NOTE $#\n$SRC/* IN_CLOSE_WRITE $NOTE $@ $#\n")
     assert any(text.startswith("what the * matches is taken for directories") for text in said)
-    incron.watched("", "d")
+    incron.watched("d")
     incron.write("d/f", "d/g")
     real, ours = incron.differ()
     assert (arguments(real), arguments(ours)) == ([("ROOT/src/d/f",)], [])
@@ -439,7 +448,7 @@ def test_direvent_and_the_imported_config_call_the_same_commands(direvent: Pair)
     said = direvent.start(watcher("$SRC recursive", "create, write, attrib, delete", command))
     assert len(said) == 1
     assert said[0].startswith("write: runs also when a file that was open for writing is closed")
-    direvent.watched("", "sub", "sub/deep", ".hidden")
+    direvent.watched("sub", "sub/deep", ".hidden")
     work(direvent)
     direvent.write(".hidden/seen", "sub/deep/d")
     calls = direvent.agree()
@@ -454,7 +463,6 @@ def test_direvent_and_the_imported_config_tell_the_events_of_the_system_alike(di
     direvent.make("sub/")
     events = "CREATE, MODIFY, CLOSE_WRITE, ATTRIB, DELETE, MOVED_FROM, MOVED_TO, OPEN, CLOSE_NOWRITE, ACCESS"
     assert direvent.start(watcher("$SRC", events, "$NOTE $sysev_name")) == []
-    direvent.watched("")
     direvent.write("f")
     direvent.do(lambda side: (side.src / "f").read_text())
     direvent.do(lambda side: os.listdir(side.src / "sub"))
@@ -466,7 +474,7 @@ def test_direvent_and_the_imported_config_tell_the_events_of_the_system_alike(di
 def test_direvent_and_the_imported_config_watch_as_deep(direvent: Pair) -> None:
     direvent.make("one/two/three/")
     direvent.start(watcher("$SRC recursive 2", "delete", "$NOTE"))
-    direvent.watched("", "one", "one/two")
+    direvent.watched("one", "one/two")
     for path in ("one/two/three/f", "f", "one/f", "one/two/f"):
         direvent.write(path)
         direvent.do(lambda side, path=path: (side.src / path).unlink())  # type: ignore[misc]
@@ -480,7 +488,6 @@ def test_direvent_and_the_imported_config_watch_as_deep(direvent: Pair) -> None:
 
 def test_names_reach_the_commands_of_direvent_and_of_the_imported_config_alike(direvent: Pair) -> None:
     direvent.start(watcher("$SRC", "create", "$NOTE x"))
-    direvent.watched("")
     direvent.write(*NAMES, *SHELL_NAMES)
     calls = direvent.agree()
     assert {call[2] for call in calls} == {f"DIREVENT_FILE={name}" for name in (*NAMES, *SHELL_NAMES)}
@@ -488,7 +495,6 @@ def test_names_reach_the_commands_of_direvent_and_of_the_imported_config_alike(d
 
 def test_direvent_splits_names_with_blanks_and_quotes_in_its_commands(direvent: Pair) -> None:
     direvent.start(watcher("$SRC", "create", "$NOTE $file"))
-    direvent.watched("")
     direvent.write("a b", "it's", "back\\slash", "$(id)", "plain")
     real, ours = direvent.differ()
     assert arguments(real) == [("a", "b"), ("backslash",)]
@@ -501,7 +507,6 @@ def test_patterns_choose_the_same_files(direvent: Pair) -> None:
         + watcher("$SRC", "delete", "$NOTE 2", 'file "!*.csv";')
         + watcher("$SRC", "attrib", "$NOTE 3", 'file "/^x.*y$/i";')
     )
-    direvent.watched("")
     names = ["a.csv", ".csv", "b c.csv", "ax", "c", "abc", "XAy", "x.y.z", "CSV"]
     direvent.write(*names)
     for name in names:
@@ -514,14 +519,12 @@ def test_patterns_choose_the_same_files(direvent: Pair) -> None:
 def test_the_shell_gets_the_same_command(direvent: Pair) -> None:
     command = "$NOTE $file | cat; true && $NOTE 'x' ${genev_name}-$sysev_code > /dev/null; : {x,y}"
     direvent.start(watcher("$SRC", "create", command, "option (shell);"))
-    direvent.watched("")
     direvent.write("f")
     assert ("f",) in arguments(direvent.agree())
 
 
 def test_direvent_takes_the_quotes_off_a_command_for_the_shell(direvent: Pair) -> None:
     direvent.start(watcher("$SRC", "create", "$NOTE 'a  b' $file", "option (shell);"))
-    direvent.watched("")
     direvent.write("f")
     real, ours = direvent.differ()
     assert (arguments(real), arguments(ours)) == ([("a", "b", "f")], [("a  b", "f")])
@@ -533,7 +536,6 @@ def test_the_environment_is_changed_alike(direvent: Pair) -> None:
         + watcher("$SRC", "delete", "$NOTE cleared", 'environ - "DIREVENT_SYSEV_NAME=of $file" -DIREVENT_GENEV_CODE;')
         + watcher("$SRC", "attrib", "$NOTE bare", "environ --;")
     )
-    direvent.watched("")
     direvent.write("f")
     direvent.do(lambda side: (side.src / "f").chmod(0o600))
     direvent.do(lambda side: (side.src / "f").unlink())
@@ -545,7 +547,6 @@ def test_the_environment_is_changed_alike(direvent: Pair) -> None:
 
 def test_commands_run_as_the_same_user(direvent: Pair) -> None:
     direvent.start(watcher("$SRC", "create", "$NOTE $file", "user nobody; option (stdout, stderr);"))
-    direvent.watched("")
     direvent.write("f")
     direvent.agree()
     for side in (direvent.real, direvent.ours):
@@ -554,7 +555,6 @@ def test_commands_run_as_the_same_user(direvent: Pair) -> None:
 
 def test_direvent_tells_new_directories_without_an_event_of_the_system(direvent: Pair) -> None:
     direvent.start(watcher("$SRC recursive", "create", "$NOTE $genev_name/$sysev_name"))
-    direvent.watched("")
     direvent.do(lambda side: (side.src / "new").mkdir())
     direvent.watched("new")
     direvent.write("new/f")
@@ -564,7 +564,6 @@ def test_direvent_tells_new_directories_without_an_event_of_the_system(direvent:
 
 def test_direvent_tells_the_attributes_of_the_directory_that_it_watches(direvent: Pair) -> None:
     direvent.start(watcher("$SRC", "attrib, create", "$NOTE $file"))
-    direvent.watched("")
     direvent.do(lambda side: side.src.chmod(0o700))
     real, ours = direvent.differ()
     assert ([call[:2] for call in real], ours) == ([("ROOT", "src")], [])
@@ -573,7 +572,6 @@ def test_direvent_tells_the_attributes_of_the_directory_that_it_watches(direvent
 def test_direvent_does_not_watch_directories_that_were_moved_in(direvent: Pair) -> None:
     direvent.do(lambda side: (side.out / "tree").mkdir())
     direvent.start(watcher("$SRC recursive", "create", "$NOTE $file"))
-    direvent.watched("")
     direvent.do(lambda side: (side.out / "tree").rename(side.src / "tree"))
     direvent.ours.wait_watched("tree")
     direvent.write("tree/f")
@@ -586,7 +584,7 @@ def test_direvent_watches_subdirectories_for_all_watchers_of_a_path_if_the_last_
     direvent.start(
         watcher("$SRC", "create", "$NOTE flat $file") + watcher("$SRC recursive", "create", "$NOTE deep $file")
     )
-    direvent.watched("", "sub")
+    direvent.watched("sub")
     direvent.write("f", "sub/g")
     real, ours = direvent.differ()
     assert (arguments(real), ours) == ([("flat", "g")], [])
