@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from control import Operator
 from vocabulary import DELAY, LOADED, REFERENCE, Box, Daemon, drop, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -251,6 +252,79 @@ def test_a_waiting_task_goes_on_in_the_scheduler_of_its_name(run: Run, box: Box)
     daemon.wait_log("configuration loaded: .*1 task goes on")
     daemon.wait_out("new a")
     assert "old a" not in daemon.stdout
+    assert len(daemon.task_ids(box.src / "a")) == 1
+
+
+def waiting(word: str, options: str) -> str:
+    """A config whose command says `word` and the file's name, and waits for a file."""
+    return f"""
+sched = ShellScheduler("echo {word} $(basename {{pathname}}); while ! test -e $TMP/go; do sleep 0.02; done; "
+                       "echo END of {word} $(basename {{pathname}})", {options})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": sched, "IN_DELETE": Cancel(sched)}})], shutdown_timeout=30)
+"""
+
+
+@ours_only
+@pytest.mark.parametrize("options", ["max_jobs=1", "singlejob=True, on_busy='rerun'"])
+def test_a_run_of_the_old_config_keeps_its_place_among_max_jobs(run: Run, box: Box, options: str) -> None:
+    daemon = run(waiting("old", options), "--control", box.tmp / "c.sock")
+    operator = Operator(box.tmp / "c.sock")
+    write(box.src / "a")
+    daemon.wait_out("old a")
+    box.write_config(waiting("new", options))
+    daemon.reload()
+    write(box.src / "b")
+    operator.post("/v1/sync")
+    scheduler = operator.scheduler("sched")
+    assert (scheduler["running"], scheduler["paused"]) == (1, False)
+    write(box.tmp / "go")
+    daemon.wait_out("END of new b")
+    assert re.findall("(?:END of )?(?:old|new) .", daemon.stdout) == ["old a", "END of old a", "new b", "END of new b"]
+
+
+@ours_only
+def test_the_places_of_all_commands_are_taken_by_those_of_the_old_config(run: Run, box: Box) -> None:
+    limited = ("shutdown_timeout=30", "shutdown_timeout=30, max_jobs=1")
+    daemon = run(waiting("old", "delay=0").replace(*limited), "--control", box.tmp / "c.sock")
+    operator = Operator(box.tmp / "c.sock")
+    write(box.src / "a")
+    daemon.wait_out("old a")
+    box.write_config(waiting("new", "delay=0").replace(*limited).replace("sched", "other"))
+    daemon.reload()
+    write(box.src / "b")
+    operator.wait_scheduler("other", queued=1, running=0)
+    write(box.tmp / "go")
+    daemon.wait_out("END of new b")
+    assert daemon.stdout.index("END of old a") < daemon.stdout.index("new b")
+
+
+@ours_only
+@pytest.mark.parametrize("on_busy", ["skip", "rerun", "restart"])
+def test_an_event_for_a_path_that_the_old_config_still_runs_is_treated_by_on_busy(
+    run: Run, box: Box, on_busy: str
+) -> None:
+    options = f"on_busy={on_busy!r}"
+    daemon = run(waiting("old", options), "--control", box.tmp / "c.sock")
+    operator = Operator(box.tmp / "c.sock")
+    write(box.src / "a")
+    daemon.wait_out("old a")
+    box.write_config(waiting("new", options))
+    daemon.reload()
+    write(box.src / "a")
+    operator.post("/v1/sync")
+    if on_busy == "skip":
+        daemon.wait_log("WARNING - skip event due to ongoing task.*path=$SRC/a,".replace("$SRC", os.fspath(box.src)))
+    if on_busy != "restart":
+        assert "new a" not in daemon.stdout
+        write(box.tmp / "go")
+        daemon.wait_out("END of old a")
+    if on_busy != "skip":
+        daemon.wait_out("new a")
+        write(box.tmp / "go")
+        daemon.wait_out("END of new a")
+    operator.post("/v1/sync", {"idle": True})
+    assert ("END of old a" in daemon.stdout) == (on_busy != "restart")
+    assert daemon.stdout.count("new a") == (0 if on_busy == "skip" else 2)
     assert len(daemon.task_ids(box.src / "a")) == 1
 
 

@@ -468,6 +468,8 @@ pub struct Restored<'a> {
     pub due: Instant,
     /// Which try its next run is, from 1.
     pub attempt: u32,
+    /// Why its latest try failed; empty if it has not been tried.
+    pub reason: &'a str,
     /// What failed, if the task tells of a failure.
     pub failed: Option<FailedTask<'a>>,
     /// The program keeps it as it is here, so that it is not one of the changes.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use event::Event;
 
 use crate::clock::{Clock, Nanos};
+use crate::elders;
 use crate::generation::{Exclusion, Generation};
 use crate::path::Paths;
 use crate::random::Random;
@@ -131,7 +132,8 @@ impl Engine {
     fn route(&mut self, now: Instant, at: usize, map: MapId, event: &Event<'_>, out: &mut impl Effects) {
         let path = self.paths.see(event.pathname);
         let (generations, mut turn) = self.turn(now, out);
-        generations[at].event(map, &path, event, &mut turn);
+        let (older, rest) = generations.split_at_mut(at);
+        rest[0].event(map, &path, event, older, &mut turn);
         self.end_turn(out);
     }
 
@@ -144,6 +146,7 @@ impl Engine {
         for generation in generations {
             generation.tick(&mut turn);
         }
+        (0..self.generations.len()).for_each(|at| self.hand_over_left(at, out));
         self.end_turn(out);
     }
 
@@ -159,9 +162,8 @@ impl Engine {
         let Some(at) = self.of_scheduler(scheduler) else { return };
         let (generations, mut turn) = self.turn(now, out);
         generations[at].finished(scheduler, slot, outcome, &mut turn);
-        // What is to come again goes on where the others went.
-        if matches!(self.generations[at].phase(), Phase::Retired { .. }) {
-            self.hand_over(now, at, out);
+        if at + 1 < self.generations.len() {
+            self.ended_elsewhere(at, scheduler, out);
         }
         self.end_turn(out);
     }
@@ -172,6 +174,7 @@ impl Engine {
         let Some(at) = self.of_scheduler(scheduler) else { return };
         let (generations, mut turn) = self.turn(now, out);
         generations[at].settled(scheduler, slot, answer, &mut turn);
+        self.hand_over_left(at, out);
         self.end_turn(out);
     }
 
@@ -203,14 +206,14 @@ impl Engine {
         let Ok(at) = self.generations.binary_search_by_key(&generation, |generation| generation.id) else {
             return;
         };
-        if self.generations[at].phase() != Phase::Active {
-            return;
+        if self.generations[at].phase() == Phase::Active {
+            for generation in &mut self.generations[..=at] {
+                generation.succeed_maps(&map);
+            }
+            self.generations[at].tell_paused(out);
         }
-        for generation in &mut self.generations[..=at] {
-            generation.succeed_maps(&map);
-        }
-        self.generations[at].tell_paused(out);
-        self.hand_over(now, at, out);
+        self.clock.advance(now);
+        self.hand_over_all(out);
         let (generations, mut turn) = self.turn(now, out);
         generations[at].retire(&mut turn);
         self.end_turn(out);
@@ -293,7 +296,8 @@ impl Engine {
     ///
     /// A scheduler that is named twice is judged twice as if it were named once.
     pub fn explain(&self, map: MapId, event: &Event<'_>) -> Option<Explanation> {
-        let generation = &self.generations[self.of_map(map)?];
+        let (older, rest) = self.generations.split_at(self.of_map(map)?);
+        let generation = rest.first()?;
         let path = self.paths.look(event.pathname);
         if !generation.is_mapped(map, event) {
             return Some(Explanation::Unmapped);
@@ -306,7 +310,11 @@ impl Engine {
         let explained = generation.map(map).reactions(event).iter().map(|reaction| {
             let scheduler = generation.scheduler_of(*reaction);
             let at = (self.clock.now(), &self.commands);
-            let verdict = generation.judge(*reaction, &path, event, &self.tasks, &self.limits, at);
+            let elder = elders::find(older, (scheduler, generation.phase()), &path, &self.tasks);
+            let verdict = match elder {
+                Some(elder) => generation.judge_elder(*reaction, &path, event, elder.slot, &self.tasks),
+                None => generation.judge(*reaction, &path, event, &self.tasks, &self.limits, at),
+            };
             let verdict = verdict.named(|slot| self.tasks.id(slot));
             Explained {
                 reaction: *reaction,
@@ -393,6 +401,7 @@ impl Engine {
             commands: &mut self.commands,
             failures: &mut self.failures,
             random: &mut self.random,
+            daemon_ends: self.shutting_down,
             keeps: self.shutting_down && keeps,
             out,
         };

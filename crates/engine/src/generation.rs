@@ -7,6 +7,7 @@ use std::time::Duration;
 use event::{Event, Flag};
 
 use crate::clock::{Nanos, span};
+use crate::elders;
 use crate::path::Path;
 use crate::scheduler::hand_over::Ends;
 use crate::scheduler::{Phase, Scheduler};
@@ -131,7 +132,7 @@ impl Generation {
     /// Whether a map with this number or a higher one is its own.
     #[inline]
     pub(crate) fn has_map(&self, id: MapId) -> bool {
-        ((id.0 - self.first_map) as usize) < self.maps.len()
+        ((id.0.wrapping_sub(self.first_map)) as usize) < self.maps.len()
     }
 
     #[inline]
@@ -152,6 +153,12 @@ impl Generation {
         self.map_successors.get(at as usize).copied().flatten()
     }
 
+    /// The map of its own whose place a map in force took.
+    pub(crate) fn predecessor(&self, map: MapId) -> MapId {
+        let at = self.map_successors.iter().position(|successor| *successor == Some(map));
+        at.map_or(MapId::NONE, |at| MapId(self.first_map + at as u32))
+    }
+
     /// Whether an event's flag is mapped to anything.
     #[inline]
     pub(crate) fn is_mapped(&self, map: MapId, event: &Event<'_>) -> bool {
@@ -170,9 +177,14 @@ impl Generation {
         self.phase
     }
 
-    /// Whether it is not in force any more and has no task left.
+    /// Whether it has tasks that should go on in a newer configuration.
+    pub(crate) fn has_left(&self) -> bool {
+        self.phase != Phase::Active && self.schedulers.iter().any(Scheduler::has_left)
+    }
+
+    /// Whether it is not in force any more and has no task left, nor is heir to one.
     pub(crate) fn is_done(&self) -> bool {
-        self.phase != Phase::Active && self.schedulers.iter().all(Scheduler::is_empty)
+        self.phase != Phase::Active && self.schedulers.iter().all(Scheduler::is_done)
     }
 
     /// When it has something to do.
@@ -201,6 +213,18 @@ impl Generation {
         judge(self.scheduler_of(reaction), self.phase, reaction, (path, event), tasks, limits, at)
     }
 
+    /// The same if the event's path has a run of an elder.
+    pub(crate) fn judge_elder(
+        &self,
+        reaction: Reaction,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        run: Slot,
+        tasks: &Tasks,
+    ) -> Verdict<Slot> {
+        self.scheduler_of(reaction).judge_elder(self.phase, reaction, (path, event.is_dir), run, tasks)
+    }
+
     /// Routes an event through one of its maps.
     #[inline]
     pub(crate) fn event<E: Effects>(
@@ -208,6 +232,7 @@ impl Generation {
         map_id: MapId,
         path: &Path<'_>,
         event: &Event<'_>,
+        older: &mut [Generation],
         turn: &mut Turn<'_, E>,
     ) {
         let map = &self.maps[(map_id.0 - self.first_map) as usize];
@@ -222,6 +247,11 @@ impl Generation {
         for reaction in map.reactions(event) {
             let index = scheduler_index(*reaction);
             let scheduler = &mut self.schedulers[index];
+            if let Some(elder) = elders::find(older, (scheduler, self.phase), path, turn.tasks) {
+                let heir = (&*scheduler, self.phase);
+                elders::meet(older, elder, heir, *reaction, (path, event, map_id), turn);
+                continue;
+            }
             let verdict = judge_now(scheduler, self.phase, *reaction, (path, event), turn);
             let is_ignored = matches!(verdict, Verdict::Ignored(_));
             scheduler.perform(verdict, path, event, map_id, turn);
@@ -398,6 +428,7 @@ impl Generation {
         path: &Path<'_>,
         event: &Event<'_>,
         renamed: (&[u8], &[u8]),
+        older: &mut [Generation],
         turn: &mut Turn<'_, E>,
     ) {
         let (map_id, pathname) = (turn.tasks.map(slot), event.pathname);
@@ -417,6 +448,10 @@ impl Generation {
             let reaction = Reaction::Schedule(index);
             let verdict = judge_now(scheduler, self.phase, reaction, (path, event), turn);
             scheduler.perform(verdict, path, event, map_id, turn);
+        } else if let Some(elder) = elders::find(older, (scheduler, self.phase), path, turn.tasks) {
+            scheduler.cancel_unstarted(slot, turn);
+            let (heir, reaction) = ((&*scheduler, self.phase), Reaction::Schedule(index));
+            elders::meet(older, elder, heir, reaction, (path, event, map_id), turn);
         } else {
             scheduler.follow(slot, path, event, renamed, turn);
         }
@@ -458,7 +493,7 @@ impl Generation {
     }
 
     #[inline]
-    fn note_deadline(&mut self, index: usize, tasks: &Tasks) {
+    pub(crate) fn note_deadline(&mut self, index: usize, tasks: &Tasks) {
         self.deadlines[index] = deadline(&self.schedulers[index], self.phase, self.shutdown_timeout, tasks);
     }
 }

@@ -34,6 +34,10 @@ impl Index {
         Index { shards: vec![HashTable::new()], len: 0 }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Bytes that were taken from the allocator.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.shards.iter().map(HashTable::allocation_size).sum()

@@ -51,9 +51,10 @@
 //! the daemon itself moves or removes is told by [`Engine::withdraw`].
 //!
 //! A configuration is a *generation*. A reload adds the new one and retires the old one ([`Engine::retire`]): tasks to
-//! come go on in the new scheduler of the same name and kind, running ones end as they began. What has no such
-//! scheduler ends with the old generation, whose maps still hear events, but only to cancel. When its last task is gone
-//! a retired generation is forgotten.
+//! come go on in the new scheduler of the same name and kind, the *heir*; running ones end as they began. The heir
+//! counts those runs of its *elders* among its places, an event for the path of one meets it as if it were the heir's
+//! own, and what it leaves to come goes on there. What has no such scheduler ends with the old generation, whose maps
+//! still hear events, but only to cancel. When its last task is gone a retired generation is forgotten.
 //!
 //! A task has an id that is a UUID ([`TaskId`]); people name tasks by it or by its beginning ([`Engine::find`],
 //! [`Engine::cancel`], [`Engine::run_now`]). Randomness comes from a seed that the program gives. Times are those of
@@ -72,6 +73,9 @@
 //!   act on what an earlier one may have been meant for, nor any rule on what may have been excluded.
 //! - An event without a path (an overflow) is not excluded and matches no rule.
 //! - A reload with a shutdown timeout of zero ends all old tasks that do not go on, as shutdown does.
+//! - What comes after a run of an elder comes though a reload stops that run.
+//! - Where only one of heir and elder has a batch, or the heir alone `singlejob`, no path tells whether a run is in the
+//!   way: the heir starts nothing until it has ended.
 //! - What the daemon interrupted is final, and not tried again. While the daemon ends nothing is tried again.
 //! - `settle` and `delay` do not hold up what tells of a failure. A batch does: failures are gathered as events are.
 //! - A task of an earlier life of the daemon, or of another configuration, joins the next batch.
@@ -108,6 +112,7 @@ mod chunks;
 mod clock;
 mod dirs;
 mod effects;
+mod elders;
 mod engine;
 mod generation;
 mod index;
@@ -137,5 +142,5 @@ pub use spec::{
 pub use status::{Doing, SchedulerStats, TaskStatus};
 pub use verdict::{Begin, Change, Explained, Explanation, Ignored, Verdict};
 
-/// Bytes of the text of a failure that an `on_failure` gets.
+/// Bytes of the text of a failure that an `on_failure` gets, and that a task shows which is tried again.
 pub const ERROR_MAX: usize = 4_096;

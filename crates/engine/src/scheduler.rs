@@ -24,8 +24,8 @@ use crate::tasks::{Failed, List, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::{Commands, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, Limits, MapId, NotDone, OnBusy, Record, SchedulerId, SchedulerKind, SchedulerSpec, StepLimit,
-    TaskRecord,
+    Effects, Limits, MapId, NotDone, OnBusy, Reaction, Record, SchedulerId, SchedulerKind, SchedulerSpec,
+    StepLimit, TaskRecord,
 };
 
 /// What a generation lets its schedulers do.
@@ -90,14 +90,21 @@ pub(crate) struct Scheduler {
     leaves_after: Option<Nanos>,
     /// When the latest tasks started, as many as may in the span of `max_rate`.
     starts: VecDeque<Nanos>,
+    /// When the queue was looked at: what the rate let start then is held up by something else.
+    looked_at: Nanos,
     /// It starts nothing.
     paused: bool,
     /// The queue is to be looked at in the next tick.
     to_fill: bool,
     /// What failed may be tried again: not while it ends.
     retries: bool,
-    /// Another configuration has one of its name and kind, where its tasks go on.
+    /// Another configuration has one of its name and kind, which hears its events and where its tasks go on. It starts
+    /// nothing more.
     has_heir: bool,
+    /// Runs of those whose heir it is.
+    elder_runs: u32,
+    /// Such a run may act on any path.
+    waits_for_elders: bool,
     /// [`Record::MaxJobs`] was given.
     max_jobs_told: bool,
     /// [`Record::MaxRate`] was given.
@@ -129,10 +136,13 @@ impl Scheduler {
             left: List::EMPTY,
             leaves_after: None,
             starts: VecDeque::new(),
+            looked_at: 0,
             paused: false,
             to_fill: false,
             retries: true,
             has_heir: false,
+            elder_runs: 0,
+            waits_for_elders: false,
             max_jobs_told: false,
             max_rate_told: false,
             wait_told: false,
@@ -205,8 +215,9 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pending() + self.stopping.len() + self.left.len() == 0
+    /// Whether there is nothing that it has to do, or may have when an elder's run is over.
+    pub(crate) fn is_done(&self) -> bool {
+        self.pending() + self.stopping.len() + self.left.len() + self.elder_runs == 0
     }
 
     /// When it has something to do by itself.
@@ -221,9 +232,7 @@ impl Scheduler {
         }
         let timeout = self.spec.timeout.zip(self.running.first());
         let timeout = timeout.map(|(timeout, slot)| tasks.time(slot) + span(timeout));
-        let waits_for_rate = self.queued.len() > 0 && self.has_place() && !self.paused;
-        let rate = self.spec.max_rate.filter(|_| waits_for_rate);
-        let rate = rate.zip(self.starts.front()).map(|(rate, first)| first + span(rate.span));
+        let rate = self.rate_passes().filter(|passes| *passes > self.looked_at);
         [due, timeout, rate, self.batch_due(tasks)].into_iter().flatten().min()
     }
 
@@ -257,7 +266,7 @@ impl Scheduler {
         limits: &Limits,
         (now, commands): (Nanos, &Commands),
     ) -> Verdict<Slot> {
-        if !(if is_dir { self.spec.dirs } else { self.spec.files }) {
+        if !self.fits(is_dir) {
             return Verdict::Ignored(Ignored::Unfit);
         }
         let found = self.find(path, tasks);
@@ -331,11 +340,14 @@ impl Scheduler {
             (State::PutOff | State::Settling | State::Asked | State::Queued, Phase::Active) => {
                 Change::Refresh { rule }
             }
+            (State::Left, _) => return Verdict::Ignored(Ignored::Paused),
             // The configuration in force gets the same event and acts on it.
-            (State::Running | State::Stopping | State::Taken, Phase::Retired { .. }) | (State::Left, _) => {
+            (State::Running | State::Stopping | State::Taken, _)
+                if self.has_heir || matches!(phase, Phase::Retired { .. }) =>
+            {
                 return Verdict::Ignored(Ignored::Paused);
             }
-            (State::Running | State::Stopping | State::Taken, Phase::Active | Phase::Closing { .. }) => {
+            (State::Running | State::Stopping | State::Taken, _) => {
                 self.judge_busy(phase, rule, task, tasks, same_path)
             }
             (State::Gathered, Phase::Active) => Change::Gather { rule },
@@ -366,7 +378,9 @@ impl Scheduler {
             // The run of an earlier life of the daemon does nothing for what comes now.
             return Change::Remember { rule };
         }
-        let ends = tasks.state(task) == State::Stopping
+        // An elder's run is stopped because of the reload, which is no reason to lose an event.
+        let ends = tasks.scheduler(task) == self.id
+            && tasks.state(task) == State::Stopping
             && !tasks.has(task, Mark::TimedOut)
             && !tasks.has(task, Mark::Restart);
         match self.spec.on_busy {
@@ -374,6 +388,30 @@ impl Scheduler {
             OnBusy::Rerun if !ends => Change::Remember { rule },
             OnBusy::Restart if !ends && phase == Phase::Active => Change::Restart { rule },
             OnBusy::Skip | OnBusy::RunAgainIfChanged | OnBusy::Rerun | OnBusy::Restart => Change::Skip,
+        }
+    }
+
+    /// What an event does whose path has a run of an elder: the same as if that were its own.
+    pub(crate) fn judge_elder(
+        &self,
+        phase: Phase,
+        reaction: Reaction,
+        (path, is_dir): (&Path<'_>, bool),
+        task: Slot,
+        tasks: &Tasks,
+    ) -> Verdict<Slot> {
+        match reaction {
+            Reaction::Cancel(_) => return Verdict::Met { task, change: judge_cancel_of_run(task, tasks) },
+            Reaction::Schedule(_) if !self.fits(is_dir) => return Verdict::Ignored(Ignored::Unfit),
+            Reaction::Schedule(_) => {}
+        }
+        match self.rule(path) {
+            RuleMatch::Rule(rule) => {
+                let same_path = tasks.is_path(task, path.bytes);
+                Verdict::Met { task, change: self.judge_busy(phase, rule, task, tasks, same_path) }
+            }
+            RuleMatch::NoRule => Verdict::Ignored(Ignored::NoRule),
+            RuleMatch::StepLimit => Verdict::Ignored(Ignored::RuleStepLimit),
         }
     }
 
@@ -391,7 +429,10 @@ impl Scheduler {
             | State::Gathered
             | State::Queued
             | State::Left => Change::Cancel,
-            State::Running | State::Stopping | State::Taken => Change::SkipCancel,
+            State::Running | State::Stopping | State::Taken if self.has_heir => {
+                return Verdict::Ignored(Ignored::NothingToCancel);
+            }
+            State::Running | State::Stopping | State::Taken => judge_cancel_of_run(task, tasks),
         };
         Verdict::Met { task, change }
     }
@@ -415,8 +456,24 @@ impl Scheduler {
     }
 
     #[inline]
+    fn fits(&self, is_dir: bool) -> bool {
+        if is_dir { self.spec.dirs } else { self.spec.files }
+    }
+
+    /// Runs that it has, those that were told to stop too.
+    #[inline]
+    fn runs(&self) -> u32 {
+        self.running.len() + self.stopping.len()
+    }
+
+    #[inline]
+    fn places_are_taken(&self) -> bool {
+        self.places.is_some_and(|max| self.runs() + self.elder_runs >= max.get())
+    }
+
+    #[inline]
     fn has_place(&self) -> bool {
-        self.places.is_none_or(|max| self.running.len() + self.stopping.len() < max.get())
+        !self.waits_for_elders && !self.places_are_taken()
     }
 
     #[inline]
@@ -427,11 +484,19 @@ impl Scheduler {
         })
     }
 
+    /// When the rate lets the next task start, if one waits for that.
+    fn rate_passes(&self) -> Option<Nanos> {
+        let waits = self.queued.len() > 0 && self.has_place() && !self.paused;
+        let rate = self.spec.max_rate.filter(|rate| waits && self.starts.len() >= rate.starts.get() as usize);
+        rate.zip(self.starts.front()).map(|(rate, first)| first + span(rate.span))
+    }
+
     /// Whether one more task may start.
     #[inline]
     pub(crate) fn can_start(&self, now: Nanos, commands: &Commands) -> bool {
         self.has_place()
             && !self.paused
+            && !self.has_heir
             && self.is_within_rate(now)
             && (self.spec.kind != SchedulerKind::Command || commands.has_place())
     }
@@ -495,6 +560,11 @@ impl Scheduler {
                     turn.tasks.note(task);
                     self.skip(task, event, turn);
                 }
+                Change::CancelRetry => {
+                    forget_marks(task, turn.tasks);
+                    let task = self.record(task, *event, turn.tasks);
+                    turn.out.record(Record::CancelledWaiting { task });
+                }
                 Change::Cancel => self.cancel(task, event, turn),
             },
         }
@@ -518,7 +588,7 @@ impl Scheduler {
     }
 
     #[inline]
-    fn ignore<E: Effects>(&self, reason: Ignored, event: &Event<'_>, turn: &mut Turn<'_, E>) {
+    pub(crate) fn ignore<E: Effects>(&self, reason: Ignored, event: &Event<'_>, turn: &mut Turn<'_, E>) {
         let scheduler = self.id;
         match reason {
             Ignored::NoRule => turn.out.record(Record::NoRule { scheduler, event }),
@@ -772,7 +842,7 @@ impl Scheduler {
     /// Ends everything: running tasks are stopped, the others forgotten.
     pub(crate) fn cut<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         let keeps = turn.keeps && self.spec.persist;
-        let mut next = self.stopping.first().filter(|_| !keeps);
+        let mut next = self.stopping.first().filter(|_| !keeps && !self.goes_on(turn));
         while let Some(slot) = next {
             forget_marks(slot, turn.tasks);
             next = turn.tasks.next_in_list(slot);
@@ -820,6 +890,11 @@ impl Scheduler {
         }
     }
 
+    /// What is to come after its runs comes, though these are stopped: in the configuration in force.
+    fn goes_on<E>(&self, turn: &Turn<'_, E>) -> bool {
+        self.has_heir && !turn.daemon_ends
+    }
+
     fn overdue(&self, started_max: Nanos, tasks: &Tasks) -> u32 {
         let mut next = self.running.first();
         let mut count = 0;
@@ -833,7 +908,9 @@ impl Scheduler {
     fn stop_first<E: Effects>(&mut self, count: u32, turn: &mut Turn<'_, E>) {
         for _ in 0..count {
             let slot = self.running.first().expect("not more are stopped than run");
-            forget_marks(slot, turn.tasks);
+            if !self.goes_on(turn) {
+                forget_marks(slot, turn.tasks);
+            }
             self.stop(slot, turn);
         }
     }
@@ -876,6 +953,11 @@ fn judge_member(phase: Phase, rule: Option<usize>, state: State) -> Change {
     }
 }
 
+fn judge_cancel_of_run(task: Slot, tasks: &Tasks) -> Change {
+    let is_tried_again = tasks.more(task).is_some_and(|more| more.retry.is_some());
+    if is_tried_again { Change::CancelRetry } else { Change::SkipCancel }
+}
+
 fn tasks_full(tasks: &Tasks, limits: &Limits) -> bool {
     tasks.len() >= limits.tasks_max || tasks.bytes() as u64 >= limits.bytes_max
 }
@@ -894,6 +976,7 @@ fn wait_for_event(slot: Slot, tasks: &mut Tasks) {
     if tasks.state(slot) == State::Retrying {
         let (due, attempt) = (tasks.time(slot), 1);
         tasks.set_attempt(slot, attempt);
+        tasks.forget_reason(slot);
         tasks.more_mut(slot).not_before = due;
     }
     if let Some(more) = tasks.known_more(slot) {

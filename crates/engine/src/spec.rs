@@ -16,6 +16,11 @@ pub struct SchedulerId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MapId(pub u32);
 
+impl MapId {
+    /// The map of a task whose watch its configuration does not have.
+    pub(crate) const NONE: MapId = MapId(u32::MAX);
+}
+
 /// One load of the configuration, numbered for the life of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId(pub u32);

@@ -64,7 +64,7 @@ pub struct TaskStatus<'a> {
     pub made: Option<Instant>,
     /// Which try its run is, or its next one; from 1.
     pub attempt: u32,
-    /// Why it waits, where there is more to say than what it does.
+    /// Why it waits, where there is more to say than what it does, or why its latest try failed; empty while it runs.
     pub reason: &'a str,
     /// It runs, and is to run again for an event that came meanwhile.
     pub again: bool,
@@ -218,7 +218,7 @@ impl Engine {
             doing,
             made: self.instant(tasks.made(slot)),
             attempt: tasks.attempt(slot),
-            reason: tasks.more(slot).map_or("", |more| &more.reason),
+            reason: if doing.is_to_come() { tasks.reason(slot) } else { "" },
             again: tasks.has(slot, Mark::Again) || tasks.has(slot, Mark::Restart),
             failed: tasks.failed(slot),
         }

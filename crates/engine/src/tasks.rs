@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use crate::dirs::{DirId, Dirs};
 use crate::random::Random;
 use crate::texts::{Block, Texts};
-use crate::{FailedTask, MapId, OwnedEvent, SchedulerId, TaskHandle, TaskId};
+use crate::{ERROR_MAX, FailedTask, MapId, OwnedEvent, SchedulerId, TaskHandle, TaskId};
 
 /// A slab that was larger than this gives its memory back when the last task is gone.
 const SLAB_KEPT: usize = SLAB_CHUNK;
@@ -285,7 +285,9 @@ pub(crate) struct Tasks {
     dirs: Dirs,
     texts: Texts,
     more: HashMap<Slot, Box<More>>,
-    /// Bytes of the errors that tasks tell of.
+    /// Why the latest try failed, of tasks that are tried again.
+    reasons: HashMap<Slot, Box<str>>,
+    /// Bytes of these, and of the errors that tasks tell of.
     error_bytes: usize,
     ids: Random,
     /// Tasks whose id was given, which does not tell their place.
@@ -308,6 +310,7 @@ impl Tasks {
             dirs: Dirs::new(),
             texts: Texts::new(),
             more: HashMap::new(),
+            reasons: HashMap::new(),
             error_bytes: 0,
             ids: Random::new(seed),
             restored: HashMap::new(),
@@ -503,6 +506,9 @@ impl Tasks {
             let failed = self.more.remove(&slot).and_then(|more| more.failed);
             self.error_bytes -= failed.map_or(0, |failed| failed.error.len());
         }
+        if !self.reasons.is_empty() {
+            self.forget_reason(slot);
+        }
         if !self.restored.is_empty() {
             self.restored.remove(&id);
         }
@@ -523,6 +529,7 @@ impl Tasks {
             self.first_free = NONE;
             self.texts = Texts::new();
             self.more = HashMap::new();
+            self.reasons = HashMap::new();
             self.restored = HashMap::new();
         } else if self.texts.is_sparse() {
             let old = std::mem::replace(&mut self.texts, Texts::new());
@@ -701,6 +708,26 @@ impl Tasks {
         self.error_bytes += failed.error.len();
         self.more_mut(slot).failed = Some(failed);
         self.note(slot);
+    }
+
+    /// Why a task waits, or why its latest try failed.
+    pub(crate) fn reason(&self, slot: Slot) -> &str {
+        let waits = self.more(slot).map(|more| more.reason.as_str()).filter(|reason| !reason.is_empty());
+        waits.or_else(|| self.reasons.get(&slot).map(|reason| &**reason)).unwrap_or_default()
+    }
+
+    /// Notes why the latest try of a task failed.
+    pub(crate) fn set_reason(&mut self, slot: Slot, text: &str) {
+        self.forget_reason(slot);
+        let reason = beginning(text, ERROR_MAX);
+        self.error_bytes += reason.len();
+        self.reasons.insert(slot, reason.into());
+    }
+
+    /// What the latest try failed at does not matter any more.
+    pub(crate) fn forget_reason(&mut self, slot: Slot) {
+        let reason = self.reasons.remove(&slot);
+        self.error_bytes -= reason.map_or(0, |reason| reason.len());
     }
 
     /// The same of a task that has it.
@@ -973,6 +1000,12 @@ impl Tasks {
     fn task_mut(&mut self, slot: Slot) -> &mut Task {
         &mut self.slots[slot.0 as usize]
     }
+}
+
+/// As much of a text as bytes allow.
+pub(crate) fn beginning(text: &str, bytes_max: usize) -> &str {
+    let ends = text.char_indices().map(|(at, one)| at + one.len_utf8());
+    &text[..ends.take_while(|end| *end <= bytes_max).last().unwrap_or(0)]
 }
 
 fn halves(id: TaskId) -> [u64; 2] {

@@ -22,7 +22,9 @@ pub(crate) struct Turn<'a, E> {
     pub(crate) failures: &'a mut Vec<Delivery>,
     /// For the jitter of retries.
     pub(crate) random: &'a mut Random,
-    /// The daemon ends, and another life of it gets what is not done.
+    /// The daemon ends,
+    pub(crate) daemon_ends: bool,
+    /// and another life of it gets what is not done.
     pub(crate) keeps: bool,
     pub(crate) out: &'a mut E,
 }

@@ -105,6 +105,8 @@ pub enum Change {
     Cancel,
     /// It runs, and will not run again: nothing, or the mark of an earlier event is lifted.
     SkipCancel,
+    /// Its time was over, though it has not ended yet: it is not tried again.
+    CancelRetry,
 }
 
 /// What an event would do, see [`Engine::explain`](crate::Engine::explain).

@@ -1421,10 +1421,11 @@ fn a_reload_hands_what_is_gathered_over_and_a_run_ends_as_it_began() {
     assert_eq!(lines, ["pause 0", "wait 30s for 2"]);
     world.ids = new;
     assert_eq!(world.create("/d"), ["gather 2, with 4 /d"]);
-    assert_eq!(world.pass(2 * SECOND), ["start 3 /c IN_CREATE for /c /d"]);
+    assert_eq!(world.pass(2 * SECOND), NOTHING);
     // What is to be tried again goes on there, too.
     let lines = world.end(1, &error());
-    assert_eq!(lines, ["attempt 1 failed (why), again in 10s 1 /a and 1 more", "all completed"]);
+    let failed = "attempt 1 failed (why), again in 10s 1 /a and 1 more";
+    assert_eq!(lines, [failed, "all completed", "start 3 /c IN_CREATE for /c /d"]);
     world.complete(3);
     assert_eq!(world.pass(10 * SECOND), ["start 1 /a IN_CREATE attempt 2 for /a /b"]);
 }
@@ -1511,8 +1512,17 @@ fn what_an_earlier_life_left_is_gathered_again() {
         let id = TaskId(u128::from(path.as_bytes()[1]));
         let (scheduler, map) = (world.ids.scheduler(0), Some(world.ids.map(0)));
         let event = event(Flag::Create, path);
-        let task =
-            Restored { id, scheduler, map, event, due: world.now, attempt: 1, failed: None, is_kept: true };
+        let task = Restored {
+            id,
+            scheduler,
+            map,
+            event,
+            due: world.now,
+            attempt: 1,
+            reason: "",
+            failed: None,
+            is_kept: true,
+        };
         assert!(world.engine.restore(world.now, &task, &mut world.out));
     }
     world.create("/c");
@@ -1714,10 +1724,13 @@ fn a_retry_that_a_shutdown_gives_up_was_the_last_that_a_replaced_configuration_w
     world.create("/f");
     let (new, lines) = world.replace(tried_again(retry()), 30 * SECOND);
     assert_eq!(lines, ["pause 0", "wait 30s for 1"]);
-    world.engine.retire(world.now, new.id, |_| None, &mut world.out);
-    world.lines();
-    // It would go on in the configuration in force, and there is none.
+    world.ids = new;
+    world.create("/g");
+    let (_, lines) = world.reload_other(30 * SECOND);
+    assert_eq!(lines, ["pause 1", "wait 30s for 1"]);
+    // The newest one of the name is not in force either; what is to come goes on there all the same.
     world.end(1, &error());
+    assert_eq!(world.complete(2), ["finished 2 /g"]);
     assert_eq!(world.shutdown(), ["not done, Retry, 1 /f", "all completed"]);
     assert!(world.engine.is_idle());
 }
@@ -1910,6 +1923,7 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
         event: event(Flag::CloseWrite, path),
         due: Instant::now() + 3 * SECOND,
         attempt,
+        reason: "",
         failed: None,
         is_kept: true,
     };
@@ -1928,6 +1942,136 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
     assert_eq!(world.end(1, &error()), ["attempt 2 failed (why), again in 20s 1 /f"]);
 }
 
+// Arguments together.
+
+#[test]
+fn a_rate_that_has_passed_wakes_nobody_while_all_commands_have_no_place() {
+    let rate = Rate { starts: NonZeroU32::MIN, span: SECOND };
+    let command = SchedulerSpec { kind: SchedulerKind::Command, ..scheduler(Duration::ZERO) };
+    let limited = SchedulerSpec { max_rate: Some(rate), name: "limited".to_owned(), ..command.clone() };
+    let map = map_with(Flag::CloseWrite, &[Reaction::Schedule(1)]);
+    let mut world = World::new(&[limited, command], map);
+    world.engine.limit_commands(world.now, NonZeroU32::new(1), &mut world.out);
+    world.create("/a");
+    world.pass(SECOND);
+    world.complete(1);
+    world.close_write("/b");
+    assert_eq!(world.create("/c"), NOTHING);
+    assert_eq!(world.pass(10 * SECOND), NOTHING);
+    assert_eq!(world.engine.deadline(), None);
+    assert_eq!(world.complete(2), ["finished 2 /b", "start 3 /c IN_CREATE"]);
+}
+
+/// `/f` has run for too long, is to be tried again, and has not ended yet.
+fn overdue(spec: SchedulerSpec) -> World {
+    let spec = SchedulerSpec { timeout: Some(SECOND), retry: Some(retry()), ..spec };
+    let mut world = World::of(spec);
+    world.create("/f");
+    let lines = world.pass(SECOND);
+    assert_eq!(lines, ["stop 1", "attempt 1 failed (timeout after 1 s), again in 10s 1 /f"]);
+    world
+}
+
+#[test]
+fn a_task_whose_time_was_over_can_be_cancelled_before_it_has_ended() {
+    let mut world = overdue(scheduler(Duration::ZERO));
+    assert_eq!(world.delete("/f"), ["cancelled 1 /f"]);
+    assert_eq!(world.delete("/f"), ["skip 1 /f"]);
+    assert_eq!(world.end(1, &error()), NOTHING);
+    assert!(world.engine.is_idle());
+
+    let mut world = overdue(scheduler(Duration::ZERO));
+    let id = world.out.ids[0];
+    assert!(world.engine.cancel(world.now, id, &mut world.out));
+    assert_eq!(world.lines(), ["cancelled 1 /f"]);
+    assert_eq!(world.end(1, &error()), NOTHING);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn what_has_failed_and_not_ended_is_not_tried_again_when_its_configuration_or_the_daemon_ends() {
+    let mut world = overdue(scheduler(Duration::ZERO));
+    assert_eq!(world.shutdown(), ["not done, Retry, 1 /f"]);
+    assert_eq!(world.end(1, &error()), NOTHING);
+    assert!(world.engine.is_idle());
+
+    let mut world = overdue(scheduler(Duration::ZERO));
+    assert_eq!(world.reload_other(SECOND).1, ["pause 0", "not done, Retry, 1 /f"]);
+    world.end(1, &error());
+    assert!(world.engine.is_idle());
+
+    for timeout in [Duration::ZERO, SECOND] {
+        let mut world = overdue(scheduler(Duration::ZERO));
+        world.ids = world.replace(tried_again(retry()), timeout).0;
+        world.end(1, &error());
+        assert_eq!(world.pass(10 * SECOND), ["start 1 /f IN_CREATE attempt 2"]);
+    }
+}
+
+#[test]
+fn an_event_is_acted_on_though_the_job_that_it_came_upon_cancels_itself() {
+    let mut world = World::of(SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(Duration::ZERO) });
+    world.create("/f");
+    world.close_write("/f");
+    let lines = world.end(1, &Outcome::Cancelled);
+    assert_eq!(lines, ["ongoing cancelled 1 /f", "start 1 /f IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn reruns_are_in_a_row_only_without_a_pause_between_them() {
+    let spec = SchedulerSpec { on_busy: OnBusy::Rerun, ..tried_again(retry()) };
+    let mut world = World::of(spec);
+    world.create("/f");
+    for _ in 0..2 {
+        for _ in 0..9 {
+            world.close_write("/f");
+            assert_eq!(world.complete(1), ["finished 1 /f", "start 1 /f IN_CLOSE_WRITE"]);
+        }
+        world.end(1, &error());
+        world.pass(10 * SECOND);
+    }
+}
+
+#[test]
+fn a_pause_of_nothing_never_grows() {
+    let retry = Retry { times: None, delay: Duration::ZERO, factor: 10.0, ..retry() };
+    let mut world = World::of(tried_again(retry));
+    world.create("/f");
+    for attempt in 1..400 {
+        let lines = world.end(1, &error());
+        assert_eq!(lines, [format!("attempt {attempt} failed (why), again in 0ns 1 /f")]);
+        world.pass(Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_task_that_is_tried_again_says_why() {
+    let reasons = |world: &World| {
+        let mut reasons = Vec::new();
+        world.engine.visit(0, 10, |task| reasons.push((task.attempt, task.reason.to_owned())));
+        reasons
+    };
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    assert_eq!(reasons(&world), [(1, String::new())]);
+    let long = "é".repeat(4_096);
+    world.end(1, &Outcome::Failed(Failure::new(FailureKind::Error, long.clone())));
+    assert_eq!(reasons(&world), [(2, long[..4_096].to_owned())]);
+    world.pass(10 * SECOND);
+    assert_eq!(reasons(&world), [(2, String::new())], "while it runs, that is what it does");
+    world.end(1, &error());
+    assert_eq!(reasons(&world), [(3, "why".to_owned())]);
+    world.close_write("/f");
+    assert_eq!(reasons(&world), [(1, String::new())]);
+
+    let mut world = World::of(SchedulerSpec { retry: Some(retry()), ..batch() });
+    world.create("/a");
+    world.create("/b");
+    world.pass(2 * SECOND);
+    world.end(1, &error());
+    assert_eq!(reasons(&world), [(2, "why".to_owned()), (2, "why".to_owned())]);
+}
+
 // Tasks that go on over a reload.
 
 #[test]
@@ -1944,7 +2088,7 @@ fn waiting_queued_and_retrying_tasks_go_on_in_the_scheduler_of_their_name_and_ki
     let (new, lines) = world.reload(SECOND);
     assert_eq!(lines, ["pause 0", "wait 30s for 1"]);
     world.ids = new;
-    // What is queued has a place there; the one that runs ends as it began.
+    // What is queued has a place there, as no more than one may run; the one that runs ends as it began.
     assert_eq!(world.pass(Duration::ZERO), ["start 3 /queued IN_CREATE"]);
     assert_eq!(world.complete(2), ["finished 2 /runs", "all completed"]);
     assert_eq!(world.pass(9 * SECOND), ["start 1 /retrying IN_CREATE attempt 2"]);
@@ -1975,6 +2119,221 @@ fn a_scheduler_of_another_name_or_kind_takes_nothing_over() {
         assert_eq!(world.pass(DELAY), ["start 1 /f IN_CREATE"]);
         assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
     }
+}
+
+/// A configuration with this scheduler, in which `/f` runs, was replaced by the same.
+fn reloaded(spec: &SchedulerSpec) -> World {
+    let mut world = World::of(spec.clone());
+    world.create("/f");
+    world.pass(spec.delay);
+    world.ids = world.replace(spec.clone(), 30 * SECOND).0;
+    world
+}
+
+#[test]
+fn runs_from_before_a_reload_take_their_places() {
+    let two = SchedulerSpec { max_jobs: NonZeroU32::new(2), ..scheduler(Duration::ZERO) };
+    let mut world = reloaded(&two);
+    assert_eq!(world.create("/g"), ["start 2 /g IN_CREATE"]);
+    assert_eq!(world.create("/h"), ["all 2 places taken"]);
+    // One more reload, and only one may run.
+    let one = SchedulerSpec { max_jobs: NonZeroU32::new(1), ..two };
+    world.ids = world.replace(one, 30 * SECOND).0;
+    assert_eq!(world.pass(SECOND), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+    assert_eq!(world.complete(2), ["finished 2 /g", "all completed", "start 3 /h IN_CREATE"]);
+}
+
+#[test]
+fn an_event_for_a_path_that_has_run_since_before_a_reload_is_treated_by_on_busy() {
+    let of = |on_busy| reloaded(&SchedulerSpec { on_busy, ..scheduler(DELAY) });
+    let mut world = of(OnBusy::Skip);
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+    assert_eq!(world.close_write("/f"), ["schedule 10s 2 /f"]);
+
+    let mut world = of(OnBusy::Rerun);
+    assert_eq!(world.close_write("/f"), ["remember 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed", "schedule 10s 1 /f"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /f IN_CLOSE_WRITE"]);
+
+    let mut world = of(OnBusy::Restart);
+    assert_eq!(world.close_write("/f"), ["restart 1 /f", "stop 1"]);
+    let lines = world.end(1, &Outcome::Cancelled);
+    assert_eq!(lines, ["ongoing cancelled 1 /f", "all completed", "start 1 /f IN_CLOSE_WRITE"]);
+
+    let mut world = reloaded(&retrying(Duration::ZERO));
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    let lines = world.complete(1);
+    assert_eq!(lines, ["finished 1 /f", "all completed", "start 1 /f IN_CLOSE_WRITE again"]);
+}
+
+#[test]
+fn what_an_event_means_for_an_old_run_is_for_the_new_configuration_to_say() {
+    let old = SchedulerSpec { on_busy: OnBusy::Skip, ..scheduler(Duration::ZERO) };
+    let mut world = World::of(old);
+    world.create("/f.txt");
+    world.create("/f.tmp");
+    let rules: Option<Arc<dyn Matcher>> = Some(Arc::new(Ends(&[".txt"])));
+    let old = world.ids.clone();
+    let spec = SchedulerSpec { on_busy: OnBusy::Rerun, rules, ..scheduler(DELAY) };
+    world.ids = world.replace(spec, 30 * SECOND).0;
+    let write = event(Flag::CloseWrite, "/f.txt");
+    let explained = world.engine.explain(world.ids.map(0), &write);
+    let Some(Explanation::Reactions(reactions)) = explained else { panic!("it is mapped") };
+    assert!(matches!(reactions[0].verdict, Verdict::Met { change: Change::Remember { .. }, .. }));
+    assert_eq!(world.event(&write), ["remember 1 /f.txt"]);
+    assert_eq!(world.close_write("/f.tmp"), ["no rule"]);
+    // The maps of before hear the same events, and leave them alone.
+    world.engine.event(world.now, old.map(0), &event(Flag::Delete, "/f.txt"), &mut world.out);
+    assert_eq!(world.lines(), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /f.txt", "schedule 10s 1 /f.txt"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /f.txt IN_CLOSE_WRITE rule 0"]);
+}
+
+#[test]
+fn a_cancel_lifts_what_an_event_asked_of_an_old_run() {
+    let mut world = reloaded(&SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(DELAY) });
+    world.close_write("/f");
+    assert_eq!(world.delete("/f"), ["skip 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed"]);
+    assert!(world.engine.is_idle());
+}
+
+#[test]
+fn an_event_is_not_lost_with_the_old_run_that_a_reload_stops() {
+    for (timeout, delay) in [(Duration::ZERO, SECOND), (30 * SECOND, SECOND), (30 * SECOND, 31 * SECOND)] {
+        let mut world = World::of(retrying(Duration::ZERO));
+        world.ids = world.replace(retrying(Duration::ZERO), timeout).0;
+        world.create("/f");
+        world.ids = world.replace(retrying(Duration::ZERO), timeout).0;
+        world.pass(delay);
+        assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+        world.pass(30 * SECOND);
+        let lines = world.end(1, &Outcome::Cancelled);
+        let start = "start 1 /f IN_CLOSE_WRITE again";
+        assert_eq!(lines.last().map(String::as_str), Some(start), "{timeout:?} {delay:?}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_run_of_two_reloads_ago_is_met_as_well() {
+    let spec = SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(Duration::ZERO) };
+    let mut world = reloaded(&spec);
+    world.close_write("/f");
+    world.ids = world.replace(spec, 30 * SECOND).0;
+    assert_eq!(world.close_write("/f"), ["remember 1 /f"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed", "start 1 /f IN_CLOSE_WRITE"]);
+    assert_eq!(world.engine.stats().generations, 1);
+}
+
+#[test]
+fn a_scheduler_that_a_reload_left_out_has_its_old_runs_when_it_is_back() {
+    let spec = SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(Duration::ZERO) };
+    let mut world = World::of(spec.clone());
+    world.create("/f");
+    world.create("/g");
+    world.ids = world.reload_other(30 * SECOND).0;
+    world.ids = world.replace(spec, 30 * SECOND).0;
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    // What was to come is there again, too.
+    assert_eq!(world.close_write("/g"), ["re-schedule 0ns 2 /g"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed", "start 2 /g IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn with_singlejob_an_event_of_any_path_meets_the_old_run() {
+    let single = SchedulerSpec { singlejob: true, on_busy: OnBusy::Rerun, ..scheduler(Duration::ZERO) };
+    let mut world = reloaded(&single);
+    assert_eq!(world.create("/g"), ["remember 1 /g"]);
+    assert_eq!(world.complete(1), ["finished 1 /f", "all completed", "start 1 /g IN_CREATE"]);
+    // Where it ran for each path until now, what comes waits for all of them.
+    let mut world = World::of(SchedulerSpec { singlejob: false, ..single.clone() });
+    world.create("/f");
+    world.create("/g");
+    world.ids = world.replace(single, 30 * SECOND).0;
+    assert_eq!(world.create("/h"), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /f"]);
+    assert_eq!(world.complete(2), ["finished 2 /g", "all completed", "start 3 /h IN_CREATE"]);
+}
+
+#[test]
+fn the_next_batch_waits_for_the_run_of_an_old_one() {
+    let mut world = World::of(batch());
+    world.create("/a");
+    world.pass(2 * SECOND);
+    world.ids = world.replace(batch(), 30 * SECOND).0;
+    world.create("/a");
+    assert_eq!(world.pass(2 * SECOND), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /a", "all completed", "start 2 /a IN_CREATE for /a"]);
+    // A scheduler without a batch waits for it as well: the run may be for any path.
+    world.create("/b");
+    world.complete(2);
+    world.pass(2 * SECOND);
+    world.ids = world.replace(scheduler(Duration::ZERO), 30 * SECOND).0;
+    assert_eq!(world.create("/b"), NOTHING);
+    assert_eq!(world.complete(3), ["finished 3 /b", "all completed", "start 4 /b IN_CREATE"]);
+}
+
+#[test]
+fn a_task_that_follows_to_the_path_of_an_old_run_is_an_event_for_that_one() {
+    let mut world = World::of(SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(DELAY) });
+    world.create("/b/f");
+    world.pass(DELAY);
+    world.ids = world.replace(SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(DELAY) }, 30 * SECOND).0;
+    world.create("/a/f");
+    assert_eq!(rename(&mut world, "/a", Some("/b")), ["cancelled 2 /a/f", "remember 1 /b/f"]);
+}
+
+#[test]
+fn what_an_old_run_failed_at_is_told_by_the_new_configuration_at_once() {
+    let failing = SchedulerSpec { timeout: Some(SECOND), on_failure: vec![1], ..scheduler(Duration::ZERO) };
+    let told = SchedulerSpec { name: "told".to_owned(), ..scheduler(Duration::ZERO) };
+    let specs = vec![failing, told];
+    let mut world = World::new(&specs, map());
+    world.create("/f");
+    let new = world.engine.add_generation(specs, vec![map()], 30 * SECOND).unwrap();
+    world.engine.retire(world.now, world.ids.id, |_| None, &mut world.out);
+    world.lines();
+    let lines = world.pass(SECOND);
+    let told = "start 2 /f IN_CREATE as 1 failed 1 time(s): timeout after 1 s";
+    assert_eq!(lines, ["stop 1", "failed (timeout after 1 s) 1 /f", "all completed", told]);
+    let stats = world.engine.scheduler_stats().find(|stats| stats.scheduler == new.scheduler(1)).unwrap();
+    assert_eq!(stats.running, 1);
+}
+
+#[test]
+fn a_task_that_an_earlier_life_had_is_not_made_beside_an_old_run_of_its_path() {
+    let mut world = reloaded(&scheduler(Duration::ZERO));
+    let restored = Restored {
+        id: TaskId(7),
+        scheduler: world.ids.scheduler(0),
+        map: None,
+        event: event(Flag::CloseWrite, "/f"),
+        due: world.now,
+        attempt: 1,
+        reason: "",
+        failed: None,
+        is_kept: false,
+    };
+    assert!(!world.engine.restore(world.now, &restored, &mut world.out));
+    world.complete(1);
+    assert!(world.engine.restore(world.now, &restored, &mut world.out));
+}
+
+#[test]
+fn while_the_daemon_ends_an_event_for_an_old_run_is_still_acted_on() {
+    let mut world = reloaded(&retrying(Duration::ZERO));
+    world.shutdown();
+    assert_eq!(world.close_write("/f"), ["skip 1 /f"]);
+    let lines = world.complete(1);
+    assert_eq!(lines, ["finished 1 /f", "all completed", "start 1 /f IN_CLOSE_WRITE again"]);
+}
+
+#[test]
+fn a_scheduler_is_not_paused_because_it_was_replaced() {
+    let world = reloaded(&scheduler(Duration::ZERO));
+    assert!(world.engine.scheduler_stats().all(|stats| !stats.paused));
 }
 
 // Limits.
@@ -2170,6 +2529,7 @@ fn a_task_that_is_restored_as_it_is_kept_has_not_changed() {
         event: event(Flag::CloseWrite, path),
         due: Instant::now() + SECOND,
         attempt: 1,
+        reason: "",
         failed: None,
         is_kept,
     };
@@ -2193,6 +2553,7 @@ fn a_task_that_tells_of_a_failure_is_restored_as_such() {
         event: event(Flag::CloseWrite, "/f"),
         due: world.now,
         attempt: 1,
+        reason: "",
         failed: Some(failed),
         is_kept: true,
     };
@@ -2361,6 +2722,7 @@ fn outlived(world: &mut World, path: &str, again: bool) -> TaskHandle {
         event: event(Flag::CloseWrite, path),
         due: world.now,
         attempt: 1,
+        reason: "",
         failed: None,
         is_kept: true,
     };
@@ -2442,6 +2804,7 @@ fn the_tasks_of_a_batch_of_an_earlier_life_have_one_run() {
         event: event(Flag::CloseWrite, "/b"),
         due: world.now,
         attempt: 1,
+        reason: "",
         failed: None,
         is_kept: true,
     };

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Engine;
+use crate::elders;
 use crate::scheduler::Scheduler;
 use crate::scheduler::hand_over::Earlier;
 use crate::tasks::{Failed, News, Slot};
@@ -79,6 +80,7 @@ impl Engine {
             scheduler.fail_unstarted(slot, failure, turn);
         });
         generations[at].deliver(&mut turn);
+        self.hand_over_left(at, out);
         self.end_turn(out);
         true
     }
@@ -91,6 +93,7 @@ impl Engine {
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(id, &mut turn, |scheduler, turn| scheduler.fail_all(failure, turn));
         generations[at].deliver(&mut turn);
+        self.hand_over_left(at, out);
         self.end_turn(out);
     }
 
@@ -162,7 +165,12 @@ impl Engine {
             id: failed.id,
         });
         let path = self.paths.see(task.event.pathname);
-        let map = task.map.unwrap_or(MapId(u32::MAX));
+        let heir = (self.scheduler(id)?, self.generations[at].phase());
+        let elder = elders::find(&self.generations[..at], heir, &path, &self.tasks);
+        if elder.is_some() && failed.is_none() {
+            return None;
+        }
+        let map = task.map.unwrap_or(MapId::NONE);
         let news = News { event: &task.event, map, rule: None, hash: path.hash, same_path: false };
         let mut made = None;
         let (generations, mut turn) = self.turn(now, out);
@@ -171,6 +179,9 @@ impl Engine {
             made = restore(scheduler, earlier, turn);
         });
         if let Some(slot) = made {
+            if !task.reason.is_empty() && self.tasks.attempt(slot) > 1 {
+                self.tasks.set_reason(slot, task.reason);
+            }
             self.tasks.set_id(slot, task.id);
             if let Some(changes) = self.tasks.changes() {
                 if task.is_kept { changes.keep(slot) } else { changes.keep_changed(slot) }

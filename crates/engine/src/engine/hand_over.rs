@@ -1,45 +1,84 @@
 //! Tasks that go on in the configuration that takes the place of theirs, and commands that share their places.
 
-use std::collections::VecDeque;
-use std::time::Instant;
-
 use super::Engine;
-use crate::clock::Nanos;
-use crate::scheduler::{Phase, Scheduler};
-use crate::tasks::Slot;
-use crate::{Effects, MapId, SchedulerKind};
-
-/// The map of a task whose watch the configuration in force does not have.
-const NO_MAP: MapId = MapId(u32::MAX);
+use crate::generation::Generation;
+use crate::scheduler::Scheduler;
+use crate::{Effects, MapId, SchedulerId, SchedulerKind};
 
 impl Engine {
-    /// Gives the tasks to come of a configuration to schedulers of the same name and kind in the one in force.
-    pub(super) fn hand_over(&mut self, now: Instant, from: usize, out: &mut impl Effects) {
-        let Some(to) = self.generations.iter().rposition(|one| one.phase() == Phase::Active) else { return };
-        if to == from {
+    /// Gives what replaced configurations have to come to schedulers of the same name and kind in newer ones.
+    pub(super) fn hand_over_all(&mut self, out: &mut impl Effects) {
+        for at in 0..self.generations.len() {
+            for place in 0..self.generations[at].schedulers().len() {
+                self.hand_over((at, place), out);
+            }
+        }
+    }
+
+    /// The same of what came up in one of them since: what a run left, or a failure to be told.
+    pub(super) fn hand_over_left(&mut self, at: usize, out: &mut impl Effects) {
+        if !self.generations[at].has_left() {
             return;
         }
-        let mut moved: Vec<(usize, Vec<Slot>, VecDeque<Nanos>)> = Vec::new();
-        let [old, new] = self.generations.get_disjoint_mut([from, to]).expect("they are two");
-        for scheduler in old.schedulers_mut() {
-            let heir = new.schedulers().iter().position(|other| other.is_like(scheduler));
-            if let Some(heir) = heir {
-                moved.push((heir, scheduler.give_to_come(&mut self.tasks), scheduler.take_starts()));
+        for place in 0..self.generations[at].schedulers().len() {
+            if self.generations[at].schedulers()[place].has_left() {
+                self.hand_over((at, place), out);
             }
         }
-        old.note_deadlines(&self.tasks);
-        old.schedulers_mut().iter_mut().for_each(|scheduler| scheduler.tell_completed_to(out));
-        for (heir, slots, starts) in moved {
-            let heir = &mut self.generations[to].schedulers_mut()[heir];
-            heir.inherit_starts(starts);
-            let id = heir.id();
-            for slot in slots {
-                let map = self.generations[from].successor(self.tasks.map(slot)).unwrap_or(NO_MAP);
-                let (generations, mut turn) = self.turn(now, out);
-                generations[to].with_scheduler(id, &mut turn, |scheduler, turn| {
-                    scheduler.adopt(slot, map, turn);
-                });
-            }
+    }
+
+    /// A run is over in a configuration that is not the newest: there may be a place, and what is to come again goes on
+    /// where the others went.
+    pub(super) fn ended_elsewhere(&mut self, at: usize, id: SchedulerId, out: &mut impl Effects) {
+        let place = (id.0 - self.generations[at].first_scheduler()) as usize;
+        let heir = self.heir(at, place);
+        if let Some(heir) = heir {
+            self.count_elders(heir);
+        }
+        self.hand_over_left(at, out);
+        if let Some((at, place)) = heir {
+            let (generations, mut turn) = self.turn_at(self.clock.now(), out);
+            let id = generations[at].schedulers()[place].id();
+            generations[at].with_scheduler(id, &mut turn, Scheduler::fill_places);
+        }
+    }
+
+    /// Where the tasks of a scheduler go on: in the newest one of its name and kind.
+    fn heir(&self, at: usize, place: usize) -> Option<(usize, usize)> {
+        let elder = &self.generations[at].schedulers()[place];
+        let newer = self.generations.iter().enumerate().skip(at + 1).rev();
+        let mut heirs = newer.filter_map(|(at, one)| {
+            let place = one.schedulers().iter().position(|other| other.is_like(elder))?;
+            Some((at, place))
+        });
+        heirs.next()
+    }
+
+    fn count_elders(&mut self, (at, place): (usize, usize)) {
+        let (older, rest) = self.generations.split_at_mut(at);
+        let heir = &mut rest[0].schedulers_mut()[place];
+        let elders = older.iter().flat_map(Generation::schedulers);
+        heir.set_elders(elders);
+        rest[0].note_deadline(place, &self.tasks);
+    }
+
+    fn hand_over(&mut self, (from, place): (usize, usize), out: &mut impl Effects) {
+        let Some((to, heir_place)) = self.heir(from, place) else { return };
+        let elder = &mut self.generations[from].schedulers_mut()[place];
+        elder.give_way();
+        let slots = elder.give_to_come(&mut self.tasks);
+        let starts = elder.take_starts();
+        elder.tell_completed_to(out);
+        self.generations[from].note_deadline(place, &self.tasks);
+        let heir = &mut self.generations[to].schedulers_mut()[heir_place];
+        heir.inherit_starts(starts);
+        let id = heir.id();
+        self.count_elders((to, heir_place));
+        for slot in slots {
+            let map = self.generations[from].successor(self.tasks.map(slot));
+            let map = map.filter(|map| self.generations[to].has_map(*map)).unwrap_or(MapId::NONE);
+            let (generations, mut turn) = self.turn_at(self.clock.now(), out);
+            generations[to].with_scheduler(id, &mut turn, |heir, turn| heir.adopt(slot, map, turn));
         }
     }
 

@@ -100,7 +100,8 @@ impl Engine {
         let event = event.get();
         let path = self.paths.see(event.pathname);
         let (generations, mut turn) = self.turn(now, out);
-        generations[at].follow(task.slot, &path, &event, (from, to), &mut turn);
+        let (older, rest) = generations.split_at_mut(at);
+        rest[0].follow(task.slot, &path, &event, (from, to), older, &mut turn);
         self.end_turn(out);
     }
 }

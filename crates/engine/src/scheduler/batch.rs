@@ -185,7 +185,7 @@ impl Scheduler {
             turn.tasks.clear(slot, Mark::Interrupted);
             turn.tasks.clear(slot, Mark::Restart);
             match left {
-                Left::Nothing | Left::Cancelled => turn.tasks.remove(slot),
+                Left::Nothing => turn.tasks.remove(slot),
                 Left::Retry(due) => self.retry_member(slot, due.max(turn.now), turn),
                 Left::Anew => self.join_anew(slot, turn),
             }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::run::{Left, is_marked};
 use super::{Keys, Scheduler, forget_marks};
 use crate::clock::Nanos;
 use crate::index::Index;
@@ -47,20 +48,75 @@ impl Scheduler {
         std::mem::take(&mut self.starts)
     }
 
+    /// Whether another configuration has one of its name and kind.
+    pub(crate) fn has_heir(&self) -> bool {
+        self.has_heir
+    }
+
+    /// Another one takes its place, and that of its elders.
+    pub(crate) fn give_way(&mut self) {
+        self.retries |= !self.has_heir;
+        self.has_heir = true;
+        (self.elder_runs, self.waits_for_elders) = (0, false);
+    }
+
+    /// Whether it has tasks that should go on in its heir.
+    pub(crate) fn has_left(&self) -> bool {
+        self.has_heir && self.waiting() + self.queued() > 0
+    }
+
+    /// Leaves a task in no list to the heir, with the marks that say what is to come.
+    pub(super) fn leave_to_heir(&mut self, slot: Slot, tasks: &mut Tasks) {
+        tasks.set_state(slot, State::Queued);
+        tasks.push(&mut self.queued, slot);
+    }
+
     /// Gives away the tasks that are to come, in the order in which they are due.
     pub(crate) fn give_to_come(&mut self, tasks: &mut Tasks) -> Vec<Slot> {
-        self.has_heir = true;
-        // What is to come again starts there.
-        self.paused = true;
+        let is_most = self.waiting() + self.queued() > self.runs();
         let mut slots = Vec::new();
         while let Some(slot) = self.any_to_come() {
             self.leave(slot, tasks);
+            if !is_most {
+                self.remove_key(slot, tasks);
+            }
             slots.push(slot);
         }
-        if !slots.is_empty() {
+        if is_most {
             self.index_running(tasks);
         }
         slots
+    }
+
+    /// Counts the runs of those among older schedulers whose heir it is.
+    pub(crate) fn set_elders<'a>(&mut self, older: impl Iterator<Item = &'a Scheduler>) {
+        (self.elder_runs, self.waits_for_elders) = (0, false);
+        for elder in older.filter(|elder| elder.runs() > 0) {
+            if elder.is_like(self) {
+                self.elder_runs += elder.runs();
+                self.waits_for_elders |= elder.holds_up(self);
+            }
+        }
+    }
+
+    /// Whether its runs may act on the path of any task of its heir.
+    fn holds_up(&self, heir: &Scheduler) -> bool {
+        let has_batch = self.spec.batch.is_some() && heir.spec.batch.is_none();
+        let has_paths = match &self.keys {
+            Keys::Single(_) => false,
+            Keys::Paths(index) => heir.spec.singlejob && !index.is_empty(),
+        };
+        has_batch || has_paths
+    }
+
+    /// Its run that an event of a path meets, as if it were its heir's own.
+    pub(crate) fn run_of(&self, heir: &Scheduler, path: &Path<'_>, tasks: &Tasks) -> Option<Slot> {
+        if self.runs() == 0 || !self.is_like(heir) {
+            return None;
+        }
+        let slot = self.find(path, tasks).filter(|slot| !tasks.state(*slot).is_to_come())?;
+        let both_single = self.spec.singlejob && heir.spec.singlejob;
+        (both_single || tasks.is_path(slot, path.bytes)).then_some(slot)
     }
 
     /// Makes the index anew with what runs, which is much faster than taking a million paths out of it.
@@ -81,8 +137,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes a task of another configuration, in the state that it had. Nothing starts before the next tick. Where the
-    /// path has a task already, that one has the later event.
+    /// Takes a task of another configuration, in the state that it had. Nothing starts before the next tick, but for
+    /// what a run left to come. Where the path has a task already, that one has the later event.
     pub(crate) fn adopt<E: Effects>(&mut self, slot: Slot, map: MapId, turn: &mut Turn<'_, E>) {
         turn.tasks.set_place(slot, self.id, map);
         if !turn.tasks.has(slot, Mark::Keyless) {
@@ -96,6 +152,9 @@ impl Scheduler {
             self.add_key(slot, turn.tasks);
         }
         turn.tasks.set(slot, Mark::AskRules);
+        if is_marked(slot, turn.tasks) {
+            return self.go_on(slot, Left::Nothing, turn);
+        }
         match turn.tasks.state(slot) {
             State::Queued => {
                 turn.tasks.push(&mut self.queued, slot);
@@ -229,11 +288,29 @@ impl Scheduler {
         for slot in retrying {
             self.not_done(slot, NotDone::Retry, turn);
         }
+        if !self.retries {
+            self.give_up_retries(turn);
+        }
         if self.paused {
             self.forget_to_come(NotDone::Paused, turn);
         }
         // Since its configuration was replaced, it may have waited for these alone.
         self.tell_completed(turn);
+    }
+
+    /// What has failed because its time was over is not tried again when it has ended.
+    fn give_up_retries<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        let stopping: Vec<Slot> = turn.tasks.in_list(self.stopping).collect();
+        for slot in stopping {
+            let more = turn.tasks.known_more(slot);
+            if more.is_none_or(|more| more.retry.take().is_none()) {
+                continue;
+            }
+            self.tell_not_done(slot, NotDone::Retry, turn);
+            for taken in self.taken_slots(turn.tasks) {
+                self.tell_not_done(taken, NotDone::Retry, turn);
+            }
+        }
     }
 
     /// All tasks that are to come.
@@ -304,6 +381,10 @@ impl Scheduler {
     /// Stops a running task, which does not run again.
     pub(crate) fn stop_for_good<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         let slot = self.leader(slot, turn.tasks);
+        if turn.tasks.more(slot).is_some_and(|more| more.retry.is_some()) {
+            let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
+            turn.out.record(Record::CancelledWaiting { task });
+        }
         forget_marks(slot, turn.tasks);
         turn.tasks.clear(slot, Mark::Interrupted);
         if turn.tasks.state(slot) == State::Running {

@@ -7,7 +7,7 @@ use event::Flag;
 use super::{Keys, Scheduler, wait_for_event};
 use crate::clock::{Nanos, span};
 use crate::random::Random;
-use crate::tasks::{Mark, Slot, State, Tasks};
+use crate::tasks::{Mark, Slot, State, Tasks, beginning};
 use crate::turn::{Delivery, Turn};
 use crate::{
     ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question,
@@ -25,8 +25,6 @@ const RERUNS_TOLD: u32 = 10;
 pub(super) enum Left {
     /// Nothing, unless an event came.
     Nothing,
-    /// Nothing, whatever came.
-    Cancelled,
     /// It was for nothing: the task starts anew.
     Anew,
     /// It is tried again then.
@@ -153,7 +151,7 @@ impl Scheduler {
             turn.commands.to_fill = true;
         }
         let max_jobs = self.spec.max_jobs.filter(|_| self.spec.batch.is_none());
-        if let (Some(max_jobs), false, false) = (max_jobs, self.max_jobs_told, self.has_place()) {
+        if let (Some(max_jobs), false, true) = (max_jobs, self.max_jobs_told, self.places_are_taken()) {
             self.max_jobs_told = true;
             turn.out.record(Record::MaxJobs { scheduler: self.id, max_jobs: max_jobs.get() });
         }
@@ -270,7 +268,7 @@ impl Scheduler {
         };
         match left {
             None => {}
-            Some(Left::Nothing | Left::Cancelled) if turn.tasks.is_plain(slot) => {
+            Some(Left::Nothing) if turn.tasks.is_plain(slot) => {
                 self.remove(slot, turn.tasks);
             }
             Some(left) if turn.tasks.more(slot).is_some_and(|more| more.leads) => {
@@ -305,7 +303,7 @@ impl Scheduler {
 
     /// A run that outlived the life of the daemon that started it is over.
     fn end_earlier<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) -> Left {
-        if turn.tasks.has(slot, Mark::Restart) || turn.tasks.has(slot, Mark::Again) {
+        if is_marked(slot, turn.tasks) {
             return Left::Anew;
         }
         self.fail(slot, failure, turn).map_or(Left::Nothing, Left::Retry)
@@ -350,7 +348,7 @@ impl Scheduler {
             }
             Outcome::Failed(_) if state == State::Stopping => {
                 turn.out.record(Record::CancelledOngoing { task });
-                Left::Cancelled
+                Left::Nothing
             }
             Outcome::Failed(failure) if failure.kind == FailureKind::InUse && self.spec.batch.is_none() => {
                 self.put_off(slot, failure, turn);
@@ -359,14 +357,17 @@ impl Scheduler {
             Outcome::Failed(failure) => self.fail(slot, failure, turn).map_or(Left::Nothing, Left::Retry),
             Outcome::Cancelled => {
                 turn.out.record(Record::CancelledOngoing { task });
-                Left::Cancelled
+                Left::Nothing
             }
         })
     }
 
     /// Does with a task in no list what its run left to do.
     #[inline]
-    fn go_on<E: Effects>(&mut self, slot: Slot, left: Left, turn: &mut Turn<'_, E>) {
+    pub(super) fn go_on<E: Effects>(&mut self, slot: Slot, left: Left, turn: &mut Turn<'_, E>) {
+        if self.has_heir && is_marked(slot, turn.tasks) {
+            return self.leave_to_heir(slot, turn.tasks);
+        }
         let restart = turn.tasks.clear(slot, Mark::Restart);
         let again = turn.tasks.clear(slot, Mark::Again);
         if let Some(more) = turn.tasks.known_more(slot) {
@@ -378,12 +379,15 @@ impl Scheduler {
                 self.go_on_after(slot, 0, turn);
             }
             Left::Nothing | Left::Retry(_) | Left::Anew if again => self.run_again(slot, turn),
-            Left::Nothing | Left::Cancelled | Left::Anew => self.remove(slot, turn.tasks),
+            Left::Nothing | Left::Anew => self.remove(slot, turn.tasks),
             Left::Retry(due) => {
                 turn.tasks.share_dir(slot);
                 let attempt = turn.tasks.attempt(slot);
                 turn.tasks.set_attempt(slot, attempt.saturating_add(1));
                 turn.tasks.set_state(slot, State::Retrying);
+                if let Some(more) = turn.tasks.known_more(slot) {
+                    more.reruns = 0;
+                }
                 self.wait_for_retry(slot, due.max(turn.now), turn.tasks);
             }
         }
@@ -458,7 +462,7 @@ impl Scheduler {
     fn fail<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) -> Option<Nanos> {
         let attempt = turn.tasks.attempt(slot);
         let retry = self.spec.retry.as_ref().filter(|retry| self.retries && retry.is_for(failure, attempt));
-        let replaced = turn.tasks.has(slot, Mark::Again) || turn.tasks.has(slot, Mark::Restart);
+        let replaced = is_marked(slot, turn.tasks);
         if retry.is_none() {
             self.tell_end(slot, EndResult::Failed(failure), turn);
         }
@@ -467,6 +471,9 @@ impl Scheduler {
         if let Some(retry) = retry {
             let pause = (!replaced).then(|| retry.pause(attempt, turn.random));
             turn.out.record(Record::Retry { task, failure, attempt, pause });
+            if pause.is_some() {
+                self.note_reason(slot, failure, turn.tasks);
+            }
             return pause.map(|pause| turn.now + span(pause));
         }
         turn.out.record(Record::Failed { task, failure });
@@ -477,6 +484,14 @@ impl Scheduler {
             self.deliver_taken(id, failure, turn);
         }
         None
+    }
+
+    /// Notes why a task is tried again, and all others that its run was for.
+    fn note_reason(&self, slot: Slot, failure: &Failure, tasks: &mut Tasks) {
+        tasks.set_reason(slot, &failure.text);
+        for taken in self.taken_slots(tasks) {
+            tasks.set_reason(taken, &failure.text);
+        }
     }
 
     /// Leaves the event of a task that failed for good, by the run of `id`, to those that are to get it; what tells of
@@ -492,10 +507,8 @@ impl Scheduler {
         if self.spec.on_failure.is_empty() || turn.tasks.has(slot, Mark::Keyless) {
             return;
         }
-        let mut error = failure.text.replace('\0', "\u{fffd}");
-        let ends = error.char_indices().map(|(at, one)| at + one.len_utf8());
-        let end = ends.take_while(|end| *end <= ERROR_MAX).last().unwrap_or(0);
-        error.truncate(end);
+        let error = failure.text.replace('\0', "\u{fffd}");
+        let error = beginning(&error, ERROR_MAX).to_owned();
         let attempts = turn.tasks.attempt(slot);
         let failed = crate::tasks::Failed { error, attempts, id };
         let receivers = self.spec.on_failure.clone();
@@ -504,6 +517,7 @@ impl Scheduler {
 
     #[inline]
     pub(crate) fn fill_places<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
+        self.looked_at = turn.now;
         if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
             turn.commands.to_fill = true;
             return;
@@ -565,12 +579,21 @@ impl Retry {
 
     /// The pause after a try.
     pub(crate) fn pause(&self, attempt: u32, random: &mut Random) -> Duration {
+        if self.delay.is_zero() {
+            // Nothing times without end is not a number.
+            return Duration::ZERO;
+        }
         let longest = self.max_delay.as_secs_f64();
         let growth = self.factor.powi(attempt.saturating_sub(1).min(i32::MAX as u32) as i32);
         let pause_s = (self.delay.as_secs_f64() * growth).min(longest);
         let jitter = if self.jitter > 0.0 { self.jitter * (2.0 * random.fraction() - 1.0) } else { 0.0 };
         Duration::try_from_secs_f64(pause_s * (1.0 + jitter)).unwrap_or(self.max_delay)
     }
+}
+
+/// Whether a task that runs is to run again for an event.
+pub(super) fn is_marked(slot: Slot, tasks: &Tasks) -> bool {
+    tasks.has(slot, Mark::Again) || tasks.has(slot, Mark::Restart)
 }
 
 /// The end of a task whose run is over.

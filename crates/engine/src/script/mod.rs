@@ -110,6 +110,9 @@ impl Ids {
     }
 }
 
+/// How long a run may take, where there is a limit.
+const TIMEOUT: Duration = Duration::from_millis(900);
+
 /// Bytes of all paths of a run.
 const LINE_MAX: usize = 60;
 
@@ -245,15 +248,38 @@ impl Run {
             return self.event(script);
         }
         let (id, map, event) = running[usize::from(script.below(running.len() as u8))].clone();
+        if script.one_in(2) {
+            // Its time may be over.
+            self.now += TIMEOUT;
+            self.tick();
+            for flag in [Flag::Create, Flag::Modify, Flag::MovedTo, Flag::Delete, Flag::CloseWrite] {
+                let mask = flag.mask() | (Mask(event.mask) & Mask::ISDIR);
+                self.tell(map, &OwnedEvent { mask: mask.0, ..event.clone() });
+            }
+        }
         for _ in 0..12 {
-            self.engine.event(self.now, map, &event.get(), &mut self.engine_seen);
-            self.model.event(self.now, map, &event, &mut self.model_seen);
+            self.tell(map, &event);
             let Some(handle) = self.engine_seen.running.iter().find(|run| run.0 == id).map(|run| run.1)
             else {
                 return;
             };
             self.end_run(id, handle, &Outcome::Done);
         }
+    }
+
+    fn tell(&mut self, map: MapId, event: &OwnedEvent) {
+        self.verdicts_of(map, event);
+        self.engine.event(self.now, map, &event.get(), &mut self.engine_seen);
+        self.model.event(self.now, map, event, &mut self.model_seen);
+    }
+
+    /// What an event would do.
+    fn verdicts_of(&mut self, map: MapId, event: &OwnedEvent) -> Option<Explanation> {
+        let expected = self.engine.explain(map, &event.get());
+        if let Some(Explanation::Reactions(reactions)) = &expected {
+            self.verdicts.extend(reactions.iter().map(|reaction| verdict_name(reaction.verdict)));
+        }
+        expected
     }
 
     fn answer(&mut self, script: &mut Script<'_>) {
@@ -332,6 +358,7 @@ impl Run {
             event: event_of,
             due,
             attempt,
+            reason: "",
             failed: None,
             is_kept: false,
         };
@@ -363,10 +390,7 @@ impl Run {
     fn event(&mut self, script: &mut Script<'_>) {
         let Some(map) = pick_map(&self.generations, script) else { return };
         let event = pick_event(script);
-        let expected = self.engine.explain(map, &event.get());
-        if let Some(Explanation::Reactions(reactions)) = &expected {
-            self.verdicts.extend(reactions.iter().map(|reaction| verdict_name(reaction.verdict)));
-        }
+        let expected = self.verdicts_of(map, &event);
         self.engine.event(self.now, map, &event.get(), &mut self.engine_seen);
         self.model.event(self.now, map, &event, &mut self.model_seen);
         check_explanation(expected, &event.get(), &self.engine_seen.lines);
@@ -643,7 +667,7 @@ fn pick_scheduler(script: &mut Script<'_>, place: usize, of: usize) -> Scheduler
         max_jobs: NonZeroU32::new([0, 0, 1, 2][usize::from(script.below(4))]),
         max_rate: script.one_in(4).then(|| rate(script)),
         on_busy: script.pick(&on_busy).unwrap_or(OnBusy::Skip),
-        timeout: script.one_in(4).then(|| Duration::from_millis(900)),
+        timeout: script.one_in(4).then_some(TIMEOUT),
         retry: script.one_in(3).then(|| pick_retry(script)),
         on_failure: if script.one_in(3) { vec![usize::from(script.below(of as u8))] } else { Vec::new() },
         settle: script
@@ -737,7 +761,7 @@ fn check_explanation(explanation: Option<Explanation>, event: &Event<'_>, lines:
         } => "Skipped",
         Verdict::Met { change: Change::Remember { .. }, .. } => "Remembered",
         Verdict::Met { change: Change::Restart { .. }, .. } => "Restarting",
-        Verdict::Met { change: Change::Cancel, .. } => "CancelledWaiting",
+        Verdict::Met { change: Change::Cancel | Change::CancelRetry, .. } => "CancelledWaiting",
     };
     assert_starts(lines, expected, event);
 }

@@ -128,11 +128,8 @@ impl Model {
     }
 
     pub(super) fn event(&mut self, now: Instant, map: MapId, event: &OwnedEvent, out: &mut impl Effects) {
-        let Some(generation) =
-            self.generations.iter_mut().find(|generation| generation.ids.maps.contains(&map.0))
-        else {
-            return;
-        };
+        let Some(at) = self.generations.iter().position(|one| one.ids.maps.contains(&map.0)) else { return };
+        let generation = &self.generations[at];
         if !matches!(generation.phase, Phase::Retired { .. }) {
             out.record(Record::Received { map, event: &event.get() });
         }
@@ -153,20 +150,63 @@ impl Model {
             }
         }
         for reaction in reactions {
+            let (Reaction::Schedule(index) | Reaction::Cancel(index)) = reaction;
+            if let Some(elder) = self.elder(at, index, event) {
+                self.meet_elder(elder, (at, reaction), map, event, out);
+                continue;
+            }
+            let Generation { phase, schedulers, .. } = &mut self.generations[at];
+            let scheduler = &mut schedulers[index];
             match reaction {
-                Reaction::Schedule(index) => {
-                    generation.schedulers[index].schedule(
-                        generation.phase,
-                        map,
-                        event,
-                        &mut self.shared,
-                        out,
-                    );
-                }
-                Reaction::Cancel(index) => generation.schedulers[index].cancel(event, &mut self.shared, out),
+                Reaction::Schedule(_) => scheduler.schedule(*phase, map, event, &mut self.shared, out),
+                Reaction::Cancel(_) => scheduler.cancel(event, &mut self.shared, out),
             }
         }
         self.end(out);
+    }
+
+    /// The run of an older configuration that an event meets: its place, that of its scheduler, and its key.
+    fn elder(&self, at: usize, index: usize, event: &OwnedEvent) -> Option<(usize, usize, Vec<u8>)> {
+        let Generation { phase, schedulers, .. } = &self.generations[at];
+        let heir = &schedulers[index];
+        let hears = !heir.has_heir && !matches!(phase, Phase::Retired { .. });
+        if !hears || heir.spec.batch.is_some() || heir.tasks.contains_key(&heir.key(event)) {
+            return None;
+        }
+        for (at, one) in self.generations[..at].iter().enumerate().rev() {
+            for (index, elder) in one.schedulers.iter().enumerate() {
+                if let Some(key) = elder.run_of(heir, event) {
+                    return Some((at, index, key));
+                }
+            }
+        }
+        None
+    }
+
+    fn meet_elder(
+        &mut self,
+        (older, elder, key): (usize, usize, Vec<u8>),
+        (at, reaction): (usize, Reaction),
+        map: MapId,
+        event: &OwnedEvent,
+        out: &mut impl Effects,
+    ) {
+        let (Reaction::Schedule(index) | Reaction::Cancel(index)) = reaction;
+        let Generation { phase, schedulers, .. } = &self.generations[at];
+        let (phase, heir) = (*phase, &schedulers[index]);
+        if matches!(reaction, Reaction::Cancel(_)) {
+            return self.generations[older].schedulers[elder].cancel_run(&key, event, out);
+        }
+        if !heir.fits(event) {
+            return;
+        }
+        let Ok(rule) = heir.ask_rules(event, out) else { return };
+        let on_busy = heir.spec.on_busy;
+        let Generation { ids, successors, schedulers, .. } = &mut self.generations[older];
+        let place = successors.iter().position(|successor| *successor == Some(map));
+        let map = place.map_or(MapId(u32::MAX), |place| ids.map(place));
+        let met = (phase, on_busy, false);
+        schedulers[elder].meet_run(&key, met, map, rule, event, &mut self.shared, out);
     }
 
     pub(super) fn tick(&mut self, now: Instant, out: &mut impl Effects) {
@@ -174,6 +214,7 @@ impl Model {
         for generation in &mut self.generations {
             generation.tick(&mut self.shared, out);
         }
+        (0..self.generations.len()).for_each(|at| self.hand_over_left(at, out));
         self.end(out);
     }
 
@@ -183,8 +224,13 @@ impl Model {
             let generation = &mut self.generations[at];
             generation.schedulers[index].finished(&key, outcome, &mut self.shared, out);
             generation.deliver(&mut self.shared, out);
-            if matches!(generation.phase, Phase::Retired { .. }) {
-                self.hand_over(at, out);
+            let heir = self.heir(at, index);
+            if let Some(heir) = heir {
+                self.count_elders(heir);
+            }
+            self.hand_over_left(at, out);
+            if let Some((at, index)) = heir {
+                self.generations[at].schedulers[index].fill_places(&mut self.shared, out);
             }
         }
         self.end(out);
@@ -206,6 +252,7 @@ impl Model {
         let deletion = reactions.into_iter().find(of);
         generation.schedulers[index].answer(&key, answer, deletion, &mut self.shared, out);
         generation.deliver(&mut self.shared, out);
+        self.hand_over_left(at, out);
         self.end(out);
     }
 
@@ -274,8 +321,9 @@ impl Model {
         out: &mut impl Effects,
     ) -> bool {
         self.shared.now = now;
+        let is_taken = self.has_elder_run(scheduler, event);
         let mut shared = std::mem::replace(&mut self.shared, Shared::new(now, Limits::default()));
-        let scheduler = self.scheduler(scheduler);
+        let scheduler = self.scheduler(scheduler).filter(|_| !is_taken);
         let made = scheduler.is_some_and(|scheduler| scheduler.restore(map, event, task, &mut shared));
         self.shared = shared;
         self.end(out);
@@ -291,38 +339,70 @@ impl Model {
         out: &mut impl Effects,
     ) -> bool {
         self.shared.now = now;
+        let is_taken = self.has_elder_run(scheduler, event);
         let mut shared = std::mem::replace(&mut self.shared, Shared::new(now, Limits::default()));
-        let scheduler = self.scheduler(scheduler);
+        let scheduler = self.scheduler(scheduler).filter(|_| !is_taken);
         let made = scheduler.is_some_and(|scheduler| scheduler.restore_run(map, event, task, &mut shared));
         self.shared = shared;
         self.end(out);
         made
     }
 
-    /// Gives what is to come of a configuration to the one in force.
-    fn hand_over(&mut self, from: usize, out: &mut impl Effects) {
-        let in_force = self.generations.iter().rposition(|one| one.phase == Phase::Active);
-        let Some(to) = in_force.filter(|to| *to != from) else { return };
-        let [old, new] = self.generations.get_disjoint_mut([from, to]).expect("they are two");
-        let mut moved = Vec::new();
-        for scheduler in &mut old.schedulers {
-            let like = |other: &&Scheduler| {
-                other.spec.name == scheduler.spec.name && other.spec.kind == scheduler.spec.kind
-            };
-            let Some(heir) = new.schedulers.iter().find(like) else { continue };
-            moved.push((heir.id, scheduler.give_to_come(), scheduler.take_starts()));
-        }
-        old.schedulers.iter_mut().for_each(|scheduler| scheduler.tell_completed(out));
-        for (heir, given, mut starts) in moved {
-            let heir = new.schedulers.iter_mut().find(|one| one.id == heir).expect("it was found");
-            starts.extend(heir.starts.drain(..));
-            starts.make_contiguous().sort();
-            heir.starts = starts;
-            for (key, task) in given {
-                let place = task.map.0.checked_sub(old.ids.maps.start);
-                let map = place.and_then(|place| old.successors.get(place as usize).copied().flatten());
-                heir.adopt(key, task, map.unwrap_or(MapId(u32::MAX)), &mut self.shared, out);
+    fn has_elder_run(&self, id: SchedulerId, event: &OwnedEvent) -> bool {
+        let at = self.generations.iter().position(|one| one.ids.schedulers.contains(&id.0));
+        let index = at.map(|at| (id.0 - self.generations[at].ids.schedulers.start) as usize);
+        at.zip(index).is_some_and(|(at, index)| self.elder(at, index, event).is_some())
+    }
+
+    /// The newest scheduler of a name and kind, if another one is newer.
+    fn heir(&self, at: usize, index: usize) -> Option<(usize, usize)> {
+        let elder = &self.generations[at].schedulers[index];
+        let newer = (at + 1..self.generations.len()).rev();
+        let mut heirs = newer.filter_map(|at| {
+            let place = self.generations[at].schedulers.iter().position(|one| one.is_like(elder))?;
+            Some((at, place))
+        });
+        heirs.next()
+    }
+
+    fn count_elders(&mut self, (at, index): (usize, usize)) {
+        let heir = &self.generations[at].schedulers[index];
+        let older = self.generations[..at].iter().flat_map(|one| &one.schedulers);
+        let elders = older.filter(|one| one.is_like(heir));
+        let runs = elders.clone().map(Scheduler::running).sum();
+        let holds_up = elders.clone().any(|elder| elder.holds_up(heir));
+        self.generations[at].schedulers[index].elders = (runs, holds_up);
+    }
+
+    fn hand_over_left(&mut self, at: usize, out: &mut impl Effects) {
+        for index in 0..self.generations[at].schedulers.len() {
+            if self.generations[at].phase != Phase::Active
+                && self.generations[at].schedulers[index].has_left()
+            {
+                self.hand_over(at, index, out);
             }
+        }
+    }
+
+    /// Gives what is to come of a scheduler to the newest one of its name and kind.
+    fn hand_over(&mut self, from: usize, index: usize, out: &mut impl Effects) {
+        let Some((to, place)) = self.heir(from, index) else { return };
+        let elder = &mut self.generations[from].schedulers[index];
+        elder.give_way();
+        let (given, mut starts) = (elder.give_to_come(), elder.take_starts());
+        elder.tell_completed(out);
+        let own = &mut self.generations[to].schedulers[place].starts;
+        starts.extend(own.drain(..));
+        starts.make_contiguous().sort();
+        *own = starts;
+        self.count_elders((to, place));
+        for (key, task) in given {
+            let Generation { ids, successors, .. } = &self.generations[from];
+            let own = task.map.0.checked_sub(ids.maps.start);
+            let map = own.and_then(|own| successors.get(own as usize).copied().flatten());
+            let map = map.filter(|map| self.generations[to].ids.maps.contains(&map.0));
+            let map = map.unwrap_or(MapId(u32::MAX));
+            self.generations[to].schedulers[place].adopt(key, task, map, &mut self.shared, out);
         }
     }
 
@@ -333,25 +413,33 @@ impl Model {
         map: impl Fn(MapId) -> Option<MapId>,
         out: &mut impl Effects,
     ) {
+        let Some(at) = self.generations.iter().position(|one| one.ids.id == id) else { return };
         self.shared.now = now;
-        let at = self.generations.iter().position(|one| one.ids.id == id);
-        let Some(at) = at.filter(|at| self.generations[*at].phase == Phase::Active) else { return };
-        for successor in self.generations[..=at].iter_mut().flat_map(|one| &mut one.successors) {
-            *successor = successor.and_then(&map);
+        let is_active = self.generations[at].phase == Phase::Active;
+        if is_active {
+            for successor in self.generations[..=at].iter_mut().flat_map(|one| &mut one.successors) {
+                *successor = successor.and_then(&map);
+            }
+            for scheduler in self.generations[at].schedulers.iter().filter(|scheduler| !scheduler.paused) {
+                out.record(Record::Paused { scheduler: scheduler.id });
+            }
         }
-        for scheduler in self.generations[at].schedulers.iter().filter(|scheduler| !scheduler.paused) {
-            out.record(Record::Paused { scheduler: scheduler.id });
+        for from in 0..self.generations.len() {
+            for index in 0..self.generations[from].schedulers.len() {
+                self.hand_over(from, index, out);
+            }
         }
-        self.hand_over(at, out);
         let generation = &mut self.generations[at];
-        for scheduler in &mut generation.schedulers {
-            scheduler.give_up_retries(false, &mut self.shared, out);
-        }
-        generation.phase = Phase::Retired { since: now };
-        if generation.timeout.is_zero() {
-            generation.close(&mut self.shared, out);
-        } else {
-            generation.tell_wait(out);
+        if is_active {
+            for scheduler in &mut generation.schedulers {
+                scheduler.give_up_retries(false, &mut self.shared, out);
+            }
+            generation.phase = Phase::Retired { since: now };
+            if generation.timeout.is_zero() {
+                generation.close(&mut self.shared, out);
+            } else {
+                generation.tell_wait(out);
+            }
         }
         self.end(out);
     }
@@ -361,6 +449,7 @@ impl Model {
             return;
         }
         self.shutting_down = true;
+        self.shared.daemon_ends = true;
         self.shared.now = now;
         for generation in &mut self.generations {
             generation.close(&mut self.shared, out);
@@ -443,9 +532,11 @@ impl Model {
         (from, to): (&[u8], &[u8]),
         out: &mut impl Effects,
     ) {
+        let task = &self.generations[at].schedulers[index].tasks[key];
+        let event = OwnedEvent::of(&renamed(&task.event.get(), from, to).get());
+        let elder = self.elder(at, index, &event);
         let Generation { ids, phase, schedulers, maps, .. } = &mut self.generations[at];
         let scheduler = &mut schedulers[index];
-        let event = OwnedEvent::of(&renamed(&scheduler.tasks[key].event.get(), from, to).get());
         let pathname = &event.pathname;
         let exclude = maps[(map.0 - ids.maps.start) as usize].exclude.as_ref();
         let excluded = match exclude.map(|exclude| exclude.first_match(pathname)) {
@@ -461,6 +552,10 @@ impl Model {
         if new_key != key && scheduler.tasks.contains_key(&new_key) {
             scheduler.cancel_to_come(key, &mut self.shared, out);
             return scheduler.schedule(*phase, map, &event, &mut self.shared, out);
+        }
+        if let Some(elder) = elder {
+            scheduler.cancel_to_come(key, &mut self.shared, out);
+            return self.meet_elder(elder, (at, Reaction::Schedule(index)), map, &event, out);
         }
         scheduler.rename((key, new_key), map, &event, (from, to), &mut self.shared, out);
     }
@@ -500,7 +595,8 @@ impl Model {
         let to_come = schedulers.flat_map(|scheduler| {
             let tasks = scheduler.tasks.values().filter(|task| !task.is_running());
             tasks.map(|task| {
-                let Task { id, map, event, attempt, reason, .. } = task.clone();
+                let Task { id, map, event, attempt, reason, failure, .. } = task.clone();
+                let reason = if reason.is_empty() { failure } else { reason };
                 (scheduler.id, id.0, map, event, attempt, reason)
             })
         });
@@ -536,7 +632,7 @@ impl Model {
         }
         self.generations.retain(|generation| {
             generation.phase == Phase::Active
-                || generation.schedulers.iter().any(|scheduler| !scheduler.tasks.is_empty())
+                || generation.schedulers.iter().any(|one| !one.tasks.is_empty() || one.elders.0 > 0)
         });
     }
 }
@@ -549,8 +645,12 @@ impl Generation {
             }
             Phase::Active | Phase::Retired { .. } | Phase::Closing { .. } => {}
         }
+        let phase = self.phase;
         for scheduler in &mut self.schedulers {
-            if let Phase::Retired { since } = self.phase {
+            if deadline(scheduler, phase, self.timeout, shared).is_none_or(|due| due > shared.now) {
+                continue;
+            }
+            if let Phase::Retired { since } = phase {
                 scheduler.stop(since, self.timeout, shared, out);
             }
             scheduler.tick(shared, out);
@@ -584,19 +684,23 @@ impl Generation {
     }
 
     fn deadline(&self, shared: &Shared) -> Option<Instant> {
-        let first = self.schedulers.iter().filter_map(|scheduler| scheduler.deadline(shared)).min();
-        let running = self.schedulers.iter().flat_map(|scheduler| scheduler.tasks.values());
-        let running = running.filter(|task| task.state == State::Running).map(|task| task.time);
+        let due = |scheduler| deadline(scheduler, self.phase, self.timeout, shared);
+        let first = self.schedulers.iter().filter_map(due).min();
         match self.phase {
-            Phase::Active => first,
-            Phase::Retired { since } => {
-                let over = running.map(|started| started.max(since) + self.timeout).min();
-                [first, over].into_iter().flatten().min()
-            }
+            Phase::Active | Phase::Retired { .. } => first,
             Phase::Closing { until } => {
                 let pending = self.schedulers.iter().any(|scheduler| scheduler.pending() > 0);
                 pending.then(|| first.map_or(until, |first| first.min(until)))
             }
         }
     }
+}
+
+/// When a scheduler has something to do by itself, or the time of a run of a replaced configuration is over.
+fn deadline(scheduler: &Scheduler, phase: Phase, timeout: Duration, shared: &Shared) -> Option<Instant> {
+    let due = scheduler.deadline(shared);
+    let Phase::Retired { since } = phase else { return due };
+    let running = scheduler.tasks.values().filter(|task| task.state == State::Running);
+    let over = running.map(|task| task.time.max(since) + timeout).min();
+    [due, over].into_iter().flatten().min()
 }

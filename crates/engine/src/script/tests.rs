@@ -69,6 +69,7 @@ fn assert_everything_happened(tally: &Tally) {
         "CancelledOngoing",
         "CancelledWaiting",
         "Change::Cancel",
+        "Change::CancelRetry",
         "Change::Gather",
         "Change::Refresh",
         "Change::Remember",

@@ -209,6 +209,7 @@ fn changes(change: Change) -> &'static str {
         Change::Remember { .. } => "the task runs, and once more afterwards (on_busy)",
         Change::Restart { .. } => "the running task is stopped and starts anew (on_busy)",
         Change::SkipAndRunAgain { .. } => "the task runs, and again afterwards if the file changed",
+        Change::CancelRetry => "the task, whose time was over, is not tried again",
         Change::Cancel => "the waiting task is cancelled",
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Task {
     not_before: Option<Instant>,
     settles_since: Option<Instant>,
     pub(super) reason: String,
+    /// Why its latest try failed.
+    pub(super) failure: String,
     reruns: u32,
     retry: Option<Instant>,
     failed: Option<(String, u32, TaskId)>,
@@ -152,6 +154,7 @@ pub(super) struct Shared {
     pub(super) started: u64,
     pub(super) refused: u64,
     pub(super) refused_in_a_row: u64,
+    pub(super) daemon_ends: bool,
     pub(super) not_done: u32,
     pub(super) commands_max: Option<u32>,
     pub(super) commands: u32,
@@ -175,6 +178,7 @@ impl Shared {
             started: 0,
             refused: 0,
             refused_in_a_row: 0,
+            daemon_ends: false,
             not_done: 0,
             commands_max: None,
             commands: 0,
@@ -241,6 +245,7 @@ impl Shared {
         self.tasks -= 1;
         self.discharge(&task.event, task.shares);
         self.bytes -= task.failed.as_ref().map_or(0, |failed| failed.0.len() as u64);
+        self.bytes -= task.failure.len() as u64;
     }
 }
 
@@ -254,11 +259,15 @@ pub(super) struct Scheduler {
     pub(super) paused: bool,
     to_fill: bool,
     retries: bool,
-    has_heir: bool,
+    pub(super) has_heir: bool,
+    /// Runs of those whose heir it is, and whether it waits for all of them.
+    pub(super) elders: (usize, bool),
     max_jobs_told: bool,
     max_rate_told: bool,
     wait_told: bool,
     gathered_last: Option<Instant>,
+    /// When it last looked whether something that is queued may start.
+    looked_at: Option<Instant>,
     split_told: bool,
 }
 
@@ -273,10 +282,12 @@ impl Scheduler {
             to_fill: false,
             retries: true,
             has_heir: false,
+            elders: (0, false),
             max_jobs_told: false,
             max_rate_told: false,
             wait_told: false,
             gathered_last: None,
+            looked_at: None,
             split_told: false,
         }
     }
@@ -295,15 +306,51 @@ impl Scheduler {
         if self.spec.singlejob { b"the one task".to_vec() } else { event.pathname.clone() }
     }
 
-    fn running(&self) -> usize {
+    pub(super) fn running(&self) -> usize {
         self.tasks.values().filter(|task| task.has_place()).count()
     }
 
-    fn has_place(&self) -> bool {
+    fn places_are_taken(&self) -> bool {
+        let running = self.running() + self.elders.0;
         if self.spec.batch.is_some() {
-            return self.running() == 0;
+            return running > 0;
         }
-        self.spec.max_jobs.is_none_or(|max_jobs| self.running() < max_jobs.get() as usize)
+        self.spec.max_jobs.is_some_and(|max_jobs| running >= max_jobs.get() as usize)
+    }
+
+    fn has_place(&self) -> bool {
+        !self.places_are_taken() && !self.elders.1
+    }
+
+    pub(super) fn is_like(&self, other: &Scheduler) -> bool {
+        self.spec.name == other.spec.name && self.spec.kind == other.spec.kind
+    }
+
+    /// The key of the run that an event meets which is for its heir.
+    pub(super) fn run_of(&self, heir: &Scheduler, event: &OwnedEvent) -> Option<Vec<u8>> {
+        let single = self.spec.singlejob && heir.spec.singlejob;
+        let meets = |task: &Task| {
+            task.is_running() && !task.keyless && (single || task.event.pathname == event.pathname)
+        };
+        let found = self.tasks.iter().find(|(_, task)| self.spec.batch.is_none() && meets(task));
+        found.filter(|_| self.is_like(heir)).map(|(key, _)| key.clone())
+    }
+
+    /// Whether a run of it may be on the path of any task of its heir.
+    pub(super) fn holds_up(&self, heir: &Scheduler) -> bool {
+        let has_batch = self.spec.batch.is_some() && heir.spec.batch.is_none() && self.running() > 0;
+        let paths = self.spec.batch.is_none() && !self.spec.singlejob && heir.spec.singlejob;
+        has_batch || (paths && self.tasks.values().any(|task| task.is_running() && !task.keyless))
+    }
+
+    pub(super) fn give_way(&mut self) {
+        self.retries |= !self.has_heir;
+        self.has_heir = true;
+        self.elders = (0, false);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.has_heir && self.tasks.values().any(|task| !task.is_running())
     }
 
     fn within_rate(&self, now: Instant) -> bool {
@@ -318,7 +365,7 @@ impl Scheduler {
 
     fn can_start(&self, shared: &Shared) -> bool {
         let common = !self.is_command() || shared.commands_max.is_none_or(|max| shared.commands < max);
-        self.has_place() && !self.paused && self.within_rate(shared.now) && common
+        self.has_place() && !self.paused && !self.has_heir && self.within_rate(shared.now) && common
     }
 
     fn has_queued(&self) -> bool {
@@ -338,7 +385,7 @@ impl Scheduler {
     }
 
     /// The rule that matches, where there are rules; `Err` if none does.
-    fn ask_rules(&self, event: &OwnedEvent, out: &mut impl Effects) -> Result<Option<usize>, ()> {
+    pub(super) fn ask_rules(&self, event: &OwnedEvent, out: &mut impl Effects) -> Result<Option<usize>, ()> {
         match self.spec.rules.as_ref().map(|rules| rules.first_match(&event.pathname)) {
             None => Ok(None),
             Some(Ok(Some(rule))) if !event.pathname.is_empty() => Ok(Some(rule)),
@@ -353,6 +400,10 @@ impl Scheduler {
         }
     }
 
+    pub(super) fn fits(&self, event: &OwnedEvent) -> bool {
+        if event.is_dir { self.spec.dirs } else { self.spec.files }
+    }
+
     pub(super) fn schedule(
         &mut self,
         phase: Phase,
@@ -361,9 +412,8 @@ impl Scheduler {
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
-        let fits = if event.is_dir { self.spec.dirs } else { self.spec.files };
         let key = self.key(event);
-        if !fits || (phase != Phase::Active && !self.tasks.contains_key(&key)) {
+        if !self.fits(event) || (phase != Phase::Active && !self.tasks.contains_key(&key)) {
             return;
         }
         let Ok(rule) = self.ask_rules(event, out) else { return };
@@ -424,6 +474,7 @@ impl Scheduler {
             not_before: None,
             settles_since: None,
             reason: String::new(),
+            failure: String::new(),
             reruns: 0,
             retry: None,
             failed: None,
@@ -446,34 +497,8 @@ impl Scheduler {
         let task = self.tasks.get_mut(key).expect("the caller looked");
         let record = TaskRecord { scheduler: id, id: task.id, event: event.get(), others: 0 };
         if task.is_running() {
-            if matches!(phase, Phase::Retired { .. }) {
-                return;
-            }
-            let earlier = task.earlier && phase == Phase::Active && self.spec.batch.is_none();
-            let ends = task.state == State::Stopping && !task.timed_out && !task.restart;
-            let same_path = task.event.pathname == event.pathname;
-            if !earlier && !ends && on_busy == OnBusy::RunAgainIfChanged && same_path {
-                out.record(Record::SkippedOngoing { task: record });
-                task.marked = true;
-                return task.take(map, rule, event, shared);
-            }
-            let restart = !earlier && on_busy == OnBusy::Restart && phase == Phase::Active;
-            if !earlier && (ends || !(restart || on_busy == OnBusy::Rerun)) {
-                return out.record(Record::SkippedOngoing { task: record });
-            }
-            if !same_path {
-                task.run_event = Some(task.event_of_run());
-            }
-            task.take(map, rule, event, shared);
-            task.ask_rules = false;
-            if !restart {
-                task.marked = true;
-                return out.record(Record::Remembered { task: record });
-            }
-            out.record(Record::Restarting { task: record });
-            task.restart = true;
-            if task.state == State::Running {
-                self.stop_one(key, shared, out);
+            if !matches!(phase, Phase::Retired { .. }) && !self.has_heir {
+                self.meet_run(key, (phase, on_busy, true), map, rule, event, shared, out);
             }
             return;
         }
@@ -485,7 +510,7 @@ impl Scheduler {
             if task.state == State::Gathered {
                 self.gathered_last = Some(shared.now);
             } else {
-                task.anew();
+                task.anew(shared);
                 self.join(key, shared.now, shared);
             }
             return self.gathered(key, shared, out);
@@ -503,11 +528,69 @@ impl Scheduler {
         };
         if !keeps_time {
             if task.state != State::Waiting {
-                task.anew();
+                task.anew(shared);
             }
             self.arm(key, shared);
         }
         out.record(Record::Rescheduled { task: record, delay });
+    }
+
+    /// An event meets a run: its own, or one of an elder.
+    #[expect(clippy::too_many_arguments, reason = "naive on purpose")]
+    pub(super) fn meet_run(
+        &mut self,
+        key: &[u8],
+        (phase, on_busy, own): (Phase, OnBusy, bool),
+        map: MapId,
+        rule: Option<usize>,
+        event: &OwnedEvent,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let (id, batch) = (self.id, self.spec.batch.is_some());
+        let task = self.get(key);
+        let record = TaskRecord { scheduler: id, id: task.id, event: event.get(), others: 0 };
+        let earlier = task.earlier && phase == Phase::Active && !batch;
+        let ends = own && task.state == State::Stopping && !task.timed_out && !task.restart;
+        let same_path = task.event.pathname == event.pathname;
+        if !earlier && !ends && on_busy == OnBusy::RunAgainIfChanged && same_path {
+            out.record(Record::SkippedOngoing { task: record });
+            task.marked = true;
+            return task.take(map, rule, event, shared);
+        }
+        let restart = !earlier && on_busy == OnBusy::Restart && phase == Phase::Active;
+        if !earlier && (ends || !(restart || on_busy == OnBusy::Rerun)) {
+            return out.record(Record::SkippedOngoing { task: record });
+        }
+        if !same_path {
+            task.run_event = Some(task.event_of_run());
+        }
+        task.take(map, rule, event, shared);
+        task.ask_rules = false;
+        if !restart {
+            task.marked = true;
+            return out.record(Record::Remembered { task: record });
+        }
+        out.record(Record::Restarting { task: record });
+        task.restart = true;
+        if task.state == State::Running {
+            self.stop_one(key, shared, out);
+        }
+    }
+
+    /// A cancel meets a run: its own, or one of an elder.
+    pub(super) fn cancel_run(&mut self, key: &[u8], event: &OwnedEvent, out: &mut impl Effects) {
+        let id = self.id;
+        let task = self.get(key);
+        let record = TaskRecord { scheduler: id, id: task.id, event: event.get(), others: 0 };
+        if task.retry.is_some() {
+            task.forget_marks();
+            return out.record(Record::CancelledWaiting { task: record });
+        }
+        task.marked = false;
+        task.earlier &= !task.restart;
+        task.restart = false;
+        out.record(Record::SkippedOngoing { task: record });
     }
 
     pub(super) fn cancel(&mut self, event: &OwnedEvent, shared: &mut Shared, out: &mut impl Effects) {
@@ -515,10 +598,10 @@ impl Scheduler {
         let Some(task) = self.tasks.get_mut(&key) else { return };
         let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: 0 };
         if task.is_running() {
-            task.marked = false;
-            task.earlier &= !task.restart;
-            task.restart = false;
-            return out.record(Record::SkippedOngoing { task: record });
+            if !self.has_heir {
+                self.cancel_run(&key, event, out);
+            }
+            return;
         }
         out.record(Record::CancelledWaiting { task: record });
         self.remove(&key, shared);
@@ -626,7 +709,7 @@ impl Scheduler {
             (Settled::Vanished, Some(Reaction::Schedule(_))) => {
                 let task = self.get(key);
                 task.event.mask = task.event.mask & Mask::ISDIR.0 | Flag::Delete.mask().0;
-                task.anew();
+                task.anew(shared);
                 self.arm(key, shared);
                 let task = self.record(&self.tasks[key]);
                 out.record(Record::Rescheduled { task, delay: self.spec.delay });
@@ -661,8 +744,8 @@ impl Scheduler {
         if self.is_command() && shared.commands_max.is_some() {
             shared.to_fill = true;
         }
-        let batch = self.spec.batch.is_some();
-        if !batch && !self.has_place() && !std::mem::replace(&mut self.max_jobs_told, true) {
+        let limited = self.spec.batch.is_none() && self.places_are_taken();
+        if limited && !std::mem::replace(&mut self.max_jobs_told, true) {
             let max_jobs = self.spec.max_jobs.expect("places are limited").get();
             out.record(Record::MaxJobs { scheduler: self.id, max_jobs });
         }
@@ -751,7 +834,7 @@ impl Scheduler {
         let event = task.event_of_run();
         let record =
             TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: self.others() };
-        let (mut retry, mut cancelled, mut anew) = (None, false, false);
+        let (mut retry, mut anew) = (None, false);
         if task.timed_out {
             retry = task.retry;
         } else if let (true, Outcome::Failed(failure)) = (task.earlier, outcome) {
@@ -771,12 +854,17 @@ impl Scheduler {
                 Outcome::Failed(failure) if !stopping => retry = self.fail(key, failure, shared, out),
                 Outcome::Failed(_) | Outcome::Cancelled => {
                     out.record(Record::CancelledOngoing { task: record });
-                    cancelled = true;
                 }
             }
         }
-        let batch = self.spec.batch.is_some();
+        let (batch, has_heir) = (self.spec.batch.is_some(), self.has_heir);
         let task = self.get(key);
+        if has_heir && !batch && (task.restart || task.marked) {
+            // By these marks it goes on there.
+            (task.timed_out, task.earlier, task.retry) = (false, false, None);
+            (task.state, task.order) = (State::Queued, shared.order());
+            return;
+        }
         let (restart, marked) = (task.restart, task.marked);
         task.timed_out = false;
         task.earlier = false;
@@ -790,11 +878,12 @@ impl Scheduler {
         if restart {
             task.attempt = 1;
             self.offer(key, shared, out);
-        } else if marked && !cancelled {
+        } else if marked {
             self.run_again(key, shared, out);
         } else if let Some(due) = retry {
             task.share(shared);
             task.attempt += 1;
+            task.reruns = 0;
             task.hold(State::Retrying, due.max(shared.now), true, shared);
         } else {
             self.remove(key, shared);
@@ -852,6 +941,15 @@ impl Scheduler {
             let replaced = task.marked || task.restart;
             let pause = (!replaced).then(|| retry.pause(attempt, &mut shared.random));
             out.record(Record::Retry { task: record, failure, attempt, pause });
+            if pause.is_some() {
+                let taken = self.in_order(State::Taken);
+                for key in [key.to_vec()].into_iter().chain(taken) {
+                    let task = self.get(&key);
+                    shared.bytes += failure.text.len() as u64;
+                    shared.bytes -= task.failure.len() as u64;
+                    failure.text.clone_into(&mut task.failure);
+                }
+            }
             return pause.map(|pause| shared.now + pause);
         }
         out.record(Record::Failed { task: record, failure });
@@ -895,6 +993,7 @@ impl Scheduler {
     }
 
     pub(super) fn fill_places(&mut self, shared: &mut Shared, out: &mut impl Effects) {
+        self.looked_at = Some(shared.now);
         if self.is_command() && shared.commands_max.is_some() {
             shared.to_fill = true;
             return;
@@ -947,6 +1046,13 @@ impl Scheduler {
         let is_taken = self.tasks[key].state == State::Taken;
         let run = self.first(State::Running).or(self.first(State::Stopping)).filter(|_| is_taken);
         let key = run.as_deref().unwrap_or(key);
+        let task = self.tasks[key].clone();
+        if task.retry.is_some() {
+            let event = task.event_of_run();
+            let record =
+                TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: self.others() };
+            out.record(Record::CancelledWaiting { task: record });
+        }
         let task = self.get(key);
         task.forget_marks();
         task.earlier = false;
@@ -975,7 +1081,9 @@ impl Scheduler {
         out.record(Record::TimeoutExceeded { scheduler: self.id, count });
         for _ in 0..runs {
             let key = self.first(State::Running).expect("they were counted");
-            self.get(&key).forget_marks();
+            if !self.goes_on(shared) {
+                self.get(&key).forget_marks();
+            }
             self.stop_one(&key, shared, out);
         }
     }
@@ -993,6 +1101,13 @@ impl Scheduler {
         while let Some(key) = self.first_to_come(|task| task.state == State::Retrying) {
             shared.not_done(self.record(&self.tasks[&key]), NotDone::Retry, out);
             self.remove(&key, shared);
+        }
+        for key in self.in_order(State::Stopping).into_iter().filter(|_| !self.retries).collect::<Vec<_>>() {
+            if self.get(&key).retry.take().is_some() {
+                for key in [key].into_iter().chain(self.in_order(State::Taken)) {
+                    shared.not_done(self.record(&self.tasks[&key]), NotDone::Retry, out);
+                }
+            }
         }
         if self.paused {
             self.forget_to_come(NotDone::Paused, shared, out);
@@ -1014,8 +1129,15 @@ impl Scheduler {
         }
     }
 
+    /// What its runs leave goes on elsewhere, though these are stopped.
+    fn goes_on(&self, shared: &Shared) -> bool {
+        self.has_heir && !shared.daemon_ends
+    }
+
     pub(super) fn cut(&mut self, shared: &mut Shared, out: &mut impl Effects) {
-        self.tasks.values_mut().filter(|task| task.state == State::Stopping).for_each(Task::forget_marks);
+        if !self.goes_on(shared) {
+            self.tasks.values_mut().filter(|task| task.state == State::Stopping).for_each(Task::forget_marks);
+        }
         let count = self.pending();
         if count == 0 {
             return;
@@ -1023,7 +1145,9 @@ impl Scheduler {
         self.wait_told = false;
         out.record(Record::TimeoutExceeded { scheduler: self.id, count });
         while let Some(key) = self.first(State::Running) {
-            self.get(&key).forget_marks();
+            if !self.goes_on(shared) {
+                self.get(&key).forget_marks();
+            }
             self.stop_one(&key, shared, out);
         }
         self.forget_to_come(NotDone::TimeOver, shared, out);
@@ -1041,8 +1165,6 @@ impl Scheduler {
 
     /// Gives away what is to come, in order.
     pub(super) fn give_to_come(&mut self) -> Vec<(Vec<u8>, Task)> {
-        self.has_heir = true;
-        self.paused = true;
         let mut given = Vec::new();
         while let Some(key) = self.first_to_come(|_| true) {
             let task = self.tasks.remove(&key).expect("it was found");
@@ -1066,6 +1188,17 @@ impl Scheduler {
         }
         task.map = map;
         task.ask_rules = true;
+        if task.marked || task.restart {
+            let restart = std::mem::take(&mut task.restart);
+            task.marked = false;
+            task.run_event = None;
+            self.tasks.insert(key.clone(), task);
+            if !restart {
+                return self.run_again(&key, shared, out);
+            }
+            self.get(&key).attempt = 1;
+            return self.offer(&key, shared, out);
+        }
         let time = task.time;
         match task.state {
             State::Queued => {
@@ -1187,9 +1320,10 @@ impl Scheduler {
         let waits_for_rate = self.has_queued() && self.has_place() && !self.paused;
         let rate = self.spec.max_rate.filter(|_| waits_for_rate);
         let rate = rate.and_then(|rate| {
-            let first = self.starts.len().saturating_sub(rate.starts.get() as usize);
+            let first = self.starts.len().checked_sub(rate.starts.get() as usize)?;
             Some(*self.starts.get(first)? + rate.span)
         });
+        let rate = rate.filter(|rate| self.looked_at.is_none_or(|looked| *rate > looked));
         [due, timeout, rate, self.batch_due(shared)].into_iter().flatten().min()
     }
 
@@ -1234,10 +1368,11 @@ impl Task {
     }
 
     /// An event came: it waits for its delay and for nothing else.
-    fn anew(&mut self) {
+    fn anew(&mut self, shared: &mut Shared) {
         if self.state == State::Retrying {
             self.attempt = 1;
             self.not_before = Some(self.time);
+            shared.bytes -= std::mem::take(&mut self.failure).len() as u64;
         }
         self.first = None;
         self.settles_since = None;

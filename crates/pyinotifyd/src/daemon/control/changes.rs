@@ -287,8 +287,17 @@ impl Daemon {
         event: Event<'_>,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let restored =
-            Restored { id, scheduler, map: None, event, due: now, attempt: 1, failed: None, is_kept: false };
+        let restored = Restored {
+            id,
+            scheduler,
+            map: None,
+            event,
+            due: now,
+            attempt: 1,
+            reason: "",
+            failed: None,
+            is_kept: false,
+        };
         if self.core.engine.restore(now, &restored, &mut self.core.performer) {
             Ok(())
         } else {

@@ -137,6 +137,7 @@ impl Daemon {
             event,
             due,
             attempt: task.attempt,
+            reason: task.error.as_deref().unwrap_or_default(),
             failed: failed.as_ref().map(|(error, attempts, id)| FailedTask {
                 error,
                 attempts: *attempts,
