@@ -266,7 +266,7 @@ def test_failed_tasks_are_listed_run_again_and_forgotten(steer: Steer, box: Box)
     assert operator.get("/v1/failed?scheduler=later")["total"] == 0
     assert operator.get("/v1/failed?since=1h&path=*/a")["total"] == 1
     assert operator.post(f"/v1/failed/{task['id']}/retry") == {"done": [task["id"]]}
-    operator.wait_scheduler("fail", failed=2)
+    operator.wait_scheduler("fail", failed=1)
     [again] = operator.get("/v1/failed")["tasks"]
     assert again["id"] == task["id"]
     assert operator.post("/v1/failed/forget", {"scheduler": "fail"}) == {"done": [task["id"]]}
@@ -275,6 +275,68 @@ def test_failed_tasks_are_listed_run_again_and_forgotten(steer: Steer, box: Box)
     operator.refused(404, "POST", "/v1/failed/retry", {"path": "*"})
     assert operator.post("/v1/failed/retry", {"all": True}) == {"done": []}
     daemon.wait_log("INFO - forget task " + task["id"])
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_the_status_counts_what_stands_as_failed_and_the_metrics_all_that_ever_failed(
+    steer: Steer, box: Box, state: bool
+) -> None:
+    config = """
+once = ShellScheduler("test -e $TMP/mended # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": once})])
+"""
+    arguments = ["--state", os.fspath(box.tmp / "state")] if state else []
+    daemon, operator = steer(config, *arguments)
+
+    def count() -> tuple[int, int, int, float]:
+        listed, status = operator.get("/v1/failed")["total"], operator.get("/v1/status")
+        ends = operator.metrics()['pyinotifyd_task_ends_total{scheduler="once",result="failed"}']
+        return status["schedulers"][0]["failed"], status["totals"]["failed"], listed, ends
+
+    for name in ("a", "b", "c"):
+        write(box.src / name)
+    operator.wait_scheduler("once", failed=3)
+    assert count() == (3, 3, 3, 3)
+    [of_a] = operator.get("/v1/failed?path=*/a")["tasks"]
+    operator.post(f"/v1/failed/{of_a['id']}/forget")
+    assert count() == (2, 2, 2, 3)
+    [of_b] = operator.get("/v1/failed?path=*/b")["tasks"]
+    operator.post(f"/v1/failed/{of_b['id']}/retry")
+    daemon.wait_log("task failed", count=4)
+    assert count() == (2, 2, 2, 4)
+    if state:
+        # Those of an earlier daemon count, too.
+        daemon.terminate()
+        daemon, operator = steer(config, *arguments)
+        assert count() == (2, 2, 2, 0)
+    write(box.tmp / "mended")
+    operator.post("/v1/failed/retry", {"all": True})
+    operator.wait_scheduler("once", done=2)
+    assert count()[:3] == (0, 0, 0)
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_a_task_that_is_tried_again_says_why(steer: Steer, box: Box, state: bool) -> None:
+    config = """
+once = ShellScheduler("exit 7 # {pathname}", retry=Retry(times=3, delay=3600, max_delay=3600))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": once})])
+"""
+    arguments = ["--state", os.fspath(box.tmp / "state")] if state else []
+    daemon, operator = steer(config, *arguments)
+    write(box.src / "a")
+    [task] = operator.wait_tasks(1, "?state=retrying")
+    assert (task["attempt"], task["reason"]) == (2, "exited with status 7")
+    assert "exited with status 7" in operator.run("tasks")
+    assert operator.json("tasks")["tasks"][0]["reason"] == "exited with status 7"
+    if state:
+        daemon.terminate()
+        daemon, operator = steer(config, *arguments)
+        [again] = operator.wait_tasks(1, "?state=retrying")
+        assert [again[key] for key in ("id", "attempt", "reason")] == [task["id"], 2, "exited with status 7"]
+    operator.post(f"/v1/tasks/{task['id']}/run")
+    daemon.wait_log("attempt 2 failed")
+    [task] = operator.wait_tasks(1, "?state=retrying")
+    assert (task["attempt"], task["reason"]) == (3, "exited with status 7")
 
 
 def test_an_event_is_sent_and_says_whom_it_reached(steer: Steer, box: Box) -> None:
@@ -537,7 +599,7 @@ def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
     assert "exited with status 3" in operator.run("failed")
     [failed] = operator.json("failed", "--since", "1h")["tasks"]
     assert operator.json("retry", "--scheduler", "fail") == {"done": [failed["id"]]}
-    operator.wait_scheduler("fail", failed=2)
+    operator.wait_scheduler("fail", failed=1)
     assert operator.run("forget", failed["id"]) == f"{failed['id']} forgotten\n"
     assert operator.run("send", box.src / "a") == "reached later\n"
     assert operator.json("send", box.src / "a", "IN_CREATE")["schedulers"] == ["hold"]

@@ -173,13 +173,13 @@ pub struct SchedulerStatus {
     pub queued: u64,
     /// Tasks that failed and are tried again.
     pub retrying: u64,
-    /// Tasks that failed for good, since the start.
+    /// Tasks that failed for good and were neither run again nor forgotten.
     pub failed: u64,
     /// Tasks that ended well, since the start.
     pub done: u64,
 }
 
-/// Sums over everything, since the start.
+/// Sums over everything; events, overflows and done since the start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Totals {
@@ -197,7 +197,7 @@ pub struct Totals {
     pub queued: u64,
     /// Tasks that are tried again now or later.
     pub retrying: u64,
-    /// Tasks that failed for good.
+    /// Tasks that stand as failed, also those of schedulers that are no more.
     pub failed: u64,
     /// Tasks that ended well.
     pub done: u64,

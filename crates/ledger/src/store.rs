@@ -95,8 +95,8 @@ pub struct Restored {
     pub paused: Vec<(String, String)>,
     /// The last checkpoint, seconds since 1970.
     pub checkpoint_s: Option<f64>,
-    /// How many tasks stand as failed.
-    pub failed: u32,
+    /// Tasks that stand as failed, with the file and the name of their schedulers.
+    pub failed: Vec<(Id, Arc<str>, Arc<str>)>,
 }
 
 impl Store {
@@ -172,8 +172,12 @@ impl Store {
         let mut paused = connection.prepare("SELECT file, scheduler FROM paused")?;
         let paused = paused.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let paused = paused.collect::<rusqlite::Result<_>>()?;
-        let failed =
-            connection.query_row("SELECT count(*) FROM ended WHERE open = 1", [], |row| row.get(0))?;
+        let mut failed = connection.prepare("SELECT id, file, scheduler FROM ended WHERE open = 1")?;
+        let failed = failed.query_map([], |row| {
+            let mut columns = Columns::of(row);
+            Ok((columns.word(Id::parse)?, words.get(&mut columns)?, words.get(&mut columns)?))
+        })?;
+        let failed = failed.collect::<rusqlite::Result<_>>()?;
         let mut checkpoint = connection.prepare("SELECT at FROM checkpoint")?;
         let checkpoint_s = checkpoint.query_map([], |row| row.get(0))?.next().transpose()?;
         Ok(Restored { tasks, paused, checkpoint_s, failed })
@@ -207,7 +211,7 @@ pub(crate) fn said(error: &rusqlite::Error) -> String {
 
 fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::Result<()> {
     for id in &batch.not_failed {
-        by_id(connection, "UPDATE ended SET open = 0 WHERE id = ?1 AND open = 1", *id)?;
+        by_id(connection, NOT_FAILED, *id)?;
     }
     for id in &batch.gone {
         by_id(connection, "DELETE FROM task WHERE id = ?1", *id)?;
@@ -218,6 +222,10 @@ fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::
     }
     let mut put = putting(connection, "ended", ENDED)?;
     for ended in &batch.ended {
+        if ended.result == Outcome::Failed {
+            // It may have failed before, and have run again for an event.
+            by_id(connection, NOT_FAILED, ended.id)?;
+        }
         if history_max > 0 || ended.result == Outcome::Failed {
             put_ended(&mut put, ended)?;
         }
@@ -473,6 +481,9 @@ fn put_ended(put: &mut Statement<'_>, ended: &Ended) -> rusqlite::Result<()> {
     ];
     bind(put, (ended.id, &ended.subject), &others)
 }
+
+/// A task stands as failed no more.
+const NOT_FAILED: &str = "UPDATE ended SET open = 0 WHERE id = ?1 AND open = 1";
 
 fn by_id(connection: &Connection, sql: &str, id: Id) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([id.to_string()])?;

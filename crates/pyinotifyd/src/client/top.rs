@@ -53,7 +53,7 @@ struct View {
     failed: List<EndedView>,
     /// Events and ends of tasks a second, since the update before.
     rates: (f64, f64),
-    counted: Option<(Instant, u64, u64)>,
+    counted: Option<(Instant, [u64; 3])>,
     list: Pane,
     selected: usize,
     message: Option<(Instant, String)>,
@@ -117,13 +117,15 @@ impl View {
         self.tasks = ask(client, &format!("/v1/tasks?limit={ROWS_MAX}"))?;
         self.failed = ask(client, &format!("/v1/failed?limit={ROWS_MAX}"))?;
         let now = Instant::now();
-        let (events, ends) = (status.totals.events, status.totals.done + status.totals.failed);
-        if let Some((then, old_events, old_ends)) = self.counted {
+        let totals = &status.totals;
+        let counts = [totals.events, totals.done, totals.failed];
+        if let Some((then, old_counts)) = self.counted {
             let seconds = now.duration_since(then).as_secs_f64().max(0.001);
-            let rate = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-            self.rates = (rate(events, old_events), rate(ends, old_ends));
+            // Failures are fewer when some are forgotten.
+            let rate = |of: usize| counts[of].saturating_sub(old_counts[of]) as f64 / seconds;
+            self.rates = (rate(0), rate(1) + rate(2));
         }
-        self.counted = Some((now, events, ends));
+        self.counted = Some((now, counts));
         self.status = Some(status);
         self.select(self.selected);
         Ok(())

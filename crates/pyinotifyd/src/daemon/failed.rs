@@ -102,6 +102,16 @@ impl FailedTasks {
         self.0.push_back(task);
     }
 
+    /// How many those of a scheduler are.
+    pub(crate) fn of(&self, scheduler: &str) -> u64 {
+        self.0.iter().filter(|task| *task.scheduler == *scheduler).count() as u64
+    }
+
+    /// How many all are.
+    pub(crate) fn all(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     /// All, the newest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &FailedTask> {
         self.0.iter().rev()

@@ -14,6 +14,7 @@
 //! 6. If the disk does not take a batch, the thread keeps it and tries again. Marks cost a byte for each task, ends are
 //!    bounded ([`HISTORY_A_BATCH`], [`FAILURES_MAX`]).
 
+mod failures;
 mod leftovers;
 mod restore;
 
@@ -36,6 +37,7 @@ use tokio::sync::Notify;
 
 pub(super) use restore::{event_of, no_heir};
 
+use failures::Failures;
 use leftovers::Leftover;
 
 use super::Daemon;
@@ -76,6 +78,8 @@ pub(crate) struct Keeper {
     ended: VecDeque<Ended>,
     /// Failures.
     failed: VecDeque<Ended>,
+    /// What stands as failed, written or not.
+    pub(super) failures: Failures,
     /// What else the next batch has.
     next: Batch,
     /// When the next batch is due.
@@ -114,6 +118,10 @@ impl Keeper {
         let mut errors = Vec::new();
         errors.extend(damage.map(|damage| damage_text(&damage)));
         errors.extend(trouble.as_ref().map(|error| trouble_text(directory, error)));
+        let mut failures = Failures::default();
+        for (id, file, name) in &restored.failed {
+            failures.add(*id, Identity { file: Arc::clone(file), name: Arc::clone(name) });
+        }
         let reported = Arc::new(Notify::new());
         let wake = Arc::clone(&reported);
         let ledger = Ledger::start(store, Options { history_max }, move || wake.notify_one());
@@ -124,6 +132,7 @@ impl Keeper {
             directory: directory.to_owned(),
             ended: VecDeque::new(),
             failed: VecDeque::new(),
+            failures,
             next: Batch::default(),
             commit_at: None,
             trouble,
@@ -214,8 +223,13 @@ impl Keeper {
             Outcome::Failed => (&mut self.failed, FAILURES_MAX),
             Outcome::Ok | Outcome::Cancelled => (&mut self.ended, HISTORY_A_BATCH),
         };
-        if queue.len() >= max {
-            queue.pop_front();
+        let lost = if queue.len() >= max { queue.pop_front() } else { None };
+        if let Some(lost) = lost.filter(|lost| lost.result == Outcome::Failed) {
+            self.failures.remove(lost.id);
+        }
+        if end.result == Outcome::Failed {
+            let (file, name) = (Arc::clone(&end.subject.file), Arc::clone(&end.subject.scheduler));
+            self.failures.add(end.id, Identity { file, name });
         }
         queue.push_back(end);
         self.made += 1;
@@ -250,7 +264,10 @@ impl Keeper {
     /// Failed tasks are run again, or are to be forgotten.
     pub(crate) fn not_failed(&mut self, ids: impl IntoIterator<Item = Id>) {
         self.made += 1;
-        self.next.not_failed.extend(ids);
+        for id in ids {
+            self.failures.remove(id);
+            self.next.not_failed.push(id);
+        }
     }
 
     /// A scheduler is paused, or no more.
@@ -349,6 +366,7 @@ impl Daemon {
                 }
                 Report::StartedAfresh(damage) => {
                     record!(performer.log, self.logger, ERROR, "{}", damage_text(&damage));
+                    keeper.failures = Failures::default();
                     self.core.engine.keep_changes();
                 }
             }

@@ -52,8 +52,8 @@ impl Totals {
 }
 
 impl Totals {
-    /// As the API shows them, with what the schedulers have brought to an end.
-    pub(super) fn view(&self, schedulers: &[SchedulerStatus]) -> control::api::Totals {
+    /// As the API shows them, with what the schedulers have brought to an end, and how many tasks stand as failed.
+    pub(super) fn view(&self, schedulers: &[SchedulerStatus], failed: u64) -> control::api::Totals {
         control::api::Totals {
             events: self.events,
             overflows: self.overflows,
@@ -62,7 +62,7 @@ impl Totals {
             running: self.running.into(),
             queued: self.queued.into(),
             retrying: self.retrying.into(),
-            failed: schedulers.iter().map(|scheduler| scheduler.failed).sum(),
+            failed,
             done: schedulers.iter().map(|scheduler| scheduler.done).sum(),
         }
     }

@@ -73,10 +73,19 @@ impl Daemon {
                 .flat_map(|newest| &newest.watches)
                 .map(|watch| self.watch_view(watch))
                 .collect(),
-            totals: totals.view(&schedulers),
+            totals: totals.view(&schedulers, self.failures()),
             schedulers,
             host: newest.and_then(|newest| self.host_view(newest)),
             state: self.state_view(),
+        }
+    }
+
+    /// How many tasks stand as failed.
+    fn failures(&self) -> u64 {
+        let performer = &self.core.performer;
+        match &performer.keeper {
+            Some(keeper) => keeper.failures.all(),
+            None => performer.observed.failed.all(),
         }
     }
 
@@ -119,12 +128,15 @@ impl Daemon {
                 if views.iter().any(|view| view.name == *action.name) {
                     continue;
                 }
-                let tally = performer.observed.counts.tally(&action.name);
+                let failed = match &performer.keeper {
+                    Some(keeper) => keeper.failures.of(&action.identity),
+                    None => performer.observed.failed.of(&action.name),
+                };
                 views.push(SchedulerStatus {
                     name: action.name.to_string(),
                     kind: kind(&action.work).to_owned(),
-                    failed: tally.ends(End::Failed),
-                    done: tally.ends(End::Ok),
+                    failed,
+                    done: performer.observed.counts.tally(&action.name).ends(End::Ok),
                     ..SchedulerStatus::default()
                 });
             }
