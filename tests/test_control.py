@@ -8,6 +8,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -676,6 +677,27 @@ def test_the_socket_is_found_by_option_variable_and_default_places(box: Box, run
     missing = status("--control", os.fspath(box.tmp / "none"), **places)
     assert (missing.returncode, missing.stdout) == (3, "")
     assert "no daemon answers" in missing.stderr
+
+
+def test_a_daemon_that_many_want_to_ask_is_waited_for(box: Box) -> None:
+    """Where the listener's queue is full, connecting takes a while."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as filler:
+        listener.bind(os.fspath(box.tmp / "c.sock"))
+        listener.listen(0)
+        filler.connect(os.fspath(box.tmp / "c.sock"))
+        argv: list[str | Path] = [box.program, "tasks", "--json", "--control", box.tmp / "c.sock"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as client:
+            sleeps = f"/proc/{client.pid}/stat"
+            wait_until(lambda: Path(sleeps).read_text().rpartition(")")[2].split()[0] in "SZ", "a client that waits")
+            assert client.poll() is None
+            listener.accept()[0].close()
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n{"tasks":[],"total":0}')
+                assert client.stdout
+                assert client.stdout.read() == '{"tasks":[],"total":0}\n'
+        assert client.returncode == 0
 
 
 def test_a_closed_reader_is_no_fault(steer: Steer, box: Box) -> None:

@@ -88,6 +88,8 @@ def repeat(attack: Callable[[], None]) -> None:
 def main() -> None:
     for attack in ATTACKS:
         threading.Thread(target=repeat, args=(attack,), daemon=True).start()
+        # The slow ones find room before the crowd comes.
+        time.sleep(0.2)
     time.sleep(WARM_UP_S)
     print("under attack", flush=True)
     threading.Event().wait()

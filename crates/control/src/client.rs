@@ -126,6 +126,13 @@ impl Client {
         })
     }
 
+    /// Waits where many connect at once: one that does not wait is refused when the listener's queue is full.
+    fn connect(&self) -> io::Result<UnixStream> {
+        let stream = std::os::unix::net::UnixStream::connect(&self.path)?;
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream)
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -135,7 +142,7 @@ impl Client {
     ) -> Result<Response<Incoming>, ClientError> {
         let no_daemon = |source| ClientError::NoDaemon { path: self.path.clone(), source };
         let broken = |error: hyper::Error| ClientError::Broken(error.to_string());
-        let stream = UnixStream::connect(&self.path).await.map_err(no_daemon)?;
+        let stream = self.connect().map_err(no_daemon)?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
