@@ -1,6 +1,8 @@
 //! Which tasks changed since the program last asked: for a program that keeps tasks elsewhere, so that another life of
 //! the daemon has them. Without such a program nothing is noted.
 //!
+//! To note is never inlined: then all that a program without a state has of it is the question whether there is one.
+//!
 //! A change is a mark of the task's slot, and is read as the task is when the program asks. A task that came and went
 //! in between leaves nothing.
 
@@ -29,7 +31,7 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// The task in a slot is new, or not what it was.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn note(&mut self, slot: Slot) {
         let place = slot.0 as usize;
         if place >= self.marks.len() {
@@ -44,7 +46,7 @@ impl Changes {
     }
 
     /// The task in a slot is no more.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn removed(&mut self, slot: Slot, id: TaskId) {
         let Some(marks) = self.marks.get_mut(slot.0 as usize) else { return };
         if *marks & KEPT != 0 {

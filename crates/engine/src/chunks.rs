@@ -7,17 +7,18 @@ use std::ops::{Index, IndexMut};
 
 /// Values by number.
 pub(crate) struct Chunks<T, const CHUNK: usize> {
-    chunks: Vec<Vec<T>>,
+    chunks: Vec<Box<[T; CHUNK]>>,
+    len: usize,
 }
 
-impl<T, const CHUNK: usize> Chunks<T, CHUNK> {
+impl<T: Copy, const CHUNK: usize> Chunks<T, CHUNK> {
     pub(crate) const fn new() -> Self {
-        Chunks { chunks: Vec::new() }
+        Chunks { chunks: Vec::new(), len: 0 }
     }
 
     /// How many values there are.
     pub(crate) fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+        self.len
     }
 
     /// How many values there is room for.
@@ -26,22 +27,22 @@ impl<T, const CHUNK: usize> Chunks<T, CHUNK> {
     }
 
     pub(crate) fn push(&mut self, value: T) {
-        match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK => last.push(value),
-            Some(_) | None => {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                chunk.push(value);
-                self.chunks.push(chunk);
-            }
+        if self.len == self.capacity() {
+            // A chunk is full from the start, so that its end need not be looked up with each value.
+            let chunk = vec![value; CHUNK].try_into();
+            self.chunks.push(chunk.unwrap_or_else(|_| unreachable!("it is made as long as that")));
         }
+        self.len += 1;
+        let last = self.len - 1;
+        self[last] = value;
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<&T> {
-        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
+        (at < self.len).then(|| &self[at])
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.chunks.iter_mut().flatten()
+        self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()).take(self.len)
     }
 }
 

@@ -27,7 +27,8 @@ pub trait Effects {
     }
 
     /// A task came to an end that is worth to be remembered: its run is over, or it failed for good without one. The
-    /// same task may come again, for an event that came meanwhile. The record of it follows.
+    /// same task may come again, for an event that came meanwhile. The record of it follows; the ends of other tasks
+    /// that the run was for come behind that, and have none.
     fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
         let _ = (task, end);
     }

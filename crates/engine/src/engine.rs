@@ -123,17 +123,12 @@ impl Engine {
             // The configuration in force records it.
             Phase::Retired { .. } => {}
         }
-        if generation.is_mapped(map, event) {
-            self.route(now, at, map, event, out);
-        }
-    }
-
-    #[inline]
-    fn route(&mut self, now: Instant, at: usize, map: MapId, event: &Event<'_>, out: &mut impl Effects) {
+        let flag = event.mask.flag();
+        let Some(flag) = flag.filter(|flag| !generation.map(map).reactions(*flag).is_empty()) else { return };
         let path = self.paths.see(event.pathname);
         let (generations, mut turn) = self.turn(now, out);
         let (older, rest) = generations.split_at_mut(at);
-        rest[0].event(map, &path, event, older, &mut turn);
+        rest[0].event(map, flag, &path, event, older, &mut turn);
         self.end_turn(out);
     }
 
@@ -299,7 +294,8 @@ impl Engine {
         let (older, rest) = self.generations.split_at(self.of_map(map)?);
         let generation = rest.first()?;
         let path = self.paths.look(event.pathname);
-        if !generation.is_mapped(map, event) {
+        let reactions = event.mask.flag().map_or(&[][..], |flag| generation.map(map).reactions(flag));
+        if reactions.is_empty() {
             return Some(Explanation::Unmapped);
         }
         match generation.map(map).exclusion(&path) {
@@ -307,7 +303,7 @@ impl Engine {
             Exclusion::Excluded(pattern) => return Some(Explanation::Excluded { pattern }),
             Exclusion::StepLimit => return Some(Explanation::ExcludeStepLimit),
         }
-        let explained = generation.map(map).reactions(event).iter().map(|reaction| {
+        let explained = reactions.iter().map(|reaction| {
             let scheduler = generation.scheduler_of(*reaction);
             let at = (self.clock.now(), &self.commands);
             let elder = elders::find(older, (scheduler, generation.phase()), &path, &self.tasks);
@@ -415,6 +411,13 @@ impl Engine {
         }
         self.counters.tell_not_done(out);
         self.counters.tell_room(&self.tasks, &self.limits, out);
+        if self.generations.iter().any(Generation::is_done) {
+            self.forget_done();
+        }
+    }
+
+    #[cold]
+    fn forget_done(&mut self) {
         self.generations.retain(|generation| !generation.is_done());
     }
 }

@@ -47,13 +47,8 @@ impl Map {
         }
     }
 
-    /// What an event does, in order.
-    pub(crate) fn reactions(&self, event: &Event<'_>) -> &[Reaction] {
-        event.mask.flag().map_or(&[], |flag| &self.reactions[flag.index()])
-    }
-
     /// What a kind of event does, in order.
-    fn of(&self, flag: Flag) -> &[Reaction] {
+    pub(crate) fn reactions(&self, flag: Flag) -> &[Reaction] {
         &self.reactions[flag.index()]
     }
 
@@ -159,12 +154,6 @@ impl Generation {
         at.map_or(MapId::NONE, |at| MapId(self.first_map + at as u32))
     }
 
-    /// Whether an event's flag is mapped to anything.
-    #[inline]
-    pub(crate) fn is_mapped(&self, map: MapId, event: &Event<'_>) -> bool {
-        !self.map(map).reactions(event).is_empty()
-    }
-
     pub(crate) fn scheduler_of(&self, reaction: Reaction) -> &Scheduler {
         &self.schedulers[scheduler_index(reaction)]
     }
@@ -230,6 +219,7 @@ impl Generation {
     pub(crate) fn event<E: Effects>(
         &mut self,
         map_id: MapId,
+        flag: Flag,
         path: &Path<'_>,
         event: &Event<'_>,
         older: &mut [Generation],
@@ -244,7 +234,7 @@ impl Generation {
                 return turn.out.record(Record::ExcludeStepLimit { map: map_id, pathname });
             }
         }
-        for reaction in map.reactions(event) {
+        for reaction in map.reactions(flag) {
             let index = scheduler_index(*reaction);
             let scheduler = &mut self.schedulers[index];
             if let Some(elder) = elders::find(older, (scheduler, self.phase), path, turn.tasks) {
@@ -306,7 +296,7 @@ impl Generation {
             Settled::Vanished => {
                 let map = turn.tasks.map(slot);
                 let reactions: &[Reaction] = match map.0.checked_sub(self.first_map) {
-                    Some(at) => self.maps.get(at as usize).map_or(&[], |map| map.of(Flag::Delete)),
+                    Some(at) => self.maps.get(at as usize).map_or(&[], |map| map.reactions(Flag::Delete)),
                     None => &[],
                 };
                 let own = reactions.iter().find(|reaction| scheduler_index(**reaction) == index);
@@ -531,11 +521,15 @@ fn deadline(scheduler: &Scheduler, phase: Phase, shutdown_timeout: Duration, tas
     let due = scheduler.deadline(tasks).unwrap_or(NEVER);
     match phase {
         Phase::Active | Phase::Closing { .. } => due,
-        Phase::Retired { since } => {
-            let started = scheduler.running_since(tasks);
-            due.min(started.map_or(NEVER, |started| started.max(since) + span(shutdown_timeout)))
-        }
+        Phase::Retired { since } => due.min(stop_deadline(scheduler, since, shutdown_timeout, tasks)),
     }
+}
+
+/// When the time of a task is over that runs since before a reload.
+#[cold]
+fn stop_deadline(scheduler: &Scheduler, since: Nanos, shutdown_timeout: Duration, tasks: &Tasks) -> Nanos {
+    let started = scheduler.running_since(tasks);
+    started.map_or(NEVER, |started| started.max(since) + span(shutdown_timeout))
 }
 
 fn scheduler_index(reaction: Reaction) -> usize {

@@ -45,6 +45,8 @@
 //! who choose file names do not know. A waiting task takes 104 bytes, its name, and 6 to 12 bytes of the table; what
 //! few tasks have beside that (why they wait, what they tell of) is apart. What was learnt of a path (hash, excluded or
 //! not, rule) is kept until an event of another path comes, since a file that is written gives several events in a row.
+//! What is seldom asked for is done in functions that are marked cold: else whatever calls them saves registers for
+//! them.
 //!
 //! A directory that is renamed takes the tasks along that are to come for what lies below it ([`Engine::rename`]): they
 //! keep their time, and filter and rules are asked again. Those that run end under the path that they began with. What

@@ -227,9 +227,12 @@ impl Scheduler {
             return Some(0);
         }
         let due = self.timer.first(tasks).map(|slot| tasks.time(slot));
-        if !self.has_deadlines {
-            return due;
-        }
+        if self.has_deadlines { self.first_deadline(due, tasks) } else { due }
+    }
+
+    /// The first of its deadlines, with that of the timer.
+    #[cold]
+    fn first_deadline(&self, due: Option<Nanos>, tasks: &Tasks) -> Option<Nanos> {
         let timeout = self.spec.timeout.zip(self.running.first());
         let timeout = timeout.map(|(timeout, slot)| tasks.time(slot) + span(timeout));
         let rate = self.rate_passes().filter(|passes| *passes > self.looked_at);
@@ -654,7 +657,6 @@ impl Scheduler {
     /// Starts the delay of a task that is in no list.
     #[inline]
     fn arm<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        turn.tasks.set_state(slot, State::Waiting);
         let due = turn.now + self.delay;
         if self.spec.max_delay.is_none() && turn.tasks.more(slot).is_none() {
             return self.timer.push(slot, due, turn.tasks);
@@ -674,7 +676,7 @@ impl Scheduler {
         if bounded == due {
             self.timer.push(slot, due, turn.tasks);
         } else {
-            self.timer.insert(slot, bounded, turn.tasks);
+            self.timer.insert(slot, State::Waiting, bounded, turn.tasks);
         }
     }
 

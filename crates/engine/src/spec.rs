@@ -6,8 +6,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::random::mix;
-
 /// A scheduler, numbered for the life of the engine: those of one configuration follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SchedulerId(pub u32);
@@ -43,7 +41,7 @@ impl TaskId {
     }
 
     fn cover(upper: u128) -> u32 {
-        mix(upper as u64 ^ (upper >> 64) as u64) as u32
+        (upper >> 64) as u32 ^ (upper >> 32) as u32 ^ upper as u32
     }
 }
 

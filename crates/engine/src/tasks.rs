@@ -4,22 +4,23 @@
 //! Owns what a task *is*. When it waits, runs or ends is decided by its [`Scheduler`](crate::scheduler::Scheduler),
 //! which also keeps the index from paths to slots and the heads of the lists.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use event::{Event, Flag, Mask};
 
 use crate::changes::Changes;
 use crate::chunks::Chunks;
 use crate::clock::Nanos;
-use std::collections::HashMap;
-
 use crate::dirs::{DirId, Dirs};
 use crate::random::Random;
 use crate::texts::{Block, Texts};
-use crate::{ERROR_MAX, FailedTask, MapId, OwnedEvent, SchedulerId, TaskHandle, TaskId};
+use crate::{ERROR_MAX, FailedTask, MapId, OwnedEvent, SchedulerId, Start, TaskHandle, TaskId};
 
 /// A slab that was larger than this gives its memory back when the last task is gone.
 const SLAB_KEPT: usize = SLAB_CHUNK;
 
-/// Tasks that memory is taken for at a time, 36 KiB. Only the pages that are used count as resident.
+/// Tasks that memory is taken for at a time: 52 KiB.
 const SLAB_CHUNK: usize = 512;
 
 /// A place in the slab.
@@ -99,6 +100,7 @@ impl List {
 }
 
 /// One task.
+#[derive(Clone, Copy)]
 struct Task {
     /// The two halves of the id, which would else be followed by a hole.
     id: [u64; 2],
@@ -129,6 +131,21 @@ struct Task {
     state: State,
     /// The event with which the task was started; an event that marks it changes `mask`.
     run_flag: Flag,
+}
+
+impl Task {
+    fn id(&self) -> TaskId {
+        let [high, low] = self.id;
+        TaskId(u128::from(high) << 64 | u128::from(low))
+    }
+
+    /// A run is for it from now on.
+    fn begin_run(&mut self, now: Nanos, state: State) {
+        self.run_flag = self.mask.flag().expect("an event without a flag reaches no map");
+        self.flags = (self.flags & !RUN_ISDIR) | (u16::from(self.mask.is_dir()) * RUN_ISDIR);
+        self.time = now;
+        self.state = state;
+    }
 }
 
 // The budget of a waiting task is 150 bytes with a path of 45: 104 here, 16 for the name, 6 to 12 in the index.
@@ -169,6 +186,7 @@ pub(crate) struct Failed {
 }
 
 /// Neighbours in a list. Apart from the tasks, because putting a task off touches three of these and one of those.
+#[derive(Clone, Copy)]
 struct Link {
     prev: u32,
     /// Also links the free slots.
@@ -176,6 +194,7 @@ struct Link {
 }
 
 /// Neighbours among the tasks of a directory.
+#[derive(Clone, Copy)]
 struct Sibling {
     prev: u32,
     next: u32,
@@ -352,8 +371,10 @@ impl Tasks {
             Share::Nothing => (&[][..], event.pathname),
             Share::Directory => split(event.pathname, event.name_len),
         };
+        let is_added = self.first_free == NONE;
+        let slot = Slot(if is_added { self.slots.len() as u32 } else { self.first_free });
         let task = Task {
-            id: [0; 2],
+            id: halves(TaskId::new(self.ids.next(), self.ids.next(), slot.0)),
             made: now,
             time: 0,
             run: 0,
@@ -363,7 +384,7 @@ impl Tasks {
             map: news.map,
             rule: rule_to_u32(news.rule),
             dir: DirId::NONE,
-            text: self.texts.insert(parts(tail, event, &extra_bytes(event))),
+            text: with_parts(tail, event, |parts| self.texts.insert(parts)),
             tail_len: tail.len() as u32,
             mask: event.mask,
             wd: event.wd,
@@ -375,19 +396,14 @@ impl Tasks {
             flags: event_flags(event),
         };
         self.len += 1;
-        let slot = if self.first_free == NONE {
+        if is_added {
             self.slots.push(task);
             self.links.push(Link { prev: NONE, next: NONE });
             self.siblings.push(Sibling { prev: NONE, next: NONE });
-            Slot(self.slots.len() as u32 - 1)
         } else {
-            let slot = Slot(self.first_free);
             self.first_free = self.link(slot).next;
             *self.task_mut(slot) = task;
-            slot
-        };
-        let id = TaskId::new(self.ids.next(), self.ids.next(), slot.0);
-        self.task_mut(slot).id = halves(id);
+        }
         match share {
             Share::Nothing => {}
             Share::Directory => self.join_dir(slot, dir),
@@ -418,16 +434,17 @@ impl Tasks {
         self.note(slot);
     }
 
+    #[cold]
     fn replace_text(&mut self, slot: Slot, event: &Event<'_>) {
         let is_shared = self.task(slot).dir != DirId::NONE;
         let (dir, tail) =
             if is_shared { split(event.pathname, event.name_len) } else { (&[][..], event.pathname) };
         if is_shared && self.dirs.path(self.task(slot).dir) != dir {
-            self.leave_dir(slot);
+            self.leave_dir(slot, self.task(slot).dir);
             self.join_dir(slot, dir);
         }
         let (text, old_len) = (self.task(slot).text, self.text_len(slot));
-        let text = self.texts.replace(text, old_len, parts(tail, event, &extra_bytes(event)));
+        let text = with_parts(tail, event, |parts| self.texts.replace(text, old_len, parts));
         let task = self.task_mut(slot);
         task.text = text;
         task.tail_len = tail.len() as u32;
@@ -443,7 +460,7 @@ impl Tasks {
         let text = self.texts.get(task.text, len).to_vec();
         let path = &text[..task.tail_len as usize];
         let (dir, tail) = split(path, task.name_len);
-        let block = self.texts.replace(task.text, len, [&text[dir.len()..], b"", b"", b""]);
+        let block = self.texts.replace(task.text, len, &[&text[dir.len()..]]);
         let (tail_len, task) = (tail.len() as u32, self.task_mut(slot));
         task.text = block;
         task.tail_len = tail_len;
@@ -464,8 +481,7 @@ impl Tasks {
 
     /// Takes a task out of its directory.
     #[inline]
-    fn leave_dir(&mut self, slot: Slot) {
-        let dir = self.task(slot).dir;
+    fn leave_dir(&mut self, slot: Slot, dir: DirId) {
         if dir == DirId::NONE {
             return;
         }
@@ -498,27 +514,30 @@ impl Tasks {
     /// Forgets a task, which is in no list any more.
     #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) {
-        let id = self.id(slot);
+        let task = *self.task(slot);
+        let id = task.id();
         if let Some(changes) = &mut self.changes {
             changes.removed(slot, id);
         }
-        if self.task(slot).flags & MORE != 0 {
-            let failed = self.more.remove(&slot).and_then(|more| more.failed);
-            self.error_bytes -= failed.map_or(0, |failed| failed.error.len());
+        if task.flags & MORE != 0 || !self.reasons.is_empty() || !self.restored.is_empty() {
+            self.forget_rare(slot, id);
         }
-        if !self.reasons.is_empty() {
-            self.forget_reason(slot);
-        }
-        if !self.restored.is_empty() {
-            self.restored.remove(&id);
-        }
-        self.texts.remove(self.task(slot).text, self.text_len(slot));
-        self.leave_dir(slot);
+        self.texts.remove(task.text, text_len(&task, &self.texts));
+        self.leave_dir(slot, task.dir);
         self.task_mut(slot).flags = FREE;
         self.link_mut(slot).next = self.first_free;
         self.first_free = slot.0;
         self.len -= 1;
         self.give_memory_back();
+    }
+
+    /// Forgets what few tasks have.
+    #[cold]
+    fn forget_rare(&mut self, slot: Slot, id: TaskId) {
+        let failed = self.more.remove(&slot).and_then(|more| more.failed);
+        self.error_bytes -= failed.map_or(0, |failed| failed.error.len());
+        self.forget_reason(slot);
+        self.restored.remove(&id);
     }
 
     fn give_memory_back(&mut self) {
@@ -535,15 +554,14 @@ impl Tasks {
             let old = std::mem::replace(&mut self.texts, Texts::new());
             for task in self.slots.iter_mut().filter(|task| task.flags & FREE == 0) {
                 let text = old.get(task.text, text_len(task, &old));
-                task.text = self.texts.insert([text, b"", b"", b""]);
+                task.text = self.texts.insert(&[text]);
             }
         }
     }
 
     #[inline]
     pub(crate) fn id(&self, slot: Slot) -> TaskId {
-        let [high, low] = self.task(slot).id;
-        TaskId(u128::from(high) << 64 | u128::from(low))
+        self.task(slot).id()
     }
 
     #[inline]
@@ -551,15 +569,24 @@ impl Tasks {
         self.task(slot).state
     }
 
+    /// Notes what a task does from now on, and the time that is kept of that.
     #[inline]
-    pub(crate) fn set_state(&mut self, slot: Slot, state: State) {
-        self.task_mut(slot).state = state;
+    pub(crate) fn set_state(&mut self, slot: Slot, state: State, time: Nanos) {
+        let task = self.task_mut(slot);
+        task.state = state;
+        task.time = time;
         self.note(slot);
     }
 
     /// Leaves a task that has not started, and is in no list, to the next life of the daemon: as it is kept.
     pub(crate) fn leave_behind(&mut self, slot: Slot) {
         self.task_mut(slot).state = State::Left;
+    }
+
+    /// The same of a task that was to wait until then.
+    pub(crate) fn set_time(&mut self, slot: Slot, time: Nanos) {
+        self.task_mut(slot).time = time;
+        self.note(slot);
     }
 
     /// A task is not what it was.
@@ -608,9 +635,9 @@ impl Tasks {
         self.task(slot).time
     }
 
-    #[inline]
-    pub(crate) fn set_time(&mut self, slot: Slot, time: Nanos) {
-        self.task_mut(slot).time = time;
+    /// Notes that a task is being stopped.
+    pub(crate) fn set_stopping(&mut self, slot: Slot) {
+        self.task_mut(slot).state = State::Stopping;
         self.note(slot);
     }
 
@@ -689,7 +716,12 @@ impl Tasks {
     /// What few tasks have.
     #[inline]
     pub(crate) fn more(&self, slot: Slot) -> Option<&More> {
-        (self.task(slot).flags & MORE != 0).then(|| &*self.more[&slot])
+        (self.task(slot).flags & MORE != 0).then(|| self.rare(slot))
+    }
+
+    #[cold]
+    fn rare(&self, slot: Slot) -> &More {
+        &self.more[&slot]
     }
 
     pub(crate) fn more_mut(&mut self, slot: Slot) -> &mut More {
@@ -804,12 +836,11 @@ impl Tasks {
     #[inline]
     pub(crate) fn event<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
         let task = self.task(slot);
-        let text = self.texts.get(task.text, self.text_len(slot));
-        let (tail, rest) = text.split_at(task.tail_len as usize);
+        let tail = self.texts.get(task.text, task.tail_len as usize);
         let pathname =
             if task.dir == DirId::NONE { tail } else { joined(self.dirs.path(task.dir), tail, path) };
         let (src_pathname, given_path) =
-            if task.flags & EXTRA == 0 { (None, None) } else { extra_paths(rest) };
+            if task.flags & EXTRA == 0 { (None, None) } else { self.extra_paths(task) };
         Event {
             mask: task.mask,
             wd: task.wd,
@@ -824,6 +855,16 @@ impl Tasks {
         }
     }
 
+    /// Source pathname and given path of the latest event.
+    #[cold]
+    fn extra_paths(&self, task: &Task) -> (Option<&[u8]>, Option<&[u8]>) {
+        let text = self.texts.get(task.text, text_len(task, &self.texts));
+        let (extra, paths) = text[task.tail_len as usize..].split_at(EXTRA_LEN);
+        let extra = Extra::from_bytes(extra);
+        let (src_pathname, given_path) = paths.split_at(present_len(extra.src_len));
+        ((extra.src_len != NONE).then_some(src_pathname), (extra.given_len != NONE).then_some(given_path))
+    }
+
     /// The latest event, with the mask of the one with which the task was started.
     #[inline]
     pub(crate) fn event_of_run<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
@@ -836,10 +877,28 @@ impl Tasks {
         Event { mask, ..self.event(slot, path) }
     }
 
+    /// A start of a task, with its pathname in `path`.
+    #[inline]
+    pub(crate) fn start<'a>(&'a self, slot: Slot, late: Duration, path: &'a mut Vec<u8>) -> Start<'a> {
+        Start {
+            handle: self.handle(slot),
+            id: self.id(slot),
+            scheduler: self.scheduler(slot),
+            event: self.event(slot, path),
+            rule: self.rule(slot),
+            again: self.again(slot),
+            attempt: self.attempt(slot),
+            late,
+            failed: self.failed(slot),
+            batch: &[],
+        }
+    }
+
     /// How long a task that is about to run has been due. One that runs again or is new is due now.
-    pub(crate) fn late(&self, slot: Slot, now: Nanos) -> Nanos {
+    pub(crate) fn late(&self, slot: Slot, now: Nanos) -> Duration {
         let task = self.task(slot);
-        if task.state.is_to_come() { now.saturating_sub(task.time.max(task.made)) } else { 0 }
+        let late = if task.state.is_to_come() { now.saturating_sub(task.time.max(task.made)) } else { 0 };
+        Duration::from_nanos(late)
     }
 
     /// Counts a start, which gives the task its handle.
@@ -849,21 +908,13 @@ impl Tasks {
         self.next_run = self.next_run.wrapping_add(1);
         let task = self.task_mut(slot);
         task.run = run;
-        self.note_run(slot, now, State::Running);
+        task.begin_run(now, State::Running);
+        self.note(slot);
     }
 
     /// Lets the run of another task be for this one, too.
     pub(crate) fn take(&mut self, slot: Slot, now: Nanos) {
-        self.note_run(slot, now, State::Taken);
-    }
-
-    #[inline]
-    fn note_run(&mut self, slot: Slot, now: Nanos, state: State) {
-        let task = self.task_mut(slot);
-        task.run_flag = task.mask.flag().expect("an event without a flag reaches no map");
-        task.flags = (task.flags & !RUN_ISDIR) | (u16::from(task.mask.is_dir()) * RUN_ISDIR);
-        task.time = now;
-        task.state = state;
+        self.task_mut(slot).begin_run(now, State::Taken);
         self.note(slot);
     }
 
@@ -1014,13 +1065,9 @@ fn halves(id: TaskId) -> [u64; 2] {
 
 /// A path, put together in a buffer.
 fn joined<'a>(dir: &[u8], tail: &[u8], path: &'a mut Vec<u8>) -> &'a [u8] {
-    let len = dir.len() + tail.len();
-    if path.len() < len {
-        path.resize(len, 0);
-    }
-    let path = &mut path[..len];
-    path[..dir.len()].copy_from_slice(dir);
-    path[dir.len()..].copy_from_slice(tail);
+    path.clear();
+    path.extend_from_slice(dir);
+    path.extend_from_slice(tail);
     path
 }
 
@@ -1033,21 +1080,13 @@ fn split(path: &[u8], name_len: u16) -> (&[u8], &[u8]) {
     path.split_at(path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1))
 }
 
-fn parts<'a>(tail: &'a [u8], event: &Event<'a>, (extra, len): &'a ([u8; EXTRA_LEN], usize)) -> [&'a [u8]; 4] {
-    [tail, &extra[..*len], event.src_pathname.unwrap_or_default(), event.given_path.unwrap_or_default()]
-}
-
-/// The [`Extra`] of an event as it stands in a text, and how much of it is there: all or nothing.
-fn extra_bytes(event: &Event<'_>) -> ([u8; EXTRA_LEN], usize) {
-    Extra::of(event).map_or(([0; EXTRA_LEN], 0), |extra| (extra.to_bytes(), EXTRA_LEN))
-}
-
-/// Source pathname and given path, from what follows the pathname in a text.
-fn extra_paths(rest: &[u8]) -> (Option<&[u8]>, Option<&[u8]>) {
-    let (extra, paths) = rest.split_at(EXTRA_LEN);
-    let extra = Extra::from_bytes(extra);
-    let (src_pathname, given_path) = paths.split_at(present_len(extra.src_len));
-    ((extra.src_len != NONE).then_some(src_pathname), (extra.given_len != NONE).then_some(given_path))
+/// What a task keeps of an event's paths: mostly the tail of the pathname, and nothing else.
+#[inline]
+fn with_parts<R>(tail: &[u8], event: &Event<'_>, keep: impl FnOnce(&[&[u8]]) -> R) -> R {
+    let Some(extra) = Extra::of(event) else { return keep(&[tail]) };
+    let (src_pathname, given_path) =
+        (event.src_pathname.unwrap_or_default(), event.given_path.unwrap_or_default());
+    keep(&[tail, &extra.to_bytes(), src_pathname, given_path])
 }
 
 fn text_len(task: &Task, texts: &Texts) -> usize {

@@ -62,7 +62,7 @@ impl Texts {
 
     /// Keeps the parts, one after the other, in a new block.
     #[inline]
-    pub(crate) fn insert(&mut self, parts: [&[u8]; 4]) -> Block {
+    pub(crate) fn insert(&mut self, parts: &[&[u8]]) -> Block {
         let (chain, units) = size_of(parts.iter().map(|part| part.len()).sum());
         self.used_bytes += units * UNIT;
         let block = match self.free[chain] {
@@ -78,7 +78,7 @@ impl Texts {
     }
 
     /// Replaces the text of a block, which had `old_len` bytes; the block moves if its size does not fit any more.
-    pub(crate) fn replace(&mut self, block: Block, old_len: usize, parts: [&[u8]; 4]) -> Block {
+    pub(crate) fn replace(&mut self, block: Block, old_len: usize, parts: &[&[u8]]) -> Block {
         if size_of(old_len) == size_of(parts.iter().map(|part| part.len()).sum()) {
             self.write(block, parts);
             return block;
@@ -118,7 +118,7 @@ impl Texts {
     }
 
     #[inline]
-    fn write(&mut self, block: Block, parts: [&[u8]; 4]) {
+    fn write(&mut self, block: Block, parts: &[&[u8]]) {
         let chunk = &mut self.chunks[chunk(block)];
         let mut at = start(block);
         for part in parts {
@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn a_freed_block_is_used_again() {
         let mut texts = Texts::new();
-        let first = texts.insert([b"/srv/in/a", b"", b"", b""]);
-        let second = texts.insert([b"/srv", b"/in", b"/b", b""]);
+        let first = texts.insert(&[b"/srv/in/a"]);
+        let second = texts.insert(&[b"/srv", b"/in", b"/b"]);
         texts.remove(first, 9);
-        let third = texts.insert([b"/srv/in/c", b"", b"", b""]);
+        let third = texts.insert(&[b"/srv/in/c"]);
         assert_eq!(first, third);
         assert_eq!(texts.get(second, 9), b"/srv/in/b");
         assert_eq!(texts.get(third, 9), b"/srv/in/c");
@@ -179,10 +179,10 @@ mod tests {
     #[test]
     fn a_text_that_grows_moves_to_a_larger_block() {
         let mut texts = Texts::new();
-        let old = texts.insert([b"/a", b"", b"", b""]);
-        let same = texts.replace(old, 2, [b"/b", b"/c", b"", b""]);
+        let old = texts.insert(&[b"/a"]);
+        let same = texts.replace(old, 2, &[b"/b", b"/c"]);
         assert_eq!((old, texts.get(same, 4)), (same, b"/b/c".as_slice()));
-        let moved = texts.replace(same, 4, [b"/b", b"/cccccccccccc", b"", b""]);
+        let moved = texts.replace(same, 4, &[b"/b", b"/cccccccccccc"]);
         assert_ne!(same, moved);
         assert_eq!(texts.get(moved, 15), b"/b/cccccccccccc");
     }
@@ -191,7 +191,7 @@ mod tests {
     fn holes_are_noticed() {
         let mut texts = Texts::new();
         let text = [7; 100];
-        let blocks: Vec<Block> = (0..20_000).map(|_| texts.insert([&text, b"", b"", b""])).collect();
+        let blocks: Vec<Block> = (0..20_000).map(|_| texts.insert(&[&text])).collect();
         assert!(!texts.is_sparse());
         for block in &blocks[1..] {
             texts.remove(*block, text.len());
@@ -202,10 +202,10 @@ mod tests {
     #[test]
     fn texts_longer_than_a_chunk_are_kept() {
         let mut texts = Texts::new();
-        let short = texts.insert([b"/a", b"", b"", b""]);
+        let short = texts.insert(&[b"/a"]);
         let long = vec![b'l'; 3 * CHUNK_UNITS * UNIT];
-        let block = texts.insert([&long, b"", b"", b""]);
-        let after = texts.insert([b"/b", b"", b"", b""]);
+        let block = texts.insert(&[&long]);
+        let after = texts.insert(&[b"/b"]);
         assert_eq!(texts.get(short, 2), b"/a");
         assert_eq!(texts.get(block, long.len()), long);
         assert_eq!(texts.get(after, 2), b"/b");

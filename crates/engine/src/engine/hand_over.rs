@@ -83,6 +83,7 @@ impl Engine {
     }
 
     /// Starts commands that are queued, in the order in which they came, as long as there are places.
+    #[cold]
     pub(super) fn fill_commands(&mut self, out: &mut impl Effects) {
         self.commands.to_fill = false;
         let now = self.clock.now();

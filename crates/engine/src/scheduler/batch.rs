@@ -6,8 +6,6 @@
 //! *taken*. While the run lasts none of them has a key, so that an event of their paths makes members of the next
 //! batch.
 
-use std::time::Duration;
-
 use super::run::Left;
 use super::{Scheduler, wait_for_event};
 use crate::clock::{Nanos, span};
@@ -62,8 +60,7 @@ impl Scheduler {
     /// before it if it is earlier, so that the first of the list is the one that has waited for longest.
     pub(super) fn join<E>(&mut self, slot: Slot, time: Nanos, turn: &mut Turn<'_, E>) {
         let last = self.gathered.last().map_or(0, |last| turn.tasks.time(last));
-        turn.tasks.set_time(slot, time.max(last));
-        turn.tasks.set_state(slot, State::Gathered);
+        turn.tasks.set_state(slot, State::Gathered, time.max(last));
         turn.tasks.push(&mut self.gathered, slot);
         self.gathered_last = turn.now;
     }
@@ -84,8 +81,7 @@ impl Scheduler {
             turn.tasks.unlink(&mut self.gathered, slot);
             let not_before = turn.tasks.more(slot).map_or(0, |more| more.not_before);
             if not_before > turn.now {
-                turn.tasks.set_state(slot, State::Waiting);
-                self.timer.insert(slot, not_before, turn.tasks);
+                self.timer.insert(slot, State::Waiting, not_before, turn.tasks);
             } else {
                 self.queue(slot, turn);
             }
@@ -109,7 +105,7 @@ impl Scheduler {
     /// Starts a run for all that is queued and of the same try as the first, as far as one run can be.
     pub(super) fn run_batch<E: Effects>(&mut self, first: Slot, turn: &mut Turn<'_, E>) {
         let Members { slots, events, is_split } = self.members(first, turn);
-        let late = Duration::from_nanos(turn.tasks.late(first, turn.now));
+        let late = turn.tasks.late(first, turn.now);
         for slot in &slots {
             self.leave(*slot, turn.tasks);
             self.remove_key(*slot, turn.tasks);
@@ -125,26 +121,15 @@ impl Scheduler {
         turn.tasks.more_mut(first).leads = true;
         self.count_start(turn);
         turn.counters.started += 1;
-        let event = turn.tasks.event(first, turn.path);
-        let task = self.record_of_run(first, event, turn.tasks);
+        let start = turn.tasks.start(first, late, turn.path);
+        let task = self.record_of_run(first, start.event, turn.tasks);
         if is_split && !self.split_told {
             let count = slots.len() as u32 + self.queued.len();
             turn.out.record(Record::Split { task, count });
         }
         self.split_told = (self.split_told || is_split) && self.queued.len() > 0;
         turn.out.record(Record::Started { task, again: false, looks_again: false });
-        turn.out.start(Start {
-            handle: turn.tasks.handle(first),
-            id: task.id,
-            scheduler: self.id,
-            event,
-            rule: None,
-            again: false,
-            attempt: turn.tasks.attempt(first),
-            late,
-            failed: turn.tasks.failed(first),
-            batch: &events,
-        });
+        turn.out.start(Start { rule: None, again: false, batch: &events, ..start });
     }
 
     /// What the next run is for.
@@ -225,7 +210,6 @@ impl Scheduler {
         }
         let attempt = turn.tasks.attempt(slot);
         turn.tasks.set_attempt(slot, attempt.saturating_add(1));
-        turn.tasks.set_state(slot, State::Retrying);
         self.wait_for_retry(slot, due, turn.tasks);
     }
 

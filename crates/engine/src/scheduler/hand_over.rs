@@ -67,7 +67,7 @@ impl Scheduler {
 
     /// Leaves a task in no list to the heir, with the marks that say what is to come.
     pub(super) fn leave_to_heir(&mut self, slot: Slot, tasks: &mut Tasks) {
-        tasks.set_state(slot, State::Queued);
+        tasks.set_state(slot, State::Queued, tasks.time(slot));
         tasks.push(&mut self.queued, slot);
     }
 
@@ -160,19 +160,13 @@ impl Scheduler {
                 turn.tasks.push(&mut self.queued, slot);
                 self.to_fill = true;
             }
-            State::Asked => {
-                turn.tasks.set_state(slot, State::Settling);
-                self.timer.insert(slot, turn.now, turn.tasks);
-            }
+            State::Asked => self.timer.insert(slot, State::Settling, turn.now, turn.tasks),
             State::Waiting => self.hold(slot, turn.tasks.time(slot), turn),
             State::Gathered if self.spec.batch.is_some() => self.join(slot, turn.tasks.time(slot), turn),
-            State::Gathered => {
-                turn.tasks.set_state(slot, State::Waiting);
-                self.hold(slot, turn.now + self.delay, turn);
-            }
-            State::PutOff | State::Retrying | State::Settling => {
+            State::Gathered => self.hold(slot, turn.now + self.delay, turn),
+            state @ (State::PutOff | State::Retrying | State::Settling) => {
                 let time = turn.tasks.time(slot);
-                self.timer.insert(slot, time, turn.tasks);
+                self.timer.insert(slot, state, time, turn.tasks);
             }
             State::Left | State::Running | State::Stopping | State::Taken => {
                 unreachable!("only tasks to come are given away")
@@ -199,12 +193,10 @@ impl Scheduler {
     ) -> Option<Slot> {
         let slot = self.insert_earlier(earlier, turn)?;
         if turn.tasks.attempt(slot) > 1 {
-            turn.tasks.set_state(slot, State::Retrying);
-            self.timer.insert(slot, due, turn.tasks);
+            self.timer.insert(slot, State::Retrying, due, turn.tasks);
         } else if self.spec.batch.is_some() {
             self.join(slot, turn.now, turn);
         } else {
-            turn.tasks.set_state(slot, State::Waiting);
             self.hold(slot, due, turn);
         }
         Some(slot)
@@ -232,7 +224,7 @@ impl Scheduler {
             turn.tasks.more_mut(slot).leads = true;
         }
         turn.tasks.begin_run(slot, turn.now);
-        turn.tasks.set_state(slot, State::Stopping);
+        turn.tasks.set_stopping(slot);
         turn.tasks.push(&mut self.stopping, slot);
         if self.spec.kind == SchedulerKind::Command {
             turn.commands.running += 1;

@@ -11,7 +11,7 @@ use crate::tasks::{Mark, Slot, State, Tasks, beginning};
 use crate::turn::{Delivery, Turn};
 use crate::{
     ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question,
-    Reaction, Record, Retry, SchedulerKind, Start, TaskId, TaskRecord,
+    Reaction, Record, Retry, SchedulerKind, TaskId, TaskRecord,
 };
 
 /// How long a task is put off that found its file in use.
@@ -77,8 +77,7 @@ impl Scheduler {
             self.fail_for_good(slot, &failure, turn);
             return;
         }
-        turn.tasks.set_state(slot, State::Settling);
-        self.timer.insert(slot, now + span(settle.check).max(1), turn.tasks);
+        self.timer.insert(slot, State::Settling, now + span(settle.check).max(1), turn.tasks);
         let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
         turn.out.record(Record::Unsettled { task, reason });
     }
@@ -144,8 +143,7 @@ impl Scheduler {
     /// Puts a task that is in no list behind those that wait for their start.
     pub(super) fn queue<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         turn.tasks.share_dir(slot);
-        turn.tasks.set_state(slot, State::Queued);
-        turn.tasks.set_time(slot, turn.now);
+        turn.tasks.set_state(slot, State::Queued, turn.now);
         turn.tasks.push(&mut self.queued, slot);
         if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
             turn.commands.to_fill = true;
@@ -168,29 +166,15 @@ impl Scheduler {
             return;
         }
         self.count_start(turn);
-        let late = Duration::from_nanos(turn.tasks.late(slot, turn.now));
+        let late = turn.tasks.late(slot, turn.now);
         turn.tasks.begin_run(slot, turn.now);
         turn.tasks.push(&mut self.running, slot);
         turn.counters.started += 1;
-        let event = turn.tasks.event(slot, turn.path);
-        let task = self.record(slot, event, turn.tasks);
-        let again = turn.tasks.again(slot);
-        let (handle, rule) = (turn.tasks.handle(slot), turn.tasks.rule(slot));
-        turn.out.record(Record::Started { task, again, looks_again: turn.tasks.was_in_use(slot) });
-        let failed = turn.tasks.failed(slot);
-        let attempt = turn.tasks.attempt(slot);
-        turn.out.start(Start {
-            handle,
-            id: task.id,
-            scheduler: self.id,
-            event,
-            rule,
-            again,
-            attempt,
-            late,
-            failed,
-            batch: &[],
-        });
+        let start = turn.tasks.start(slot, late, turn.path);
+        let task = self.record(slot, start.event, turn.tasks);
+        let looks_again = turn.tasks.was_in_use(slot);
+        turn.out.record(Record::Started { task, again: start.again, looks_again });
+        turn.out.start(start);
     }
 
     /// Makes a task ready to start that is not a plain one; false if it must not.
@@ -240,7 +224,7 @@ impl Scheduler {
     /// Tells the program to stop a running task.
     pub(super) fn stop<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         turn.tasks.unlink(&mut self.running, slot);
-        turn.tasks.set_state(slot, State::Stopping);
+        turn.tasks.set_stopping(slot);
         turn.tasks.push(&mut self.stopping, slot);
         turn.out.stop(turn.tasks.handle(slot), turn.tasks.id(slot));
     }
@@ -253,8 +237,8 @@ impl Scheduler {
         if self.spec.kind == SchedulerKind::Command {
             turn.commands.running -= 1;
         }
-        let interrupted = turn.tasks.has(slot, Mark::Interrupted);
-        if interrupted && self.leaves_after.is_some() && self.interrupted(slot, outcome, turn) {
+        let left_behind = self.leaves_after.is_some() && turn.tasks.has(slot, Mark::Interrupted);
+        if left_behind && self.interrupted(slot, outcome, turn) {
             return self.tell_completed(turn);
         }
         let left = if turn.tasks.clear(slot, Mark::TimedOut) {
@@ -309,14 +293,14 @@ impl Scheduler {
         self.fail(slot, failure, turn).map_or(Left::Nothing, Left::Retry)
     }
 
-    /// Tells the end of a task whose run is over, and of all others that the run was for.
+    /// Tells the end of all tasks that a run was for beside the one that had it.
     #[inline]
-    fn tell_end<E: Effects>(&self, slot: Slot, result: EndResult<'_>, turn: &mut Turn<'_, E>) {
-        let mut next = Some(slot);
-        while let Some(one) = next {
-            let task = self.record(one, turn.tasks.event_of_run(one, turn.path), turn.tasks);
-            turn.out.ended(&task, end_of(one, result, turn.now, turn.tasks));
-            next = if one == slot { self.taken.first() } else { turn.tasks.next_in_list(one) };
+    fn tell_taken<E: Effects>(&self, result: EndResult<'_>, turn: &mut Turn<'_, E>) {
+        let mut next = self.taken.first();
+        while let Some(slot) = next {
+            let task = self.record(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
+            turn.out.ended(&task, end_of(slot, result, turn.now, turn.tasks));
+            next = turn.tasks.next_in_list(slot);
         }
     }
 
@@ -329,15 +313,18 @@ impl Scheduler {
         outcome: &Outcome,
         turn: &mut Turn<'_, E>,
     ) -> Option<Left> {
-        match outcome {
-            Outcome::Done => self.tell_end(slot, EndResult::Done, turn),
+        let result = match outcome {
+            Outcome::Done => Some(EndResult::Done),
             // What it was stopped for is the reason, whatever it says.
-            Outcome::Failed(_) if state == State::Stopping => self.tell_end(slot, EndResult::Cancelled, turn),
-            Outcome::Cancelled => self.tell_end(slot, EndResult::Cancelled, turn),
-            Outcome::Unchanged | Outcome::Failed(_) => {}
-        }
+            Outcome::Failed(_) if state == State::Stopping => Some(EndResult::Cancelled),
+            Outcome::Cancelled => Some(EndResult::Cancelled),
+            Outcome::Unchanged | Outcome::Failed(_) => None,
+        };
         let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
-        Some(match outcome {
+        if let Some(result) = result {
+            turn.out.ended(&task, end_of(slot, result, turn.now, turn.tasks));
+        }
+        let left = match outcome {
             Outcome::Done => {
                 turn.out.record(Record::Finished { task });
                 Left::Nothing
@@ -359,7 +346,11 @@ impl Scheduler {
                 turn.out.record(Record::CancelledOngoing { task });
                 Left::Nothing
             }
-        })
+        };
+        if let Some(result) = result {
+            self.tell_taken(result, turn);
+        }
+        Some(left)
     }
 
     /// Does with a task in no list what its run left to do.
@@ -384,7 +375,6 @@ impl Scheduler {
                 turn.tasks.share_dir(slot);
                 let attempt = turn.tasks.attempt(slot);
                 turn.tasks.set_attempt(slot, attempt.saturating_add(1));
-                turn.tasks.set_state(slot, State::Retrying);
                 if let Some(more) = turn.tasks.known_more(slot) {
                     more.reruns = 0;
                 }
@@ -409,7 +399,6 @@ impl Scheduler {
     fn go_on_after<E: Effects>(&mut self, slot: Slot, delay: Nanos, turn: &mut Turn<'_, E>) {
         if self.leaves_after.is_some_and(|after| turn.now + delay > after) {
             turn.tasks.share_dir(slot);
-            turn.tasks.set_state(slot, State::Waiting);
             turn.tasks.set_time(slot, turn.now + delay);
             self.push_left(slot, turn.tasks);
         } else if delay > 0 {
@@ -426,7 +415,7 @@ impl Scheduler {
             tasks.set_time(slot, due);
             self.push_left(slot, tasks);
         } else {
-            self.timer.insert(slot, due, tasks);
+            self.timer.insert(slot, State::Retrying, due, tasks);
         }
     }
 
@@ -447,11 +436,10 @@ impl Scheduler {
     fn put_off<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
         turn.tasks.share_dir(slot);
         turn.tasks.clear(slot, Mark::Again);
-        turn.tasks.set_state(slot, State::PutOff);
         let more = turn.tasks.more_mut(slot);
         failure.text.clone_into(&mut more.reason);
         more.run_event = None;
-        self.timer.insert(slot, turn.now + IN_USE_PAUSE, turn.tasks);
+        self.timer.insert(slot, State::PutOff, turn.now + IN_USE_PAUSE, turn.tasks);
         if turn.tasks.note_in_use(slot) {
             let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
             turn.out.record(Record::PutOff { task, failure });
@@ -463,9 +451,6 @@ impl Scheduler {
         let attempt = turn.tasks.attempt(slot);
         let retry = self.spec.retry.as_ref().filter(|retry| self.retries && retry.is_for(failure, attempt));
         let replaced = is_marked(slot, turn.tasks);
-        if retry.is_none() {
-            self.tell_end(slot, EndResult::Failed(failure), turn);
-        }
         let event = turn.tasks.event_of_run(slot, turn.path);
         let task = self.record_of_run(slot, event, turn.tasks);
         if let Some(retry) = retry {
@@ -476,6 +461,7 @@ impl Scheduler {
             }
             return pause.map(|pause| turn.now + span(pause));
         }
+        turn.out.ended(&task, end_of(slot, EndResult::Failed(failure), turn.now, turn.tasks));
         turn.out.record(Record::Failed { task, failure });
         if !self.spec.on_failure.is_empty() {
             let event = OwnedEvent::of(&event);
@@ -483,6 +469,7 @@ impl Scheduler {
             self.deliver(slot, id, event, failure, turn);
             self.deliver_taken(id, failure, turn);
         }
+        self.tell_taken(EndResult::Failed(failure), turn);
         None
     }
 

@@ -28,43 +28,54 @@ impl Timer {
     /// The task that is due first; of two at one time, that of the list.
     #[inline]
     pub(super) fn first(&self, tasks: &Tasks) -> Option<Slot> {
-        let Some((odd_time, _, odd)) = self.odd.first() else { return self.list.first() };
+        if self.odd.is_empty() { self.list.first() } else { self.first_of_both(tasks) }
+    }
+
+    #[cold]
+    fn first_of_both(&self, tasks: &Tasks) -> Option<Slot> {
+        let (odd_time, _, odd) = self.odd.first()?;
         self.list.first().filter(|slot| tasks.time(*slot) <= *odd_time).or(Some(*odd))
     }
 
-    /// Adds a task whose time is not before that of any other that came in this way.
+    /// Lets a task wait whose time is not before that of any other that came in this way.
     #[inline]
     pub(super) fn push(&mut self, slot: Slot, time: Nanos, tasks: &mut Tasks) {
-        tasks.set_time(slot, time);
+        tasks.set_state(slot, State::Waiting, time);
         tasks.push(&mut self.list, slot);
     }
 
-    /// Adds a task with any time.
-    pub(super) fn insert(&mut self, slot: Slot, time: Nanos, tasks: &mut Tasks) {
-        tasks.set_time(slot, time);
+    /// Lets a task wait for any time.
+    pub(super) fn insert(&mut self, slot: Slot, state: State, time: Nanos, tasks: &mut Tasks) {
+        tasks.set_state(slot, state, time);
         tasks.set(slot, Mark::Odd);
         self.odd.insert((time, tasks.take_order(slot), slot));
     }
 
-    /// Adds a task whose time was set elsewhere: to the list if it is in its order there, and not behind what will
+    /// Lets a task wait whose time was set elsewhere: in the list if it is in its order there, and not behind what will
     /// come.
     pub(super) fn hold(&mut self, slot: Slot, time: Nanos, latest: Nanos, tasks: &mut Tasks) {
         let in_order = self.list.last().is_none_or(|last| tasks.time(last) <= time);
         if in_order && time <= latest {
             self.push(slot, time, tasks);
         } else {
-            self.insert(slot, time, tasks);
+            self.insert(slot, State::Waiting, time, tasks);
         }
     }
 
     /// Takes a task out.
     #[inline]
     pub(super) fn remove(&mut self, slot: Slot, tasks: &mut Tasks) {
-        if tasks.clear(slot, Mark::Odd) {
-            self.odd.remove(&(tasks.time(slot), tasks.order(slot), slot));
+        if tasks.has(slot, Mark::Odd) {
+            self.remove_odd(slot, tasks);
         } else {
             tasks.unlink(&mut self.list, slot);
         }
+    }
+
+    #[cold]
+    fn remove_odd(&mut self, slot: Slot, tasks: &mut Tasks) {
+        tasks.clear(slot, Mark::Odd);
+        self.odd.remove(&(tasks.time(slot), tasks.order(slot), slot));
     }
 
     /// All tasks, first those of the list.

@@ -215,8 +215,8 @@ pub(crate) enum Fate<'a> {
 
 impl<'a> Fate<'a> {
     /// Of a record that tells of one.
-    pub(crate) fn of(record: &Record<'a>) -> Option<(TaskRecord<'a>, Fate<'a>)> {
-        Some(match *record {
+    pub(crate) fn of<'r>(record: &'r Record<'a>) -> Option<(&'r TaskRecord<'a>, Fate<'a>)> {
+        Some(match record {
             Record::Scheduled { task, .. } => (task, Fate::Scheduled),
             Record::Rescheduled { task, .. } => (task, Fate::Rescheduled),
             Record::SkippedOngoing { task } => (task, Fate::Skipped),
@@ -413,7 +413,7 @@ mod tests {
         };
         let say = |observed: &mut Observed, record: Record<'_>, at: Instant| {
             let (task, fate) = Fate::of(&record).unwrap();
-            observed.decided(&task, fate, &name, at);
+            observed.decided(task, fate, &name, at);
         };
         say(&mut observed, Record::Started { task, again: false, looks_again: false }, now);
         observed.started(&start(1), &name, now);

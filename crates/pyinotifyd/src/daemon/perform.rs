@@ -619,7 +619,7 @@ impl Performer {
         if let Some((task, fate)) = Fate::of(record) {
             if self.observed.wants(fate) {
                 let name = self.shared_name(task.scheduler);
-                self.observed.decided(&task, fate, &name, self.now);
+                self.observed.decided(task, fate, &name, self.now);
             }
         } else if matches!(record, Record::Excluded { .. } | Record::ExcludeStepLimit { .. }) {
             self.observed.counts.excluded += 1;
