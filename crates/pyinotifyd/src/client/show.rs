@@ -6,11 +6,14 @@ use std::io::IsTerminal as _;
 use control::api::{EndedView, EventLine, List, PathText, SchedulerStatus, Status, TaskLine, TaskView, Time};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::log::Escaped;
 
 /// Columns of a page.
 const COLUMNS: usize = 80;
+/// Columns that a cell keeps where the page is too narrow.
+const CELL_LEAST: usize = 12;
 
 /// How a piece of text looks on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,7 +299,8 @@ enum Side {
     Right,
 }
 
-/// Rows under headings. One column gives way where the page is too narrow: a path keeps its end, other text its start.
+/// Rows under headings. One column gives way where the page is too narrow, and then the widest of the others: a path
+/// keeps its end, other text its start.
 struct Table {
     columns: Vec<(&'static str, Side)>,
     flexible: usize,
@@ -327,19 +331,21 @@ impl Table {
         for row in &self.rows {
             if let Row::Cells(cells) = row {
                 for (width, (text, _)) in widths.iter_mut().zip(cells) {
-                    *width = (*width).max(text.chars().count());
+                    *width = (*width).max(text.width());
                 }
             }
         }
-        let others: usize = widths
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| *place != self.flexible)
-            .map(|(_, width)| width + 2)
-            .sum();
-        let least = self.columns[self.flexible].0.len().max(12);
-        widths[self.flexible] = widths[self.flexible].min(COLUMNS.saturating_sub(others).max(least));
+        self.narrow(&mut widths, self.flexible);
+        let widest = (0..widths.len()).max_by_key(|place| widths[*place]).unwrap_or(self.flexible);
+        self.narrow(&mut widths, widest);
         widths
+    }
+
+    /// Makes one column as narrow as it has to be, and can be.
+    fn narrow(&self, widths: &mut [usize], place: usize) {
+        let total = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+        let least = self.columns[place].0.len().max(CELL_LEAST).min(widths[place]);
+        widths[place] = widths[place].saturating_sub(total.saturating_sub(COLUMNS)).max(least);
     }
 
     fn print(&self, page: Page) -> String {
@@ -364,7 +370,7 @@ impl Table {
         for (place, ((cell, look), width)) in cells.iter().zip(widths).enumerate() {
             let is_path = cell.starts_with('/');
             let cut = if is_path { end(cell, *width) } else { start(cell, *width) };
-            let blank = " ".repeat(width - cut.chars().count());
+            let blank = " ".repeat(width - cut.width());
             let painted = page.paint(*look, &cut);
             let is_last = place + 1 == cells.len();
             match self.columns[place].1 {
@@ -384,35 +390,51 @@ impl Table {
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_inclusive(' ') {
-        let letters: Vec<char> = word.chars().collect();
-        for part in letters.chunks(width) {
-            let part: String = part.iter().collect();
+        let mut rest = word;
+        while !rest.is_empty() {
+            let part;
+            (part, rest) = rest.split_at(fitting(rest, width));
             let line = lines.last_mut().expect("there is one from the start");
-            if line.chars().count() + part.trim_end().chars().count() <= width {
-                line.push_str(&part);
+            if line.width() + part.trim_end().width() <= width {
+                line.push_str(part);
             } else {
-                lines.push(part);
+                lines.push(part.to_owned());
             }
         }
     }
     lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
+/// Bytes of the beginning of a text that fit into so many columns; a letter at least.
+fn fitting(text: &str, width: usize) -> usize {
+    let bytes: usize = within(text.chars(), width).map(char::len_utf8).sum();
+    bytes.max(text.chars().next().map_or(0, char::len_utf8))
+}
+
 /// The start of a text in so many columns.
 pub(crate) fn start(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    within(text.chars(), width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// The end of a text in so many columns.
 pub(crate) fn end(text: &str, width: usize) -> String {
-    let len = text.chars().count();
-    if len <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    ['…'].into_iter().chain(text.chars().skip(len + 1 - width)).collect()
+    let kept: Vec<char> = within(text.chars().rev(), width.saturating_sub(1)).chain(['…']).collect();
+    kept.into_iter().rev().collect()
+}
+
+/// The first letters, as many as fit into so many columns.
+fn within(letters: impl Iterator<Item = char>, width: usize) -> impl Iterator<Item = char> {
+    let mut used = 0;
+    letters.take_while(move |letter| {
+        used += letter.width().unwrap_or(0);
+        used <= width
+    })
 }
 
 #[cfg(test)]
@@ -470,6 +492,27 @@ mod tests {
                 && text.ends_with("2 of 7 tasks; --limit shows more\n")
         );
         assert_eq!(PAGE.tasks(&List::default()).lines().last(), Some("no tasks"));
+    }
+
+    #[test]
+    fn wide_letters_and_long_names_fit_as_well() {
+        let name = "n".repeat(100);
+        let wide = TaskView {
+            scheduler: name.clone(),
+            reason: Some("\u{6f22}\u{5b57}".repeat(60)),
+            ..task("/srv/\u{6f22}\u{5b57}".repeat(30).as_bytes())
+        };
+        let text = PAGE.tasks(&List { tasks: vec![wide], total: 1 });
+        let status = SchedulerStatus { name, done: 1_000_000, ..SchedulerStatus::default() };
+        for line in text.lines().chain(PAGE.schedulers(&[status]).lines()) {
+            assert!(line.width() <= COLUMNS, "{} columns: {line}", line.width());
+        }
+        assert!(text.contains("nnn…") && text.contains("\u{5b57}\n"), "{text}");
+        assert_eq!(
+            (start("\u{6f22}\u{5b57}", 3), end("\u{6f22}\u{5b57}", 2)),
+            ("\u{6f22}…".into(), "…".into())
+        );
+        assert_eq!(wrapped("\u{6f22}\u{5b57}\u{6f22}", 5), ["\u{6f22}\u{5b57}", "\u{6f22}"]);
     }
 
     #[test]
