@@ -230,8 +230,8 @@ impl Daemon {
         self.replace_reload(now);
         self.advance_adoption(now);
         self.force(now);
-        self.drop_generations(now);
         self.finish_ended(now);
+        self.drop_generations(now);
         self.print(now);
         self.advance_shutdown(now);
         let asked = self.advance_control(events, now);

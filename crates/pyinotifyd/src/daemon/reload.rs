@@ -65,8 +65,8 @@ pub(super) struct Reloaded {
 /// What a configuration changed in the watcher.
 struct Added {
     new: Vec<WatchId>,
-    /// Watches that it shares with the one in force, and what they wanted before.
-    widened: Vec<(WatchId, Mask)>,
+    /// Watches that it shares with the one in force.
+    widened: Vec<WatchId>,
 }
 
 impl Daemon {
@@ -313,32 +313,32 @@ impl Daemon {
         for id in added.new {
             self.watcher.remove(id, &mut self.core);
         }
-        for (id, interest) in added.widened {
-            self.watcher.set_interest(id, interest, &mut self.core);
+        for id in added.widened {
+            self.watcher.set_interest(id, self.interest_in(id), &mut self.core);
         }
+    }
+
+    /// What all configurations together want told of a watch, those that were replaced included: they still cancel.
+    fn interest_in(&self, watch: WatchId) -> Mask {
+        let watches = self.core.performer.generations.iter().flat_map(|generation| &generation.watches);
+        watches.filter(|other| other.id == watch).fold(Mask::NONE, |all, other| all | other.interest)
     }
 
     /// Adds all watches, or none; returns all, and those that are new. One that covers the same as a watch of the
     /// configuration in force shares it.
     fn add_watches(&mut self, watches: &[Watch], now: Instant) -> Result<(Vec<WatchId>, Added), String> {
-        let mut shared: Vec<(WatchId, Watched, Mask)> = self
-            .core
-            .performer
-            .generations
-            .last()
-            .map(|newest| {
-                newest.watches.iter().map(|watch| (watch.id, watch.what.clone(), watch.interest)).collect()
-            })
-            .unwrap_or_default();
+        let newest = self.core.performer.generations.last();
+        let known = newest.into_iter().flat_map(|newest| &newest.watches);
+        let mut shared: Vec<(WatchId, Watched)> = known.map(|watch| (watch.id, watch.what.clone())).collect();
         let mut ids = Vec::new();
         let (mut added, mut widened) = (Vec::new(), Vec::new());
         for watch in watches {
             let (what, interest) = (Watched::of(watch), self.interest(watch));
-            if let Some(place) = shared.iter().position(|(_, other, _)| *other == what) {
-                let (id, _, old) = shared.remove(place);
+            if let Some(place) = shared.iter().position(|(_, other)| *other == what) {
+                let (id, _) = shared.remove(place);
                 // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.
-                self.watcher.set_interest(id, interest | old, &mut self.core);
-                widened.push((id, old));
+                self.watcher.set_interest(id, interest | self.interest_in(id), &mut self.core);
+                widened.push(id);
                 ids.push(id);
                 continue;
             }
@@ -444,9 +444,17 @@ impl Daemon {
 
     /// Lets go of replaced configurations whose tasks have all ended.
     pub(super) fn drop_generations(&mut self, now: Instant) {
-        let done =
-            |generation: &Generation| generation.retired && self.core.engine.generation_done(generation.id);
-        let Some(place) = self.core.performer.generations.iter().position(done) else { return };
+        while let Some(place) = self.ended_generation() {
+            self.drop_generation(place, now);
+        }
+    }
+
+    fn ended_generation(&self) -> Option<usize> {
+        let (engine, generations) = (&self.core.engine, &self.core.performer.generations);
+        generations.iter().position(|generation| generation.retired && engine.generation_done(generation.id))
+    }
+
+    fn drop_generation(&mut self, place: usize, now: Instant) {
         self.say_end_of_listening(place);
         // What the host's handlers are to get goes before the word to end.
         self.core.performer.flush_hosts(now);
@@ -457,11 +465,7 @@ impl Daemon {
             if self.core.routes.remove(watch.id, watch.map) {
                 self.watcher.remove(watch.id, &mut self.core);
             } else {
-                let left = self.core.performer.generations.iter().flat_map(|generation| &generation.watches);
-                let left = left
-                    .filter(|other| other.id == watch.id)
-                    .fold(Mask::NONE, |all, other| all | other.interest);
-                self.watcher.set_interest(watch.id, left, &mut self.core);
+                self.watcher.set_interest(watch.id, self.interest_in(watch.id), &mut self.core);
             }
         }
         if let Some(host) = old.jobs.close() {

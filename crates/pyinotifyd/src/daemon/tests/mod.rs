@@ -112,8 +112,10 @@ impl Bed {
             self.now = due;
             self.settle();
         }
-        self.now = end;
-        self.settle();
+        if self.now < end {
+            self.now = end;
+            self.settle();
+        }
     }
 
     /// A reload whose config file was executed and says that.
@@ -142,7 +144,12 @@ impl Bed {
         let runs = self.running(scheduler);
         let run = runs.iter().find(|(of, _)| of == path);
         let (_, handle) = run.unwrap_or_else(|| panic!("no run of {scheduler} for {path}: {runs:?}"));
-        self.daemon.core.performer.runs.end(*handle, Outcome::Done);
+        self.end_run(*handle);
+    }
+
+    /// The same of a run.
+    fn end_run(&mut self, handle: TaskHandle) {
+        self.daemon.core.performer.runs.end(handle, Outcome::Done);
     }
 
     /// Takes new lines of the log.

@@ -268,6 +268,52 @@ fn events_of_a_watch_that_is_gone_reach_nobody() {
 }
 
 #[test]
+fn configurations_whose_last_runs_end_together_are_all_forgotten() {
+    let mut bed = bed(0.0, &[Flag::Create], &[]);
+    for (file, next) in [("/in/a", "/in/one"), ("/in/one/b", "/in/two")] {
+        bed.script().happens(Flag::Create, file);
+        bed.settle();
+        bed.reload(config(&[watch(next, &map(&[Flag::Create], &[]))], &[job("job", 0.0)])).unwrap();
+    }
+    bed.settle();
+    assert_eq!(bed.script().interests().len(), 3);
+    bed.end("job", "/in/a");
+    bed.end("job", "/in/one/b");
+    bed.settle();
+    assert_eq!(bed.script().interests().len(), 1);
+}
+
+#[test]
+fn what_two_reloads_have_left_of_a_scheduler_is_still_cancelled() {
+    let mut bed = bed(20.0, &[Flag::Create], &[Flag::Delete]);
+    bed.script().happens(Flag::Create, "/in/a");
+    bed.settle();
+    let without_cancel = || config(&[watch("/in", &map(&[Flag::Create], &[]))], &[job("other", 20.0)]);
+    for _ in 0..2 {
+        bed.reload(without_cancel()).unwrap();
+        bed.settle();
+    }
+    bed.script().happens(Flag::Delete, "/in/a");
+    bed.pass(20 * SECOND);
+    assert_eq!(bed.count("scheduled task cancelled"), 1);
+    assert_eq!(bed.running("job"), []);
+}
+
+#[test]
+fn a_configuration_whose_time_is_over_is_forgotten_then() {
+    let mut bed = bed(0.0, &[Flag::Create], &[]);
+    bed.script().happens(Flag::Create, "/in/a");
+    bed.settle();
+    bed.reload(config(&[watch("/other", &map(&[Flag::Create], &[]))], &[job("job", 0.0)])).unwrap();
+    bed.pass(29 * SECOND);
+    assert_eq!(bed.script().interests().len(), 2);
+    // Nothing happens any more that would wake the loop later.
+    bed.pass(SECOND);
+    assert_eq!(bed.count("ongoing task cancelled"), 1);
+    assert_eq!(bed.script().interests().len(), 1);
+}
+
+#[test]
 fn a_task_follows_its_directory_into_the_next_configuration() {
     let mut bed = bed(2.0, &[Flag::Create], &[]);
     bed.script().happens(Flag::Create, "/in/old/a");

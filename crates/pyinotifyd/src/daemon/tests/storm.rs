@@ -1,5 +1,5 @@
-//! A storm of events, held against a naive model of the seed's rules: what a task is, what puts it off, what cancels
-//! it, and when it runs.
+//! A storm of events and reloads, held against a naive model of the seed's rules: what a task is, what puts it off,
+//! what cancels it, and when it runs.
 //!
 //! The model knows nothing of the program. It has a table of tasks for each scheduler, looks at all of them for
 //! whatever comes next, and says what the log should say. Times are milliseconds.
@@ -7,14 +7,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use engine::TaskHandle;
 use event::Flag;
 use serde_json::{Value, json};
 
 use super::{Bed, config, job, single_job, watch};
+use crate::config::Config;
 
-/// Each storm has maps and paths of its own.
+/// Each storm has configurations and events of its own.
 const STORMS: u64 = 10;
 const EVENTS: usize = 10_000;
+/// One group of events in so many comes with a part of a reload.
+const RELOADS: u64 = 20;
 
 const FLAGS: [Flag; 7] = [
     Flag::Create,
@@ -66,35 +70,58 @@ enum Reaction {
     Cancel(usize),
 }
 
+/// What is done to the configuration while a group of events is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    /// A reload that the source has set up at once: the events find the new one.
+    Reload,
+    /// A reload whose watches are not set up yet.
+    Begin,
+    /// They are: the events still find the old one.
+    SetUp,
+}
+
 /// Events that the source tells in one turn.
 struct Group {
     at: u64,
+    change: Change,
     events: Vec<(Flag, String)>,
 }
+
+/// By tree: what happens at which flag.
+type Maps = Vec<BTreeMap<Flag, Vec<Reaction>>>;
 
 /// One storm.
 struct Storm {
     seed: u64,
-    /// By tree: what happens at which flag.
-    maps: Vec<BTreeMap<Flag, Vec<Reaction>>>,
+    /// Of one configuration after the other.
+    maps: Vec<Maps>,
     groups: Vec<Group>,
 }
 
 impl Storm {
     fn new(seed: u64) -> Storm {
         let mut random = Random(seed);
-        let maps = TREES.map(|_| {
-            FLAGS.into_iter().map(|flag| (flag, reactions(&mut random))).collect::<BTreeMap<_, _>>()
-        });
-        let (mut groups, mut at, mut count) = (Vec::new(), 1, 0);
+        let mut maps = vec![some_maps(&mut random)];
+        let (mut groups, mut at, mut count, mut is_pending) = (Vec::new(), 1, 0, false);
         while count < EVENTS {
             at += random.one_of(&[0, 0, 1, 1, 2, 5, 20, 50, 120]);
             let events: Vec<_> =
                 (0..random.below(20)).map(|_| (random.one_of(&FLAGS), path(&mut random))).collect();
             count += events.len();
-            groups.push(Group { at, events });
+            let change = match (random.below(RELOADS), is_pending) {
+                (0, true) => Change::SetUp,
+                (0, false) => random.one_of(&[Change::Reload, Change::Begin]),
+                _ => Change::Nothing,
+            };
+            if matches!(change, Change::Reload | Change::Begin) {
+                maps.push(some_maps(&mut random));
+            }
+            is_pending = change == Change::Begin || is_pending && change != Change::SetUp;
+            groups.push(Group { at, change, events });
         }
-        Storm { seed, maps: maps.into(), groups }
+        Storm { seed, maps, groups }
     }
 
     /// How long a run takes.
@@ -104,7 +131,7 @@ impl Storm {
         1 + Random(seed).below(40)
     }
 
-    fn config(&self) -> crate::config::Config {
+    fn config(&self, number: usize) -> Config {
         let of = |reaction: &Reaction| match reaction {
             Reaction::Schedule(scheduler) => json!({"schedule": scheduler}),
             Reaction::Cancel(scheduler) => json!({"cancel": scheduler}),
@@ -113,7 +140,7 @@ impl Storm {
             let entries = map.iter();
             entries.map(|(flag, all)| (flag.name().to_owned(), all.iter().map(of).collect())).collect()
         };
-        let trees = TREES.iter().zip(&self.maps);
+        let trees = TREES.iter().zip(&self.maps[number]);
         let mut watches: Vec<Value> = trees.map(|(tree, of)| watch(tree, &Value::Object(map(of)))).collect();
         watches[0]["exclude"] = json!([{"pattern": EXCLUDED.1, "at": null}]);
         let schedulers = SCHEDULERS.map(|(name, delay, is_single, dirs)| {
@@ -124,6 +151,13 @@ impl Storm {
         });
         config(&watches, &schedulers)
     }
+}
+
+/// The maps of a configuration, which need not have the second tree.
+fn some_maps(random: &mut Random) -> Maps {
+    let trees = 1 + random.below(TREES.len() as u64);
+    let map = |_| FLAGS.into_iter().map(|flag| (flag, reactions(random))).collect();
+    (0..trees).map(map).collect()
 }
 
 fn reactions(random: &mut Random) -> Vec<Reaction> {
@@ -159,10 +193,19 @@ struct Line {
 
 impl Line {
     fn new(at: u64, scheduler: &str, path: &str, text: String) -> Line {
-        let is_single = SCHEDULERS.iter().any(|(name, _, is_single, _)| *name == scheduler && *is_single);
-        let key = if is_single { String::new() } else { path.to_owned() };
-        Line { at, scheduler: scheduler.to_owned(), key, text }
+        let place = SCHEDULERS.iter().position(|(name, ..)| *name == scheduler).expect("it is one of ours");
+        Line { at, scheduler: scheduler.to_owned(), key: key(place, path), text }
     }
+}
+
+/// What a task of a scheduler is for.
+fn key(scheduler: usize, path: &str) -> String {
+    let (_, _, is_single, _) = SCHEDULERS[scheduler];
+    if is_single { String::new() } else { path.to_owned() }
+}
+
+fn mask(flag: Flag, path: &str) -> String {
+    if is_dir(path) { format!("{}|IN_ISDIR", flag.name()) } else { flag.name().to_owned() }
 }
 
 /// Lines as they are compared: those of one task are in their order, tasks of one time in any.
@@ -185,9 +228,11 @@ struct Task {
     path: String,
 }
 
-/// The seed's rules.
+/// The seed's rules. A reload changes which events do what; tasks go on, whether they wait or run.
 struct Model<'a> {
     storm: &'a Storm,
+    /// Number of the configuration in force.
+    number: usize,
     /// By scheduler and key.
     tasks: Vec<BTreeMap<String, Task>>,
     lines: Vec<Line>,
@@ -197,16 +242,22 @@ impl Model<'_> {
     /// What the log should say.
     fn lines(storm: &Storm) -> Vec<Line> {
         let tasks = SCHEDULERS.iter().map(|_| BTreeMap::new()).collect();
-        let mut model = Model { storm, tasks, lines: Vec::new() };
-        for Group { at, events } in &storm.groups {
+        let mut model = Model { storm, number: 0, tasks, lines: Vec::new() };
+        for Group { at, change, events } in &storm.groups {
             while let Some(next) = model.next().filter(|next| next < at) {
                 model.pass(next);
             }
             model.end_runs(*at);
+            if *change == Change::Reload {
+                model.number += 1;
+            }
             for (flag, path) in events {
                 model.event(*at, *flag, path);
             }
             model.start_due(*at);
+            if *change == Change::SetUp {
+                model.number += 1;
+            }
         }
         while let Some(next) = model.next() {
             model.pass(next);
@@ -251,9 +302,9 @@ impl Model<'_> {
     }
 
     fn event(&mut self, at: u64, flag: Flag, path: &str) {
-        for (tree, map) in TREES.iter().zip(&self.storm.maps) {
-            let is_seen = path.starts_with(&format!("{tree}/"));
-            if is_seen && !(*tree == TREES[0] && path == EXCLUDED.0) {
+        for (place, map) in self.storm.maps[self.number].iter().enumerate() {
+            let is_seen = path.starts_with(&format!("{}/", TREES[place]));
+            if is_seen && !(place == 0 && path == EXCLUDED.0) {
                 for reaction in &map[&flag] {
                     self.react(at, *reaction, flag, path);
                 }
@@ -263,9 +314,8 @@ impl Model<'_> {
 
     fn react(&mut self, at: u64, reaction: Reaction, flag: Flag, path: &str) {
         let (Reaction::Schedule(scheduler) | Reaction::Cancel(scheduler)) = reaction;
-        let (_, delay, is_single, dirs) = SCHEDULERS[scheduler];
-        let key = if is_single { String::new() } else { path.to_owned() };
-        let mask = if is_dir(path) { format!("{}|IN_ISDIR", flag.name()) } else { flag.name().to_owned() };
+        let (_, delay, _, dirs) = SCHEDULERS[scheduler];
+        let (key, mask) = (key(scheduler, path), mask(flag, path));
         let state = self.tasks[scheduler].get(&key).map(|task| task.state);
         match (reaction, state) {
             (Reaction::Schedule(_), _) if is_dir(path) && !dirs => {}
@@ -308,21 +358,28 @@ impl Model<'_> {
 
 /// What the log of the daemon says.
 fn lines_of_daemon(storm: &Storm) -> Vec<Line> {
-    let mut bed = Bed::new(storm.config());
+    let mut bed = Bed::new(storm.config(0));
     let mut lines = Vec::new();
-    // Runs that end by then, by scheduler and path.
-    let mut ends: BTreeMap<u64, Vec<(String, String)>> = BTreeMap::new();
+    // Runs that end by then.
+    let mut ends: BTreeMap<u64, Vec<TaskHandle>> = BTreeMap::new();
+    let mut number = 0;
     let mut groups = storm.groups.iter().peekable();
     loop {
         let ours = groups.peek().map(|group| group.at).into_iter().chain(ends.keys().next().copied()).min();
         let of_loop = bed.due().map(|due| (due - bed.start).as_millis() as u64);
         let Some(at) = ours.into_iter().chain(of_loop).min() else { break };
         bed.now = bed.start + Duration::from_millis(at);
-        for (scheduler, path) in ends.remove(&at).unwrap_or_default() {
-            bed.end(&scheduler, &path);
+        for handle in ends.remove(&at).unwrap_or_default() {
+            bed.end_run(handle);
         }
-        if let Some(Group { events, .. }) = groups.next_if(|group| group.at == at) {
+        if let Some(Group { change, events, .. }) = groups.next_if(|group| group.at == at) {
+            if matches!(change, Change::Reload | Change::Begin) {
+                number += 1;
+                bed.script().sets_up = *change == Change::Reload;
+                bed.reload(storm.config(number)).expect("nothing refuses it");
+            }
             let mut script = bed.script();
+            script.sets_up |= *change == Change::SetUp;
             for (flag, path) in events {
                 if is_dir(path) {
                     script.happens_to_dir(*flag, path)
@@ -336,7 +393,10 @@ fn lines_of_daemon(storm: &Storm) -> Vec<Line> {
             let (_, path) = said.text.rsplit_once(", path=").expect("a line of a task has its path");
             if said.text.starts_with("start task") {
                 let until = at + storm.takes(&said.logger, path, at);
-                ends.entry(until).or_default().push((said.logger.clone(), path.to_owned()));
+                let is_new = |handle: &TaskHandle| !ends.values().flatten().any(|known| known == handle);
+                let runs = bed.running(&said.logger).into_iter().filter(|(of, _)| of == path);
+                let run = runs.map(|(_, handle)| handle).find(is_new).expect("it runs");
+                ends.entry(until).or_default().push(run);
             }
             lines.push(Line::new(at, &said.logger, path, said.text.clone()));
         }
