@@ -24,6 +24,7 @@ from rows.latency import GAP_US, latencies_us
 MILLION = (1000, 1000)
 CURVE = {"1k": (10, 99), "10k": (100, 99), "100k": (1000, 99), "1m": MILLION}
 WATCHES_MAX = 1_200_000
+ROOTS = {"1k": 1000, "8k": 8000, "64k": 64_000}
 SMALL = 50_000
 CHURN_DIRECTORIES = 10_000
 DROPPED = 100_000
@@ -166,6 +167,44 @@ class Curve(Row):
             return program.tree.cpu_us(), program.tree.pss_bytes()
 
 
+class ManyRoots(Row):
+    """Paths that are watched one by one: the matches of a pattern, or a watch each."""
+
+    name = "scale-roots"
+    title = "set-up of 1,000 to 64,000 watched paths"
+    figures = tuple(
+        Figure(f"{kind}_{key}", f"CPU per path, {count:,} {what}", "µs")
+        for kind, what in (("matches", "matches of a pattern"), ("watches", "watches"))
+        for key, count in ROOTS.items()
+    )
+
+    def contestants(self, bench: Bench) -> list[Contestant]:
+        return [OURS]
+
+    def measure(self, bench: Bench, who: Contestant) -> Sample:
+        return {
+            f"{kind}_{key}": (self._cpu_us(bench, who, kind, count) - self._cpu_us(bench, who, kind, 0)) / count
+            for kind in ("matches", "watches")
+            for key, count in ROOTS.items()
+        }
+
+    @staticmethod
+    def _cpu_us(bench: Bench, who: Contestant, kind: str, count: int) -> float:
+        with bench.scratch() as root, bench.sysctl("max_user_watches", WATCHES_MAX):
+            top, ready = root / "top", root / "ready"
+            top.mkdir()
+            ready.mkdir()
+            bench.tool("tree", top, count, 0)
+            paths = sorted(top.iterdir()) if kind == "watches" else [top / "*"]
+            watches = [configs.watch(path, '{"IN_CLOSE_WRITE": sched}') for path in paths]
+            parts = [configs.rules("sched", configs.rule("delete", f"^{top}/end$"))]
+            with bench.daemon(who, configs.daemon(parts, watches, ready), ready, pipe_log=True) as program:
+                program.settle()
+                if program.tree.watches() < count:
+                    raise Failed(f"{program.tree.watches()} watches, not {count}")
+                return program.tree.cpu_us()
+
+
 class MillionTasks(Row):
     """Waiting tasks."""
 
@@ -304,6 +343,7 @@ class DropJob(Row):
 ROWS: list[Row] = [
     Tree(),
     Curve(),
+    ManyRoots(),
     MillionTasks(),
     ManyRules(),
     ManySchedulers(),

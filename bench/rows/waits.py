@@ -23,8 +23,10 @@ SERVER = Path(__file__).resolve().parents[2] / "tests" / "fuse.py"
 MILLION = (1000, 1000)
 FIFTY_THOUSAND = (500, 99)
 EXCHANGED = (10, 50)
+ROOTS = 8000
 SLOW_FILES = 20
 MOVE = "IN_CLOSE_WRITE"
+LOADED = "configuration loaded: "
 
 
 class Waits(Row):
@@ -180,6 +182,56 @@ class SetUpMillion(SetUp):
     shape = MILLION
 
 
+class Unchanged(Waits):
+    """A configuration that has not changed is loaded again and again."""
+
+    def watches(self, bench: Bench, root: Path) -> list[str]:
+        """Makes what is large, and gives the watches of it."""
+        raise NotImplementedError
+
+    def measure(self, bench: Bench, who: Contestant) -> Sample:
+        with contextlib.ExitStack() as stack:
+            root = stack.enter_context(bench.scratch())
+            places = Places(root)
+            config = self.config(places, [], self.watches(bench, root))
+            program = stack.enter_context(bench.daemon(who, config, places.ready))
+            with bench.tool_beside("probe", "file", places.source, places.target, 0, GAP_US) as probe:
+                for count in range(1, bench.size(20, 5) + 1):
+                    program.send(signal.SIGHUP)
+                    wait_until(lambda count=count: program.log().count(LOADED) == count, "the reload", program)
+                probe.terminate()
+                printed = probe.communicate()[0]
+            return sample(latencies_us(printed))
+
+
+class UnchangedTree(Unchanged):
+    """One watch of many directories."""
+
+    name = "waits-unchanged-tree"
+    title = "the same while a configuration with a tree of 50,000 directories is loaded again and again"
+
+    def watches(self, bench: Bench, root: Path) -> list[str]:
+        width, inner = FIFTY_THOUSAND
+        bench.require_watches(width * (inner + 1) + 10)
+        (root / "tree").mkdir()
+        bench.tool("tree", root / "tree", width, inner)
+        return [configs.watch(root / "tree", '{"IN_CREATE": sched}', rec=True, auto_add=True)]
+
+
+class UnchangedRoots(Unchanged):
+    """Many watches of one directory each."""
+
+    name = "waits-unchanged-roots"
+    title = f"the same while a configuration with {ROOTS:,} watches is loaded again and again"
+
+    def watches(self, bench: Bench, root: Path) -> list[str]:
+        bench.require_watches(ROOTS + 10)
+        (root / "tree").mkdir()
+        bench.tool("tree", root / "tree", ROOTS, 0)
+        entries = sorted((root / "tree").iterdir())
+        return [configs.watch(path, '{"IN_CREATE": sched}', rec=True, auto_add=True) for path in entries]
+
+
 class Exchange(Waits):
     """Which directory has which name is in doubt all the time."""
 
@@ -200,5 +252,13 @@ class Exchange(Waits):
             return sample(latencies_us(bench.tool("probe", "file", places.source, places.target, files, GAP_US)))
 
 
-ROWS: list[Row] = [HungRoot(), HungInside(), HungDestination(), SetUpFiftyThousand(), Exchange()]
+ROWS: list[Row] = [
+    HungRoot(),
+    HungInside(),
+    HungDestination(),
+    SetUpFiftyThousand(),
+    UnchangedTree(),
+    UnchangedRoots(),
+    Exchange(),
+]
 SCALE_ROWS: list[Row] = [SetUpMillion()]

@@ -7,19 +7,33 @@
 use event::Mask;
 use hashbrown::HashMap;
 
-use crate::tree::{NodeId, Tree};
+use crate::spec::WatchId;
+use crate::tree::{NodeId, STARVED, Tree};
 
 /// Number of a root; numbers of removed roots are used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RootId(pub(crate) u16);
 
 /// What one root adds to a set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks {
+    /// Whose root it is.
+    pub(crate) watch: WatchId,
+    /// Events to tell.
+    pub(crate) interest: Mask,
+    /// Events to ask the kernel for.
+    pub(crate) kernel: u32,
+}
+
+/// What the roots of a set want together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wants {
     /// Events to tell.
     pub(crate) interest: Mask,
     /// Events to ask the kernel for.
     pub(crate) kernel: u32,
+    /// Two of the roots at least are of one watch.
+    pub(crate) repeats: bool,
 }
 
 /// One set.
@@ -27,6 +41,8 @@ pub(crate) struct Wants {
 struct Cover {
     roots: Box<[RootId]>,
     nodes: usize,
+    /// Those of them that a limit keeps unwatched.
+    starved: usize,
     wants: Wants,
 }
 
@@ -39,6 +55,8 @@ pub(crate) const COVERS_MAX: usize = u16::MAX as usize;
 pub(crate) struct Covers {
     sets: Vec<Cover>,
     index: HashMap<Box<[RootId]>, u16>,
+    /// The sets of each root.
+    by_root: Vec<Vec<u16>>,
     free: Vec<u16>,
     /// A set found no number; not said yet.
     refused: bool,
@@ -46,7 +64,13 @@ pub(crate) struct Covers {
 
 impl Covers {
     pub(crate) fn new() -> Covers {
-        Covers { sets: vec![Cover::default()], index: HashMap::new(), free: Vec::new(), refused: false }
+        Covers {
+            sets: vec![Cover::default()],
+            index: HashMap::new(),
+            by_root: Vec::new(),
+            free: Vec::new(),
+            refused: false,
+        }
     }
 
     /// The roots of a set, sorted.
@@ -60,18 +84,16 @@ impl Covers {
 
     /// The set of these roots. Past 65,535 different sets the roots of the last ones see nothing; that takes as many
     /// roots that overlap each other.
-    pub(crate) fn intern(&mut self, mut roots: Vec<RootId>, wants: impl Fn(RootId) -> Wants) -> u16 {
+    pub(crate) fn intern(&mut self, mut roots: Vec<RootId>, asks: impl Fn(RootId) -> Option<Asks>) -> u16 {
         roots.sort_unstable();
         roots.dedup();
         if roots.is_empty() {
             return EMPTY;
         }
         if let Some(&cover) = self.index.get(&roots[..]) {
+            // The number of a root may be another one's by now: nodes that were cut off keep their set.
             let set = &mut self.sets[usize::from(cover)];
-            if set.nodes == 0 {
-                // No node ever had it, and the number of a root may be another one's by now.
-                set.wants = union(&set.roots, &wants);
-            }
+            set.wants = union(&set.roots, &asks);
             return cover;
         }
         let cover = match self.free.pop() {
@@ -87,13 +109,51 @@ impl Covers {
         };
         let roots: Box<[RootId]> = roots.into();
         self.index.insert(roots.clone(), cover);
-        self.sets[usize::from(cover)] = Cover { wants: union(&roots, &wants), roots, nodes: 0 };
+        self.note_roots(&roots, cover);
+        self.sets[usize::from(cover)] = Cover { wants: union(&roots, &asks), roots, nodes: 0, starved: 0 };
         cover
     }
 
-    /// How many nodes have a set that is one of these.
-    pub(crate) fn nodes_of(&self, is_one: impl Fn(&[RootId]) -> bool) -> usize {
-        self.sets.iter().filter(|set| is_one(&set.roots)).map(|set| set.nodes).sum()
+    fn note_roots(&mut self, roots: &[RootId], cover: u16) {
+        // They are sorted.
+        let bound = roots.last().map_or(0, |last| usize::from(last.0) + 1);
+        if self.by_root.len() < bound {
+            self.by_root.resize_with(bound, Vec::new);
+        }
+        for root in roots {
+            self.by_root[usize::from(root.0)].push(cover);
+        }
+    }
+
+    /// The sets that hold one of these roots, each once.
+    pub(crate) fn of_roots(&self, roots: &[RootId]) -> Vec<u16> {
+        let sets = roots.iter().filter_map(|root| self.by_root.get(usize::from(root.0)));
+        let mut sets: Vec<u16> = sets.flatten().copied().collect();
+        sets.sort_unstable();
+        sets.dedup();
+        sets
+    }
+
+    /// How many nodes have one of these sets, but for those that a limit keeps unwatched.
+    pub(crate) fn watched_nodes(&self, sets: &[u16]) -> usize {
+        sets.iter().map(|&set| &self.sets[usize::from(set)]).map(|set| set.nodes - set.starved).sum()
+    }
+
+    /// Whether a limit keeps a node with one of these sets unwatched.
+    pub(crate) fn has_starved(&self, sets: &[u16]) -> bool {
+        sets.iter().any(|&set| self.sets[usize::from(set)].starved > 0)
+    }
+
+    /// A limit keeps a node unwatched, or does so no more.
+    pub(crate) fn set_starved(&mut self, tree: &mut Tree, node: NodeId, starves: bool) {
+        let count = &mut self.sets[usize::from(tree.cover(node))].starved;
+        if starves {
+            tree.set(node, STARVED);
+            *count += 1;
+        } else {
+            tree.clear(node, STARVED);
+            *count -= 1;
+        }
     }
 
     /// Whether a set found no number since the last call.
@@ -107,8 +167,15 @@ impl Covers {
         if old == cover {
             return;
         }
+        let starves = tree.has(node, STARVED);
+        if starves {
+            self.set_starved(tree, node, false);
+        }
         tree.set_cover(node, cover);
         self.sets[usize::from(cover)].nodes += 1;
+        if starves {
+            self.set_starved(tree, node, true);
+        }
         self.release(old);
     }
 
@@ -127,17 +194,36 @@ impl Covers {
         if entry.nodes == 0 {
             let roots = std::mem::take(&mut entry.roots);
             self.index.remove(&roots);
+            for root in roots {
+                self.forget_set(root, cover);
+            }
             self.free.push(cover);
         }
     }
 
-    /// Works out anew what all sets want; gives the sets for which the kernel must be asked for other events.
-    pub(crate) fn update(&mut self, wants: impl Fn(RootId) -> Wants) -> Vec<u16> {
+    fn forget_set(&mut self, root: RootId, cover: u16) {
+        let sets = &mut self.by_root[usize::from(root.0)];
+        if let Some(at) = sets.iter().position(|&set| set == cover) {
+            sets.swap_remove(at);
+        }
+        if sets.is_empty() {
+            *sets = Vec::new();
+        }
+    }
+
+    /// All sets.
+    pub(crate) fn all(&self) -> Vec<u16> {
+        (0..self.sets.len() as u16).collect()
+    }
+
+    /// Works out anew what sets want; gives those for which the kernel must be asked for other events.
+    pub(crate) fn update(&mut self, sets: &[u16], asks: impl Fn(RootId) -> Option<Asks>) -> Vec<u16> {
         let mut changed = Vec::new();
-        for (number, cover) in self.sets.iter_mut().enumerate() {
-            let new = union(&cover.roots, &wants);
+        for &number in sets {
+            let cover = &mut self.sets[usize::from(number)];
+            let new = union(&cover.roots, &asks);
             if new.kernel != cover.wants.kernel {
-                changed.push(number as u16);
+                changed.push(number);
             }
             cover.wants = new;
         }
@@ -145,10 +231,16 @@ impl Covers {
     }
 }
 
-fn union(roots: &[RootId], wants: &impl Fn(RootId) -> Wants) -> Wants {
-    roots.iter().map(|&root| wants(root)).fold(Wants::default(), |sum, one| Wants {
+fn union(roots: &[RootId], asks: &impl Fn(RootId) -> Option<Asks>) -> Wants {
+    let asks: Vec<Asks> = roots.iter().filter_map(|&root| asks(root)).collect();
+    let mut watches: Vec<WatchId> = asks.iter().map(|one| one.watch).collect();
+    watches.sort_unstable();
+    watches.dedup();
+    let wants = Wants { repeats: watches.len() < asks.len(), ..Wants::default() };
+    asks.into_iter().fold(wants, |sum, one| Wants {
         interest: sum.interest | one.interest,
         kernel: sum.kernel | one.kernel,
+        ..sum
     })
 }
 
@@ -165,10 +257,10 @@ mod tests {
         let sets: Vec<_> = pairs.take(COVERS_MAX).collect();
         let (last, others) = sets.split_last().unwrap();
         for roots in others {
-            assert_ne!(covers.intern(roots.clone(), |_| Wants::default()), EMPTY);
+            assert_ne!(covers.intern(roots.clone(), |_| None), EMPTY);
         }
         assert!(!covers.take_refused());
-        assert_eq!(covers.intern(last.clone(), |_| Wants::default()), EMPTY);
+        assert_eq!(covers.intern(last.clone(), |_| None), EMPTY);
         assert!(covers.take_refused() && !covers.take_refused());
     }
 
@@ -176,19 +268,31 @@ mod tests {
     fn sets_are_shared_and_forgotten() {
         let mut tree = Tree::new();
         let mut covers = Covers::new();
-        let wants = |root: RootId| Wants { interest: Mask(1 << root.0), kernel: 1 << root.0 };
+        let asks =
+            |watch: u32, mask: u32| Some(Asks { watch: WatchId(watch), interest: Mask(mask), kernel: mask });
+        let wants = |root: RootId| asks(u32::from(root.0) / 2, 1 << root.0);
         let node = tree.insert(crate::tree::TOP, b"a", EMPTY);
         let wanted = |covers: &mut Covers, mask: u32| {
-            let cover = covers.intern(vec![RootId(7)], |_| Wants { interest: Mask(mask), kernel: mask });
+            let cover = covers.intern(vec![RootId(7)], |_| asks(0, mask));
             covers.wants(cover).kernel
         };
         assert_eq!((wanted(&mut covers, 1), wanted(&mut covers, 2)), (1, 2), "no node has it");
         let both = covers.intern(vec![RootId(1), RootId(0)], wants);
         assert_eq!(covers.intern(vec![RootId(0), RootId(1), RootId(1)], wants), both);
         assert_eq!((covers.wants(both).interest, covers.roots(both)), (Mask(3), &[RootId(0), RootId(1)][..]));
+        assert!(covers.wants(both).repeats, "they are of one watch");
         covers.assign(&mut tree, node, both);
+        assert_eq!(
+            (covers.of_roots(&[RootId(0)]), covers.of_roots(&[RootId(0), RootId(1)])),
+            (vec![both], vec![both])
+        );
+        covers.set_starved(&mut tree, node, true);
+        assert!(covers.has_starved(&[both]) && covers.watched_nodes(&[both]) == 0);
         let one = covers.intern(vec![RootId(1)], wants);
         covers.assign(&mut tree, node, one);
+        assert!(covers.has_starved(&[one]) && !covers.wants(one).repeats);
+        covers.set_starved(&mut tree, node, false);
+        assert_eq!((covers.of_roots(&[RootId(0)]), covers.watched_nodes(&[one])), (vec![], 1));
         assert_eq!(
             covers.intern(vec![RootId(2)], wants),
             both,

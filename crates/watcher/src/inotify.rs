@@ -44,6 +44,8 @@ pub struct Inotify {
     local: Watcher,
     /// By number. A number is used again when no watcher has it any more.
     watches: Vec<Option<WatchSpec>>,
+    /// No smaller number is free.
+    first_free: u32,
     remotes: Vec<Remote>,
     /// Which filesystem, by its device, watches a path of a watch.
     places: HashMap<(WatchId, Vec<u8>), (u64, Handed)>,
@@ -117,6 +119,7 @@ impl Inotify {
             options,
             local,
             watches: Vec::new(),
+            first_free: 0,
             remotes: Vec::new(),
             places: HashMap::new(),
             readiness,
@@ -247,14 +250,15 @@ impl Inotify {
 
 impl Source for Inotify {
     fn add(&mut self, spec: WatchSpec, now: Instant, mut sink: &mut dyn Sink) -> Result<WatchId, Error> {
-        let all = (0..).map(WatchId);
-        let id = all.into_iter().find(|&id| self.is_free(id)).expect("there are more numbers than watches");
+        let mut all = (self.first_free..).map(WatchId);
+        let id = all.find(|&id| self.is_free(id)).expect("there are more numbers than watches");
         self.local.begin(id, &spec, now, &mut sink)?;
         let at = id.0 as usize;
         if self.watches.len() <= at {
             self.watches.resize_with(at + 1, || None);
         }
         self.watches[at] = Some(spec);
+        self.first_free = id.0 + 1;
         self.exchange(now, &mut sink);
         Ok(id)
     }
@@ -282,6 +286,7 @@ impl Source for Inotify {
     fn remove(&mut self, watch: WatchId, mut sink: &mut dyn Sink) {
         if let Some(spec) = self.watches.get_mut(watch.0 as usize) {
             *spec = None;
+            self.first_free = self.first_free.min(watch.0);
         }
         self.local.remove(watch, &mut sink);
         // Whatever the local watcher takes back of it goes with the watch.
@@ -354,6 +359,7 @@ impl Source for Inotify {
         for order in &orders {
             if let Order::Remove(watch) = order {
                 remote.known.retain(|known| known != watch);
+                self.first_free = self.first_free.min(watch.0);
             }
         }
         Some(Look { device: remote.device, point: remote.point.clone(), watcher, orders, now })

@@ -108,7 +108,7 @@ impl Watcher {
             Order::Watch(id, spec) => self.know(id, &spec, now),
             Order::Interest(id, interest) => self.set_interest(id, interest, tape),
             Order::Remove(id) => self.remove(id, tape),
-            Order::Over(handed) => self.take_over(handed, tape),
+            Order::Over(handed) => self.take_over(handed),
             Order::Back(id, path) => self.give_back(id, &path, tape),
             Order::MountsChanged => self.mounts_changed(now),
             Order::Rescan(path) => {

@@ -273,10 +273,10 @@ impl<V: Copy> Recent<V> {
 
 /// Hash of a name in a directory, seeded.
 #[derive(Debug, Default)]
-struct NameHasher(DefaultHashBuilder);
+pub(crate) struct NameHasher(DefaultHashBuilder);
 
 impl NameHasher {
-    fn hash(&self, node: NodeId, name: &[u8]) -> u64 {
+    pub(crate) fn hash(&self, node: NodeId, name: &[u8]) -> u64 {
         self.0.hash_one((node.0, name))
     }
 }

@@ -3,13 +3,14 @@
 //! Each file beside this one is one thing that it does: [`tell`] an event to the watches that see it, [`dispatch`] an
 //! event of the kernel, follow a [`rename`], [`place`] a watch on an object, [`doubt`] whether it is the right one,
 //! [`walk`] a directory tree, expand [`patterns`], find files that were [`nameless`], make an [`arrive`]d entry known,
-//! bind [`roots`] and wait for them, [`recover`] from overflows and limits, give a tree that storms a queue [`apart`],
-//! set [`masks`], [`show`] how it stands.
+//! bind [`roots`] and wait for them by [`guards`], [`recover`] from overflows and limits, give a tree that storms a
+//! queue [`apart`], set [`masks`], [`show`] how it stands.
 
 mod apart;
 mod arrive;
 mod dispatch;
 mod doubt;
+mod guards;
 mod masks;
 mod nameless;
 mod patterns;
@@ -23,7 +24,7 @@ mod tell;
 mod territory;
 mod walk;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::time::{Instant, SystemTime};
@@ -35,19 +36,20 @@ use crate::cover::{COVERS_MAX, Covers, RootId};
 use crate::error::Error;
 use crate::kernel::{self, Kernel};
 use crate::notice::{Notice, Throttle};
-use crate::pending::{Creations, Fresh, Moves, Retired};
+use crate::pending::{Creations, Fresh, Moves, NameHasher, Retired};
 use crate::spec::{Exclude, News, Options, Sink, Stats, Turn, WatchId};
-use crate::tree::{NodeId, STARVED, Tree};
+use crate::tree::{NodeId, Tree};
 
 pub(crate) use apart::APART;
 use arrive::Settling;
 use doubt::Doubts;
+use guards::{Blocked, Guards};
 use masks::Renewal;
 use nameless::Nameless;
 use place::OpenParent;
 use read::Reading;
 use recover::{Recovery, Starved};
-use roots::{Guard, Reason, Root};
+use roots::{Reason, Root};
 use tell::Paths;
 use territory::Territory;
 pub(crate) use territory::{Elsewhere, Exchange, Handed};
@@ -61,6 +63,8 @@ struct Watch {
     exclude: Option<Exclude>,
     initial: Option<News>,
     roots: Vec<RootId>,
+    /// Those of them that are not set up.
+    setting_up: usize,
 }
 
 /// Watches directory trees and tells what happens in them. See the crate's head.
@@ -74,13 +78,20 @@ pub struct Watcher {
     tree: Tree,
     covers: Covers,
     watches: Vec<Option<Watch>>,
+    /// No smaller number of a watch is free.
+    first_free: u32,
     roots: Vec<Option<Root>>,
+    /// Numbers of roots that are free.
+    free_roots: VecDeque<RootId>,
+    /// Roots by what they are bound to.
+    bound: HashMap<NodeId, Vec<RootId>>,
     /// What the ancestors of roots are watched for.
-    guards: HashMap<NodeId, Vec<Guard>>,
+    guards: HashMap<NodeId, Guards>,
+    way_names: NameHasher,
     /// Names below a node that our rights keep unwatched: tried again at IN_ATTRIB.
-    blocked: HashMap<NodeId, Vec<Box<[u8]>>>,
-    /// Some watch wants IN_MOVED_TO, so that sources of moves are remembered.
-    sources_wanted: bool,
+    blocked: HashMap<NodeId, Blocked>,
+    /// How many watches want IN_MOVED_TO. If one does, sources of moves are remembered.
+    source_watches: usize,
     paths: Paths,
     reading: Reading,
     moves: Moves,
@@ -100,14 +111,18 @@ pub struct Watcher {
     nameless: Nameless,
     /// Roots to be looked at again after the event at hand.
     recheck: Vec<(RootId, Reason)>,
+    /// Roots to be looked at again, a few in a turn, for what may concern any of them.
+    later: BTreeMap<RootId, Reason>,
     open_parent: Option<OpenParent>,
     /// wd of the last IN_UNMOUNT, whose IN_IGNORED follows at once.
     unmounted_wd: i32,
     starved: Starved,
+    /// Roots that were not looked at yet.
+    queued: VecDeque<RootId>,
     /// Roots whose trees are being watched for the first time.
     setting_up: Vec<RootId>,
     /// Patterns whose matches may have changed, and when they are expanded anew.
-    stale_patterns: Vec<RootId>,
+    stale_patterns: VecDeque<RootId>,
     patterns_rest_until: Option<Instant>,
     /// Masks that are being brought up to date.
     renewal: Option<Renewal>,
@@ -157,10 +172,14 @@ impl Watcher {
             tree: Tree::new(),
             covers: Covers::new(),
             watches: Vec::new(),
+            first_free: 0,
             roots: Vec::new(),
+            free_roots: VecDeque::new(),
+            bound: HashMap::new(),
             guards: HashMap::new(),
+            way_names: NameHasher::default(),
             blocked: HashMap::new(),
-            sources_wanted: false,
+            source_watches: 0,
             paths: Paths::default(),
             reading: Reading::new(limits, kernel::queue_max(), now),
             moves: Moves::new(limits.moves_max, limits.move_age),
@@ -176,18 +195,20 @@ impl Watcher {
             settling: VecDeque::new(),
             nameless: Nameless::default(),
             recheck: Vec::new(),
+            later: BTreeMap::new(),
             open_parent: None,
             unmounted_wd: 0,
             starved: Starved::new(limits.retry),
+            queued: VecDeque::new(),
             setting_up: Vec::new(),
-            stale_patterns: Vec::new(),
+            stale_patterns: VecDeque::new(),
             patterns_rest_until: None,
             renewal: None,
             recovery: Recovery::default(),
             throttle: Throttle::new(limits.notices_max, now),
             stats: Stats::default(),
             now,
-            units: 0,
+            units: limits.turn_units,
             options,
         })
     }
@@ -230,7 +251,10 @@ impl Watcher {
     /// When to call [`Watcher::turn`] even if nothing is readable; `None` when everything is watched and idle.
     pub fn deadline(&self) -> Option<Instant> {
         let settling = self.settling.front().map(|settling| settling.due);
+        // What was left to do outside of a turn is due at once.
+        let background = self.has_background().then_some(self.now);
         [
+            background,
             settling,
             self.starved.retry_at,
             self.throttle.deadline(),
@@ -273,7 +297,7 @@ impl Watcher {
     /// Until when everything that happened in what is watched has been told.
     pub(crate) fn complete_until(&self) -> Option<SystemTime> {
         let is_complete = matches!(self.next_turn(), Turn::Idle | Turn::Pause(_))
-            && self.setting_up.is_empty()
+            && !self.sets_up()
             && self.settling.is_empty()
             && self.starved.count == 0
             && !self.recovery.runs();
@@ -285,6 +309,8 @@ impl Watcher {
         !self.walks.is_empty()
             || !self.doomed.is_empty()
             || !self.recheck.is_empty()
+            || !self.later.is_empty()
+            || self.sets_up()
             || self.renewal.is_some()
             || self.patterns_due().is_some_and(|due| due <= self.now)
             || self.seeks_names()
@@ -345,9 +371,8 @@ impl Watcher {
     /// Frees a node that has no children, with all that is known about it.
     fn free_node(&mut self, node: NodeId) {
         self.paths.forget();
-        if self.tree.has(node, STARVED) {
-            self.starved.count -= 1;
-        }
+        self.unstarve(node);
+        self.part_from(node);
         self.blocked.remove(&node);
         self.covers.release(self.tree.cover(node));
         self.tree.free(node);

@@ -3,6 +3,7 @@
 //! Rules are judged by trying them on sample paths that their patterns match, so a warning shows what would happen and
 //! is not a guess about regular expressions. Where no sample matches, nothing is said.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -82,23 +83,27 @@ pub(crate) fn missing_syslog(config: &Config) -> Vec<String> {
 
 /// One path in two watches of which both schedule tasks of one scheduler: each event comes twice.
 fn same_path_twice(config: &Config, all: &mut Vec<String>) {
-    let roots = |watch: &Watch| watch.paths.iter().map(|path| absolute_path(path)).collect::<Vec<_>>();
-    for (number, watch) in config.watches.iter().enumerate() {
-        for earlier in &config.watches[..number] {
-            let shared = scheduled(watch).find(|index| scheduled(earlier).any(|other| other == *index));
-            let known = roots(earlier);
-            let (Some(index), Some(path)) =
-                (shared, roots(watch).into_iter().find(|path| known.contains(path)))
-            else {
-                continue;
-            };
-            let (path, name) = (Escaped(&path), &config.schedulers[index].name);
-            all.push(format!(
-                "{}'{path}' is in an earlier watch, too, which has the same scheduler '{name}': its tasks see each \
-                 event \
-                 twice; write one watch with both maps",
-                place(watch.at.as_ref())
-            ));
+    let mut earlier: HashMap<Vec<u8>, Vec<&Watch>> = HashMap::new();
+    for watch in &config.watches {
+        let mut roots: Vec<Vec<u8>> = watch.paths.iter().map(|path| absolute_path(path)).collect();
+        for path in &roots {
+            let others = earlier.get(path).into_iter().flatten();
+            let shared = others.filter_map(|other| {
+                scheduled(watch).find(|index| scheduled(other).any(|other| other == *index))
+            });
+            for index in shared {
+                let (path, name) = (Escaped(path), &config.schedulers[index].name);
+                all.push(format!(
+                    "{}'{path}' is in an earlier watch, too, which has the same scheduler '{name}': its tasks see \
+                     each event twice; write one watch with both maps",
+                    place(watch.at.as_ref())
+                ));
+            }
+        }
+        roots.sort_unstable();
+        roots.dedup();
+        for path in roots {
+            earlier.entry(path).or_default().push(watch);
         }
     }
 }

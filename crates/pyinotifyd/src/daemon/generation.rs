@@ -118,6 +118,11 @@ impl Watched {
         self.paths.join(&b", "[..])
     }
 
+    /// Its paths, as configured.
+    pub(crate) fn paths(&self) -> &[Vec<u8>] {
+        &self.paths
+    }
+
     /// Whether one of its paths is that.
     pub(crate) fn has_root(&self, root: &[u8]) -> bool {
         self.paths.iter().any(|path| path == root || absolute_path(path) == root)

@@ -1,5 +1,6 @@
 //! What a reload has changed, in one line for whoever asked for it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,12 +50,17 @@ impl Inventory {
 }
 
 fn differences<T: PartialEq>(what: &str, old: &[(String, T)], new: &[(String, T)]) -> Vec<String> {
-    let find = |all: &[(String, T)], name: &str| all.iter().position(|(other, _)| other == name);
-    let added = new.iter().filter(|(name, _)| find(old, name).is_none());
-    let removed = old.iter().filter(|(name, _)| find(new, name).is_none());
-    let changed = new.iter().filter(|(name, one)| find(old, name).is_some_and(|at| old[at].1 != *one));
+    let (old_by_name, new_by_name) = (by_name(old), by_name(new));
+    let added = new.iter().filter(|(name, _)| !old_by_name.contains_key(&name[..]));
+    let removed = old.iter().filter(|(name, _)| !new_by_name.contains_key(&name[..]));
+    let changed = new.iter().filter(|(name, one)| old_by_name.get(&name[..]).is_some_and(|old| *old != one));
     let said = |verb: &'static str| move |(name, _): &(String, T)| format!("{what} {name} {verb}");
     added.map(said("added")).chain(removed.map(said("removed"))).chain(changed.map(said("changed"))).collect()
+}
+
+/// The first of each name.
+fn by_name<T>(all: &[(String, T)]) -> HashMap<&str, &T> {
+    all.iter().rev().map(|(name, one)| (&name[..], one)).collect()
 }
 
 impl Daemon {

@@ -4,7 +4,7 @@
 //! certain, watches included, it takes over between two events: the old schedulers are paused, the maps are switched,
 //! watches that did not change keep their descriptors. Whatever fails before that leaves the old one untouched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -67,6 +67,26 @@ struct Added {
     new: Vec<WatchId>,
     /// Watches that it shares with the one in force.
     widened: Vec<WatchId>,
+}
+
+/// Watches of the configuration in force that another one can share, by their paths.
+struct Shared<'a>(HashMap<&'a [Vec<u8>], Vec<&'a Watching>>);
+
+impl<'a> Shared<'a> {
+    fn of(generation: Option<&'a Generation>) -> Shared<'a> {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for watch in generation.into_iter().flat_map(|generation| &generation.watches) {
+            all.entry(watch.what.paths()).or_default().push(watch);
+        }
+        Shared(all)
+    }
+
+    /// A watch that covers the same; each is taken once.
+    fn take(&mut self, what: &Watched) -> Option<WatchId> {
+        let of_paths = self.0.get_mut(what.paths())?;
+        let place = of_paths.iter().position(|watch| watch.what == *what)?;
+        Some(of_paths.remove(place).id)
+    }
 }
 
 impl Daemon {
@@ -313,31 +333,36 @@ impl Daemon {
         for id in added.new {
             self.watcher.remove(id, &mut self.core);
         }
+        let interests = self.interests();
         for id in added.widened {
-            self.watcher.set_interest(id, self.interest_in(id), &mut self.core);
+            let interest = interests.get(&id).copied().unwrap_or(Mask::NONE);
+            self.watcher.set_interest(id, interest, &mut self.core);
         }
     }
 
-    /// What all configurations together want told of a watch, those that were replaced included: they still cancel.
-    fn interest_in(&self, watch: WatchId) -> Mask {
-        let watches = self.core.performer.generations.iter().flat_map(|generation| &generation.watches);
-        watches.filter(|other| other.id == watch).fold(Mask::NONE, |all, other| all | other.interest)
+    /// What all configurations together want told of each watch, those that were replaced included: they still cancel.
+    fn interests(&self) -> HashMap<WatchId, Mask> {
+        let mut interests: HashMap<WatchId, Mask> = HashMap::new();
+        for watch in self.core.performer.generations.iter().flat_map(|generation| &generation.watches) {
+            *interests.entry(watch.id).or_insert(Mask::NONE) |= watch.interest;
+        }
+        interests
     }
 
     /// Adds all watches, or none; returns all, and those that are new. One that covers the same as a watch of the
     /// configuration in force shares it.
     fn add_watches(&mut self, watches: &[Watch], now: Instant) -> Result<(Vec<WatchId>, Added), String> {
-        let newest = self.core.performer.generations.last();
-        let known = newest.into_iter().flat_map(|newest| &newest.watches);
-        let mut shared: Vec<(WatchId, Watched)> = known.map(|watch| (watch.id, watch.what.clone())).collect();
+        let interests = self.interests();
+        let mut in_force = Shared::of(self.core.performer.generations.last());
+        let shared: Vec<_> = watches.iter().map(|watch| in_force.take(&Watched::of(watch))).collect();
         let mut ids = Vec::new();
         let (mut added, mut widened) = (Vec::new(), Vec::new());
-        for watch in watches {
+        for (watch, shared) in watches.iter().zip(shared) {
             let (what, interest) = (Watched::of(watch), self.interest(watch));
-            if let Some(place) = shared.iter().position(|(_, other)| *other == what) {
-                let (id, _) = shared.remove(place);
+            if let Some(id) = shared {
+                let old = interests.get(&id).copied().unwrap_or(Mask::NONE);
                 // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.
-                self.watcher.set_interest(id, interest | self.interest_in(id), &mut self.core);
+                self.watcher.set_interest(id, interest | old, &mut self.core);
                 widened.push(id);
                 ids.push(id);
                 continue;
@@ -431,7 +456,7 @@ impl Daemon {
         let fresh = generations.iter().filter(|old| !old.retired && old.id != newest);
         let fresh: Vec<_> = fresh.map(|old| (old.id, successors(old, generations))).collect();
         for (id, maps) in fresh {
-            let successor = |map| maps.iter().find(|(old, _)| *old == map).map(|(_, new)| *new);
+            let successor = |map| maps.get(&map).copied();
             self.core.engine.retire(now, id, successor, &mut self.core.performer);
         }
         for old in &mut self.core.performer.generations {
@@ -461,11 +486,13 @@ impl Daemon {
         let mut old = self.core.performer.generations.remove(place);
         self.forward_records(false);
         self.keep_counts();
+        let interests = self.interests();
         for watch in &old.watches {
             if self.core.routes.remove(watch.id, watch.map) {
                 self.watcher.remove(watch.id, &mut self.core);
             } else {
-                self.watcher.set_interest(watch.id, self.interest_in(watch.id), &mut self.core);
+                let left = interests.get(&watch.id).copied().unwrap_or(Mask::NONE);
+                self.watcher.set_interest(watch.id, left, &mut self.core);
             }
         }
         if let Some(host) = old.jobs.close() {
@@ -663,11 +690,13 @@ pub(super) fn counted(count: impl Into<u64>, one: &str, many: &str) -> String {
 
 /// The maps of a configuration with those of the newest one that take their place: of the same watch, or else of one of
 /// the same paths.
-fn successors(old: &Generation, generations: &[Generation]) -> Vec<(MapId, MapId)> {
-    let Some(newest) = generations.last() else { return Vec::new() };
-    let heir = |watch: &Watching| {
-        let same = newest.watches.iter().find(|other| other.id == watch.id);
-        same.or_else(|| newest.watches.iter().find(|other| other.path_text == watch.path_text))
-    };
-    old.watches.iter().filter_map(|watch| Some((watch.map, heir(watch)?.map))).collect()
+fn successors(old: &Generation, generations: &[Generation]) -> HashMap<MapId, MapId> {
+    let Some(newest) = generations.last() else { return HashMap::new() };
+    // The first of several is the one.
+    let by_id: HashMap<WatchId, MapId> =
+        newest.watches.iter().rev().map(|watch| (watch.id, watch.map)).collect();
+    let by_path: HashMap<&str, MapId> =
+        newest.watches.iter().rev().map(|watch| (&watch.path_text[..], watch.map)).collect();
+    let heir = |watch: &Watching| by_id.get(&watch.id).or_else(|| by_path.get(&watch.path_text[..])).copied();
+    old.watches.iter().filter_map(|watch| Some((watch.map, heir(watch)?))).collect()
 }

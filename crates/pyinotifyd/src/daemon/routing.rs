@@ -9,26 +9,27 @@ use super::print::Printer;
 use super::vanished::Vanished;
 use crate::log::{Level, LoggerId};
 
-/// Maps by watch. More than one while a reload's old generation still has tasks.
+/// Maps by the number of their watch. More than one while a reload's old generation still has tasks.
 #[derive(Debug, Default)]
-pub(crate) struct Routes(Vec<(WatchId, Vec<MapId>)>);
+pub(crate) struct Routes(Vec<Vec<MapId>>);
 
 impl Routes {
     /// Lets a map hear a watch.
     pub(crate) fn add(&mut self, watch: WatchId, map: MapId) {
-        match self.0.iter_mut().find(|(id, _)| *id == watch) {
-            Some((_, maps)) => maps.push(map),
-            None => self.0.push((watch, vec![map])),
+        let at = watch.0 as usize;
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, Vec::new);
         }
+        self.0[at].push(map);
     }
 
     /// Ends that; true if nobody hears the watch any more.
     pub(crate) fn remove(&mut self, watch: WatchId, map: MapId) -> bool {
-        let Some((_, maps)) = self.0.iter_mut().find(|(id, _)| *id == watch) else { return false };
+        let Some(maps) = self.0.get_mut(watch.0 as usize).filter(|maps| !maps.is_empty()) else {
+            return false;
+        };
         maps.retain(|heard| *heard != map);
-        let silent = maps.is_empty();
-        self.0.retain(|(_, maps)| !maps.is_empty());
-        silent
+        maps.is_empty()
     }
 
     /// Whether a map hears a watch.
@@ -37,7 +38,7 @@ impl Routes {
     }
 
     fn maps(&self, watch: WatchId) -> &[MapId] {
-        self.0.iter().find(|(id, _)| *id == watch).map_or(&[], |(_, maps)| maps)
+        self.0.get(watch.0 as usize).map_or(&[], Vec::as_slice)
     }
 }
 

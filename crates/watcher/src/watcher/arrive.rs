@@ -123,7 +123,7 @@ impl Watcher {
         sink: &mut impl Sink,
     ) {
         let interest = match audience {
-            Some(root) => self.wants_of(root).interest,
+            Some(root) => self.asks_of(root).interest,
             None => self.covers.wants(self.tree.cover(node)).interest,
         };
         if interest.intersects(Flag::CloseWrite.mask()) {
@@ -138,7 +138,7 @@ impl Watcher {
     fn tell_moved_in(&mut self, node: NodeId, name: &[u8], audience: Option<RootId>, sink: &mut impl Sink) {
         self.paths.told_clear();
         for root in self.covers.roots(self.tree.cover(node)).to_vec() {
-            let others = self.wants_of(root).interest.intersects(Flag::Create | Flag::CloseWrite);
+            let others = self.asks_of(root).interest.intersects(Flag::Create | Flag::CloseWrite);
             if !others && audience.is_none_or(|only| only == root) {
                 self.tell(node, &Told::arrival(Flag::MovedTo.mask(), name, Some(root)), sink);
             }

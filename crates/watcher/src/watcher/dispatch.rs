@@ -105,7 +105,7 @@ impl Watcher {
     }
 
     fn say_unmounted(&mut self, nodes: &[NodeId], sink: &mut impl Sink) {
-        for root in nodes.iter().flat_map(|&node| self.roots_at(node)).collect::<Vec<_>>() {
+        for root in nodes.iter().flat_map(|&node| self.roots_at(node)).copied().collect::<Vec<_>>() {
             let path = self.root(root).path.clone();
             self.say(Notice::Unmounted { path: &path }, sink);
         }
@@ -191,7 +191,7 @@ impl Watcher {
             // The doomed branch that it belongs to is taken down in its own time.
             return;
         }
-        let concerned = self.roots_at(node);
+        let concerned = self.roots_at(node).to_vec();
         let was_root = !concerned.is_empty();
         for root in concerned {
             self.unbind(root);

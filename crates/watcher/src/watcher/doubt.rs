@@ -25,7 +25,7 @@ use super::place::{Kind, Looked};
 use super::read::Queue;
 use super::roots::Reason;
 use super::walk::{Waiting, Walk};
-use crate::cover::{EMPTY, RootId};
+use crate::cover::EMPTY;
 use crate::spec::Sink;
 use crate::tree::{GUARD, NodeId, ROOT, STARVED, UNNAMED};
 
@@ -59,8 +59,8 @@ impl Doubts {
         self.names.len() + self.walks.len()
     }
 
-    pub(super) fn forget_walks_for(&mut self, root: RootId) {
-        self.walks.retain(|walk| walk.audience() != Some(root));
+    pub(super) fn retain_walks(&mut self, keep: impl Fn(&Walk) -> bool) {
+        self.walks.retain(keep);
     }
 
     pub(super) fn walks(&self) -> impl Iterator<Item = &Walk> {
@@ -100,9 +100,8 @@ impl Watcher {
 
     /// It is not certain that this node stands in its place.
     pub(super) fn doubt_node(&mut self, node: NodeId) {
-        for root in self.roots_at(node) {
-            self.recheck.push((root, Reason::Moved));
-        }
+        let roots = self.roots_at(node).to_vec();
+        self.recheck.extend(roots.into_iter().map(|root| (root, Reason::Moved)));
         let Some(parent) = self.tree.parent(node) else { return };
         if self.tree.cover(parent) != EMPTY && !self.tree.has(node, UNNAMED) {
             let name = self.tree.name(node).to_vec();

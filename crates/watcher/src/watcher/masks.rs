@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use super::place::LOOK_UNITS;
 use super::roots::Root;
 use super::{Watch, Watcher};
-use crate::cover::{RootId, Wants};
+use crate::cover::{Asks, RootId};
 use crate::spec::{Sink, WatchId};
 use crate::tree::{GUARD, NodeId, ROOT, SHARED};
 
@@ -31,9 +31,9 @@ pub(super) struct Renewal {
 }
 
 /// What one root wants.
-fn wants(watches: &[Option<Watch>], roots: &[Option<Root>], sources_wanted: bool, root: RootId) -> Wants {
-    let Some(root) = roots.get(usize::from(root.0)).and_then(Option::as_ref) else { return Wants::default() };
-    let Some(Some(watch)) = watches.get(root.watch.0 as usize) else { return Wants::default() };
+fn asks(watches: &[Option<Watch>], roots: &[Option<Root>], sources: bool, root: RootId) -> Option<Asks> {
+    let id = roots.get(usize::from(root.0))?.as_ref()?.watch;
+    let watch = watches.get(id.0 as usize)?.as_ref()?;
     let mut kernel = (watch.interest & Mask::ALL_EVENTS).0 | SELF;
     if watch.rec || watch.auto_add {
         // Renamed subdirectories keep their watches under the right path.
@@ -46,55 +46,61 @@ fn wants(watches: &[Option<Watch>], roots: &[Option<Root>], sources_wanted: bool
         // Our own file actions end in a rename, which is an arrival to others.
         kernel |= MOVES;
     }
-    if sources_wanted {
+    if sources {
         // So that IN_MOVED_TO has its source wherever that was.
         kernel |= Flag::MovedFrom.mask().0;
     }
-    Wants { interest: watch.interest, kernel }
+    Some(Asks { watch: id, interest: watch.interest, kernel })
 }
 
 impl Watcher {
     /// Changes what a watch wants told. What it wants in addition is told of everything that happens from when
-    /// [`Watcher::is_set_up`] says so: at once in trees of some hundred directories.
+    /// [`Watcher::is_set_up`] says so: at once in trees of some hundred directories, if the last turn had little to do.
     pub fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink) {
         let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) else { return };
-        if watch.interest != interest {
-            watch.interest = interest;
-            self.update_masks();
-            // Trees of some hundred directories have theirs at once.
-            self.units = self.units.max(self.options.limits.turn_units);
+        let before = std::mem::replace(&mut watch.interest, interest);
+        if before != interest {
+            let sets = self.covers.of_roots(&watch.roots);
+            self.count_sources(before, interest);
+            self.update_masks(&sets);
             self.renew_masks();
             self.settle_roots(sink);
         }
     }
 
-    pub(super) fn wants_of(&self, root: RootId) -> Wants {
-        wants(&self.watches, &self.roots, self.sources_wanted, root)
+    pub(super) fn asks_of(&self, root: RootId) -> Asks {
+        let asks = asks(&self.watches, &self.roots, self.wants_sources(), root);
+        asks.expect("the caller has a root that exists")
     }
 
     /// The number of a set of roots.
     pub(super) fn intern(&mut self, roots: Vec<RootId>) -> u16 {
-        let Watcher { covers, watches, roots: all, sources_wanted, .. } = self;
-        covers.intern(roots, |root| wants(watches, all, *sources_wanted, root))
+        let sources = self.wants_sources();
+        let Watcher { covers, watches, roots: all, .. } = self;
+        covers.intern(roots, |root| asks(watches, all, sources, root))
     }
 
-    /// After a watch or a root came: it is in no set yet, so that the others want what they did, but for sources.
-    pub(super) fn welcome(&mut self) {
-        if self.sources_wanted != self.wants_sources() {
-            self.update_masks();
+    /// Whether sources of moves are remembered.
+    pub(super) fn wants_sources(&self) -> bool {
+        self.source_watches > 0
+    }
+
+    /// A watch wants something else than before: all must ask for sources if one wants IN_MOVED_TO.
+    pub(super) fn count_sources(&mut self, before: Mask, after: Mask) {
+        let moved_to = Flag::MovedTo.mask();
+        let wanted = self.wants_sources();
+        self.source_watches += usize::from(after.intersects(moved_to));
+        self.source_watches -= usize::from(before.intersects(moved_to));
+        if wanted != self.wants_sources() {
+            self.update_masks(&self.covers.all());
         }
     }
 
-    fn wants_sources(&self) -> bool {
-        let moved_to = Flag::MovedTo.mask();
-        self.watches.iter().flatten().any(|watch| watch.interest.intersects(moved_to))
-    }
-
-    /// After a watch went or changed: brings all sets and the kernel up to date.
-    pub(super) fn update_masks(&mut self) {
-        self.sources_wanted = self.wants_sources();
-        let Watcher { covers, watches, roots, sources_wanted, .. } = self;
-        let changed = covers.update(|root| wants(watches, roots, *sources_wanted, root));
+    /// Brings sets up to date, and the kernel before long.
+    fn update_masks(&mut self, sets: &[u16]) {
+        let sources = self.wants_sources();
+        let Watcher { covers, watches, roots, .. } = self;
+        let changed = covers.update(sets, |root| asks(watches, roots, sources, root));
         if !changed.is_empty() {
             let renewal = self.renewal.get_or_insert_default();
             renewal.covers.extend(changed);

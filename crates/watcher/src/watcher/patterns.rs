@@ -9,10 +9,11 @@
 use std::time::{Duration, Instant};
 
 use event::Flag;
+use hashbrown::HashSet;
 use rustix::io::Errno;
 
 use super::Watcher;
-use super::roots::{COMES, ROOTS_MAX, SELF};
+use super::roots::{COMES, SELF};
 use crate::cover::RootId;
 use crate::kernel::Refusal;
 use crate::notice::Notice;
@@ -65,8 +66,8 @@ impl Pattern {
 impl Watcher {
     /// What matches the pattern may have changed: it is expanded anew, before long.
     pub(super) fn pattern_is_stale(&mut self, pattern: RootId) {
-        if !self.stale_patterns.contains(&pattern) {
-            self.stale_patterns.push(pattern);
+        if !std::mem::replace(&mut self.root_mut(pattern).is_stale, true) {
+            self.stale_patterns.push_back(pattern);
         }
     }
 
@@ -79,19 +80,24 @@ impl Watcher {
         if self.patterns_due().is_none_or(|due| self.now < due) {
             return;
         }
-        for pattern in std::mem::take(&mut self.stale_patterns) {
-            self.expand_pattern(pattern, sink);
+        let mut rest = Duration::ZERO;
+        while self.units > 0 {
+            let Some(pattern) = self.stale_patterns.pop_front() else { break };
+            rest += self.expand_pattern(pattern, sink);
         }
+        self.patterns_rest_until = Some(self.now + rest);
     }
 
-    /// Makes the roots of a pattern those of the paths that match it.
-    pub(super) fn expand_pattern(&mut self, root: RootId, sink: &mut impl Sink) {
-        let Some(pattern) = self.root(root).pattern.clone() else { return };
+    /// Makes the roots of a pattern those of the paths that match it. Gives the rest that is due for it.
+    pub(super) fn expand_pattern(&mut self, root: RootId, sink: &mut impl Sink) -> Duration {
+        self.root_mut(root).is_stale = false;
+        let Some(pattern) = self.root(root).pattern.clone() else { return Duration::ZERO };
         let prefix = glob::literal_prefix(&self.root(root).path);
         if let Some(elsewhere) = self.elsewhere(&prefix) {
             // The watcher of that filesystem expands it.
             self.hand_over(root, elsewhere, sink);
-            return self.drop_unmatched(root, &[], sink);
+            self.drop_unmatched(root, &[], sink);
+            return Duration::ZERO;
         }
         self.take_back(root);
         let before = self.take_guards(root);
@@ -104,12 +110,10 @@ impl Watcher {
             self.say(Notice::NoMatch { pattern: &pattern.given }, sink);
         }
         let looked_at = (directories + found.len()).min(1 << 20) as u32;
-        self.patterns_rest_until = Some(self.now + REST * looked_at);
+        self.spend(looked_at);
         self.drop_unmatched(root, &found, sink);
-        for Configured { path, given, .. } in found {
-            self.add_match(root, path, given, sink);
-        }
-        self.say_limit(sink);
+        self.add_matches(root, found, sink);
+        REST * looked_at
     }
 
     /// Watches the directories in which a component of the pattern may match an entry; gives their number.
@@ -125,7 +129,11 @@ impl Watcher {
                 count += 1;
                 let mask = (SELF | COMES | Flag::Delete | Flag::MovedFrom).0;
                 let at = path::absolute(b"/", &at);
-                if let Err(errno) = self.guard_one(root, &at, part.into(), mask) {
+                let guarded = self.guard_one(root, &at, part, mask);
+                if rustix::fs::readlink(&at[..], Vec::new()).is_ok() {
+                    self.guard_behind_link(root, &at);
+                }
+                if let Err(errno) = guarded {
                     if Refusal::of(errno) == Refusal::Limit {
                         self.starve_roots(errno, &at);
                     }
@@ -139,37 +147,39 @@ impl Watcher {
         count
     }
 
-    fn add_match(&mut self, pattern: RootId, path: Vec<u8>, given: Option<Vec<u8>>, sink: &mut impl Sink) {
+    /// Makes a root of each path that matches and is none of its watch yet.
+    fn add_matches(&mut self, pattern: RootId, found: Vec<Configured>, sink: &mut impl Sink) {
         let watch = self.root(pattern).watch;
-        let roots = self.watch(watch).map(|watch| watch.roots.clone()).unwrap_or_default();
-        if roots.iter().any(|&other| self.root(other).path == path) {
-            return;
+        let roots = self.watch(watch).map_or(&[][..], |watch| &watch.roots);
+        let known: HashSet<Vec<u8>> = roots.iter().map(|&root| self.root(root).path.clone()).collect();
+        let new = found.into_iter().filter(|found| !known.contains(&found.path));
+        for Configured { path, given, .. } in new {
+            if !self.has_room_for_root() {
+                self.say(Notice::CannotWatch { path: &path, source: Errno::TOOBIG }, sink);
+                continue;
+            }
+            let root = self.insert_root(watch, path, given);
+            let (waited, news) = (self.root(pattern).waited, self.root(pattern).news);
+            let this = self.root_mut(root);
+            (this.of_pattern, this.waited, this.news) = (Some(pattern), waited, news);
         }
-        if self.roots.len() >= ROOTS_MAX {
-            return self.say(Notice::CannotWatch { path: &path, source: Errno::TOOBIG }, sink);
-        }
-        let root = self.insert_root(watch, path, given);
-        let (waited, news) = (self.root(pattern).waited, self.root(pattern).news);
-        let this = self.root_mut(root);
-        (this.of_pattern, this.waited, this.news) = (Some(pattern), waited, news);
-        self.set_up_root(root, sink);
     }
 
     /// Roots of the pattern that match it no more, and are gone.
     fn drop_unmatched(&mut self, pattern: RootId, found: &[Configured], sink: &mut impl Sink) {
         let watch = self.root(pattern).watch;
         let Some(Some(of)) = self.watches.get_mut(watch.0 as usize) else { return };
+        let found: HashSet<&[u8]> = found.iter().map(|found| &found.path[..]).collect();
         let all = &self.roots;
         let is_dropped = |id: &mut RootId| {
             let Some(root) = all[usize::from(id.0)].as_ref() else { return false };
-            let is_unmatched = found.iter().all(|found| found.path != root.path);
             // One that is bound yet has last events to tell.
-            root.of_pattern == Some(pattern) && root.node.is_none() && is_unmatched
+            root.of_pattern == Some(pattern) && root.node.is_none() && !found.contains(&root.path[..])
         };
         let dropped: Vec<RootId> = of.roots.extract_if(.., is_dropped).collect();
-        for root in dropped {
-            let path = self.root(root).path.clone();
-            self.remove_root(root);
+        let paths: Vec<Vec<u8>> = dropped.iter().map(|&root| self.root(root).path.clone()).collect();
+        self.remove_roots(&dropped);
+        for path in paths {
             self.say(Notice::MatchGone { path: &path }, sink);
         }
     }

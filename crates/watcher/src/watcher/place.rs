@@ -98,7 +98,7 @@ impl Watcher {
         if self.tree.has(node, GUARD) {
             mask |= self.guard_mask(node);
         }
-        if !self.setting_up.is_empty() && self.tree.has(node, ROOT) && self.is_set_up_at(node) {
+        if self.sets_up() && self.is_set_up_at(node) {
             // A root that is being set up is not told of our own listing of it; the rest is asked for afterwards.
             mask &= !LOOKS;
         }
@@ -108,7 +108,7 @@ impl Watcher {
     /// A node that a limit kept unwatched is watched.
     pub(super) fn unstarve(&mut self, node: NodeId) {
         if self.tree.has(node, STARVED) {
-            self.tree.clear(node, STARVED);
+            self.covers.set_starved(&mut self.tree, node, false);
             self.starved.count -= 1;
         }
     }
@@ -371,11 +371,7 @@ impl Watcher {
         let Some(parent) = self.tree.parent(node) else { return };
         let name: Box<[u8]> = self.tree.name(node).into();
         self.doom(node);
-        let names = self.blocked.entry(parent).or_default();
-        if !names.contains(&name) {
-            names.push(name);
-        }
-        self.tree.set(parent, GUARD);
+        self.keep_blocked(parent, name);
         if let Ok(object) = self.open_dir(parent) {
             // Adds IN_ATTRIB. If it fails the parent's own events come first.
             let _ = self.kernel.add(object.as_fd(), self.mask_for(parent) | Flag::Attrib.mask().0);
@@ -445,6 +441,8 @@ impl Watcher {
             self.unbind(root);
             self.recheck.push((root, Reason::Gone));
         }
+        // Others wait for something to come to be below.
+        self.recheck_guarded(node, Reason::Gone);
         self.paths.forget();
         self.tree.cut(node);
         self.doomed.push(node);

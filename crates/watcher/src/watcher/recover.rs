@@ -159,6 +159,10 @@ impl Starved {
         }
     }
 
+    pub(super) fn retain_walks(&mut self, keep: impl Fn(&Walk) -> bool) {
+        self.walks.retain(keep);
+    }
+
     /// Plans the next attempt, if none is planned.
     pub(super) fn wake(&mut self, now: Instant, limits: &Limits) {
         if self.retry_at.is_none() {
@@ -229,8 +233,8 @@ impl Watcher {
         self.recovery.renamed.clear();
         // Last events may have been lost.
         self.retired.clear();
-        self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
-        self.settle_roots(sink);
+        self.recheck_all_later(Reason::Moved);
+        self.look_later(sink);
         let tops = self.uppermost_roots();
         self.recovery.passes.retain(|top, _| tops.binary_search(top).is_ok());
         for top in tops {
@@ -310,7 +314,7 @@ impl Watcher {
     /// A limit keeps a directory unwatched.
     pub(super) fn starve(&mut self, node: NodeId, errno: Errno) {
         if !self.tree.has(node, STARVED) {
-            self.tree.set(node, STARVED);
+            self.covers.set_starved(&mut self.tree, node, true);
             self.starved.count += 1;
         }
         let path = self.path_of(node).map(<[u8]>::to_vec).unwrap_or_default();
@@ -337,7 +341,7 @@ impl Watcher {
             self.starved.unsaid = Some((path.to_vec(), errno));
         }
         // What a new watch finds is not told; what comes later is, from the last moment at which nothing was queued.
-        let is_new = !self.setting_up.is_empty();
+        let is_new = self.sets_up();
         let from = if is_new { SystemTime::now() } else { self.reading.empty.wall };
         self.starved.since.get_or_insert(from - SLACK);
         self.starved.wake(self.now, &self.options.limits);
@@ -345,7 +349,7 @@ impl Watcher {
 
     /// Says that a limit was hit, once, when it is known how much is needed.
     pub(super) fn say_limit(&mut self, sink: &mut impl Sink) {
-        if !self.setting_up.is_empty() {
+        if self.sets_up() {
             return;
         }
         let Some((path, errno)) = self.starved.unsaid.take() else { return };
@@ -370,16 +374,16 @@ impl Watcher {
         }
         self.starved.retry_at = None;
         if std::mem::take(&mut self.starved.roots) {
-            self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Appeared)));
-            self.settle_roots(sink);
+            self.recheck_all_later(Reason::Appeared);
+            self.look_later(sink);
         }
         self.retry_directories(sink);
-        let has_walks = !self.starved.walks.is_empty();
+        let is_untried = !self.starved.walks.is_empty() || !self.later.is_empty();
         for walk in self.starved.walks.take() {
             let tree = self.tree_of(walk.top().0);
             self.walks.push(tree, walk);
         }
-        if self.starved.count > 0 || self.starved.roots || has_walks {
+        if self.starved.count > 0 || self.starved.roots || is_untried {
             self.starved.wake(self.now, &self.options.limits);
         } else {
             let said = self.starved.said;

@@ -36,7 +36,7 @@ impl Watcher {
             self.creations.forget(node, raw.name);
         }
         self.tell_all(nodes, &Told { cookie: raw.cookie, ..Told::real(mask, raw.name) }, sink);
-        let source = if self.sources_wanted { self.path_in(nodes[0], raw.name) } else { None };
+        let source = if self.wants_sources() { self.path_in(nodes[0], raw.name) } else { None };
         let source = source.map(Box::from).unwrap_or_default();
         let own = self.is_own(nodes[0], raw.name);
         let mut entry = Move { source, nodes: Vec::new(), displaced: Vec::new(), own };

@@ -9,12 +9,14 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::SystemTime;
 
 use event::{Flag, Mask};
-use rustix::fs::{FileType, Mode, OFlags};
+use hashbrown::HashSet;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::arrive::object_changed_since;
+use super::guards::{Guards, Way};
 use super::patterns::{Configured, Pattern};
-use super::place::{Kind, LOOKS};
+use super::place::{Kind, LOOK_UNITS, LOOKS};
 use super::tell::Told;
 use super::territory::{Elsewhere, Handed};
 use super::walk::{Frame, TICK, Walk};
@@ -22,10 +24,10 @@ use super::{Watch, Watcher};
 use crate::cover::{EMPTY, RootId};
 use crate::error::Error;
 use crate::kernel::Refusal;
-use crate::lookup::{self, ForeignLink, Found, RealPath, Unfound, real_path};
+use crate::lookup::{self, ForeignLink, Found, Unfound};
 use crate::notice::Notice;
 use crate::spec::{News, Problem, Sink, WatchId, WatchSpec};
-use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED, TOP};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, TOP};
 use crate::{glob, path};
 
 /// A configured path.
@@ -41,13 +43,14 @@ pub(super) struct Root {
     /// What it is bound to.
     pub(super) node: Option<NodeId>,
     pub(super) is_dir: bool,
-    is_link: bool,
+    pub(super) is_link: bool,
     /// The watch's own filter excludes it: its entries' events are not told, what lies below is watched.
     pub(super) silent: bool,
     /// Ancestors that are watched for it.
-    guards: Vec<NodeId>,
+    pub(super) ways: Vec<Way>,
+    set_up: SetUp,
     /// Nothing stands there, and that was said.
-    missing: bool,
+    pub(super) missing: bool,
     /// It was bound before, or waited for: what is found there is told.
     pub(super) waited: bool,
     /// The last error that was said.
@@ -60,6 +63,8 @@ pub(super) struct Root {
     pub(super) shallow: bool,
     /// It is a pattern, which is never bound: for each path that matches it there is a root.
     pub(super) pattern: Option<Pattern>,
+    /// It is a pattern that is to be expanded anew.
+    pub(super) is_stale: bool,
     /// The pattern that it matches.
     pub(super) of_pattern: Option<RootId>,
     /// How much of the path is what was configured: all but for a filesystem inside of a tree.
@@ -88,12 +93,14 @@ impl Root {
     }
 }
 
-/// What an ancestor is watched for.
-pub(super) struct Guard {
-    root: RootId,
-    mask: u32,
-    /// The entry on the way to the root.
-    next: Box<[u8]>,
+/// How far a new root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SetUp {
+    /// It was not looked at yet.
+    Queued,
+    /// Its tree is being watched for the first time.
+    UnderWay,
+    Done,
 }
 
 /// Why a root is looked at again.
@@ -132,7 +139,8 @@ impl Watcher {
         let id = self.free_watch();
         self.begin(id, spec, now, sink)?;
         // What is put off waits for events, which are not read here.
-        while self.renewal.is_some() || self.walks.iter().any(Walk::is_setting_up) {
+        while !self.queued.is_empty() || self.renewal.is_some() || self.walks.iter().any(Walk::is_setting_up)
+        {
             self.units = u32::MAX;
             self.set_up_further(sink);
         }
@@ -158,7 +166,7 @@ impl Watcher {
     ) -> Result<(), Error> {
         self.now = now;
         let paths = self.resolve(spec);
-        if let Some(first) = paths.first().filter(|_| self.roots.len() + paths.len() > ROOTS_MAX) {
+        if let Some(first) = paths.first().filter(|_| self.roots_count() + paths.len() > ROOTS_MAX) {
             return Err(Error::TooManyRoots { path: first.path.clone(), max: ROOTS_MAX });
         }
         self.insert_watch(id, spec);
@@ -166,10 +174,8 @@ impl Watcher {
             let root = self.insert_root(id, path, given);
             self.root_mut(root).pattern = pattern;
         }
-        self.welcome();
-        for root in self.watch(id).map(|watch| watch.roots.clone()).unwrap_or_default() {
-            self.set_up_root(root, sink);
-        }
+        // Small watches are set up at once, if the last turn has left time for it.
+        self.set_up_queued(sink);
         Ok(())
     }
 
@@ -181,17 +187,31 @@ impl Watcher {
 
     /// A number that no watch has.
     pub(crate) fn free_watch(&self) -> WatchId {
-        let free = self.watches.iter().position(Option::is_none);
-        WatchId(free.unwrap_or(self.watches.len()) as u32)
+        let is_free = |id: &u32| self.watches.get(*id as usize).is_none_or(Option::is_none);
+        let mut all = self.first_free..=self.watches.len() as u32;
+        WatchId(all.find(is_free).expect("the number behind the last one is free"))
+    }
+
+    /// Goes on with roots that were not looked at yet.
+    fn set_up_queued(&mut self, sink: &mut impl Sink) {
+        while self.units > 0 {
+            let Some(root) = self.queued.pop_front() else { return };
+            let this = self.roots[usize::from(root.0)].as_ref();
+            if this.is_some_and(|this| this.set_up == SetUp::Queued) {
+                self.set_up_root(root, sink);
+            }
+        }
     }
 
     /// Binds a new root for the first time.
-    pub(super) fn set_up_root(&mut self, root: RootId, sink: &mut impl Sink) {
+    fn set_up_root(&mut self, root: RootId, sink: &mut impl Sink) {
         if self.root(root).pattern.is_some() {
-            self.expand_pattern(root, sink);
+            let rest = self.expand_pattern(root, sink);
+            self.patterns_rest_until = Some(self.now + rest);
             self.root_mut(root).waited = true;
-            return;
+            return self.end_set_up(root);
         }
+        self.root_mut(root).set_up = SetUp::UnderWay;
         self.setting_up.push(root);
         self.recheck_root(root, Reason::Appeared, sink);
         self.root_mut(root).waited = true;
@@ -200,35 +220,53 @@ impl Watcher {
             // What comes later is new as a whole.
             self.root_mut(root).news = None;
         }
-        self.say_limit(sink);
         self.open_parent = None;
+    }
+
+    fn end_set_up(&mut self, root: RootId) {
+        let this = self.root_mut(root);
+        if this.set_up != SetUp::Done {
+            this.set_up = SetUp::Done;
+            let watch = this.watch;
+            // A watch that is being removed is not there any more.
+            if let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) {
+                watch.setting_up -= 1;
+            }
+        }
     }
 
     /// Whether all of a watch is watched that may be asked about here.
     pub fn is_set_up(&self, watch: WatchId) -> bool {
-        let is_its = |root: RootId| self.root(root).watch == watch;
-        self.renewal.is_none() && !self.setting_up.iter().any(|&root| is_its(root))
+        self.renewal.is_none() && self.watch(watch).is_none_or(|watch| watch.setting_up == 0)
+    }
+
+    /// Whether some root is being set up.
+    pub(super) fn sets_up(&self) -> bool {
+        !self.queued.is_empty() || !self.setting_up.is_empty()
     }
 
     /// Whether a root that is bound to the node is being set up.
     pub(super) fn is_set_up_at(&self, node: NodeId) -> bool {
-        self.setting_up.iter().any(|&root| self.root(root).node == Some(node))
+        self.roots_at(node).iter().any(|&root| self.root(root).set_up != SetUp::Done)
     }
 
     /// Goes on with what is being set up.
     pub(super) fn set_up_further(&mut self, sink: &mut impl Sink) {
         self.settle_roots(sink);
+        self.look_later(sink);
+        self.set_up_queued(sink);
         self.run_walks(sink);
         self.renew_masks();
         if self.setting_up.is_empty() {
-            return;
+            return self.say_limit(sink);
         }
         let under_way = self.walks.iter().chain(self.doubts.walks()).filter(|walk| walk.is_setting_up());
-        let under_way: Vec<RootId> = under_way.filter_map(Walk::audience).collect();
+        let under_way: HashSet<RootId> = under_way.filter_map(Walk::audience).collect();
         let done = self.setting_up.extract_if(.., |root| !under_way.contains(root)).collect::<Vec<_>>();
-        let nodes: Vec<NodeId> = done.into_iter().filter_map(|root| self.root(root).node).collect();
-        for node in nodes {
-            if self.mask_for(node) & LOOKS != 0 {
+        for root in done {
+            self.end_set_up(root);
+            let node = self.root(root).node.filter(|&node| self.mask_for(node) & LOOKS != 0);
+            if let Some(node) = node {
                 self.renew_mask(node);
             }
         }
@@ -236,9 +274,9 @@ impl Watcher {
     }
 
     /// Another watcher may not ask about this path of a watch: it is watched here.
-    pub(crate) fn take_over(&mut self, handed: Handed, sink: &mut impl Sink) {
+    pub(crate) fn take_over(&mut self, handed: Handed) {
         let Handed { watch, path, root_len, given, is_root, news } = handed;
-        if self.watch(watch).is_none() || self.roots.len() >= ROOTS_MAX {
+        if self.watch(watch).is_none() || !self.has_room_for_root() {
             return;
         }
         let is_pattern = is_root && glob::has_magic(&path) && rustix::fs::lstat(&path[..]).is_err();
@@ -252,8 +290,6 @@ impl Watcher {
         // What is inside of a tree is entered as the rest of the tree is.
         this.rec |= !is_root;
         this.shallow &= is_root;
-        self.welcome();
-        self.set_up_root(root, sink);
     }
 
     /// A path that was taken over is not watched here any more.
@@ -268,10 +304,7 @@ impl Watcher {
             own.contains(root) || of_pattern.is_some_and(|pattern| own.contains(&pattern))
         };
         let roots: Vec<RootId> = of.roots.extract_if(.., |root| is_of(root)).collect();
-        for root in roots {
-            self.remove_root(root);
-        }
-        self.update_masks();
+        self.remove_roots(&roots);
         self.settle_roots(sink);
     }
 
@@ -309,24 +342,40 @@ impl Watcher {
     /// Ends a watch. Events that are still queued for it are not told any more.
     pub fn remove(&mut self, id: WatchId, sink: &mut impl Sink) {
         let Some(watch) = self.watches.get_mut(id.0 as usize).and_then(Option::take) else { return };
-        for root in watch.roots {
-            self.remove_root(root);
-        }
-        self.update_masks();
+        self.first_free = self.first_free.min(id.0);
+        self.remove_roots(&watch.roots);
+        self.count_sources(watch.interest, Mask::NONE);
         self.settle_roots(sink);
     }
 
-    pub(super) fn remove_root(&mut self, root: RootId) {
-        self.take_back(root);
-        self.unbind(root);
-        self.release_guards(root);
-        self.walks.retain(|walk| walk.audience() != Some(root));
-        self.doubts.forget_walks_for(root);
-        self.settling.retain(|settling| settling.audience != Some(root));
-        self.recheck.retain(|&(other, _)| other != root);
-        self.setting_up.retain(|&other| other != root);
-        self.stale_patterns.retain(|&other| other != root);
-        self.roots[usize::from(root.0)] = None;
+    pub(super) fn remove_roots(&mut self, roots: &[RootId]) {
+        for &root in roots {
+            self.end_set_up(root);
+            self.take_back(root);
+            self.unbind(root);
+            self.release_guards(root);
+            self.roots[usize::from(root.0)] = None;
+            self.free_roots.push_back(root);
+        }
+        let all = &self.roots;
+        let is_there = |root: RootId| all[usize::from(root.0)].is_some();
+        self.walks.retain(|walk| walk.audience().is_none_or(is_there));
+        self.doubts.retain_walks(|walk| walk.audience().is_none_or(is_there));
+        self.starved.retain_walks(|walk| walk.audience().is_none_or(is_there));
+        self.settling.retain(|settling| settling.audience.is_none_or(is_there));
+        self.recheck.retain(|&(root, _)| is_there(root));
+        self.later.retain(|&root, _| is_there(root));
+        self.setting_up.retain(|&root| is_there(root));
+        self.stale_patterns.retain(|&root| is_there(root));
+    }
+
+    /// How many paths are watched or waited for.
+    fn roots_count(&self) -> usize {
+        self.roots.len() - self.free_roots.len()
+    }
+
+    pub(super) fn has_room_for_root(&self) -> bool {
+        self.roots_count() < ROOTS_MAX
     }
 
     fn insert_watch(&mut self, id: WatchId, spec: &WatchSpec) {
@@ -337,15 +386,18 @@ impl Watcher {
             exclude: spec.exclude.clone(),
             initial: spec.initial,
             roots: Vec::new(),
+            setting_up: 0,
         };
         let at = id.0 as usize;
         if self.watches.len() <= at {
             self.watches.resize_with(at + 1, || None);
         }
         self.watches[at] = Some(watch);
+        self.first_free += u32::from(id.0 == self.first_free);
+        self.count_sources(Mask::NONE, spec.interest);
     }
 
-    /// Adds a path to a watch that exists.
+    /// Adds a path to a watch that exists. It is set up when its turn comes.
     pub(super) fn insert_root(&mut self, watch: WatchId, path: Vec<u8>, given: Option<Vec<u8>>) -> RootId {
         let of = self.watches[watch.0 as usize].as_ref().expect("the caller has inserted it");
         let silent = of.exclude.as_ref().is_some_and(|exclude| exclude(&path));
@@ -360,7 +412,8 @@ impl Watcher {
             is_dir: true,
             is_link: false,
             silent,
-            guards: Vec::new(),
+            ways: Vec::new(),
+            set_up: SetUp::Queued,
             missing: false,
             waited: false,
             failed: None,
@@ -368,27 +421,27 @@ impl Watcher {
             news: of.initial,
             shallow: of.initial.is_some() && !of.rec,
             pattern: None,
+            is_stale: false,
             of_pattern: None,
         };
-        let free = self.roots.iter().position(Option::is_none).unwrap_or_else(|| {
+        // The one that is free for longest: nodes that are cut off may have it in their set.
+        let id = self.free_roots.pop_front().unwrap_or_else(|| {
             self.roots.push(None);
-            self.roots.len() - 1
+            RootId((self.roots.len() - 1) as u16)
         });
-        self.roots[free] = Some(root);
-        let id = RootId(free as u16);
-        self.watches[watch.0 as usize].as_mut().expect("is still there").roots.push(id);
+        self.roots[usize::from(id.0)] = Some(root);
+        let of = self.watches[watch.0 as usize].as_mut().expect("is still there");
+        of.roots.push(id);
+        of.setting_up += 1;
+        self.queued.push_back(id);
         id
     }
 
     /// The paths that a watch has, each once.
     fn resolve(&self, spec: &WatchSpec) -> Vec<Configured> {
-        let mut all: Vec<Configured> = Vec::new();
-        for configured in &spec.paths {
-            let new = self.configured(configured);
-            if all.iter().all(|other| other.path != new.path) {
-                all.push(new);
-            }
-        }
+        let mut all: Vec<Configured> = spec.paths.iter().map(|path| self.configured(path)).collect();
+        let mut known: HashSet<Vec<u8>> = HashSet::with_capacity(all.len());
+        all.retain(|one| known.insert(one.path.clone()));
         all
     }
 
@@ -431,6 +484,29 @@ impl Watcher {
         self.recheck.dedup();
     }
 
+    /// A root is looked at before long, when other things have had their turn.
+    pub(super) fn recheck_later(&mut self, root: RootId, reason: Reason) {
+        let known = self.later.entry(root).or_insert(reason);
+        if reason == Reason::Moved {
+            *known = reason;
+        }
+    }
+
+    pub(super) fn recheck_all_later(&mut self, reason: Reason) {
+        for root in self.root_ids() {
+            self.recheck_later(root, reason);
+        }
+    }
+
+    /// Looks at some of the roots for which something gave a reason that gave one for all.
+    pub(super) fn look_later(&mut self, sink: &mut impl Sink) {
+        while self.units > 0 {
+            let Some((root, reason)) = self.later.pop_first() else { return };
+            self.recheck_root(root, reason, sink);
+            self.settle_roots(sink);
+        }
+    }
+
     /// Binds a root to what stands at its path now.
     pub(super) fn recheck_root(&mut self, root: RootId, reason: Reason, sink: &mut impl Sink) {
         if self.root(root).pattern.is_some() {
@@ -443,6 +519,7 @@ impl Watcher {
         self.take_back(root);
         let mut guarded = false;
         for _ in 0..TRIES {
+            self.spend(LOOK_UNITS);
             match lookup::open(&self.root(root).path) {
                 Ok(found) => match self.bind(root, &found, reason, sink) {
                     // Bound, and its ancestors watched: once more, for what happened in between.
@@ -528,8 +605,8 @@ impl Watcher {
         sink: &mut impl Sink,
     ) -> Result<bool, Errno> {
         // As for `mask_for`: our own listing of a root that is being set up is not told.
-        let is_new = self.setting_up.contains(&root);
-        let wants = if is_new { self.wants_of(root).kernel & !LOOKS } else { self.wants_of(root).kernel };
+        let is_new = self.root(root).set_up != SetUp::Done;
+        let wants = if is_new { self.asks_of(root).kernel & !LOOKS } else { self.asks_of(root).kernel };
         let wd = self.kernel.add(found.object.as_fd(), wants)?;
         let bound = self.root(root).node;
         if bound.is_some_and(|node| self.tree.wd(node) == wd) {
@@ -547,6 +624,7 @@ impl Watcher {
         let this = self.root_mut(root);
         (this.node, this.is_dir, this.is_link) = (Some(node), found.is_dir, found.is_link);
         (this.missing, this.failed) = (false, None);
+        self.bound.entry(node).or_default().push(root);
         let others = self.covers.roots(self.tree.cover(node)).to_vec();
         let cover = self.intern([&others[..], &[root]].concat());
         self.covers.assign(&mut self.tree, node, cover);
@@ -569,7 +647,7 @@ impl Watcher {
     }
 
     /// The node at a path, with all nodes on the way there.
-    fn ensure(&mut self, path: &[u8]) -> NodeId {
+    pub(super) fn ensure(&mut self, path: &[u8]) -> NodeId {
         let mut node = TOP;
         for name in path::components(path) {
             node = match self.tree.child(node, name) {
@@ -652,232 +730,44 @@ impl Watcher {
         }
     }
 
-    fn nearest_guard(&mut self, root: RootId) -> Vec<u8> {
-        let path = self.root(root).path.clone();
-        let guards = self.root(root).guards.clone();
-        let mut best = b"/".to_vec();
-        for guard in guards {
-            if let Some(at) = self.path_of(guard).map(<[u8]>::to_vec)
-                && path::is_at_or_below(&path, &at)
-                && at.len() > best.len()
-            {
-                best = at;
-            }
-        }
-        best
-    }
-
-    /// Watches the ancestors of a root for what can happen to it there.
-    fn guard(&mut self, root: RootId, sink: &mut impl Sink) {
-        let before = self.take_guards(root);
-        let path = self.root(root).path.clone();
-        let mut wanted = self.ways_to(root, &path);
-        let may_ask = |path: &[u8]| self.territory.elsewhere(path).is_none();
-        if let Some(RealPath { path: real, links }) =
-            real_path(&path, may_ask).filter(|real| real.path != path)
-        {
-            self.territory.has_links = true;
-            wanted.extend(self.ways_to(root, &real));
-            // A link sends no event of its own: its directory does.
-            let mask = (SELF | COMES | Flag::Delete).0;
-            wanted.extend(links.into_iter().map(|(at, name)| (at, name.into_boxed_slice(), mask)));
-        }
-        for (at, next, mask) in wanted {
-            if let Err(errno) = self.guard_one(root, &at, next, mask)
-                && Refusal::of(errno) == Refusal::Limit
-            {
-                self.starve_roots(errno, &at);
-            }
-        }
-        for node in before {
-            self.prune(node);
-        }
-        self.say_limit(sink);
-    }
-
-    /// The directories above `path` that exist, each with the next name and what it is watched for.
-    fn ways_to(&self, root: RootId, path: &[u8]) -> Vec<(Vec<u8>, Box<[u8]>, u32)> {
-        let bound = self.root(root).node.is_some() && !self.root(root).missing;
-        let mut ways: Vec<(Vec<u8>, Box<[u8]>, u32)> = Vec::new();
-        let mut at = b"/".to_vec();
-        for name in path::components(path) {
-            if self.territory.elsewhere(&at).is_some() {
-                break;
-            }
-            let is_dir = rustix::fs::stat(&at[..])
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-            if !is_dir {
-                break;
-            }
-            let mut next = at.clone();
-            path::push(&mut next, name);
-            ways.push((at, name.into(), SELF.0));
-            at = next;
-        }
-        if let Some((_, _, mask)) = ways.last_mut() {
-            let last = match (bound, self.root(root).is_dir) {
-                (true, true) => Flag::Delete.mask(),
-                (true, false) => Flag::Delete | Flag::MovedTo,
-                (false, _) => COMES | Flag::Attrib,
-            };
-            *mask |= last.0;
-        }
-        ways
-    }
-
-    pub(super) fn guard_one(
-        &mut self,
-        root: RootId,
-        at: &[u8],
-        next: Box<[u8]>,
-        mask: u32,
-    ) -> Result<(), Errno> {
-        let node = self.ensure(at);
-        // Every ancestor knows of the root, even one that can't be watched.
-        self.guards.entry(node).or_default().push(Guard { root, mask, next });
-        self.tree.set(node, GUARD);
-        self.root_mut(root).guards.push(node);
-        let object = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let only_guard = self.tree.cover(node) == EMPTY && !self.tree.has(node, SHARED);
-        let known = self.tree.wd(node);
-        let wd = self.kernel.add(object.as_fd(), self.mask_for(node))?;
-        if known == 0 || (wd != known && only_guard) {
-            self.release_object(node);
-            self.tree.set_wd(node, wd);
-        } else if wd != known {
-            // A covered directory is out of date; its own events tell.
-            self.end_stray(wd);
-            return Ok(());
-        }
-        if only_guard && !self.tree.has(node, SHARED) {
-            let _ = self.kernel.replace(object.as_fd(), self.mask_for(node));
-        }
-        Ok(())
-    }
-
-    pub(super) fn guard_mask(&self, node: NodeId) -> u32 {
-        let guards =
-            self.guards.get(&node).map_or(0, |guards| guards.iter().fold(0, |sum, guard| sum | guard.mask));
-        let blocked = if self.blocked.contains_key(&node) { Flag::Attrib.mask().0 } else { 0 };
-        guards | blocked
-    }
-
-    pub(super) fn take_guards(&mut self, root: RootId) -> Vec<NodeId> {
-        let nodes = std::mem::take(&mut self.root_mut(root).guards);
-        for &node in &nodes {
-            let Some(guards) = self.guards.get_mut(&node) else { continue };
-            guards.retain(|guard| guard.root != root);
-            if guards.is_empty() {
-                self.guards.remove(&node);
-                if !self.blocked.contains_key(&node) {
-                    self.tree.clear(node, GUARD);
-                }
-            }
-        }
-        nodes
-    }
-
-    fn release_guards(&mut self, root: RootId) {
-        for node in self.take_guards(root) {
-            self.prune(node);
-        }
-    }
-
-    /// Frees a node that nobody needs any more, and its ancestors likewise.
-    pub(super) fn prune(&mut self, node: NodeId) {
-        let mut at = node;
-        loop {
-            if self.tree.has(at, GUARD | ROOT) || self.tree.cover(at) != EMPTY || self.tree.has_children(at) {
-                return;
-            }
-            self.release_object(at);
-            let Some(parent) = self.tree.parent(at) else { return };
-            self.free_node(at);
-            at = parent;
-        }
-    }
-
-    /// An event of an ancestor.
-    pub(super) fn guard_event(&mut self, node: NodeId, mask: Mask, name: &[u8], sink: &mut impl Sink) {
-        let Some(guards) = self.guards.get(&node) else { return self.unblock(node, mask, name, sink) };
-        let about_names = COMES | Flag::Delete | Flag::MovedFrom | Flag::Attrib;
-        let about_itself = SELF | Flag::Unmount | Flag::Ignored | Flag::Attrib;
-        for guard in guards {
-            let root = self.root(guard.root);
-            let is_next = || match &root.pattern {
-                Some(_) => glob::is_match(&guard.next, name),
-                None => *guard.next == *name,
-            };
-            let concerned = if name.is_empty() {
-                mask.intersects(about_itself)
-            } else {
-                mask.intersects(about_names) && is_next()
-            };
-            if concerned {
-                let is_object =
-                    !root.is_link && root.node.is_some_and(|at| self.tree.parent(at) == Some(node));
-                let reason = match mask.flag() {
-                    Some(Flag::Delete) if is_object => Reason::Deleted,
-                    Some(Flag::Create | Flag::MovedTo | Flag::Attrib) => Reason::Appeared,
-                    _ => Reason::Moved,
-                };
-                self.recheck.push((guard.root, reason));
-            }
-        }
-        self.unblock(node, mask, name, sink);
-    }
-
-    /// A directory that our rights kept unwatched has other attributes: tries again.
-    fn unblock(&mut self, node: NodeId, mask: Mask, name: &[u8], sink: &mut impl Sink) {
-        if !mask.intersects(Flag::Attrib | Flag::Delete | Flag::MovedFrom) || name.is_empty() {
-            return;
-        }
-        let Some(names) = self.blocked.get_mut(&node) else { return };
-        let Some(at) = names.iter().position(|blocked| **blocked == *name) else { return };
-        names.swap_remove(at);
-        if names.is_empty() {
-            self.blocked.remove(&node);
-            if !self.guards.contains_key(&node) {
-                self.tree.clear(node, GUARD);
-            }
-        }
-        if mask.intersects(Flag::Attrib.mask()) {
-            self.found_directory(node, name, Kind::Arrive, sink);
-        }
-    }
-
-    pub(super) fn recheck_guarded(&mut self, node: NodeId, reason: Reason) {
-        let guards = self.guards.get(&node).into_iter().flatten();
-        self.recheck.extend(guards.map(|guard| (guard.root, reason)));
-    }
-
     /// Roots that are bound to this node.
-    pub(super) fn roots_at(&self, node: NodeId) -> Vec<RootId> {
+    pub(super) fn roots_at(&self, node: NodeId) -> &[RootId] {
         if !self.tree.has(node, ROOT) {
-            return Vec::new();
+            return &[];
         }
-        self.root_ids().into_iter().filter(|&root| self.root(root).node == Some(node)).collect()
+        self.bound.get(&node).map_or(&[], Vec::as_slice)
     }
 
-    /// Roots that are bound to this node or below. Ancestors of roots are marked, so that others cost nothing.
+    /// Roots that are bound to this node or below. Their ancestors know of them; others cost nothing.
     pub(super) fn roots_below(&self, node: NodeId) -> Vec<RootId> {
-        if !self.tree.has(node, ROOT | GUARD) {
-            return Vec::new();
+        let mut roots = self.roots_at(node).to_vec();
+        if self.tree.has(node, GUARD) {
+            let guarded = self.guards.get(&node).map(Guards::roots).unwrap_or_default();
+            let is_below = |bound: NodeId| bound != node && self.tree.is_at_or_above(node, bound);
+            roots.extend(guarded.into_iter().filter(|&root| self.root(root).node.is_some_and(is_below)));
         }
-        let below =
-            |root: &RootId| self.root(*root).node.is_some_and(|bound| self.tree.is_at_or_above(node, bound));
-        self.root_ids().into_iter().filter(below).collect()
+        roots.sort_unstable();
+        roots
     }
 
     /// Parts a root from its object; what no other root sees is unwatched.
     pub(super) fn unbind(&mut self, root: RootId) {
-        let Some(node) = self.unbind_in_place(root) else { return };
-        if self.tree.cover(node) == EMPTY && !self.tree.has(node, ROOT) && self.roots_below(node).is_empty() {
-            if self.tree.has(node, GUARD) {
-                let children: Vec<NodeId> = self.tree.children(node).collect();
-                return children.into_iter().for_each(|child| self.doom_uncovered(child));
-            }
+        let Some(node) = self.root(root).node else { return };
+        if node != TOP && !self.tree.has(node, GUARD) && *self.covers.roots(self.tree.cover(node)) == [root] {
+            // Nobody else sees any of it: no need to go through it.
+            self.part(root);
             return self.doom(node);
+        }
+        self.unbind_in_place(root);
+        if self.tree.cover(node) == EMPTY && !self.tree.has(node, ROOT) && self.roots_below(node).is_empty() {
+            if node != TOP && !self.tree.has(node, GUARD) {
+                return self.doom(node);
+            }
+            let children: Vec<NodeId> = self.tree.children(node).collect();
+            for child in children {
+                self.doom_uncovered(child);
+            }
+            return self.prune(node);
         }
         self.doom_uncovered(node);
     }
@@ -893,12 +783,8 @@ impl Watcher {
     }
 
     /// Parts a root from its object; the nodes stay where they are.
-    pub(super) fn unbind_in_place(&mut self, root: RootId) -> Option<NodeId> {
-        let node = self.root_mut(root).node.take()?;
-        self.take_back_inner(root);
-        if self.roots_at(node).is_empty() {
-            self.tree.clear(node, ROOT);
-        }
+    pub(super) fn unbind_in_place(&mut self, root: RootId) {
+        let Some(node) = self.part(root) else { return };
         for below in self.tree.subtree(node) {
             let roots = self.covers.roots(self.tree.cover(below));
             if !roots.contains(&root) {
@@ -908,13 +794,34 @@ impl Watcher {
             let cover = self.intern(rest);
             self.covers.assign(&mut self.tree, below, cover);
         }
+    }
+
+    /// The root is bound to nothing any more.
+    fn part(&mut self, root: RootId) -> Option<NodeId> {
+        let node = self.root_mut(root).node.take()?;
+        self.take_back_inner(root);
+        if let Some(bound) = self.bound.get_mut(&node) {
+            bound.retain(|&other| other != root);
+            if bound.is_empty() {
+                self.bound.remove(&node);
+                self.tree.clear(node, ROOT);
+            }
+        }
         Some(node)
+    }
+
+    /// A node is freed to which roots are bound yet: they are looked at.
+    pub(super) fn part_from(&mut self, node: NodeId) {
+        for root in self.roots_at(node).to_vec() {
+            self.part(root);
+            self.recheck.push((root, Reason::Gone));
+        }
     }
 
     /// A root that is a file, or was saved by renaming another one over it.
     fn file_root_found(&mut self, root: RootId, node: NodeId, sink: &mut impl Sink) {
         self.file_arrived(node, None, b"", Some(root), sink);
-        let interest = self.wants_of(root).interest;
+        let interest = self.asks_of(root).interest;
         if !interest.intersects(Flag::Create | Flag::CloseWrite | Flag::MovedTo) {
             self.paths.told_clear();
             self.tell(node, &Told::arrival(Flag::Modify.mask(), b"", Some(root)), sink);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hashbrown::HashSet;
+
 use super::Watcher;
 use super::place::Kind;
 use super::tell::given_path;
@@ -11,39 +13,33 @@ use crate::kernel::Refusal;
 use crate::lookup::Unfound;
 use crate::path::{is_at_or_below, parent_and_name};
 use crate::spec::{RootState, Sighting, Sink, WatchId, WatchState};
-use crate::tree::{NodeId, STARVED};
+use crate::tree::NodeId;
 
 impl Watcher {
-    /// How a watch stands. Looks at each directory that a limit keeps unwatched, and at nothing else of the tree.
+    /// How a watch stands.
     pub fn watch_state(&self, id: WatchId) -> WatchState {
         let Some(watch) = self.watch(id) else { return WatchState::default() };
-        let is_its = |roots: &[RootId]| roots.iter().any(|root| watch.roots.contains(root));
-        let starved = if self.starved.count > 0 { self.tree.all_with(STARVED) } else { Vec::new() };
-        let starved: Vec<&[RootId]> = starved
-            .into_iter()
-            .map(|node| self.covers.roots(self.tree.cover(node)))
-            .filter(|roots| is_its(roots))
-            .collect();
-        let nodes = self.covers.nodes_of(is_its);
+        let matched: HashSet<RootId> =
+            watch.roots.iter().filter_map(|&root| self.root(root).of_pattern).collect();
         let roots = watch.roots.iter().filter_map(|&id| {
-            let is_limited = starved.iter().any(|roots| roots.contains(&id));
-            Some((self.root(id).path.clone(), self.root_state(id, is_limited)?))
+            let state = self.root_state(id, matched.contains(&id))?;
+            Some((self.root(id).path.clone(), state))
         });
-        WatchState { kernel_watches: nodes.saturating_sub(starved.len()), roots: roots.collect() }
+        let kernel_watches = self.covers.watched_nodes(&self.covers.of_roots(&watch.roots));
+        WatchState { kernel_watches, roots: roots.collect() }
     }
 
     /// `None` for a pattern that something matches, which is a root by itself.
-    fn root_state(&self, id: RootId, is_limited: bool) -> Option<RootState> {
+    fn root_state(&self, id: RootId, is_matched: bool) -> Option<RootState> {
         let root = self.root(id);
         if root.pattern.is_some() && root.away().is_none() {
-            let matches = |other: &RootId| self.root(*other).of_pattern == Some(id);
-            let has_match = self.watch(root.watch)?.roots.iter().any(matches);
-            return (!has_match).then_some(RootState::Waiting);
+            return (!is_matched).then_some(RootState::Waiting);
         }
         let hit_limit = |unfound: &Unfound| unfound.refusal() == Refusal::Limit;
+        let is_limited = || self.starved.count > 0 && self.covers.has_starved(&self.covers.of_roots(&[id]));
         Some(match root.node {
             _ if root.away().is_some() => RootState::Elsewhere,
-            Some(_) if is_limited => RootState::Limited,
+            Some(_) if is_limited() => RootState::Limited,
             Some(_) => RootState::Watched,
             None if root.failed().is_some_and(hit_limit) => RootState::Limited,
             None => RootState::Waiting,

@@ -344,8 +344,8 @@ impl Watcher {
             return;
         }
         self.territory.check_at = None;
-        self.recheck.extend(self.root_ids().into_iter().map(|root| (root, Reason::Moved)));
-        self.settle_roots(sink);
+        self.recheck_all_later(Reason::Moved);
+        self.look_later(sink);
         self.check_inner(sink);
         let points = self.points_below_roots();
         let before = std::mem::replace(&mut self.territory.looked_at, points.clone());

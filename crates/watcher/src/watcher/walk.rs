@@ -312,10 +312,9 @@ impl Watcher {
         self.walks.close_unlisted();
     }
 
-    /// Runs the first slice of a walk at once: small trees are set up by it.
+    /// Runs the first slice of a walk at once, if the turn has time for it: small trees are set up by it.
     pub(super) fn begin_set_up(&mut self, mut walk: Walk, sink: &mut impl Sink) {
-        self.units = self.units.max(SLICE_UNITS);
-        let kept = self.units - SLICE_UNITS;
+        let kept = self.units.saturating_sub(SLICE_UNITS);
         if !self.run_walk(&mut walk, kept, sink) {
             walk.close_unlisted();
             let tree = self.tree_of(walk.top().0);
@@ -334,6 +333,10 @@ impl Watcher {
 
     /// Goes on with a walk until no more than `kept` of the turn's units are left; true when the walk is done.
     fn run_walk(&mut self, walk: &mut Walk, kept: u32, sink: &mut impl Sink) -> bool {
+        // What was cut off since the last turn is of no use, and the roots that saw it may be gone.
+        while walk.frames.last().is_some_and(|frame| !self.is_reachable(frame.node)) {
+            walk.pop();
+        }
         while let Some(frame) = walk.frames.last() {
             if self.units <= kept {
                 return false;

@@ -448,3 +448,78 @@ fn a_pattern_is_expanded_at_bounded_cost() {
     bed.pass(Duration::from_secs(1));
     bed.assert_watched("watch/new/in");
 }
+
+/// Renaming a directory above what a link leads to sends no event to whoever knows the link's own path only.
+#[test]
+fn a_pattern_follows_what_a_link_on_its_way_leads_to() {
+    let mut bed = Bed::new();
+    bed.mkdir("data/one/a/in");
+    bed.mkdir("data/two/b");
+    symlink(bed.path("data/current/one"), bed.path("way")).unwrap();
+    symlink(bed.path("data"), bed.path("data/current")).unwrap();
+    let pattern = bed.path("way/*/in");
+    bed.watch(spec(&[&pattern], CHANGES));
+    bed.assert_watched("way/a/in");
+    bed.exchange("data/one", "data/two");
+    bed.pass(Duration::from_secs(1));
+    bed.mkdir("way/b/in");
+    bed.pass(Duration::from_secs(1));
+    bed.assert_watched("way/b/in");
+    bed.rename("data", "gone");
+    bed.pass(Duration::from_secs(1));
+    bed.mkdir("data/one/c/in");
+    symlink(bed.path("data"), bed.path("data/current")).unwrap();
+    bed.pass(Duration::from_secs(1));
+    bed.assert_watched("way/c/in");
+}
+
+#[test]
+fn a_watch_is_told_once_of_what_it_sees_through_two_paths() {
+    let mut bed = Bed::new();
+    let (outer, inner) = (bed.mkdir("in"), bed.mkdir("in/a/b"));
+    let watch = bed.watch(spec(&[&outer, &inner], CHANGES));
+    let other = bed.watch(spec(&[&inner], CHANGES));
+    let file = bed.write("in/a/b/f");
+    bed.assert_told(&[
+        expected(&file).create_file().by(watch),
+        expected(&file).create_file().by(other),
+        expected(&file).close_write().by(watch),
+        expected(&file).close_write().by(other),
+    ]);
+}
+
+/// The number of a root is used again while directories are unwatched that it has seen.
+#[test]
+fn a_new_watch_is_told_while_the_tree_of_another_one_is_unwatched() {
+    let mut bed = Bed::with(|options| options.limits.turn_units = 8);
+    for number in 0..200 {
+        bed.mkdir(&format!("in/tree/{number}"));
+    }
+    bed.mkdir("out");
+    bed.mkdir("later");
+    let watch = bed.watch_tree("in", CHANGES);
+    bed.rename("in/tree", "out/tree");
+    while bed.told.events.iter().all(|event| event.mask != "IN_MOVE_SELF") {
+        bed.watcher.turn(bed.now, &mut bed.told);
+    }
+    bed.watcher.remove(watch, &mut bed.told);
+    assert!(bed.watcher.stats().watches > 100, "they are unwatched a few in a turn");
+    assert_eq!(bed.watcher.deadline(), Some(bed.now), "and at once");
+    let later = bed.watch_tree("later", CHANGES);
+    let file = bed.write("later/f");
+    bed.assert_told_among_others(&[expected(&file).close_write().by(later)]);
+    bed.watcher.remove(later, &mut bed.told);
+    bed.settle();
+    assert_eq!(bed.kernel_wds(), []);
+}
+
+#[test]
+fn nothing_is_left_of_a_watch_of_the_root_directory() {
+    let mut bed = Bed::new();
+    let top = WatchSpec { rec: false, auto_add: false, ..spec(&[std::path::Path::new("/")], CHANGES) };
+    let watch = bed.watch(top);
+    assert_eq!(bed.kernel_wds().len(), 1);
+    bed.watcher.remove(watch, &mut bed.told);
+    bed.settle();
+    assert_eq!((bed.kernel_wds(), bed.watcher.stats().nodes), (vec![], 1));
+}
