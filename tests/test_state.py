@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -280,13 +281,57 @@ def test_a_command_that_outlived_the_daemon_is_ended_by_the_next_but_one(box: Bo
     again = box.run(stubborn())
     again.wait_log("end the command of")
     write(box.src / "f")
-    wait_rows(box, "SELECT detail, process_group FROM task", [('{"again":true}', pid)])
+    wait_rows(box, "SELECT detail ->> 'again', process_group FROM task", [(1, pid)])
     crash(again)
     assert alive(pid)
     last = box.run(runs(0))
     last.wait_log("task finished")
     assert not alive(pid)
     assert last.task_ids(box.src / "f") == [identifier]
+
+
+# The shell ends at once; what it started takes its time.
+ORPHANS = """
+slow = ShellScheduler(cmd="(trap '' TERM; echo > $DST/ready; sleep 600) & echo $! > $DST/pid; wait")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": slow})], state="$TMP/state", shutdown_timeout=1)
+"""
+
+
+def orphaned(box: Box) -> tuple[Daemon, int, int]:
+    """A daemon with a command that runs, the pid of its shell, and that of what the shell started."""
+    daemon = box.run(ORPHANS, "--control", box.tmp / "control.sock")
+    write(box.src / "f")
+    wait_until(lambda: (box.dst / "ready").exists())
+    pid = wait_until(lambda: (box.dst / "pid").read_text() if (box.dst / "pid").exists() else "")
+    (shell,) = wait_until(lambda: [leader for (leader,) in rows(box, "SELECT process_group FROM task") if leader])
+    return daemon, shell, int(pid)
+
+
+def test_what_a_command_that_was_being_ended_has_left_is_ended_after_a_crash(box: Box) -> None:
+    daemon, shell, pid = orphaned(box)
+    Operator(box.tmp / "control.sock").run("cancel", "--all")
+    assert rows(box, "SELECT detail ->> 'stopped', process_group FROM task") == [(1, shell)]
+    wait_until(lambda: not alive(shell))
+    crash(daemon)
+    assert alive(pid)
+    again = box.run(ORPHANS)
+    again.wait_log(f"end the command of .* \\(pid {shell}\\), which outlived the earlier daemon")
+    again.wait_log("task failed: interrupted: the daemon ended")
+    assert not alive(pid)
+
+
+def test_what_a_command_left_in_the_background_is_its_own_affair_after_a_crash_too(box: Box) -> None:
+    daemon, shell, pid = orphaned(box)
+    try:
+        crash(daemon)
+        os.kill(shell, signal.SIGKILL)
+        wait_until(lambda: not alive(shell))
+        again = box.run(ORPHANS)
+        again.wait_log("task failed: interrupted: the daemon ended")
+        assert again.count("outlived") == 0
+        assert alive(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_task_whose_file_vanishes_before_its_command_has_ended_is_not_run_again(box: Box) -> None:
@@ -555,6 +600,85 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": done}, initial
     wait_until(lambda: not missing(), lambda: f"all files but {missing()}; {daemon.tail}")
 
 
+# ---- what an operator was answered
+
+
+def test_a_change_that_was_answered_survives_a_crash(box: Box) -> None:
+    socket = box.tmp / "control.sock"
+    config = WAITS.replace('_WRITE": later', '_WRITE": [later, fails]').replace(
+        "\npyinotifyd", '\nfails = ShellScheduler(cmd="false")\npyinotifyd', 1
+    )
+
+    def changed(*words: str) -> None:
+        daemon = box.run(config, "--control", socket)
+        Operator(socket).run(*words)
+        crash(daemon)
+
+    for verb, paused in 3 * [("pause", [("later",)]), ("resume", [])]:
+        changed(verb, "later")
+        assert rows(box, "SELECT scheduler FROM paused") == paused
+    daemon = box.run(config, "--control", socket)
+    for name in "abc":
+        write(box.src / name)
+    daemon.wait_log("task failed", count=3)
+    assert len(Operator(socket).get("/v1/failed")["tasks"]) == 3
+    crash(daemon)
+    changed("cancel", "--path", f"{box.src}/a", "--scheduler", "later")
+    assert rows(box, "SELECT path FROM task WHERE scheduler = 'later' AND path LIKE '%/a'") == []
+    changed("forget", "--path", f"{box.src}/a")
+    changed("retry", "--path", f"{box.src}/b")
+    counts = [
+        rows(box, f"SELECT count(*) FROM {table} AND path LIKE '%/{name}'")[0][0]
+        for name in "abc"
+        for table in ("ended WHERE open", "task WHERE scheduler = 'fails'")
+    ]
+    assert counts[:2] == [0, 0]
+    assert sum(counts[2:4]) == 1, "it waits, or has failed again"
+    assert counts[4:] == [1, 0]
+
+
+def test_a_change_is_answered_while_the_disk_does_not_answer(box: Box, frozen: Callable[[str], None]) -> None:
+    socket = box.tmp / "control.sock"
+    daemon = box.run(WAITS, "--control", socket)
+    write(box.src / "f")
+    wait_rows(box, "SELECT count(*) FROM task", [(1,)])
+    frozen("--freeze")
+    assert Operator(socket).post("/v1/pause") == {"done": ["later"]}
+    assert Operator(socket).post("/v1/tasks/cancel", {"all": True})["done"] == daemon.task_ids(box.src / "f")
+    frozen("--unfreeze")
+    wait_rows(box, "SELECT scheduler FROM paused", [("later",)])
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+
+
+# ---- since when a task waits
+
+
+@pytest.mark.parametrize(
+    ("arguments", "column"),
+    [
+        ("delay=600, max_delay=700", "waits"),
+        ("batch=Batch(quiet=600, max_wait=700)", "waits"),
+        ("settle=Settle(min_size=100, give_up=700)", "settles"),
+    ],
+)
+def test_what_bounds_a_wait_counts_on_over_a_restart(box: Box, arguments: str, column: str) -> None:
+    config = WAITS.replace(f"delay={LATER}", arguments).replace("{pathname}", "")
+    daemon = box.run(config)
+    write(box.src / "f")
+    wait_rows(box, f"SELECT {column} IS NULL FROM task", [(0,)])
+    crash(daemon)
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute(f"UPDATE task SET {column} = {column} - 3600")
+    database.close()
+    again = box.run(config)
+    if column == "waits":
+        # Put off by this, it was due long ago.
+        write(box.src / "f")
+        again.wait_log("task finished")
+    else:
+        again.wait_log("task failed: did not settle in 700 s")
+
+
 # ---- what can be wrong with a state directory
 
 
@@ -592,7 +716,7 @@ def test_a_newer_state_is_refused_and_stays_as_it_is(box: Box) -> None:
     with sqlite3.connect(box.tmp / "state/state.db") as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    refused(box, "has version 99, this program knows 1; use the newer program, or another directory")
+    refused(box, "has version 99, this program knows 2; use the newer program, or another directory")
     assert rows(box, "PRAGMA user_version") == [(99,)]
 
 
@@ -604,6 +728,45 @@ def test_a_damaged_state_is_moved_aside(box: Box) -> None:
     daemon.wait_log("the state is damaged .* it was moved to '.*state.db.damaged-")
     write(box.src / "f")
     wait_rows(box, "SELECT state FROM task", [("waiting",)])
+
+
+def kept_tasks(box: Box) -> set[str]:
+    """The names of files that have tasks in a database that may not be there yet."""
+    try:
+        return {Path(path).name for (path,) in rows(box, "SELECT path FROM task")}
+    except sqlite3.OperationalError:
+        return set()
+
+
+def test_a_state_that_is_removed_while_the_daemon_runs_is_made_anew(box: Box) -> None:
+    daemon = box.run(WAITS)
+    write(box.src / "a")
+    wait_until(lambda: kept_tasks(box) == {"a"})
+    shutil.rmtree(box.tmp / "state")
+    write(box.src / "b")
+    daemon.wait_log("ERROR - the state in '.*' is gone; it is made anew")
+    wait_until(lambda: kept_tasks(box) == {"a", "b"})
+    # Replaced by something else, it is not used.
+    shutil.rmtree(box.tmp / "state")
+    (box.tmp / "state").symlink_to(box.dst / "nowhere")
+    write(box.src / "c")
+    daemon.wait_log("ERROR - cannot keep tasks in .*; the daemon goes on without")
+    assert not list(box.dst.iterdir())
+    (box.tmp / "state").unlink()
+    daemon.wait_log("tasks are kept in '.*' again")
+    wait_until(lambda: kept_tasks(box) == {"a", "b", "c"})
+
+
+@pytest.mark.parametrize("name", ["state.lock", "state.db"])
+def test_links_in_a_state_directory_are_not_followed(box: Box, name: str) -> None:
+    (box.tmp / "state").mkdir(mode=0o700)
+    write(box.dst / "precious", "not a pid")
+    (box.tmp / "state" / name).symlink_to(box.dst / "precious")
+    if name == "state.lock":
+        refused(box, "cannot use the state directory")
+    else:
+        box.run(WAITS).wait_log("ERROR - cannot keep tasks in ")
+    assert (box.dst / "precious").read_text() == "not a pid"
 
 
 def test_what_is_unwise_is_warned_of(box: Box) -> None:
@@ -695,6 +858,26 @@ def test_a_read_only_disk_keeps_nobody_from_starting(box: Box, disk: Path) -> No
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     daemon.wait_log("tasks are kept in '.*' again")
     assert daemon.count("cannot keep tasks") == 1
+
+
+def test_what_could_not_be_read_at_the_start_goes_on_when_it_can_be(box: Box, disk: Path) -> None:
+    config = WAITS.replace("$TMP/state", "$TMP/disk/state")
+    daemon = box.run(config)
+    write(box.src / "f")
+    state = sqlite3.connect(disk / "state/state.db")
+    wait_until(lambda: state.execute("SELECT count(*) FROM task").fetchone() == (1,))
+    state.close()
+    (identifier,) = daemon.task_ids(box.src / "f")
+    crash(daemon)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    again = box.run(config)
+    again.wait_log("ERROR - cannot keep tasks in .*Read-only")
+    assert again.count("earlier daemon") == 0
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    again.wait_log("tasks of the earlier daemon: 1 go on")
+    again.wait_log("tasks are kept in '.*' again")
+    again.signal(signal.SIGUSR1)
+    again.wait_log(f"status: .*{identifier}")
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ class StateRestart(Row):
 
     name = "state-restart"
     title = "200,000 waiting tasks over a restart (without tasks, and with)"
+    TASKS = (200_000, 30_000)
     baseline = OURS.name
     figures = (
         Figure("keep", "CPU per task: seen, scheduled and kept", "µs"),
@@ -72,7 +73,7 @@ class StateRestart(Row):
         return [OURS, OURS_STATE]
 
     def measure(self, bench: Bench, who: Contestant) -> Sample:
-        tasks = bench.size(200_000, 30_000) if who is OURS_STATE else 0
+        tasks = bench.size(*self.TASKS) if who is OURS_STATE else 0
         with bench.scratch() as root, bench.scratch(bench.disk_dir) as disk:
             source, ready, made, state = root / "in", root / "ready", root / "made", disk / "state"
             for path in (source, ready, made):
@@ -116,4 +117,13 @@ class StateRestart(Row):
         return sample
 
 
-ROWS: list[Row] = [StateStorm(), StateRestart()]
+class StateMillion(StateRestart):
+    """The same with as many tasks as the targets speak of."""
+
+    name = "state-million"
+    title = "1,000,000 waiting tasks over a restart (without tasks, and with)"
+    TASKS = (1_000_000, 30_000)
+    targets = ()
+
+
+ROWS: list[Row] = [StateStorm(), StateRestart(), StateMillion()]

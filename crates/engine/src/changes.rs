@@ -91,6 +91,11 @@ impl Changes {
         self.marks[slot.0 as usize] |= KEPT;
     }
 
+    /// How many tasks changed, at most.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Whether there may be something to take.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.gone.is_empty()

@@ -2,15 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-/// Nanoseconds since the engine was made; 2^64 of them are 584 years.
+/// Nanoseconds; 2^64 of them are 584 years.
 pub(crate) type Nanos = u64;
+
+/// When the engine was made. Times of an earlier life of the daemon lie before; what is older than a year counts as
+/// being that old.
+pub(crate) const START: Nanos = 366 * 86_400 * 1_000_000_000;
 
 /// Longest span that is counted, so that sums cannot overflow: 73 years.
 const SPAN_MAX: Nanos = 1 << 61;
 
 /// Turns instants into [`Nanos`] that never run backwards.
 pub(crate) struct Clock {
-    epoch: Instant,
+    start: Instant,
     /// The instant of the latest call: all events of one read come with the same one.
     seen: Instant,
     latest: Nanos,
@@ -18,14 +22,14 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new(now: Instant) -> Clock {
-        Clock { epoch: now, seen: now, latest: 0 }
+        Clock { start: now, seen: now, latest: START }
     }
 
     /// Notes the time of a call.
     pub(crate) fn advance(&mut self, now: Instant) -> Nanos {
         if now != self.seen {
             self.seen = now;
-            self.latest = self.latest.max(span(now.saturating_duration_since(self.epoch)));
+            self.latest = self.latest.max(START + span(now.saturating_duration_since(self.start)));
         }
         self.latest
     }
@@ -37,12 +41,14 @@ impl Clock {
 
     /// An instant, which may be one to come.
     pub(crate) fn at(&self, instant: Instant) -> Nanos {
-        span(instant.saturating_duration_since(self.epoch))
+        let before = span(self.start.saturating_duration_since(instant));
+        (START + span(instant.saturating_duration_since(self.start))).saturating_sub(before)
     }
 
     /// Back to an instant; `None` beyond what the system's clock can show.
     pub(crate) fn instant(&self, at: Nanos) -> Option<Instant> {
-        self.epoch.checked_add(Duration::from_nanos(at))
+        let before = Duration::from_nanos(START.saturating_sub(at));
+        self.start.checked_add(Duration::from_nanos(at.saturating_sub(START)))?.checked_sub(before)
     }
 }
 
@@ -59,9 +65,20 @@ mod tests {
     fn time_does_not_run_backwards() {
         let start = Instant::now();
         let mut clock = Clock::new(start);
-        assert_eq!(clock.advance(start + Duration::from_nanos(7)), 7);
-        assert_eq!(clock.advance(start), 7);
-        assert_eq!(clock.instant(7), Some(start + Duration::from_nanos(7)));
+        assert_eq!(clock.advance(start + Duration::from_nanos(7)), START + 7);
+        assert_eq!(clock.advance(start), START + 7);
+        assert_eq!(clock.instant(START + 7), Some(start + Duration::from_nanos(7)));
+    }
+
+    #[test]
+    fn times_before_the_engine_was_made_count() {
+        let start = Instant::now();
+        let clock = Clock::new(start);
+        let before = start.checked_sub(Duration::from_nanos(7));
+        assert_eq!(before.map(|before| clock.at(before)), Some(START - 7));
+        assert_eq!(clock.instant(START - 7), before);
+        let long_before = start.checked_sub(Duration::from_nanos(2 * START));
+        assert_eq!(long_before.map(|before| clock.at(before)), Some(0));
     }
 
     #[test]

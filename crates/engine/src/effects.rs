@@ -454,6 +454,17 @@ pub enum Record<'a> {
     },
 }
 
+/// Since when a task waits, where that bounds how long: it counts on in another life of the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// When it was made.
+    pub made: Option<Instant>,
+    /// When the first of the events came that it waits for; with a `max_delay` or a batch.
+    pub first: Option<Instant>,
+    /// When it was first due; with `settle`.
+    pub due: Option<Instant>,
+}
+
 /// A task that an earlier life of the daemon had, see [`Engine::restore`](crate::Engine::restore).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restored<'a> {
@@ -471,6 +482,8 @@ pub struct Restored<'a> {
     pub attempt: u32,
     /// Why its latest try failed; empty if it has not been tried.
     pub reason: &'a str,
+    /// Since when it waits.
+    pub waits: Waits,
     /// What failed, if the task tells of a failure.
     pub failed: Option<FailedTask<'a>>,
     /// The program keeps it as it is here, so that it is not one of the changes.

@@ -132,7 +132,7 @@ mod verdict;
 
 pub use effects::{
     BatchEvent, Effects, End, EndResult, FailedTask, Failure, FailureKind, NotDone, Outcome, OwnedEvent,
-    OwnedTask, Question, Record, Restored, Settled, Start, TaskRecord,
+    OwnedTask, Question, Record, Restored, Settled, Start, TaskRecord, Waits,
 };
 pub use engine::by_id::Found;
 pub use engine::{Engine, Stats};

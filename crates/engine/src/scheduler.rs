@@ -17,7 +17,7 @@ use std::time::Duration;
 use event::Event;
 
 use self::timer::Timer;
-use crate::clock::{Nanos, span};
+use crate::clock::{Nanos, START, span};
 use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, List, Mark, News, Share, Slot, State, Tasks};
@@ -224,7 +224,7 @@ impl Scheduler {
     #[inline]
     pub(crate) fn deadline(&self, tasks: &Tasks) -> Option<Nanos> {
         if self.to_fill {
-            return Some(0);
+            return Some(START);
         }
         let due = self.timer.first(tasks).map(|slot| tasks.time(slot));
         if self.has_deadlines { self.first_deadline(due, tasks) } else { due }

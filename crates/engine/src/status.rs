@@ -6,8 +6,9 @@ use std::time::Instant;
 use event::Event;
 
 use crate::changes::Changes;
+use crate::clock::Nanos;
 use crate::tasks::{Mark, Slot, State};
-use crate::{Engine, FailedTask, MapId, SchedulerId, TaskHandle, TaskId};
+use crate::{Engine, FailedTask, MapId, SchedulerId, TaskHandle, TaskId, Waits};
 
 /// The tasks of one scheduler, by what they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,8 @@ pub struct TaskStatus<'a> {
     pub event: Event<'a>,
     /// What it does.
     pub doing: Doing,
-    /// When it was made.
-    pub made: Option<Instant>,
+    /// Since when it is there, and waits.
+    pub waits: Waits,
     /// Which try its run is, or its next one; from 1.
     pub attempt: u32,
     /// Why it waits, where there is more to say than what it does, or why its latest try failed; empty while it runs.
@@ -137,6 +138,11 @@ impl Engine {
         self.tasks().has_changes()
     }
 
+    /// How many tasks there are to take at most: [`Engine::take_changed`] shows those that are there now before others.
+    pub fn changed(&self) -> usize {
+        self.tasks().changed()
+    }
+
     /// What the program keeps of a run is not what it was.
     pub fn note_change(&mut self, handle: TaskHandle) {
         let Some((slot, scheduler)) = self.tasks().running(handle) else { return };
@@ -191,6 +197,22 @@ impl Engine {
         }
     }
 
+    fn waits(&self, slot: Slot) -> Waits {
+        let tasks = self.tasks();
+        let (more, state) = (tasks.more(slot), tasks.state(slot));
+        // What is left behind was gathered at that time.
+        let gathered = || {
+            let scheduler = self.scheduler(tasks.scheduler(slot));
+            let is_gathered = matches!(state, State::Gathered | State::Left);
+            let is_gathered = is_gathered && scheduler.is_some_and(|one| one.spec().batch.is_some());
+            is_gathered.then(|| tasks.time(slot))
+        };
+        let first = more.and_then(|more| more.first).or_else(gathered);
+        let due = more.and_then(|more| more.settles_since);
+        let instant = |at: Option<Nanos>| at.and_then(|at| self.instant(at));
+        Waits { made: self.instant(tasks.made(slot)), first: instant(first), due: instant(due) }
+    }
+
     fn task_status<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> TaskStatus<'a> {
         let tasks = self.tasks();
         let at = self.instant(tasks.time(slot));
@@ -216,7 +238,7 @@ impl Engine {
             handle: tasks.handle(run),
             event: if doing.is_to_come() { tasks.event(slot, path) } else { tasks.event_of_run(slot, path) },
             doing,
-            made: self.instant(tasks.made(slot)),
+            waits: self.waits(slot),
             attempt: tasks.attempt(slot),
             reason: if doing.is_to_come() { tasks.reason(slot) } else { "" },
             again: tasks.has(slot, Mark::Again) || tasks.has(slot, Mark::Restart),

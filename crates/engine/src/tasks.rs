@@ -621,6 +621,10 @@ impl Tasks {
     }
 
     /// Whether there may be changes.
+    pub(crate) fn changed(&self) -> usize {
+        self.changes.as_ref().map_or(0, |changes| changes.len())
+    }
+
     pub(crate) fn has_changes(&self) -> bool {
         self.changes.as_ref().is_some_and(|changes| !changes.is_empty())
     }
@@ -663,6 +667,10 @@ impl Tasks {
         let slot = self.restored.get(&id).copied().unwrap_or(Slot(id.place()));
         let task = self.slots.get(slot.0 as usize)?;
         (task.flags & FREE == 0 && task.id == halves(id)).then_some(slot)
+    }
+
+    pub(crate) fn set_made(&mut self, slot: Slot, made: Nanos) {
+        self.task_mut(slot).made = made;
     }
 
     pub(crate) fn made(&self, slot: Slot) -> Nanos {

@@ -12,7 +12,7 @@ use engine::{
     FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher,
     NotDone, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry, RetryOn,
     SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId,
-    TaskRecord, Verdict,
+    TaskRecord, Verdict, Waits,
 };
 use event::{Event, Flag, Mask};
 
@@ -1520,6 +1520,7 @@ fn what_an_earlier_life_left_is_gathered_again() {
             due: world.now,
             attempt: 1,
             reason: "",
+            waits: Waits::default(),
             failed: None,
             is_kept: true,
         };
@@ -1596,6 +1597,64 @@ fn events_put_a_task_off_until_max_delay_after_the_first() {
     world.create("/f");
     assert_eq!(world.pass(9 * SECOND), NOTHING, "the next one has all its time");
     assert_eq!(world.pass(SECOND), ["start 2 /f IN_CREATE"]);
+}
+
+/// Restores a task that waits since then.
+fn restore_waiting(world: &mut World, path: &str, due: Duration, waits: Waits) {
+    let restored = Restored {
+        id: TaskId(u128::from(path.as_bytes()[1])),
+        scheduler: SchedulerId(0),
+        map: Some(MapId(0)),
+        event: event(Flag::Create, path),
+        due: world.now + due,
+        attempt: 1,
+        reason: "",
+        waits,
+        failed: None,
+        is_kept: true,
+    };
+    assert!(world.engine.restore(world.now, &restored, &mut world.out));
+}
+
+#[test]
+fn what_an_earlier_life_waited_counts() {
+    let ago = |world: &World, seconds| world.now.checked_sub(seconds * SECOND);
+    let mut world = World::of(SchedulerSpec { max_delay: Some(25 * SECOND), ..scheduler(DELAY) });
+    let waits = Waits { first: ago(&world, 20), ..Waits::default() };
+    restore_waiting(&mut world, "/f", 2 * SECOND, waits);
+    world.pass(SECOND);
+    world.close_write("/f");
+    assert_eq!(world.pass(3 * SECOND), NOTHING);
+    assert_eq!(world.pass(SECOND), ["start 1 /f IN_CLOSE_WRITE"], "25 s after its first event");
+
+    let mut world = World::of(batch());
+    for (path, since) in [("/a", 9), ("/b", 3)] {
+        let waits = Waits { first: ago(&world, since), ..Waits::default() };
+        restore_waiting(&mut world, path, Duration::ZERO, waits);
+    }
+    assert_eq!(world.pass(SECOND), ["start 1 /a IN_CREATE for /a /b"], "10 s after the first one");
+
+    let mut world = World::of(settling());
+    let waits = Waits { due: ago(&world, 3), ..Waits::default() };
+    restore_waiting(&mut world, "/f", Duration::ZERO, waits);
+    assert_eq!(world.pass(Duration::ZERO), ["ask 1 /f"]);
+    assert_eq!(
+        answer(&mut world, Settled::No("it grows")),
+        ["failed (did not settle in 3 s: it grows) 1 /f"]
+    );
+}
+
+#[test]
+fn since_when_a_task_waits_is_told() {
+    let mut world = World::of(SchedulerSpec { max_delay: Some(25 * SECOND), ..scheduler(DELAY) });
+    let (made, first) = (world.now.checked_sub(9 * SECOND), world.now.checked_sub(8 * SECOND));
+    let waits = Waits { made, first, due: None };
+    restore_waiting(&mut world, "/f", SECOND, waits);
+    world.create("/g");
+    let mut seen = Vec::new();
+    world.engine.visit(0, 10, |task| seen.push(task.waits));
+    let now = Some(world.now);
+    assert_eq!(seen, [waits, Waits { made: now, first: now, due: None }]);
 }
 
 // on_busy.
@@ -1924,6 +1983,7 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
         due: Instant::now() + 3 * SECOND,
         attempt,
         reason: "",
+        waits: Waits::default(),
         failed: None,
         is_kept: true,
     };
@@ -2313,6 +2373,7 @@ fn a_task_that_an_earlier_life_had_is_not_made_beside_an_old_run_of_its_path() {
         due: world.now,
         attempt: 1,
         reason: "",
+        waits: Waits::default(),
         failed: None,
         is_kept: false,
     };
@@ -2530,6 +2591,7 @@ fn a_task_that_is_restored_as_it_is_kept_has_not_changed() {
         due: Instant::now() + SECOND,
         attempt: 1,
         reason: "",
+        waits: Waits::default(),
         failed: None,
         is_kept,
     };
@@ -2554,6 +2616,7 @@ fn a_task_that_tells_of_a_failure_is_restored_as_such() {
         due: world.now,
         attempt: 1,
         reason: "",
+        waits: Waits::default(),
         failed: Some(failed),
         is_kept: true,
     };
@@ -2723,6 +2786,7 @@ fn outlived(world: &mut World, path: &str, again: bool) -> TaskHandle {
         due: world.now,
         attempt: 1,
         reason: "",
+        waits: Waits::default(),
         failed: None,
         is_kept: true,
     };
@@ -2805,6 +2869,7 @@ fn the_tasks_of_a_batch_of_an_earlier_life_have_one_run() {
         due: world.now,
         attempt: 1,
         reason: "",
+        waits: Waits::default(),
         failed: None,
         is_kept: true,
     };

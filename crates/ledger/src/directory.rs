@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 /// Name of the file whose lock says that a daemon has the directory; it holds the daemon's pid.
@@ -125,6 +125,8 @@ fn lock(directory: &Path) -> Result<File, ClaimError> {
     let unusable = |source| ClaimError::Unusable { path: directory.to_owned(), source };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // A link of this name could lead to a file of others, or of ours.
+    options.custom_flags(OFlags::NOFOLLOW.bits() as i32);
     let mut file = options.open(directory.join(LOCK)).map_err(unusable)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}

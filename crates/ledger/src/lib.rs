@@ -18,7 +18,8 @@
 //!
 //! An error that may pass (disk full, read-only, locked by somebody's shell) is reported once; the thread keeps the
 //! batch and tries again after a pause that doubles up to [`RETRY_MAX`]. A database that turns out to be damaged is
-//! moved aside, an empty one takes its place, and [`Report::StartedAfresh`] asks the loop to give everything again.
+//! moved aside, an empty one takes its place, and [`Report::StartedAfresh`] asks the loop to give everything again. So
+//! it is with one that somebody removed. One that cannot be read at the start is read as soon as it can be.
 //!
 //! # Limits
 //!
@@ -38,6 +39,6 @@ mod writer;
 
 pub use directory::ClaimError;
 pub use reader::{Filter, Page, Reader};
-pub use rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState};
+pub use rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState, Told};
 pub use store::{Damage, OpenError, Opened, Restored, Store};
 pub use writer::{Ledger, Options, RETRY_MAX, Report};

@@ -122,6 +122,10 @@ pub struct Task {
     pub attempt: u32,
     /// When its first event came.
     pub first_s: f64,
+    /// When the first of the events came that it waits for, where that bounds how long it waits.
+    pub waits_s: Option<f64>,
+    /// When it was first due, where it waits for its file to settle.
+    pub settles_s: Option<f64>,
     /// When it came into its state.
     pub since_s: f64,
     /// When it is due.
@@ -188,6 +192,17 @@ pub struct Ended {
     pub done: Option<String>,
 }
 
+/// An entry that was told before the checkpoint, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Absolute path.
+    pub path: Vec<u8>,
+    /// Number of its inode.
+    pub inode: u64,
+    /// When its status changed last, nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
 /// One transaction, written in the order of the fields: a task that was retried, ran and failed again since the last
 /// one is not gone then.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -207,6 +222,8 @@ pub struct Batch {
     /// Up to when everything that happened was handled or is in the database, once all this is written: seconds since
     /// 1970.
     pub checkpoint_s: Option<f64>,
+    /// What need not be told again though it changed shortly before the checkpoint, which this goes with.
+    pub told: Vec<Told>,
 }
 
 impl Batch {

@@ -6,7 +6,8 @@
 use rusqlite::{Connection, Transaction};
 
 /// What leads from each version to the next; an empty database has version 0.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE task (
     id TEXT PRIMARY KEY, file TEXT NOT NULL, scheduler TEXT NOT NULL, kind TEXT NOT NULL, digest TEXT NOT NULL,
     mask INTEGER NOT NULL, is_dir INTEGER NOT NULL, synthetic INTEGER NOT NULL, path NOT NULL,
@@ -26,7 +27,13 @@ CREATE INDEX ended_open ON ended (id) WHERE open = 1;
 CREATE INDEX ended_closed ON ended (number) WHERE open = 0;
 CREATE TABLE paused (file TEXT NOT NULL, scheduler TEXT NOT NULL, PRIMARY KEY (file, scheduler));
 CREATE TABLE checkpoint (at REAL NOT NULL);
-"];
+",
+    "
+ALTER TABLE task ADD COLUMN waits REAL;
+ALTER TABLE task ADD COLUMN settles REAL;
+CREATE TABLE told (path NOT NULL, inode INTEGER NOT NULL, ctime INTEGER NOT NULL);
+",
+];
 
 /// The version that this program writes.
 pub(crate) const VERSION: u32 = STEPS.len() as u32;

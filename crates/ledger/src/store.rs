@@ -1,6 +1,6 @@
 //! The database: opened, mended, read as a whole, written a batch at a time.
 
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,9 +9,10 @@ use rusqlite::types::{FromSql, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Row, Statement, TransactionBehavior, params,
 };
+use rustix::fs::OFlags;
 
 use crate::directory::{ClaimError, Directory, plain};
-use crate::rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState};
+use crate::rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState, Told};
 use crate::schema;
 
 /// Name of the database in the state directory.
@@ -19,6 +20,9 @@ pub(crate) const DATABASE: &str = "state.db";
 
 /// How long a lock of another program on the database is waited for, by the thread that writes.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// The bits of a mask that say which event it is, inotify(7).
+const EVENTS: u32 = 0xefff;
 
 /// The database of a state directory.
 #[derive(Debug)]
@@ -28,6 +32,10 @@ pub struct Store {
     directory: Option<Directory>,
     /// Absent until the database can be used, and after a damaged one was moved aside.
     connection: Option<Connection>,
+    /// Which file that is: filesystem and inode.
+    file: Option<(u64, u64)>,
+    /// What an earlier daemon kept was read.
+    is_read: bool,
 }
 
 /// A store, and what was found in it.
@@ -87,14 +95,16 @@ impl From<rusqlite::Error> for ConnectError {
 }
 
 /// All that an earlier daemon kept.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Restored {
-    /// Tasks that had not ended, in the order in which they are due.
+    /// Tasks that had not ended, in the order in which they are due; those whose first event counts in that of it.
     pub tasks: Vec<Task>,
     /// Schedulers that are paused: file, name.
     pub paused: Vec<(String, String)>,
     /// The last checkpoint, seconds since 1970.
     pub checkpoint_s: Option<f64>,
+    /// What was told before that, as [`Batch::told`] says.
+    pub told: Vec<Told>,
     /// Tasks that stand as failed, with the file and the name of their schedulers.
     pub failed: Vec<(Id, Arc<str>, Arc<str>)>,
 }
@@ -106,7 +116,8 @@ impl Store {
     /// # Errors
     /// What does not pass by itself.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
-        let mut store = Store { path: path.to_owned(), directory: None, connection: None };
+        let mut store =
+            Store { path: path.to_owned(), directory: None, connection: None, file: None, is_read: false };
         let mut damage = None;
         let trouble = |store, damage, error: String| {
             Ok(Opened { store, restored: Restored::default(), damage, trouble: Some(error) })
@@ -118,7 +129,10 @@ impl Store {
         }
         loop {
             let error = match store.connect().and_then(|()| Ok(store.restore()?)) {
-                Ok(restored) => return Ok(Opened { store, restored, damage, trouble: None }),
+                Ok(restored) => {
+                    store.is_read = true;
+                    return Ok(Opened { store, restored, damage, trouble: None });
+                }
                 Err(ConnectError::Newer(found)) => {
                     return Err(OpenError::Newer { path: store.database(), found, known: schema::VERSION });
                 }
@@ -142,14 +156,41 @@ impl Store {
         }
         if self.connection.is_none() {
             self.connection = Some(connect(&self.database())?);
+            self.file = self.found();
         }
         Ok(())
+    }
+
+    /// The file that is in the database's place.
+    fn found(&self) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(self.database()).ok().map(|found| (found.dev(), found.ino()))
+    }
+
+    /// Whether somebody removed the database, or put another one into its place: SQLite would go on to write what
+    /// nobody finds. From here on the one that is there is used, or a new one.
+    pub(crate) fn lets_go_of_a_lost_one(&mut self) -> bool {
+        let is_lost = self.connection.is_some() && self.found() != self.file;
+        if is_lost {
+            (self.connection, self.directory, self.is_read) = (None, None, false);
+        }
+        is_lost
+    }
+
+    /// What an earlier daemon kept, if it could not be read before.
+    pub(crate) fn read_late(&mut self) -> rusqlite::Result<Option<Restored>> {
+        if self.is_read {
+            return Ok(None);
+        }
+        self.connect().map_err(failed)?;
+        let restored = self.restore()?;
+        self.is_read = true;
+        Ok((!restored.is_empty()).then_some(restored))
     }
 
     /// Moves the database aside that turned out to be damaged; an empty one takes its place with the next batch.
     pub(crate) fn move_aside(&mut self, error: &rusqlite::Error) -> std::io::Result<Damage> {
         // Before the move: SQLite removes the log by its name when it closes a database.
-        self.connection = None;
+        (self.connection, self.is_read) = (None, true);
         move_aside(&self.database(), error.to_string())
     }
 
@@ -167,7 +208,8 @@ impl Store {
         let mut tasks = tasks.collect::<rusqlite::Result<Vec<_>>>()?;
         // SQLite would sort copies of all rows.
         tasks.sort_by(|one, other| {
-            one.due_s.total_cmp(&other.due_s).then(one.first_s.total_cmp(&other.first_s))
+            let place = |task: &Task| task.waits_s.unwrap_or(task.due_s);
+            place(one).total_cmp(&place(other)).then(one.first_s.total_cmp(&other.first_s))
         });
         let mut paused = connection.prepare("SELECT file, scheduler FROM paused")?;
         let paused = paused.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -180,19 +222,31 @@ impl Store {
         let failed = failed.collect::<rusqlite::Result<_>>()?;
         let mut checkpoint = connection.prepare("SELECT at FROM checkpoint")?;
         let checkpoint_s = checkpoint.query_map([], |row| row.get(0))?.next().transpose()?;
-        Ok(Restored { tasks, paused, checkpoint_s, failed })
+        let mut told = connection.prepare("SELECT path, inode, ctime FROM told")?;
+        let told = told.query_map([], told_of)?.collect::<rusqlite::Result<_>>()?;
+        Ok(Restored { tasks, paused, checkpoint_s, told, failed })
     }
 
     /// Writes a batch as one transaction, and keeps the history within its limit.
     pub(crate) fn write(&mut self, batch: &Batch, history_max: u32) -> rusqlite::Result<()> {
-        self.connect().map_err(|error| match error {
-            ConnectError::Failed(error) => error,
-            ConnectError::Newer(version) => other(format!("it has version {version}").into()),
-        })?;
+        self.connect().map_err(failed)?;
         let connection = self.connection.as_mut().expect("it is connected");
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         write(&transaction, batch, history_max)?;
         transaction.commit()
+    }
+}
+
+impl Restored {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.paused.is_empty() && self.failed.is_empty()
+    }
+}
+
+fn failed(error: ConnectError) -> rusqlite::Error {
+    match error {
+        ConnectError::Failed(error) => error,
+        ConnectError::Newer(version) => other(format!("it has version {version}").into()),
     }
 }
 
@@ -248,8 +302,12 @@ fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::
         connection.prepare_cached(sql)?.execute(params![history_max])?;
     }
     if let Some(checkpoint_s) = batch.checkpoint_s {
-        connection.execute_batch("DELETE FROM checkpoint")?;
+        connection.execute_batch("DELETE FROM checkpoint; DELETE FROM told")?;
         connection.prepare_cached("INSERT INTO checkpoint VALUES (?1)")?.execute([checkpoint_s])?;
+        let mut put = connection.prepare_cached("INSERT INTO told VALUES (?1, ?2, ?3)")?;
+        for told in &batch.told {
+            put.execute(params![PathValue(&told.path), told.inode as i64, told.ctime_ns])?;
+        }
     }
     Ok(())
 }
@@ -277,7 +335,8 @@ fn connect(path: &Path) -> Result<Connection, ConnectError> {
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     // SQLite makes its files with the umask, which may let others read what is watched.
     let mut options = std::fs::OpenOptions::new();
-    let made = options.append(true).create(true).mode(0o600).open(path);
+    options.append(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    let made = options.open(path);
     made.map_err(|error| other(format!("cannot open '{}': {}", path.display(), plain(&error)).into()))?;
     let mut connection = Connection::open_with_flags(path, flags)?;
     prepare(&mut connection)?;
@@ -308,8 +367,7 @@ fn check(connection: &Connection) -> rusqlite::Result<()> {
     if answer == "ok" {
         return Ok(());
     }
-    let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    Err(rusqlite::Error::SqliteFailure(failure, Some(answer)))
+    Err(damaged(answer))
 }
 
 /// Renames a database with what belongs to it to `state.db.damaged-TIME`, a free name.
@@ -404,7 +462,7 @@ const SUBJECT: &str =
     given_path, detail";
 
 /// The columns of tasks beside these, in the order in which [`put_task`] fills them.
-const TASK: &str = "state, attempt, first, since, due, error, process_group, process_started";
+const TASK: &str = "state, attempt, first, waits, settles, since, due, error, process_group, process_started";
 
 /// The same of ended tasks, by [`put_ended`].
 const ENDED: &str = "result, open, error, exit_status, signal, output, attempts, first, started, ended, done";
@@ -452,10 +510,12 @@ fn bind(
 
 fn put_task(put: &mut Statement<'_>, task: &Task) -> rusqlite::Result<()> {
     let process = task.process;
-    let others: [&dyn ToSql; 8] = [
+    let others: [&dyn ToSql; 10] = [
         &task.state.name(),
         &task.attempt,
         &task.first_s,
+        &task.waits_s,
+        &task.settles_s,
         &task.since_s,
         &task.due_s,
         &task.error,
@@ -514,7 +574,7 @@ impl Words {
 
 /// Reads the columns that tasks and ended tasks share.
 fn subject_of(columns: &mut Columns<'_, '_>, words: &mut Words) -> rusqlite::Result<Subject> {
-    Ok(Subject {
+    let subject = Subject {
         file: words.get(columns)?,
         scheduler: words.get(columns)?,
         kind: words.get(columns)?,
@@ -528,7 +588,13 @@ fn subject_of(columns: &mut Columns<'_, '_>, words: &mut Words) -> rusqlite::Res
         src_path: columns.optional_bytes()?,
         given_path: columns.optional_bytes()?,
         detail: columns.take()?,
-    })
+    };
+    let (path, name_len) = (&subject.path, usize::from(subject.name_len));
+    let has_name = name_len == 0 || path.iter().rev().nth(name_len) == Some(&b'/');
+    if has_name && usize::from(subject.root_len) <= path.len() && subject.mask & EVENTS != 0 {
+        return Ok(subject);
+    }
+    Err(damaged("path, lengths and event of a task do not fit".to_owned()))
 }
 
 /// All tasks.
@@ -544,6 +610,8 @@ fn task_of(row: &Row<'_>, words: &mut Words) -> rusqlite::Result<Task> {
         state: columns.word(TaskState::parse)?,
         attempt: columns.take()?,
         first_s: columns.take()?,
+        waits_s: columns.take()?,
+        settles_s: columns.take()?,
         since_s: columns.take()?,
         due_s: columns.take()?,
         error: columns.take()?,
@@ -552,6 +620,12 @@ fn task_of(row: &Row<'_>, words: &mut Words) -> rusqlite::Result<Task> {
     let (group, started): (Option<i32>, Option<i64>) = (columns.take()?, columns.take()?);
     task.process = group.zip(started).map(|(group, ticks)| Process { group, started_ticks: ticks as u64 });
     Ok(task)
+}
+
+fn told_of(row: &Row<'_>) -> rusqlite::Result<Told> {
+    let mut columns = Columns::of(row);
+    let (path, inode): (_, i64) = (columns.bytes()?, columns.take()?);
+    Ok(Told { path, inode: inode as u64, ctime_ns: columns.take()? })
 }
 
 /// Ended tasks that a condition holds for.
@@ -583,6 +657,10 @@ pub(crate) fn ended_of(row: &Row<'_>) -> rusqlite::Result<Ended> {
 
 /// A word that no version of this program wrote into that column.
 fn unknown_word(column: &str, word: &str) -> rusqlite::Error {
+    damaged(format!("column {column} holds '{word}'"))
+}
+
+fn damaged(why: String) -> rusqlite::Error {
     let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(failure, Some(format!("column {column} holds '{word}'")))
+    rusqlite::Error::SqliteFailure(failure, Some(why))
 }

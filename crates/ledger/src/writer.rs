@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::rows::Batch;
-use crate::store::{Damage, Store, is_damage, said};
+use crate::store::{Damage, Restored, Store, is_damage, said};
 
 /// The first pause before a batch that failed is tried again; it doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -33,9 +33,11 @@ pub enum Report {
     },
     /// The batch cannot be written now; it is kept and tried again. Reported once, until a batch is committed.
     Failing(String),
-    /// The database turned out to be damaged, and an empty one took its place. The batch is lost with it: everything
-    /// has to be committed anew.
-    StartedAfresh(Damage),
+    /// The database turned out to be damaged, and an empty one took its place; or, without a damage, it is not there
+    /// any more. The batch is lost with it: everything has to be committed anew.
+    StartedAfresh(Option<Damage>),
+    /// What an earlier daemon kept, which could not be read at the start. It is there still.
+    Restored(Box<Restored>),
 }
 
 /// The thread's two ends. The thread ends when this is dropped, after the batch that it writes.
@@ -149,7 +151,7 @@ impl Report {
     fn ends_a_batch(&self) -> bool {
         match self {
             Report::Committed { .. } | Report::StartedAfresh(_) => true,
-            Report::Failing(_) => false,
+            Report::Failing(_) | Report::Restored(_) => false,
         }
     }
 }
@@ -180,15 +182,19 @@ impl<R: Fn(Report)> Writer<R> {
         let mut pause = RETRY_FIRST;
         let mut failed = false;
         loop {
+            if self.store.lets_go_of_a_lost_one() {
+                (self.report)(Report::StartedAfresh(None));
+                return true;
+            }
             let begun = Instant::now();
-            let Err(error) = self.store.write(batch, self.options.history_max) else {
+            let Err(error) = self.read_and_write(batch) else {
                 (self.report)(Report::Committed { took: begun.elapsed(), recovered: failed });
                 return true;
             };
             if is_damage(&error)
                 && let Ok(damage) = self.store.move_aside(&error)
             {
-                (self.report)(Report::StartedAfresh(damage));
+                (self.report)(Report::StartedAfresh(Some(damage)));
                 return true;
             }
             if !failed {
@@ -200,6 +206,13 @@ impl<R: Fn(Report)> Writer<R> {
             }
             pause = (pause * 2).min(RETRY_MAX);
         }
+    }
+
+    fn read_and_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        if let Some(restored) = self.store.read_late()? {
+            (self.report)(Report::Restored(Box::new(restored)));
+        }
+        self.store.write(batch, self.options.history_max)
     }
 
     /// Waits before another try; false if the daemon ends.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ledger::{
     Batch, Ended, Filter, Id, Ledger, OpenError, Opened, Options, Outcome, Process, Reader, Report, Restored,
-    Store, Subject, Task, TaskState,
+    Store, Subject, Task, TaskState, Told,
 };
 
 /// What never happens by then never happens.
@@ -27,8 +27,8 @@ fn subject(path: &[u8]) -> Subject {
         is_dir: false,
         synthetic: true,
         path: path.to_vec(),
-        name_len: 1,
-        root_len: 4,
+        name_len: path.iter().rev().take_while(|byte| **byte != b'/').count() as u16,
+        root_len: 3,
         src_path: Some(b"/src/\xff".to_vec()),
         given_path: None,
         detail: Some("{}".to_owned()),
@@ -42,6 +42,8 @@ fn task(id: u128, path: &[u8]) -> Task {
         state: TaskState::Waiting,
         attempt: 1,
         first_s: 1.25,
+        waits_s: None,
+        settles_s: Some(1.75),
         since_s: 2.5,
         due_s: 1e9 + id as f64,
         error: Some("it's away".to_owned()),
@@ -230,6 +232,54 @@ fn a_newer_state_is_refused_and_left_alone() {
 }
 
 #[test]
+fn an_older_state_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 1);
+    desk.commit(Batch { checkpoint_s: Some(9.5), ..tasks([task(1, b"/in/a")]) });
+    desk.close();
+    let older = "DROP TABLE told; ALTER TABLE task DROP COLUMN waits; ALTER TABLE task DROP COLUMN settles;
+        PRAGMA user_version = 1";
+    let path = directory.path().join("state.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(older).unwrap();
+    let (desk, restored) = Desk::open(directory.path(), 1);
+    let task = Task { waits_s: None, settles_s: None, ..task(1, b"/in/a") };
+    assert_eq!(restored, Restored { tasks: vec![task], checkpoint_s: Some(9.5), ..Restored::default() });
+    desk.close();
+}
+
+#[test]
+fn what_was_told_goes_with_its_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = [b"/in/a".as_slice(), b"/in/\xff"].map(|path| Told {
+        path: path.to_vec(),
+        inode: u64::MAX,
+        ctime_ns: -1,
+    });
+    let (mut desk, _) = Desk::open(directory.path(), 1);
+    desk.commit(Batch { checkpoint_s: Some(1.0), told: told.to_vec(), ..Batch::default() });
+    desk.commit(tasks([task(1, b"/in/a")]));
+    desk.close();
+    let (mut desk, restored) = Desk::open(directory.path(), 1);
+    assert_eq!(restored.told, told);
+    desk.commit(Batch { checkpoint_s: Some(2.0), ..Batch::default() });
+    desk.close();
+    assert_eq!(Desk::open(directory.path(), 1).1.told, []);
+}
+
+#[test]
+fn tasks_come_back_in_the_order_of_what_they_wait_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 1);
+    // Those of a batch are all due when it is; a row tells when it was by then.
+    let waiting = |id: u128, waits_s, due_s| Task { waits_s, due_s, ..task(id, b"/in/a") };
+    let [first, second] = [waiting(1, Some(5.0), 20.0), waiting(2, Some(6.0), 10.0)];
+    let plain = waiting(3, None, 5.5);
+    desk.commit(tasks([second.clone(), plain.clone(), first.clone()]));
+    desk.close();
+    assert_eq!(Desk::open(directory.path(), 1).1.tasks, [first, plain, second]);
+}
+
+#[test]
 fn a_database_that_is_none_is_moved_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
@@ -295,6 +345,67 @@ fn a_lock_of_another_program_is_waited_for_and_reported_once() {
 }
 
 #[test]
+fn a_state_that_somebody_removes_is_made_anew() {
+    let base = tempfile::tempdir().unwrap();
+    let directory = base.path().join("state");
+    let (mut desk, _) = Desk::open(&directory, 1);
+    desk.commit(tasks([task(1, b"/in/a")]));
+    fs::rename(&directory, base.path().join("away")).unwrap();
+    desk.ledger.commit(tasks([task(2, b"/in/b")]));
+    assert_eq!(desk.next_reports(), [Report::StartedAfresh(None)]);
+    desk.commit(tasks([task(1, b"/in/a"), task(2, b"/in/b")]));
+    desk.close();
+    assert_eq!(Desk::open(&directory, 1).1.tasks.len(), 2);
+}
+
+#[test]
+fn what_could_not_be_read_at_the_start_is_read_when_it_can_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let (mut desk, _) = Desk::open(directory.path(), 1);
+    desk.commit(tasks([task(1, b"/in/a")]));
+    desk.close();
+    let shell = rusqlite::Connection::open(&path).unwrap();
+    shell.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let Opened { store, restored, trouble, .. } = Store::open(directory.path()).unwrap();
+    assert!(trouble.is_some_and(|why| why.contains("locked")));
+    assert_eq!(restored, Restored::default());
+    drop(shell);
+    let (wake, woken) = channel();
+    let wake = move || {
+        let _ = wake.send(());
+    };
+    let mut desk = Desk { ledger: Ledger::start(store, Options { history_max: 1 }, wake).unwrap(), woken };
+    desk.ledger.commit(tasks([task(2, b"/in/b")]));
+    let mut reports = Vec::new();
+    while !desk.ledger.is_ready() {
+        reports.extend(desk.next_reports());
+    }
+    assert!(
+        matches!(&reports[0], Report::Restored(found) if found.tasks == [task(1, b"/in/a")]),
+        "{reports:?}"
+    );
+    desk.close();
+    assert_eq!(Desk::open(directory.path(), 1).1.tasks.len(), 2);
+}
+
+#[test]
+fn a_row_that_no_daemon_wrote_is_damage() {
+    for change in ["name_len = 60000", "name_len = 2", "root_len = 60000", "path = ''", "mask = 0"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut desk, _) = Desk::open(directory.path(), 1);
+        desk.commit(tasks([task(1, b"/in/a")]));
+        desk.close();
+        let database = rusqlite::Connection::open(directory.path().join("state.db")).unwrap();
+        database.execute(&format!("UPDATE task SET {change}"), []).unwrap();
+        drop(database);
+        let Opened { restored, damage, .. } = Store::open(directory.path()).unwrap();
+        assert!(damage.is_some_and(|damage| damage.error.contains("do not fit")), "{change}");
+        assert_eq!(restored, Restored::default());
+    }
+}
+
+#[test]
 fn damage_that_shows_while_it_works_starts_afresh() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 100);
@@ -308,7 +419,7 @@ fn damage_that_shows_while_it_works_starts_afresh() {
     drop(vandal);
     desk.ledger.commit(tasks([task(2, b"/in/b")]));
     let reports = desk.next_reports();
-    assert!(matches!(&reports[..], [Report::StartedAfresh(_)]), "{reports:?}");
+    assert!(matches!(&reports[..], [Report::StartedAfresh(Some(_))]), "{reports:?}");
     desk.commit(tasks([task(2, b"/in/b")]));
     desk.close();
     assert_eq!(Desk::open(directory.path(), 1).1.tasks, [task(2, b"/in/b")]);

@@ -8,7 +8,7 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::hand_over::Earlier;
 use crate::tasks::{Failed, News, Slot};
 use crate::turn::Turn;
-use crate::{Effects, Failure, IdPrefix, MapId, Restored, SchedulerId, TaskHandle, TaskId};
+use crate::{Effects, Failure, IdPrefix, MapId, Restored, SchedulerId, TaskHandle, TaskId, Waits};
 
 /// What an id or its beginning names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,14 +171,18 @@ impl Engine {
             return None;
         }
         let map = task.map.unwrap_or(MapId::NONE);
+        let nanos = |at: Option<Instant>| at.map(|at| self.clock.at(at));
+        let Waits { made, first, due } = task.waits;
+        let (made, first, due) = (nanos(made), nanos(first), nanos(due));
         let news = News { event: &task.event, map, rule: None, hash: path.hash, same_path: false };
-        let mut made = None;
+        let mut restored = None;
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(id, &mut turn, |scheduler, turn| {
-            let earlier = Earlier { path: &path, news: &news, attempt: task.attempt.max(1), failed };
-            made = restore(scheduler, earlier, turn);
+            let attempt = task.attempt.max(1);
+            let earlier = Earlier { path: &path, news: &news, attempt, made, first, due, failed };
+            restored = restore(scheduler, earlier, turn);
         });
-        if let Some(slot) = made {
+        if let Some(slot) = restored {
             if !task.reason.is_empty() && self.tasks.attempt(slot) > 1 {
                 self.tasks.set_reason(slot, task.reason);
             }
@@ -188,6 +192,6 @@ impl Engine {
             }
         }
         self.end_turn(out);
-        made
+        restored
     }
 }

@@ -8,7 +8,7 @@
 
 use super::run::Left;
 use super::{Scheduler, wait_for_event};
-use crate::clock::{Nanos, span};
+use crate::clock::{Nanos, START, span};
 use crate::path::Path;
 use crate::tasks::{Mark, News, Slot, State, Tasks};
 use crate::turn::Turn;
@@ -28,7 +28,7 @@ impl Scheduler {
         let Batch { quiet, max_wait, .. } = self.spec.batch?;
         let first = tasks.time(self.gathered.first()?);
         if self.is_full() {
-            return Some(0);
+            return Some(START);
         }
         Some((self.gathered_last + span(quiet)).min(first + span(max_wait)))
     }

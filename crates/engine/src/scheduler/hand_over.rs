@@ -25,6 +25,10 @@ pub(crate) struct Earlier<'a> {
     pub(crate) path: &'a Path<'a>,
     pub(crate) news: &'a News<'a>,
     pub(crate) attempt: u32,
+    /// As [`crate::Waits`] has them.
+    pub(crate) made: Option<Nanos>,
+    pub(crate) first: Option<Nanos>,
+    pub(crate) due: Option<Nanos>,
     pub(crate) failed: Option<Failed>,
 }
 
@@ -191,12 +195,20 @@ impl Scheduler {
         due: Nanos,
         turn: &mut Turn<'_, E>,
     ) -> Option<Slot> {
+        let first = earlier.first.unwrap_or(turn.now).min(turn.now);
+        let first_due = earlier.due.filter(|_| self.spec.settle.is_some());
         let slot = self.insert_earlier(earlier, turn)?;
+        if let Some(first_due) = first_due {
+            turn.tasks.more_mut(slot).settles_since = Some(first_due.min(turn.now));
+        }
         if turn.tasks.attempt(slot) > 1 {
             self.timer.insert(slot, State::Retrying, due, turn.tasks);
         } else if self.spec.batch.is_some() {
-            self.join(slot, turn.now, turn);
+            self.join(slot, first, turn);
         } else {
+            if self.spec.max_delay.is_some() {
+                turn.tasks.more_mut(slot).first = Some(first);
+            }
             self.hold(slot, due, turn);
         }
         Some(slot)
@@ -235,7 +247,7 @@ impl Scheduler {
     /// Makes a task of an earlier life of the daemon, in no list; `None` if its path has one, or there are too many.
     fn insert_earlier<E: Effects>(
         &mut self,
-        Earlier { path, news, attempt, failed }: Earlier<'_>,
+        Earlier { path, news, attempt, made, failed, .. }: Earlier<'_>,
         turn: &mut Turn<'_, E>,
     ) -> Option<Slot> {
         let is_known = failed.is_none() && self.find(path, turn.tasks).is_some();
@@ -252,6 +264,9 @@ impl Scheduler {
         };
         turn.tasks.set_attempt(slot, attempt);
         turn.tasks.set(slot, Mark::AskRules);
+        if let Some(made) = made {
+            turn.tasks.set_made(slot, made.min(turn.now));
+        }
         Some(slot)
     }
 

@@ -16,7 +16,7 @@ use crate::{
     Batch, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds,
     IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record,
     Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit,
-    TaskHandle, TaskId, TaskStatus, Verdict,
+    TaskHandle, TaskId, TaskStatus, Verdict, Waits,
 };
 use model::{Model, OwnedEvent};
 
@@ -351,6 +351,11 @@ impl Run {
         let due = self.now + Duration::from_millis(100) * u32::from(script.below(20));
         let attempt = 1 + u32::from(script.below(2));
         let event_of = event.get();
+        let ago = |script: &mut Script<'_>| {
+            let ago = Duration::from_millis(500) * u32::from(script.below(4));
+            self.now.checked_sub(ago)
+        };
+        let waits = Waits { made: ago(script), first: ago(script), due: ago(script) };
         let task = Restored {
             id,
             scheduler,
@@ -359,6 +364,7 @@ impl Run {
             due,
             attempt,
             reason: "",
+            waits,
             failed: None,
             is_kept: false,
         };
@@ -376,7 +382,7 @@ impl Run {
         } else {
             let task = self.engine.restore(self.now, &task, &mut self.engine_seen);
             let expected =
-                self.model.restore(self.now, place, &event, (id, due, attempt), &mut self.model_seen);
+                self.model.restore(self.now, place, &event, (id, due, attempt, waits), &mut self.model_seen);
             (task, expected)
         };
         assert_eq!(made, expected, "whether a task could be restored");

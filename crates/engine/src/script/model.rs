@@ -13,7 +13,7 @@ use self::scheduler::{Scheduler, Shared, State, Task};
 use crate::engine::rename::renamed;
 use crate::{
     Effects, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, Reaction, Record, SchedulerId,
-    SchedulerSpec, Settled, Stats, StepLimit, TaskId,
+    SchedulerSpec, Settled, Stats, StepLimit, TaskId, Waits,
 };
 
 /// Path, place of the scheduler, key, id and event of a task.
@@ -317,7 +317,7 @@ impl Model {
         now: Instant,
         (scheduler, map): (SchedulerId, MapId),
         event: &OwnedEvent,
-        task: (TaskId, Instant, u32),
+        task: (TaskId, Instant, u32, Waits),
         out: &mut impl Effects,
     ) -> bool {
         self.shared.now = now;

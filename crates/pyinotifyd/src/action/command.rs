@@ -166,9 +166,12 @@ impl Environment {
         "PYINOTIFYD_MASKNAME",
         "PYINOTIFYD_PATHNAME",
         "PYINOTIFYD_SRC_PATHNAME",
-        "PYINOTIFYD_TASK_ID",
+        Environment::TASK_ID,
         "PYINOTIFYD_ERROR",
     ];
+
+    /// The variable by which a process is known to be of a task, whatever group it is in.
+    pub(crate) const TASK_ID: &str = "PYINOTIFYD_TASK_ID";
 
     /// Of an event.
     pub(crate) fn of(occasion: &Occasion<'_>, task_id: String) -> Environment {

@@ -1,5 +1,5 @@
 //! Tasks that survive the end of the daemon: what changes is written by a thread, what an earlier daemon left comes
-//! back ([`restore`]).
+//! back ([`restore`]), commands of it are ended ([`leftovers`]), and what it told is not told again ([`told`]).
 //!
 //! 1. The engine marks tasks that change. The ends of tasks are collected here, as the engine tells them.
 //! 2. [`COMMIT_PAUSE`] after the first mark the loop makes one [`Batch`] of all that: rows of the marked tasks as they
@@ -11,12 +11,14 @@
 //!    latest batch that was reported, at most the pause and the time of one transaction ago.
 //! 5. What came and went between two batches leaves nothing but its end. An end and the row that it takes away are in
 //!    one transaction, so that a task is never both.
+//!    A failed task that is run again counts as failed until there is a row of its run or its end.
 //! 6. If the disk does not take a batch, the thread keeps it and tries again. Marks cost a byte for each task, ends are
 //!    bounded ([`HISTORY_A_BATCH`], [`FAILURES_MAX`]).
 
 mod failures;
 mod leftovers;
 mod restore;
+mod told;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -28,21 +30,26 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use control::metrics::Histogram;
 use engine::{Doing, End, EndResult, Engine, FailureKind, TaskHandle, TaskId, TaskRecord, TaskStatus};
 use event::Event;
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 use ledger::{
-    Batch, Ended, Id, Ledger, Opened, Options, Outcome, Process, Report, Restored, Subject, TaskState,
+    Batch, Ended, Id, Ledger, Opened, Options, Outcome, Process, Report, Restored, Subject, TaskState, Told,
 };
 use rustix::process::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 pub(super) use restore::{event_of, no_heir};
+pub(super) use told::ToldBefore;
 
 use failures::Failures;
 use leftovers::Leftover;
+use told::Recent;
 
 use super::Daemon;
 use super::generation::{Action, Generation};
 use super::runs::Traces;
+use super::shutdown::State;
 use crate::action::command::Commands;
 use crate::config::Identity;
 use crate::log::{Escaped, record};
@@ -88,15 +95,30 @@ pub(crate) struct Keeper {
     trouble: Option<String>,
     /// How long transactions took.
     pub(super) took: Histogram,
-    /// Ends, and what was done to failed ones, so far: in all, in batches, and written.
+    /// How many batches there were, and how many of them are written.
     made: u64,
-    sent: u64,
     written: u64,
+    /// Failed tasks that are run again. They count as failed until there is a row of that, or of its end.
+    again: HashSet<Id>,
     checkpoints: Checkpoints,
+    /// What tasks were about lately, where the next daemon may look for what has changed.
+    recent: Option<Recent>,
     /// What the run leaves whose end is told to the engine.
     pub(super) traces: Traces,
+    /// Process groups of commands that run.
+    groups: HashMap<TaskHandle, Group>,
+    /// Runs whose command was told to end since the last batch.
+    stopped: Vec<TaskHandle>,
     /// Commands that outlived the earlier daemon, while they are being ended.
     leftovers: Vec<Leftover>,
+}
+
+/// The process group of a command.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Read while its leader is there, which may end before the group.
+    process: Process,
+    is_stopped: bool,
 }
 
 /// A state directory that was opened, by a thread.
@@ -119,9 +141,7 @@ impl Keeper {
         errors.extend(damage.map(|damage| damage_text(&damage)));
         errors.extend(trouble.as_ref().map(|error| trouble_text(directory, error)));
         let mut failures = Failures::default();
-        for (id, file, name) in &restored.failed {
-            failures.add(*id, Identity { file: Arc::clone(file), name: Arc::clone(name) });
-        }
+        failures.add_all(&restored.failed);
         let reported = Arc::new(Notify::new());
         let wake = Arc::clone(&reported);
         let ledger = Ledger::start(store, Options { history_max }, move || wake.notify_one());
@@ -138,10 +158,13 @@ impl Keeper {
             trouble,
             took: Histogram::new(COMMIT_BOUNDS),
             made: 0,
-            sent: 0,
             written: 0,
+            again: HashSet::new(),
             traces: Traces::default(),
+            groups: HashMap::new(),
+            stopped: Vec::new(),
             leftovers: Vec::new(),
+            recent: None,
             checkpoints: Checkpoints::new(restored.checkpoint_s),
         };
         Ok(Beginning { keeper, restored, errors })
@@ -159,9 +182,14 @@ impl Keeper {
     }
 
     /// The daemon ends: what happens from here on is for the next one.
-    pub(super) fn end_checkpoints(&mut self, complete: Option<SystemTime>) {
+    pub(super) fn end_checkpoints(&mut self, complete: Option<SystemTime>, told: Vec<Told>) {
         self.checkpoints.ends = true;
-        self.checkpoints.last_s = complete.map(seconds);
+        self.checkpoints.last = complete.map(|complete| (seconds(complete), told));
+    }
+
+    /// Whether the next daemon is to know what was told in the last moments of this one.
+    pub(super) fn set_looks_back(&mut self, looks_back: bool) {
+        self.recent = if looks_back { self.recent.take().or_else(|| Some(Recent::default())) } else { None };
     }
 
     /// How many ended tasks are to be remembered.
@@ -232,20 +260,29 @@ impl Keeper {
             self.failures.add(end.id, Identity { file, name });
         }
         queue.push_back(end);
-        self.made += 1;
     }
 
-    /// Writes what there is at once; how many ends are written then.
-    pub(super) fn hurry(&mut self, now: Instant) -> u64 {
-        if self.made > self.written {
-            self.commit_at = Some(now);
+    /// Writes what there is at once; how many batches that is, with those before.
+    pub(super) fn hurry(&mut self, engine: &Engine, now: Instant) -> u64 {
+        if !self.has_news(engine) {
+            return self.made;
         }
-        self.made
+        self.commit_at = Some(now);
+        self.made + engine.changed().div_ceil(TASKS_A_BATCH).max(1) as u64
     }
 
-    /// Whether so many ends are written, or cannot be now.
-    pub(super) fn has_written(&self, ends: u64) -> bool {
-        self.written >= ends || self.trouble.is_some()
+    /// Whether so many batches are written, or everything is, or nothing can be now.
+    pub(super) fn has_written(&self, batches: u64, engine: &Engine) -> bool {
+        let is_all_written = || self.ledger.is_ready() && !self.has_news(engine);
+        self.written >= batches || self.trouble.is_some() || is_all_written()
+    }
+
+    /// The command of a run is told to end. Its process group may live on without its leader.
+    pub(super) fn stopped(&mut self, run: TaskHandle, leader: Option<Pid>) {
+        if let Some(group) = leader.and_then(|leader| group_of(&mut self.groups, run, leader)) {
+            group.is_stopped = true;
+            self.stopped.push(run);
+        }
     }
 
     /// Why nothing is kept at present.
@@ -261,13 +298,16 @@ impl Keeper {
         }
     }
 
-    /// Failed tasks are run again, or are to be forgotten.
-    pub(crate) fn not_failed(&mut self, ids: impl IntoIterator<Item = Id>) {
-        self.made += 1;
-        for id in ids {
-            self.failures.remove(id);
-            self.next.not_failed.push(id);
-        }
+    /// A failed task is to be forgotten.
+    pub(crate) fn not_failed(&mut self, id: Id) {
+        self.failures.remove(id);
+        self.next.not_failed.push(id);
+    }
+
+    /// A failed task is run again, and kept.
+    pub(crate) fn runs_again(&mut self, id: Id) {
+        self.failures.remove(id);
+        self.again.insert(id);
     }
 
     /// A scheduler is paused, or no more.
@@ -276,26 +316,43 @@ impl Keeper {
     }
 
     fn has_news(&self, engine: &Engine) -> bool {
-        engine.has_changes() || !self.ended.is_empty() || !self.failed.is_empty() || !self.next.is_empty()
+        engine.has_changes()
+            || !self.ended.is_empty()
+            || !self.failed.is_empty()
+            || !self.stopped.is_empty()
+            || !self.next.is_empty()
     }
 
     /// Everything that is to be written, as far as one batch goes.
     fn batch(&mut self, engine: &mut Engine, generations: &[Generation], commands: &Commands) -> Batch {
         let mut batch = std::mem::take(&mut self.next);
-        self.sent = self.made;
         batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let clock = Clock::now();
-        let process = |run: TaskHandle| {
-            let started = || Leftover::process(&self.leftovers, run);
-            commands.process(run.0).map_or_else(started, group_of)
-        };
+        let Keeper { groups, leftovers, .. } = self;
+        groups.retain(|run, _| commands.process(run.0).is_some());
+        for run in self.stopped.drain(..) {
+            engine.note_change(run);
+        }
         engine.take_changed(TASKS_A_BATCH, |task| {
             let generation = generations.iter().rfind(|generation| generation.owns(task.scheduler));
             let action =
                 generation.expect("a generation stays until its tasks have ended").action(task.scheduler);
-            batch.tasks.push(row(task, action, &clock, process));
+            let group = match commands.process(task.handle.0) {
+                Some(leader) => group_of(groups, task.handle, leader).copied(),
+                None => Leftover::group(leftovers, task.handle),
+            };
+            batch.tasks.push(row(task, action, &clock, group));
         });
+        if !self.again.is_empty() {
+            let of_tasks = batch.tasks.iter().map(|task| task.id);
+            let of_ended = batch.ended.iter().map(|ended| ended.id);
+            let ids = of_tasks.chain(of_ended).chain(batch.gone.iter().copied());
+            batch.not_failed.extend(ids.filter(|id| self.again.remove(id)));
+        }
+        if let Some(recent) = &mut self.recent {
+            recent.note(&batch, clock.now);
+        }
         batch
     }
 }
@@ -303,7 +360,8 @@ impl Keeper {
 impl Daemon {
     /// Keeps tasks from here on; returns what an earlier daemon kept.
     pub(super) fn begin_to_keep(&mut self, beginning: Beginning) -> Restored {
-        let Beginning { keeper, restored, errors } = beginning;
+        let Beginning { keeper, mut restored, errors } = beginning;
+        self.core.told_before = ToldBefore::new(std::mem::take(&mut restored.told));
         for error in errors {
             record!(self.core.performer.log, self.logger, ERROR, "{error}");
         }
@@ -314,7 +372,7 @@ impl Daemon {
 
     /// Writes what has changed, when it is time.
     pub(super) fn keep(&mut self, now: Instant) {
-        self.take_ledger_reports();
+        self.take_ledger_reports(now);
         let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
         let Some(keeper) = &mut performer.keeper else { return };
         let checkpoint_is_due = keeper.checkpoints.note(self.watcher.stats().events, now);
@@ -322,9 +380,6 @@ impl Daemon {
             keeper.commit_at.get_or_insert(now + COMMIT_PAUSE);
         } else {
             keeper.commit_at = None;
-            if keeper.ledger.is_ready() {
-                keeper.written = keeper.made;
-            }
         }
         let is_due = checkpoint_is_due || keeper.commit_at.is_some_and(|at| at <= now);
         if !is_due || !keeper.ledger.is_ready() {
@@ -334,25 +389,28 @@ impl Daemon {
         // What found no room goes with the next one, as soon as this is written.
         keeper.commit_at = engine.has_changes().then_some(now);
         if !engine.has_changes() {
-            batch.checkpoint_s = keeper.checkpoints.take(self.watcher.complete_until(), now);
+            keeper.checkpoints.take(self.watcher.complete_until(), now, &mut batch);
+            if batch.checkpoint_s.is_some() {
+                self.core.told_before.forget();
+            }
         }
-        if batch.is_empty() {
-            keeper.written = keeper.sent;
-        } else {
+        if !batch.is_empty() {
+            keeper.made += 1;
             keeper.ledger.commit(batch);
         }
     }
 
-    fn take_ledger_reports(&mut self) {
-        let performer = &mut self.core.performer;
-        let Some(keeper) = &mut performer.keeper else { return };
-        for report in keeper.ledger.take_reports() {
+    fn take_ledger_reports(&mut self, now: Instant) {
+        let keeper = self.core.performer.keeper.as_mut();
+        for report in keeper.map(|keeper| keeper.ledger.take_reports()).unwrap_or_default() {
+            let performer = &mut self.core.performer;
+            let Some(keeper) = &mut performer.keeper else { return };
             match report {
                 Report::Committed { took, recovered } => {
                     keeper.took.observe(took.as_secs_f64());
-                    keeper.written = keeper.sent;
-                    keeper.trouble = None;
-                    if recovered {
+                    keeper.written = keeper.made;
+                    // What was wrong at the start may be over with the first batch.
+                    if keeper.trouble.take().is_some() || recovered {
                         let directory = keeper.directory.display();
                         record!(performer.log, self.logger, INFO, "tasks are kept in '{directory}' again");
                     }
@@ -364,10 +422,27 @@ impl Daemon {
                         record!(performer.log, self.logger, ERROR, "{text}");
                     }
                 }
+                // A daemon that ends leaves them where they are.
+                Report::Restored(restored) if self.state == State::Running => {
+                    keeper.failures.add_all(&restored.failed);
+                    self.restore(*restored, now);
+                }
+                Report::Restored(_) => {}
                 Report::StartedAfresh(damage) => {
-                    record!(performer.log, self.logger, ERROR, "{}", damage_text(&damage));
+                    let lost =
+                        || format!("the state in '{}' is gone; it is made anew", keeper.directory.display());
+                    let text = damage.as_ref().map_or_else(lost, damage_text);
+                    record!(performer.log, self.logger, ERROR, "{text}");
+                    keeper.written = keeper.made;
                     keeper.failures = Failures::default();
                     self.core.engine.keep_changes();
+                    for stats in self.core.engine.scheduler_stats().filter(|stats| stats.paused) {
+                        let identity = performer.generations.iter().rfind(|one| one.owns(stats.scheduler));
+                        let identity = identity.map(|one| one.action(stats.scheduler).identity.clone());
+                        if let Some(identity) = identity {
+                            keeper.paused(identity, true);
+                        }
+                    }
                 }
             }
         }
@@ -377,7 +452,7 @@ impl Daemon {
     pub(super) fn close_keeper(&mut self) {
         let deadline = Instant::now() + CLOSE_MAX;
         loop {
-            self.take_ledger_reports();
+            self.take_ledger_reports(Instant::now());
             let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
             let Some(keeper) = &mut performer.keeper else { return };
             if !keeper.ledger.is_ready() {
@@ -388,7 +463,7 @@ impl Daemon {
             }
             let mut batch = keeper.batch(engine, &performer.generations, &performer.commands);
             if !keeper.has_news(engine) {
-                batch.checkpoint_s = keeper.checkpoints.take(None, Instant::now());
+                keeper.checkpoints.take(None, Instant::now(), &mut batch);
             }
             if !batch.is_empty() {
                 keeper.ledger.commit(batch);
@@ -422,13 +497,13 @@ struct Checkpoints {
     due_at: Option<Instant>,
     /// The daemon ends: no checkpoint follows but that of its end, if there can be one.
     ends: bool,
-    last_s: Option<f64>,
+    last: Option<(f64, Vec<Told>)>,
 }
 
 impl Checkpoints {
     fn new(latest_s: Option<f64>) -> Checkpoints {
         // The first one tells the next daemon from where on this one has watched.
-        Checkpoints { latest_s, events: u64::MAX, event_at: None, due_at: None, ends: false, last_s: None }
+        Checkpoints { latest_s, events: u64::MAX, event_at: None, due_at: None, ends: false, last: None }
     }
 
     /// Notes how many events were read; whether a checkpoint is to be written now.
@@ -441,23 +516,26 @@ impl Checkpoints {
         self.due_at.is_some_and(|at| at <= now) && !self.ends
     }
 
-    /// The checkpoint for a batch that has all changes; `complete` is up to when everything was told.
-    fn take(&mut self, complete: Option<SystemTime>, now: Instant) -> Option<f64> {
+    /// Gives a batch that has all changes its checkpoint; `complete` is up to when everything was told.
+    fn take(&mut self, complete: Option<SystemTime>, now: Instant, batch: &mut Batch) {
         if self.ends {
             self.due_at = None;
-            return self.last_s.take();
+            if let Some((last_s, told)) = self.last.take() {
+                (batch.checkpoint_s, batch.told) = (Some(last_s), told);
+            }
+            return;
         }
         let Some(complete) = complete else {
             // Something is still to be found out, or may never be: it is tried again.
             self.due_at = self.due_at.map(|_| now + CHECKPOINT_PAUSE);
-            return None;
+            return;
         };
         // One more when it has been quiet for so long.
         let quiet_at = self.event_at.map(|at| at + CHECKPOINT_PAUSE);
         self.due_at = quiet_at.filter(|at| *at > now);
         let complete_s = seconds(complete);
         self.latest_s = Some(complete_s);
-        Some(complete_s)
+        batch.checkpoint_s = Some(complete_s);
     }
 }
 
@@ -490,6 +568,11 @@ impl Clock {
         self.now_s + ahead - self.now.saturating_duration_since(at).as_secs_f64()
     }
 
+    fn past(&self, time_s: f64) -> Instant {
+        let ago = Duration::try_from_secs_f64((self.now_s - time_s).max(0.0)).unwrap_or_default();
+        self.now.checked_sub(ago).unwrap_or(self.now)
+    }
+
     fn instant(&self, time_s: f64) -> Instant {
         let ahead = Duration::try_from_secs_f64((time_s - self.now_s).max(0.0)).unwrap_or_default();
         self.now.checked_add(ahead).unwrap_or(self.now)
@@ -518,12 +601,7 @@ fn subject(action: &Action, event: &Event<'_>, detail: Option<String>) -> Subjec
     }
 }
 
-fn row(
-    task: &TaskStatus<'_>,
-    action: &Action,
-    clock: &Clock,
-    process: impl Fn(TaskHandle) -> Option<Process>,
-) -> ledger::Task {
+fn row(task: &TaskStatus<'_>, action: &Action, clock: &Clock, group: Option<Group>) -> ledger::Task {
     let (state, at) = match task.doing {
         Doing::Waiting(at) | Doing::PutOff(at) | Doing::Settling(at) | Doing::Gathered(at) => {
             (TaskState::Waiting, at)
@@ -533,33 +611,48 @@ fn row(
         Doing::Running(at) => (TaskState::Running, at),
     };
     let runs = state == TaskState::Running;
+    let group = group.filter(|_| runs);
     let due_s = at.map_or(f64::from(u32::MAX), |at| clock.time(at));
     ledger::Task {
         id: Id(task.id.0),
-        subject: subject(action, &task.event, detail(task)),
+        subject: subject(action, &task.event, detail(task, group.is_some_and(|group| group.is_stopped))),
         state,
         attempt: task.attempt,
-        first_s: task.made.map_or(clock.now_s, |made| clock.time(made)),
+        first_s: task.waits.made.map_or(clock.now_s, |made| clock.time(made)),
+        waits_s: task.waits.first.map(|first| clock.time(first)),
+        settles_s: task.waits.due.map(|due| clock.time(due)),
         since_s: if runs { due_s } else { clock.now_s },
         due_s,
         error: (!task.reason.is_empty()).then(|| task.reason.to_owned()),
-        process: runs.then(|| process(task.handle)).flatten(),
+        process: group.map(|group| group.process),
     }
 }
 
-/// The process group that a command leads.
-fn group_of(pid: Pid) -> Option<Process> {
-    let group = pid.as_raw_nonzero().get();
-    Some(Process { group, started_ticks: started_ticks(group)? })
+/// The process group of a run, which its command leads.
+fn group_of(groups: &mut HashMap<TaskHandle, Group>, run: TaskHandle, leader: Pid) -> Option<&mut Group> {
+    let group = leader.as_raw_nonzero().get();
+    match groups.entry(run) {
+        Entry::Occupied(known) => Some(known.into_mut()),
+        Entry::Vacant(vacant) => {
+            let process = Process { group, started_ticks: started_ticks(group)? };
+            Some(vacant.insert(Group { process, is_stopped: false }))
+        }
+    }
 }
 
 /// What only this program understands of a task.
-fn detail(task: &TaskStatus<'_>) -> Option<String> {
+fn detail(task: &TaskStatus<'_>, is_stopped: bool) -> Option<String> {
+    let mut detail = serde_json::Map::new();
     if let Some(failed) = task.failed {
         let (error, attempts, id) = (failed.error, failed.attempts, failed.id.to_string());
-        return Some(json!({"failed": {"error": error, "attempts": attempts, "id": id}}).to_string());
+        detail.insert("failed".to_owned(), json!({"error": error, "attempts": attempts, "id": id}));
+    } else if task.again {
+        detail.insert("again".to_owned(), true.into());
     }
-    task.again.then(|| json!({"again": true}).to_string())
+    if is_stopped {
+        detail.insert("stopped".to_owned(), true.into());
+    }
+    (!detail.is_empty()).then(|| Value::Object(detail).to_string())
 }
 
 /// What proc_pid_stat(5) says of a process.
@@ -577,6 +670,10 @@ impl Stat {
     fn field(&self, number: usize) -> Option<&[u8]> {
         let after_name = self.0.rsplit(|byte| *byte == b')').next()?;
         after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(number - 3)
+    }
+
+    fn is_zombie(&self) -> bool {
+        self.field(3) == Some(b"Z")
     }
 
     fn number(&self, number: usize) -> Option<u64> {
@@ -610,5 +707,8 @@ mod tests {
         assert!(back <= later && later - back < Duration::from_micros(10), "{:?}", later - back);
         assert_eq!(clock.instant(clock.now_s - 5.0), clock.now, "what has passed is due at once");
         assert_eq!(clock.instant(f64::NAN), clock.now);
+        let past = clock.past(clock.now_s - 5.0);
+        assert!(clock.time(past) - clock.now_s + 5.0 < 1e-5);
+        assert_eq!(clock.past(clock.now_s + 5.0), clock.now, "what was begun later was not begun");
     }
 }

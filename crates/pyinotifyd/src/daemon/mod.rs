@@ -236,7 +236,7 @@ impl Daemon {
         self.advance_shutdown(now);
         let asked = self.advance_control(events, now);
         self.keep(now);
-        self.advance_reads(now);
+        self.advance_kept(now);
         self.hand_over(now);
         let (watcher, engine, performer) = (&*self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());

@@ -202,7 +202,7 @@ impl Performer {
         found.expect("a generation stays until its tasks have ended")
     }
 
-    fn action(&self, scheduler: SchedulerId) -> &Action {
+    pub(super) fn action(&self, scheduler: SchedulerId) -> &Action {
         self.generations[self.generation(scheduler)].action(scheduler)
     }
 
@@ -484,6 +484,9 @@ impl Effects for Performer {
         }
         match run.runner {
             Runner::Command => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.stopped(handle, self.commands.process(handle.0));
+                }
                 self.commands.signal(handle.0, Signal::TERM);
             }
             Runner::Lane => self.files.stop(handle.0),

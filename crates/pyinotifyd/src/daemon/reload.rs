@@ -51,6 +51,7 @@ pub(super) struct Adoption {
     history: u32,
     /// The whole of it, where somebody waits to hear what a config test says.
     examined: Option<Config>,
+    looks_back: bool,
     /// What a SIGHUP brought; `None` at the start.
     reload: Option<Reloaded>,
 }
@@ -132,6 +133,7 @@ impl Daemon {
             unwise,
             history: config.history,
             examined,
+            looks_back: looks_back(&watches),
             listening: Vec::new(),
             watches: Vec::new(),
             reload,
@@ -232,14 +234,16 @@ impl Daemon {
             owners,
             unwise,
             history,
+            looks_back,
             ..
         } = adoption;
         self.fail_orphans(now);
         self.retire_all_but(id, now);
         self.set_syslog(&syslog, &early);
         surroundings.apply();
-        if let Some(keeper) = &self.core.performer.keeper {
+        if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.set_history(history);
+            keeper.set_looks_back(looks_back);
         }
         self.check_owners(owners, now);
         for warning in unwise {
@@ -373,6 +377,9 @@ impl Daemon {
             self.core.makes_watches = false;
             match made {
                 Ok(id) => {
+                    if matches!(initial, Some(News::Since(_))) {
+                        self.core.told_before.applies_to(id);
+                    }
                     ids.push(id);
                     added.push(id);
                 }
@@ -681,6 +688,14 @@ impl Daemon {
             "unable to reload config file {file}: {text}\n  the configuration from {since} stays in force"
         );
     }
+}
+
+/// Whether the daemon looks, at its end, at what was told lately: for the next one, which looks for what has changed.
+/// Not where somebody hears of such looks.
+fn looks_back(watches: &[Watch]) -> bool {
+    let of_looks = Flag::Open.mask() | Flag::CloseNowrite.mask();
+    let is_heard = watches.iter().any(|watch| watch.interest.intersects(of_looks));
+    !is_heard && watches.iter().any(|watch| watch.initial == Initial::Changed)
 }
 
 pub(super) fn counted(count: impl Into<u64>, one: &str, many: &str) -> String {

@@ -4,6 +4,7 @@ use engine::{Effects as _, Engine, MapId, OwnedEvent, Record};
 use event::Event;
 use watcher::{Notice, Severity, Sink, WatchId};
 
+use super::keep::ToldBefore;
 use super::perform::Performer;
 use super::print::Printer;
 use super::vanished::Vanished;
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     pub early: Vec<(WatchId, OwnedEvent)>,
     /// Watches are being made.
     pub makes_watches: bool,
+    /// What an earlier daemon told.
+    pub(super) told_before: ToldBefore,
     /// Prints events, where a configuration says so.
     pub printer: Option<Printer>,
 }
@@ -75,6 +78,7 @@ impl Core {
             printer,
             early: Vec::new(),
             makes_watches: false,
+            told_before: ToldBefore::default(),
         }
     }
 
@@ -90,6 +94,10 @@ impl Sink for Core {
     fn event(&mut self, watch: WatchId, event: &Event<'_>) {
         if self.makes_watches {
             return self.early.push((watch, OwnedEvent::of(event)));
+        }
+        let performer = &mut self.performer;
+        if self.told_before.has(watch, event, &mut performer.lanes.filesystems, performer.now) {
+            return;
         }
         self.vanished.heard(event.pathname);
         self.performer.observed.counts.event(event);

@@ -88,10 +88,11 @@ impl Daemon {
             reload.loading.host.kill(Signal::TERM);
             leave(&mut self.leaving, reload.loading.host, now + GRACE);
         }
+        let told = self.look_back(now);
         // From here on events make no tasks: for the next daemon they have not been handled.
         let complete = self.watcher.complete_until();
         if let Some(keeper) = &mut self.core.performer.keeper {
-            keeper.end_checkpoints(complete);
+            keeper.end_checkpoints(complete, told);
         }
         for generation in &mut self.core.performer.generations {
             generation.begin_end(now);

@@ -12,7 +12,7 @@ use crate::tasks::TASK_BYTES;
 use crate::{
     BatchEvent, Effects, FailedTask, Failure, FailureKind, Limits, MapId, NotDone, OnBusy, Outcome, Question,
     Reaction, Record, Retry, SchedulerId, SchedulerKind, SchedulerSpec, Settled, Start, StepLimit,
-    TaskHandle, TaskId, TaskRecord,
+    TaskHandle, TaskId, TaskRecord, Waits,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -1247,7 +1247,7 @@ impl Scheduler {
         &mut self,
         map: MapId,
         event: &OwnedEvent,
-        (id, due, attempt): (TaskId, Instant, u32),
+        (id, due, attempt, waits): (TaskId, Instant, u32, Waits),
         shared: &mut Shared,
     ) -> bool {
         let key = self.key(event);
@@ -1256,14 +1256,19 @@ impl Scheduler {
         }
         self.insert(&key, map, None, event, true, shared);
         let due = due.max(shared.now);
+        let first = waits.first.map_or(shared.now, |first| first.min(shared.now));
+        let (settles, bounded) = (self.spec.settle.is_some(), self.spec.max_delay.is_some());
+        let is_batch = self.spec.batch.is_some();
         let task = self.get(&key);
         task.id = id;
         task.attempt = attempt;
         task.ask_rules = true;
+        task.settles_since = waits.due.filter(|_| settles);
+        task.first = Some(first).filter(|_| bounded && attempt == 1 && !is_batch);
         if attempt > 1 {
             task.hold(State::Retrying, due, true, shared);
-        } else if self.spec.batch.is_some() {
-            self.join(&key, shared.now, shared);
+        } else if is_batch {
+            self.join(&key, first, shared);
         } else {
             self.hold_waiting(&key, due, shared);
         }

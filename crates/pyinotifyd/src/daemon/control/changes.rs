@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use control::api::{Done, PathText, Selection, Sent};
 use control::{Answering, Peer, Refusal};
-use engine::{Explanation, IdPrefix, Ignored, Restored, SchedulerId, TaskId, Verdict};
+use engine::{Explanation, IdPrefix, Ignored, Restored, SchedulerId, TaskId, Verdict, Waits};
 use event::{Event, Flag, Mask};
 use hashbrown::HashMap;
 use rustix::fs::FileType;
@@ -130,6 +130,7 @@ impl Daemon {
     /// Tells what lies below paths as arrivals, or below all roots.
     pub(super) fn rescan(&mut self, paths: &[Vec<u8>], peer: Peer, now: Instant) -> Answer {
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| crate::config::absolute_path(path)).collect();
+        self.core.told_before.forget();
         if paths.is_empty() {
             self.watcher.rescan(None, now, &mut self.core);
             self.say_change(peer, format_args!("rescan all watches"));
@@ -203,6 +204,7 @@ impl Daemon {
             }
         };
         let is_dir = kind == FileType::Directory;
+        self.core.told_before.forget();
         let mut reached: Vec<String> = Vec::new();
         for sighting in self.watcher.sightings(path) {
             let event = event_of(path, flag, is_dir, &sighting);
@@ -295,6 +297,7 @@ impl Daemon {
             due: now,
             attempt: 1,
             reason: "",
+            waits: Waits::default(),
             failed: None,
             is_kept: false,
         };

@@ -1,10 +1,10 @@
 //! Tasks that have ended, as the state has them: read on a lane, since the disk may not answer.
 //!
 //! A question waits until all that ended before it is written; then it is read, and what was found comes back as a
-//! report. A disk that takes nothing now is read all the same.
+//! report. A disk that takes nothing now is read all the same. The answer to a change waits until it is written, too.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use control::api::{EndedView, Filter, List, PathText, Selection, SrcPathText, Time};
 use control::{Answering, Peer, Refusal};
@@ -23,6 +23,7 @@ use crate::daemon::Daemon;
 use crate::daemon::children::signal_name;
 use crate::daemon::keep::{event_of, no_heir};
 use crate::daemon::observe::wall_now;
+use crate::daemon::shutdown::State;
 use crate::lane::{LaneId, Once, Size, Undone};
 use crate::log::record;
 
@@ -31,6 +32,31 @@ const ROWS_MAX: u32 = 100_000;
 
 /// Ends of one task that are looked at for what can be undone: one for each time that it was run again.
 const RUNS_MAX: u32 = 100;
+
+/// How long the answer to a change waits for a disk that does not answer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// The answer to a change, which is given when the change is written.
+#[derive(Debug)]
+pub(super) struct Promise {
+    answer: Answering,
+    reply: Reply,
+    /// It is written when so many batches are.
+    after: u64,
+    /// It is given then whatever is written.
+    at_last: Instant,
+}
+
+impl Promise {
+    /// See the field.
+    pub(super) fn at_last(&self) -> Instant {
+        self.at_last
+    }
+
+    pub(super) fn give(self) {
+        let _ = self.reply.send(Ok(self.answer));
+    }
+}
 
 /// Questions that are under way, by number.
 #[derive(Debug, Default)]
@@ -47,7 +73,7 @@ struct Read {
     filters: Vec<ledger::Filter>,
     limit: u32,
     reply: Reply,
-    /// It is read when so many ends are written; `None` while it is being read.
+    /// It is read when so many batches are written; `None` while it is being read.
     after: Option<u64>,
 }
 
@@ -138,14 +164,44 @@ impl Daemon {
 
     fn read(&mut self, goal: Goal, filters: Vec<ledger::Filter>, limit: u32, reply: Reply, now: Instant) {
         let Some(keeper) = &mut self.core.performer.keeper else { return };
-        let after = Some(keeper.hurry(now));
+        let after = Some(keeper.hurry(&self.core.engine, now));
         let number = self.control.reads.next;
         self.control.reads.next += 1;
         self.control.reads.waiting.insert(number, Read { goal, filters, limit, reply, after });
     }
 
-    /// Lets lanes read what is written by now.
-    pub(in crate::daemon) fn advance_reads(&mut self, now: Instant) {
+    /// Gives the answer to a change as soon as the change survives a crash.
+    pub(super) fn answer_when_kept(
+        &mut self,
+        answer: Result<Answering, Refusal>,
+        reply: Reply,
+        now: Instant,
+    ) {
+        let is_running = self.state == State::Running;
+        match (answer, self.core.performer.keeper.as_mut().filter(|_| is_running)) {
+            (Ok(answer), Some(keeper)) => {
+                let after = keeper.hurry(&self.core.engine, now);
+                let at_last = now + ANSWER_MAX;
+                self.control.promises.push(Promise { answer, reply, after, at_last });
+            }
+            (answer, _) => {
+                // A client that went away needs no answer.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Gives answers to changes that are written by now, and lets lanes read what is.
+    pub(in crate::daemon) fn advance_kept(&mut self, now: Instant) {
+        let engine = &self.core.engine;
+        if let Some(keeper) = &self.core.performer.keeper {
+            let is_kept = |one: &mut Promise| keeper.has_written(one.after, engine) || one.at_last <= now;
+            self.control.promises.extract_if(.., is_kept).for_each(Promise::give);
+        }
+        self.advance_reads(now);
+    }
+
+    fn advance_reads(&mut self, now: Instant) {
         if self.control.reads.waiting.is_empty() {
             return;
         }
@@ -153,7 +209,7 @@ impl Daemon {
         let Some(keeper) = &performer.keeper else { return };
         let directory = keeper.directory().to_owned();
         for (number, read) in &mut self.control.reads.waiting {
-            if read.after.is_none_or(|after| !keeper.has_written(after)) {
+            if read.after.is_none_or(|after| !keeper.has_written(after, &self.core.engine)) {
                 continue;
             }
             read.after = None;
@@ -176,6 +232,7 @@ impl Daemon {
         if let (Goal::Undo { id, peer }, Ok(pages)) = (&goal, &found) {
             return self.undo_found(number, id, *peer, pages, reply, now);
         }
+        let is_change = matches!(goal, Goal::Change { .. });
         let cannot = |why| Refusal::unavailable(format!("cannot read the state: {why}"));
         let answer = found.map_err(cannot).and_then(|pages| match goal {
             Goal::List => {
@@ -186,7 +243,11 @@ impl Daemon {
             Goal::Undo { .. } => Err(Refusal::unavailable("cannot read the state")),
             Goal::Change { verb, peer, asked } => self.change_found(verb, peer, &asked, pages, now),
         });
-        let _ = reply.send(answer);
+        if is_change {
+            self.answer_when_kept(answer, reply, now);
+        } else {
+            let _ = reply.send(answer);
+        }
     }
 
     fn undo_found(&mut self, number: u64, id: &str, peer: Peer, pages: &[Page], reply: Reply, now: Instant) {
@@ -265,9 +326,6 @@ impl Daemon {
         }
         // The oldest first.
         let done = each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| row.id))?;
-        if let Some(keeper) = &mut self.core.performer.keeper {
-            keeper.not_failed(done.iter().copied());
-        }
         let name = match verb {
             Verb::Retry => "retry",
             Verb::Forget => "forget",
@@ -276,10 +334,13 @@ impl Daemon {
     }
 
     fn change_row(&mut self, verb: Verb, row: &Ended, now: Instant) -> Result<(), Refusal> {
+        let performer = &mut self.core.performer;
         if verb == Verb::Forget {
+            if let Some(keeper) = &mut performer.keeper {
+                keeper.not_failed(row.id);
+            }
             return Ok(());
         }
-        let performer = &mut self.core.performer;
         let (name, kind) = (&*row.subject.scheduler, &*row.subject.kind);
         let newest = performer.generations.last();
         let identity = Identity { file: row.subject.file.clone(), name: row.subject.scheduler.clone() };
@@ -287,11 +348,20 @@ impl Daemon {
         let Some((newest, index)) = place else {
             return Err(Refusal::conflict(no_heir(name, false)));
         };
-        if newest.action_at(index).work.kept_kind() != kind {
+        let action = newest.action_at(index);
+        if action.work.kept_kind() != kind {
             return Err(Refusal::conflict(no_heir(name, true)));
         }
-        let scheduler = newest.scheduler(index);
-        self.run_again(TaskId(row.id.0), scheduler, event_of(&row.subject), now)
+        let (scheduler, persist) = (newest.scheduler(index), action.persist);
+        self.run_again(TaskId(row.id.0), scheduler, event_of(&row.subject), now)?;
+        if let Some(keeper) = &mut self.core.performer.keeper {
+            if persist {
+                keeper.runs_again(row.id);
+            } else {
+                keeper.not_failed(row.id);
+            }
+        }
+        Ok(())
     }
 }
 

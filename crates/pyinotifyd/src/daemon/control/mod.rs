@@ -49,6 +49,8 @@ pub(super) struct Control {
     sends: changes::Sends,
     /// Questions about tasks that have ended, while the state is read.
     reads: kept::Reads,
+    /// Answers to changes that are being written.
+    promises: Vec<kept::Promise>,
     logger: LoggerId,
 }
 
@@ -62,6 +64,7 @@ impl Control {
             syncs: Vec::new(),
             sends: changes::Sends::default(),
             reads: kept::Reads::default(),
+            promises: Vec::new(),
             logger,
         }
     }
@@ -73,7 +76,9 @@ impl Control {
 
     /// When somebody who waits has waited in vain.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.syncs.iter().filter_map(Sync::give_up_at).chain(self.reloads.deadline()).min()
+        let promises = self.promises.iter().map(kept::Promise::at_last);
+        let waits = self.syncs.iter().filter_map(Sync::give_up_at).chain(self.reloads.deadline());
+        waits.chain(promises).min()
     }
 }
 
@@ -89,9 +94,33 @@ impl Daemon {
             }
             Message::TurnedAway { peer, unsaid } => return self.say_turned_away(peer, unsaid),
         };
+        let is_kept = match question {
+            Question::Run(_)
+            | Question::Cancel(_)
+            | Question::Retry(_)
+            | Question::Forget(_)
+            | Question::Pause(_)
+            | Question::Resume(_) => true,
+            Question::Status
+            | Question::Health
+            | Question::Metrics(_)
+            | Question::Tasks(_)
+            | Question::Failed(_)
+            | Question::History(_)
+            | Question::Undo(_)
+            | Question::Send { .. }
+            | Question::Rescan(_)
+            | Question::Sync(_)
+            | Question::Reload
+            | Question::Events { .. } => false,
+        };
         if let Some((answer, reply)) = self.answer(question, peer, reply, now) {
-            // A client that went away needs no answer.
-            let _ = reply.send(answer);
+            if is_kept {
+                self.answer_when_kept(answer, reply, now);
+            } else {
+                // A client that went away needs no answer.
+                let _ = reply.send(answer);
+            }
         }
     }
 
@@ -198,6 +227,7 @@ impl Daemon {
     /// The daemon ends: who still waits for something that will not come hears of it.
     pub(super) fn end_waits(&mut self) {
         self.control.syncs.clear();
+        self.control.promises.drain(..).for_each(kept::Promise::give);
         self.control.reloads.end();
         self.core.performer.observed.streams.end();
     }

@@ -117,7 +117,7 @@ fn state_name(doing: Doing) -> &'static str {
 
 fn view(task: &TaskStatus<'_>, scheduler: &str, moments: &Moments) -> TaskView {
     let time = |at: Option<Instant>| at.map(|at| moments.time(at));
-    let made = time(task.made).unwrap_or_else(|| moments.ago(std::time::Duration::ZERO));
+    let made = time(task.waits.made).unwrap_or_else(|| moments.ago(std::time::Duration::ZERO));
     let (due, since) = match task.doing {
         Doing::Waiting(at)
         | Doing::Gathered(at)
@@ -217,7 +217,7 @@ impl Daemon {
         // Whoever went away wants nothing of it; a change that was begun is brought to its end.
         let is_list = matches!(work.goal, Goal::List { .. });
         if (is_list && work.reply.is_closed()) || self.advance(&mut work, now) {
-            self.finish(work);
+            self.finish(work, now);
         } else {
             self.control.work.push_front(work);
         }
@@ -258,7 +258,8 @@ impl Daemon {
         }
     }
 
-    fn finish(&mut self, work: Work) {
+    fn finish(&mut self, work: Work, now: Instant) {
+        let is_change = matches!(work.goal, Goal::Change { .. });
         let answer = match work.goal {
             Goal::List { rows, total, .. } => {
                 let tasks = rows.into_sorted_vec().into_iter().map(|row| row.view).collect();
@@ -274,7 +275,11 @@ impl Daemon {
                 Ok(Answering::of(Done { done }))
             }
         };
-        let _ = work.reply.send(answer);
+        if is_change {
+            self.answer_when_kept(answer, work.reply, now);
+        } else {
+            let _ = work.reply.send(answer);
+        }
     }
 }
 
@@ -282,7 +287,7 @@ impl Goal {
     fn take(&mut self, task: &TaskStatus<'_>, scheduler: &str) {
         match self {
             Goal::List { rows, limit, total, moments } => {
-                let made = (task.made, *total);
+                let made = (task.waits.made, *total);
                 *total += 1;
                 if rows.len() >= *limit {
                     if rows.peek().is_none_or(|last| last.made <= made) {

@@ -1,6 +1,7 @@
 //! How many tasks of each scheduler stand as failed: neither run again nor forgotten since.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use ledger::Id;
 
@@ -19,6 +20,13 @@ impl Failures {
         self.remove(id);
         *self.counts.entry(scheduler.clone()).or_default() += 1;
         self.schedulers.insert(id, scheduler);
+    }
+
+    /// Those that an earlier daemon had, with the file and the name of their schedulers.
+    pub(super) fn add_all(&mut self, failed: &[(Id, Arc<str>, Arc<str>)]) {
+        for (id, file, name) in failed {
+            self.add(*id, Identity { file: Arc::clone(file), name: Arc::clone(name) });
+        }
     }
 
     /// A task does not stand as failed any more, if it did.

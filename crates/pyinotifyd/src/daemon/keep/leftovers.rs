@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use engine::{FailureKind, TaskHandle};
-use ledger::{Process, Task};
+use hashbrown::HashMap;
+use ledger::{Id, Process, Task, TaskState};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::restore::INTERRUPTED;
-use super::{Keeper, Stat, started_ticks};
+use super::restore::{INTERRUPTED, was_stopped};
+use super::{Group, Keeper, Stat};
 use crate::action::Report;
+use crate::action::command::Environment;
 use crate::daemon::Daemon;
 use crate::daemon::perform::GRACE;
 use crate::daemon::tasks::failed;
@@ -51,9 +53,10 @@ impl Keeper {
 }
 
 impl Leftover {
-    /// The process of a run, if it is the one of such a command.
-    pub(super) fn process(leftovers: &[Leftover], run: TaskHandle) -> Option<Process> {
-        leftovers.iter().find(|one| one.is_of(run)).map(|one| one.process)
+    /// The process group of a run, if it is the one of such a command.
+    pub(super) fn group(leftovers: &[Leftover], run: TaskHandle) -> Option<Group> {
+        let found = leftovers.iter().find(|one| one.is_of(run));
+        found.map(|one| Group { process: one.process, is_stopped: true })
     }
 
     fn is_of(&self, run: TaskHandle) -> bool {
@@ -113,9 +116,41 @@ impl Daemon {
     }
 }
 
-/// Whether a process group of an earlier daemon's command is still there: its leader, which was started then.
-pub(super) fn outlives(process: Process) -> bool {
-    started_ticks(process.group) == Some(process.started_ticks)
+/// The process groups of an earlier daemon's commands that are still there: those whose leader is, which was started
+/// then. Of a command that was told to end the leader may be gone while others still tidy up; they are known by the
+/// task's id in their environment, since a group's number may be given again. What any other command has left in the
+/// background is its own affair.
+pub(super) fn outliving(tasks: &[Task]) -> Vec<Process> {
+    let mut outliving = Vec::new();
+    let mut orphaned = HashMap::<i32, Vec<&Task>>::new();
+    for task in tasks.iter().filter(|task| task.state == TaskState::Running) {
+        let Some(process) = task.process else { continue };
+        if lives(process) {
+            outliving.push(process);
+        } else if was_stopped(task) {
+            orphaned.entry(process.group).or_default().push(task);
+        }
+    }
+    if !orphaned.is_empty() {
+        for (pid, group) in living() {
+            let tasks = orphaned.get(&group).into_iter().flatten();
+            outliving.extend(tasks.filter(|task| has_id(&pid, task.id)).filter_map(|task| task.process));
+        }
+    }
+    outliving
+}
+
+/// Whether the leader of a process group runs, which was started then.
+fn lives(leader: Process) -> bool {
+    let stat = Stat::read(&leader.group.to_string()).filter(|stat| !stat.is_zombie());
+    stat.and_then(|stat| stat.number(22)) == Some(leader.started_ticks)
+}
+
+/// Whether a process was started for a task.
+fn has_id(pid: &str, id: Id) -> bool {
+    let variable = format!("{}={id}", Environment::TASK_ID);
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|found| found == variable.as_bytes())
 }
 
 /// Ends process groups; each is reported as soon as it has ended.
@@ -137,7 +172,7 @@ impl<K> Work<Report, K> for Ending {
                 let _ = kill_process_group(group, signal);
             }
             while !groups.is_empty() && Instant::now() < until {
-                let living = living_groups();
+                let living: BTreeSet<i32> = living().map(|(_, group)| group).collect();
                 let ended: BTreeSet<i32> = groups.difference(&living).copied().collect();
                 groups.retain(|group| !ended.contains(group));
                 if !ended.is_empty() {
@@ -154,13 +189,14 @@ impl<K> Work<Report, K> for Ending {
         Report::Leftovers(self.groups.clone())
     }
 }
-/// The process groups of all processes that run. A signal would find zombies, too: whoever inherited them may take its
-/// time.
-fn living_groups() -> BTreeSet<i32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return BTreeSet::new() };
-    let group = |process: fs::DirEntry| {
-        let stat = Stat::read(&process.file_name().to_string_lossy())?;
-        (stat.field(3)? != b"Z").then(|| stat.number(5)).flatten()
-    };
-    processes.flatten().filter_map(group).map(|group| group as i32).collect()
+/// All processes that run, with their process groups. A signal would find zombies, too: whoever inherited them may take
+/// its time.
+fn living() -> impl Iterator<Item = (String, i32)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| {
+        let pid = process.file_name().into_string().ok()?;
+        let stat = Stat::read(&pid)?;
+        let group = Some(stat).filter(|stat| !stat.is_zombie())?.number(5)?;
+        Some((pid, group as i32))
+    })
 }

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{FailedTask, Failure, FailureKind, IdPrefix, MapId, SchedulerId, TaskId};
+use engine::{FailedTask, Failure, FailureKind, IdPrefix, MapId, SchedulerId, TaskId, Waits};
 use event::{Event, Mask};
-use ledger::{Ended, Outcome, Restored, Subject, Task, TaskState};
+use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
 
 use super::Clock;
-use super::leftovers::outlives;
+use super::leftovers::outliving;
 use crate::action::missing;
 use crate::config::Identity;
 use crate::daemon::Daemon;
@@ -70,8 +70,10 @@ impl Daemon {
             self.pause_restored(&Identity { file: file.into(), name: name.into() }, now);
         }
         let clock = Clock::now();
+        let outliving = outliving(&tasks);
         for task in tasks {
-            if let Some(what) = self.restore_task(task, &clock, &mut edited) {
+            let process = task.process.filter(|process| outliving.contains(process));
+            if let Some(what) = self.restore_task(task, process, &clock, &mut edited) {
                 *report.entry(what).or_default() += 1;
             }
         }
@@ -97,14 +99,14 @@ impl Daemon {
         }
     }
 
-    /// Takes one task over; returns what becomes of it, for people.
+    /// Takes one task over, and the command that outlived the earlier daemon; returns what becomes of it, for people.
     fn restore_task(
         &mut self,
         task: Task,
+        process: Option<Process>,
         clock: &Clock,
         edited: &mut BTreeSet<Arc<str>>,
     ) -> Option<&'static str> {
-        let process = task.process.filter(|process| task.state == TaskState::Running && outlives(*process));
         let performer = &mut self.core.performer;
         let newest = performer.generations.last()?;
         let Heir { scheduler, map, rerun, edited_name } = match heir(newest, &task) {
@@ -138,6 +140,11 @@ impl Daemon {
             due,
             attempt: task.attempt,
             reason: task.error.as_deref().unwrap_or_default(),
+            waits: Waits {
+                made: Some(clock.past(task.first_s)),
+                first: task.waits_s.map(|waits_s| clock.past(waits_s)),
+                due: task.settles_s.map(|settles_s| clock.past(settles_s)),
+            },
             failed: failed.as_ref().map(|(error, attempts, id)| FailedTask {
                 error,
                 attempts: *attempts,
@@ -232,6 +239,11 @@ fn detail_of(task: &Task) -> Option<Value> {
 
 fn is_to_run_again(task: &Task) -> bool {
     detail_of(task).is_some_and(|detail| detail["again"] == Value::Bool(true))
+}
+
+/// Whether its command had been told to end.
+pub(super) fn was_stopped(task: &Task) -> bool {
+    detail_of(task).is_some_and(|detail| detail["stopped"] == Value::Bool(true))
 }
 
 /// What the task tells of, if it tells of a failure.
