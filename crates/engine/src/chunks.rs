@@ -28,13 +28,18 @@ impl<T: Copy, const CHUNK: usize> Chunks<T, CHUNK> {
 
     pub(crate) fn push(&mut self, value: T) {
         if self.len == self.capacity() {
-            // A chunk is full from the start, so that its end need not be looked up with each value.
-            let chunk = vec![value; CHUNK].try_into();
-            self.chunks.push(chunk.unwrap_or_else(|_| unreachable!("it is made as long as that")));
+            self.add_chunk(value);
         }
         self.len += 1;
         let last = self.len - 1;
         self[last] = value;
+    }
+
+    /// A chunk is full from the start, so that its end need not be looked up with each value.
+    #[cold]
+    fn add_chunk(&mut self, value: T) {
+        let chunk = vec![value; CHUNK].try_into();
+        self.chunks.push(chunk.unwrap_or_else(|_| unreachable!("it is made as long as that")));
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<&T> {

@@ -52,6 +52,7 @@ fn look(
 }
 
 /// Lets an event that came through `map` meet the run of an elder.
+#[cold]
 pub(crate) fn meet<E: Effects>(
     older: &mut [Generation],
     elder: Elder,

@@ -243,12 +243,13 @@ impl Generation {
                 continue;
             }
             let verdict = judge_now(scheduler, self.phase, *reaction, (path, event), turn);
-            let is_ignored = matches!(verdict, Verdict::Ignored(_));
-            scheduler.perform(verdict, path, event, map_id, turn);
-            // What is ignored, as are most events of a storm, moves no deadline.
-            if !is_ignored {
-                self.deadlines[index] = deadline(scheduler, self.phase, self.shutdown_timeout, turn.tasks);
+            if let Verdict::Ignored(reason) = verdict {
+                // As are most events of a storm. It moves no deadline.
+                scheduler.ignore(reason, event, turn);
+                continue;
             }
+            scheduler.perform(verdict, path, event, map_id, turn);
+            self.deadlines[index] = deadline(scheduler, self.phase, self.shutdown_timeout, turn.tasks);
         }
     }
 

@@ -60,11 +60,17 @@ impl Index {
         self.put(slot, tasks);
         self.len += 1;
         if self.len > self.shards.len() * DIVIDE_ABOVE && self.shards.len() < 1 << SHARD_BITS {
-            let divided = self.partner(self.shards.len());
-            let slots = std::mem::take(&mut self.shards[divided]);
-            self.shards.push(HashTable::new());
-            slots.into_iter().for_each(|slot| self.put(slot, tasks));
+            self.divide(tasks);
         }
+    }
+
+    /// Divides the next shard in turn.
+    #[cold]
+    fn divide(&mut self, tasks: &Tasks) {
+        let divided = self.partner(self.shards.len());
+        let slots = std::mem::take(&mut self.shards[divided]);
+        self.shards.push(HashTable::new());
+        slots.into_iter().for_each(|slot| self.put(slot, tasks));
     }
 
     /// Takes a slot out.
@@ -80,9 +86,15 @@ impl Index {
             shard.shrink_to(shard.len() * 2, |slot| inner_hash(tasks.hash(*slot)));
         }
         if self.shards.len() > 1 && self.len < (self.shards.len() - 1) * JOIN_BELOW {
-            let slots = self.shards.pop().expect("there is more than one");
-            slots.into_iter().for_each(|slot| self.put(slot, tasks));
+            self.join_last(tasks);
         }
+    }
+
+    /// Gives the last shard back.
+    #[cold]
+    fn join_last(&mut self, tasks: &Tasks) {
+        let slots = self.shards.pop().expect("there is more than one");
+        slots.into_iter().for_each(|slot| self.put(slot, tasks));
     }
 
     #[inline]

@@ -212,9 +212,11 @@ const EXTRA_LEN: usize = 8;
 
 impl Extra {
     fn of(event: &Event<'_>) -> Option<Extra> {
+        if event.src_pathname.is_none() && event.given_path.is_none() {
+            return None;
+        }
         let len = |path: Option<&[u8]>| path.map_or(NONE, |path| path.len() as u32);
-        let extra = Extra { src_len: len(event.src_pathname), given_len: len(event.given_path) };
-        (extra.src_len != NONE || extra.given_len != NONE).then_some(extra)
+        Some(Extra { src_len: len(event.src_pathname), given_len: len(event.given_path) })
     }
 
     fn to_bytes(self) -> [u8; EXTRA_LEN] {
@@ -528,7 +530,14 @@ impl Tasks {
         self.link_mut(slot).next = self.first_free;
         self.first_free = slot.0;
         self.len -= 1;
-        self.give_memory_back();
+        if self.is_slab_idle() || self.texts.is_sparse() {
+            self.give_memory_back();
+        }
+    }
+
+    /// Whether it is empty, and much larger than that.
+    fn is_slab_idle(&self) -> bool {
+        self.len == 0 && self.slots.capacity() > SLAB_KEPT
     }
 
     /// Forgets what few tasks have.
@@ -540,8 +549,9 @@ impl Tasks {
         self.restored.remove(&id);
     }
 
+    #[cold]
     fn give_memory_back(&mut self) {
-        if self.len == 0 && self.slots.capacity() > SLAB_KEPT {
+        if self.is_slab_idle() {
             self.slots = Chunks::new();
             self.links = Chunks::new();
             self.siblings = Chunks::new();
@@ -550,7 +560,7 @@ impl Tasks {
             self.more = HashMap::new();
             self.reasons = HashMap::new();
             self.restored = HashMap::new();
-        } else if self.texts.is_sparse() {
+        } else {
             let old = std::mem::replace(&mut self.texts, Texts::new());
             for task in self.slots.iter_mut().filter(|task| task.flags & FREE == 0) {
                 let text = old.get(task.text, text_len(task, &old));
@@ -882,7 +892,9 @@ impl Tasks {
         }
         let mask = task.run_flag.mask();
         let mask = if task.flags & RUN_ISDIR == 0 { mask } else { mask | Mask::ISDIR };
-        Event { mask, ..self.event(slot, path) }
+        let mut event = self.event(slot, path);
+        event.mask = mask;
+        event
     }
 
     /// A start of a task, with its pathname in `path`.
@@ -1092,8 +1104,8 @@ fn split(path: &[u8], name_len: u16) -> (&[u8], &[u8]) {
 #[inline]
 fn with_parts<R>(tail: &[u8], event: &Event<'_>, keep: impl FnOnce(&[&[u8]]) -> R) -> R {
     let Some(extra) = Extra::of(event) else { return keep(&[tail]) };
-    let (src_pathname, given_path) =
-        (event.src_pathname.unwrap_or_default(), event.given_path.unwrap_or_default());
+    let src_pathname = event.src_pathname.unwrap_or_default();
+    let given_path = event.given_path.unwrap_or_default();
     keep(&[tail, &extra.to_bytes(), src_pathname, given_path])
 }
 
