@@ -150,6 +150,22 @@ fn a_task_that_goes_or_ends_is_there_no_more() {
 }
 
 #[test]
+fn a_task_that_fails_once_more_under_its_id_stands_as_failed_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 10);
+    for path in [b"/in/a", b"/in/b"] {
+        desk.commit(Batch { ended: vec![ended(3, path, Outcome::Failed)], ..Batch::default() });
+    }
+    desk.close();
+    let (desk, restored) = Desk::open(directory.path(), 10);
+    assert_eq!(restored.failed, [(Id(3), "config".into(), "move".into())]);
+    let failed = Filter { failed_only: true, ..Filter::default() };
+    let page = Reader::open(directory.path()).unwrap().ended(&failed, 10).unwrap();
+    assert_eq!((page.total, page.rows[0].subject.path.as_slice()), (1, b"/in/b".as_slice()));
+    desk.close();
+}
+
+#[test]
 fn failed_tasks_stay_until_they_are_forgotten_and_history_is_bounded() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 3);
