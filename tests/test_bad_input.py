@@ -362,6 +362,7 @@ WRONG = [
         1,
         "job: expected coroutine, got <class 'function'>: write 'async def <lambda>(event, task_id)' instead of 'def'",
     ),
+    ("x = ShellScheduler('echo \\0')", 1, "cmd: a command can't get a NUL byte: 'echo \\x00'"),
     ("x = TaskScheduler(None)", 1, "job: expected coroutine, got <class 'NoneType'>: None"),
     ("x = TaskScheduler('job')", 1, "job: expected coroutine, got <class 'str'>: 'job'"),
     ("x = TaskScheduler(one)", 1, "job: it is called with (event, task_id), but is defined as one(event)"),
@@ -449,9 +450,14 @@ WRONG = [
     (
         "x = Watch('/x', {'IN_CREATE': plain})",
         1,
-        "job: expected coroutine, got <class 'function'>: write 'async def plain(event, task_id)' instead of 'def'",
+        "job: expected coroutine, got <class 'function'>: write 'async def plain(event, task_id)' instead of 'def' "
+        "(event_map: IN_CREATE)",
     ),
-    ("x = Watch('/x', {'IN_CREATE': one})", 1, "job: it is called with (event, task_id), but is defined as one(event)"),
+    (
+        "x = Watch('/x', {'IN_CREATE': one})",
+        1,
+        "job: it is called with (event, task_id), but is defined as one(event) (event_map: IN_CREATE)",
+    ),
     (
         "x = Watch('/x', {'IN_CLOSE_WRITE|IN_MOVED_TO': s})",
         1,

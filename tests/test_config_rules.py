@@ -184,6 +184,28 @@ pyinotifyd = Pyinotifyd([Watch(path, {"IN_MOVED_TO": mover}) for path in ("$SRC"
     assert (box.dst / "tree/f").is_file()
 
 
+@pytest.mark.parametrize("flag", ["IN_OPEN", "IN_ACCESS", "IN_CLOSE_NOWRITE", "all"])
+@pytest.mark.parametrize("conflict", ["fail", "overwrite", "same"])
+def test_what_a_rule_reads_does_not_start_it_again(run: Run, box: Box, flag: str, conflict: str) -> None:
+    """A rule opens its source, as whoever read the file did."""
+    (box.tmp / "ends").mkdir()
+    events = "default_sched=copier" if flag == "all" else f'{{"{flag}": copier}}'
+    write(box.src / "f")
+    daemon = run(f"""
+copier = FileManagerScheduler(FileManagerRule("copy", r"^$SRC/(f)$", r"$DST/\\1", on_conflict="{conflict}"))
+cleaner = FileManagerScheduler(FileManagerRule("delete", r"^$TMP/ends/.*$"))
+watches = [Watch("$SRC", {events}), Watch("$TMP/ends", {{"IN_CLOSE_WRITE": cleaner}})]
+pyinotifyd = Pyinotifyd(watches)
+""")
+    (box.src / "f").read_text()
+    daemon.wait_log(f"task (finished|failed).*path={box.src}/f,")
+    for number in range(10):
+        write(box.tmp / f"ends/{number}")
+        daemon.wait_log(f"task finished.*path={box.tmp}/ends/{number},")
+    # With all events, whoever opens the file may start the rule before they read it, and once more thereafter.
+    assert daemon.count(f"start task.*path={box.src}/f,") <= (2 if flag == "all" else 1)
+
+
 def test_a_person_may_bring_a_file_back_as_often_as_they_like(run: Run, box: Box) -> None:
     daemon = run(config("generations=2").replace("IN_CLOSE_WRITE", "IN_MOVED_TO"))
     write(box.tmp / "f")

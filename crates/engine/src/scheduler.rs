@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use event::Event;
+use event::{Event, Mask};
 
 use self::timer::Timer;
 use crate::clock::{Nanos, START, span};
@@ -543,8 +543,11 @@ impl Scheduler {
                 Change::Refresh { rule } => self.refresh(task, &self.news(path, event, map, rule), turn),
                 Change::Skip => self.skip(task, event, turn),
                 Change::SkipAndRunAgain { rule } => {
-                    turn.tasks.update(task, &self.news(path, event, map, rule));
-                    turn.tasks.set(task, Mark::Again);
+                    // Whoever reads a file changes nothing, and may be this very run.
+                    if !event.mask.intersects(Mask::READING) {
+                        turn.tasks.update(task, &self.news(path, event, map, rule));
+                        turn.tasks.set(task, Mark::Again);
+                    }
                     self.skip(task, event, turn);
                 }
                 Change::Remember { rule } => {

@@ -126,6 +126,8 @@ impl Mask {
     pub const ALL_EVENTS: Mask = Mask(0xfff);
     /// The object of the event is a directory.
     pub const ISDIR: Mask = Mask(0x4000_0000);
+    /// What whoever reads a file causes, and which says nothing of a change.
+    pub const READING: Mask = Mask(Flag::Access.mask().0 | Flag::Open.mask().0 | Flag::CloseNowrite.mask().0);
 
     /// Whether any bit of `other` is in this set.
     pub const fn intersects(self, other: Mask) -> bool {

@@ -75,7 +75,8 @@ def _number(name: str, value: object, first: int, last: int) -> None:
         raise AssertionError(f"{name}: expected a number from {first} to {last}, got {value}")
 
 
-def _text(name: str, value: object) -> None:
+def expect_text(name: str, value: object) -> None:
+    """Raise unless a command can get `value`."""
     expect(name, value, str)
     if "\0" in value:  # type: ignore[operator]  # a str, as of the check
         raise AssertionError(f"{name}: a command can't get a NUL byte: {value!r}")
@@ -89,7 +90,7 @@ def _expect_argv(name: str, value: object) -> None:
     if not value or value[0] == "":
         raise AssertionError(f"{name}: expected a program, got {value!r}")
     for index, word in enumerate(value):
-        _text(f"{name}[{index}]", word)
+        expect_text(f"{name}[{index}]", word)
 
 
 def _expect_account(name: str, value: object) -> None:
@@ -126,7 +127,7 @@ def _expect_env(name: str, value: object) -> None:
             raise AssertionError(f"{name}: {variable!r} can't be the name of a variable")
         if variable.startswith(_EVENT_VARIABLES):
             raise AssertionError(f"{name}: {variable} belongs to the daemon, which tells commands of the event by it")
-        _text(f"{name}[{variable!r}]", text)
+        expect_text(f"{name}[{variable!r}]", text)
 
 
 def _expect_limits(name: str, value: object) -> None:

@@ -605,6 +605,8 @@ class ShellScheduler(TaskScheduler):
         check = command.CHECKS.get(name)
         if check:
             check(name, value)
+        if name == "cmd" and isinstance(value, str):
+            command.expect_text(name, value)
         super().__setattr__(name, value)
 
 
@@ -881,7 +883,9 @@ class FileManagerScheduler(TaskScheduler):
         max_delay: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         max_rate: As for TaskScheduler. Default None. Not in pyinotifyd 1.
         settle: As for TaskScheduler. Default None. Not in pyinotifyd 1.
-        persist: As for TaskScheduler; what ran is always run again. Default True. Not in pyinotifyd 1.
+        persist: As for TaskScheduler. Default True. Not in pyinotifyd 1.
+        rerun: Accepted and not needed: a rule that ran when the daemon ended always runs again. Default False. Not in
+            pyinotifyd 1.
 
     Example::
 
@@ -916,6 +920,7 @@ class FileManagerScheduler(TaskScheduler):
         max_rate: Optional[tuple[int, Number]] = None,
         settle: Optional[Settle] = None,
         persist: bool = True,
+        rerun: bool = False,
     ) -> None:
         """Check the arguments and keep them."""
         self.at = place()
@@ -923,7 +928,7 @@ class FileManagerScheduler(TaskScheduler):
         self.rules = rules  # type: ignore[assignment]  # __setattr__ makes a list of one rule
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
         self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle)
-        self._set_kept(persist, rerun=False)
+        self._set_kept(persist, rerun)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Make a list of one rule, check all rules, then set the attribute."""

@@ -472,7 +472,10 @@ def _reaction(flag: str, mapped: object) -> Reaction:
             f"a coroutine function or a list of these"
         )
         expected("job", "coroutine", mapped, hint)
-    scheduler = TaskScheduler(mapped)
+    try:
+        scheduler = TaskScheduler(mapped)
+    except AssertionError as error:
+        raise AssertionError(f"{error} (event_map: {flag})") from None
     bare_jobs.append(scheduler)
     return scheduler
 

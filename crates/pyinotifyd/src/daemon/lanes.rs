@@ -20,8 +20,8 @@ use crate::log::{Cause, Clock, Escaped, Level, Log, record};
 
 impl Daemon {
     /// Takes what was reported.
-    pub(super) fn take_reports(&mut self, now: Instant) {
-        for report in self.core.performer.lanes.take_reports() {
+    pub(super) fn reported(&mut self, reports: Vec<Report>, now: Instant) {
+        for report in reports {
             match report {
                 Report::Account(answer) => self.core.performer.commands.answered(&answer, now),
                 Report::File(report) => self.file_report(report, now),

@@ -213,12 +213,15 @@ impl Daemon {
     /// One turn: everything that can be done now, within bounds.
     fn turn(&mut self, now: Instant) -> Left {
         self.core.performer.now = now;
-        self.take_reports(now);
         self.commands_ended(now);
         self.finish_ended(now);
+        // A rule's end is told after the events that came while it worked, some of which are its own.
+        let reports = self.core.performer.lanes.take_reports();
         self.core.route_early();
         let reads = !self.waits_for_reader();
         let events = if reads { self.watcher.turn(now, &mut self.core) } else { Turn::Idle };
+        self.reported(reports, now);
+        self.finish_ended(now);
         // Before everything else, which a lone file need not wait for.
         self.hand_over(now);
         self.say_listening();

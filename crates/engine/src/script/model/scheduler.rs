@@ -553,7 +553,8 @@ impl Scheduler {
         let earlier = task.earlier && phase == Phase::Active && !batch;
         let ends = own && task.state == State::Stopping && !task.timed_out && !task.restart;
         let same_path = task.event.pathname == event.pathname;
-        if !earlier && !ends && on_busy == OnBusy::RunAgainIfChanged && same_path {
+        let reads = event.get().mask.intersects(Mask::READING);
+        if !earlier && !ends && on_busy == OnBusy::RunAgainIfChanged && same_path && !reads {
             out.record(Record::SkippedOngoing { task: record });
             task.marked = true;
             return task.take(map, rule, event, shared);
