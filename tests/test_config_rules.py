@@ -206,6 +206,36 @@ pyinotifyd = Pyinotifyd(watches)
     assert daemon.count(f"start task.*path={box.src}/f,") <= (2 if flag == "all" else 1)
 
 
+def deepest(box: Box, name: str) -> int:
+    """How often a name stands in the path of a directory."""
+    return max(directory.count(f"/{name}") for directory, _, _ in os.walk(box.src))
+
+
+def test_directories_that_a_rule_makes_are_its_results(run: Run, box: Box) -> None:
+    """A tree that arrives, copied into a directory of the watched tree: each copy is copied again."""
+    daemon = run(r"""
+copy = FileManagerScheduler(FileManagerRule("copy", r"^$SRC/(.*)$", r"$SRC/copies/\1", auto_create=True), dirs=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": copy, "IN_MOVED_TO": copy}, rec=True, auto_add=True)])
+""")
+    (box.tmp / "tree/a").mkdir(parents=True)
+    write(box.tmp / "tree/a/f")
+    (box.tmp / "tree").rename(box.src / "tree")
+    daemon.wait_log(FED)
+    wait_until(lambda: daemon.count("start task") == daemon.count("task (finished|failed)"))
+    assert deepest(box, "copies") == 8
+
+
+def test_what_a_rule_puts_into_its_trash_is_its_result(run: Run, box: Box) -> None:
+    daemon = run("""
+delete = FileManagerScheduler(FileManagerRule("delete", r"^$SRC/.*$", trash="$SRC/trash", generations=3))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": delete, "IN_MOVED_TO": delete}, rec=True, auto_add=True)])
+""")
+    write(box.src / "f")
+    daemon.wait_log(FED)
+    assert daemon.count("into the trash") == 3
+    assert deepest(box, "trash") == 3
+
+
 def test_a_person_may_bring_a_file_back_as_often_as_they_like(run: Run, box: Box) -> None:
     daemon = run(config("generations=2").replace("IN_CLOSE_WRITE", "IN_MOVED_TO"))
     write(box.tmp / "f")

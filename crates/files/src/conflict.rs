@@ -16,7 +16,7 @@ use crate::given::Given;
 use crate::resolve::{self, Place};
 use crate::sys::{self, Kind, Status};
 use crate::temporary;
-use crate::{Conflict, Request, Skipped};
+use crate::{Conflict, Record, Request, Skipped};
 
 /// Numbers that are tried for a name: more results of one name are a loop rather than a use.
 const NUMBERS_MAX: u32 = 100_000;
@@ -57,7 +57,12 @@ pub(crate) enum Verdict {
 }
 
 /// Judges what is at `place`, if anything; may give the place another name. `source` is the last look at the source.
-pub(crate) fn judge(request: &Request<'_>, place: &mut Place<'_>, source: &Status) -> Result<Verdict, Error> {
+pub(crate) fn judge(
+    request: &Request<'_>,
+    place: &mut Place<'_>,
+    source: &Status,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<Verdict, Error> {
     let conflict = request.rule.on_conflict;
     match conflict {
         // As fast as ever: the last rename finds out.
@@ -72,7 +77,11 @@ pub(crate) fn judge(request: &Request<'_>, place: &mut Place<'_>, source: &Statu
     let are_files = source.kind == Kind::File && there.kind == Kind::File;
     match conflict {
         Conflict::Skip => Ok(Verdict::Skip(Skipped::Exists)),
-        Conflict::Rename => take_number(request, place).map(|()| Verdict::Place(Replace::Nothing)),
+        Conflict::Rename => {
+            take_number(request, place)?;
+            record(Record::Making { path: &place.path, is_tree: source.kind == Kind::Directory });
+            Ok(Verdict::Place(Replace::Nothing))
+        }
         Conflict::Newer if are_files && sys::nanoseconds(source.mtime) > sys::nanoseconds(there.mtime) => {
             Ok(Verdict::Place(Replace::Only(there)))
         }

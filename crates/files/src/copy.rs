@@ -197,7 +197,7 @@ impl Copier<'_> {
 
     fn copy_to(&mut self, source: &Source, place: &mut Place<'_>) -> Result<Done, Error> {
         let request = self.request;
-        let replace = match conflict::judge(request, place, &source.status)? {
+        let replace = match conflict::judge(request, place, &source.status, self.record)? {
             Verdict::Place(replace) => replace,
             Verdict::Skip(why) => return Ok(self.skip(source, place, why)),
             Verdict::Compare => {
@@ -280,6 +280,7 @@ impl Copier<'_> {
         {
             return Err(Error::SameFile { from: from.to_vec(), to: inner.path.into_owned() });
         }
+        (self.record)(Record::Making { path: &inner.path, is_tree: false });
         let Copied { source, inode } = self.file(source, from, &inner, Replace::Anything)?;
         self.announce(Kind::File, place);
         Ok(self.done(source, inode, &inner))
@@ -308,7 +309,9 @@ impl Copier<'_> {
             Err(Errno::EXIST) => return Err(conflict::exists(self.request, place)),
             result => result.map_err(failed)?,
         }
-        self.sync_place(place)?;
+        let is_tree = false;
+        let synced = self.sync_place(place);
+        synced.inspect_err(|_| (self.record)(Record::Making { path: &place.path, is_tree }))?;
         Ok(Copied { source: status, inode })
     }
 

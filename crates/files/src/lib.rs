@@ -252,6 +252,15 @@ pub enum Record<'a> {
     },
     /// An empty directory that the source was in goes away (INFO).
     Prune(&'a [u8]),
+    /// No text for a log: something of ours gets a name, or has just got it. Told of all that neither
+    /// [`Record::Move`] nor [`Record::Copy`] tells, or only if the action succeeds. A name other than the destination's
+    /// is told before it is given.
+    Making {
+        /// The name's path.
+        path: &'a [u8],
+        /// All that is below it is ours, too.
+        is_tree: bool,
+    },
     /// Nothing is done, because of what has the destination's name (INFO).
     Skip {
         /// The source.
@@ -285,6 +294,7 @@ impl fmt::Display for Record<'_> {
                 write!(out, "put '{}' into the trash, as '{}'", Plain(from), Plain(to))
             }
             Record::Prune(path) => write!(out, "remove empty directory '{}'", Plain(path)),
+            Record::Making { path, .. } => write!(out, "make '{}'", Plain(path)),
             Record::Skip { from, to, why } => {
                 write!(out, "skip '{}', '{}' {}", Plain(from), Plain(to), why.text())
             }

@@ -137,7 +137,7 @@ impl<'a> Found<'a> {
         record: &mut dyn FnMut(Record<'_>),
     ) -> Result<Done, Error> {
         let identity = Some(self.status.identity());
-        let replace = match conflict::judge(request, place, &self.status)? {
+        let replace = match conflict::judge(request, place, &self.status, record)? {
             Verdict::Place(replace) => replace,
             Verdict::Skip(why) => {
                 record(Record::Skip { from: request.source, to: &place.path, why });
@@ -150,7 +150,9 @@ impl<'a> Found<'a> {
         };
         let (bytes, inode) = match self.rename(place, request, record, replace)? {
             Ok(()) => {
-                self.finish(place, request, attributes)?;
+                let is_tree = self.status.kind == Kind::Directory;
+                let finished = self.finish(place, request, attributes);
+                finished.inspect_err(|_| record(Record::Making { path: &place.path, is_tree }))?;
                 (0, self.status.inode)
             }
             Err(Errno::EXIST) if !matches!(replace, Replace::Anything) => {
@@ -345,7 +347,10 @@ impl<'a> Found<'a> {
                 }
                 Err(Error::InUse { path: path.to_vec(), why: Use::Written })
             }
-            removed => self.removed(removed, to).map(|()| result.inode),
+            removed => {
+                let moved = self.removed(removed, to).map(|()| result.inode);
+                moved.inspect_err(|_| tell_left(copier, to))
+            }
         }
     }
 
@@ -364,8 +369,9 @@ impl<'a> Found<'a> {
             Err(Errno::EXIST) => return Err(conflict::exists(copier.request, to)),
             result => result.map_err(failed)?,
         }
-        copier.sync_place(to)?;
-        self.removed(self.remove_copied(&status, None), to).map(|()| inode)
+        let synced = copier.sync_place(to);
+        let moved = synced.and_then(|()| self.removed(self.remove_copied(&status, None), to));
+        moved.map(|()| inode).inspect_err(|_| tell_left(copier, to))
     }
 
     /// Removes the source of a complete copy, if its name still leads to what was copied.
@@ -401,6 +407,11 @@ impl<'a> Found<'a> {
             Error::SourceKept { from, to, why: error.to_string() }
         })
     }
+}
+
+/// Tells of a copy that has its name although the move fails.
+fn tell_left(copier: &mut Copier<'_>, to: &Place<'_>) {
+    (copier.record)(Record::Making { path: &to.path, is_tree: false });
 }
 
 /// Removes a copy that was placed a moment ago, if it is there still. If not, whoever took it has a complete file.

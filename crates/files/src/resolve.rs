@@ -524,6 +524,8 @@ impl<'w> Walk<'w> {
             self.announced = true;
             (create.record)(Record::CreateDirectory(create.announced));
         }
+        let path = ancestor(create.announced, self.pending.len());
+        (create.record)(Record::Making { path, is_tree: false });
         let made = sys::make_directory(at, name, create.attributes.mode_of_new_directory());
         push_name(&mut self.done, name);
         let path = &self.done;
@@ -571,6 +573,11 @@ impl<'w> Walk<'w> {
             name => push_name(&mut self.done, name),
         }
     }
+}
+
+/// The directory so many levels above a path.
+fn ancestor(path: &[u8], levels: usize) -> &[u8] {
+    (0..levels).fold(trim_slashes(path), |path, _| trim_slashes(split(path).0))
 }
 
 /// Appends a component to a path that is kept for texts.

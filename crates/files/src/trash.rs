@@ -47,6 +47,7 @@ impl Taken<'_> {
         let stop = AtomicBool::new(false);
         let rule = plain_rule(request.rule);
         let request = plain_request(&rule, &source, &destination, &stop);
+        record(Record::Making { path: &destination, is_tree: status.kind == Kind::Directory });
         if let Err(error) = moving::carry(to, &status, &from, &request, record) {
             record(Record::Warning(&format!("it stays in the trash: {error}")));
             record(Record::Trash { from: &destination, to: &source });
@@ -132,7 +133,8 @@ pub(crate) fn take<'a>(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Taken<'a>, Error> {
     let trash = request.rule.trash.as_deref().expect("asked for where the rule has a trash");
-    let to = new_place(trash, &place.path)?;
+    let to = new_place(trash, &place.path, record)?;
+    record(Record::Making { path: &to.path, is_tree: status.kind == Kind::Directory });
     let rule = plain_rule(request.rule);
     let source = place.path.to_vec();
     let to_path = to.path.to_vec();
@@ -143,13 +145,14 @@ pub(crate) fn take<'a>(
 }
 
 /// A free place in the trash for what has a path.
-fn new_place(trash: &[u8], path: &[u8]) -> Result<Place<'static>, Error> {
-    let (mut directory, mut shown) = new_directory(trash)?;
+fn new_place(trash: &[u8], path: &[u8], record: &mut dyn FnMut(Record<'_>)) -> Result<Place<'static>, Error> {
+    let (mut directory, mut shown) = new_directory(trash, record)?;
     let mut names = absolute_names(path);
     let name = names.pop().unwrap_or_else(|| b"root".to_vec());
     for name in names {
         push_name(&mut shown, &name);
         let failed = |errno| Error::os(errno, &shown);
+        record(Record::Making { path: &shown, is_tree: false });
         sys::make_directory(&directory, &name, 0o700).map_err(failed)?;
         directory = sys::open_directory(&directory, &name, For::Lookup).map_err(failed)?;
     }
@@ -185,14 +188,15 @@ fn absolute_names(path: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Makes a directory of this moment in the trash, and the trash if need be.
-fn new_directory(trash: &[u8]) -> Result<(OwnedFd, Vec<u8>), Error> {
+fn new_directory(trash: &[u8], record: &mut dyn FnMut(Record<'_>)) -> Result<(OwnedFd, Vec<u8>), Error> {
     let trash = trim_slashes(trash);
-    let top = open_or_make(trash)?;
+    let top = open_or_make(trash, record)?;
     let stamp = stamp(SystemTime::now());
     for number in 0..SAME_TIME_MAX {
         let name = if number == 0 { stamp.clone() } else { format!("{stamp}-{number}") };
         let mut path = trash.to_vec();
         push_name(&mut path, name.as_bytes());
+        record(Record::Making { path: &path, is_tree: false });
         match sys::make_directory(&top, name.as_bytes(), 0o700) {
             Err(Errno::EXIST) => continue,
             result => result.map_err(|errno| Error::os(errno, &path))?,
@@ -205,14 +209,15 @@ fn new_directory(trash: &[u8]) -> Result<(OwnedFd, Vec<u8>), Error> {
     Err(Error::os(Errno::EXIST, trash))
 }
 
-fn open_or_make(path: &[u8]) -> Result<OwnedFd, Error> {
+fn open_or_make(path: &[u8], record: &mut dyn FnMut(Record<'_>)) -> Result<OwnedFd, Error> {
     let missing = match resolve::trusted_directory(path) {
         Err(Error::Os { errno: Errno::NOENT, .. }) if !matches!(path, b"" | b"/") => path,
         result => return result,
     };
     let (parent, name) = split(missing);
-    let parent = open_or_make(parent)?;
+    let parent = open_or_make(parent, record)?;
     let failed = |errno| Error::os(errno, path);
+    record(Record::Making { path, is_tree: false });
     match sys::make_directory(&parent, name, 0o700) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(failed(errno)),

@@ -57,6 +57,10 @@ pub(crate) fn copy(
     let inode = sys::status(&target).map_err(failed)?.inode;
     let level = Level { inode, parent_path_len: 0, status: source.status, made, through_link: false };
     let path = place.path.to_vec();
+    let making = Record::Making { path: &place.path, is_tree: true };
+    if matches!(level.made, Made::Existing) {
+        (copier.record)(making);
+    }
     let copy = TreeCopy {
         copier: &mut *copier,
         target,
@@ -67,6 +71,7 @@ pub(crate) fn copy(
         first_left_out: None,
     };
     let left_out = copy.run(Walk::start(top, request.source)?)?;
+    (copier.record)(making);
     copier.sync_place(place)?;
     left_out.map_or(Ok(inode), Err)
 }

@@ -194,8 +194,12 @@ impl Scene {
 
     fn perform(&self, held: &mut Held, request: &Request<'_>) -> Outcome {
         let mut records = Vec::new();
-        let record = &mut |record: crate::Record<'_>| records.push(self.shorten(&record.to_string()));
-        let result = crate::perform(request, held, record);
+        let mut record = |record: crate::Record<'_>| {
+            if !matches!(record, crate::Record::Making { .. }) {
+                records.push(self.shorten(&record.to_string()));
+            }
+        };
+        let result = crate::perform(request, held, &mut record);
         Outcome { result, records }
     }
 

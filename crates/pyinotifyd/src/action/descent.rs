@@ -4,8 +4,8 @@
 //! mounts lead to the same place. A rule that acts on it is one generation further than the rule that made it. Only
 //! results that a watch may see are remembered, for an hour, since no others come back.
 //!
-//! A result is noted before it is made: its event may reach the loop before the worker goes on. Workers share the
-//! table.
+//! A result is noted before it is made: its event may reach the loop before the worker goes on. The directories on the
+//! way to it and those of a trash count as results, too; what others put into them does not. Workers share the table.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
@@ -42,8 +42,9 @@ impl Descent {
         Descent { generation: 1, began: now }
     }
 
-    /// The action that follows on `before`. `changed` is when the content of the source was last changed, and is asked
-    /// only where that decides: rules keep this time, so a later one says that somebody else has changed it.
+    /// The action that follows on `before`. `changed` is when the content of the source was last changed, if that can
+    /// tell anything, and is asked only where that decides: rules keep this time, so a later one says that somebody
+    /// else has changed it.
     ///
     /// # Errors
     /// It would be of a generation above `max`.
@@ -77,6 +78,24 @@ impl Place {
         let slash: &[u8] = if there.inside.ends_with(b"/") || names.is_empty() { b"" } else { b"/" };
         Place { device: there.device, path: [&there.inside, slash, names].concat() }
     }
+
+    /// Of what has a path at, below or above that of a directory that is `there`, all without slashes at their ends;
+    /// above it, as if the directory's filesystem went on: nothing is made at a mount point or above.
+    pub(crate) fn around(there: &Filesystem, directory: &[u8], path: &[u8]) -> Option<Place> {
+        if let Some(names) = path.strip_prefix(directory)
+            && (names.is_empty() || directory.is_empty() || names.starts_with(b"/"))
+        {
+            return Some(Place::below(there, names.strip_prefix(b"/").unwrap_or(names)));
+        }
+        let names = directory.strip_prefix(path)?.strip_prefix(b"/")?;
+        let levels = names.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).count();
+        let mut above = &there.inside[..];
+        for _ in 0..levels {
+            above = above.strip_suffix(b"/").unwrap_or(above);
+            above = &above[..above.iter().rposition(|byte| *byte == b'/')?];
+        }
+        Some(Place { device: there.device, path: above.to_vec() })
+    }
 }
 
 /// The results of rules, shared by all who work on files.
@@ -94,10 +113,10 @@ struct Table {
     roots: Vec<Place>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Made {
     descent: Descent,
-    is_dir: bool,
+    is_tree: bool,
     at: Instant,
 }
 
@@ -105,6 +124,7 @@ struct Made {
 #[derive(Debug)]
 pub(crate) struct Noted {
     key: Option<u128>,
+    made: Made,
     before: Option<Made>,
 }
 
@@ -120,22 +140,25 @@ impl Descents {
     }
 
     /// Notes that something is made at a place, if a watch may see it.
-    pub(crate) fn note(&self, place: &Place, is_dir: bool, descent: Descent, now: Instant) -> Noted {
+    pub(crate) fn note(&self, place: &Place, is_tree: bool, descent: Descent, now: Instant) -> Noted {
         let mut table = self.table();
+        let made = Made { descent, is_tree, at: now };
         if !table.is_watched(place) {
-            return Noted { key: None, before: None };
+            return Noted { key: None, made, before: None };
         }
         table.forget_old(now);
         let key = table.key(place.device, &place.path);
         table.order.push_back((now, key));
-        let before = table.put(key, Some(Made { descent, is_dir, at: now }));
-        Noted { key: Some(key), before }
+        let before = table.put(key, Some(made));
+        Noted { key: Some(key), made, before }
     }
 
-    /// It was not made.
+    /// It was not made, unless it was noted again.
     pub(crate) fn take_back(&self, noted: &Noted) {
-        if let Some(key) = noted.key {
-            self.table().put(key, noted.before);
+        let Some(key) = noted.key else { return };
+        let mut table = self.table();
+        if table.made.get(&key) == Some(&noted.made) {
+            table.put(key, noted.before);
         }
     }
 
@@ -157,17 +180,17 @@ impl Table {
         let slashes = (1..place.path.len()).rev().filter(|at| place.path[*at] == b'/');
         let mut above =
             slashes.filter_map(|slash| self.made.get(&self.key(place.device, &place.path[..slash])));
-        above.find(|made| made.is_dir).map(|made| made.descent)
+        above.find(|made| made.is_tree).map(|made| made.descent)
     }
 
     /// Replaces what is known of a place, and gives that.
     fn put(&mut self, key: u128, made: Option<Made>) -> Option<Made> {
-        self.directories += made.map_or(0, |made| usize::from(made.is_dir));
+        self.directories += made.map_or(0, |made| usize::from(made.is_tree));
         let before = match made {
             Some(made) => self.made.insert(key, made),
             None => self.made.remove(&key),
         };
-        self.directories -= before.map_or(0, |before| usize::from(before.is_dir));
+        self.directories -= before.map_or(0, |before| usize::from(before.is_tree));
         before
     }
 
@@ -256,6 +279,21 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_found_around_a_directory() {
+        let there = Filesystem { device: 7, inside: b"/w/made".as_slice().into(), is_local: true };
+        let around =
+            |path: &str| Place::around(&there, b"/mnt/link", path.as_bytes()).map(|place| place.path);
+        for (path, place) in [("/mnt/link", "/w/made"), ("/mnt/link/a/b", "/w/made/a/b"), ("/mnt", "/w")] {
+            assert_eq!(around(path), Some(place.into()), "{path}");
+        }
+        for path in ["/mnt/links", "/mnt/li", "/other"] {
+            assert_eq!(around(path), None, "{path}");
+        }
+        let top = Filesystem { inside: b"/".as_slice().into(), ..there.clone() };
+        assert_eq!(Place::around(&top, b"/mnt", b"").map(|place| place.path), None, "a mount point");
+    }
+
+    #[test]
     fn what_was_not_made_is_as_before() {
         let place = Place { device: 7, path: b"/w/d".to_vec() };
         let (descents, now) = (Descents::default(), Instant::now());
@@ -263,7 +301,12 @@ mod tests {
         let first = Descent::first(SystemTime::now());
         let noted = descents.note(&place, true, first, now);
         let second = Descent { generation: 2, ..first };
-        descents.take_back(&descents.note(&place, false, second, now));
+        let before = descents.note(&place, true, second, now);
+        let again = descents.note(&place, false, second, now);
+        descents.take_back(&before);
+        assert_eq!(descents.of(&place, now), Some(second), "it was noted again");
+        descents.take_back(&again);
+        descents.take_back(&before);
         assert_eq!(descents.of(&place, now), Some(first));
         descents.take_back(&noted);
         assert_eq!((descents.of(&place, now), descents.table().directories), (None, 0));

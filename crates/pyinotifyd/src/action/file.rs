@@ -105,12 +105,23 @@ struct Run {
     order: Order,
     /// `Err` holds the text of why there is none.
     destination: Result<Destination, String>,
-    /// Where the directory of the source is, and that of the destination; known when it is submitted.
-    places: OnceLock<[Filesystem; 2]>,
+    /// Known when it is submitted.
+    places: OnceLock<Places>,
     descents: Descents,
     stage: Mutex<Stage>,
     /// Set to end it early.
     stop: AtomicBool,
+}
+
+/// Where the directories are that an order changes.
+#[derive(Debug)]
+struct Places {
+    /// That of the source.
+    from: Filesystem,
+    /// That of the destination.
+    to: Filesystem,
+    /// That of the rule's trash.
+    trash: Option<Filesystem>,
 }
 
 /// Where a rule's result goes.
@@ -211,13 +222,14 @@ impl Run {
     }
 
     fn lane(&self, filesystems: &mut Filesystems, now: Instant) -> LaneId {
-        let [from, to] = self.places.get_or_init(|| {
+        let rule = &self.rule().rule;
+        let Places { from, to, .. } = self.places.get_or_init(|| {
             let from = filesystems.of_parent(&self.order.source, now);
             let to = self.destination.as_ref().ok().filter(|to| !to.path.is_empty());
             let to = to.map_or_else(|| from.clone(), |to| filesystems.of_parent(trimmed(&to.path), now));
-            [from, to]
+            let trash = rule.trash.as_deref().map(|trash| filesystems.of_directory(trimmed(trash), now));
+            Places { from, to, trash }
         });
-        let rule = &self.rule().rule;
         let owner = rule.user.is_some() || rule.group.is_some();
         LaneId::Files { from: from.device, to: to.device, owner }
     }
@@ -267,21 +279,34 @@ impl Run {
     fn descent(&self, now: Instant) -> Result<Descent, Failure> {
         let changed = || {
             let path = Path::new(OsStr::from_bytes(&self.order.source));
-            std::fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
+            let metadata = std::fs::symlink_metadata(path).ok()?;
+            // Rules change the time of a directory by what they make in it.
+            if metadata.is_dir() { None } else { metadata.modified().ok() }
         };
-        let place = self.places.get().map(|[from, _]| Place::below(from, name_of(&self.order.source)));
+        let place =
+            self.places.get().map(|Places { from, .. }| Place::below(from, name_of(&self.order.source)));
         let before = place.and_then(|place| self.descents.of(&place, now));
         let descent = Descent::next(before, self.rule().generations, SystemTime::now(), changed);
         descent.map_err(|FeedsItself| Failure::Error("rules feed themselves".to_owned()))
     }
 
-    /// Notes that this action makes something at a path: the destination, or a name beside or below it.
-    fn note(&self, made: &[u8], descent: Descent, now: Instant) -> Option<Noted> {
-        let ([_, to], Ok(destination)) = (self.places.get()?, &self.destination) else { return None };
+    /// Notes that this action makes something at a path.
+    fn note(&self, made: &[u8], is_tree: bool, descent: Descent, now: Instant) -> Option<Noted> {
+        Some(self.descents.note(&self.place_of(made)?, is_tree, descent, now))
+    }
+
+    /// The place of something that this action makes: in the trash, or at, beside, below or above the destination.
+    fn place_of(&self, made: &[u8]) -> Option<Place> {
+        let (Places { to, trash, .. }, Ok(destination)) = (self.places.get()?, &self.destination) else {
+            return None;
+        };
+        let made = trimmed(made);
+        let in_trash = || Place::around(trash.as_ref()?, trimmed(self.rule().rule.trash.as_ref()?), made);
         let path = trimmed(&destination.path);
-        let directory = &path[..path.len() - name_of(path).len()];
-        let names = trimmed(made).strip_prefix(directory).filter(|names| !names.is_empty())?;
-        Some(self.descents.note(&Place::below(to, names), self.order.is_dir, descent, now))
+        let directory = trimmed(&path[..path.len() - name_of(path).len()]);
+        let is_named = !path.is_empty() && !made.is_empty();
+        let at_destination = || is_named.then(|| Place::around(to, directory, made)).flatten();
+        in_trash().or_else(at_destination)
     }
 
     /// Lets the file layer act.
@@ -294,26 +319,34 @@ impl Run {
         let destination = self.destination.as_ref().map_err(|text| Failure::Error(text.clone()))?;
         let now = Instant::now();
         let descent = self.descent(now)?;
-        let noted = self.note(&destination.path, descent, now);
+        let is_tree = self.order.is_dir;
+        let noted = self.note(&destination.path, is_tree, descent, now);
         let mut made = None;
-        let done = self.perform_rule(destination, size, held, &mut made, report);
+        let mut making = |record: &files::Record<'_>| {
+            if let files::Record::Making { path, is_tree } = *record {
+                self.note(path, is_tree, descent, now);
+                if path == trimmed(&destination.path) {
+                    made.get_or_insert_with(|| destination.path.clone());
+                }
+            } else if let files::Record::Move { to, .. } | files::Record::Copy { to, .. } = *record {
+                made.get_or_insert_with(|| to.to_vec());
+            }
+        };
+        let done = self.perform_rule(destination, size, held, &mut making, report);
         let is_made = made.as_ref().is_some_and(|made| *made == destination.path);
         if let Some(noted) = noted.filter(|_| !is_made) {
             self.descents.take_back(&noted);
         }
-        if let Some(made) = made.filter(|_| !is_made) {
-            self.note(&made, descent, now);
-        }
         done
     }
 
-    /// The path of what was made goes to `made`.
+    /// What is made is told to `making`, too.
     fn perform_rule(
         &self,
         destination: &Destination,
         size: Size,
         held: &mut Held,
-        made: &mut Option<Vec<u8>>,
+        making: &mut dyn FnMut(&files::Record<'_>),
         report: &mut dyn FnMut(super::Report),
     ) -> Result<Done, Unfinished> {
         let order = &self.order;
@@ -331,9 +364,7 @@ impl Run {
             brief: size != Size::Large,
         };
         let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
-            if let files::Record::Move { to, .. } | files::Record::Copy { to, .. } = record {
-                made.get_or_insert_with(|| to.to_vec());
-            }
+            making(&record);
             if let Some(record) = report_of(order, &record) {
                 report(super::Report::File(record));
             }
@@ -431,6 +462,7 @@ fn destination(order: &Order) -> Result<Destination, String> {
 /// What the loop gets to know of a record, unless nobody wants to read it.
 fn report_of(order: &Order, record: &files::Record<'_>) -> Option<Report> {
     let level = match record {
+        files::Record::Making { .. } => return None,
         files::Record::CreateDirectory(_)
         | files::Record::Move { .. }
         | files::Record::Copy { .. }

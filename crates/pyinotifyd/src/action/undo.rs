@@ -8,7 +8,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use files::{Action, Conflict, Done, Held, Request, Rule};
+use files::{Action, Conflict, Done, Held, Record, Request, Rule};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statat, statx};
 use serde::{Deserialize, Serialize};
 
@@ -136,9 +136,12 @@ impl Deed {
                 unless_same_as: None,
                 brief: false,
             };
-            files::perform(&request, held, &mut |record| say(record.to_string()))
-                .map(drop)
-                .map_err(|error| error.to_string())
+            let mut tell = |record: Record<'_>| {
+                if !matches!(record, Record::Making { .. }) {
+                    say(record.to_string());
+                }
+            };
+            files::perform(&request, held, &mut tell).map(drop).map_err(|error| error.to_string())
         };
         let moved = self.placed.as_ref().filter(|_| self.action == DeedAction::Move);
         // Nothing is moved where something is missing.
