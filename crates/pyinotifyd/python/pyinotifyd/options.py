@@ -157,7 +157,8 @@ class Batch(Checked):
 class Settle(Checked):
     """What a task that is due waits for before it starts.
 
-    Directories settle at once. A path that vanishes meanwhile gets what an IN_DELETE gives it by its map.
+    Directories settle at once. A symbolic link is judged by itself: its own size and time, and the marker of its own
+    name; what it leads to is not looked at. A path that vanishes meanwhile gets what an IN_DELETE gives it by its map.
 
     Args:
         no_writer: Whether to wait until nobody has the file open for writing. Default True.

@@ -105,7 +105,7 @@ impl Settled {
             Err(Errno::NOENT | Errno::NOTDIR) => return (Verdict::Vanished, None),
             Err(error) => return (Verdict::No(format!("it cannot be looked at: {error}")), before),
         };
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
             return (Verdict::Yes, None);
         }
         let seen = Seen::of(&found, before, now);
@@ -128,7 +128,8 @@ impl Settled {
         {
             return Some(format!("'{}' is not there", Escaped(&marker)));
         }
-        if !self.no_writer {
+        // Nobody writes to a link, and what a FIFO or a socket is written to is no content of its own.
+        if !self.no_writer || FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return None;
         }
         match look_for_writers(path) {
@@ -215,6 +216,35 @@ mod tests {
         std::fs::write(directory.path().join("file.ok"), "").unwrap();
         assert_eq!(look(&marked, None, begin).0, "settled");
         assert_eq!(reason(wanted().look(directory.path().as_os_str().as_bytes(), None, begin).0), "settled");
+    }
+
+    #[test]
+    fn a_link_is_judged_by_itself_and_a_pipe_like_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("target"), "content of some length").unwrap();
+        std::os::unix::fs::symlink("target", path("link")).unwrap();
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(CWD, path("pipe"), FileType::Fifo, mode, 0).unwrap();
+        let begin = Instant::now();
+        let stable = Settled { stable: Duration::from_secs(5), ..wanted() };
+        let large = Settled { min_size: 7, ..wanted() };
+        let marked = Settled { marker: Some(Marker(b"{pathname}.ok".to_vec())), ..wanted() };
+        let quiet = Settled { no_writer: true, ..wanted() };
+        for (name, size) in [("link", "target".len()), ("pipe", 0)] {
+            let path = path(name);
+            let look = |wanted: &Settled, before, now| wanted.look(path.as_os_str().as_bytes(), before, now);
+            assert_eq!(reason(look(&large, None, begin).0), format!("it has {size} of at least 7 bytes"));
+            let (verdict, seen) = look(&stable, None, begin);
+            assert_eq!(reason(verdict), "it has been unchanged for less than 5 s");
+            assert_eq!(look(&stable, seen, begin + stable.stable).0, Verdict::Yes, "{name}");
+            assert!(reason(look(&marked, None, begin).0).ends_with(".ok' is not there"), "{name}");
+            std::fs::write(directory.path().join(format!("{name}.ok")), "").unwrap();
+            assert_eq!(look(&marked, None, begin).0, Verdict::Yes, "{name}");
+            let writer = File::options().write(true).open(directory.path().join("target")).unwrap();
+            assert_eq!(look(&quiet, None, begin).0, Verdict::Yes, "{name}");
+            drop(writer);
+        }
     }
 
     #[test]
