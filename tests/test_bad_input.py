@@ -744,6 +744,12 @@ ODD = [
     ("s.cmd = 'echo {FILE}'", -1, "cmd: {FILE} is no placeholder and stays as it is, did you mean {pathname}?"),
     ("s.cmd = 'echo {src} {event}'", -1, "cmd: {event} is no placeholder and stays as it is, did you mean {maskname}?"),
     (
+        "s.cmd = 'watch ls {pathname}'",
+        -1,
+        "cmd: watch gives its arguments to another shell as text, which reads the value of {pathname} once more, "
+        "and may execute it; write watch -x",
+    ),
+    (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', filemode=644)); w = "
         "{'IN_CREATE': r}",
         1,

@@ -450,6 +450,8 @@ class ShellScheduler(TaskScheduler):
     *cmd* they are quoted so that the shell takes each as one word. In *argv* they need no quotes: there is no shell.
     A program that gives its arguments to another shell, as ``ssh`` does, has them read once more, without quotes: send
     it the name on stdin, ``printf "%s\\n" {pathname} | ssh host 'IFS= read -r name && rm -- "$name"'``.
+    ``-t`` and the log warn of ``ssh``, ``watch``, ``parallel``, ``xargs sh -c`` and of what is piped to a shell.
+    ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, are refused.
 
     The command inherits everything else from the daemon. All arguments from *argv* on are not in pyinotifyd 1.
 
@@ -659,8 +661,9 @@ class FileManagerRule(Checked):
             Default None: no matter. Not in pyinotifyd 1.
         prune: Whether to remove directories that are empty after the action, from that of the source up to the root of
             a watch, which stays. For move and delete. Default False. Not in pyinotifyd 1.
-        generations: How often rules may act one after the other on what rules made. The first action on what somebody
-            else made is 1; one above this number fails. Default 8. Not in pyinotifyd 1.
+        generations: How often rules may act one after the other on what rules made, directories on the way and
+            what lies in the trash included. The first action on what somebody else made is 1; one above this number
+            fails. Default 8. Not in pyinotifyd 1.
 
     Example::
 

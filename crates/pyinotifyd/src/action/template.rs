@@ -32,6 +32,9 @@ pub(crate) enum Instead {
 /// A place where no placeholder can be: the text is read to a line that holds a word.
 const HERE_DOCUMENT: &str = "in or behind a here-document";
 
+/// Another such place.
+const READ_ONCE_MORE: &str = "in text that a shell reads once more";
+
 /// Where a placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quoting {
@@ -52,11 +55,12 @@ impl CommandTemplate {
     /// # Errors
     /// A placeholder stands where its value cannot be quoted; the text says where, and what to write instead.
     pub(crate) fn new(command: &[u8], known: &'static [Placeholder]) -> Result<CommandTemplate, String> {
-        let mut reader = Reader::new(command, known);
-        reader.read()?;
-        reader.end_command()?;
-        reader.end_literal();
-        Ok(CommandTemplate(reader.parts))
+        Reader::new(command, known).finish().map(|reader| CommandTemplate(reader.parts))
+    }
+
+    /// What will probably be read once more by a shell that is not ours: a text for each command.
+    pub(crate) fn doubts(command: &[u8], known: &'static [Placeholder]) -> Vec<String> {
+        Reader::new(command, known).finish().map(|reader| reader.doubts).unwrap_or_default()
     }
 
     /// Words in braces that are like a placeholder and are none of `known`: each with the one that was probably meant.
@@ -211,10 +215,15 @@ enum Inside {
     QuotedBraces,
 }
 
-/// A word of a simple command, as far as it stands outside of quotes.
+/// A word of a simple command.
 #[derive(Debug, Default)]
 struct Word {
+    /// What stands outside of quotes.
     text: Vec<u8>,
+    /// All of it, without its quotes.
+    whole: Vec<u8>,
+    /// It names a file that is redirected, and is no argument.
+    redirects: bool,
     /// The first placeholder in it.
     placeholder: Option<Placeholder>,
 }
@@ -222,9 +231,19 @@ struct Word {
 /// Programs that read an argument as shell text; which one, `-c` says.
 const SHELLS: [&[u8]; 11] =
     [b"script", b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh", b"su", b"runuser", b"flock"];
+/// Of these, those that read commands from stdin.
+const READ_STDIN: [&[u8]; 7] = [b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh"];
+/// Commands that put their arguments before another command.
+const WRAPPERS: [&[u8]; 12] = [
+    b"sudo", b"timeout", b"nice", b"ionice", b"nohup", b"env", b"exec", b"command", b"time", b"setsid", b"!",
+    b"{",
+];
+/// Commands whose output is the content of files.
+const SHOW_FILES: [&[u8]; 6] = [b"cat", b"zcat", b"xzcat", b"zstdcat", b"gunzip", b"gzip"];
 /// Commands that read their arguments a second time.
 const READ_AGAIN: [&[u8]; 4] = [b"eval", b"trap", b"alias", b"let"];
 
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing about the text so far")]
 struct Reader<'a> {
     text: &'a [u8],
     known: &'static [Placeholder],
@@ -243,6 +262,14 @@ struct Reader<'a> {
     outer: Vec<Vec<Word>>,
     /// Whether the next byte begins a word.
     word_start: bool,
+    /// The next word is a file that is redirected.
+    redirects: bool,
+    /// Something reads text a second time that values may have come into on other ways.
+    evaluates: bool,
+    /// A placeholder in the commands before, whose output the command at hand reads, and whether they print it.
+    piped: Option<(Placeholder, bool)>,
+    /// What is accepted and probably not meant.
+    doubts: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -260,6 +287,28 @@ impl<'a> Reader<'a> {
             words: Vec::new(),
             outer: Vec::new(),
             word_start: true,
+            redirects: false,
+            evaluates: false,
+            piped: None,
+            doubts: Vec::new(),
+        }
+    }
+
+    /// Reads all.
+    fn finish(mut self) -> Result<Self, String> {
+        self.read()?;
+        self.end_command()?;
+        self.end_literal();
+        let value = self.parts.iter().find_map(|part| match part {
+            Part::Value((name, ..), _) => Some(name),
+            Part::Literal(_) => None,
+        });
+        match value.filter(|_| self.evaluates) {
+            Some(name) => Err(format!(
+                "{name} stands in a command with eval, which may read its value once more: do without eval, or use \
+                 \"$PYINOTIFYD_PATHNAME\" and its like in single quotes"
+            )),
+            None => Ok(self),
         }
     }
 
@@ -309,7 +358,8 @@ impl<'a> Reader<'a> {
             Some(Inside::Double | Inside::QuotedBraces) => Quoting::Double { glued: behind_name },
             Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
                 if std::mem::take(&mut self.word_start) {
-                    self.words.push(Word::default());
+                    let redirects = std::mem::take(&mut self.redirects);
+                    self.words.push(Word { redirects, ..Word::default() });
                 }
                 // `~{pathname}` is no home directory, and a comma in a value no alternative of `{a,b}`.
                 let in_pattern = self.word().text.iter().any(|byte| b"~{".contains(byte));
@@ -392,21 +442,32 @@ impl<'a> Reader<'a> {
             b'<' if self.byte(1) == Some(b'<') && !self.counts() => self.take_here_document()?,
             b'\n' => {
                 self.end_line();
-                self.end_command()?;
+                if !self.words.is_empty() {
+                    self.end_command()?;
+                    self.piped = None;
+                }
+                self.word_start = true;
                 self.take(1);
             }
             // `2>&1` and `>|` are redirections.
             b'&' | b'|' if self.at > 0 && b"<>".contains(&self.text[self.at - 1]) => self.take(1),
             b';' | b'&' | b'|' => {
                 self.end_command()?;
+                let around = [self.at.checked_sub(1).map(|before| self.text[before]), self.byte(1)];
+                if byte != b'|' || around.contains(&Some(b'|')) {
+                    self.piped = None;
+                }
                 self.take(1);
             }
             b' ' | b'\t' | b'<' | b'>' => {
                 self.word_start = true;
+                self.redirects |= b"<>".contains(&byte);
                 self.take(1);
             }
             other => {
-                self.word().text.push(other);
+                let word = self.word();
+                word.text.push(other);
+                word.whole.push(other);
                 self.take(1);
             }
         }
@@ -439,11 +500,19 @@ impl<'a> Reader<'a> {
             Some(b'$') => self.take_dollar()?,
             Some(b'\n') => {
                 self.end_line();
-                self.take(1);
+                self.take_quoted();
             }
-            _ => self.take(1),
+            _ => self.take_quoted(),
         }
         Ok(())
+    }
+
+    /// Takes a byte in quotes.
+    fn take_quoted(&mut self) {
+        if let Some(byte) = self.byte(0) {
+            self.word().whole.push(byte);
+            self.take(1);
+        }
     }
 
     fn end_line(&mut self) {
@@ -461,6 +530,9 @@ impl<'a> Reader<'a> {
             // The next line goes on with what stands before, were it a `$`.
             self.unsure = Some("behind a line that is continued in the middle of a word");
         }
+        if let Some(byte) = self.byte(1).filter(|byte| *byte != b'\n') {
+            self.word().whole.push(byte);
+        }
         self.take(2);
         Ok(())
     }
@@ -475,10 +547,11 @@ impl<'a> Reader<'a> {
             if byte == b'\n' {
                 self.end_line();
             }
-            self.take(1);
             if byte == b'\'' {
+                self.take(1);
                 break;
             }
+            self.take_quoted();
         }
         Ok(())
     }
@@ -491,6 +564,9 @@ impl<'a> Reader<'a> {
 
     fn take_backticks(&mut self) -> Result<(), String> {
         self.take(1);
+        let rest = &self.text[self.at..];
+        let length = rest.iter().position(|byte| *byte == b'`').unwrap_or(rest.len());
+        self.evaluates |= rest[..length].windows(4).any(|word| word == b"eval");
         while let Some(byte) = self.byte(0) {
             if let Some(placeholder) = self.placeholder(self.at) {
                 return Err(refusal(placeholder, "in backticks"));
@@ -581,6 +657,7 @@ impl<'a> Reader<'a> {
 
     fn take_here_document(&mut self) -> Result<(), String> {
         if self.byte(2) == Some(b'<') {
+            self.words.push(Word { whole: b"<<<".to_vec(), ..Word::default() });
             self.word_start = true;
             self.take(3);
             return Ok(());
@@ -619,29 +696,121 @@ impl<'a> Reader<'a> {
             self.unsure = Some("behind case in $(...)");
         }
         self.word_start = false;
-        self.words.push(Word::default());
+        let redirects = std::mem::take(&mut self.redirects);
+        self.words.push(Word { redirects, ..Word::default() });
     }
 
-    /// Refuses a command that reads a value a second time.
+    /// Refuses a command that reads a value a second time, and doubts one that gives it to somebody who does.
     fn end_command(&mut self) -> Result<(), String> {
         self.word_start = true;
+        self.redirects = false;
+        let words = std::mem::take(&mut self.words);
         let (mut is_shell, mut reads_again, mut code_comes) = (false, false, false);
-        for Word { text, placeholder } in std::mem::take(&mut self.words) {
+        for Word { whole: text, placeholder, .. } in &words {
             let is_option = text.starts_with(b"-") || text.starts_with(b"+");
             let is_code =
                 reads_again || code_comes && !is_option || is_shell && text.starts_with(b"--command=");
             if let Some(placeholder) = placeholder.filter(|_| is_code) {
-                return Err(refusal(placeholder, "in text that a shell reads once more"));
+                return Err(refusal(placeholder, READ_ONCE_MORE));
             }
-            let names_code =
-                is_option && !text.starts_with(b"--") && text.contains(&b'c') || text == b"--command";
+            let is_eval = text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
+            self.evaluates |= is_eval || is_code && text.windows(4).any(|word| word == b"eval");
+            let names_code = is_option && !text.starts_with(b"--") && text.contains(&b'c')
+                || matches!(text.as_slice(), b"--command" | b"<<<");
             code_comes = is_shell && names_code || code_comes && is_option;
-            let program = text.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            is_shell |= SHELLS.contains(&program);
+            is_shell |= SHELLS.contains(&program_of(text));
             reads_again |= READ_AGAIN.contains(&text.as_slice());
+        }
+        let Some(at) = words.iter().position(|word| !is_before_program(&word.whole)) else { return Ok(()) };
+        self.check_pipe(&words[at..])?;
+        self.doubt(&words[at..]);
+        let value = words.iter().find_map(|word| word.placeholder.filter(|_| !word.redirects));
+        let prints = matches!(program_of(&words[at].whole), b"echo" | b"printf");
+        if !SHOW_FILES.contains(&program_of(&words[at].whole)) {
+            self.piped = value.map(|value| (value, prints)).or(self.piped);
         }
         Ok(())
     }
+
+    /// A shell that reads its commands from what was piped to it.
+    fn check_pipe(&mut self, words: &[Word]) -> Result<(), String> {
+        let is_option = |word: &Word| word.whole.starts_with(b"-");
+        let reads = READ_STDIN.contains(&program_of(&words[0].whole)) && words[1..].iter().all(is_option);
+        let Some((value, prints)) = self.piped.filter(|_| reads) else { return Ok(()) };
+        if prints {
+            return Err(refusal(value, READ_ONCE_MORE));
+        }
+        let (name, shell) = (value.0, String::from_utf8_lossy(program_of(&words[0].whole)).into_owned());
+        self.doubts.push(format!(
+            "{shell} executes what is piped to it, and the value of {name} may be in there: write a command, or give \
+             the value to `{shell} -s`, as \"$1\""
+        ));
+        Ok(())
+    }
+
+    /// Programs that join their arguments to a text which a shell reads.
+    fn doubt(&mut self, words: &[Word]) {
+        let values =
+            |words: &[Word]| words.iter().filter(|word| !word.redirects).find_map(|word| word.placeholder);
+        let is_option = |word: &Word| word.whole.starts_with(b"-");
+        let arguments = &words[1..];
+        let found = match program_of(&words[0].whole) {
+            b"ssh" | b"slogin" | b"rsh" => {
+                // Behind the host, which is the first word that is no option and belongs to none.
+                let takes_word =
+                    |word: &Word| word.whole.len() == 2 && b"bcDEeFIiJLlmOopQRSWw".contains(&word.whole[1]);
+                let mut at = 0;
+                while arguments.get(at).is_some_and(|word| is_option(word) || word.redirects) {
+                    at += 1 + usize::from(is_option(&arguments[at]) && takes_word(&arguments[at]));
+                }
+                let instead = "give it on stdin: printf '%s\\n' {pathname} | ssh HOST 'IFS= read -r name && \
+                               COMMAND \"$name\"'";
+                values(arguments.get(at + 1..).unwrap_or_default()).map(|value| (value, instead))
+            }
+            b"watch" if !arguments.iter().any(|word| matches!(word.whole.as_slice(), b"-x" | b"--exec")) => {
+                values(arguments).map(|value| (value, "write watch -x"))
+            }
+            b"parallel" => {
+                // What is behind `:::` it quotes itself.
+                let end = arguments.iter().position(|word| word.whole.starts_with(b":::"));
+                let command = &arguments[..end.unwrap_or(arguments.len())];
+                values(command).map(|value| (value, "give it behind ':::'"))
+            }
+            b"xargs" => {
+                let is_shell = |word: &Word| READ_STDIN.contains(&program_of(&word.whole));
+                let puts_in = arguments.iter().skip_while(|word| !is_shell(word));
+                let puts_in = puts_in.skip(1).any(|word| word.whole.windows(2).any(|part| part == b"{}"));
+                let value = self.piped.filter(|_| puts_in).map(|(value, _)| value);
+                value.map(|value| {
+                    (value, "let the shell have it as an argument: xargs sh -c 'COMMAND \"$@\"' sh")
+                })
+            }
+            _ => None,
+        };
+        if let Some(((name, ..), instead)) = found {
+            let program = String::from_utf8_lossy(program_of(&words[0].whole)).into_owned();
+            self.doubts.push(format!(
+                "{program} gives its arguments to another shell as text, which reads the value of {name} once more, \
+                 and may execute it; {instead}"
+            ));
+        }
+    }
+}
+
+/// The name of a program in the word that calls it.
+fn program_of(word: &[u8]) -> &[u8] {
+    word.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// Whether a word may stand before the program of a command: what begins a compound command, a variable, another
+/// command and its options.
+fn is_before_program(word: &[u8]) -> bool {
+    const KEYWORDS: [&[u8]; 7] = [b"if", b"then", b"else", b"elif", b"while", b"until", b"do"];
+    word.contains(&b'=')
+        || word.starts_with(b"-")
+        || word.first().is_some_and(u8::is_ascii_digit)
+        || KEYWORDS.contains(&word)
+        || WRAPPERS.contains(&program_of(word))
 }
 
 /// One line: what cannot be done, and what can.

@@ -131,6 +131,78 @@ fn what_cannot_be_decided_is_refused() {
 }
 
 #[test]
+fn eval_is_refused_however_it_is_written_and_whatever_way_a_value_comes_to_it() {
+    let cases = [
+        r"\eval ls {pathname}",
+        "'eval' ls {pathname}",
+        "\"ev\"al ls {pathname}",
+        "e=eval; $e : {pathname}",
+        "x={pathname}; eval ls $x",
+        "x='ls {pathname}'; eval \"$x\"",
+        "set -- {pathname}; eval ls $1",
+        "f() { eval ls \"$1\"; }; f {pathname}",
+        "for i in 1; do eval ls {pathname}; done",
+        "case x in x) eval ls {pathname};; esac",
+        "x={pathname}; y=`eval ls $x`",
+        "sh -c 'eval ls $1' sh {pathname}",
+    ];
+    for template in cases {
+        let error = read(template.as_bytes()).unwrap_err();
+        assert!(error.contains("eval") || error.contains(READ_ONCE_MORE), "{template}: {error}");
+        let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
+        assert!(read(own.as_bytes()).is_ok(), "{own}");
+    }
+    for template in ["echo evaluate {pathname}", "retrieval {pathname}", "cat /etc/eval.conf {pathname}"] {
+        assert!(read(template.as_bytes()).is_ok(), "{template}");
+    }
+}
+
+#[test]
+fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
+    let doubts = |template: &str| CommandTemplate::doubts(template.as_bytes(), OF_EVENTS);
+    for template in [
+        "echo ls {pathname} | sh",
+        "echo 'ls {pathname}' | bash -s",
+        "printf 'ls %s\n' {pathname} | sort | /bin/dash -e",
+        "(echo ls {pathname}) | sh",
+        "echo ls {pathname} |\nsh",
+        "sh <<< 'ls {pathname}'",
+        "'sh' -c 'ls {pathname}'",
+    ] {
+        assert!(read(template.as_bytes()).unwrap_err().contains(READ_ONCE_MORE), "{template}");
+    }
+    for (template, instead) in [
+        ("sed s/a/b/ {pathname} | sh", "sh -s"),
+        ("ssh host ls {pathname}", "read -r name"),
+        ("sudo ssh -p 22 -v host 'ls {pathname}' </dev/null", "read -r name"),
+        ("if timeout 5 ssh host test -e {pathname}; then true; fi", "read -r name"),
+        ("watch -n1 ls {pathname}", "watch -x"),
+        ("parallel 'cp {pathname} {}' ::: a b", ":::"),
+        ("echo {pathname} | xargs -I{} sh -c 'ls {}'", "sh -c 'COMMAND \"$@\"' sh"),
+    ] {
+        let found = doubts(template);
+        assert!(found.len() == 1 && found[0].contains(instead), "{template}: {found:?}");
+        assert!(read(template.as_bytes()).is_ok(), "{template}");
+    }
+    for template in [
+        "ssh host cat < {pathname}",
+        "ssh -i {pathname} host ls",
+        "rsync -e ssh {pathname} host:",
+        "printf '%s\\0' {pathname} | ssh host 'xargs -0 ls'",
+        "cat {pathname} | sh",
+        "echo {pathname} || sh",
+        "echo {pathname}; sh x",
+        "echo {pathname} | sh script",
+        "watch -x ls {pathname}",
+        "parallel ls ::: {pathname}",
+        "echo {pathname} | xargs sh -c 'ls \"$@\"' sh",
+        "sh {pathname}",
+    ] {
+        assert!(read(template.as_bytes()).is_ok() && doubts(template).is_empty(), "{template}");
+    }
+}
+
+#[test]
 fn an_error_is_a_value_only_for_who_gets_failures() {
     let failed = Failed { error: "it's $(touch PWNED)", attempts: 2, id: "id" };
     let occasion = Occasion { failed: Some(failed), ..event(b"/w/f", None) };
@@ -364,7 +436,7 @@ proptest! {
             "{pathname}", "{pathname}", "{pathname}", "'", "'", "\"", "\"", "\\", "$", "$v", "${v}", "${v:-", "$(",
             "(", ")", "`", "}", "{", "#", ";",
             " ", " ", "\n", "<<E", "<", "&& ", "|", "a", "echo ", "printf %s ",
-            "eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
+            "eval ", "'eval' ", "\\eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
         ]), 1..14),
         name in hostile(),
     ) {

@@ -525,6 +525,24 @@ fn exclude_filter(filters: &[PatternMade]) -> Result<Option<Arc<ExcludeFilter>>,
     Ok(Some(Arc::new(ExcludeFilter(PatternSet::new(patterns)))))
 }
 
+/// What is odd about a command.
+fn command_warnings(scheduler: &SchedulerDescription, known: &'static [Placeholder]) -> Vec<String> {
+    let at = place(scheduler.at.as_ref());
+    let cmd = scheduler.cmd.as_ref().map_or(b"".as_slice(), |cmd| cmd.0.as_slice());
+    let argv = scheduler.command.iter().flat_map(CommandDescription::words);
+    let mut all = Vec::new();
+    for (name, text) in [("cmd", cmd)].into_iter().chain(argv.map(|word| ("argv", word))) {
+        for (word, meant) in CommandTemplate::misspelt(text, known) {
+            all.push(format!(
+                "{at}{name}: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
+            ));
+        }
+    }
+    let doubts = CommandTemplate::doubts(cmd, known);
+    all.extend(doubts.into_iter().map(|doubt| format!("{at}cmd: {doubt}")));
+    all
+}
+
 fn read_scheduler(
     scheduler: SchedulerDescription,
     is_receiver: bool,
@@ -541,16 +559,7 @@ fn read_scheduler(
                 (false, true) => OF_FAILURES,
                 (false, false) => OF_EVENTS,
             };
-            let cmd = scheduler.cmd.as_ref().map_or(b"".as_slice(), |cmd| cmd.0.as_slice());
-            let argv = scheduler.command.iter().flat_map(CommandDescription::words);
-            for (name, text) in [("cmd", cmd)].into_iter().chain(argv.map(|word| ("argv", word))) {
-                for (word, meant) in CommandTemplate::misspelt(text, known) {
-                    let at = place(scheduler.at.as_ref());
-                    warnings.push(format!(
-                        "{at}{name}: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
-                    ));
-                }
-            }
+            warnings.extend(command_warnings(&scheduler, known));
             Work::Command(Arc::new(read_command(&scheduler, known)?))
         }
         _ => {
