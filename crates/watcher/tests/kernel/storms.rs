@@ -15,7 +15,7 @@ use crate::bed::{Bed, CHANGES, Expected, expected};
 const ENTRIES: Mask = Mask(Flag::Create.mask().0 | Flag::CloseWrite.mask().0);
 
 /// Length of the queue on this machine.
-fn queue_max() -> usize {
+pub(crate) fn queue_max() -> usize {
     fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap()
 }
 
