@@ -288,6 +288,8 @@ impl Watcher {
             let root = self.root(id);
             let is_object = !root.is_link && root.node.is_some_and(|at| self.tree.parent(at) == Some(node));
             let reason = match mask.flag() {
+                // Its own event follows, and is told of the root.
+                Some(Flag::MovedFrom) if is_object => continue,
                 Some(Flag::Delete) if is_object => Reason::Deleted,
                 Some(Flag::Create | Flag::MovedTo | Flag::Attrib) => Reason::Appeared,
                 _ => Reason::Moved,

@@ -488,6 +488,26 @@ fn a_watch_is_told_once_of_what_it_sees_through_two_paths() {
     ]);
 }
 
+/// Its IN_MOVED_FROM comes first where another watch wants that, and must not be the end of the root.
+#[test]
+fn a_root_below_another_watch_is_told_that_it_was_moved_away() {
+    let mut bed = Bed::new();
+    for name in ["in/root", "out"] {
+        bed.mkdir(name);
+    }
+    bed.watch_tree("in", CHANGES);
+    let root = bed.path("in/root");
+    let watch = bed.watch(WatchSpec { rec: false, auto_add: false, ..spec(&[&root], Mask::ALL_EVENTS) });
+    bed.settle();
+    bed.rename("in/root", "out/root");
+    let gone = bed.path("in/root-unknown-path");
+    bed.assert_told_among_others(&[expected(&gone).move_self().of_dir().by(watch)]);
+    bed.mkdir("in/root");
+    bed.settle();
+    let file = bed.write("in/root/f");
+    bed.assert_told_among_others(&[expected(&file).close_write().by(watch)]);
+}
+
 /// The number of a root is used again while directories are unwatched that it has seen.
 #[test]
 fn a_new_watch_is_told_while_the_tree_of_another_one_is_unwatched() {
