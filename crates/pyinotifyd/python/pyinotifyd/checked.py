@@ -23,21 +23,6 @@ SHOWN_MAX = 80
 
 _NONE = type(None)
 
-# What messages call values of Python's own types, and of several of these.
-_WORDS: dict[type, str] = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    list: "a list",
-    tuple: "a tuple",
-    dict: "a dict",
-}
-_SEVERAL: dict[tuple[type, ...], str] = {
-    (int, float): "a number",
-    (str, list): "a text or a list of texts",
-}
-
 # Methods through which subclasses used to reach into the running of tasks. The daemon does that itself, outside of
 # Python, so an override would be dead code that looks alive.
 _RUNNING = frozenset(
@@ -88,14 +73,9 @@ class ConfigError(AssertionError):
 def expect(name: str, value: object, *kinds: type) -> None:
     """Raise AssertionError unless `value` is an instance of one of `kinds`."""
     if not isinstance(value, kinds):
-        wanted = _SEVERAL.get(kinds) or " or ".join(_called(kind) for kind in kinds)
-        expected(name, f"{wanted} instead of {shown(value)}", value)
-
-
-def _called(kind: type) -> str:
-    """Return what people call a value of that type."""
-    own: str = getattr(kind, "_called", kind.__name__)
-    return _WORDS.get(kind, own)
+        called = [getattr(kind, "_called", "") for kind in kinds]
+        wanted = " or ".join(own or str(kind) for own, kind in zip(called, kinds))
+        expected(name, f"{wanted} instead of {shown(value)}" if any(called) else wanted, value)
 
 
 def expected(name: str, wanted: str, value: object, hint: str = "") -> NoReturn:

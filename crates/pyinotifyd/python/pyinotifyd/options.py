@@ -5,7 +5,7 @@ Owns the checks of these arguments. What they do is the daemon's business.
 
 from __future__ import annotations
 
-from .checked import Checked, expect, expect_path, expected, one_of_words, place, seconds, shown, similar
+from .checked import Checked, expect, expect_path, one_of_words, place, seconds, shown, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -293,12 +293,11 @@ def expect_positive(name: str, value: object) -> None:
 
 def expect_rate(value: object) -> None:
     """Raise unless `value` is a number of starts and a length of time."""
-    if not isinstance(value, (tuple, list)):
-        expected("max_rate", f"(starts, seconds) instead of {shown(value)}", value)
-    if len(value) != 2:
+    expect("max_rate", value, tuple, list)
+    if len(value) != 2:  # type: ignore[arg-type]  # a tuple or list
         raise AssertionError(f"max_rate: expected (starts, seconds), got {shown(value)}")
-    expect_count("max_rate", value[0])
-    expect_positive("max_rate", value[1])
+    expect_count("max_rate", value[0])  # type: ignore[index]  # of two, as of the check
+    expect_positive("max_rate", value[1])  # type: ignore[index]  # as above
 
 
 def _expect_between(name: str, value: object, least: float, most: float) -> None:
