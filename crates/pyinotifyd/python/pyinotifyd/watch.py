@@ -400,8 +400,8 @@ class Pyinotifyd(Checked):
             watch = Watch(*given, initial=initial)  # type: ignore[arg-type]
         elif path is not None or event_map is not None or default_sched is not None or initial != "none":
             raise TypeError("add_watch: watch= is a whole watch, it can't be combined with the arguments of one")
+        expect_watches([watch])
         self._watches = [*self._watches, watch]
-        expect_watches(self._watches)
 
     def set_shutdown_timeout(self, shutdown_timeout: Number) -> None:
         """Set how many seconds a shutdown waits for tasks; int or float."""
