@@ -19,7 +19,7 @@ use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::lookup::{RealPath, real_path};
 use crate::spec::Sink;
-use crate::tree::{GUARD, NodeId, ROOT, SHARED};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SHARED};
 use crate::{glob, path};
 
 /// What a root has one of its ancestors watched for.
@@ -208,6 +208,8 @@ impl Watcher {
             self.end_stray(wd);
             return Ok(());
         }
+        // It stands here, wherever it is said to have gone.
+        self.tree.clear(node, MOVING);
         if only_guard && !self.tree.has(node, SHARED) {
             let _ = self.kernel.replace(object.as_fd(), self.mask_for(node));
         }

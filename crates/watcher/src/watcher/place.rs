@@ -285,7 +285,7 @@ impl Watcher {
     }
 
     /// Adds the roots of a set to those that see a node; gives those that did not.
-    fn join(&mut self, node: NodeId, cover: u16) -> Vec<RootId> {
+    pub(super) fn join(&mut self, node: NodeId, cover: u16) -> Vec<RootId> {
         let before = self.covers.roots(self.tree.cover(node)).to_vec();
         let joining = self.covers.roots(cover).iter().copied();
         let new: Vec<RootId> = joining.filter(|root| !before.contains(root)).collect();

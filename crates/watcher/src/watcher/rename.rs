@@ -197,7 +197,10 @@ impl Watcher {
             Some(other) if other == mover => {}
             Some(other) if self.takes_over(other, mover) => {
                 self.doom(mover);
-                self.found_again(other, Kind::Arrive, Vec::new());
+                // What stands there may have been watched for a root alone, and not for who watches the place.
+                let cover = self.cover_below(parent, name);
+                let new = self.join(other, cover);
+                self.found_again(other, Kind::Arrive, new);
             }
             Some(other) if self.tree.wd(other) == self.tree.wd(mover) => {
                 // A listing has found it at its new place already; what is known of it is kept with the old node.

@@ -620,6 +620,7 @@ impl Watcher {
         let node = self.node_for(&path, wd);
         self.tree.set_wd(node, wd);
         self.tree.set(node, ROOT);
+        self.tree.clear(node, MOVING);
         let back = self.root(root).missing || self.root(root).failed.is_some();
         let this = self.root_mut(root);
         (this.node, this.is_dir, this.is_link) = (Some(node), found.is_dir, found.is_link);
@@ -651,10 +652,7 @@ impl Watcher {
         let mut node = TOP;
         for name in path::components(path) {
             node = match self.tree.child(node, name) {
-                Some(child) => {
-                    self.tree.clear(child, MOVING);
-                    child
-                }
+                Some(child) => child,
                 // Roots that see its parent join when its own event comes.
                 None => self.insert(node, name, EMPTY),
             };

@@ -508,6 +508,35 @@ fn a_root_below_another_watch_is_told_that_it_was_moved_away() {
     bed.assert_told_among_others(&[expected(&file).close_write().by(watch)]);
 }
 
+/// What is looked at for the one watch, when the first half of an exchange is told, stands where the second half puts
+/// it; the other watch has to hear of both.
+#[test]
+fn directories_that_are_exchanged_on_the_way_to_roots_stay_watched() {
+    for roots in
+        [&["in/*/*/e"][..], &["in/*/a", "in/*/*/e"], &["in/c/a", "in/*/*/e"], &["in/c/a/e", "in/*/a"]]
+    {
+        let mut bed = Bed::new();
+        for name in ["in/a/d/e", "in/c/a/d/a/d", "in/c/a/e/d"] {
+            bed.mkdir(name);
+        }
+        let watch = bed.watch_tree("in/a", CHANGES);
+        for root in roots {
+            let path = bed.path(root);
+            bed.watch(WatchSpec { rec: true, auto_add: true, ..spec(&[&path], CHANGES) });
+        }
+        bed.settle();
+        for _ in 0..2 {
+            bed.exchange("in/a/d", "in/c/a");
+            bed.events();
+            for dir in ["in/a/d", "in/a/d/e"] {
+                let file = bed.write(&format!("{dir}/f"));
+                bed.assert_told_among_others(&[expected(&file).close_write().by(watch)]);
+                fs::remove_file(file).unwrap();
+            }
+        }
+    }
+}
+
 /// The number of a root is used again while directories are unwatched that it has seen.
 #[test]
 fn a_new_watch_is_told_while_the_tree_of_another_one_is_unwatched() {
