@@ -232,16 +232,21 @@ impl Covers {
 }
 
 fn union(roots: &[RootId], asks: &impl Fn(RootId) -> Option<Asks>) -> Wants {
-    let asks: Vec<Asks> = roots.iter().filter_map(|&root| asks(root)).collect();
-    let mut watches: Vec<WatchId> = asks.iter().map(|one| one.watch).collect();
+    let mut wants = Wants::default();
+    // Most sets are of one root, and this is asked for each directory.
+    let mut watches = Vec::new();
+    for one in roots.iter().filter_map(|&root| asks(root)) {
+        wants.interest |= one.interest;
+        wants.kernel |= one.kernel;
+        if roots.len() > 1 {
+            watches.push(one.watch);
+        }
+    }
+    let count = watches.len();
     watches.sort_unstable();
     watches.dedup();
-    let wants = Wants { repeats: watches.len() < asks.len(), ..Wants::default() };
-    asks.into_iter().fold(wants, |sum, one| Wants {
-        interest: sum.interest | one.interest,
-        kernel: sum.kernel | one.kernel,
-        ..sum
-    })
+    wants.repeats = watches.len() < count;
+    wants
 }
 
 #[cfg(test)]
