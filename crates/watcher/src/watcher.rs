@@ -78,8 +78,6 @@ pub struct Watcher {
     tree: Tree,
     covers: Covers,
     watches: Vec<Option<Watch>>,
-    /// No smaller number of a watch is free.
-    first_free: u32,
     roots: Vec<Option<Root>>,
     /// Numbers of roots that are free.
     free_roots: VecDeque<RootId>,
@@ -172,7 +170,6 @@ impl Watcher {
             tree: Tree::new(),
             covers: Covers::new(),
             watches: Vec::new(),
-            first_free: 0,
             roots: Vec::new(),
             free_roots: VecDeque::new(),
             bound: HashMap::new(),

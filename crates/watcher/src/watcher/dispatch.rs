@@ -35,7 +35,7 @@ impl Watcher {
             return;
         };
         if !self.tree.has(node, SHARED | GUARD) && !concerns_tree(mask) && !self.is_delicate(mask, raw.name) {
-            return self.tell(node, &Told::real(mask, raw.name), sink);
+            return self.tell_all(&[node], &Told::real(mask, raw.name), sink);
         }
         let mut nodes = if self.tree.has(node, SHARED) { self.tree.all_by_wd(raw.wd) } else { vec![node] };
         if !mask.intersects(Flag::Ignored.mask()) {

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
-use event::Flag;
+use event::{Flag, Mask};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -83,7 +83,7 @@ pub(super) const LOOK_UNITS: u32 = 12;
 const END_UNITS: u32 = 10;
 
 /// Events that looking at a directory makes.
-pub(super) const LOOKS: u32 = Flag::Open.mask().0 | Flag::Access.mask().0 | Flag::CloseNowrite.mask().0;
+pub(super) const LOOKS: u32 = Mask::READING.0;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)

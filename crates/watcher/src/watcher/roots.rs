@@ -48,7 +48,8 @@ pub(super) struct Root {
     pub(super) silent: bool,
     /// Ancestors that are watched for it.
     pub(super) ways: Vec<Way>,
-    set_up: SetUp,
+    /// Its tree was watched for the first time.
+    is_set_up: bool,
     /// Nothing stands there, and that was said.
     pub(super) missing: bool,
     /// It was bound before, or waited for: what is found there is told.
@@ -91,16 +92,6 @@ impl Root {
     pub(super) fn takes_new(&self) -> bool {
         self.auto_add
     }
-}
-
-/// How far a new root is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SetUp {
-    /// It was not looked at yet.
-    Queued,
-    /// Its tree is being watched for the first time.
-    UnderWay,
-    Done,
 }
 
 /// Why a root is looked at again.
@@ -187,19 +178,15 @@ impl Watcher {
 
     /// A number that no watch has.
     pub(crate) fn free_watch(&self) -> WatchId {
-        let is_free = |id: &u32| self.watches.get(*id as usize).is_none_or(Option::is_none);
-        let mut all = self.first_free..=self.watches.len() as u32;
-        WatchId(all.find(is_free).expect("the number behind the last one is free"))
+        let free = self.watches.iter().position(Option::is_none);
+        WatchId(free.unwrap_or(self.watches.len()) as u32)
     }
 
     /// Goes on with roots that were not looked at yet.
     fn set_up_queued(&mut self, sink: &mut impl Sink) {
         while self.units > 0 {
             let Some(root) = self.queued.pop_front() else { return };
-            let this = self.roots[usize::from(root.0)].as_ref();
-            if this.is_some_and(|this| this.set_up == SetUp::Queued) {
-                self.set_up_root(root, sink);
-            }
+            self.set_up_root(root, sink);
         }
     }
 
@@ -211,7 +198,6 @@ impl Watcher {
             self.root_mut(root).waited = true;
             return self.end_set_up(root);
         }
-        self.root_mut(root).set_up = SetUp::UnderWay;
         self.setting_up.push(root);
         self.recheck_root(root, Reason::Appeared, sink);
         self.root_mut(root).waited = true;
@@ -225,8 +211,7 @@ impl Watcher {
 
     fn end_set_up(&mut self, root: RootId) {
         let this = self.root_mut(root);
-        if this.set_up != SetUp::Done {
-            this.set_up = SetUp::Done;
+        if !std::mem::replace(&mut this.is_set_up, true) {
             let watch = this.watch;
             // A watch that is being removed is not there any more.
             if let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) {
@@ -247,7 +232,7 @@ impl Watcher {
 
     /// Whether a root that is bound to the node is being set up.
     pub(super) fn is_set_up_at(&self, node: NodeId) -> bool {
-        self.roots_at(node).iter().any(|&root| self.root(root).set_up != SetUp::Done)
+        self.roots_at(node).iter().any(|&root| !self.root(root).is_set_up)
     }
 
     /// Goes on with what is being set up.
@@ -342,7 +327,6 @@ impl Watcher {
     /// Ends a watch. Events that are still queued for it are not told any more.
     pub fn remove(&mut self, id: WatchId, sink: &mut impl Sink) {
         let Some(watch) = self.watches.get_mut(id.0 as usize).and_then(Option::take) else { return };
-        self.first_free = self.first_free.min(id.0);
         self.remove_roots(&watch.roots);
         self.count_sources(watch.interest, Mask::NONE);
         self.settle_roots(sink);
@@ -365,6 +349,7 @@ impl Watcher {
         self.settling.retain(|settling| settling.audience.is_none_or(is_there));
         self.recheck.retain(|&(root, _)| is_there(root));
         self.later.retain(|&root, _| is_there(root));
+        self.queued.retain(|&root| is_there(root));
         self.setting_up.retain(|&root| is_there(root));
         self.stale_patterns.retain(|&root| is_there(root));
     }
@@ -393,7 +378,6 @@ impl Watcher {
             self.watches.resize_with(at + 1, || None);
         }
         self.watches[at] = Some(watch);
-        self.first_free += u32::from(id.0 == self.first_free);
         self.count_sources(Mask::NONE, spec.interest);
     }
 
@@ -413,7 +397,7 @@ impl Watcher {
             is_link: false,
             silent,
             ways: Vec::new(),
-            set_up: SetUp::Queued,
+            is_set_up: false,
             missing: false,
             waited: false,
             failed: None,
@@ -605,7 +589,7 @@ impl Watcher {
         sink: &mut impl Sink,
     ) -> Result<bool, Errno> {
         // As for `mask_for`: our own listing of a root that is being set up is not told.
-        let is_new = self.root(root).set_up != SetUp::Done;
+        let is_new = !self.root(root).is_set_up;
         let wants = if is_new { self.asks_of(root).kernel & !LOOKS } else { self.asks_of(root).kernel };
         let wd = self.kernel.add(found.object.as_fd(), wants)?;
         let bound = self.root(root).node;

@@ -150,7 +150,7 @@ impl Watcher {
         }
     }
 
-    /// Tells an event at one place.
+    /// Tells an event at one place; each watch once since the caller has called `told_clear`.
     pub(super) fn tell(&mut self, node: NodeId, told: &Told<'_>, sink: &mut impl Sink) {
         let flag = told.mask.without(Mask::ISDIR);
         let cover = self.tree.cover(node);
@@ -164,12 +164,7 @@ impl Watcher {
             self.paths.bytes.extend_from_slice(UNKNOWN_PATH);
         }
         let wd = self.tree.wd(node);
-        let wants = self.covers.wants(cover);
-        if wants.repeats && !self.tree.has(node, SHARED) {
-            // It has one place, in which the same watch sees it through several roots.
-            self.paths.told_clear();
-        }
-        let several = wants.repeats || self.tree.has(node, SHARED);
+        let several = self.covers.wants(cover).repeats || self.tree.has(node, SHARED);
         for &id in self.covers.roots(cover) {
             let root = self.roots[usize::from(id.0)].as_ref().expect("sets hold only roots that exist");
             let watch = self.watches[root.watch.0 as usize].as_ref().expect("a root's watch exists");

@@ -488,6 +488,17 @@ fn a_watch_is_told_once_of_what_it_sees_through_two_paths() {
     ]);
 }
 
+#[test]
+fn a_watch_is_told_once_of_what_its_own_action_brings_below_two_of_its_paths() {
+    let mut bed = Bed::new();
+    let (outer, inner) = (bed.mkdir("in"), bed.mkdir("in/a"));
+    bed.watch(spec(&[&outer, &inner], Flag::MovedTo.mask()));
+    bed.write("in/a/.pyinotifyd-x.tmp");
+    bed.events();
+    bed.rename("in/a/.pyinotifyd-x.tmp", "in/a/f");
+    bed.assert_told(&[expected(bed.path("in/a/f")).moved_to().arrived()]);
+}
+
 /// Its IN_MOVED_FROM comes first where another watch wants that, and must not be the end of the root.
 #[test]
 fn a_root_below_another_watch_is_told_that_it_was_moved_away() {
