@@ -630,11 +630,12 @@ impl Tasks {
         self.changes.is_some()
     }
 
-    /// Whether there may be changes.
+    /// How many tasks have changed, at most.
     pub(crate) fn changed(&self) -> usize {
         self.changes.as_ref().map_or(0, |changes| changes.len())
     }
 
+    /// Whether there may be changes.
     pub(crate) fn has_changes(&self) -> bool {
         self.changes.as_ref().is_some_and(|changes| !changes.is_empty())
     }

@@ -169,7 +169,14 @@ impl Store {
     /// Whether somebody removed the database, or put another one into its place: SQLite would go on to write what
     /// nobody finds. From here on the one that is there is used, or a new one.
     pub(crate) fn lets_go_of_a_lost_one(&mut self) -> bool {
-        let is_lost = self.connection.is_some() && self.found() != self.file;
+        // Where the disk does not say what is there, nothing is lost yet.
+        let is_lost = self.connection.is_some()
+            && match std::fs::symlink_metadata(self.database()) {
+                Ok(found) => self.file != Some((found.dev(), found.ino())),
+                Err(error) => {
+                    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+                }
+            };
         if is_lost {
             (self.connection, self.directory, self.is_read) = (None, None, false);
         }

@@ -22,10 +22,15 @@ pub enum Found {
 }
 
 impl Engine {
+    /// Whether there is a task with this id.
+    pub fn has(&self, id: TaskId) -> bool {
+        self.tasks.find(id).is_some()
+    }
+
     /// The task whose id begins so. A whole id is found at once; for less, all tasks are looked at: 5 ms for a million.
     pub fn find(&self, prefix: &IdPrefix) -> Found {
         if let Some(id) = prefix.whole() {
-            return self.tasks.find(id).map_or(Found::None, |_| Found::One(id));
+            return if self.has(id) { Found::One(id) } else { Found::None };
         }
         let mut matching =
             self.tasks.slots().map(|slot| self.tasks.id(slot)).filter(|id| prefix.matches(*id));

@@ -423,7 +423,9 @@ impl Daemon {
                     }
                 }
                 // A daemon that ends leaves them where they are.
-                Report::Restored(restored) if self.state == State::Running => {
+                Report::Restored(mut restored) if self.state == State::Running => {
+                    // What was put back into the database's place may be a copy of what this daemon has.
+                    restored.tasks.retain(|task| !self.core.engine.has(TaskId(task.id.0)));
                     keeper.failures.add_all(&restored.failed);
                     self.restore(*restored, now);
                 }
