@@ -321,19 +321,16 @@ impl Run {
         let descent = self.descent(now)?;
         let is_tree = self.order.is_dir;
         let noted = self.note(&destination.path, is_tree, descent, now);
-        let mut made = None;
+        let mut is_made = false;
         let mut making = |record: &files::Record<'_>| {
             if let files::Record::Making { path, is_tree } = *record {
                 self.note(path, is_tree, descent, now);
-                if path == trimmed(&destination.path) {
-                    made.get_or_insert_with(|| destination.path.clone());
-                }
+                is_made |= path == trimmed(&destination.path);
             } else if let files::Record::Move { to, .. } | files::Record::Copy { to, .. } = *record {
-                made.get_or_insert_with(|| to.to_vec());
+                is_made |= *to == *destination.path;
             }
         };
         let done = self.perform_rule(destination, size, held, &mut making, report);
-        let is_made = made.as_ref().is_some_and(|made| *made == destination.path);
         if let Some(noted) = noted.filter(|_| !is_made) {
             self.descents.take_back(&noted);
         }

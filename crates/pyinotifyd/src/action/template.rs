@@ -357,9 +357,8 @@ impl<'a> Reader<'a> {
         let quoting = match self.inside.last() {
             Some(Inside::Double | Inside::QuotedBraces) => Quoting::Double { glued: behind_name },
             Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
-                if std::mem::take(&mut self.word_start) {
-                    let redirects = std::mem::take(&mut self.redirects);
-                    self.words.push(Word { redirects, ..Word::default() });
+                if self.word_start {
+                    self.begin_word();
                 }
                 // `~{pathname}` is no home directory, and a comma in a value no alternative of `{a,b}`.
                 let in_pattern = self.word().text.iter().any(|byte| b"~{".contains(byte));

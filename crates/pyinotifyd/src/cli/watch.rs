@@ -59,7 +59,7 @@ pub(super) struct Watch {
     #[arg(long, value_name = "RE", value_parser = OsStringValueParser::new().try_map(expression))]
     exclude: Vec<Vec<u8>>,
 
-    /// Wait until no event came for so many seconds.
+    /// Wait until no such event of the path came for so many seconds.
     ///
     /// Events of the same path count; with --batch, those of any path.
     #[arg(long, value_name = "SECONDS", value_parser = delay, allow_negative_numbers = true)]

@@ -103,7 +103,7 @@ pub(crate) enum Ask {
         /// Give up after so many seconds, with status 1.
         #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
         timeout: Option<f64>,
-        /// Also wait until no task waits, runs or is queued.
+        /// Also wait until no task waits, runs, is queued or will be tried again.
         #[arg(long)]
         idle: bool,
         #[command(flatten)]

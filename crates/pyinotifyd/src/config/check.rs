@@ -86,23 +86,21 @@ fn same_path_twice(config: &Config, all: &mut Vec<String>) {
     let mut earlier: HashMap<Vec<u8>, Vec<&Watch>> = HashMap::new();
     for watch in &config.watches {
         let mut roots: Vec<Vec<u8>> = watch.paths.iter().map(|path| absolute_path(path)).collect();
-        for path in &roots {
-            let others = earlier.get(path).into_iter().flatten();
+        roots.sort_unstable();
+        roots.dedup();
+        for path in roots {
+            let others = earlier.get(&path).into_iter().flatten();
             let shared = others.filter_map(|other| {
                 scheduled(watch).find(|index| scheduled(other).any(|other| other == *index))
             });
             for index in shared {
-                let (path, name) = (Escaped(path), &config.schedulers[index].name);
+                let (path, name) = (Escaped(&path), &config.schedulers[index].name);
                 all.push(format!(
                     "{}'{path}' is in an earlier watch, too, which has the same scheduler '{name}': its tasks see \
                      each event twice; write one watch with both maps",
                     place(watch.at.as_ref())
                 ));
             }
-        }
-        roots.sort_unstable();
-        roots.dedup();
-        for path in roots {
             earlier.entry(path).or_default().push(watch);
         }
     }

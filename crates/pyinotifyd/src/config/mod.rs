@@ -185,9 +185,9 @@ pub(crate) struct Watch {
     pub paths: Vec<Vec<u8>>,
     /// The path argument as log lines show it.
     pub path_text: String,
-    /// See the seed's `rec`.
+    /// As `rec=` of Watch.
     pub rec: bool,
-    /// See the seed's `auto_add`.
+    /// As `auto_add=` of Watch.
     pub auto_add: bool,
     /// What is told of what is there at the start.
     pub initial: Initial,

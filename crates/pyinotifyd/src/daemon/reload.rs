@@ -358,11 +358,18 @@ impl Daemon {
     fn add_watches(&mut self, watches: &[Watch], now: Instant) -> Result<(Vec<WatchId>, Added), String> {
         let interests = self.interests();
         let mut in_force = Shared::of(self.core.performer.generations.last());
-        let shared: Vec<_> = watches.iter().map(|watch| in_force.take(&Watched::of(watch))).collect();
+        let shared: Vec<_> = watches
+            .iter()
+            .map(|watch| {
+                let what = Watched::of(watch);
+                let id = in_force.take(&what);
+                (what, id)
+            })
+            .collect();
         let mut ids = Vec::new();
         let (mut added, mut widened) = (Vec::new(), Vec::new());
-        for (watch, shared) in watches.iter().zip(shared) {
-            let (what, interest) = (Watched::of(watch), self.interest(watch));
+        for (watch, (what, shared)) in watches.iter().zip(shared) {
+            let interest = self.interest(watch);
             if let Some(id) = shared {
                 let old = interests.get(&id).copied().unwrap_or(Mask::NONE);
                 // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.

@@ -4,7 +4,7 @@
 //! gives that to `/bin/bash`, or to `/bin/sh` for a table of the system where Debian has not changed that. Here the
 //! shell expands them, so that each is what it is, in any quotes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use event::{Flag, Mask};
 
@@ -35,6 +35,9 @@ pub(super) fn translate(table: &Table, look: Look<'_>, draft: &mut Draft) {
         .enumerate()
         .filter(|(_, text)| !text.trim_ascii().is_empty() && !text.trim_ascii_start().starts_with(b"#"));
     let lines: Vec<_> = texts.map(|(index, text)| (index + 1, text, Line::parse(text))).collect();
+    let mut paths = HashSet::new();
+    let parsed = lines.iter().filter_map(|(number, _, line)| Some((*number, line.as_ref()?)));
+    let firsts: Vec<(usize, &Line)> = parsed.filter(|(_, line)| paths.insert(&line.path)).collect();
     for (number, text, line) in &lines {
         let mut entry = Entry::new(Place::of(&table.path, *number), vec![text.to_vec()]);
         match line {
@@ -50,14 +53,7 @@ pub(super) fn translate(table: &Table, look: Look<'_>, draft: &mut Draft) {
                     line.translate(table, look, &name, &mut entry);
                     if !entry.watches.is_empty() {
                         seen.insert(line.path.clone(), *number);
-                        let firsts =
-                            lines.iter().filter_map(|(other, _, line)| Some((*other, line.as_ref()?)));
-                        let others = firsts.filter(|(other, line)| {
-                            lines.iter().all(|(earlier, _, of)| {
-                                earlier >= other || of.as_ref().is_none_or(|of| of.path != line.path)
-                            })
-                        });
-                        line.leave(*number, others, look, &mut entry);
+                        line.leave(*number, firsts.iter().copied(), look, &mut entry);
                     }
                 }
             }

@@ -229,24 +229,24 @@ impl Daemon {
     /// A lane has read what was asked for.
     pub(in crate::daemon) fn has_read(&mut self, number: u64, found: Found, now: Instant) {
         let Some(Read { goal, reply, .. }) = self.control.reads.waiting.remove(&number) else { return };
-        if let (Goal::Undo { id, peer }, Ok(pages)) = (&goal, &found) {
-            return self.undo_found(number, id, *peer, pages, reply, now);
-        }
-        let is_change = matches!(goal, Goal::Change { .. });
-        let cannot = |why| Refusal::unavailable(format!("cannot read the state: {why}"));
-        let answer = found.map_err(cannot).and_then(|pages| match goal {
+        let pages = match found {
+            Ok(pages) => pages,
+            Err(why) => {
+                let _ = reply.send(Err(Refusal::unavailable(format!("cannot read the state: {why}"))));
+                return;
+            }
+        };
+        match goal {
             Goal::List => {
                 let page = pages.into_iter().next().unwrap_or_default();
                 let tasks = page.rows.iter().map(view).collect();
-                Ok(Answering::of(List { tasks, total: page.total.into() }))
+                let _ = reply.send(Ok(Answering::of(List { tasks, total: page.total.into() })));
             }
-            Goal::Undo { .. } => Err(Refusal::unavailable("cannot read the state")),
-            Goal::Change { verb, peer, asked } => self.change_found(verb, peer, &asked, pages, now),
-        });
-        if is_change {
-            self.answer_when_kept(answer, reply, now);
-        } else {
-            let _ = reply.send(answer);
+            Goal::Undo { id, peer } => self.undo_found(number, &id, peer, &pages, reply, now),
+            Goal::Change { verb, peer, asked } => {
+                let answer = self.change_found(verb, peer, &asked, pages, now);
+                self.answer_when_kept(answer, reply, now);
+            }
         }
     }
 

@@ -259,26 +259,20 @@ impl Daemon {
     }
 
     fn finish(&mut self, work: Work, now: Instant) {
-        let is_change = matches!(work.goal, Goal::Change { .. });
-        let answer = match work.goal {
+        match work.goal {
             Goal::List { rows, total, .. } => {
                 let tasks = rows.into_sorted_vec().into_iter().map(|row| row.view).collect();
-                Ok(Answering::of(List { tasks, total }))
+                let _ = work.reply.send(Ok(Answering::of(List { tasks, total })));
             }
             Goal::Change { done, is_all: false, .. } if done.is_empty() => {
-                Err(Refusal::not_found("no task matches"))
+                let _ = work.reply.send(Err(Refusal::not_found("no task matches")));
             }
             Goal::Change { verb, peer, done, .. } => {
                 if !done.is_empty() {
                     self.say_change(peer, format_args!("{}", Changed(verb.name(), &done)));
                 }
-                Ok(Answering::of(Done { done }))
+                self.answer_when_kept(Ok(Answering::of(Done { done })), work.reply, now);
             }
-        };
-        if is_change {
-            self.answer_when_kept(answer, work.reply, now);
-        } else {
-            let _ = work.reply.send(answer);
         }
     }
 }

@@ -97,11 +97,12 @@ impl ToldBefore {
         filesystems: &mut Filesystems,
         now: Instant,
     ) -> bool {
-        if self.entries.is_empty() || !event.synthetic || !self.watches.contains(&watch) {
+        if self.entries.is_empty() || !event.synthetic {
             return false;
         }
         let Some(before) = self.entries.get(event.pathname) else { return false };
-        should_exist(event)
+        self.watches.contains(&watch)
+            && should_exist(event)
             && filesystems.of_parent(event.pathname, now).is_local
             && lstat(event.pathname).is_ok_and(|stat| identity(&stat) == *before)
     }
@@ -151,8 +152,8 @@ impl Daemon {
         let has_tasks = |stats: &engine::SchedulerStats| {
             stats.waiting + stats.retrying + stats.queued + stats.running > 0
         };
-        let with_tasks = self.core.engine.scheduler_stats().filter(has_tasks);
-        with_tasks.into_iter().any(|stats| !performer.action(stats.scheduler).persist)
+        let mut with_tasks = self.core.engine.scheduler_stats().filter(has_tasks);
+        with_tasks.any(|stats| !performer.action(stats.scheduler).persist)
     }
 }
 

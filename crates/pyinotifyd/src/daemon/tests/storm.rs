@@ -1,5 +1,5 @@
-//! A storm of events and reloads, held against a naive model of the seed's rules: what a task is, what puts it off,
-//! what cancels it, and when it runs.
+//! A storm of events and reloads, held against a naive model of the rules of pyinotifyd 1: what a task is, what puts
+//! it off, what cancels it, and when it runs.
 //!
 //! The model knows nothing of the program. It has a table of tasks for each scheduler, looks at all of them for
 //! whatever comes next, and says what the log should say. Times are milliseconds.
@@ -228,7 +228,7 @@ struct Task {
     path: String,
 }
 
-/// The seed's rules. A reload changes which events do what; tasks go on, whether they wait or run.
+/// The rules of pyinotifyd 1. A reload changes which events do what; tasks go on, whether they wait or run.
 struct Model<'a> {
     storm: &'a Storm,
     /// Number of the configuration in force.
