@@ -82,8 +82,7 @@ class Side:
 
     def is_idle(self) -> bool:
         assert self.daemon
-        tasks = Path(f"/proc/{self.daemon.pid}/task")
-        return not any((task / "children").read_text() for task in tasks.iterdir())
+        return not self.daemon.started()
 
     def wait_watched(self, path: str) -> None:
         daemon = self.daemon
@@ -540,7 +539,6 @@ def test_the_environment_is_changed_alike(direvent: Pair) -> None:
     direvent.do(lambda side: (side.src / "f").chmod(0o600))
     direvent.do(lambda side: (side.src / "f").unlink())
     calls = direvent.agree()
-    assert ("ROOT/src", "bare", "DIREVENT_GENEV_CODE=unset", "DIREVENT_SYSEV_CODE=unset") not in calls
     assert any("DIREVENT_SYSEV_NAME=of f" in call and call[1] == "cleared" for call in calls)
     assert ("ROOT/src", "bare") in calls
 

@@ -150,8 +150,7 @@ class Pair:
 
     def is_waiting(self) -> bool:
         """Both look at the path again: an event would start the service."""
-        tasks = Path(f"/proc/{self.daemon.pid}/task")
-        idle = not any((task / "children").read_text() for task in tasks.iterdir())
+        idle = not self.daemon.started()
         return idle and self.manager.ask("show", "--property=SubState", "--value", "real.path") == "waiting"
 
     def wait_started(self, count: int, what: str) -> None:
@@ -181,7 +180,7 @@ def clears(name: str) -> Action:
     return lambda directory: shutil.rmtree(directory / name)
 
 
-def closes_a_mode(name: str) -> Action:
+def changes_the_mode(name: str) -> Action:
     return lambda directory: (directory / name).chmod(0o700)
 
 
@@ -211,12 +210,12 @@ CASES: dict[str, tuple[str, str, Action | None, list[tuple[Action, int]]]] = {
             (writes("a"), 1),
             (writes("a"), 2),
             (moves("a", "b"), 3),
-            (closes_a_mode("b"), 4),
+            (changes_the_mode("b"), 4),
             (reads("b"), 4),
             (removes("b"), 5),
             (makes("sub"), 6),
             (writes("sub/x"), 6),
-            (closes_a_mode("."), 7),
+            (changes_the_mode("."), 7),
         ],
     ),
     "a changed file": (

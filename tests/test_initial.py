@@ -199,7 +199,7 @@ def test_what_changed_after_a_stop_is_told_whenever_it_was_handled(box: Box) -> 
     assert last_seen(again, box) == {"written", "other", "replaced"}
 
 
-def test_a_file_that_has_a_writer_at_a_stop_is_told_again(box: Box) -> None:
+def test_a_file_that_has_a_writer_at_a_stop_is_not_remembered_as_told(box: Box) -> None:
     daemon = handled(box, "f", "open")
     with (box.src / "open").open("a"):
         daemon.terminate()

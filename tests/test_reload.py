@@ -264,15 +264,20 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": sched, "IN_DELETE": C
 """
 
 
+def reloaded_during_a_run(run: Run, box: Box, old: str, new: str) -> tuple[Daemon, Operator]:
+    """The daemon with `new`, while a run of `old` for the file "a" goes on."""
+    daemon = run(old, "--control", box.tmp / "c.sock")
+    write(box.src / "a")
+    daemon.wait_out("old a")
+    box.write_config(new)
+    daemon.reload()
+    return daemon, Operator(box.tmp / "c.sock")
+
+
 @ours_only
 @pytest.mark.parametrize("options", ["max_jobs=1", "singlejob=True, on_busy='rerun'"])
 def test_a_run_of_the_old_config_keeps_its_place_among_max_jobs(run: Run, box: Box, options: str) -> None:
-    daemon = run(waiting("old", options), "--control", box.tmp / "c.sock")
-    operator = Operator(box.tmp / "c.sock")
-    write(box.src / "a")
-    daemon.wait_out("old a")
-    box.write_config(waiting("new", options))
-    daemon.reload()
+    daemon, operator = reloaded_during_a_run(run, box, waiting("old", options), waiting("new", options))
     write(box.src / "b")
     operator.post("/v1/sync")
     scheduler = operator.scheduler("sched")
@@ -285,12 +290,8 @@ def test_a_run_of_the_old_config_keeps_its_place_among_max_jobs(run: Run, box: B
 @ours_only
 def test_the_places_of_all_commands_are_taken_by_those_of_the_old_config(run: Run, box: Box) -> None:
     limited = ("shutdown_timeout=30", "shutdown_timeout=30, max_jobs=1")
-    daemon = run(waiting("old", "delay=0").replace(*limited), "--control", box.tmp / "c.sock")
-    operator = Operator(box.tmp / "c.sock")
-    write(box.src / "a")
-    daemon.wait_out("old a")
-    box.write_config(waiting("new", "delay=0").replace(*limited).replace("sched", "other"))
-    daemon.reload()
+    old, new = (waiting(word, "delay=0").replace(*limited) for word in ("old", "new"))
+    daemon, operator = reloaded_during_a_run(run, box, old, new.replace("sched", "other"))
     write(box.src / "b")
     operator.wait_scheduler("other", queued=1, running=0)
     write(box.tmp / "go")
@@ -304,12 +305,7 @@ def test_an_event_for_a_path_that_the_old_config_still_runs_is_treated_by_on_bus
     run: Run, box: Box, on_busy: str
 ) -> None:
     options = f"on_busy={on_busy!r}"
-    daemon = run(waiting("old", options), "--control", box.tmp / "c.sock")
-    operator = Operator(box.tmp / "c.sock")
-    write(box.src / "a")
-    daemon.wait_out("old a")
-    box.write_config(waiting("new", options))
-    daemon.reload()
+    daemon, operator = reloaded_during_a_run(run, box, waiting("old", options), waiting("new", options))
     write(box.src / "a")
     operator.post("/v1/sync")
     if on_busy == "skip":

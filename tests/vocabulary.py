@@ -518,14 +518,19 @@ class Daemon:
     def children(self) -> list[int]:
         return [pid for pid in marked_processes(self.mark) if pid != self.pid]
 
-    def host(self) -> int:
-        """The process that runs the config's Python jobs."""
+    def started(self) -> list[int]:
+        """The processes that it has started itself and that have not ended."""
         pids: list[str] = []
         # Whichever thread started them, and threads come and go.
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 pids += (task / "children").read_text().split()
-        hosts = [int(pid) for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
+        return [int(pid) for pid in pids]
+
+    def host(self) -> int:
+        """The process that runs the config's Python jobs."""
+        pids = self.started()
+        hosts = [pid for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
         assert len(hosts) == 1, f"expected one host among the children {pids}"
         return hosts[0]
 
