@@ -118,7 +118,7 @@ class StateRestart(Row):
 
 
 class StateMillion(StateRestart):
-    """The same with as many tasks as the targets speak of."""
+    """The same with a million tasks."""
 
     name = "state-million"
     title = "1,000,000 waiting tasks over a restart (without tasks, and with)"
