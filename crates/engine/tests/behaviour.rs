@@ -1512,18 +1512,7 @@ fn what_an_earlier_life_left_is_gathered_again() {
         let id = TaskId(u128::from(path.as_bytes()[1]));
         let (scheduler, map) = (world.ids.scheduler(0), Some(world.ids.map(0)));
         let event = event(Flag::Create, path);
-        let task = Restored {
-            id,
-            scheduler,
-            map,
-            event,
-            due: world.now,
-            attempt: 1,
-            reason: "",
-            waits: Waits::default(),
-            failed: None,
-            is_kept: true,
-        };
+        let task = Restored { scheduler, map, ..restored(id, event, world.now) };
         assert!(world.engine.restore(world.now, &task, &mut world.out));
     }
     world.create("/c");
@@ -1599,19 +1588,27 @@ fn events_put_a_task_off_until_max_delay_after_the_first() {
     assert_eq!(world.pass(SECOND), ["start 2 /f IN_CREATE"]);
 }
 
+/// A task of an earlier life of the daemon.
+fn restored(id: TaskId, event: Event<'_>, due: Instant) -> Restored<'_> {
+    Restored {
+        id,
+        scheduler: SchedulerId(0),
+        map: Some(MapId(0)),
+        event,
+        due,
+        attempt: 1,
+        reason: "",
+        waits: Waits::default(),
+        failed: None,
+        is_kept: true,
+    }
+}
+
 /// Restores a task that waits since then.
 fn restore_waiting(world: &mut World, path: &str, due: Duration, waits: Waits) {
     let restored = Restored {
-        id: TaskId(u128::from(path.as_bytes()[1])),
-        scheduler: SchedulerId(0),
-        map: Some(MapId(0)),
-        event: event(Flag::Create, path),
-        due: world.now + due,
-        attempt: 1,
-        reason: "",
         waits,
-        failed: None,
-        is_kept: true,
+        ..restored(TaskId(u128::from(path.as_bytes()[1])), event(Flag::Create, path), world.now + due)
     };
     assert!(world.engine.restore(world.now, &restored, &mut world.out));
 }
@@ -1976,16 +1973,8 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
     let mut world = World::of(SchedulerSpec { rules: Some(rules), ..tried_again(retry()) });
     let id = TaskId(0xfeed_beef_0000_4000_8000_0000_0000_0001);
     let restored = |path, id, attempt| Restored {
-        id,
-        scheduler: SchedulerId(0),
-        map: Some(MapId(0)),
-        event: event(Flag::CloseWrite, path),
-        due: Instant::now() + 3 * SECOND,
         attempt,
-        reason: "",
-        waits: Waits::default(),
-        failed: None,
-        is_kept: true,
+        ..restored(id, event(Flag::CloseWrite, path), Instant::now() + 3 * SECOND)
     };
     assert!(world.engine.restore(world.now, &restored("/f", id, 2), &mut world.out));
     assert!(!world.engine.restore(world.now, &restored("/g", id, 2), &mut world.out), "the id is taken");
@@ -2366,16 +2355,10 @@ fn what_an_old_run_failed_at_is_told_by_the_new_configuration_at_once() {
 fn a_task_that_an_earlier_life_had_is_not_made_beside_an_old_run_of_its_path() {
     let mut world = reloaded(&scheduler(Duration::ZERO));
     let restored = Restored {
-        id: TaskId(7),
         scheduler: world.ids.scheduler(0),
         map: None,
-        event: event(Flag::CloseWrite, "/f"),
-        due: world.now,
-        attempt: 1,
-        reason: "",
-        waits: Waits::default(),
-        failed: None,
         is_kept: false,
+        ..restored(TaskId(7), event(Flag::CloseWrite, "/f"), world.now)
     };
     assert!(!world.engine.restore(world.now, &restored, &mut world.out));
     world.complete(1);
@@ -2584,16 +2567,8 @@ fn tasks_of_a_scheduler_that_is_not_kept_are_not_shown() {
 fn a_task_that_is_restored_as_it_is_kept_has_not_changed() {
     let mut world = kept(scheduler(DELAY));
     let restored = |path, id, is_kept| Restored {
-        id: TaskId(id),
-        scheduler: SchedulerId(0),
-        map: Some(MapId(0)),
-        event: event(Flag::CloseWrite, path),
-        due: Instant::now() + SECOND,
-        attempt: 1,
-        reason: "",
-        waits: Waits::default(),
-        failed: None,
         is_kept,
+        ..restored(TaskId(id), event(Flag::CloseWrite, path), Instant::now() + SECOND)
     };
     assert!(world.engine.restore(world.now, &restored("/f", 7, true), &mut world.out));
     assert_eq!(changes(&mut world), nothing_changed());
@@ -2609,16 +2584,9 @@ fn a_task_that_tells_of_a_failure_is_restored_as_such() {
     let mut world = kept(scheduler(DELAY));
     let failed = FailedTask { error: "why", attempts: 3, id: TaskId(9) };
     let restored = Restored {
-        id: TaskId(7),
-        scheduler: SchedulerId(0),
         map: None,
-        event: event(Flag::CloseWrite, "/f"),
-        due: world.now,
-        attempt: 1,
-        reason: "",
-        waits: Waits::default(),
         failed: Some(failed),
-        is_kept: true,
+        ..restored(TaskId(7), event(Flag::CloseWrite, "/f"), world.now)
     };
     world.create("/f");
     assert!(world.engine.restore(world.now, &restored, &mut world.out), "no path leads to it");
@@ -2778,18 +2746,7 @@ fn the_end_of_a_batch_is_the_end_of_each_of_its_tasks() {
 
 /// Restores such a run as the first task.
 fn outlived(world: &mut World, path: &str, again: bool) -> TaskHandle {
-    let restored = Restored {
-        id: TaskId(7),
-        scheduler: SchedulerId(0),
-        map: Some(MapId(0)),
-        event: event(Flag::CloseWrite, path),
-        due: world.now,
-        attempt: 1,
-        reason: "",
-        waits: Waits::default(),
-        failed: None,
-        is_kept: true,
-    };
+    let restored = restored(TaskId(7), event(Flag::CloseWrite, path), world.now);
     let run = world.engine.restore_run(world.now, &restored, again, &mut world.out);
     world.out.number(TaskId(7));
     run.expect("nothing stands in its way")
@@ -2861,18 +2818,7 @@ fn the_tasks_of_a_batch_of_an_earlier_life_have_one_run() {
     let batch = Batch { quiet: SECOND, max_wait: SECOND, max_files };
     let mut world = kept(SchedulerSpec { batch: Some(batch), ..scheduler(Duration::ZERO) });
     let run = outlived(&mut world, "/a", true);
-    let other = Restored {
-        id: TaskId(8),
-        scheduler: SchedulerId(0),
-        map: Some(MapId(0)),
-        event: event(Flag::CloseWrite, "/b"),
-        due: world.now,
-        attempt: 1,
-        reason: "",
-        waits: Waits::default(),
-        failed: None,
-        is_kept: true,
-    };
+    let other = restored(TaskId(8), event(Flag::CloseWrite, "/b"), world.now);
     assert_eq!(world.engine.restore_run(world.now, &other, true, &mut world.out), Some(run));
     world.create("/c");
     assert_eq!(world.pass(SECOND), NOTHING, "there is one run at a time");
