@@ -427,15 +427,29 @@ def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> 
     changed = operator.post("/v1/reload")["changed"]
     assert changed.startswith("1 watch(es), 4 scheduler(s); ")
     assert changed.endswith("scheduler some_time added, scheduler later removed, scheduler fail changed")
+    box.write_config(TASKS)
+    operator.post("/v1/reload")
+    for changed, config in [
+        ("scheduler later changed", TASKS.replace("delay=3600", "delay=3600, retry=Retry(2)")),
+        ("scheduler later changed", TASKS.replace("delay=3600", "delay=3600, retry=Retry(2, delay=9)")),
+        ("setting shutdown_timeout changed", TASKS.replace("timeout=0", "timeout=1")),
+        ("watch '$SRC' changed", TASKS.replace("Cancel(later)", "Cancel(hold)")),
+        ("no watch and no scheduler changed", "\n" + TASKS),
+    ]:
+        box.write_config("\n" + config)
+        said = operator.post("/v1/reload")["changed"]
+        assert changed.replace("$SRC", os.fspath(box.src)) in said, (changed, said)
+        box.write_config(TASKS)
+        operator.post("/v1/reload")
     box.write_config(TASKS + "\nnonsense")
     said = operator.refused(409, "POST", "/v1/reload")
     line = len((TASKS + "\nnonsense").splitlines())
     assert f"{box.config}:{line}" in said, said
     assert "nonsense" in said
-    assert operator.scheduler("some_time")["kind"] == "job"
-    daemon.wait_log(r"INFO - reload config file, asked by uid \d+", count=3)
+    assert operator.scheduler("later")["kind"] == "job"
+    daemon.wait_log(r"INFO - reload config file, asked by uid \d+", count=14)
     metrics = operator.metrics()
-    assert metrics['pyinotifyd_config_reloads_total{result="ok"}'] == 2
+    assert metrics['pyinotifyd_config_reloads_total{result="ok"}'] == 13
     assert metrics['pyinotifyd_config_reloads_total{result="failed"}'] == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 
@@ -140,7 +141,6 @@ def test_the_whole_description(describe, tmp_path):
     assert described == {
         "logname": "pyinotifyd",
         "shutdown_timeout": 12.5,
-        "shutdown_timeout_text": "12.5",
         "max_jobs": None,
         "state": "/s\udcff",
         "history": 7,
@@ -155,6 +155,7 @@ def test_the_whole_description(describe, tmp_path):
                 "exclude": [{"pattern": "^/x/z", "at": described["watches"][0]["at"]}],
                 "map": {"IN_OPEN": [{"schedule": 0}, {"cancel": 1}], "IN_CREATE": [{"schedule": 2}]},
                 "at": described["watches"][0]["at"],
+                "settings": described["watches"][0]["settings"],
             },
             {
                 "paths": ["rel"],
@@ -166,6 +167,7 @@ def test_the_whole_description(describe, tmp_path):
                 "exclude": [{"pattern": "q", "at": {"file": file, "line": 14}}],
                 "map": {"IN_ACCESS": [{"schedule": 0}]},
                 "at": {"file": file, "line": 14},
+                "settings": described["watches"][1]["settings"],
             },
         ],
         "schedulers": [
@@ -197,6 +199,7 @@ def test_the_whole_description(describe, tmp_path):
                 },
                 "does": "echo {pathname}",
                 "running": NOTHING,
+                "settings": described["schedulers"][0]["settings"],
             },
             {
                 "kind": "job",
@@ -214,6 +217,7 @@ def test_the_whole_description(describe, tmp_path):
                 "job": "work",
                 "does": described["schedulers"][1]["does"],
                 "running": NOTHING,
+                "settings": described["schedulers"][1]["settings"],
             },
             {
                 "kind": "files",
@@ -252,6 +256,7 @@ def test_the_whole_description(describe, tmp_path):
                 ],
                 "does": described["schedulers"][2]["does"],
                 "running": NOTHING,
+                "settings": described["schedulers"][2]["settings"],
             },
         ],
         "levels": {"": 20},
@@ -266,6 +271,7 @@ def test_the_whole_description(describe, tmp_path):
         "hints": [{"text": "no event map of a watch uses the scheduler 'unused'", "at": {"file": file, "line": 8}}],
         "stays": True,
         "stays_because": "jobs",
+        "settings": described["settings"],
     }
 
 
@@ -295,6 +301,74 @@ def test_how_a_command_runs_is_described_and_belongs_to_what_it_does(describe):
     }
     other = describe(textwrap.dedent(text.replace("nice=-1", "nice=1")))["schedulers"][1]
     assert other["does"] != full["does"]
+
+
+# An argument of each scheduler, of a watch and of all, beside what the test below has already.
+CHANGES = {
+    "first": "files=False, dirs=True, delay=1.0, logname='x', singlejob=True, max_jobs=2, timeout=5, max_delay=3, "
+    "retry=Retry(2), retry=Retry(on=[OSError]), on_failure=last, max_rate=(1, 2), settle=Settle(), "
+    "settle=Settle(stable=5), on_busy='rerun', persist=False, rerun=True",
+    "last": "name='other', nice=1, cwd='/', batch=Batch()",
+}
+
+
+def _each(arguments):
+    return [part.strip() for part in re.split(r", (?=\w+=)", arguments)]
+
+
+@pytest.mark.parametrize("scheduler", CHANGES)
+def test_each_argument_of_a_scheduler_counts_as_a_change_and_its_place_does_not(describe, scheduler):
+    """What differs in the description differs in the text that a reload compares."""
+    text = """
+async def work(event, task_id): pass
+last = ShellScheduler("true"LAST)
+first = TaskScheduler(workFIRST)
+pyinotifyd = Pyinotifyd([Watch("/x", {"IN_CREATE": [ORDER]})])
+"""
+
+    def settings(argument="", order="first, last", before=""):
+        more = {name.upper(): f", {argument}" if argument and name == scheduler else "" for name in CHANGES}
+        config = text.replace("ORDER", order)
+        for word, arguments in more.items():
+            config = config.replace(word, arguments)
+        described = describe(before + config)
+        found = {one["name"]: one["settings"] for one in described["schedulers"]}
+        return found.get(scheduler) or found["other"]
+
+    plain = settings()
+    assert settings(order="last, first", before="\n\n") == plain
+    retried = settings("retry=Retry()")
+    for argument in _each(CHANGES[scheduler]):
+        assert settings(argument) not in (plain, retried), argument
+
+
+def test_what_holds_for_a_watch_and_for_all_counts_as_a_change(describe):
+    """A watch's map by the names of its schedulers; what holds for all by its name."""
+    text = """
+first, last = ShellScheduler("true"), ShellScheduler("true")
+pyinotifyd = Pyinotifyd([Watch("/x", {"IN_CREATE": first, "IN_OPEN": last})])
+"""
+    plain = describe(text)
+    assert describe("\n" + text)["settings"] == plain["settings"]
+    for old, new in [
+        ('"IN_OPEN": last', '"IN_OPEN": Cancel(last)'),
+        ('"IN_OPEN": last', '"IN_OPEN": first'),
+        ("last})", "last}, rec=True)"),
+        ("last})", "last}, auto_add=True)"),
+        ("last})", 'last}, initial="all")'),
+        ("last})", 'last}, exclude_filter=["y"])'),
+    ]:
+        assert describe(text.replace(old, new))["watches"][0]["settings"] != plain["watches"][0]["settings"], new
+    for name, argument in [
+        ("shutdown_timeout", "shutdown_timeout=1"),
+        ("max_jobs", "max_jobs=3"),
+        ("history", "history=3"),
+        ("state", "state=False"),
+        ("control", "control=False"),
+        ("logname", "logname='x'"),
+    ]:
+        settings = describe(text.replace("last})])", "last})], " + argument + ")"))["settings"]
+        assert {key for key in settings if settings[key] != plain["settings"][key]} == {name}, argument
 
 
 def test_hello_says_who_is_there(host):

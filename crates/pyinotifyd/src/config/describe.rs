@@ -32,6 +32,9 @@ pub(super) struct Description {
     /// Loggers with filters of the file's.
     pub(super) filtered: BTreeSet<String>,
     pub(super) stays: bool,
+    /// All that holds for the whole configuration, by what people call it; a reload compares it.
+    #[serde(default)]
+    pub(super) settings: BTreeMap<String, serde_json::Value>,
     /// What a config test says.
     #[serde(default)]
     pub(super) hints: Vec<HintDescription>,
@@ -98,6 +101,9 @@ pub(super) struct WatchDescription {
     pub(super) exclude: Option<Vec<PatternMade>>,
     pub(super) map: BTreeMap<String, Vec<ReactionDescription>>,
     pub(super) at: Option<At>,
+    /// All that is described here, with names for numbers and without places; a reload compares it.
+    #[serde(default)]
+    pub(super) settings: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,6 +138,9 @@ pub(super) struct SchedulerDescription {
     pub(super) command: Option<CommandDescription>,
     pub(super) rules: Option<Vec<RuleDescription>>,
     pub(super) running: RunningDescription,
+    /// All that is described here, with names for numbers and without places; a reload compares it.
+    #[serde(default)]
+    pub(super) settings: String,
 }
 
 #[derive(Debug, Deserialize)]

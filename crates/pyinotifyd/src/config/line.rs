@@ -138,6 +138,7 @@ impl Config {
             warnings,
             hints: Vec::new(),
             surroundings: Surroundings::default(),
+            settings: std::collections::BTreeMap::new(),
             fingerprint,
             source: Arc::default(),
             early: Vec::new(),
@@ -157,6 +158,7 @@ impl Line {
             rec: self.rec,
             auto_add: self.rec,
             initial: if self.initial { Initial::All } else { Initial::None },
+            settings: Digest::of("watch", b""),
             map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
             exclude_at: self.exclude.iter().map(|_| None).collect(),
             exclude,
@@ -240,6 +242,7 @@ impl Run {
             identity: Identity { file: "".into(), name: SCHEDULER.into() },
             named: false,
             digest: Digest::of("shell", &words.join(&0)),
+            settings: Digest::of("shell", b""),
             logname: "sched".to_owned(),
             delay_text: if self.batch { "0".to_owned() } else { self.delay.to_string() },
             spec: SchedulerSpec {

@@ -88,6 +88,8 @@ pub(crate) struct Config {
     pub history: u32,
     /// What the file changed in its own process and means for the daemon's.
     pub surroundings: Surroundings,
+    /// What holds for the whole configuration, by what people call it, for telling whether it changed.
+    pub settings: BTreeMap<String, serde_json::Value>,
     /// The part of the description that a restarted host must repeat.
     pub fingerprint: String,
     /// The files, for a host that is started again.
@@ -199,6 +201,8 @@ pub(crate) struct Watch {
     pub interest: Mask,
     /// What happens at which event.
     pub map: MapSpec,
+    /// Tells whether anything of it changed.
+    pub settings: Digest,
     /// Where it was made.
     pub at: Option<At>,
 }
@@ -214,6 +218,8 @@ pub(crate) struct Scheduler {
     pub named: bool,
     /// What tells whether it does the same as before.
     pub digest: Digest,
+    /// Tells whether anything of it changed.
+    pub settings: Digest,
     /// A command or job that the end of the daemon interrupted is run again; file rules always are.
     pub rerun: bool,
     /// Name of its logger.
@@ -400,6 +406,7 @@ impl Config {
             surroundings: Surroundings::new(description.environ, description.cwd, description.umask),
             warnings,
             hints: description.hints.iter().map(|hint| place(hint.at.as_ref()) + &hint.text).collect(),
+            settings: description.settings,
             fingerprint,
             source,
             early: Vec::new(),
@@ -498,6 +505,7 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
         map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
         exclude,
         exclude_at: filters.into_iter().map(|filter| filter.at).collect(),
+        settings: Digest::of("watch", watch.settings.as_bytes()),
         at: watch.at,
     })
 }
@@ -602,6 +610,7 @@ fn read_scheduler(
         identity,
         named: scheduler.named,
         digest,
+        settings: Digest::of(&scheduler.kind, scheduler.settings.as_bytes()),
         logname: scheduler.logname,
         delay_text: scheduler.delay_text,
         spec,

@@ -1,5 +1,6 @@
 //! One load of the configuration at work: its schedulers as the engine numbers them, its watches, its host.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use engine::{GenerationId, MapId, SchedulerId};
 use watcher::{News, WatchId};
 
 use crate::config::{
-    Config, ConfigFile, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work, absolute_path,
+    Config, ConfigFile, Digest, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work, absolute_path,
 };
 use crate::daemon::jobs::Jobs;
 use crate::host::Host;
@@ -39,6 +40,8 @@ pub(crate) struct Generation {
     pub forwards: bool,
     /// Logger for starting and ending to listen.
     pub logger: LoggerId,
+    /// What holds for all of it, by what people call it.
+    pub settings: BTreeMap<String, serde_json::Value>,
     /// What a restarted host must repeat.
     pub fingerprint: String,
     /// What it executes.
@@ -66,6 +69,8 @@ pub(crate) struct Action {
     pub delay_text: String,
     /// Tells whether it does the same as before.
     pub digest: Arc<str>,
+    /// Tells whether anything of it changed.
+    pub settings: Digest,
     /// Its tasks are kept, where there is a state.
     pub persist: bool,
     /// A command or job that the end of the daemon interrupted is run again.
@@ -91,6 +96,8 @@ pub(crate) struct Watching {
     pub what: Watched,
     /// Events that its map wants.
     pub interest: Mask,
+    /// Tells whether anything of it changed.
+    pub settings: Digest,
 }
 
 /// What a watch covers; a reload keeps the descriptors of a watch that covers the same.
@@ -168,6 +175,7 @@ impl Generation {
             logger: log.logger(&scheduler.logname),
             delay_text: scheduler.delay_text,
             digest: scheduler.digest.to_string().into(),
+            settings: scheduler.settings,
             persist: scheduler.spec.persist,
             rerun: scheduler.rerun,
             work: scheduler.work,
@@ -184,6 +192,7 @@ impl Generation {
             forwards: config.handlers,
             logger: log.logger(&config.logname),
             loaded: log.now(),
+            settings: config.settings,
             fingerprint: config.fingerprint,
             source: config.source,
             retired: false,

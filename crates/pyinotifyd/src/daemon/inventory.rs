@@ -7,30 +7,27 @@ use std::time::Instant;
 use control::api::Reloaded;
 
 use super::Daemon;
-use super::generation::{Generation, Watched};
-use crate::config::Config;
-use event::Mask;
+use super::generation::Generation;
+use crate::config::{Config, Digest};
 
-/// What a configuration consists of, as far as a person follows it.
+/// What a configuration consists of, as far as a person follows it: names, and what differs where anything does that
+/// the host describes of them.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
-    watches: Vec<(String, (Watched, Mask))>,
-    schedulers: Vec<(String, (Arc<str>, String))>,
+    watches: Vec<(String, Digest)>,
+    schedulers: Vec<(String, Digest)>,
+    settings: Vec<(String, serde_json::Value)>,
 }
 
 impl Inventory {
     fn of(generation: &Generation) -> Inventory {
         let watches = generation.watches.iter();
         let schedulers = generation.actions().iter();
+        let settings = generation.settings.iter();
         Inventory {
-            watches: watches
-                .map(|watch| (format!("'{}'", watch.path_text), (watch.what.clone(), watch.interest)))
-                .collect(),
-            schedulers: schedulers
-                .map(|action| {
-                    (action.name.to_string(), (Arc::clone(&action.digest), action.delay_text.clone()))
-                })
-                .collect(),
+            watches: watches.map(|watch| (format!("'{}'", watch.path_text), watch.settings)).collect(),
+            schedulers: schedulers.map(|action| (action.name.to_string(), action.settings)).collect(),
+            settings: settings.map(|(name, value)| (name.clone(), value.clone())).collect(),
         }
     }
 
@@ -38,7 +35,8 @@ impl Inventory {
     fn changes_to(&self, other: &Inventory) -> String {
         let watches = differences("watch", &self.watches, &other.watches);
         let schedulers = differences("scheduler", &self.schedulers, &other.schedulers);
-        let all: Vec<String> = watches.into_iter().chain(schedulers).collect();
+        let settings = differences("setting", &self.settings, &other.settings);
+        let all: Vec<String> = [watches, schedulers, settings].concat();
         let counts = (other.watches.len(), other.schedulers.len());
         let counts = format!("{} watch(es), {} scheduler(s)", counts.0, counts.1);
         if all.is_empty() {

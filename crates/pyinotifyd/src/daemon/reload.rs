@@ -155,6 +155,7 @@ impl Daemon {
                 map,
                 what: Watched::of(&watch),
                 interest,
+                settings: watch.settings,
                 path_text: watch.path_text,
                 told: false,
             });

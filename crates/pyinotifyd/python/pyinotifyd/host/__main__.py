@@ -143,7 +143,7 @@ def _load(load: dict[str, Any], sources: list[Source], executed: list[Source]) -
     filtered = records.filtered(description.lognames())
     handlers = records.has_handlers(description.lognames()) or bool(filtered)
     reason = before.reason_to_stay(description, handlers)
-    description.body.update(handlers=handlers, filtered=filtered, stays=reason is not None, stays_because=reason)
+    description.complete(handlers=handlers, filtered=filtered, stays=reason is not None, stays_because=reason)
     _flush()
     return description
 

@@ -49,33 +49,38 @@ class Description:
         """Describe what the files of a config have left: the watches of all, in order."""
         self.schedulers: list[TaskScheduler] = []
         self._numbers: dict[int, int] = {}
+        found: list[Watch] = []
         watches: list[dict[str, Any]] = []
         of_files: list[tuple[Source, list[TaskScheduler]]] = []
         for source in sources:
             first = len(self.schedulers)
+            found += source.config._watches
             watches += [self._watch(watch) for watch in source.config._watches]
             self._number_receivers(first)
             of_files.append((source, self.schedulers[first:]))
-        names = self.names = Names(sources, of_files)
+        self.names = Names(sources, of_files)
+        for watch, described in zip(found, watches):
+            described["settings"] = _text_of({**described, "map": self._map_by_names(watch)})
         config = _together(sources)
-        timeout = config._shutdown_timeout
         self.body: dict[str, Any] = {
             "logname": _LOGNAME if config.logname is None else config.logname,
-            "shutdown_timeout": float(timeout),
-            "shutdown_timeout_text": str(timeout),
+            "shutdown_timeout": float(config._shutdown_timeout),
             "max_jobs": config.max_jobs,
             "state": _state(config.state),
             "history": config.history,
             "control": _control(config),
             "watches": watches,
-            "schedulers": [
-                {**_scheduler(scheduler, names), "running": self._running(scheduler)} for scheduler in self.schedulers
-            ],
+            "schedulers": [self._scheduler(scheduler) for scheduler in self.schedulers],
             "levels": levels.current_levels(),
             "syslog": levels.syslog,
         }
         used = {id(rule) for scheduler in self.schedulers for rule in getattr(scheduler, "rules", ())}
         self.body["loose_patterns"] = patterns(rule for rule in made_rules if id(rule) not in used)
+
+    def complete(self, **more: object) -> None:
+        """Add what is known last, and what a reload compares beside watches and schedulers."""
+        self.body.update(more)
+        self.body["settings"] = {name: value for name, value in self.body.items() if name not in _NO_SETTINGS}
 
     def has_jobs(self) -> bool:
         """Say whether there are jobs that only Python can run."""
@@ -99,6 +104,29 @@ class Description:
             "map": {flag: [self._reaction(one) for one in reactions] for flag, reactions in event_map.items()},
             "at": _at(watch.at),
         }
+
+    def _map_by_names(self, watch: Watch) -> dict[str, list[str]]:
+        """Describe an event map by the names of its schedulers, which outlive their numbers."""
+
+        def name(reaction: object) -> str:
+            if isinstance(reaction, Cancel):
+                return f"Cancel({self._full_name(reaction.task)})"
+            assert isinstance(reaction, TaskScheduler)
+            return self._full_name(reaction)
+
+        return {flag: [name(one) for one in reactions] for flag, reactions in watch.event_map().items()}
+
+    def _full_name(self, scheduler: TaskScheduler) -> str:
+        return f"{self.names.file_of(scheduler)}/{self.names.of(scheduler)}"
+
+    def _scheduler(self, scheduler: TaskScheduler) -> dict[str, Any]:
+        described = {**_scheduler(scheduler, self.names), "running": self._running(scheduler)}
+        receivers = [self._full_name(receiver) for receiver in scheduler.on_failure]
+        retry_on = [_name_of_failure(one) for one in (scheduler.retry and scheduler.retry.on) or ()]
+        described["settings"] = _text_of(
+            {**described, "running": {**described["running"], "on_failure": receivers}, "retry_on": retry_on}
+        )
+        return described
 
     def _reaction(self, reaction: object) -> dict[str, int]:
         if isinstance(reaction, Cancel):
@@ -134,6 +162,25 @@ class Description:
             number = self._numbers[id(scheduler)] = len(self.schedulers)
             self.schedulers.append(scheduler)
         return number
+
+
+#: What is described of all files together and is no setting that a person would look for.
+_NO_SETTINGS = frozenset({"watches", "schedulers", "loose_patterns", "hints", "stays", "stays_because"})
+
+
+def _text_of(described: object) -> str:
+    """Return all that is described as a text, for telling whether any of it changed; where it stands doesn't count."""
+    return wire.dumps(_placeless(described)).decode("ascii")
+
+
+def _placeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _placeless(inner) for name, inner in value.items() if name != "at"}
+    return [_placeless(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _name_of_failure(one: object) -> Any:
+    return f"{one.__module__}.{one.__qualname__}" if isinstance(one, type) else one
 
 
 def _control(config: Pyinotifyd) -> dict[str, Any]:
@@ -204,8 +251,7 @@ def _scheduler(scheduler: TaskScheduler, names: Names) -> dict[str, Any]:
     elif isinstance(scheduler, FileManagerScheduler):
         expect_rules(list(scheduler.rules))
         described["rules"] = [_rule(rule) for rule in scheduler.rules]
-        does = [{name: value for name, value in rule.items() if name != "at"} for rule in described["rules"]]
-        described["does"] = wire.dumps(does).decode("ascii")
+        described["does"] = _text_of(described["rules"])
     else:
         described["job"] = _job_name(scheduler.job)
         described["does"] = code_of(scheduler.job)
