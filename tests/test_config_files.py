@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from control import Operator
 from vocabulary import REFERENCE, Box, Daemon, wait_until, write
 
 pytestmark = pytest.mark.skipif(REFERENCE, reason="the original knows one config file")
@@ -314,7 +315,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": later})]%s)
     again.wait_log(f"status: task .*scheduler=b/later, .*path={box.src}/b/f")
     again.terminate()
     alone = start(box, "a.py")
-    alone.wait_log(f"task failed: the config has no scheduler later, .*{box.src}/b/f")
+    alone.wait_log(f"task failed: the config has no scheduler b/later, .*{box.src}/b/f")
     alone.signal(signal.SIGUSR1)
     alone.wait_log(f"status: task .*scheduler=later, .*path={box.src}/a/f")
 
@@ -342,10 +343,49 @@ def test_both_names_are_taken_when_asked(box: Box) -> None:
         assert ask("resume", name).exit_code == 0
     daemon.wait_log("pause quick", count=2)
     assert ask("pause", "a/copy").exit_code == 0
-    assert ask("pause", "copy").exit_code == 1
+    # A name that does not say which one is meant is a mistake of whoever types it.
+    for words in (("pause", "copy"), ("tasks", "--scheduler", "copy"), ("retry", "--scheduler", "copy")):
+        refused = ask(*words)
+        assert refused.exit_code == 2, words
+        assert "more than one config file has a scheduler 'copy': name a/copy, b/copy" in refused.log
     assert ask("pause", "b/quick").exit_code == 1
+    operator = Operator(socket)
+    assert operator.post("/v1/schedulers/b/copy/pause") == {"done": ["b/copy"]}
+    assert operator.post("/v1/schedulers/one/quick/resume") == {"done": ["quick"]}
+    operator.refused(404, "POST", "/v1/schedulers/b/quick/pause")
     status = ask("status", "--json").stdout
     assert f"{box.tmp}/a.py" in status
     assert f"{box.tmp}/one.py" in status
     write(box.src / "a/f")
     wait_until(lambda: f"{box.src}/a/f" in ask("tasks", "--scheduler", "a/copy", "--json").stdout)
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_what_failed_is_found_by_the_name_that_its_scheduler_has_by_now(box: Box, state: bool) -> None:
+    fails = """fail = ShellScheduler("exit 3 # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": fail})])
+"""
+    for name in ("a", "b"):
+        (box.src / name).mkdir()
+        conf(box, f"conf/{name}.py", fails % name)
+    socket = box.tmp / "control.sock"
+    options = ("--control", os.fspath(socket), *(("--state", os.fspath(box.tmp / "state")) if state else ()))
+    daemon, operator = start(box, box.tmp / "conf", options=options), Operator(socket)
+
+    def listed(query: str = "") -> set[str]:
+        return {task["scheduler"] for task in operator.get(f"/v1/failed{query}")["tasks"]}
+
+    for name in ("a", "b"):
+        write(box.src / name / "file")
+        operator.wait_scheduler(f"{name}/fail", failed=1)
+    assert listed() == {"a/fail", "b/fail"}
+    assert listed("?scheduler=a/fail") == {"a/fail"}
+    (box.tmp / "conf/a.py").unlink()
+    operator.post("/v1/reload")
+    assert listed() == {"a/fail", "fail"}
+    for shown in ("fail", "b/fail"):
+        assert listed(f"?scheduler={shown}") == {"fail"}
+    assert operator.scheduler("fail")["failed"] == 1
+    assert "the config has no scheduler a/fail" in operator.run("retry", "--scheduler", "a/fail", status=1)
+    assert len(operator.json("retry", "--scheduler", "fail")["done"]) == 1
+    daemon.wait_log("task failed: exited with status 3", count=3)

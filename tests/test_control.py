@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,38 @@ def test_a_path_that_is_not_utf8_is_shown_and_keeps_its_bytes(steer: Steer, box:
     assert r"bad\udcff\x0a" in text, text
 
 
+@pytest.mark.parametrize("state", [False, True])
+def test_a_filter_takes_the_bytes_of_a_path(steer: Steer, box: Box, state: bool) -> None:
+    _, operator = steer(TASKS, *(["--state", os.fspath(box.tmp / "state")] if state else []))
+    for name in (b"/\xff", b"/\xfe"):
+        path = os.fsencode(box.src) + name
+        write(path)
+        os.chmod(path, 0o600)
+    operator.wait_scheduler("fail", failed=2)
+    glob = os.fsencode(box.src) + b"/\xff*"
+    coded = base64.b64encode(glob).decode()
+    query = urllib.parse.urlencode({"path": "of no use beside its bytes", "path_b64": coded})
+
+    def names(listed: dict[str, Any]) -> list[bytes]:
+        return [base64.b64decode(task["path_b64"]) for task in listed["tasks"]]
+
+    wanted = glob.removesuffix(b"*")
+    assert names(operator.get(f"/v1/tasks?scheduler=later&{query}")) == [wanted]
+    assert names(operator.get(f"/v1/failed?{query}")) == [wanted]
+    # The command line takes the bytes as they are.
+    given = os.fsdecode(glob)
+    assert names(operator.json("tasks", "--scheduler", "later", "--path", given)) == [wanted]
+    assert names(operator.json("failed", "--path", given)) == [wanted]
+    assert len(operator.json("cancel", "--path", given)["done"]) == 2
+    assert len(operator.json("forget", "--path", given)["done"]) == 1
+    assert operator.get("/v1/failed")["total"] == 1
+    lines = stream(operator, f"/v1/events?{query}")
+    next(lines)
+    for name in (b"/\xfe", b"/\xff"):
+        write(os.fsencode(box.src) + name + b"2")
+    assert base64.b64decode(json.loads(next(lines))["path_b64"]) == wanted + b"2"
+
+
 # ---- changes
 
 
@@ -249,6 +282,27 @@ def test_a_paused_scheduler_starts_nothing_until_it_is_resumed(steer: Steer, box
     operator.post("/v1/resume")
     assert not any(one["paused"] for one in operator.get("/v1/status")["schedulers"])
     operator.refused(404, "POST", "/v1/schedulers/nobody/pause")
+
+
+def test_what_a_paused_scheduler_is_to_run_is_said_to_be_queued(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    write(box.tmp / "go")
+    operator.post("/v1/schedulers/later/pause")
+    for name in ("one", "two"):
+        write(box.src / name)
+    one, two = (operator.wait_tasks(1, f"?scheduler=later&path=*/{name}")[0]["id"] for name in ("one", "two"))
+    assert operator.post(f"/v1/tasks/{one}/run") == {"done": [one], "queued": [one]}
+    assert operator.run("run", one[:8]) == f"{one} queued\n"
+    assert operator.json("run", "--scheduler", "later", "--path", "*/two") == {"done": [two], "queued": [two]}
+    assert {(task["state"], task["reason"]) for task in operator.tasks("?scheduler=later")} == {
+        ("queued", "its scheduler is paused")
+    }
+    operator.post("/v1/resume")
+    operator.wait_scheduler("later", done=2)
+    os.chmod(box.src / "one", 0o600)
+    operator.wait_scheduler("fail", failed=1)
+    operator.post("/v1/schedulers/fail/pause")
+    assert re.fullmatch(r"\S+ queued\n", operator.run("retry", "--all"))
 
 
 def test_failed_tasks_are_listed_run_again_and_forgotten(steer: Steer, box: Box) -> None:

@@ -143,6 +143,11 @@ def test_an_address_serves_metrics_and_health_and_nothing_else(run: Run, box: Bo
 
     wait_until(lambda: get("/healthz") == (200, "ok\n"), "a healthy daemon")
     assert get("/metrics")[1].startswith("# HELP pyinotifyd_build_info")
+    # A proxy or a monitor that asks for the head alone gets it.
+    for path, media_type in (("/healthz", "text/plain; charset=utf-8"), ("/metrics", "text/plain; version=0.0.4")):
+        with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", method="HEAD")) as head:
+            assert (head.status, head.read()) == (200, b"")
+            assert head.headers["Content-Type"].startswith(media_type)
     for path in ("/v1/status", "/v1/tasks", "/v1/failed", "/"):
         assert get(path)[0] == 404
 

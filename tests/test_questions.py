@@ -485,8 +485,8 @@ pyinotifyd.add_watch("/srv/in", {"IN_CLOSE_WRITE": scheduler})
         write(answer.site.srv / name, config)
     words = answer.line("-c").split()[1:]
     answer.site.box.start(None, *words, "--control", os.fspath(answer.operator.path)).wait_ready()
-    [refused] = re.findall(r"`(there is no scheduler .*?)`", answer.text)
-    assert answer.shell("pyinotifyd pause import", status=1) == f"pyinotifyd: {refused}\n"
+    [refused] = re.findall(r"`(more than one config file .*?)`", answer.text)
+    assert answer.shell("pyinotifyd pause import", status=2) == f"pyinotifyd: {refused}\n"
     [first, second] = re.findall(r"`(\w+/import)`", answer.text)
     assert answer.shell(f"pyinotifyd pause {first}") == f"{first} paused\n"
     write(answer.incoming / "a")

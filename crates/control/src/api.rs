@@ -70,10 +70,15 @@ impl PathText {
     /// The bytes; `None` if the base64 is none.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         match &self.path_b64 {
-            Some(encoded) => BASE64.decode(encoded).ok(),
+            Some(encoded) => bytes_of(encoded),
             None => Some(self.path.clone().into_bytes()),
         }
     }
+}
+
+/// What base64 stands for; `None` if it is none.
+pub(crate) fn bytes_of(encoded: &str) -> Option<Vec<u8>> {
+    BASE64.decode(encoded).ok()
 }
 
 /// A source path in JSON, where there is one.
@@ -299,23 +304,17 @@ pub struct EndedView {
 }
 
 /// Which tasks a list shows. All conditions must hold.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// State of the task.
-    #[serde(default)]
     pub state: Option<String>,
     /// Its scheduler's name.
-    #[serde(default)]
     pub scheduler: Option<String>,
     /// A glob over the whole path.
-    #[serde(default)]
-    pub path: Option<String>,
+    pub path: Option<Vec<u8>>,
     /// How many rows.
-    #[serde(default)]
     pub limit: Option<u32>,
     /// Only what ended in the last so many seconds.
-    #[serde(default)]
     pub since: Option<f64>,
 }
 
@@ -365,7 +364,7 @@ pub enum Selection {
         /// The scheduler's name.
         scheduler: Option<String>,
         /// A glob over the whole path.
-        path: Option<String>,
+        path: Option<Vec<u8>>,
     },
     /// All.
     All,
@@ -385,6 +384,9 @@ pub struct SelectionBody {
     /// A glob over the whole path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Its bytes, where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_b64: Option<String>,
     /// All tasks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
@@ -401,6 +403,9 @@ pub struct FailedSelectionBody {
     /// A glob over the whole path.
     #[serde(default)]
     pub path: Option<String>,
+    /// Its bytes, where they are not UTF-8.
+    #[serde(default)]
+    pub path_b64: Option<String>,
     /// All tasks.
     #[serde(default)]
     pub all: bool,
@@ -470,6 +475,9 @@ impl<T> Default for List<T> {
 pub struct Done {
     /// Ids of tasks, or names of schedulers.
     pub done: Vec<String>,
+    /// Those of them that still wait: for a place, or for their scheduler to be resumed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queued: Vec<String>,
 }
 
 /// The answer of `POST /v1/send`.

@@ -13,7 +13,7 @@ use crate::api::{
     Done, DroppedLine, EndedView, EventLine, FailedSelectionBody, List, Problem, Reloaded, RescanBody,
     SelectionBody, SendBody, Sent, Status, SyncBody, TaskLine, TaskView,
 };
-use crate::route::{OF_ENDED, OF_TASKS, RESULTS, Request, STATES, question};
+use crate::route::{OF_ENDED, OF_EVENTS, OF_TASKS, RESULTS, Request, STATES, question};
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -70,6 +70,8 @@ fn filters(known: &[&'static str], states: &[&str]) -> Vec<(&'static str, Schema
         "limit" => json_schema!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
         "since" => json_schema!({ "type": "string", "description": "90, 90s, 10m, 1h, 2d" }),
         "path" => json_schema!({ "type": "string", "description": "a glob over the whole path" }),
+        "path_b64" => json_schema!({ "type": "string", "description": "the glob's bytes in base64" }),
+        "tasks" => json_schema!({ "type": "boolean" }),
         _ => json_schema!({ "type": "string" }),
     };
     known.iter().map(|name| (*name, schema(name))).collect()
@@ -77,10 +79,6 @@ fn filters(known: &[&'static str], states: &[&str]) -> Vec<(&'static str, Schema
 
 pub(crate) fn operations() -> Vec<Operation> {
     let ended = || filters(&OF_ENDED, &RESULTS);
-    let of_events = vec![
-        ("tasks", json_schema!({ "type": "boolean" })),
-        ("path", json_schema!({ "type": "string", "description": "a glob over the whole path" })),
-    ];
     vec![
         get("/v1/status", "What the daemon does", &[("application/json", of::<Status>)]),
         get("/v1/tasks", "Tasks that have not ended", &[("application/json", of::<List<TaskView>>)])
@@ -109,7 +107,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             "A stream of events",
             &[("application/x-ndjson", line), ("text/event-stream", line)],
         )
-        .asks(of_events),
+        .asks(filters(&OF_EVENTS, &[])),
         get(
             "/metrics",
             "Metrics for Prometheus",

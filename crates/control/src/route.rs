@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{
     FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
-    id_prefix, span_s,
+    bytes_of, id_prefix, span_s,
 };
 use crate::metrics::Text;
 
@@ -17,8 +17,11 @@ pub(crate) const STATES: [&str; 4] = ["waiting", "running", "queued", "retrying"
 pub(crate) const RESULTS: [&str; 3] = ["ok", "failed", "cancelled"];
 
 /// Filters of a list of tasks, and of one of tasks that have ended.
-pub(crate) const OF_TASKS: [&str; 4] = ["state", "scheduler", "path", "limit"];
-pub(crate) const OF_ENDED: [&str; 5] = ["state", "scheduler", "path", "limit", "since"];
+pub(crate) const OF_TASKS: [&str; 5] = ["state", "scheduler", "path", "path_b64", "limit"];
+pub(crate) const OF_ENDED: [&str; 6] = ["state", "scheduler", "path", "path_b64", "limit", "since"];
+
+/// Filters of the stream.
+pub(crate) const OF_EVENTS: [&str; 3] = ["tasks", "path", "path_b64"];
 
 /// What a client asks the daemon.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +70,7 @@ pub enum Question {
         /// Also what becomes of tasks.
         tasks: bool,
         /// Only paths that match this glob.
-        path: Option<String>,
+        path: Option<Vec<u8>>,
         /// How lines are framed.
         format: Format,
     },
@@ -125,8 +128,8 @@ pub struct Refusal {
     pub status: StatusCode,
     /// One line that says why.
     pub text: String,
-    /// The method that the path is for, where it was another one.
-    pub(crate) allowed: Option<Method>,
+    /// The methods that the path is for, where it was another one.
+    pub(crate) allowed: Option<&'static str>,
 }
 
 impl Refusal {
@@ -172,7 +175,7 @@ impl Refusal {
         Refusal::of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
     }
 
-    fn method(allowed: Method) -> Refusal {
+    fn method(allowed: &'static str) -> Refusal {
         let refusal = Refusal::of(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path");
         Refusal { allowed: Some(allowed), ..refusal }
     }
@@ -197,10 +200,12 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let only = |method: Method| {
-        if *request.method == method { Ok(()) } else { Err(Refusal::method(method)) }
+    let only = |methods: &[Method], allowed| {
+        if methods.contains(request.method) { Ok(()) } else { Err(Refusal::method(allowed)) }
     };
-    let (get, post) = (|| only(Method::GET), || only(Method::POST));
+    // The answer to HEAD is that to GET, which the server sends without its body.
+    let get = || only(&[Method::GET, Method::HEAD], "GET, HEAD");
+    let (stream, post) = (|| only(&[Method::GET], "GET"), || only(&[Method::POST], "POST"));
     match segments[..] {
         ["metrics"] => get().map(|()| Question::Metrics(Text::accepted(request.accept))),
         ["healthz"] => get().map(|()| Question::Health),
@@ -208,7 +213,7 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "tasks"] => get().and_then(|()| request.filter(&OF_TASKS, &STATES)).map(Question::Tasks),
         ["v1", "failed"] => get().and_then(|()| request.filter(&OF_ENDED, &RESULTS)).map(Question::Failed),
         ["v1", "history"] => get().and_then(|()| request.filter(&OF_ENDED, &RESULTS)).map(Question::History),
-        ["v1", "events"] => get().and_then(|()| request.events()),
+        ["v1", "events"] => stream().and_then(|()| request.events()),
         ["v1", "tasks", "run"] => post().and_then(|()| request.selection()).map(Question::Run),
         ["v1", "tasks", "cancel"] => post().and_then(|()| request.selection()).map(Question::Cancel),
         ["v1", "failed", "retry"] => post().and_then(|()| request.failed_selection()).map(Question::Retry),
@@ -220,6 +225,12 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "history", id, "undo"] => post().and_then(|()| prefix(id)).map(Question::Undo),
         ["v1", "schedulers", name, "pause"] => post().map(|()| Question::Pause(Some(name.to_owned()))),
         ["v1", "schedulers", name, "resume"] => post().map(|()| Question::Resume(Some(name.to_owned()))),
+        ["v1", "schedulers", file, name, "pause"] => {
+            post().map(|()| Question::Pause(Some(of_file(file, name))))
+        }
+        ["v1", "schedulers", file, name, "resume"] => {
+            post().map(|()| Question::Resume(Some(of_file(file, name))))
+        }
         ["v1", "pause"] => post().map(|()| Question::Pause(None)),
         ["v1", "resume"] => post().map(|()| Question::Resume(None)),
         ["v1", "send"] => post().and_then(|()| request.send()),
@@ -228,6 +239,11 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "reload"] => post().map(|()| Question::Reload),
         _ => Err(Refusal::not_found(format!("there is nothing at {}", request.path.escape_debug()))),
     }
+}
+
+/// The name of a scheduler that another config file has, too.
+fn of_file(file: &str, name: &str) -> String {
+    format!("{file}/{name}")
 }
 
 fn one(id: &str) -> Result<Selection, Refusal> {
@@ -260,11 +276,13 @@ impl Request<'_> {
 
     fn filter(&self, known: &[&str], states: &[&str]) -> Result<Filter, Refusal> {
         let mut filter = Filter::default();
+        let (mut path, mut path_b64) = (None, None);
         for (key, value) in self.pairs(known)? {
             match key.as_str() {
                 "state" => filter.state = Some(state(value, states)?),
                 "scheduler" => filter.scheduler = Some(value),
-                "path" => filter.path = Some(value),
+                "path" => path = Some(value),
+                "path_b64" => path_b64 = Some(value),
                 "limit" => {
                     let limit = value.parse().map_err(|_| Refusal::bad_request("limit is a whole number"))?;
                     filter.limit = Some(limit);
@@ -275,15 +293,16 @@ impl Request<'_> {
                 }
             }
         }
-        Ok(filter)
+        Ok(Filter { path: glob(path, path_b64)?, ..filter })
     }
 
     fn events(&self) -> Result<Question, Refusal> {
         let mut tasks = false;
-        let mut path = None;
-        for (key, value) in self.pairs(&["tasks", "path"])? {
+        let (mut path, mut path_b64) = (None, None);
+        for (key, value) in self.pairs(&OF_EVENTS)? {
             match (key.as_str(), value.as_str()) {
                 ("path", _) => path = Some(value),
+                ("path_b64", _) => path_b64 = Some(value),
                 (_, "" | "1" | "true") => tasks = true,
                 (_, "0" | "false") => tasks = false,
                 _ => return Err(Refusal::bad_request("tasks is true or false")),
@@ -291,7 +310,7 @@ impl Request<'_> {
         }
         let wants = self.accept.split(',').any(|range| range.trim().starts_with("text/event-stream"));
         let format = if wants { Format::EventStream } else { Format::Ndjson };
-        Ok(Question::Events { tasks, path, format })
+        Ok(Question::Events { tasks, path: glob(path, path_b64)?, format })
     }
 
     fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
@@ -300,20 +319,20 @@ impl Request<'_> {
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {
-        let SelectionBody { state, scheduler, path, all } = self.json()?;
+        let SelectionBody { state, scheduler, path, path_b64, all } = self.json()?;
         let state = state.map(|name| self::state(name, &STATES)).transpose()?;
-        Self::selected(state, scheduler, path, all)
+        Self::selected(state, scheduler, glob(path, path_b64)?, all)
     }
 
     fn failed_selection(&self) -> Result<Selection, Refusal> {
-        let FailedSelectionBody { scheduler, path, all } = self.json()?;
-        Self::selected(None, scheduler, path, all)
+        let FailedSelectionBody { scheduler, path, path_b64, all } = self.json()?;
+        Self::selected(None, scheduler, glob(path, path_b64)?, all)
     }
 
     fn selected(
         state: Option<String>,
         scheduler: Option<String>,
-        path: Option<String>,
+        path: Option<Vec<u8>>,
         all: bool,
     ) -> Result<Selection, Refusal> {
         match (state, scheduler, path, all) {
@@ -358,9 +377,21 @@ fn state(name: String, states: &[&str]) -> Result<String, Refusal> {
     Err(Refusal::bad_request(format!("unknown state, known are {}", states.join(", "))))
 }
 
+/// A glob over paths; its bytes count where both are given.
+fn glob(text: Option<String>, path_b64: Option<String>) -> Result<Option<Vec<u8>>, Refusal> {
+    match path_b64 {
+        Some(encoded) => bytes_of(&encoded).map(Some).ok_or_else(not_base64),
+        None => Ok(text.map(String::into_bytes)),
+    }
+}
+
+fn not_base64() -> Refusal {
+    Refusal::bad_request("path_b64 is not base64")
+}
+
 /// A path that the daemon reads as the client does.
 fn absolute(text: &PathText) -> Result<Vec<u8>, Refusal> {
-    let path = text.to_bytes().ok_or_else(|| Refusal::bad_request("path_b64 is not base64"))?;
+    let path = text.to_bytes().ok_or_else(not_base64)?;
     if !path.starts_with(b"/") || path.contains(&0) {
         return Err(Refusal::bad_request("a path is absolute, and holds no NUL"));
     }
@@ -392,7 +423,9 @@ mod tests {
             ("/v1/failed/abcd/forget", "", id(Question::Forget)),
             ("/v1/history/abcd/undo", "", Question::Undo("abcd".to_owned())),
             ("/v1/schedulers/a%2Fb/pause", "", Question::Pause(Some("a/b".to_owned()))),
+            ("/v1/schedulers/a/b/pause", "", Question::Pause(Some("a/b".to_owned()))),
             ("/v1/schedulers/b/resume", "", Question::Resume(Some("b".to_owned()))),
+            ("/v1/schedulers/a/b/resume", "", Question::Resume(Some("a/b".to_owned()))),
             ("/v1/pause", "", Question::Pause(None)),
             ("/v1/resume", "", Question::Resume(None)),
             ("/v1/reload", "", Question::Reload),
@@ -415,6 +448,8 @@ mod tests {
         ];
         for (path, question) in gets {
             assert!(!question.changes());
+            let of_head = if path == "/v1/events" { Err(405) } else { Ok(question.clone()) };
+            assert_eq!(ask(&Method::HEAD, path, ""), of_head, "{path}");
             assert_eq!(ask(&Method::GET, path, ""), Ok(question), "{path}");
             assert_eq!(ask(&Method::POST, path, ""), Err(405), "{path}");
         }
@@ -437,9 +472,9 @@ mod tests {
     #[test]
     fn a_refused_method_says_which_one_is_right() {
         for (method, path, allowed) in [
-            (Method::HEAD, "/v1/status", Method::GET),
-            (Method::DELETE, "/v1/tasks", Method::GET),
-            (Method::GET, "/v1/reload", Method::POST),
+            (Method::HEAD, "/v1/events", "GET"),
+            (Method::DELETE, "/v1/tasks", "GET, HEAD"),
+            (Method::GET, "/v1/reload", "POST"),
         ] {
             let request = Request { method: &method, path, query: "", accept: "", body: b"" };
             let refusal = question(&request).unwrap_err();
@@ -452,7 +487,7 @@ mod tests {
         let filter = Filter {
             state: Some("queued".to_owned()),
             scheduler: Some("a b".to_owned()),
-            path: Some("/in/*".to_owned()),
+            path: Some(b"/in/*".to_vec()),
             limit: Some(7),
             since: None,
         };
@@ -461,7 +496,7 @@ mod tests {
         let since = Filter { since: Some(60.0), ..Filter::default() };
         assert_eq!(ask(&Method::GET, "/v1/history?since=60", ""), Ok(Question::History(since)));
         for wrong in
-            ["state=gone", "limit=-1", "limit=x", "colour=red", "limit=1&limit=2", "since=1", "state=ok"]
+            ["state=gone", "limit=-1", "limit=x", "colour=red", "limit=1&limit=2", "since=1", "path_b64=!"]
         {
             assert_eq!(ask(&Method::GET, &format!("/v1/tasks?{wrong}"), ""), Err(400), "{wrong}");
         }
@@ -470,6 +505,42 @@ mod tests {
         for wrong in ["since=-1", "since=nan", "since=inf", "state=waiting"] {
             assert_eq!(ask(&Method::GET, &format!("/v1/history?{wrong}"), ""), Err(400), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_bytes_of_a_glob_count_before_its_text() {
+        let matching = |path: &[u8]| {
+            let (state, scheduler) = (None, None);
+            Selection::Matching { state, scheduler, path: Some(path.to_vec()) }
+        };
+        for target in ["/v1/tasks/run", "/v1/tasks/cancel", "/v1/failed/retry", "/v1/failed/forget"] {
+            let selection = |body: &str| match ask(&Method::POST, target, body) {
+                Ok(
+                    Question::Run(selection)
+                    | Question::Cancel(selection)
+                    | Question::Retry(selection)
+                    | Question::Forget(selection),
+                ) => Ok(selection),
+                other => Err(other),
+            };
+            let both = r#"{"path": "/?*", "path_b64": "L/8q"}"#;
+            assert_eq!(selection(both), Ok(matching(b"/\xff*")), "{target}");
+            assert_eq!(selection(r#"{"path_b64": "L/8q"}"#), Ok(matching(b"/\xff*")), "{target}");
+            assert_eq!(selection(r#"{"path_b64": "?"}"#), Err(Err(400)), "{target}");
+        }
+        let filter = Filter { path: Some(b"/\xff*".to_vec()), ..Filter::default() };
+        let asked = [
+            ("tasks", Question::Tasks as fn(_) -> _),
+            ("failed", Question::Failed),
+            ("history", Question::History),
+        ];
+        for (list, question) in asked {
+            let found = ask(&Method::GET, &format!("/v1/{list}?path=x&path_b64=L%2F8q"), "");
+            assert_eq!(found, Ok(question(filter.clone())), "{list}");
+        }
+        let stream = ask(&Method::GET, "/v1/events?path_b64=L/8q", "");
+        let path = Some(b"/\xff*".to_vec());
+        assert_eq!(stream, Ok(Question::Events { tasks: false, path, format: Format::Ndjson }));
     }
 
     #[test]

@@ -516,8 +516,8 @@ fn refuse(refusal: &Refusal) -> Answer {
     *response.status_mut() = refusal.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(allowed) = refusal.allowed.as_ref().and_then(|method| method.as_str().parse().ok()) {
-        headers.insert(ALLOW, allowed);
+    if let Some(allowed) = refusal.allowed {
+        headers.insert(ALLOW, HeaderValue::from_static(allowed));
     }
     // What is left of the request is not read.
     if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE].contains(&refusal.status)

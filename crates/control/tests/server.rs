@@ -97,7 +97,7 @@ fn answer(question: &Question, streams: &Mutex<Vec<Stream>>) -> Result<Answering
             Ok(answering)
         }
         Question::Retry(_) => Err(Refusal::not_found("no failed task abcd")),
-        _ => Ok(Answering::of(Done { done: vec!["x".to_owned()] })),
+        _ => Ok(Answering::of(Done { done: vec!["x".to_owned()], ..Done::default() })),
     }
 }
 

@@ -31,6 +31,7 @@
 //! | wait for a lock that another program holds on the database | 2 s | as a disk that is full |
 
 mod directory;
+mod glob;
 mod reader;
 mod rows;
 mod schema;
@@ -38,6 +39,7 @@ mod store;
 mod writer;
 
 pub use directory::ClaimError;
+pub use glob::Glob;
 pub use reader::{Filter, Page, Reader};
 pub use rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState, Told};
 pub use store::{Damage, OpenError, Opened, Restored, Store};

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::glob::Glob;
 use crate::rows::{Ended, Id, Outcome};
 use crate::store::{DATABASE, ended_of, select_ended};
 
@@ -15,8 +17,8 @@ pub struct Filter {
     pub failed_only: bool,
     /// The scheduler's name, with the stem of its file if that is given.
     pub scheduler: Option<(Option<String>, String)>,
-    /// A glob over the whole path; `*` also stands for slashes.
-    pub path_glob: Option<String>,
+    /// A glob over the whole path.
+    pub path: Option<Glob>,
     /// The beginning of the id, in its displayed form.
     pub id_prefix: Option<String>,
     /// Ended at or after that, seconds since 1970.
@@ -47,6 +49,12 @@ impl Reader {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(directory.join(DATABASE), flags)?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256;")?;
+        connection.create_scalar_function(
+            "path_matches",
+            2,
+            FunctionFlags::SQLITE_DETERMINISTIC,
+            |given| Ok(Glob(given.get(0)?).matches(given.get_raw(1).as_bytes()?)),
+        )?;
         Ok(Reader(connection))
     }
 
@@ -91,8 +99,8 @@ impl Filter {
                 add("file = ?", file.clone().into());
             }
         }
-        if let Some(glob) = &self.path_glob {
-            add("CAST(path AS TEXT) GLOB ?", glob.clone().into());
+        if let Some(Glob(bytes)) = &self.path {
+            add("path_matches(?, path)", bytes.clone().into());
         }
         if let Some(prefix) = &self.id_prefix {
             // Only hexadecimal digits and hyphens come here, which GLOB takes literally.

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use ledger::{
-    Batch, Ended, Filter, Id, Ledger, OpenError, Opened, Options, Outcome, Process, Reader, Report, Restored,
-    Store, Subject, Task, TaskState, Told,
+    Batch, Ended, Filter, Glob, Id, Ledger, OpenError, Opened, Options, Outcome, Process, Reader, Report,
+    Restored, Store, Subject, Task, TaskState, Told,
 };
 
 /// What never happens by then never happens.
@@ -220,15 +220,18 @@ fn filters_find_by_scheduler_path_id_and_time() {
     let (mut desk, _) = Desk::open(directory.path(), 100);
     let mut other = ended(5, b"/in/sub/b.txt", Outcome::Ok);
     other.subject.scheduler = "copy".into();
-    let rows = [ended(1 << 124, b"/in/a[1].txt", Outcome::Failed), other];
+    let odd = ended(3, b"/in/\xff", Outcome::Ok);
+    let rows = [ended(1 << 124, b"/in/a[1].txt", Outcome::Failed), other, odd];
     desk.commit(ends(rows));
     let reader = Reader::open(directory.path()).unwrap();
     let total = |filter: Filter| reader.ended(&filter, 9).unwrap().total;
     let all = Filter::default;
     assert_eq!(total(Filter { scheduler: Some((None, "copy".to_owned())), ..all() }), 1);
     assert_eq!(total(Filter { scheduler: Some((Some("x".to_owned()), "copy".to_owned())), ..all() }), 0);
-    assert_eq!(total(Filter { path_glob: Some("/in/*.txt".to_owned()), ..all() }), 2);
-    assert_eq!(total(Filter { path_glob: Some("/in/a[[]1*".to_owned()), ..all() }), 1);
+    let matching = |glob: &[u8]| total(Filter { path: Some(Glob(glob.to_vec())), ..all() });
+    assert_eq!(matching(b"/in/*.txt"), 2);
+    assert_eq!(matching(b"/in/a[[]1*"), 1);
+    assert_eq!((matching(b"/in/\xff*"), matching(b"/in/\xfe*")), (1, 0));
     assert_eq!(total(Filter { id_prefix: Some("1000".to_owned()), ..all() }), 1);
     assert_eq!(total(Filter { since_s: Some(6.0), ..all() }), 1);
     assert_eq!(reader.ids(&Filter { failed_only: true, ..all() }).unwrap(), [Id(1 << 124)]);

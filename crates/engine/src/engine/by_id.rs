@@ -6,7 +6,7 @@ use super::Engine;
 use crate::elders;
 use crate::scheduler::Scheduler;
 use crate::scheduler::hand_over::Earlier;
-use crate::tasks::{Failed, News, Slot};
+use crate::tasks::{Failed, News, Slot, State};
 use crate::turn::Turn;
 use crate::{Effects, Failure, IdPrefix, MapId, Restored, SchedulerId, TaskHandle, TaskId, Waits};
 
@@ -71,6 +71,16 @@ impl Engine {
         generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| scheduler.run_now(slot, turn));
         self.end_turn(out);
         true
+    }
+
+    /// Whether a task that is due is kept from its start: it waits for a place, or its scheduler is paused.
+    pub fn is_held_back(&self, id: TaskId) -> bool {
+        let Some(slot) = self.tasks.find(id) else { return false };
+        let is_paused = || self.scheduler(self.tasks.scheduler(slot)).is_some_and(Scheduler::is_paused);
+        match self.tasks.state(slot) {
+            State::Queued => true,
+            state => state.is_to_come() && is_paused(),
+        }
     }
 
     /// Lets a task that is to come fail for good, without a run. Whether there is such a task.

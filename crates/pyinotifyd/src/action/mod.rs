@@ -9,7 +9,6 @@ pub(crate) mod command;
 pub(crate) mod descent;
 pub(crate) mod exec;
 pub(crate) mod file;
-pub(crate) mod glob;
 pub(crate) mod input;
 pub(crate) mod missing;
 pub(crate) mod occasion;

@@ -118,7 +118,7 @@ pub(crate) enum Ask {
         tasks: bool,
         /// Only paths that match; `*` also stands for slashes.
         #[arg(long, value_name = "GLOB")]
-        path: Option<String>,
+        path: Option<OsString>,
         #[command(flatten)]
         printed: Printed,
     },
@@ -164,7 +164,7 @@ pub(crate) struct Filter {
     pub(crate) scheduler: Option<String>,
     /// Only tasks whose path matches; `*` also stands for slashes.
     #[arg(long, value_name = "GLOB")]
-    pub(crate) path: Option<String>,
+    pub(crate) path: Option<OsString>,
     /// At most so many rows.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
@@ -185,7 +185,7 @@ pub(crate) struct Change {
     pub(crate) scheduler: Option<String>,
     /// All tasks whose path matches; `*` also stands for slashes.
     #[arg(long, value_name = "GLOB")]
-    pub(crate) path: Option<String>,
+    pub(crate) path: Option<OsString>,
     /// All tasks.
     #[arg(long, conflicts_with_all = ["scheduler", "path"])]
     pub(crate) all: bool,

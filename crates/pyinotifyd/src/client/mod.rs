@@ -11,7 +11,10 @@ pub(crate) mod places;
 mod show;
 mod top;
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -202,7 +205,8 @@ impl Desk {
     fn change(&self, base: &str, verb: &str, change: Change, what: &str) -> Result<(), Failure> {
         let Change { ids, scheduler, path, all, .. } = change;
         if ids.is_empty() {
-            let body = SelectionBody { state: None, scheduler, path, all };
+            let (path, path_b64) = glob(path);
+            let body = SelectionBody { state: None, scheduler, path, path_b64, all };
             return self.post(&format!("{base}/{verb}"), &body, |done| done_text(done, what));
         }
         let targets = ids.iter().map(|id| format!("{base}/{}/{verb}", utf8_percent_encode(id, IN_URL)));
@@ -226,6 +230,7 @@ impl Desk {
             if reply.status < 400 {
                 let done: Done = reply.json().map_err(|text| Failure::Refused(REFUSED, text))?;
                 all.done.extend(done.done);
+                all.queued.extend(done.queued);
             } else if let Some(Failure::Refused(_, earlier)) = worst.replace(refused(&reply)) {
                 eprintln!("pyinotifyd: {}", show::line(&earlier));
             }
@@ -247,7 +252,7 @@ impl Desk {
         self.post("/v1/send", &body, |sent: &Sent| format!("reached {}\n", sent.schedulers.join(", ")))
     }
 
-    fn events(&self, tasks: bool, path: Option<String>) -> Result<(), Failure> {
+    fn events(&self, tasks: bool, path: Option<OsString>) -> Result<(), Failure> {
         let filter = Filter { path, ..Filter::default() };
         let query = query(&filter, &[("tasks", tasks.then(|| "true".to_owned()))]);
         let page = Page::of_stdout();
@@ -289,7 +294,9 @@ fn reloaded_text(reloaded: &Reloaded) -> String {
 }
 
 fn done_text(done: &Done, what: &str) -> String {
-    let lines = done.done.iter().map(|name| format!("{} {what}\n", show::line(name)));
+    let queued: HashSet<&String> = done.queued.iter().collect();
+    let fate = |name| if queued.contains(name) { "queued" } else { what };
+    let lines = done.done.iter().map(|name| format!("{} {}\n", show::line(name), fate(name)));
     if done.done.is_empty() { "nothing to do\n".to_owned() } else { lines.collect() }
 }
 
@@ -298,11 +305,22 @@ fn absolute(path: std::path::PathBuf) -> Vec<u8> {
     command::bytes(std::path::absolute(&path).unwrap_or(path))
 }
 
+/// A glob as a request takes it: its text, or its bytes where that is none.
+fn glob(path: Option<OsString>) -> (Option<String>, Option<String>) {
+    let text = path.map(|path| PathText::of(path.as_bytes()));
+    text.map_or((None, None), |text| match text.path_b64 {
+        Some(bytes) => (None, Some(bytes)),
+        None => (Some(text.path), None),
+    })
+}
+
 fn query(filter: &Filter, more: &[(&str, Option<String>)]) -> String {
     let Filter { scheduler, path, limit } = filter;
+    let (path, path_b64) = glob(path.clone());
     let own = [
         ("scheduler", scheduler.clone()),
-        ("path", path.clone()),
+        ("path", path),
+        ("path_b64", path_b64),
         ("limit", limit.map(|limit| limit.to_string())),
     ];
     let given = own.into_iter().chain(more.iter().cloned()).filter_map(|(key, value)| Some((key, value?)));
@@ -313,14 +331,18 @@ fn query(filter: &Filter, more: &[(&str, Option<String>)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     #[test]
     fn queries_hold_what_was_asked_for() {
         let filter =
-            Filter { scheduler: Some("a/b".to_owned()), path: Some("/in/ü *&?".to_owned()), limit: Some(3) };
+            Filter { scheduler: Some("a/b".to_owned()), path: Some("/in/ü *&?".into()), limit: Some(3) };
         let text = query(&filter, &[("state", None), ("since", Some("60".to_owned()))]);
         assert_eq!(text, "?scheduler=a%2Fb&path=%2Fin%2F%C3%BC%20%2A%26%3F&limit=3&since=60");
+        let bytes = Filter { path: Some(OsString::from_vec(b"/in/\xff*".to_vec())), ..Filter::default() };
+        assert_eq!(query(&bytes, &[]), "?path_b64=L2luL%2F8q");
         assert_eq!(query(&Filter::default(), &[]), "");
     }
 

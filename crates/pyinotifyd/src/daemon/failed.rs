@@ -1,7 +1,6 @@
 //! Tasks that failed for good lately, for as long as the daemon lives and no state keeps them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use control::api::{EndedView, PathText, SrcPathText, Time};
@@ -10,6 +9,7 @@ use engine::{Failure, FailureKind, OwnedEvent, TaskId, TaskRecord};
 use super::children::signal_name;
 use super::observe::{End, wall_now};
 use super::task_name::TaskName;
+use crate::config::Identity;
 
 /// How many are remembered; some 300 bytes each, and what their commands wrote.
 const FAILED_MAX: usize = 1_000;
@@ -23,8 +23,8 @@ pub(crate) struct FailedTasks(VecDeque<FailedTask>);
 pub(crate) struct FailedTask {
     /// Its id.
     pub id: TaskId,
-    /// Its scheduler's name.
-    pub scheduler: Arc<str>,
+    /// Its scheduler.
+    pub scheduler: Identity,
     /// The event that it ran for.
     pub event: OwnedEvent,
     error: String,
@@ -43,7 +43,7 @@ impl FailedTask {
     /// Of what the engine has said, with how often it was tried and how long the last run took.
     pub(crate) fn new(
         task: &TaskRecord<'_>,
-        scheduler: Arc<str>,
+        scheduler: Identity,
         failure: &Failure,
         (attempts, took): (u32, Duration),
         output: Vec<u8>,
@@ -69,13 +69,18 @@ impl FailedTask {
         }
     }
 
-    /// As the API shows it.
-    pub(crate) fn view(&self) -> EndedView {
+    /// Whether it is of the scheduler that is asked for, by its name or with its file.
+    pub(crate) fn is_of(&self, asked: &str) -> bool {
+        *self.scheduler.name == *asked || self.scheduler.to_string() == asked
+    }
+
+    /// As the API shows it, with what people call its scheduler.
+    pub(crate) fn view(&self, scheduler: String) -> EndedView {
         let event = self.event.get();
         let output = (!self.output.is_empty()).then(|| String::from_utf8_lossy(&self.output).into_owned());
         EndedView {
             id: TaskName::of(self.id).as_str().to_owned(),
-            scheduler: self.scheduler.to_string(),
+            scheduler,
             path: PathText::of(event.pathname),
             src_path: SrcPathText::of(event.src_pathname),
             event: event.mask.name().to_owned(),
@@ -103,8 +108,8 @@ impl FailedTasks {
     }
 
     /// How many those of a scheduler are.
-    pub(crate) fn of(&self, scheduler: &str) -> u64 {
-        self.0.iter().filter(|task| *task.scheduler == *scheduler).count() as u64
+    pub(crate) fn of(&self, scheduler: &Identity) -> u64 {
+        self.0.iter().filter(|task| task.scheduler == *scheduler).count() as u64
     }
 
     /// How many all are.

@@ -237,10 +237,14 @@ impl Generation {
         &self.actions
     }
 
-    /// The scheduler of a name.
-    pub(crate) fn scheduler_named(&self, name: &str) -> Option<SchedulerId> {
-        let place = self.actions.iter().position(|action| *action.name == *name)?;
-        Some(SchedulerId(self.schedulers.start + place as u32))
+    /// What people call a scheduler, also one that it does not have: the name alone while it is the only one.
+    pub(crate) fn name_of(&self, scheduler: &Identity) -> String {
+        let namesakes = || self.actions.iter().filter(|action| action.identity.name == scheduler.name);
+        if namesakes().all(|action| action.identity == *scheduler && *action.name == *scheduler.name) {
+            scheduler.name.to_string()
+        } else {
+            scheduler.to_string()
+        }
     }
 
     /// Whether it has custom jobs.

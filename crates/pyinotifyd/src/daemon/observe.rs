@@ -12,10 +12,11 @@ use control::metrics::Histogram;
 use engine::{EndResult, Failure, Record, Start, TaskId, TaskRecord};
 use event::{Event, Flag};
 use hashbrown::{HashMap, HashSet};
+use ledger::Glob;
 
 use super::failed::{FailedTask, FailedTasks};
 use super::task_name::TaskName;
-use crate::action::glob::Glob;
+use crate::config::Identity;
 
 /// Upper bounds of the histograms, in seconds: from a small move to a night's work.
 const BOUNDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1_800.0, 7_200.0];
@@ -191,7 +192,7 @@ impl Observed {
     }
 
     /// A task has ended, and nobody else keeps what failed.
-    pub(crate) fn failed(&mut self, task: &TaskRecord<'_>, scheduler: Arc<str>, end: &engine::End<'_>) {
+    pub(crate) fn failed(&mut self, task: &TaskRecord<'_>, scheduler: Identity, end: &engine::End<'_>) {
         let output = std::mem::take(&mut self.output);
         if let EndResult::Failed(failure) = end.result {
             self.failed.push(FailedTask::new(task, scheduler, failure, (end.attempts, end.ran), output));
@@ -426,7 +427,8 @@ mod tests {
         let tally = observed.counts.tally("move");
         assert_eq!((tally.attempts, End::ALL.map(|end| tally.ends(end))), (2, [0, 1, 0]));
         let result = EndResult::Failed(&failure);
-        observed.failed(&task, Arc::clone(&name), &engine::End { result, attempts: 2, age: NOW, ran: NOW });
+        let scheduler = Identity { file: "config".into(), name: Arc::clone(&name) };
+        observed.failed(&task, scheduler, &engine::End { result, attempts: 2, age: NOW, ran: NOW });
         let failed = observed.failed.iter().next().unwrap();
         assert_eq!((failed.attempts, failed.exit_status), (2, Some(3)));
         assert!((failed.duration_s - 1.0).abs() < 0.001);

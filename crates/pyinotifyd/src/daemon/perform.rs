@@ -531,8 +531,8 @@ impl Effects for Performer {
 
     fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
         if self.keeper.is_none() {
-            let name = self.shared_name(task.scheduler);
-            self.observed.failed(task, name, &end);
+            let scheduler = self.identity(task.scheduler).clone();
+            self.observed.failed(task, scheduler, &end);
         }
         let index = self.keeper.as_ref().map(|_| self.generation(task.scheduler));
         if let (Some(keeper), Some(index)) = (&mut self.keeper, index) {

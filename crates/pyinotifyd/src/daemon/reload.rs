@@ -455,7 +455,7 @@ impl Daemon {
             for (id, action) in generation.all().filter(|(_, action)| action.persist) {
                 let heir = newest.find(&action.identity).map(|index| newest.action_at(index));
                 if heir.is_none_or(|heir| heir.work.kept_kind() != action.work.kept_kind()) {
-                    orphans.push((id, no_heir(&action.name, heir.is_some())));
+                    orphans.push((id, no_heir(&newest.name_of(&action.identity), heir.is_some())));
                 }
             }
         }

@@ -130,7 +130,7 @@ impl Daemon {
                 }
                 let failed = match &performer.keeper {
                     Some(keeper) => keeper.failures.of(&action.identity),
-                    None => performer.observed.failed.of(&action.name),
+                    None => performer.observed.failed.of(&action.identity),
                 };
                 views.push(SchedulerStatus {
                     name: action.name.to_string(),
@@ -187,13 +187,15 @@ impl Daemon {
 
     /// The answer to `GET /v1/failed`, where no state keeps them.
     pub(super) fn failed_view(&self, filter: &Filter, now: Instant) -> List<EndedView> {
-        let matching = Matching::new(filter.state.clone(), filter.scheduler.clone(), filter.path.clone());
+        let matching = Matching::new(filter.state.clone(), None, filter.path.clone());
+        let is_of = |task: &&FailedTask| filter.scheduler.as_deref().is_none_or(|asked| task.is_of(asked));
         let span = |since: f64| Duration::try_from_secs_f64(since).unwrap_or(Duration::MAX);
         let since = filter.since.map(|since| Moments::at(now).ago(span(since)));
         let failed = self.core.performer.observed.failed.iter();
         let matching = failed
-            .filter(|task| matching.matches(End::Failed.name(), &task.scheduler, task.event.get().pathname))
-            .map(FailedTask::view)
+            .filter(is_of)
+            .filter(|task| matching.matches(End::Failed.name(), "", task.event.get().pathname))
+            .map(|task| task.view(self.name_of(&task.scheduler)))
             .filter(|view| since.is_none_or(|since| view.ended >= since));
         let mut tasks: Vec<EndedView> = matching.collect();
         let total = tasks.len() as u64;

@@ -15,9 +15,7 @@ use super::{Changed, Reply};
 use crate::action::missing::{self, Standing};
 use crate::daemon::Daemon;
 use crate::daemon::failed::FailedTask;
-use crate::daemon::generation::{Action, Generation};
 use crate::daemon::keep::no_heir;
-use crate::daemon::task_name::TaskName;
 use crate::log::{Escaped, record};
 
 /// Events that wait for a look at their path.
@@ -44,8 +42,6 @@ type Answer = Result<Answering, Refusal>;
 impl Daemon {
     /// Pauses or resumes the scheduler of a name, or all.
     pub(super) fn pause(&mut self, name: Option<&str>, paused: bool, peer: Peer, now: Instant) -> Answer {
-        let name = name.map(|name| self.shown_name(name.to_owned()));
-        let name = name.as_deref();
         let performer = &self.core.performer;
         let all = self.core.engine.scheduler_stats().map(|stats| stats.scheduler);
         let named: Vec<(SchedulerId, String)> = all
@@ -53,7 +49,7 @@ impl Daemon {
             .filter(|(_, known)| name.is_none_or(|name| name == known))
             .collect();
         if let Some(name) = name.filter(|_| named.is_empty()) {
-            return Err(Refusal::not_found(self.no_scheduler(name)));
+            return Err(Refusal::not_found(format!("there is no scheduler '{}'", name.escape_debug())));
         }
         let mut done: Vec<String> = Vec::new();
         for (id, name) in named {
@@ -68,34 +64,7 @@ impl Daemon {
         }
         let verb = if paused { "pause" } else { "resume" };
         self.say_change(peer, format_args!("{verb} {}", done.join(", ")));
-        Ok(Answering::of(Done { done }))
-    }
-
-    /// Why a name is refused; a name that several config files have is told with their files.
-    fn no_scheduler(&self, given: &str) -> String {
-        let all = self
-            .core
-            .engine
-            .scheduler_stats()
-            .map(|stats| self.core.performer.scheduler_name(stats.scheduler));
-        let mut namesakes: Vec<&str> =
-            all.filter(|known| known.rsplit_once('/').is_some_and(|(_, name)| name == given)).collect();
-        namesakes.sort_unstable();
-        namesakes.dedup();
-        let refused = format!("there is no scheduler '{}'", given.escape_debug());
-        if namesakes.is_empty() {
-            refused
-        } else {
-            format!("{refused}; you may mean {}", namesakes.join(" or "))
-        }
-    }
-
-    /// What people call the scheduler that is given as `FILE/NAME`, or as anything else that it is called.
-    pub(super) fn shown_name(&self, given: String) -> String {
-        let all = self.core.performer.generations.iter().rev().flat_map(Generation::actions);
-        let is_it = |action: &&Action| *action.name == given || action.identity.to_string() == given;
-        let found = all.into_iter().find(is_it).map(|action| action.name.to_string());
-        found.unwrap_or(given)
+        Ok(Answering::of(Done { done, ..Done::default() }))
     }
 
     fn set_paused(&mut self, id: SchedulerId, paused: bool, now: Instant) {
@@ -144,7 +113,7 @@ impl Daemon {
             self.say_change(peer, format_args!("rescan '{}'", String::from_utf8_lossy(&path)));
             done.push(PathText::of(&path).path);
         }
-        Ok(Answering::of(Done { done }))
+        Ok(Answering::of(Done { done, ..Done::default() }))
     }
 
     /// The paths of all watches, as the configuration gave them.
@@ -260,8 +229,8 @@ impl Daemon {
     /// Runs failed tasks again.
     pub(super) fn retry(&mut self, selection: &Selection, peer: Peer, now: Instant) -> Answer {
         let ids = self.select_failed(selection)?;
-        let done = each(ids, |id| self.retry_one(id, now).map(|()| TaskName::of(id).as_str().to_owned()))?;
-        Ok(self.changed("retry", done, peer))
+        let done = each(ids, |id| self.retry_one(id, now).map(|()| id))?;
+        Ok(self.changed("retry", &done, peer))
     }
 
     fn retry_one(&mut self, id: TaskId, now: Instant) -> Result<(), Refusal> {
@@ -269,8 +238,9 @@ impl Daemon {
             return Err(Refusal::not_found("the task is not there any more"));
         };
         let newest = self.core.performer.generations.last();
-        let Some(scheduler) = newest.and_then(|newest| newest.scheduler_named(&task.scheduler)) else {
-            let text = no_heir(&task.scheduler, false);
+        let place = newest.and_then(|newest| Some(newest.scheduler(newest.find(&task.scheduler)?)));
+        let Some(scheduler) = place else {
+            let text = no_heir(&self.name_of(&task.scheduler), false);
             self.core.performer.observed.failed.push(task);
             return Err(Refusal::conflict(text));
         };
@@ -312,16 +282,19 @@ impl Daemon {
     pub(super) fn forget(&mut self, selection: &Selection, peer: Peer) -> Answer {
         let ids = self.select_failed(selection)?;
         let failed = &mut self.core.performer.observed.failed;
-        let gone = ids.into_iter().filter(|id| failed.remove(*id).is_some());
-        let done = gone.map(|id| TaskName::of(id).as_str().to_owned()).collect();
-        Ok(self.changed("forget", done, peer))
+        let gone: Vec<TaskId> = ids.into_iter().filter(|id| failed.remove(*id).is_some()).collect();
+        Ok(self.changed("forget", &gone, peer))
     }
 
-    pub(super) fn changed(&mut self, verb: &str, done: Vec<String>, peer: Peer) -> Answering {
-        if !done.is_empty() {
-            self.say_change(peer, format_args!("{}", Changed(verb, &done)));
+    pub(super) fn changed(&mut self, verb: &str, ids: &[TaskId], peer: Peer) -> Answering {
+        let mut done = Done::default();
+        for id in ids {
+            self.note_done(*id, &mut done);
         }
-        Answering::of(Done { done })
+        if !ids.is_empty() {
+            self.say_change(peer, format_args!("{}", Changed(verb, &done.done)));
+        }
+        Answering::of(done)
     }
 
     /// The failed tasks that are selected, the oldest first.
@@ -332,9 +305,11 @@ impl Daemon {
             Selection::Ids(ids) => ids.iter().map(|text| one_of(all(), text)).collect::<Result<_, _>>()?,
             Selection::All => all().map(|task| task.id).collect(),
             Selection::Matching { state, scheduler, path } => {
-                let filter = Matching::new(state.clone(), scheduler.clone(), path.clone());
-                let is_meant =
-                    |task: &&FailedTask| filter.matches("failed", &task.scheduler, task.event.get().pathname);
+                let filter = Matching::new(state.clone(), None, path.clone());
+                let is_meant = |task: &&FailedTask| {
+                    filter.matches("failed", "", task.event.get().pathname)
+                        && scheduler.as_deref().is_none_or(|asked| task.is_of(asked))
+                };
                 let ids: Vec<TaskId> = all().filter(is_meant).map(|task| task.id).collect();
                 if ids.is_empty() {
                     return Err(Refusal::not_found("no failed task matches"));

@@ -12,7 +12,7 @@ use engine::TaskId;
 use event::Mask;
 use files::Held;
 use hashbrown::HashMap;
-use ledger::{Ended, Id, Outcome, Page, Reader};
+use ledger::{Ended, Glob, Id, Outcome, Page, Reader};
 
 use super::Reply;
 use super::changes::each;
@@ -239,7 +239,7 @@ impl Daemon {
         match goal {
             Goal::List => {
                 let page = pages.into_iter().next().unwrap_or_default();
-                let tasks = page.rows.iter().map(view).collect();
+                let tasks = page.rows.iter().map(|row| view(row, self.name_of(&scheduler_of(row)))).collect();
                 let _ = reply.send(Ok(Answering::of(List { tasks, total: page.total.into() })));
             }
             Goal::Undo { id, peer } => self.undo_found(number, &id, peer, &pages, reply, now),
@@ -294,7 +294,7 @@ impl Daemon {
             record!(self.core.performer.log, self.logger, INFO, "{line}, task_id={id}");
         }
         let answer = match undone {
-            Ok(()) => Ok(self.changed("undo", vec![id.to_string()], peer)),
+            Ok(()) => Ok(self.changed("undo", &[TaskId(id.0)], peer)),
             Err(why) => Err(Refusal::conflict(format!("cannot undo task {id}: {why}"))),
         };
         let _ = reply.send(answer);
@@ -325,12 +325,12 @@ impl Daemon {
             return Err(Refusal::not_found("no failed task matches"));
         }
         // The oldest first.
-        let done = each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| row.id))?;
+        let done = each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| TaskId(row.id.0)))?;
         let name = match verb {
             Verb::Retry => "retry",
             Verb::Forget => "forget",
         };
-        Ok(self.changed(name, done.iter().map(Id::to_string).collect(), peer))
+        Ok(self.changed(name, &done, peer))
     }
 
     fn change_row(&mut self, verb: Verb, row: &Ended, now: Instant) -> Result<(), Refusal> {
@@ -341,16 +341,16 @@ impl Daemon {
             }
             return Ok(());
         }
-        let (name, kind) = (&*row.subject.scheduler, &*row.subject.kind);
+        let kind = &*row.subject.kind;
         let newest = performer.generations.last();
-        let identity = Identity { file: row.subject.file.clone(), name: row.subject.scheduler.clone() };
+        let identity = scheduler_of(row);
         let place = newest.and_then(|newest| Some((newest, newest.find(&identity)?)));
         let Some((newest, index)) = place else {
-            return Err(Refusal::conflict(no_heir(name, false)));
+            return Err(Refusal::conflict(no_heir(&self.name_of(&identity), false)));
         };
         let action = newest.action_at(index);
         if action.work.kept_kind() != kind {
-            return Err(Refusal::conflict(no_heir(name, true)));
+            return Err(Refusal::conflict(no_heir(&action.name, true)));
         }
         let (scheduler, persist) = (newest.scheduler(index), action.persist);
         self.run_again(TaskId(row.id.0), scheduler, event_of(&row.subject), now)?;
@@ -366,12 +366,12 @@ impl Daemon {
 }
 
 /// Of a scheduler, that may stand behind the stem of its file, and a glob.
-fn of(scheduler: Option<String>, path_glob: Option<String>) -> ledger::Filter {
+fn of(scheduler: Option<String>, path: Option<Vec<u8>>) -> ledger::Filter {
     let scheduler = scheduler.map(|name| match name.split_once('/') {
         Some((file, name)) => (Some(file.to_owned()), name.to_owned()),
         None => (None, name),
     });
-    ledger::Filter { scheduler, path_glob, ..ledger::Filter::default() }
+    ledger::Filter { scheduler, path: path.map(Glob), ..ledger::Filter::default() }
 }
 
 fn look_up((directory, filters, limit): &(PathBuf, Vec<ledger::Filter>, u32)) -> Found {
@@ -380,12 +380,16 @@ fn look_up((directory, filters, limit): &(PathBuf, Vec<ledger::Filter>, u32)) ->
     pages.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
-fn view(row: &Ended) -> EndedView {
+fn scheduler_of(row: &Ended) -> Identity {
+    Identity { file: row.subject.file.clone(), name: row.subject.scheduler.clone() }
+}
+
+fn view(row: &Ended, scheduler: String) -> EndedView {
     let subject = &row.subject;
     let output = row.output.as_ref().map(|output| String::from_utf8_lossy(output).into_owned());
     EndedView {
         id: row.id.to_string(),
-        scheduler: subject.scheduler.to_string(),
+        scheduler,
         path: PathText::of(&subject.path),
         src_path: SrcPathText::of(subject.src_path.as_deref()),
         event: Mask(subject.mask).name().to_owned(),

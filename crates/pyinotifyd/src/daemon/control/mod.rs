@@ -21,12 +21,13 @@ use std::time::Instant;
 
 use control::api::Selection;
 use control::{Answering, Message, Peer, Question, Refusal};
+use ledger::Glob;
 use tokio::sync::oneshot;
 use watcher::Turn;
 
 use super::Daemon;
-use super::generation::Generation;
-use crate::action::glob::Glob;
+use super::generation::Action;
+use crate::config::Identity;
 use crate::log::{Escaped, LoggerId, record};
 
 use listen::Listening;
@@ -132,15 +133,16 @@ impl Daemon {
         reply: Reply,
         now: Instant,
     ) -> Option<(Result<Answering, Refusal>, Reply)> {
-        self.take_identity(&mut question);
+        if let Err(refusal) = self.resolve_scheduler(&mut question) {
+            return Some((Err(refusal), reply));
+        }
         let answer = match question {
             Question::Status => Ok(Answering::of(self.status_view())),
             Question::Health => {
                 self.health().map_or(Ok(Answering::Healthy), |why| Err(Refusal::unavailable(why)))
             }
             Question::Metrics(_) => Ok(Answering::Metrics(self.families(now))),
-            Question::Tasks(mut filter) => {
-                filter.scheduler = filter.scheduler.map(|name| self.shown_name(name));
+            Question::Tasks(filter) => {
                 self.control.work.push_back(Work::list(filter, reply, now));
                 return None;
             }
@@ -186,8 +188,13 @@ impl Daemon {
         Some((answer, reply))
     }
 
-    /// A scheduler that is asked about as `FILE/NAME` is the one that is shown by its name alone.
-    fn take_identity(&self, question: &mut Question) {
+    /// Takes a scheduler that is asked about for the one that is meant: by the name that it is shown by, or, of tasks
+    /// that have ended, by what identifies it.
+    fn resolve_scheduler(&self, question: &mut Question) -> Result<(), Refusal> {
+        let has_ended = matches!(
+            question,
+            Question::Failed(_) | Question::History(_) | Question::Retry(_) | Question::Forget(_)
+        );
         let asked = match question {
             Question::Tasks(filter) | Question::Failed(filter) | Question::History(filter) => {
                 &mut filter.scheduler
@@ -197,7 +204,7 @@ impl Daemon {
             | Question::Retry(selection)
             | Question::Forget(selection) => match selection {
                 Selection::Matching { scheduler, .. } => scheduler,
-                Selection::Ids(_) | Selection::All => return,
+                Selection::Ids(_) | Selection::All => return Ok(()),
             },
             Question::Pause(name) | Question::Resume(name) => name,
             Question::Status
@@ -208,13 +215,37 @@ impl Daemon {
             | Question::Rescan(_)
             | Question::Sync(_)
             | Question::Reload
-            | Question::Events { .. } => return,
+            | Question::Events { .. } => return Ok(()),
         };
-        let Some(asked) = asked else { return };
-        let mut actions = self.core.performer.generations.iter().rev().flat_map(Generation::actions);
-        if let Some(action) = actions.find(|action| action.identity.to_string() == *asked) {
-            *asked = action.name.to_string();
+        let Some(asked) = asked else { return Ok(()) };
+        if let Some(action) = self.scheduler_asked_for(asked)? {
+            *asked = if has_ended { action.identity.to_string() } else { action.name.to_string() };
         }
+        Ok(())
+    }
+
+    /// The scheduler that somebody names, as it is shown or as `FILE/NAME`.
+    fn scheduler_asked_for(&self, asked: &str) -> Result<Option<&Action>, Refusal> {
+        let is_it = |action: &&Action| *action.name == *asked || action.identity.to_string() == asked;
+        for generation in self.core.performer.generations.iter().rev() {
+            if let Some(action) = generation.actions().iter().find(is_it) {
+                return Ok(Some(action));
+            }
+            let namesakes = generation.actions().iter().filter(|action| *action.identity.name == *asked);
+            let names: Vec<&str> = namesakes.map(|action| &*action.name).collect();
+            if !names.is_empty() {
+                let (asked, names) = (asked.escape_debug(), names.join(", "));
+                let text = format!("more than one config file has a scheduler '{asked}': name {names}");
+                return Err(Refusal::bad_request(text));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What people call a scheduler of a task that has ended.
+    fn name_of(&self, scheduler: &Identity) -> String {
+        let newest = self.core.performer.generations.last();
+        newest.map_or_else(|| scheduler.name.to_string(), |newest| newest.name_of(scheduler))
     }
 
     /// Goes on with what takes longer than a turn; true if there is more to do at once.

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use control::api::{Done, Filter, List, PathText, Selection, SrcPathText, TaskView};
 use control::{Answering, Peer, Refusal};
-use engine::{Doing, Found, IdPrefix, TaskId, TaskStatus};
+use engine::{Doing, Found, IdPrefix, SchedulerId, TaskId, TaskStatus};
+use hashbrown::HashSet;
+use ledger::Glob;
 
 use super::{Changed, Reply};
-use crate::action::glob::Glob;
 use crate::daemon::Daemon;
 use crate::daemon::observe::Moments;
 use crate::daemon::task_name::TaskName;
@@ -49,7 +50,7 @@ pub(super) struct Work {
 #[derive(Debug)]
 enum Goal {
     List { rows: BinaryHeap<Row>, limit: usize, total: u64, moments: Moments },
-    Change { verb: Verb, peer: Peer, found: Vec<TaskId>, is_all: bool, has_looked: bool, done: Vec<String> },
+    Change { verb: Verb, peer: Peer, found: Vec<TaskId>, is_all: bool, has_looked: bool, done: Done },
 }
 
 /// A row of a list: those that were made first are shown.
@@ -85,7 +86,7 @@ pub(super) struct Matching {
 }
 
 impl Matching {
-    pub(super) fn new(state: Option<String>, scheduler: Option<String>, path: Option<String>) -> Matching {
+    pub(super) fn new(state: Option<String>, scheduler: Option<String>, path: Option<Vec<u8>>) -> Matching {
         Matching { state, scheduler, path: path.map(Glob) }
     }
 
@@ -115,7 +116,7 @@ fn state_name(doing: Doing) -> &'static str {
     }
 }
 
-fn view(task: &TaskStatus<'_>, scheduler: &str, moments: &Moments) -> TaskView {
+fn view(task: &TaskStatus<'_>, scheduler: &str, is_paused: bool, moments: &Moments) -> TaskView {
     let time = |at: Option<Instant>| at.map(|at| moments.time(at));
     let made = time(task.waits.made).unwrap_or_else(|| moments.ago(std::time::Duration::ZERO));
     let (due, since) = match task.doing {
@@ -129,6 +130,7 @@ fn view(task: &TaskStatus<'_>, scheduler: &str, moments: &Moments) -> TaskView {
     };
     let reason = match task.doing {
         Doing::PutOff(_) if task.reason.is_empty() => Some("its file is in use".to_owned()),
+        Doing::Queued(_) if is_paused => Some("its scheduler is paused".to_owned()),
         Doing::Waiting(_)
         | Doing::Gathered(_)
         | Doing::PutOff(_)
@@ -163,13 +165,10 @@ impl Daemon {
     ) -> Option<(Result<Answering, Refusal>, Reply)> {
         let (filter, is_all) = match selection {
             Selection::Ids(ids) => return Some((self.change_one(verb, &ids, peer, now), reply)),
-            Selection::Matching { state, scheduler, path } => {
-                let scheduler = scheduler.map(|name| self.shown_name(name));
-                (Matching::new(state, scheduler, path), false)
-            }
+            Selection::Matching { state, scheduler, path } => (Matching::new(state, scheduler, path), false),
             Selection::All => (Matching::default(), true),
         };
-        let (found, done) = (Vec::new(), Vec::new());
+        let (found, done) = (Vec::new(), Done::default());
         let goal = Goal::Change { verb, peer, found, is_all, has_looked: false, done };
         self.control.work.push_back(Work { filter, reply, from: 0, goal });
         None
@@ -182,7 +181,7 @@ impl Daemon {
         peer: Peer,
         now: Instant,
     ) -> Result<Answering, Refusal> {
-        let mut done = Vec::new();
+        let mut done = Done::default();
         for text in ids {
             let prefix = IdPrefix::parse(text);
             let prefix =
@@ -197,10 +196,19 @@ impl Daemon {
             if !self.change_task(verb, id, now) {
                 return Err(Refusal::conflict(format!("task {text} runs already")));
             }
-            done.push(TaskName::of(id).as_str().to_owned());
+            self.note_done(id, &mut done);
         }
-        self.say_change(peer, format_args!("{}", Changed(verb.name(), &done)));
-        Ok(Answering::of(Done { done }))
+        self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
+        Ok(Answering::of(done))
+    }
+
+    /// Notes that something was done to a task, and whether it waits all the same.
+    pub(super) fn note_done(&self, id: TaskId, done: &mut Done) {
+        let text = TaskName::of(id).as_str().to_owned();
+        if self.core.engine.is_held_back(id) {
+            done.queued.push(text.clone());
+        }
+        done.done.push(text);
     }
 
     fn change_task(&mut self, verb: Verb, id: TaskId, now: Instant) -> bool {
@@ -231,17 +239,19 @@ impl Daemon {
             for _ in 0..CHANGES_A_TURN {
                 let Some(id) = found.pop() else { return true };
                 if self.change_task(verb, id, now) {
-                    done.push(TaskName::of(id).as_str().to_owned());
+                    self.note_done(id, done);
                 }
             }
             return false;
         }
         let Work { filter, from, goal, .. } = work;
+        let stats = self.core.engine.scheduler_stats().filter(|stats| stats.paused);
+        let paused: HashSet<SchedulerId> = stats.map(|stats| stats.scheduler).collect();
         let performer = &self.core.performer;
         let next = self.core.engine.visit(*from, LOOKS_A_TURN, |task| {
             let scheduler = performer.scheduler_name(task.scheduler);
             if filter.matches(state_name(task.doing), scheduler, task.event.pathname) {
-                goal.take(task, scheduler);
+                goal.take(task, scheduler, paused.contains(&task.scheduler));
             }
         });
         *from = next.unwrap_or(*from);
@@ -264,21 +274,21 @@ impl Daemon {
                 let tasks = rows.into_sorted_vec().into_iter().map(|row| row.view).collect();
                 let _ = work.reply.send(Ok(Answering::of(List { tasks, total })));
             }
-            Goal::Change { done, is_all: false, .. } if done.is_empty() => {
+            Goal::Change { done, is_all: false, .. } if done.done.is_empty() => {
                 let _ = work.reply.send(Err(Refusal::not_found("no task matches")));
             }
             Goal::Change { verb, peer, done, .. } => {
-                if !done.is_empty() {
-                    self.say_change(peer, format_args!("{}", Changed(verb.name(), &done)));
+                if !done.done.is_empty() {
+                    self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
                 }
-                self.answer_when_kept(Ok(Answering::of(Done { done })), work.reply, now);
+                self.answer_when_kept(Ok(Answering::of(done)), work.reply, now);
             }
         }
     }
 }
 
 impl Goal {
-    fn take(&mut self, task: &TaskStatus<'_>, scheduler: &str) {
+    fn take(&mut self, task: &TaskStatus<'_>, scheduler: &str, is_paused: bool) {
         match self {
             Goal::List { rows, limit, total, moments } => {
                 let made = (task.waits.made, *total);
@@ -289,7 +299,7 @@ impl Goal {
                     }
                     rows.pop();
                 }
-                rows.push(Row { made, view: view(task, scheduler, moments) });
+                rows.push(Row { made, view: view(task, scheduler, is_paused, moments) });
             }
             Goal::Change { verb: Verb::Run, .. } if !task.doing.is_to_come() => {}
             Goal::Change { found, .. } => found.push(task.id),

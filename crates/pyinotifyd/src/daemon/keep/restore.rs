@@ -207,11 +207,11 @@ impl Daemon {
 /// Where a task goes on, or why it cannot.
 fn heir(newest: &Generation, task: &Task) -> Result<Heir, String> {
     let Subject { file, scheduler: name, kind, digest, .. } = &task.subject;
-    let index = newest.find(&Identity { file: Arc::clone(file), name: Arc::clone(name) });
-    let index = index.ok_or_else(|| no_heir(name, false))?;
+    let identity = Identity { file: Arc::clone(file), name: Arc::clone(name) };
+    let index = newest.find(&identity).ok_or_else(|| no_heir(&newest.name_of(&identity), false))?;
     let action = newest.action_at(index);
     if action.work.kept_kind() != &**kind {
-        return Err(no_heir(name, true));
+        return Err(no_heir(&action.name, true));
     }
     let edited_name = (*action.digest != **digest).then(|| Arc::clone(&action.name));
     let (scheduler, rerun) = (newest.scheduler(index), action.rerun);
