@@ -9,10 +9,9 @@ use crate::clock::{Clock, Nanos};
 use crate::elders;
 use crate::generation::{Exclusion, Generation};
 use crate::path::Paths;
-use crate::random::Random;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::Tasks;
-use crate::turn::{Commands, Counters, Delivery, Turn};
+use crate::turn::{Shared, Turn};
 use crate::verdict::{Explained, Explanation};
 use crate::{
     Effects, GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, OwnedEvent,
@@ -26,19 +25,14 @@ pub(crate) mod rename;
 /// All rules and all tasks. See the head of the crate for how it is used.
 pub struct Engine {
     clock: Clock,
-    limits: Limits,
     paths: Paths,
     tasks: Tasks,
     /// Where pathnames are put together.
     path: Vec<u8>,
-    commands: Commands,
-    failures: Vec<Delivery>,
-    random: Random,
-    counters: Counters,
+    shared: Shared,
     /// In the order in which they were added: the last one is in force.
     generations: Vec<Generation>,
     next_ids: NextIds,
-    shutting_down: bool,
 }
 
 /// The numbers that the next configuration gets.
@@ -72,15 +66,10 @@ impl Engine {
             clock: Clock::new(now),
             paths: Paths::new(limits.hash_seed),
             tasks: Tasks::new(limits.random_seed),
-            commands: Commands::default(),
-            failures: Vec::new(),
-            random: Random::new(!limits.random_seed),
             path: Vec::new(),
-            counters: Counters::default(),
+            shared: Shared::new(limits),
             generations: Vec::new(),
-            limits,
             next_ids: NextIds { generation: 0, scheduler: 0, map: 0 },
-            shutting_down: false,
         }
     }
 
@@ -100,10 +89,10 @@ impl Engine {
         maps: Vec<MapSpec>,
         shutdown_timeout: Duration,
     ) -> Result<GenerationIds, GenerationError> {
-        if self.shutting_down {
+        if self.shared.daemon_ends {
             return Err(GenerationError::ShuttingDown);
         }
-        if self.generations.len() >= self.limits.generations_max as usize {
+        if self.generations.len() >= self.shared.limits.generations_max as usize {
             return Err(GenerationError::TooMany);
         }
         let ids = self.next_ids.take(schedulers.len(), maps.len()).ok_or(GenerationError::NumbersUsedUp)?;
@@ -175,8 +164,8 @@ impl Engine {
 
     /// How many shell commands of all schedulers may run at once.
     pub fn limit_commands(&mut self, now: Instant, max: Option<NonZeroU32>, out: &mut impl Effects) {
-        self.commands.max = max;
-        self.commands.to_fill = true;
+        self.shared.commands.max = max;
+        self.shared.commands.to_fill = true;
         self.clock.advance(now);
         self.end_turn(out);
     }
@@ -220,7 +209,7 @@ impl Engine {
     /// Where tasks are kept ([`Engine::keep_changes`]), what is not due by then is left to another life of the daemon,
     /// and so is what is not done when the time is over. Those tasks stay, but are not waited for.
     pub fn shutdown(&mut self, now: Instant, out: &mut impl Effects) {
-        if std::mem::replace(&mut self.shutting_down, true) {
+        if std::mem::replace(&mut self.shared.daemon_ends, true) {
             return;
         }
         let (generations, mut turn) = self.turn(now, out);
@@ -232,7 +221,7 @@ impl Engine {
 
     /// The daemon ends at once: running tasks are stopped, the others forgotten, as if all timeouts were over.
     pub fn end_now(&mut self, now: Instant, out: &mut impl Effects) {
-        self.shutting_down = true;
+        self.shared.daemon_ends = true;
         let (generations, mut turn) = self.turn(now, out);
         for generation in generations {
             generation.end_now(&mut turn);
@@ -268,8 +257,8 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {
             generations: self.generations.len() as u32,
-            started: self.counters.started,
-            refused: self.counters.refused,
+            started: self.shared.counters.started,
+            refused: self.shared.counters.refused,
             ..Stats::default()
         };
         for scheduler in self.generations.iter().flat_map(Generation::schedulers) {
@@ -305,11 +294,12 @@ impl Engine {
         }
         let explained = reactions.iter().map(|reaction| {
             let scheduler = generation.scheduler_of(*reaction);
-            let at = (self.clock.now(), &self.commands);
             let elder = elders::find(older, (scheduler, generation.phase()), &path, &self.tasks);
             let verdict = match elder {
                 Some(elder) => generation.judge_elder(*reaction, &path, event, elder.slot, &self.tasks),
-                None => generation.judge(*reaction, &path, event, &self.tasks, &self.limits, at),
+                None => {
+                    generation.judge(*reaction, &path, event, &self.tasks, self.clock.now(), &self.shared)
+                }
             };
             let verdict = verdict.named(|slot| self.tasks.id(slot));
             Explained {
@@ -387,30 +377,16 @@ impl Engine {
         now: Nanos,
         out: &'a mut E,
     ) -> (&'a mut [Generation], Turn<'a, E>) {
-        let keeps = self.tasks.are_kept();
-        let turn = Turn {
-            now,
-            tasks: &mut self.tasks,
-            counters: &mut self.counters,
-            limits: &self.limits,
-            path: &mut self.path,
-            commands: &mut self.commands,
-            failures: &mut self.failures,
-            random: &mut self.random,
-            daemon_ends: self.shutting_down,
-            keeps: self.shutting_down && keeps,
-            out,
-        };
+        let turn = Turn { now, tasks: &mut self.tasks, path: &mut self.path, shared: &mut self.shared, out };
         (&mut self.generations, turn)
     }
 
     #[inline]
     fn end_turn(&mut self, out: &mut impl Effects) {
-        if self.commands.to_fill {
+        if self.shared.commands.to_fill {
             self.fill_commands(out);
         }
-        self.counters.tell_not_done(out);
-        self.counters.tell_room(&self.tasks, &self.limits, out);
+        self.shared.tell_counted(&self.tasks, out);
         if self.generations.iter().any(Generation::is_done) {
             self.forget_done();
         }

@@ -12,11 +12,11 @@ use crate::path::Path;
 use crate::scheduler::hand_over::Ends;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::{Slot, Tasks};
-use crate::turn::{Commands, Delivery, Turn};
+use crate::turn::{Delivery, Shared, Turn};
 use crate::verdict::Verdict;
 use crate::{
-    Effects, GenerationId, Limits, MapId, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerId,
-    SchedulerSpec, Settled, StepLimit,
+    Effects, GenerationId, MapId, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerId, SchedulerSpec,
+    Settled, StepLimit,
 };
 
 /// The deadline of a scheduler that has none.
@@ -196,10 +196,10 @@ impl Generation {
         path: &Path<'_>,
         event: &Event<'_>,
         tasks: &Tasks,
-        limits: &Limits,
-        at: (Nanos, &Commands),
+        now: Nanos,
+        shared: &Shared,
     ) -> Verdict<Slot> {
-        judge(self.scheduler_of(reaction), self.phase, reaction, (path, event), tasks, limits, at)
+        judge(self.scheduler_of(reaction), self.phase, reaction, (path, event), tasks, now, shared)
     }
 
     /// The same if the event's path has a run of an elder.
@@ -263,17 +263,18 @@ impl Generation {
         turn: &mut Turn<'_, E>,
     ) {
         let index = (id.0 - self.first_scheduler) as usize;
-        self.schedulers[index].finish(slot, outcome, turn);
-        self.note_deadline(index, turn.tasks);
+        let scheduler = &mut self.schedulers[index];
+        scheduler.finish(slot, outcome, turn);
+        self.deadlines[index] = deadline(scheduler, self.phase, self.shutdown_timeout, turn.tasks);
         self.deliver(turn);
     }
 
     /// Gives the events of tasks that failed for good to those that are to get them.
     pub(crate) fn deliver<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
-        if turn.failures.is_empty() {
+        if turn.shared.failures.is_empty() {
             return;
         }
-        for Delivery { receivers, map, event, failed } in std::mem::take(turn.failures) {
+        for Delivery { receivers, map, event, failed } in std::mem::take(&mut turn.shared.failures) {
             for index in receivers {
                 self.schedulers[index].receive(&event.get(), map, failed.clone(), turn);
                 self.note_deadline(index, turn.tasks);
@@ -496,11 +497,11 @@ fn judge(
     reaction: Reaction,
     (path, event): (&Path<'_>, &Event<'_>),
     tasks: &Tasks,
-    limits: &Limits,
-    at: (Nanos, &Commands),
+    now: Nanos,
+    shared: &Shared,
 ) -> Verdict<Slot> {
     match reaction {
-        Reaction::Schedule(_) => scheduler.judge(phase, path, event.is_dir, tasks, limits, at),
+        Reaction::Schedule(_) => scheduler.judge(phase, (path, event.is_dir), tasks, now, shared),
         Reaction::Cancel(_) => scheduler.judge_cancel(path, tasks),
     }
 }
@@ -513,7 +514,7 @@ fn judge_now<E>(
     event: (&Path<'_>, &Event<'_>),
     turn: &Turn<'_, E>,
 ) -> Verdict<Slot> {
-    judge(scheduler, phase, reaction, event, turn.tasks, turn.limits, (turn.now, turn.commands))
+    judge(scheduler, phase, reaction, event, turn.tasks, turn.now, turn.shared)
 }
 
 /// When a scheduler has something to do by itself: a delay ends, or, after a reload, the time of a running task.

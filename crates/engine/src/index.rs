@@ -56,8 +56,8 @@ impl Index {
 
     /// Adds a slot whose path is not there yet.
     #[inline]
-    pub(crate) fn insert(&mut self, slot: Slot, tasks: &Tasks) {
-        self.put(slot, tasks);
+    pub(crate) fn insert(&mut self, hash: u32, slot: Slot, tasks: &Tasks) {
+        self.put(hash, slot, tasks);
         self.len += 1;
         if self.len > self.shards.len() * DIVIDE_ABOVE && self.shards.len() < 1 << SHARD_BITS {
             self.divide(tasks);
@@ -70,7 +70,7 @@ impl Index {
         let divided = self.partner(self.shards.len());
         let slots = std::mem::take(&mut self.shards[divided]);
         self.shards.push(HashTable::new());
-        slots.into_iter().for_each(|slot| self.put(slot, tasks));
+        slots.into_iter().for_each(|slot| self.put(tasks.hash(slot), slot, tasks));
     }
 
     /// Takes a slot out.
@@ -94,12 +94,11 @@ impl Index {
     #[cold]
     fn join_last(&mut self, tasks: &Tasks) {
         let slots = self.shards.pop().expect("there is more than one");
-        slots.into_iter().for_each(|slot| self.put(slot, tasks));
+        slots.into_iter().for_each(|slot| self.put(tasks.hash(slot), slot, tasks));
     }
 
     #[inline]
-    fn put(&mut self, slot: Slot, tasks: &Tasks) {
-        let hash = tasks.hash(slot);
+    fn put(&mut self, hash: u32, slot: Slot, tasks: &Tasks) {
         let number = self.shard(hash);
         self.shards[number].insert_unique(inner_hash(hash), slot, |slot| inner_hash(tasks.hash(*slot)));
     }
@@ -150,7 +149,7 @@ mod tests {
             let hash = paths.look(pathname.as_bytes()).hash;
             let news = News { event: &event, map: MapId(0), rule: None, hash, same_path: false };
             let slot = tasks.insert(SchedulerId(0), &news, Share::Directory, 0);
-            index.insert(slot, &tasks);
+            index.insert(hash, slot, &tasks);
             assert_eq!(slot, Slot(file));
         }
         assert_eq!(index.shards.len(), 50_000_usize.div_ceil(DIVIDE_ABOVE));

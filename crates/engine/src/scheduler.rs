@@ -21,11 +21,11 @@ use crate::clock::{Nanos, START, span};
 use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, List, Mark, News, Share, Slot, State, Tasks};
-use crate::turn::{Commands, Turn};
+use crate::turn::{Commands, Shared, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, Limits, MapId, NotDone, OnBusy, Reaction, Record, SchedulerId, SchedulerKind, SchedulerSpec,
-    StepLimit, TaskRecord,
+    Effects, Limits, MapId, NotDone, OnBusy, OwnedEvent, Reaction, Record, SchedulerId, SchedulerKind,
+    SchedulerSpec, StepLimit, TaskRecord,
 };
 
 /// What a generation lets its schedulers do.
@@ -40,13 +40,8 @@ pub(crate) enum Phase {
     Closing { until: Nanos },
 }
 
-/// What the rules say of a path.
-#[derive(Clone, Copy, Debug)]
-enum RuleMatch {
-    Rule(Option<usize>),
-    NoRule,
-    StepLimit,
-}
+/// The rule that matches a path, where the scheduler has rules, or why none does.
+type RuleMatch = Result<Option<usize>, Ignored>;
 
 /// From a path to the task that it has.
 enum Keys {
@@ -123,7 +118,7 @@ impl Scheduler {
             places: spec.batch.map_or(spec.max_jobs, |_| Some(NonZeroU32::MIN)),
             has_deadlines: spec.timeout.is_some() || spec.max_rate.is_some() || spec.batch.is_some(),
             delay: span(spec.delay),
-            latest_match: Cell::new((Path::UNCACHED, RuleMatch::NoRule)),
+            latest_match: Cell::new((Path::UNCACHED, Ok(None))),
             keys: if spec.singlejob { Keys::Single(None) } else { Keys::Paths(Index::new()) },
             timer: Timer::new(),
             asked: List::EMPTY,
@@ -263,54 +258,44 @@ impl Scheduler {
     pub(crate) fn judge(
         &self,
         phase: Phase,
-        path: &Path<'_>,
-        is_dir: bool,
+        (path, is_dir): (&Path<'_>, bool),
         tasks: &Tasks,
-        limits: &Limits,
-        (now, commands): (Nanos, &Commands),
+        now: Nanos,
+        shared: &Shared,
     ) -> Verdict<Slot> {
         if !self.fits(is_dir) {
             return Verdict::Ignored(Ignored::Unfit);
         }
-        let found = self.find(path, tasks);
-        // Before the rules: a generation that is over should not match patterns for nothing.
-        if found.is_none() && phase != Phase::Active {
-            return Verdict::Ignored(Ignored::Paused);
-        }
-        // A task of the same path has its rule already; with singlejob the task may be another path's.
-        let same_path = match &self.keys {
-            Keys::Single(slot) => slot.filter(|slot| tasks.is_path(*slot, path.bytes)),
-            Keys::Paths(_) => found,
+        let Some(task) = self.find(path, tasks) else {
+            // Before the rules: a generation that is over should not match patterns for nothing.
+            if phase != Phase::Active {
+                return Verdict::Ignored(Ignored::Paused);
+            }
+            return match self.rule(path) {
+                Ok(rule) => self.judge_new(rule, tasks, now, shared),
+                Err(reason) => Verdict::Ignored(reason),
+            };
         };
-        let asked = same_path.filter(|slot| !tasks.has(*slot, Mark::AskRules));
-        let rule = match asked.map_or_else(|| self.rule(path), |slot| RuleMatch::Rule(tasks.rule(slot))) {
-            RuleMatch::Rule(rule) => rule,
-            RuleMatch::NoRule => return Verdict::Ignored(Ignored::NoRule),
-            RuleMatch::StepLimit => return Verdict::Ignored(Ignored::RuleStepLimit),
-        };
-        match found {
-            None => self.judge_new(rule, tasks, limits, now, commands),
-            Some(task) => self.judge_met(phase, rule, task, tasks, same_path.is_some()),
+        // With singlejob the task may be another path's.
+        let same_path = matches!(self.keys, Keys::Paths(_)) || tasks.is_path(task, path.bytes);
+        // A task of the same path has its rule already.
+        let is_known = same_path && !tasks.has(task, Mark::AskRules);
+        match if is_known { Ok(tasks.rule(task)) } else { self.rule(path) } {
+            Ok(rule) => self.judge_met(phase, rule, task, tasks, same_path),
+            Err(reason) => Verdict::Ignored(reason),
         }
     }
 
     #[inline]
-    fn judge_new(
-        &self,
-        rule: Option<usize>,
-        tasks: &Tasks,
-        limits: &Limits,
-        now: Nanos,
-        commands: &Commands,
-    ) -> Verdict<Slot> {
-        if tasks_full(tasks, limits) {
+    fn judge_new(&self, rule: Option<usize>, tasks: &Tasks, now: Nanos, shared: &Shared) -> Verdict<Slot> {
+        if tasks_full(tasks, &shared.limits) {
             return Verdict::Ignored(Ignored::TasksMax);
         }
         let begin = if self.delay > 0 {
             Begin::AfterDelay
         } else if self.spec.batch.is_some() {
             Begin::WithBatch
-        } else if self.queued.len() == 0 && self.can_start(now, commands) {
+        } else if self.queued.len() == 0 && self.can_start(now, &shared.commands) {
             Begin::AtOnce
         } else {
             Begin::WhenPlaceIsFree
@@ -409,12 +394,11 @@ impl Scheduler {
             Reaction::Schedule(_) => {}
         }
         match self.rule(path) {
-            RuleMatch::Rule(rule) => {
+            Ok(rule) => {
                 let same_path = tasks.is_path(task, path.bytes);
                 Verdict::Met { task, change: self.judge_busy(phase, rule, task, tasks, same_path) }
             }
-            RuleMatch::NoRule => Verdict::Ignored(Ignored::NoRule),
-            RuleMatch::StepLimit => Verdict::Ignored(Ignored::RuleStepLimit),
+            Err(reason) => Verdict::Ignored(reason),
         }
     }
 
@@ -442,7 +426,7 @@ impl Scheduler {
 
     #[inline]
     fn rule(&self, path: &Path<'_>) -> RuleMatch {
-        let Some(rules) = &self.spec.rules else { return RuleMatch::Rule(None) };
+        let Some(rules) = &self.spec.rules else { return Ok(None) };
         let (serial, latest) = self.latest_match.get();
         if serial == path.serial && serial != Path::UNCACHED {
             return latest;
@@ -450,9 +434,9 @@ impl Scheduler {
         // An overflow has no path. A rule that matches everything must not act on nothing.
         let matched = if path.bytes.is_empty() { Ok(None) } else { rules.first_match(path.bytes) };
         let matched = match matched {
-            Ok(Some(rule)) => RuleMatch::Rule(Some(rule)),
-            Ok(None) => RuleMatch::NoRule,
-            Err(StepLimit) => RuleMatch::StepLimit,
+            Ok(Some(rule)) => Ok(Some(rule)),
+            Ok(None) => Err(Ignored::NoRule),
+            Err(StepLimit) => Err(Ignored::RuleStepLimit),
         };
         self.latest_match.set((path.serial, matched));
         matched
@@ -494,6 +478,13 @@ impl Scheduler {
         rate.zip(self.starts.front()).map(|(rate, first)| first + span(rate.span))
     }
 
+    /// Whether its places are those of all commands: the one that has waited for longest gets the next, at the turn's
+    /// end.
+    #[inline]
+    fn shares_places(&self, shared: &Shared) -> bool {
+        self.spec.kind == SchedulerKind::Command && shared.commands.max.is_some()
+    }
+
     /// Whether one more task may start.
     #[inline]
     pub(crate) fn can_start(&self, now: Nanos, commands: &Commands) -> bool {
@@ -528,6 +519,9 @@ impl Scheduler {
                 };
                 let slot = self.insert(&news, share, turn.now, turn.tasks);
                 match begin {
+                    Begin::AtOnce if self.spec.settle.is_none() && !self.shares_places(turn.shared) => {
+                        self.run(slot, turn);
+                    }
                     Begin::AtOnce | Begin::WhenPlaceIsFree => self.offer(slot, turn),
                     Begin::AfterDelay => self.wait(slot, turn),
                     Begin::WithBatch => self.gather(slot, turn),
@@ -607,15 +601,15 @@ impl Scheduler {
     #[inline]
     fn insert(&mut self, news: &News<'_>, share: Share, now: Nanos, tasks: &mut Tasks) -> Slot {
         let slot = tasks.insert(self.id, news, share, now);
-        self.add_key(slot, tasks);
+        self.add_key(news.hash, slot, tasks);
         slot
     }
 
     #[inline]
-    fn add_key(&mut self, slot: Slot, tasks: &Tasks) {
+    fn add_key(&mut self, hash: u32, slot: Slot, tasks: &Tasks) {
         match &mut self.keys {
             Keys::Single(task) => *task = Some(slot),
-            Keys::Paths(index) => index.insert(slot, tasks),
+            Keys::Paths(index) => index.insert(hash, slot, tasks),
         }
     }
 
@@ -725,15 +719,10 @@ impl Scheduler {
         (from, to): (&[u8], &[u8]),
         turn: &mut Turn<'_, E>,
     ) {
-        let scheduler = self.id;
         let rule = match self.rule(path) {
-            RuleMatch::Rule(rule) => rule,
-            RuleMatch::NoRule => {
-                turn.out.record(Record::NoRule { scheduler, event });
-                return self.cancel_unstarted(slot, turn);
-            }
-            RuleMatch::StepLimit => {
-                turn.out.record(Record::RuleStepLimit { scheduler, event });
+            Ok(rule) => rule,
+            Err(reason) => {
+                self.ignore(reason, event, turn);
                 return self.cancel_unstarted(slot, turn);
             }
         };
@@ -743,7 +732,7 @@ impl Scheduler {
         let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
         turn.tasks.update(slot, &news);
         if let Keys::Paths(index) = &mut self.keys {
-            index.insert(slot, turn.tasks);
+            index.insert(path.hash, slot, turn.tasks);
         }
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::Followed { task, from, to });
@@ -755,7 +744,7 @@ impl Scheduler {
         if self.spec.batch.is_some() {
             return self.run_batches(turn);
         }
-        for _ in 0..turn.limits.starts_per_tick_max {
+        for _ in 0..turn.shared.limits.starts_per_tick_max {
             let first = self.timer.first(turn.tasks);
             let Some(slot) = first.filter(|slot| turn.tasks.time(*slot) <= turn.now) else { break };
             self.timer.remove(slot, turn.tasks);
@@ -770,16 +759,16 @@ impl Scheduler {
     fn ask_rules<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
         let event = turn.tasks.event(slot, turn.path);
         let path = Path { bytes: event.pathname, hash: 0, serial: Path::UNCACHED };
-        let record = match self.rule(&path) {
-            RuleMatch::Rule(rule) => {
+        let reason = match self.rule(&path) {
+            Ok(rule) => {
                 turn.tasks.set_rule(slot, rule);
                 return true;
             }
-            RuleMatch::NoRule => Record::NoRule { scheduler: self.id, event: &event },
-            RuleMatch::StepLimit => Record::RuleStepLimit { scheduler: self.id, event: &event },
+            Err(reason) => reason,
         };
-        turn.out.record(record);
-        let task = self.record(slot, event, turn.tasks);
+        let event = OwnedEvent::of(&event);
+        self.ignore(reason, &event.get(), turn);
+        let task = self.record(slot, event.get(), turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.remove(slot, turn.tasks);
         self.tell_completed(turn);
@@ -796,11 +785,10 @@ impl Scheduler {
     ) {
         let path = Path { bytes: event.pathname, hash: 0, serial: Path::UNCACHED };
         let rule = match self.rule(&path) {
-            RuleMatch::Rule(rule) => rule,
-            RuleMatch::NoRule => return self.ignore(Ignored::NoRule, event, turn),
-            RuleMatch::StepLimit => return self.ignore(Ignored::RuleStepLimit, event, turn),
+            Ok(rule) => rule,
+            Err(reason) => return self.ignore(reason, event, turn),
         };
-        if tasks_full(turn.tasks, turn.limits) {
+        if tasks_full(turn.tasks, &turn.shared.limits) {
             return self.ignore(Ignored::TasksMax, event, turn);
         }
         let news = News { event, map, rule, hash: 0, same_path: false };
@@ -846,7 +834,7 @@ impl Scheduler {
 
     /// Ends everything: running tasks are stopped, the others forgotten.
     pub(crate) fn cut<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
-        let keeps = turn.keeps && self.spec.persist;
+        let keeps = turn.keeps() && self.spec.persist;
         let mut next = self.stopping.first().filter(|_| !keeps && !self.goes_on(turn));
         while let Some(slot) = next {
             forget_marks(slot, turn.tasks);
@@ -888,7 +876,7 @@ impl Scheduler {
     }
 
     fn tell_not_done<E: Effects>(&mut self, slot: Slot, why: NotDone, turn: &mut Turn<'_, E>) {
-        if turn.counters.name_not_done() {
+        if turn.shared.counters.name_not_done() {
             let (id, event) = (turn.tasks.id(slot), turn.tasks.event(slot, turn.path));
             let task = TaskRecord { scheduler: self.id, id, event, others: 0 };
             turn.out.record(Record::NotDone { task, why });
@@ -897,7 +885,7 @@ impl Scheduler {
 
     /// What is to come after its runs comes, though these are stopped: in the configuration in force.
     fn goes_on<E>(&self, turn: &Turn<'_, E>) -> bool {
-        self.has_heir && !turn.daemon_ends
+        self.has_heir && !turn.shared.daemon_ends
     }
 
     fn overdue(&self, started_max: Nanos, tasks: &Tasks) -> u32 {
@@ -970,7 +958,7 @@ fn tasks_full(tasks: &Tasks, limits: &Limits) -> bool {
 /// Gives a running task the event for which it is to run again.
 fn remember<E>(slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
     if !turn.tasks.is_path(slot, news.event.pathname) {
-        let event = crate::OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
+        let event = OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
         turn.tasks.more_mut(slot).run_event = Some(event);
     }
     turn.tasks.update(slot, news);

@@ -373,6 +373,12 @@ impl Tasks {
             Share::Nothing => (&[][..], event.pathname),
             Share::Directory => split(event.pathname, event.name_len),
         };
+        let flags = event_flags(event);
+        let text = if flags & EXTRA == 0 {
+            self.texts.insert(&[tail])
+        } else {
+            with_parts(tail, event, |parts| self.texts.insert(parts))
+        };
         let is_added = self.first_free == NONE;
         let slot = Slot(if is_added { self.slots.len() as u32 } else { self.first_free });
         let task = Task {
@@ -386,7 +392,7 @@ impl Tasks {
             map: news.map,
             rule: rule_to_u32(news.rule),
             dir: DirId::NONE,
-            text: with_parts(tail, event, |parts| self.texts.insert(parts)),
+            text,
             tail_len: tail.len() as u32,
             mask: event.mask,
             wd: event.wd,
@@ -395,7 +401,7 @@ impl Tasks {
             root_len: event.root_len,
             state: State::Waiting,
             run_flag: Flag::Ignored,
-            flags: event_flags(event),
+            flags,
         };
         self.len += 1;
         if is_added {
@@ -516,16 +522,17 @@ impl Tasks {
     /// Forgets a task, which is in no list any more.
     #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) {
-        let task = *self.task(slot);
-        let id = task.id();
+        let task = self.task(slot);
+        let (id, flags, dir, text) = (task.id(), task.flags, task.dir, task.text);
+        let len = text_len(task, &self.texts);
         if let Some(changes) = &mut self.changes {
             changes.removed(slot, id);
         }
-        if task.flags & MORE != 0 || !self.reasons.is_empty() || !self.restored.is_empty() {
+        if flags & MORE != 0 || !self.reasons.is_empty() || !self.restored.is_empty() {
             self.forget_rare(slot, id);
         }
-        self.texts.remove(task.text, text_len(&task, &self.texts));
-        self.leave_dir(slot, task.dir);
+        self.texts.remove(text, len);
+        self.leave_dir(slot, dir);
         self.task_mut(slot).flags = FREE;
         self.link_mut(slot).next = self.first_free;
         self.first_free = slot.0;
@@ -1101,8 +1108,8 @@ fn split(path: &[u8], name_len: u16) -> (&[u8], &[u8]) {
     path.split_at(path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1))
 }
 
-/// What a task keeps of an event's paths: mostly the tail of the pathname, and nothing else.
-#[inline]
+/// What a task keeps of an event's paths: the tail of the pathname, and what few events have beside that.
+#[cold]
 fn with_parts<R>(tail: &[u8], event: &Event<'_>, keep: impl FnOnce(&[&[u8]]) -> R) -> R {
     let Some(extra) = Extra::of(event) else { return keep(&[tail]) };
     let src_pathname = event.src_pathname.unwrap_or_default();
@@ -1110,6 +1117,7 @@ fn with_parts<R>(tail: &[u8], event: &Event<'_>, keep: impl FnOnce(&[&[u8]]) -> 
     keep(&[tail, &extra.to_bytes(), src_pathname, given_path])
 }
 
+#[inline]
 fn text_len(task: &Task, texts: &Texts) -> usize {
     let tail_len = task.tail_len as usize;
     if task.flags & EXTRA == 0 {

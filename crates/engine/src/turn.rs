@@ -13,20 +13,22 @@ use crate::{Effects, Limits, MapId, OwnedEvent, Record, SchedulerId};
 pub(crate) struct Turn<'a, E> {
     pub(crate) now: Nanos,
     pub(crate) tasks: &'a mut Tasks,
-    pub(crate) counters: &'a mut Counters,
-    pub(crate) limits: &'a Limits,
     /// Where pathnames are put together for records and starts.
     pub(crate) path: &'a mut Vec<u8>,
-    pub(crate) commands: &'a mut Commands,
-    /// Events of tasks that failed, for those that are to get them.
-    pub(crate) failures: &'a mut Vec<Delivery>,
-    /// For the jitter of retries.
-    pub(crate) random: &'a mut Random,
-    /// The daemon ends,
-    pub(crate) daemon_ends: bool,
-    /// and another life of it gets what is not done.
-    pub(crate) keeps: bool,
+    pub(crate) shared: &'a mut Shared,
     pub(crate) out: &'a mut E,
+}
+
+/// What all schedulers share, beside the tasks.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
+    pub(crate) commands: Commands,
+    /// Events of tasks that failed, for those that are to get them.
+    pub(crate) failures: Vec<Delivery>,
+    /// For the jitter of retries.
+    pub(crate) random: Random,
+    pub(crate) daemon_ends: bool,
 }
 
 /// Tasks that a shutdown did not wait for and that are named; the others are counted.
@@ -70,12 +72,43 @@ pub(crate) struct Counters {
 }
 
 impl<E: Effects> Turn<'_, E> {
+    /// Whether another life of the daemon gets what is not done.
+    pub(crate) fn keeps(&self) -> bool {
+        self.shared.daemon_ends && self.tasks.are_kept()
+    }
+
     /// Counts an event that makes no task because there are too many. Only the first is told.
+    #[cold]
     pub(crate) fn refuse(&mut self, scheduler: SchedulerId, event: &Event<'_>) {
-        self.counters.refused += 1;
-        self.counters.refused_in_a_row += 1;
-        if self.counters.refused_in_a_row == 1 {
+        let counters = &mut self.shared.counters;
+        counters.refused += 1;
+        counters.refused_in_a_row += 1;
+        if counters.refused_in_a_row == 1 {
             self.out.record(Record::TasksMax { scheduler, event, tasks: self.tasks.len() });
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(limits: Limits) -> Shared {
+        Shared {
+            random: Random::new(!limits.random_seed),
+            limits,
+            counters: Counters::default(),
+            commands: Commands::default(),
+            failures: Vec::new(),
+            daemon_ends: false,
+        }
+    }
+
+    /// Tells what was counted instead of told, at the end of a call.
+    #[inline]
+    pub(crate) fn tell_counted(&mut self, tasks: &Tasks, out: &mut impl Effects) {
+        if self.counters.not_done > 0 {
+            self.counters.tell_not_done(out);
+        }
+        if self.counters.refused_in_a_row > 0 {
+            self.counters.tell_room(tasks, &self.limits, out);
         }
     }
 }
@@ -88,8 +121,8 @@ impl Counters {
     }
 
     /// Tells how many were not named.
-    #[inline]
-    pub(crate) fn tell_not_done(&mut self, out: &mut impl Effects) {
+    #[cold]
+    fn tell_not_done(&mut self, out: &mut impl Effects) {
         let count = std::mem::take(&mut self.not_done).saturating_sub(NOT_DONE_NAMED_MAX);
         if count > 0 {
             out.record(Record::NotDoneMore { count });
@@ -97,11 +130,8 @@ impl Counters {
     }
 
     /// Tells that there is room again; an eighth of it, so that the log does not follow each task.
-    #[inline]
-    pub(crate) fn tell_room(&mut self, tasks: &Tasks, limits: &Limits, out: &mut impl Effects) {
-        if self.refused_in_a_row == 0 {
-            return;
-        }
+    #[cold]
+    fn tell_room(&mut self, tasks: &Tasks, limits: &Limits, out: &mut impl Effects) {
         let tasks_kept = limits.tasks_max - limits.tasks_max / 8;
         let bytes_kept = limits.bytes_max - limits.bytes_max / 8;
         // With a limit below eight the eighth is nothing; there is room all the same only if a task is gone.

@@ -85,14 +85,15 @@ impl Engine {
     /// Starts commands that are queued, in the order in which they came, as long as there are places.
     #[cold]
     pub(super) fn fill_commands(&mut self, out: &mut impl Effects) {
-        self.commands.to_fill = false;
+        self.shared.commands.to_fill = false;
         let now = self.clock.now();
         loop {
             let schedulers = self.generations.iter().enumerate();
             let schedulers = schedulers
                 .flat_map(|(at, one)| one.schedulers().iter().map(move |scheduler| (at, scheduler)));
             let ready = |scheduler: &Scheduler| {
-                scheduler.spec().kind == SchedulerKind::Command && scheduler.can_start(now, &self.commands)
+                scheduler.spec().kind == SchedulerKind::Command
+                    && scheduler.can_start(now, &self.shared.commands)
             };
             let first = schedulers
                 .filter(|(_, scheduler)| ready(scheduler))

@@ -120,7 +120,7 @@ impl Scheduler {
         }
         turn.tasks.more_mut(first).leads = true;
         self.count_start(turn);
-        turn.counters.started += 1;
+        turn.shared.counters.started += 1;
         let start = turn.tasks.start(first, late, turn.path);
         let task = self.record_of_run(first, start.event, turn.tasks);
         if is_split && !self.split_told {
@@ -199,7 +199,7 @@ impl Scheduler {
             turn.tasks.remove(slot);
             return false;
         }
-        self.add_key(slot, turn.tasks);
+        self.add_key(path.hash, slot, turn.tasks);
         true
     }
 

@@ -134,7 +134,7 @@ impl Scheduler {
             let mut next = first;
             while let Some(slot) = next {
                 if !tasks.has(slot, Mark::Keyless) {
-                    self.add_key(slot, tasks);
+                    self.add_key(tasks.hash(slot), slot, tasks);
                 }
                 next = tasks.next_in_list(slot);
             }
@@ -153,7 +153,7 @@ impl Scheduler {
                 turn.out.record(Record::CancelledWaiting { task });
                 return turn.tasks.remove(slot);
             }
-            self.add_key(slot, turn.tasks);
+            self.add_key(path.hash, slot, turn.tasks);
         }
         turn.tasks.set(slot, Mark::AskRules);
         if is_marked(slot, turn.tasks) {
@@ -239,7 +239,7 @@ impl Scheduler {
         turn.tasks.set_stopping(slot);
         turn.tasks.push(&mut self.stopping, slot);
         if self.spec.kind == SchedulerKind::Command {
-            turn.commands.running += 1;
+            turn.shared.commands.running += 1;
         }
         Some(slot)
     }
@@ -251,7 +251,7 @@ impl Scheduler {
         turn: &mut Turn<'_, E>,
     ) -> Option<Slot> {
         let is_known = failed.is_none() && self.find(path, turn.tasks).is_some();
-        if is_known || super::tasks_full(turn.tasks, turn.limits) {
+        if is_known || super::tasks_full(turn.tasks, &turn.shared.limits) {
             return None;
         }
         let slot = if let Some(failed) = failed {
@@ -273,7 +273,7 @@ impl Scheduler {
     /// While it ends, nothing is tried again and nothing that is paused is waited for: such tasks are not done. Where
     /// tasks are kept, they are left behind instead, with what is not due by the end.
     pub(crate) fn give_up<E: Effects>(&mut self, ends: Ends, turn: &mut Turn<'_, E>) {
-        if let (Ends::All { until }, true) = (ends, turn.keeps && self.spec.persist) {
+        if let (Ends::All { until }, true) = (ends, turn.keeps() && self.spec.persist) {
             self.leaves_after = Some(until);
             let later = |slot: &Slot, tasks: &Tasks| {
                 tasks.time(*slot) > until || tasks.state(*slot) == State::Retrying

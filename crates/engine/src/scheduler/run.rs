@@ -129,11 +129,8 @@ impl Scheduler {
     /// Starts a task in no list, or puts it behind those that wait for their start.
     #[inline]
     pub(super) fn place<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        // All commands have their places in common: the one that has waited for longest gets the next, at the turn's
-        // end.
-        let in_common = self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some();
-        let is_alone = !in_common && self.spec.batch.is_none();
-        if is_alone && self.queued.len() == 0 && self.can_start(turn.now, turn.commands) {
+        let is_alone = !self.shares_places(turn.shared) && self.spec.batch.is_none();
+        if is_alone && self.queued.len() == 0 && self.can_start(turn.now, &turn.shared.commands) {
             self.run(slot, turn);
         } else {
             self.queue(slot, turn);
@@ -145,8 +142,8 @@ impl Scheduler {
         turn.tasks.share_dir(slot);
         turn.tasks.set_state(slot, State::Queued, turn.now);
         turn.tasks.push(&mut self.queued, slot);
-        if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
-            turn.commands.to_fill = true;
+        if self.shares_places(turn.shared) {
+            turn.shared.commands.to_fill = true;
         }
         let max_jobs = self.spec.max_jobs.filter(|_| self.spec.batch.is_none());
         if let (Some(max_jobs), false, true) = (max_jobs, self.max_jobs_told, self.places_are_taken()) {
@@ -169,7 +166,7 @@ impl Scheduler {
         let late = turn.tasks.late(slot, turn.now);
         turn.tasks.begin_run(slot, turn.now);
         turn.tasks.push(&mut self.running, slot);
-        turn.counters.started += 1;
+        turn.shared.counters.started += 1;
         let start = turn.tasks.start(slot, late, turn.path);
         let task = self.record(slot, start.event, turn.tasks);
         let looks_again = turn.tasks.was_in_use(slot);
@@ -195,7 +192,7 @@ impl Scheduler {
     #[inline]
     pub(super) fn count_start<E>(&mut self, turn: &mut Turn<'_, E>) {
         if self.spec.kind == SchedulerKind::Command {
-            turn.commands.running += 1;
+            turn.shared.commands.running += 1;
         }
         if let Some(rate) = self.spec.max_rate {
             if self.starts.len() >= rate.starts.get() as usize {
@@ -235,20 +232,16 @@ impl Scheduler {
         let state = turn.tasks.state(slot);
         self.leave(slot, turn.tasks);
         if self.spec.kind == SchedulerKind::Command {
-            turn.commands.running -= 1;
+            turn.shared.commands.running -= 1;
         }
         let left_behind = self.leaves_after.is_some() && turn.tasks.has(slot, Mark::Interrupted);
         if left_behind && self.interrupted(slot, outcome, turn) {
             return self.tell_completed(turn);
         }
-        let left = if turn.tasks.clear(slot, Mark::TimedOut) {
-            let retry = turn.tasks.known_more(slot).and_then(|more| more.retry.take());
-            Some(retry.map_or(Left::Nothing, Left::Retry))
-        } else if let (true, Outcome::Failed(failure)) = (turn.tasks.clear(slot, Mark::Interrupted), outcome)
-        {
-            Some(self.end_earlier(slot, failure, turn))
-        } else {
+        let left = if turn.tasks.is_plain(slot) {
             self.end(slot, state, outcome, turn)
+        } else {
+            self.end_marked(slot, state, outcome, turn)
         };
         match left {
             None => {}
@@ -260,8 +253,33 @@ impl Scheduler {
             }
             Some(left) => self.go_on(slot, left, turn),
         }
-        self.fill_places(turn);
+        if self.queued.len() > 0 || self.shares_places(turn.shared) {
+            self.fill_places(turn);
+        }
         self.tell_completed(turn);
+    }
+
+    /// The end of a run that may have failed already, or have begun in an earlier life of the daemon.
+    fn end_marked<E: Effects>(
+        &mut self,
+        slot: Slot,
+        state: State,
+        outcome: &Outcome,
+        turn: &mut Turn<'_, E>,
+    ) -> Option<Left> {
+        if turn.tasks.clear(slot, Mark::TimedOut) {
+            let retry = turn.tasks.known_more(slot).and_then(|more| more.retry.take());
+            return Some(retry.map_or(Left::Nothing, Left::Retry));
+        }
+        match outcome {
+            Outcome::Failed(failure) if turn.tasks.clear(slot, Mark::Interrupted) => {
+                Some(self.end_earlier(slot, failure, turn))
+            }
+            Outcome::Done | Outcome::Unchanged | Outcome::Failed(_) | Outcome::Cancelled => {
+                turn.tasks.clear(slot, Mark::Interrupted);
+                self.end(slot, state, outcome, turn)
+            }
+        }
     }
 
     /// A run that was stopped for the end of the daemon is over. Unless it was done all the same, the task is left as
@@ -454,7 +472,7 @@ impl Scheduler {
         let event = turn.tasks.event_of_run(slot, turn.path);
         let task = self.record_of_run(slot, event, turn.tasks);
         if let Some(retry) = retry {
-            let pause = (!replaced).then(|| retry.pause(attempt, turn.random));
+            let pause = (!replaced).then(|| retry.pause(attempt, &mut turn.shared.random));
             turn.out.record(Record::Retry { task, failure, attempt, pause });
             if pause.is_some() {
                 self.note_reason(slot, failure, turn.tasks);
@@ -499,17 +517,16 @@ impl Scheduler {
         let attempts = turn.tasks.attempt(slot);
         let failed = crate::tasks::Failed { error, attempts, id };
         let receivers = self.spec.on_failure.clone();
-        turn.failures.push(Delivery { receivers, map: turn.tasks.map(slot), event, failed });
+        turn.shared.failures.push(Delivery { receivers, map: turn.tasks.map(slot), event, failed });
     }
 
-    #[inline]
     pub(crate) fn fill_places<E: Effects>(&mut self, turn: &mut Turn<'_, E>) {
         self.looked_at = turn.now;
-        if self.spec.kind == SchedulerKind::Command && turn.commands.max.is_some() {
-            turn.commands.to_fill = true;
+        if self.shares_places(turn.shared) {
+            turn.shared.commands.to_fill = true;
             return;
         }
-        while self.queued.len() > 0 && self.can_start(turn.now, turn.commands) {
+        while self.queued.len() > 0 && self.can_start(turn.now, &turn.shared.commands) {
             self.run_first_queued(turn);
         }
     }
