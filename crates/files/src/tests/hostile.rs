@@ -35,7 +35,6 @@ fn hostile(what: &str, path: &Path) {
         "link through a file" => std::os::unix::fs::symlink("h/nothing", path).unwrap(),
         "fifo" => make_fifo(path),
         "socket" => drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
-        "huge" => fs::File::create(path).unwrap().set_len(1 << 60).unwrap(),
         what => unreachable!("{what}"),
     }
 }
@@ -66,6 +65,30 @@ fn one_hostile_entry_is_left_out_of_a_copy_and_named() {
             );
         }
     }
+}
+
+#[test]
+fn a_file_that_is_larger_than_the_filesystem_can_hold_costs_only_itself() {
+    // The source is in memory, where a file of an exabyte is nothing but its length.
+    let Some(mut scene) = Scene::across() else { return };
+    let (memory, disk) = (scene.other.clone().unwrap(), scene.base.clone());
+    fs::create_dir(memory.join("in")).unwrap();
+    (scene.base, scene.other) = (memory, Some(disk));
+    if fs::File::create(scene.path("out/huge")).unwrap().set_len(1 << 60).is_ok() {
+        eprintln!("skipped: a file of an exabyte fits here");
+        return;
+    }
+    sample(&scene);
+    fs::File::create(scene.path("in/t/a/huge")).unwrap().set_len(1 << 60).unwrap();
+    let outcome = scene.act(&rule(Action::Copy), "in/t", "out/t");
+    assert_rest_is_there(&scene, "huge");
+    let text = outcome.error(&scene);
+    assert!(text.contains("1 entry of 'in/t' not copied") && text.contains("in/t/a/huge"), "{text}");
+    assert!(!scene.exists("out/t/a/huge"));
+    // Of a move nothing is removed.
+    assert!(scene.act(&rule(Action::Move), "in/t", "out/u").result.is_err());
+    let kept = ["a/f", "a/huge", "z/g", "h"].map(|name| scene.exists(&format!("in/t/{name}")));
+    assert_eq!((kept, scene.exists("out/u")), ([true; 4], false));
 }
 
 #[test]

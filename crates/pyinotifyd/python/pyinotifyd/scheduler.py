@@ -451,7 +451,8 @@ class ShellScheduler(TaskScheduler):
     A program that gives its arguments to another shell, as ``ssh`` does, has them read once more, without quotes: send
     it the name on stdin, ``printf "%s\\n" {pathname} | ssh host 'IFS= read -r name && rm -- "$name"'``.
     ``-t`` and the log warn of ``ssh``, ``watch``, ``parallel``, ``xargs sh -c`` and of what is piped to a shell.
-    ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, are refused.
+    ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, or to
+    ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
 
     The command inherits everything else from the daemon. All arguments from *argv* on are not in pyinotifyd 1.
 

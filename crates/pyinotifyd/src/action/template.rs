@@ -233,15 +233,60 @@ const SHELLS: [&[u8]; 11] =
     [b"script", b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh", b"su", b"runuser", b"flock"];
 /// Of these, those that read commands from stdin.
 const READ_STDIN: [&[u8]; 7] = [b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh"];
-/// Commands that put their arguments before another command.
-const WRAPPERS: [&[u8]; 12] = [
-    b"sudo", b"timeout", b"nice", b"ionice", b"nohup", b"env", b"exec", b"command", b"time", b"setsid", b"!",
-    b"{",
+/// Programs that give what they read from stdin to a shell later.
+const READ_STDIN_FOR_LATER: [&[u8]; 2] = [b"at", b"batch"];
+/// Programs that give a command to the shell of another host.
+const REMOTE_SHELLS: [&[u8]; 3] = [b"ssh", b"slogin", b"rsh"];
+/// Their options whose value is the next word.
+const TAKE_WORD_OF_SSH: &[u8] = b"bcDEeFIiJLlmOopQRSWw";
+/// Commands that put their arguments before another command, each with its options whose value is the next word.
+const WRAPPERS: [(&[u8], &[u8]); 14] = [
+    (b"sudo", b"CDghpRrTtUu"),
+    (b"doas", b"Cu"),
+    (b"timeout", b"ks"),
+    (b"nice", b"n"),
+    (b"ionice", b"cnPpu"),
+    (b"nohup", b""),
+    (b"env", b"CSu"),
+    (b"exec", b"a"),
+    (b"command", b""),
+    (b"time", b"fo"),
+    (b"setsid", b""),
+    (b"stdbuf", b"eio"),
+    (b"!", b""),
+    (b"{", b""),
 ];
-/// Commands whose output is the content of files.
-const SHOW_FILES: [&[u8]; 6] = [b"cat", b"zcat", b"xzcat", b"zstdcat", b"gunzip", b"gzip"];
+/// Their options of that kind with long names, where the value is no number.
+const LONG_WITH_WORD: [&[u8]; 11] = [
+    b"--user",
+    b"--group",
+    b"--host",
+    b"--chdir",
+    b"--chroot",
+    b"--prompt",
+    b"--role",
+    b"--type",
+    b"--signal",
+    b"--unset",
+    b"--class",
+];
+/// Words that begin a compound command, and those that end one.
+const OPEN_COMPOUND: [&[u8]; 6] = [b"{", b"if", b"while", b"until", b"for", b"case"];
+const CLOSE_COMPOUND: [&[u8]; 4] = [b"}", b"fi", b"done", b"esac"];
+/// Commands that print none of their arguments: the content of files, or nothing.
+const PRINT_NO_VALUE: [&[u8]; 8] = [b"cat", b"zcat", b"xzcat", b"zstdcat", b"gunzip", b"gzip", b"[", b"test"];
 /// Commands that read their arguments a second time.
 const READ_AGAIN: [&[u8]; 4] = [b"eval", b"trap", b"alias", b"let"];
+
+/// A value that a command has as an argument.
+#[derive(Debug, Clone, Copy)]
+struct Printed {
+    value: Placeholder,
+    /// It is printed as it is, rather than perhaps.
+    surely: bool,
+    /// The command redirects something, which may be its output.
+    redirected: bool,
+}
 
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing about the text so far")]
 struct Reader<'a> {
@@ -266,8 +311,10 @@ struct Reader<'a> {
     redirects: bool,
     /// Something reads text a second time that values may have come into on other ways.
     evaluates: bool,
-    /// A placeholder in the commands before, whose output the command at hand reads, and whether they print it.
-    piped: Option<(Placeholder, bool)>,
+    /// What the commands before print, whose output the command at hand reads.
+    piped: Option<Printed>,
+    /// The same of the compound commands around, as far as they are read.
+    compounds: Vec<Option<Printed>>,
     /// What is accepted and probably not meant.
     doubts: Vec<String>,
 }
@@ -290,6 +337,7 @@ impl<'a> Reader<'a> {
             redirects: false,
             evaluates: false,
             piped: None,
+            compounds: Vec::new(),
             doubts: Vec::new(),
         }
     }
@@ -443,7 +491,7 @@ impl<'a> Reader<'a> {
                 self.end_line();
                 if !self.words.is_empty() {
                     self.end_command()?;
-                    self.piped = None;
+                    self.end_pipeline();
                 }
                 self.word_start = true;
                 self.take(1);
@@ -454,7 +502,7 @@ impl<'a> Reader<'a> {
                 self.end_command()?;
                 let around = [self.at.checked_sub(1).map(|before| self.text[before]), self.byte(1)];
                 if byte != b'|' || around.contains(&Some(b'|')) {
-                    self.piped = None;
+                    self.end_pipeline();
                 }
                 self.take(1);
             }
@@ -626,6 +674,7 @@ impl<'a> Reader<'a> {
         }
         self.inside.push(if twice { Inside::Arithmetic(2) } else { Inside::Parentheses });
         self.take(length + usize::from(twice));
+        self.compounds.push(None);
         self.outer.push(std::mem::take(&mut self.words));
         self.word_start = true;
     }
@@ -647,6 +696,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.end_command()?;
+        self.end_compound();
         self.inside.pop();
         self.words = self.outer.pop().unwrap_or_default();
         // `$(a)b` is one word, `(a)` is none.
@@ -720,23 +770,46 @@ impl<'a> Reader<'a> {
             is_shell |= SHELLS.contains(&program_of(text));
             reads_again |= READ_AGAIN.contains(&text.as_slice());
         }
-        let Some(at) = words.iter().position(|word| !is_before_program(&word.whole)) else { return Ok(()) };
+        let at = program_at(&words);
+        let begin = &words[..words.len().min(at + 1)];
+        let opened = begin.iter().filter(|word| OPEN_COMPOUND.contains(&word.whole.as_slice())).count();
+        self.compounds.extend(std::iter::repeat_n(None, opened));
+        if at == words.len() {
+            return Ok(());
+        }
         self.check_pipe(&words[at..])?;
         self.doubt(&words[at..]);
-        let value = words.iter().find_map(|word| word.placeholder.filter(|_| !word.redirects));
-        let prints = matches!(program_of(&words[at].whole), b"echo" | b"printf");
-        if !SHOW_FILES.contains(&program_of(&words[at].whole)) {
-            self.piped = value.map(|value| (value, prints)).or(self.piped);
+        if CLOSE_COMPOUND.contains(&words[at].whole.as_slice()) {
+            self.end_compound();
+        } else if !PRINT_NO_VALUE.contains(&program_of(&words[at].whole)) {
+            let value = words.iter().find_map(|word| word.placeholder.filter(|_| !word.redirects));
+            let surely = matches!(program_of(&words[at].whole), b"echo" | b"printf");
+            let redirected = words.iter().any(|word| word.redirects);
+            self.piped = value.map(|value| Printed { value, surely, redirected }).or(self.piped);
         }
         Ok(())
     }
 
+    /// What a pipeline prints is printed by the compound command around it.
+    fn end_pipeline(&mut self) {
+        let printed = self.piped.take();
+        let printed = printed.map(|one| Printed { surely: one.surely && !one.redirected, ..one });
+        if let Some(compound) = self.compounds.last_mut() {
+            *compound = likelier(*compound, printed);
+        }
+    }
+
+    /// What was printed in a compound command is printed by it.
+    fn end_compound(&mut self) {
+        self.piped = likelier(self.piped, self.compounds.pop().flatten());
+    }
+
     /// A shell that reads its commands from what was piped to it.
     fn check_pipe(&mut self, words: &[Word]) -> Result<(), String> {
-        let is_option = |word: &Word| word.whole.starts_with(b"-");
-        let reads = READ_STDIN.contains(&program_of(&words[0].whole)) && words[1..].iter().all(is_option);
-        let Some((value, prints)) = self.piped.filter(|_| reads) else { return Ok(()) };
-        if prints {
+        let Some(Printed { value, surely, .. }) = self.piped.filter(|_| reads_commands(words)) else {
+            return Ok(());
+        };
+        if surely {
             return Err(refusal(value, READ_ONCE_MORE));
         }
         let (name, shell) = (value.0, String::from_utf8_lossy(program_of(&words[0].whole)).into_owned());
@@ -751,20 +824,12 @@ impl<'a> Reader<'a> {
     fn doubt(&mut self, words: &[Word]) {
         let values =
             |words: &[Word]| words.iter().filter(|word| !word.redirects).find_map(|word| word.placeholder);
-        let is_option = |word: &Word| word.whole.starts_with(b"-");
         let arguments = &words[1..];
         let found = match program_of(&words[0].whole) {
-            b"ssh" | b"slogin" | b"rsh" => {
-                // Behind the host, which is the first word that is no option and belongs to none.
-                let takes_word =
-                    |word: &Word| word.whole.len() == 2 && b"bcDEeFIiJLlmOopQRSWw".contains(&word.whole[1]);
-                let mut at = 0;
-                while arguments.get(at).is_some_and(|word| is_option(word) || word.redirects) {
-                    at += 1 + usize::from(is_option(&arguments[at]) && takes_word(&arguments[at]));
-                }
+            program if REMOTE_SHELLS.contains(&program) => {
                 let instead = "give it on stdin: printf '%s\\n' {pathname} | ssh HOST 'IFS= read -r name && \
                                COMMAND \"$name\"'";
-                values(arguments.get(at + 1..).unwrap_or_default()).map(|value| (value, instead))
+                values(behind_host(arguments)).map(|value| (value, instead))
             }
             b"watch" if !arguments.iter().any(|word| matches!(word.whole.as_slice(), b"-x" | b"--exec")) => {
                 values(arguments).map(|value| (value, "write watch -x"))
@@ -779,7 +844,7 @@ impl<'a> Reader<'a> {
                 let is_shell = |word: &Word| READ_STDIN.contains(&program_of(&word.whole));
                 let puts_in = arguments.iter().skip_while(|word| !is_shell(word));
                 let puts_in = puts_in.skip(1).any(|word| word.whole.windows(2).any(|part| part == b"{}"));
-                let value = self.piped.filter(|_| puts_in).map(|(value, _)| value);
+                let value = self.piped.filter(|_| puts_in).map(|printed| printed.value);
                 value.map(|value| {
                     (value, "let the shell have it as an argument: xargs sh -c 'COMMAND \"$@\"' sh")
                 })
@@ -801,15 +866,68 @@ fn program_of(word: &[u8]) -> &[u8] {
     word.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
-/// Whether a word may stand before the program of a command: what begins a compound command, a variable, another
-/// command and its options.
-fn is_before_program(word: &[u8]) -> bool {
+/// The place of the program in the words of a command: behind what begins a compound command, variables, and other
+/// commands with their options.
+fn program_at(words: &[Word]) -> usize {
     const KEYWORDS: [&[u8]; 7] = [b"if", b"then", b"else", b"elif", b"while", b"until", b"do"];
-    word.contains(&b'=')
-        || word.starts_with(b"-")
-        || word.first().is_some_and(u8::is_ascii_digit)
-        || KEYWORDS.contains(&word)
-        || WRAPPERS.contains(&program_of(word))
+    let mut at = 0;
+    let mut with_word: &[u8] = b"";
+    while let Some(word) = words.get(at).map(|word| word.whole.as_slice()) {
+        let wrapper = WRAPPERS.iter().find(|(name, _)| *name == program_of(word));
+        if let Some((_, options)) = wrapper {
+            with_word = options;
+        } else if word.starts_with(b"-") {
+            at += usize::from(takes_word(word, with_word) || LONG_WITH_WORD.contains(&word));
+        } else if !(word.contains(&b'=')
+            || word.first().is_some_and(u8::is_ascii_digit)
+            || KEYWORDS.contains(&word))
+        {
+            break;
+        }
+        at += 1;
+    }
+    at.min(words.len())
+}
+
+/// Whether the value of a short option, or of the last one of several, is the next word.
+fn takes_word(option: &[u8], with_word: &[u8]) -> bool {
+    let is_short = option.len() > 1 && option[0] == b'-' && option[1] != b'-';
+    is_short && option[1..].iter().position(|letter| with_word.contains(letter)) == Some(option.len() - 2)
+}
+
+/// What stands behind the host, which is the first word that is no option and belongs to none.
+fn behind_host(arguments: &[Word]) -> &[Word] {
+    let mut at = 0;
+    while let Some(word) = arguments.get(at).filter(|word| word.redirects || word.whole.starts_with(b"-")) {
+        at += 1 + usize::from(takes_word(&word.whole, TAKE_WORD_OF_SSH));
+    }
+    arguments.get(at + 1..).unwrap_or_default()
+}
+
+/// Whether a command executes what it reads from stdin.
+fn reads_commands(words: &[Word]) -> bool {
+    let Some((program, arguments)) = words.split_first() else { return false };
+    let program = program_of(&program.whole);
+    let mut given = arguments.iter().filter(|word| !word.redirects);
+    if READ_STDIN.contains(&program) {
+        given.all(|word| word.whole.starts_with(b"-"))
+    } else if READ_STDIN_FOR_LATER.contains(&program) {
+        given.all(|word| word.whole != b"-f")
+    } else if REMOTE_SHELLS.contains(&program) {
+        let command = behind_host(arguments);
+        command.iter().all(|word| word.redirects) || reads_commands(&command[program_at(command)..])
+    } else {
+        false
+    }
+}
+
+/// Of two things that may be printed, the one that surely is.
+fn likelier(one: Option<Printed>, other: Option<Printed>) -> Option<Printed> {
+    match (one, other) {
+        (Some(first), Some(second)) if second.surely && !first.surely => other,
+        (None, _) => other,
+        (Some(_), _) => one,
+    }
 }
 
 /// One line: what cannot be done, and what can.

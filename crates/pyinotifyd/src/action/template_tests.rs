@@ -168,14 +168,33 @@ fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
         "echo ls {pathname} |\nsh",
         "sh <<< 'ls {pathname}'",
         "'sh' -c 'ls {pathname}'",
+        "{ echo ls {pathname}; } | sh",
+        "{\necho x; echo ls {pathname}\n} 2>/dev/null | sh",
+        "(echo ls {pathname}; echo x) | sh",
+        "if true; then echo ls {pathname}; fi | sh",
+        "for i in 1 2; do { echo ls {pathname}; }; done | sort | sh",
+        "while read x; do echo ls {pathname}; break; done < /etc/passwd | sh",
+        "{ echo x; echo ls {pathname} | sh; }",
+        "echo ls {pathname} | sudo -u root sh",
+        "echo ls {pathname} | sudo --user root -H nice -n 5 bash -s",
+        "echo 'convert {pathname}' | at now",
+        "echo 'convert {pathname}' | batch",
+        "echo 'ls {pathname}' | ssh -p 22 host",
+        "echo 'ls {pathname}' | ssh host sudo -u backup sh",
     ] {
-        assert!(read(template.as_bytes()).unwrap_err().contains(READ_ONCE_MORE), "{template}");
+        let error = read(template.as_bytes()).expect_err(template);
+        assert!(error.contains(READ_ONCE_MORE), "{template}: {error}");
     }
     for (template, instead) in [
         ("sed s/a/b/ {pathname} | sh", "sh -s"),
         ("ssh host ls {pathname}", "read -r name"),
         ("sudo ssh -p 22 -v host 'ls {pathname}' </dev/null", "read -r name"),
         ("if timeout 5 ssh host test -e {pathname}; then true; fi", "read -r name"),
+        ("sudo -u root ssh host ls {pathname}", "read -r name"),
+        ("sudo -nu root -- ionice -c idle ssh host ls {pathname}", "read -r name"),
+        ("env -u LANG timeout -s KILL 5 ssh host ls {pathname}", "read -r name"),
+        ("{ echo {pathname} >> log; cat script; } | sh", "sh -s"),
+        ("case {pathname} in *.a) echo ls;; esac | sh", "sh -s"),
         ("watch -n1 ls {pathname}", "watch -x"),
         ("parallel 'cp {pathname} {}' ::: a b", ":::"),
         ("echo {pathname} | xargs -I{} sh -c 'ls {}'", "sh -c 'COMMAND \"$@\"' sh"),
@@ -197,6 +216,14 @@ fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
         "parallel ls ::: {pathname}",
         "echo {pathname} | xargs sh -c 'ls \"$@\"' sh",
         "sh {pathname}",
+        "{ cat {pathname}; } | sh",
+        "if [ -s {pathname} ]; then cat script; fi | sh",
+        "{ echo {pathname}; }; sh x",
+        "{ echo {pathname}; } > list; { cat script; } | sh",
+        "(cd /w && tar cf - {pathname}) | ssh host 'tar xf -'",
+        "sudo -u root ls {pathname}",
+        "echo {pathname} | ssh host 'cat > list'",
+        "at -f {pathname} now",
     ] {
         assert!(read(template.as_bytes()).is_ok() && doubts(template).is_empty(), "{template}");
     }
@@ -437,6 +464,7 @@ proptest! {
             "(", ")", "`", "}", "{", "#", ";",
             " ", " ", "\n", "<<E", "<", "&& ", "|", "a", "echo ", "printf %s ",
             "eval ", "'eval' ", "\\eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
+            "|sh ", "{ ", ";}",
         ]), 1..14),
         name in hostile(),
     ) {
@@ -448,6 +476,8 @@ proptest! {
         // A backslash before the end of the text escapes nothing; bash prints it where the text is one line only.
         prop_assume!(!template.ends_with('\\'));
         let Ok(read) = read(template.as_bytes()) else { return Ok(()) };
+        // What is warned of is accepted although it may be wrong.
+        prop_assume!(CommandTemplate::doubts(template.as_bytes(), OF_EVENTS).is_empty());
         let plain = b"/w/NAME";
         for shell in shells() {
             let directory = tempfile::tempdir().unwrap();
