@@ -57,9 +57,8 @@ pub(crate) fn copy(
     let inode = sys::status(&target).map_err(failed)?.inode;
     let level = Level { inode, parent_path_len: 0, status: source.status, made, through_link: false };
     let path = place.path.to_vec();
-    let making = Record::Making { path: &place.path, is_tree: true };
     if matches!(level.made, Made::Existing) {
-        (copier.record)(making);
+        (copier.record)(Record::Making { path: &place.path, is_tree: true });
     }
     let copy = TreeCopy {
         copier: &mut *copier,
@@ -71,7 +70,6 @@ pub(crate) fn copy(
         first_left_out: None,
     };
     let left_out = copy.run(Walk::start(top, request.source)?)?;
-    (copier.record)(making);
     copier.sync_place(place)?;
     left_out.map_or(Ok(inode), Err)
 }
@@ -444,6 +442,7 @@ impl TreeCopy<'_, '_> {
             }
             let parent = sys::open_directory(tree.parent(), b".", For::Lookup).map_err(failed)?;
             tree.place(&self.target, &name, overwrite).map_err(|errno| self.not_placed(errno, &path))?;
+            (self.copier.record)(Record::Making { path: &path, is_tree: true });
             self.copier.sync_directory(parent.as_fd(), &path)?;
         }
         self.path.truncate(level.parent_path_len);

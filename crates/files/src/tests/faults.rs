@@ -84,6 +84,7 @@ impl Scenario {
         let context = format!("{self:?}, call {n} of {calls} fails with {errno:?}: {outcome:?}");
         let source_now = if scene.exists("in/o") { scene.tree("in") } else { Vec::new() };
         self.check(&scene, &outcome, &source, &source_now, &old, &context);
+        check_told(&scene, &outcome, &old, &context);
         if errno == Errno::INTR {
             assert!(outcome.result.is_ok(), "a signal changes nothing: {context}");
         }
@@ -159,6 +160,26 @@ impl Scenario {
                 assert!(n < CALLS_MAX, "{self:?} never passes");
             }
         }
+    }
+}
+
+/// Each new name is told as ours, also where the action fails after it has given it: it may start a rule again.
+fn check_told(scene: &Scene, outcome: &Outcome, old: &[String], context: &str) {
+    let name = |line: &String| PathBuf::from(line.split(' ').next().unwrap());
+    let old: Vec<PathBuf> = old.iter().map(name).collect();
+    let destination = scene.path("out/sub/o");
+    let is_done = ["move", "copy"]
+        .iter()
+        .any(|verb| outcome.records.contains(&format!("{verb} 'in/o' to 'out/sub/o'")));
+    for new in scene.tree("out").iter().map(name).filter(|name| !old.contains(name)) {
+        let path = scene.path("out").join(&new);
+        let is_told = (is_done && path.starts_with(&destination))
+            || outcome
+                .made
+                .iter()
+                .any(|(made, is_tree)| path == *made || (*is_tree && path.starts_with(made)))
+            || path.file_name().is_some_and(|name| crate::is_temporary_name(name.as_bytes()));
+        assert!(is_told, "{new:?} is told by none of {:?}: {context}", outcome.made);
     }
 }
 

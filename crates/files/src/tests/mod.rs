@@ -23,7 +23,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::{Action, Conflict, Done, Durability, Error, Held, Identity, Request, Rule};
+use crate::{Action, Conflict, Done, Durability, Error, Held, Identity, Record, Request, Rule};
 
 /// A user and group of nobody in particular, for tests that run as root.
 const STRANGER: u32 = 54_321;
@@ -193,14 +193,13 @@ impl Scene {
     }
 
     fn perform(&self, held: &mut Held, request: &Request<'_>) -> Outcome {
-        let mut records = Vec::new();
-        let mut record = |record: crate::Record<'_>| {
-            if !matches!(record, crate::Record::Making { .. }) {
-                records.push(self.shorten(&record.to_string()));
-            }
+        let (mut records, mut made) = (Vec::new(), Vec::new());
+        let mut record = |record: Record<'_>| match record {
+            Record::Making { path, is_tree } => made.push((name_of(path), is_tree)),
+            record => records.push(self.shorten(&record.to_string())),
         };
         let result = crate::perform(request, held, &mut record);
-        Outcome { result, records }
+        Outcome { result, records, made }
     }
 
     /// Acts beside `source` and `destination`, so that the directories of both are held for the next action.
@@ -258,6 +257,8 @@ impl Drop for Scene {
 struct Outcome {
     result: Result<Done, Error>,
     records: Vec<String>,
+    /// What [`Record::Making`] told, and whether all below it is meant.
+    made: Vec<(PathBuf, bool)>,
 }
 
 impl Outcome {
