@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from control import Operator
+from fuse import Filesystem
+from test_surroundings import wall_clock
 from vocabulary import DEADLINE_S, PROJECT, Box, Daemon, alive, need, wait_until, write
 from vocabulary import disk as disk_image
 
@@ -650,6 +656,73 @@ def test_a_change_is_answered_while_the_disk_does_not_answer(box: Box, frozen: C
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])
 
 
+def test_what_has_to_be_read_first_is_refused_while_the_disk_does_not_answer(
+    box: Box, frozen: Callable[[str], None]
+) -> None:
+    operator = Operator(box.tmp / "control.sock")
+    daemon = box.run(FAILS, "--control", operator.path)
+    write(box.src / "a")
+    wait_rows(box, "SELECT count(*) FROM ended", [(1,)])
+    frozen("--freeze")
+    # There is something to be written before.
+    write(box.src / "b")
+    daemon.wait_log("task failed", count=2)
+    asked: list[tuple[Any, ...]] = [("GET", "/v1/failed"), ("POST", "/v1/failed/retry", {"all": True})]
+    with ThreadPoolExecutor() as pool:
+        refusals = [pool.submit(operator.refused, 503, *request) for request in asked]
+        answered = 0
+        while not all(refusal.done() for refusal in refusals):
+            operator.get("/v1/status")
+            answered += 1
+        assert answered > 1, "others have to wait"
+        for refusal in refusals:
+            assert refusal.result() == "cannot read the state: its disk does not answer"
+    frozen("--unfreeze")
+    assert operator.get("/v1/failed")["total"] == 2
+    assert daemon.count("retry ") == 0
+
+
+# So many tasks are written in one transaction.
+BATCH = 4_096
+
+FAILS = """
+fails = ShellScheduler(cmd="false")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": fails})], state="$TMP/state")
+"""
+
+
+def test_a_crash_in_the_middle_of_a_large_retry_leaves_each_task_failed_or_to_come(box: Box) -> None:
+    socket = box.tmp / "control.sock"
+    daemon = box.run(FAILS)
+    write(box.src / "00000")
+    daemon.wait_log("task failed")
+    daemon.terminate()
+    ((columns,),) = rows(box, "SELECT group_concat(name) FROM pragma_table_info('ended') WHERE name <> 'number'")
+    copied = columns.replace("id,", "printf('%08x', value) || substr(id, 9),", 1)
+    copied = copied.replace(",path", ",printf('%s%05d', substr(path, 1, length(path) - 5), value)")
+    many = f"""
+        WITH RECURSIVE count(value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM count WHERE value < {BATCH + 900})
+        INSERT INTO ended ({columns}) SELECT {copied} FROM ended, count;
+        CREATE TRIGGER crash AFTER INSERT ON task WHEN new.rowid > {BATCH} BEGIN SELECT RAISE(ABORT, 'not yet'); END"""
+    with contextlib.closing(sqlite3.connect(box.tmp / "state/state.db")) as database:
+        database.executescript(many)
+    daemon = box.run(FAILS, "--control", socket)
+    Operator(socket).run("pause")
+    Operator(socket).run("retry", "--all")
+    daemon.wait_log("cannot keep tasks in .*not yet")
+    crash(daemon)
+    to_come, failed = "SELECT count(*) FROM task", "SELECT count(*) FROM ended WHERE open"
+    both = f"{failed} AND id IN (SELECT id FROM task)"
+    assert [rows(box, sql) for sql in (to_come, failed, both)] == [[(BATCH,)], [(901,)], [(0,)]]
+    with contextlib.closing(sqlite3.connect(box.tmp / "state/state.db")) as database:
+        database.execute("DROP TRIGGER crash")
+    daemon = box.run(FAILS, "--control", socket)
+    daemon.wait_log(f"tasks of the earlier daemon: {BATCH} go on")
+    assert Operator(socket).scheduler("fails")["failed"] == 901
+    Operator(socket).run("retry", "--all")
+    assert [rows(box, sql) for sql in (to_come, failed)] == [[(BATCH + 901,)], [(0,)]]
+
+
 # ---- since when a task waits
 
 
@@ -677,6 +750,18 @@ def test_what_bounds_a_wait_counts_on_over_a_restart(box: Box, arguments: str, c
         again.wait_log("task finished")
     else:
         again.wait_log("task failed: did not settle in 700 s")
+
+
+def test_a_clock_that_was_set_back_lets_no_task_wait_longer_than_before(box: Box) -> None:
+    operator = Operator(box.tmp / "control.sock")
+    daemon = box.run(WAITS, env=wall_clock(box, 3600))
+    write(box.src / "f")
+    wait_rows(box, "SELECT state FROM task", [("waiting",)])
+    assert due(box) > time.time() + 3600
+    crash(daemon)
+    box.run(WAITS, "--control", operator.path)
+    (task,) = operator.tasks()
+    assert datetime.fromisoformat(task["due"]).timestamp() < time.time() + LATER
 
 
 # ---- what can be wrong with a state directory
@@ -730,6 +815,43 @@ def test_a_damaged_state_is_moved_aside(box: Box) -> None:
     wait_rows(box, "SELECT state FROM task", [("waiting",)])
 
 
+def test_damage_at_random_bytes_stops_no_start(box: Box) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    box.run(WAITS)
+    for number in range(40):
+        write(box.src / f"{number}")
+    wait_rows(box, "SELECT count(*) FROM task", [(40,)])
+    box.daemons[-1].terminate()
+    database = box.tmp / "state/state.db"
+    sound = database.read_bytes()
+    for number in range(10):
+        damaged = bytearray(sound)
+        for _ in range(16):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        for path in database.parent.iterdir():
+            path.unlink()
+        database.write_bytes(damaged)
+        daemon = box.start(WAITS)
+        daemon.wait_log("start listening|has version .*, this program knows")
+        if daemon.count("start listening"):
+            write(box.src / f"new{number}")
+            wait_kept(box, box.src / f"new{number}")
+            daemon.terminate()
+
+
+def wait_kept(box: Box, path: Path) -> None:
+    """Wait for the task of a path in a database whose damage may still show."""
+
+    def is_kept() -> bool:
+        with contextlib.suppress(sqlite3.DatabaseError):
+            return rows(box, f"SELECT count(*) FROM task WHERE path = '{path}'") == [(1,)]
+        return False
+
+    wait_until(is_kept, lambda: f"the task of {path} is kept; {box.daemons[-1].tail}")
+
+
 def kept_tasks(box: Box) -> set[str]:
     """The names of files that have tasks in a database that may not be there yet."""
     try:
@@ -755,6 +877,28 @@ def test_a_state_that_is_removed_while_the_daemon_runs_is_made_anew(box: Box) ->
     (box.tmp / "state").unlink()
     daemon.wait_log("tasks are kept in '.*' again")
     wait_until(lambda: kept_tasks(box) == {"a", "b", "c"})
+
+
+def test_a_copy_that_is_put_back_while_the_daemon_runs_leaves_its_tasks_alone(box: Box) -> None:
+    slow = f'slow = ShellScheduler(cmd="echo $$ > $DST/pid; sleep {LATER}")\n'
+    config = slow + WAITS.replace('_WRITE": later', '_WRITE": [later, slow]')
+    daemon = box.run(config)
+    write(box.src / "a")
+    wait_rows(box, "SELECT scheduler, process_group IS NULL FROM task ORDER BY scheduler", [("later", 1), ("slow", 0)])
+    copy = sqlite3.connect(box.tmp / "copy")
+    with contextlib.closing(sqlite3.connect(box.tmp / "state/state.db")) as database, contextlib.closing(copy):
+        database.backup(copy)
+    (box.tmp / "copy").rename(box.tmp / "state/state.db")
+    write(box.src / "b")
+    daemon.wait_log("ERROR - the state in '.*' is gone; it is made anew")
+    # What follows on the copy would be in the transaction after the next.
+    for name in "cd":
+        write(box.src / name)
+        wait_rows(box, f"SELECT count(*) FROM task WHERE path = '{box.src}/{name}'", [(2,)])
+    sql = "SELECT scheduler, count(*), count(DISTINCT path) FROM task GROUP BY scheduler"
+    assert rows(box, sql) == [("later", 4, 4), ("slow", 4, 4)]
+    assert daemon.count("earlier daemon") == 0
+    assert alive(int((box.dst / "pid").read_text()))
 
 
 @pytest.mark.parametrize("name", ["state.lock", "state.db"])
@@ -783,6 +927,15 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_OPEN": ShellScheduler(cmd="t
     assert tested.count(r"scheduler-\d+ has no name that lasts") == 1, tested.tail
     without = box.call("-t", config=unnamed.replace(', state="$TMP/state"', ""))
     assert without.count("no name that lasts") == 0
+
+
+def test_a_state_on_a_filesystem_that_may_not_answer_is_warned_of(box: Box, root: None) -> None:
+    need("fusermount3")
+    (box.tmp / "mnt").mkdir()
+    with contextlib.closing(Filesystem(box.tmp / "mnt")):
+        tested = box.call("-t", config=WAITS.replace("$TMP/state", "$TMP/mnt/state"))
+    assert tested.exit_code == 0
+    assert tested.count(f"WARNING: .*'{box.tmp}/mnt/state' is on fuse, which may not answer") == 1, tested.tail
 
 
 def test_bad_arguments_are_config_errors(box: Box) -> None:
@@ -846,6 +999,19 @@ def test_a_full_disk_stops_nothing_and_is_made_up_for(box: Box, disk: Path) -> N
     state = sqlite3.connect(disk / "state/state.db")
     # What came while the disk was full is in the next transaction.
     wait_until(lambda: state.execute("SELECT count(*) FROM task").fetchone() == (300,))
+
+
+def test_somebody_who_locks_the_database_delays_the_keeping_alone(box: Box) -> None:
+    daemon = box.run(SOON)
+    with contextlib.closing(sqlite3.connect(box.tmp / "state/state.db", isolation_level=None)) as shell:
+        shell.execute("BEGIN IMMEDIATE")
+        write(box.src / "f")
+        daemon.wait_log("task finished")
+        daemon.wait_log("ERROR - cannot keep tasks in .*: database is locked; the daemon goes on without")
+        shell.execute("ROLLBACK")
+    daemon.wait_log("tasks are kept in '.*' again")
+    wait_rows(box, "SELECT result FROM ended", [("ok",)])
+    assert daemon.count("cannot keep tasks") == 1
 
 
 def test_a_read_only_disk_keeps_nobody_from_starting(box: Box, disk: Path) -> None:

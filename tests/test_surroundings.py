@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from vocabulary import DEADLINE_S, READY, REFERENCE, Box, Daemon, binary, tree, wait_until, write
+from vocabulary import DEADLINE_S, READY, REFERENCE, Box, Daemon, binary, need, tree, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -353,17 +352,22 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 """
 
 
-@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
-@pytest.mark.parametrize("jump_s", [-3600, 3600])
-def test_a_wall_clock_that_jumps_changes_no_delay(run: Run, box: Box, jump_s: int) -> None:
+def wall_clock(box: Box, beside_s: int) -> dict[str, str]:
+    """Variables for a daemon whose wall clock is what `clock` says, in seconds beside the true one."""
+    need("cc")
     (box.tmp / "clock.c").write_text(CLOCK)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", box.tmp / "clock.so", box.tmp / "clock.c"], check=True)
-    write(box.tmp / "clock", "0")
+    write(box.tmp / "clock", str(beside_s))
+    return {"LD_PRELOAD": f"{box.tmp}/clock.so", "TEST_CLOCK": f"{box.tmp}/clock"}
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600])
+def test_a_wall_clock_that_jumps_changes_no_delay(run: Run, box: Box, jump_s: int) -> None:
     config = (
         'pyinotifyd = Pyinotifyd([Watch("$SRC", '
         '{"IN_CREATE": ShellScheduler("echo RAN $(basename {pathname})", delay=1.5)})])'
     )
-    daemon = run(config, env={"LD_PRELOAD": f"{box.tmp}/clock.so", "TEST_CLOCK": f"{box.tmp}/clock"})
+    daemon = run(config, env=wall_clock(box, 0))
     begun = time.monotonic()
     write(box.src / "a")
     daemon.wait_log("schedule task")

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::{FromSql, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
-    CachedStatement, Connection, ErrorCode, OpenFlags, Row, Statement, TransactionBehavior, params,
+    CachedStatement, Connection, ErrorCode, MAIN_DB, OpenFlags, Row, Statement, TransactionBehavior, params,
 };
 use rustix::fs::OFlags;
 
@@ -323,7 +323,9 @@ fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => {
+            // Our statements have no errors: what SQLite does not understand is the file.
             matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                || failure.extended_code == rusqlite::ffi::SQLITE_ERROR
         }
         // A row of ours that does not hold what we wrote: the schema or a value was damaged, or somebody edited it.
         rusqlite::Error::FromSqlConversionFailure(..)
@@ -355,6 +357,10 @@ fn prepare(connection: &mut Connection) -> Result<(), ConnectError> {
     let found = schema::version(connection)?;
     if found > schema::VERSION {
         return Err(ConnectError::Newer(found));
+    }
+    // The file itself was opened for writing a moment ago.
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(damaged("its header forbids to write it".to_owned()).into());
     }
     let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;
         PRAGMA journal_size_limit = 1048576; PRAGMA temp_store = MEMORY;";

@@ -310,6 +310,47 @@ fn a_database_that_is_none_is_moved_aside() {
     assert_eq!(restored, Restored::default());
 }
 
+/// Length of the header of an SQLite database (sqlite.org/fileformat.html).
+const HEADER_LEN: usize = 100;
+
+/// Whatever the header says, tasks are kept: in this database, or in the one that takes its place.
+#[test]
+fn a_damaged_header_keeps_no_task_from_being_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 1);
+    desk.commit(tasks([task(1, b"/in/a")]));
+    desk.close();
+    let path = directory.path().join("state.db");
+    let sound = fs::read(&path).unwrap();
+    for (place, byte) in (0..HEADER_LEN).flat_map(|place| [(place, 0), (place, 77), (place, 255)]) {
+        for file in fs::read_dir(directory.path()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let mut bytes = sound.clone();
+        bytes[place] = byte;
+        fs::write(&path, bytes).unwrap();
+        let store = match Store::open(directory.path()) {
+            Ok(Opened { store, trouble, .. }) => {
+                assert_eq!(trouble, None, "byte {place} is {byte}");
+                store
+            }
+            Err(OpenError::Newer { .. }) => continue,
+            Err(error) => panic!("byte {place} is {byte}: {error}"),
+        };
+        let (wake, woken) = channel();
+        let wake = move || {
+            let _ = wake.send(());
+        };
+        let mut desk =
+            Desk { ledger: Ledger::start(store, Options { history_max: 1 }, wake).unwrap(), woken };
+        desk.ledger.commit(tasks([task(2, b"/in/b")]));
+        let reports = desk.next_reports();
+        let is_kept = matches!(reports[..], [Report::Committed { .. } | Report::StartedAfresh(Some(_))]);
+        assert!(is_kept, "byte {place} is {byte}: {reports:?}");
+        desk.close();
+    }
+}
+
 /// Damages bytes all over the file. Whatever happens, the store opens, and gives back rows that we wrote or none.
 #[test]
 fn damage_anywhere_never_stops_the_daemon() {

@@ -570,6 +570,11 @@ impl Clock {
         self.now_s + ahead - self.now.saturating_duration_since(at).as_secs_f64()
     }
 
+    /// When a kept task is due: not later than it was when it was written, if the clock was set back since then.
+    fn due(&self, task: &ledger::Task) -> Instant {
+        self.instant(task.due_s.min(self.now_s + task.due_s - task.since_s))
+    }
+
     fn past(&self, time_s: f64) -> Instant {
         let ago = Duration::try_from_secs_f64((self.now_s - time_s).max(0.0)).unwrap_or_default();
         self.now.checked_sub(ago).unwrap_or(self.now)

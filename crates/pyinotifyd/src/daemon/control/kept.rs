@@ -1,7 +1,8 @@
 //! Tasks that have ended, as the state has them: read on a lane, since the disk may not answer.
 //!
 //! A question waits until all that ended before it is written; then it is read, and what was found comes back as a
-//! report. A disk that takes nothing now is read all the same. The answer to a change waits until it is written, too.
+//! report. A disk that takes nothing now is read all the same, and one that does not answer is not waited for long. The
+//! answer to a change waits until it is written, too.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -35,6 +36,12 @@ const RUNS_MAX: u32 = 100;
 
 /// How long the answer to a change waits for a disk that does not answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How long a question waits for one: longer than it takes to read [`ROWS_MAX`] rows.
+const READ_MAX: Duration = Duration::from_secs(10);
+
+/// Why a question is not answered then.
+const NO_ANSWER: &str = "its disk does not answer";
 
 /// The answer to a change, which is given when the change is written.
 #[derive(Debug)]
@@ -75,6 +82,25 @@ struct Read {
     reply: Reply,
     /// It is read when so many batches are written; `None` while it is being read.
     after: Option<u64>,
+    /// It is refused then. What is read later is of no use, and changes nothing.
+    at_last: Instant,
+}
+
+impl Reads {
+    /// When the next one is refused.
+    pub(super) fn at_last(&self) -> Option<Instant> {
+        self.waiting.values().map(|read| read.at_last).min()
+    }
+
+    fn refuse_late(&mut self, now: Instant) {
+        for (_, read) in self.waiting.extract_if(|_, read| read.at_last <= now) {
+            let _ = read.reply.send(Err(unreadable(NO_ANSWER)));
+        }
+    }
+}
+
+fn unreadable(why: &str) -> Refusal {
+    Refusal::unavailable(format!("cannot read the state: {why}"))
 }
 
 /// What is done with what is found.
@@ -167,7 +193,8 @@ impl Daemon {
         let after = Some(keeper.hurry(&self.core.engine, now));
         let number = self.control.reads.next;
         self.control.reads.next += 1;
-        self.control.reads.waiting.insert(number, Read { goal, filters, limit, reply, after });
+        let at_last = now + READ_MAX;
+        self.control.reads.waiting.insert(number, Read { goal, filters, limit, reply, after, at_last });
     }
 
     /// Gives the answer to a change as soon as the change survives a crash.
@@ -202,6 +229,7 @@ impl Daemon {
     }
 
     fn advance_reads(&mut self, now: Instant) {
+        self.control.reads.refuse_late(now);
         if self.control.reads.waiting.is_empty() {
             return;
         }
@@ -220,7 +248,7 @@ impl Daemon {
             let (number, query) = (*number, (directory.clone(), read.filters.clone(), read.limit));
             let about = format!("read the state in '{}'", directory.display());
             let run = move || Report::Read(number, look_up(&query));
-            let undone = move |_: Undone| Report::Read(number, Err("its disk does not answer".to_owned()));
+            let undone = move |_: Undone| Report::Read(number, Err(NO_ANSWER.to_owned()));
             let once = Once::new(about, run, undone);
             performer.lanes.submit(LaneId::Filesystem(device), Size::Small, once, now);
         }
@@ -232,7 +260,7 @@ impl Daemon {
         let pages = match found {
             Ok(pages) => pages,
             Err(why) => {
-                let _ = reply.send(Err(Refusal::unavailable(format!("cannot read the state: {why}"))));
+                let _ = reply.send(Err(unreadable(&why)));
                 return;
             }
         };
@@ -277,8 +305,7 @@ impl Daemon {
             let undone = deed.undo(&mut Held::default(), &mut |line| said.push(line));
             Report::Undone(number, said, undone)
         };
-        let not =
-            move |_: Undone| Report::Undone(number, Vec::new(), Err("its disk does not answer".to_owned()));
+        let not = move |_: Undone| Report::Undone(number, Vec::new(), Err(NO_ANSWER.to_owned()));
         lanes.submit(
             LaneId::Filesystem(device),
             Size::Small,

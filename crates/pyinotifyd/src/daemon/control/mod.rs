@@ -79,7 +79,7 @@ impl Control {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let promises = self.promises.iter().map(kept::Promise::at_last);
         let waits = self.syncs.iter().filter_map(Sync::give_up_at).chain(self.reloads.deadline());
-        waits.chain(promises).min()
+        waits.chain(promises).chain(self.reads.at_last()).min()
     }
 }
 

@@ -125,7 +125,7 @@ impl Daemon {
         let now = clock.now;
         let failed = failed_of(&task);
         let event = event_of(&task.subject);
-        let due = if fate == Fate::GoesOn { clock.instant(task.due_s) } else { now };
+        let due = if fate == Fate::GoesOn { clock.due(&task) } else { now };
         // There is time to look at all others when the daemon is ready.
         let is_gone = due <= now + LOOKED_AT_FIRST
             && performer.lanes.filesystems.of_parent(event.pathname, now).is_local
