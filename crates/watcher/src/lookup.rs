@@ -79,7 +79,7 @@ fn open_through_links(path: &[u8]) -> Result<Found, Unfound> {
     let is_link = is(&rustix::fs::lstat(path)?, FileType::Symlink);
     let object = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let status = rustix::fs::fstat(&object)?;
-    let real = real_path(path, |_| true).ok_or(Errno::LOOP)?;
+    let real = real_path(path, |_| true);
     let daemon = rustix::process::geteuid().as_raw();
     let mut by_kernel = false;
     for (directory, name) in real.links {
@@ -124,9 +124,9 @@ pub(crate) struct RealPath {
     pub(crate) links: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Follows all links of a path, whether it exists or not. `None` if links go in circles.
-/// What must not be asked about counts as no link.
-pub(crate) fn real_path(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Option<RealPath> {
+/// Follows all links of a path, whether it exists or not. Those that go in circles are followed as far as the kernel
+/// does. What must not be asked about counts as no link.
+pub(crate) fn real_path(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> RealPath {
     let reversed = |path: &[u8]| path::components(path).rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
     let mut real = b"/".to_vec();
     let mut links = Vec::new();
@@ -147,16 +147,16 @@ pub(crate) fn real_path(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Option<
             real = next;
             continue;
         };
-        links.push((real.clone(), name));
-        if links.len() > LINKS_MAX {
-            return None;
+        if links.len() == LINKS_MAX {
+            break;
         }
+        links.push((real.clone(), name));
         if target.as_bytes().starts_with(b"/") {
             real = b"/".to_vec();
         }
         ahead.extend(reversed(target.as_bytes()));
     }
-    Some(RealPath { path: real, links })
+    RealPath { path: real, links }
 }
 
 #[cfg(test)]

@@ -325,6 +325,7 @@ impl Tree {
     /// Frees a node without children.
     pub(crate) fn free(&mut self, id: NodeId) {
         debug_assert!(!self.has_children(id) && id != TOP, "only leaves are freed");
+        debug_assert!(self.node(id).name_len > 0, "freed twice, it would be two nodes later");
         self.set_wd(id, 0);
         self.cut(id);
         self.drop_name(id);

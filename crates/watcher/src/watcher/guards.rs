@@ -4,7 +4,7 @@
 //! Thousands of roots may have the same ancestors. So an ancestor knows its roots by the entry on the way to them, and
 //! an event costs what the roots cost that it concerns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 
 use event::{Flag, Mask};
@@ -127,7 +127,11 @@ impl Watcher {
     }
 
     fn guard_all(&mut self, root: RootId, ways: Vec<Found>) {
+        let mut masks = BTreeMap::new();
         for (at, next, mask) in ways {
+            *masks.entry((at, next)).or_insert(0) |= mask;
+        }
+        for ((at, next), mask) in masks {
             if let Err(errno) = self.guard_one(root, &at, &next, mask)
                 && Refusal::of(errno) == Refusal::Limit
             {
@@ -136,18 +140,24 @@ impl Watcher {
         }
     }
 
-    /// The directories through which a path leads besides those that it names, and those in which its links are.
+    /// The directories through which a path leads besides those that it names, and those on the ways to its links.
     fn ways_through_links(&mut self, root: RootId, path: &[u8]) -> Vec<Found> {
-        let may_ask = |path: &[u8]| self.territory.elsewhere(path).is_none();
-        let Some(RealPath { path: real, links }) = real_path(path, may_ask).filter(|real| real.path != path)
-        else {
+        let RealPath { path: real, links } =
+            real_path(path, |path: &[u8]| self.territory.elsewhere(path).is_none());
+        if links.is_empty() {
             return Vec::new();
-        };
+        }
         self.territory.has_links = true;
         let mut ways = self.ways_to(root, &real);
-        // A link sends no event of its own: its directory does.
-        let mask = (SELF | COMES | Flag::Delete).0;
-        ways.extend(links.into_iter().map(|(at, name)| (at, name.into_boxed_slice(), mask)));
+        for (mut link, name) in links {
+            path::push(&mut link, &name);
+            let mut to_link = self.ways_to(root, &link);
+            if let Some((_, _, mask)) = to_link.last_mut() {
+                // A link sends no event of its own: its directory does.
+                *mask |= (COMES | Flag::Delete).0;
+            }
+            ways.extend(to_link);
+        }
         ways
     }
 
@@ -197,12 +207,13 @@ impl Watcher {
         self.tree.set(node, GUARD);
         self.root_mut(root).ways.push(way);
         let object = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let only_guard = self.tree.cover(node) == EMPTY && !self.tree.has(node, SHARED);
+        let is_covered = self.tree.cover(node) != EMPTY;
         let known = self.tree.wd(node);
         let wd = self.kernel.add(object.as_fd(), self.mask_for(node))?;
-        if known == 0 || (wd != known && only_guard) {
+        if known == 0 || (wd != known && !is_covered) {
             self.release_object(node);
             self.tree.set_wd(node, wd);
+            self.fresh.found(node);
         } else if wd != known {
             // A covered directory is out of date; its own events tell.
             self.end_stray(wd);
@@ -210,7 +221,7 @@ impl Watcher {
         }
         // It stands here, wherever it is said to have gone.
         self.tree.clear(node, MOVING);
-        if only_guard && !self.tree.has(node, SHARED) {
+        if !is_covered && !self.tree.has(node, SHARED) {
             let _ = self.kernel.replace(object.as_fd(), self.mask_for(node));
         }
         Ok(())

@@ -184,18 +184,17 @@ impl Watcher {
         {
             return;
         }
-        let known = self.tree.child(parent, name);
         // In the tree at once: if it has been renamed by now, the events that say so take the node along.
-        let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
-        let new = if known.is_some() { self.join(node, cover) } else { Vec::new() };
+        if self.tree.child(parent, name).is_none() {
+            self.insert(parent, name, cover);
+        }
         match self.look(parent, name, cover, kind, sink) {
-            Looked::Same if self.tree.wd(node) != 0 => self.found_again(node, kind, new),
             Looked::Same | Looked::Other => {}
             Looked::Nothing | Looked::Elsewhere => self.doubt(parent, name),
         }
     }
 
-    /// A listing was faster than the event, or a root stands there; `new` roots see the directory only now.
+    /// New roots see a directory that was watched already.
     pub(super) fn found_again(&mut self, node: NodeId, kind: Kind, new: Vec<RootId>) {
         let wd = self.tree.wd(node);
         for root in new {
@@ -203,7 +202,7 @@ impl Watcher {
         }
     }
 
-    /// Makes the tree agree with what has this name now. `cover` sees a directory that is new there.
+    /// Makes the tree agree with what has this name now. `cover` sees what is there, whoever else does.
     pub(super) fn look(
         &mut self,
         parent: NodeId,
@@ -230,13 +229,19 @@ impl Watcher {
         let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
         // A listing under way that has passed the name does not know better.
         self.tree.set(node, SEEN);
-        match opened {
+        // A listing was faster than the event, or a root stands there.
+        let new = self.join(node, cover);
+        let looked = match opened {
             Ok(object) => self.stands(node, object, kind, sink),
             Err(errno) => {
                 self.refused(node, errno, sink);
                 Looked::Same
             }
+        };
+        if looked == Looked::Same {
+            self.found_again(node, kind, new);
         }
+        looked
     }
 
     /// This open directory has the name of the node.
@@ -440,6 +445,10 @@ impl Watcher {
         for root in self.roots_below(node) {
             self.unbind(root);
             self.recheck.push((root, Reason::Gone));
+        }
+        if self.tree.is_cut(node) {
+            // It went with its last root.
+            return;
         }
         // Others wait for something to come to be below.
         self.recheck_guarded(node, Reason::Gone);

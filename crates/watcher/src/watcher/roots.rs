@@ -603,6 +603,7 @@ impl Watcher {
         let path = self.root(root).path.clone();
         let node = self.node_for(&path, wd);
         self.tree.set_wd(node, wd);
+        self.fresh.found(node);
         self.tree.set(node, ROOT);
         self.tree.clear(node, MOVING);
         let back = self.root(root).missing || self.root(root).failed.is_some();

@@ -686,20 +686,20 @@ impl Watcher {
             (Kind::Recover { since }, Some(anywhere)) if walk.is_of_recovery() => {
                 Kind::Recover { since: since.min(anywhere) }
             }
-            // What takes the place of something else is new.
-            (Kind::Rescan, _) => Kind::Arrive,
             (kind, _) => kind,
         }
     }
 
-    fn visit_open(&mut self, walk: &mut Walk, node: NodeId, object: OwnedFd, sink: &mut impl Sink) {
-        let before = self.tree.wd(node);
-        match self.kernel.add(object.as_fd(), self.mask_for(node)) {
-            Ok(wd) if before != 0 && wd != before => {
-                let kind = self.kind_of_new(walk, object.as_fd());
-                self.replace(node, object, wd, kind);
-            }
+    fn visit_open(&mut self, walk: &mut Walk, known: NodeId, object: OwnedFd, sink: &mut impl Sink) {
+        let before = self.tree.wd(known);
+        match self.kernel.add(object.as_fd(), self.mask_for(known)) {
             Ok(wd) => {
+                let node = if before == 0 || wd == before {
+                    known
+                } else {
+                    let Some(other) = self.visit_other(walk, known, wd) else { return };
+                    other
+                };
                 self.tree.set_wd(node, wd);
                 self.tree.clear(node, MOVING);
                 self.unstarve(node);
@@ -708,7 +708,7 @@ impl Watcher {
                     Kind::Add => self.fresh.lose(),
                     Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => self.fresh.found(node),
                 }
-                let is_entered_anew = before == 0 && walk.kind != Kind::Rescan;
+                let is_entered_anew = before != wd && walk.kind != Kind::Rescan;
                 let kind = if is_entered_anew { self.kind_of_new(walk, object.as_fd()) } else { walk.kind };
                 if kind == walk.kind {
                     walk.push(Frame::new(node, wd, Some(object)));
@@ -717,12 +717,32 @@ impl Watcher {
                 }
             }
             Err(errno) => {
-                self.refused(node, errno, sink);
+                self.refused(known, errno, sink);
                 // What a limit refuses is counted to its last directory, so that the notice can say what is needed.
-                if walk.kind == Kind::Add && self.tree.has(node, STARVED) {
-                    walk.push(Frame::new(node, 0, Some(object)));
+                if walk.kind == Kind::Add && self.tree.has(known, STARVED) {
+                    walk.push(Frame::new(known, 0, Some(object)));
                 }
             }
         }
+    }
+
+    /// A visit finds another directory than the tree has there. It arrives for those who see the place already. Gives
+    /// its node if this walk goes on into it.
+    fn visit_other(&mut self, walk: &Walk, node: NodeId, wd: i32) -> Option<NodeId> {
+        let parent = self.tree.parent(node)?;
+        let name = self.tree.name(node).to_vec();
+        self.doom(node);
+        let own = self.cover_of_visit(walk, parent, &name, true);
+        let seeing = self.cover_below(parent, &name);
+        if own == EMPTY && seeing == EMPTY {
+            self.end_stray(wd);
+            return None;
+        }
+        let node = self.insert(parent, &name, own);
+        let others = self.join(node, seeing);
+        self.tree.set_wd(node, wd);
+        self.fresh.found(node);
+        self.found_again(node, Kind::Arrive, others);
+        (own != EMPTY).then_some(node)
     }
 }

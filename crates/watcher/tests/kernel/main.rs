@@ -5,6 +5,8 @@ mod apart;
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod namespaces;

@@ -19,10 +19,10 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::bed::{Bed, CHANGES, Expected};
 
 /// Numbers that look random and can be had again: xorshift64*.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -30,7 +30,7 @@ impl Random {
     }
 
     /// A short path below `top`; names are few, so that they meet often.
-    fn path(&mut self, top: &Path) -> PathBuf {
+    pub(crate) fn path(&mut self, top: &Path) -> PathBuf {
         let depth = 1 + self.below(4);
         let names = ["a", "b", "c", "d", "e"];
         (0..depth).fold(top.to_owned(), |path, _| path.join(names[self.below(names.len())]))
@@ -154,7 +154,7 @@ fn walk(top: &Path, dirs: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) {
     }
 }
 
-fn settings() -> (usize, u64) {
+pub(crate) fn settings() -> (usize, u64) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
     (number("WATCHER_STEPS").unwrap_or(2_000) as usize, number("WATCHER_SEED").unwrap_or_else(now))
@@ -213,14 +213,14 @@ fn probe(bed: &mut Bed, random: &mut Random, dirs: &[PathBuf], story: &Story<'_>
 
 /// How much the watcher may do in a turn and keep in mind.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
+pub(crate) enum Room {
     Usual,
     /// So little that turns end between the halves of a rename, walks wait, and everything is looked at again often.
     Tight,
 }
 
 impl Room {
-    fn bed(self, random: &mut Random) -> Bed {
+    pub(crate) fn bed(self, random: &mut Random) -> Bed {
         Bed::with(|options| {
             let limits = &mut options.limits;
             if self == Room::Tight {
@@ -234,7 +234,7 @@ impl Room {
     }
 
     /// Turns between one operation and the next.
-    fn turns(self, random: &mut Random) -> usize {
+    pub(crate) fn turns(self, random: &mut Random) -> usize {
         match self {
             Room::Usual => usize::from(random.below(8) == 0),
             Room::Tight => random.below(2) * random.below(8),
@@ -318,7 +318,7 @@ fn run_tight(exchanges: Exchanges) {
 }
 
 /// Longer than the pause between two looks at everything.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Operations of one run with the same limits.
 const TIGHT_STEPS: usize = 400;
