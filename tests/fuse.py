@@ -63,11 +63,15 @@ class Node:
 
 
 class Filesystem:
-    """Mounted at `directory` from the start until `close`; whoever asks waits while `answering` is not set."""
+    """Mounted at `directory` from the start until `close`; whoever asks waits while `answering` is not set.
 
-    def __init__(self, directory: Path, writable: bool = True) -> None:
+    Without `no_replace` it has no rename that replaces nothing, as exfat-fuse and others.
+    """
+
+    def __init__(self, directory: Path, writable: bool = True, no_replace: bool = True) -> None:
         self.directory = directory
         self.writable = writable
+        self.no_replace = no_replace
         self.device = os.open("/dev/fuse", os.O_RDWR)
         self.answering = threading.Event()
         self.answering.set()
@@ -169,7 +173,7 @@ class Filesystem:
 
     def _rename(self, source: Node, old: bytes, target: Node, new: bytes, flags: int) -> bytes:
         moved = self._found(source, old)
-        if flags & ~RENAME_NOREPLACE:
+        if flags & ~(RENAME_NOREPLACE if self.no_replace else 0):
             raise OSError(errno.EINVAL, "")
         if flags & RENAME_NOREPLACE and new in target.names:
             raise OSError(errno.EEXIST, "")

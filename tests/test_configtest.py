@@ -86,6 +86,19 @@ def test_a_path_that_is_missing(box: Box) -> None:
     )
 
 
+def test_a_path_that_may_not_be_read(box: Box) -> None:
+    for name in ("shut", "open"):
+        (box.src / name).mkdir()
+    (box.src / "shut").chmod(0)
+    config = COMMAND + 'pyinotifyd = Pyinotifyd([Watch(["$SRC/shut", "$SRC/open"], {"IN_CREATE": sched})])'
+    # root without the right to read everything.
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    daemon = box.call("-t", config=config, before=without)
+    assert daemon.exit_code == 0, daemon.tail
+    assert f"WARNING: {box.config}:2: '{box.src}/shut' cannot be watched: Permission denied" in daemon.lines
+    assert daemon.count("open") == 0
+
+
 def test_a_path_on_a_filesystem_that_inotify_can_not_see(box: Box) -> None:
     warned(box, COMMAND + 'pyinotifyd = Pyinotifyd([Watch("/proc/sys", {"IN_CREATE": sched})])', "/proc/sys.*proc")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fuse import Filesystem
 from vocabulary import REFERENCE, Box, Daemon, mode_of, tree, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -656,6 +658,37 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": one}), Watch("$DST", {
     daemon.wait_log("pyinotifyd/two - INFO - task finished")
     assert tree(box.tmp / "third") == {"a": "content"}
     assert tree(box.dst) == {}
+
+
+@ours_only
+@pytest.mark.parametrize("first", ["copy", "move"])
+@pytest.mark.parametrize("no_replace", [True, False], ids=["no-replace", "plain rename only"])
+def test_a_chain_over_a_filesystem_of_user_space(run: Run, box: Box, root: None, first: str, no_replace: bool) -> None:
+    """A result is told as on any other, and replaces nothing, although there are neither hard links nor, with some of
+    them, a rename that replaces nothing.
+    """
+    for name in ("fuse", "third"):
+        (box.tmp / name).mkdir()
+    config = rf"""
+one = FileManagerScheduler([FileManagerRule("{first}", r"^$SRC/(.*)$", r"$TMP/fuse/\1")], logname="one")
+two = FileManagerScheduler([FileManagerRule("move", r"^$TMP/fuse/(go.*)$", r"$TMP/third/\1")], logname="two")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": one}}), Watch("$TMP/fuse", {{"IN_CLOSE_WRITE": two}})])
+"""
+    try:
+        filesystem = Filesystem(box.tmp / "fuse", no_replace=no_replace)
+    except OSError as error:
+        pytest.skip(f"FUSE is not to be had here: {error}")
+    with contextlib.closing(filesystem):
+        write(box.tmp / "fuse" / "taken", "old")
+        daemon = run(config)
+        for name in ("go1", "go2", "taken"):
+            write(box.src / name, name)
+        daemon.wait_log("pyinotifyd/two - INFO - task finished", count=2)
+        daemon.wait_log("pyinotifyd/one - ERROR - task failed: .*taken")
+        assert tree(box.tmp / "third") == {"go1": "go1", "go2": "go2"}
+        assert tree(box.tmp / "fuse") == {"taken": "old"}
+        assert daemon.count("said once") == (0 if no_replace else 1)
+        assert daemon.terminate() == 0
 
 
 def test_a_thousand_files_are_moved(run: Run, box: Box) -> None:
