@@ -760,6 +760,11 @@ ODD = [
         1,
         "dirmode: 755 is 0o1363, write 0o755 if that is meant",
     ),
+    (
+        "c = ShellScheduler('true', umask=22); w = {'IN_CREATE': c}",
+        1,
+        "umask: 22 is 0o26, write 0o22 if that is meant",
+    ),
     ("unused = ShellScheduler('true')", 1, "no event map of a watch uses the scheduler 'unused'"),
     (
         "w = {'IN_CREATE': s,\n 'IN_DELETE': None,\n 'IN_CREATE': Cancel(s), 'IN_OPEN': s}",

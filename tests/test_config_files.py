@@ -381,7 +381,8 @@ pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": fail})])
     assert listed() == {"a/fail", "b/fail"}
     assert listed("?scheduler=a/fail") == {"a/fail"}
     (box.tmp / "conf/a.py").unlink()
-    operator.post("/v1/reload")
+    changed = operator.post("/v1/reload")["changed"]
+    assert changed.endswith("scheduler a/fail removed, scheduler b/fail is now called fail")
     assert listed() == {"a/fail", "fail"}
     for shown in ("fail", "b/fail"):
         assert listed(f"?scheduler={shown}") == {"fail"}

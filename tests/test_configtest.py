@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 
 import pytest
 
+from control import Operator
 from vocabulary import REFERENCE, Box, Daemon
 
 pytestmark = pytest.mark.skipif(REFERENCE, reason="the original only looks at the syntax")
@@ -194,3 +196,20 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(box: Box) -> None:
     assert os.listdir(box.dst) == []
     assert not (box.tmp / "touched").exists()
     assert (box.src / "a.in").exists()
+
+
+def test_a_dry_run_takes_no_place_of_the_daemon_that_works(box: Box) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = f"""
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_OPEN": ShellScheduler("true")}})], control="$TMP/c.sock",
+                        metrics="127.0.0.1:{port}", state="$TMP/state")
+"""
+    working = box.run(config)
+    trial = box.start(None, "-c", box.config, "--dry-run").wait_ready()
+    asked = Operator(box.tmp / "other.sock")
+    steered = box.start(None, "-c", box.config, "--dry-run", "--control", asked.path).wait_ready()
+    assert asked.get("/v1/status")["pid"] == steered.pid
+    assert Operator(box.tmp / "c.sock").get("/v1/status")["pid"] == working.pid
+    assert trial.running

@@ -71,6 +71,19 @@ def test_without_a_daemon_it_says_how_to_start_one(box: Box) -> None:
     assert doctor(box)["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
 
 
+def test_a_daemon_that_runs_with_another_config_is_named(box: Box, run: Run) -> None:
+    daemon = run(CONFIG)
+    other = box.tmp / "other.py"
+    other.write_text("pyinotifyd = Pyinotifyd()\n")
+    socket = os.fspath(box.tmp / "c.sock")
+    argv = [box.program, "doctor", "-c", other, "--control", socket, "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    [found] = [one for one in json.loads(done.stdout)["findings"] if one["about"] == "control"]
+    assert found["text"] == f"the daemon with pid {daemon.pid} runs with another configuration"
+    assert found["mend"] == f"{box.program} doctor -c {box.config} --control {socket}"
+    assert doctor(box, *found["mend"].split()[4:])["control"]["level"] == "ok"
+
+
 def test_options_before_it_count_too(box: Box, run: Run) -> None:
     daemon = run(CONFIG)
     argv: list[str | Path] = [box.program, "-c", box.config, "--control", box.tmp / "c.sock", "doctor", "--json"]

@@ -311,7 +311,7 @@ def test_an_existing_destination_is_an_error_without_overwrite(run: Run, box: Bo
     write(box.dst / "a", "old")
     daemon = run(files((MOVE if action == "move" else COPY) % ""))
     publish(box, "a.in")
-    why = "path already exists; set overwrite=True or on_conflict="
+    why = 'path already exists; set overwrite=True or on_conflict="skip", "rename", "newer" or "same"'
     assert f"unable to {action} file from '{box.src}/a.in' to '{box.dst}/a', {why}" in done(daemon, box, "a.in")
     assert tree(box.dst) == {"a": "old"}
     assert tree(box.src) == {"a.in": "content"}

@@ -333,13 +333,14 @@ def test_what_is_different_or_left_out_is_said_with_file_and_line(box: Box, impo
     assert done.exit_code == 1
     assert [line.partition(": ")[0] for line in done.lines] == ["WARNING", "ERROR"]
     assert f"WARNING: {table}:2: IN_ONESHOT: incron runs the command for one event" in done.lines[0]
-    assert "pyinotifyd pause table-2" in done.lines[0]
+    assert "pyinotifyd pause table-2-IN_OPEN`" in done.lines[0]
     assert done.lines[1] == f"ERROR: {table}:3: its path is not absolute: write it from / on"
     for line in done.lines:
         level, _, text = line.split(": ", 2)
         assert f"\n# {level}: {text}\n" in done.stdout
     tested = box.call("-t", config=done.stdout)
     assert tested.lines == ["INFO: config file ok"]
+    assert "scheduler 'table-2-IN_OPEN'" in box.call("--explain", box.src / "f", "IN_OPEN", config=done.stdout).stdout
 
 
 def test_a_file_that_is_there_is_kept_unless_it_is_forced(box: Box) -> None:

@@ -280,8 +280,12 @@ async fn serve(
         }
     }
     drop((unix, tcp, messages));
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut until = tokio::time::Instant::now() + PATIENCE;
     while Arc::strong_count(&connections.open) > 1 && tokio::time::Instant::now() < until {
+        // The reload that took the socket away may take its time.
+        if Arc::strong_count(&connections.asking) > 1 {
+            until = tokio::time::Instant::now() + PATIENCE;
+        }
         tokio::time::sleep(LAST_LOOK).await;
     }
     Ok(())
@@ -359,10 +363,11 @@ async fn accept<'a, L, F: Future>(
     }
 }
 
-/// Those that are open, and those that are being refused: each holds a reference.
+/// Those that are open, questions that have no answer yet, and those that are being refused: each holds a reference.
 #[derive(Debug, Default)]
 struct Connections {
     open: Arc<()>,
+    asking: Arc<()>,
     leaving: Arc<()>,
 }
 
@@ -375,15 +380,20 @@ impl Connections {
         if Arc::strong_count(&self.open) > limit {
             return self.refuse(stream, &Refusal::unavailable("too many connections"));
         }
-        let (place, messages) = (Arc::clone(&self.open), messages.clone());
+        let (place, asking) = (Arc::clone(&self.open), Arc::downgrade(&self.asking));
+        let messages = messages.clone();
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(PATIENCE));
         let stream = Box::pin(stream);
         tokio::spawn(async move {
             let questions = messages.clone();
             let service = service_fn(move |request| {
-                let messages = questions.clone();
-                async move { Ok::<_, Infallible>(answer(request, peer, messages).await) }
+                let (messages, asking) = (questions.clone(), asking.upgrade());
+                async move {
+                    let answer = answer(request, peer, messages).await;
+                    drop(asking);
+                    Ok::<_, Infallible>(answer)
+                }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_BYTES_MAX);

@@ -123,6 +123,23 @@ fn questions_arrive_with_who_asks_and_answers_come_back() {
 }
 
 #[test]
+fn a_question_is_answered_however_long_after_the_server_was_told_to_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place { path: directory.path().join("control.sock"), group: None };
+    let (server, mut messages) = Server::start(Some(&place), None).unwrap();
+    let client = Client::new(&place.path).unwrap();
+    let asking = thread::spawn(move || client.post("/v1/reload", &serde_json::json!({})));
+    let Some(Message::Question(Question::Reload, _, reply)) = messages.blocking_recv() else {
+        panic!("a reload was asked for")
+    };
+    drop((server, messages));
+    // Longer than those are waited for that have nothing to wait for.
+    thread::sleep(Duration::from_secs(11));
+    reply.send(Ok(Answering::of(Done::default()))).unwrap();
+    assert_eq!(asking.join().unwrap().unwrap().status, 200);
+}
+
+#[test]
 fn curl_reads_it() {
     let daemon = Daemon::start();
     let curl = |arguments: &[&str]| {

@@ -24,7 +24,8 @@ pub enum Error {
     ///
     /// Differs: the original forgets a quote and gives no remedy (`a_taken_name_is_an_error_without_overwrite`).
     #[error(
-        "unable to {action} file from '{}' to '{}', path already exists; set overwrite=True or on_conflict=",
+        "unable to {action} file from '{}' to '{}', path already exists; set overwrite=True or \
+         on_conflict=\"skip\", \"rename\", \"newer\" or \"same\"",
         Plain(.from), Plain(.to)
     )]
     Exists {

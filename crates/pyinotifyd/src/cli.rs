@@ -167,7 +167,8 @@ struct Typed {
 
     /// Log what tasks would do instead of doing it.
     ///
-    /// It touches no file and runs no command or job.
+    /// It touches no file and runs no command or job. It uses no state, and no control socket unless --control names
+    /// one.
     #[arg(long)]
     dry_run: bool,
 

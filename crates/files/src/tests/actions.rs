@@ -62,7 +62,8 @@ fn a_taken_name_is_an_error_without_overwrite() {
         scene.write("out/f", "old");
         let outcome = scene.act(&rule(action), "in/f", "out/f");
         let text = format!(
-            "unable to {action} file from 'in/f' to 'out/f', path already exists; set overwrite=True or on_conflict="
+            "unable to {action} file from 'in/f' to 'out/f', path already exists; set overwrite=True or \
+             on_conflict=\"skip\", \"rename\", \"newer\" or \"same\""
         );
         assert_eq!(outcome.error(&scene), text);
         assert!(outcome.records.is_empty(), "{:?}", outcome.records);
@@ -409,7 +410,8 @@ fn a_move_across_filesystems_ends_like_a_rename() {
             rule(Action::Move),
             "in/f",
             "out/f",
-            "unable to move file from 'in/f' to 'out/f', path already exists; set overwrite=True or on_conflict=",
+            "unable to move file from 'in/f' to 'out/f', path already exists; set overwrite=True or \
+             on_conflict=\"skip\", \"rename\", \"newer\" or \"same\"",
         ),
         (overwriting(Action::Move), "in/f", "out/d", "[Errno 21] Is a directory: 'in/f' -> 'out/d'"),
         (overwriting(Action::Move), "in/d", "out/f", "[Errno 20] Not a directory: 'in/d' -> 'out/f'"),

@@ -120,6 +120,9 @@ NAME_MAX = 100
 # What a name may hold besides letters and digits, as a letter.
 _PUNCTUATION = str.maketrans("._-", "aaa")
 
+# The digits of the umasks that are used; as numbers of ten they are none that anybody would want.
+_USUAL_UMASKS = (22, 27, 77)
+
 _NO_VARIABLES: dict[str, object] = {}
 _NO_TEXTS: dict[str, str] = {}
 _NO_LIMITS: dict[Limit, Optional[int]] = {}
@@ -602,6 +605,8 @@ class ShellScheduler(TaskScheduler):
         self._set_common(files, dirs, delay, logname, global_vars, singlejob, max_jobs, name)
         self._set_running(timeout, retry, on_failure, max_delay, max_rate, settle, on_busy, batch)
         self._set_kept(persist, rerun)
+        if umask in _USUAL_UMASKS:
+            warn_at(self.at, f"umask: {umask} is 0o{umask:o}, write 0o{umask} if that is meant")
 
     def __setattr__(self, name: str, value: object) -> None:
         """Check what a type alone doesn't say, then set the attribute."""

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use control::api::Status;
+use control::api::{ConfigFile, Status};
 use control::{Client, ClientError};
 use mounts::Mounts;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -522,6 +522,12 @@ fn control(daemon: Asked, wanted: &Wanted) -> Finding {
     let at = named.map_or_else(String::new, |path| format!(" --control {}", advice::path(path)));
     let show_status = format!("{} status{at}", advice::program());
     match daemon {
+        Asked::Answered(status) if !is_about(&wanted.config, &status.config) => {
+            let files: Vec<PathBuf> = status.config.iter().map(path_of).collect();
+            let text = format!("the daemon with pid {} runs with another configuration", status.pid);
+            let mend = format!("{} doctor{}{at}", advice::program(), advice::named(&files));
+            warning("control", text, mend)
+        }
         Asked::Answered(status) if status.ready => {
             ok("control", format!("the daemon with pid {} answers", status.pid))
         }
@@ -534,6 +540,18 @@ fn control(daemon: Asked, wanted: &Wanted) -> Finding {
         Asked::Silent(why) => warning("control", why, advice::start(&wanted.config, named)),
         Asked::Never => ok("control", "none: the config says control=False"),
     }
+}
+
+/// Whether a daemon runs with one of the files that were looked at, or one in a directory of them.
+fn is_about(looked_at: &[PathBuf], of_daemon: &[ConfigFile]) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let looked_at: Vec<PathBuf> = looked_at.iter().map(|path| real(path)).collect();
+    let is_one = |file: &ConfigFile| looked_at.iter().any(|path| real(&path_of(file)).starts_with(path));
+    of_daemon.is_empty() || of_daemon.iter().any(is_one)
+}
+
+fn path_of(file: &ConfigFile) -> PathBuf {
+    advice::bytes_path(&file.path.to_bytes().unwrap_or_default()).to_owned()
 }
 
 fn first_line(text: &str) -> String {

@@ -14,9 +14,26 @@ use crate::config::{Config, Digest};
 /// the host describes of them.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
-    watches: Vec<(String, Digest)>,
-    schedulers: Vec<(String, Digest)>,
-    settings: Vec<(String, serde_json::Value)>,
+    watches: Vec<Part<Digest>>,
+    schedulers: Vec<Part<Digest>>,
+    settings: Vec<Part<serde_json::Value>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Part<T> {
+    /// What it is known by in another configuration, too.
+    key: String,
+    /// What people call it.
+    name: String,
+    /// What differs where it does.
+    is: T,
+}
+
+impl<T> Part<T> {
+    fn named(name: String, is: T) -> Part<T> {
+        Part { key: name.clone(), name, is }
+    }
 }
 
 impl Inventory {
@@ -25,9 +42,16 @@ impl Inventory {
         let schedulers = generation.actions().iter();
         let settings = generation.settings.iter();
         Inventory {
-            watches: watches.map(|watch| (format!("'{}'", watch.path_text), watch.settings)).collect(),
-            schedulers: schedulers.map(|action| (action.name.to_string(), action.settings)).collect(),
-            settings: settings.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            watches: watches
+                .map(|watch| Part::named(format!("'{}'", watch.path_text), watch.settings))
+                .collect(),
+            schedulers: schedulers
+                .map(|action| {
+                    let (key, name) = (action.identity.to_string(), action.name.to_string());
+                    Part { key, name, is: action.settings }
+                })
+                .collect(),
+            settings: settings.map(|(name, value)| Part::named(name.clone(), value.clone())).collect(),
         }
     }
 
@@ -47,18 +71,23 @@ impl Inventory {
     }
 }
 
-fn differences<T: PartialEq>(what: &str, old: &[(String, T)], new: &[(String, T)]) -> Vec<String> {
-    let (old_by_name, new_by_name) = (by_name(old), by_name(new));
-    let added = new.iter().filter(|(name, _)| !old_by_name.contains_key(&name[..]));
-    let removed = old.iter().filter(|(name, _)| !new_by_name.contains_key(&name[..]));
-    let changed = new.iter().filter(|(name, one)| old_by_name.get(&name[..]).is_some_and(|old| *old != one));
-    let said = |verb: &'static str| move |(name, _): &(String, T)| format!("{what} {name} {verb}");
-    added.map(said("added")).chain(removed.map(said("removed"))).chain(changed.map(said("changed"))).collect()
+fn differences<T: PartialEq>(what: &str, old: &[Part<T>], new: &[Part<T>]) -> Vec<String> {
+    let (old_by_key, new_by_key) = (by_key(old), by_key(new));
+    let added = new.iter().filter(|one| !old_by_key.contains_key(&one.key[..]));
+    let removed = old.iter().filter(|one| !new_by_key.contains_key(&one.key[..]));
+    let both = new.iter().filter_map(|one| Some((*old_by_key.get(&one.key[..])?, one)));
+    let changed = both.clone().filter(|(old, one)| old.is != one.is).map(|(_, one)| one);
+    // The name of a file comes before the scheduler's where another file has such a one, and goes with that.
+    let renamed = both.filter(|(old, one)| old.name != one.name);
+    let renamed = renamed.map(|(old, one)| format!("{what} {} is now called {}", old.name, one.name));
+    let said = |verb: &'static str| move |one: &Part<T>| format!("{what} {} {verb}", one.name);
+    let came_and_went = added.map(said("added")).chain(removed.map(said("removed")));
+    came_and_went.chain(changed.map(said("changed"))).chain(renamed).collect()
 }
 
-/// The first of each name.
-fn by_name<T>(all: &[(String, T)]) -> HashMap<&str, &T> {
-    all.iter().rev().map(|(name, one)| (&name[..], one)).collect()
+/// The first of each key.
+fn by_key<T>(all: &[Part<T>]) -> HashMap<&str, &Part<T>> {
+    all.iter().rev().map(|one| (&one.key[..], one)).collect()
 }
 
 impl Daemon {
@@ -101,10 +130,20 @@ mod tests {
     #[test]
     fn what_came_went_and_changed_is_named() {
         let all = |names: &[(&str, u64)]| {
-            names.iter().map(|(name, digest)| ((*name).to_owned(), *digest)).collect::<Vec<_>>()
+            names.iter().map(|(name, digest)| Part::named((*name).to_owned(), *digest)).collect::<Vec<_>>()
         };
         let (old, new) = (all(&[("a", 1), ("b", 1), ("c", 1)]), all(&[("b", 2), ("c", 1), ("d", 1)]));
         let said = differences("scheduler", &old, &new);
         assert_eq!(said, ["scheduler d added", "scheduler a removed", "scheduler b changed"]);
+    }
+
+    #[test]
+    fn a_scheduler_that_is_called_otherwise_is_the_same() {
+        let part = |key: &str, name: &str| Part { key: key.to_owned(), name: name.to_owned(), is: 1 };
+        let (two, one) = ([part("a/s", "a/s"), part("b/s", "b/s")], [part("a/s", "s")]);
+        let fewer = differences("scheduler", &two, &one);
+        assert_eq!(fewer, ["scheduler b/s removed", "scheduler a/s is now called s"]);
+        let more = differences("scheduler", &one, &two);
+        assert_eq!(more, ["scheduler b/s added", "scheduler s is now called a/s"]);
     }
 }

@@ -241,6 +241,23 @@ impl Watch {
 }
 
 impl Map {
+    /// What its schedulers are called, without those in variables.
+    pub(super) fn scheduler_names(&self) -> Vec<String> {
+        let of_events = |flags: &mut dyn Iterator<Item = &Flag>, schedulers: &[Scheduler]| {
+            let of_event = |flag: &Flag| {
+                schedulers.iter().map(|one| format!("{}-{}", one.name, flag.name())).collect::<Vec<_>>()
+            };
+            flags.flat_map(of_event).collect()
+        };
+        match self {
+            Map::Variable(..) => Vec::new(),
+            Map::Shared(_, schedulers) => schedulers.iter().map(|one| one.name.clone()).collect(),
+            Map::Alike(flags, schedulers) => of_events(&mut flags.iter(), schedulers),
+            Map::Table(_, rows, schedulers) => of_events(&mut rows.iter().map(|(flag, _)| flag), schedulers),
+            Map::Union(maps) => maps.iter().flat_map(Map::scheduler_names).collect(),
+        }
+    }
+
     fn expression(&self, depth: usize) -> String {
         let indent = "    ".repeat(depth);
         match self {

@@ -84,7 +84,7 @@ impl Line {
         }
         let standing = look(&self.path);
         let is_glob = self.path.contains(&b'*');
-        self.mask.say(standing.kind, standing.is_link, name, entry);
+        self.mask.say(standing.kind, standing.is_link, entry);
         if self.mask.flags.is_empty() {
             return entry
                 .left_out("incron watches nothing for it: its mask holds no event, see pyinotifyd --list");
@@ -110,7 +110,16 @@ impl Line {
             );
         }
         match self.map(table, standing.kind == Some(Kind::File), name, entry) {
-            Ok(map) => entry.watches.push(self.watch(map, is_glob)),
+            Ok(map) => {
+                if self.mask.oneshot {
+                    let names = map.scheduler_names().join(" ");
+                    entry.differs(format!(
+                        "IN_ONESHOT: incron runs the command for one event and then watches no more; here it runs for \
+                         each. Let the command end with `pyinotifyd pause {names}`"
+                    ));
+                }
+                entry.watches.push(self.watch(map, is_glob));
+            }
             Err(text) => entry.left_out(text),
         }
     }
@@ -376,16 +385,10 @@ impl Wanted {
     }
 
     /// Says what is different here.
-    fn say(&self, kind: Option<Kind>, is_link: bool, name: &str, entry: &mut Entry) {
+    fn say(&self, kind: Option<Kind>, is_link: bool, entry: &mut Entry) {
         for word in &self.unknown {
             let word = Escaped(word);
             entry.differs(format!("'{word}' in its mask means nothing to incron, and so it is left out"));
-        }
-        if self.oneshot {
-            entry.differs(format!(
-                "IN_ONESHOT: incron runs the command for one event and then watches no more; here it runs for each. \
-                 Let the command end with `pyinotifyd pause {name}`, or with the names that `pyinotifyd status` shows"
-            ));
         }
         if self.dont_follow && is_link {
             entry.differs(

@@ -81,6 +81,9 @@ impl Daemon {
     /// # Errors
     /// One line: a place that was asked for cannot be had. What is there goes on.
     pub(in crate::daemon) fn prepare_control(&mut self, wanted: &ControlWanted) -> Result<Prepared, String> {
+        // A trial beside the daemon that works leaves its places to that one.
+        let on_trial = ControlWanted { place: ControlPlace::Never, ..ControlWanted::default() };
+        let wanted = if self.options.dry_run { &on_trial } else { wanted };
         let metrics = match (&self.control.listening.metrics, wanted.metrics) {
             (Some(open), Some(at)) if open.at == at => Change::Keep,
             (None, None) => Change::Keep,
