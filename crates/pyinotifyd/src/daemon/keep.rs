@@ -15,35 +15,34 @@
 //! 6. If the disk does not take a batch, the thread keeps it and tries again. Marks cost a byte for each task, ends are
 //!    bounded ([`HISTORY_A_BATCH`], [`FAILURES_MAX`]).
 
+mod checkpoints;
 mod failures;
+mod group;
 mod leftovers;
 mod restore;
+mod row;
 mod told;
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use control::metrics::Histogram;
-use engine::{Doing, End, EndResult, Engine, FailureKind, TaskHandle, TaskId, TaskRecord, TaskStatus};
-use event::Event;
-use hashbrown::hash_map::Entry;
+use engine::{End, EndResult, Engine, FailureKind, TaskHandle, TaskId, TaskRecord};
 use hashbrown::{HashMap, HashSet};
-use ledger::{
-    Batch, Ended, Id, Ledger, Opened, Options, Outcome, Process, Report, Restored, Subject, TaskState, Told,
-};
+use ledger::{Batch, Ended, Id, Ledger, Opened, Options, Outcome, Report, Restored, Told};
 use rustix::process::Pid;
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 pub(super) use restore::{event_of, no_heir};
 pub(super) use told::ToldBefore;
 
+use checkpoints::Checkpoints;
 use failures::Failures;
+use group::{Group, group_of};
 use leftovers::Leftover;
+use row::{Clock, row, seconds, subject};
 use told::Recent;
 
 use super::Daemon;
@@ -65,9 +64,6 @@ const HISTORY_A_BATCH: usize = 1_000;
 
 /// Failures that wait for a disk that does not take them; about 300 bytes each. The earliest are lost beyond that.
 const FAILURES_MAX: usize = 65_536;
-
-/// A checkpoint is written so long after the latest event, beside those that go with other changes.
-const CHECKPOINT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Bounds of the histogram of transactions, in seconds.
 const COMMIT_BOUNDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
@@ -111,14 +107,6 @@ pub(crate) struct Keeper {
     stopped: Vec<TaskHandle>,
     /// Commands that outlived the earlier daemon, while they are being ended.
     leftovers: Vec<Leftover>,
-}
-
-/// The process group of a command.
-#[derive(Clone, Copy, Debug)]
-struct Group {
-    /// Read while its leader is there, which may end before the group.
-    process: Process,
-    is_stopped: bool,
 }
 
 /// A state directory that was opened, by a thread.
@@ -183,8 +171,7 @@ impl Keeper {
 
     /// The daemon ends: what happens from here on is for the next one.
     pub(super) fn end_checkpoints(&mut self, complete: Option<SystemTime>, told: Vec<Told>) {
-        self.checkpoints.ends = true;
-        self.checkpoints.last = complete.map(|complete| (seconds(complete), told));
+        self.checkpoints.end(complete.map(|complete| (seconds(complete), told)));
     }
 
     /// Whether the next daemon is to know what was told in the last moments of this one.
@@ -488,59 +475,6 @@ impl Daemon {
     }
 }
 
-/// When a checkpoint is to be written, and which was the latest.
-#[derive(Debug)]
-struct Checkpoints {
-    latest_s: Option<f64>,
-    /// Events that were read when this was looked at last, and when there was another one.
-    events: u64,
-    event_at: Option<Instant>,
-    /// When one is to be written, whatever else is.
-    due_at: Option<Instant>,
-    /// The daemon ends: no checkpoint follows but that of its end, if there can be one.
-    ends: bool,
-    last: Option<(f64, Vec<Told>)>,
-}
-
-impl Checkpoints {
-    fn new(latest_s: Option<f64>) -> Checkpoints {
-        // The first one tells the next daemon from where on this one has watched.
-        Checkpoints { latest_s, events: u64::MAX, event_at: None, due_at: None, ends: false, last: None }
-    }
-
-    /// Notes how many events were read; whether a checkpoint is to be written now.
-    fn note(&mut self, events: u64, now: Instant) -> bool {
-        if self.events != events {
-            self.events = events;
-            self.event_at = Some(now);
-            self.due_at.get_or_insert(now + CHECKPOINT_PAUSE);
-        }
-        self.due_at.is_some_and(|at| at <= now) && !self.ends
-    }
-
-    /// Gives a batch that has all changes its checkpoint; `complete` is up to when everything was told.
-    fn take(&mut self, complete: Option<SystemTime>, now: Instant, batch: &mut Batch) {
-        if self.ends {
-            self.due_at = None;
-            if let Some((last_s, told)) = self.last.take() {
-                (batch.checkpoint_s, batch.told) = (Some(last_s), told);
-            }
-            return;
-        }
-        let Some(complete) = complete else {
-            // Something is still to be found out, or may never be: it is tried again.
-            self.due_at = self.due_at.map(|_| now + CHECKPOINT_PAUSE);
-            return;
-        };
-        // One more when it has been quiet for so long.
-        let quiet_at = self.event_at.map(|at| at + CHECKPOINT_PAUSE);
-        self.due_at = quiet_at.filter(|at| *at > now);
-        let complete_s = seconds(complete);
-        self.latest_s = Some(complete_s);
-        batch.checkpoint_s = Some(complete_s);
-    }
-}
-
 fn trouble_text(directory: &Path, error: &str) -> String {
     format!(
         "cannot keep tasks in '{}': {error}; the daemon goes on without, and tries again",
@@ -552,170 +486,4 @@ fn damage_text(damage: &ledger::Damage) -> String {
     let moved_to = damage.moved_to.display();
     let error = damage.error.trim().replace('\n', " ");
     format!("the state is damaged ({error}), it was moved to '{moved_to}'; the daemon starts afresh")
-}
-
-/// The time of day at an instant.
-struct Clock {
-    now: Instant,
-    now_s: f64,
-}
-
-impl Clock {
-    fn now() -> Clock {
-        Clock { now: Instant::now(), now_s: seconds(SystemTime::now()) }
-    }
-
-    fn time(&self, at: Instant) -> f64 {
-        let ahead = at.saturating_duration_since(self.now).as_secs_f64();
-        self.now_s + ahead - self.now.saturating_duration_since(at).as_secs_f64()
-    }
-
-    /// When a kept task is due: not later than it was when it was written, if the clock was set back since then.
-    fn due(&self, task: &ledger::Task) -> Instant {
-        self.instant(task.due_s.min(self.now_s + task.due_s - task.since_s))
-    }
-
-    fn past(&self, time_s: f64) -> Instant {
-        let ago = Duration::try_from_secs_f64((self.now_s - time_s).max(0.0)).unwrap_or_default();
-        self.now.checked_sub(ago).unwrap_or(self.now)
-    }
-
-    fn instant(&self, time_s: f64) -> Instant {
-        let ahead = Duration::try_from_secs_f64((time_s - self.now_s).max(0.0)).unwrap_or_default();
-        self.now.checked_add(ahead).unwrap_or(self.now)
-    }
-}
-
-fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-fn subject(action: &Action, event: &Event<'_>, detail: Option<String>) -> Subject {
-    Subject {
-        file: Arc::clone(&action.identity.file),
-        scheduler: Arc::clone(&action.identity.name),
-        kind: action.work.kept_kind().into(),
-        digest: Arc::clone(&action.digest),
-        mask: event.mask.0,
-        is_dir: event.is_dir,
-        synthetic: event.synthetic,
-        path: event.pathname.to_vec(),
-        name_len: event.name_len,
-        root_len: event.root_len,
-        src_path: event.src_pathname.map(<[u8]>::to_vec),
-        given_path: event.given_path.map(<[u8]>::to_vec),
-        detail,
-    }
-}
-
-fn row(task: &TaskStatus<'_>, action: &Action, clock: &Clock, group: Option<Group>) -> ledger::Task {
-    let (state, at) = match task.doing {
-        Doing::Waiting(at) | Doing::PutOff(at) | Doing::Settling(at) | Doing::Gathered(at) => {
-            (TaskState::Waiting, at)
-        }
-        Doing::Retrying(at) => (TaskState::Retrying, at),
-        Doing::Queued(at) => (TaskState::Queued, at),
-        Doing::Running(at) => (TaskState::Running, at),
-    };
-    let runs = state == TaskState::Running;
-    let group = group.filter(|_| runs);
-    let due_s = at.map_or(f64::from(u32::MAX), |at| clock.time(at));
-    ledger::Task {
-        id: Id(task.id.0),
-        subject: subject(action, &task.event, detail(task, group.is_some_and(|group| group.is_stopped))),
-        state,
-        attempt: task.attempt,
-        first_s: task.waits.made.map_or(clock.now_s, |made| clock.time(made)),
-        waits_s: task.waits.first.map(|first| clock.time(first)),
-        settles_s: task.waits.due.map(|due| clock.time(due)),
-        since_s: if runs { due_s } else { clock.now_s },
-        due_s,
-        error: (!task.reason.is_empty()).then(|| task.reason.to_owned()),
-        process: group.map(|group| group.process),
-    }
-}
-
-/// The process group of a run, which its command leads.
-fn group_of(groups: &mut HashMap<TaskHandle, Group>, run: TaskHandle, leader: Pid) -> Option<&mut Group> {
-    let group = leader.as_raw_nonzero().get();
-    match groups.entry(run) {
-        Entry::Occupied(known) => Some(known.into_mut()),
-        Entry::Vacant(vacant) => {
-            let process = Process { group, started_ticks: started_ticks(group)? };
-            Some(vacant.insert(Group { process, is_stopped: false }))
-        }
-    }
-}
-
-/// What only this program understands of a task.
-fn detail(task: &TaskStatus<'_>, is_stopped: bool) -> Option<String> {
-    let mut detail = serde_json::Map::new();
-    if let Some(failed) = task.failed {
-        let (error, attempts, id) = (failed.error, failed.attempts, failed.id.to_string());
-        detail.insert("failed".to_owned(), json!({"error": error, "attempts": attempts, "id": id}));
-    } else if task.again {
-        detail.insert("again".to_owned(), true.into());
-    }
-    if is_stopped {
-        detail.insert("stopped".to_owned(), true.into());
-    }
-    (!detail.is_empty()).then(|| Value::Object(detail).to_string())
-}
-
-/// What proc_pid_stat(5) says of a process.
-struct Stat(Vec<u8>);
-
-impl Stat {
-    /// Of a process by its name in `/proc`.
-    fn read(process: &str) -> Option<Stat> {
-        let stat: io::Result<Vec<u8>> = fs::read(format!("/proc/{process}/stat"));
-        stat.ok().map(Stat)
-    }
-
-    /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and
-    /// otherwise anything.
-    fn field(&self, number: usize) -> Option<&[u8]> {
-        let after_name = self.0.rsplit(|byte| *byte == b')').next()?;
-        after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(number - 3)
-    }
-
-    fn is_zombie(&self) -> bool {
-        self.field(3) == Some(b"Z")
-    }
-
-    fn number(&self, number: usize) -> Option<u64> {
-        std::str::from_utf8(self.field(number)?).ok()?.parse().ok()
-    }
-}
-
-/// When a process was started, in ticks since boot.
-fn started_ticks(pid: i32) -> Option<u64> {
-    Stat::read(&pid.to_string())?.number(22)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_has_the_time_of_its_start_as_long_as_it_lives() {
-        let pid = std::process::id() as i32;
-        let ticks = started_ticks(pid);
-        assert!(ticks.is_some_and(|ticks| ticks > 0));
-        assert_eq!(started_ticks(pid), ticks);
-        assert_eq!(started_ticks(-1), None);
-    }
-
-    #[test]
-    fn times_of_day_lead_back_to_instants() {
-        let clock = Clock::now();
-        let later = clock.now + Duration::from_millis(1_500);
-        let back = clock.instant(clock.time(later));
-        assert!(back <= later && later - back < Duration::from_micros(10), "{:?}", later - back);
-        assert_eq!(clock.instant(clock.now_s - 5.0), clock.now, "what has passed is due at once");
-        assert_eq!(clock.instant(f64::NAN), clock.now);
-        let past = clock.past(clock.now_s - 5.0);
-        assert!(clock.time(past) - clock.now_s + 5.0 < 1e-5);
-        assert_eq!(clock.past(clock.now_s + 5.0), clock.now, "what was begun later was not begun");
-    }
 }

@@ -14,8 +14,9 @@ use hashbrown::HashMap;
 use ledger::{Id, Process, Task, TaskState};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::Keeper;
+use super::group::{Group, Stat};
 use super::restore::{INTERRUPTED, was_stopped};
-use super::{Group, Keeper, Stat};
 use crate::action::Report;
 use crate::action::command::Environment;
 use crate::daemon::Daemon;

@@ -13,8 +13,8 @@ use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
 
-use super::Clock;
 use super::leftovers::outliving;
+use super::row::Clock;
 use crate::action::missing;
 use crate::config::Identity;
 use crate::daemon::Daemon;

@@ -1,0 +1,79 @@
+//! Process groups of commands, by which the next daemon finds what has outlived this one.
+
+use std::fs;
+use std::io;
+
+use engine::TaskHandle;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use ledger::Process;
+use rustix::process::Pid;
+
+/// The process group of a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    /// Read while its leader is there, which may end before the group.
+    pub(super) process: Process,
+    pub(super) is_stopped: bool,
+}
+
+/// The process group of a run, which its command leads.
+pub(super) fn group_of(
+    groups: &mut HashMap<TaskHandle, Group>,
+    run: TaskHandle,
+    leader: Pid,
+) -> Option<&mut Group> {
+    let group = leader.as_raw_nonzero().get();
+    match groups.entry(run) {
+        Entry::Occupied(known) => Some(known.into_mut()),
+        Entry::Vacant(vacant) => {
+            let process = Process { group, started_ticks: started_ticks(group)? };
+            Some(vacant.insert(Group { process, is_stopped: false }))
+        }
+    }
+}
+
+/// What proc_pid_stat(5) says of a process.
+pub(super) struct Stat(Vec<u8>);
+
+impl Stat {
+    /// Of a process by its name in `/proc`.
+    pub(super) fn read(process: &str) -> Option<Stat> {
+        let stat: io::Result<Vec<u8>> = fs::read(format!("/proc/{process}/stat"));
+        stat.ok().map(Stat)
+    }
+
+    /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and
+    /// otherwise anything.
+    fn field(&self, number: usize) -> Option<&[u8]> {
+        let after_name = self.0.rsplit(|byte| *byte == b')').next()?;
+        after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(number - 3)
+    }
+
+    pub(super) fn is_zombie(&self) -> bool {
+        self.field(3) == Some(b"Z")
+    }
+
+    pub(super) fn number(&self, number: usize) -> Option<u64> {
+        std::str::from_utf8(self.field(number)?).ok()?.parse().ok()
+    }
+}
+
+/// When a process was started, in ticks since boot.
+fn started_ticks(pid: i32) -> Option<u64> {
+    Stat::read(&pid.to_string())?.number(22)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_the_time_of_its_start_as_long_as_it_lives() {
+        let pid = std::process::id() as i32;
+        let ticks = started_ticks(pid);
+        assert!(ticks.is_some_and(|ticks| ticks > 0));
+        assert_eq!(started_ticks(pid), ticks);
+        assert_eq!(started_ticks(-1), None);
+    }
+}
