@@ -260,7 +260,7 @@ def test_explain_says_how_a_task_runs(box: Box) -> None:
     text = box.call("--explain", box.src / "f", config=config).stdout
     for words in (
         "is stopped after 5 s",
-        "is tried again without end if it fails, first after 10 s, then each time 2 times later",
+        "is tried again without end if it fails: after 10 s, then each pause is 2 times the one before, at most 600 s",
         "tells scheduler 'told' if it fails for good",
         "waits at most 9 s",
         "starts when fewer than 2 tasks were started in 3 s",
@@ -279,6 +279,25 @@ def test_explain_says_what_a_task_waits_for(box: Box) -> None:
     text = box.call("--explain", box.src / "f", config=watching(f'ShellScheduler("true", settle={settle})')).stdout
     asked = "nobody writes to the file, it has not changed for 5 s, it has 1 bytes, '/srv/{stem}.ok' is there"
     assert f"waits until {asked}; fails if that takes more than 60 s" in text, text
+
+
+def test_explain_says_what_a_rule_asks_for_and_what_a_start_tells(box: Box) -> None:
+    rule = (
+        'FileManagerRule("move", "^$SRC/(.*)$", r"$DST/\\1", mounted="$DST", verify=True, prune=True, trash="$TMP/t", '
+    )
+    config = f"""
+take = FileManagerScheduler({rule} overwrite=True))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": take}}, initial="all")])
+"""
+    text = box.call("--explain", box.src / "f", config=config).stdout
+    for words in (
+        'at the start of the daemon: everything that is there is told as new (initial="all")',
+        f"fails unless '{box.dst}' is mounted (mounted)",
+        "what is copied is read back and compared (verify)",
+        f"what would be lost goes to '{box.tmp}/t' (trash)",
+        "then removes the directories above that are empty (prune)",
+    ):
+        assert words in text, text
 
 
 def test_a_settle_that_can_never_be_met_is_warned_of(box: Box) -> None:

@@ -565,7 +565,8 @@ def test_with_a_state_what_ended_is_listed_run_again_and_forgotten(steer: Steer,
     assert (failed["error"], failed["exit_status"], failed["output"]) == ("exited with status 3", 3, "why\n")
     operator.wait_scheduler("hold", done=1)
     history = operator.get("/v1/history")
-    assert {(task["scheduler"], task["result"]) for task in history["tasks"]} == {("fail", "failed"), ("hold", "ok")}
+    ends = {(task["scheduler"], task["result"]) for task in history["tasks"]}
+    assert ends == {("fail", "failed"), ("hold", "ok"), ("later", "cancelled")}
     assert operator.get("/v1/history?state=ok&since=1h&limit=1")["total"] == 1
     assert operator.get("/v1/history?scheduler=move")["tasks"] == []
     assert operator.get("/v1/failed?path=*/b")["total"] == 0
@@ -680,6 +681,14 @@ def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
     ready = [one for one in operator.json("metrics")["metrics"] if one["name"] == "pyinotifyd_ready"]
     assert ready == [{"name": "pyinotifyd_ready", "labels": {}, "value": 1.0}]
     operator.run("cancel", "--scheduler", "later")
+
+
+def test_a_list_that_goes_into_a_pipe_has_whole_paths(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    path = box.src / ("n" * 200)
+    write(path)
+    operator.wait_scheduler("later", waiting=1)
+    assert os.fspath(path) in operator.run("tasks")
 
 
 def test_exit_codes_tell_refused_from_mistyped_and_from_nobody_there(steer: Steer, box: Box) -> None:

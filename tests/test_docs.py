@@ -139,6 +139,16 @@ def test_uploads_wait_while_somebody_writes(site: Site) -> None:
     wait_until(lambda: has(site.srv / "ready/acme/big.iso", "onetwo"), lambda: daemon.tail)
 
 
+def test_uploads_that_stall_while_they_are_open_wait(site: Site) -> None:
+    """The events alone say that all is calm: the one of the open file came before the delay, and no other does."""
+    customer = site.directory("uploads/acme")
+    daemon = site.box.run(site.config("uploads.py") + "setLoglevel(DEBUG)\n", env=site.environment())
+    with open(customer / "big.iso", "w") as file:
+        daemon.wait_log(f"not settled: somebody has it open for writing.*{customer}/big.iso")
+        file.write("whole")
+    wait_until(lambda: has(site.srv / "ready/acme/big.iso", "whole"), lambda: daemon.tail)
+
+
 def test_scanner(site: Site) -> None:
     scans = site.directory("scans")
     site.program("ocrmypdf", 'cp -- "$2" "$3"')

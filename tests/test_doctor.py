@@ -168,6 +168,59 @@ def test_a_missing_right_is_named(box: Box, plain_user: None) -> None:
     assert "CAP_SYS_ADMIN" in found["fanotify"]["text"]
 
 
+RULES = """
+rule = FileManagerRule("move", r"^$SRC/(.*)$", r"$TMP/to/\\1", auto_create=True)
+take = FileManagerScheduler(rule)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": take})], control=False)
+"""
+
+
+def test_what_rules_may_not_do_is_a_problem(box: Box, plain_user: None) -> None:
+    box.write_config(RULES)
+    os.chown(box.config, 65534, 65534)
+    destination = box.tmp / "to"
+    destination.mkdir(mode=0o777)
+    destination.chmod(0o777)
+    box.src.chmod(0o777)
+    asked = {"before": tuple(box.before), **box.env}
+    assert doctor(box, **asked)["destination"]["text"] == f"'{destination}' can be written"
+    destination.chmod(0o555)
+    box.src.chmod(0o555)
+    found = doctor(box, status=1, **asked)
+    assert found["destination"]["level"] == found["source"]["level"] == "problem"
+    assert found["destination"]["text"] == f"{box.config}:2: '{destination}' cannot be written"
+    assert found["source"]["text"].endswith(f"'{box.src}' cannot be written: the rule cannot move what is in it")
+    assert found["source"]["mend"] == f"namei -l {box.src}"
+    box.src.chmod(0)
+    assert doctor(box, status=1, **asked)["filesystem"]["text"] == f"'{box.src}' cannot be watched: we may not read it"
+    box.src.chmod(0o755)
+
+
+def test_where_results_go_has_to_be_there_and_mounted(box: Box) -> None:
+    box.write_config(RULES.replace(", auto_create=True", ""))
+    found = doctor(box)["destination"]
+    assert found["text"].endswith(f"'{box.tmp}/to' does not exist, and the rule does not make it (auto_create)")
+    subprocess.run(found["mend"], shell=True, check=True)
+    assert doctor(box)["destination"]["level"] == "ok"
+    box.write_config(RULES.replace("auto_create=True", f'mounted="{box.tmp}/to"'))
+    found = doctor(box)["mounted"]
+    assert (found["level"], found["text"]) == (
+        "warning",
+        f"{box.config}:2: '{box.tmp}/to' is not mounted: the rule fails until it is",
+    )
+
+
+def test_whose_rights_were_asked_is_said(box: Box, run: Run, plain_user: None) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs two users")
+    daemon = run(CONFIG.replace(', state="$TMP/state"', ""))
+    before, box.before = box.before, []
+    # What may be changed by the other user is no config for root.
+    found = doctor(box, "--control", os.fspath(box.tmp / "c.sock"), status=1)
+    box.before = before
+    assert found["rights"]["text"] == f"asked as user 0, but the daemon with pid {daemon.pid} runs as user 65534"
+
+
 def test_a_state_that_is_open_or_full_is_a_problem(box: Box, root: None) -> None:
     need("mount")
     box.write_config(CONFIG)

@@ -341,6 +341,25 @@ def test_failures_are_remembered_without_a_state(answer: Answer) -> None:
         assert "needs a state" in answer.shell(f"pyinotifyd {command}", status=1)
 
 
+@answers("Which tasks failed?")
+def test_a_task_that_was_cancelled_is_in_the_history(answer: Answer) -> None:
+    state = answer.site.srv / "state"
+    words = ("--state", os.fspath(state))
+    config = WORK.format(name="work", cmd="false", more="delay=0").replace("delay=0", "retry=Retry(5, delay=600)")
+    answer.start(config, *words)
+    for name in ("a", "b"):
+        write(answer.incoming / name)
+    answer.operator.wait_scheduler("work", retrying=2)
+    answer.shell("pyinotifyd cancel --path '*/a'")
+    answer.shell("pyinotifyd cancel --all")
+    wait_until(lambda: "/b" in answer.shell("pyinotifyd history"), lambda: answer.shell("pyinotifyd history"))
+    listed = answer.operator.get("/v1/history")["tasks"]
+    assert sorted((task["path"][-2:], task["result"], task["attempts"]) for task in listed) == [
+        ("/a", "cancelled", 1),
+        ("/b", "cancelled", 1),
+    ]
+
+
 @answers("How do I run a task again?")
 def test_tasks_are_run_again_started_now_and_made_for_a_file(answer: Answer) -> None:
     go = answer.site.srv / "go"
@@ -494,6 +513,18 @@ pyinotifyd.add_watch("/srv/in", {"IN_CLOSE_WRITE": scheduler})
     assert [task["scheduler"] for task in answer.operator.tasks(f"?scheduler={second}")] == [second]
     for name in (first, second):
         assert name in answer.shell("pyinotifyd status")
+
+
+@answers("Can I run two daemons on one host?")
+def test_each_of_two_daemons_has_its_own_socket(answer: Answer) -> None:
+    write(answer.site.srv / "uploads.py", "pyinotifyd = Pyinotifyd()\n")
+    words = answer.line("-c").split()[1:]
+    other = answer.start("pyinotifyd = Pyinotifyd()\n")
+    environment = {**answer.site.environment(), "PYINOTIFYD_CONTROL": os.fspath(answer.site.srv / "ignored.sock")}
+    daemon = answer.site.box.start(None, *words, env=environment).wait_ready()
+    assert not (answer.site.srv / "ignored.sock").exists()
+    assert f"pid {daemon.pid}," in answer.type("status")
+    assert f"pid {other.pid}," in answer.shell("pyinotifyd status")
 
 
 @pytest.fixture

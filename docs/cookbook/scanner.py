@@ -25,7 +25,7 @@ async def recognise(event: Event, task_id: str) -> None:
         logging.error(f"{task_id}: no text recognised in {scan}, it stays where it is")
 
 
-scans = TaskScheduler(job=recognise, delay=2, max_jobs=2, logname="scanner")
+scans = TaskScheduler(job=recognise, delay=2, settle=Settle(no_writer=True), max_jobs=2, logname="scanner")
 
 pyinotifyd = Pyinotifyd(shutdown_timeout=120)
 pyinotifyd.add_watch(

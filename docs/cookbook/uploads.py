@@ -1,7 +1,8 @@
-"""Uploads: hand a file on when its upload has been complete for half a minute.
+"""Uploads: hand a file on when nobody has written to it for half a minute, and nobody has it open for writing.
 
 FTP and SFTP servers close a file when a connection breaks, and open it again when the client resumes. So a closed file
-is not yet a finished one: the delay waits for calm, and each further write begins it anew.
+is not yet a finished one: the delay waits for calm, and each further write begins it anew. A client that stalls for
+longer than that still has its file open, which no event tells: `settle` asks.
 """
 
 UPLOADS = "/srv/uploads"
@@ -19,6 +20,7 @@ hand_on = FileManagerScheduler(
         )
     ],
     delay=30,
+    settle=Settle(no_writer=True),
     logname="uploads",
 )
 

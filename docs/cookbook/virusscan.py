@@ -29,7 +29,7 @@ async def gate(event: Event, task_id: str) -> None:
         raise RuntimeError(f"clamdscan could not judge {event.pathname}, status {verdict}")
 
 
-scan = TaskScheduler(job=gate, delay=1, max_jobs=4, logname="virusscan")
+scan = TaskScheduler(job=gate, delay=1, settle=Settle(no_writer=True), max_jobs=4, logname="virusscan")
 
 pyinotifyd = Pyinotifyd(shutdown_timeout=60)
 pyinotifyd.add_watch(

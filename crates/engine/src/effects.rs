@@ -26,7 +26,8 @@ pub trait Effects {
         Some(used)
     }
 
-    /// A task came to an end that is worth to be remembered: its run is over, or it failed for good without one. The
+    /// A task came to an end that is worth to be remembered: its run is over, it failed for
+    /// good without one, or it was cancelled ([`EndResult::Cancelled`]). The
     /// same task may come again, for an event that came meanwhile. The record of it follows; the ends of other tasks
     /// that the run was for come behind that, and have none.
     fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
@@ -57,7 +58,7 @@ pub enum EndResult<'a> {
     Done,
     /// It failed for good.
     Failed(&'a Failure),
-    /// It was cancelled while it ran.
+    /// It was cancelled: while it ran, by its id, or while it waited for another attempt.
     Cancelled,
 }
 

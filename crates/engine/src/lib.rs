@@ -123,6 +123,7 @@ mod random;
 mod scheduler;
 #[cfg(any(test, feature = "script"))]
 pub mod script;
+mod seconds;
 mod spec;
 mod status;
 mod tasks;
@@ -136,6 +137,7 @@ pub use effects::{
 };
 pub use engine::by_id::Found;
 pub use engine::{Engine, Stats};
+pub use seconds::Seconds;
 pub use spec::{
     Batch, GenerationError, GenerationId, GenerationIds, IdPrefix, Limits, MapId, MapSpec, Matcher, OnBusy,
     Rate, Reaction, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, StepLimit, TaskHandle,

@@ -690,6 +690,9 @@ impl Scheduler {
     }
 
     fn cancel<E: Effects>(&mut self, slot: Slot, event: &Event<'_>, turn: &mut Turn<'_, E>) {
+        if turn.tasks.attempt(slot) > 1 {
+            self.tell_cancelled(slot, turn);
+        }
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.withdraw(slot, turn);

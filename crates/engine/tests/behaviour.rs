@@ -1960,6 +1960,7 @@ fn tasks_are_found_by_the_beginning_of_their_id_run_now_and_cancelled() {
     assert!(!world.engine.run_now(world.now, ids[1], &mut world.out), "it runs already");
     assert!(world.engine.cancel(world.now, ids[0], &mut world.out));
     assert_eq!(world.lines(), ["cancelled 1 /a"]);
+    assert!(world.out.ends[0].starts_with("/a cancelled, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
     assert!(!world.engine.cancel(world.now, ids[0], &mut world.out));
     world.close_write("/b");
     assert!(world.engine.cancel(world.now, ids[1], &mut world.out));
@@ -2693,6 +2694,20 @@ fn tasks_to_come_can_be_failed_and_that_is_told() {
     assert_eq!(world.lines(), ["failed (gone) 2 /g", "start 4 /g IN_CREATE as 2 failed 1 time(s): gone"]);
     assert!(!world.engine.fail(world.now, world.out.ids[0], &failure, &mut world.out));
     assert_eq!(world.out.ends, ["/f gone, 1 attempt(s), 0ns of 0ns", "/g gone, 1 attempt(s), 0ns of 0ns"]);
+}
+
+#[test]
+fn what_an_event_cancels_is_an_end_only_where_an_attempt_has_failed() {
+    let mut world = World::of(SchedulerSpec { retry: Some(retry()), ..scheduler(DELAY) });
+    world.create("/f");
+    world.create("/g");
+    world.delete("/g");
+    assert_eq!(world.out.ends, NOTHING);
+    world.pass(DELAY);
+    world.end(1, &failed(FailureKind::Error));
+    world.delete("/f");
+    let [end] = &world.out.ends[..] else { panic!("{:?}", world.out.ends) };
+    assert!(end.starts_with("/f cancelled, 1 attempt(s), "), "{end}");
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Engine {
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| {
             if to_come {
+                scheduler.tell_cancelled(slot, turn);
                 scheduler.cancel_unstarted(slot, turn);
             } else {
                 scheduler.stop_for_good(slot, turn);

@@ -11,7 +11,7 @@ use crate::tasks::{Mark, Slot, State, Tasks, beginning};
 use crate::turn::{Delivery, Turn};
 use crate::{
     ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question,
-    Reaction, Record, Retry, SchedulerKind, TaskId, TaskRecord,
+    Reaction, Record, Retry, SchedulerKind, Seconds, TaskId, TaskRecord,
 };
 
 /// How long a task is put off that found its file in use.
@@ -72,7 +72,7 @@ impl Scheduler {
         reason.clone_into(&mut more.reason);
         let since = *more.settles_since.get_or_insert(now);
         if since + span(settle.give_up) <= now {
-            let text = format!("did not settle in {} s: {reason}", settle.give_up.as_secs_f64());
+            let text = format!("did not settle in {} s: {reason}", Seconds(settle.give_up));
             let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, text) };
             self.fail_for_good(slot, &failure, turn);
             return;
@@ -124,6 +124,17 @@ impl Scheduler {
         self.deliver(slot, turn.tasks.id(slot), event, failure, turn);
         self.remove(slot, turn.tasks);
         self.tell_completed(turn);
+    }
+
+    /// Lets a task that is to come be remembered as one that was cancelled. That is for those whose end somebody looks
+    /// for: by their id, or since an attempt failed.
+    pub(crate) fn tell_cancelled<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
+        let event = turn.tasks.event(slot, turn.path);
+        let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
+        let end = end_of(slot, EndResult::Cancelled, turn.now, turn.tasks);
+        // The attempt that it waited for has not been made.
+        let end = End { ran: Duration::ZERO, attempts: end.attempts.saturating_sub(1), ..end };
+        turn.out.ended(&task, end);
     }
 
     /// Starts a task in no list, or puts it behind those that wait for their start.
@@ -209,7 +220,7 @@ impl Scheduler {
         while let Some(slot) = self.running.first().filter(|slot| timed_out(slot, turn)) {
             self.stop(slot, turn);
             turn.tasks.set(slot, Mark::TimedOut);
-            let text = format!("timeout after {} s", timeout.as_secs_f64());
+            let text = format!("timeout after {} s", Seconds(timeout));
             let retry = self.fail(slot, &Failure::new(FailureKind::Timeout, text), turn);
             if retry.is_some() {
                 turn.tasks.more_mut(slot).retry = retry;

@@ -42,7 +42,8 @@ class Retry(Checked):
         max_delay: Seconds that no pause exceeds; int or float. Default 600.
         jitter: How much longer or shorter a pause is at random, as a part of itself; 0 to 1. Default 0.1.
         on: Which failures are tried again; others are final. For commands a list of exit statuses, for jobs a list of
-            exception classes; "timeout" and "signal" stand for these. Default None: every failure. Not for file rules.
+            exception classes; "timeout" and "signal" stand for these. Default None: every failure. Not for file rules:
+            they are tried again whatever the error is.
 
     Example::
 
@@ -162,7 +163,8 @@ class Settle(Checked):
 
     Args:
         no_writer: Whether to wait until nobody has the file open for writing. Default True.
-        stable: How many seconds its size and time of change must have been the same; int or float. Default 0.
+        stable: How many seconds its size and time of change must have been the same, as far as the daemon saw it; int
+            or float. A task that is tried again need not wait so long once more. Default 0.
         min_size: How many bytes it must have at least. Default 0.
         marker: Path of another file that must exist, with ``{pathname}``, ``{dirname}``, ``{name}``, and ``{stem}``,
             the name without its last suffix. Default None: none.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{TaskHandle, TaskId};
+use engine::{Seconds, TaskHandle, TaskId};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, lstat, openat, stat};
 use rustix::io::Errno;
 use syscall::lease::{Writers, writers};
@@ -48,7 +48,7 @@ pub(crate) struct Answer {
     seen: Option<Seen>,
 }
 
-/// What was seen of files whose tasks wait; about 100 bytes each.
+/// What was seen of files whose tasks wait, run or are tried again; about 100 bytes each.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     seen: HashMap<TaskId, Seen>,
@@ -81,19 +81,18 @@ impl Looks {
         lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, undone), now);
     }
 
-    /// Notes what a look has found, for the next one.
+    /// Notes what a look has found, for the next one: also that of a task which starts, as it may be tried again.
     pub(crate) fn answered(&mut self, answer: &Answer) {
-        match (&answer.verdict, answer.seen) {
-            (Verdict::No(_), Some(seen)) => {
-                if self.seen.len() >= SEEN_MAX {
-                    self.seen.clear();
-                }
-                self.seen.insert(answer.id, seen);
-            }
-            (Verdict::No(_), None) | (Verdict::Yes | Verdict::Vanished, _) => {
-                self.seen.remove(&answer.id);
-            }
+        let Some(seen) = answer.seen else { return self.forget(answer.id) };
+        if self.seen.len() >= SEEN_MAX {
+            self.seen.clear();
         }
+        self.seen.insert(answer.id, seen);
+    }
+
+    /// A task has come to its end.
+    pub(crate) fn forget(&mut self, id: TaskId) {
+        self.seen.remove(&id);
     }
 }
 
@@ -121,7 +120,7 @@ impl Settled {
         }
         let unchanged = now.saturating_duration_since(seen.since);
         if unchanged < self.stable {
-            return Some(format!("it has been unchanged for less than {} s", self.stable.as_secs_f64()));
+            return Some(format!("it has been unchanged for less than {} s", Seconds(self.stable)));
         }
         if let Some(marker) = self.marker.as_ref().map(|marker| marker.of(path))
             && stat(marker.as_slice()).is_err()
@@ -266,6 +265,28 @@ mod tests {
         assert!(matches!(verdict, Verdict::No(_)));
         assert!(matches!(stable.look(bytes, seen, after(10)).0, Verdict::No(_)));
         assert_eq!(stable.look(bytes, seen, after(11)).0, Verdict::Yes);
+    }
+
+    #[test]
+    fn what_was_seen_before_an_attempt_counts_for_the_next_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let bytes = path.as_os_str().as_bytes();
+        std::fs::write(&path, "content").unwrap();
+        let stable = Settled { stable: Duration::from_secs(600), ..wanted() };
+        let (begin, id) = (Instant::now(), TaskId(7));
+        let mut looks = Looks::default();
+        let look = |looks: &mut Looks, now| {
+            let (verdict, seen) = stable.look(bytes, looks.seen.get(&id).copied(), now);
+            let answer = Answer { handle: TaskHandle(1), id, verdict, seen };
+            looks.answered(&answer);
+            answer.verdict
+        };
+        assert!(matches!(look(&mut looks, begin), Verdict::No(_)));
+        assert_eq!(look(&mut looks, begin + stable.stable), Verdict::Yes);
+        assert_eq!(look(&mut looks, begin + stable.stable + Duration::from_secs(1)), Verdict::Yes);
+        looks.forget(id);
+        assert!(matches!(look(&mut looks, begin + stable.stable), Verdict::No(_)));
     }
 
     #[test]

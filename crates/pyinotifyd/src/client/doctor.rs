@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use control::api::{ConfigFile, Status};
 use control::{Client, ClientError};
 use mounts::Mounts;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags};
 use serde::Serialize;
 
-use super::{advice, places, show};
+use super::{advice, places, rights, show};
 use crate::cli::CONFIG_FILE;
 use crate::config::{Config, ControlPlace, StateWanted, absolute_path};
 use crate::host::interpreter;
@@ -59,26 +59,26 @@ impl fmt::Display for Level {
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     level: Level,
     /// What it is about.
-    about: &'static str,
+    pub(super) about: &'static str,
     /// What was found.
-    text: String,
+    pub(super) text: String,
     /// The command that mends it.
     #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
 }
 
-fn ok(about: &'static str, text: impl Into<String>) -> Finding {
+pub(super) fn ok(about: &'static str, text: impl Into<String>) -> Finding {
     Finding { level: Level::Ok, about, text: text.into(), mend: None }
 }
 
-fn warning(about: &'static str, text: impl Into<String>, mend: impl Into<String>) -> Finding {
+pub(super) fn warning(about: &'static str, text: impl Into<String>, mend: impl Into<String>) -> Finding {
     Finding { level: Level::Warning, about, text: text.into(), mend: Some(mend.into()) }
 }
 
-fn problem(about: &'static str, text: impl Into<String>, mend: impl Into<String>) -> Finding {
+pub(super) fn problem(about: &'static str, text: impl Into<String>, mend: impl Into<String>) -> Finding {
     Finding { level: Level::Problem, about, text: text.into(), mend: Some(mend.into()) }
 }
 
@@ -105,6 +105,7 @@ pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
         findings.push(of_config(&wanted.config, config.is_some()));
     }
     findings.extend(roots(config));
+    findings.extend(whose_rights(&daemon));
     findings.extend(limits(config, &daemon));
     findings.extend([leases(), openat2(), fanotify()]);
     findings.extend(state(wanted, config));
@@ -228,7 +229,25 @@ fn roots(config: Option<&Config>) -> Vec<Finding> {
         let mend = advice::as_root("mount -t proc proc /proc");
         return vec![problem("filesystems", "/proc is not mounted", mend)];
     };
-    paths(config).into_iter().map(|(path, _)| root(&path, &mounts)).collect()
+    let roots = paths(config).into_iter().map(|(path, _)| root(&path, &mounts));
+    let of_rules = config.map(|config| rights::of_rules(config, &mounts)).unwrap_or_default();
+    roots.chain(of_rules).collect()
+}
+
+/// Rights are those of who asks: another user's daemon may have less.
+fn whose_rights(daemon: &Asked) -> Option<Finding> {
+    let Asked::Answered(status) = daemon else { return None };
+    let (ours, pid) = (rustix::process::geteuid().as_raw(), status.pid);
+    let theirs = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    (theirs != ours).then(|| {
+        let text = format!("asked as user {ours}, but the daemon with pid {pid} runs as user {theirs}");
+        let program = advice::program();
+        warning(
+            "rights",
+            text,
+            advice::as_root(&format!("setpriv --reuid {theirs} --clear-groups {program} doctor")),
+        )
+    })
 }
 
 fn root(path: &[u8], mounts: &Mounts) -> Finding {
@@ -251,6 +270,10 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
     }
     let path = advice::bytes_path(path);
     match path.metadata() {
+        Ok(found) if !rights::may(path, to_watch(&found)) => {
+            let text = format!("'{shown}' cannot be watched: we may not read it");
+            problem("filesystem", text, rights::look_at(path))
+        }
         Ok(_) => ok("filesystem", format!("'{shown}' is on {fstype}")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("'{shown}' does not exist; the daemon waits for it");
@@ -262,6 +285,11 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
             problem("filesystem", text, format!("namei -l {}", advice::path(path)))
         }
     }
+}
+
+/// inotify_add_watch(2) asks for the first; what is in a directory is reached with the second.
+fn to_watch(found: &fs::Metadata) -> Access {
+    if found.is_dir() { Access::READ_OK | Access::EXEC_OK } else { Access::READ_OK }
 }
 
 /// A mount point as the table of mounts shows it (proc(5)), with what stands around it.
@@ -458,7 +486,7 @@ fn state(wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
     };
     let (shown, word) = (directory.display(), advice::path(&directory));
     let existing = directory.ancestors().find(|path| path.exists())?;
-    let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_ok();
+    let writable = rights::may(existing, Access::WRITE_OK);
     if !writable {
         let text = format!("'{shown}' cannot be written");
         return Some(problem("state", text, format!("namei -l {word}")));

@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub(crate) mod doctor;
 mod metrics;
 pub(crate) mod places;
+mod rights;
 mod show;
 mod top;
 
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn lines_of_the_stream_read_as_what_they_are() {
-        let page = Page { colours: false, now_s: 0.0 };
+        let page = Page { colours: false, now_s: 0.0, columns: None };
         let at = r#""time":"2026-01-02T03:04:05.678+00:00","path":"/in/a","event":"IN_CREATE""#;
         let event = format!(r#"{{{at},"dir":false,"synthetic":false}}"#);
         assert!(stream_line(page, event.as_bytes()).ends_with(" IN_CREATE        /in/a"));

@@ -1,4 +1,5 @@
-//! Answers as people read them: tables of 80 columns, ages and times, colours on a terminal only.
+//! Answers as people read them: tables, ages and times. A terminal gets colours, and tables that fit it; whatever else
+//! reads stdout gets all that there is.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -10,8 +11,10 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::log::Escaped;
 
-/// Columns of a page.
+/// Columns of a terminal that does not know how many it has.
 const COLUMNS: usize = 80;
+/// Columns before a note.
+const INDENT: usize = 10;
 /// Columns that a cell keeps where the page is too narrow.
 const CELL_LEAST: usize = 12;
 
@@ -25,19 +28,26 @@ pub(crate) enum Look {
     Bad,
 }
 
-/// Whether stdout shows colours, and what time it is.
+/// What stdout can show, and what time it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
     pub(crate) colours: bool,
     pub(crate) now_s: f64,
+    /// How wide tables may be; `None`: as wide as what is in them.
+    pub(crate) columns: Option<usize>,
 }
 
 impl Page {
     /// For stdout as it is now.
     pub(crate) fn of_stdout() -> Page {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colours = std::io::stdout().is_terminal() && !no_color;
-        Page { colours, now_s: Timestamp::now().as_duration().as_secs_f64() }
+        let is_terminal = std::io::stdout().is_terminal();
+        let columns = is_terminal.then(|| match ratatui::crossterm::terminal::size() {
+            Ok((columns, _)) if columns > 0 => usize::from(columns),
+            Ok(_) | Err(_) => COLUMNS,
+        });
+        let now_s = Timestamp::now().as_duration().as_secs_f64();
+        Page { colours: is_terminal && !no_color, now_s, columns }
     }
 
     fn paint(self, look: Look, text: &str) -> String {
@@ -326,7 +336,7 @@ impl Table {
         self.rows.push(Row::Note(text.to_owned()));
     }
 
-    fn widths(&self) -> Vec<usize> {
+    fn widths(&self, columns: Option<usize>) -> Vec<usize> {
         let mut widths: Vec<usize> = self.columns.iter().map(|(name, _)| name.len()).collect();
         for row in &self.rows {
             if let Row::Cells(cells) = row {
@@ -335,29 +345,32 @@ impl Table {
                 }
             }
         }
-        self.narrow(&mut widths, self.flexible);
-        let widest = (0..widths.len()).max_by_key(|place| widths[*place]).unwrap_or(self.flexible);
-        self.narrow(&mut widths, widest);
+        if let Some(columns) = columns {
+            self.narrow(&mut widths, self.flexible, columns);
+            let widest = (0..widths.len()).max_by_key(|place| widths[*place]).unwrap_or(self.flexible);
+            self.narrow(&mut widths, widest, columns);
+        }
         widths
     }
 
-    /// Makes one column as narrow as it has to be, and can be.
-    fn narrow(&self, widths: &mut [usize], place: usize) {
+    /// Makes one column as narrow as it has to be for so many columns of the page, and can be.
+    fn narrow(&self, widths: &mut [usize], place: usize, columns: usize) {
         let total = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
         let least = self.columns[place].0.len().max(CELL_LEAST).min(widths[place]);
-        widths[place] = widths[place].saturating_sub(total.saturating_sub(COLUMNS)).max(least);
+        widths[place] = widths[place].saturating_sub(total.saturating_sub(columns)).max(least);
     }
 
     fn print(&self, page: Page) -> String {
-        let widths = self.widths();
+        let widths = self.widths(page.columns);
         let heading = self.columns.iter().map(|(name, _)| ((*name).to_owned(), Look::Heading));
         let mut text = self.line(&heading.collect::<Vec<_>>(), &widths, page);
         for row in &self.rows {
             match row {
                 Row::Cells(cells) => text.push_str(&self.line(cells, &widths, page)),
                 Row::Note(note) => {
-                    for line in wrapped(note, COLUMNS - 10) {
-                        let _ = writeln!(text, "          {line}");
+                    let width = page.columns.map_or(usize::MAX, |columns| columns.saturating_sub(INDENT));
+                    for line in wrapped(note, width.max(CELL_LEAST)) {
+                        let _ = writeln!(text, "{:INDENT$}{line}", "");
                     }
                 }
             }
@@ -442,7 +455,7 @@ mod tests {
     use super::*;
     use control::api::SrcPathText;
 
-    const PAGE: Page = Page { colours: false, now_s: 1_000_000.0 };
+    const PAGE: Page = Page { colours: false, now_s: 1_000_000.0, columns: Some(COLUMNS) };
 
     #[test]
     fn durations_and_counts_are_as_people_say_them() {
@@ -513,6 +526,18 @@ mod tests {
             ("\u{6f22}…".into(), "…".into())
         );
         assert_eq!(wrapped("\u{6f22}\u{5b57}\u{6f22}", 5), ["\u{6f22}\u{5b57}", "\u{6f22}"]);
+    }
+
+    #[test]
+    fn what_is_no_terminal_gets_whole_paths_and_a_wide_one_more_of_them() {
+        let path = [b"/srv/in/".to_vec(), vec![b'x'; 300]].concat();
+        let reason = "a word ".repeat(30);
+        let list = List { tasks: vec![TaskView { reason: Some(reason.clone()), ..task(&path) }], total: 1 };
+        let whole = Page { columns: None, ..PAGE }.tasks(&list);
+        assert!(whole.contains(std::str::from_utf8(&path).unwrap()), "{whole}");
+        assert!(whole.contains(reason.trim_end()), "{whole}");
+        let wide = Page { columns: Some(200), ..PAGE }.tasks(&list);
+        assert_eq!(wide.lines().map(|line| line.chars().count()).max(), Some(200), "{wide}");
     }
 
     #[test]

@@ -210,7 +210,8 @@ impl View {
             Constraint::Length(1),
         ];
         let [head, first, second, third, foot] = Layout::vertical(rows).areas(frame.area());
-        let page = Page { colours: false, now_s: Timestamp::now().as_duration().as_secs_f64() };
+        let page =
+            Page { colours: false, now_s: Timestamp::now().as_duration().as_secs_f64(), columns: None };
         self.draw_head(frame, head, page);
         self.draw_schedulers(frame, first);
         self.draw_tasks(frame, second, page);

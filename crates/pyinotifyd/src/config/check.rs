@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engine::Reaction;
+use engine::{Reaction, Seconds};
 use event::{Flag, Mask};
 use files::Conflict;
 use mounts::Mounts;
@@ -281,7 +281,7 @@ fn shutdown_timeout(config: &Config, lost: &[&Scheduler], all: &mut Vec<String>)
     let wait = |scheduler: &Scheduler| scheduler.spec.batch.map_or(scheduler.spec.delay, |batch| batch.quiet);
     let Some(longest) = lost.iter().max_by_key(|scheduler| wait(scheduler)) else { return };
     if wait(longest) > config.shutdown_timeout {
-        let (delay, timeout) = (wait(longest).as_secs_f64(), config.shutdown_timeout.as_secs_f64());
+        let (delay, timeout) = (Seconds(wait(longest)), Seconds(config.shutdown_timeout));
         let name = if longest.spec.batch.is_some() { "quiet time" } else { "delay" };
         all.push(format!(
             "{}the {name} of {delay} s is longer than the shutdown_timeout of {timeout} s: tasks that wait when the \

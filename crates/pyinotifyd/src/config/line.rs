@@ -328,8 +328,8 @@ pub(crate) fn config_file(line: &Line) -> String {
 const HEAD: &str = "\
 \"\"\"Written by `pyinotifyd watch --print-config`: does the same as that command line.
 
-Check it with `pyinotifyd -t -c FILE`, run it with `pyinotifyd -c FILE`. `man pyinotifyd-config` says what else it can
-hold.
+Check it with `pyinotifyd -t -c FILE`, run it with `pyinotifyd -c FILE`. `man pyinotifyd-config`, which is
+docs/reference.md in the sources, says what else it can hold.
 \"\"\"
 ";
 

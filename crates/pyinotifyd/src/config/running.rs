@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Batch, OnBusy, Rate, Retry, RetryOn, SchedulerSpec, Settle};
+use engine::{Batch, OnBusy, Rate, Retry, RetryOn, SchedulerSpec, Seconds, Settle};
 use serde::Deserialize;
 
 use super::seconds;
@@ -37,7 +37,7 @@ impl fmt::Display for Settled {
         let Settled { no_writer, stable, min_size, marker, .. } = self;
         let asked = [
             no_writer.then(|| "nobody writes to the file".to_owned()),
-            (!stable.is_zero()).then(|| format!("it has not changed for {} s", stable.as_secs_f64())),
+            (!stable.is_zero()).then(|| format!("it has not changed for {} s", Seconds(*stable))),
             (*min_size > 0).then(|| format!("it has {min_size} bytes")),
             marker.as_ref().map(|marker| format!("'{}' is there", Escaped(&marker.0))),
         ];

@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use engine::{
     Batch, Begin, Change, Engine, Explained, Explanation, Ignored, Matcher as _, Rate, Reaction, Retry,
-    Verdict,
+    Seconds, Verdict,
 };
 use event::{Event, Flag, Mask};
 use mounts::Mounts;
 
 use crate::action::occasion::Occasion;
-use crate::config::{At, Config, ExcludeFilter, FileRules, Scheduler, Watch, Work};
+use crate::config::{At, Config, ExcludeFilter, FileRules, Initial, Scheduler, Watch, Work};
 use crate::log::Escaped;
 
 /// Answers for one path, and one event or all that the maps name.
@@ -33,6 +33,9 @@ pub(crate) fn explain(config: &Config, path: &Path, wanted: Option<Flag>) -> Str
         let Some(root) = covering_root(watch, &path) else { continue };
         covered = true;
         let _ = writeln!(out, "watch '{}'{}", watch.path_text, at(watch.at.as_ref()));
+        if let Some(told) = told_at_the_start(watch.initial) {
+            let _ = writeln!(out, "  at the start of the daemon: {told}");
+        }
         let flags = Flag::ALL
             .into_iter()
             .filter(|flag| wanted.map_or(watch.interest.contains(flag.mask()), |wanted| wanted == *flag));
@@ -87,6 +90,16 @@ fn covering_root(watch: &Watch, path: &[u8]) -> Option<usize> {
         .filter(|root| root.as_slice() == path || crate::config::covers(watch, root, path))
         .map(|root| root.len())
         .max()
+}
+
+fn told_at_the_start(initial: Initial) -> Option<&'static str> {
+    match initial {
+        Initial::None => None,
+        Initial::All => Some("everything that is there is told as new (initial=\"all\")"),
+        Initial::Changed => {
+            Some("what changed since the daemon last ran is told as new (initial=\"changed\")")
+        }
+    }
 }
 
 fn at(place: Option<&At>) -> String {
@@ -187,7 +200,7 @@ fn begins(begin: Begin, scheduler: &Scheduler) -> String {
         Begin::WhenPlaceIsFree => "starts a task when another one has ended (max_jobs)".to_owned(),
         Begin::WithBatch => {
             let batch = scheduler.spec.batch.map(|Batch { quiet, max_wait, max_files }| {
-                let (quiet, max_wait) = (quiet.as_secs_f64(), max_wait.as_secs_f64());
+                let (quiet, max_wait) = (Seconds(quiet), Seconds(max_wait));
                 format!(
                     ": when no event came for {quiet} s, {max_wait} s after the first one, or with {max_files} paths"
                 )
@@ -238,27 +251,28 @@ fn explain_running(out: &mut String, config: &Config, scheduler: &Scheduler) {
         let _ = writeln!(out, "    {text}");
     };
     if let (Some(settled), Some(settle)) = (&scheduler.settled, &spec.settle) {
-        let seconds = settle.give_up.as_secs_f64();
+        let seconds = Seconds(settle.give_up);
         say(format!("waits until {settled}; fails if that takes more than {seconds} s"));
     }
     if let Some(timeout) = spec.timeout {
-        say(format!("is stopped after {} s and has then failed", timeout.as_secs_f64()));
+        say(format!("is stopped after {} s and has then failed", Seconds(timeout)));
     }
-    if let Some(Retry { times, delay, factor, .. }) = &spec.retry {
+    if let Some(Retry { times, delay, factor, max_delay, .. }) = &spec.retry {
         let times = times.map_or("without end".to_owned(), |times| format!("up to {times} times"));
-        let delay = delay.as_secs_f64();
+        let (delay, max_delay) = (Seconds(*delay), Seconds(*max_delay));
         say(format!(
-            "is tried again {times} if it fails, first after {delay} s, then each time {factor} times later"
+            "is tried again {times} if it fails: after {delay} s, then each pause is {factor} times the one before, \
+             at most {max_delay} s"
         ));
     }
     for receiver in &spec.on_failure {
         say(format!("tells scheduler '{}' if it fails for good", config.schedulers[*receiver].name));
     }
     if let Some(max_delay) = spec.max_delay {
-        say(format!("waits at most {} s, whatever events come", max_delay.as_secs_f64()));
+        say(format!("waits at most {} s, whatever events come", Seconds(max_delay)));
     }
     if let Some(Rate { starts, span }) = spec.max_rate {
-        say(format!("starts when fewer than {starts} tasks were started in {} s", span.as_secs_f64()));
+        say(format!("starts when fewer than {starts} tasks were started in {} s", Seconds(span)));
     }
 }
 
@@ -281,14 +295,30 @@ fn explain_rule(out: &mut String, rules: &FileRules, event: &Event<'_>, number: 
         let _ = write!(out, ", {name}='{}'", Escaped(value.as_bytes()));
     }
     let _ = out.write_char('\n');
-    if rule.rule.action == files::Action::Delete {
-        return;
+    if rule.rule.action != files::Action::Delete {
+        explain_destination(out, rules, event, number);
     }
+    if let Some(trash) = &rule.rule.trash {
+        let _ = writeln!(out, "    what would be lost goes to '{}' (trash)", Escaped(trash));
+    }
+    if rule.rule.prune {
+        let _ = writeln!(out, "    then removes the directories above that are empty (prune)");
+    }
+}
+
+fn explain_destination(out: &mut String, rules: &FileRules, event: &Event<'_>, number: usize) {
+    let (pattern, rule) = (&rules.patterns.patterns()[number], &rules.rules[number]);
     let _ = match rule.template.as_ref().map(|template| pattern.sub(template, event.pathname)) {
         Ok(Ok(destination)) => writeln!(out, "    to '{}'", Escaped(&destination)),
         Ok(Err(error)) => writeln!(out, "    fails: {error}"),
         Err(error) => writeln!(out, "    fails: dst_re: {error}"),
     };
+    if let Some(mounted) = &rule.rule.mounted {
+        let _ = writeln!(out, "    fails unless '{}' is mounted (mounted)", Escaped(mounted));
+    }
+    if rule.rule.verify {
+        let _ = writeln!(out, "    what is copied is read back and compared (verify)");
+    }
 }
 
 fn explain_cancels(out: &mut String, watch: &Watch, index: usize) {

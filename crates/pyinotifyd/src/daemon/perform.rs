@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects, End, Failure, NotDone, Outcome, Question, Record, SchedulerId, Start, TaskHandle, TaskId,
-    TaskRecord,
+    Effects, End, Failure, NotDone, Outcome, Question, Record, SchedulerId, Seconds, Start, TaskHandle,
+    TaskId, TaskRecord,
 };
 use event::Event;
 use files::Identity;
@@ -422,15 +422,6 @@ impl fmt::Display for Given<'_> {
     }
 }
 
-/// Seconds as Python would print the number that the configuration gave: `30`, `0.5`.
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.0.as_secs_f64())
-    }
-}
-
 impl Effects for Performer {
     fn start(&mut self, start: Start<'_>) {
         let name = self.shared_name(start.scheduler);
@@ -530,6 +521,7 @@ impl Effects for Performer {
     }
 
     fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
+        self.looks.forget(task.id);
         if self.keeper.is_none() {
             let scheduler = self.identity(task.scheduler).clone();
             self.observed.failed(task, scheduler, &end);
@@ -582,10 +574,7 @@ impl Effects for Performer {
                 }
                 self.task_record(level, &task, format_args!("skip event due to ongoing task"));
             }
-            Record::CancelledWaiting { task } => {
-                self.marked.remove(&task.id);
-                self.task_record(Level::INFO, &task, format_args!("scheduled task cancelled"));
-            }
+            Record::CancelledWaiting { task } => self.cancelled_waiting(&task),
             Record::CancelledOngoing { task } => {
                 self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
             }
@@ -714,6 +703,12 @@ impl Performer {
             let text = format_args!("attempt {attempt} failed: {why}; the task runs again for a later event");
             self.task_record_with(Level::WARNING, task, text, &failure.details);
         }
+    }
+
+    fn cancelled_waiting(&mut self, task: &TaskRecord<'_>) {
+        self.marked.remove(&task.id);
+        self.looks.forget(task.id);
+        self.task_record(Level::INFO, task, format_args!("scheduled task cancelled"));
     }
 
     fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {

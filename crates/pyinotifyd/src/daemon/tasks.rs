@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{Failure, FailureKind, Outcome, TaskHandle};
+use engine::{Failure, FailureKind, Outcome, Seconds, TaskHandle};
 use rustix::process::Signal;
 use tokio::io::Interest;
 
@@ -215,7 +215,7 @@ impl Daemon {
             Ending::Exited(status) => format!("exited with status {status}"),
             Ending::Killed(signal) => format!("was killed by {}", signal_name(signal)),
         };
-        let (jobs, pause) = (interrupted.len(), pause.as_secs_f64());
+        let (jobs, pause) = (interrupted.len(), Seconds(pause));
         let text = format_args!(
             "config host {how}, {jobs} running job(s) failed; it is started again in {pause} seconds"
         );

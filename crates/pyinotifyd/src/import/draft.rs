@@ -216,7 +216,7 @@ impl Draft {
 const HEAD: &str = "\
 #
 # Check it with `pyinotifyd -t -c FILE`, try it with `pyinotifyd --dry-run -c FILE`. Above each part stands what it was
-# made from. `man pyinotifyd-config` says what else it can hold.
+# made from. `man pyinotifyd-config`, which is docs/reference.md in the sources, says what else it can hold.
 ";
 
 impl Watch {

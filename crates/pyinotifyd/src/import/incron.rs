@@ -115,7 +115,8 @@ impl Line {
                     let names = map.scheduler_names().join(" ");
                     entry.differs(format!(
                         "IN_ONESHOT: incron runs the command for one event and then watches no more; here it runs for \
-                         each. Let the command end with `pyinotifyd pause {names}`"
+                         each. Let the command end with `pyinotifyd pause {names}`; later events wait then, and run at \
+                         `resume` unless `pyinotifyd cancel --scheduler NAME` comes first"
                     ));
                 }
                 entry.watches.push(self.watch(map, is_glob));

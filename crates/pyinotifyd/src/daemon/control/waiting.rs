@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use control::api::{Done, Reloaded, SyncBody};
 use control::{Answering, Peer, Refusal};
+use engine::Seconds;
 use watcher::Turn;
 
 use super::Reply;
@@ -184,7 +185,7 @@ impl Daemon {
     }
 
     fn in_vain(&self, timeout: Duration, has_read: bool) -> Refusal {
-        let timeout = timeout.as_secs_f64();
+        let timeout = Seconds(timeout);
         if !has_read {
             return Refusal::unavailable(format!("not all changes were read within {timeout} s"));
         }
