@@ -134,6 +134,8 @@ class Disk:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.images = [directory.parent / "image", directory.parent / "copy"]
+        # Cuts that lost what nobody had synced: all, unless somebody else on the machine calls sync(2) at that moment.
+        self.losses = 0
         directory.mkdir()
         with self.images[0].open("wb") as file:
             file.truncate(24 << 20)
@@ -164,7 +166,8 @@ class Disk:
         self.close()
         self.images.reverse()
         self.loop = self.mount()
-        assert not lost.exists(), "a file that nobody synced outlived the cut"
+        self.losses += not lost.exists()
+        lost.unlink(missing_ok=True)
 
 
 def run(*command: str | Path) -> str:
@@ -256,6 +259,7 @@ def test_nothing_that_was_promised_is_lost(box: Box, far: Path, part: int) -> No
 
 def test_nothing_that_was_promised_is_lost_by_a_power_cut(box: Box, far: Path, disk: Disk) -> None:
     live_and_die(box, far, PARTS, disk.cut)
+    assert disk.losses > 0, "a file that nobody synced outlived each cut"
 
 
 def live_and_die(box: Box, far: Path, part: int, cut: Callable[[], None]) -> None:
@@ -283,8 +287,9 @@ def live_and_die(box: Box, far: Path, part: int, cut: Callable[[], None]) -> Non
 
 
 def check_waits(box: Box, record: Record) -> None:
-    """A task that waited for long enough is there after the crash."""
+    """A task that waited for long enough is there after the crash; what had been started by then may have failed."""
     done = {Path(path).name for _, _, path in fields(box.tmp / "waits")}
+    done |= {Path(path).name for _, path, _ in failures(box, "waits")}
     lost = [name for name, made in record.made["waits"] if record.is_promised(made) and name not in done]
     assert not lost, f"{lost} of {len(record.made['waits'])}"
 
