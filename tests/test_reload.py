@@ -421,6 +421,49 @@ def test_no_event_is_lost_or_doubled_by_reloads_under_load(run: Run, box: Box) -
 
 
 @ours_only
+def test_no_event_is_lost_or_doubled_while_hundreds_of_watches_come_and_go(run: Run, box: Box) -> None:
+    """A reload adds and removes watches some at a time; files in those that stay run exactly once."""
+    watched, half = 600, 300
+    for number in range(watched + half):
+        (box.src / f"d{number}").mkdir()
+
+    def config(first: int) -> str:
+        return (
+            'setLoglevel(INFO)\nsetLoglevel(WARNING, "sched")\nevents = recorder("IN_MOVED_TO")\n'
+            f"numbers = range({first}, {first + watched})\n"
+            'pyinotifyd = Pyinotifyd([Watch(f"$SRC/d{number}", events) for number in numbers])'
+        )
+
+    daemon = run(config(0), record=True)
+    stop = threading.Event()
+    made = 0
+
+    def rename() -> None:
+        nonlocal made
+        while not stop.is_set():
+            write(box.tmp / "made")
+            (box.tmp / "made").rename(box.src / f"d{half + made % half}" / f"f{made}")
+            made += 1
+            time.sleep(0.0005)
+
+    maker = threading.Thread(target=rename)
+    maker.start()
+    try:
+        for first in (half, 0) * 2:
+            box.write_config(config(first), record=True)
+            daemon.reload()
+    finally:
+        stop.set()
+        maker.join()
+    wait_until(lambda: len(daemon.events) >= made, lambda: f"{made} made, {len(daemon.events)} seen; {daemon.tail}")
+    wait_until(lambda: not daemon.watches_path(box.src / f"d{watched + half - 1}"))
+    drop(box.src / "d0" / "last")
+    daemon.wait_event("IN_MOVED_TO", box.src / "d0" / "last")
+    paths = [event.pathname for event in daemon.events]
+    assert len(paths) == len(set(paths)) == made + 1
+
+
+@ours_only
 def test_a_hundred_reloads_leave_no_descriptors_and_no_processes(run: Run, box: Box) -> None:
     daemon = run('pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_CREATE"))])', record=True)
     daemon.reload()

@@ -68,6 +68,9 @@ int main(int argc, char **argv) {
     int inotify = inotify_init1(IN_CLOEXEC);
     if (!bytes && inotify_add_watch(inotify, argv[3], IN_MOVED_TO | IN_CREATE) < 0)
         die("cannot watch", argv[3]);
+    /* Nobody may read the pipe before the end, and a full one would stop the measurement. */
+    static char values[64 << 20];
+    setvbuf(stdout, values, _IOFBF, sizeof values);
     signal(SIGTERM, stop);
     signal(SIGPIPE, SIG_IGN);
     for (long index = 0; !stopped && (!count || index < count); index++) {

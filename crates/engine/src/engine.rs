@@ -7,7 +7,7 @@ use event::Event;
 
 use crate::clock::{Clock, Nanos};
 use crate::elders;
-use crate::generation::{Exclusion, Generation};
+use crate::generation::{Exclusion, Generation, Map};
 use crate::path::Paths;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::Tasks;
@@ -86,7 +86,7 @@ impl Engine {
     pub fn add_generation(
         &mut self,
         schedulers: Vec<SchedulerSpec>,
-        maps: Vec<MapSpec>,
+        maps: impl IntoIterator<Item = MapSpec>,
         shutdown_timeout: Duration,
     ) -> Result<GenerationIds, GenerationError> {
         if self.shared.daemon_ends {
@@ -95,6 +95,7 @@ impl Engine {
         if self.generations.len() >= self.shared.limits.generations_max as usize {
             return Err(GenerationError::TooMany);
         }
+        let maps: Vec<Map> = maps.into_iter().map(Map::new).collect();
         let ids = self.next_ids.take(schedulers.len(), maps.len()).ok_or(GenerationError::NumbersUsedUp)?;
         let schedulers = (ids.schedulers.start, schedulers);
         let maps = (ids.maps.start, maps);

@@ -39,7 +39,7 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    fn new(spec: MapSpec) -> Map {
+    pub(crate) fn new(spec: MapSpec) -> Map {
         Map {
             reactions: spec.reactions.map(Vec::into_boxed_slice),
             exclude: spec.exclude,
@@ -93,7 +93,7 @@ impl Generation {
     pub(crate) fn new(
         id: GenerationId,
         (first_scheduler, schedulers): (u32, Vec<SchedulerSpec>),
-        (first_map, maps): (u32, Vec<MapSpec>),
+        (first_map, maps): (u32, Vec<Map>),
         shutdown_timeout: Duration,
     ) -> Generation {
         let named = maps.iter().flat_map(|map| map.reactions.iter().flatten());
@@ -112,7 +112,7 @@ impl Generation {
             deadlines: vec![NEVER; schedulers.len()],
             schedulers,
             map_successors: (first_map..).map(MapId).map(Some).take(maps.len()).collect(),
-            maps: maps.into_iter().map(Map::new).collect(),
+            maps,
         }
     }
 

@@ -249,6 +249,10 @@ impl Inotify {
 }
 
 impl Source for Inotify {
+    fn make_room(&mut self, paths: &[&[u8]]) -> Result<(), Error> {
+        self.local.make_room(paths)
+    }
+
     fn add(&mut self, spec: WatchSpec, now: Instant, mut sink: &mut dyn Sink) -> Result<WatchId, Error> {
         let mut all = (self.first_free..).map(WatchId);
         let id = all.find(|&id| self.is_free(id)).expect("there are more numbers than watches");

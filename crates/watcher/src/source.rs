@@ -19,6 +19,13 @@ use crate::spec::{Sighting, Sink, Stats, Turn, WatchId, WatchSpec, WatchState};
 
 /// See the module's head.
 pub trait Source {
+    /// Keeps room for these paths of watches that are to be added, in place of those for which it was kept before:
+    /// none of these watches is refused then.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRoots`] if there is no room for all of them; none is kept.
+    fn make_room(&mut self, paths: &[&[u8]]) -> Result<(), Error>;
+
     /// Begins to watch what `spec` says. Events are told as soon as [`Source::is_set_up`] says so, and some before.
     ///
     /// # Errors

@@ -81,6 +81,8 @@ pub struct Watcher {
     roots: Vec<Option<Root>>,
     /// Numbers of roots that are free.
     free_roots: VecDeque<RootId>,
+    /// How many roots are about to be added.
+    roots_to_come: usize,
     /// Roots by what they are bound to.
     bound: HashMap<NodeId, Vec<RootId>>,
     /// What the ancestors of roots are watched for.
@@ -172,6 +174,7 @@ impl Watcher {
             watches: Vec::new(),
             roots: Vec::new(),
             free_roots: VecDeque::new(),
+            roots_to_come: 0,
             bound: HashMap::new(),
             guards: HashMap::new(),
             way_names: NameHasher::default(),

@@ -3,7 +3,7 @@
 //! Rules are judged by trying them on sample paths that their patterns match, so a warning shows what would happen and
 //! is not a guess about regular expressions. Where no sample matches, nothing is said.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -339,31 +339,40 @@ struct Sampled<'a> {
     index: usize,
     scheduler: &'a Scheduler,
     rules: &'a FileRules,
-    /// The watches that schedule its tasks.
-    watches: Vec<&'a Watch>,
+    /// The watches that schedule its tasks, by their roots.
+    watches: HashMap<Vec<u8>, Vec<&'a Watch>>,
     /// For each rule paths below those watches that it matches.
     samples: Vec<Vec<Vec<u8>>>,
 }
 
 fn sampled(config: &Config) -> Vec<Sampled<'_>> {
+    let mut scheduling = scheduling(config);
     let mut all = Vec::new();
     for (index, scheduler) in config.schedulers.iter().enumerate() {
         let Work::Rules(rules) = &scheduler.work else { continue };
-        let watches = scheduling(config, index);
-        let roots: Vec<_> =
-            watches.iter().flat_map(|watch| &watch.paths).map(|path| absolute_path(path)).collect();
+        let mut watches: HashMap<Vec<u8>, Vec<&Watch>> = HashMap::new();
+        let mut roots = Vec::new();
+        for watch in std::mem::take(&mut scheduling[index]) {
+            for root in watch.paths.iter().map(|path| absolute_path(path)) {
+                watches.entry(root.clone()).or_default().push(watch);
+                roots.push(root);
+            }
+        }
         let samples = rules.patterns.patterns().iter().map(|pattern| samples(pattern, &roots)).collect();
         all.push(Sampled { index, scheduler, rules, watches, samples });
     }
     all
 }
 
-/// Watches whose maps schedule tasks of a scheduler.
-fn scheduling(config: &Config, index: usize) -> Vec<&Watch> {
-    let schedules = |watch: &&Watch| {
-        watch.map.reactions.iter().flatten().any(|reaction| *reaction == Reaction::Schedule(index))
-    };
-    config.watches.iter().filter(schedules).collect()
+/// For each scheduler the watches whose maps schedule its tasks.
+fn scheduling(config: &Config) -> Vec<Vec<&Watch>> {
+    let mut all = vec![Vec::new(); config.schedulers.len()];
+    for watch in &config.watches {
+        for index in scheduled(watch).collect::<BTreeSet<_>>() {
+            all[index].push(watch);
+        }
+    }
+    all
 }
 
 impl Sampled<'_> {
@@ -436,9 +445,12 @@ impl Sampled<'_> {
         let excluded = |watch: &Watch| {
             watch.exclude.as_ref().is_some_and(|filter| filter.0.any_match(destination) != Ok(false))
         };
-        let covered =
-            |watch: &Watch| watch.paths.iter().any(|root| covers(watch, &absolute_path(root), destination));
-        self.watches.iter().any(|watch| again(watch) && !excluded(watch) && covered(watch))
+        let sees = |root: &[u8]| {
+            let watches = self.watches.get(root).into_iter().flatten();
+            watches.copied().any(|watch| covers(watch, root, destination) && again(watch) && !excluded(watch))
+        };
+        let slashes = (0..destination.len()).filter(|at| destination[*at] == b'/');
+        slashes.map(|slash| &destination[..slash]).any(sees)
             && self.rules.patterns.first_match(destination) != Ok(None)
     }
 }

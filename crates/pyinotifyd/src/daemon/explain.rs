@@ -24,7 +24,7 @@ pub(crate) fn explain(config: &Config, path: &Path, wanted: Option<Flag>) -> Str
     let is_dir = is_directory(&path);
     let mut engine = Engine::new(Instant::now(), engine::Limits::default());
     let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
-    let maps = config.watches.iter().map(|watch| watch.map.clone()).collect();
+    let maps = config.watches.iter().map(|watch| watch.map.clone());
     let added = engine.add_generation(specs, maps, config.shutdown_timeout);
     let numbers = added.expect("an engine without a configuration takes one");
     let mut out = String::new();

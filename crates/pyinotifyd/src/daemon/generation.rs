@@ -110,10 +110,10 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Of a configured watch.
-    pub(crate) fn of(watch: &Watch) -> Watched {
+    /// Of a configured watch, which loses its paths.
+    pub(crate) fn of(watch: &mut Watch) -> Watched {
         Watched {
-            paths: watch.paths.clone(),
+            paths: std::mem::take(&mut watch.paths),
             rec: watch.rec,
             auto_add: watch.auto_add,
             exclude: watch.exclude.clone(),

@@ -12,8 +12,8 @@ use crate::config::{Config, Digest};
 
 /// What a configuration consists of, as far as a person follows it: names, and what differs where anything does that
 /// the host describes of them.
-#[derive(Debug, Default)]
-pub(super) struct Inventory {
+#[derive(Debug)]
+struct Inventory {
     watches: Vec<Part<Digest>>,
     schedulers: Vec<Part<Digest>>,
     settings: Vec<Part<serde_json::Value>>,
@@ -91,15 +91,16 @@ fn by_key<T>(all: &[Part<T>]) -> HashMap<&str, &Part<T>> {
 }
 
 impl Daemon {
-    /// What the configuration in force consists of.
-    pub(super) fn inventory(&self) -> Inventory {
-        self.in_force().map_or_else(Inventory::default, Inventory::of)
+    /// What the configuration that is being adopted changes.
+    pub(super) fn changes(&self) -> String {
+        let (in_force, newest) = (self.in_force(), self.core.performer.generations.last());
+        let both = in_force.zip(newest);
+        both.map_or_else(String::new, |(old, new)| Inventory::of(old).changes_to(&Inventory::of(new)))
     }
 
     /// A reload has succeeded.
-    pub(super) fn reloaded(&mut self, before: &Inventory, examined: Option<Config>, now: Instant) {
+    pub(super) fn reloaded(&mut self, changed: String, examined: Option<Config>, now: Instant) {
         self.core.performer.observed.counts.reloads[0] += 1;
-        let changed = before.changes_to(&self.inventory());
         let files = self.in_force().map(|newest| Arc::clone(&newest.source)).unwrap_or_default();
         let done = files.iter().map(|file| file.path.display().to_string()).collect();
         let reloaded = Reloaded { done, changed, warnings: Vec::new() };

@@ -1,8 +1,8 @@
 //! One execution of the config file, from the start of its host to what came of it.
 //!
 //! The file is read by a thread, since it may lie on a filesystem that does not answer: the loop only starts the host,
-//! and hears of what could not be read as of any other fault. A host that is started again gets the bytes that were
-//! read first.
+//! and hears of what could not be read as of any other fault. What the host says of it is read by a thread, too, since
+//! it takes time with thousands of watches. A host that is started again gets the bytes that were read first.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -14,16 +14,17 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::children::signal_name;
+use super::prepared::Prepared;
 use crate::cli::ConfigOptions;
 use crate::config::{
     Config, ConfigFile, ConfigFiles, ConfigPath, check_modules, check_patterns, check_program,
 };
 use crate::host::Ending;
 use crate::host::wire::{self, ConfigFault, Exit, FromHost, Hello, HostRecord};
-use crate::host::{Host, HostEvent, HostId, interpreter};
+use crate::host::{Host, HostEvent, HostId, Reader, interpreter};
 use crate::log::{Cause, Early, Escaped, Indented, Level, Log, record};
 
 /// Threads that read config files. More than one is there only where a filesystem does not answer and somebody goes on
@@ -52,6 +53,8 @@ pub(crate) struct Loading {
     levels: Value,
     /// The files, as soon as they were read.
     content: Arc<OnceLock<ConfigFiles>>,
+    /// What they define, as soon as the host has described it.
+    described: oneshot::Receiver<Result<Prepared, ConfigFault>>,
     events: mpsc::Sender<HostEvent>,
     /// Records of the file for syslog, of which the daemon does not know yet where it is.
     early: Vec<Early>,
@@ -80,13 +83,26 @@ impl Loading {
     ) -> Result<Loading, LoadError> {
         let python: Arc<Path> = interpreter::find(options.python.as_deref()).map_err(plain)?.into();
         check_interpreter(&python).map_err(plain)?;
-        let host = Host::start(id, &python, events.clone()).map_err(|error| cannot_start(&python, &error))?;
-        let levels = log.levels().iter().map(|(name, level)| (name.clone(), Value::from(level.0)));
-        let levels = Value::Object(levels.collect::<Map<_, _>>());
         let known = known.map(|files| ConfigFiles { files, warnings: Vec::new() });
         let content = Arc::new(known.map_or_else(OnceLock::new, OnceLock::from));
+        let (reader, described) = reader(Arc::clone(&content));
+        let host = Host::start(id, &python, events.clone(), reader);
+        let host = host.map_err(|error| cannot_start(&python, &error))?;
+        let levels = log.levels().iter().map(|(name, level)| (name.clone(), Value::from(level.0)));
+        let levels = Value::Object(levels.collect::<Map<_, _>>());
         let (paths, debug) = (options.source.files().to_vec(), options.debug);
-        Ok(Loading { host, python, hello: None, paths, debug, levels, content, events, early: Vec::new() })
+        Ok(Loading {
+            host,
+            python,
+            hello: None,
+            paths,
+            debug,
+            levels,
+            content,
+            described,
+            events,
+            early: Vec::new(),
+        })
     }
 
     /// Has the config files read, checked and sent to the host.
@@ -133,7 +149,7 @@ impl Loading {
     }
 
     /// What a frame of the host means for the load; `None`: it goes on.
-    pub(crate) fn frame(&mut self, frame: FromHost, log: &mut Log) -> Option<Result<Config, LoadError>> {
+    pub(crate) fn frame(&mut self, frame: FromHost, log: &mut Log) -> Option<Result<Prepared, LoadError>> {
         match frame {
             FromHost::Hello(mut hello) => {
                 let module_paths = std::mem::take(&mut hello.path);
@@ -141,7 +157,7 @@ impl Loading {
                 self.hello = Some(hello);
                 refused.err().map(Err)
             }
-            FromHost::Describe(body) => {
+            FromHost::Describe(_) => {
                 if let Some(hello) = &self.hello {
                     record!(
                         log,
@@ -152,11 +168,13 @@ impl Loading {
                         hello.executable
                     );
                 }
-                let ConfigFiles { files, mut warnings } = self.content.get().cloned().unwrap_or_default();
-                let config = Config::from_description(&body, files).map_err(LoadError::Fault);
-                Some(config.map(|config| {
-                    warnings.extend(config.warnings);
-                    Config { early: std::mem::take(&mut self.early), warnings, ..config }
+                let described = self.described.try_recv().unwrap_or_else(|_| {
+                    let message = "cannot start a thread that reads the host's description".to_owned();
+                    Err(ConfigFault { message, ..ConfigFault::default() })
+                });
+                Some(described.map_err(LoadError::Fault).map(|mut prepared| {
+                    prepared.config.early = std::mem::take(&mut self.early);
+                    prepared
                 }))
             }
             FromHost::Error(fault) => {
@@ -200,6 +218,21 @@ impl Loading {
         };
         plain(format!("the interpreter '{python}' {how} before it had executed the file{remark}"))
     }
+}
+
+/// What reads a description of files that are known by then, and what comes of it.
+fn reader(content: Arc<OnceLock<ConfigFiles>>) -> (Reader, oneshot::Receiver<Result<Prepared, ConfigFault>>) {
+    let (sender, described) = oneshot::channel();
+    let read = move |body: &[u8]| {
+        let ConfigFiles { files, mut warnings } = content.get().cloned().unwrap_or_default();
+        let prepared = Config::from_description(body, files).map(|config| {
+            warnings.extend(config.warnings);
+            Prepared::new(Config { warnings, ..config })
+        });
+        // A load that was given up needs none.
+        let _ = sender.send(prepared);
+    };
+    (Box::new(read), described)
 }
 
 /// Writes a record of Python's logging, with its traceback.

@@ -21,6 +21,7 @@ mod lanes;
 mod loading;
 mod observe;
 mod perform;
+mod prepared;
 mod print;
 mod reload;
 mod report;
@@ -49,6 +50,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use watcher::{Source, Turn};
 
+use crate::action::descent::Place;
 use crate::cli::ConfigOptions;
 use crate::config::Config;
 use crate::host::{Host, HostEvent};
@@ -140,6 +142,8 @@ struct Daemon {
     reload: Option<Reload>,
     /// A configuration whose watches are being set up.
     adoption: Option<Adoption>,
+    /// Where the roots of the one in force are, while that is found out anew.
+    places: Option<Vec<Place>>,
     logger: LoggerId,
     state: State,
     /// Keep other daemons from running with the same config files unnoticed.
@@ -224,17 +228,18 @@ impl Daemon {
         self.finish_ended(now);
         // Before everything else, which a lone file need not wait for.
         self.hand_over(now);
-        self.say_listening();
+        let saying = self.say_listening();
         let looking = self.core.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
         self.start_commands(now);
         let writing = self.core.performer.log_outputs();
         self.tend_hosts(now);
         self.replace_reload(now);
-        self.advance_adoption(now);
+        let adopting = self.advance_adoption(now);
         self.force(now);
         self.finish_ended(now);
-        self.drop_generations(now);
+        let dropping = self.drop_generations(now);
+        let placing = self.place_again(now);
         self.print(now);
         self.advance_shutdown(now);
         let asked = self.advance_control(events, now);
@@ -244,6 +249,10 @@ impl Daemon {
         let (watcher, engine, performer) = (&*self.watcher, &self.core.engine, &self.core.performer);
         self.supervision.turn(now, || Totals::of(watcher, engine, &performer.generations).to_string());
         let more = looking
+            || saying
+            || adopting
+            || dropping
+            || placing
             || asked
             || writing
             || self.core.performer.runs.has_ended()
@@ -327,7 +336,7 @@ impl Daemon {
             Wake::Mounts => {
                 self.core.performer.lanes.filesystems.changed();
                 self.watcher.mounts_changed(now);
-                self.place_roots(now);
+                self.forget_places();
             }
             Wake::Printed => self.printed(),
             // The turn that follows looks at these anyway.

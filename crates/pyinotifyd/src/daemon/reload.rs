@@ -3,26 +3,34 @@
 //! The new file is executed in a host of its own while the old configuration works. Only when everything about it is
 //! certain, watches included, it takes over between two events: the old schedulers are paused, the maps are switched,
 //! watches that did not change keep their descriptors. Whatever fails before that leaves the old one untouched.
+//!
+//! There may be thousands of watches. They are added, and those of an old configuration removed, some in a turn.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::iter::Zip;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use std::vec::IntoIter;
 
 use engine::{Failure, FailureKind, GenerationId, GenerationIds, MapId};
 use event::{Flag, Mask};
+use hashbrown::HashMap;
 use watcher::{News, WatchId};
 
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
 use super::keep::{Keeper, no_heir};
+use super::lanes::place_some;
 use super::loading::{LoadError, Loading, shown};
-use super::perform::GRACE;
+use super::perform::{GRACE, Performer};
+use super::prepared::Prepared;
 use super::report::{describe, in_a_line};
 use super::shutdown::State;
 use super::start::state_directory;
 use super::{Daemon, Reload, leave};
-use crate::config::{Config, Initial, Watch, absolute_path, feeding_warnings, missing_syslog};
+use crate::action::descent::Place;
+use crate::config::{Config, Initial, Watch};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
 use crate::log::{Escaped, Level, Log, LoggerId, Syslog, record};
@@ -34,9 +42,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// after the last change, and times of files lag behind the clock by a tick.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// Watches that a turn adds, removes or says something of: a millisecond or two.
+const WATCHES_A_TURN: usize = 256;
+
 /// A configuration whose watches are being set up. It is a generation already, but hears nothing yet.
 pub(super) struct Adoption {
     id: GenerationId,
+    /// Watches that are to be added.
+    wanted: Zip<IntoIter<Watch>, IntoIter<Covered>>,
+    numbers: GenerationIds,
     /// Maps that are to hear watches when it takes over.
     listening: Vec<(WatchId, MapId)>,
     watches: Vec<WatchId>,
@@ -52,6 +66,8 @@ pub(super) struct Adoption {
     /// The whole of it, where somebody waits to hear what a config test says.
     examined: Option<Config>,
     looks_back: bool,
+    /// Where its roots are, as far as that was found out.
+    places: Vec<Place>,
     /// What a SIGHUP brought; `None` at the start.
     reload: Option<Reloaded>,
 }
@@ -63,12 +79,15 @@ pub(super) struct Reloaded {
     again: bool,
 }
 
-/// What a configuration changed in the watcher.
-struct Added {
-    new: Vec<WatchId>,
-    /// Watches that it shares with the one in force.
-    widened: Vec<WatchId>,
+impl Adoption {
+    /// Its roots are looked for anew.
+    pub(super) fn forget_places(&mut self) {
+        self.places.clear();
+    }
 }
+
+/// What a watch covers, and one of the configuration in force that covers the same.
+type Covered = (Watched, Option<WatchId>);
 
 /// Watches of the configuration in force that another one can share, by their paths.
 struct Shared<'a>(HashMap<&'a [Vec<u8>], Vec<&'a Watching>>);
@@ -98,22 +117,21 @@ impl Daemon {
     /// What keeps its watches from being set; nothing has changed then.
     pub(super) fn adopt(
         &mut self,
-        mut config: Config,
+        prepared: Prepared,
         host: Option<Host>,
         reload: Option<Reloaded>,
         now: Instant,
     ) -> Result<(), String> {
+        let Prepared { mut config, unwise, roots } = prepared;
         self.check_state(&config)?;
         // The levels say which events are subscribed to, so that they come before the watches.
         let examined = reload.filter(|_| self.control.reloads.is_awaited()).map(|_| config.clone());
         let levels = self.core.performer.log.levels().clone();
         self.set_levels(&config);
-        let mut unwise = feeding_warnings(&config);
-        unwise.extend(missing_syslog(&config));
-        let watches = std::mem::take(&mut config.watches);
+        let mut watches = std::mem::take(&mut config.watches);
         let prepared = self.prepare_control(&config.control);
-        let admitted = prepared.and_then(|prepared| Ok((prepared, self.admit(&config, &watches, now)?)));
-        let (prepared, (ids, numbers)) =
+        let admitted = prepared.and_then(|prepared| Ok((prepared, self.admit(&config, &mut watches)?)));
+        let (prepared, (shared, numbers)) =
             admitted.inspect_err(|_| self.core.performer.log.reset_levels(levels))?;
         // Nothing fails from here on.
         self.use_control(prepared);
@@ -121,8 +139,11 @@ impl Daemon {
         self.core.performer.commands.set_environment(&config.surroundings.environment);
         self.core.engine.limit_commands(now, config.max_jobs, &mut self.core.performer);
         self.check_accounts(&config, now);
-        let mut adoption = Adoption {
+        let looks_back = looks_back(&watches);
+        self.adoption = Some(Adoption {
             id: numbers.id,
+            wanted: watches.into_iter().zip(shared),
+            numbers: numbers.clone(),
             syslog: std::mem::take(&mut config.syslog),
             early: std::mem::take(&mut config.early),
             filtered: std::mem::take(&mut config.filtered),
@@ -133,35 +154,21 @@ impl Daemon {
             unwise,
             history: config.history,
             examined,
-            looks_back: looks_back(&watches),
+            looks_back,
+            places: Vec::new(),
             listening: Vec::new(),
             watches: Vec::new(),
             reload,
-        };
+        });
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
-        for ((index, watch), id) in watches.into_iter().enumerate().zip(ids) {
-            let map = numbers.map(index);
-            generation.roots.extend(watch.paths.iter().map(|path| absolute_path(path)));
-            if watch.initial != Initial::None && !self.core.routes.has(id) {
-                // What is told of it at its start goes to nobody else.
-                self.core.routes.add(id, map);
-            } else {
-                adoption.listening.push((id, map));
-            }
-            adoption.watches.push(id);
-            let interest = self.interest(&watch);
-            generation.watches.push(Watching {
-                id,
-                map,
-                what: Watched::of(&watch),
-                interest,
-                settings: watch.settings,
-                path_text: watch.path_text,
-                told: false,
-            });
-        }
+        generation.roots = roots;
         self.core.performer.generations.push(generation);
-        self.adoption = Some(adoption);
+        if reload.is_none() {
+            // Nobody waits yet.
+            while self.is_being_added() {
+                self.add_watches(now);
+            }
+        }
         self.advance_adoption(now);
         Ok(())
     }
@@ -188,13 +195,37 @@ impl Daemon {
         self.adoption.as_ref().is_some_and(|adoption| adoption.id == generation)
     }
 
-    /// Lets a configuration take over whose watches are set up, between two events.
-    pub(super) fn advance_adoption(&mut self, now: Instant) {
-        let is_set_up = |adoption: &Adoption| adoption.watches.iter().all(|&id| self.watcher.is_set_up(id));
-        if self.state != State::Running || !self.adoption.as_ref().is_some_and(is_set_up) {
-            return;
+    /// Whether watches of a configuration are still to be added, or its roots to be looked for.
+    fn is_being_added(&self) -> bool {
+        let Some(Adoption { wanted, places, .. }) = &self.adoption else { return false };
+        let newest = self.core.performer.generations.last();
+        wanted.len() > 0 || newest.is_some_and(|newest| places.len() < newest.roots.len())
+    }
+
+    /// Goes on with adding watches. Lets their configuration take over when they are set up, between two events. True
+    /// if there is more to do at once.
+    pub(super) fn advance_adoption(&mut self, now: Instant) -> bool {
+        if self.state != State::Running {
+            return false;
         }
-        let before = self.inventory();
+        if self.is_being_added() {
+            self.add_watches(now);
+        }
+        if self.is_being_added() {
+            return true;
+        }
+        let is_set_up = |adoption: &Adoption| adoption.watches.iter().all(|&id| self.watcher.is_set_up(id));
+        if !self.adoption.as_ref().is_some_and(is_set_up) {
+            return false;
+        }
+        self.switch(now);
+        true
+    }
+
+    /// The configuration that is being adopted takes over.
+    fn switch(&mut self, now: Instant) {
+        // Only who waits for the reload hears of it.
+        let changed = self.control.reloads.is_awaited().then(|| self.changes());
         let Some(mut adoption) = self.adoption.take() else { return };
         let is_empty = adoption.watches.is_empty();
         self.carry_pauses(now);
@@ -213,7 +244,7 @@ impl Daemon {
         self.lock_config();
         if reload.is_some() {
             self.say_loaded();
-            self.reloaded(&before, examined, now);
+            self.reloaded(changed.unwrap_or_default(), examined, now);
         }
         if reload.is_some_and(|reload| reload.again) {
             self.load_again();
@@ -236,6 +267,7 @@ impl Daemon {
             unwise,
             history,
             looks_back,
+            places,
             ..
         } = adoption;
         self.fail_orphans(now);
@@ -257,25 +289,31 @@ impl Daemon {
         let performer = &mut self.core.performer;
         performer.sweeps.order(destinations, &mut performer.lanes, now);
         performer.trashes.set(trashes, now);
-        self.place_roots(now);
+        self.set_places(places);
     }
 
-    /// Says which watches of the configuration in force are watched by now, each once.
-    pub(super) fn say_listening(&mut self) {
+    /// Says which watches of the configuration in force are watched by now, each once. True if there is more to say.
+    pub(super) fn say_listening(&mut self) -> bool {
         if self.adoption.is_some() {
-            return;
+            return false;
         }
         let performer = &mut self.core.performer;
-        let Some(newest) = performer.generations.last_mut().filter(|newest| !newest.all_told) else { return };
-        for watch in newest.watches.iter_mut().filter(|watch| !watch.told) {
-            // Without a path there is nothing to wait for.
-            if self.watcher.is_watched(watch.id) || watch.what.is_empty() {
-                watch.told = true;
-                let path = &watch.path_text;
-                record!(performer.log, newest.logger, INFO, "start listening for inotify events on '{path}'");
-            }
+        let Some(newest) = performer.generations.last_mut().filter(|newest| !newest.all_told) else {
+            return false;
+        };
+        // Without a path there is nothing to wait for.
+        let is_listening = |watch: &&mut Watching| {
+            !watch.told && (self.watcher.is_watched(watch.id) || watch.what.is_empty())
+        };
+        let mut said = 0;
+        for watch in newest.watches.iter_mut().filter(is_listening).take(WATCHES_A_TURN) {
+            watch.told = true;
+            said += 1;
+            let path = &watch.path_text;
+            record!(performer.log, newest.logger, INFO, "start listening for inotify events on '{path}'");
         }
         newest.all_told = newest.watches.iter().all(|watch| watch.told);
+        said == WATCHES_A_TURN && !newest.all_told
     }
 
     /// Locks the config files, and says so if another daemon runs with one.
@@ -315,89 +353,99 @@ impl Daemon {
         record!(log, logger, INFO, "next: the config file is {file}; {next}");
     }
 
-    /// Makes room for a configuration in the watcher and the engine, or in neither.
+    /// Makes room for a configuration in the watcher and the engine, or in neither. Gives what its watches cover, and
+    /// those in force that cover the same.
     fn admit(
         &mut self,
         config: &Config,
-        watches: &[Watch],
-        now: Instant,
-    ) -> Result<(Vec<WatchId>, GenerationIds), String> {
-        let (ids, added) = self.add_watches(watches, now)?;
-        let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
-        let maps = watches.iter().map(|watch| watch.map.clone()).collect();
-        match self.core.engine.add_generation(specs, maps, config.shutdown_timeout) {
-            Ok(numbers) => Ok((ids, numbers)),
-            Err(error) => {
-                self.take_back(added);
-                Err(error.to_string())
-            }
-        }
-    }
-
-    fn take_back(&mut self, added: Added) {
-        for id in added.new {
-            self.watcher.remove(id, &mut self.core);
-        }
-        let interests = self.interests();
-        for id in added.widened {
-            let interest = interests.get(&id).copied().unwrap_or(Mask::NONE);
-            self.watcher.set_interest(id, interest, &mut self.core);
-        }
-    }
-
-    /// What all configurations together want told of each watch, those that were replaced included: they still cancel.
-    fn interests(&self) -> HashMap<WatchId, Mask> {
-        let mut interests: HashMap<WatchId, Mask> = HashMap::new();
-        for watch in self.core.performer.generations.iter().flat_map(|generation| &generation.watches) {
-            *interests.entry(watch.id).or_insert(Mask::NONE) |= watch.interest;
-        }
-        interests
-    }
-
-    /// Adds all watches, or none; returns all, and those that are new. One that covers the same as a watch of the
-    /// configuration in force shares it.
-    fn add_watches(&mut self, watches: &[Watch], now: Instant) -> Result<(Vec<WatchId>, Added), String> {
-        let interests = self.interests();
+        watches: &mut [Watch],
+    ) -> Result<(Vec<Covered>, GenerationIds), String> {
         let mut in_force = Shared::of(self.core.performer.generations.last());
         let shared: Vec<_> = watches
-            .iter()
+            .iter_mut()
             .map(|watch| {
                 let what = Watched::of(watch);
                 let id = in_force.take(&what);
                 (what, id)
             })
             .collect();
-        let mut ids = Vec::new();
-        let (mut added, mut widened) = (Vec::new(), Vec::new());
-        for (watch, (what, shared)) in watches.iter().zip(shared) {
-            let interest = self.interest(watch);
-            if let Some(id) = shared {
-                let old = interests.get(&id).copied().unwrap_or(Mask::NONE);
-                // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.
-                self.watcher.set_interest(id, interest | old, &mut self.core);
-                widened.push(id);
-                ids.push(id);
-                continue;
-            }
-            let initial = self.initial(watch);
-            self.core.makes_watches = initial.is_some();
-            let made = self.watcher.add(what.spec(interest, initial), now, &mut self.core);
-            self.core.makes_watches = false;
-            match made {
-                Ok(id) => {
-                    if matches!(initial, Some(News::Since(_))) {
-                        self.core.told_before.applies_to(id);
-                    }
-                    ids.push(id);
-                    added.push(id);
-                }
-                Err(error) => {
-                    self.take_back(Added { new: added, widened });
-                    return Err(error.to_string());
-                }
+        let new = shared.iter().filter(|(_, id)| id.is_none()).flat_map(|(what, _)| what.paths());
+        self.watcher
+            .make_room(&new.map(Vec::as_slice).collect::<Vec<_>>())
+            .map_err(|error| error.to_string())?;
+        let specs = config.schedulers.iter().map(|scheduler| scheduler.spec.clone()).collect();
+        let maps = watches.iter_mut().map(|watch| std::mem::take(&mut watch.map));
+        let numbers = self.core.engine.add_generation(specs, maps, config.shutdown_timeout);
+        let numbers = numbers.map_err(|error| {
+            self.watcher.make_room(&[]).expect("nothing has room");
+            error.to_string()
+        })?;
+        Ok((shared, numbers))
+    }
+
+    /// What all configurations together want told of these watches, those that were replaced included: they still
+    /// cancel.
+    fn interests(&self, of: impl Iterator<Item = WatchId>) -> HashMap<WatchId, Mask> {
+        let mut interests: HashMap<WatchId, Mask> = of.map(|id| (id, Mask::NONE)).collect();
+        for watch in self.core.performer.generations.iter().flat_map(|generation| &generation.watches) {
+            if let Some(interest) = interests.get_mut(&watch.id) {
+                *interest |= watch.interest;
             }
         }
-        Ok((ids, Added { new: added, widened }))
+        interests
+    }
+
+    /// Adds some of the watches that are wanted. One that covers the same as a watch of the configuration in force
+    /// shares it.
+    fn add_watches(&mut self, now: Instant) {
+        let Some(adoption) = &mut self.adoption else { return };
+        let slice: Vec<_> = adoption.wanted.by_ref().take(WATCHES_A_TURN).collect();
+        let interests = self.interests(slice.iter().filter_map(|(_, (_, shared))| *shared));
+        for (watch, (what, shared)) in slice {
+            let interest = self.interest(&watch);
+            let id = match shared {
+                Some(id) => {
+                    // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.
+                    self.watcher.set_interest(id, interest | interests[&id], &mut self.core);
+                    id
+                }
+                None => self.add_watch(&watch, &what, interest, now),
+            };
+            let Some(adoption) = &mut self.adoption else { return };
+            let map = adoption.numbers.map(adoption.watches.len());
+            if watch.initial != Initial::None && !self.core.routes.has(id) {
+                // What is told of it at its start goes to nobody else.
+                self.core.routes.add(id, map);
+            } else {
+                adoption.listening.push((id, map));
+            }
+            adoption.watches.push(id);
+            let newest = self.core.performer.generations.last_mut();
+            let newest = newest.expect("what is being adopted is a generation");
+            let (settings, path_text) = (watch.settings, watch.path_text);
+            newest.watches.push(Watching { id, map, what, interest, settings, path_text, told: false });
+        }
+        self.place_new_roots(now);
+    }
+
+    fn add_watch(&mut self, watch: &Watch, what: &Watched, interest: Mask, now: Instant) -> WatchId {
+        let initial = self.initial(watch);
+        self.core.makes_watches = initial.is_some();
+        let id = self.watcher.add(what.spec(interest, initial), now, &mut self.core);
+        self.core.makes_watches = false;
+        let id = id.expect("room was made for its paths");
+        if matches!(initial, Some(News::Since(_))) {
+            self.core.told_before.applies_to(id);
+        }
+        id
+    }
+
+    /// Finds out where some more roots are of the configuration that is being adopted.
+    fn place_new_roots(&mut self, now: Instant) {
+        let Performer { generations, lanes, .. } = &mut self.core.performer;
+        if let (Some(adoption), Some(newest)) = (&mut self.adoption, generations.last()) {
+            place_some(&mut adoption.places, &newest.roots, &mut lanes.filesystems, now);
+        }
     }
 
     /// What is told of what is there already. The clock may have been set since the checkpoint.
@@ -482,11 +530,16 @@ impl Daemon {
         }
     }
 
-    /// Lets go of replaced configurations whose tasks have all ended.
-    pub(super) fn drop_generations(&mut self, now: Instant) {
+    /// Lets go of replaced configurations whose tasks have all ended. True if there is more to do at once.
+    pub(super) fn drop_generations(&mut self, now: Instant) -> bool {
         while let Some(place) = self.ended_generation() {
+            self.drop_watches(place);
+            if !self.core.performer.generations[place].watches.is_empty() {
+                return true;
+            }
             self.drop_generation(place, now);
         }
+        false
     }
 
     fn ended_generation(&self) -> Option<usize> {
@@ -494,32 +547,37 @@ impl Daemon {
         generations.iter().position(|generation| generation.retired && engine.generation_done(generation.id))
     }
 
+    /// Lets go of some of the watches of a replaced configuration.
+    fn drop_watches(&mut self, place: usize) {
+        self.say_end_of_listening(place, WATCHES_A_TURN);
+        let watches = &mut self.core.performer.generations[place].watches;
+        let slice: Vec<Watching> = watches.drain(..watches.len().min(WATCHES_A_TURN)).collect();
+        let interests = self.interests(slice.iter().map(|watch| watch.id));
+        for watch in slice {
+            if self.core.routes.remove(watch.id, watch.map) {
+                self.watcher.remove(watch.id, &mut self.core);
+            } else {
+                self.watcher.set_interest(watch.id, interests[&watch.id], &mut self.core);
+            }
+        }
+    }
+
     fn drop_generation(&mut self, place: usize, now: Instant) {
-        self.say_end_of_listening(place);
         // What the host's handlers are to get goes before the word to end.
         self.core.performer.flush_hosts(now);
         let mut old = self.core.performer.generations.remove(place);
         self.forward_records(false);
         self.keep_counts();
-        let interests = self.interests();
-        for watch in &old.watches {
-            if self.core.routes.remove(watch.id, watch.map) {
-                self.watcher.remove(watch.id, &mut self.core);
-            } else {
-                let left = interests.get(&watch.id).copied().unwrap_or(Mask::NONE);
-                self.watcher.set_interest(watch.id, left, &mut self.core);
-            }
-        }
         if let Some(host) = old.jobs.close() {
             leave(&mut self.leaving, host, old.host_may_take_until(now));
         }
     }
 
-    /// Says that a generation's watches are of no more use.
-    pub(super) fn say_end_of_listening(&mut self, place: usize) {
+    /// Says that the first of a generation's watches are of no more use.
+    pub(super) fn say_end_of_listening(&mut self, place: usize, count: usize) {
         let performer = &mut self.core.performer;
         let Generation { watches, logger, .. } = &performer.generations[place];
-        for watch in watches {
+        for watch in watches.iter().take(count) {
             let path = &watch.path_text;
             record!(performer.log, *logger, DEBUG, "stop listening for inotify events on '{path}'");
         }
@@ -611,10 +669,11 @@ impl Daemon {
     }
 
     /// The load of the new config file came to its end.
-    pub(super) fn end_reload(&mut self, outcome: Result<Config, LoadError>, now: Instant) {
+    pub(super) fn end_reload(&mut self, outcome: Result<Prepared, LoadError>, now: Instant) {
         let Some(Reload { loading, again, .. }) = self.reload.take() else { return };
         match outcome {
-            Ok(config) => {
+            Ok(prepared) => {
+                let config = &prepared.config;
                 for warning in &config.warnings {
                     record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
                 }
@@ -625,7 +684,7 @@ impl Daemon {
                     leave(&mut self.leaving, loading.host, now + GRACE)
                 };
                 self.python = Some(Arc::clone(&loading.python));
-                match self.adopt(config, host, Some(Reloaded { again }), now) {
+                match self.adopt(prepared, host, Some(Reloaded { again }), now) {
                     // It goes on when the watches are set up.
                     Ok(()) => return,
                     Err(text) => self.reload_error(&text, &text),

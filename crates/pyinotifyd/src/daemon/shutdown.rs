@@ -127,7 +127,7 @@ impl Daemon {
     /// Asks hosts to end, and what commands left behind.
     fn end_hosts(&mut self, now: Instant) {
         for place in 0..self.core.performer.generations.len() {
-            self.say_end_of_listening(place);
+            self.say_end_of_listening(place, usize::MAX);
         }
         // What the hosts' handlers are to get goes before the word to end.
         self.core.performer.flush_hosts(now);

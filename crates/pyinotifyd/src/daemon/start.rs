@@ -25,6 +25,7 @@ use super::keep::{Beginning, Keeper};
 use super::loading::{LoadError, Loading};
 use super::observe::wall_now;
 use super::perform::{GRACE, Performer};
+use super::prepared::Prepared;
 use super::print::Printer;
 use super::report::{give_up, refuse, test_warnings};
 use super::routing::Core;
@@ -76,7 +77,7 @@ impl Start {
                 let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
                 let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
                 let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
-                (outcome, Some(loading.host), Some(loading.python))
+                (outcome.map(|prepared| prepared.config), Some(loading.host), Some(loading.python))
             }
         };
         let config = loaded.map_err(|error| refuse(&mut log, &options, error))?;
@@ -195,6 +196,7 @@ impl Start {
             leaving: Vec::new(),
             reload: None,
             adoption: None,
+            places: None,
             logger,
             state: State::Running,
             config_locks: Vec::new(),
@@ -234,7 +236,8 @@ impl Daemon {
     ) -> Result<(), ExitCode> {
         let directory = state_directory(&self.options, &config);
         let unwise = directory.map(|directory| crate::config::state_warnings(&config, &directory));
-        let adopted = self.adopt(config, host, None, now);
+        // Relative paths begin in the directory that it has set by now.
+        let adopted = self.adopt(Prepared::new(config), host, None, now);
         adopted.map_err(|error| give_up(&mut self.core.performer.log, &error))?;
         for warning in unwise.into_iter().flatten() {
             record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
@@ -252,7 +255,7 @@ async fn outcome(
     signals: &mut Signals,
     hosts: &mut mpsc::Receiver<HostEvent>,
     log: &mut Log,
-) -> Result<Result<Config, LoadError>, ExitCode> {
+) -> Result<Result<Prepared, LoadError>, ExitCode> {
     loop {
         log.flush();
         let wake = tokio::select! {

@@ -261,7 +261,7 @@ impl Daemon {
         let Some(loading) = performer.generations[place].jobs.loading() else { return };
         match loading.frame(frame, &mut performer.log) {
             None => {}
-            Some(Ok(config)) if config.fingerprint == performer.generations[place].fingerprint => {
+            Some(Ok(prepared)) if prepared.config.fingerprint == performer.generations[place].fingerprint => {
                 performer.generations[place].jobs.loaded(now);
                 record!(performer.log, self.logger, INFO, "config host is running again");
             }

@@ -18,13 +18,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::service::notify::Notifier;
 use wire::{FromHost, WireError};
@@ -65,6 +66,10 @@ pub(crate) fn channel() -> (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>) 
     mpsc::channel(FRAMES_MAX)
 }
 
+/// Reads what a configuration defined. It runs on a thread of its own: thousands of watches take longer than the loop
+/// may. What the host says after it is told when it is done.
+pub(crate) type Reader = Box<dyn FnOnce(&[u8]) + Send>;
+
 /// A running host. Dropping it kills its process group.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -101,18 +106,23 @@ enum Outgoing {
 }
 
 impl Host {
-    /// Starts `python` as a host; it reports through `events`.
+    /// Starts `python` as a host; it reports through `events`, after its description has been given to `reader`.
     ///
     /// # Errors
     /// Whatever keeps the process or its descriptors from being made.
-    pub(crate) fn start(id: HostId, python: &Path, events: mpsc::Sender<HostEvent>) -> io::Result<Host> {
+    pub(crate) fn start(
+        id: HostId,
+        python: &Path,
+        events: mpsc::Sender<HostEvent>,
+        reader: Reader,
+    ) -> io::Result<Host> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (their_lifeline, lifeline) = io::pipe()?;
         let pid = spawn(python, theirs.as_fd(), their_lifeline.as_fd())?;
         let (outgoing, frames) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let connection = Connection::new(id, ours, events, Arc::clone(&queued))?;
+        let connection = Connection::new(id, ours, (events, reader), Arc::clone(&queued))?;
         tokio::spawn(connection.run(frames));
         let queue = Queue { outgoing, bytes: queued };
         let host = Host { id, pid, queue, reaped: false, _lifeline: lifeline };
@@ -209,6 +219,8 @@ struct Connection {
     /// Bytes that the socket has not taken yet.
     outgoing: Vec<u8>,
     events: mpsc::Sender<HostEvent>,
+    /// For the one description that a host sends.
+    reader: Option<Reader>,
     queued: Arc<AtomicUsize>,
 }
 
@@ -223,12 +235,13 @@ impl Connection {
     fn new(
         id: HostId,
         socket: StdUnixStream,
-        events: mpsc::Sender<HostEvent>,
+        (events, reader): (mpsc::Sender<HostEvent>, Reader),
         queued: Arc<AtomicUsize>,
     ) -> io::Result<Connection> {
         let full = Arc::new(socket.try_clone()?);
         let socket = register(socket, Interest::READABLE)?;
-        Ok(Connection { id, socket, full, room: None, outgoing: Vec::new(), events, queued })
+        let reader = Some(reader);
+        Ok(Connection { id, socket, full, room: None, outgoing: Vec::new(), events, reader, queued })
     }
 
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
@@ -310,6 +323,9 @@ impl Connection {
             match next {
                 Ok(Some((frame, length))) => {
                     start += length;
+                    if let FromHost::Describe(body) = &frame {
+                        self.read_description(Arc::clone(body)).await;
+                    }
                     let _ = self.events.send(HostEvent::Frame(self.id, frame)).await;
                 }
                 Ok(None) => break,
@@ -321,6 +337,19 @@ impl Connection {
         }
         incoming.drain(..start);
         true
+    }
+
+    /// Waits until a description was read.
+    async fn read_description(&mut self, body: Arc<[u8]>) {
+        let Some(reader) = self.reader.take() else { return };
+        let (done, read) = oneshot::channel::<()>();
+        let run = move || {
+            reader(&body);
+            drop(done);
+        };
+        // Without a thread the reader is dropped, which says that nothing was read.
+        let _ = thread::Builder::new().name("config".to_owned()).spawn(run);
+        let _ = read.await;
     }
 }
 
@@ -377,7 +406,8 @@ mod tests {
             let (ours, theirs) = StdUnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
             let (events, received) = channel();
-            let connection = Connection::new(HostId(1), ours, events, Arc::clone(&queued)).unwrap();
+            let reader = Box::new(|_: &[u8]| ());
+            let connection = Connection::new(HostId(1), ours, (events, reader), Arc::clone(&queued)).unwrap();
             let (outgoing, queue) = mpsc::unbounded_channel();
             let served = tokio::spawn(connection.run(queue));
             test(theirs, outgoing, received).await;

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use event::Event;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -49,7 +50,7 @@ pub(crate) enum FromHost {
     /// First frame.
     Hello(Hello),
     /// What the configuration defined.
-    Describe(Vec<u8>),
+    Describe(Arc<[u8]>),
     /// The configuration cannot be used.
     Error(ConfigFault),
     /// `sys.exit` in the configuration or in a job.
@@ -272,7 +273,7 @@ pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<FromHost, WireError> {
     let malformed = |source| WireError::Malformed { kind, source };
     Ok(match kind {
         65 => FromHost::Hello(serde_json::from_slice(body).map_err(malformed)?),
-        66 => FromHost::Describe(body.to_vec()),
+        66 => FromHost::Describe(body.into()),
         67 => FromHost::Error(serde_json::from_slice(body).map_err(malformed)?),
         68 => FromHost::Exit(serde_json::from_slice(body).map_err(malformed)?),
         69 => FromHost::Done(handles(kind, body)?),

@@ -140,6 +140,19 @@ impl Watcher {
         Ok(id)
     }
 
+    /// Keeps room for these paths of watches that are to be added, in place of those for which it was kept before.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRoots`] if there is no room for all of them; none is kept.
+    pub(crate) fn make_room(&mut self, paths: &[&[u8]]) -> Result<(), Error> {
+        self.roots_to_come = 0;
+        if let Some(path) = paths.get(ROOTS_MAX - self.roots_count()) {
+            return Err(Error::TooManyRoots { path: path.to_vec(), max: ROOTS_MAX });
+        }
+        self.roots_to_come = paths.len();
+        Ok(())
+    }
+
     /// Begins to watch what `spec` says, under a number that is free. It is watched as a whole when
     /// [`Watcher::is_set_up`] says so; events that happen from then on are told by [`Watcher::turn`], and some of those
     /// before.
@@ -160,6 +173,7 @@ impl Watcher {
         if let Some(first) = paths.first().filter(|_| self.roots_count() + paths.len() > ROOTS_MAX) {
             return Err(Error::TooManyRoots { path: first.path.clone(), max: ROOTS_MAX });
         }
+        self.roots_to_come = self.roots_to_come.saturating_sub(spec.paths.len());
         self.insert_watch(id, spec);
         for Configured { path, given, pattern } in paths {
             let root = self.insert_root(id, path, given);
@@ -360,7 +374,7 @@ impl Watcher {
     }
 
     pub(super) fn has_room_for_root(&self) -> bool {
-        self.roots_count() < ROOTS_MAX
+        self.roots_count() + self.roots_to_come < ROOTS_MAX
     }
 
     fn insert_watch(&mut self, id: WatchId, spec: &WatchSpec) {
@@ -833,6 +847,29 @@ mod tests {
         fn event(&mut self, _: WatchId, _: &event::Event<'_>) {}
         fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
         fn notice(&mut self, _: Notice<'_>) {}
+    }
+
+    #[test]
+    fn room_that_is_kept_is_nobody_elses() {
+        let mut watcher = Watcher::new(Options::new(b"/".to_vec()), Instant::now()).unwrap();
+        let too_many = vec![b"/path".as_slice(); ROOTS_MAX + 1];
+        assert!(matches!(watcher.make_room(&too_many), Err(Error::TooManyRoots { max: ROOTS_MAX, .. })));
+        assert!(watcher.has_room_for_root());
+        watcher.make_room(&too_many[1..]).unwrap();
+        assert!(!watcher.has_room_for_root());
+        let temp = tempfile::tempdir().unwrap();
+        let spec = WatchSpec {
+            paths: vec![temp.path().as_os_str().as_bytes().to_vec()],
+            rec: false,
+            auto_add: false,
+            interest: Flag::Create.mask(),
+            exclude: None,
+            initial: None,
+        };
+        watcher.add(&spec, Instant::now(), &mut Nothing).unwrap();
+        assert!(!watcher.has_room_for_root());
+        watcher.make_room(&[]).unwrap();
+        assert!(watcher.has_room_for_root());
     }
 
     #[test]

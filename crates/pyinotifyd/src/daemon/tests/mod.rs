@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::observe::wall_now;
+use super::prepared::Prepared;
 use super::reload::Reloaded;
 use super::start::Start;
 use super::wake::Signals;
@@ -120,7 +121,8 @@ impl Bed {
 
     /// A reload whose config file was executed and says that.
     fn reload(&mut self, config: Config) -> Result<(), String> {
-        let adopted = self.daemon.adopt(config, None, Some(Reloaded::default()), self.now);
+        let prepared = Prepared::new(config);
+        let adopted = self.daemon.adopt(prepared, None, Some(Reloaded::default()), self.now);
         self.listen();
         adopted
     }

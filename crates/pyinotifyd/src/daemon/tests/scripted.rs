@@ -241,11 +241,14 @@ impl Scripted {
 }
 
 impl Source for Scripted {
+    fn make_room(&mut self, paths: &[&[u8]]) -> Result<(), Error> {
+        let script = self.script.borrow();
+        let refused = script.refused.as_deref().filter(|refused| paths.contains(refused));
+        refused.map_or(Ok(()), |path| Err(Error::TooManyRoots { path: path.to_vec(), max: 0 }))
+    }
+
     fn add(&mut self, spec: WatchSpec, _: Instant, _: &mut dyn Sink) -> Result<WatchId, Error> {
         let mut script = self.script.borrow_mut();
-        if let Some(path) = script.refused.clone().filter(|refused| spec.paths.contains(refused)) {
-            return Err(Error::TooManyRoots { path, max: 0 });
-        }
         // As with any source, the number of a watch that was removed is used again.
         let place = script.watches.iter().position(Option::is_none).unwrap_or(script.watches.len());
         if place == script.watches.len() {

@@ -1,5 +1,6 @@
 //! What only a source without a kernel can bring about at will: events and failures in the one order that matters.
 
+use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
@@ -154,6 +155,41 @@ fn a_reload_that_the_source_refuses_leaves_everything_as_it_was() {
     bed.pass(SECOND);
     assert_eq!(bed.running("job").len(), 2);
     assert_eq!(bed.standing(), standing(&[("/in", "watching")]));
+}
+
+#[test]
+fn thousands_of_watches_come_and_go_in_many_turns_and_each_event_is_told_once_by_one_configuration() {
+    let of = |numbers: Range<u32>| {
+        let watches = numbers.map(|number| watch(&format!("/{number}"), &map(&[Flag::Create], &[])));
+        config(&watches.collect::<Vec<_>>(), &[job("job", 0.0)])
+    };
+    let mut bed = Bed::new(of(0..2000));
+    bed.settle();
+    bed.reload(of(1000..3000)).unwrap();
+    let (mut before, mut expected) = (0, Vec::new());
+    for turn in 0..100 {
+        let is_new = bed.daemon.adoption.is_none();
+        before += u32::from(!is_new);
+        let seen = if is_new { "/2999" } else { "/0" };
+        expected.extend(["/1000", "/1999", seen].map(|root| format!("{root}/{turn}")));
+        for root in ["/0", "/1000", "/1999", "/2999"] {
+            bed.script().happens(Flag::Create, &format!("{root}/{turn}"));
+        }
+        bed.turn();
+    }
+    bed.settle();
+    assert!((2..50).contains(&before), "{before} turns");
+    let mut told: Vec<String> = bed.running("job").into_iter().map(|(path, _)| path).collect();
+    told.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    assert_eq!(bed.count("start listening"), 4000);
+    assert_eq!(bed.script().interests().len(), 3000, "runs of the old one go on");
+    for (_, run) in bed.running("job") {
+        bed.end_run(run);
+    }
+    bed.settle();
+    assert_eq!(bed.script().interests().len(), 2000);
 }
 
 #[test]
