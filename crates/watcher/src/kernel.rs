@@ -4,11 +4,11 @@
 //! few things that can follow from it.
 
 use std::ffi::CStr;
-use std::fmt::Write as _;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
 use crate::error::Error;
 
@@ -17,7 +17,7 @@ use crate::error::Error;
 pub(crate) struct Kernel {
     fd: OwnedFd,
     /// Kept between calls so that no call allocates.
-    proc_path: String,
+    proc_path: Vec<u8>,
 }
 
 /// A limit of the kernel, as a person finds it.
@@ -56,7 +56,7 @@ impl Refusal {
 impl Kernel {
     pub(crate) fn new() -> Result<Kernel, Error> {
         match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
-            Ok(fd) => Ok(Kernel { fd, proc_path: String::new() }),
+            Ok(fd) => Ok(Kernel { fd, proc_path: Vec::new() }),
             Err(Errno::MFILE) => {
                 let Sysctl { name, value } = instances_max();
                 Err(Error::InstanceLimit { sysctl: name, value })
@@ -83,8 +83,9 @@ impl Kernel {
     fn call(&mut self, object: BorrowedFd<'_>, mask: u32) -> Result<i32, Errno> {
         // inotify has no call that takes a descriptor; its link in /proc leads to the very inode.
         self.proc_path.clear();
-        let _ = write!(self.proc_path, "/proc/self/fd/{}\0", object.as_raw_fd());
-        let path = CStr::from_bytes_with_nul(self.proc_path.as_bytes()).expect("a number holds no NUL");
+        self.proc_path.extend_from_slice(b"/proc/self/fd/");
+        self.proc_path.extend_from_slice(DecInt::from_fd(object).as_bytes_with_nul());
+        let path = CStr::from_bytes_with_nul(&self.proc_path).expect("a number holds no NUL");
         inotify::add_watch(&self.fd, path, WatchFlags::from_bits_retain(mask))
     }
 

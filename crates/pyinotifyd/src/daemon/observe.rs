@@ -163,7 +163,9 @@ impl Observed {
             Fate::PutOff(_) => {
                 self.runs.remove(&task.id);
             }
-            Fate::Retrying(_) => self.run_is_over(task.id, scheduler, now),
+            Fate::Retrying(_) => {
+                self.run_is_over(task.id, scheduler, now);
+            }
             Fate::Finished => self.ended(task, scheduler, End::Ok, now),
             Fate::Failed(_) => self.ended(task, scheduler, End::Failed, now),
             Fate::Cancelled => self.ended(task, scheduler, End::Cancelled, now),
@@ -179,16 +181,19 @@ impl Observed {
         !matches!(fate, Fate::Scheduled | Fate::Rescheduled | Fate::Skipped) || self.streams.wants_tasks()
     }
 
-    fn run_is_over(&mut self, id: TaskId, scheduler: &Arc<str>, now: Instant) {
-        if let Some(began) = self.runs.remove(&id) {
-            let took = now.saturating_duration_since(began);
-            self.counts.tally_mut(scheduler).duration.observe(took.as_secs_f64());
+    /// Counts how long a run took, if there was one.
+    fn run_is_over(&mut self, id: TaskId, scheduler: &Arc<str>, now: Instant) -> &mut Tally {
+        let began = self.runs.remove(&id);
+        let tally = self.counts.tally_mut(scheduler);
+        if let Some(began) = began {
+            tally.duration.observe(now.saturating_duration_since(began).as_secs_f64());
         }
+        tally
     }
 
     fn ended(&mut self, task: &TaskRecord<'_>, scheduler: &Arc<str>, end: End, now: Instant) {
-        self.run_is_over(task.id, scheduler, now);
-        self.counts.tally_mut(scheduler).ends[end as usize] += 1 + u64::from(task.others);
+        let tally = self.run_is_over(task.id, scheduler, now);
+        tally.ends[end as usize] += 1 + u64::from(task.others);
     }
 
     /// A task has ended, and nobody else keeps what failed.
