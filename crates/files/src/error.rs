@@ -413,7 +413,7 @@ mod tests {
             (
                 Error::Exists { action: Action::Move, from: b"/a".to_vec(), to: b"/b".to_vec() },
                 "unable to move file from '/a' to '/b', path already exists; set overwrite=True \
-                 or on_conflict=",
+                 or on_conflict=\"skip\", \"rename\", \"newer\" or \"same\"",
             ),
             (
                 Error::EmptyDestination { action: Action::Copy, from: b"/a".to_vec() },

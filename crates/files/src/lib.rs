@@ -77,6 +77,7 @@ pub use error::{Error, Owner, Refusal, Use};
 pub use given::{is_own_temporary, is_own_temporary_name, is_placed_tree, take_placed_tree};
 pub use held::Held;
 pub use identity::Identity;
+pub use prune::make_again;
 pub use temporary::{Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_temporary_name, sweep};
 pub use trash::empty_trash;
 
@@ -349,6 +350,19 @@ pub struct Trashed {
     pub to: Vec<u8>,
 }
 
+/// A directory that was removed because it was empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// Where it was.
+    pub path: Vec<u8>,
+    /// Its permission bits, with set-user-id, set-group-id and sticky.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
 /// An action that came to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
@@ -366,6 +380,8 @@ pub struct Done {
     pub placed: Option<Placed>,
     /// What was overwritten or deleted, and is in the trash.
     pub trashed: Vec<Trashed>,
+    /// Directories that [`Rule::prune`] has removed, the innermost first.
+    pub pruned: Vec<Pruned>,
 }
 
 /// Whether the user and the group of a rule exist now; the error is the one that its tasks would fail with.

@@ -41,8 +41,8 @@ pub(crate) fn perform(
         && sys::rename_new(&place.directory, &place.name, &to.directory, &to.name).is_ok()
     {
         record(Record::Move { from: request.source, to: request.destination });
-        prune::prune(request, place, record);
-        return Ok(Done::default());
+        let pruned = prune::prune(request, place, record);
+        return Ok(Done { pruned, ..Done::default() });
     }
     let found = source.and_then(|place| Found::look(place, request, &attributes));
     let found = found.map_err(|error| request.in_form_of_python(error))?;
@@ -54,9 +54,9 @@ pub(crate) fn perform(
     request.check_brief(found.status.kind == Kind::Directory && attributes.change_anything())?;
     attributes.check(&found.status, &found.place.directory, request.source)?;
     let mut place = resolve::destination(request, held, &attributes, record)?;
-    let done = found.move_to_free_place(&mut place, request, &attributes, record)?;
+    let mut done = found.move_to_free_place(&mut place, request, &attributes, record)?;
     if done.skipped.is_none() || done.skipped == Some(Skipped::Same) {
-        prune::prune(request, &found.place, record);
+        done.pruned = prune::prune(request, &found.place, record);
     }
     attributes.check_names()?;
     Ok(done)

@@ -3,37 +3,86 @@
 //! Owns the way up from the source to the root of its watch. A directory is removed by rmdir(2), which removes only
 //! what is empty, by its name in the directory above, and only if that name still leads to it.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::resolve::{Place, split, trim_slashes};
-use crate::sys::{self, For};
-use crate::{Record, Request};
+use crate::held::Held;
+use crate::metadata::Attributes;
+use crate::resolve::{self, Place, split, trim_slashes};
+use crate::sys::{self, For, Gid, Status, Uid};
+use crate::{Action, Pruned, Record, Request, Rule};
 
 /// Removes the parents of a source that is gone, as far as they are empty, if the rule says so. It is done then: what
 /// can't be removed is said and left.
-pub(crate) fn prune(request: &Request<'_>, source: &Place<'_>, record: &mut dyn FnMut(Record<'_>)) {
+pub(crate) fn prune(
+    request: &Request<'_>,
+    source: &Place<'_>,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Vec<Pruned> {
+    let mut pruned = Vec::new();
     if !request.rule.prune {
-        return;
+        return pruned;
     }
     let mut path = split(&source.path).0;
     let mut directory = Rc::clone(&source.directory);
     while !is_root(request, path) {
-        let above = match remove(&directory, path) {
-            Ok(above) => above,
+        let (above, status) = match remove(&directory, path) {
+            Ok(removed) => removed,
             // There is something else in it, or it is gone already.
-            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT | Errno::STALE) => return,
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT | Errno::STALE) => return pruned,
             Err(errno) => {
                 let error = Error::os(errno, path);
-                return record(Record::Warning(&format!("the empty directory is left: {error}")));
+                record(Record::Warning(&format!("the empty directory is left: {error}")));
+                return pruned;
             }
         };
         record(Record::Prune(path));
+        pruned.push(Pruned { path: path.to_vec(), mode: status.mode, uid: status.uid, gid: status.gid });
         path = split(path).0;
         directory = above;
     }
+    pruned
+}
+
+/// Makes a directory again that was pruned: with its mode, and as root for its owner. One that is there stays as it is.
+/// Of the path so much is the administrator's text.
+///
+/// # Errors
+/// It cannot be made, or not as it was.
+pub fn make_again(
+    pruned: &Pruned,
+    trusted_len: usize,
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<(), Error> {
+    // Nobody enters it before it has its owner and its mode.
+    let rule = Rule { auto_create: true, dirmode: Some(0o700), ..Rule::new(Action::Move) };
+    let inside = [&pruned.path[..], b"/x"].concat();
+    let request = Request {
+        rule: &rule,
+        root: b"/",
+        source: &inside,
+        destination: &inside,
+        trusted_len,
+        stop: &AtomicBool::new(false),
+        roots: &[],
+        wants_placed: false,
+        unless_same_as: None,
+        brief: false,
+    };
+    let place = resolve::destination(&request, &mut Held::default(), &Attributes::new(&rule)?, record)?;
+    if place.made_in.is_empty() {
+        return Ok(());
+    }
+    let failed = |errno| Error::os(errno, &pruned.path);
+    if rustix::process::geteuid().is_root() {
+        let (uid, gid) = (Uid::from_raw(pruned.uid), Gid::from_raw(pruned.gid));
+        sys::set_owner(&*place.directory, Some(uid), Some(gid)).map_err(failed)?;
+    }
+    sys::set_mode(&*place.directory, pruned.mode).map_err(failed)
 }
 
 /// Whether a path is that of a watch's root, or not below that of the request at all.
@@ -43,14 +92,15 @@ fn is_root(request: &Request<'_>, path: &[u8]) -> bool {
     !is_below || path == b"/" || request.roots.iter().any(|root| trim_slashes(root) == path)
 }
 
-/// Removes an empty directory and gives the one that it was in.
-fn remove(directory: &Rc<std::os::fd::OwnedFd>, path: &[u8]) -> sys::Result<Rc<std::os::fd::OwnedFd>> {
+/// Removes an empty directory, and gives the one that it was in and what it was.
+fn remove(directory: &Rc<OwnedFd>, path: &[u8]) -> sys::Result<(Rc<OwnedFd>, Status)> {
     let name = split(path).1;
     let above = sys::open_directory(&**directory, b"..", For::Lookup)?;
     // Renamed meanwhile: another directory may have its name.
-    if sys::status_at(&above, name)?.inode != sys::status(&**directory)?.inode {
+    let status = sys::status(&**directory)?;
+    if sys::status_at(&above, name)?.inode != status.inode {
         return Err(Errno::STALE);
     }
     sys::remove_directory(&above, name)?;
-    Ok(Rc::new(above))
+    Ok((Rc::new(above), status))
 }

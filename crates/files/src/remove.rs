@@ -46,8 +46,8 @@ pub(crate) fn delete(
         }
     }
     record(Record::Delete(path));
-    prune::prune(request, &place, record);
-    Ok(Done { identity, ..Done::default() })
+    let pruned = prune::prune(request, &place, record);
+    Ok(Done { identity, pruned, ..Done::default() })
 }
 
 /// Removes a directory with all that is in it.

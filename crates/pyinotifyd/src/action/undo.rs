@@ -8,7 +8,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use files::{Action, Conflict, Done, Held, Record, Request, Rule};
+use files::{Action, Conflict, Done, Held, Pruned, Record, Request, Rule};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statat, statx};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub(crate) struct Deed {
     /// What was overwritten or deleted: where it was, where it is.
     trashed: Vec<(Bytes, Bytes)>,
     trash: Option<Bytes>,
+    /// Directories that were empty then and are gone, the innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pruned: Vec<PrunedAt>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,14 @@ struct PlacedAt {
     /// When it was made, in seconds and nanoseconds, where the filesystem knows: inode numbers are used again.
     #[serde(default)]
     born: Option<(i64, u32)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PrunedAt {
+    path: Bytes,
+    mode: u32,
+    uid: u32,
+    gid: u32,
 }
 
 /// A path in JSON: a text where it is one, else a list of bytes.
@@ -100,6 +111,7 @@ impl Deed {
             placed,
             trashed: done.trashed.iter().map(|one| (Bytes::of(&one.from), Bytes::of(&one.to))).collect(),
             trash: rule.trash.as_deref().map(Bytes::of),
+            pruned: done.pruned.iter().map(PrunedAt::of).collect(),
         })
     }
 
@@ -123,6 +135,19 @@ impl Deed {
     /// # Errors
     /// Why that is not possible, or not possible without loss. What was moved before stays moved, and was told.
     pub(crate) fn undo(&self, held: &mut Held, say: &mut dyn FnMut(String)) -> Result<(), String> {
+        let moved = self.placed.as_ref().filter(|_| self.action == DeedAction::Move);
+        // Nothing is moved where something is missing.
+        moved.map_or(Ok(()), PlacedAt::check)?;
+        for (_, to) in &self.trashed {
+            if statat(CWD, to.get(), AtFlags::SYMLINK_NOFOLLOW).is_err() {
+                return Err(format!("'{}' is not in the trash any more", Escaped(to.get())));
+            }
+        }
+        for pruned in self.pruned.iter().rev() {
+            let mut tell = |record: Record<'_>| tell(&record, say);
+            let made = files::make_again(&pruned.get(), self.root_len, &mut tell);
+            made.map_err(|error| error.to_string())?;
+        }
         let mut back = |from: &[u8], to: &[u8], root: &[u8], trusted_len: usize, rule: &Rule| {
             let request = Request {
                 rule,
@@ -136,21 +161,9 @@ impl Deed {
                 unless_same_as: None,
                 brief: false,
             };
-            let mut tell = |record: Record<'_>| {
-                if !matches!(record, Record::Making { .. }) {
-                    say(record.to_string());
-                }
-            };
+            let mut tell = |record: Record<'_>| tell(&record, say);
             files::perform(&request, held, &mut tell).map(drop).map_err(|error| error.to_string())
         };
-        let moved = self.placed.as_ref().filter(|_| self.action == DeedAction::Move);
-        // Nothing is moved where something is missing.
-        moved.map_or(Ok(()), PlacedAt::check)?;
-        for (_, to) in &self.trashed {
-            if statat(CWD, to.get(), AtFlags::SYMLINK_NOFOLLOW).is_err() {
-                return Err(format!("'{}' is not in the trash any more", Escaped(to.get())));
-            }
-        }
         if let Some(placed) = moved {
             let path = placed.path.get();
             back(
@@ -175,6 +188,25 @@ impl Deed {
             back(to.get(), from.get(), trash, trusted_len.min(from.get().len()), &rule)?;
         }
         Ok(())
+    }
+}
+
+/// Says what is for people.
+fn tell(record: &Record<'_>, say: &mut dyn FnMut(String)) {
+    if !matches!(record, Record::Making { .. }) {
+        say(record.to_string());
+    }
+}
+
+impl PrunedAt {
+    fn of(pruned: &Pruned) -> PrunedAt {
+        let Pruned { path, mode, uid, gid } = pruned;
+        PrunedAt { path: Bytes::of(path), mode: *mode, uid: *uid, gid: *gid }
+    }
+
+    fn get(&self) -> Pruned {
+        let PrunedAt { path, mode, uid, gid } = self;
+        Pruned { path: path.get().to_vec(), mode: *mode, uid: *uid, gid: *gid }
     }
 }
 
@@ -208,8 +240,9 @@ fn directory(path: &[u8], len: usize) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, Permissions};
     use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::path::{Path, PathBuf};
 
     use super::*;
@@ -242,16 +275,20 @@ mod tests {
 
         /// Lets a rule act on `in/f`, and gives what is kept of it, read back from its text.
         fn act(&self, action: Action, change: impl FnOnce(&mut Rule)) -> Option<Deed> {
+            self.act_on(&self.path("in/f"), action, change)
+        }
+
+        fn act_on(&self, source: &Path, action: Action, change: impl FnOnce(&mut Rule)) -> Option<Deed> {
             let mut rule = Rule::new(action);
             rule.trash = Some(bytes(&self.path("trash")).to_vec());
             change(&mut rule);
-            let (root, source, out) = (self.path("in"), self.path("in/f"), self.path("out/f"));
+            let (root, out) = (self.path("in"), self.path("out/f"));
             let destination = if action == Action::Delete { &b""[..] } else { bytes(&out) };
             let trusted_len = destination.len().saturating_sub(1);
             let request = Request {
                 rule: &rule,
                 root: bytes(&root),
-                source: bytes(&source),
+                source: bytes(source),
                 destination,
                 trusted_len,
                 stop: &AtomicBool::new(false),
@@ -261,7 +298,7 @@ mod tests {
                 brief: false,
             };
             let done = files::perform(&request, &mut Held::default(), &mut |_| {}).unwrap();
-            let deed = Deed::of(&rule, bytes(&source), bytes(&root).len(), trusted_len, &done)?;
+            let deed = Deed::of(&rule, bytes(source), bytes(&root).len(), trusted_len, &done)?;
             let read = Deed::parse(&deed.to_json()).unwrap();
             assert_eq!(read, deed);
             Some(read)
@@ -286,6 +323,44 @@ mod tests {
             undo(&deed).unwrap_err(),
             format!("'{}' is something else by now", bench.path("out/f").display())
         );
+    }
+
+    #[test]
+    fn directories_that_were_pruned_come_back_as_they_were() {
+        let bench = Bench::new();
+        fs::create_dir_all(bench.path("in/a/b")).unwrap();
+        fs::set_permissions(bench.path("in/a"), Permissions::from_mode(0o2750)).unwrap();
+        fs::set_permissions(bench.path("in/a/b"), Permissions::from_mode(0o711)).unwrap();
+        let owner = if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(bench.path("in/a/b"), Some(4711), Some(4712)).unwrap();
+            (4711, 4712)
+        } else {
+            let status = bench.path("in/a/b").metadata().unwrap();
+            (status.uid(), status.gid())
+        };
+        fs::write(bench.path("in/a/b/f"), "content").unwrap();
+        let source = bench.path("in/a/b/f");
+        for action in [Action::Move, Action::Delete] {
+            let deed = bench.act_on(&source, action, |rule| rule.prune = true).unwrap();
+            assert!(!bench.path("in/a").exists() && bench.path("in").exists(), "{action}");
+            let said = undo(&deed).unwrap();
+            assert_eq!(
+                said.iter().filter(|line| line.starts_with("create directory")).count(),
+                2,
+                "{said:?}"
+            );
+            assert_eq!(fs::read_to_string(&source).unwrap(), "content");
+            let of = |name: &str| bench.path(name).metadata().unwrap();
+            assert_eq!([of("in/a").mode() & 0o7777, of("in/a/b").mode() & 0o7777], [0o2750, 0o711]);
+            assert_eq!((of("in/a/b").uid(), of("in/a/b").gid()), owner);
+        }
+        // One that somebody has made meanwhile stays as it is.
+        let deed = bench.act_on(&source, Action::Move, |rule| rule.prune = true).unwrap();
+        fs::create_dir(bench.path("in/a")).unwrap();
+        fs::set_permissions(bench.path("in/a"), Permissions::from_mode(0o700)).unwrap();
+        undo(&deed).unwrap();
+        assert_eq!(bench.path("in/a").metadata().unwrap().mode() & 0o7777, 0o700);
+        assert!(source.exists());
     }
 
     #[test]
@@ -373,6 +448,7 @@ mod tests {
             }),
             trashed: Vec::new(),
             trash: None,
+            pruned: vec![PrunedAt { path: Bytes::of(b"/in/\xff"), mode: 0o755, uid: 5, gid: 6 }],
         };
         assert_eq!(Deed::parse(&deed.to_json()), Some(deed));
         assert_eq!(Deed::parse("{}"), None);
