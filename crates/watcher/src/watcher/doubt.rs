@@ -102,6 +102,11 @@ impl Watcher {
     pub(super) fn doubt_node(&mut self, node: NodeId) {
         let roots = self.roots_at(node).to_vec();
         self.recheck.extend(roots.into_iter().map(|root| (root, Reason::Moved)));
+        self.doubt_name_of(node);
+    }
+
+    /// It is not certain that all who see the node's place see the node.
+    pub(super) fn doubt_name_of(&mut self, node: NodeId) {
         let Some(parent) = self.tree.parent(node) else { return };
         if self.tree.cover(parent) != EMPTY && !self.tree.has(node, UNNAMED) {
             let name = self.tree.name(node).to_vec();

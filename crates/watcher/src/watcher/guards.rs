@@ -211,6 +211,10 @@ impl Watcher {
         let known = self.tree.wd(node);
         let wd = self.kernel.add(object.as_fd(), self.mask_for(node))?;
         if known == 0 || (wd != known && !is_covered) {
+            if known != 0 {
+                // What is queued of the one that stood there goes with its watch.
+                self.recheck_guarded(node, Reason::Moved);
+            }
             self.release_object(node);
             self.tree.set_wd(node, wd);
             self.fresh.found(node);

@@ -256,7 +256,7 @@ impl Watcher {
             Ok(wd) if before == 0 => {
                 self.tree.clear(node, MOVING);
                 self.unstarve(node);
-                self.first_watched(node, object, wd, kind);
+                self.first_watched(node, Some(object), wd, kind);
             }
             Ok(wd) => self.replace(node, object, wd, kind),
             Err(errno) => {
@@ -267,10 +267,10 @@ impl Watcher {
         Looked::Other
     }
 
-    fn first_watched(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
+    pub(super) fn first_watched(&mut self, node: NodeId, object: Option<OwnedFd>, wd: i32, kind: Kind) {
         self.tree.set_wd(node, wd);
         self.fresh.found(node);
-        self.start_walk(node, wd, Some(object), kind, None);
+        self.start_walk(node, wd, object, kind, None);
     }
 
     /// The inode that has this name now, without changing the tree.
@@ -393,7 +393,7 @@ impl Watcher {
             return self.end_stray(wd);
         }
         let new = self.insert(parent, &name, cover);
-        self.first_watched(new, object, wd, kind);
+        self.first_watched(new, Some(object), wd, kind);
     }
 
     /// Whether a path leads to the node after it has been renamed.

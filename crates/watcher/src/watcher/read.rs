@@ -225,7 +225,10 @@ impl Watcher {
             return Turn::Pause(until);
         }
         // These wait for a read that finds the queue empty.
-        let waiting = !self.doubts.is_empty() || !self.displaced.is_empty() || self.nameless.keeps_events();
+        let waiting = self.is_ahead()
+            || !self.doubts.is_empty()
+            || !self.displaced.is_empty()
+            || self.nameless.keeps_events();
         if waiting { Turn::More } else { Turn::Idle }
     }
 }

@@ -78,6 +78,11 @@ impl Root {
         self.rec && self.is_dir && !self.is_link
     }
 
+    /// Whether its tree was watched once as a whole.
+    pub(super) fn is_set_up(&self) -> bool {
+        self.is_set_up
+    }
+
     /// The filesystem that it was handed over to.
     pub(super) fn away(&self) -> Option<u64> {
         self.away
@@ -628,6 +633,10 @@ impl Watcher {
         let others = self.covers.roots(self.tree.cover(node)).to_vec();
         let cover = self.intern([&others[..], &[root]].concat());
         self.covers.assign(&mut self.tree, node, cover);
+        if self.root(root).waited {
+            // It came for all who see the place, and its event may be used up.
+            self.doubt_name_of(node);
+        }
         // With what the others and the ancestors' guards want of the same inode.
         let _ = self.kernel.add(found.object.as_fd(), self.mask_for(node));
         self.root_bound(root, found, back, sink);
@@ -753,12 +762,12 @@ impl Watcher {
         if node != TOP && !self.tree.has(node, GUARD) && *self.covers.roots(self.tree.cover(node)) == [root] {
             // Nobody else sees any of it: no need to go through it.
             self.part(root);
-            return self.doom(node);
+            return self.doom_unseen(node);
         }
         self.unbind_in_place(root);
         if self.tree.cover(node) == EMPTY && !self.tree.has(node, ROOT) && self.roots_below(node).is_empty() {
             if node != TOP && !self.tree.has(node, GUARD) {
-                return self.doom(node);
+                return self.doom_unseen(node);
             }
             let children: Vec<NodeId> = self.tree.children(node).collect();
             for child in children {
@@ -774,9 +783,17 @@ impl Watcher {
         for node in self.tree.subtree(top).into_iter().rev() {
             let needed = self.tree.has(node, ROOT | GUARD) || self.tree.has_children(node) || node == TOP;
             if !needed && self.tree.cover(node) == EMPTY {
-                self.doom(node);
+                self.doom_unseen(node);
             }
         }
+    }
+
+    /// Unwatches a branch that no root sees any more. One that sees its place may be about to join.
+    fn doom_unseen(&mut self, node: NodeId) {
+        if self.is_ahead() {
+            self.doubt_name_of(node);
+        }
+        self.doom(node);
     }
 
     /// Parts a root from its object; the nodes stay where they are.

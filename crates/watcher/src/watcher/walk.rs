@@ -650,12 +650,10 @@ impl Watcher {
         }
     }
 
-    /// Who sees a subdirectory that is visited. A recovery comes by directories that were left unwatched on purpose.
+    /// Who sees a subdirectory that is visited. A recovery comes by directories that a watch leaves out on purpose:
+    /// those that were there before it.
     fn cover_of_visit(&mut self, walk: &Walk, parent: NodeId, name: &[u8], is_new: bool) -> u16 {
         let before = self.tree.child(parent, name).map_or(EMPTY, |known| self.tree.cover(known));
-        if walk.since().is_some() && before != EMPTY {
-            return before;
-        }
         if walk.kind == Kind::Rescan {
             let sees = |only| self.covers.roots(before).contains(&only);
             return if walk.audience.is_some_and(sees) { before } else { EMPTY };
@@ -663,12 +661,13 @@ impl Watcher {
         let following = self.descending(walk.kind, parent, walk.audience);
         let count = self.covers.roots(following).len();
         let mut roots = self.admitting(following, parent, name);
+        let is_new = is_new && (walk.since().is_none() || before == EMPTY);
         roots.retain(|&root| is_new || self.root(root).descends());
         if roots.len() == count && before == EMPTY {
             return following;
         }
         if roots.is_empty() {
-            return EMPTY;
+            return if walk.since().is_some() { before } else { EMPTY };
         }
         roots.extend_from_slice(self.covers.roots(before));
         self.intern(roots)
@@ -703,6 +702,12 @@ impl Watcher {
                 self.tree.set_wd(node, wd);
                 self.tree.clear(node, MOVING);
                 self.unstarve(node);
+                if let Some(only) = walk.audience.filter(|_| before != wd) {
+                    // A walk for all that see it passes by directories that are watched already.
+                    let mut others = self.covers.roots(self.tree.cover(node)).to_vec();
+                    others.retain(|&root| root != only && self.root(root).is_set_up());
+                    self.found_again(node, Kind::Arrive, others);
+                }
                 match walk.kind {
                     // All of a new watch's are fresh; a list of them would be long.
                     Kind::Add => self.fresh.lose(),
@@ -726,23 +731,23 @@ impl Watcher {
         }
     }
 
-    /// A visit finds another directory than the tree has there. It arrives for those who see the place already. Gives
-    /// its node if this walk goes on into it.
+    /// A visit finds another directory than the tree has there. Gives its node if this walk goes on into it.
     fn visit_other(&mut self, walk: &Walk, node: NodeId, wd: i32) -> Option<NodeId> {
         let parent = self.tree.parent(node)?;
         let name = self.tree.name(node).to_vec();
         self.doom(node);
         let own = self.cover_of_visit(walk, parent, &name, true);
         let seeing = self.cover_below(parent, &name);
-        if own == EMPTY && seeing == EMPTY {
+        let cover = self.intern([self.covers.roots(own), self.covers.roots(seeing)].concat());
+        if cover == EMPTY {
             self.end_stray(wd);
             return None;
         }
-        let node = self.insert(parent, &name, own);
-        let others = self.join(node, seeing);
-        self.tree.set_wd(node, wd);
-        self.fresh.found(node);
-        self.found_again(node, Kind::Arrive, others);
-        (own != EMPTY).then_some(node)
+        let node = self.insert(parent, &name, cover);
+        if walk.kind != Kind::Rescan {
+            return Some(node);
+        }
+        self.first_watched(node, None, wd, Kind::Arrive);
+        None
     }
 }

@@ -15,7 +15,7 @@ use rustix::fs::{CWD, RenameFlags};
 use watcher::{WatchId, WatchSpec};
 
 use crate::bed::{Bed, CHANGES, spec};
-use crate::simulation::{PAUSE_MAX, Random, Room, settings};
+use crate::simulation::{PAUSE_MAX, Random, Room, TIGHT_STEPS, settings};
 
 /// Paths of each watch below the top, and whether they are watched with their subdirectories.
 const WATCHES: [(&[&str], bool); 8] = [
@@ -299,18 +299,25 @@ impl Crowd {
     }
 }
 
-/// Plays a script and looks at the end only. Says what is wrong.
-fn fails(script: &[Step], seed: u64, room: Room) -> Option<String> {
-    let play = || {
+/// Plays a script. At each rest some places are tried, at the end all. Gives the step that failed and what is wrong.
+fn play(script: &[Step], seed: u64, room: Room) -> Result<(), (usize, String)> {
+    let mut at = 0;
+    let play = AssertUnwindSafe(|| {
         let mut crowd = Crowd::new(seed, room);
-        for step in script {
+        let shown = |crowd: &Crowd, error| format!("{error}\n{}", crowd.picture());
+        for (number, step) in script.iter().enumerate() {
+            at = number;
             crowd.act(step);
+            if matches!(step, Step::Rest) {
+                // The same places, whatever is left out of the script elsewhere.
+                crowd.check(Some(&mut Random(seed))).map_err(|error| shown(&crowd, error))?;
+            }
         }
-        let error = crowd.check(None).err();
-        let error = error.map(|error| format!("{error}\n{}", crowd.picture()));
-        error.or_else(|| crowd.check_nothing_left().err())
-    };
-    std::panic::catch_unwind(play).unwrap_or_else(|_| Some("it panics".to_owned()))
+        crowd.check(None).map_err(|error| shown(&crowd, error))?;
+        crowd.check_nothing_left()
+    });
+    let played = std::panic::catch_unwind(play).unwrap_or_else(|_| Err("it panics".to_owned()));
+    played.map_err(|error| (at, error))
 }
 
 /// Leaves out what is not needed to fail, in ever smaller pieces.
@@ -322,7 +329,7 @@ fn shrink(mut script: Vec<Step>, seed: u64, room: Room) -> Vec<Step> {
         while at > 0 {
             let from = at.saturating_sub(size);
             let shorter = [&script[..from], &script[at..]].concat();
-            if fails(&shorter, seed, room).is_some() {
+            if play(&shorter, seed, room).is_err() {
                 script = shorter;
             }
             at = from;
@@ -334,29 +341,10 @@ fn shrink(mut script: Vec<Step>, seed: u64, room: Room) -> Vec<Step> {
 
 fn run(steps: usize, seed: u64, batch_max: usize, room: Room) {
     println!("seed {seed}, {steps} steps, batches up to {batch_max}");
-    let mut random = Random(seed);
-    let script = script(&mut random, steps, batch_max, room);
-    let mut crowd = Crowd::new(seed, room);
-    let mut at = 0;
-    let play = AssertUnwindSafe(|| {
-        for (number, step) in script.iter().enumerate() {
-            at = number;
-            crowd.act(step);
-            if matches!(step, Step::Rest) {
-                crowd.check(Some(&mut random))?;
-            }
-        }
-        crowd.check_nothing_left()
-    });
-    let failed = std::panic::catch_unwind(play).unwrap_or_else(|_| Err("it panics".to_owned()));
-    let Err(error) = failed else { return };
-    let picture = crowd.picture();
-    let mut story = script[..=at].to_vec();
-    let mut error = format!("{error}\n{picture}");
-    if fails(&story, seed, room).is_some() {
-        story = shrink(story, seed, room);
-        error = fails(&story, seed, room).unwrap_or(error);
-    }
+    let script = script(&mut Random(seed), steps, batch_max, room);
+    let Err((at, error)) = play(&script, seed, room) else { return };
+    let story = shrink(script[..=at].to_vec(), seed, room);
+    let error = play(&story, seed, room).err().map_or(error, |(_, error)| error);
     let story: Vec<String> = story.iter().map(Step::to_string).collect();
     panic!("seed {seed}, step {at}: {error}\nafter\n{}", story.join("\n"));
 }
@@ -374,8 +362,20 @@ fn roots_are_what_stands_at_their_paths_after_batches() {
     run(steps, seed, 60, Room::Usual);
 }
 
-/// What this storm has found, as short as it could be made, and what was wrong.
-fn found() -> Vec<(&'static str, Vec<Step>)> {
+#[test]
+fn roots_are_what_stands_at_their_paths_with_tight_limits() {
+    let (steps, seed) = settings();
+    let mut random = Random(seed);
+    for _ in 0..steps.div_ceil(TIGHT_STEPS) {
+        let (seed, batch_max) = (random.0, 1 + random.below(16));
+        run(steps.min(TIGHT_STEPS), seed, batch_max, Room::Tight);
+        random.below(2);
+    }
+}
+
+/// What was wrong, in which bed, and the shortest story that showed it.
+#[expect(clippy::too_many_lines, reason = "it is a list")]
+fn found() -> Vec<(&'static str, (u64, Room), Vec<Step>)> {
     let watch = |path: &str| {
         Step::Toggle(WATCHES.iter().position(|(paths, _)| paths.contains(&path)).expect("one has it"))
     };
@@ -385,17 +385,21 @@ fn found() -> Vec<(&'static str, Vec<Step>)> {
         |one: &str, other: &str| Step::Exchange(Path::new("in").join(one), Path::new("in").join(other));
     let remove = |path: &str| Step::RemoveAll(Path::new("in").join(path));
     let write = |path: &str| Step::Write(Path::new("in").join(path));
+    let usual = (1, Room::Usual);
     vec![
         (
             "links in a circle were not watched for its end",
+            usual,
             vec![link("a", "d/c/d"), link("d", "a"), watch("d"), remove("a"), make("a/a/d")],
         ),
         (
             "a branch that went with its last root was freed twice",
+            usual,
             vec![watch("e/*"), write("d"), make("e/b"), Step::Rest, watch("d"), exchange("d", "e/b")],
         ),
         (
             "a directory that took another's place was set up for nobody",
+            usual,
             vec![
                 watch("*/*/e"),
                 watch("b/c/d/e"),
@@ -409,10 +413,12 @@ fn found() -> Vec<(&'static str, Vec<Step>)> {
         ),
         (
             "a directory that came to a root's place was seen by the root alone",
+            usual,
             vec![watch("*/a"), make("d/a/d/c"), make("b/a"), Step::Rest, watch("a/b"), exchange("d", "b/a")],
         ),
         (
             "a directory on the way that took a link's place was not watched",
+            usual,
             vec![
                 make("c/c/b"),
                 link("a", "e/d"),
@@ -427,6 +433,7 @@ fn found() -> Vec<(&'static str, Vec<Step>)> {
         ),
         (
             "a directory on the way that was found before its event passed for the one of the event",
+            usual,
             vec![
                 make("a/a"),
                 watch("*/a"),
@@ -437,12 +444,42 @@ fn found() -> Vec<(&'static str, Vec<Step>)> {
                 watch("e/*"),
             ],
         ),
+        (
+            "a root did not hear of the directory on its way that another root's look had replaced",
+            usual,
+            vec![
+                make("c/d"),
+                make("e/e"),
+                make("b/b/d"),
+                watch("b/c/d/e"),
+                exchange("b", "e"),
+                exchange("e/b", "c"),
+                watch("*/*/e"),
+            ],
+        ),
+        (
+            "a walk for all passed by what a walk for one had watched",
+            (17_018_679_138_070_715_608, Room::Tight),
+            vec![
+                write("b"),
+                watch("*/a"),
+                link("e", "a"),
+                watch("*/*/e"),
+                make("a/a"),
+                watch("a"),
+                exchange("b", "e"),
+                write("b/a/e"),
+                Step::Rest,
+                make("d/b/b/d"),
+                exchange("d", "b/a"),
+            ],
+        ),
     ]
 }
 
 #[test]
 fn what_was_found_once_stays_mended() {
-    for (fault, script) in found() {
-        assert_eq!(fails(&script, 1, Room::Usual), None, "{fault}");
+    for (fault, (seed, room), script) in found() {
+        assert_eq!(play(&script, seed, room), Ok(()), "{fault}");
     }
 }

@@ -321,7 +321,7 @@ fn run_tight(exchanges: Exchanges) {
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Operations of one run with the same limits.
-const TIGHT_STEPS: usize = 400;
+pub(crate) const TIGHT_STEPS: usize = 400;
 
 #[test]
 fn a_reader_of_events_knows_the_tree_with_tight_limits() {
