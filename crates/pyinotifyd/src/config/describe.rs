@@ -34,7 +34,7 @@ pub(super) struct Description {
     pub(super) stays: bool,
     /// All that holds for the whole configuration, by what people call it; a reload compares it.
     #[serde(default)]
-    pub(super) settings: BTreeMap<String, serde_json::Value>,
+    pub(super) settings: BTreeMap<String, String>,
     /// What a config test says.
     #[serde(default)]
     pub(super) hints: Vec<HintDescription>,

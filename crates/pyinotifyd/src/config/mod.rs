@@ -89,7 +89,7 @@ pub(crate) struct Config {
     /// What the file changed in its own process and means for the daemon's.
     pub surroundings: Surroundings,
     /// What holds for the whole configuration, by what people call it, for telling whether it changed.
-    pub settings: BTreeMap<String, serde_json::Value>,
+    pub settings: BTreeMap<String, String>,
     /// The part of the description that a restarted host must repeat.
     pub fingerprint: String,
     /// The files, for a host that is started again.

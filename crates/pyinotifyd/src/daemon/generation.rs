@@ -41,7 +41,7 @@ pub(crate) struct Generation {
     /// Logger for starting and ending to listen.
     pub logger: LoggerId,
     /// What holds for all of it, by what people call it.
-    pub settings: BTreeMap<String, serde_json::Value>,
+    pub settings: BTreeMap<String, String>,
     /// What a restarted host must repeat.
     pub fingerprint: String,
     /// What it executes.

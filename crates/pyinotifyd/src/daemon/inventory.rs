@@ -16,7 +16,7 @@ use crate::config::{Config, Digest};
 struct Inventory {
     watches: Vec<Part<Digest>>,
     schedulers: Vec<Part<Digest>>,
-    settings: Vec<Part<serde_json::Value>>,
+    settings: Vec<Part<String>>,
 }
 
 /// One of them.

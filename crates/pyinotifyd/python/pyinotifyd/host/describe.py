@@ -80,7 +80,8 @@ class Description:
     def complete(self, **more: object) -> None:
         """Add what is known last, and what a reload compares beside watches and schedulers."""
         self.body.update(more)
-        self.body["settings"] = {name: value for name, value in self.body.items() if name not in _NO_SETTINGS}
+        settings = {name: value for name, value in self.body.items() if name not in _NO_SETTINGS}
+        self.body["settings"] = {name: _text_of(value) for name, value in settings.items()}
 
     def has_jobs(self) -> bool:
         """Say whether there are jobs that only Python can run."""
