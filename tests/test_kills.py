@@ -154,6 +154,11 @@ class Disk:
             raise
         return loop
 
+    def writes(self) -> str:
+        """Return how often something was written, and how many requests are under way (block/stat.rst)."""
+        fields = (Path("/sys/block") / Path(self.loop).name / "stat").read_text().split()
+        return f"{fields[4]} {fields[6]} {fields[8]}"
+
     def close(self) -> None:
         run("umount", "--lazy", self.directory)
         run("losetup", "--detach", self.loop)
@@ -162,7 +167,12 @@ class Disk:
         """Go on with what the file holds by now."""
         lost = self.directory / "lost"
         write(lost)
-        shutil.copyfile(*self.images)
+        while True:
+            # What is written meanwhile, by sync(2) of anybody, would be there in part.
+            before = self.writes()
+            shutil.copyfile(*self.images)
+            if self.writes() == before:
+                break
         self.close()
         self.images.reverse()
         self.loop = self.mount()
