@@ -1,8 +1,8 @@
 //! Random work around many roots: below each other, missing, files, links, matches of patterns. At rest each watch is
 //! told of what happens below each of its paths, whatever stands there by then, and what is over leaves nothing behind.
 //!
-//! `WATCHER_STEPS` sets the number of operations, `WATCHER_SEED` repeats a run. What fails is made as short as it can
-//! be before it is shown.
+//! `WATCHER_STEPS` and `WATCHER_SEED` give longer and other runs. What fails is made as short as it can be before it is
+//! shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use rustix::fs::{CWD, RenameFlags};
 use watcher::{WatchId, WatchSpec};
 
 use crate::bed::{Bed, CHANGES, spec};
-use crate::simulation::{PAUSE_MAX, Random, Room, TIGHT_STEPS, settings};
+use crate::simulation::{PAUSE_MAX, Random, Room, TIGHT_STEPS, settings_or};
 
 /// Paths of each watch below the top, and whether they are watched with their subdirectories.
 const WATCHES: [(&[&str], bool); 8] = [
@@ -351,20 +351,20 @@ fn run(steps: usize, seed: u64, batch_max: usize, room: Room) {
 
 #[test]
 fn roots_are_what_stands_at_their_paths_after_every_operation() {
-    let (steps, seed) = settings();
+    let (steps, seed) = settings_or(500, 2);
     run(steps, seed, 1, Room::Usual);
 }
 
 #[test]
 fn roots_are_what_stands_at_their_paths_after_batches() {
-    let (steps, seed) = settings();
+    let (steps, seed) = settings_or(500, 2);
     run(steps, seed, 8, Room::Usual);
     run(steps, seed, 60, Room::Usual);
 }
 
 #[test]
 fn roots_are_what_stands_at_their_paths_with_tight_limits() {
-    let (steps, seed) = settings();
+    let (steps, seed) = settings_or(500, 2);
     let mut random = Random(seed);
     for _ in 0..steps.div_ceil(TIGHT_STEPS) {
         let (seed, batch_max) = (random.0, 1 + random.below(16));

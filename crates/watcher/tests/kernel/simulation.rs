@@ -154,10 +154,15 @@ fn walk(top: &Path, dirs: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) {
     }
 }
 
-pub(crate) fn settings() -> (usize, u64) {
+fn settings() -> (usize, u64) {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    settings_or(2_000, now | 1)
+}
+
+/// How many operations and which seed are asked for, or else these.
+pub(crate) fn settings_or(steps: usize, seed: u64) -> (usize, u64) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
-    (number("WATCHER_STEPS").unwrap_or(2_000) as usize, number("WATCHER_SEED").unwrap_or_else(now))
+    (number("WATCHER_STEPS").map_or(steps, |steps| steps as usize), number("WATCHER_SEED").unwrap_or(seed))
 }
 
 /// What was done and told in a batch; put into words only where it is needed.
