@@ -6,13 +6,14 @@ import statistics
 import time
 from pathlib import Path
 
-from measure.bench import Bench
+from measure.bench import READY, Bench
 from measure.process import Program
 from measure.row import LIMIT, ORIGINAL, OURS, Contestant, Failed, Figure, Kind, Row, Sample, Target
 from rows import configs
 
 PYTHON_PASS = Contestant("python3 -c pass", Kind.OTHER)
 OURS_JOB = Contestant("ours, job", Kind.OURS)
+OURS_WATCH = Contestant("ours, watch", Kind.OURS)
 OURS_STATE = Contestant("ours, state", Kind.OURS)
 # A state's first checkpoint is written 3 s after the start, threads of workers that the start needed end after 10 s.
 AT_REST_S = 11
@@ -26,9 +27,11 @@ sched = TaskScheduler(job=job)
 
 
 def start_minimal(bench: Bench, who: Contestant, root: Path) -> Program:
-    """One watch with one rule, or one custom job."""
+    """One watch with one rule, or one custom job, or a command line."""
     if who.kind is Kind.LIMIT:
         return bench.limit("reader", root, pipe_log=True)
+    if who == OURS_WATCH:
+        return bench.start([str(bench.tools.ours), "watch", str(root)], f"{READY} '{root}'", pipe_log=True)
     has_job = who in (OURS_JOB, ORIGINAL_JOB)
     state = f", state={str(root / 'state')!r}" if who == OURS_STATE else ""
     part = JOB if has_job else configs.rules("sched", configs.rule("delete", f"^{root}/end$"))
@@ -46,7 +49,7 @@ class Start(Row):
     """Start to ready with a minimal configuration."""
 
     name = "start"
-    title = "start to ready, minimal config (without and with a custom job)"
+    title = "start to ready, minimal config (without and with a custom job, and as a command line)"
     baseline = PYTHON_PASS.name
     figures = (
         Figure("ready", "start to ready", "ms"),
@@ -56,10 +59,11 @@ class Start(Row):
         Target("ready", 1.5, PYTHON_PASS.name),
         Target("cpu", 1.5, PYTHON_PASS.name),
         Target("ready", 1.0, ORIGINAL_JOB.name, of=OURS_JOB.name),
+        Target("ready", 5, of=OURS_WATCH.name),
     )
 
     def contestants(self, bench: Bench) -> list[Contestant]:
-        return [OURS, OURS_JOB, LIMIT, PYTHON_PASS, ORIGINAL, ORIGINAL_JOB]
+        return [OURS, OURS_JOB, OURS_WATCH, LIMIT, PYTHON_PASS, ORIGINAL, ORIGINAL_JOB]
 
     def measure(self, bench: Bench, who: Contestant) -> Sample:
         samples = [self._once(bench, who) for _ in range(bench.size(10, 3))]
