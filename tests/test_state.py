@@ -445,6 +445,24 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": fails})], stat
     assert (box.dst / "told").read_text() == "exited with status 3\n"
 
 
+def test_what_could_not_tell_of_a_failure_still_knows_it_when_it_is_retried(box: Box) -> None:
+    socket = box.tmp / "control.sock"
+    config = """
+told = ShellScheduler(cmd="cat $TMP/mail && echo {error} $$PYINOTIFYD_ERROR >> $DST/told")
+fails = ShellScheduler(cmd="exit 3", on_failure=told)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": fails})], state="$TMP/state")
+""".replace("$$", "$")
+    daemon = box.run(config, "--control", socket)
+    write(box.src / "f")
+    daemon.wait_log("task failed", count=2)
+    daemon.terminate()
+    write(box.tmp / "mail")
+    box.run(config, "--control", socket)
+    Operator(socket).run("retry", "--scheduler", "told")
+    wait_until(lambda: (box.dst / "told").exists() and (box.dst / "told").read_text())
+    assert (box.dst / "told").read_text() == "exited with status 3 exited with status 3\n"
+
+
 def test_a_file_rule_is_run_again(box: Box) -> None:
     need("unshare")
     config = """

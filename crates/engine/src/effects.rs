@@ -49,6 +49,8 @@ pub struct End<'a> {
     pub age: Duration,
     /// Since the start of its latest run; zero if it has not run.
     pub ran: Duration,
+    /// What it told of, if that was a failure.
+    pub told: Option<FailedTask<'a>>,
 }
 
 /// Whether a task did what it is for.

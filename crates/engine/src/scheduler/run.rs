@@ -612,9 +612,10 @@ pub(super) fn is_marked(slot: Slot, tasks: &Tasks) -> bool {
 }
 
 /// The end of a task whose run is over.
-fn end_of<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &Tasks) -> End<'a> {
+fn end_of<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &'a Tasks) -> End<'a> {
     let since = |time: Nanos| Duration::from_nanos(now.saturating_sub(time));
-    End { result, attempts: tasks.attempt(slot), age: since(tasks.made(slot)), ran: since(tasks.time(slot)) }
+    let (attempts, told) = (tasks.attempt(slot), tasks.failed(slot));
+    End { result, attempts, age: since(tasks.made(slot)), ran: since(tasks.time(slot)), told }
 }
 
 /// The highest number of a signal (signal(7)).

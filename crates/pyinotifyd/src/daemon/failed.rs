@@ -1,7 +1,6 @@
 //! Tasks that failed for good lately, for as long as the daemon lives and no state keeps them.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use control::api::{EndedView, PathText, SrcPathText, Time};
 use engine::{Failure, FailureKind, OwnedEvent, TaskId, TaskRecord};
@@ -37,15 +36,40 @@ pub(crate) struct FailedTask {
     pub duration_s: f64,
     /// How often it was tried.
     pub attempts: u32,
+    /// The failure that it told of.
+    pub told: Option<Told>,
+}
+
+/// The failure of another task that a task tells of.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Why it failed.
+    pub error: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Its id.
+    pub id: TaskId,
+}
+
+impl Told {
+    /// Of what the engine has said.
+    pub(crate) fn of(failed: engine::FailedTask<'_>) -> Told {
+        Told { error: failed.error.to_owned(), attempts: failed.attempts, id: failed.id }
+    }
+
+    /// As the engine takes it.
+    pub(crate) fn get(&self) -> engine::FailedTask<'_> {
+        engine::FailedTask { error: &self.error, attempts: self.attempts, id: self.id }
+    }
 }
 
 impl FailedTask {
-    /// Of what the engine has said, with how often it was tried and how long the last run took.
+    /// Of what the engine has said.
     pub(crate) fn new(
         task: &TaskRecord<'_>,
         scheduler: Identity,
         failure: &Failure,
-        (attempts, took): (u32, Duration),
+        end: &engine::End<'_>,
         output: Vec<u8>,
     ) -> FailedTask {
         let (exit_status, signal) = match failure.kind {
@@ -64,8 +88,9 @@ impl FailedTask {
             signal,
             output,
             ended: wall_now(),
-            duration_s: took.as_secs_f64(),
-            attempts,
+            duration_s: end.ran.as_secs_f64(),
+            attempts: end.attempts,
+            told: end.told.map(Told::of),
         }
     }
 

@@ -35,14 +35,14 @@ use ledger::{Batch, Ended, Id, Ledger, Opened, Options, Outcome, Report, Restore
 use rustix::process::Pid;
 use tokio::sync::Notify;
 
-pub(super) use restore::{event_of, no_heir};
+pub(super) use restore::{event_of, no_heir, told_of};
 pub(super) use told::ToldBefore;
 
 use checkpoints::Checkpoints;
 use failures::Failures;
 use group::{Group, group_of};
 use leftovers::Leftover;
-use row::{Clock, row, seconds, subject};
+use row::{Clock, detail_of_end, row, seconds, subject};
 use told::Recent;
 
 use super::Daemon;
@@ -219,7 +219,7 @@ impl Keeper {
         let Traces { output, deed } = std::mem::take(&mut self.traces);
         self.add_end(Ended {
             id: Id(task.id.0),
-            subject: subject(action, &task.event, None),
+            subject: subject(action, &task.event, end.told.map(detail_of_end)),
             result,
             error,
             exit_status,

@@ -200,7 +200,7 @@ impl Observed {
     pub(crate) fn failed(&mut self, task: &TaskRecord<'_>, scheduler: Identity, end: &engine::End<'_>) {
         let output = std::mem::take(&mut self.output);
         if let EndResult::Failed(failure) = end.result {
-            self.failed.push(FailedTask::new(task, scheduler, failure, (end.attempts, end.ran), output));
+            self.failed.push(FailedTask::new(task, scheduler, failure, end, output));
         }
     }
 }
@@ -433,7 +433,11 @@ mod tests {
         assert_eq!((tally.attempts, End::ALL.map(|end| tally.ends(end))), (2, [0, 1, 0]));
         let result = EndResult::Failed(&failure);
         let scheduler = Identity { file: "config".into(), name: Arc::clone(&name) };
-        observed.failed(&task, scheduler, &engine::End { result, attempts: 2, age: NOW, ran: NOW });
+        observed.failed(
+            &task,
+            scheduler,
+            &engine::End { result, attempts: 2, age: NOW, ran: NOW, told: None },
+        );
         let failed = observed.failed.iter().next().unwrap();
         assert_eq!((failed.attempts, failed.exit_status), (2, Some(3)));
         assert!((failed.duration_s - 1.0).abs() < 0.001);

@@ -14,7 +14,7 @@ use super::work::Matching;
 use super::{Changed, Reply};
 use crate::action::missing::{self, Standing};
 use crate::daemon::Daemon;
-use crate::daemon::failed::FailedTask;
+use crate::daemon::failed::{FailedTask, Told};
 use crate::daemon::keep::no_heir;
 use crate::log::{Escaped, record};
 
@@ -244,7 +244,7 @@ impl Daemon {
             self.core.performer.observed.failed.push(task);
             return Err(Refusal::conflict(text));
         };
-        let run = self.run_again(id, scheduler, task.event.get(), now);
+        let run = self.run_again(id, scheduler, task.event.get(), task.told.as_ref(), now);
         if run.is_err() {
             self.core.performer.observed.failed.push(task);
         }
@@ -257,6 +257,7 @@ impl Daemon {
         id: TaskId,
         scheduler: SchedulerId,
         event: Event<'_>,
+        told: Option<&Told>,
         now: Instant,
     ) -> Result<(), Refusal> {
         let restored = Restored {
@@ -268,7 +269,7 @@ impl Daemon {
             attempt: 1,
             reason: "",
             waits: Waits::default(),
-            failed: None,
+            failed: told.map(Told::get),
             is_kept: false,
         };
         if self.core.engine.restore(now, &restored, &mut self.core.performer) {

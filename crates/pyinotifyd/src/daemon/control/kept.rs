@@ -22,7 +22,7 @@ use crate::action::undo::Deed;
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::children::signal_name;
-use crate::daemon::keep::{event_of, no_heir};
+use crate::daemon::keep::{event_of, no_heir, told_of};
 use crate::daemon::observe::wall_now;
 use crate::daemon::shutdown::State;
 use crate::lane::{LaneId, Once, Size, Undone};
@@ -380,7 +380,8 @@ impl Daemon {
             return Err(Refusal::conflict(no_heir(&action.name, true)));
         }
         let (scheduler, persist) = (newest.scheduler(index), action.persist);
-        self.run_again(TaskId(row.id.0), scheduler, event_of(&row.subject), now)?;
+        let told = told_of(&row.subject);
+        self.run_again(TaskId(row.id.0), scheduler, event_of(&row.subject), told.as_ref(), now)?;
         if let Some(keeper) = &mut self.core.performer.keeper {
             if persist {
                 keeper.runs_again(row.id);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{FailedTask, Failure, FailureKind, IdPrefix, MapId, SchedulerId, TaskId, Waits};
+use engine::{Failure, FailureKind, IdPrefix, MapId, SchedulerId, TaskId, Waits};
 use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
@@ -18,6 +18,7 @@ use super::row::Clock;
 use crate::action::missing;
 use crate::config::Identity;
 use crate::daemon::Daemon;
+use crate::daemon::failed::Told;
 use crate::daemon::generation::{Generation, Watching};
 use crate::daemon::vanished::should_exist;
 use crate::log::{Escaped, Level, record};
@@ -123,7 +124,7 @@ impl Daemon {
         edited.extend(edited_name);
         let fate = fate(&task, rerun);
         let now = clock.now;
-        let failed = failed_of(&task);
+        let told = told_of(&task.subject);
         let event = event_of(&task.subject);
         let due = if fate == Fate::GoesOn { clock.due(&task) } else { now };
         // There is time to look at all others when the daemon is ready.
@@ -145,11 +146,7 @@ impl Daemon {
                 first: task.waits_s.map(|waits_s| clock.past(waits_s)),
                 due: task.settles_s.map(|settles_s| clock.past(settles_s)),
             },
-            failed: failed.as_ref().map(|(error, attempts, id)| FailedTask {
-                error,
-                attempts: *attempts,
-                id: *id,
-            }),
+            failed: told.as_ref().map(Told::get),
             is_kept: fate == Fate::GoesOn || process.is_some(),
         };
         let mut run = None;
@@ -233,25 +230,29 @@ fn fate(task: &Task, rerun: bool) -> Fate {
     }
 }
 
-fn detail_of(task: &Task) -> Option<Value> {
-    serde_json::from_str(task.subject.detail.as_deref()?).ok()
+fn detail_of(subject: &Subject) -> Option<Value> {
+    serde_json::from_str(subject.detail.as_deref()?).ok()
 }
 
 fn is_to_run_again(task: &Task) -> bool {
-    detail_of(task).is_some_and(|detail| detail["again"] == Value::Bool(true))
+    detail_of(&task.subject).is_some_and(|detail| detail["again"] == Value::Bool(true))
 }
 
 /// Whether its command had been told to end.
 pub(super) fn was_stopped(task: &Task) -> bool {
-    detail_of(task).is_some_and(|detail| detail["stopped"] == Value::Bool(true))
+    detail_of(&task.subject).is_some_and(|detail| detail["stopped"] == Value::Bool(true))
 }
 
 /// What the task tells of, if it tells of a failure.
-fn failed_of(task: &Task) -> Option<(String, u32, TaskId)> {
-    let detail = detail_of(task)?;
+pub(in crate::daemon) fn told_of(subject: &Subject) -> Option<Told> {
+    let detail = detail_of(subject)?;
     let failed = detail.get("failed")?;
     let id = IdPrefix::parse(failed["id"].as_str()?)?.whole()?;
-    Some((failed["error"].as_str()?.to_owned(), failed["attempts"].as_u64()? as u32, id))
+    Some(Told {
+        error: failed["error"].as_str()?.to_owned(),
+        attempts: failed["attempts"].as_u64()? as u32,
+        id,
+    })
 }
 
 /// The event that a kept task is about.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use engine::{Doing, TaskStatus};
+use engine::{Doing, FailedTask, TaskStatus};
 use event::Event;
 use ledger::{Id, Subject, TaskState};
 use serde_json::{Value, json};
@@ -101,8 +101,7 @@ pub(super) fn row(
 fn detail(task: &TaskStatus<'_>, is_stopped: bool) -> Option<String> {
     let mut detail = serde_json::Map::new();
     if let Some(failed) = task.failed {
-        let (error, attempts, id) = (failed.error, failed.attempts, failed.id.to_string());
-        detail.insert("failed".to_owned(), json!({"error": error, "attempts": attempts, "id": id}));
+        detail.insert("failed".to_owned(), described(failed));
     } else if task.again {
         detail.insert("again".to_owned(), true.into());
     }
@@ -110,6 +109,15 @@ fn detail(task: &TaskStatus<'_>, is_stopped: bool) -> Option<String> {
         detail.insert("stopped".to_owned(), true.into());
     }
     (!detail.is_empty()).then(|| Value::Object(detail).to_string())
+}
+
+/// The same of a task that has ended and told of a failure.
+pub(super) fn detail_of_end(failed: FailedTask<'_>) -> String {
+    json!({"failed": described(failed)}).to_string()
+}
+
+fn described(failed: FailedTask<'_>) -> Value {
+    json!({"error": failed.error, "attempts": failed.attempts, "id": failed.id.to_string()})
 }
 
 #[cfg(test)]
