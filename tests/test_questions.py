@@ -275,6 +275,10 @@ def test_a_move_is_undone(answer: Answer) -> None:
     wait_until(lambda: "report.pdf" in answer.type("history"))
     task = answer.type("history").splitlines()[1].split()[0]
     answer.type("undo", ID=task)
+    answer.operator.wait_tasks(1)
+    answer.type("cancel")
+    answer.operator.wait_tasks(0)
+    answer.type("resume")
     assert has(answer.incoming / "report.pdf", "content")
     assert not (answer.out / "report.pdf").exists()
 

@@ -81,6 +81,15 @@ class Description:
         """Add what is known last, and what a reload compares beside watches and schedulers."""
         self.body.update(more)
         settings = {name: value for name, value in self.body.items() if name not in _NO_SETTINGS}
+        control = settings.pop("control")
+        settings.update(
+            {
+                "control": [control["path"], control["never"]],
+                "control_group": control["group"],
+                "metrics": control["metrics"],
+                "log levels": settings.pop("levels"),
+            }
+        )
         self.body["settings"] = {name: _text_of(value) for name, value in settings.items()}
 
     def has_jobs(self) -> bool:

@@ -49,7 +49,16 @@ impl Daemon {
             .filter(|(_, known)| name.is_none_or(|name| name == known))
             .collect();
         if let Some(name) = name.filter(|_| named.is_empty()) {
-            return Err(Refusal::not_found(format!("there is no scheduler '{}'", name.escape_debug())));
+            let mut known: Vec<&str> = self
+                .core
+                .engine
+                .scheduler_stats()
+                .map(|stats| performer.scheduler_name(stats.scheduler))
+                .collect();
+            known.sort_unstable();
+            known.dedup();
+            let (name, known) = (name.escape_debug(), known.join(", "));
+            return Err(Refusal::not_found(format!("there is no scheduler '{name}'; there are: {known}")));
         }
         let mut done: Vec<String> = Vec::new();
         for (id, name) in named {
