@@ -76,7 +76,7 @@ def test_a_daemon_that_runs_with_another_config_is_named(box: Box, run: Run) -> 
     other = box.tmp / "other.py"
     other.write_text("pyinotifyd = Pyinotifyd()\n")
     socket = os.fspath(box.tmp / "c.sock")
-    argv = [box.program, "doctor", "-c", other, "--control", socket, "--json"]
+    argv: list[str | Path] = [box.program, "doctor", "-c", other, "--control", socket, "--json"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     [found] = [one for one in json.loads(done.stdout)["findings"] if one["about"] == "control"]
     assert found["text"] == f"the daemon with pid {daemon.pid} runs with another configuration"
@@ -182,17 +182,20 @@ def test_what_rules_may_not_do_is_a_problem(box: Box, plain_user: None) -> None:
     destination.mkdir(mode=0o777)
     destination.chmod(0o777)
     box.src.chmod(0o777)
-    asked = {"before": tuple(box.before), **box.env}
-    assert doctor(box, **asked)["destination"]["text"] == f"'{destination}' can be written"
+
+    def ask(status: int = 0) -> dict[str, dict[str, Any]]:
+        return doctor(box, before=tuple(box.before), status=status, **box.env)
+
+    assert ask()["destination"]["text"] == f"'{destination}' can be written"
     destination.chmod(0o555)
     box.src.chmod(0o555)
-    found = doctor(box, status=1, **asked)
+    found = ask(status=1)
     assert found["destination"]["level"] == found["source"]["level"] == "problem"
     assert found["destination"]["text"] == f"{box.config}:2: '{destination}' cannot be written"
     assert found["source"]["text"].endswith(f"'{box.src}' cannot be written: the rule cannot move what is in it")
     assert found["source"]["mend"] == f"namei -l {box.src}"
     box.src.chmod(0)
-    assert doctor(box, status=1, **asked)["filesystem"]["text"] == f"'{box.src}' cannot be watched: we may not read it"
+    assert ask(status=1)["filesystem"]["text"] == f"'{box.src}' cannot be watched: we may not read it"
     box.src.chmod(0o755)
 
 
