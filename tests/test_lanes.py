@@ -150,7 +150,7 @@ def test_few_descriptors_are_enough_for_file_rules(run: Run, box: Box) -> None:
     daemon = run(
         r"""
 move = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\1", filemode=0o600, overwrite=True))
-pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move})])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": move})], control=False)
 """,
         before=["sh", "-c", 'ulimit -n 24; exec "$@"', "sh"],
     )
