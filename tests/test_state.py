@@ -814,6 +814,19 @@ def test_a_state_that_others_can_write_is_refused_as_root(box: Box, root: None) 
     refused(box, "can be written by others; mend it: chmod go-w")
 
 
+def test_a_state_where_a_plain_user_may_not_write_is_refused(box: Box, plain_user: None) -> None:
+    config = WAITS.replace("$TMP/state", "$DST/state")
+    box.dst.chmod(0o555)
+    daemon = box.call(config=config)
+    assert daemon.exit_code == 1
+    assert daemon.count(f"cannot use the state directory '{box.dst}/state'.*Permission denied") == 1, daemon.tail
+    # One that cannot be written to any more stops nobody.
+    box.dst.chmod(0o755)
+    box.run(config).terminate()
+    (box.dst / "state").chmod(0o500)
+    box.run(config).wait_log("ERROR - cannot keep tasks in .*; the daemon goes on without, and tries again")
+
+
 def test_a_newer_state_is_refused_and_stays_as_it_is(box: Box) -> None:
     box.run(WAITS).terminate()
     with sqlite3.connect(box.tmp / "state/state.db") as database:
