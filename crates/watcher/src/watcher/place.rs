@@ -78,7 +78,7 @@ pub(super) enum Standing {
 const DISPLACED_MAX: usize = 1024;
 
 /// Opening a directory and adding a watch cost about as much as so many events.
-pub(super) const LOOK_UNITS: u32 = 12;
+pub(super) const LOOK_UNITS: u32 = 30;
 /// Ending a watch does.
 const END_UNITS: u32 = 10;
 

@@ -27,13 +27,13 @@ use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP};
 /// Bytes of one getdents64(2): some thousand entries.
 pub(super) const LISTING_BYTES: usize = 32 * 1024;
 /// Units of one walk until the next one has its turn: about a millisecond.
-const SLICE_UNITS: u32 = 2048;
+const SLICE_UNITS: u32 = 4096;
 /// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms).
 pub(super) const TICK: Duration = Duration::from_millis(10);
 /// Walks that wait with their directory open; further ones open it again.
 const OPEN_MAX: usize = 16;
 /// Visiting a subdirectory costs about as much as so many events.
-const VISIT_UNITS: u32 = 10;
+const VISIT_UNITS: u32 = 30;
 /// Levels whose directories stay open at the same time; deeper ones are opened again on the way back.
 const OPEN_LEVELS: usize = 32;
 
