@@ -223,6 +223,29 @@ pub struct Request<'a> {
     pub brief: bool,
 }
 
+impl<'a> Request<'a> {
+    /// From one path to another that the administrator has named whole, outside of what is watched.
+    pub fn plain(
+        rule: &'a Rule,
+        source: &'a [u8],
+        destination: &'a [u8],
+        stop: &'a AtomicBool,
+    ) -> Request<'a> {
+        Request {
+            rule,
+            root: b"/",
+            source,
+            destination,
+            trusted_len: destination.len(),
+            stop,
+            roots: &[],
+            wants_placed: false,
+            unless_same_as: None,
+            brief: false,
+        }
+    }
+}
+
 /// What an action did, once it was done; the program logs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {

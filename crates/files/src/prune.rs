@@ -61,18 +61,8 @@ pub fn make_again(
     // Nobody enters it before it has its owner and its mode.
     let rule = Rule { auto_create: true, dirmode: Some(0o700), ..Rule::new(Action::Move) };
     let inside = [&pruned.path[..], b"/x"].concat();
-    let request = Request {
-        rule: &rule,
-        root: b"/",
-        source: &inside,
-        destination: &inside,
-        trusted_len,
-        stop: &AtomicBool::new(false),
-        roots: &[],
-        wants_placed: false,
-        unless_same_as: None,
-        brief: false,
-    };
+    let stop = AtomicBool::new(false);
+    let request = Request { trusted_len, ..Request::plain(&rule, &inside, &inside, &stop) };
     let place = resolve::destination(&request, &mut Held::default(), &Attributes::new(&rule)?, record)?;
     if place.made_in.is_empty() {
         return Ok(());

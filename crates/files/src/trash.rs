@@ -46,7 +46,7 @@ impl Taken<'_> {
         let (source, destination) = (to.path.to_vec(), from.path.to_vec());
         let stop = AtomicBool::new(false);
         let rule = plain_rule(request.rule);
-        let request = plain_request(&rule, &source, &destination, &stop);
+        let request = Request::plain(&rule, &source, &destination, &stop);
         record(Record::Making { path: &destination, is_tree: status.kind == Kind::Directory });
         if let Err(error) = moving::carry(to, &status, &from, &request, record) {
             record(Record::Warning(&format!("it stays in the trash: {error}")));
@@ -57,21 +57,6 @@ impl Taken<'_> {
 
 fn plain_rule(rule: &Rule) -> Rule {
     Rule { durability: rule.durability, verify: rule.verify, ..Rule::new(Action::Move) }
-}
-
-fn plain_request<'a>(rule: &'a Rule, from: &'a [u8], to: &'a [u8], stop: &'a AtomicBool) -> Request<'a> {
-    Request {
-        rule,
-        root: b"/",
-        source: from,
-        destination: to,
-        trusted_len: to.len(),
-        stop,
-        roots: &[],
-        wants_placed: false,
-        unless_same_as: None,
-        brief: false,
-    }
 }
 
 /// Gives a result its name by `attempt`, which is told what it may replace; with a trash, what is there goes into it
@@ -138,7 +123,7 @@ pub(crate) fn take<'a>(
     let rule = plain_rule(request.rule);
     let source = place.path.to_vec();
     let to_path = to.path.to_vec();
-    let moved = Request { brief: request.brief, ..plain_request(&rule, &source, &to_path, request.stop) };
+    let moved = Request { brief: request.brief, ..Request::plain(&rule, &source, &to_path, request.stop) };
     let from = place.again();
     moving::carry(place, status, &to, &moved, record)?;
     Ok(Taken { request, from, to, status: *status })

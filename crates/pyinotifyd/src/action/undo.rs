@@ -149,18 +149,8 @@ impl Deed {
             made.map_err(|error| error.to_string())?;
         }
         let mut back = |from: &[u8], to: &[u8], root: &[u8], trusted_len: usize, rule: &Rule| {
-            let request = Request {
-                rule,
-                root,
-                source: from,
-                destination: to,
-                trusted_len,
-                stop: &AtomicBool::new(false),
-                roots: &[],
-                wants_placed: false,
-                unless_same_as: None,
-                brief: false,
-            };
+            let stop = AtomicBool::new(false);
+            let request = Request { root, trusted_len, ..Request::plain(rule, from, to, &stop) };
             let mut tell = |record: Record<'_>| tell(&record, say);
             files::perform(&request, held, &mut tell).map(drop).map_err(|error| error.to_string())
         };
