@@ -58,21 +58,24 @@ pub fn make_again(
     trusted_len: usize,
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<(), Error> {
-    // Nobody enters it before it has its owner and its mode.
-    let rule = Rule { auto_create: true, dirmode: Some(0o700), ..Rule::new(Action::Move) };
-    let inside = [&pruned.path[..], b"/x"].concat();
+    let rule = Rule::new(Action::Move);
     let stop = AtomicBool::new(false);
-    let request = Request { trusted_len, ..Request::plain(&rule, &inside, &inside, &stop) };
+    let request = Request { trusted_len, ..Request::plain(&rule, &pruned.path, &pruned.path, &stop) };
     let place = resolve::destination(&request, &mut Held::default(), &Attributes::new(&rule)?, record)?;
-    if place.made_in.is_empty() {
-        return Ok(());
-    }
     let failed = |errno| Error::os(errno, &pruned.path);
+    record(Record::Making { path: &pruned.path, is_tree: false });
+    // Nobody enters it before it has its owner and its mode.
+    match sys::make_directory(&*place.directory, &place.name, 0o700) {
+        Err(Errno::EXIST) => return Ok(()),
+        made => made.map_err(failed)?,
+    }
+    record(Record::CreateDirectory(&pruned.path));
+    let made = sys::open_directory(&*place.directory, &place.name, For::Reading).map_err(failed)?;
     if rustix::process::geteuid().is_root() {
         let (uid, gid) = (Uid::from_raw(pruned.uid), Gid::from_raw(pruned.gid));
-        sys::set_owner(&*place.directory, Some(uid), Some(gid)).map_err(failed)?;
+        sys::set_owner(&made, Some(uid), Some(gid)).map_err(failed)?;
     }
-    sys::set_mode(&*place.directory, pruned.mode).map_err(failed)
+    sys::set_mode(&made, pruned.mode).map_err(failed)
 }
 
 /// Whether a path is that of a watch's root, or not below that of the request at all.

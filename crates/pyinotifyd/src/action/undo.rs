@@ -354,6 +354,30 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_comes_back_by_the_task_that_pruned_it() {
+        let bench = Bench::new();
+        for name in ["one", "other"] {
+            fs::create_dir_all(bench.path("in/a").join(name)).unwrap();
+            fs::write(bench.path("in/a").join(name).join("f"), name).unwrap();
+        }
+        fs::set_permissions(bench.path("in/a"), Permissions::from_mode(0o2751)).unwrap();
+        let act = |name: &str| {
+            let act = bench
+                .act_on(&bench.path("in/a").join(name).join("f"), Action::Delete, |rule| rule.prune = true);
+            act.unwrap()
+        };
+        let (first, last) = (act("one"), act("other"));
+        assert!(!bench.path("in/a").exists());
+        assert!(undo(&first).unwrap_err().contains("in/a' does not exist"));
+        assert!(!bench.path("in/a").exists(), "nobody says what it was like");
+        for deed in [last, first] {
+            undo(&deed).unwrap();
+            assert_eq!(bench.path("in/a").metadata().unwrap().mode() & 0o7777, 0o2751);
+        }
+        assert_eq!(fs::read_to_string(bench.path("in/a/one/f")).unwrap(), "one");
+    }
+
+    #[test]
     fn what_was_deleted_comes_back_from_the_trash() {
         let bench = Bench::new();
         fs::write(bench.path("in/f"), "content").unwrap();

@@ -60,7 +60,9 @@ fn source(path: &[u8], rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
 
 fn mounted(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
     let wanted = rule.rule.mounted.as_ref()?;
-    if mounts.way(wanted).mount.point == *wanted {
+    // As the action does, through links.
+    let way = mounts.way(wanted);
+    if way.path == way.mount.point {
         return None;
     }
     let (at, shown) = (place(rule.at.as_ref()), show::path(&PathText::of(wanted)));
@@ -72,14 +74,11 @@ fn mounted(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
 /// The directory that all results of a rule are in.
 fn destination(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
     let template = rule.template.as_ref().ok().filter(|_| rule.rule.action != Action::Delete)?;
-    let prefix = absolute_path(template.literal_prefix());
-    let end = if template.literal_prefix().ends_with(b"/") {
-        prefix.len()
-    } else {
-        prefix.iter().rposition(|byte| *byte == b'/')?
-    };
-    let path = &prefix[..end];
-    if path.is_empty() || !mounts.way(path).is_local() {
+    let literal = template.literal_prefix();
+    // Without a slash, results are relative to what the pattern matched.
+    let end = literal.iter().rposition(|byte| *byte == b'/').filter(|end| *end > 0)?;
+    let path = &absolute_path(&literal[..end])[..];
+    if !mounts.way(path).is_local() {
         return None;
     }
     let (at, shown) = (place(rule.at.as_ref()), show::path(&PathText::of(path)));

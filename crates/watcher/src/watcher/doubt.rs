@@ -16,8 +16,8 @@
 //! not where its path leads stays in doubt, and all names on its path come in doubt with it. So when the watcher is at
 //! rest there are no doubts, no events and no walks, and only the first is left: the tree is right.
 //!
-//! The same holds for who sees the directory: a look gives it to all that see the place and take what is new. So where a
-//! node comes to a name in another way (a root is bound there, a root that alone saw it goes), the name is in doubt.
+//! The same holds for who sees the directory: a look gives it to all that see the place and take what is new. So where
+//! a node comes to a name in another way (a root is bound there, a root that alone saw it goes), the name is in doubt.
 //!
 //! Owns the names in doubt and the walks that wait for paths to be right. Leaves the look itself to [`super::place`].
 
