@@ -507,6 +507,20 @@ def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> 
     assert metrics['pyinotifyd_config_reloads_total{result="failed"}'] == 1
 
 
+def test_watches_of_one_path_are_told_apart_by_a_reload(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    twice = TASKS + 'pyinotifyd.add_watch("$SRC", {"IN_OPEN": fail})\n'
+    for changed, config in [
+        (f"watch '{box.src}' added", twice),
+        ("no watch and no scheduler changed", twice),
+        (f"watch '{box.src}' changed", twice.replace("IN_OPEN", "IN_ACCESS")),
+        (f"watch '{box.src}' removed", TASKS),
+    ]:
+        box.write_config(config)
+        said = operator.post("/v1/reload")["changed"]
+        assert said.endswith(f"4 scheduler(s); {changed}"), (changed, said)
+
+
 def warnings(box: Box) -> list[str]:
     """What a config test warns of."""
     tested = box.call("-t", "-c", box.config)

@@ -264,6 +264,11 @@ fn group_bits(list: &[u8]) -> u32 {
     permissions(GROUP_OBJ).unwrap_or(0) & permissions(MASK).unwrap_or(0o7)
 }
 
+/// The mode that grants as much without the object's access list as the owner, the owning group and others have.
+pub(crate) fn mode_without_list(object: BorrowedFd<'_>, mode: u32) -> sys::Result<u32> {
+    Ok(group_in_list(object)?.map_or(mode, |group| with_group(mode, group)))
+}
+
 fn with_group(mode: u32, group: u32) -> u32 {
     mode & !0o070 | group << 3
 }
@@ -372,7 +377,7 @@ impl Heir<'_> {
             return Ok(mode);
         }
         // The list that the mode is the mask of stays behind.
-        Ok(group_in_list(old)?.map_or(mode, |group| with_group(mode, group)))
+        mode_without_list(old, mode)
     }
 
     fn inherits(&self, name: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 //! Owns the way up from the source to the root of its watch. A directory is removed by rmdir(2), which removes only
 //! what is empty, by its name in the directory above, and only if that name still leads to it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::held::Held;
-use crate::metadata::Attributes;
+use crate::metadata::{Attributes, mode_without_list};
 use crate::resolve::{self, Place, split, trim_slashes};
 use crate::sys::{self, For, Gid, Status, Uid};
 use crate::{Action, Pruned, Record, Request, Rule};
@@ -94,6 +94,9 @@ fn remove(directory: &Rc<OwnedFd>, path: &[u8]) -> sys::Result<(Rc<OwnedFd>, Sta
     if sys::status_at(&above, name)?.inode != status.inode {
         return Err(Errno::STALE);
     }
+    let readable = sys::open_directory(&above, name, For::Reading);
+    let mode = readable.and_then(|directory| mode_without_list(directory.as_fd(), status.mode));
     sys::remove_directory(&above, name)?;
-    Ok((Rc::new(above), status))
+    // Where it is not known what the group may do, it may nothing.
+    Ok((Rc::new(above), Status { mode: mode.unwrap_or(status.mode & !0o070), ..status }))
 }

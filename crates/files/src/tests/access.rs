@@ -178,6 +178,22 @@ fn without_owner_and_mode_lists_are_kept() {
 }
 
 #[test]
+fn a_pruned_directory_comes_back_with_what_the_owning_group_had() {
+    for (list, mode) in lists().iter().zip([0o700, 0o700, 0o710]) {
+        let scene = Scene::in_memory();
+        scene.write("in/d/f", "content");
+        if !set_attribute(&scene.path("in/d"), ACCESS, list) {
+            return;
+        }
+        let done = scene.act(&Rule { prune: true, ..rule(Action::Move) }, "in/d/f", "out/f").done();
+        let [pruned] = &done.pruned[..] else { panic!("{:?}", done.pruned) };
+        crate::make_again(pruned, scene.path("in").as_os_str().len(), &mut |_| {}).unwrap();
+        assert_eq!(scene.mode("in/d"), mode);
+        assert_eq!(attribute(&scene.path("in/d"), ACCESS), None);
+    }
+}
+
+#[test]
 fn a_directory_moved_below_a_default_list_keeps_its_own() {
     let Some(scene) = Scene::across() else { return };
     scene.write("in/d/f", "content");

@@ -41,9 +41,16 @@ impl Inventory {
         let watches = generation.watches.iter();
         let schedulers = generation.actions().iter();
         let settings = generation.settings.iter();
+        let mut of_path: HashMap<&str, u32> = HashMap::new();
         Inventory {
             watches: watches
-                .map(|watch| Part::named(format!("'{}'", watch.path_text), watch.settings))
+                .map(|watch| {
+                    // Of several watches of one path the first is compared with the first, and so on.
+                    let number = of_path.entry(&watch.path_text[..]).or_insert(0);
+                    *number += 1;
+                    let key = format!("{} {number}", watch.path_text);
+                    Part { key, name: format!("'{}'", watch.path_text), is: watch.settings }
+                })
                 .collect(),
             schedulers: schedulers
                 .map(|action| {
