@@ -337,7 +337,7 @@ impl Copier<'_> {
             let heir = Heir { attributes: self.attributes, keep: self.keep, path: to };
             let lost = heir.inherit(source.file.as_fd(), &before, new.as_fd())?;
             let is_good = !self.request.rule.verify || self.reads_back(source, &before, from, new, to)?;
-            let after = sys::status(&source.file).map_err(failed)?;
+            let after = identity::look_after(&before, || sys::status(&source.file)).map_err(failed)?;
             if after.is_same_state(&before) {
                 if !is_good {
                     return Err(Error::NotVerified { from: from.to_vec(), to: to.to_vec() });

@@ -11,9 +11,16 @@
 //! time that is a round number of steps says it well enough: at worst a file is taken for coarser than it is, and acted
 //! on a moment later. Since Linux 6.13 ext4, XFS, Btrfs and tmpfs give a change that comes after a look a time of its
 //! own.
+//!
+//! # Half of a change
+//!
+//! stat(2) waits for no other call. link(2) and unlink(2) set the number of names and the time of the last change one
+//! after the other, in an order that depends on the filesystem: a look between the two sees the one and not the other.
+//! [`look`] looks again.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use crate::sys::{self, Status, nanoseconds};
@@ -23,6 +30,11 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The coarsest step in use, that of FAT.
 const WHOLE_SECONDS: Duration = Duration::from_secs(2);
+
+/// How long [`look`] waits for a change of names to be whole, and how long it waits between two looks: the thread that
+/// makes the change may have to wait for a processor.
+const WHOLE_WITHIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// Numbers of filesystems (statfs(2)) that tell each change from the look before it, since [`DISTINCT_SINCE`].
 const DISTINCT: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
@@ -73,6 +85,33 @@ impl Identity {
     pub(crate) fn is_same_state(&self, other: &Identity) -> bool {
         (self.dev, self.ino, self.size, self.mtime_ns) == (other.dev, other.ino, other.size, other.mtime_ns)
             && (self.links != other.links || self.ctime_ns == other.ctime_ns)
+    }
+
+    /// Whether only one of the two is new that a change of names sets. A change of attributes looks the same.
+    fn is_half_changed(&self, other: &Identity) -> bool {
+        (self.dev, self.ino, self.size, self.mtime_ns) == (other.dev, other.ino, other.size, other.mtime_ns)
+            && (self.links == other.links) != (self.ctime_ns == other.ctime_ns)
+    }
+}
+
+/// A look that does not show half of a change of names since `before`, if that change is whole soon.
+pub(crate) fn look_after(before: &Status, status: impl Fn() -> sys::Result<Status>) -> sys::Result<Status> {
+    look(|now| !now.identity().is_half_changed(&before.identity()), status)
+}
+
+/// Looks until the look is as it should be, for as long as a change of names may take; then as it is.
+pub(crate) fn look(
+    is_whole: impl Fn(&Status) -> bool,
+    status: impl Fn() -> sys::Result<Status>,
+) -> sys::Result<Status> {
+    let mut left = WHOLE_WITHIN;
+    loop {
+        let now = status()?;
+        if is_whole(&now) || left.is_zero() {
+            return Ok(now);
+        }
+        left = left.saturating_sub(LOOK_AGAIN_AFTER);
+        thread::sleep(LOOK_AGAIN_AFTER);
     }
 }
 
@@ -144,6 +183,36 @@ mod tests {
         ];
         assert!(same.iter().all(|other| state.is_same_state(other)));
         assert!(changed.iter().all(|other| !state.is_same_state(other)));
+    }
+
+    #[test]
+    fn half_of_a_change_of_names_is_not_taken_for_a_change() {
+        let state = identity();
+        let halves = [Identity { links: 2, ..state }, Identity { ctime_ns: 5, ..state }];
+        let whole = [
+            state,
+            Identity { links: 2, ctime_ns: 5, ..state },
+            Identity { links: 2, mtime_ns: 5, ..state },
+            Identity { ctime_ns: 5, size: 5, ..state },
+        ];
+        assert!(halves.iter().all(|now| now.is_half_changed(&state)));
+        assert!(!whole.iter().any(|now| now.is_half_changed(&state)));
+    }
+
+    #[test]
+    fn a_look_is_repeated_until_the_change_of_names_is_whole_and_not_for_ever() {
+        let before = sys::status_at(sys::CWD, b"/").unwrap();
+        let half = Status { links: before.links + 1, ..before };
+        let mut ctime = before.ctime;
+        ctime.tv_sec += 1;
+        let whole = Status { ctime, ..half };
+        let looks = std::cell::Cell::new(0);
+        let count = || looks.replace(looks.get() + 1);
+        let seen = look_after(&before, || Ok(if count() < 3 { half } else { whole })).unwrap();
+        assert_eq!((seen.identity(), looks.take()), (whole.identity(), 4));
+        let attributes = Status { ctime, ..before };
+        let seen = look_after(&before, || Ok(attributes)).unwrap();
+        assert_eq!(seen.identity(), attributes.identity());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Owner, Refusal, Use};
+use crate::identity;
 use crate::prune;
 use crate::resolve::{self, Place};
 use crate::sys::{self, Kind, Lease, Status, Writers};
@@ -128,7 +129,7 @@ pub(crate) fn copied(
         Some(Writers::KeptOut(lease)) => Some(lease),
         Some(Writers::Unknown) | None => None,
     };
-    let now = sys::status_at(&directory, name).map_err(Kept::Os)?;
+    let now = identity::look(&is_copied, || sys::status_at(&directory, name)).map_err(Kept::Os)?;
     if !is_copied(&now) {
         return Err(Kept::Changed(Owner(now.uid)));
     }
