@@ -390,3 +390,105 @@ pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": fail})])
     assert "the config has no scheduler a/fail" in operator.run("retry", "--scheduler", "a/fail", status=1)
     assert len(operator.json("retry", "--scheduler", "fail")["done"]) == 1
     daemon.wait_log("task failed: exited with status 3", count=3)
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_a_pause_lasts_though_the_config_file_of_its_scheduler_goes_and_comes_back(box: Box, state: bool) -> None:
+    socket = box.tmp / "control.sock"
+    options = ("--control", os.fspath(socket), *(("--state", os.fspath(box.tmp / "state")) if state else ()))
+    for name in ("a", "b"):
+        conf(box, f"conf/{name}.py", of=name)
+    daemon, operator = start(box, box.tmp / "conf", options=options), Operator(socket)
+
+    def without_b() -> None:
+        (box.tmp / "conf/b.py").unlink()
+        operator.post("/v1/reload")
+        operator.scheduler("copy")
+
+    def with_b() -> None:
+        conf(box, "conf/b.py", of="b")
+        operator.post("/v1/reload")
+
+    assert operator.post("/v1/schedulers/b/copy/pause") == {"done": ["b/copy"]}
+    without_b()
+    if state:
+        daemon.terminate()
+        daemon = start(box, box.tmp / "conf", options=options)
+    with_b()
+    daemon.wait_log("INFO - b/copy stays paused")
+    assert (operator.scheduler("b/copy")["paused"], operator.scheduler("a/copy")["paused"]) == (True, False)
+    write(box.src / "b/file")
+    operator.wait_scheduler("b/copy", queued=1)
+    # What is paused can be resumed while it is away: by its name, or with all.
+    for resumed in ("/v1/schedulers/b/copy/resume", "/v1/resume"):
+        operator.post("/v1/schedulers/b/copy/pause")
+        without_b()
+        assert "b/copy" in operator.post(resumed)["done"]
+        with_b()
+        assert not operator.scheduler("b/copy")["paused"]
+    without_b()
+    assert "there are: copy" in operator.refused(404, "POST", "/v1/schedulers/b/copy/resume")
+
+
+def test_a_scheduler_that_comes_back_beside_its_last_run_is_paused_as_the_status_says(box: Box) -> None:
+    hold = """
+copy = ShellScheduler("touch $DST/b; until [ -e $TMP/go ]; do sleep 0.01; done")
+pyinotifyd = Pyinotifyd([Watch("$SRC/b", {"IN_CLOSE_WRITE": copy})])
+"""
+    (box.src / "b").mkdir()
+    conf(box, "conf/a.py", of="a")
+    conf(box, "conf/b.py", hold)
+    socket = box.tmp / "control.sock"
+    start(box, box.tmp / "conf", options=("--control", os.fspath(socket)))
+    operator = Operator(socket)
+    write(box.src / "b/one")
+    wait_until((box.dst / "b").exists)
+    operator.post("/v1/schedulers/b/copy/pause")
+    (box.tmp / "conf/b.py").unlink()
+    operator.post("/v1/reload")
+    assert operator.scheduler("b/copy")["running"] == 1
+    conf(box, "conf/b.py", hold)
+    operator.post("/v1/reload")
+    write(box.src / "b/two")
+    operator.wait_scheduler("b/copy", running=1, queued=1, paused=True)
+    operator.post("/v1/schedulers/b/copy/resume")
+    operator.wait_scheduler("b/copy", running=2, queued=0, paused=False)
+    write(box.tmp / "go")
+    operator.wait_scheduler("b/copy", running=0, done=2)
+
+
+def test_what_still_runs_is_found_by_each_name_of_its_scheduler_after_a_reload(box: Box) -> None:
+    hold = """
+hold = ShellScheduler("until [ -e $TMP/go ]; do sleep 0.01; done # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": hold})])
+"""
+    for name in ("a", "b"):
+        (box.src / name).mkdir()
+        conf(box, f"conf/{name}.py", hold % name)
+    socket = box.tmp / "control.sock"
+    daemon, operator = start(box, box.tmp / "conf", options=("--control", os.fspath(socket))), Operator(socket)
+    write(box.src / "a/one")
+    operator.wait_scheduler("a/hold", running=1)
+    (box.tmp / "conf/b.py").unlink()
+    assert operator.post("/v1/reload")["changed"].endswith("scheduler a/hold is now called hold")
+    for name in ("hold", "a/hold"):
+        [task] = operator.tasks(f"?scheduler={name}")
+        assert (task["scheduler"], task["state"]) == ("hold", "running")
+    assert "a/hold" not in {one["name"] for one in operator.get("/v1/status")["schedulers"]}
+    assert operator.scheduler("hold")["running"] == 1
+    conf(box, "conf/b.py", hold % "b")
+    operator.post("/v1/reload")
+    for name in ("b", "a"):
+        write(box.src / name / "two")
+    operator.wait_scheduler("a/hold", running=2)
+    assert len(operator.tasks("?scheduler=a/hold")) == 2
+    conf(box, "conf/a.py", "pyinotifyd = Pyinotifyd()")
+    operator.post("/v1/reload")
+    # One that is gone does not take the name of another, nor its counts.
+    assert {task["scheduler"] for task in operator.tasks()} == {"a/hold", "hold"}
+    assert len(operator.json("cancel", "--scheduler", "a/hold")["done"]) == 2
+    daemon.wait_log("cancel 2 tasks, asked by")
+    assert len(operator.tasks("?scheduler=hold")) == 1
+    write(box.tmp / "go")
+    operator.wait_scheduler("hold", done=1)
+    assert operator.metrics()['pyinotifyd_task_ends_total{scheduler="hold",result="cancelled"}'] == 0

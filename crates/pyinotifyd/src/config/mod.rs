@@ -237,12 +237,19 @@ pub(crate) struct Scheduler {
 }
 
 /// What identifies a scheduler: the file that made it, and its name there.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Identity {
     /// Stem of the file.
     pub file: Arc<str>,
     /// The scheduler's own name.
     pub name: Arc<str>,
+}
+
+impl Identity {
+    /// Whether that is what it is written as.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        text.split_once('/') == Some((&self.file, &self.name))
+    }
 }
 
 impl fmt::Display for Identity {

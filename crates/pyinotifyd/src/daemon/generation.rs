@@ -237,6 +237,16 @@ impl Generation {
         &self.actions
     }
 
+    /// The same, to call them otherwise.
+    pub(crate) fn actions_mut(&mut self) -> &mut [Action] {
+        &mut self.actions
+    }
+
+    /// Whether a scheduler of it has that name in its file.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.actions.iter().any(|action| *action.identity.name == *name)
+    }
+
     /// What people call a scheduler, also one that it does not have: the name alone while it is the only one.
     pub(crate) fn name_of(&self, scheduler: &Identity) -> String {
         let namesakes = || self.actions.iter().filter(|action| action.identity.name == scheduler.name);

@@ -8,7 +8,7 @@ use control::api::Reloaded;
 
 use super::Daemon;
 use super::generation::Generation;
-use crate::config::{Config, Digest};
+use crate::config::{Config, Digest, Identity};
 
 /// What a configuration consists of, as far as a person follows it: names, and what differs where anything does that
 /// the host describes of them.
@@ -121,6 +121,52 @@ impl Daemon {
     pub(super) fn reload_refused(&mut self, why: &str) {
         self.core.performer.observed.counts.reloads[1] += 1;
         self.control.reloads.finish(&Err(why.to_owned()));
+    }
+
+    /// The configurations at work as people see them: the one in force, those that it replaced, the newest first, and
+    /// the one that is being set up.
+    pub(super) fn by_rank(&self) -> impl Iterator<Item = &Generation> {
+        let of = |is_to_come: bool| {
+            let all = self.core.performer.generations.iter().rev();
+            all.filter(move |generation| self.is_being_adopted(generation.id) == is_to_come)
+        };
+        of(false).chain(of(true))
+    }
+
+    /// What people call a scheduler, also one that no configuration has: as the first one sees it that has such a name.
+    pub(super) fn name_of(&self, scheduler: &Identity) -> String {
+        let first = self.by_rank().find(|generation| generation.has_name(&scheduler.name));
+        first.map_or_else(|| scheduler.name.to_string(), |generation| generation.name_of(scheduler))
+    }
+
+    /// What [`Daemon::name_of`] says of each scheduler.
+    fn names(&self) -> HashMap<Identity, Arc<str>> {
+        let (mut first, mut names) = (HashMap::new(), HashMap::new());
+        for generation in self.by_rank() {
+            for action in generation.actions() {
+                let identity = &action.identity;
+                let is_first = *first.entry(&identity.name).or_insert(generation.id) == generation.id;
+                let name = || if is_first { Arc::clone(&action.name) } else { identity.to_string().into() };
+                names.entry(identity.clone()).or_insert_with(name);
+            }
+        }
+        names
+    }
+
+    /// Schedulers of replaced configurations are called as by the one in force from here on, and so are their counts.
+    pub(super) fn rename_retired(&mut self) {
+        let names = self.names();
+        let performer = &mut self.core.performer;
+        let retired = performer.generations.iter_mut().filter(|generation| generation.retired);
+        let mut renamed = HashMap::new();
+        for action in retired.flat_map(Generation::actions_mut) {
+            let name = &names[&action.identity];
+            if action.name != *name {
+                let old = std::mem::replace(&mut action.name, Arc::clone(name));
+                renamed.insert(old, Arc::clone(name));
+            }
+        }
+        performer.observed.counts.rename(&renamed);
     }
 
     /// The configuration in force; at the start the one that is being set up.

@@ -425,12 +425,8 @@ impl Daemon {
                     keeper.written = keeper.made;
                     keeper.failures = Failures::default();
                     self.core.engine.keep_changes();
-                    for stats in self.core.engine.scheduler_stats().filter(|stats| stats.paused) {
-                        let identity = performer.generations.iter().rfind(|one| one.owns(stats.scheduler));
-                        let identity = identity.map(|one| one.action(stats.scheduler).identity.clone());
-                        if let Some(identity) = identity {
-                            keeper.paused(identity, true);
-                        }
+                    for scheduler in &self.control.pauses {
+                        keeper.paused(scheduler.clone(), true);
                     }
                 }
             }

@@ -128,6 +128,16 @@ impl Counts {
         self.tallies.retain(|name, _| names.contains(name));
     }
 
+    /// Schedulers are called otherwise from here on.
+    pub(crate) fn rename(&mut self, names: &std::collections::HashMap<Arc<str>, Arc<str>>) {
+        // Names may be exchanged: all are taken before one is given back.
+        let taken: Vec<_> =
+            names.iter().filter_map(|(old, new)| Some((new, self.tallies.remove(old)?))).collect();
+        for (name, tally) in taken {
+            self.tallies.insert(Arc::clone(name), tally);
+        }
+    }
+
     /// Counts bytes that a file rule copied.
     pub(crate) fn copied(&mut self, scheduler: &Arc<str>, action: &'static str, bytes: u64) {
         let tally = self.tally_mut(scheduler);

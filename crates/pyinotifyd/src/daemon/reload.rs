@@ -163,6 +163,7 @@ impl Daemon {
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         generation.roots = roots;
         self.core.performer.generations.push(generation);
+        self.carry_pauses(now);
         if reload.is_none() {
             // Nobody waits yet.
             while self.is_being_added() {
@@ -228,7 +229,6 @@ impl Daemon {
         let changed = self.control.reloads.is_awaited().then(|| self.changes());
         let Some(mut adoption) = self.adoption.take() else { return };
         let is_empty = adoption.watches.is_empty();
-        self.carry_pauses(now);
         for (id, map) in &adoption.listening {
             self.core.routes.add(*id, *map);
         }
@@ -528,6 +528,7 @@ impl Daemon {
                 old.begin_end(now);
             }
         }
+        self.rename_retired();
     }
 
     /// Lets go of replaced configurations whose tasks have all ended. True if there is more to do at once.

@@ -231,11 +231,15 @@ impl Daemon {
         &mut self,
         config: Config,
         host: Option<Host>,
-        restored: Option<Restored>,
+        mut restored: Option<Restored>,
         now: Instant,
     ) -> Result<(), ExitCode> {
         let directory = state_directory(&self.options, &config);
         let unwise = directory.map(|directory| crate::config::state_warnings(&config, &directory));
+        if let Some(restored) = &mut restored {
+            // What is told of new watches at once runs nothing of what is paused.
+            self.restore_pauses(std::mem::take(&mut restored.paused), now);
+        }
         // Relative paths begin in the directory that it has set by now.
         let adopted = self.adopt(Prepared::new(config), host, None, now);
         adopted.map_err(|error| give_up(&mut self.core.performer.log, &error))?;

@@ -6,7 +6,7 @@ use control::api::{
     ConfigFile, EndedView, Filter, HostStatus, List, PathText, SchedulerStatus, StateStatus, Status, Time,
     WatchStatus,
 };
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use watcher::{RootState, WatchState};
 
 use super::work::Matching;
@@ -122,29 +122,28 @@ impl Daemon {
     /// The schedulers of the configuration in force in their order, then those of replaced ones that still have tasks.
     pub(super) fn scheduler_views(&self) -> Vec<SchedulerStatus> {
         let performer = &self.core.performer;
-        let mut views: Vec<SchedulerStatus> = Vec::new();
-        for generation in performer.generations.iter().rev() {
-            for action in generation.actions() {
-                if views.iter().any(|view| view.name == *action.name) {
-                    continue;
-                }
-                let failed = match &performer.keeper {
+        let (mut views, mut places) = (Vec::<SchedulerStatus>::new(), HashMap::new());
+        for action in self.by_rank().flat_map(Generation::actions) {
+            // The name of one that is being set up may still be another's.
+            if places.contains_key(&action.identity) || views.iter().any(|view| view.name == *action.name) {
+                continue;
+            }
+            places.insert(&action.identity, views.len());
+            views.push(SchedulerStatus {
+                name: action.name.to_string(),
+                kind: kind(&action.work).to_owned(),
+                failed: match &performer.keeper {
                     Some(keeper) => keeper.failures.of(&action.identity),
                     None => performer.observed.failed.of(&action.identity),
-                };
-                views.push(SchedulerStatus {
-                    name: action.name.to_string(),
-                    kind: kind(&action.work).to_owned(),
-                    failed,
-                    done: performer.observed.counts.tally(&action.name).ends(End::Ok),
-                    ..SchedulerStatus::default()
-                });
-            }
+                },
+                done: performer.observed.counts.tally(&action.name).ends(End::Ok),
+                paused: self.control.pauses.contains(&action.identity),
+                ..SchedulerStatus::default()
+            });
         }
         for stats in self.core.engine.scheduler_stats() {
-            let name = performer.scheduler_name(stats.scheduler);
-            let Some(view) = views.iter_mut().find(|view| view.name == name) else { continue };
-            view.paused |= stats.paused;
+            let Some(place) = places.get(performer.identity(stats.scheduler)) else { continue };
+            let view = &mut views[*place];
             view.waiting += u64::from(stats.waiting);
             view.retrying += u64::from(stats.retrying);
             view.queued += u64::from(stats.queued);
@@ -194,7 +193,7 @@ impl Daemon {
         let failed = self.core.performer.observed.failed.iter();
         let matching = failed
             .filter(is_of)
-            .filter(|task| matching.matches(End::Failed.name(), "", task.event.get().pathname))
+            .filter(|task| matching.matches(End::Failed.name(), task.event.get().pathname))
             .map(|task| task.view(self.name_of(&task.scheduler)))
             .filter(|view| since.is_none_or(|since| view.ended >= since));
         let mut tasks: Vec<EndedView> = matching.collect();

@@ -1,20 +1,24 @@
 //! Changes that people ask for: schedulers paused, events sent, trees told once more, failed tasks run again.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use control::api::{Done, PathText, Selection, Sent};
 use control::{Answering, Peer, Refusal};
 use engine::{Explanation, IdPrefix, Ignored, Restored, SchedulerId, TaskId, Verdict, Waits};
 use event::{Event, Flag, Mask};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rustix::fs::FileType;
 use watcher::{Sighting, Sink as _};
 
 use super::work::Matching;
 use super::{Changed, Reply};
 use crate::action::missing::{self, Standing};
+use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::failed::{FailedTask, Told};
+use crate::daemon::generation::{Action, Generation};
 use crate::daemon::keep::no_heir;
 use crate::log::{Escaped, record};
 
@@ -40,68 +44,86 @@ struct Sending {
 type Answer = Result<Answering, Refusal>;
 
 impl Daemon {
-    /// Pauses or resumes the scheduler of a name, or all.
+    /// Pauses or resumes the scheduler of a name, or all. That stands until it is changed, whatever configurations come
+    /// and go.
     pub(super) fn pause(&mut self, name: Option<&str>, paused: bool, peer: Peer, now: Instant) -> Answer {
-        let performer = &self.core.performer;
-        let all = self.core.engine.scheduler_stats().map(|stats| stats.scheduler);
-        let named: Vec<(SchedulerId, String)> = all
-            .map(|id| (id, performer.scheduler_name(id).to_owned()))
-            .filter(|(_, known)| name.is_none_or(|name| name == known))
-            .collect();
-        if let Some(name) = name.filter(|_| named.is_empty()) {
-            let mut known: Vec<&str> = self
-                .core
-                .engine
-                .scheduler_stats()
-                .map(|stats| performer.scheduler_name(stats.scheduler))
-                .collect();
-            known.sort_unstable();
-            known.dedup();
-            let (name, known) = (name.escape_debug(), known.join(", "));
+        let meant = self.pausable(name);
+        if let Some(name) = name.filter(|_| meant.is_empty()) {
+            let known: BTreeSet<String> =
+                self.pausable(None).iter().map(|identity| self.name_of(identity)).collect();
+            let known = Vec::from_iter(known).join(", ");
+            let name = name.escape_debug();
             return Err(Refusal::not_found(format!("there is no scheduler '{name}'; there are: {known}")));
         }
         let mut done: Vec<String> = Vec::new();
-        for (id, name) in named {
-            self.set_paused(id, paused, now);
-            if !done.contains(&name) {
-                let identity = self.core.performer.identity(id).clone();
-                if let Some(keeper) = &mut self.core.performer.keeper {
-                    keeper.paused(identity, paused);
-                }
-                done.push(name);
-            }
+        for identity in meant {
+            done.push(self.name_of(&identity));
+            self.note_pause(identity, paused, now);
         }
         let verb = if paused { "pause" } else { "resume" };
         self.say_change(peer, format_args!("{verb} {}", done.join(", ")));
         Ok(Answering::of(Done { done, ..Done::default() }))
     }
 
-    fn set_paused(&mut self, id: SchedulerId, paused: bool, now: Instant) {
-        let core = &mut self.core;
+    /// The schedulers that a name may mean, or all: those of the configurations at work, and those that are paused and
+    /// that none of these has.
+    fn pausable(&self, name: Option<&str>) -> Vec<Identity> {
+        let actions = self.by_rank().flat_map(Generation::actions);
+        let known = actions.map(|action| &action.identity).chain(&self.control.pauses);
+        let is_meant =
+            |known: &Identity| name.is_none_or(|name| known.is(name) || self.name_of(known) == name);
+        let mut seen = HashSet::new();
+        known.filter(|known| seen.insert(*known) && is_meant(known)).cloned().collect()
+    }
+
+    fn note_pause(&mut self, scheduler: Identity, paused: bool, now: Instant) {
+        self.set_paused(&scheduler, paused, now);
+        if let Some(keeper) = &mut self.core.performer.keeper {
+            keeper.paused(scheduler.clone(), paused);
+        }
         if paused {
-            core.engine.pause(now, id, &mut core.performer);
+            self.control.pauses.insert(scheduler);
         } else {
-            core.engine.resume(now, id, &mut core.performer);
+            self.control.pauses.remove(&scheduler);
         }
     }
 
-    /// A scheduler of a new configuration is paused if the one of its name in force is.
+    /// In each configuration that has it.
+    fn set_paused(&mut self, scheduler: &Identity, paused: bool, now: Instant) {
+        let core = &mut self.core;
+        let places = core
+            .performer
+            .generations
+            .iter()
+            .filter_map(|generation| generation.find(scheduler).map(|index| generation.scheduler(index)));
+        for id in places.collect::<Vec<_>>() {
+            if paused {
+                core.engine.pause(now, id, &mut core.performer);
+            } else {
+                core.engine.resume(now, id, &mut core.performer);
+            }
+        }
+    }
+
+    /// What is paused stays so in a new configuration, from before its first task on.
     pub(in crate::daemon) fn carry_pauses(&mut self, now: Instant) {
-        let performer = &self.core.performer;
-        let Some(newest) = performer.generations.last() else { return };
-        let paused: Vec<SchedulerId> = self
-            .core
-            .engine
-            .scheduler_stats()
-            .filter(|stats| stats.paused && !newest.owns(stats.scheduler))
-            .filter(|stats| performer.generations.iter().any(|old| !old.retired && old.owns(stats.scheduler)))
-            .filter_map(|stats| newest.find(performer.identity(stats.scheduler)))
-            .map(|index| newest.scheduler(index))
-            .collect();
-        for id in paused {
-            self.set_paused(id, true, now);
-            let name = self.core.performer.scheduler_name(id).to_owned();
+        let Some(newest) = self.core.performer.generations.last() else { return };
+        let is_paused = |action: &&Action| self.control.pauses.contains(&action.identity);
+        let paused = newest.actions().iter().filter(is_paused);
+        let paused: Vec<_> =
+            paused.map(|action| (action.identity.clone(), Arc::clone(&action.name))).collect();
+        for (identity, name) in paused {
+            self.set_paused(&identity, true, now);
             record!(self.core.performer.log, self.control.logger, INFO, "{name} stays paused");
+        }
+    }
+
+    /// What an earlier daemon left paused.
+    pub(in crate::daemon) fn restore_pauses(&mut self, paused: Vec<(String, String)>, now: Instant) {
+        for (file, name) in paused {
+            let scheduler = Identity { file: file.into(), name: name.into() };
+            self.set_paused(&scheduler, true, now);
+            self.control.pauses.insert(scheduler);
         }
     }
 
@@ -317,7 +339,7 @@ impl Daemon {
             Selection::Matching { state, scheduler, path } => {
                 let filter = Matching::new(state.clone(), None, path.clone());
                 let is_meant = |task: &&FailedTask| {
-                    filter.matches("failed", "", task.event.get().pathname)
+                    filter.matches("failed", task.event.get().pathname)
                         && scheduler.as_deref().is_none_or(|asked| task.is_of(asked))
                 };
                 let ids: Vec<TaskId> = all().filter(is_meant).map(|task| task.id).collect();

@@ -15,7 +15,7 @@ mod metrics;
 mod waiting;
 mod work;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -50,6 +50,8 @@ pub(super) struct Control {
     sends: changes::Sends,
     /// Questions about tasks that have ended, while the state is read.
     reads: kept::Reads,
+    /// Schedulers that are paused until somebody resumes them, also those that no configuration has at present.
+    pub(super) pauses: BTreeSet<Identity>,
     /// Answers to changes that are being written.
     promises: Vec<kept::Promise>,
     logger: LoggerId,
@@ -65,6 +67,7 @@ impl Control {
             syncs: Vec::new(),
             sends: changes::Sends::default(),
             reads: kept::Reads::default(),
+            pauses: BTreeSet::new(),
             promises: Vec::new(),
             logger,
         }
@@ -188,13 +191,9 @@ impl Daemon {
         Some((answer, reply))
     }
 
-    /// Takes a scheduler that is asked about for the one that is meant: by the name that it is shown by, or, of tasks
-    /// that have ended, by what identifies it.
+    /// Takes a scheduler that is asked about for the one that is meant, by what identifies it: a reload may change the
+    /// name that it is shown by.
     fn resolve_scheduler(&self, question: &mut Question) -> Result<(), Refusal> {
-        let has_ended = matches!(
-            question,
-            Question::Failed(_) | Question::History(_) | Question::Retry(_) | Question::Forget(_)
-        );
         let asked = match question {
             Question::Tasks(filter) | Question::Failed(filter) | Question::History(filter) => {
                 &mut filter.scheduler
@@ -219,7 +218,7 @@ impl Daemon {
         };
         let Some(asked) = asked else { return Ok(()) };
         if let Some(action) = self.scheduler_asked_for(asked)? {
-            *asked = if has_ended { action.identity.to_string() } else { action.name.to_string() };
+            *asked = action.identity.to_string();
         }
         Ok(())
     }
@@ -227,7 +226,7 @@ impl Daemon {
     /// The scheduler that somebody names, as it is shown or as `FILE/NAME`.
     fn scheduler_asked_for(&self, asked: &str) -> Result<Option<&Action>, Refusal> {
         let is_it = |action: &&Action| *action.name == *asked || action.identity.to_string() == asked;
-        for generation in self.core.performer.generations.iter().rev() {
+        for generation in self.by_rank() {
             if let Some(action) = generation.actions().iter().find(is_it) {
                 return Ok(Some(action));
             }
@@ -240,12 +239,6 @@ impl Daemon {
             }
         }
         Ok(None)
-    }
-
-    /// What people call a scheduler of a task that has ended.
-    fn name_of(&self, scheduler: &Identity) -> String {
-        let newest = self.core.performer.generations.last();
-        newest.map_or_else(|| scheduler.name.to_string(), |newest| newest.name_of(scheduler))
     }
 
     /// Goes on with what takes longer than a turn; true if there is more to do at once.

@@ -10,6 +10,7 @@ use hashbrown::HashSet;
 use ledger::Glob;
 
 use super::{Changed, Reply};
+use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::observe::Moments;
 use crate::daemon::task_name::TaskName;
@@ -81,6 +82,7 @@ impl Ord for Row {
 #[derive(Debug, Default)]
 pub(super) struct Matching {
     state: Option<String>,
+    /// As `FILE/NAME`.
     scheduler: Option<String>,
     path: Option<Glob>,
 }
@@ -90,11 +92,14 @@ impl Matching {
         Matching { state, scheduler, path: path.map(Glob) }
     }
 
-    /// Whether these are what it is about.
-    pub(super) fn matches(&self, state: &str, scheduler: &str, path: &[u8]) -> bool {
+    /// Whether these are what it is about, whatever the scheduler.
+    pub(super) fn matches(&self, state: &str, path: &[u8]) -> bool {
         self.state.as_ref().is_none_or(|wanted| wanted == state)
-            && self.scheduler.as_ref().is_none_or(|wanted| wanted == scheduler)
             && self.path.as_ref().is_none_or(|glob| glob.matches(path))
+    }
+
+    fn is_of(&self, scheduler: &Identity) -> bool {
+        self.scheduler.as_ref().is_none_or(|wanted| scheduler.is(wanted))
     }
 }
 
@@ -250,7 +255,8 @@ impl Daemon {
         let performer = &self.core.performer;
         let next = self.core.engine.visit(*from, LOOKS_A_TURN, |task| {
             let scheduler = performer.scheduler_name(task.scheduler);
-            if filter.matches(state_name(task.doing), scheduler, task.event.pathname) {
+            let is_of = || filter.is_of(performer.identity(task.scheduler));
+            if filter.matches(state_name(task.doing), task.event.pathname) && is_of() {
                 goal.take(task, scheduler, paused.contains(&task.scheduler));
             }
         });

@@ -67,9 +67,7 @@ impl Daemon {
         let Restored { tasks, paused, .. } = restored;
         let mut report = BTreeMap::<&str, usize>::new();
         let mut edited = BTreeSet::new();
-        for (file, name) in paused {
-            self.pause_restored(&Identity { file: file.into(), name: name.into() }, now);
-        }
+        self.restore_pauses(paused, now);
         let clock = Clock::now();
         let outliving = outliving(&tasks);
         for task in tasks {
@@ -89,15 +87,6 @@ impl Daemon {
             record!(self.core.performer.log, self.logger, INFO, "tasks of the earlier daemon: {text}");
         }
         self.end_leftovers(now);
-    }
-
-    fn pause_restored(&mut self, scheduler: &Identity, now: Instant) {
-        let performer = &mut self.core.performer;
-        let Some(newest) = performer.generations.last() else { return };
-        if let Some(index) = newest.find(scheduler) {
-            let id = newest.scheduler(index);
-            self.core.engine.pause(now, id, performer);
-        }
     }
 
     /// Takes one task over, and the command that outlived the earlier daemon; returns what becomes of it, for people.
