@@ -223,13 +223,12 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "failed", id, "retry"] => post().and_then(|()| one(id)).map(Question::Retry),
         ["v1", "failed", id, "forget"] => post().and_then(|()| one(id)).map(Question::Forget),
         ["v1", "history", id, "undo"] => post().and_then(|()| prefix(id)).map(Question::Undo),
-        ["v1", "schedulers", name, "pause"] => post().map(|()| Question::Pause(Some(name.to_owned()))),
-        ["v1", "schedulers", name, "resume"] => post().map(|()| Question::Resume(Some(name.to_owned()))),
-        ["v1", "schedulers", file, name, "pause"] => {
-            post().map(|()| Question::Pause(Some(of_file(file, name))))
+        // A name that another config file has, too, stands behind its file.
+        ["v1", "schedulers", ref name @ .., "pause"] if matches!(name.len(), 1 | 2) => {
+            post().map(|()| Question::Pause(Some(name.join("/"))))
         }
-        ["v1", "schedulers", file, name, "resume"] => {
-            post().map(|()| Question::Resume(Some(of_file(file, name))))
+        ["v1", "schedulers", ref name @ .., "resume"] if matches!(name.len(), 1 | 2) => {
+            post().map(|()| Question::Resume(Some(name.join("/"))))
         }
         ["v1", "pause"] => post().map(|()| Question::Pause(None)),
         ["v1", "resume"] => post().map(|()| Question::Resume(None)),
@@ -239,11 +238,6 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "reload"] => post().map(|()| Question::Reload),
         _ => Err(Refusal::not_found(format!("there is nothing at {}", request.path.escape_debug()))),
     }
-}
-
-/// The name of a scheduler that another config file has, too.
-fn of_file(file: &str, name: &str) -> String {
-    format!("{file}/{name}")
 }
 
 fn one(id: &str) -> Result<Selection, Refusal> {

@@ -26,10 +26,9 @@ pub trait Effects {
         Some(used)
     }
 
-    /// A task came to an end that is worth to be remembered: its run is over, it failed for
-    /// good without one, or it was cancelled ([`EndResult::Cancelled`]). The
-    /// same task may come again, for an event that came meanwhile. The record of it follows; the ends of other tasks
-    /// that the run was for come behind that, and have none.
+    /// A task came to an end that is worth to be remembered: its run is over, it failed for good without one, or it was
+    /// cancelled ([`EndResult::Cancelled`]). The same task may come again, for an event that came meanwhile. The record
+    /// of it follows; the ends of other tasks that the run was for come behind that, and have none.
     fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
         let _ = (task, end);
     }

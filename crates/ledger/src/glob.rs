@@ -29,8 +29,9 @@ const LETTER_BYTES_MAX: usize = 4;
 /// No letter has so high a number.
 const BEHIND_ALL_LETTERS: u32 = char::MAX as u32 + 1;
 
-/// Goes back to the latest `*` where the rest does not match: at most the product of both lengths.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+/// Whether a glob matches all of a text. Goes back to the latest `*` where the rest does not match: at most the product
+/// of both lengths.
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut place) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     loop {

@@ -6,7 +6,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::glob::Glob;
+use crate::glob::{self, Glob};
 use crate::rows::{Ended, Id, Outcome};
 use crate::store::{DATABASE, ended_of, select_ended};
 
@@ -53,7 +53,7 @@ impl Reader {
             "path_matches",
             2,
             FunctionFlags::SQLITE_DETERMINISTIC,
-            |given| Ok(Glob(given.get(0)?).matches(given.get_raw(1).as_bytes()?)),
+            |given| Ok(glob::matches(given.get_raw(0).as_blob()?, given.get_raw(1).as_bytes()?)),
         )?;
         Ok(Reader(connection))
     }

@@ -282,12 +282,10 @@ impl Scheduler {
             let retry = turn.tasks.known_more(slot).and_then(|more| more.retry.take());
             return Some(retry.map_or(Left::Nothing, Left::Retry));
         }
+        let was_interrupted = turn.tasks.clear(slot, Mark::Interrupted);
         match outcome {
-            Outcome::Failed(failure) if turn.tasks.clear(slot, Mark::Interrupted) => {
-                Some(self.end_earlier(slot, failure, turn))
-            }
+            Outcome::Failed(failure) if was_interrupted => Some(self.end_earlier(slot, failure, turn)),
             Outcome::Done | Outcome::Unchanged | Outcome::Failed(_) | Outcome::Cancelled => {
-                turn.tasks.clear(slot, Mark::Interrupted);
                 self.end(slot, state, outcome, turn)
             }
         }

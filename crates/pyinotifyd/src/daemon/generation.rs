@@ -8,16 +8,21 @@ use std::time::{Duration, Instant};
 use engine::{GenerationId, MapId, SchedulerId};
 use watcher::{News, WatchId};
 
+use crate::action::descent::Place;
 use crate::config::{
     Config, ConfigFile, Digest, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work, absolute_path,
 };
 use crate::daemon::jobs::Jobs;
 use crate::host::Host;
+use crate::lane::Filesystems;
 use crate::log::{Log, LoggerId, record};
 use event::Mask;
 
 /// What any Python does at its end takes less.
 pub(crate) const HOST_ENDS_IN: Duration = Duration::from_secs(2);
+
+/// Roots that a turn finds again: a millisecond or two.
+const ROOTS_A_TURN: usize = 256;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(crate) struct Generation {
     pub watches: Vec<Watching>,
     /// Their paths, absolute, with wildcards.
     pub roots: Vec<Vec<u8>>,
+    /// Where they are, as far as that was found out; `None` when the rules were told.
+    pub places: Option<Vec<Place>>,
     /// All of them were said to be watched.
     pub all_told: bool,
     /// Its custom jobs and their host.
@@ -187,6 +194,7 @@ impl Generation {
             actions: config.schedulers.into_iter().map(action).collect(),
             watches: Vec::new(),
             roots: Vec::new(),
+            places: Some(Vec::new()),
             all_told: false,
             jobs: Jobs::new(host, now),
             forwards: config.handlers,
@@ -199,6 +207,21 @@ impl Generation {
             shutdown_timeout: config.shutdown_timeout,
             ends_by: None,
         }
+    }
+
+    /// Finds out where some more of its roots are. True if there are more.
+    pub(crate) fn place_roots(&mut self, filesystems: &mut Filesystems, now: Instant) -> bool {
+        if let Some(places) = &mut self.places {
+            let next = self.roots.iter().skip(places.len()).take(ROOTS_A_TURN);
+            let directories = next.map(|root| watcher::glob::literal_prefix(root));
+            places.extend(directories.map(|root| Place::below(&filesystems.of_directory(&root, now), b"")));
+        }
+        self.has_unplaced_roots()
+    }
+
+    /// Whether it is not known yet where some of its roots are.
+    pub(crate) fn has_unplaced_roots(&self) -> bool {
+        self.places.as_ref().is_some_and(|places| places.len() < self.roots.len())
     }
 
     /// It is asked to end: the time for that begins.

@@ -49,7 +49,7 @@ enum Slot {
     /// The generation needs none (any more).
     None,
     /// It executes the configuration, for the second time or more.
-    Loading(Box<Loading>),
+    Loading(Box<Loading<String>>),
     /// It takes jobs.
     Ready(Host),
     /// It died; another one is started then.
@@ -107,7 +107,7 @@ impl Jobs {
     }
 
     /// The execution of the config file after a death, while it goes on.
-    pub(crate) fn loading(&mut self) -> Option<&mut Loading> {
+    pub(crate) fn loading(&mut self) -> Option<&mut Loading<String>> {
         match &mut self.slot {
             Slot::Loading(loading) => Some(loading),
             Slot::None | Slot::Ready(_) | Slot::Waiting(_) => None,
@@ -226,7 +226,7 @@ impl Jobs {
     }
 
     /// A new host was started, or could not be.
-    pub(crate) fn restarted(&mut self, loading: Option<Loading>, now: Instant) {
+    pub(crate) fn restarted(&mut self, loading: Option<Loading<String>>, now: Instant) {
         self.slot = loading.map(Box::new).map_or_else(|| Slot::Waiting(now + self.pause), Slot::Loading);
     }
 

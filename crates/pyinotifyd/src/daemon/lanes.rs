@@ -10,16 +10,12 @@ use super::perform::Performer;
 use super::reload::counted;
 use super::runs::Traces;
 use super::tasks::failed;
-use crate::action::descent::Place;
 use crate::action::settle::{Answer, Verdict};
 use crate::action::trash::Emptied;
 use crate::action::{Report, file, sweep::Swept};
 use crate::config::{Owner, owner_warnings};
-use crate::lane::{Filesystems, LaneId, Notice, Once, Size, Undone};
+use crate::lane::{LaneId, Notice, Once, Size, Undone};
 use crate::log::{Cause, Clock, Escaped, Level, Log, record};
-
-/// Roots that a turn finds again: a millisecond or two.
-const ROOTS_A_TURN: usize = 256;
 
 impl Daemon {
     /// Takes what was reported.
@@ -154,33 +150,26 @@ impl Daemon {
         }
     }
 
-    /// Says where rules may find again what they made: below the roots of the configuration in force.
-    pub(super) fn set_places(&mut self, places: Vec<Place>) {
-        self.places = None;
-        self.core.performer.files.descents.set_roots(places);
-    }
-
     /// Mounts have changed: roots may be elsewhere.
     pub(super) fn forget_places(&mut self) {
-        self.places = Some(Vec::new());
-        if let Some(adoption) = &mut self.adoption {
-            adoption.forget_places();
+        for generation in &mut self.core.performer.generations {
+            generation.places = Some(Vec::new());
         }
     }
 
-    /// Goes on with finding out where the roots of the configuration in force are. True if there is more to do.
+    /// Goes on with finding out where the roots of the configuration in force are: rules may find again what they made
+    /// below them. True if there is more to do.
     pub(super) fn place_again(&mut self, now: Instant) -> bool {
-        let Some(mut places) = self.places.take() else { return false };
-        let in_force = self.in_force().map(|in_force| in_force.id);
-        let Performer { generations, lanes, .. } = &mut self.core.performer;
-        let in_force = generations.iter().find(|generation| Some(generation.id) == in_force);
-        let roots = in_force.map_or(&[][..], |in_force| &in_force.roots);
-        if place_some(&mut places, roots, &mut lanes.filesystems, now) {
-            self.places = Some(places);
-            return true;
+        let mut generations = self.core.performer.generations.iter();
+        let in_force = generations.rposition(|generation| !self.is_being_adopted(generation.id));
+        let Some(in_force) = in_force else { return false };
+        let Performer { generations, lanes, files, .. } = &mut self.core.performer;
+        let in_force = &mut generations[in_force];
+        let is_more = in_force.place_roots(&mut lanes.filesystems, now);
+        if !is_more && let Some(places) = in_force.places.take() {
+            files.descents.set_roots(places);
         }
-        self.set_places(places);
-        false
+        is_more
     }
 
     /// Lets a lane look up users and groups that a configuration names.
@@ -237,19 +226,6 @@ impl Daemon {
             }
         }
     }
-}
-
-/// Finds out where the next of some roots are; true if there are more.
-pub(super) fn place_some(
-    places: &mut Vec<Place>,
-    roots: &[Vec<u8>],
-    filesystems: &mut Filesystems,
-    now: Instant,
-) -> bool {
-    let next = roots.iter().skip(places.len()).take(ROOTS_A_TURN);
-    let directories = next.map(|root| watcher::glob::literal_prefix(root));
-    places.extend(directories.map(|root| Place::below(&filesystems.of_directory(&root, now), b"")));
-    places.len() < roots.len()
 }
 
 fn seconds_since(since: Instant, now: Instant) -> u64 {

@@ -17,7 +17,6 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::children::signal_name;
-use super::prepared::Prepared;
 use crate::cli::ConfigOptions;
 use crate::config::{
     Config, ConfigFile, ConfigFiles, ConfigPath, check_modules, check_patterns, check_program,
@@ -38,9 +37,9 @@ const EARLY_MAX: usize = 1000;
 /// Variables that lead Python to modules, or to what it takes for compiled ones; several paths in each, as in PATH.
 const MODULE_VARIABLES: [&str; 3] = ["PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX"];
 
-/// A host that executes the config file.
+/// A host that executes the config file, and what is wanted of what the file defines.
 #[derive(Debug)]
-pub(crate) struct Loading {
+pub(crate) struct Loading<T> {
     /// The host.
     pub host: Host,
     /// The interpreter.
@@ -54,10 +53,10 @@ pub(crate) struct Loading {
     /// The files, as soon as they were read.
     content: Arc<OnceLock<ConfigFiles>>,
     /// What they define, as soon as the host has described it.
-    described: oneshot::Receiver<Result<Prepared, ConfigFault>>,
+    described: oneshot::Receiver<Result<T, ConfigFault>>,
     events: mpsc::Sender<HostEvent>,
     /// Records of the file for syslog, of which the daemon does not know yet where it is.
-    early: Vec<Early>,
+    pub early: Vec<Early>,
 }
 
 /// Why a configuration cannot be used.
@@ -69,8 +68,9 @@ pub(crate) enum LoadError {
     Exit(Exit),
 }
 
-impl Loading {
-    /// Starts a host and asks it to execute the config file: what is in it now, or `known` content.
+impl<T: Send + 'static> Loading<T> {
+    /// Starts a host and asks it to execute the config file: what is in it now, or `known` content. A thread prepares
+    /// what is wanted of it.
     ///
     /// # Errors
     /// Without an interpreter that is safe to execute, or without the means to start it.
@@ -80,12 +80,13 @@ impl Loading {
         id: HostId,
         log: &Log,
         events: mpsc::Sender<HostEvent>,
-    ) -> Result<Loading, LoadError> {
+        prepare: fn(Config) -> T,
+    ) -> Result<Loading<T>, LoadError> {
         let python: Arc<Path> = interpreter::find(options.python.as_deref()).map_err(plain)?.into();
         check_interpreter(&python).map_err(plain)?;
         let known = known.map(|files| ConfigFiles { files, warnings: Vec::new() });
         let content = Arc::new(known.map_or_else(OnceLock::new, OnceLock::from));
-        let (reader, described) = reader(Arc::clone(&content));
+        let (reader, described) = reader(Arc::clone(&content), prepare);
         let host = Host::start(id, &python, events.clone(), reader);
         let host = host.map_err(|error| cannot_start(&python, &error))?;
         let levels = log.levels().iter().map(|(name, level)| (name.clone(), Value::from(level.0)));
@@ -149,7 +150,7 @@ impl Loading {
     }
 
     /// What a frame of the host means for the load; `None`: it goes on.
-    pub(crate) fn frame(&mut self, frame: FromHost, log: &mut Log) -> Option<Result<Prepared, LoadError>> {
+    pub(crate) fn frame(&mut self, frame: FromHost, log: &mut Log) -> Option<Result<T, LoadError>> {
         match frame {
             FromHost::Hello(mut hello) => {
                 let module_paths = std::mem::take(&mut hello.path);
@@ -172,10 +173,7 @@ impl Loading {
                     let message = "cannot start a thread that reads the host's description".to_owned();
                     Err(ConfigFault { message, ..ConfigFault::default() })
                 });
-                Some(described.map_err(LoadError::Fault).map(|mut prepared| {
-                    prepared.config.early = std::mem::take(&mut self.early);
-                    prepared
-                }))
+                Some(described.map_err(LoadError::Fault))
             }
             FromHost::Error(fault) => {
                 // A bad expression was there first: Python itself does not look at them.
@@ -221,16 +219,19 @@ impl Loading {
 }
 
 /// What reads a description of files that are known by then, and what comes of it.
-fn reader(content: Arc<OnceLock<ConfigFiles>>) -> (Reader, oneshot::Receiver<Result<Prepared, ConfigFault>>) {
+fn reader<T: Send + 'static>(
+    content: Arc<OnceLock<ConfigFiles>>,
+    prepare: fn(Config) -> T,
+) -> (Reader, oneshot::Receiver<Result<T, ConfigFault>>) {
     let (sender, described) = oneshot::channel();
     let read = move |body: &[u8]| {
         let ConfigFiles { files, mut warnings } = content.get().cloned().unwrap_or_default();
-        let prepared = Config::from_description(body, files).map(|config| {
+        let described = Config::from_description(body, files).map(|config| {
             warnings.extend(config.warnings);
-            Prepared::new(Config { warnings, ..config })
+            prepare(Config { warnings, ..config })
         });
         // A load that was given up needs none.
-        let _ = sender.send(prepared);
+        let _ = sender.send(described);
     };
     (Box::new(read), described)
 }

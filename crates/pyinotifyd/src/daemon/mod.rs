@@ -50,7 +50,6 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use watcher::{Source, Turn};
 
-use crate::action::descent::Place;
 use crate::cli::ConfigOptions;
 use crate::config::Config;
 use crate::host::{Host, HostEvent};
@@ -59,6 +58,7 @@ use crate::log::{Cause, Log, LoggerId, Stderr, record, stderr_is_journal};
 use config_lock::ConfigLock;
 use control::Control;
 use loading::Loading;
+use prepared::Prepared;
 use reload::Adoption;
 use routing::Core;
 use shutdown::State;
@@ -142,8 +142,6 @@ struct Daemon {
     reload: Option<Reload>,
     /// A configuration whose watches are being set up.
     adoption: Option<Adoption>,
-    /// Where the roots of the one in force are, while that is found out anew.
-    places: Option<Vec<Place>>,
     logger: LoggerId,
     state: State,
     /// Keep other daemons from running with the same config files unnoticed.
@@ -176,7 +174,7 @@ struct Daemon {
 /// A SIGHUP that is being served.
 #[derive(Debug)]
 struct Reload {
-    loading: Loading,
+    loading: Loading<Prepared>,
     /// When its host was started.
     since: Instant,
     /// Another one came meanwhile: the file is read once more afterwards.

@@ -21,7 +21,6 @@ use watcher::{News, WatchId};
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
 use super::keep::{Keeper, no_heir};
-use super::lanes::place_some;
 use super::loading::{LoadError, Loading, shown};
 use super::perform::{GRACE, Performer};
 use super::prepared::Prepared;
@@ -29,7 +28,6 @@ use super::report::{describe, in_a_line};
 use super::shutdown::State;
 use super::start::state_directory;
 use super::{Daemon, Reload, leave};
-use crate::action::descent::Place;
 use crate::config::{Config, Initial, Watch};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
@@ -47,7 +45,6 @@ const WATCHES_A_TURN: usize = 256;
 
 /// A configuration whose watches are being set up. It is a generation already, but hears nothing yet.
 pub(super) struct Adoption {
-    id: GenerationId,
     /// Watches that are to be added.
     wanted: Zip<IntoIter<Watch>, IntoIter<Covered>>,
     numbers: GenerationIds,
@@ -66,8 +63,6 @@ pub(super) struct Adoption {
     /// The whole of it, where somebody waits to hear what a config test says.
     examined: Option<Config>,
     looks_back: bool,
-    /// Where its roots are, as far as that was found out.
-    places: Vec<Place>,
     /// What a SIGHUP brought; `None` at the start.
     reload: Option<Reloaded>,
 }
@@ -77,13 +72,6 @@ pub(super) struct Adoption {
 pub(super) struct Reloaded {
     /// Another SIGHUP came meanwhile.
     again: bool,
-}
-
-impl Adoption {
-    /// Its roots are looked for anew.
-    pub(super) fn forget_places(&mut self) {
-        self.places.clear();
-    }
 }
 
 /// What a watch covers, and one of the configuration in force that covers the same.
@@ -141,7 +129,6 @@ impl Daemon {
         self.check_accounts(&config, now);
         let looks_back = looks_back(&watches);
         self.adoption = Some(Adoption {
-            id: numbers.id,
             wanted: watches.into_iter().zip(shared),
             numbers: numbers.clone(),
             syslog: std::mem::take(&mut config.syslog),
@@ -155,7 +142,6 @@ impl Daemon {
             history: config.history,
             examined,
             looks_back,
-            places: Vec::new(),
             listening: Vec::new(),
             watches: Vec::new(),
             reload,
@@ -193,14 +179,13 @@ impl Daemon {
 
     /// Whether the watches of a configuration are being set up.
     pub(super) fn is_being_adopted(&self, generation: GenerationId) -> bool {
-        self.adoption.as_ref().is_some_and(|adoption| adoption.id == generation)
+        self.adoption.as_ref().is_some_and(|adoption| adoption.numbers.id == generation)
     }
 
     /// Whether watches of a configuration are still to be added, or its roots to be looked for.
     fn is_being_added(&self) -> bool {
-        let Some(Adoption { wanted, places, .. }) = &self.adoption else { return false };
-        let newest = self.core.performer.generations.last();
-        wanted.len() > 0 || newest.is_some_and(|newest| places.len() < newest.roots.len())
+        let Some(Adoption { wanted, .. }) = &self.adoption else { return false };
+        wanted.len() > 0 || self.core.performer.generations.last().is_some_and(Generation::has_unplaced_roots)
     }
 
     /// Goes on with adding watches. Lets their configuration take over when they are set up, between two events. True
@@ -232,7 +217,7 @@ impl Daemon {
         for (id, map) in &adoption.listening {
             self.core.routes.add(*id, *map);
         }
-        let (id, reload, examined) = (adoption.id, adoption.reload, adoption.examined.take());
+        let (id, reload, examined) = (adoption.numbers.id, adoption.reload, adoption.examined.take());
         self.take_over(adoption, now);
         if is_empty {
             let generations = self.core.performer.generations.iter();
@@ -256,7 +241,7 @@ impl Daemon {
     /// Pauses the configuration in force, and does what the new one says beside its watches.
     fn take_over(&mut self, adoption: Adoption, now: Instant) {
         let Adoption {
-            id,
+            numbers,
             syslog,
             early,
             filtered,
@@ -267,11 +252,10 @@ impl Daemon {
             unwise,
             history,
             looks_back,
-            places,
             ..
         } = adoption;
         self.fail_orphans(now);
-        self.retire_all_but(id, now);
+        self.retire_all_but(numbers.id, now);
         self.set_syslog(&syslog, &early);
         surroundings.apply();
         if let Some(keeper) = &mut self.core.performer.keeper {
@@ -289,7 +273,7 @@ impl Daemon {
         let performer = &mut self.core.performer;
         performer.sweeps.order(destinations, &mut performer.lanes, now);
         performer.trashes.set(trashes, now);
-        self.set_places(places);
+        self.place_again(now);
     }
 
     /// Says which watches of the configuration in force are watched by now, each once. True if there is more to say.
@@ -425,7 +409,10 @@ impl Daemon {
             let (settings, path_text) = (watch.settings, watch.path_text);
             newest.watches.push(Watching { id, map, what, interest, settings, path_text, told: false });
         }
-        self.place_new_roots(now);
+        let Performer { generations, lanes, .. } = &mut self.core.performer;
+        if let Some(newest) = generations.last_mut() {
+            newest.place_roots(&mut lanes.filesystems, now);
+        }
     }
 
     fn add_watch(&mut self, watch: &Watch, what: &Watched, interest: Mask, now: Instant) -> WatchId {
@@ -438,14 +425,6 @@ impl Daemon {
             self.core.told_before.applies_to(id);
         }
         id
-    }
-
-    /// Finds out where some more roots are of the configuration that is being adopted.
-    fn place_new_roots(&mut self, now: Instant) {
-        let Performer { generations, lanes, .. } = &mut self.core.performer;
-        if let (Some(adoption), Some(newest)) = (&mut self.adoption, generations.last()) {
-            place_some(&mut adoption.places, &newest.roots, &mut lanes.filesystems, now);
-        }
     }
 
     /// What is told of what is there already. The clock may have been set since the checkpoint.
@@ -624,7 +603,8 @@ impl Daemon {
         let id = self.next_host_id();
         self.control.reloads.begin();
         self.supervision.reloading();
-        match Loading::start(&self.options, None, id, &self.core.performer.log, self.host_events.clone()) {
+        let (log, events) = (&self.core.performer.log, self.host_events.clone());
+        match Loading::start(&self.options, None, id, log, events, Prepared::new) {
             Ok(loading) => {
                 self.reload = Some(Reload { loading, since: self.core.performer.now, again: false });
             }
@@ -673,8 +653,9 @@ impl Daemon {
     pub(super) fn end_reload(&mut self, outcome: Result<Prepared, LoadError>, now: Instant) {
         let Some(Reload { loading, again, .. }) = self.reload.take() else { return };
         match outcome {
-            Ok(prepared) => {
-                let config = &prepared.config;
+            Ok(mut prepared) => {
+                let config = &mut prepared.config;
+                config.early = loading.early;
                 for warning in &config.warnings {
                     record!(self.core.performer.log, Log::ROOT, WARNING, "{warning}");
                 }

@@ -74,10 +74,12 @@ impl Start {
         let (loaded, host, python) = match &options.source {
             cli::Source::Line(line) => (Config::from_line(line).map_err(LoadError::Fault), None, None),
             cli::Source::Files(_) => {
-                let loading = Loading::start(&options, None, HostId(0), &log, sender.clone());
+                let loading =
+                    Loading::start(&options, None, HostId(0), &log, sender.clone(), |config| config);
                 let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
                 let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
-                (outcome.map(|prepared| prepared.config), Some(loading.host), Some(loading.python))
+                let Loading { host, python, early, .. } = loading;
+                (outcome.map(|config| Config { early, ..config }), Some(host), Some(python))
             }
         };
         let config = loaded.map_err(|error| refuse(&mut log, &options, error))?;
@@ -196,7 +198,6 @@ impl Start {
             leaving: Vec::new(),
             reload: None,
             adoption: None,
-            places: None,
             logger,
             state: State::Running,
             config_locks: Vec::new(),
@@ -255,11 +256,11 @@ impl Daemon {
 
 /// Waits until the host has described the configuration or failed to.
 async fn outcome(
-    loading: &mut Loading,
+    loading: &mut Loading<Config>,
     signals: &mut Signals,
     hosts: &mut mpsc::Receiver<HostEvent>,
     log: &mut Log,
-) -> Result<Result<Prepared, LoadError>, ExitCode> {
+) -> Result<Result<Config, LoadError>, ExitCode> {
     loop {
         log.flush();
         let wake = tokio::select! {

@@ -250,7 +250,8 @@ impl Daemon {
         let id = self.next_host_id();
         let source = Some(Arc::clone(&self.core.performer.generations[place].source));
         let log = &self.core.performer.log;
-        let loading = Loading::start(&self.options, source, id, log, self.host_events.clone());
+        let events = self.host_events.clone();
+        let loading = Loading::start(&self.options, source, id, log, events, |config| config.fingerprint);
         let loading = loading.map_err(|error| self.restart_failed(place, error, now));
         self.core.performer.generations[place].jobs.restarted(loading.ok(), now);
     }
@@ -261,7 +262,7 @@ impl Daemon {
         let Some(loading) = performer.generations[place].jobs.loading() else { return };
         match loading.frame(frame, &mut performer.log) {
             None => {}
-            Some(Ok(prepared)) if prepared.config.fingerprint == performer.generations[place].fingerprint => {
+            Some(Ok(fingerprint)) if fingerprint == performer.generations[place].fingerprint => {
                 performer.generations[place].jobs.loaded(now);
                 record!(performer.log, self.logger, INFO, "config host is running again");
             }

@@ -256,7 +256,7 @@ impl Watcher {
             Ok(wd) if before == 0 => {
                 self.tree.clear(node, MOVING);
                 self.unstarve(node);
-                self.first_watched(node, Some(object), wd, kind);
+                self.first_watched(node, object, wd, kind);
             }
             Ok(wd) => self.replace(node, object, wd, kind),
             Err(errno) => {
@@ -267,10 +267,10 @@ impl Watcher {
         Looked::Other
     }
 
-    pub(super) fn first_watched(&mut self, node: NodeId, object: Option<OwnedFd>, wd: i32, kind: Kind) {
+    fn first_watched(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
         self.tree.set_wd(node, wd);
         self.fresh.found(node);
-        self.start_walk(node, wd, object, kind, None);
+        self.start_walk(node, wd, Some(object), kind, None);
     }
 
     /// The inode that has this name now, without changing the tree.
@@ -383,17 +383,27 @@ impl Watcher {
         }
     }
 
-    /// Another inode has taken the node's place: the old one goes with everything below it.
+    /// Another inode has taken the node's place.
     pub(super) fn replace(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
-        let Some(parent) = self.tree.parent(node) else { return self.end_stray(wd) };
+        if let Some(new) = self.make_way(node, wd, None) {
+            self.first_watched(new, object, wd, kind);
+        }
+    }
+
+    /// A node goes with everything below it, since another inode, that of `wd`, has taken its place. Gives the node of
+    /// that one, unless nobody sees it: a walk that came by it does, too.
+    pub(super) fn make_way(&mut self, node: NodeId, wd: i32, walk: Option<&Walk>) -> Option<NodeId> {
+        let parent = self.tree.parent(node)?;
         let name = self.tree.name(node).to_vec();
         self.doom(node);
-        let cover = self.cover_below(parent, &name);
+        let visiting = walk.map_or(EMPTY, |walk| self.cover_of_visit(walk, parent, &name, true));
+        let seeing = self.cover_below(parent, &name);
+        let cover = self.intern([self.covers.roots(visiting), self.covers.roots(seeing)].concat());
         if cover == EMPTY {
-            return self.end_stray(wd);
+            self.end_stray(wd);
+            return None;
         }
-        let new = self.insert(parent, &name, cover);
-        self.first_watched(new, Some(object), wd, kind);
+        Some(self.insert(parent, &name, cover))
     }
 
     /// Whether a path leads to the node after it has been renamed.

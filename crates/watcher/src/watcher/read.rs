@@ -225,7 +225,7 @@ impl Watcher {
             return Turn::Pause(until);
         }
         // These wait for a read that finds the queue empty.
-        let waiting = self.is_ahead()
+        let waiting = self.fresh.may_have_some()
             || !self.doubts.is_empty()
             || !self.displaced.is_empty()
             || self.nameless.keeps_events();

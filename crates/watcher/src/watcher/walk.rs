@@ -652,7 +652,7 @@ impl Watcher {
 
     /// Who sees a subdirectory that is visited. A recovery comes by directories that a watch leaves out on purpose:
     /// those that were there before it.
-    fn cover_of_visit(&mut self, walk: &Walk, parent: NodeId, name: &[u8], is_new: bool) -> u16 {
+    pub(super) fn cover_of_visit(&mut self, walk: &Walk, parent: NodeId, name: &[u8], is_new: bool) -> u16 {
         let before = self.tree.child(parent, name).map_or(EMPTY, |known| self.tree.cover(known));
         if walk.kind == Kind::Rescan {
             let sees = |only| self.covers.roots(before).contains(&only);
@@ -695,8 +695,10 @@ impl Watcher {
             Ok(wd) => {
                 let node = if before == 0 || wd == before {
                     known
+                } else if walk.kind == Kind::Rescan {
+                    return self.replace(known, object, wd, Kind::Arrive);
                 } else {
-                    let Some(other) = self.visit_other(walk, known, wd) else { return };
+                    let Some(other) = self.make_way(known, wd, Some(walk)) else { return };
                     other
                 };
                 self.tree.set_wd(node, wd);
@@ -729,25 +731,5 @@ impl Watcher {
                 }
             }
         }
-    }
-
-    /// A visit finds another directory than the tree has there. Gives its node if this walk goes on into it.
-    fn visit_other(&mut self, walk: &Walk, node: NodeId, wd: i32) -> Option<NodeId> {
-        let parent = self.tree.parent(node)?;
-        let name = self.tree.name(node).to_vec();
-        self.doom(node);
-        let own = self.cover_of_visit(walk, parent, &name, true);
-        let seeing = self.cover_below(parent, &name);
-        let cover = self.intern([self.covers.roots(own), self.covers.roots(seeing)].concat());
-        if cover == EMPTY {
-            self.end_stray(wd);
-            return None;
-        }
-        let node = self.insert(parent, &name, cover);
-        if walk.kind != Kind::Rescan {
-            return Some(node);
-        }
-        self.first_watched(node, None, wd, Kind::Arrive);
-        None
     }
 }
