@@ -13,20 +13,11 @@ from collections.abc import Callable
 import pytest
 
 from control import Operator
-from vocabulary import DELAY, LOADED, REFERENCE, Box, Daemon, drop, wait_until, write
+from vocabulary import DELAY, HELD, LOADED, REFERENCE, Box, Daemon, drop, wait_until, write
 
 Run = Callable[..., Daemon]
 
 ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
-
-HELD = """
-import asyncio, os
-async def held(event, task_id):
-    print("BEGUN", event.pathname, flush=True)
-    while not os.path.exists("$TMP/go"):
-        await asyncio.sleep(0.01)
-    print("ENDED", event.pathname, flush=True)
-"""
 
 
 def echo(word: str, options: str = "", flags: str = "IN_CREATE", timeout: str = "20") -> str:

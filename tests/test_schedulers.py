@@ -7,19 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from vocabulary import DELAY, DELAY_S, REFERENCE, Box, Daemon, write
+from vocabulary import DELAY, DELAY_S, HELD, REFERENCE, Box, Daemon, write
 
 Run = Callable[..., Daemon]
-
-# A job that runs until the file $TMP/go exists.
-HELD = """
-import asyncio, os
-async def held(event, task_id):
-    print("BEGUN", event.pathname, event.maskname, flush=True)
-    while not os.path.exists("$TMP/go"):
-        await asyncio.sleep(0.01)
-    print("ENDED", event.pathname, flush=True)
-"""
 
 
 def watching(event_map: str, scheduler: str = "", more: str = "") -> str:

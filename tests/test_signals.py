@@ -13,22 +13,13 @@ from pathlib import Path
 import pytest
 
 from control import Operator
-from vocabulary import DELAY, REFERENCE, Box, Daemon, wait_until, write
+from vocabulary import DELAY, HELD, REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
 
 REMAINING = "remainig" if REFERENCE else "remaining"
 
 ours_only = pytest.mark.skipif(REFERENCE, reason="the original does otherwise")
-
-HELD = """
-import asyncio, os
-async def held(event, task_id):
-    print("BEGUN", event.pathname, flush=True)
-    while not os.path.exists("$TMP/go"):
-        await asyncio.sleep(0.01)
-    print("ENDED", event.pathname, flush=True)
-"""
 
 
 def config(

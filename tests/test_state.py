@@ -52,6 +52,13 @@ def rows(box: Box, sql: str) -> list[tuple[Any, ...]]:
         return database.execute(sql).fetchall()
 
 
+def make_due(box: Box) -> None:
+    """What an hour without a daemon makes of its tasks."""
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET due = due - 3600")
+    database.close()
+
+
 def wait_rows(box: Box, sql: str, expected: Sequence[tuple[Any, ...]]) -> None:
     wanted = list(expected)
 
@@ -92,9 +99,7 @@ def test_a_task_that_was_due_meanwhile_starts_at_once(box: Box) -> None:
     write(box.src / "f")
     wait_rows(box, "SELECT state FROM task", [("waiting",)])
     crash(daemon)
-    with sqlite3.connect(box.tmp / "state/state.db") as database:
-        database.execute("UPDATE task SET due = due - 3600")
-    database.close()
+    make_due(box)
     again = box.run(WAITS)
     again.wait_log("task finished")
     assert (box.dst / "done").read_text() == f"{box.src}/f\n"
@@ -164,9 +169,7 @@ def test_a_task_that_is_due_hears_that_its_path_vanished_before_it_starts(box: B
     write(box.src / "gone")
     wait_rows(box, "SELECT state FROM task", [("waiting",)])
     crash(daemon)
-    with sqlite3.connect(box.tmp / "state/state.db") as database:
-        database.execute("UPDATE task SET due = due - 3600")
-    database.close()
+    make_due(box)
     (box.src / "gone").unlink()
     again = box.run(WAITS)
     again.wait_log("scheduled task cancelled, .*gone")

@@ -51,6 +51,16 @@ READY = "start listening for inotify events"
 # A watch whose paths are not there is ready to see them come.
 ABSENT = "waiting for it in|no path matches|cannot watch"
 
+# A job that runs until the file $TMP/go exists.
+HELD = """
+import asyncio, os
+async def held(event, task_id):
+    print("BEGUN", event.pathname, event.maskname, flush=True)
+    while not os.path.exists("$TMP/go"):
+        await asyncio.sleep(0.01)
+    print("ENDED", event.pathname, flush=True)
+"""
+
 # The end of a reload.
 LOADED = READY if REFERENCE else "configuration loaded: "
 

@@ -45,21 +45,6 @@ fn lists() -> [Vec<u8>; 3] {
     ]
 }
 
-fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
-    let mut value = vec![0; 1024];
-    let length = rustix::fs::lgetxattr(path, name, &mut value[..]).ok()?;
-    value.truncate(length);
-    Some(value)
-}
-
-fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
-    let set = rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty());
-    if let Err(errno) = set {
-        eprintln!("skipped: {name} can't be set here: {errno}");
-    }
-    set.is_ok()
-}
-
 /// Rules that set something: owner and modes, owner alone, one mode alone.
 fn rules(action: Action) -> Vec<(&'static str, Rule)> {
     let owner = Rule { user: Some("root".into()), group: Some("root".into()), ..overwriting(action) };

@@ -475,16 +475,9 @@ fn a_long_copy_stops_when_it_is_told_to() {
         let root = scene.path("in");
         let rule = rule(Action::Copy);
         let request = Request {
-            rule: &rule,
-            root: root.as_os_str().as_bytes(),
-            source: from.as_os_str().as_bytes(),
-            destination: to.as_os_str().as_bytes(),
+            root: bytes(&root),
             trusted_len: 0,
-            stop: &stop,
-            roots: &[],
-            wants_placed: false,
-            unless_same_as: None,
-            brief: false,
+            ..Request::plain(&rule, bytes(&from), bytes(&to), &stop)
         };
         assert!(matches!(
             crate::perform(&request, &mut Held::default(), &mut |_| {}),

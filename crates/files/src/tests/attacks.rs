@@ -485,18 +485,7 @@ fn the_root_may_be_reached_through_links_of_those_who_lose_nothing() {
         let root = scene.path("out/root");
         let source = root.join(name);
         let stop = AtomicBool::new(false);
-        let request = Request {
-            rule,
-            root: root.as_os_str().as_bytes(),
-            source: source.as_os_str().as_bytes(),
-            destination: b"",
-            trusted_len: 0,
-            stop: &stop,
-            roots: &[],
-            wants_placed: false,
-            unless_same_as: None,
-            brief: false,
-        };
+        let request = Request { root: bytes(&root), ..Request::plain(rule, bytes(&source), b"", &stop) };
         crate::perform(&request, &mut Held::default(), &mut |_| {})
     };
     act(&rule(Action::Delete), "f").unwrap();

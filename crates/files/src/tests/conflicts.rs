@@ -3,13 +3,10 @@
 
 use rustix::io::Errno;
 
-use super::crash::with_mounts;
+use super::crash::{child_scene, with_mounts};
 use super::*;
 use crate::Skipped;
 use crate::sys::fault;
-
-/// Where a child process finds its scene.
-const VARIABLE: &str = "FILES_TEST_CRASH";
 
 fn with_conflict(action: Action, on_conflict: Conflict) -> Rule {
     Rule { on_conflict, ..rule(action) }
@@ -325,19 +322,12 @@ fn emptied_directories_go_up_to_the_root_of_a_watch() {
         assert!(scene.exists("in/a/kept") && !scene.exists("in/a/b"));
         // A root of a watch inside stays.
         scene.write("in/a/root/c/f", "content");
-        let (root, inner) = (scene.path("in"), scene.path("in/a/root"));
+        let (root, inner, stop) = (scene.path("in"), scene.path("in/a/root"), AtomicBool::new(false));
         let (source, destination) = (scene.path("in/a/root/c/f"), scene.path("out/h"));
         let request = Request {
-            rule: &rule,
-            root: root.as_os_str().as_bytes(),
-            source: source.as_os_str().as_bytes(),
-            destination: destination.as_os_str().as_bytes(),
-            trusted_len: destination.as_os_str().len(),
-            stop: &AtomicBool::new(false),
-            roots: &[inner.as_os_str().as_bytes()],
-            wants_placed: false,
-            unless_same_as: None,
-            brief: false,
+            root: bytes(&root),
+            roots: &[bytes(&inner)],
+            ..Request::plain(&rule, bytes(&source), bytes(&destination), &stop)
         };
         scene.perform(&mut Held::default(), &request).done();
         assert!(scene.exists("in/a/root") && !scene.exists("in/a/root/c"));
@@ -434,10 +424,7 @@ fn with_its_mount_everything_lands_on_it() {
 /// Not a test of its own: runs where [`MOUNT_SCRIPT`] has mounted something.
 #[test]
 fn mounted_child() {
-    let Some(base) = std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|')) else {
-        return;
-    };
-    let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
+    let Some(scene) = child_scene() else { return };
     let act = |mounted: &str, destination: &str, auto_create| {
         scene.write("in/f", "content");
         let mounted = scene.path(mounted).as_os_str().as_bytes().to_vec();
@@ -512,16 +499,9 @@ fn a_stop_ends_an_action_before_its_next_step() {
             let (root, path, target) = (scene.path("in"), scene.path(source), scene.path("out/o"));
             let rule = rule(action);
             let request = Request {
-                rule: &rule,
-                root: root.as_os_str().as_bytes(),
-                source: path.as_os_str().as_bytes(),
-                destination: target.as_os_str().as_bytes(),
-                trusted_len: target.as_os_str().len(),
-                stop: &stop,
-                roots: &[],
+                root: bytes(&root),
                 wants_placed: true,
-                unless_same_as: None,
-                brief: false,
+                ..Request::plain(&rule, bytes(&path), bytes(&target), &stop)
             };
             let (outcome, calls) = fault::with(plan, || scene.perform(&mut Held::default(), &request));
             let context = format!("{action} of {source}, stopped before call {n} of {calls}: {outcome:?}");

@@ -13,7 +13,7 @@ use crate::sys::fault;
 const CALLS_MAX: u32 = 500;
 
 /// Says to the child which scene, action and call are meant: `BASE|OTHER|ACTION|OBJECT|N`.
-pub(super) const VARIABLE: &str = "FILES_TEST_CRASH";
+const VARIABLE: &str = "FILES_TEST_CRASH";
 
 const CONTENT: usize = 600_000;
 
@@ -90,6 +90,12 @@ fn killed_before_any_call_nothing_is_lost_and_the_sweep_finds_the_rest() {
     }
 }
 
+/// The scene of a process that [`with_mounts`] started, which its parent removes; none elsewhere.
+pub(super) fn child_scene() -> Option<std::mem::ManuallyDrop<Scene>> {
+    let base = std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|'))?;
+    Some(std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None }))
+}
+
 /// Runs a test of this binary with mounts of its own, after a shell script has made them. None, and a line that says
 /// so, where that is not allowed.
 pub(super) fn with_mounts(script: &str, test: &str, scene: &Scene) -> Option<Output> {
@@ -118,10 +124,7 @@ fn a_full_disk_is_an_error_that_leaves_nothing() {
 /// Not a test of its own: runs where `out` is a filesystem of 8 MB.
 #[test]
 fn full_disk_child() {
-    let Some(base) = std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|')) else {
-        return;
-    };
-    let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
+    let Some(scene) = child_scene() else { return };
     scene.write("in/big", vec![1; 16 << 20]);
     scene.write("in/d/small", "small");
     scene.write("in/d/big", vec![1; 16 << 20]);
@@ -152,10 +155,7 @@ fn what_is_mounted_in_a_tree_is_not_touched() {
 /// Not a test of its own: runs where `victim` is mounted inside two trees.
 #[test]
 fn mounted_child() {
-    let Some(base) = std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|')) else {
-        return;
-    };
-    let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
+    let Some(scene) = child_scene() else { return };
     for rule in [Rule { rec: true, ..rule(Action::Delete) }, rule(Action::Move)] {
         let text = scene.act(&rule, "in/d", "out/d").error(&scene);
         assert_eq!(
@@ -193,10 +193,7 @@ fn content_is_shared_where_the_filesystem_can() {
 /// Not a test of its own: runs where `out` is the filesystem of [`SHARING_SCRIPT`].
 #[test]
 fn sharing_child() {
-    let Some(base) = std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|')) else {
-        return;
-    };
-    let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
+    let Some(scene) = child_scene() else { return };
     let content: Vec<u8> = (0..100_u32 << 20).map(|index| (index >> 10) as u8).collect();
     scene.write("out/in/f", &content);
     shell(&scene, "sync -f out");
@@ -208,16 +205,9 @@ fn sharing_child() {
     let stop = AtomicBool::new(false);
     let rule = rule(Action::Copy);
     let request = Request {
-        rule: &rule,
-        root: root.as_os_str().as_bytes(),
-        source: source.as_os_str().as_bytes(),
-        destination: destination.as_os_str().as_bytes(),
+        root: bytes(&root),
         trusted_len: 0,
-        stop: &stop,
-        roots: &[],
-        wants_placed: false,
-        unless_same_as: None,
-        brief: false,
+        ..Request::plain(&rule, bytes(&source), bytes(&destination), &stop)
     };
     crate::perform(&request, &mut Held::default(), &mut |_| {}).unwrap();
     shell(&scene, "sync -f out");
@@ -243,10 +233,7 @@ fn after_a_power_cut_the_source_or_the_destination_is_there() {
 /// Not a test of its own: runs where `in` and `out` are the filesystems of [`POWER_SCRIPT`].
 #[test]
 fn power_cut_child() {
-    let Some(base) = std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|')) else {
-        return;
-    };
-    let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
+    let Some(scene) = child_scene() else { return };
     let cut = |durability: Durability, n: u32| {
         scene.write("in/f", vec![1; CONTENT]);
         let _ = fs::remove_dir_all(scene.path("out/new"));

@@ -34,22 +34,6 @@ fn stale_name() -> String {
     String::from_utf8(name_of_pid((1 << 24) - 1)).unwrap()
 }
 
-fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
-    let mut value = vec![0; 1024];
-    let length = rustix::fs::lgetxattr(path, name, &mut value[..]).ok()?;
-    value.truncate(length);
-    Some(value)
-}
-
-/// Sets an attribute; says so and gives false where the filesystem has none.
-fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
-    let set = rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty());
-    if let Err(errno) = set {
-        eprintln!("skipped: {name} can't be set here: {errno}");
-    }
-    set.is_ok()
-}
-
 #[test]
 fn a_moved_link_keeps_its_owner_and_nothing_is_said_of_one() {
     if !is_root() {

@@ -159,16 +159,10 @@ impl Scene {
         let root = self.path("in");
         let stop = AtomicBool::new(false);
         let request = Request {
-            rule,
-            root: root.as_os_str().as_bytes(),
-            source: source.as_os_str().as_bytes(),
-            destination,
+            root: bytes(&root),
             trusted_len,
-            stop: &stop,
-            roots: &[],
-            wants_placed: false,
             unless_same_as,
-            brief: false,
+            ..Request::plain(rule, bytes(source), destination, &stop)
         };
         self.perform(held, &request)
     }
@@ -178,16 +172,10 @@ impl Scene {
         let (root, source, destination) = (self.path("in"), self.path(source), self.path(destination));
         let stop = AtomicBool::new(false);
         let request = Request {
-            rule,
-            root: root.as_os_str().as_bytes(),
-            source: source.as_os_str().as_bytes(),
-            destination: destination.as_os_str().as_bytes(),
+            root: bytes(&root),
             trusted_len: self.path("out").as_os_str().len() + 1,
-            stop: &stop,
-            roots: &[],
-            wants_placed: false,
-            unless_same_as: None,
             brief: true,
+            ..Request::plain(rule, bytes(&source), bytes(&destination), &stop)
         };
         self.perform(&mut Held::default(), &request)
     }
@@ -340,6 +328,27 @@ fn is_root() -> bool {
         eprintln!("skipped: needs root");
     }
     root
+}
+
+/// A path as requests have it.
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = vec![0; 1024];
+    let length = rustix::fs::lgetxattr(path, name, &mut value[..]).ok()?;
+    value.truncate(length);
+    Some(value)
+}
+
+/// Sets an attribute; says so and gives false where the filesystem has none.
+fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
+    let set = rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty());
+    if let Err(errno) = set {
+        eprintln!("skipped: {name} can't be set here: {errno}");
+    }
+    set.is_ok()
 }
 
 fn name_of(bytes: &[u8]) -> PathBuf {

@@ -12,12 +12,9 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::crash::with_mounts;
+use super::crash::{child_scene, with_mounts};
 use super::*;
 use crate::sys::fault;
-
-/// Where a child process finds its scene.
-const VARIABLE: &str = "FILES_TEST_CRASH";
 
 /// Files that are moved alone; those of the tree come on top.
 const LONE: usize = 9;
@@ -391,7 +388,7 @@ fn no_byte_is_lost_on_any_filesystem() {
 
 /// The scene that [`on_each_filesystem`] has mounted, and whether its `out` is another filesystem.
 pub(super) fn mounted_scene() -> Option<(Scene, bool)> {
-    let base = PathBuf::from(std::env::var_os(VARIABLE).filter(|base| !base.as_bytes().contains(&b'|'))?);
+    let base = child_scene()?.base.clone();
     let across = base.join("across").exists();
     let base = if across { base } else { base.join("both") };
     Some((Scene { base, other: None }, across))

@@ -148,21 +148,11 @@ fn trees_of_200_levels_and_of_100_000_entries() {
     }
     let wide = scene.path("out/wide");
     let destination = scene.path("out/wide2");
-    let (bytes, root) = (destination.as_os_str().as_bytes(), scene.path("out"));
+    let root = scene.path("out");
     let stop = AtomicBool::new(false);
     let act = |rule: &Rule, source: &Path| {
-        let request = Request {
-            rule,
-            root: root.as_os_str().as_bytes(),
-            source: source.as_os_str().as_bytes(),
-            destination: bytes,
-            trusted_len: bytes.len(),
-            stop: &stop,
-            roots: &[],
-            wants_placed: false,
-            unless_same_as: None,
-            brief: false,
-        };
+        let request =
+            Request { root: bytes(&root), ..Request::plain(rule, bytes(source), bytes(&destination), &stop) };
         crate::perform(&request, &mut Held::default(), &mut |_| {}).unwrap()
     };
     act(&rule(Action::Copy), &wide);
@@ -247,16 +237,9 @@ fn random_trees_arrive_as_they_were() {
             let root = scene.path("out");
             let rule = rule(Action::Copy);
             let request = Request {
-                rule: &rule,
-                root: root.as_os_str().as_bytes(),
-                source: source.as_os_str().as_bytes(),
-                destination: destination.as_os_str().as_bytes(),
+                root: bytes(&root),
                 trusted_len: 0,
-                stop: &stop,
-                roots: &[],
-                wants_placed: false,
-                unless_same_as: None,
-                brief: false,
+                ..Request::plain(&rule, bytes(&source), bytes(&destination), &stop)
             };
             crate::perform(&request, &mut Held::default(), &mut |_| {})
                 .unwrap_or_else(|error| panic!("{error}; {context}"));
@@ -305,18 +288,7 @@ fn a_deletion_stops_when_it_is_told_to_and_changes_nothing_else() {
     scene.set_mode("in/d", 0o755);
     let (root, path) = (scene.path("in"), scene.path("in/d"));
     let (rule, stop) = (Rule { rec: true, ..rule(Action::Delete) }, AtomicBool::new(true));
-    let request = Request {
-        rule: &rule,
-        root: root.as_os_str().as_bytes(),
-        source: path.as_os_str().as_bytes(),
-        destination: b"",
-        trusted_len: 0,
-        stop: &stop,
-        roots: &[],
-        wants_placed: false,
-        unless_same_as: None,
-        brief: false,
-    };
+    let request = Request { root: bytes(&root), ..Request::plain(&rule, bytes(&path), b"", &stop) };
     let result = crate::perform(&request, &mut Held::default(), &mut |_| {});
     assert!(matches!(result, Err(Error::Stopped { .. })), "{result:?}");
     assert_eq!((scene.read("in/d/sub/f").unwrap(), scene.mode("in/d")), (b"kept".to_vec(), 0o755));

@@ -302,11 +302,7 @@ fn a_look_at_whole_seconds_proves_nothing_in_its_second() {
 /// Not a test of its own: runs where `in` is the filesystem of [`COARSE_SCRIPT`].
 #[test]
 fn coarse_child() {
-    let Some(base) = std::env::var_os(super::crash::VARIABLE).filter(|base| !base.as_bytes().contains(&b'|'))
-    else {
-        return;
-    };
-    let scene = std::mem::ManuallyDrop::new(Scene { base: base.into(), other: None });
+    let Some(scene) = super::crash::child_scene() else { return };
     let fresh = |name: &str| {
         // Early in a second, so that all that follows is in it.
         let past = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();

@@ -24,6 +24,20 @@ HELLO, LOAD, START, CANCEL, LOG, STOP, SOURCE, START_BATCH = range(1, 9)
 HOST_HELLO, DESCRIBE, FAULT, EXIT, DONE, CANCELLED, FAIL, HOST_LOG, TAKEN = range(65, 74)
 VERSION = "2.0.0"
 
+# How the tasks of a scheduler run unless the config says more.
+NOTHING = {
+    "timeout": None,
+    "retry": None,
+    "on_failure": [],
+    "max_delay": None,
+    "max_rate": None,
+    "settle": None,
+    "on_busy": "skip",
+    "persist": True,
+    "rerun": False,
+    "batch": None,
+}
+
 
 class Daemon:
     """A host, and the daemon's end of its socket."""

@@ -8,23 +8,9 @@ import sys
 import textwrap
 
 import pytest
-from conftest import DESCRIBE, EXIT, FAULT, HOST_HELLO, PACKAGE, VERSION
+from conftest import DESCRIBE, EXIT, FAULT, HOST_HELLO, NOTHING, PACKAGE, VERSION
 
 MINIMAL = "pyinotifyd = Pyinotifyd()\n"
-
-# How the tasks of a scheduler run unless the config says more.
-NOTHING = {
-    "timeout": None,
-    "retry": None,
-    "on_failure": [],
-    "max_delay": None,
-    "max_rate": None,
-    "settle": None,
-    "on_busy": "skip",
-    "persist": True,
-    "rerun": False,
-    "batch": None,
-}
 
 # The shapes that configs have in documentation and in the wild.
 EXAMPLES = {

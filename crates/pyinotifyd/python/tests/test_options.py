@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from conftest import DESCRIBE, DONE, FAIL, pack_starts
+from conftest import DESCRIBE, DONE, FAIL, NOTHING, pack_starts
 from test_jobs import stop
 
 BEGIN = """
@@ -23,18 +23,6 @@ def running(describe, text):
     return schedulers[0]["running"], [scheduler["name"] for scheduler in schedulers]
 
 
-NOTHING = {
-    "timeout": None,
-    "retry": None,
-    "on_failure": [],
-    "max_delay": None,
-    "max_rate": None,
-    "settle": None,
-    "on_busy": "skip",
-    "persist": True,
-    "rerun": False,
-    "batch": None,
-}
 RETRY = {"times": 5, "delay": 10.0, "factor": 2.0, "max_delay": 600.0, "jitter": 0.1, "on": None}
 ON = {"errors": False, "statuses": [], "timeout": False, "signal": False}
 
