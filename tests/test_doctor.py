@@ -213,6 +213,96 @@ def test_where_results_go_has_to_be_there_and_mounted(box: Box) -> None:
     )
 
 
+def test_nothing_can_be_made_below_a_file(box: Box) -> None:
+    file = box.tmp / "file"
+    file.touch(mode=0o777)
+    box.write_config(CONFIG)
+    for state in (file, file / "deeper" / "state"):
+        found = doctor(box, "--state", os.fspath(state), status=1)["state"]
+        made = f"'{state}' cannot be made: " if state != file else ""
+        assert found["text"] == f"{made}'{file}' is no directory"
+    box.write_config(RULES.replace("$TMP/to", f"{file}/to"))
+    assert doctor(box, status=1)["destination"]["text"].endswith(f"'{file}' is no directory")
+
+
+def test_a_rule_is_judged_where_it_can_apply(box: Box, plain_user: None) -> None:
+    """Two watches of one scheduler, and each rule is for one of them; the third is for what lies deeper."""
+    box.write_config(
+        """
+rules = [
+    FileManagerRule("move", r"^$SRC/(.*)$", r"$TMP/to/\\1", auto_create=True),
+    FileManagerRule("delete", r"^$TMP/(?:other|more)/sub/.*$"),
+    FileManagerRule("delete", r"^$TMP/other/[^/]+/.*$"),
+]
+take = FileManagerScheduler(rules)
+maps = {"IN_CLOSE_WRITE": take}
+pyinotifyd = Pyinotifyd([Watch("$SRC", maps), Watch("$TMP/other", maps, rec=True)], control=False)
+"""
+    )
+    other, sub = box.tmp / "other", box.tmp / "other" / "sub"
+    sub.mkdir(parents=True)
+    for directory, mode in ((box.src, 0o777), (sub, 0o777), (other, 0o555), (box.tmp, 0o777)):
+        directory.chmod(mode)
+    os.chown(box.config, 65534, 65534)
+    assert "source" not in doctor(box, before=tuple(box.before), **box.env)
+    box.src.chmod(0o555)
+    found = doctor(box, before=tuple(box.before), status=1, **box.env)
+    assert found["source"]["text"].startswith(f"{box.config}:3: '{box.src}' cannot be written")
+    box.src.chmod(0o755)
+    other.chmod(0o755)
+
+
+def test_a_trash_is_looked_at(box: Box, plain_user: None) -> None:
+    trash = box.tmp / "bin" / "trash"
+    box.tmp.chmod(0o777)
+    box.src.chmod(0o777)
+
+    def ask(rule: str, status: int = 0) -> dict[str, dict[str, Any]]:
+        box.write_config(RULES.replace("auto_create=True", f'trash="{trash}", {rule}').replace("$TMP/to", "$SRC/to"))
+        os.chown(box.config, 65534, 65534)
+        return doctor(box, before=tuple(box.before), status=status, **box.env)
+
+    (box.src / "to").mkdir(mode=0o777)
+    (box.src / "to").chmod(0o777)
+    assert ask("overwrite=True")["trash"]["text"].startswith(f"'{trash}' can be made, on ")
+    trash.mkdir(parents=True)
+    trash.chmod(0o555)
+    found = ask("overwrite=True", status=1)["trash"]
+    assert (found["text"], found["mend"]) == (f"{box.config}:2: '{trash}' cannot be written", f"namei -l {trash}")
+    assert "trash" not in ask('on_conflict="skip"'), "nothing comes into it"
+
+
+def test_a_trash_on_another_filesystem_is_said(box: Box, root: None) -> None:
+    need("mount")
+    trash = box.tmp / "trash"
+    trash.mkdir()
+    box.write_config(
+        f"""
+take = FileManagerScheduler(FileManagerRule("delete", r"^$SRC/(.*)$", trash="{trash}"))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": take}})], control=False)
+"""
+    )
+    assert "another filesystem" not in doctor(box)["trash"]["text"]
+    if subprocess.run(["mount", "-t", "tmpfs", "none", trash], check=False).returncode != 0:
+        pytest.skip("cannot mount")
+    try:
+        text = doctor(box)["trash"]["text"]
+    finally:
+        subprocess.run(["umount", trash], check=True)
+    lost = f"what is lost in '{box.src}' is copied there, from another filesystem"
+    assert text == f"'{trash}' can be written, on tmpfs; {lost}"
+
+
+def test_below_what_is_not_mounted_nothing_is_judged(box: Box, plain_user: None) -> None:
+    (box.tmp / "mnt").mkdir(mode=0o555)
+    box.src.chmod(0o777)
+    box.write_config(RULES.replace("$TMP/to", "$TMP/mnt/to").replace("auto_create", 'mounted="$TMP/mnt", auto_create'))
+    os.chown(box.config, 65534, 65534)
+    found = doctor(box, before=tuple(box.before), **box.env)
+    assert found["mounted"]["level"] == "warning"
+    assert "destination" not in found
+
+
 def test_whose_rights_were_asked_is_said(box: Box, run: Run, plain_user: None) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs two users")

@@ -13,6 +13,7 @@
 //! `.*` at the start of a pattern, or after its literal prefix, becomes a search for what follows, and `.*$` at its end
 //! is left out. The engine then looks for literals, or reads the path from its end, instead of reading all of it.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
@@ -67,6 +68,32 @@ impl Linear {
     pub(crate) fn ascii_bytes(&self) -> usize {
         self.ascii.get().and_then(Option::as_ref).map_or(0, |ascii| ascii.memory_usage())
     }
+}
+
+/// Whether the pattern can match a path that is `beginning` and one name of ASCII, without a slash; `None` if that is
+/// not known.
+pub(crate) fn may_match_name(source: &[u8], beginning: &[u8]) -> Option<bool> {
+    if !source.is_ascii() || !beginning.is_ascii() {
+        return None;
+    }
+    let hir = hir(&parse(source).ok()?.node, Alphabet::Ascii)?;
+    let Engine::Forward(dfa) = Engine::dense(&hir, Anchored::Yes)? else { return None };
+    let mut state = dfa.start_state_forward(&Input::new("").anchored(Anchored::Yes)).ok()?;
+    for byte in beginning {
+        state = dfa.next_state(state, *byte);
+        if dfa.is_match_state(state) {
+            return Some(true);
+        }
+    }
+    let (mut seen, mut todo) = (HashSet::from([state]), vec![state]);
+    while let Some(state) = todo.pop() {
+        if dfa.is_match_state(state) || dfa.is_match_state(dfa.next_eoi_state(state)) {
+            return Some(true);
+        }
+        let nexts = (1..=u8::MAX).filter(|byte| *byte != b'/').map(|byte| dfa.next_state(state, byte));
+        todo.extend(nexts.filter(|next| seen.insert(*next)));
+    }
+    Some(false)
 }
 
 /// A pattern as `regex-automata` has it.

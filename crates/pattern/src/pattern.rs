@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::ast::Node;
 use crate::backtrack::Backtracker;
 use crate::error::{Error, StepLimit};
-use crate::linear::Linear;
+use crate::linear::{Linear, may_match_name};
 use crate::literals::{Literals, required};
 use crate::parse::{Parsed, parse};
 use crate::program::Program;
@@ -157,6 +157,21 @@ impl Pattern {
             + self.names.len() * size_of::<Option<Box<str>>>()
             + self.program.memory_usage()
             + self.linear.as_ref().map_or(0, Linear::ascii_bytes)
+    }
+
+    /// What the path of every match begins with.
+    pub fn prefix(&self) -> &[u8] {
+        self.literals.prefix()
+    }
+
+    /// Whether something right in a directory may match, if it has the right name. Names of ASCII decide; true where
+    /// nothing is known.
+    pub fn may_match_in(&self, directory: &[u8]) -> bool {
+        let slash: &[u8] = if directory == b"/" { b"" } else { b"/" };
+        let beginning = [directory, slash].concat();
+        let shared = self.prefix().len().min(beginning.len());
+        self.prefix()[..shared] == beginning[..shared]
+            && may_match_name(&self.source, &beginning).unwrap_or(true)
     }
 
     /// Number of the last group.

@@ -103,6 +103,40 @@ fn nothing_panics() {
 }
 
 #[test]
+fn where_a_path_matches_something_may() {
+    let sources = prop_oneof![pattern_source(), rule_source()];
+    run(2_000, &(sources, vec(prop_oneof![path(), rule_path()], 12)), |(source, paths)| {
+        let Ok(pattern) = Pattern::new(source.as_bytes()) else { return Ok(()) };
+        let is_plain = |path: &&Vec<u8>| path.is_ascii() && !path.windows(2).any(|pair| pair == b"//");
+        for path in paths.iter().filter(is_plain).filter(|path| !path.ends_with(b"/")) {
+            let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { continue };
+            let matches = pattern.is_match(path) == Ok(true);
+            prop_assert!(!matches || pattern.may_match_in(&path[..slash]), "path {}", path.escape_ascii());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn where_nothing_can_match_is_known() {
+    for (source, may, may_not) in [
+        ("^/srv/in/(.*)$", &["/srv/in", "/srv/in/a"][..], &["/srv", "/srv/other", "/srv/inn"][..]),
+        ("^/srv/([^/]+)/in/.+[.]pdf$", &["/srv/a/in"], &["/srv", "/srv/a", "/srv/a/inn", "/srv/a/b/in"]),
+        ("^(/srv/a|/data)/x", &["/srv/a", "/data", "/data/x"], &["/srv", "/srv/b", "/"]),
+        (".*[.]jpg$", &["/", "/srv"], &[]),
+        ("/srv/in", &["/srv", "/srv/in", "/srv/in/a"], &["/", "/data"]),
+        ("^/srv/(?!no)", &["/srv", "/srv/no"], &["/data"]),
+    ] {
+        let pattern = Pattern::new(source.as_bytes()).unwrap();
+        for (directories, expected) in [(may, true), (may_not, false)] {
+            for directory in directories {
+                assert_eq!(pattern.may_match_in(directory.as_bytes()), expected, "{source} in {directory}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_set_finds_what_its_patterns_find() {
     let patterns = vec(prop_oneof![pattern_source(), rule_source()], 0..40);
     run(400, &(patterns, vec(prop_oneof![path(), rule_path()], 12)), |(sources, paths)| {

@@ -485,24 +485,23 @@ fn state(wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
         return config.map(|_| ok("state", "none: tasks do not survive the end of the daemon"));
     };
     let (shown, word) = (directory.display(), advice::path(&directory));
-    let existing = directory.ancestors().find(|path| path.exists())?;
-    let writable = rights::may(existing, Access::WRITE_OK);
-    if !writable {
-        let text = format!("'{shown}' cannot be written");
-        return Some(problem("state", text, format!("namei -l {word}")));
-    }
+    let room_for = match rights::room_for(&directory) {
+        Ok(room_for) => room_for,
+        Err((why, mend)) => return Some(problem("state", why, mend)),
+    };
     let mode = directory.metadata().map_or(0o700, |found| found.permissions().mode());
     if mode & 0o022 != 0 {
         let text = format!("others can write in '{shown}'");
         return Some(problem("state", text, format!("chmod go-w {word}")));
     }
+    let existing = directory.ancestors().find(|path| path.exists())?;
     let room =
         rustix::fs::statvfs(existing).map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
     if room < ROOM_MIN {
         let text = format!("the disk of '{shown}' has room for {} KiB only", show::count(room >> 10));
         return Some(problem("state", text, format!("df -h {}", advice::path(existing))));
     }
-    Some(ok("state", format!("'{shown}' can be written")))
+    Some(ok("state", format!("'{shown}' {room_for}")))
 }
 
 /// What is known of a daemon that runs.

@@ -1,14 +1,17 @@
 //! What `doctor` says of the directories that file rules act on: whether we may write there, and what is mounted.
 //!
-//! Judged are the watched paths and the literal beginnings of `dst_re`, with the rights of whoever asks. What a sandbox
-//! of the service takes away, and what lies deeper, cannot be seen from here.
+//! Judged are the watched paths in which a rule's `src_re` can match, the literal beginnings of `dst_re`, and trashes,
+//! with the rights of whoever asks. What a sandbox of the service takes away, and what lies deeper, cannot be seen from
+//! here.
 
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use engine::Reaction;
-use files::Action;
+use files::{Action, Conflict};
 use mounts::Mounts;
+use pattern::Pattern;
 use rustix::fs::{Access, access};
 
 use super::advice;
@@ -20,25 +23,30 @@ use control::api::PathText;
 /// Findings on all rules of a configuration, one for each directory and trouble.
 pub(super) fn of_rules(config: &Config, mounts: &Mounts) -> Vec<Finding> {
     let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
-    for (index, rule) in rules(config) {
-        let removes = rule.rule.action != Action::Copy;
-        let watches = config.watches.iter().filter(|watch| removes && reaches(watch, index));
-        let sources = watches.flat_map(|watch| &watch.paths).map(|path| absolute_path(path));
-        let found = sources.filter_map(|path| source(&path, rule, mounts));
-        all.extend(found.chain(mounted(rule, mounts)).chain(destination(rule, mounts)));
+    for (index, pattern, rule) in rules(config) {
+        let watches = config.watches.iter().filter(|watch| reaches(watch, index));
+        let roots = watches.flat_map(|watch| &watch.paths).map(|path| absolute_path(path));
+        let sources: Vec<Vec<u8>> = roots.filter_map(|root| acts_in(pattern, root)).collect();
+        if rule.rule.action != Action::Copy {
+            all.extend(sources.iter().filter_map(|path| source(path, rule, mounts)));
+        }
+        // What lies below a mount point means nothing while nothing is mounted there.
+        all.extend(mounted(rule, mounts).or_else(|| destination(rule, mounts)));
+        all.extend(trash(rule, &sources, mounts));
     }
     all.retain(|finding| seen.insert((finding.about, finding.text.clone())));
     all
 }
 
-/// The file rules, with the number of their scheduler.
-fn rules(config: &Config) -> impl Iterator<Item = (usize, &FileRule)> {
+/// The file rules with their patterns, each with the number of its scheduler.
+fn rules(config: &Config) -> impl Iterator<Item = (usize, &Pattern, &FileRule)> {
     config.schedulers.iter().enumerate().flat_map(|(index, scheduler)| {
         let rules = match &scheduler.work {
-            Work::Rules(rules) => rules.rules.as_slice(),
-            Work::Job(_) | Work::Command(_) => &[],
+            Work::Rules(rules) => Some(rules),
+            Work::Job(_) | Work::Command(_) => None,
         };
-        rules.iter().map(move |rule| (index, rule))
+        let rules = rules.into_iter().flat_map(|rules| rules.patterns.patterns().iter().zip(&rules.rules));
+        rules.map(move |(pattern, rule)| (index, pattern, rule))
     })
 }
 
@@ -46,7 +54,16 @@ fn reaches(watch: &Watch, scheduler: usize) -> bool {
     watch.map.reactions.iter().any(|reactions| reactions.contains(&Reaction::Schedule(scheduler)))
 }
 
-/// A move and a deletion take a name out of the watched directory.
+/// The directory at or below a watched path that is known to hold what a rule acts on.
+fn acts_in(pattern: &Pattern, root: Vec<u8>) -> Option<Vec<u8>> {
+    let named = pattern.prefix();
+    let named = &named[..named.iter().rposition(|byte| *byte == b'/')?];
+    let is_below = named.strip_prefix(&root[..]).is_some_and(|rest| rest.starts_with(b"/"));
+    let directory = if is_below { named.to_vec() } else { root };
+    pattern.may_match_in(&directory).then_some(directory)
+}
+
+/// A move and a deletion take a name out of the directory.
 fn source(path: &[u8], rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
     let directory = advice::bytes_path(path);
     let is_known = mounts.way(path).is_local() && directory.is_dir();
@@ -72,32 +89,77 @@ fn mounted(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
 }
 
 /// The directory that all results of a rule are in.
-fn destination(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
+fn result_directory(rule: &FileRule) -> Option<Vec<u8>> {
     let template = rule.template.as_ref().ok().filter(|_| rule.rule.action != Action::Delete)?;
     let literal = template.literal_prefix();
     // Without a slash, results are relative to what the pattern matched.
     let end = literal.iter().rposition(|byte| *byte == b'/').filter(|end| *end > 0)?;
-    let path = &absolute_path(&literal[..end])[..];
+    Some(absolute_path(&literal[..end]))
+}
+
+fn destination(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
+    let path = &result_directory(rule)?[..];
     if !mounts.way(path).is_local() {
         return None;
     }
     let (at, shown) = (place(rule.at.as_ref()), show::path(&PathText::of(path)));
     let directory = advice::bytes_path(path);
-    let existing = directory.ancestors().find(|path| path.exists())?;
-    if existing != directory && !rule.rule.auto_create {
+    if !directory.exists() && !rule.rule.auto_create {
         let text = format!("{at}'{shown}' does not exist, and the rule does not make it (auto_create)");
         let mend = advice::in_directory(directory, &format!("mkdir -p {}", advice::path(directory)));
         return Some(warning("destination", text, mend));
     }
-    if !may(existing, Access::WRITE_OK | Access::EXEC_OK) {
-        let text = format!("{at}'{}' cannot be written", show::path(&PathText::of(existing_bytes(existing))));
-        return Some(problem("destination", text, look_at(existing)));
-    }
-    Some(ok("destination", format!("'{shown}' can be written")))
+    Some(match room_for(directory) {
+        Ok(room) => ok("destination", format!("'{shown}' {room}")),
+        Err((why, mend)) => problem("destination", at + &why, mend),
+    })
 }
 
-fn existing_bytes(path: &Path) -> &[u8] {
-    path.as_os_str().as_encoded_bytes()
+/// The trash of a rule that puts something into it.
+fn trash(rule: &FileRule, sources: &[Vec<u8>], mounts: &Mounts) -> Option<Finding> {
+    let trash = rule.rule.trash.as_ref()?;
+    let lost_in = match (rule.rule.action, rule.rule.on_conflict) {
+        (Action::Delete, _) => sources.to_vec(),
+        (Action::Move | Action::Copy, Conflict::Overwrite | Conflict::Newer) => {
+            result_directory(rule).into_iter().collect()
+        }
+        (Action::Move | Action::Copy, _) => return None,
+    };
+    let shown = show::path(&PathText::of(trash));
+    let mount = mounts.way(trash).mount;
+    let fstype = String::from_utf8_lossy(&mount.fstype);
+    if !mount.is_local {
+        return Some(ok("trash", format!("'{shown}' is on {fstype}, which is not asked")));
+    }
+    Some(match room_for(advice::bytes_path(trash)) {
+        Ok(room) => {
+            let other = lost_in.iter().find(|path| mounts.way(path).mount.device != mount.device);
+            let copied = other.map_or_else(String::new, |path| {
+                let path = show::path(&PathText::of(path));
+                format!("; what is lost in '{path}' is copied there, from another filesystem")
+            });
+            ok("trash", format!("'{shown}' {room}, on {fstype}{copied}"))
+        }
+        Err((why, mend)) => problem("trash", place(rule.at.as_ref()) + &why, mend),
+    })
+}
+
+/// What can be said of a directory that is there or is to be made.
+///
+/// # Errors
+/// What is in the way, and the command that shows it.
+pub(super) fn room_for(directory: &Path) -> Result<&'static str, (String, String)> {
+    let shown = |path: &Path| show::path(&PathText::of(path.as_os_str().as_bytes()));
+    let existing = directory.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(directory);
+    let why = match existing {
+        existing if !existing.is_dir() => "is no directory",
+        existing if !may(existing, Access::WRITE_OK | Access::EXEC_OK) => "cannot be written",
+        existing => return Ok(if existing == directory { "can be written" } else { "can be made" }),
+    };
+    let why = format!("'{}' {why}", shown(existing));
+    let text =
+        if existing == directory { why } else { format!("'{}' cannot be made: {why}", shown(directory)) };
+    Err((text, look_at(directory)))
 }
 
 /// Whether we may do that, by whatever gives or takes the right.
