@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use engine::Reaction;
 use files::{Action, Conflict};
 use mounts::Mounts;
 use pattern::Pattern;
@@ -17,14 +16,15 @@ use rustix::fs::{Access, access};
 use super::advice;
 use super::doctor::{Finding, ok, problem, warning};
 use super::show;
-use crate::config::{Config, FileRule, Watch, Work, absolute_path, place};
+use crate::config::{Config, FileRule, Work, absolute_path, place, scheduled};
 use control::api::PathText;
 
 /// Findings on all rules of a configuration, one for each directory and trouble.
 pub(super) fn of_rules(config: &Config, mounts: &Mounts) -> Vec<Finding> {
     let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
     for (index, pattern, rule) in rules(config) {
-        let watches = config.watches.iter().filter(|watch| reaches(watch, index));
+        let watches =
+            config.watches.iter().filter(|watch| scheduled(watch).any(|scheduler| scheduler == index));
         let roots = watches.flat_map(|watch| &watch.paths).map(|path| absolute_path(path));
         let sources: Vec<Vec<u8>> = roots.filter_map(|root| acts_in(pattern, root)).collect();
         if rule.rule.action != Action::Copy {
@@ -48,10 +48,6 @@ fn rules(config: &Config) -> impl Iterator<Item = (usize, &Pattern, &FileRule)> 
         let rules = rules.into_iter().flat_map(|rules| rules.patterns.patterns().iter().zip(&rules.rules));
         rules.map(move |(pattern, rule)| (index, pattern, rule))
     })
-}
-
-fn reaches(watch: &Watch, scheduler: usize) -> bool {
-    watch.map.reactions.iter().any(|reactions| reactions.contains(&Reaction::Schedule(scheduler)))
 }
 
 /// The directory at or below a watched path that is known to hold what a rule acts on.
@@ -90,11 +86,8 @@ fn mounted(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
 
 /// The directory that all results of a rule are in.
 fn result_directory(rule: &FileRule) -> Option<Vec<u8>> {
-    let template = rule.template.as_ref().ok().filter(|_| rule.rule.action != Action::Delete)?;
-    let literal = template.literal_prefix();
-    // Without a slash, results are relative to what the pattern matched.
-    let end = literal.iter().rposition(|byte| *byte == b'/').filter(|end| *end > 0)?;
-    Some(absolute_path(&literal[..end]))
+    // The root directory alone says nothing of where results go.
+    rule.destination().filter(|directory| *directory != b"/").map(absolute_path)
 }
 
 fn destination(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {

@@ -107,7 +107,7 @@ fn same_path_twice(config: &Config, all: &mut Vec<String>) {
 }
 
 /// The schedulers whose tasks a watch schedules.
-fn scheduled(watch: &Watch) -> impl Iterator<Item = usize> {
+pub(crate) fn scheduled(watch: &Watch) -> impl Iterator<Item = usize> {
     watch.map.reactions.iter().flatten().filter_map(|reaction| match reaction {
         Reaction::Schedule(index) => Some(*index),
         Reaction::Cancel(_) => None,
@@ -201,19 +201,15 @@ fn literal_start(source: &[u8]) -> Vec<u8> {
 /// Directories into which rules put files and in which they cannot.
 fn unwritable_destinations(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
     for scheduler in &config.schedulers {
-        let Work::Rules(rules) = &scheduler.work else { continue };
-        for FileRule { template, rule, at, .. } in &rules.rules {
-            let Ok(template) = template else { continue };
-            let prefix = template.literal_prefix();
-            let Some(end) = prefix.iter().rposition(|byte| *byte == b'/') else { continue };
-            let directory = &prefix[..=end];
-            if rule.action == files::Action::Delete || !mounts.way(directory).is_local() {
+        for rule in scheduler.file_rules() {
+            let Some(directory) = rule.destination().filter(|directory| mounts.way(directory).is_local())
+            else {
                 continue;
-            }
-            let (shown, at) = (Escaped(directory), place(at.as_ref().or(scheduler.at.as_ref())));
+            };
+            let (shown, at) = (Escaped(directory), place(rule.at.as_ref().or(scheduler.at.as_ref())));
             match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
                 Ok(()) => {}
-                Err(Errno::NOENT) if rule.auto_create => {}
+                Err(Errno::NOENT) if rule.rule.auto_create => {}
                 Err(Errno::NOENT) => all.push(format!(
                     "{at}the destination '{shown}' does not exist: make it, or write auto_create=True"
                 )),
@@ -229,8 +225,7 @@ fn unwritable_destinations(config: &Config, mounts: &Mounts, all: &mut Vec<Strin
 /// Trashes that would be watched themselves, and those into which nothing comes.
 fn trashes(config: &Config, all: &mut Vec<String>) {
     for scheduler in &config.schedulers {
-        let Work::Rules(rules) = &scheduler.work else { continue };
-        for FileRule { rule, at, .. } in &rules.rules {
+        for FileRule { rule, at, .. } in scheduler.file_rules() {
             let Some(trash) = &rule.trash else { continue };
             let (shown, at) = (Escaped(trash), place(at.as_ref().or(scheduler.at.as_ref())));
             let entry = [trash.as_slice(), b"/entry"].concat();

@@ -35,7 +35,8 @@ pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Early, Escaped, Level};
 pub(crate) use check::{
-    absolute_path, covers, feeding_warnings, missing_syslog, state_warnings, unnamed_warnings, warnings,
+    absolute_path, covers, feeding_warnings, missing_syslog, scheduled, state_warnings, unnamed_warnings,
+    warnings,
 };
 use command::CommandDescription;
 pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
@@ -422,13 +423,13 @@ impl Config {
 }
 
 impl Config {
+    fn file_rules(&self) -> impl Iterator<Item = &FileRule> {
+        self.schedulers.iter().flat_map(Scheduler::file_rules)
+    }
+
     /// Trashes of file rules, with the time that things stay there; not those where a rule wants them to stay.
     pub(crate) fn trashes(&self) -> Vec<(Vec<u8>, Duration)> {
-        let rules = self.schedulers.iter().filter_map(|scheduler| match &scheduler.work {
-            Work::Rules(rules) => Some(&rules.rules),
-            Work::Job(_) | Work::Command(_) => None,
-        });
-        let rules: Vec<&FileRule> = rules.flatten().collect();
+        let rules: Vec<&FileRule> = self.file_rules().collect();
         let stays = |trash: &[u8]| {
             rules.iter().any(|rule| rule.rule.trash.as_deref() == Some(trash) && rule.trash_keep.is_none())
         };
@@ -438,15 +439,7 @@ impl Config {
 
     /// Directories in which file rules make their results: the literal beginnings of all `dst_re`.
     pub(crate) fn destinations(&self) -> Vec<Vec<u8>> {
-        let rules = self.schedulers.iter().filter_map(|scheduler| match &scheduler.work {
-            Work::Rules(rules) => Some(&rules.rules),
-            Work::Job(_) | Work::Command(_) => None,
-        });
-        let written = rules.flatten().filter(|rule| rule.rule.action != files::Action::Delete);
-        let prefixes = written.filter_map(|rule| rule.template.as_ref().ok()).map(Template::literal_prefix);
-        // What follows the last slash begins a name. Without one, results are relative to what the pattern matched.
-        let directories =
-            prefixes.filter_map(|prefix| Some(&prefix[..=prefix.iter().rposition(|byte| *byte == b'/')?]));
+        let directories = self.file_rules().filter_map(FileRule::destination);
         let mut directories: Vec<Vec<u8>> = directories.map(<[u8]>::to_vec).collect();
         directories.sort();
         directories.dedup();
@@ -691,7 +684,25 @@ fn check_mounted(rule: &files::Rule, template: Option<&Template>) -> Result<(), 
     Err(format!("mounted: '{mounted}' is no directory above the destination '{destination}'"))
 }
 
+impl FileRule {
+    /// The directory that its results are in, with the slash at its end: the literal beginning of `dst_re`.
+    pub(crate) fn destination(&self) -> Option<&[u8]> {
+        let template = self.template.as_ref().ok().filter(|_| self.rule.action != files::Action::Delete)?;
+        let prefix = template.literal_prefix();
+        // What follows the last slash begins a name. Without one, results are relative to what the pattern matched.
+        prefix.iter().rposition(|byte| *byte == b'/').map(|end| &prefix[..=end])
+    }
+}
+
 impl Scheduler {
+    /// Its file rules, if its work is that.
+    pub(crate) fn file_rules(&self) -> &[FileRule] {
+        match &self.work {
+            Work::Rules(rules) => &rules.rules,
+            Work::Job(_) | Work::Command(_) => &[],
+        }
+    }
+
     /// Itself as the log of `-d` shows it.
     pub(crate) fn summary(&self) -> String {
         let Scheduler { name, named, digest, delay_text, work, at, .. } = self;

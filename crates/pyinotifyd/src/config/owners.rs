@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Config, FileRule, Work, place};
+use super::{Config, FileRule, place};
 
 /// What one rule names, and where the rule stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +17,8 @@ pub(crate) struct Owner {
 impl Config {
     /// What the rules name; a pair of names that many rules share is there once.
     pub(crate) fn owners(&self) -> Vec<Owner> {
-        let rules = self.schedulers.iter().filter_map(|scheduler| match &scheduler.work {
-            Work::Rules(rules) => Some(&rules.rules),
-            Work::Job(_) | Work::Command(_) => None,
-        });
         let mut owners: Vec<Owner> = Vec::new();
-        for FileRule { rule, at, .. } in rules.flatten() {
+        for FileRule { rule, at, .. } in self.file_rules() {
             let names = (&rule.user, &rule.group);
             let is_known = owners.iter().any(|owner| (&owner.user, &owner.group) == names);
             if names != (&None, &None) && !is_known {
