@@ -305,6 +305,30 @@ def test_what_a_paused_scheduler_is_to_run_is_said_to_be_queued(steer: Steer, bo
     assert re.fullmatch(r"\S+ queued\n", operator.run("retry", "--all"))
 
 
+@pytest.mark.parametrize("state", ["", ', state="$TMP/state"'])
+def test_what_is_run_again_and_has_to_wait_for_a_place_is_said_to_be_queued(steer: Steer, box: Box, state: str) -> None:
+    config = """
+one = ShellScheduler("while [ -e $TMP/hold ]; do sleep 0.01; done; exit 3 # {pathname}", max_jobs=1)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": one})], shutdown_timeout=0%s)
+"""
+    _, operator = steer(config % state)
+    for name in ("a", "b", "c"):
+        write(box.src / name)
+    operator.wait_scheduler("one", failed=3)
+    write(box.tmp / "hold")
+    write(box.src / "d")
+    operator.wait_scheduler("one", running=1)
+    first = operator.get("/v1/failed")["tasks"][0]["id"]
+    assert operator.post(f"/v1/failed/{first}/retry") == {"done": [first], "queued": [first]}
+    assert re.fullmatch(r"(\S+ queued\n){2}", operator.run("retry", "--scheduler", "one"))
+    (box.tmp / "hold").unlink()
+    operator.wait_scheduler("one", failed=4)
+    write(box.tmp / "hold")
+    # There is a place for one of them.
+    assert re.fullmatch(r"\S+ runs again\n(\S+ queued\n){3}", operator.run("retry", "--all"))
+    (box.tmp / "hold").unlink()
+
+
 def test_failed_tasks_are_listed_run_again_and_forgotten(steer: Steer, box: Box) -> None:
     daemon, operator = steer()
     path = box.src / "a"

@@ -74,13 +74,28 @@ impl Engine {
         true
     }
 
+    /// Offers a place to a task that waits and is due, as [`Engine::tick`] would: it starts, or is queued.
+    pub fn start_due(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) {
+        let due = self.clock.at(now);
+        let is_due = |slot: &Slot| self.tasks.state(*slot) == State::Waiting && self.tasks.time(*slot) <= due;
+        let Some(slot) = self.tasks.find(id).filter(is_due) else { return };
+        let scheduler = self.tasks.scheduler(slot);
+        let Some(at) = self.of_scheduler(scheduler) else { return };
+        let (generations, mut turn) = self.turn(now, out);
+        generations[at]
+            .with_scheduler(scheduler, &mut turn, |scheduler, turn| scheduler.offer_waiting(slot, turn));
+        self.end_turn(out);
+    }
+
     /// Whether a task that is due is kept from its start: it waits for a place, or its scheduler is paused.
     pub fn is_held_back(&self, id: TaskId) -> bool {
         let Some(slot) = self.tasks.find(id) else { return false };
-        let is_paused = || self.scheduler(self.tasks.scheduler(slot)).is_some_and(Scheduler::is_paused);
+        let Some(scheduler) = self.scheduler(self.tasks.scheduler(slot)) else { return false };
         match self.tasks.state(slot) {
             State::Queued => true,
-            state => state.is_to_come() && is_paused(),
+            // It comes behind those that are queued.
+            State::Waiting if scheduler.queued() > 0 => true,
+            state => state.is_to_come() && scheduler.is_paused(),
         }
     }
 

@@ -42,6 +42,12 @@ impl Scheduler {
         }
     }
 
+    /// The same of a task that waits: it need not wait for the tick.
+    pub(crate) fn offer_waiting<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        self.timer.remove(slot, turn.tasks);
+        self.offer(slot, turn);
+    }
+
     fn ask<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         turn.tasks.share_dir(slot);
         let now = turn.now;

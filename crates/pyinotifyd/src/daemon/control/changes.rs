@@ -25,6 +25,9 @@ use crate::log::{Escaped, record};
 /// Events that wait for a look at their path.
 const SENDS_MAX: usize = 64;
 
+/// Tasks run again that are offered a place at once: a few milliseconds. Those behind them wait if these do.
+const OFFERS_A_TURN: usize = 512;
+
 /// Events that people send for paths on filesystems that may not answer.
 #[derive(Debug, Default)]
 pub(super) struct Sends {
@@ -261,6 +264,7 @@ impl Daemon {
     pub(super) fn retry(&mut self, selection: &Selection, peer: Peer, now: Instant) -> Answer {
         let ids = self.select_failed(selection)?;
         let done = each(ids, |id| self.retry_one(id, now).map(|()| id))?;
+        self.offer_places(&done, now);
         Ok(self.changed("retry", &done, peer))
     }
 
@@ -307,6 +311,14 @@ impl Daemon {
             Ok(())
         } else {
             Err(Refusal::conflict("its path has another task, or there are too many"))
+        }
+    }
+
+    /// Offers places to tasks that are run again, so that the answer can say which of them have to wait.
+    pub(super) fn offer_places(&mut self, ids: &[TaskId], now: Instant) {
+        let core = &mut self.core;
+        for id in ids.iter().take(OFFERS_A_TURN) {
+            core.engine.start_due(now, *id, &mut core.performer);
         }
     }
 

@@ -354,7 +354,10 @@ impl Daemon {
         // The oldest first.
         let done = each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| TaskId(row.id.0)))?;
         let name = match verb {
-            Verb::Retry => "retry",
+            Verb::Retry => {
+                self.offer_places(&done, now);
+                "retry"
+            }
             Verb::Forget => "forget",
         };
         Ok(self.changed(name, &done, peer))
