@@ -688,6 +688,28 @@ def test_events_and_tasks_are_told_as_they_come(steer: Steer, box: Box) -> None:
 # ---- subcommands
 
 
+def test_the_head_of_the_stream_is_that_of_its_get_and_ends(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    for media_type in ("application/x-ndjson", "text/event-stream"):
+        heads = []
+        for method in ("GET", "HEAD", "HEAD"):
+            connection = Connection(operator.path)
+            connection.request(method, "/v1/events?tasks=true", headers={"Accept": media_type})
+            response = connection.getresponse()
+            # How a body is cut into pieces is said of a body alone.
+            unsaid = ("date", "transfer-encoding")
+            fields = {name.lower(): value for name, value in response.getheaders() if name.lower() not in unsaid}
+            heads.append((response.status, fields))
+            if method == "HEAD":
+                assert response.read() == b""
+                # The connection is free for the next request.
+                connection.request("GET", "/healthz")
+                assert connection.getresponse().read() == b"ok\n"
+            connection.close()
+        assert heads[0] == heads[1] == heads[2]
+        assert heads[0][1]["content-type"] == media_type
+
+
 def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
     daemon, operator = steer()
     write(box.src / "a")

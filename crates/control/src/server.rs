@@ -17,7 +17,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -465,6 +465,11 @@ async fn ask(
     })?;
     if peer == Peer::Network && !matches!(question, Question::Metrics(_) | Question::Health) {
         return Err(Refusal::not_found("only /metrics and /healthz are here"));
+    }
+    if head.method == Method::HEAD && matches!(question, Question::Events { .. }) {
+        // The head of a stream that nobody writes: there is nothing to ask the loop for.
+        let (_, lines) = Answering::stream();
+        return Ok((question, lines));
     }
     let (sender, receiver) = oneshot::channel();
     let gone = || Refusal::unavailable("the daemon ends");
