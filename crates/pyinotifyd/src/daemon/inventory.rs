@@ -1,6 +1,8 @@
-//! What a reload has changed, in one line for whoever asked for it.
+//! What a reload has changed, in one line for the log and for whoever asked for it.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,34 +12,61 @@ use super::Daemon;
 use super::generation::Generation;
 use crate::config::{Config, Digest, Identity};
 
+/// Changes that a line of the log names.
+const CHANGES_LOGGED: usize = 50;
+
+/// What a reload has changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    counts: String,
+    all: Vec<String>,
+}
+
+impl Changes {
+    /// As the log has it.
+    pub(super) fn in_short(&self) -> String {
+        self.first(CHANGES_LOGGED)
+    }
+
+    fn first(&self, max: usize) -> String {
+        let Changes { counts, all } = self;
+        if all.is_empty() {
+            return format!("{counts}; no watch and no scheduler changed");
+        }
+        let more = all.len().saturating_sub(max);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{counts}; {}{more}", all[..all.len().min(max)].join(", "))
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.first(usize::MAX))
+    }
+}
+
 /// What a configuration consists of, as far as a person follows it: names, and what differs where anything does that
 /// the host describes of them.
 #[derive(Debug)]
-struct Inventory {
-    watches: Vec<Part<Digest>>,
-    schedulers: Vec<Part<Digest>>,
-    settings: Vec<Part<String>>,
+struct Inventory<'a> {
+    watches: Vec<Part<'a, (&'a str, u32), Digest>>,
+    schedulers: Vec<Part<'a, &'a Identity, Digest>>,
+    settings: Vec<Part<'a, &'a str, &'a str>>,
 }
 
 /// One of them.
 #[derive(Debug)]
-struct Part<T> {
+struct Part<'a, K, T> {
     /// What it is known by in another configuration, too.
-    key: String,
+    key: K,
     /// What people call it.
-    name: String,
+    name: &'a str,
     /// What differs where it does.
     is: T,
 }
 
-impl<T> Part<T> {
-    fn named(name: String, is: T) -> Part<T> {
-        Part { key: name.clone(), name, is }
-    }
-}
-
-impl Inventory {
-    fn of(generation: &Generation) -> Inventory {
+impl<'a> Inventory<'a> {
+    fn of(generation: &'a Generation) -> Inventory<'a> {
         let watches = generation.watches.iter();
         let schedulers = generation.actions().iter();
         let settings = generation.settings.iter();
@@ -46,71 +75,74 @@ impl Inventory {
             watches: watches
                 .map(|watch| {
                     // Of several watches of one path the first is compared with the first, and so on.
-                    let number = of_path.entry(&watch.path_text[..]).or_insert(0);
+                    let name = &watch.path_text[..];
+                    let number = of_path.entry(name).or_insert(0);
                     *number += 1;
-                    let key = format!("{} {number}", watch.path_text);
-                    Part { key, name: format!("'{}'", watch.path_text), is: watch.settings }
+                    Part { key: (name, *number), name, is: watch.settings }
                 })
                 .collect(),
             schedulers: schedulers
-                .map(|action| {
-                    let (key, name) = (action.identity.to_string(), action.name.to_string());
-                    Part { key, name, is: action.settings }
-                })
+                .map(|action| Part { key: &action.identity, name: &action.name, is: action.settings })
                 .collect(),
-            settings: settings.map(|(name, value)| Part::named(name.clone(), value.clone())).collect(),
+            settings: settings.map(|(name, value)| Part { key: &name[..], name, is: &value[..] }).collect(),
         }
     }
 
     /// What another one has more, less, and otherwise.
-    fn changes_to(&self, other: &Inventory) -> String {
-        let watches = differences("watch", &self.watches, &other.watches);
-        let schedulers = differences("scheduler", &self.schedulers, &other.schedulers);
-        let settings = differences("setting", &self.settings, &other.settings);
-        let all: Vec<String> = [watches, schedulers, settings].concat();
+    fn changes_to(&self, other: &Inventory<'_>) -> Changes {
+        let watches = differences(|path| format!("watch '{path}'"), &self.watches, &other.watches);
+        let schedulers = differences(scheduler, &self.schedulers, &other.schedulers);
+        let settings = differences(|name| format!("setting {name}"), &self.settings, &other.settings);
         let counts = (other.watches.len(), other.schedulers.len());
-        let counts = format!("{} watch(es), {} scheduler(s)", counts.0, counts.1);
-        if all.is_empty() {
-            format!("{counts}; no watch and no scheduler changed")
-        } else {
-            format!("{counts}; {}", all.join(", "))
+        Changes {
+            counts: format!("{} watch(es), {} scheduler(s)", counts.0, counts.1),
+            all: [watches, schedulers, settings].concat(),
         }
     }
 }
 
-fn differences<T: PartialEq>(what: &str, old: &[Part<T>], new: &[Part<T>]) -> Vec<String> {
+fn scheduler(name: &str) -> String {
+    format!("scheduler {name}")
+}
+
+fn differences<K: Eq + Hash, T: PartialEq>(
+    shown: impl Fn(&str) -> String,
+    old: &[Part<'_, K, T>],
+    new: &[Part<'_, K, T>],
+) -> Vec<String> {
     let (old_by_key, new_by_key) = (by_key(old), by_key(new));
-    let added = new.iter().filter(|one| !old_by_key.contains_key(&one.key[..]));
-    let removed = old.iter().filter(|one| !new_by_key.contains_key(&one.key[..]));
-    let both = new.iter().filter_map(|one| Some((*old_by_key.get(&one.key[..])?, one)));
+    let added = new.iter().filter(|one| !old_by_key.contains_key(&one.key));
+    let removed = old.iter().filter(|one| !new_by_key.contains_key(&one.key));
+    let both = new.iter().filter_map(|one| Some((*old_by_key.get(&one.key)?, one)));
     let changed = both.clone().filter(|(old, one)| old.is != one.is).map(|(_, one)| one);
     // The name of a file comes before the scheduler's where another file has such a one, and goes with that.
     let renamed = both.filter(|(old, one)| old.name != one.name);
-    let renamed = renamed.map(|(old, one)| format!("{what} {} is now called {}", old.name, one.name));
-    let said = |verb: &'static str| move |one: &Part<T>| format!("{what} {} {verb}", one.name);
-    let came_and_went = added.map(said("added")).chain(removed.map(said("removed")));
-    came_and_went.chain(changed.map(said("changed"))).chain(renamed).collect()
+    let added = added.map(|one| format!("{} added", shown(one.name)));
+    let removed = removed.map(|one| format!("{} removed", shown(one.name)));
+    let changed = changed.map(|one| format!("{} changed", shown(one.name)));
+    let renamed = renamed.map(|(old, one)| format!("{} is now called {}", shown(old.name), one.name));
+    added.chain(removed).chain(changed).chain(renamed).collect()
 }
 
 /// The first of each key.
-fn by_key<T>(all: &[Part<T>]) -> HashMap<&str, &Part<T>> {
-    all.iter().rev().map(|one| (&one.key[..], one)).collect()
+fn by_key<'a, 'b, K: Eq + Hash, T>(all: &'b [Part<'a, K, T>]) -> HashMap<&'b K, &'b Part<'a, K, T>> {
+    all.iter().rev().map(|one| (&one.key, one)).collect()
 }
 
 impl Daemon {
     /// What the configuration that is being adopted changes.
-    pub(super) fn changes(&self) -> String {
+    pub(super) fn changes(&self) -> Changes {
         let (in_force, newest) = (self.in_force(), self.core.performer.generations.last());
         let both = in_force.zip(newest);
-        both.map_or_else(String::new, |(old, new)| Inventory::of(old).changes_to(&Inventory::of(new)))
+        both.map(|(old, new)| Inventory::of(old).changes_to(&Inventory::of(new))).unwrap_or_default()
     }
 
     /// A reload has succeeded.
-    pub(super) fn reloaded(&mut self, changed: String, examined: Option<Config>, now: Instant) {
+    pub(super) fn reloaded(&mut self, changes: &Changes, examined: Option<Config>, now: Instant) {
         self.core.performer.observed.counts.reloads[0] += 1;
         let files = self.in_force().map(|newest| Arc::clone(&newest.source)).unwrap_or_default();
         let done = files.iter().map(|file| file.path.display().to_string()).collect();
-        let reloaded = Reloaded { done, changed, warnings: Vec::new() };
+        let reloaded = Reloaded { done, changed: changes.to_string(), warnings: Vec::new() };
         match examined {
             Some(config) => self.answer_examined(reloaded, config, now),
             None => self.control.reloads.finish(&Ok(reloaded)),
@@ -181,23 +213,36 @@ impl Daemon {
 mod tests {
     use super::*;
 
+    fn part<'a>(key: &'a str, name: &'a str, is: u64) -> Part<'a, &'a str, u64> {
+        Part { key, name, is }
+    }
+
     #[test]
     fn what_came_went_and_changed_is_named() {
-        let all = |names: &[(&str, u64)]| {
-            names.iter().map(|(name, digest)| Part::named((*name).to_owned(), *digest)).collect::<Vec<_>>()
+        let all = |names: &[(&'static str, u64)]| {
+            names.iter().map(|(name, digest)| part(name, name, *digest)).collect::<Vec<_>>()
         };
         let (old, new) = (all(&[("a", 1), ("b", 1), ("c", 1)]), all(&[("b", 2), ("c", 1), ("d", 1)]));
-        let said = differences("scheduler", &old, &new);
+        let said = differences(scheduler, &old, &new);
         assert_eq!(said, ["scheduler d added", "scheduler a removed", "scheduler b changed"]);
     }
 
     #[test]
     fn a_scheduler_that_is_called_otherwise_is_the_same() {
-        let part = |key: &str, name: &str| Part { key: key.to_owned(), name: name.to_owned(), is: 1 };
-        let (two, one) = ([part("a/s", "a/s"), part("b/s", "b/s")], [part("a/s", "s")]);
-        let fewer = differences("scheduler", &two, &one);
+        let (two, one) = ([part("a/s", "a/s", 1), part("b/s", "b/s", 1)], [part("a/s", "s", 1)]);
+        let fewer = differences(scheduler, &two, &one);
         assert_eq!(fewer, ["scheduler b/s removed", "scheduler a/s is now called s"]);
-        let more = differences("scheduler", &one, &two);
+        let more = differences(scheduler, &one, &two);
         assert_eq!(more, ["scheduler b/s added", "scheduler s is now called a/s"]);
+    }
+
+    #[test]
+    fn the_log_names_the_first_changes_and_counts_the_others() {
+        let all = (0..CHANGES_LOGGED + 2).map(|number| format!("watch {number} added")).collect();
+        let changes = Changes { counts: "1 watch(es)".to_owned(), all };
+        assert!(changes.in_short().ends_with(", watch 49 added and 2 more"), "{}", changes.in_short());
+        assert!(changes.to_string().ends_with(", watch 50 added, watch 51 added"), "{changes}");
+        let none = Changes { all: Vec::new(), ..changes };
+        assert_eq!(none.in_short(), "1 watch(es); no watch and no scheduler changed");
     }
 }

@@ -20,6 +20,7 @@ use watcher::{News, WatchId};
 
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
+use super::inventory::Changes;
 use super::keep::{Keeper, no_heir};
 use super::loading::{LoadError, Loading, shown};
 use super::perform::{GRACE, Performer};
@@ -210,8 +211,7 @@ impl Daemon {
 
     /// The configuration that is being adopted takes over.
     fn switch(&mut self, now: Instant) {
-        // Only who waits for the reload hears of it.
-        let changed = self.control.reloads.is_awaited().then(|| self.changes());
+        let changes = self.adoption.as_ref().and_then(|adoption| adoption.reload).map(|_| self.changes());
         let Some(mut adoption) = self.adoption.take() else { return };
         let is_empty = adoption.watches.is_empty();
         for (id, map) in &adoption.listening {
@@ -227,9 +227,9 @@ impl Daemon {
         debug_assert!(self.core.performer.generations.last().is_some_and(|newest| newest.id == id));
         self.say_listening();
         self.lock_config();
-        if reload.is_some() {
-            self.say_loaded();
-            self.reloaded(changed.unwrap_or_default(), examined, now);
+        if let Some(changes) = changes {
+            self.say_loaded(&changes);
+            self.reloaded(&changes, examined, now);
         }
         if reload.is_some_and(|reload| reload.again) {
             self.load_again();
@@ -707,7 +707,7 @@ impl Daemon {
     }
 
     /// Says what a reload did. What it has ended does not go on.
-    fn say_loaded(&mut self) {
+    fn say_loaded(&mut self, changes: &Changes) {
         let left = self.core.engine.stats();
         let tasks = left.waiting + left.queued + left.running;
         let performer = &mut self.core.performer;
@@ -717,6 +717,7 @@ impl Daemon {
         let tasks = counted(tasks, "task goes on", "tasks go on");
         let log = &mut performer.log;
         record!(log, self.logger, INFO, "configuration loaded: {watches}, {schedulers}; {tasks}");
+        record!(log, self.logger, INFO, "what the reload changed: {}", changes.in_short());
     }
 
     /// Says why, in the log and in one line to whoever asked for it.
