@@ -531,6 +531,34 @@ def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> 
     assert metrics['pyinotifyd_config_reloads_total{result="failed"}'] == 1
 
 
+def test_the_status_says_what_a_reload_refused_until_one_works(steer: Steer, box: Box) -> None:
+    daemon, operator = steer()
+    assert "refused" not in operator.get("/v1/status")
+    assert operator.metrics()["pyinotifyd_config_last_reload_successful"] == 1
+    box.write_config(TASKS + "\nnonsense\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("unable to reload config file")
+    status = operator.get("/v1/status")
+    refused, line = status["refused"], len((TASKS + "\nnonsense").splitlines())
+    assert refused["files"] == [{"path": os.fspath(box.config)}]
+    assert f"{box.config}:{line}: " in refused["error"]
+    assert "nonsense" in refused["error"]
+    assert refused["refused"] >= status["config"][0]["loaded"]
+    assert status["ready"]
+    shown = operator.run("status")
+    assert re.search(rf"the reload \S+ ago was refused, '?{box.config}'?: .*nonsense", shown), shown
+    assert operator.metrics()["pyinotifyd_config_last_reload_successful"] == 0
+    # A refusal of a whole configuration names no single file.
+    box.write_config(TASKS.replace("shutdown_timeout=0", 'state="$TMP/other"'))
+    operator.refused(409, "POST", "/v1/reload")
+    assert "state" in operator.get("/v1/status")["refused"]["error"]
+    box.write_config(TASKS)
+    operator.post("/v1/reload")
+    assert "refused" not in operator.get("/v1/status")
+    assert "refused" not in operator.run("status")
+    assert operator.metrics()["pyinotifyd_config_last_reload_successful"] == 1
+
+
 def test_watches_of_one_path_are_told_apart_by_a_reload(steer: Steer, box: Box) -> None:
     _, operator = steer()
     twice = TASKS + 'pyinotifyd.add_watch("$SRC", {"IN_OPEN": fail})\n'

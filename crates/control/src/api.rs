@@ -114,6 +114,9 @@ pub struct Status {
     pub since: Time,
     /// Its config files, and when they were loaded.
     pub config: Vec<ConfigFile>,
+    /// What the latest reload refused, if it did: the configuration before it stays in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedConfig>,
     /// Whether it works as it should.
     pub ready: bool,
     /// Why not.
@@ -140,6 +143,18 @@ pub struct ConfigFile {
     pub path: PathText,
     /// When it was loaded.
     pub loaded: Time,
+}
+
+/// A configuration that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RefusedConfig {
+    /// The file that is at fault, or all of them.
+    pub files: Vec<PathText>,
+    /// When it was refused.
+    pub refused: Time,
+    /// Why, in one line.
+    pub error: String,
 }
 
 /// A watch of the configuration.

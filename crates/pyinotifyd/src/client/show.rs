@@ -90,6 +90,12 @@ impl Page {
         for file in &status.config {
             let _ = writeln!(text, "config  {}, loaded {} ago", path(&file.path), self.age(file.loaded));
         }
+        if let Some(refused) = &status.refused {
+            let files: Vec<String> = refused.files.iter().map(path).collect();
+            let (files, age, error) = (files.join(", "), self.age(refused.refused), line(&refused.error));
+            let refusal = format!("        the reload {age} ago was refused, {files}: {error}");
+            let _ = writeln!(text, "{}", self.paint(Look::Bad, &refusal));
+        }
         if let Some(state) = &status.state {
             let checkpoint = state.checkpoint.map_or("none".to_owned(), |at| format!("{} ago", self.age(at)));
             let _ = writeln!(text, "state   {}, checkpoint {checkpoint}", path(&state.path));

@@ -373,6 +373,7 @@ mod tests {
             pid: 7,
             since: Time(0.0),
             config: Vec::new(),
+            refused: None,
             ready: true,
             reason: None,
             watches: Vec::new(),

@@ -6,10 +6,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
-use control::api::Reloaded;
+use control::api::{PathText, RefusedConfig, Reloaded};
 
 use super::Daemon;
 use super::generation::Generation;
+use super::observe::wall_now;
 use crate::config::{Config, Digest, Identity};
 
 /// Changes that a line of the log names.
@@ -140,6 +141,7 @@ impl Daemon {
     /// A reload has succeeded.
     pub(super) fn reloaded(&mut self, changes: &Changes, examined: Option<Config>, now: Instant) {
         self.core.performer.observed.counts.reloads[0] += 1;
+        self.control.refused = None;
         let files = self.in_force().map(|newest| Arc::clone(&newest.source)).unwrap_or_default();
         let done = files.iter().map(|file| file.path.display().to_string()).collect();
         let reloaded = Reloaded { done, changed: changes.to_string(), warnings: Vec::new() };
@@ -149,9 +151,12 @@ impl Daemon {
         }
     }
 
-    /// A reload has failed.
-    pub(super) fn reload_refused(&mut self, why: &str) {
+    /// A reload has failed: of one file, or of all.
+    pub(super) fn reload_refused(&mut self, file: Option<&[u8]>, why: &str) {
         self.core.performer.observed.counts.reloads[1] += 1;
+        let all = self.options.source.files().iter().map(|named| named.path.as_os_str().as_encoded_bytes());
+        let files = file.map_or_else(|| all.map(PathText::of).collect(), |file| vec![PathText::of(file)]);
+        self.control.refused = Some(RefusedConfig { files, refused: wall_now(), error: why.to_owned() });
         self.control.reloads.finish(&Err(why.to_owned()));
     }
 

@@ -693,7 +693,7 @@ impl Daemon {
                 let (text, line) = (describe(&fault, self.options.debug), in_a_line(&fault));
                 if let Some(path) = fault.path {
                     let file = format!("'{}'", Escaped(&path.0));
-                    self.reload_refused(&line);
+                    self.reload_refused(Some(&path.0), &line);
                     return self.refuse_file(&file, &text);
                 }
                 (text, line)
@@ -722,7 +722,7 @@ impl Daemon {
 
     /// Says why, in the log and in one line to whoever asked for it.
     fn reload_error(&mut self, text: &str, line: &str) {
-        self.reload_refused(line);
+        self.reload_refused(None, line);
         self.refuse_file(&shown(self.options.source.files()), text);
     }
 

@@ -66,6 +66,7 @@ impl Daemon {
             pid: std::process::id(),
             since: self.since,
             config: config.collect(),
+            refused: self.control.refused.clone(),
             ready: reason.is_none(),
             reason,
             watches: newest

@@ -165,6 +165,9 @@ impl Daemon {
         let loaded = self.in_force().map_or(0.0, |newest| newest.loaded);
         let help = "When the configuration in force was loaded, in seconds since 1970.";
         all.gauge("pyinotifyd_config_last_reload_success_timestamp_seconds", help, loaded);
+        let succeeded = if self.control.refused.is_none() { 1.0 } else { 0.0 };
+        let help = "1 unless the latest reload was refused.";
+        all.gauge("pyinotifyd_config_last_reload_successful", help, succeeded);
         let keeper = self.core.performer.keeper.as_ref();
         let degraded = if keeper.is_some_and(|keeper| keeper.trouble().is_some()) { 1.0 } else { 0.0 };
         all.gauge("pyinotifyd_state_degraded", "1 while the state cannot be written.", degraded);

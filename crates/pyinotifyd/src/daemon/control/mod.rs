@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
-use control::api::Selection;
+use control::api::{RefusedConfig, Selection};
 use control::{Answering, Message, Peer, Question, Refusal};
 use ledger::Glob;
 use tokio::sync::oneshot;
@@ -52,6 +52,8 @@ pub(super) struct Control {
     reads: kept::Reads,
     /// Schedulers that are paused until somebody resumes them, also those that no configuration has at present.
     pub(super) pauses: BTreeSet<Identity>,
+    /// What the latest reload refused.
+    pub(super) refused: Option<RefusedConfig>,
     /// Answers to changes that are being written.
     promises: Vec<kept::Promise>,
     logger: LoggerId,
@@ -68,6 +70,7 @@ impl Control {
             sends: changes::Sends::default(),
             reads: kept::Reads::default(),
             pauses: BTreeSet::new(),
+            refused: None,
             promises: Vec::new(),
             logger,
         }
