@@ -716,6 +716,47 @@ def test_events_and_tasks_are_told_as_they_come(steer: Steer, box: Box) -> None:
 # ---- subcommands
 
 
+def test_the_stream_tells_of_tasks_that_settle_or_are_held_back(steer: Steer, box: Box) -> None:
+    _, operator = steer("""
+settles = ShellScheduler("true # {pathname}", settle=Settle(marker="{dirname}/done", check=0.01))
+held = ShellScheduler("while [ -e $TMP/hold ]; do sleep 0.01; done # {pathname}", max_jobs=1)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": settles}), Watch("$DST", {"IN_CREATE": held})],
+                        shutdown_timeout=0)
+""")
+    connection = Connection(operator.path)
+    connection.request("GET", "/v1/events?tasks=true")
+    stream = connection.getresponse()
+
+    def fates(of: str, last: str) -> list[tuple[str, str | None]]:
+        """What becomes of the task of that path, up to there."""
+        told: list[tuple[str, str | None]] = []
+        while not told or told[-1][0] != last:
+            line = json.loads(stream.readline())
+            if "task" in line and line["path"].endswith(of):
+                told.append((line["what"], line.get("reason")))
+        return told
+
+    write(box.src / "a")
+    [settling] = fates("/src/a", "settling")
+    assert settling == ("settling", operator.wait_tasks(1)[0]["reason"])
+    write(box.src / "done")
+    # However often it was looked at, one line says so.
+    assert fates("/src/a", "finished") == [("started", None), ("finished", None)]
+    write(box.tmp / "hold")
+    write(box.dst / "running")
+    fates("/dst/running", "started")
+    write(box.dst / "held")
+    assert fates("/dst/held", "queued")[-1] == ("queued", None)
+    (box.tmp / "hold").unlink()
+    fates("/dst/held", "finished")
+    operator.post("/v1/schedulers/held/pause")
+    write(box.dst / "paused")
+    assert fates("/dst/paused", "queued")[-1] == ("queued", "its scheduler is paused")
+    operator.post("/v1/schedulers/held/resume")
+    assert fates("/dst/paused", "finished") == [("started", None), ("finished", None)]
+    connection.close()
+
+
 def test_the_head_of_the_stream_is_that_of_its_get_and_ends(steer: Steer, box: Box) -> None:
     _, operator = steer()
     for media_type in ("application/x-ndjson", "text/event-stream"):

@@ -546,6 +546,21 @@ pub struct EventLine {
     pub synthetic: bool,
 }
 
+/// What becomes of a task, in lines of the event stream.
+pub const FATES: [&str; 11] = [
+    "scheduled",
+    "rescheduled",
+    "skipped",
+    "settling",
+    "queued",
+    "started",
+    "put off",
+    "retrying",
+    "finished",
+    "failed",
+    "cancelled",
+];
+
 /// A line of the event stream: what became of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -554,7 +569,8 @@ pub struct TaskLine {
     pub time: Time,
     /// The task's id.
     pub task: String,
-    /// `scheduled`, `rescheduled`, `started`, `finished`, `failed`, `cancelled`, `skipped`.
+    /// What became of it: one of [`FATES`].
+    #[cfg_attr(test, schemars(description = "What became of it.", extend("enum" = FATES)))]
     pub what: String,
     /// Its scheduler's name.
     pub scheduler: String,
@@ -566,6 +582,9 @@ pub struct TaskLine {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What it waits for: why its file has not settled, or that its scheduler is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A line of the event stream in the place of lines that the reader was too slow for.

@@ -339,6 +339,15 @@ pub enum Record<'a> {
         task: TaskRecord<'a>,
         /// Why.
         reason: &'a str,
+        /// There was another reason before, or none.
+        is_news: bool,
+    },
+    /// A task is due and waits in order for a place, or until its scheduler is resumed.
+    Queued {
+        /// The task.
+        task: TaskRecord<'a>,
+        /// Its scheduler is paused.
+        is_paused: bool,
     },
     /// The path of a task vanished before its file settled, and the map says nothing of that: the task is dropped.
     Vanished {

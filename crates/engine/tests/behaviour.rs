@@ -169,8 +169,8 @@ impl Effects for Out {
             Record::Rescheduled { task, delay } => self.task(&format!("re-schedule {delay:?}"), &task),
             Record::Gathered { task, count } => self.task(&format!("gather {count}, with"), &task),
             Record::Split { task, count } => self.task(&format!("{count} are too many for one run,"), &task),
-            // A start follows, and says the same.
-            Record::Started { .. } => {}
+            // A start says the same.
+            Record::Started { .. } | Record::Queued { .. } => {}
             Record::Finished { task } => self.task("finished", &task),
             Record::Failed { task, failure } => self.task(&format!("failed ({})", failure.text), &task),
             Record::Retry { task, failure, attempt, pause } => {
@@ -181,7 +181,7 @@ impl Effects for Out {
             Record::Restarting { task } => self.task("restart", &task),
             Record::Reruns { task, count } => self.task(&format!("{count} reruns of"), &task),
             Record::MaxRate { .. } => self.lines.push("rate used".to_owned()),
-            Record::Unsettled { task, reason } => self.task(&format!("unsettled ({reason})"), &task),
+            Record::Unsettled { task, reason, .. } => self.task(&format!("unsettled ({reason})"), &task),
             Record::Vanished { task } => self.task("vanished", &task),
             Record::PutOff { task, failure } => self.task(&format!("put off ({})", failure.text), &task),
             Record::Unchanged { task } => self.task("unchanged", &task),

@@ -75,6 +75,7 @@ impl Scheduler {
         let settle = self.spec.settle.expect("only its tasks are asked");
         let now = turn.now;
         let more = turn.tasks.more_mut(slot);
+        let is_news = more.reason != reason;
         reason.clone_into(&mut more.reason);
         let since = *more.settles_since.get_or_insert(now);
         if since + span(settle.give_up) <= now {
@@ -85,7 +86,7 @@ impl Scheduler {
         }
         self.timer.insert(slot, State::Settling, now + span(settle.check).max(1), turn.tasks);
         let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
-        turn.out.record(Record::Unsettled { task, reason });
+        turn.out.record(Record::Unsettled { task, reason, is_news });
     }
 
     /// The path of a task is not there any more, and did not settle: it gets what the map gives a deletion.
@@ -170,6 +171,11 @@ impl Scheduler {
         if !self.max_rate_told && !self.is_within_rate(turn.now) {
             self.max_rate_told = true;
             turn.out.record(Record::MaxRate { scheduler: self.id });
+        }
+        let is_behind = self.spec.batch.is_none() && self.queued.len() > 1;
+        if is_behind || !self.can_start(turn.now, &turn.shared.commands) {
+            let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+            turn.out.record(Record::Queued { task, is_paused: self.paused });
         }
     }
 

@@ -97,6 +97,7 @@ fn assert_everything_happened(tally: &Tally) {
         "Paused",
         "PutOff",
         "Question",
+        "Queued",
         "Received",
         "Remembered",
         "Reruns",

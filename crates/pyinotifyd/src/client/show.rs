@@ -230,7 +230,11 @@ impl Page {
     pub(crate) fn task_line(self, task: &TaskLine) -> String {
         let look = if task.what == "failed" { Look::Bad } else { Look::Plain };
         let what = self.paint(look, &format!("{:<11}", task.what));
-        let error = task.error.as_ref().map_or(String::new(), |error| format!(": {}", line(error)));
+        let error = task
+            .error
+            .as_ref()
+            .or(task.reason.as_ref())
+            .map_or(String::new(), |error| format!(": {}", line(error)));
         let (id, scheduler) = (short(&task.task), line(&task.scheduler));
         format!("{} {id} {what} {scheduler} {}{error}", clock(task.time), path(&task.path))
     }

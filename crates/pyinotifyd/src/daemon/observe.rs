@@ -21,6 +21,9 @@ use crate::config::Identity;
 /// Upper bounds of the histograms, in seconds: from a small move to a night's work.
 const BOUNDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
+/// Why a task waits whose scheduler is paused.
+pub(crate) const PAUSED: &str = "its scheduler is paused";
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
@@ -168,7 +171,7 @@ impl Observed {
         now: Instant,
     ) {
         match fate {
-            Fate::Scheduled | Fate::Rescheduled | Fate::Skipped => {}
+            Fate::Scheduled | Fate::Rescheduled | Fate::Skipped | Fate::Settling(_) | Fate::Queued(_) => {}
             Fate::Started => self.counts.tally_mut(scheduler).attempts += 1,
             Fate::PutOff(_) => {
                 self.runs.remove(&task.id);
@@ -188,7 +191,11 @@ impl Observed {
     /// Whether it is counted, or told to somebody: most events put a task off, which is neither.
     #[inline]
     pub(crate) fn wants(&self, fate: Fate<'_>) -> bool {
-        !matches!(fate, Fate::Scheduled | Fate::Rescheduled | Fate::Skipped) || self.streams.wants_tasks()
+        let is_told_only = matches!(
+            fate,
+            Fate::Scheduled | Fate::Rescheduled | Fate::Skipped | Fate::Settling(_) | Fate::Queued(_)
+        );
+        !is_told_only || self.streams.wants_tasks()
     }
 
     /// Counts how long a run took, if there was one.
@@ -221,6 +228,10 @@ pub(crate) enum Fate<'a> {
     Scheduled,
     Rescheduled,
     Skipped,
+    /// Why it has not settled.
+    Settling(&'a str),
+    /// Whether its scheduler is paused; else it waits for a place.
+    Queued(bool),
     Started,
     PutOff(&'a Failure),
     Retrying(&'a Failure),
@@ -236,6 +247,8 @@ impl<'a> Fate<'a> {
             Record::Scheduled { task, .. } => (task, Fate::Scheduled),
             Record::Rescheduled { task, .. } => (task, Fate::Rescheduled),
             Record::SkippedOngoing { task } => (task, Fate::Skipped),
+            Record::Unsettled { task, reason, is_news: true } => (task, Fate::Settling(reason)),
+            Record::Queued { task, is_paused } => (task, Fate::Queued(*is_paused)),
             Record::Started { task, looks_again: false, .. } => (task, Fate::Started),
             Record::PutOff { task, failure } => (task, Fate::PutOff(failure)),
             Record::Retry { task, failure, .. } => (task, Fate::Retrying(failure)),
@@ -255,7 +268,7 @@ impl<'a> Fate<'a> {
             | Record::Remembered { .. }
             | Record::Restarting { .. }
             | Record::Reruns { .. }
-            | Record::Unsettled { .. }
+            | Record::Unsettled { is_news: false, .. }
             | Record::Gathered { .. }
             | Record::Split { .. }
             | Record::Followed { .. }
@@ -279,6 +292,8 @@ impl<'a> Fate<'a> {
             Fate::Scheduled => "scheduled",
             Fate::Rescheduled => "rescheduled",
             Fate::Skipped => "skipped",
+            Fate::Settling(_) => "settling",
+            Fate::Queued(_) => "queued",
             Fate::Started => "started",
             Fate::PutOff(_) => "put off",
             Fate::Retrying(_) => "retrying",
@@ -294,8 +309,28 @@ impl<'a> Fate<'a> {
             Fate::Scheduled
             | Fate::Rescheduled
             | Fate::Skipped
+            | Fate::Settling(_)
+            | Fate::Queued(_)
             | Fate::Started
             | Fate::Finished
+            | Fate::Cancelled => None,
+        }
+    }
+
+    /// What it waits for, as far as it is not for a place.
+    fn reason(self) -> Option<&'a str> {
+        match self {
+            Fate::Settling(reason) => Some(reason),
+            Fate::Queued(true) => Some(PAUSED),
+            Fate::Queued(false)
+            | Fate::Scheduled
+            | Fate::Rescheduled
+            | Fate::Skipped
+            | Fate::Started
+            | Fate::PutOff(_)
+            | Fate::Retrying(_)
+            | Fate::Finished
+            | Fate::Failed(_)
             | Fate::Cancelled => None,
         }
     }
@@ -356,6 +391,7 @@ impl Streams {
             path: PathText::of(task.event.pathname),
             event: task.event.mask.name().to_owned(),
             error: fate.error().map(str::to_owned),
+            reason: fate.reason().map(str::to_owned),
         };
         let path = task.event.pathname;
         self.0.retain(|reader| !reader.tasks || !reader.wants(path) || reader.stream.write(&line));

@@ -590,6 +590,8 @@ impl Effects for Performer {
             | Record::Vanished { .. }
             | Record::Unchanged { .. }
             | Record::NotDone { .. } => self.way_record(&record),
+            // For who follows the stream.
+            Record::Queued { .. } => {}
             Record::MaxJobs { .. }
             | Record::MaxRate { .. }
             | Record::TasksMax { .. }
@@ -657,7 +659,7 @@ impl Performer {
                 let text = format_args!("the task ran {count} times in a row for events of its own path");
                 self.task_record(Level::WARNING, &task, text);
             }
-            Record::Unsettled { task, reason } => {
+            Record::Unsettled { task, reason, .. } => {
                 self.task_record(Level::DEBUG, &task, format_args!("not settled: {reason}"));
             }
             Record::Vanished { task } => {

@@ -692,6 +692,7 @@ impl Scheduler {
             (Settled::No(reason), _) => {
                 let settle = self.spec.settle.expect("it was asked");
                 let task = self.get(key);
+                let is_news = task.reason != reason;
                 reason.clone_into(&mut task.reason);
                 if *task.settles_since.get_or_insert(now) + settle.give_up <= now {
                     let seconds = settle.give_up.as_secs_f64();
@@ -705,7 +706,7 @@ impl Scheduler {
                 }
                 let check = settle.check.max(Duration::from_nanos(1));
                 task.hold(State::Settling, now + check, true, shared);
-                out.record(Record::Unsettled { task: self.record(&self.tasks[key]), reason });
+                out.record(Record::Unsettled { task: self.record(&self.tasks[key]), reason, is_news });
             }
             (Settled::Vanished, Some(Reaction::Schedule(_))) => {
                 let task = self.get(key);
@@ -737,6 +738,7 @@ impl Scheduler {
     }
 
     fn queue(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let is_behind = self.spec.batch.is_none() && self.has_queued();
         let task = self.get(key);
         task.share(shared);
         task.state = State::Queued;
@@ -752,6 +754,10 @@ impl Scheduler {
         }
         if !self.within_rate(shared.now) && !std::mem::replace(&mut self.max_rate_told, true) {
             out.record(Record::MaxRate { scheduler: self.id });
+        }
+        if is_behind || !self.can_start(shared) {
+            let task = self.record(&self.tasks[key]);
+            out.record(Record::Queued { task, is_paused: self.paused });
         }
     }
 

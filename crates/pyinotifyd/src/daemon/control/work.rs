@@ -12,7 +12,7 @@ use ledger::Glob;
 use super::{Changed, Reply};
 use crate::config::Identity;
 use crate::daemon::Daemon;
-use crate::daemon::observe::Moments;
+use crate::daemon::observe::{Moments, PAUSED};
 use crate::daemon::task_name::TaskName;
 
 /// Tasks that are looked at in a turn: about a millisecond.
@@ -135,7 +135,7 @@ fn view(task: &TaskStatus<'_>, scheduler: &str, is_paused: bool, moments: &Momen
     };
     let reason = match task.doing {
         Doing::PutOff(_) if task.reason.is_empty() => Some("its file is in use".to_owned()),
-        Doing::Queued(_) if is_paused => Some("its scheduler is paused".to_owned()),
+        Doing::Queued(_) if is_paused => Some(PAUSED.to_owned()),
         Doing::Waiting(_)
         | Doing::Gathered(_)
         | Doing::PutOff(_)
