@@ -1,6 +1,7 @@
 //! The simulator: scripts from seeds. `ENGINE_STEPS` sets how many steps, `ENGINE_SEED` the first seed.
 
 use super::{Tally, run_counting, run_script};
+use crate::random::Random;
 
 /// Steps without `ENGINE_STEPS`: some seconds without optimisation.
 const STEPS_DEFAULT: u64 = 250_000;
@@ -8,20 +9,8 @@ const STEPS_DEFAULT: u64 = 250_000;
 /// Bytes of one script: some hundred steps, so that many configurations are tried.
 const SCRIPT_BYTES: usize = 4_000;
 
-/// SplitMix64, which is enough to make scripts (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 fn script(seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     (0..SCRIPT_BYTES).map(|_| (random.next() >> 32) as u8).collect()
 }
 
