@@ -284,6 +284,30 @@ def test_a_paused_scheduler_starts_nothing_until_it_is_resumed(steer: Steer, box
     operator.refused(404, "POST", "/v1/schedulers/nobody/pause")
 
 
+def test_what_a_new_watch_tells_at_once_waits_for_a_paused_scheduler(steer: Steer, box: Box) -> None:
+    """Neither a reload nor a restart lets a task through before the pause stands."""
+    config = """
+once = ShellScheduler("echo ran >> $TMP/ran # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": once}), MORE], state="$TMP/state")
+"""
+    daemon, operator = steer(config.replace("MORE", ""))
+    for number in range(20):
+        write(box.dst / str(number))
+    operator.post("/v1/schedulers/once/pause")
+    more = config.replace("MORE", 'Watch("$DST", {"IN_CREATE": once}, initial="all")')
+    box.write_config(more)
+    operator.post("/v1/reload")
+    operator.wait_scheduler("once", queued=20)
+    daemon.terminate()
+    for number in range(20):
+        write(box.dst / f"more{number}")
+    _, operator = steer(more)
+    operator.wait_scheduler("once", queued=40, paused=True)
+    assert not (box.tmp / "ran").exists()
+    operator.post("/v1/resume")
+    operator.wait_scheduler("once", done=40)
+
+
 def test_what_a_paused_scheduler_is_to_run_is_said_to_be_queued(steer: Steer, box: Box) -> None:
     _, operator = steer()
     write(box.tmp / "go")
