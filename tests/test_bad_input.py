@@ -735,6 +735,14 @@ def test_a_wrong_config_is_refused_in_one_line_with_its_place(box: Box, config: 
     assert f'  File "{box.config}", line {number}' in daemon.lines, daemon.tail
 
 
+def test_the_places_of_what_stands_far_down_in_a_config_are_told(box: Box) -> None:
+    # Python itself is not asked for them there: it counts from the first line each time.
+    lines = ["x = 0"] * 9000 + ['a = ShellScheduler("a", name="x")', "", 'b = ShellScheduler("b", name="x")']
+    daemon = box.call("-t", config="\n".join([*lines, "pyinotifyd = Pyinotifyd()"]))
+    assert f"name: 'x' is the name of the scheduler at {box.config}:9001 already" in first_line(daemon)
+    assert f'  File "{box.config}", line 9003' in daemon.lines, daemon.tail
+
+
 ODD = [
     (
         "s.cmd = 'echo {path} {pathname}'",

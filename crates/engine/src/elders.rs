@@ -1,6 +1,8 @@
 //! Runs of replaced configurations, as the schedulers see them that take the place of theirs: an event for a path of
 //! such a run is treated as if there had been no reload.
 
+use std::collections::HashMap;
+
 use event::Event;
 
 use crate::generation::Generation;
@@ -9,7 +11,7 @@ use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::{Slot, Tasks};
 use crate::turn::Turn;
 use crate::verdict::Verdict;
-use crate::{Effects, MapId, Reaction};
+use crate::{Effects, MapId, Reaction, SchedulerId};
 
 /// The run of an elder.
 #[derive(Clone, Copy)]
@@ -19,6 +21,33 @@ pub(crate) struct Elder {
     /// and of its scheduler there.
     scheduler: usize,
     pub(crate) slot: Slot,
+}
+
+/// Lets the schedulers of the newest configuration and those of their names and kinds in older ones know each other.
+pub(crate) fn link(generations: &mut [Generation]) {
+    let Some((newest, older)) = generations.split_last_mut() else { return };
+    let mut elders: HashMap<_, Vec<SchedulerId>> = HashMap::new();
+    for elder in older.iter().rev().flat_map(Generation::schedulers) {
+        elders.entry(elder.likeness()).or_default().push(elder.id());
+    }
+    for heir in newest.schedulers_mut() {
+        heir.set_elders(elders.get(&heir.likeness()).cloned().unwrap_or_default());
+    }
+    // Of several heirs the first is the one.
+    for heir in newest.schedulers().iter().rev() {
+        for elder in heir.elders() {
+            if let Some((at, place)) = place_of(older, *elder) {
+                older[at].schedulers_mut()[place].set_heir(heir.id());
+            }
+        }
+    }
+}
+
+/// The place of a scheduler's configuration, and its own there.
+pub(crate) fn place_of(generations: &[Generation], id: SchedulerId) -> Option<(usize, usize)> {
+    let later = generations.partition_point(|generation| generation.first_scheduler() <= id.0);
+    let at = later.checked_sub(1).filter(|at| generations[*at].has_scheduler(id))?;
+    Some((at, (id.0 - generations[at].first_scheduler()) as usize))
 }
 
 /// The run that an event of a path meets, among those of older configurations.
@@ -44,10 +73,10 @@ fn look(
     if !hears || heir.spec().batch.is_some() || heir.find(path, tasks).is_some() {
         return None;
     }
-    older.iter().enumerate().rev().find_map(|(generation, one)| {
-        let schedulers = one.schedulers().iter().enumerate();
-        let mut runs = schedulers.filter_map(|(at, elder)| Some((at, elder.run_of(heir, path, tasks)?)));
-        runs.next().map(|(scheduler, slot)| Elder { generation, scheduler, slot })
+    heir.elders().iter().find_map(|elder| {
+        let (generation, scheduler) = place_of(older, *elder)?;
+        let slot = older[generation].schedulers()[scheduler].run_of(heir, path, tasks)?;
+        Some(Elder { generation, scheduler, slot })
     })
 }
 

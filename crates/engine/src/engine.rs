@@ -100,6 +100,7 @@ impl Engine {
         let schedulers = (ids.schedulers.start, schedulers);
         let maps = (ids.maps.start, maps);
         self.generations.push(Generation::new(ids.id, schedulers, maps, shutdown_timeout));
+        elders::link(&mut self.generations);
         Ok(ids)
     }
 

@@ -96,6 +96,10 @@ pub(crate) struct Scheduler {
     /// Another configuration has one of its name and kind, which hears its events and where its tasks go on. It starts
     /// nothing more.
     has_heir: bool,
+    /// The one of its name and kind in the newest configuration that has one.
+    heir: Option<SchedulerId>,
+    /// Those of its name and kind in older configurations, the newest first.
+    elders: Vec<SchedulerId>,
     /// Runs of those whose heir it is.
     elder_runs: u32,
     /// Such a run may act on any path.
@@ -136,6 +140,8 @@ impl Scheduler {
             to_fill: false,
             retries: true,
             has_heir: false,
+            heir: None,
+            elders: Vec::new(),
             elder_runs: 0,
             waits_for_elders: false,
             max_jobs_told: false,

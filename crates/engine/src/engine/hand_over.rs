@@ -1,7 +1,7 @@
 //! Tasks that go on in the configuration that takes the place of theirs, and commands that share their places.
 
 use super::Engine;
-use crate::generation::Generation;
+use crate::elders;
 use crate::scheduler::Scheduler;
 use crate::{Effects, MapId, SchedulerId, SchedulerKind};
 
@@ -43,22 +43,18 @@ impl Engine {
         }
     }
 
-    /// Where the tasks of a scheduler go on: in the newest one of its name and kind.
+    /// Where the tasks of a scheduler go on.
     fn heir(&self, at: usize, place: usize) -> Option<(usize, usize)> {
-        let elder = &self.generations[at].schedulers()[place];
-        let newer = self.generations.iter().enumerate().skip(at + 1).rev();
-        let mut heirs = newer.filter_map(|(at, one)| {
-            let place = one.schedulers().iter().position(|other| other.is_like(elder))?;
-            Some((at, place))
-        });
-        heirs.next()
+        let heir = self.generations[at].schedulers()[place].heir()?;
+        elders::place_of(&self.generations, heir)
     }
 
     fn count_elders(&mut self, (at, place): (usize, usize)) {
         let (older, rest) = self.generations.split_at_mut(at);
-        let heir = &mut rest[0].schedulers_mut()[place];
-        let elders = older.iter().flat_map(Generation::schedulers);
-        heir.set_elders(elders);
+        rest[0].schedulers_mut()[place].count_elders(|elder| {
+            let (at, place) = elders::place_of(older, elder)?;
+            Some(&older[at].schedulers()[place])
+        });
         rest[0].note_deadline(place, &self.tasks);
     }
 

@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, Failure, MapId, NotDone, Record, SchedulerKind, TaskRecord};
+use crate::{Effects, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind, TaskRecord};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +33,27 @@ pub(crate) struct Earlier<'a> {
 }
 
 impl Scheduler {
-    /// Whether its tasks may go on in another one.
-    pub(crate) fn is_like(&self, other: &Scheduler) -> bool {
-        self.spec.name == other.spec.name && self.spec.kind == other.spec.kind
+    /// What another one has to have in common with it, for its tasks to go on there.
+    pub(crate) fn likeness(&self) -> (&str, SchedulerKind) {
+        (&self.spec.name, self.spec.kind)
+    }
+
+    /// The one of its name and kind in the newest configuration that has one.
+    pub(crate) fn heir(&self) -> Option<SchedulerId> {
+        self.heir
+    }
+
+    pub(crate) fn set_heir(&mut self, heir: SchedulerId) {
+        self.heir = Some(heir);
+    }
+
+    /// Those of its name and kind in older configurations, the newest first; there may be some that are gone.
+    pub(crate) fn elders(&self) -> &[SchedulerId] {
+        &self.elders
+    }
+
+    pub(crate) fn set_elders(&mut self, elders: Vec<SchedulerId>) {
+        self.elders = elders;
     }
 
     /// Counts the starts of the scheduler whose place it takes for its own rate.
@@ -92,14 +110,13 @@ impl Scheduler {
         slots
     }
 
-    /// Counts the runs of those among older schedulers whose heir it is.
-    pub(crate) fn set_elders<'a>(&mut self, older: impl Iterator<Item = &'a Scheduler>) {
+    /// Counts the runs of its elders, as far as those can be found.
+    pub(crate) fn count_elders<'a>(&mut self, find: impl Fn(SchedulerId) -> Option<&'a Scheduler>) {
         (self.elder_runs, self.waits_for_elders) = (0, false);
-        for elder in older.filter(|elder| elder.runs() > 0) {
-            if elder.is_like(self) {
-                self.elder_runs += elder.runs();
-                self.waits_for_elders |= elder.holds_up(self);
-            }
+        let elders = self.elders.iter().filter_map(|elder| find(*elder));
+        for elder in elders.filter(|elder| elder.runs() > 0) {
+            self.elder_runs += elder.runs();
+            self.waits_for_elders |= elder.holds_up(self);
         }
     }
 
@@ -115,7 +132,7 @@ impl Scheduler {
 
     /// Its run that an event of a path meets, as if it were its heir's own.
     pub(crate) fn run_of(&self, heir: &Scheduler, path: &Path<'_>, tasks: &Tasks) -> Option<Slot> {
-        if self.runs() == 0 || !self.is_like(heir) {
+        if self.runs() == 0 {
             return None;
         }
         let slot = self.find(path, tasks).filter(|slot| !tasks.state(*slot).is_to_come())?;

@@ -10,6 +10,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType, FrameType
     from typing import ClassVar, NoReturn, Optional, Union
 
     Place = tuple[str, int]
@@ -22,6 +23,12 @@ SECONDS_MAX = 1_000_000_000
 SHOWN_MAX = 80
 
 _NONE = type(None)
+
+# Bytes of code within which Python finds a line quickly.
+_FAR = 20_000
+
+# Where the lines of longer code begin, and their numbers, by the code's id.
+_lines: dict[int, tuple[CodeType, list[int], list[int]]] = {}
 
 # Methods through which subclasses used to reach into the running of tasks. The daemon does that itself, outside of
 # Python, so an override would be dead code that looks alive.
@@ -139,9 +146,24 @@ def place() -> Optional[Place]:
     while frame is not None:
         module = frame.f_globals.get("__name__")
         if not isinstance(module, str) or module.partition(".")[0] != "pyinotifyd":
-            return frame.f_code.co_filename, frame.f_lineno
+            return frame.f_code.co_filename, _line_of(frame)
         frame = frame.f_back  # type: ignore[assignment]  # None at the outermost frame
     return None
+
+
+def _line_of(frame: FrameType) -> int:
+    """Return the line of a frame; Python looks for it from the start of the code, which may be long."""
+    code = frame.f_code
+    if frame.f_lasti < _FAR or not hasattr(code, "co_lines"):  # Python 3.9 has none
+        return frame.f_lineno
+    from bisect import bisect_right
+
+    if id(code) not in _lines:
+        table = [(start, line) for start, _, line in code.co_lines() if line is not None]
+        # The code is kept with its lines, so that no other can get its id.
+        _lines[id(code)] = code, [start for start, _ in table], [line for _, line in table]
+    _, starts, lines = _lines[id(code)]
+    return lines[bisect_right(starts, frame.f_lasti) - 1]
 
 
 def similar(name: str, names: list[str]) -> str:

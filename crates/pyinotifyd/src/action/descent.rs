@@ -65,7 +65,7 @@ impl Descent {
 }
 
 /// The place of something that rules act on or make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     device: u64,
     /// Path inside of the filesystem.
@@ -109,7 +109,7 @@ struct Table {
     /// In the order in which they were made. One that was made again has two entries here.
     order: VecDeque<(Instant, u128)>,
     directories: usize,
-    /// Where watched directories are.
+    /// Where watched directories are, in order.
     roots: Vec<Place>,
 }
 
@@ -130,7 +130,8 @@ pub(crate) struct Noted {
 
 impl Descents {
     /// Sets where watched directories are.
-    pub(crate) fn set_roots(&self, roots: Vec<Place>) {
+    pub(crate) fn set_roots(&self, mut roots: Vec<Place>) {
+        roots.sort_unstable();
         self.table().roots = roots;
     }
 
@@ -210,11 +211,13 @@ impl Table {
     }
 
     fn is_watched(&self, place: &Place) -> bool {
-        let below = |root: &Place| {
-            let rest = place.path.strip_prefix(root.path.as_slice());
-            rest.is_some_and(|rest| rest.starts_with(b"/") || root.path == b"/")
+        let is_root = |directory: &[u8]| {
+            let known = |root: &Place| (root.device, &root.path[..]).cmp(&(place.device, directory));
+            self.roots.binary_search_by(known).is_ok()
         };
-        self.roots.iter().any(|root| root.device == place.device && below(root))
+        let slashes = (0..place.path.len()).filter(|at| place.path[*at] == b'/');
+        // That of the top directory is its name, too.
+        slashes.map(|slash| &place.path[..slash.max(1)]).any(is_root)
     }
 
     fn key(&self, device: u64, path: &[u8]) -> u128 {
@@ -261,7 +264,7 @@ mod tests {
         descents.note(&place("/w/f"), false, first, now);
         assert_eq!(descents.of(&place("/w/f"), now), None, "nothing is watched");
 
-        descents.set_roots(vec![place("/w")]);
+        descents.set_roots(vec![place("/x"), place("/w"), place("/w/f/x"), place("/a")]);
         descents.note(&place("/w/f"), false, first, now);
         descents.note(&place("/ww"), false, first, now);
         descents.note(&place("/w/d"), true, first, now);

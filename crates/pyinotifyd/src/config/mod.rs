@@ -430,11 +430,10 @@ impl Config {
     /// Trashes of file rules, with the time that things stay there; not those where a rule wants them to stay.
     pub(crate) fn trashes(&self) -> Vec<(Vec<u8>, Duration)> {
         let rules: Vec<&FileRule> = self.file_rules().collect();
-        let stays = |trash: &[u8]| {
-            rules.iter().any(|rule| rule.rule.trash.as_deref() == Some(trash) && rule.trash_keep.is_none())
-        };
+        let for_good = rules.iter().filter(|rule| rule.trash_keep.is_none());
+        let stay: BTreeSet<&[u8]> = for_good.filter_map(|rule| rule.rule.trash.as_deref()).collect();
         let kept = rules.iter().filter_map(|rule| Some((rule.rule.trash.clone()?, rule.trash_keep?)));
-        kept.filter(|(trash, _)| !stays(trash)).collect()
+        kept.filter(|(trash, _)| !stay.contains(&trash[..])).collect()
     }
 
     /// Directories in which file rules make their results: the literal beginnings of all `dst_re`.
@@ -442,12 +441,9 @@ impl Config {
         let directories = self.file_rules().filter_map(FileRule::destination);
         let mut directories: Vec<Vec<u8>> = directories.map(<[u8]>::to_vec).collect();
         directories.sort();
-        directories.dedup();
         // One that lies below another is swept with it; the root directory alone says nothing of where results go.
         directories.retain(|directory| directory != b"/");
-        let all = directories.clone();
-        directories
-            .retain(|directory| !all.iter().any(|other| other != directory && directory.starts_with(other)));
+        directories.dedup_by(|next, before| next.starts_with(before));
         directories
     }
 }

@@ -1,6 +1,6 @@
 //! One load of the configuration at work: its schedulers as the engine numbers them, its watches, its host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +9,7 @@ use engine::{GenerationId, MapId, SchedulerId};
 use watcher::{News, WatchId};
 
 use crate::action::descent::Place;
-use crate::config::{
-    Config, ConfigFile, Digest, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work, absolute_path,
-};
+use crate::config::{Config, ConfigFile, Digest, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work};
 use crate::daemon::jobs::Jobs;
 use crate::host::Host;
 use crate::lane::Filesystems;
@@ -33,6 +31,8 @@ pub(crate) struct Generation {
     schedulers: Range<u32>,
     /// What each of them does and where it logs.
     actions: Vec<Action>,
+    /// The places of those of one name, which may be of several files.
+    by_name: HashMap<Arc<str>, Vec<usize>>,
     /// Its watches as the watcher and the engine know them.
     pub watches: Vec<Watching>,
     /// Their paths, absolute, with wildcards.
@@ -137,11 +137,6 @@ impl Watched {
         &self.paths
     }
 
-    /// Whether one of its paths is that.
-    pub(crate) fn has_root(&self, root: &[u8]) -> bool {
-        self.paths.iter().any(|path| path == root || absolute_path(path) == root)
-    }
-
     /// Whether it names no path at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.paths.is_empty()
@@ -188,10 +183,16 @@ impl Generation {
             work: scheduler.work,
             settled: scheduler.settled,
         };
+        let actions: Vec<Action> = config.schedulers.into_iter().map(action).collect();
+        let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
+        for (place, action) in actions.iter().enumerate() {
+            by_name.entry(Arc::clone(&action.identity.name)).or_default().push(place);
+        }
         Generation {
             id: engine.id,
             schedulers: engine.schedulers.clone(),
-            actions: config.schedulers.into_iter().map(action).collect(),
+            actions,
+            by_name,
             watches: Vec::new(),
             roots: Vec::new(),
             places: Some(Vec::new()),
@@ -255,6 +256,13 @@ impl Generation {
         self.actions.len()
     }
 
+    /// Lets go of the last of its schedulers.
+    pub(crate) fn forget_schedulers(&mut self, count: usize) {
+        self.actions.truncate(self.actions.len().saturating_sub(count));
+        self.schedulers.end = self.schedulers.start + self.actions.len() as u32;
+        self.by_name.clear();
+    }
+
     /// Its schedulers.
     pub(crate) fn actions(&self) -> &[Action] {
         &self.actions
@@ -267,13 +275,13 @@ impl Generation {
 
     /// Whether a scheduler of it has that name in its file.
     pub(crate) fn has_name(&self, name: &str) -> bool {
-        self.actions.iter().any(|action| *action.identity.name == *name)
+        self.by_name.contains_key(name)
     }
 
     /// What people call a scheduler, also one that it does not have: the name alone while it is the only one.
     pub(crate) fn name_of(&self, scheduler: &Identity) -> String {
-        let namesakes = || self.actions.iter().filter(|action| action.identity.name == scheduler.name);
-        if namesakes().all(|action| action.identity == *scheduler && *action.name == *scheduler.name) {
+        let is_alone = |action: &Action| action.identity == *scheduler && *action.name == *scheduler.name;
+        if self.namesakes(scheduler).all(|place| is_alone(&self.actions[place])) {
             scheduler.name.to_string()
         } else {
             scheduler.to_string()
@@ -292,7 +300,12 @@ impl Generation {
 
     /// The place of the scheduler with a name.
     pub(crate) fn find(&self, identity: &Identity) -> Option<usize> {
-        self.actions.iter().position(|action| action.identity == *identity)
+        self.namesakes(identity).find(|place| self.actions[*place].identity == *identity)
+    }
+
+    /// The places of the schedulers with a name, of all files.
+    fn namesakes(&self, scheduler: &Identity) -> impl Iterator<Item = usize> + '_ {
+        self.by_name.get(&*scheduler.name).into_iter().flatten().copied()
     }
 
     /// The engine's number of the scheduler at a place.

@@ -1,9 +1,10 @@
-//! A configuration with what the loop needs of it besides, worked out before: with thousands of watches that takes
-//! longer than the loop may.
+//! A configuration with what the loop needs of it besides, worked out before: with thousands of watches and rules that
+//! takes longer than the loop may.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::config::{Config, absolute_path, feeding_warnings, missing_syslog};
+use crate::config::{Config, Owner, absolute_path, feeding_warnings, missing_syslog};
 
 /// See the module's head.
 pub(super) struct Prepared {
@@ -12,6 +13,10 @@ pub(super) struct Prepared {
     pub(super) unwise: Vec<String>,
     /// The paths of its watches, absolute, with wildcards.
     pub(super) roots: Vec<Vec<u8>>,
+    /// What its rules name: directories to which results go, trashes to be emptied, users and groups.
+    pub(super) destinations: Vec<Vec<u8>>,
+    pub(super) trashes: Vec<(Vec<u8>, Duration)>,
+    pub(super) owners: Vec<Owner>,
 }
 
 impl Prepared {
@@ -21,7 +26,8 @@ impl Prepared {
         unwise.extend(missing_syslog(&config));
         let paths = config.watches.iter().flat_map(|watch| &watch.paths);
         let roots = paths.map(|path| absolute_path(path)).collect();
-        Prepared { config, unwise, roots }
+        let (destinations, trashes, owners) = (config.destinations(), config.trashes(), config.owners());
+        Prepared { config, unwise, roots, destinations, trashes, owners }
     }
 }
 

@@ -44,6 +44,9 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Watches that a turn adds, removes or says something of: a millisecond or two.
 const WATCHES_A_TURN: usize = 256;
 
+/// Schedulers of a replaced configuration of which a turn lets go, with their rules.
+const SCHEDULERS_A_TURN: usize = 256;
+
 /// A configuration whose watches are being set up. It is a generation already, but hears nothing yet.
 pub(super) struct Adoption {
     /// Watches that are to be added.
@@ -111,7 +114,7 @@ impl Daemon {
         reload: Option<Reloaded>,
         now: Instant,
     ) -> Result<(), String> {
-        let Prepared { mut config, unwise, roots } = prepared;
+        let Prepared { mut config, unwise, roots, destinations, trashes, owners } = prepared;
         self.check_state(&config)?;
         // The levels say which events are subscribed to, so that they come before the watches.
         let examined = reload.filter(|_| self.control.reloads.is_awaited()).map(|_| config.clone());
@@ -136,9 +139,9 @@ impl Daemon {
             early: std::mem::take(&mut config.early),
             filtered: std::mem::take(&mut config.filtered),
             surroundings: std::mem::take(&mut config.surroundings),
-            destinations: config.destinations(),
-            trashes: config.trashes(),
-            owners: config.owners(),
+            destinations,
+            trashes,
+            owners,
             unwise,
             history: config.history,
             examined,
@@ -514,7 +517,9 @@ impl Daemon {
     pub(super) fn drop_generations(&mut self, now: Instant) -> bool {
         while let Some(place) = self.ended_generation() {
             self.drop_watches(place);
-            if !self.core.performer.generations[place].watches.is_empty() {
+            let old = &mut self.core.performer.generations[place];
+            old.forget_schedulers(SCHEDULERS_A_TURN);
+            if !old.watches.is_empty() || old.schedulers() > 0 {
                 return true;
             }
             self.drop_generation(place, now);

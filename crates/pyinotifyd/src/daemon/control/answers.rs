@@ -124,9 +124,10 @@ impl Daemon {
     pub(super) fn scheduler_views(&self) -> Vec<SchedulerStatus> {
         let performer = &self.core.performer;
         let (mut views, mut places) = (Vec::<SchedulerStatus>::new(), HashMap::new());
+        let mut names = HashSet::new();
         for action in self.by_rank().flat_map(Generation::actions) {
             // The name of one that is being set up may still be another's.
-            if places.contains_key(&action.identity) || views.iter().any(|view| view.name == *action.name) {
+            if places.contains_key(&action.identity) || !names.insert(&action.name) {
                 continue;
             }
             places.insert(&action.identity, views.len());

@@ -4,7 +4,7 @@
 //! command or a job only if its scheduler says `rerun=True`, else it has failed. A command that outlived the daemon is
 //! ended first ([`super::leftovers`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::leftovers::outliving;
 use super::row::Clock;
 use crate::action::missing;
-use crate::config::Identity;
+use crate::config::{Identity, absolute_path};
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::{Generation, Watching};
@@ -70,9 +70,10 @@ impl Daemon {
         self.restore_pauses(paused, now);
         let clock = Clock::now();
         let outliving = outliving(&tasks);
+        let maps = self.core.performer.generations.last().map(maps_by_root).unwrap_or_default();
         for task in tasks {
             let process = task.process.filter(|process| outliving.contains(process));
-            if let Some(what) = self.restore_task(task, process, &clock, &mut edited) {
+            if let Some(what) = self.restore_task(task, process, &maps, &clock, &mut edited) {
                 *report.entry(what).or_default() += 1;
             }
         }
@@ -94,12 +95,13 @@ impl Daemon {
         &mut self,
         task: Task,
         process: Option<Process>,
+        maps: &HashMap<Vec<u8>, MapId>,
         clock: &Clock,
         edited: &mut BTreeSet<Arc<str>>,
     ) -> Option<&'static str> {
         let performer = &mut self.core.performer;
         let newest = performer.generations.last()?;
-        let Heir { scheduler, map, rerun, edited_name } = match heir(newest, &task) {
+        let Heir { scheduler, map, rerun, edited_name } = match heir(newest, &task, maps) {
             Ok(heir) => heir,
             Err(error) => {
                 if let Some(process) = process {
@@ -191,7 +193,7 @@ impl Daemon {
 }
 
 /// Where a task goes on, or why it cannot.
-fn heir(newest: &Generation, task: &Task) -> Result<Heir, String> {
+fn heir(newest: &Generation, task: &Task, maps: &HashMap<Vec<u8>, MapId>) -> Result<Heir, String> {
     let Subject { file, scheduler: name, kind, digest, .. } = &task.subject;
     let identity = Identity { file: Arc::clone(file), name: Arc::clone(name) };
     let index = newest.find(&identity).ok_or_else(|| no_heir(&newest.name_of(&identity), false))?;
@@ -201,14 +203,23 @@ fn heir(newest: &Generation, task: &Task) -> Result<Heir, String> {
     }
     let edited_name = (*action.digest != **digest).then(|| Arc::clone(&action.name));
     let (scheduler, rerun) = (newest.scheduler(index), action.rerun);
-    Ok(Heir { scheduler, map: map_of(newest, &task.subject), rerun, edited_name })
+    // That through which the task's event would come now: of a watch with that root, rather than of any.
+    let root = task.subject.path.get(..usize::from(task.subject.root_len));
+    let map = root.and_then(|root| maps.get(root)).copied();
+    Ok(Heir { scheduler, map, rerun, edited_name })
 }
 
-/// The map that a task's event would come through now: of a watch with that root, rather than of any.
-fn map_of(newest: &Generation, subject: &Subject) -> Option<MapId> {
-    let root = subject.path.get(..usize::from(subject.root_len))?;
-    let has_root = |watch: &&Watching| watch.what.has_root(root);
-    newest.watches.iter().find(has_root).map(|watch| watch.map)
+/// The maps of the watches by their roots, as configured and absolute; of several watches of one root the first is the
+/// one.
+fn maps_by_root(newest: &Generation) -> HashMap<Vec<u8>, MapId> {
+    let mut maps = HashMap::new();
+    for Watching { what, map, .. } in newest.watches.iter().rev() {
+        for path in what.paths() {
+            maps.insert(absolute_path(path), *map);
+            maps.insert(path.clone(), *map);
+        }
+    }
+    maps
 }
 
 fn fate(task: &Task, rerun: bool) -> Fate {
