@@ -814,7 +814,8 @@ ODD = [
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$TMP/no/a')); w = {'IN_CREATE': r}",
         1,
-        "the destination '$TMP/no/' does not exist: make it, or write auto_create=True",
+        "the destination '$TMP/no/' does not exist: make it, or write auto_create=True, "
+        "or mounted= if a filesystem has to be mounted there",
     ),
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '/proc/sys/a')); w = {'IN_CREATE': r}",

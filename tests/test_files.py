@@ -276,7 +276,7 @@ def test_without_auto_create_a_missing_directory_is_an_error(run: Run, box: Box)
     publish(box, "a.in")
     texts = done(daemon, box, "a.in")
     why = f"unable to move file from '{box.src}/a.in' to '{box.dst}/no/a', directory '{box.dst}/no' does not exist; "
-    why += "set auto_create=True"
+    why += "set auto_create=True, or mounted= if a filesystem has to be mounted there"
     if REFERENCE:
         why = f"[Errno 2] No such file or directory: '{box.src}/a.in' -> '{box.dst}/no/a'"
     assert why in texts

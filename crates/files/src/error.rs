@@ -41,7 +41,8 @@ pub enum Error {
     /// Differs: the original has the text of the failed rename, which names the wrong cause
     /// (`a_missing_parent_is_named_with_its_remedy`).
     #[error(
-        "unable to {action} file from '{}' to '{}', directory '{}' does not exist; set auto_create=True",
+        "unable to {action} file from '{}' to '{}', directory '{}' does not exist; set auto_create=True, \
+         or mounted= if a filesystem has to be mounted there",
         Plain(.from), Plain(.to), Plain(.missing)
     )]
     NoParent {

@@ -191,7 +191,7 @@ fn a_missing_parent_is_named_with_its_remedy() {
             let outcome = scene.act(&rule(action), "in/f", destination);
             let text = format!(
                 "unable to {action} file from 'in/f' to '{destination}', directory '{missing}' does not exist; \
-                 set auto_create=True"
+                 set auto_create=True, or mounted= if a filesystem has to be mounted there"
             );
             assert_eq!(outcome.error(&scene), text);
             assert_eq!(outcome.records, [] as [&str; 0]);

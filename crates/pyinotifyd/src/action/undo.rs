@@ -8,7 +8,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use files::{Action, Conflict, Done, Held, Pruned, Record, Request, Rule};
+use files::{Action, Conflict, Done, Error, Held, Pruned, Record, Request, Rule};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statat, statx};
 use serde::{Deserialize, Serialize};
 
@@ -146,13 +146,13 @@ impl Deed {
         for pruned in self.pruned.iter().rev() {
             let mut tell = |record: Record<'_>| tell(&record, say);
             let made = files::make_again(&pruned.get(), self.root_len, &mut tell);
-            made.map_err(|error| error.to_string())?;
+            made.map_err(|error| refusal(&error))?;
         }
         let mut back = |from: &[u8], to: &[u8], root: &[u8], trusted_len: usize, rule: &Rule| {
             let stop = AtomicBool::new(false);
             let request = Request { root, trusted_len, ..Request::plain(rule, from, to, &stop) };
             let mut tell = |record: Record<'_>| tell(&record, say);
-            files::perform(&request, held, &mut tell).map(drop).map_err(|error| error.to_string())
+            files::perform(&request, held, &mut tell).map(drop).map_err(|error| refusal(&error))
         };
         if let Some(placed) = moved {
             let path = placed.path.get();
@@ -178,6 +178,19 @@ impl Deed {
             back(to.get(), from.get(), trash, trusted_len.min(from.get().len()), &rule)?;
         }
         Ok(())
+    }
+}
+
+/// Why it cannot be done, with what whoever undoes can do; the text of a rule has advice for its author.
+fn refusal(error: &Error) -> String {
+    match error {
+        Error::Exists { to, .. } => {
+            format!("'{}' exists already; move it away, then undo again", Escaped(to))
+        }
+        Error::NoParent { missing, .. } => {
+            format!("directory '{}' does not exist; make or mount it, then undo again", Escaped(missing))
+        }
+        error => error.to_string(),
     }
 }
 
@@ -408,12 +421,33 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_went_away_is_to_be_made_by_whoever_undoes() {
+        let bench = Bench::new();
+        fs::create_dir(bench.path("in/a")).unwrap();
+        fs::write(bench.path("in/a/f"), "content").unwrap();
+        let source = bench.path("in/a/f");
+        let deed = bench.act_on(&source, Action::Move, |_| {}).unwrap();
+        fs::remove_dir(bench.path("in/a")).unwrap();
+        let missing = bench.path("in/a");
+        let text =
+            format!("directory '{}' does not exist; make or mount it, then undo again", missing.display());
+        assert_eq!(undo(&deed).unwrap_err(), text);
+        fs::create_dir(missing).unwrap();
+        undo(&deed).unwrap();
+        assert_eq!(fs::read_to_string(source).unwrap(), "content");
+    }
+
+    #[test]
     fn nothing_is_lost_by_an_undo() {
         let bench = Bench::new();
         fs::write(bench.path("in/f"), "new").unwrap();
         let deed = bench.act(Action::Move, |_| {}).unwrap();
         fs::write(bench.path("in/f"), "another").unwrap();
-        assert!(undo(&deed).unwrap_err().contains("exists"));
+        let source = bench.path("in/f");
+        assert_eq!(
+            undo(&deed).unwrap_err(),
+            format!("'{}' exists already; move it away, then undo again", source.display())
+        );
         assert_eq!(
             (bench.read("in/f").unwrap(), bench.read("out/f").unwrap()),
             ("another".into(), "new".into())

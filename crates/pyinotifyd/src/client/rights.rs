@@ -98,7 +98,9 @@ fn destination(rule: &FileRule, mounts: &Mounts) -> Option<Finding> {
     let (at, shown) = (place(rule.at.as_ref()), show::path(&PathText::of(path)));
     let directory = advice::bytes_path(path);
     if !directory.exists() && !rule.rule.auto_create {
-        let text = format!("{at}'{shown}' does not exist, and the rule does not make it (auto_create)");
+        let text = format!(
+            "{at}'{shown}' does not exist, and the rule does not make it (auto_create), or it is not mounted"
+        );
         let mend = advice::in_directory(directory, &format!("mkdir -p {}", advice::path(directory)));
         return Some(warning("destination", text, mend));
     }

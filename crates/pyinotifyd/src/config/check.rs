@@ -211,7 +211,8 @@ fn unwritable_destinations(config: &Config, mounts: &Mounts, all: &mut Vec<Strin
                 Ok(()) => {}
                 Err(Errno::NOENT) if rule.rule.auto_create => {}
                 Err(Errno::NOENT) => all.push(format!(
-                    "{at}the destination '{shown}' does not exist: make it, or write auto_create=True"
+                    "{at}the destination '{shown}' does not exist: make it, or write auto_create=True, or mounted= if \
+                     a filesystem has to be mounted there"
                 )),
                 Err(error) => {
                     let why = Cause(&error.into());
