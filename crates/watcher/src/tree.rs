@@ -2,7 +2,7 @@
 //!
 //! A node knows its parent and its own name only; a path is put together when an event needs it, so that renaming a
 //! directory is O(1) however much lies below. Names lie in one blob. Two tables hold bare node numbers and look keys
-//! up in the nodes themselves: wd -> node and (parent, name) -> node.
+//! up in the nodes themselves: wd -> node and (parent, name) -> node. Each is in parts, see [`Parts`].
 //!
 //! One inode has one wd but may stand in several places (a bind mount, a link as root): then several nodes share the
 //! wd and carry [`SHARED`]. A node that was pushed from its place by another (the victim of a rename, one half of an
@@ -65,12 +65,33 @@ pub(crate) struct Tree {
     names: Vec<u8>,
     /// Bytes of `names` that no node uses.
     garbage: usize,
-    wds: HashTable<u32>,
+    wds: Parts,
     /// Nodes whose wd another node has as well, but for one.
     shared: usize,
-    entries: HashTable<u32>,
+    entries: Parts,
     /// Seeded, so that nobody can choose names that collide.
     hasher: DefaultHashBuilder,
+}
+
+/// A table in parts. One for a million nodes would take a tenth of a second to grow; each of these takes a millisecond
+/// or two, and they do not grow at once.
+type Parts = [HashTable<u32>; PARTS];
+
+/// A tree of a few nodes pays some bytes for each.
+const PARTS: usize = 64;
+
+fn empty_parts() -> Parts {
+    [const { HashTable::new() }; PARTS]
+}
+
+/// The part with an entry, by bits of its hash that the tables themselves do not use.
+fn part_of(hash: u64) -> usize {
+    (hash >> 32) as usize % PARTS
+}
+
+/// The part with a wd. wds count up, so that they fill one part after another.
+fn part_of_wd(wd: i32) -> usize {
+    (wd >> 12) as usize % PARTS
 }
 
 fn hash_wd(wd: i32) -> u64 {
@@ -98,9 +119,9 @@ impl Tree {
             live: 1,
             names: Vec::new(),
             garbage: 0,
-            wds: HashTable::new(),
+            wds: empty_parts(),
             shared: 0,
-            entries: HashTable::new(),
+            entries: empty_parts(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -156,15 +177,13 @@ impl Tree {
 
     /// Different wds.
     pub(crate) fn watched(&self) -> usize {
-        self.wds.len() - self.shared
+        self.wds.iter().map(HashTable::len).sum::<usize>() - self.shared
     }
 
     /// Bytes allocated.
     pub(crate) fn bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>()
-            + self.names.capacity()
-            + self.wds.allocation_size()
-            + self.entries.allocation_size()
+        let tables = self.wds.iter().chain(&self.entries).map(HashTable::allocation_size);
+        self.nodes.capacity() * size_of::<Node>() + self.names.capacity() + tables.sum::<usize>()
     }
 
     /// One more than the largest number in use so far.
@@ -179,7 +198,7 @@ impl Tree {
             let node = &self.nodes[id as usize];
             node.parent == parent.0 && name_of(&self.names, node) == name
         };
-        self.entries.find(hash, same).map(|&id| NodeId(id))
+        self.entries[part_of(hash)].find(hash, same).map(|&id| NodeId(id))
     }
 
     fn hash_entry(&self, parent: u32, name: &[u8]) -> u64 {
@@ -267,7 +286,7 @@ impl Tree {
     fn index(&mut self, id: NodeId) {
         let hash = self.hash_entry(self.node(id).parent, self.name(id));
         let Tree { entries, nodes, names, hasher, .. } = self;
-        entries.insert_unique(hash, id.0, |&id| {
+        entries[part_of(hash)].insert_unique(hash, id.0, |&id| {
             let node = &nodes[id as usize];
             hasher.hash_one((node.parent, name_of(names, node)))
         });
@@ -278,7 +297,7 @@ impl Tree {
             return;
         }
         let hash = self.hash_entry(self.node(id).parent, self.name(id));
-        if let Ok(entry) = self.entries.find_entry(hash, |&other| other == id.0) {
+        if let Ok(entry) = self.entries[part_of(hash)].find_entry(hash, |&other| other == id.0) {
             entry.remove();
         }
     }
@@ -343,7 +362,7 @@ impl Tree {
             return;
         }
         if old != 0 {
-            if let Ok(entry) = self.wds.find_entry(hash_wd(old), |&other| other == id.0) {
+            if let Ok(entry) = self.wds[part_of_wd(old)].find_entry(hash_wd(old), |&other| other == id.0) {
                 entry.remove();
             }
             self.node_mut(id).wd = 0;
@@ -355,7 +374,7 @@ impl Tree {
             self.shared += usize::from(self.by_wd(wd).is_some());
             self.node_mut(id).wd = wd;
             let Tree { wds, nodes, .. } = self;
-            wds.insert_unique(hash_wd(wd), id.0, |&id| hash_wd(nodes[id as usize].wd));
+            wds[part_of_wd(wd)].insert_unique(hash_wd(wd), id.0, |&id| hash_wd(nodes[id as usize].wd));
             self.mark_shared(wd);
         }
     }
@@ -363,7 +382,7 @@ impl Tree {
     fn mark_shared(&mut self, wd: i32) {
         let same = |&id: &u32| self.nodes[id as usize].wd == wd;
         // The usual case, told without allocating.
-        let mut others = self.wds.iter_hash(hash_wd(wd)).copied().filter(same).take(2);
+        let mut others = self.wds[part_of_wd(wd)].iter_hash(hash_wd(wd)).copied().filter(same).take(2);
         match (others.next(), others.next()) {
             (None, _) => {}
             (Some(only), None) => self.clear(NodeId(only), SHARED),
@@ -377,12 +396,15 @@ impl Tree {
 
     /// Any node with this wd.
     pub(crate) fn by_wd(&self, wd: i32) -> Option<NodeId> {
-        self.wds.find(hash_wd(wd), |&id| self.nodes[id as usize].wd == wd).map(|&id| NodeId(id))
+        self.wds[part_of_wd(wd)]
+            .find(hash_wd(wd), |&id| self.nodes[id as usize].wd == wd)
+            .map(|&id| NodeId(id))
     }
 
     /// All nodes with this wd, in the order of their numbers.
     pub(crate) fn all_by_wd(&self, wd: i32) -> Vec<NodeId> {
-        let same = self.wds.iter_hash(hash_wd(wd)).filter(|&&id| self.nodes[id as usize].wd == wd);
+        let same =
+            self.wds[part_of_wd(wd)].iter_hash(hash_wd(wd)).filter(|&&id| self.nodes[id as usize].wd == wd);
         let mut all: Vec<NodeId> = same.map(|&id| NodeId(id)).collect();
         all.sort_unstable();
         all
@@ -471,6 +493,20 @@ mod tests {
     #[test]
     fn a_node_is_28_bytes() {
         assert_eq!(size_of::<Node>(), 28);
+    }
+
+    #[test]
+    fn the_nodes_of_a_large_tree_spread_over_all_parts_of_its_tables() {
+        let mut tree = Tree::new();
+        for number in 1..=300_000 {
+            let id = tree.insert(TOP, number.to_string().as_bytes(), 0);
+            tree.set_wd(id, number);
+        }
+        for parts in [&tree.wds, &tree.entries] {
+            let all = 3_000..10_000;
+            assert!(parts.iter().all(|part| all.contains(&part.len())));
+        }
+        assert_eq!(tree.watched(), 300_000);
     }
 
     fn path(tree: &Tree, id: NodeId) -> String {
