@@ -347,7 +347,7 @@ def begins(box: Box, scheduler: str) -> dict[str, list[float]]:
 
 
 def check_moved(box: Box, record: Record, far: Path) -> None:
-    """A file is at its old place or whole at its new one, and at the end they are all there."""
+    """A file is at its old place or whole at its new one; at the end they are all there, and no task has failed."""
 
     def missing() -> list[str]:
         return [name for name, _ in record.made["moved"] if not (far / name).exists()]
@@ -357,8 +357,9 @@ def check_moved(box: Box, record: Record, far: Path) -> None:
         content = (far / name).read_text()
         assert content == name * (len(content) // len(name)), name
         assert len(content) // len(name) in SIZES, name
-    wait_until(lambda: not list((box.src / "moved").iterdir()), "no file at the old place")
+    wait_until(lambda: not list((box.src / "moved").iterdir()), lambda: f"no file at the old place; {errors(box)}")
     wait_until(lambda: {path.name for path in far.iterdir()} == {name for name, _ in record.made["moved"]})
+    assert not errors(box)
 
 
 def failures(box: Box, scheduler: str) -> list[tuple[str, str, float]]:
@@ -366,3 +367,9 @@ def failures(box: Box, scheduler: str) -> list[tuple[str, str, float]]:
     with sqlite3.connect(f"file:{box.tmp}/state/state.db?mode=ro", uri=True, timeout=DEADLINE_S) as database:
         sql = "SELECT id, path, ended FROM ended WHERE open = 1 AND scheduler = ?"
         return database.execute(sql, (scheduler,)).fetchall()
+
+
+def errors(box: Box) -> list[tuple[str, str]]:
+    """Path and error of what file rules failed to do."""
+    with sqlite3.connect(f"file:{box.tmp}/state/state.db?mode=ro", uri=True, timeout=DEADLINE_S) as database:
+        return database.execute("SELECT path, error FROM ended WHERE open = 1 AND scheduler = 'moved'").fetchall()
