@@ -90,6 +90,8 @@ class Hung(Waits):
             server = stack.enter_context(hanging(mount))
             config = self.config(places, *self.places(root, mount))
             program = stack.enter_context(bench.daemon(who, config, places.ready))
+            # First of all at the end: nothing kills who waits for an answer that the server has begun.
+            stack.callback(server.kill)
             server.send_signal(signal.SIGSTOP)
             self.work(root)
             program.send(signal.SIGHUP)
