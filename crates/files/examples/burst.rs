@@ -35,7 +35,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             roots: &[],
             wants_placed: false,
             unless_same_as: None,
-            interrupted: None,
             brief: false,
         };
         perform(&request, &mut held, &mut |_| {})?;

@@ -16,7 +16,7 @@ use crate::given::Given;
 use crate::resolve::{self, Place};
 use crate::sys::{self, Kind, Status};
 use crate::temporary;
-use crate::{Conflict, Interrupted, Record, Request, Skipped};
+use crate::{Conflict, Record, Request, Skipped};
 
 /// Numbers that are tried for a name: more results of one name are a loop rather than a use.
 const NUMBERS_MAX: u32 = 100_000;
@@ -64,9 +64,6 @@ pub(crate) fn judge(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Verdict, Error> {
     let conflict = request.rule.on_conflict;
-    if is_perhaps_done(request, place, source) {
-        return Ok(Verdict::Compare);
-    }
     match conflict {
         // As fast as ever: the last rename finds out.
         Conflict::Fail => return Ok(Verdict::Place(Replace::Nothing)),
@@ -95,30 +92,6 @@ pub(crate) fn judge(
             Err(exists(request, place))
         }
     }
-}
-
-/// Whether what has the destination's name looks like the result of this very action, by a process that was killed. Who
-/// overwrites need not know.
-fn is_perhaps_done(request: &Request<'_>, place: &Place<'_>, source: &Status) -> bool {
-    let Some(interrupted) = &request.interrupted else { return false };
-    if request.rule.on_conflict == Conflict::Overwrite
-        || source.kind != Kind::File
-        || sys::nanoseconds(source.ctime) >= sys::nanoseconds_of(interrupted.until)
-    {
-        return false;
-    }
-    came_while(interrupted, place).is_some_and(|there| {
-        there.kind == Kind::File
-            && there.inode != source.inode
-            && (there.size, there.mtime) == (source.size, source.mtime)
-    })
-}
-
-/// What has the destination's name, if it got it in the span in which a process was killed.
-pub(crate) fn came_while(interrupted: &Interrupted, place: &Place<'_>) -> Option<Status> {
-    let there = sys::status_at(&place.directory, &place.name).ok()?;
-    let span = sys::nanoseconds_of(interrupted.since)..sys::nanoseconds_of(interrupted.until);
-    span.contains(&sys::nanoseconds(there.ctime)).then_some(there)
 }
 
 pub(crate) fn exists(request: &Request<'_>, place: &Place<'_>) -> Error {

@@ -72,7 +72,6 @@ mod walk;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 pub use error::{Error, Owner, Refusal, Use};
 pub use given::{is_own_temporary, is_own_temporary_name, is_placed_tree, take_placed_tree};
@@ -219,22 +218,9 @@ pub struct Request<'a> {
     pub wants_placed: bool,
     /// Do nothing if the source is still what this identity says.
     pub unless_same_as: Option<&'a Identity>,
-    /// When a process may have acted that was killed: what it has done is not done again, and not refused because its
-    /// result is there.
-    pub interrupted: Option<Interrupted>,
     /// Do only what is little: a rename, the deletion of one file, a copy of at most [`BRIEF_SIZE`], be it to the
     /// disk or to another filesystem. What is more is [`Error::Lengthy`], and can be asked for again without this.
     pub brief: bool,
-}
-
-/// A span in which a process may have placed a result, and was killed before it had removed the source or told
-/// anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interrupted {
-    /// All that was done before is known.
-    pub since: SystemTime,
-    /// When the process is known to have been gone.
-    pub until: SystemTime,
 }
 
 impl<'a> Request<'a> {
@@ -255,7 +241,6 @@ impl<'a> Request<'a> {
             roots: &[],
             wants_placed: false,
             unless_same_as: None,
-            interrupted: None,
             brief: false,
         }
     }
@@ -356,8 +341,6 @@ pub enum Skipped {
     NotOlder,
     /// It has the content of the source.
     Same,
-    /// The source is gone, and it came while a process was at work that was killed ([`Request::interrupted`]).
-    Moved,
 }
 
 impl Skipped {
@@ -366,7 +349,6 @@ impl Skipped {
             Skipped::Exists => "exists",
             Skipped::NotOlder => "is not older",
             Skipped::Same => "has the same content",
-            Skipped::Moved => "was made before the daemon was killed",
         }
     }
 }

@@ -44,14 +44,8 @@ pub(crate) fn perform(
         let pruned = prune::prune(request, place, record);
         return Ok(Done { pruned, ..Done::default() });
     }
-    let found = match source.and_then(|place| Found::look(place, request, &attributes)) {
-        Err(Error::Os { errno: Errno::NOENT, .. }) if is_done(request, held) => {
-            let why = Skipped::Moved;
-            record(Record::Skip { from: request.source, to: request.destination, why });
-            return Ok(Done { skipped: Some(why), ..Done::default() });
-        }
-        found => found.map_err(|error| request.in_form_of_python(error))?,
-    };
+    let found = source.and_then(|place| Found::look(place, request, &attributes));
+    let found = found.map_err(|error| request.in_form_of_python(error))?;
     if request.is_unchanged(&found.status, &found.place.directory) {
         let identity = Some(found.status.identity());
         return Ok(Done { identity, unchanged: true, ..Done::default() });
@@ -85,14 +79,6 @@ pub(crate) fn carry(
         }
         result => result.map_err(|errno| Error::os_pair(errno, request.source, &to.path)),
     }
-}
-
-/// Whether a process that was killed has moved the source, which is gone.
-fn is_done(request: &Request<'_>, held: &mut Held) -> bool {
-    request.interrupted.is_some_and(|interrupted| {
-        resolve::existing_destination(request, held)
-            .is_some_and(|place| conflict::came_while(&interrupted, &place).is_some())
-    })
 }
 
 /// Whether a rename is all there is to do, whatever it is that is moved. If it fails, the long way says why.
@@ -203,8 +189,6 @@ impl<'a> Found<'a> {
         if !is_there {
             return Err(conflict::exists(request, place));
         }
-        // Who made it may have been killed before.
-        copier.sync_place(place)?;
         match self.remove_copied(&look, Some(source.file.as_fd())) {
             Err(Kept::InUse) => return Err(Error::InUse { path: path.to_vec(), why: Use::Written }),
             Err(Kept::Changed(_)) => return Err(conflict::exists(request, place)),

@@ -103,13 +103,8 @@ pub(crate) fn nanoseconds(time: Timespec) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-/// Nanoseconds since the epoch; none before it.
-pub(crate) fn nanoseconds_of(time: SystemTime) -> i128 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
-}
-
 fn now_ns() -> i128 {
-    nanoseconds_of(SystemTime::now())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
 }
 
 impl Status {

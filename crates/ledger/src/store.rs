@@ -36,8 +36,6 @@ pub struct Store {
     file: Option<(u64, u64)>,
     /// What an earlier daemon kept was read.
     is_read: bool,
-    /// Whoever had the database before did not close it.
-    was_open: bool,
 }
 
 /// A store, and what was found in it.
@@ -109,8 +107,6 @@ pub struct Restored {
     pub told: Vec<Told>,
     /// Tasks that stand as failed, with the file and the name of their schedulers.
     pub failed: Vec<(Id, Arc<str>, Arc<str>)>,
-    /// The earlier daemon was killed, or the power failed: it had not closed the database.
-    pub was_killed: bool,
 }
 
 impl Store {
@@ -120,14 +116,8 @@ impl Store {
     /// # Errors
     /// What does not pass by itself.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
-        let mut store = Store {
-            path: path.to_owned(),
-            directory: None,
-            connection: None,
-            file: None,
-            is_read: false,
-            was_open: false,
-        };
+        let mut store =
+            Store { path: path.to_owned(), directory: None, connection: None, file: None, is_read: false };
         let mut damage = None;
         let trouble = |store, damage, error: String| {
             Ok(Opened { store, restored: Restored::default(), damage, trouble: Some(error) })
@@ -165,10 +155,7 @@ impl Store {
             self.directory = Some(claimed.map_err(|error| other(Box::new(error)))?);
         }
         if self.connection.is_none() {
-            let database = self.database();
-            // SQLite removes it when the last connection is closed (sqlite.org/wal.html).
-            self.was_open = database.with_extension("db-wal").exists();
-            self.connection = Some(connect(&database)?);
+            self.connection = Some(connect(&self.database())?);
             self.file = self.found();
         }
         Ok(())
@@ -244,7 +231,7 @@ impl Store {
         let checkpoint_s = checkpoint.query_map([], |row| row.get(0))?.next().transpose()?;
         let mut told = connection.prepare("SELECT path, inode, ctime FROM told")?;
         let told = told.query_map([], told_of)?.collect::<rusqlite::Result<_>>()?;
-        Ok(Restored { tasks, paused, checkpoint_s, told, failed, was_killed: self.was_open })
+        Ok(Restored { tasks, paused, checkpoint_s, told, failed })
     }
 
     /// Writes a batch as one transaction, and keeps the history within its limit.

@@ -131,26 +131,6 @@ fn what_was_committed_comes_back_in_due_order() {
 }
 
 #[test]
-fn whether_the_daemon_before_was_killed_is_known() {
-    let (directory, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (mut desk, restored) = Desk::open(directory.path(), 10);
-    assert!(!restored.was_killed, "there was none");
-    desk.commit(tasks([task(1, b"/in/a")]));
-    for name in ["state.db", "state.db-wal"] {
-        fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
-    }
-    desk.close();
-    let (desk, restored) = Desk::open(copy.path(), 10);
-    assert_eq!((restored.was_killed, restored.tasks.len()), (true, 1));
-    desk.close();
-    for directory in [directory.path(), copy.path()] {
-        let (desk, restored) = Desk::open(directory, 10);
-        assert!(!restored.was_killed);
-        desk.close();
-    }
-}
-
-#[test]
 fn a_task_that_goes_or_ends_is_there_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 10);

@@ -3,15 +3,10 @@
 //! A child process is killed just before its n-th system call, for each n there is. What it leaves must be the
 //! source as it was or the complete destination, and nothing that the next start does not sweep away.
 
-use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
-use std::time::{Duration, SystemTime};
-
-use rustix::io::Errno;
 
 use super::*;
-use crate::Interrupted;
 use crate::sys::fault;
 
 /// Calls after which an action must have ended.
@@ -58,18 +53,6 @@ fn prepare(scene: &Scene) {
     scene.write("in/d/g", "two");
 }
 
-/// Acts again on a file after the process that was killed, with a rule that replaces nothing.
-fn act_again(scene: &Scene, action: Action, source: &str, destination: &str, since: SystemTime) -> Outcome {
-    let (root, source, destination) = (scene.path("in"), scene.path(source), scene.path(destination));
-    let (rule, stop) = (rule(action), AtomicBool::new(false));
-    let request = Request {
-        root: bytes(&root),
-        interrupted: Some(Interrupted { since, until: SystemTime::now() }),
-        ..Request::plain(&rule, bytes(&source), bytes(&destination), &stop)
-    };
-    scene.perform(&mut Held::default(), &request)
-}
-
 fn is_complete(scene: &Scene, place: &str, object: &str) -> bool {
     if object == "f" {
         return scene.read(&format!("{place}/f")).is_some_and(|content| content == vec![1; CONTENT]);
@@ -88,7 +71,6 @@ fn killed_before_any_call_nothing_is_lost_and_the_sweep_finds_the_rest() {
                     return;
                 };
                 prepare(&scene);
-                let since = SystemTime::now() - Duration::from_secs(1);
                 let output = run_child(&scene, action, object, n);
                 let context = format!("{action} of {object}, killed before call {n}");
                 let (source, destination) =
@@ -98,8 +80,9 @@ fn killed_before_any_call_nothing_is_lost_and_the_sweep_finds_the_rest() {
                 let out = scene.path("out");
                 let swept = crate::sweep(out.as_os_str().as_bytes(), true, &AtomicBool::new(false)).unwrap();
                 assert_eq!((swept.failed, scene.temporaries().len()), (0, 0), "{context}");
-                if object == "f" {
-                    act_again(&scene, action, "in/f", "out/f", since).done();
+                if object == "f" && source {
+                    let again = Rule { on_conflict: Conflict::Same, ..crashing_rule(action) };
+                    scene.act(&again, "in/f", "out/f").done();
                     assert!(is_complete(&scene, "out", "f"), "{context}");
                     assert_eq!(scene.exists("in/f"), action == Action::Copy, "{context}");
                 }
@@ -111,39 +94,6 @@ fn killed_before_any_call_nothing_is_lost_and_the_sweep_finds_the_rest() {
             }
         }
     }
-}
-
-/// Only what an action would have left is taken for its result.
-#[test]
-fn what_somebody_else_has_made_is_refused_after_a_crash_as_before() {
-    let Some(scene) = Scene::across() else { return };
-    let since = SystemTime::now() - Duration::from_secs(1);
-    let write = |there: &str, older: Duration| {
-        for name in ["in/f", "out/f"] {
-            let _ = fs::remove_file(scene.path(name));
-        }
-        let modified = fs::metadata(scene.write("in/f", "content")).unwrap().modified().unwrap();
-        let there = File::options().append(true).open(scene.write("out/f", there)).unwrap();
-        there.set_modified(modified - older).unwrap();
-    };
-    let refused = |since: SystemTime, context: &str| {
-        let outcome = act_again(&scene, Action::Move, "in/f", "out/f", since);
-        assert!(matches!(outcome.result, Err(Error::Exists { .. })), "{context}: {outcome:?}");
-        assert!(scene.exists("in/f") && scene.exists("out/f"), "{context}");
-    };
-    write("content", Duration::from_nanos(1));
-    refused(since, "written at another time");
-    write("content", Duration::ZERO);
-    refused(SystemTime::now(), "made before");
-    write("CONTENT", Duration::ZERO);
-    refused(since, "other content");
-    write("content", Duration::ZERO);
-    act_again(&scene, Action::Move, "in/f", "out/f", since).done();
-    assert!(!scene.exists("in/f"));
-    // The source that is gone, and what came to its destination, or did not.
-    act_again(&scene, Action::Move, "in/f", "out/f", since).done();
-    let outcome = act_again(&scene, Action::Move, "in/f", "out/f", SystemTime::now());
-    assert!(matches!(outcome.result, Err(Error::Os { errno: Errno::NOENT, .. })), "{outcome:?}");
 }
 
 /// The scene of a process that [`with_mounts`] started, which its parent removes; none elsewhere.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 
-use files::{Action, Done, Durability, Held, Identity, Interrupted, Request};
+use files::{Action, Done, Durability, Held, Identity, Request};
 use hashbrown::hash_map::{Entry, EntryRef, HashMap};
 use rustix::io::Errno;
 
@@ -88,8 +88,6 @@ pub(crate) struct FileOrders {
     runs: HashMap<u64, Arc<Run>>,
     /// What rules have made.
     pub descents: Descents,
-    /// When an earlier daemon was killed that may have worked on the same.
-    pub interrupted: Option<Interrupted>,
 }
 
 /// The work on one source path.
@@ -110,7 +108,6 @@ struct Run {
     /// Known when it is submitted.
     places: OnceLock<Places>,
     descents: Descents,
-    interrupted: Option<Interrupted>,
     stage: Mutex<Stage>,
     /// Set to end it early.
     stop: AtomicBool,
@@ -145,7 +142,7 @@ enum Stage {
 impl FileOrders {
     /// Takes an order; [`Lanes::tend`] must follow.
     pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
-        let run = Arc::new(Run::new(order, self.descents.clone(), self.interrupted));
+        let run = Arc::new(Run::new(order, self.descents.clone()));
         let (task, path) = (run.order.task, Arc::clone(&run.order.source));
         self.runs.insert(task, Arc::clone(&run));
         match self.paths.entry(path) {
@@ -218,10 +215,10 @@ fn submit(run: Arc<Run>, lanes: &mut Lanes, now: Instant) {
 }
 
 impl Run {
-    fn new(order: Order, descents: Descents, interrupted: Option<Interrupted>) -> Run {
+    fn new(order: Order, descents: Descents) -> Run {
         let destination = destination(&order);
         let (stage, stop) = (Mutex::new(Stage::Waits), AtomicBool::new(false));
-        Run { order, destination, places: OnceLock::new(), descents, interrupted, stage, stop }
+        Run { order, destination, places: OnceLock::new(), descents, stage, stop }
     }
 
     fn lane(&self, filesystems: &mut Filesystems, now: Instant) -> LaneId {
@@ -361,7 +358,6 @@ impl Run {
             roots: &roots,
             wants_placed: order.keeps,
             unless_same_as: order.unless_same_as.as_ref(),
-            interrupted: self.interrupted,
             brief: size != Size::Large,
         };
         let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
@@ -636,11 +632,7 @@ mod tests {
                 level,
                 keeps: false,
             };
-            Run::new(order, Descents::default(), None).waits_for_disk(LaneId::Files {
-                from: 1,
-                to,
-                owner: false,
-            })
+            Run::new(order, Descents::default()).waits_for_disk(LaneId::Files { from: 1, to, owner: false })
         };
         assert!(!waits(Action::Move, Durability::Auto, 1) && waits(Action::Move, Durability::Auto, 2));
         assert!(!waits(Action::Copy, Durability::Auto, 2) && waits(Action::Copy, Durability::Always, 1));
@@ -669,7 +661,7 @@ mod tests {
                 level: Level::WARNING,
                 keeps: false,
             };
-            Run::new(order, Descents::default(), None).lane(&mut Filesystems::default(), Instant::now())
+            Run::new(order, Descents::default()).lane(&mut Filesystems::default(), Instant::now())
         };
         let files = |to, owner| LaneId::Files { from: device, to, owner };
         assert_eq!(lane(files::Action::Move, br"/proc/\1", None), files(proc, false));

@@ -298,7 +298,6 @@ mod tests {
                 roots: &[],
                 wants_placed: true,
                 unless_same_as: None,
-                interrupted: None,
                 brief: false,
             };
             let done = files::perform(&request, &mut Held::default(), &mut |_| {}).unwrap();

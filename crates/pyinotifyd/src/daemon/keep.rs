@@ -414,7 +414,6 @@ impl Daemon {
                     // What was put back into the database's place may be a copy of what this daemon has.
                     restored.tasks.retain(|task| !self.core.engine.has(TaskId(task.id.0)));
                     keeper.failures.add_all(&restored.failed);
-                    self.note_end_of_earlier(restored.was_killed);
                     self.restore(*restored, now);
                 }
                 Report::Restored(_) => {}

@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What changed so shortly before the checkpoint may not have been handled: who writes a file may close it some time
 /// after the last change, and times of files lag behind the clock by a tick.
-pub(super) const MARGIN: Duration = Duration::from_secs(1);
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Watches that a turn adds, removes or says something of: a millisecond or two.
 const WATCHES_A_TURN: usize = 256;

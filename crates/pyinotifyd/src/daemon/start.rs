@@ -240,7 +240,6 @@ impl Daemon {
         if let Some(restored) = &mut restored {
             // What is told of new watches at once runs nothing of what is paused.
             self.restore_pauses(std::mem::take(&mut restored.paused), now);
-            self.note_end_of_earlier(restored.was_killed);
         }
         // Relative paths begin in the directory that it has set by now.
         let adopted = self.adopt(Prepared::new(config), host, None, now);

@@ -6,15 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use engine::{Failure, FailureKind, IdPrefix, MapId, SchedulerId, TaskId, Waits};
 use event::{Event, Mask};
-use files::Interrupted;
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
 
-use super::Keeper;
 use super::leftovers::outliving;
 use super::row::Clock;
 use crate::action::missing;
@@ -22,7 +20,6 @@ use crate::config::{Identity, absolute_path};
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::{Generation, Watching};
-use crate::daemon::reload::MARGIN;
 use crate::daemon::vanished::should_exist;
 use crate::log::{Escaped, Level, record};
 
@@ -65,15 +62,6 @@ pub(in crate::daemon) fn no_heir(name: &str, same_name: bool) -> String {
 }
 
 impl Daemon {
-    /// Lets file rules know when an earlier daemon may have done what they are asked for again, if it was killed.
-    pub(in crate::daemon) fn note_end_of_earlier(&mut self, was_killed: bool) {
-        let performer = &mut self.core.performer;
-        let checkpoint = performer.keeper.as_ref().and_then(Keeper::checkpoint);
-        performer.files.interrupted = checkpoint
-            .filter(|_| was_killed)
-            .map(|checkpoint| Interrupted { since: checkpoint - MARGIN, until: SystemTime::now() });
-    }
-
     /// Takes over what an earlier daemon left.
     pub(in crate::daemon) fn restore(&mut self, restored: Restored, now: Instant) {
         let Restored { tasks, paused, .. } = restored;
