@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use event::Event;
 
-use crate::generation::Generation;
+use crate::generation::{Generation, place_of};
 use crate::path::Path;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::{Slot, Tasks};
@@ -41,13 +41,6 @@ pub(crate) fn link(generations: &mut [Generation]) {
             }
         }
     }
-}
-
-/// The place of a scheduler's configuration, and its own there.
-pub(crate) fn place_of(generations: &[Generation], id: SchedulerId) -> Option<(usize, usize)> {
-    let later = generations.partition_point(|generation| generation.first_scheduler() <= id.0);
-    let at = later.checked_sub(1).filter(|at| generations[*at].has_scheduler(id))?;
-    Some((at, (id.0 - generations[at].first_scheduler()) as usize))
 }
 
 /// The run that an event of a path meets, among those of older configurations.

@@ -7,7 +7,7 @@ use event::Event;
 
 use crate::clock::{Clock, Nanos};
 use crate::elders;
-use crate::generation::{Exclusion, Generation, Map};
+use crate::generation::{self, Exclusion, Generation, Map};
 use crate::path::Paths;
 use crate::scheduler::{Phase, Scheduler};
 use crate::tasks::Tasks;
@@ -332,8 +332,8 @@ impl Engine {
     }
 
     pub(crate) fn scheduler(&self, id: SchedulerId) -> Option<&Scheduler> {
-        let generation = &self.generations[self.of_scheduler(id)?];
-        generation.schedulers().get((id.0 - generation.first_scheduler()) as usize)
+        let (at, place) = generation::place_of(&self.generations, id)?;
+        Some(&self.generations[at].schedulers()[place])
     }
 
     pub(crate) fn instant(&self, at: Nanos) -> Option<Instant> {
@@ -343,24 +343,14 @@ impl Engine {
     /// The position of the generation with a map.
     #[inline]
     fn of_map(&self, map: MapId) -> Option<usize> {
-        self.last_from(map.0, Generation::first_map).filter(|at| self.generations[*at].has_map(map))
+        let at = generation::last_from(&self.generations, map.0, Generation::first_map)?;
+        self.generations[at].has_map(map).then_some(at)
     }
 
+    /// The position of the generation with a scheduler.
     #[inline]
     fn of_scheduler(&self, scheduler: SchedulerId) -> Option<usize> {
-        self.last_from(scheduler.0, Generation::first_scheduler)
-    }
-
-    /// The last generation whose numbers start no later than `number`; nearly always the last of all.
-    #[inline]
-    fn last_from(&self, number: u32, first: impl Fn(&Generation) -> u32) -> Option<usize> {
-        match self.generations.last() {
-            Some(last) if first(last) <= number => Some(self.generations.len() - 1),
-            Some(_) => {
-                self.generations.partition_point(|generation| first(generation) <= number).checked_sub(1)
-            }
-            None => None,
-        }
+        generation::place_of(&self.generations, scheduler).map(|(at, _)| at)
     }
 
     #[inline]

@@ -86,6 +86,28 @@ pub(crate) struct Generation {
     deadlines: Vec<Nanos>,
 }
 
+/// The position of the generation with a scheduler, and that of the scheduler in it.
+#[inline]
+pub(crate) fn place_of(generations: &[Generation], id: SchedulerId) -> Option<(usize, usize)> {
+    let at = last_from(generations, id.0, Generation::first_scheduler)?;
+    let place = (id.0 - generations[at].first_scheduler) as usize;
+    (place < generations[at].schedulers.len()).then_some((at, place))
+}
+
+/// The last generation whose numbers start no later than `number`; nearly always the last of all.
+#[inline]
+pub(crate) fn last_from(
+    generations: &[Generation],
+    number: u32,
+    first: impl Fn(&Generation) -> u32,
+) -> Option<usize> {
+    match generations.last() {
+        Some(last) if first(last) <= number => Some(generations.len() - 1),
+        Some(_) => generations.partition_point(|generation| first(generation) <= number).checked_sub(1),
+        None => None,
+    }
+}
+
 impl Generation {
     /// # Panics
     ///
@@ -319,10 +341,6 @@ impl Generation {
         let index = (id.0 - self.first_scheduler) as usize;
         act(&mut self.schedulers[index], turn);
         self.note_deadline(index, turn.tasks);
-    }
-
-    pub(crate) fn has_scheduler(&self, id: SchedulerId) -> bool {
-        ((id.0.wrapping_sub(self.first_scheduler)) as usize) < self.schedulers.len()
     }
 
     /// Whether tasks of one of its schedulers are to be kept.

@@ -25,18 +25,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for entry in std::fs::read_dir(&source)? {
         let name = entry?.file_name();
         let (from, to) = (source.join(&name), destination.join(&name));
-        let request = Request {
-            rule: &rule,
-            root: source.as_os_str().as_bytes(),
-            source: from.as_os_str().as_bytes(),
-            destination: to.as_os_str().as_bytes(),
-            trusted_len,
-            stop: &stop,
-            roots: &[],
-            wants_placed: false,
-            unless_same_as: None,
-            brief: false,
-        };
+        let (from, to) = (from.as_os_str().as_bytes(), to.as_os_str().as_bytes());
+        let root = source.as_os_str().as_bytes();
+        let request = Request { root, trusted_len, ..Request::plain(&rule, from, to, &stop) };
         perform(&request, &mut held, &mut |_| {})?;
     }
     Ok(())

@@ -118,9 +118,7 @@ impl Engine {
 
     /// The same of all tasks of a scheduler that are to come.
     pub fn fail_all(&mut self, now: Instant, id: SchedulerId, failure: &Failure, out: &mut impl Effects) {
-        let Some(at) = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id)) else {
-            return;
-        };
+        let Some(at) = self.of_scheduler(id) else { return };
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(id, &mut turn, |scheduler, turn| scheduler.fail_all(failure, turn));
         generations[at].deliver(&mut turn);
@@ -139,9 +137,7 @@ impl Engine {
     }
 
     fn set_paused(&mut self, now: Instant, id: SchedulerId, paused: bool, out: &mut impl Effects) {
-        let Some(at) = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id)) else {
-            return;
-        };
+        let Some(at) = self.of_scheduler(id) else { return };
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(id, &mut turn, |scheduler, turn| {
             scheduler.set_paused(paused);
@@ -186,7 +182,7 @@ impl Engine {
         restore: impl FnOnce(&mut Scheduler, Earlier<'_>, &mut Turn<'_, E>) -> Option<Slot>,
     ) -> Option<Slot> {
         let id = task.scheduler;
-        let at = self.of_scheduler(id).filter(|at| self.generations[*at].has_scheduler(id))?;
+        let at = self.of_scheduler(id)?;
         if self.tasks.find(task.id).is_some() {
             return None;
         }

@@ -1,7 +1,7 @@
 //! Tasks that go on in the configuration that takes the place of theirs, and commands that share their places.
 
 use super::Engine;
-use crate::elders;
+use crate::generation;
 use crate::scheduler::Scheduler;
 use crate::{Effects, MapId, SchedulerId, SchedulerKind};
 
@@ -46,13 +46,13 @@ impl Engine {
     /// Where the tasks of a scheduler go on.
     fn heir(&self, at: usize, place: usize) -> Option<(usize, usize)> {
         let heir = self.generations[at].schedulers()[place].heir()?;
-        elders::place_of(&self.generations, heir)
+        generation::place_of(&self.generations, heir)
     }
 
     fn count_elders(&mut self, (at, place): (usize, usize)) {
         let (older, rest) = self.generations.split_at_mut(at);
         rest[0].schedulers_mut()[place].count_elders(|elder| {
-            let (at, place) = elders::place_of(older, elder)?;
+            let (at, place) = generation::place_of(older, elder)?;
             Some(&older[at].schedulers()[place])
         });
         rest[0].note_deadline(place, &self.tasks);

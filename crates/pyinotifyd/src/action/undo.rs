@@ -288,17 +288,12 @@ mod tests {
             let (root, out) = (self.path("in"), self.path("out/f"));
             let destination = if action == Action::Delete { &b""[..] } else { bytes(&out) };
             let trusted_len = destination.len().saturating_sub(1);
+            let stop = AtomicBool::new(false);
             let request = Request {
-                rule: &rule,
                 root: bytes(&root),
-                source: bytes(source),
-                destination,
                 trusted_len,
-                stop: &AtomicBool::new(false),
-                roots: &[],
                 wants_placed: true,
-                unless_same_as: None,
-                brief: false,
+                ..Request::plain(&rule, bytes(source), destination, &stop)
             };
             let done = files::perform(&request, &mut Held::default(), &mut |_| {}).unwrap();
             let deed = Deed::of(&rule, bytes(source), bytes(&root).len(), trusted_len, &done)?;

@@ -96,7 +96,7 @@ impl FailedTask {
 
     /// Whether it is of the scheduler that is asked for, by its name or with its file.
     pub(crate) fn is_of(&self, asked: &str) -> bool {
-        *self.scheduler.name == *asked || self.scheduler.to_string() == asked
+        *self.scheduler.name == *asked || self.scheduler.is(asked)
     }
 
     /// As the API shows it, with what people call its scheduler.

@@ -1,4 +1,5 @@
-//! What a reload has changed, in one line for the log and for whoever asked for it.
+//! What a reload has changed, in one line for the log and for whoever asked for it; which configuration is in force,
+//! and what people call the schedulers of all that are at work.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -176,41 +177,32 @@ impl Daemon {
         first.map_or_else(|| scheduler.name.to_string(), |generation| generation.name_of(scheduler))
     }
 
-    /// What [`Daemon::name_of`] says of each scheduler.
-    fn names(&self) -> HashMap<Identity, Arc<str>> {
-        let (mut first, mut names) = (HashMap::new(), HashMap::new());
-        for generation in self.by_rank() {
-            for action in generation.actions() {
-                let identity = &action.identity;
-                let is_first = *first.entry(&identity.name).or_insert(generation.id) == generation.id;
-                let name = || if is_first { Arc::clone(&action.name) } else { identity.to_string().into() };
-                names.entry(identity.clone()).or_insert_with(name);
-            }
-        }
-        names
-    }
-
     /// Schedulers of replaced configurations are called as by the one in force from here on, and so are their counts.
     pub(super) fn rename_retired(&mut self) {
-        let names = self.names();
+        let retired = self.core.performer.generations.iter().filter(|generation| generation.retired);
+        let actions = retired.flat_map(Generation::actions);
+        let names: Vec<Arc<str>> = actions.map(|action| self.name_of(&action.identity).into()).collect();
         let performer = &mut self.core.performer;
         let retired = performer.generations.iter_mut().filter(|generation| generation.retired);
         let mut renamed = HashMap::new();
-        for action in retired.flat_map(Generation::actions_mut) {
-            let name = &names[&action.identity];
-            if action.name != *name {
-                let old = std::mem::replace(&mut action.name, Arc::clone(name));
-                renamed.insert(old, Arc::clone(name));
+        for (action, name) in retired.flat_map(Generation::actions_mut).zip(names) {
+            if action.name != name {
+                renamed.insert(std::mem::replace(&mut action.name, Arc::clone(&name)), name);
             }
         }
         performer.observed.counts.rename(&renamed);
     }
 
+    /// Where the configuration in force stands.
+    pub(super) fn place_in_force(&self) -> Option<usize> {
+        let mut generations = self.core.performer.generations.iter();
+        generations.rposition(|generation| !self.is_being_adopted(generation.id))
+    }
+
     /// The configuration in force; at the start the one that is being set up.
     pub(super) fn in_force(&self) -> Option<&Generation> {
         let generations = &self.core.performer.generations;
-        let in_force = generations.iter().rfind(|generation| !self.is_being_adopted(generation.id));
-        in_force.or(generations.last())
+        self.place_in_force().map_or(generations.last(), |place| generations.get(place))
     }
 }
 

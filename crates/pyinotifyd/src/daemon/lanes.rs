@@ -160,9 +160,7 @@ impl Daemon {
     /// Goes on with finding out where the roots of the configuration in force are: rules may find again what they made
     /// below them. True if there is more to do.
     pub(super) fn place_again(&mut self, now: Instant) -> bool {
-        let mut generations = self.core.performer.generations.iter();
-        let in_force = generations.rposition(|generation| !self.is_being_adopted(generation.id));
-        let Some(in_force) = in_force else { return false };
+        let Some(in_force) = self.place_in_force() else { return false };
         let Performer { generations, lanes, files, .. } = &mut self.core.performer;
         let in_force = &mut generations[in_force];
         let is_more = in_force.place_roots(&mut lanes.filesystems, now);

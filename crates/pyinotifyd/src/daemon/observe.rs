@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use control::Stream;
-use control::api::{EventLine, PathText, SrcPathText, TaskLine, Time};
+use control::api::{EventLine, FATES, PathText, SrcPathText, TaskLine, Time};
 use control::metrics::Histogram;
 use engine::{EndResult, Failure, Record, Start, TaskId, TaskRecord};
 use event::{Event, Flag};
@@ -383,6 +383,7 @@ impl Streams {
     }
 
     fn task(&mut self, task: &TaskRecord<'_>, scheduler: &str, fate: Fate<'_>) {
+        debug_assert!(FATES.contains(&fate.name()), "the API's description names it");
         let line = TaskLine {
             time: wall_now(),
             task: TaskName::of(task.id).as_str().to_owned(),

@@ -18,7 +18,7 @@ use crate::action::missing::{self, Standing};
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::failed::{FailedTask, Told};
-use crate::daemon::generation::{Action, Generation};
+use crate::daemon::generation::Generation;
 use crate::daemon::keep::no_heir;
 use crate::log::{Escaped, record};
 
@@ -111,12 +111,12 @@ impl Daemon {
     /// What is paused stays so in a new configuration, from before its first task on.
     pub(in crate::daemon) fn carry_pauses(&mut self, now: Instant) {
         let Some(newest) = self.core.performer.generations.last() else { return };
-        let is_paused = |action: &&Action| self.control.pauses.contains(&action.identity);
-        let paused = newest.actions().iter().filter(is_paused);
+        let actions = newest.actions().iter().enumerate();
+        let paused = actions.filter(|(_, action)| self.control.pauses.contains(&action.identity));
         let paused: Vec<_> =
-            paused.map(|action| (action.identity.clone(), Arc::clone(&action.name))).collect();
-        for (identity, name) in paused {
-            self.set_paused(&identity, true, now);
+            paused.map(|(index, action)| (newest.scheduler(index), Arc::clone(&action.name))).collect();
+        for (id, name) in paused {
+            self.core.engine.pause(now, id, &mut self.core.performer);
             record!(self.core.performer.log, self.control.logger, INFO, "{name} stays paused");
         }
     }

@@ -228,7 +228,7 @@ impl Daemon {
 
     /// The scheduler that somebody names, as it is shown or as `FILE/NAME`.
     fn scheduler_asked_for(&self, asked: &str) -> Result<Option<&Action>, Refusal> {
-        let is_it = |action: &&Action| *action.name == *asked || action.identity.to_string() == asked;
+        let is_it = |action: &&Action| *action.name == *asked || action.identity.is(asked);
         for generation in self.by_rank() {
             if let Some(action) = generation.actions().iter().find(is_it) {
                 return Ok(Some(action));

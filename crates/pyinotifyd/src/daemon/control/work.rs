@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use control::api::{Done, Filter, List, PathText, Selection, SrcPathText, TaskView};
 use control::{Answering, Peer, Refusal};
-use engine::{Doing, Found, IdPrefix, SchedulerId, TaskId, TaskStatus};
-use hashbrown::HashSet;
+use engine::{Doing, Found, IdPrefix, TaskId, TaskStatus};
 use ledger::Glob;
 
 use super::{Changed, Reply};
 use crate::config::Identity;
 use crate::daemon::Daemon;
+use crate::daemon::generation::Action;
 use crate::daemon::observe::{Moments, PAUSED};
 use crate::daemon::task_name::TaskName;
 
@@ -250,14 +250,11 @@ impl Daemon {
             return false;
         }
         let Work { filter, from, goal, .. } = work;
-        let stats = self.core.engine.scheduler_stats().filter(|stats| stats.paused);
-        let paused: HashSet<SchedulerId> = stats.map(|stats| stats.scheduler).collect();
-        let performer = &self.core.performer;
+        let (performer, pauses) = (&self.core.performer, &self.control.pauses);
         let next = self.core.engine.visit(*from, LOOKS_A_TURN, |task| {
-            let scheduler = performer.scheduler_name(task.scheduler);
-            let is_of = || filter.is_of(performer.identity(task.scheduler));
-            if filter.matches(state_name(task.doing), task.event.pathname) && is_of() {
-                goal.take(task, scheduler, paused.contains(&task.scheduler));
+            let Action { name, identity, .. } = performer.action(task.scheduler);
+            if filter.matches(state_name(task.doing), task.event.pathname) && filter.is_of(identity) {
+                goal.take(task, name, pauses.contains(identity));
             }
         });
         *from = next.unwrap_or(*from);

@@ -16,10 +16,10 @@ use serde_json::Value;
 use super::leftovers::outliving;
 use super::row::Clock;
 use crate::action::missing;
-use crate::config::{Identity, absolute_path};
+use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
-use crate::daemon::generation::{Generation, Watching};
+use crate::daemon::generation::Generation;
 use crate::daemon::vanished::should_exist;
 use crate::log::{Escaped, Level, record};
 
@@ -212,14 +212,12 @@ fn heir(newest: &Generation, task: &Task, maps: &HashMap<Vec<u8>, MapId>) -> Res
 /// The maps of the watches by their roots, as configured and absolute; of several watches of one root the first is the
 /// one.
 fn maps_by_root(newest: &Generation) -> HashMap<Vec<u8>, MapId> {
-    let mut maps = HashMap::new();
-    for Watching { what, map, .. } in newest.watches.iter().rev() {
-        for path in what.paths() {
-            maps.insert(absolute_path(path), *map);
-            maps.insert(path.clone(), *map);
-        }
-    }
-    maps
+    let paths =
+        newest.watches.iter().flat_map(|watch| watch.what.paths().iter().map(|path| (path, watch.map)));
+    let all: Vec<_> = paths.zip(&newest.roots).collect();
+    let both =
+        all.into_iter().rev().flat_map(|((path, map), root)| [(root.clone(), map), (path.clone(), map)]);
+    both.collect()
 }
 
 fn fate(task: &Task, rerun: bool) -> Fate {
