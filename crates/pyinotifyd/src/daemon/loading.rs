@@ -135,10 +135,11 @@ impl<T: Send + 'static> Loading<T> {
                     queue.send(load);
                 }
                 Err(message) => {
-                    queue.send(wire::stop());
                     let fault = FromHost::Error(ConfigFault { message, ..ConfigFault::default() });
-                    // A loop that is gone needs no fault.
+                    // A loop that is gone needs no fault. It is told before the host ends, whose end would be the
+                    // reason otherwise.
                     let _ = events.blocking_send(HostEvent::Frame(id, fault));
+                    queue.send(wire::stop());
                 }
             }
         };
