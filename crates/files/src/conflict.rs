@@ -134,14 +134,13 @@ fn numbered(name: &[u8], number: u32) -> Vec<u8> {
     [stem, b".", number.to_string().as_bytes(), suffix].concat()
 }
 
-/// Compares the source, looked at before, with the file that has its name; fails if they differ. Gives what it was
-/// compared with.
+/// Compares the source, looked at before, with the file that has its name; fails if they differ. Gives that file.
 pub(crate) fn compare(
     request: &Request<'_>,
     place: &Place<'_>,
     source: &Source,
     look: &Status,
-) -> Result<Status, Error> {
+) -> Result<Source, Error> {
     let failed = |errno| Error::os(errno, &place.path);
     let there = copy::open_kind(place.directory.as_fd(), &place.name, Kind::File, &place.path)?;
     let compared = content::equal(source.file.as_fd(), there.file.as_fd(), look.size, request.stop);
@@ -151,7 +150,7 @@ pub(crate) fn compare(
     })?;
     let now = sys::status(&there.file).map_err(failed)?;
     if equal && now.size == look.size && now.is_same_state(&there.status) {
-        Ok(now)
+        Ok(Source { status: now, ..there })
     } else {
         Err(exists(request, place))
     }

@@ -201,7 +201,7 @@ impl Copier<'_> {
             Verdict::Place(replace) => replace,
             Verdict::Skip(why) => return Ok(self.skip(source, place, why)),
             Verdict::Compare => {
-                conflict::compare(request, place, source, &source.status)?;
+                self.compare(place, source, &source.status)?;
                 return Ok(self.skip(source, place, Skipped::Same));
             }
         };
@@ -448,6 +448,15 @@ impl Copier<'_> {
             }
         }
         sys::close(file).map_err(failed)
+    }
+
+    /// Compares the source with the file that has its name. That file is the result from now on: it has to be on the
+    /// disk like any other.
+    pub(crate) fn compare(&self, place: &Place<'_>, source: &Source, look: &Status) -> Result<Status, Error> {
+        let there = conflict::compare(self.request, place, source, look)?;
+        self.finish_file(there.file, &place.path)?;
+        self.sync_place(place)?;
+        Ok(there.status)
     }
 
     /// Whether the result must be on the disk before the action ends.

@@ -183,7 +183,7 @@ impl<'a> Found<'a> {
         self.check_same(&source.status, path)?;
         let copier = Copier::for_move(request, attributes, record);
         let look = copier.look_to_copy(source.status, &source, path)?;
-        let there = conflict::compare(request, place, &source, &look)?;
+        let there = copier.compare(place, &source, &look)?;
         let is_there =
             sys::status_at(&place.directory, &place.name).is_ok_and(|now| now.is_same_state(&there));
         if !is_there {

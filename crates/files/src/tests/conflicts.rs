@@ -1,6 +1,9 @@
 //! What happens where the destination's name is taken, where nothing is mounted, and what becomes of emptied
 //! directories.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use rustix::io::Errno;
 
 use super::crash::{child_scene, with_mounts};
@@ -205,6 +208,30 @@ fn of_two_files_of_one_content_one_is_enough() {
             scene.write("in/d/f", "");
             scene.write("out/d/f", "");
             assert!(scene.act(&rule, "in/d", "out/d").error(&scene).contains("path already exists"));
+        }
+    }
+}
+
+/// Who wrote the file that has the name may have left it to the kernel when it reaches the disk.
+#[test]
+fn what_takes_the_place_of_the_source_is_on_the_disk_before_the_source_goes() {
+    for (durability, expected) in [(Durability::Auto, 2), (Durability::Always, 2), (Durability::Never, 0)] {
+        for scene in scenes() {
+            scene.write("in/f", "content");
+            scene.write("out/f", "content");
+            let (source, synced) = (scene.path("in/f"), Rc::new(Cell::new(0)));
+            let plan: fault::Plan = Box::new({
+                let synced = Rc::clone(&synced);
+                move |_, call| {
+                    synced.update(|count| count + u32::from(call == "fsync" && source.exists()));
+                    Ok(())
+                }
+            });
+            let rule = Rule { durability, ..with_conflict(Action::Move, Conflict::Same) };
+            fault::with(plan, || scene.act(&rule, "in/f", "out/f")).0.done();
+            // The file and its directory.
+            assert_eq!(synced.get(), expected, "{durability:?}");
+            assert!(!scene.exists("in/f"));
         }
     }
 }
