@@ -696,11 +696,69 @@ def test_what_a_rule_did_is_undone_unless_that_would_lose_something(steer: Steer
     assert (box.src / "a.mv").exists()
     assert not (box.dst / "a.mv").exists()
     daemon.wait_log(f"INFO - undo task {ids['a.mv']}, asked by uid")
+    # The history says so, and the next undo of it.
+    marks = {task["id"]: "undone" in task for task in operator.get("/v1/history?scheduler=move")["tasks"]}
+    assert marks == {ids["a.mv"]: True, ids["b.mv"]: False}
+    assert [line.split()[3:5] for line in operator.run("history", "--path", "*/a.mv").splitlines()[1:]] == [
+        ["ok,", "undone"]
+    ]
+    why = f"cannot undo task {ids['a.mv']}: it was undone already"
+    assert operator.refused(409, "POST", f"/v1/history/{ids['a.mv']}/undo") == why
+    assert operator.run("undo", ids["a.mv"], status=1) == f"pyinotifyd: {why}\n"
     write(box.src / "b.mv")
     assert "cannot undo" in operator.run("undo", ids["b.mv"], status=1)
     assert (box.dst / "b.mv").exists()
     operator.run("undo", "00000000", status=1)
     operator.run("undo", "abc", status=2)
+
+
+def test_an_undo_names_the_later_task_that_removed_its_directory(steer: Steer, box: Box) -> None:
+    _, operator = steer(
+        """
+move = FileManagerScheduler([
+    FileManagerRule("move", r"^$SRC/plain/(.*)$", r"$DST/\\1"),
+    FileManagerRule("move", r"^$SRC/.*/(.*)$", r"$DST/\\1", prune=True),
+])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_ATTRIB": move}, rec=True, auto_add=True)])
+""",
+        "--state",
+        os.fspath(box.tmp / "state"),
+    )
+
+    def move(path: Path) -> str:
+        """Let the rule act on a file; return the task's id."""
+        operator.post("/v1/sync", {})
+        operator.post("/v1/send", {"path": os.fspath(path), "event": "IN_ATTRIB"})
+
+        def ended() -> list[dict[str, Any]]:
+            tasks: list[dict[str, Any]] = operator.get(f"/v1/history?path=*/{path.name}")["tasks"]
+            return tasks
+
+        task: str = wait_until(ended, "the end of a task")[0]["id"]
+        return task
+
+    directory = box.src / "[a]*"
+    directory.mkdir()
+    write(directory / "one")
+    write(directory / "two")
+    ids = {name: move(directory / name) for name in ("one", "two")}
+    assert sorted(os.listdir(box.dst)) == ["one", "two"]
+    assert not directory.exists()
+    operator.post("/v1/schedulers/move/pause")
+    gone = f"cannot undo task {ids['one']}: directory '{directory}' does not exist; "
+    later = f"the undo of the later task {ids['two']} brings it back: undo that one first"
+    assert operator.run("undo", ids["one"], status=1) == f"pyinotifyd: {gone}{later}\n"
+    operator.run("undo", ids["two"])
+    operator.run("undo", ids["one"])
+    assert sorted(os.listdir(directory)) == ["one", "two"]
+    # Of one that nobody pruned there is nobody to name.
+    (box.src / "plain").mkdir()
+    write(box.src / "plain/three")
+    operator.post("/v1/schedulers/move/resume")
+    ids["three"] = move(box.src / "plain/three")
+    (box.src / "plain").rmdir()
+    why = operator.refused(409, "POST", f"/v1/history/{ids['three']}/undo")
+    assert why.endswith(f"directory '{box.src}/plain' does not exist; make or mount it, then undo again")
 
 
 # ---- streams

@@ -316,6 +316,9 @@ pub struct EndedView {
     pub duration: f64,
     /// Number of attempts.
     pub attempts: u32,
+    /// When what its rule did was undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<Time>,
 }
 
 /// Which tasks a list shows. All conditions must hold.

@@ -6,6 +6,15 @@
 pub struct Glob(pub Vec<u8>);
 
 impl Glob {
+    /// What stands for all paths below a directory.
+    pub fn below(directory: &[u8]) -> Glob {
+        let literal = directory.iter().flat_map(|byte| match byte {
+            b'*' | b'?' | b'[' => vec![b'[', *byte, b']'],
+            _ => vec![*byte],
+        });
+        Glob(literal.chain(*b"/*").collect())
+    }
+
     /// Whether it matches all of a path.
     pub fn matches(&self, path: &[u8]) -> bool {
         matches(&self.0, path)
@@ -112,6 +121,15 @@ mod tests {
         }
         let hostile = "a*".repeat(200) + "b";
         assert!(!Glob(hostile.into()).matches(&[b'a'; 4096]));
+    }
+
+    #[test]
+    fn a_directory_stands_for_what_is_below_it_whatever_its_name() {
+        for name in [&b"/in/a"[..], b"/in/[a-c]", b"/in/*?", b"/in/]^", b"/in/\xff["] {
+            let glob = Glob::below(name);
+            assert!(glob.matches(&[name, b"/x/y"].concat()), "{}", name.escape_ascii());
+            assert!(!glob.matches(name) && !glob.matches(b"/in/b/x"), "{}", name.escape_ascii());
+        }
     }
 
     #[test]

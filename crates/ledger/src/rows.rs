@@ -217,6 +217,8 @@ pub struct Batch {
     pub ended: Vec<Ended>,
     /// What commands wrote at last that had failed before they ended.
     pub outputs: Vec<(Id, Vec<u8>)>,
+    /// Ended tasks whose `done` is another one from now on: id, what stands there, what is to stand there.
+    pub done: Vec<(Id, String, String)>,
     /// Schedulers that are paused, or no more: file, name.
     pub paused: Vec<(Arc<str>, Arc<str>, bool)>,
     /// Up to when everything that happened was handled or is in the database, once all this is written: seconds since

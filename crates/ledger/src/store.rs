@@ -295,6 +295,10 @@ fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::
         let sql = "UPDATE ended SET output = ?2 WHERE number = (SELECT max(number) FROM ended WHERE id = ?1)";
         connection.prepare_cached(sql)?.execute(params![id.to_string(), PathValue(output)])?;
     }
+    for (id, before, after) in &batch.done {
+        let sql = "UPDATE ended SET done = ?3 WHERE id = ?1 AND done = ?2";
+        connection.prepare_cached(sql)?.execute(params![id.to_string(), before, after])?;
+    }
     for (file, scheduler, is_paused) in &batch.paused {
         let sql = if *is_paused {
             "INSERT OR IGNORE INTO paused VALUES (?1, ?2)"

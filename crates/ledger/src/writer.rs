@@ -64,7 +64,7 @@ impl Reports {
 }
 
 enum Message {
-    Batch(Batch),
+    Batch(Box<Batch>),
     Options(Options),
 }
 
@@ -101,7 +101,7 @@ impl Ledger {
         assert!(self.is_ready(), "one batch at a time");
         // A thread that died has reported nothing, so that the batch stays in flight, and nothing is lost but what
         // follows.
-        self.in_flight = self.batches.send(Message::Batch(batch)).is_ok();
+        self.in_flight = self.batches.send(Message::Batch(Box::new(batch))).is_ok();
     }
 
     /// Waits until the batch before is on the disk, or a deadline; whether another one can be committed. Only for the

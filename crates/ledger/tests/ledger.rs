@@ -203,6 +203,20 @@ fn a_task_that_is_run_again_and_fails_again_stands_as_failed_once() {
 }
 
 #[test]
+fn what_an_ended_task_did_is_replaced_where_it_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 9);
+    let did = |text: &str| Ended { done: Some(text.into()), ..ended(1, b"/in/a", Outcome::Ok) };
+    desk.commit(ends([did("first"), did("second"), ended(2, b"/in/b", Outcome::Ok)]));
+    let done = vec![(Id(1), "first".to_owned(), "undone".to_owned()), (Id(2), "first".into(), "x".into())];
+    desk.commit(Batch { done, ..Batch::default() });
+    let rows = Reader::open(directory.path()).unwrap().ended(&Filter::default(), 9).unwrap().rows;
+    let found: Vec<Option<&str>> = rows.iter().map(|row| row.done.as_deref()).collect();
+    assert_eq!(found, [None, Some("second"), Some("undone")]);
+    desk.close();
+}
+
+#[test]
 fn without_history_only_what_failed_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 0);

@@ -39,7 +39,7 @@ pub(crate) enum Report {
     /// Of the tasks in the state that a question with this number is about.
     Read(u64, Result<Vec<ledger::Page>, String>),
     /// Of the undo of a task, with what was moved.
-    Undone(u64, Vec<String>, Result<(), String>),
+    Undone(u64, Vec<String>, Result<(), undo::Refused>),
     /// Of a look at the path of a question with this number.
     Stands(u64, missing::Standing),
     /// Of a look whether a file has settled.

@@ -6,6 +6,7 @@
 //!
 //! A worker does it, by the same actions as a rule, with the same care for links and owners.
 
+use std::fmt;
 use std::sync::atomic::AtomicBool;
 
 use files::{Action, Conflict, Done, Error, Held, Pruned, Record, Request, Rule};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::log::Escaped;
 
 /// What a file rule did, as it stands in the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Deed {
     action: DeedAction,
     /// The path that was acted on, of which so much is the root of the watch.
@@ -29,6 +30,54 @@ pub(crate) struct Deed {
     /// Directories that were empty then and are gone, the innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pruned: Vec<PrunedAt>,
+    /// When it was undone, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    undone_s: Option<f64>,
+}
+
+/// Why something is not undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// A directory that it needs is gone.
+    NoDirectory(Vec<u8>),
+    /// Anything else, in one line.
+    For(String),
+}
+
+impl Refused {
+    /// A rule's text has advice for its author; whoever undoes can do something else.
+    fn of(error: &Error) -> Refused {
+        match error {
+            Error::Exists { to, .. } => {
+                Refused::For(format!("'{}' exists already; move it away, then undo again", Escaped(to)))
+            }
+            Error::NoParent { missing, .. } => Refused::NoDirectory(missing.clone()),
+            error => Refused::For(error.to_string()),
+        }
+    }
+
+    /// The same, where the history knows a later task that removed the directory.
+    pub(crate) fn after(&self, later: impl fmt::Display) -> String {
+        match self {
+            Refused::NoDirectory(missing) => format!(
+                "directory '{}' does not exist; the undo of the later task {later} brings it back: undo that one first",
+                Escaped(missing)
+            ),
+            Refused::For(why) => why.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::NoDirectory(missing) => {
+                let missing = Escaped(missing);
+                write!(out, "directory '{missing}' does not exist; make or mount it, then undo again")
+            }
+            Refused::For(why) => out.write_str(why),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +161,7 @@ impl Deed {
             trashed: done.trashed.iter().map(|one| (Bytes::of(&one.from), Bytes::of(&one.to))).collect(),
             trash: rule.trash.as_deref().map(Bytes::of),
             pruned: done.pruned.iter().map(PrunedAt::of).collect(),
+            undone_s: None,
         })
     }
 
@@ -130,29 +180,45 @@ impl Deed {
         self.source.get()
     }
 
+    /// When it was undone, in seconds since 1970.
+    pub(crate) fn undone_s(&self) -> Option<f64> {
+        self.undone_s
+    }
+
+    /// The same, undone then.
+    pub(crate) fn undone_at(self, now_s: f64) -> Deed {
+        Deed { undone_s: Some(now_s), ..self }
+    }
+
+    /// Whether an undo makes that directory again.
+    pub(crate) fn brings_back(&self, directory: &[u8]) -> bool {
+        self.undone_s.is_none() && self.pruned.iter().any(|pruned| pruned.path.get() == directory)
+    }
+
     /// Undoes it, and tells `say` what was moved.
     ///
     /// # Errors
     /// Why that is not possible, or not possible without loss. What was moved before stays moved, and was told.
-    pub(crate) fn undo(&self, held: &mut Held, say: &mut dyn FnMut(String)) -> Result<(), String> {
+    pub(crate) fn undo(&self, held: &mut Held, say: &mut dyn FnMut(String)) -> Result<(), Refused> {
         let moved = self.placed.as_ref().filter(|_| self.action == DeedAction::Move);
         // Nothing is moved where something is missing.
         moved.map_or(Ok(()), PlacedAt::check)?;
         for (_, to) in &self.trashed {
             if statat(CWD, to.get(), AtFlags::SYMLINK_NOFOLLOW).is_err() {
-                return Err(format!("'{}' is not in the trash any more", Escaped(to.get())));
+                let why = format!("'{}' is not in the trash any more", Escaped(to.get()));
+                return Err(Refused::For(why));
             }
         }
         for pruned in self.pruned.iter().rev() {
             let mut tell = |record: Record<'_>| tell(&record, say);
             let made = files::make_again(&pruned.get(), self.root_len, &mut tell);
-            made.map_err(|error| refusal(&error))?;
+            made.map_err(|error| Refused::of(&error))?;
         }
         let mut back = |from: &[u8], to: &[u8], root: &[u8], trusted_len: usize, rule: &Rule| {
             let stop = AtomicBool::new(false);
             let request = Request { root, trusted_len, ..Request::plain(rule, from, to, &stop) };
             let mut tell = |record: Record<'_>| tell(&record, say);
-            files::perform(&request, held, &mut tell).map(drop).map_err(|error| refusal(&error))
+            files::perform(&request, held, &mut tell).map(drop).map_err(|error| Refused::of(&error))
         };
         if let Some(placed) = moved {
             let path = placed.path.get();
@@ -181,19 +247,6 @@ impl Deed {
     }
 }
 
-/// Why it cannot be done, with what whoever undoes can do; the text of a rule has advice for its author.
-fn refusal(error: &Error) -> String {
-    match error {
-        Error::Exists { to, .. } => {
-            format!("'{}' exists already; move it away, then undo again", Escaped(to))
-        }
-        Error::NoParent { missing, .. } => {
-            format!("directory '{}' does not exist; make or mount it, then undo again", Escaped(missing))
-        }
-        error => error.to_string(),
-    }
-}
-
 /// Says what is for people.
 fn tell(record: &Record<'_>, say: &mut dyn FnMut(String)) {
     if !matches!(record, Record::Making { .. }) {
@@ -215,15 +268,15 @@ impl PrunedAt {
 
 impl PlacedAt {
     /// Whether the result is still what the rule placed.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), Refused> {
         let shown = Escaped(self.path.get());
         let status = statat(CWD, self.path.get(), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|_| format!("'{shown}' is not there any more"))?;
+            .map_err(|_| Refused::For(format!("'{shown}' is not there any more")))?;
         let is_born_then = self.born.is_none() || self.born == born(self.path.get());
         if (status.st_dev, status.st_ino) == (self.dev, self.ino) && is_born_then {
             Ok(())
         } else {
-            Err(format!("'{shown}' is something else by now"))
+            Err(Refused::For(format!("'{shown}' is something else by now")))
         }
     }
 }
@@ -305,7 +358,8 @@ mod tests {
 
     fn undo(deed: &Deed) -> Result<Vec<String>, String> {
         let mut said = Vec::new();
-        deed.undo(&mut Held::default(), &mut |text| said.push(text)).map(|()| said)
+        let undone = deed.undo(&mut Held::default(), &mut |text| said.push(text));
+        undone.map(|()| said).map_err(|refused| refused.to_string())
     }
 
     #[test]
@@ -378,6 +432,9 @@ mod tests {
         assert!(!bench.path("in/a").exists());
         assert!(undo(&first).unwrap_err().contains("in/a' does not exist"));
         assert!(!bench.path("in/a").exists(), "nobody says what it was like");
+        let gone = bench.path("in/a");
+        assert!(last.brings_back(bytes(&gone)) && !first.brings_back(bytes(&gone)));
+        assert!(!last.clone().undone_at(1.5).brings_back(bytes(&gone)));
         for deed in [last, first] {
             undo(&deed).unwrap();
             assert_eq!(bench.path("in/a").metadata().unwrap().mode() & 0o7777, 0o2751);
@@ -492,6 +549,7 @@ mod tests {
             trashed: Vec::new(),
             trash: None,
             pruned: vec![PrunedAt { path: Bytes::of(b"/in/\xff"), mode: 0o755, uid: 5, gid: 6 }],
+            undone_s: Some(1.5),
         };
         assert_eq!(Deed::parse(&deed.to_json()), Some(deed));
         assert_eq!(Deed::parse("{}"), None);

@@ -210,7 +210,7 @@ impl Page {
             table.row([
                 (short(&task.id), Look::Plain),
                 (moment(task.ended), Look::Plain),
-                (task.result.clone(), look),
+                (task.result.clone() + if task.undone.is_some() { ", undone" } else { "" }, look),
                 (duration(task.duration), Look::Plain),
                 (task.attempts.to_string(), Look::Plain),
                 (line(&task.scheduler), Look::Plain),

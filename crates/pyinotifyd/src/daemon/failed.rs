@@ -118,6 +118,7 @@ impl FailedTask {
             ended: self.ended,
             duration: self.duration_s,
             attempts: self.attempts,
+            undone: None,
         }
     }
 }

@@ -291,6 +291,11 @@ impl Keeper {
         self.next.not_failed.push(id);
     }
 
+    /// What an ended task has done is to be remembered differently.
+    pub(crate) fn done_differs(&mut self, id: Id, before: String, after: String) {
+        self.next.done.push((id, before, after));
+    }
+
     /// A failed task is run again, and kept.
     pub(crate) fn runs_again(&mut self, id: Id) {
         self.failures.remove(id);

@@ -35,7 +35,7 @@ impl Daemon {
                 Report::Leftovers(groups) => self.leftovers_ended(&groups, now),
                 Report::Settled(answer) => self.settled(&answer, now),
                 Report::Read(number, found) => self.has_read(number, found, now),
-                Report::Undone(number, said, undone) => self.undone(number, said, undone),
+                Report::Undone(number, said, undone) => self.undone(number, said, undone, now),
                 Report::Stands(number, standing) => self.stands(number, standing),
                 Report::Swept(swept) => self.swept(&swept, now),
                 Report::Emptied(emptied) => self.emptied(&emptied),

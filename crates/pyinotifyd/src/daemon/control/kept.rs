@@ -4,6 +4,7 @@
 //! report. A disk that takes nothing now is read all the same, and one that does not answer is not waited for long. The
 //! answer to a change waits until it is written, too.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use ledger::{Ended, Glob, Id, Outcome, Page, Reader};
 use super::Reply;
 use super::changes::each;
 use crate::action::Report;
-use crate::action::undo::Deed;
+use crate::action::undo::{Deed, Refused};
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::children::signal_name;
@@ -33,6 +34,9 @@ const ROWS_MAX: u32 = 100_000;
 
 /// Ends of one task that are looked at for what can be undone: one for each time that it was run again.
 const RUNS_MAX: u32 = 100;
+
+/// The latest ends below a directory that are looked at for the one that removed it.
+const LATER_MAX: u32 = 1_000;
 
 /// How long the answer to a change waits for a disk that does not answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -71,7 +75,17 @@ pub(super) struct Reads {
     next: u64,
     waiting: HashMap<u64, Read>,
     /// Tasks that are being undone, with who asked for it.
-    undoing: HashMap<u64, (Id, Peer, Reply)>,
+    undoing: HashMap<u64, (Undoing, Peer, Reply)>,
+}
+
+/// A task that is being undone, or was refused to be.
+#[derive(Debug)]
+struct Undoing {
+    id: Id,
+    /// When it had ended.
+    ended_s: f64,
+    /// What it did, as it is kept.
+    kept: String,
 }
 
 #[derive(Debug)]
@@ -94,21 +108,47 @@ impl Reads {
 
     fn refuse_late(&mut self, now: Instant) {
         for (_, read) in self.waiting.extract_if(|_, read| read.at_last <= now) {
-            let _ = read.reply.send(Err(unreadable(NO_ANSWER)));
+            read.refuse(NO_ANSWER);
         }
     }
 }
 
-fn unreadable(why: &str) -> Refusal {
-    Refusal::unavailable(format!("cannot read the state: {why}"))
+impl Read {
+    /// The state cannot be read.
+    fn refuse(self, why: &str) {
+        let refusal = match self.goal {
+            Goal::Later { undoing, refused } => not_undone(undoing.id, refused),
+            Goal::List | Goal::Undo { .. } | Goal::Change { .. } => {
+                Refusal::unavailable(format!("cannot read the state: {why}"))
+            }
+        };
+        // A client that went away needs no answer.
+        let _ = self.reply.send(Err(refusal));
+    }
+}
+
+fn not_undone(id: Id, why: impl fmt::Display) -> Refusal {
+    Refusal::conflict(format!("cannot undo task {id}: {why}"))
 }
 
 /// What is done with what is found.
 #[derive(Debug)]
 enum Goal {
     List,
-    Undo { id: String, peer: Peer },
-    Change { verb: Verb, peer: Peer, asked: Asked },
+    Undo {
+        id: String,
+        peer: Peer,
+    },
+    /// A later task that removed the directory for which an undo was refused.
+    Later {
+        undoing: Undoing,
+        refused: Refused,
+    },
+    Change {
+        verb: Verb,
+        peer: Peer,
+        asked: Asked,
+    },
 }
 
 /// What is done to failed tasks.
@@ -256,21 +296,27 @@ impl Daemon {
 
     /// A lane has read what was asked for.
     pub(in crate::daemon) fn has_read(&mut self, number: u64, found: Found, now: Instant) {
-        let Some(Read { goal, reply, .. }) = self.control.reads.waiting.remove(&number) else { return };
+        let Some(read) = self.control.reads.waiting.remove(&number) else { return };
         let pages = match found {
             Ok(pages) => pages,
-            Err(why) => {
-                let _ = reply.send(Err(unreadable(&why)));
-                return;
-            }
+            Err(why) => return read.refuse(&why),
         };
+        let Read { goal, reply, .. } = read;
         match goal {
             Goal::List => {
                 let page = pages.into_iter().next().unwrap_or_default();
                 let tasks = page.rows.iter().map(|row| view(row, self.name_of(&scheduler_of(row)))).collect();
                 let _ = reply.send(Ok(Answering::of(List { tasks, total: page.total.into() })));
             }
-            Goal::Undo { id, peer } => self.undo_found(number, &id, peer, &pages, reply, now),
+            Goal::Undo { id, peer } => match to_undo(&id, &pages) {
+                Ok((undoing, deed)) => self.begin_undo(number, undoing, deed, peer, reply, now),
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
+            Goal::Later { undoing, refused } => {
+                let why = later(&undoing, &refused, &pages)
+                    .map_or_else(|| refused.to_string(), |later| refused.after(later));
+                let _ = reply.send(Err(not_undone(undoing.id, why)));
+            }
             Goal::Change { verb, peer, asked } => {
                 let answer = self.change_found(verb, peer, &asked, pages, now);
                 self.answer_when_kept(answer, reply, now);
@@ -278,26 +324,17 @@ impl Daemon {
         }
     }
 
-    fn undo_found(&mut self, number: u64, id: &str, peer: Peer, pages: &[Page], reply: Reply, now: Instant) {
-        let rows: Vec<&Ended> = pages.iter().flat_map(|page| &page.rows).collect();
-        let deed = match rows.first() {
-            None => Err(Refusal::not_found(format!("there is no task {id} in the history"))),
-            Some(first) if rows.iter().any(|row| row.id != first.id) => {
-                Err(Refusal::bad_request(format!("more than one task's id begins with {id}")))
-            }
-            Some(first) => {
-                let done = rows.iter().find_map(|row| row.done.as_deref());
-                let deed = done.and_then(Deed::parse).map(|deed| (first.id, deed));
-                deed.ok_or_else(|| {
-                    Refusal::conflict(format!("task {id} has done nothing that can be undone"))
-                })
-            }
-        };
-        let (id, deed) = match deed {
-            Ok(found) => found,
-            Err(refusal) => return drop(reply.send(Err(refusal))),
-        };
-        self.control.reads.undoing.insert(number, (id, peer, reply));
+    fn begin_undo(
+        &mut self,
+        number: u64,
+        undoing: Undoing,
+        deed: Deed,
+        peer: Peer,
+        reply: Reply,
+        now: Instant,
+    ) {
+        let about = format!("undo task {}", undoing.id);
+        self.control.reads.undoing.insert(number, (undoing, peer, reply));
         let lanes = &mut self.core.performer.lanes;
         let device = lanes.filesystems.of_parent(deed.path(), now).device;
         let run = move || {
@@ -305,26 +342,50 @@ impl Daemon {
             let undone = deed.undo(&mut Held::default(), &mut |line| said.push(line));
             Report::Undone(number, said, undone)
         };
-        let not = move |_: Undone| Report::Undone(number, Vec::new(), Err(NO_ANSWER.to_owned()));
-        lanes.submit(
-            LaneId::Filesystem(device),
-            Size::Small,
-            Once::new(format!("undo task {id}"), run, not),
-            now,
-        );
+        let not =
+            move |_: Undone| Report::Undone(number, Vec::new(), Err(Refused::For(NO_ANSWER.to_owned())));
+        lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, not), now);
     }
 
     /// A lane has undone a task, or says why not.
-    pub(in crate::daemon) fn undone(&mut self, number: u64, said: Vec<String>, undone: Result<(), String>) {
-        let Some((id, peer, reply)) = self.control.reads.undoing.remove(&number) else { return };
+    pub(in crate::daemon) fn undone(
+        &mut self,
+        number: u64,
+        said: Vec<String>,
+        undone: Result<(), Refused>,
+        now: Instant,
+    ) {
+        let Some((undoing, peer, reply)) = self.control.reads.undoing.remove(&number) else { return };
+        let id = undoing.id;
         for line in said {
             record!(self.core.performer.log, self.logger, INFO, "{line}, task_id={id}");
         }
-        let answer = match undone {
-            Ok(()) => Ok(self.changed("undo", &[TaskId(id.0)], peer)),
-            Err(why) => Err(Refusal::conflict(format!("cannot undo task {id}: {why}"))),
-        };
-        let _ = reply.send(answer);
+        match undone {
+            Ok(()) => {
+                self.note_undone(undoing);
+                let answer = self.changed("undo", &[TaskId(id.0)], peer);
+                self.answer_when_kept(Ok(answer), reply, now);
+            }
+            Err(Refused::NoDirectory(missing)) => {
+                let filter = ledger::Filter {
+                    path: Some(Glob::below(&missing)),
+                    since_s: Some(undoing.ended_s),
+                    ..ledger::Filter::default()
+                };
+                let goal = Goal::Later { undoing, refused: Refused::NoDirectory(missing) };
+                self.read(goal, vec![filter], LATER_MAX, reply, now);
+            }
+            Err(why @ Refused::For(_)) => {
+                let _ = reply.send(Err(not_undone(id, why)));
+            }
+        }
+    }
+
+    fn note_undone(&mut self, Undoing { id, kept, .. }: Undoing) {
+        let deed = Deed::parse(&kept).map(|deed| deed.undone_at(wall_now().0));
+        if let (Some(keeper), Some(deed)) = (&mut self.core.performer.keeper, deed) {
+            keeper.done_differs(id, kept, deed.to_json());
+        }
     }
 
     fn change_found(
@@ -411,6 +472,40 @@ fn look_up((directory, filters, limit): &(PathBuf, Vec<ledger::Filter>, u32)) ->
     pages.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
+/// The task whose id begins so, and what it did that is not undone yet.
+fn to_undo(id: &str, pages: &[Page]) -> Result<(Undoing, Deed), Refusal> {
+    let rows: Vec<&Ended> = pages.iter().flat_map(|page| &page.rows).collect();
+    let first =
+        rows.first().ok_or_else(|| Refusal::not_found(format!("there is no task {id} in the history")))?;
+    if rows.iter().any(|row| row.id != first.id) {
+        return Err(Refusal::bad_request(format!("more than one task's id begins with {id}")));
+    }
+    let deeds = rows.iter().filter_map(|row| {
+        let kept = row.done.clone()?;
+        let deed = Deed::parse(&kept)?;
+        Some((Undoing { id: row.id, ended_s: row.ended_s, kept }, deed))
+    });
+    let (undone, mut open): (Vec<_>, Vec<_>) = deeds.partition(|(_, deed)| deed.undone_s().is_some());
+    if open.is_empty() {
+        return Err(if undone.is_empty() {
+            Refusal::conflict(format!("task {id} has done nothing that can be undone"))
+        } else {
+            not_undone(first.id, "it was undone already")
+        });
+    }
+    Ok(open.swap_remove(0))
+}
+
+/// The latest task that ended after this one and removed the directory that this one lacks.
+fn later(undoing: &Undoing, refused: &Refused, pages: &[Page]) -> Option<Id> {
+    let Refused::NoDirectory(missing) = refused else { return None };
+    let removed_it = |row: &&Ended| {
+        let deed = row.done.as_deref().and_then(Deed::parse);
+        row.id != undoing.id && deed.is_some_and(|deed| deed.brings_back(missing))
+    };
+    pages.iter().flat_map(|page| &page.rows).find(removed_it).map(|row| row.id)
+}
+
 fn scheduler_of(row: &Ended) -> Identity {
     Identity { file: row.subject.file.clone(), name: row.subject.scheduler.clone() }
 }
@@ -433,5 +528,6 @@ fn view(row: &Ended, scheduler: String) -> EndedView {
         ended: Time(row.ended_s),
         duration: (row.ended_s - row.started_s).max(0.0),
         attempts: row.attempts,
+        undone: row.done.as_deref().and_then(Deed::parse).and_then(|deed| deed.undone_s()).map(Time),
     }
 }
