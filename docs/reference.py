@@ -70,6 +70,40 @@ makes no difference. These are the limits and the differences:
   `(?:ab){0,60000}`.
 - Where an expression takes more than 500,000 steps on a path, the event makes no task and the log says so. Only
   nested repeats come near this limit, mostly together with a back reference or a condition.
+
+## Environment variables
+
+The daemon, the config test, `--explain` and `doctor` read:
+
+| variable | |
+|---|---|
+| `PYINOTIFYD_PYTHON` | the interpreter, unless `--python` names one |
+| `VIRTUAL_ENV`, `PATH` | where `python3` is looked for then, after the directory of the program |
+| `PYTHONPATH`, `PYTHONHOME`, `PYTHONPYCACHEPREFIX` | Python's own; root refuses directories that others can write |
+| `STATE_DIRECTORY` | the state, unless `--state` or `state=` says otherwise; systemd sets it |
+| `RUNTIME_DIRECTORY`, `XDG_RUNTIME_DIR` | where the control socket is by default, see [`control`](#pyinotifyd) |
+| `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID` | set by systemd: where and how often the daemon reports |
+| `JOURNAL_STREAM` | set by systemd: whether stderr leads to the journal |
+
+The commands that ask a daemon, such as `pyinotifyd status`, read:
+
+| variable | |
+|---|---|
+| `PYINOTIFYD_CONTROL` | the socket, unless `--control` names one; the daemon itself does not read it |
+| `RUNTIME_DIRECTORY`, `XDG_RUNTIME_DIR` | where they look else, besides `/run/pyinotifyd` |
+
+All of them read `NO_COLOR` (no colours, if it is set and not empty) and `TZ`. `--install` and `--uninstall` read
+`DESTDIR`, a directory instead of `/`. `import systemd-path` reads `HOME` for units of a user. Completion scripts set
+`PYINOTIFYD_COMPLETE`.
+
+A command of a ShellScheduler finds:
+
+| variable | |
+|---|---|
+| `PYINOTIFYD_MASKNAME`, `PYINOTIFYD_PATHNAME` | the event and its path; with a batch, neither is set |
+| `PYINOTIFYD_SRC_PATHNAME` | where the object was before a move; else empty |
+| `PYINOTIFYD_TASK_ID` | the id of this task, as the log shows it |
+| `PYINOTIFYD_ERROR` | why a task failed, at most 4 KiB; only for commands of an `on_failure` |
 """
 
 

@@ -111,6 +111,50 @@ def test_sort_downloads_sorts_by_kind(box: Box) -> None:
     wait_until(lambda: has(downloads / "archives/src.tar.gz", "zip"), lambda: daemon.tail)
 
 
+# ---- the reference
+
+
+def tables_of_variables() -> list[set[str]]:
+    """The variables of each table of the reference's last section."""
+    section = (DOCS / "reference.md").read_text().split("## Environment variables")[1]
+    tables = re.findall(r"^\|---\|---\|\n((?:\|.*\n)+)", section, re.M)
+    return [set(re.findall(r"`([A-Z_]{2,})`", table)) for table in tables]
+
+
+def test_the_reference_has_each_variable_that_the_program_reads() -> None:
+    sources = [path for path in (ROOT / "crates/pyinotifyd/src").rglob("*.rs") if "tests" not in path.stem]
+    texts = [path.read_text().partition("#[cfg(test)]")[0] for path in sources]
+    asked = r'\bvar(?:_os)?\("(\w+)"\)|\bdirectory(?:_variable)?\("(\w+)"\)'
+    named = r"const (?:VARIABLE|ROOT_VARIABLE|ASKED_BY|\w*VARIABLES): [^=]*= ([^;]*);"
+    read = {one for text in texts for pair in re.findall(asked, text) for one in pair if one}
+    read |= {one for text in texts for value in re.findall(named, text) for one in re.findall(r'"(\w+)"', value)}
+    section = (DOCS / "reference.md").read_text().split("## Environment variables")[1]
+    said = set(re.findall(r"`([A-Z_]{2,})`", section))
+    commands = tables_of_variables()[-1]
+    # The time zone is the library's to read.
+    assert said - commands - {"TZ"} == read
+    assert all(name.startswith("PYINOTIFYD_") for name in commands)
+
+
+def test_a_command_finds_the_variables_of_the_reference(site: Site) -> None:
+    """As one that tells of a failure does, which has all of them: with the id of its own task."""
+    incoming = site.directory("in")
+    daemon = site.box.run(f"""
+told = ShellScheduler("env > {site.box.tmp}/env; cat > {site.box.tmp}/json", stdin="json")
+bad = ShellScheduler("exit 3 # {{pathname}}", on_failure=told)
+pyinotifyd = Pyinotifyd([Watch("{incoming}", {{"IN_CLOSE_WRITE": bad}})])
+""")
+    write(incoming / "a")
+    own = daemon.wait_log("task finished, .*task_id=(.*)")[1]
+    failed = daemon.wait_log("task failed: exited with status 3, .*task_id=(.*)")[1]
+    lines = (site.box.tmp / "env").read_text().splitlines()
+    found = dict(line.split("=", 1) for line in lines if line.startswith("PYINOTIFYD_"))
+    names = {name for name in found if not name.startswith("PYINOTIFYD_TEST_")}
+    assert names - set(os.environ) == tables_of_variables()[-1]
+    assert found["PYINOTIFYD_TASK_ID"] == own
+    assert json.loads((site.box.tmp / "json").read_text())["task_id"] == failed
+
+
 # ---- the cookbook
 
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(bool(os.environ.get("PYINOTIFYD_TEST_REFERENCE")
 Run = Callable[..., Daemon]
 
 SHIPPED = PROJECT / "packaging/prometheus"
+PAGE = PROJECT / "docs/api.md"
 
 CONFIG = """
 copy = FileManagerScheduler([FileManagerRule("copy", r"^$SRC/(.*\\.txt)$", r"$DST/\\1")])
@@ -114,6 +115,17 @@ def test_the_text_format_is_what_promtool_wants(operator: Operator) -> None:
 def test_all_names_of_the_specification_are_there(operator: Operator) -> None:
     families = set(re.findall(r"^# TYPE pyinotifyd_(\w+) ", operator.get("/metrics"), re.M))
     assert set(NAMES) <= families
+
+
+def test_the_page_has_each_metric_with_its_labels(operator: Operator) -> None:
+    text = operator.get("/metrics")
+    [table] = re.findall(r"^\| metric, .*\n\|---.*\n((?:\|.*\n)+)", PAGE.read_text(), re.M)
+    rows = re.findall(r"^\| `(\w+)(?:\{(.*)\})?` \| (.*) \|$", table, re.M)
+    assert {name: said for name, _, said in rows} == dict(re.findall(r"^# HELP pyinotifyd_(\w+) (.*)$", text, re.M))
+    for name, labels, _ in rows:
+        samples = re.findall(rf"^pyinotifyd_{name}(?:_count)?(?: |\{{(.*)\}} )", text, re.M)
+        found = {label for sample in samples for label in re.findall(r'(\w+)="', sample)}
+        assert set(labels.split(", ") if labels else []) == found, name
 
 
 def test_openmetrics_are_served_where_they_are_asked_for(operator: Operator) -> None:

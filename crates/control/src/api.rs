@@ -582,7 +582,7 @@ pub struct TaskLine {
     pub path: PathText,
     /// Its event's mask name.
     pub event: String,
-    /// Why it failed.
+    /// Why it failed; of `put off`, who uses its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What it waits for: why its file has not settled, or that its scheduler is paused.

@@ -152,8 +152,9 @@ class TaskScheduler(Checked):
         retry: A Retry: when a task that failed is tried again, under the same id. Default None: never. Not in
             pyinotifyd 1.
         on_failure: A scheduler, a coroutine function or a list of these, which gets the event once when a task has
-            failed for good: with *error*, *attempts* and *task_id* in the event; commands also have ``{error}`` and
-            ``$PYINOTIFYD_ERROR``. Default None: nobody. Not in pyinotifyd 1.
+            failed for good: with *error*, *attempts* and *task_id* in the event. Commands have ``{error}`` and
+            ``$PYINOTIFYD_ERROR``; they learn the other two with ``stdin="json"`` only, since ``$PYINOTIFYD_TASK_ID``
+            is the id of their own task. Default None: nobody. Not in pyinotifyd 1.
         max_delay: How many seconds after its first event a task waits at most, however many events come; int or float.
             Default None: no limit. Not in pyinotifyd 1.
         max_rate: A pair (N, S): at most N tasks start in any S seconds, retries included; others wait in order. Default
