@@ -839,6 +839,25 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": settles}), Watch("$DST
     connection.close()
 
 
+def test_the_stream_tells_of_a_batch_as_of_the_one_task_that_has_its_run(steer: Steer, box: Box) -> None:
+    _, operator = steer("""
+batch = ShellScheduler("true", batch=Batch(quiet=0.01))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": batch})])
+""")
+    lines = stream(operator, "/v1/events?tasks=true")
+    assert next(lines) == b"application/x-ndjson"
+    operator.post("/v1/schedulers/batch/pause")
+    for name in ("a", "b"):
+        write(box.src / name)
+    operator.wait_scheduler("batch", queued=2)
+    operator.post("/v1/schedulers/batch/resume")
+    told = (line for line in map(json.loads, lines) if "task" in line)
+    first, second = next(told), next(told)
+    # No other id is told, which nothing would ever say the end of.
+    assert (first["what"], second["what"]) == ("started", "finished")
+    assert first["task"] == second["task"]
+
+
 def test_the_head_of_the_stream_is_that_of_its_get_and_ends(steer: Steer, box: Box) -> None:
     _, operator = steer()
     for media_type in ("application/x-ndjson", "text/event-stream"):

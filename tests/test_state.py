@@ -466,24 +466,44 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": fails})], stat
     assert (box.dst / "told").read_text() == "exited with status 3 exited with status 3\n"
 
 
-def test_a_file_rule_is_run_again(box: Box) -> None:
-    need("unshare")
-    config = """
+# A rule, and what the map has for deletions.
+RULE = f"""
 rule = FileManagerRule(action="copy", src_re="^$SRC/(.*)$", dst_re=r"$DST/\\1")
-copy = FileManagerScheduler(rule, delay=$SECONDS)
-pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": copy})], state="$TMP/state")
+copy = FileManagerScheduler(rule, delay={LATER})
+deleted = ShellScheduler(cmd="echo {{maskname}} > $DST/deleted")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {{"IN_CLOSE_WRITE": copy, "IN_DELETE": deleted}})], state="$TMP/state")
 """
-    daemon = box.run(config.replace("$SECONDS", "600"))
+
+
+def crash_in_a_rule(box: Box) -> None:
+    """The daemon dies while the rule acts on the file."""
+    daemon = box.run(RULE)
     write(box.src / "f", "content")
     wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")])
     crash(daemon)
     with sqlite3.connect(box.tmp / "state/state.db") as database:
         database.execute("UPDATE task SET state = 'running'")
     database.close()
-    again = box.run(config.replace("$SECONDS", "600"))
+
+
+def test_a_file_rule_is_run_again(box: Box) -> None:
+    crash_in_a_rule(box)
+    again = box.run(RULE)
     again.wait_log("1 run again")
     again.wait_log("task finished")
     assert (box.dst / "f").read_text() == "content"
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+
+
+def test_a_file_rule_whose_source_is_gone_has_not_failed(box: Box) -> None:
+    crash_in_a_rule(box)
+    (box.src / "f").unlink()
+    again = box.run(RULE)
+    again.wait_log("INFO.*tasks of the earlier daemon: 1 cancelled since their source is gone")
+    assert again.count("INFO.*scheduled task cancelled, .*path=.*/f,") == 1
+    wait_until((box.dst / "deleted").exists)
+    wait_rows(box, "SELECT scheduler, result FROM ended ORDER BY scheduler", [("copy", "cancelled"), ("deleted", "ok")])
+    assert again.count("ERROR") == 0
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])
 
 

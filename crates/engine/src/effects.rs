@@ -342,7 +342,8 @@ pub enum Record<'a> {
         /// There was another reason before, or none.
         is_news: bool,
     },
-    /// A task is due and waits in order for a place, or until its scheduler is resumed.
+    /// A task is due and waits in order for a place, or until its scheduler is resumed. Not told of tasks of a batch:
+    /// what becomes of them is told of the one that has their run.
     Queued {
         /// The task.
         task: TaskRecord<'a>,

@@ -172,8 +172,8 @@ impl Scheduler {
             self.max_rate_told = true;
             turn.out.record(Record::MaxRate { scheduler: self.id });
         }
-        let is_behind = self.spec.batch.is_none() && self.queued.len() > 1;
-        if is_behind || !self.can_start(turn.now, &turn.shared.commands) {
+        let must_wait = self.queued.len() > 1 || !self.can_start(turn.now, &turn.shared.commands);
+        if self.spec.batch.is_none() && must_wait {
             let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
             turn.out.record(Record::Queued { task, is_paused: self.paused });
         }

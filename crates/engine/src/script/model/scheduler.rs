@@ -738,7 +738,7 @@ impl Scheduler {
     }
 
     fn queue(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
-        let is_behind = self.spec.batch.is_none() && self.has_queued();
+        let is_behind = self.has_queued();
         let task = self.get(key);
         task.share(shared);
         task.state = State::Queued;
@@ -755,7 +755,7 @@ impl Scheduler {
         if !self.within_rate(shared.now) && !std::mem::replace(&mut self.max_rate_told, true) {
             out.record(Record::MaxRate { scheduler: self.id });
         }
-        if is_behind || !self.can_start(shared) {
+        if self.spec.batch.is_none() && (is_behind || !self.can_start(shared)) {
             let task = self.record(&self.tasks[key]);
             out.record(Record::Queued { task, is_paused: self.paused });
         }

@@ -1,8 +1,8 @@
 //! What an earlier daemon left: its tasks go on, fail, or are run again.
 //!
-//! A task that waited goes on waiting. A file rule that ran is run again, since its actions are made for that; a
-//! command or a job only if its scheduler says `rerun=True`, else it has failed. A command that outlived the daemon is
-//! ended first ([`super::leftovers`]).
+//! A task that waited goes on waiting. A file rule that ran is run again, since its actions are made for that, unless
+//! its source is gone; a command or a job only if its scheduler says `rerun=True`, else it has failed. A command that
+//! outlived the daemon is ended first ([`super::leftovers`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::leftovers::outliving;
 use super::row::Clock;
 use crate::action::missing;
-use crate::config::Identity;
+use crate::config::{Identity, Work};
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::Generation;
@@ -39,6 +39,8 @@ enum Fate {
     GoesOn,
     /// It is run now.
     Again,
+    /// It is a file rule that would be run now, and has nothing to act on: its action may just have ended.
+    Over,
     /// It has failed for good: it was interrupted.
     Failed,
 }
@@ -48,6 +50,7 @@ struct Heir {
     scheduler: SchedulerId,
     map: Option<MapId>,
     rerun: bool,
+    is_rule: bool,
     /// The scheduler's name, if it does not do the same as before.
     edited_name: Option<Arc<str>>,
 }
@@ -101,7 +104,7 @@ impl Daemon {
     ) -> Option<&'static str> {
         let performer = &mut self.core.performer;
         let newest = performer.generations.last()?;
-        let Heir { scheduler, map, rerun, edited_name } = match heir(newest, &task, maps) {
+        let Heir { scheduler, map, rerun, is_rule, edited_name } = match heir(newest, &task, maps) {
             Ok(heir) => heir,
             Err(error) => {
                 if let Some(process) = process {
@@ -123,6 +126,7 @@ impl Daemon {
             && performer.lanes.filesystems.of_parent(event.pathname, now).is_local
             && should_exist(&event)
             && missing::is_missing(event.pathname);
+        let fate = if is_gone && is_rule && fate == Fate::Again { Fate::Over } else { fate };
         let id = TaskId(task.id.0);
         let restored = engine::Restored {
             id,
@@ -152,6 +156,8 @@ impl Daemon {
         } else if fate == Fate::Failed {
             let failure = Failure::new(FailureKind::Interrupted, INTERRUPTED);
             self.core.engine.fail(now, id, &failure, performer);
+        } else if fate == Fate::Over {
+            self.core.engine.cancel(now, id, performer);
         }
         if let (true, Some(map)) = (is_gone && fate != Fate::Failed, map) {
             self.core.deleted(map, event.pathname, event.root_len);
@@ -163,6 +169,7 @@ impl Daemon {
         Some(match fate {
             Fate::GoesOn => "go on",
             Fate::Again => "run again",
+            Fate::Over => "cancelled since their source is gone",
             Fate::Failed => "failed",
         })
     }
@@ -203,10 +210,11 @@ fn heir(newest: &Generation, task: &Task, maps: &HashMap<Vec<u8>, MapId>) -> Res
     }
     let edited_name = (*action.digest != **digest).then(|| Arc::clone(&action.name));
     let (scheduler, rerun) = (newest.scheduler(index), action.rerun);
+    let is_rule = matches!(action.work, Work::Rules(_));
     // That through which the task's event would come now: of a watch with that root, rather than of any.
     let root = task.subject.path.get(..usize::from(task.subject.root_len));
     let map = root.and_then(|root| maps.get(root)).copied();
-    Ok(Heir { scheduler, map, rerun, edited_name })
+    Ok(Heir { scheduler, map, rerun, is_rule, edited_name })
 }
 
 /// The maps of the watches by their roots, as configured and absolute; of several watches of one root the first is the
