@@ -552,6 +552,35 @@ def test_without_a_runtime_directory_one_can_be_named(box: Box, plain_user: None
     assert "ready" in box.call("status", env=named).stdout
 
 
+QUIET = """
+move = FileManagerScheduler([FileManagerRule("move", r"^$SRC/(.*\\.mv)$", r"$DST/\\1")])
+marked = ShellScheduler("true # {pathname}", settle=Settle(marker="$TMP/never"))
+busy = ShellScheduler("exec sleep 1000 # {pathname}", on_busy="rerun")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": [move, marked, busy], "IN_MOVED_FROM": Cancel(move)},
+                               exclude_filter=[r".*\\.tmp$"])], shutdown_timeout=0)
+"""
+
+
+@pytest.mark.parametrize("option", [[], ["-d"]])
+def test_what_the_page_calls_no_news_is_in_the_log_of_d_alone(box: Box, option: list[str]) -> None:
+    troubles = (DOCS / "troubleshooting.md").read_text()
+    [table] = re.findall(r"^\| what \| its line .*\n\|.*\n((?:\|.*\n)+)", troubles, re.M)
+    lines = [line for row in table.splitlines() for line in re.findall(r"`(.+?)`", row.split("|")[2])]
+    assert len(lines) == 7
+    taken = {"RUNTIME_DIRECTORY": str(box.tmp)}
+    box.run('pyinotifyd = Pyinotifyd([Watch("$DST", {"IN_OPEN": None})])', env=taken)
+    daemon = box.run(QUIET, *option, env=taken)
+    write(box.src / "a.tmp")
+    write(box.src / "a")
+    daemon.wait_log(f"start task, .*path={box.src}/a,")
+    write(box.src / "a")
+    write(box.src / "last.mv")
+    daemon.wait_log(f"task finished, .*path={box.src}/last.mv,")
+    daemon.terminate()
+    for line in lines:
+        assert (daemon.count(re.escape(line)) > 0) == bool(option), line
+
+
 # ---- the README
 
 

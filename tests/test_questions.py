@@ -331,6 +331,54 @@ def test_waiting_tasks_go_on_after_a_reload_and_a_bad_one_is_refused(answer: Ans
     daemon.wait_out("^changed$")
 
 
+@answers("What happens to tasks at a reload?")
+def test_a_run_that_outlasts_the_timeout_is_cancelled_after_a_reload(answer: Answer) -> None:
+    config = WORK.format(name="work", cmd="exec sleep 1000", more="delay=0").replace("timeout=30", "timeout=0")
+    daemon = answer.start(config)
+    write(answer.incoming / "report.pdf")
+    answer.operator.wait_scheduler("work", running=1)
+    answer.site.box.write_config(answer.here(config.replace("timeout=0", "timeout=1000")))
+    answer.type("reload")
+    daemon.wait_log(f"ongoing task cancelled, .*path={answer.incoming}/report.pdf")
+
+
+@answers("What happens to tasks at a reload?")
+@pytest.mark.parametrize("with_state", [False, True])
+def test_a_renamed_scheduler_leaves_its_tasks_to_the_old_name(answer: Answer, with_state: bool) -> None:
+    def config(name: str) -> str:
+        return WORK.format(name=name, cmd=f"echo {name} did it", more="delay=3600")
+
+    daemon = answer.start(config("old"), *(["--state", os.fspath(answer.site.srv / "state")] if with_state else []))
+    write(answer.incoming / "report.pdf")
+    [task] = answer.operator.wait_tasks(1)
+    answer.site.box.write_config(answer.here(config("new")))
+    answer.type("reload")
+    if with_state:
+        [failed] = answer.operator.get("/v1/failed")["tasks"]
+        assert (failed["id"], failed["scheduler"]) == (task["id"], "old")
+        assert failed["error"].replace("old", "NAME") in answer.text
+    else:
+        answer.operator.run("run", task["id"])
+        daemon.wait_out("^old did it$")
+
+
+@answers("What happens to tasks at a reload?")
+def test_a_pause_stays_with_the_name_of_a_scheduler(answer: Answer) -> None:
+    def is_paused_after_a_reload_to(name: str) -> bool:
+        config = WORK.format(name=name, cmd="true", more="delay=3600")
+        answer.site.box.write_config(answer.here(config))
+        answer.type("reload")
+        paused: bool = answer.operator.scheduler(name)["paused"]
+        return paused
+
+    daemon = answer.start(WORK.format(name="old", cmd="true", more="delay=3600"))
+    answer.operator.run("pause", "old")
+    assert not is_paused_after_a_reload_to("new")
+    assert is_paused_after_a_reload_to("old")
+    assert daemon.count("control - INFO - old stays paused$") == 1
+    assert "`NAME stays paused`" in (DOCS / "troubleshooting.md").read_text()
+
+
 @answers("Which tasks failed?")
 def test_failures_are_remembered_without_a_state(answer: Answer) -> None:
     config = CONFIGS["questions/already_there.py"].replace(", auto_create=True", "")
