@@ -159,7 +159,8 @@ class Settle(Checked):
     """What a task that is due waits for before it starts.
 
     Directories settle at once. A symbolic link is judged by itself: its own size and time, and the marker of its own
-    name; what it leads to is not looked at. A path that vanishes meanwhile gets what an IN_DELETE gives it by its map.
+    name; what it leads to is not looked at. If the path vanishes meanwhile, the task gets what its map has for
+    IN_DELETE.
 
     Args:
         no_writer: Whether to wait until nobody has the file open for writing. Default True.

@@ -211,7 +211,7 @@ class TaskScheduler(Checked):
     global_vars: dict[str, Any]
     singlejob: bool
     max_jobs: Optional[int]
-    #: The name that the config gives; without one the host finds one, see `pyinotifyd.host.names`.
+    #: The name that the config gives. None: the daemon finds one.
     name: Optional[str]
     timeout: Optional[Number]
     retry: Optional[Retry]
@@ -458,7 +458,7 @@ class ShellScheduler(TaskScheduler):
     ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, or to
     ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
 
-    The command inherits everything else from the daemon. All arguments from *argv* on are not in pyinotifyd 1.
+    The command has from the daemon what these arguments do not set. Those from *argv* on are not in pyinotifyd 1.
 
     Args:
         cmd: The command line. Default None: *argv* says what is executed.
@@ -668,9 +668,9 @@ class FileManagerRule(Checked):
             Default None: no matter. Not in pyinotifyd 1.
         prune: Whether to remove directories that are empty after the action, from that of the source up to the root of
             a watch, which stays. For move and delete. Default False. Not in pyinotifyd 1.
-        generations: How often rules may act one after the other on what rules made, directories on the way and
-            what lies in the trash included. The first action on what somebody else made is 1; one above this number
-            fails. Default 8. Not in pyinotifyd 1.
+        generations: How many actions of rules may follow one another, each on what the one before made: the result, a
+            directory on the way to it, or what it put into the trash. The action on what somebody else made is number
+            1; one above this number fails. Default 8. Not in pyinotifyd 1.
 
     Example::
 
