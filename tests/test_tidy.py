@@ -144,6 +144,33 @@ def test_rust_tests_that_skip_say_so_in_the_form_that_is_counted() -> None:
                 assert re.match(rf"{SKIPPED}\S", text), f"{path}: {text}"
 
 
+def expanded(name: str) -> list[str]:
+    """`a/{b,c}.rs` as a shell expands it."""
+    before, _, rest = name.partition("{")
+    choices, _, after = rest.partition("}")
+    return [f"{before}{choice}{after}".rstrip("/") for choice in choices.split(",")]
+
+
+def test_what_the_map_names_is_there() -> None:
+    """Files and functions that ARCHITECTURE.md has between backquotes, outside of its drawings."""
+    text = re.sub(r"^```.*?^```", "", (PROJECT / "ARCHITECTURE.md").read_text(), flags=re.M | re.S)
+    files = [f"/{path.relative_to(PROJECT)}" for path in versioned()]
+    code = "\n".join(path.read_text() for path in CRATES.rglob("*") if path.suffix in (".rs", ".py"))
+    missing = []
+    for name in set(re.findall(r"`([^`\n]+)`", text)):
+        found = True
+        if re.fullmatch(r"[\w.{},]+(/[\w.{},]*)+", name):
+            there = [re.compile(rf"/{re.escape(path)}(\.rs|/|$)") for path in expanded(name)]
+            found = all(any(path.search(file) for file in files) for path in there)
+        elif method := re.fullmatch(r"([A-Z]\w+)::(\w+)", name):
+            is_type = re.search(rf"\b(struct|enum|trait) {method[1]}\b", code)
+            found = bool(is_type and re.search(rf"\bfn {method[2]}\b|^ +{method[2]}\b", code, re.M))
+        elif re.fullmatch(r"[a-z]+(_[a-z]+)+", name):
+            found = bool(re.search(rf"\b{name}\b", code))
+        missing += [] if found else [name]
+    assert not missing
+
+
 def drawing() -> dict[str, set[str]]:
     """The drawing of the crates in ARCHITECTURE.md: lines `CRATE -> CRATE CRATE ...` in a block of code."""
     architecture = (PROJECT / "ARCHITECTURE.md").read_text()
