@@ -814,13 +814,25 @@ ODD = [
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$TMP/no/a')); w = {'IN_CREATE': r}",
         1,
-        "the destination '$TMP/no/' does not exist: make it, or write auto_create=True, "
+        "the destination '$TMP/no' does not exist: make it, or write auto_create=True, "
         "or mounted= if a filesystem has to be mounted there",
     ),
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '/proc/sys/a')); w = {'IN_CREATE': r}",
         1,
-        "the destination '/proc/sys/' cannot be written to: *",
+        "the destination '/proc/sys' is on proc, where the kernel alone makes files",
+    ),
+    (
+        "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$TMP/no/a', mounted='$TMP')); "
+        "w = {'IN_CREATE': r}",
+        1,
+        "'$TMP' is not mounted: the rule fails until it is",
+    ),
+    (
+        "r = FileManagerScheduler(FileManagerRule('move', '^$TMP/other/(.*)$', '$TMP/no/a', trash='$SRC')); "
+        "w = {'IN_CREATE': r}",
+        1,
+        "this rule is never reached, since no watch whose events come to 'r' leads to what src_re matches",
     ),
     (
         "enableSyslog(address='$TMP/no')",

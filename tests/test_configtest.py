@@ -187,6 +187,12 @@ def test_explain_of_a_path_outside_every_watch_is_one_clear_line(box: Box) -> No
     assert re.search("no watch|outside|not watched", daemon.stdout + daemon.log), daemon.stdout + daemon.log
 
 
+def test_explain_knows_what_lies_in_the_root_directory(box: Box) -> None:
+    config = 'pyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": ShellScheduler("true # {pathname}")})])'
+    assert box.call("--explain", "/x", "IN_CREATE", config=config).stdout.startswith("watch '/'")
+    assert "no watch covers '/x/y'" in box.call("--explain", "/x/y", "IN_CREATE", config=config).stdout
+
+
 def test_dry_run_says_what_it_would_do_and_does_nothing(box: Box) -> None:
     daemon = box.run(EXPLAINED.replace("delay=5", "delay=0").replace("process", "touch $TMP/touched;"), "--dry-run")
     (box.src / "a.in").write_text("content")

@@ -29,7 +29,9 @@ def test_the_config_test_has_nothing_to_say(site: Site, name: str) -> None:
     config = config.replace("/etc/nginx", str(site.directory("nginx")))
     tested = site.box.call("-t", config=config)
     assert tested.exit_code == 0, tested.log
-    assert tested.lines == ["INFO: config file ok"], tested.log
+    # A directory that has to be mounted is made here, and not mounted.
+    said = [line for line in tested.lines if not line.endswith("' is not mounted: the rule fails until it is")]
+    assert said == ["INFO: config file ok"], tested.log
 
 
 @pytest.mark.parametrize("script", ["reference.py", "man.py"])

@@ -191,7 +191,7 @@ def test_what_rules_may_not_do_is_a_problem(box: Box, plain_user: None) -> None:
     box.src.chmod(0o555)
     found = ask(status=1)
     assert found["destination"]["level"] == found["source"]["level"] == "problem"
-    assert found["destination"]["text"] == f"{box.config}:2: '{destination}' cannot be written"
+    assert found["destination"]["text"] == f"{box.config}:2: the destination '{destination}' cannot be written"
     assert found["source"]["text"].endswith(f"'{box.src}' cannot be written: the rule cannot move what is in it")
     assert found["source"]["mend"] == f"namei -l {box.src}"
     box.src.chmod(0)
@@ -202,8 +202,8 @@ def test_what_rules_may_not_do_is_a_problem(box: Box, plain_user: None) -> None:
 def test_where_results_go_has_to_be_there_and_mounted(box: Box) -> None:
     box.write_config(RULES.replace(", auto_create=True", ""))
     found = doctor(box)["destination"]
-    why = "does not exist, and the rule does not make it (auto_create), or it is not mounted"
-    assert found["text"].endswith(f"'{box.tmp}/to' {why}")
+    why = "does not exist: make it, or write auto_create=True, or mounted= if a filesystem has to be mounted there"
+    assert found["text"] == f"{box.config}:2: the destination '{box.tmp}/to' {why}"
     subprocess.run(found["mend"], shell=True, check=True)
     assert doctor(box)["destination"]["level"] == "ok"
     box.write_config(RULES.replace("auto_create=True", f'mounted="{box.tmp}/to"'))
@@ -224,6 +224,61 @@ def test_nothing_can_be_made_below_a_file(box: Box) -> None:
         assert found["text"] == f"{made}'{file}' is no directory"
     box.write_config(RULES.replace("$TMP/to", f"{file}/to"))
     assert doctor(box, status=1)["destination"]["text"].endswith(f"'{file}' is no directory")
+
+
+def test_what_nobody_can_make_is_said_and_not_proposed(box: Box) -> None:
+    file, long = box.tmp / "file", "n" * 300
+    file.touch()
+    cases = [
+        (f"{file}/to", f"'{file}' is no directory", f"namei -l {file}/to"),
+        (f"{box.tmp}/a/{long}", "a name is longer than 255 bytes", f"getconf NAME_MAX {box.tmp}"),
+        ("/proc/x/y", "'/proc' is on proc, where the kernel alone makes files", "findmnt -T /proc"),
+    ]
+    for place, why, mend in cases:
+        for more in ("", ", auto_create=True"):
+            box.write_config(RULES.replace("$TMP/to", place).replace(", auto_create=True", more))
+            found = doctor(box, status=1)["destination"]
+            text = f"{box.config}:2: the destination '{place}' cannot be made: {why}"
+            assert (found["text"], found["mend"]) == (text, mend)
+            assert subprocess.run(mend, shell=True, capture_output=True, check=False).returncode in (0, 1)
+        found = doctor(box, "--state", place, status=1)["state"]
+        assert (found["text"], found["mend"]) == (f"'{place}' cannot be made: {why}", mend)
+
+
+def test_a_rule_that_no_watch_leads_to_is_judged_nowhere(box: Box) -> None:
+    """It is said once; of those that are reached by other ways it is not said."""
+    box.write_config(
+        """
+
+lost = FileManagerRule("move", r"^$TMP/elsewhere/(.*)$", r"$TMP/none/\\1", trash="$TMP/config.py/x", overwrite=True)
+deep = FileManagerRule("copy", r"^$SRC/[^/]+/sub/(.*)$", r"$TMP/to/\\1", auto_create=True)
+take = FileManagerScheduler([lost, deep])
+failed = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)\\.bad$", r"$TMP/bad/\\1", auto_create=True))
+glob = FileManagerScheduler(FileManagerRule("copy", r"^$TMP/a/in/(.*)$", r"$TMP/glob/\\1", auto_create=True))
+check = ShellScheduler("true # {pathname}", on_failure=failed)
+pyinotifyd = Pyinotifyd([
+    Watch("$SRC", {"IN_CLOSE_WRITE": [take, check]}, rec=True),
+    Watch("$TMP/*/in", {"IN_CLOSE_WRITE": glob}),
+], control=False)
+"""
+    )
+    argv: list[str | Path] = [box.program, "doctor", "-c", box.config, "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    findings = json.loads(done.stdout)["findings"]
+    of_rules = {(one["about"], one["text"]) for one in findings if one["about"] in ("rule", "destination", "trash")}
+    why = "this rule is never reached, since no watch whose events come to 'take' leads to what src_re matches"
+    assert of_rules == {
+        ("rule", f"{box.config}:3: {why}"),
+        *(("destination", f"'{box.tmp}/{name}' can be made") for name in ("to", "bad", "glob")),
+    }
+    [mend] = [one["mend"] for one in findings if one["about"] == "rule"]
+    assert mend == f"${{EDITOR:-vi}} +3 {box.config}"
+    # A watch that sees its own entries only leads to nothing deeper.
+    box.config.write_text(box.config.read_text().replace(", rec=True", ""))
+    findings = json.loads(subprocess.run(argv, capture_output=True, check=False).stdout)["findings"]
+    unreached = [one["text"] for one in findings if one["about"] == "rule"]
+    assert unreached == [f"{box.config}:{line}: {why}" for line in (3, 4)]
 
 
 def test_a_rule_is_judged_where_it_can_apply(box: Box, plain_user: None) -> None:

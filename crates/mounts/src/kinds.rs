@@ -4,7 +4,7 @@
 ///
 /// Everything else may wait for a server, for a process or for an administrator (autofs). A cluster's filesystems
 /// (gfs2, ocfs2) wait for other machines' locks. A block device can be remote, too; nothing says so.
-const LOCAL: [&[u8]; 62] = [
+const LOCAL: [&[u8]; 47] = [
     // Disks.
     b"ext2",
     b"ext3",
@@ -56,7 +56,10 @@ const LOCAL: [&[u8]; 62] = [
     b"overlay",
     b"aufs",
     b"ecryptfs",
-    // The kernel's own.
+];
+
+/// Filesystems in which the kernel shows itself: local, and nobody keeps files there.
+const OF_KERNEL: [&[u8]; 15] = [
     b"proc",
     b"sysfs",
     b"devpts",
@@ -105,7 +108,12 @@ const COUNTING: [&[u8]; 5] = [b"ext2", b"ext3", b"ext4", b"xfs", b"tmpfs"];
 
 /// Whether calls on such a filesystem wait for nothing but this machine.
 pub(crate) fn is_local(fstype: &[u8]) -> bool {
-    LOCAL.contains(&fstype)
+    LOCAL.contains(&fstype) || is_of_kernel(fstype)
+}
+
+/// Whether the kernel alone makes files there.
+pub(crate) fn is_of_kernel(fstype: &[u8]) -> bool {
+    OF_KERNEL.contains(&fstype)
 }
 
 /// What people call a filesystem that may change without an event of inotify.
@@ -133,6 +141,7 @@ mod tests {
         for fstype in remote {
             assert!(!is_local(fstype.as_bytes()), "{fstype}");
         }
+        assert!(is_of_kernel(b"sysfs") && !is_of_kernel(b"devtmpfs"));
     }
 
     #[test]

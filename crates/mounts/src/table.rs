@@ -33,6 +33,11 @@ impl Mount {
         kinds::unseen(&self.fstype)
     }
 
+    /// Whether the kernel alone makes files there, as in /proc.
+    pub fn is_of_kernel(&self) -> bool {
+        kinds::is_of_kernel(&self.fstype)
+    }
+
     /// Whether a directory with two links is sure to have no subdirectories here.
     pub fn counts_subdirectories(&self) -> bool {
         kinds::counts_subdirectories(&self.fstype)

@@ -70,9 +70,9 @@ impl Linear {
     }
 }
 
-/// Whether the pattern can match a path that is `beginning` and one name of ASCII, without a slash; `None` if that is
+/// Whether the pattern can match a path that is `beginning` and some bytes of ASCII that may follow; `None` if that is
 /// not known.
-pub(crate) fn may_match_name(source: &[u8], beginning: &[u8]) -> Option<bool> {
+pub(crate) fn may_match(source: &[u8], beginning: &[u8], may_follow: fn(u8) -> bool) -> Option<bool> {
     if !source.is_ascii() || !beginning.is_ascii() {
         return None;
     }
@@ -90,7 +90,7 @@ pub(crate) fn may_match_name(source: &[u8], beginning: &[u8]) -> Option<bool> {
         if dfa.is_match_state(state) || dfa.is_match_state(dfa.next_eoi_state(state)) {
             return Some(true);
         }
-        let nexts = (1..=u8::MAX).filter(|byte| *byte != b'/').map(|byte| dfa.next_state(state, byte));
+        let nexts = (1..=u8::MAX).filter(|byte| may_follow(*byte)).map(|byte| dfa.next_state(state, byte));
         todo.extend(nexts.filter(|next| seen.insert(*next)));
     }
     Some(false)

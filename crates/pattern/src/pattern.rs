@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::ast::Node;
 use crate::backtrack::Backtracker;
 use crate::error::{Error, StepLimit};
-use crate::linear::{Linear, may_match_name};
+use crate::linear::{Linear, may_match};
 use crate::literals::{Literals, required};
 use crate::parse::{Parsed, parse};
 use crate::program::Program;
@@ -167,11 +167,20 @@ impl Pattern {
     /// Whether something right in a directory may match, if it has the right name. Names of ASCII decide; true where
     /// nothing is known.
     pub fn may_match_in(&self, directory: &[u8]) -> bool {
+        self.may_match_after(directory, |byte| byte != b'/')
+    }
+
+    /// The same of something at any depth below a directory.
+    pub fn may_match_below(&self, directory: &[u8]) -> bool {
+        self.may_match_after(directory, |_| true)
+    }
+
+    fn may_match_after(&self, directory: &[u8], may_follow: fn(u8) -> bool) -> bool {
         let slash: &[u8] = if directory == b"/" { b"" } else { b"/" };
         let beginning = [directory, slash].concat();
         let shared = self.prefix().len().min(beginning.len());
         self.prefix()[..shared] == beginning[..shared]
-            && may_match_name(&self.source, &beginning).unwrap_or(true)
+            && may_match(&self.source, &beginning, may_follow).unwrap_or(true)
     }
 
     /// Number of the last group.

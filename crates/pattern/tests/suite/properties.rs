@@ -112,6 +112,9 @@ fn where_a_path_matches_something_may() {
             let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { continue };
             let matches = pattern.is_match(path) == Ok(true);
             prop_assert!(!matches || pattern.may_match_in(&path[..slash]), "path {}", path.escape_ascii());
+            let mut above = (1..=slash).filter(|at| path[*at] == b'/');
+            let is_below = above.all(|slash| pattern.may_match_below(&path[..slash]));
+            prop_assert!(!matches || is_below, "path {}", path.escape_ascii());
         }
         Ok(())
     });
@@ -131,6 +134,29 @@ fn where_nothing_can_match_is_known() {
         for (directories, expected) in [(may, true), (may_not, false)] {
             for directory in directories {
                 assert_eq!(pattern.may_match_in(directory.as_bytes()), expected, "{source} in {directory}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_deeper_can_match_too() {
+    for (source, may, may_not) in [
+        (
+            "^/srv/([^/]+)/in/.+[.]pdf$",
+            &["/", "/srv", "/srv/a"][..],
+            &["/srv/a/inn", "/srv/a/b/in", "/data"][..],
+        ),
+        ("^/srv/[^/]+$", &["/", "/srv"], &["/srv/a"]),
+    ] {
+        let pattern = Pattern::new(source.as_bytes()).unwrap();
+        for (directories, expected) in [(may, true), (may_not, false)] {
+            for directory in directories {
+                assert_eq!(
+                    pattern.may_match_below(directory.as_bytes()),
+                    expected,
+                    "{source} below {directory}"
+                );
             }
         }
     }

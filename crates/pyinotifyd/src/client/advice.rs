@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::action::template::quote;
+use crate::config::existing;
 use crate::log::Escaped;
 use crate::service;
 
@@ -64,11 +65,11 @@ pub(super) fn as_root(command: &str) -> String {
     }
 }
 
-/// A change in a directory, which root makes if we may not.
-pub(super) fn in_directory(directory: &Path, command: &str) -> String {
-    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(directory);
-    let may = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_ok();
-    if may { command.to_owned() } else { as_root(command) }
+/// Makes a directory, as root if we may not.
+pub(super) fn make(directory: &Path) -> String {
+    let command = format!("mkdir -p {}", path(directory));
+    let may = rustix::fs::access(existing(directory), rustix::fs::Access::WRITE_OK).is_ok();
+    if may { command } else { as_root(&command) }
 }
 
 /// Installs a Python, by what this system has for that.

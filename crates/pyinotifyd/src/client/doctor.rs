@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::{advice, places, rights, show};
 use crate::cli::CONFIG_FILE;
-use crate::config::{Config, ControlPlace, StateWanted, absolute_path};
+use crate::config::{Config, ControlPlace, StateWanted, absolute_path, existing, room_for};
 use crate::host::interpreter;
 use crate::log::Cause;
 
@@ -217,10 +217,8 @@ fn of_config(files: &[PathBuf], is_loaded: bool) -> Finding {
 /// The paths of all watches, as far as they are no patterns.
 fn paths(config: Option<&Config>) -> Vec<(Vec<u8>, bool)> {
     let watches = config.into_iter().flat_map(|config| &config.watches);
-    let paths = watches.flat_map(|watch| {
-        let is_deep = watch.rec || watch.auto_add;
-        watch.paths.iter().map(move |path| (absolute_path(path), is_deep))
-    });
+    let paths =
+        watches.flat_map(|watch| watch.paths.iter().map(move |path| (absolute_path(path), watch.is_deep())));
     paths.filter(|(path, _)| !path.iter().any(|byte| b"*?[".contains(byte))).collect()
 }
 
@@ -277,8 +275,7 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
         Ok(_) => ok("filesystem", format!("'{shown}' is on {fstype}")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("'{shown}' does not exist; the daemon waits for it");
-            let mend = advice::in_directory(path, &format!("mkdir -p {}", advice::path(path)));
-            warning("filesystem", text, mend)
+            warning("filesystem", text, advice::make(path))
         }
         Err(error) => {
             let text = format!("cannot look at '{shown}': {}", Cause(&error));
@@ -485,23 +482,24 @@ fn state(wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
         return config.map(|_| ok("state", "none: tasks do not survive the end of the daemon"));
     };
     let (shown, word) = (directory.display(), advice::path(&directory));
-    let room_for = match rights::room_for(&directory) {
-        Ok(room_for) => room_for,
-        Err((why, mend)) => return Some(problem("state", why, mend)),
+    let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
+    let room = match room_for(&directory, &mounts) {
+        Ok(room) => room,
+        Err(no_room) => return Some(problem("state", no_room.to_string(), rights::look_into(&no_room))),
     };
     let mode = directory.metadata().map_or(0o700, |found| found.permissions().mode());
     if mode & 0o022 != 0 {
         let text = format!("others can write in '{shown}'");
         return Some(problem("state", text, format!("chmod go-w {word}")));
     }
-    let existing = directory.ancestors().find(|path| path.exists())?;
-    let room =
+    let existing = existing(&directory);
+    let free =
         rustix::fs::statvfs(existing).map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
-    if room < ROOM_MIN {
-        let text = format!("the disk of '{shown}' has room for {} KiB only", show::count(room >> 10));
+    if free < ROOM_MIN {
+        let text = format!("the disk of '{shown}' has room for {} KiB only", show::count(free >> 10));
         return Some(problem("state", text, format!("df -h {}", advice::path(existing))));
     }
-    Some(ok("state", format!("'{shown}' {room_for}")))
+    Some(ok("state", format!("'{shown}' {room}")))
 }
 
 /// What is known of a daemon that runs.

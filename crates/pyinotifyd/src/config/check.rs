@@ -11,14 +11,12 @@ use std::time::{Duration, Instant};
 
 use engine::{Reaction, Seconds};
 use event::{Flag, Mask};
-use files::Conflict;
 use mounts::Mounts;
 use pattern::{Pattern, Template};
 use rustix::fs::Access;
-use rustix::io::Errno;
 use watcher::Sysctl;
 
-use super::{Config, FileRule, FileRules, Scheduler, Watch, Work, owner_warnings, place};
+use super::{Config, FileRule, FileRules, Placed, Scheduler, Watch, Work, owner_warnings, place, placed};
 use crate::log::{Address, Cause, Escaped};
 
 /// Middle parts of sample paths.
@@ -47,8 +45,7 @@ pub(crate) fn warnings(config: &Config, has_state: bool) -> Vec<String> {
     all.extend(sampled.iter().flat_map(Sampled::feeding));
     // Without /proc nothing is known to be local, and nothing is asked about.
     let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
-    unwritable_destinations(config, &mounts, &mut all);
-    trashes(config, &mut all);
+    places(config, &mounts, &mut all);
     settling(config, &mounts, &mut all);
     for watch in &config.watches {
         missing_paths(watch, &mounts, &mut all);
@@ -150,7 +147,7 @@ fn excludes(watch: &Watch, all: &mut Vec<String>) {
                  is left; \
                  begin the pattern with that path"
             ));
-        } else if roots.iter().all(|root| cannot_match(pattern.as_bytes(), root)) {
+        } else if roots.iter().all(|root| cannot_match(pattern, root)) {
             let root = roots.first().map_or(String::new(), |root| Escaped(root).to_string());
             all.push(format!(
                 "{at}exclude_filter: '{shown}' matches no path of this watch, as it is compared from the start of the \
@@ -163,92 +160,48 @@ fn excludes(watch: &Watch, all: &mut Vec<String>) {
 
 /// Whether a pattern begins with text with which no path below `root` begins. Text alone decides, so that it is not
 /// said of patterns that begin with anything else.
-fn cannot_match(source: &[u8], root: &[u8]) -> bool {
-    let literal = literal_start(source);
+fn cannot_match(pattern: &Pattern, root: &[u8]) -> bool {
+    let literal = pattern.prefix();
     let fixed = root.iter().position(|byte| b"*?[".contains(byte)).unwrap_or(root.len());
     let begin = if fixed == root.len() { [root, b"/"].concat() } else { root[..fixed].to_vec() };
     let shared = begin.len().min(literal.len());
     !literal.is_empty() && literal[..shared] != begin[..shared]
 }
 
-/// The plain text at the start of a pattern: `^/src/\.git` gives `/src/.git`.
-fn literal_start(source: &[u8]) -> Vec<u8> {
-    if source.contains(&b'|') {
-        return Vec::new();
-    }
-    let mut rest = source.strip_prefix(b"^").unwrap_or(source);
-    let mut start = Vec::new();
-    while let Some((first, after)) = rest.split_first() {
-        match (first, after.split_first()) {
-            (b'*' | b'?' | b'{', _) => {
-                start.pop();
-                break;
-            }
-            (b'\\', Some((escaped, after))) if !escaped.is_ascii_alphanumeric() => {
-                start.push(*escaped);
-                rest = after;
-            }
-            (b'\\' | b'.' | b'[' | b'(' | b')' | b'+' | b'$' | b'^', _) => break,
-            _ => {
-                start.push(*first);
-                rest = after;
-            }
+/// Rules that nothing leads to, and what is unwise about the directories of the others.
+fn places(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
+    for rule in placed(config) {
+        let at = rule.place();
+        if !rule.is_reached {
+            // Without a watch that is said of the scheduler.
+            all.extend(rule.is_fed.then(|| at + &rule.unreached()));
+            continue;
         }
-    }
-    start
-}
-
-/// Directories into which rules put files and in which they cannot.
-fn unwritable_destinations(config: &Config, mounts: &Mounts, all: &mut Vec<String>) {
-    for scheduler in &config.schedulers {
-        for rule in scheduler.file_rules() {
-            let Some(directory) = rule.destination().filter(|directory| mounts.way(directory).is_local())
-            else {
-                continue;
-            };
-            let (shown, at) = (Escaped(directory), place(rule.at.as_ref().or(scheduler.at.as_ref())));
-            match rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK) {
-                Ok(()) => {}
-                Err(Errno::NOENT) if rule.rule.auto_create => {}
-                Err(Errno::NOENT) => all.push(format!(
-                    "{at}the destination '{shown}' does not exist: make it, or write auto_create=True, or mounted= if \
-                     a filesystem has to be mounted there"
-                )),
-                Err(error) => {
-                    let why = Cause(&error.into());
-                    all.push(format!("{at}the destination '{shown}' cannot be written to: {why}"));
-                }
-            }
+        if let Some((_, Err(trouble))) = rule.destination(mounts) {
+            all.push(format!("{at}{trouble}"));
         }
+        trash(config, &rule, &at, all);
     }
 }
 
-/// Trashes that would be watched themselves, and those into which nothing comes.
-fn trashes(config: &Config, all: &mut Vec<String>) {
-    for scheduler in &config.schedulers {
-        for FileRule { rule, at, .. } in scheduler.file_rules() {
-            let Some(trash) = &rule.trash else { continue };
-            let (shown, at) = (Escaped(trash), place(at.as_ref().or(scheduler.at.as_ref())));
-            let entry = [trash.as_slice(), b"/entry"].concat();
-            let is_watched = |watch: &Watch| {
-                watch
-                    .paths
-                    .iter()
-                    .map(|root| absolute_path(root))
-                    .any(|root| covers(watch, &root, &entry) || root == *trash)
-            };
-            if config.watches.iter().any(is_watched) {
-                all.push(format!(
-                    "{at}the trash '{shown}' is in a watched tree: what comes into it makes events again"
-                ));
-            }
-            let replaces = matches!(rule.on_conflict, Conflict::Overwrite | Conflict::Newer);
-            if rule.action != files::Action::Delete && !replaces {
-                all.push(format!(
-                    "{at}nothing comes into the trash '{shown}', as this rule neither deletes nor overwrites"
-                ));
-            }
-        }
+/// A trash that would be watched itself, and one into which nothing comes.
+fn trash(config: &Config, rule: &Placed<'_>, at: &str, all: &mut Vec<String>) {
+    let Some(trash) = &rule.rule.rule.trash else { return };
+    let shown = Escaped(trash);
+    let entry = [trash.as_slice(), b"/entry"].concat();
+    let is_watched = |watch: &Watch| {
+        let mut roots = watch.paths.iter().map(|root| absolute_path(root));
+        roots.any(|root| covers(watch, &root, &entry) || root == *trash)
+    };
+    if config.watches.iter().any(is_watched) {
+        all.push(format!(
+            "{at}the trash '{shown}' is in a watched tree: what comes into it makes events again"
+        ));
+    }
+    if rule.fills_trash_from().is_none() {
+        all.push(format!(
+            "{at}nothing comes into the trash '{shown}', as this rule neither deletes nor overwrites"
+        ));
     }
 }
 
@@ -509,8 +462,9 @@ fn substituted(pattern: &Pattern, template: &Template, path: &[u8]) -> Vec<u8> {
 
 /// Whether a watch sees a path through one of its roots, as far as text alone tells.
 pub(crate) fn covers(watch: &Watch, root: &[u8], path: &[u8]) -> bool {
+    let root = root.strip_suffix(b"/").unwrap_or(root);
     let Some(rest) = path.strip_prefix(root).and_then(|rest| rest.strip_prefix(b"/")) else { return false };
-    watch.rec || watch.auto_add || !rest.contains(&b'/')
+    watch.is_deep() || !rest.contains(&b'/')
 }
 
 /// A path as the watcher would see it, as far as text alone tells.
@@ -714,7 +668,7 @@ mod tests {
             (b"/sr", b"/src", false),
             (br"/src\.d/", b"/src", true),
             (br".*/sub", b"/src", false),
-            (b"(sub)", b"/src", false),
+            (b"(sub)", b"/src", true),
             (b"a|/src", b"/src", false),
             (b"/srcs?/x", b"/src", false),
             (b"/src/x?", b"/src", false),
@@ -722,7 +676,8 @@ mod tests {
             (b"/other/", b"/srv/*/x", true),
         ];
         for (pattern, root, wanted) in cases {
-            assert_eq!(cannot_match(pattern, root), wanted, "{}", String::from_utf8_lossy(pattern));
+            let made = Pattern::new(pattern).unwrap();
+            assert_eq!(cannot_match(&made, root), wanted, "{}", String::from_utf8_lossy(pattern));
         }
     }
 

@@ -9,6 +9,8 @@ mod describe;
 
 mod line;
 mod owners;
+mod places;
+mod room;
 mod running;
 mod safety;
 mod sources;
@@ -45,6 +47,8 @@ pub(crate) use line::{
     Does, Format, JOBS_DEFAULT, Line, Literal, QUIET_DEFAULT, Run, Seconds, config_file, literal_glob,
 };
 pub(crate) use owners::{Owner, owner_warnings};
+pub(crate) use places::{Placed, Trouble, placed};
+pub(crate) use room::{NoRoom, Obstacle, Room, existing, room_for};
 #[cfg(test)]
 pub(crate) use running::Marker;
 pub(crate) use running::Settled;
@@ -206,6 +210,13 @@ pub(crate) struct Watch {
     pub settings: Digest,
     /// Where it was made.
     pub at: Option<At>,
+}
+
+impl Watch {
+    /// Whether it sees what is deeper than the entries of its paths.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.rec || self.auto_add
+    }
 }
 
 /// One scheduler.
