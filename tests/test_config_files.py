@@ -430,6 +430,36 @@ def test_a_pause_lasts_though_the_config_file_of_its_scheduler_goes_and_comes_ba
     assert "there are: copy" in operator.refused(404, "POST", "/v1/schedulers/b/copy/resume")
 
 
+def test_what_is_paused_and_away_is_shown_and_told_apart(box: Box) -> None:
+    conf(box, "conf/a.py", "pyinotifyd = Pyinotifyd()\n")
+    for name in ("b", "z"):
+        conf(box, f"conf/{name}.py", of=name)
+    socket = box.tmp / "control.sock"
+    start(box, box.tmp / "conf", options=("--control", os.fspath(socket)))
+    operator = Operator(socket)
+    operator.post("/v1/pause")
+    assert "paused_away" not in operator.get("/v1/status")
+    for name in ("b", "z"):
+        (box.tmp / f"conf/{name}.py").unlink()
+    operator.post("/v1/reload")
+
+    def away(expected: list[str]) -> None:
+        wait_until(lambda: operator.get("/v1/status").get("paused_away", []) == expected)
+
+    away(["b/copy", "z/copy"])
+    assert "paused, not in the configuration: b/copy, z/copy\n" in operator.run("status")
+    # No name of theirs is taken for the other's.
+    text = "more than one config file has a scheduler 'copy': name b/copy, z/copy"
+    assert operator.refused(400, "POST", "/v1/schedulers/copy/resume") == text
+    assert text in operator.run("resume", "copy", status=2)
+    away(["b/copy", "z/copy"])
+    assert operator.post("/v1/schedulers/b/copy/resume") == {"done": ["b/copy"]}
+    away(["copy"])
+    assert operator.post("/v1/schedulers/copy/resume") == {"done": ["copy"]}
+    away([])
+    assert "not in the configuration" not in operator.run("status")
+
+
 def test_a_scheduler_that_comes_back_beside_its_last_run_is_paused_as_the_status_says(box: Box) -> None:
     hold = """
 copy = ShellScheduler("touch $DST/b; until [ -e $TMP/go ]; do sleep 0.01; done")

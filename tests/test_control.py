@@ -570,12 +570,18 @@ def test_the_status_says_what_a_reload_refused_until_one_works(steer: Steer, box
     assert refused["refused"] >= status["config"][0]["loaded"]
     assert status["ready"]
     shown = operator.run("status")
-    assert re.search(rf"the reload \S+ ago was refused, '?{box.config}'?: .*nonsense", shown), shown
+    assert re.search(rf"the reload \S+ ago was refused: {box.config}:{line}: .*nonsense", shown), shown
     assert operator.metrics()["pyinotifyd_config_last_reload_successful"] == 0
     # A refusal of a whole configuration names no single file.
     box.write_config(TASKS.replace("shutdown_timeout=0", 'state="$TMP/other"'))
     operator.refused(409, "POST", "/v1/reload")
     assert "state" in operator.get("/v1/status")["refused"]["error"]
+    assert f"was refused, {box.config}: a reload cannot change" in operator.run("status")
+    # Python itself says the file's name, too.
+    box.write_config("x = (\n")
+    operator.refused(409, "POST", "/v1/reload")
+    [shown] = [line for line in operator.run("status").splitlines() if "was refused" in line]
+    assert shown.count(box.config.name) == 1, shown
     box.write_config(TASKS)
     operator.post("/v1/reload")
     assert "refused" not in operator.get("/v1/status")
@@ -638,6 +644,45 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": NAME})]%s)
     for words in (("--all",), ("--scheduler", "old")):
         assert "the config has no scheduler old" in operator.run("retry", *words, status=1)
     assert operator.get("/v1/failed")["total"] == 1
+
+
+@pytest.mark.parametrize("state", ["", ', state="$TMP/state"'])
+def test_what_failed_of_a_scheduler_that_is_gone_is_counted_and_stays(steer: Steer, box: Box, state: str) -> None:
+    config = """
+NAME = ShellScheduler("exit 3 # {pathname}")
+here = ShellScheduler("exit 3 # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [NAME, here]})]%s)
+"""
+    daemon, operator = steer(config.replace("NAME", "gone") % state)
+    write(box.src / "a")
+    for name in ("gone", "here"):
+        operator.wait_scheduler(name, failed=1)
+    assert "not in the configuration" not in operator.run("status")
+    box.write_config(config.replace("NAME", "new") % state)
+    operator.post("/v1/reload")
+    wait_until(lambda: "failed, of schedulers not in the configuration: 1\n" in operator.run("status"))
+    [task] = operator.get("/v1/failed?scheduler=here")["tasks"]
+    why = "the config has no scheduler gone"
+    assert operator.post("/v1/failed/retry", {"all": True}) == {
+        "done": [task["id"]],
+        "left": [{"count": 1, "error": why}],
+    }
+    daemon.wait_log("task failed", count=3)
+    assert operator.run("retry", "--all") == f"{task['id']} runs again\n1 left: {why}\n"
+
+
+def test_a_task_that_is_named_twice_is_run_again_once(steer: Steer, box: Box) -> None:
+    _, operator = steer("""
+one = ShellScheduler("while [ -e $TMP/hold ]; do sleep 0.01; done; exit 3 # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": one})], shutdown_timeout=0)
+""")
+    write(box.src / "a")
+    operator.wait_scheduler("one", failed=1)
+    [task] = operator.get("/v1/failed")["tasks"]
+    names = (task["id"][:8], task["id"], task["id"][:4])
+    write(box.tmp / "hold")
+    assert operator.run("retry", *names) == f"{task['id']} runs again\n"
+    assert operator.run("cancel", *names) == f"{task['id']} cancelled\n"
 
 
 def test_with_a_state_what_ended_is_listed_run_again_and_forgotten(steer: Steer, box: Box) -> None:

@@ -126,6 +126,9 @@ pub struct Status {
     pub watches: Vec<WatchStatus>,
     /// The configuration's schedulers.
     pub schedulers: Vec<SchedulerStatus>,
+    /// Schedulers that are paused and that the configuration does not have at present, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused_away: Vec<String>,
     /// Sums over all.
     pub totals: Totals,
     /// The Python process, where there is one.
@@ -493,9 +496,22 @@ impl<T> Default for List<T> {
 pub struct Done {
     /// Ids of tasks, or names of schedulers.
     pub done: Vec<String>,
-    /// Those of them that still wait: for a place, or for their scheduler to be resumed.
+    /// Those of them that still wait: for a place, a turn, or their scheduler to be resumed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queued: Vec<String>,
+    /// What was selected and stays as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
+}
+
+/// Tasks that a change could not be made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Left {
+    /// How many.
+    pub count: u64,
+    /// Why, in one line.
+    pub error: String,
 }
 
 /// The answer of `POST /v1/send`.

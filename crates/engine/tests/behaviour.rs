@@ -1969,6 +1969,22 @@ fn tasks_are_found_by_the_beginning_of_their_id_run_now_and_cancelled() {
 }
 
 #[test]
+fn what_is_due_and_has_not_started_is_held_back() {
+    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(Duration::ZERO) });
+    let id = |number| TaskId(number);
+    for (number, path) in [(1, "/a"), (2, "/b"), (3, "/c")] {
+        let task = restored(id(number), event(Flag::Create, path), world.now);
+        assert!(world.engine.restore(world.now, &task, &mut world.out));
+    }
+    world.engine.start_due(world.now, id(1), &mut world.out);
+    let held_back = |world: &World| [1, 2, 3].map(|number| world.engine.is_held_back(id(number)));
+    // Nobody offers a place to the others yet.
+    assert_eq!(held_back(&world), [false, true, true]);
+    world.engine.start_due(world.now, id(2), &mut world.out);
+    assert_eq!(held_back(&world), [false, true, true]);
+}
+
+#[test]
 fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
     let rules: Arc<dyn Matcher> = Arc::new(Ends(&["a", "f"]));
     let mut world = World::of(SchedulerSpec { rules: Some(rules), ..tried_again(retry()) });

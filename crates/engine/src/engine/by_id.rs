@@ -87,14 +87,12 @@ impl Engine {
         self.end_turn(out);
     }
 
-    /// Whether a task that is due is kept from its start: it waits for a place, or its scheduler is paused.
+    /// Whether a task that is due has not started: it waits for a place or for its turn, or its scheduler is paused.
     pub fn is_held_back(&self, id: TaskId) -> bool {
         let Some(slot) = self.tasks.find(id) else { return false };
         let Some(scheduler) = self.scheduler(self.tasks.scheduler(slot)) else { return false };
         match self.tasks.state(slot) {
-            State::Queued => true,
-            // It comes behind those that are queued.
-            State::Waiting if scheduler.queued() > 0 => true,
+            State::Queued | State::Waiting => true,
             state => state.is_to_come() && scheduler.is_paused(),
         }
     }

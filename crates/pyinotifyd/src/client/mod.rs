@@ -210,8 +210,9 @@ impl Desk {
             let body = SelectionBody { state: None, scheduler, path, path_b64, all };
             return self.post(&format!("{base}/{verb}"), &body, |done| done_text(done, what));
         }
-        let targets = ids.iter().map(|id| format!("{base}/{}/{verb}", utf8_percent_encode(id, IN_URL)));
-        self.each(targets, what)
+        let target = |id: &str| format!("{base}/{}/{verb}", utf8_percent_encode(id, IN_URL));
+        // A task may be named twice, by two beginnings of its id.
+        self.each(&ids, target, |done, id| done.starts_with(id), what)
     }
 
     fn schedulers(&self, verb: &str, schedulers: Schedulers, what: &str) -> Result<(), Failure> {
@@ -219,15 +220,24 @@ impl Desk {
         if names.is_empty() {
             return self.post(&format!("/v1/{verb}"), &serde_json::json!({}), |done| done_text(done, what));
         }
-        let targets =
-            names.iter().map(|name| format!("/v1/schedulers/{}/{verb}", utf8_percent_encode(name, IN_URL)));
-        self.each(targets, what)
+        let target = |name: &str| format!("/v1/schedulers/{}/{verb}", utf8_percent_encode(name, IN_URL));
+        self.each(&names, target, |done, name| done == name, what)
     }
 
-    fn each(&self, targets: impl Iterator<Item = String>, what: &str) -> Result<(), Failure> {
+    /// Makes a change for each name, unless it was made for what that names.
+    fn each(
+        &self,
+        names: &[String],
+        target: impl Fn(&str) -> String,
+        is_of: impl Fn(&str, &str) -> bool,
+        what: &str,
+    ) -> Result<(), Failure> {
         let (mut all, mut worst): (Done, Option<Failure>) = (Done::default(), None);
-        for target in targets {
-            let reply = self.client.post(&target, &serde_json::json!({}))?;
+        for name in names {
+            if all.done.iter().any(|done| is_of(done, name)) {
+                continue;
+            }
+            let reply = self.client.post(&target(name), &serde_json::json!({}))?;
             if reply.status < 400 {
                 let done: Done = reply.json().map_err(|text| Failure::Refused(REFUSED, text))?;
                 all.done.extend(done.done);
@@ -298,7 +308,11 @@ fn done_text(done: &Done, what: &str) -> String {
     let queued: HashSet<&String> = done.queued.iter().collect();
     let fate = |name| if queued.contains(name) { "queued" } else { what };
     let lines = done.done.iter().map(|name| format!("{} {}\n", show::line(name), fate(name)));
-    if done.done.is_empty() { "nothing to do\n".to_owned() } else { lines.collect() }
+    let left = done
+        .left
+        .iter()
+        .map(|left| format!("{} left: {}\n", show::count(left.count), show::line(&left.error)));
+    if done.done.is_empty() { "nothing to do\n".to_owned() } else { lines.chain(left).collect() }
 }
 
 /// A path relative to where we are, as bytes, without `.` and `..` being followed.

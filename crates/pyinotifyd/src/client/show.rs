@@ -91,9 +91,11 @@ impl Page {
             let _ = writeln!(text, "config  {}, loaded {} ago", path(&file.path), self.age(file.loaded));
         }
         if let Some(refused) = &status.refused {
-            let files: Vec<String> = refused.files.iter().map(path).collect();
-            let (files, age, error) = (files.join(", "), self.age(refused.refused), line(&refused.error));
-            let refusal = format!("        the reload {age} ago was refused, {files}: {error}");
+            let (age, error) = (self.age(refused.refused), line(&refused.error));
+            // Most errors begin with the file and the line where they are.
+            let mut parts = vec![format!("        the reload {age} ago was refused")];
+            parts.extend(refused.files.iter().map(path).filter(|file| !error.contains(file)));
+            let refusal = format!("{}: {error}", parts.join(", "));
             let _ = writeln!(text, "{}", self.paint(Look::Bad, &refusal));
         }
         if let Some(state) = &status.state {
@@ -115,7 +117,27 @@ impl Page {
         let totals = &status.totals;
         let (events, overflows) = (count(totals.events), count(totals.overflows));
         let _ = writeln!(text, "events  {events} read, {overflows} overflows of the kernel's queue\n");
-        text + &self.watches(status) + "\n" + &self.schedulers(&status.schedulers)
+        text + &self.watches(status)
+            + "\n"
+            + &self.schedulers(&status.schedulers)
+            + &self.schedulers_away(status)
+    }
+
+    /// What stands of schedulers that the configuration does not have.
+    fn schedulers_away(self, status: &Status) -> String {
+        let mut text = String::new();
+        if !status.paused_away.is_empty() {
+            let names: Vec<String> = status.paused_away.iter().map(|name| line(name)).collect();
+            let paused = format!("paused, not in the configuration: {}", names.join(", "));
+            let _ = writeln!(text, "{}", self.paint(Look::Warning, &paused));
+        }
+        let known: u64 = status.schedulers.iter().map(|scheduler| scheduler.failed).sum();
+        let failed = status.totals.failed.saturating_sub(known);
+        if failed > 0 {
+            let failed = format!("failed, of schedulers not in the configuration: {}", count(failed));
+            let _ = writeln!(text, "{}", self.paint(Look::Bad, &failed));
+        }
+        text
     }
 
     fn watches(self, status: &Status) -> String {

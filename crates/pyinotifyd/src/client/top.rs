@@ -383,6 +383,7 @@ mod tests {
                 done: 1_234,
                 ..SchedulerStatus::default()
             }],
+            paused_away: Vec::new(),
             totals: Totals::default(),
             host: None,
             state: None,

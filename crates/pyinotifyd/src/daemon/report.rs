@@ -64,7 +64,12 @@ pub(crate) fn in_a_line(fault: &ConfigFault) -> String {
     let message: Vec<&str> = fault.message.lines().map(str::trim).collect();
     let message = message.join(" ");
     match fault.locations.last() {
-        Some(Location { file, line: Some(line), .. }) => format!("{file}:{line}: {message}"),
+        Some(Location { file, line: Some(line), .. }) => {
+            // The text of a syntax error ends with the same place.
+            let name = Path::new(file).file_name().unwrap_or_default().display();
+            let message = message.strip_suffix(&format!(" ({name}, line {line})")).unwrap_or(&message);
+            format!("{file}:{line}: {message}")
+        }
         Some(Location { file, line: None, .. }) => format!("{file}: {message}"),
         None => message,
     }

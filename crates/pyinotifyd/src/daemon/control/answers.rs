@@ -76,6 +76,7 @@ impl Daemon {
                 .collect(),
             totals: totals.view(&schedulers, self.failures()),
             schedulers,
+            paused_away: self.paused_away().into_iter().map(|(_, name)| name).collect(),
             host: newest.and_then(|newest| self.host_view(newest)),
             state: self.state_view(),
         }

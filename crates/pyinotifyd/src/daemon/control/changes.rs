@@ -1,10 +1,10 @@
 //! Changes that people ask for: schedulers paused, events sent, trees told once more, failed tasks run again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use control::api::{Done, PathText, Selection, Sent};
+use control::api::{Done, Left, PathText, Selection, Sent};
 use control::{Answering, Peer, Refusal};
 use engine::{Explanation, IdPrefix, Ignored, Restored, SchedulerId, TaskId, Verdict, Waits};
 use event::{Event, Flag, Mask};
@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 use watcher::{Sighting, Sink as _};
 
 use super::work::Matching;
-use super::{Changed, Reply};
+use super::{Changed, Reply, ambiguous};
 use crate::action::missing::{self, Standing};
 use crate::config::Identity;
 use crate::daemon::Daemon;
@@ -52,15 +52,11 @@ impl Daemon {
     pub(super) fn pause(&mut self, name: Option<&str>, paused: bool, peer: Peer, now: Instant) -> Answer {
         let meant = self.pausable(name);
         if let Some(name) = name.filter(|_| meant.is_empty()) {
-            let known: BTreeSet<String> =
-                self.pausable(None).iter().map(|identity| self.name_of(identity)).collect();
-            let known = Vec::from_iter(known).join(", ");
-            let name = name.escape_debug();
-            return Err(Refusal::not_found(format!("there is no scheduler '{name}'; there are: {known}")));
+            return Err(self.not_pausable(name));
         }
         let mut done: Vec<String> = Vec::new();
-        for identity in meant {
-            done.push(self.name_of(&identity));
+        for (identity, name) in meant {
+            done.push(name);
             self.note_pause(identity, paused, now);
         }
         let verb = if paused { "pause" } else { "resume" };
@@ -68,15 +64,44 @@ impl Daemon {
         Ok(Answering::of(Done { done, ..Done::default() }))
     }
 
-    /// The schedulers that a name may mean, or all: those of the configurations at work, and those that are paused and
-    /// that none of these has.
-    fn pausable(&self, name: Option<&str>) -> Vec<Identity> {
+    /// Why a name means no scheduler that can be paused or resumed.
+    fn not_pausable(&self, asked: &str) -> Refusal {
+        let all = self.pausable(None);
+        let namesakes = all.iter().filter(|(known, _)| *known.name == *asked);
+        let names: Vec<&str> = namesakes.map(|(_, name)| &**name).collect();
+        if !names.is_empty() {
+            return ambiguous(asked, &names);
+        }
+        let known = Vec::from_iter(all.into_iter().map(|(_, name)| name).collect::<BTreeSet<_>>()).join(", ");
+        let asked = asked.escape_debug();
+        Refusal::not_found(format!("there is no scheduler '{asked}'; there are: {known}"))
+    }
+
+    /// The schedulers that a name means, or all, with their names: those of the configurations at work, and those that
+    /// are paused and that none of these has.
+    fn pausable(&self, name: Option<&str>) -> Vec<(Identity, String)> {
         let actions = self.by_rank().flat_map(Generation::actions);
-        let known = actions.map(|action| &action.identity).chain(&self.control.pauses);
-        let is_meant =
-            |known: &Identity| name.is_none_or(|name| known.is(name) || self.name_of(known) == name);
         let mut seen = HashSet::new();
-        known.filter(|known| seen.insert(*known) && is_meant(known)).cloned().collect()
+        let known = actions.map(|action| &action.identity).filter(|known| seen.insert(*known));
+        let known = known.map(|known| (known.clone(), self.name_of(known)));
+        let is_meant =
+            |(known, shown): &(Identity, String)| name.is_none_or(|name| known.is(name) || shown == name);
+        known.chain(self.paused_away()).filter(is_meant).collect()
+    }
+
+    /// Schedulers that are paused and that no configuration at work has, with what people call them: together with
+    /// their file where there are several of one name.
+    pub(super) fn paused_away(&self) -> Vec<(Identity, String)> {
+        let is_away = |known: &&Identity| self.by_rank().all(|generation| generation.find(known).is_none());
+        let away: Vec<&Identity> = self.control.pauses.iter().filter(is_away).collect();
+        let mut of_name = HashMap::<&str, usize>::new();
+        for known in &away {
+            *of_name.entry(&known.name).or_default() += 1;
+        }
+        let name = |known: &Identity| {
+            if of_name[&*known.name] > 1 { known.to_string() } else { self.name_of(known) }
+        };
+        away.into_iter().map(|known| (known.clone(), name(known))).collect()
     }
 
     fn note_pause(&mut self, scheduler: Identity, paused: bool, now: Instant) {
@@ -263,9 +288,9 @@ impl Daemon {
     /// Runs failed tasks again.
     pub(super) fn retry(&mut self, selection: &Selection, peer: Peer, now: Instant) -> Answer {
         let ids = self.select_failed(selection)?;
-        let done = each(ids, |id| self.retry_one(id, now).map(|()| id))?;
+        let (done, left) = each(ids, |id| self.retry_one(id, now).map(|()| id))?;
         self.offer_places(&done, now);
-        Ok(self.changed("retry", &done, peer))
+        Ok(self.changed("retry", &done, left, peer))
     }
 
     fn retry_one(&mut self, id: TaskId, now: Instant) -> Result<(), Refusal> {
@@ -327,11 +352,11 @@ impl Daemon {
         let ids = self.select_failed(selection)?;
         let failed = &mut self.core.performer.observed.failed;
         let gone: Vec<TaskId> = ids.into_iter().filter(|id| failed.remove(*id).is_some()).collect();
-        Ok(self.changed("forget", &gone, peer))
+        Ok(self.changed("forget", &gone, Vec::new(), peer))
     }
 
-    pub(super) fn changed(&mut self, verb: &str, ids: &[TaskId], peer: Peer) -> Answering {
-        let mut done = Done::default();
+    pub(super) fn changed(&mut self, verb: &str, ids: &[TaskId], left: Vec<Left>, peer: Peer) -> Answering {
+        let mut done = Done { left, ..Done::default() };
         for id in ids {
             self.note_done(*id, &mut done);
         }
@@ -386,20 +411,24 @@ fn flag_named(name: &str) -> Option<Flag> {
     full.parse().ok()
 }
 
-/// Makes a change for each, and gives those for which it was made: the others stay as they are. Where it was made for
-/// none, the last refusal says why.
+/// Makes a change for each, and gives those for which it was made, and how many stay as they are, and why. Where it was
+/// made for none, the last refusal says why.
 pub(super) fn each<T, D>(
     all: impl IntoIterator<Item = T>,
     mut change: impl FnMut(T) -> Result<D, Refusal>,
-) -> Result<Vec<D>, Refusal> {
-    let (mut done, mut refused) = (Vec::new(), None);
+) -> Result<(Vec<D>, Vec<Left>), Refusal> {
+    let (mut done, mut left, mut last) = (Vec::new(), BTreeMap::<String, u64>::new(), None);
     for one in all {
         match change(one) {
             Ok(changed) => done.push(changed),
-            Err(refusal) => refused = Some(refusal),
+            Err(refusal) => {
+                *left.entry(refusal.text.clone()).or_default() += 1;
+                last = Some(refusal);
+            }
         }
     }
-    refused.filter(|_| done.is_empty()).map_or(Ok(done), Err)
+    let left = left.into_iter().map(|(error, count)| Left { count, error }).collect();
+    last.filter(|_| done.is_empty()).map_or(Ok((done, left)), Err)
 }
 
 fn event_of<'a>(path: &'a [u8], flag: Flag, is_dir: bool, sighting: &'a Sighting) -> Event<'a> {

@@ -363,7 +363,7 @@ impl Daemon {
         match undone {
             Ok(()) => {
                 self.note_undone(undoing);
-                let answer = self.changed("undo", &[TaskId(id.0)], peer);
+                let answer = self.changed("undo", &[TaskId(id.0)], Vec::new(), peer);
                 self.answer_when_kept(Ok(answer), reply, now);
             }
             Err(Refused::NoDirectory(missing)) => {
@@ -413,7 +413,8 @@ impl Daemon {
             return Err(Refusal::not_found("no failed task matches"));
         }
         // The oldest first.
-        let done = each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| TaskId(row.id.0)))?;
+        let (done, left) =
+            each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| TaskId(row.id.0)))?;
         let name = match verb {
             Verb::Retry => {
                 self.offer_places(&done, now);
@@ -421,7 +422,7 @@ impl Daemon {
             }
             Verb::Forget => "forget",
         };
-        Ok(self.changed(name, &done, peer))
+        Ok(self.changed(name, &done, left, peer))
     }
 
     fn change_row(&mut self, verb: Verb, row: &Ended, now: Instant) -> Result<(), Refusal> {

@@ -236,9 +236,7 @@ impl Daemon {
             let namesakes = generation.actions().iter().filter(|action| *action.identity.name == *asked);
             let names: Vec<&str> = namesakes.map(|action| &*action.name).collect();
             if !names.is_empty() {
-                let (asked, names) = (asked.escape_debug(), names.join(", "));
-                let text = format!("more than one config file has a scheduler '{asked}': name {names}");
-                return Err(Refusal::bad_request(text));
+                return Err(ambiguous(asked, &names));
             }
         }
         Ok(None)
@@ -282,6 +280,12 @@ impl Daemon {
 /// What is answered where only a state could know.
 const NO_STATE: &str =
     "this needs a state: Pyinotifyd(state=DIRECTORY), --state or StateDirectory= of the unit";
+
+/// A scheduler's name may mean any of several.
+fn ambiguous(asked: &str, names: &[&str]) -> Refusal {
+    let (asked, names) = (asked.escape_debug(), names.join(", "));
+    Refusal::bad_request(format!("more than one config file has a scheduler '{asked}': name {names}"))
+}
 
 /// What was done to which tasks, for the log.
 struct Changed<'a>(&'a str, &'a [String]);
