@@ -225,6 +225,8 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": rules, "IN_CLOSE_WRITE": c
         daemon.wait_log(f"schedule task.*{box.src}/job/{name},")
     daemon.wait_log(f"withdraw 2 task.s. of '{box.src}/job', which was moved or removed here")
     daemon.wait_log(f"task finished.*{box.src}/other,")
+    for name in ("f", "g"):
+        daemon.wait_log(f"scheduled task cancelled.*{box.src}/job/{name},")
     assert daemon.count(f"start task.*{box.src}/job/") == 0
     assert (box.dst / "ran").read_text().splitlines() == [f"{box.src}/other"]
 

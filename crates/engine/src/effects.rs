@@ -457,7 +457,7 @@ pub enum Record<'a> {
         /// The path that it has now.
         to: &'a [u8],
     },
-    /// Tasks that had not started were withdrawn, because the daemon itself moved or removed what they were for.
+    /// Tasks that have not started are cancelled next, because the daemon itself moved or removed what they were for.
     Withdrawn {
         /// What it moved or removed.
         pathname: &'a [u8],

@@ -468,10 +468,10 @@ impl Generation {
         self.note_deadline(index, turn.tasks);
     }
 
-    /// Forgets a task that has not started.
+    /// Cancels a task that has not started.
     pub(crate) fn withdraw<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
-        self.schedulers[index].withdraw(slot, turn);
+        self.schedulers[index].cancel_unstarted(slot, turn);
         self.note_deadline(index, turn.tasks);
     }
 

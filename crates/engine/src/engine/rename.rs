@@ -43,14 +43,13 @@ impl Engine {
     /// The daemon itself moved or removed something: what was to come for it, and for what lies below, is withdrawn.
     pub fn withdraw(&mut self, now: Instant, pathname: &[u8], out: &mut impl Effects) {
         let found = self.to_come_below(pathname, |_, _| true);
-        let count = found.len() as u32;
+        if !found.is_empty() {
+            out.record(Record::Withdrawn { pathname, count: found.len() as u32 });
+        }
         for task in found {
             let Some(at) = self.of_scheduler(task.scheduler) else { continue };
             let (generations, mut turn) = self.turn(now, out);
             generations[at].withdraw(task.slot, &mut turn);
-        }
-        if count > 0 {
-            out.record(Record::Withdrawn { pathname, count });
         }
         self.end_turn(out);
     }

@@ -489,16 +489,14 @@ impl Model {
     pub(super) fn withdraw(&mut self, now: Instant, pathname: &[u8], out: &mut impl Effects) {
         self.shared.now = now;
         let found = self.to_come_below(pathname, None);
-        let count = found.len() as u32;
+        if !found.is_empty() {
+            out.record(Record::Withdrawn { pathname, count: found.len() as u32 });
+        }
         for (_, _, key, id, _) in found {
             let schedulers = self.generations.iter_mut().flat_map(|one| &mut one.schedulers);
             for scheduler in schedulers.filter(|one| one.tasks.get(&key).is_some_and(|task| task.id == id)) {
-                scheduler.remove(&key, &mut self.shared);
-                scheduler.tell_completed(out);
+                scheduler.cancel_to_come(&key, &mut self.shared, out);
             }
-        }
-        if count > 0 {
-            out.record(Record::Withdrawn { pathname, count });
         }
         self.end(out);
     }
