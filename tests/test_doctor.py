@@ -84,6 +84,30 @@ def test_a_daemon_that_runs_with_another_config_is_named(box: Box, run: Run) -> 
     assert doctor(box, *found["mend"].split()[4:])["control"]["level"] == "ok"
 
 
+def test_where_no_config_is_named_it_is_that_of_the_daemon_that_answers(box: Box, run: Run) -> None:
+    daemon = run(CONFIG)
+    socket = os.fspath(box.tmp / "c.sock")
+    for words, env in (((), {"PYINOTIFYD_CONTROL": socket}), (("--control", socket), {})):
+        argv = [os.fspath(box.program), "doctor", "--json", *words]
+        done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, **env}, check=False)
+        found = {one["about"]: one for one in json.loads(done.stdout)["findings"]}
+        assert found["config"]["text"] == f"{box.config} can be used; the daemon with pid {daemon.pid} runs with it"
+        assert found["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
+        assert f"'{box.src}' is on " in found["filesystem"]["text"]
+
+
+def test_what_another_users_daemon_names_is_not_executed(box: Box, run: Run, plain_user: None) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs two users")
+    daemon = run(CONFIG.replace(', state="$TMP/state"', ""))
+    argv = [os.fspath(box.program), "doctor", "--json", "--control", os.fspath(box.tmp / "c.sock")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    found = {one["about"]: one for one in json.loads(done.stdout)["findings"]}
+    assert os.fspath(box.config) not in found["config"]["text"]
+    assert found["control"]["text"] == f"the daemon with pid {daemon.pid} runs with another configuration"
+    assert found["rights"]["text"] == f"asked as user 0, but the daemon with pid {daemon.pid} runs as user 65534"
+
+
 def test_options_before_it_count_too(box: Box, run: Run) -> None:
     daemon = run(CONFIG)
     argv: list[str | Path] = [box.program, "-c", box.config, "--control", box.tmp / "c.sock", "doctor", "--json"]

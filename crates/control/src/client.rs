@@ -39,7 +39,13 @@ pub struct Reply {
     pub status: u16,
     /// Its body.
     pub body: Vec<u8>,
+    /// Whose daemon gave it, as the kernel knows (SO_PEERCRED, unix(7)).
+    pub user: Option<u32>,
 }
+
+/// See [`Reply::user`].
+#[derive(Clone, Copy)]
+struct User(u32);
 
 impl Reply {
     /// The answer as an object of the API; else the one line of the refusal.
@@ -143,6 +149,7 @@ impl Client {
         let no_daemon = |source| ClientError::NoDaemon { path: self.path.clone(), source };
         let broken = |error: hyper::Error| ClientError::Broken(error.to_string());
         let stream = self.connect().map_err(no_daemon)?;
+        let daemon = stream.peer_cred();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
@@ -154,13 +161,18 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| ClientError::Broken(error.to_string()))?;
-        sender.send_request(request).await.map_err(broken)
+        let mut response = sender.send_request(request).await.map_err(broken)?;
+        if let Ok(daemon) = daemon {
+            response.extensions_mut().insert(User(daemon.uid()));
+        }
+        Ok(response)
     }
 }
 
 async fn reply(response: Response<Incoming>) -> Result<Reply, ClientError> {
     let status = response.status().as_u16();
+    let user = response.extensions().get().map(|User(user)| *user);
     let body = response.into_body().collect().await;
     let body = body.map_err(|error| ClientError::Broken(error.to_string()))?;
-    Ok(Reply { status, body: body.to_bytes().to_vec() })
+    Ok(Reply { status, body: body.to_bytes().to_vec(), user })
 }

@@ -26,7 +26,7 @@ use event::Flag;
 pub(crate) use completions::Shell;
 
 use crate::client::command::{Ask, Asked, Printed};
-use crate::client::doctor::Wanted;
+use crate::client::doctor::{Wanted, Whose};
 use crate::config::{ConfigPath, Line};
 
 /// What the program is to do.
@@ -305,7 +305,13 @@ fn means(typed: Typed, matches: &ArgMatches, command: &mut clap::Command) -> Res
         }
         Some(Sub::Ask(Ask::Doctor { config: own, python, state, printed })) => {
             let Printed { control, json } = printed;
-            return Ok(examination(Wanted { config: own, python, state, control, json }, config, options));
+            let is_named = !own.is_empty() || given(matches, &[("config", "--config")]).is_some();
+            let whose = if is_named { Whose::Named } else { Whose::Default };
+            return Ok(examination(
+                Wanted { config: own, whose, python, state, control, json },
+                config,
+                options,
+            ));
         }
         Some(Sub::Ask(ask)) => {
             let control = ask.printed().control.clone().or(options.control);
@@ -362,11 +368,11 @@ fn examination(own: Wanted, config: Vec<PathBuf>, before: ConfigOptions) -> Comm
         control: control.clone(),
         ..before
     };
-    Command::Doctor(options, Wanted { config, python, state, control, json: own.json })
+    Command::Doctor(options, Wanted { config, python, state, control, ..own })
 }
 
 /// Files that have to be there.
-fn named(files: &[PathBuf]) -> Vec<ConfigPath> {
+pub(crate) fn named(files: &[PathBuf]) -> Vec<ConfigPath> {
     files.iter().map(|path| ConfigPath { path: path.clone(), optional: false }).collect()
 }
 

@@ -77,10 +77,13 @@ fn run() -> ExitCode {
         Command::PrintConfig(line) => print(config::config_file(&line).trim_end()),
         Command::Import(wanted) => import::run(&wanted),
         Command::Ask(asked) => client::run(asked),
-        Command::Doctor(options, wanted) if client::doctor::has_python(&wanted) => {
+        Command::Doctor(options, wanted) => {
+            let (options, wanted) = client::doctor::of_daemon(options, wanted);
+            if !client::doctor::has_python(&wanted) {
+                return client::doctor::run(&wanted, None);
+            }
             daemon::examine(&options, |config| client::doctor::run(&wanted, config))
         }
-        Command::Doctor(_, wanted) => client::doctor::run(&wanted, None),
         Command::Install => service::install_command(),
         Command::Uninstall => service::uninstall_command(),
     }

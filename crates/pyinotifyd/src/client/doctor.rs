@@ -20,7 +20,7 @@ use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags};
 use serde::Serialize;
 
 use super::{advice, places, rights, show};
-use crate::cli::CONFIG_FILE;
+use crate::cli::{self, CONFIG_FILE, ConfigOptions, Source};
 use crate::config::{Config, ControlPlace, StateWanted, absolute_path, existing, room_for};
 use crate::host::interpreter;
 use crate::log::Cause;
@@ -87,6 +87,8 @@ pub(super) fn problem(about: &'static str, text: impl Into<String>, mend: impl I
 pub(crate) struct Wanted {
     /// The config files.
     pub(crate) config: Vec<PathBuf>,
+    /// Why these.
+    pub(crate) whose: Whose,
     /// The interpreter.
     pub(crate) python: Option<PathBuf>,
     /// The state.
@@ -97,12 +99,48 @@ pub(crate) struct Wanted {
     pub(crate) json: bool,
 }
 
+/// Why a configuration is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The user named it.
+    Named,
+    /// A daemon that is started without a word would have it.
+    Default,
+    /// The daemon with this pid runs with it.
+    Daemon(u32),
+}
+
+/// What is looked at: where nobody named a configuration, that of the daemon which answers. It is executed: it must be
+/// ours or root's.
+pub(crate) fn of_daemon(options: ConfigOptions, wanted: Wanted) -> (ConfigOptions, Wanted) {
+    if wanted.whose != Whose::Default {
+        return (options, wanted);
+    }
+    match ask(&wanted, None) {
+        Asked::Answered(status, user) if is_trusted(user) && !is_about(&wanted.config, &status.config) => {
+            let config: Vec<PathBuf> = status.config.iter().map(path_of).collect();
+            let source = Source::Files(cli::named(&config));
+            (
+                ConfigOptions { source, ..options },
+                Wanted { config, whose: Whose::Daemon(status.pid), ..wanted },
+            )
+        }
+        Asked::Answered(..) | Asked::Refused(_) | Asked::Forbidden(_) | Asked::Silent(_) | Asked::Never => {
+            (options, wanted)
+        }
+    }
+}
+
+fn is_trusted(user: Option<u32>) -> bool {
+    user.is_some_and(|user| user == 0 || user == rustix::process::geteuid().as_raw())
+}
+
 /// Looks at everything, with the configuration if it could be executed.
 pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
     let daemon = ask(wanted, config);
     let mut findings = vec![python(wanted.python.as_deref())];
     if findings[0].level == Level::Ok {
-        findings.push(of_config(&wanted.config, config.is_some()));
+        findings.push(of_config(wanted, config.is_some()));
     }
     findings.extend(roots(config));
     findings.extend(whose_rights(&daemon));
@@ -196,22 +234,27 @@ fn other_python(found: &Path) -> String {
     })
 }
 
-fn of_config(files: &[PathBuf], is_loaded: bool) -> Finding {
+fn of_config(wanted: &Wanted, is_loaded: bool) -> Finding {
+    let files = &wanted.config;
+    let whose = match wanted.whose {
+        Whose::Named | Whose::Default => String::new(),
+        Whose::Daemon(pid) => format!("; the daemon with pid {pid} runs with it"),
+    };
     let shown = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
     let program = advice::program();
     if is_loaded {
-        return ok("config", format!("{shown} can be used"));
+        return ok("config", format!("{shown} can be used{whose}"));
     }
     let Some(missing) = files.iter().find(|file| !file.exists()) else {
         let mend = format!("{program} -t{}", advice::named(files));
-        return problem("config", format!("{shown} cannot be used"), mend);
+        return problem("config", format!("{shown} cannot be used{whose}"), mend);
     };
     let mend = if missing == Path::new(CONFIG_FILE) {
         advice::as_root(&format!("{program} --install"))
     } else {
         format!("{program} watch . --print-config > {}", advice::path(missing))
     };
-    warning("config", format!("{} does not exist", missing.display()), mend)
+    warning("config", format!("{} does not exist{whose}", missing.display()), mend)
 }
 
 /// The paths of all watches, as far as they are no patterns.
@@ -234,9 +277,8 @@ fn roots(config: Option<&Config>) -> Vec<Finding> {
 
 /// Rights are those of who asks: another user's daemon may have less.
 fn whose_rights(daemon: &Asked) -> Option<Finding> {
-    let Asked::Answered(status) = daemon else { return None };
-    let (ours, pid) = (rustix::process::geteuid().as_raw(), status.pid);
-    let theirs = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    let Asked::Answered(status, user) = daemon else { return None };
+    let (ours, theirs, pid) = (rustix::process::geteuid().as_raw(), (*user)?, status.pid);
     (theirs != ours).then(|| {
         let text = format!("asked as user {ours}, but the daemon with pid {pid} runs as user {theirs}");
         let program = advice::program();
@@ -311,7 +353,7 @@ struct Used {
 
 fn limits(config: Option<&Config>, daemon: &Asked) -> Vec<Finding> {
     let used = used_by(rustix::process::geteuid().as_raw());
-    let status = if let Asked::Answered(status) = daemon { Some(status) } else { None };
+    let status = if let Asked::Answered(status, _) = daemon { Some(status) } else { None };
     let own = status.map_or(0, |status| status.totals.kernel_watches);
     let (needed, is_more) = directories(&paths(config));
     let limit = watcher::watches_max();
@@ -504,8 +546,8 @@ fn state(wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
 
 /// What is known of a daemon that runs.
 enum Asked {
-    /// It answers.
-    Answered(Box<Status>),
+    /// It answers; whose it is, if that is known.
+    Answered(Box<Status>, Option<u32>),
     /// It answers, but not what was asked.
     Refused(String),
     /// We may not ask.
@@ -537,7 +579,7 @@ fn ask(wanted: &Wanted, config: Option<&Config>) -> Asked {
         Err(why) => return Asked::Silent(why),
     };
     match reply.json() {
-        Ok(status) => Asked::Answered(Box::new(status)),
+        Ok(status) => Asked::Answered(Box::new(status), reply.user),
         Err(why) => Asked::Refused(why),
     }
 }
@@ -547,16 +589,16 @@ fn control(daemon: Asked, wanted: &Wanted) -> Finding {
     let at = named.map_or_else(String::new, |path| format!(" --control {}", advice::path(path)));
     let show_status = format!("{} status{at}", advice::program());
     match daemon {
-        Asked::Answered(status) if !is_about(&wanted.config, &status.config) => {
+        Asked::Answered(status, _) if !is_about(&wanted.config, &status.config) => {
             let files: Vec<PathBuf> = status.config.iter().map(path_of).collect();
             let text = format!("the daemon with pid {} runs with another configuration", status.pid);
             let mend = format!("{} doctor{}{at}", advice::program(), advice::named(&files));
             warning("control", text, mend)
         }
-        Asked::Answered(status) if status.ready => {
+        Asked::Answered(status, _) if status.ready => {
             ok("control", format!("the daemon with pid {} answers", status.pid))
         }
-        Asked::Answered(status) => {
+        Asked::Answered(status, _) => {
             let (pid, why) = (status.pid, status.reason.unwrap_or_default());
             problem("control", format!("the daemon with pid {pid} is not ready: {why}"), show_status)
         }
