@@ -555,6 +555,36 @@ def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> 
     assert metrics['pyinotifyd_config_reloads_total{result="failed"}'] == 1
 
 
+@pytest.mark.parametrize("state", [False, True])
+def test_a_reload_says_what_a_scheduler_that_is_gone_leaves_undone(steer: Steer, box: Box, state: bool) -> None:
+    config = """
+NAME = ShellScheduler("true # {pathname}", delay=3600)
+kind = ShellScheduler("true # {pathname}", delay=3600)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": NAME, "IN_ATTRIB": kind})])
+"""
+    arguments = ["--state", os.fspath(box.tmp / "state")] if state else []
+    daemon, operator = steer(config.replace("NAME", "old"), *arguments)
+    operator.post("/v1/schedulers/old/pause")
+    for name in ("a", "b"):
+        write(box.src / name)
+    os.chmod(box.src / "a", 0o600)
+    operator.wait_tasks(3)
+    box.write_config(config.replace("NAME", "new"))
+    said = operator.post("/v1/reload")["changed"]
+    fate = "fail" if state else "are not done"
+    lost = f"the config has no scheduler old: 2 task(s) that waited {fate}, its pause stays with that name"
+    assert said.endswith(f", scheduler new added, scheduler old removed; {lost}"), said
+    daemon.wait_log(f"INFO - what the reload changed: .*; {re.escape(lost)}$")
+    daemon.wait_log("the config has no scheduler old, mask" if state else "not done: its scheduler is paused", count=2)
+    # Of another kind it has the pause, and not the tasks.
+    operator.post("/v1/schedulers/kind/pause")
+    job = "async def work(event, task_id):\n    pass\nkind = TaskScheduler(work)\n"
+    box.write_config(re.sub("kind = .*\n", job, config.replace("NAME", "new")))
+    said = operator.post("/v1/reload")["changed"]
+    assert said.endswith(f"; kind is another scheduler now: 1 task(s) that waited {fate}"), said
+    assert operator.scheduler("kind")["paused"]
+
+
 def test_the_status_says_what_a_reload_refused_until_one_works(steer: Steer, box: Box) -> None:
     daemon, operator = steer()
     assert "refused" not in operator.get("/v1/status")

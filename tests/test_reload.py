@@ -158,10 +158,10 @@ def test_a_reload_by_a_signal_logs_what_changed(run: Run, box: Box) -> None:
     daemon = run(config)
     box.write_config(config + 'b = ShellScheduler("false")\npyinotifyd.add_watch("$DST", {"IN_CREATE": b})\n')
     daemon.reload()
-    added = f"2 watch\\(es\\), 2 scheduler\\(s\\); watch '{box.dst}' added, scheduler b added"
+    added = f"watch '{box.dst}' added, scheduler b added"
     daemon.wait_log(f"daemon - INFO - what the reload changed: {added}$")
     daemon.reload()
-    daemon.wait_log("INFO - what the reload changed: .*; no watch and no scheduler changed$")
+    daemon.wait_log("INFO - what the reload changed: no watch and no scheduler changed$")
 
 
 def test_a_missing_config_leaves_the_old_one_in_force(run: Run, box: Box) -> None:

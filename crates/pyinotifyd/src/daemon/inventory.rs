@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use control::api::{PathText, RefusedConfig, Reloaded};
+use engine::{SchedulerId, SchedulerStats};
 
 use super::Daemon;
-use super::generation::Generation;
+use super::generation::{Action, Generation};
+use super::keep::no_heir;
 use super::observe::wall_now;
 use crate::config::{Config, Digest, Identity};
 
@@ -22,28 +24,31 @@ const CHANGES_LOGGED: usize = 50;
 pub(super) struct Changes {
     counts: String,
     all: Vec<String>,
+    /// What schedulers that are gone leave undone.
+    losses: Vec<String>,
 }
 
 impl Changes {
-    /// As the log has it.
+    /// As the log has it, which has said the counts.
     pub(super) fn in_short(&self) -> String {
         self.first(CHANGES_LOGGED)
     }
 
     fn first(&self, max: usize) -> String {
-        let Changes { counts, all } = self;
-        if all.is_empty() {
-            return format!("{counts}; no watch and no scheduler changed");
-        }
-        let more = all.len().saturating_sub(max);
+        let Changes { all, losses, .. } = self;
+        let none = ["no watch and no scheduler changed".to_owned()];
+        let first = |all: &[String]| all[..all.len().min(max)].join(", ");
+        let more = all.len().saturating_sub(max) + losses.len().saturating_sub(max);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{counts}; {}{more}", all[..all.len().min(max)].join(", "))
+        let said = [if all.is_empty() { &none } else { &all[..] }, losses];
+        let said: Vec<String> = said.into_iter().filter(|some| !some.is_empty()).map(first).collect();
+        format!("{}{more}", said.join("; "))
     }
 }
 
 impl fmt::Display for Changes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.first(usize::MAX))
+        write!(out, "{}; {}", self.counts, self.first(usize::MAX))
     }
 }
 
@@ -99,6 +104,7 @@ impl<'a> Inventory<'a> {
         Changes {
             counts: format!("{} watch(es), {} scheduler(s)", counts.0, counts.1),
             all: [watches, schedulers, settings].concat(),
+            losses: Vec::new(),
         }
     }
 }
@@ -131,18 +137,60 @@ fn by_key<'a, 'b, K: Eq + Hash, T>(all: &'b [Part<'a, K, T>]) -> HashMap<&'b K, 
     all.iter().rev().map(|one| (&one.key, one)).collect()
 }
 
+/// The schedulers of a configuration whose tasks cannot go on in the newest one, and why.
+pub(super) fn orphans<'a>(
+    old: &'a Generation,
+    newest: &'a Generation,
+) -> impl Iterator<Item = (SchedulerId, &'a Action, String)> {
+    old.all().filter_map(|(id, action)| {
+        let heir = newest.find(&action.identity).map(|index| newest.action_at(index));
+        let takes_them = heir.is_some_and(|heir| heir.work.kept_kind() == action.work.kept_kind());
+        (!takes_them).then(|| (id, action, no_heir(&newest.name_of(&action.identity), heir.is_some())))
+    })
+}
+
 impl Daemon {
     /// What the configuration that is being adopted changes.
     pub(super) fn changes(&self) -> Changes {
         let (in_force, newest) = (self.in_force(), self.core.performer.generations.last());
-        let both = in_force.zip(newest);
-        both.map(|(old, new)| Inventory::of(old).changes_to(&Inventory::of(new))).unwrap_or_default()
+        let Some((old, new)) = in_force.zip(newest) else { return Changes::default() };
+        let changes = Inventory::of(old).changes_to(&Inventory::of(new));
+        Changes { losses: self.losses(old, new), ..changes }
+    }
+
+    /// What becomes of the tasks to come and of the pauses of schedulers that are gone.
+    fn losses(&self, old: &Generation, new: &Generation) -> Vec<String> {
+        let to_come = self.core.engine.scheduler_stats().map(|stats| {
+            let SchedulerStats { waiting, retrying, queued, .. } = stats;
+            (stats.scheduler, waiting + retrying + queued)
+        });
+        let to_come: HashMap<SchedulerId, u32> = to_come.collect();
+        let keeps = self.core.performer.keeper.is_some();
+        let loss = |(id, action, why): (SchedulerId, &Action, String)| {
+            let is_paused = self.control.pauses.contains(&action.identity);
+            let fate = match (keeps && action.persist, is_paused) {
+                (true, _) => "fail",
+                (false, true) => "are not done",
+                // They run to their end.
+                (false, false) => return None,
+            };
+            let count = to_come.get(&id).filter(|count| **count > 0);
+            let tasks = count.map(|count| format!("{count} task(s) that waited {fate}"));
+            let keeps_pause = is_paused && new.find(&action.identity).is_none();
+            let pause = keeps_pause.then(|| "its pause stays with that name".to_owned());
+            let parts: Vec<String> = tasks.into_iter().chain(pause).collect();
+            (!parts.is_empty()).then(|| format!("{why}: {}", parts.join(", ")))
+        };
+        orphans(old, new).filter_map(loss).collect()
     }
 
     /// A reload has succeeded.
     pub(super) fn reloaded(&mut self, changes: &Changes, examined: Option<Config>, now: Instant) {
         self.core.performer.observed.counts.reloads[0] += 1;
         self.control.refused = None;
+        if !self.control.reloads.is_awaited() {
+            return;
+        }
         let files = self.in_force().map(|newest| Arc::clone(&newest.source)).unwrap_or_default();
         let done = files.iter().map(|file| file.path.display().to_string()).collect();
         let reloaded = Reloaded { done, changed: changes.to_string(), warnings: Vec::new() };
@@ -236,10 +284,13 @@ mod tests {
     #[test]
     fn the_log_names_the_first_changes_and_counts_the_others() {
         let all = (0..CHANGES_LOGGED + 2).map(|number| format!("watch {number} added")).collect();
-        let changes = Changes { counts: "1 watch(es)".to_owned(), all };
+        let changes = Changes { counts: "1 watch(es)".to_owned(), all, losses: Vec::new() };
         assert!(changes.in_short().ends_with(", watch 49 added and 2 more"), "{}", changes.in_short());
         assert!(changes.to_string().ends_with(", watch 50 added, watch 51 added"), "{changes}");
         let none = Changes { all: Vec::new(), ..changes };
-        assert_eq!(none.in_short(), "1 watch(es); no watch and no scheduler changed");
+        assert_eq!(none.in_short(), "no watch and no scheduler changed");
+        assert_eq!(none.to_string(), "1 watch(es); no watch and no scheduler changed");
+        let lost = Changes { all: vec!["a removed".to_owned()], losses: vec!["a lost".to_owned()], ..none };
+        assert_eq!(lost.to_string(), "1 watch(es); a removed; a lost");
     }
 }

@@ -20,8 +20,8 @@ use watcher::{News, WatchId};
 
 use super::config_lock::{ConfigLock, Holder};
 use super::generation::{Generation, Watched, Watching};
-use super::inventory::Changes;
-use super::keep::{Keeper, no_heir};
+use super::inventory::{self, Changes};
+use super::keep::Keeper;
 use super::loading::{LoadError, Loading, shown};
 use super::perform::{GRACE, Performer};
 use super::prepared::Prepared;
@@ -482,12 +482,10 @@ impl Daemon {
         let Some((newest, old)) = performer.generations.split_last() else { return };
         let mut orphans = Vec::new();
         for generation in old.iter().filter(|old| !old.retired) {
-            for (id, action) in generation.all().filter(|(_, action)| action.persist) {
-                let heir = newest.find(&action.identity).map(|index| newest.action_at(index));
-                if heir.is_none_or(|heir| heir.work.kept_kind() != action.work.kept_kind()) {
-                    orphans.push((id, no_heir(&newest.name_of(&action.identity), heir.is_some())));
-                }
-            }
+            orphans.extend(
+                inventory::orphans(generation, newest)
+                    .filter_map(|(id, action, why)| action.persist.then_some((id, why))),
+            );
         }
         for (id, text) in orphans {
             let failure = Failure::new(FailureKind::Error, text);
