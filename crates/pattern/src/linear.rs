@@ -70,13 +70,13 @@ impl Linear {
     }
 }
 
-/// Whether the pattern can match a path that is `beginning` and some bytes of ASCII that may follow; `None` if that is
-/// not known.
+/// Whether the pattern can match a path that is `beginning` and some characters that may follow; `None` if that is not
+/// known.
 pub(crate) fn may_match(source: &[u8], beginning: &[u8], may_follow: fn(u8) -> bool) -> Option<bool> {
     if !source.is_ascii() || !beginning.is_ascii() {
         return None;
     }
-    let hir = hir(&parse(source).ok()?.node, Alphabet::Ascii)?;
+    let hir = hir(&parse(source).ok()?.node, Alphabet::AsciiAndOne)?;
     let Engine::Forward(dfa) = Engine::dense(&hir, Anchored::Yes)? else { return None };
     let mut state = dfa.start_state_forward(&Input::new("").anchored(Anchored::Yes)).ok()?;
     for byte in beginning {
@@ -115,7 +115,7 @@ impl Automaton {
         let Rest { pieces, prefix_len, anchored, ignores_newlines } = rest;
         let hir = Hir::concat(pieces);
         let engine = match alphabet {
-            Alphabet::Ascii => Engine::dense(&hir, anchored)?,
+            Alphabet::Ascii | Alphabet::AsciiAndOne => Engine::dense(&hir, anchored)?,
             Alphabet::Unicode => Engine::lazy(&hir)?,
         };
         Some(Box::new(Automaton { engine, prefix_len, anchored, ignores_newlines }))
@@ -276,6 +276,8 @@ fn run(piece: &Hir, dots: &[Hir; 2]) -> Option<Run> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Alphabet {
     Ascii,
+    /// ASCII, and a byte above it that stands for whatever else a character may be.
+    AsciiAndOne,
     Unicode,
 }
 
@@ -305,10 +307,12 @@ fn hir(node: &Node, alphabet: Alphabet) -> Option<Hir> {
 }
 
 fn class(single: &Single, alphabet: Alphabet) -> Option<Hir> {
-    if alphabet == Alphabet::Ascii {
+    if alphabet != Alphabet::Unicode {
         let members = (0..128_u8).filter(|&byte| single.contains(u32::from(byte)));
-        let class = ClassBytes::new(members.map(|byte| ClassBytesRange::new(byte, byte)));
-        return Some(Hir::class(Class::Bytes(class)));
+        let members = members.map(|byte| ClassBytesRange::new(byte, byte));
+        let others = alphabet == Alphabet::AsciiAndOne && may_be_other_than_ascii(single);
+        let others = others.then(|| ClassBytesRange::new(0x80, u8::MAX));
+        return Some(Hir::class(Class::Bytes(ClassBytes::new(members.chain(others)))));
     }
     let char_range = |(first, last)| {
         // Valid UTF-8 holds no surrogates, so that a range may be cut at their edges.
@@ -318,6 +322,10 @@ fn class(single: &Single, alphabet: Alphabet) -> Option<Hir> {
         (first <= last).then_some(range)
     };
     Some(Hir::class(Class::Unicode(ClassUnicode::new(single.ranges()?.into_iter().filter_map(char_range)))))
+}
+
+fn may_be_other_than_ascii(single: &Single) -> bool {
+    single.ranges().is_none_or(|ranges| ranges.iter().any(|(_, last)| *last > 127))
 }
 
 fn look(assertion: Assertion, alphabet: Alphabet) -> Option<Look> {

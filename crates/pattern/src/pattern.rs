@@ -164,8 +164,7 @@ impl Pattern {
         self.literals.prefix()
     }
 
-    /// Whether something right in a directory may match, if it has the right name. Names of ASCII decide; true where
-    /// nothing is known.
+    /// Whether something right in a directory may match, if it has the right name; true where nothing is known.
     pub fn may_match_in(&self, directory: &[u8]) -> bool {
         self.may_match_after(directory, |byte| byte != b'/')
     }

@@ -107,7 +107,7 @@ fn where_a_path_matches_something_may() {
     let sources = prop_oneof![pattern_source(), rule_source()];
     run(2_000, &(sources, vec(prop_oneof![path(), rule_path()], 12)), |(source, paths)| {
         let Ok(pattern) = Pattern::new(source.as_bytes()) else { return Ok(()) };
-        let is_plain = |path: &&Vec<u8>| path.is_ascii() && !path.windows(2).any(|pair| pair == b"//");
+        let is_plain = |path: &&Vec<u8>| !path.windows(2).any(|pair| pair == b"//");
         for path in paths.iter().filter(is_plain).filter(|path| !path.ends_with(b"/")) {
             let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { continue };
             let matches = pattern.is_match(path) == Ok(true);
@@ -129,6 +129,8 @@ fn where_nothing_can_match_is_known() {
         (".*[.]jpg$", &["/", "/srv"], &[]),
         ("/srv/in", &["/srv", "/srv/in", "/srv/in/a"], &["/", "/data"]),
         ("^/srv/(?!no)", &["/srv", "/srv/no"], &["/data"]),
+        ("^/srv/[^\\x00-\\x7f]+$", &["/srv"], &["/srv/a", "/"]),
+        ("^/srv/[^/]\\b/", &["/srv", "/srv/a"], &["/data"]),
     ] {
         let pattern = Pattern::new(source.as_bytes()).unwrap();
         for (directories, expected) in [(may, true), (may_not, false)] {
