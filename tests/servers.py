@@ -23,7 +23,7 @@ def answers(port: int) -> bool:
 
 def serve(box: Box, *command: str | os.PathLike[str]) -> Daemon:
     """Start a server that stays in the foreground; it ends with the box."""
-    server = Daemon([os.fspath(word) for word in command], {**os.environ}, box.tmp, "server")
+    server = Daemon([os.fspath(word) for word in command], os.environ, box.tmp)
     box.daemons.append(server)
     return server
 

@@ -153,7 +153,7 @@ class Pair:
     def start_real(self, program: str, *arguments: str | Path) -> None:
         found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
         assert found
-        self.real.daemon = Daemon([found, *arguments], os.environ, Path("/"), os.urandom(8).hex())
+        self.real.daemon = Daemon([found, *arguments], os.environ, Path("/"))
         self.box.daemons.append(self.real.daemon)
 
     def watched(self, *paths: str) -> None:

@@ -63,7 +63,7 @@ class Manager:
         )
         # The process that is the first one of the namespaces.
         self.inside = ""
-        self.process = Daemon(["sh", "-c", enter], {**os.environ, **self.env}, box.tmp, os.urandom(8).hex())
+        self.process = Daemon(["sh", "-c", enter], {**os.environ, **self.env}, box.tmp)
         box.daemons.append(self.process)
 
     def wait_ready(self) -> None:

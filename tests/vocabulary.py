@@ -311,16 +311,17 @@ class Daemon:
     """A daemon that runs, or ran: its log, its standard output, its signals, its end."""
 
     def __init__(
-        self, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str], cwd: Path, mark: str, **options: Any
+        self, argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str], cwd: Path, **options: Any
     ) -> None:
         self.argv = [os.fspath(argument) for argument in argv]
-        self.mark = mark
+        # No other process has it, of this test or of those that run beside it: who has it is killed in the end.
+        self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
             self.argv,
             stdin=options.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**env, MARK: mark},
+            env={**env, MARK: self.mark},
             cwd=cwd,
             start_new_session=True,
             **options,
@@ -649,7 +650,7 @@ class Box:
         given = ["-c", os.fspath(self.write_config(config, record))] if config is not None else []
         environment = {**os.environ, **self.env, **(env or {})}
         argv = [*self.before, *before, self.program, *given, *arguments]
-        daemon = Daemon(argv, environment, cwd or self.tmp, uuid.uuid4().hex, **options)
+        daemon = Daemon(argv, environment, cwd or self.tmp, **options)
         self.daemons.append(daemon)
         return daemon
 
