@@ -933,6 +933,34 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": batch})])
     assert first["task"] == second["task"]
 
 
+def test_a_stream_tells_what_becomes_of_the_last_tasks_and_ends_with_the_daemon(steer: Steer, box: Box) -> None:
+    daemon, operator = steer("""
+works = ShellScheduler("while ! [ -e $TMP/go ]; do sleep 0.01; done # {pathname}")
+deaf = ShellScheduler("trap '' TERM; while :; do sleep 0.01; done # {pathname}")
+later = ShellScheduler("true # {pathname}", delay=3600)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": works, "IN_CLOSE_WRITE": [deaf, later]})], shutdown_timeout=3600)
+""")
+    # Has no reader that reads.
+    idle = Connection(operator.path)
+    idle.request("GET", "/v1/events?tasks=true")
+    lines = stream(operator, "/v1/events?tasks=true")
+    assert next(lines) == b"application/x-ndjson"
+    told = ((line["scheduler"], line["what"]) for line in map(json.loads, lines) if "task" in line)
+    write(box.src / "a")
+    assert {next(told) for _ in range(3)} == {("works", "started"), ("deaf", "started"), ("later", "scheduled")}
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_log("got signal SIGTERM, shutdown")
+    write(box.tmp / "go")
+    assert next(told) == ("works", "finished")
+    for _ in range(2):
+        daemon.signal(signal.SIGINT)
+        daemon.wait_log("got signal SIGINT")
+    # The last line is followed by a proper end, or this would be an error.
+    assert sorted(told) == [("deaf", "cancelled"), ("later", "cancelled")]
+    assert daemon.wait_exit() == 0
+    idle.close()
+
+
 def test_the_head_of_the_stream_is_that_of_its_get_and_ends(steer: Steer, box: Box) -> None:
     _, operator = steer()
     for media_type in ("application/x-ndjson", "text/event-stream"):

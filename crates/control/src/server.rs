@@ -5,9 +5,10 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as threads;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
@@ -47,7 +48,8 @@ const LAST_LOOK: Duration = Duration::from_millis(20);
 const QUESTIONS_MAX: usize = 64;
 /// Lines of a stream that may wait for its reader.
 const LINES_MAX: usize = 1024;
-/// Time for a client that is refused to send what it has to say, and to take the answer.
+/// Time for a client that is refused to send what it has to say, and to take the answer; and for readers of streams to
+/// take what is left of them when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Clients that have this time at once.
 const FAREWELLS_MAX: usize = 64;
@@ -193,11 +195,13 @@ impl Body for Lines {
 }
 
 /// The thread. When this is dropped its socket goes and it takes no more connections; it ends when those that are open
-/// have had their answers, or after a while. Nobody waits for that.
+/// have had their answers, or after a while. Nobody waits for that, but in [`Server::end`].
 #[derive(Debug)]
 pub struct Server {
     /// Dropping it stops the thread.
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
+    /// Closed when the thread has ended.
+    ended: threads::Receiver<Infallible>,
     socket: Option<Bound>,
     /// Where metrics are served, with the port that was chosen.
     address: Option<SocketAddr>,
@@ -225,11 +229,21 @@ impl Server {
         let access = Access::of(place.and_then(|place| place.group));
         let (messages, receiver) = mpsc::channel(QUESTIONS_MAX);
         let (stop, stopped) = oneshot::channel();
+        let (at_end, ended) = threads::channel();
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let _ = runtime.block_on(serve(unix, access, tcp, messages, stopped));
+            drop(at_end);
         });
         thread.map_err(refused)?;
-        Ok((Server { _stop: stop, socket, address }, receiver))
+        Ok((Server { stop: Some(stop), ended, socket, address }, receiver))
+    }
+
+    /// Takes no more connections, and waits until those that are open have had their answers and what is left of their
+    /// streams; not for long, since a client may read nothing.
+    pub fn end(mut self) {
+        self.stop = None;
+        // Nothing is ever sent: either the thread has ended, or the time is over.
+        let _ = self.ended.recv_timeout(FAREWELL);
     }
 
     /// Where metrics are served.
@@ -280,6 +294,7 @@ async fn serve(
         }
     }
     drop((unix, tcp, messages));
+    connections.stop.send_replace(());
     let mut until = tokio::time::Instant::now() + PATIENCE;
     while Arc::strong_count(&connections.open) > 1 && tokio::time::Instant::now() < until {
         // The reload that took the socket away may take its time.
@@ -369,6 +384,8 @@ struct Connections {
     open: Arc<()>,
     asking: Arc<()>,
     leaving: Arc<()>,
+    /// Tells those that are open to end after the answer that they are at.
+    stop: watch::Sender<()>,
 }
 
 impl Connections {
@@ -381,7 +398,7 @@ impl Connections {
             return self.refuse(stream, &Refusal::unavailable("too many connections"));
         }
         let (place, asking) = (Arc::clone(&self.open), Arc::downgrade(&self.asking));
-        let messages = messages.clone();
+        let (messages, mut stopped) = (messages.clone(), self.stop.subscribe());
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(PATIENCE));
         let stream = Box::pin(stream);
@@ -397,7 +414,14 @@ impl Connections {
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_BYTES_MAX);
-            let served = builder.serve_connection(TokioIo::new(Refusing::of(stream)), service).await;
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(Refusing::of(stream)), service));
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                _ = stopped.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
             drop(place);
             if served.is_err_and(|error| is_write_timeout(&error)) {
                 let _ = messages.send(Message::CutOff(peer)).await;

@@ -264,6 +264,36 @@ fn a_slow_reader_of_a_stream_is_told_what_it_missed() {
     writer.join().unwrap();
 }
 
+/// A stream of lines, of which nothing is read.
+fn unread(daemon: &Daemon, lines: usize) -> UnixStream {
+    let mut reader = UnixStream::connect(daemon.socket()).unwrap();
+    reader.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    wait_until("a stream", || !daemon.streams.lock().unwrap().is_empty());
+    let stream = daemon.streams.lock().unwrap().pop().unwrap();
+    assert!((0..lines).all(|_| stream.write(&"x".repeat(1000))));
+    reader
+}
+
+#[test]
+fn at_the_end_a_reader_has_all_that_was_written_for_it() {
+    let mut daemon = Daemon::start();
+    let mut reader = unread(&daemon, 20);
+    daemon.server.take().unwrap().end();
+    // Whatever it has not by now it will not get.
+    reader.set_nonblocking(true).unwrap();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text.matches(&"x".repeat(1000)).count(), 20);
+    assert!(text.ends_with("\r\n0\r\n\r\n"), "{text}");
+}
+
+#[test]
+fn the_end_waits_for_no_reader_that_does_not_read() {
+    let mut daemon = Daemon::start();
+    let _reader = unread(&daemon, 1000);
+    daemon.server.take().unwrap().end();
+}
+
 #[test]
 fn a_reader_that_never_reads_is_cut_off() {
     let daemon = Daemon::start();

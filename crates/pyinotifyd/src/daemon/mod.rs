@@ -204,6 +204,7 @@ impl Daemon {
             self.woken(wake, Instant::now());
         }
         self.close_keeper();
+        self.end_streams();
         // The processes that filters of the configuration ran in have ended.
         self.core.performer.log.set_filtered(BTreeSet::new());
         self.end_printing();

@@ -353,9 +353,9 @@ impl Streams {
         self.0.push(Reader { stream, tasks, path });
     }
 
-    /// Nobody reads any more.
-    pub(crate) fn end(&mut self) {
-        self.0.clear();
+    /// Nothing more is told; whether there were readers.
+    pub(crate) fn end(&mut self) -> bool {
+        self.0.drain(..).count() > 0
     }
 
     fn wants_tasks(&self) -> bool {

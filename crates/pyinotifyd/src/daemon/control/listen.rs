@@ -23,7 +23,7 @@ struct Open<T> {
     at: T,
     messages: mpsc::Receiver<Message>,
     /// Ends when it is dropped.
-    _server: Server,
+    server: Server,
 }
 
 impl Listening {
@@ -34,6 +34,13 @@ impl Listening {
             message = received(socket) => message,
             message = received(metrics) => message,
         }
+    }
+
+    /// Closes the socket, after its readers have read what was written for them, or after a moment.
+    pub(super) fn end_socket(&mut self) {
+        let Some(Open { messages, server, .. }) = self.socket.take() else { return };
+        drop(messages);
+        server.end();
     }
 }
 
@@ -67,12 +74,12 @@ enum Change<T> {
 
 fn open_socket(place: Place) -> Result<Open<Place>, PlaceError> {
     let (server, messages) = Server::start(Some(&place), None)?;
-    Ok(Open { at: place, messages, _server: server })
+    Ok(Open { at: place, messages, server })
 }
 
 fn open_metrics(at: SocketAddr) -> Result<Open<SocketAddr>, PlaceError> {
     let (server, messages) = Server::start(None, Some(at))?;
-    Ok(Open { at, messages, _server: server })
+    Ok(Open { at, messages, server })
 }
 
 impl Daemon {

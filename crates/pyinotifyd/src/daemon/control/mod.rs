@@ -254,7 +254,13 @@ impl Daemon {
         self.control.syncs.clear();
         self.control.promises.drain(..).for_each(kept::Promise::give);
         self.control.reloads.end();
-        self.core.performer.observed.streams.end();
+    }
+
+    /// The daemon has ended: streams end too, with what became of the last tasks.
+    pub(super) fn end_streams(&mut self) {
+        if self.core.performer.observed.streams.end() {
+            self.control.listening.end_socket();
+        }
     }
 
     /// Notes in the log that somebody came who may not ask.
