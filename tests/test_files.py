@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import re
+import signal
 import stat
 from collections.abc import Callable
 
@@ -701,3 +702,18 @@ def test_a_file_written_while_it_is_copied_is_copied_again(run: Run, box: Box) -
         lambda: (box.dst / "f").exists() and (box.dst / "f").read_bytes()[:1000] == b"5" * 1000, lambda: daemon.tail
     )
     assert (box.dst / "f").read_bytes() == (box.src / "f.in").read_bytes()
+
+
+@ours_only
+@pytest.mark.parametrize("rule", [MOVE % "", DELETE % ""], ids=["move", "delete"])
+def test_what_a_rule_has_taken_away_is_not_missed(run: Run, box: Box, rule: str) -> None:
+    """Events of a file that came while the rule took it away ask for nothing more."""
+    daemon = run(files(rule), "-d")
+    daemon.signal(signal.SIGSTOP)
+    write(box.src / "f.in", "first")
+    (box.src / "f.in").rename(box.tmp / "kept")
+    write(box.src / "f.in", "second")
+    daemon.signal(signal.SIGCONT)
+    daemon.wait_log(f"nothing changed meanwhile, .*path={box.src}/f.in,")
+    assert daemon.count("task failed") == 0
+    assert not (box.src / "f.in").exists()

@@ -218,6 +218,8 @@ pub struct Request<'a> {
     pub wants_placed: bool,
     /// Do nothing if the source is still what this identity says.
     pub unless_same_as: Option<&'a Identity>,
+    /// Of a move or a deletion: do nothing if there is no source, which an earlier one has taken away.
+    pub unless_gone: bool,
     /// Do only what is little: a rename, the deletion of one file, a copy of at most [`BRIEF_SIZE`], be it to the
     /// disk or to another filesystem. What is more is [`Error::Lengthy`], and can be asked for again without this.
     pub brief: bool,
@@ -241,6 +243,7 @@ impl<'a> Request<'a> {
             roots: &[],
             wants_placed: false,
             unless_same_as: None,
+            unless_gone: false,
             brief: false,
         }
     }
@@ -394,7 +397,7 @@ pub struct Done {
     pub identity: Option<Identity>,
     /// Bytes of content that were copied; 0 for a rename.
     pub bytes: u64,
-    /// Nothing was done: the source is still what `unless_same_as` says.
+    /// Nothing was done: the source is still what `unless_same_as` says, or gone as `unless_gone` says.
     pub unchanged: bool,
     /// Nothing was done at the destination, because of what is there.
     pub skipped: Option<Skipped>,
@@ -482,6 +485,11 @@ impl Request<'_> {
         self.unless_same_as.is_some_and(|identity| {
             identity.is_same_state(&status.identity()) && identity::unproven_for(identity, file).is_zero()
         })
+    }
+
+    /// Whether a look at the source that failed says no more than the caller knows.
+    fn is_known_to_be_gone(&self, error: &Error) -> bool {
+        self.unless_gone && matches!(error, Error::Os { errno: rustix::io::Errno::NOENT, .. })
     }
 
     /// The destination as records name it: as the rule gave it, unless the result has another name.

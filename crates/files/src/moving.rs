@@ -44,8 +44,12 @@ pub(crate) fn perform(
         let pruned = prune::prune(request, place, record);
         return Ok(Done { pruned, ..Done::default() });
     }
-    let found = source.and_then(|place| Found::look(place, request, &attributes));
-    let found = found.map_err(|error| request.in_form_of_python(error))?;
+    let found = match source.and_then(|place| Found::look(place, request, &attributes)) {
+        Err(error) if request.is_known_to_be_gone(&error) => {
+            return Ok(Done { unchanged: true, ..Done::default() });
+        }
+        found => found.map_err(|error| request.in_form_of_python(error))?,
+    };
     if request.is_unchanged(&found.status, &found.place.directory) {
         let identity = Some(found.status.identity());
         return Ok(Done { identity, unchanged: true, ..Done::default() });

@@ -25,10 +25,18 @@ pub(crate) fn delete(
     held: &mut Held,
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Done, Error> {
-    let place = resolve::source(request, held)?;
     let path = request.source;
     let failed = |errno| Error::os(errno, path);
-    let status = sys::status_at(&place.directory, &place.name).map_err(failed)?;
+    let looked = resolve::source(request, held).and_then(|place| {
+        let status = sys::status_at(&place.directory, &place.name).map_err(failed)?;
+        Ok((place, status))
+    });
+    let (place, status) = match looked {
+        Err(error) if request.is_known_to_be_gone(&error) => {
+            return Ok(Done { unchanged: true, ..Done::default() });
+        }
+        looked => looked?,
+    };
     let identity = Some(status.identity());
     if request.is_unchanged(&status, &place.directory) {
         return Ok(Done { identity, unchanged: true, ..Done::default() });

@@ -327,6 +327,41 @@ fn nothing_is_done_twice_to_an_unchanged_source() {
 }
 
 #[test]
+fn what_an_earlier_action_has_taken_away_is_not_missed() {
+    for action in [Action::Copy, Action::Move, Action::Delete] {
+        let (scene, rule) = (Scene::new(), rule(action));
+        let act = |source: &str, destination: &str, unless_gone| {
+            let (root, stop) = (scene.path("in"), AtomicBool::new(false));
+            let (source, destination) = (scene.path(source), scene.path(destination));
+            let request = Request {
+                root: bytes(&root),
+                unless_gone,
+                ..Request::plain(&rule, bytes(&source), bytes(&destination), &stop)
+            };
+            scene.perform(&mut Held::default(), &request)
+        };
+        // Also where its directory went along.
+        for source in ["in/f", "in/d/e/f"] {
+            let missing = act(source, "out/f", false);
+            assert!(missing.error(&scene).contains("No such file"), "{action}: {missing:?}");
+            let outcome = act(source, "out/f", true);
+            if action == Action::Copy {
+                // It takes nothing away: what is gone was taken by somebody else.
+                assert!(outcome.error(&scene).contains("No such file"), "{outcome:?}");
+            } else {
+                assert!(outcome.done().unchanged && outcome.records.is_empty(), "{action}: {outcome:?}");
+            }
+        }
+        // What is there is acted on, and what keeps that from being done is said.
+        scene.write("in/f", "new");
+        if action == Action::Move {
+            assert!(act("in/f", "out/missing/f", true).error(&scene).contains("out/missing"));
+        }
+        assert!(!act("in/f", "out/f", true).done().unchanged);
+    }
+}
+
+#[test]
 fn owner_then_mode_keeps_what_the_rule_says() {
     if !is_root() {
         return;

@@ -23,6 +23,15 @@ use crate::config::{FileRule, FileRules};
 use crate::lane::{Filesystem, Filesystems, Fit, LaneId, Size, Undone, Work};
 use crate::log::{Escaped, Level};
 
+/// What a run of a task leaves, for the next one that events ask for which came meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Before {
+    /// What it acted on: if the source is still that, there is nothing to do.
+    pub source: Option<Identity>,
+    /// It has ended well, and its rule takes the source away: if there is none, there is nothing to do.
+    pub takes_away: bool,
+}
+
 /// What is to be done for a task.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -40,8 +49,8 @@ pub(crate) struct Order {
     pub is_dir: bool,
     /// Roots of watches between that root and the source, for a rule that prunes.
     pub roots: Vec<Vec<u8>>,
-    /// Do nothing if the source is still this.
-    pub unless_same_as: Option<Identity>,
+    /// What an earlier run of the task left, for which nothing is to be done again.
+    pub before: Before,
     /// Least severity of records that are wanted.
     pub level: Level,
     /// What was done is to be kept for an undo.
@@ -357,7 +366,8 @@ impl Run {
             stop: &self.stop,
             roots: &roots,
             wants_placed: order.keeps,
-            unless_same_as: order.unless_same_as.as_ref(),
+            unless_same_as: order.before.source.as_ref(),
+            unless_gone: order.before.takes_away,
             brief: size != Size::Large,
         };
         let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
@@ -530,7 +540,7 @@ mod tests {
                 root_len: directory.as_os_str().len(),
                 is_dir: false,
                 roots: Vec::new(),
-                unless_same_as: None,
+                before: Before::default(),
                 level: Level::WARNING,
                 keeps: false,
             };
@@ -618,7 +628,7 @@ mod tests {
             let mut rules = rules(action);
             Arc::get_mut(&mut rules).unwrap().rules[0].rule.durability = durability;
             let source: Arc<[u8]> = b"/d/f".as_slice().into();
-            let (unless_same_as, level) = (None, Level::WARNING);
+            let (before, level) = (Before::default(), Level::WARNING);
             let (root_len, is_dir, roots) = (2, false, Vec::new());
             let order = Order {
                 task: 1,
@@ -628,7 +638,7 @@ mod tests {
                 root_len,
                 is_dir,
                 roots,
-                unless_same_as,
+                before,
                 level,
                 keeps: false,
             };
@@ -657,7 +667,7 @@ mod tests {
                 root_len: directory.path().as_os_str().len(),
                 is_dir: false,
                 roots: Vec::new(),
-                unless_same_as: None,
+                before: Before::default(),
                 level: Level::WARNING,
                 keeps: false,
             };

@@ -10,6 +10,7 @@ use super::perform::Performer;
 use super::reload::counted;
 use super::runs::Traces;
 use super::tasks::failed;
+use crate::action::file::Before;
 use crate::action::settle::{Answer, Verdict};
 use crate::action::trash::Emptied;
 use crate::action::{Report, file, sweep::Swept};
@@ -66,7 +67,7 @@ impl Daemon {
                 if is_done && takes_away {
                     self.withdraw_below(task, now);
                 }
-                let outcome = self.file_outcome(task, result);
+                let outcome = self.file_outcome(task, takes_away, result);
                 let traces = Traces { deed, ..Traces::default() };
                 self.core.performer.runs.end_with(TaskHandle(task), outcome, traces);
             }
@@ -93,16 +94,19 @@ impl Daemon {
         }
     }
 
-    fn file_outcome(&mut self, task: u64, result: Result<files::Done, file::Failure>) -> Outcome {
+    fn file_outcome(
+        &mut self,
+        task: u64,
+        takes_away: bool,
+        result: Result<files::Done, file::Failure>,
+    ) -> Outcome {
         let done = match result {
             Ok(done) => done,
             Err(file::Failure::InUse(text)) => return failed(FailureKind::InUse, text),
             Err(file::Failure::Error(text)) => return failed(FailureKind::Error, text),
         };
-        if let Some(source) = done.identity
-            && let Some(id) = self.core.engine.task_id(TaskHandle(task))
-        {
-            self.core.performer.acted_on(id, source);
+        if let Some(id) = self.core.engine.task_id(TaskHandle(task)) {
+            self.core.performer.left(id, Before { source: done.identity, takes_away });
         }
         if done.unchanged { Outcome::Unchanged } else { Outcome::Done }
     }

@@ -12,7 +12,6 @@ use engine::{
     TaskId, TaskRecord,
 };
 use event::Event;
-use files::Identity;
 use hashbrown::HashMap;
 use rustix::process::Signal;
 
@@ -23,7 +22,7 @@ use super::runs::{Runner, Runs};
 use super::task_name::TaskName;
 use crate::action::Lanes;
 use crate::action::command::{Commands, Environment, Order as CommandOrder};
-use crate::action::file::{FileOrders, Order as FileOrder};
+use crate::action::file::{Before, FileOrders, Order as FileOrder};
 use crate::action::occasion::{Failed, Occasion};
 use crate::action::output::{Channel, LINE_MAX, LINES_MAX, Said, Source};
 use crate::action::settle::Looks;
@@ -59,9 +58,8 @@ pub(crate) struct Performer {
     dry_run: bool,
     /// Tasks that run, and those that have ended since the loop told the engine last.
     pub runs: Runs,
-    /// Tasks of file rules that events came for while they ran, with the source that the run acted on: their next run
-    /// does nothing if the source is still that.
-    marked: HashMap<TaskId, Option<Identity>>,
+    /// Tasks of file rules that events came for while they ran, with what the run left for the next one.
+    marked: HashMap<TaskId, Before>,
     /// What operators see of events and tasks.
     pub observed: Observed,
     /// What was seen of files whose tasks wait for them to settle.
@@ -210,10 +208,10 @@ impl Performer {
         self.action(scheduler).logger
     }
 
-    /// Notes what a run acted on, if the task may run again for events that came meanwhile.
-    pub(crate) fn acted_on(&mut self, task: TaskId, source: Identity) {
+    /// Notes what a run left, if the task may run again for events that came meanwhile.
+    pub(crate) fn left(&mut self, task: TaskId, before: Before) {
         if let Some(known) = self.marked.get_mut(&task) {
-            *known = Some(source);
+            *known = before;
         }
     }
 
@@ -248,7 +246,7 @@ impl Performer {
             roots,
             level: self.log.level(self.logger(start.scheduler)),
             keeps: self.keeper.is_some() && self.action(start.scheduler).persist,
-            unless_same_as: self.marked.remove(&start.id).flatten().filter(|_| start.again),
+            before: self.marked.remove(&start.id).filter(|_| start.again).unwrap_or_default(),
         };
         self.files.order(order, &mut self.lanes, self.now);
     }
