@@ -210,6 +210,35 @@ def test_tasks_are_cancelled_by_id_filter_or_all(steer: Steer, box: Box) -> None
         operator.refused(400, "POST", "/v1/tasks/cancel", body)
 
 
+def test_who_cancels_one_task_of_a_run_cancels_all_and_is_told_so(steer: Steer, box: Box) -> None:
+    _, operator = steer("""
+batch = ShellScheduler("sleep 1000", batch=Batch(quiet=0.01))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": batch})])
+""")
+    for how in ("id", "path", "words"):
+        operator.post("/v1/schedulers/batch/pause")
+        for name in ("a", "b", "c"):
+            write(box.src / name)
+        operator.wait_tasks(3, "?state=queued")
+        # One that waits is cancelled alone.
+        [alone] = operator.tasks(f"?path={box.src}/c")
+        assert operator.post(f"/v1/tasks/{alone['id']}/cancel") == {"done": [alone["id"]]}
+        ids = {task["id"] for task in operator.tasks()}
+        [first] = operator.tasks(f"?path={box.src}/a")
+        operator.post("/v1/schedulers/batch/resume")
+        assert {task["id"] for task in operator.wait_tasks(2, "?state=running")} == ids
+        if how == "id":
+            done = operator.post(f"/v1/tasks/{first['id']}/cancel")["done"]
+        elif how == "path":
+            done = operator.post("/v1/tasks/cancel", {"path": f"{box.src}/b"})["done"]
+        else:
+            lines = operator.run("cancel", *ids).splitlines()
+            assert all(line.endswith(" cancelled") for line in lines)
+            done = [line.split()[0] for line in lines]
+        assert sorted(done) == sorted(ids), how
+        operator.wait_tasks(0)
+
+
 def test_a_command_that_is_cancelled_is_ended_with_its_group(steer: Steer, box: Box) -> None:
     config = """
 slow = ShellScheduler("sh -c 'trap : TERM; echo $$ >$TMP/pid; sleep 1000 & wait; wait' # {pathname}")

@@ -1402,7 +1402,8 @@ fn the_timeout_is_of_each_run_and_a_stop_by_the_id_of_any_of_its_tasks_stops_it(
     world.create("/c");
     world.create("/d");
     world.pass(2 * SECOND);
-    let id = world.out.ids[4];
+    let (id, other) = (world.out.ids[4], world.out.ids[3]);
+    assert_eq!(world.engine.of_run(id), [other, id]);
     assert!(world.engine.cancel(world.now, id, &mut world.out));
     assert_eq!(world.lines(), ["stop 4"]);
     assert_eq!(world.end(4, &Outcome::Cancelled), ["ongoing cancelled 4 /c and 1 more"]);

@@ -41,8 +41,17 @@ impl Engine {
         }
     }
 
-    /// Cancels a task: one that is to come is forgotten, one that runs is stopped and does not run again. Whether there
-    /// is such a task.
+    /// The tasks of the run that this one has a part in, the one that has it first; none if it does not run.
+    pub fn of_run(&self, id: TaskId) -> Vec<TaskId> {
+        let running = self.tasks.find(id).filter(|slot| !self.tasks.state(*slot).is_to_come());
+        let Some(slot) = running else { return Vec::new() };
+        let Some(scheduler) = self.scheduler(self.tasks.scheduler(slot)) else { return Vec::new() };
+        let slots = std::iter::once(scheduler.leader(slot, &self.tasks));
+        slots.chain(scheduler.taken_slots(&self.tasks)).map(|slot| self.tasks.id(slot)).collect()
+    }
+
+    /// Cancels a task: one that is to come is forgotten, one that runs is stopped and does not run again, with all
+    /// [`of_run`](Engine::of_run). Whether there is such a task.
     pub fn cancel(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
         let Some(slot) = self.tasks.find(id) else { return false };
         let scheduler = self.tasks.scheduler(slot);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use control::api::{Done, Filter, List, PathText, Selection, SrcPathText, TaskView};
 use control::{Answering, Peer, Refusal};
 use engine::{Doing, Found, IdPrefix, TaskId, TaskStatus};
+use hashbrown::HashSet;
 use ledger::Glob;
 
 use super::{Changed, Reply};
@@ -51,7 +52,14 @@ pub(super) struct Work {
 #[derive(Debug)]
 enum Goal {
     List { rows: BinaryHeap<Row>, limit: usize, total: u64, moments: Moments },
-    Change { verb: Verb, peer: Peer, found: Vec<TaskId>, is_all: bool, has_looked: bool, done: Done },
+    Change { verb: Verb, peer: Peer, found: Vec<TaskId>, is_all: bool, has_looked: bool, changes: Changes },
+}
+
+/// What a change was made for.
+#[derive(Debug, Default)]
+struct Changes {
+    done: Done,
+    named: HashSet<TaskId>,
 }
 
 /// A row of a list: those that were made first are shown.
@@ -173,8 +181,8 @@ impl Daemon {
             Selection::Matching { state, scheduler, path } => (Matching::new(state, scheduler, path), false),
             Selection::All => (Matching::default(), true),
         };
-        let (found, done) = (Vec::new(), Done::default());
-        let goal = Goal::Change { verb, peer, found, is_all, has_looked: false, done };
+        let (found, changes) = (Vec::new(), Changes::default());
+        let goal = Goal::Change { verb, peer, found, is_all, has_looked: false, changes };
         self.control.work.push_back(Work { filter, reply, from: 0, goal });
         None
     }
@@ -186,7 +194,7 @@ impl Daemon {
         peer: Peer,
         now: Instant,
     ) -> Result<Answering, Refusal> {
-        let mut done = Done::default();
+        let mut changes = Changes::default();
         for text in ids {
             let prefix = IdPrefix::parse(text);
             let prefix =
@@ -198,11 +206,11 @@ impl Daemon {
                     return Err(Refusal::bad_request(format!("more than one task's id begins with {text}")));
                 }
             };
-            if !self.change_task(verb, id, now) {
+            if !self.change_task(verb, id, &mut changes, now) {
                 return Err(Refusal::conflict(format!("task {text} runs already")));
             }
-            self.note_done(id, &mut done);
         }
+        let done = changes.done;
         self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
         Ok(Answering::of(done))
     }
@@ -216,12 +224,25 @@ impl Daemon {
         done.done.push(text);
     }
 
-    fn change_task(&mut self, verb: Verb, id: TaskId, now: Instant) -> bool {
+    /// Changes a task, and with it all that its run is for; false if that cannot be.
+    fn change_task(&mut self, verb: Verb, id: TaskId, changes: &mut Changes, now: Instant) -> bool {
+        if changes.named.contains(&id) {
+            return true;
+        }
         let core = &mut self.core;
-        match verb {
+        let together = core.engine.of_run(id);
+        let is_done = match verb {
             Verb::Run => core.engine.run_now(now, id, &mut core.performer),
             Verb::Cancel => core.engine.cancel(now, id, &mut core.performer),
+        };
+        if is_done {
+            for id in std::iter::once(id).chain(together) {
+                if changes.named.insert(id) {
+                    self.note_done(id, &mut changes.done);
+                }
+            }
         }
+        is_done
     }
 
     /// Goes on with the first look; true if there is more to do.
@@ -239,13 +260,11 @@ impl Daemon {
 
     /// True if it has come to its end.
     fn advance(&mut self, work: &mut Work, now: Instant) -> bool {
-        if let Goal::Change { verb, found, has_looked: true, done, .. } = &mut work.goal {
+        if let Goal::Change { verb, found, has_looked: true, changes, .. } = &mut work.goal {
             let verb = *verb;
             for _ in 0..CHANGES_A_TURN {
                 let Some(id) = found.pop() else { return true };
-                if self.change_task(verb, id, now) {
-                    self.note_done(id, done);
-                }
+                self.change_task(verb, id, changes, now);
             }
             return false;
         }
@@ -277,10 +296,10 @@ impl Daemon {
                 let tasks = rows.into_sorted_vec().into_iter().map(|row| row.view).collect();
                 let _ = work.reply.send(Ok(Answering::of(List { tasks, total })));
             }
-            Goal::Change { done, is_all: false, .. } if done.done.is_empty() => {
+            Goal::Change { changes, is_all: false, .. } if changes.done.done.is_empty() => {
                 let _ = work.reply.send(Err(Refusal::not_found("no task matches")));
             }
-            Goal::Change { verb, peer, done, .. } => {
+            Goal::Change { verb, peer, changes: Changes { done, .. }, .. } => {
                 if !done.done.is_empty() {
                     self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
                 }
