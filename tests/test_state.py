@@ -474,6 +474,8 @@ deleted = ShellScheduler(cmd="echo {{maskname}} > $DST/deleted")
 pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {{"IN_CLOSE_WRITE": copy, "IN_DELETE": deleted}})], state="$TMP/state")
 """
 
+SOURCE_GONE = "its source was gone when the daemon started again"
+
 
 def crash_in_a_rule(box: Box) -> None:
     """The daemon dies while the rule acts on the file."""
@@ -502,9 +504,62 @@ def test_a_file_rule_whose_source_is_gone_has_not_failed(box: Box) -> None:
     again.wait_log("INFO.*tasks of the earlier daemon: 1 cancelled since their source is gone")
     assert again.count("INFO.*scheduled task cancelled, .*path=.*/f,") == 1
     wait_until((box.dst / "deleted").exists)
-    wait_rows(box, "SELECT scheduler, result FROM ended ORDER BY scheduler", [("copy", "cancelled"), ("deleted", "ok")])
+    ends = "SELECT scheduler, result, attempts, error FROM ended ORDER BY scheduler"
+    wait_rows(box, ends, [("copy", "cancelled", 1, SOURCE_GONE), ("deleted", "ok", 1, None)])
     assert again.count("ERROR") == 0
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+
+
+@pytest.mark.parametrize(("state", "attempt"), [("waiting", 1), ("queued", 1), ("retrying", 3)])
+def test_a_file_rule_that_is_kept_as_before_its_run_and_whose_source_is_gone_has_not_failed(
+    box: Box, state: str, attempt: int
+) -> None:
+    """A move that ends just before a crash is kept as it was at the last transaction."""
+    told = 'told = ShellScheduler(cmd="touch $DST/told")'
+    config = told + RULE.replace(f"delay={LATER}", f"delay={LATER}, retry=Retry(times=5), on_failure=told")
+    daemon = box.run(config)
+    write(box.src / "f", "content")
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")])
+    crash(daemon)
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET state = ?, attempt = ?", (state, attempt))
+    database.close()
+    make_due(box)
+    (box.src / "f").rename(box.dst / "f")
+    again = box.run(config)
+    again.wait_log("INFO.*tasks of the earlier daemon: 1 cancelled since their source is gone")
+    assert again.count("INFO.*scheduled task cancelled, .*path=.*/f,") == 1
+    ends = "SELECT scheduler, result, attempts, error FROM ended ORDER BY scheduler"
+    wait_rows(box, ends, [("copy", "cancelled", attempt - 1, SOURCE_GONE), ("deleted", "ok", 1, None)])
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+    assert again.count("ERROR") == 0
+    assert again.count("start task.*IN_CLOSE_WRITE") == 0
+    assert not (box.dst / "told").exists()
+    assert (box.dst / "f").read_text() == "content"
+
+
+def test_a_file_rule_that_waits_for_a_source_that_is_there_goes_on(box: Box) -> None:
+    daemon = box.run(RULE)
+    write(box.src / "f", "content")
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")])
+    crash(daemon)
+    make_due(box)
+    again = box.run(RULE)
+    again.wait_log("tasks of the earlier daemon: 1 go on")
+    again.wait_log("task finished")
+    assert (box.dst / "f").read_text() == "content"
+
+
+def test_a_file_rule_that_ran_and_no_longer_matches_is_cancelled(box: Box) -> None:
+    crash_in_a_rule(box)
+    again = box.run(RULE.replace("^$SRC/(.*)$", "^$SRC/(.*).pdf$"))
+    again.wait_log("INFO.*tasks of the earlier daemon: 1 cancelled since no rule matches")
+    assert again.count("INFO.*scheduled task cancelled, .*path=.*/f,") == 1
+    ends = "SELECT scheduler, result, attempts, error FROM ended"
+    wait_rows(box, ends, [("copy", "cancelled", 1, "no rule matches its path any more")])
+    wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+    assert (box.src / "f").read_text() == "content"
+    assert not (box.dst / "f").exists()
 
 
 def test_tasks_of_a_scheduler_that_the_config_lost_fail(box: Box) -> None:

@@ -431,7 +431,7 @@ impl Scheduler {
     }
 
     #[inline]
-    fn rule(&self, path: &Path<'_>) -> RuleMatch {
+    pub(crate) fn rule(&self, path: &Path<'_>) -> RuleMatch {
         let Some(rules) = &self.spec.rules else { return Ok(None) };
         let (serial, latest) = self.latest_match.get();
         if serial == path.serial && serial != Path::UNCACHED {

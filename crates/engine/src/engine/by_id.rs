@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::elders;
+use crate::path::Path;
 use crate::scheduler::Scheduler;
 use crate::scheduler::hand_over::Earlier;
 use crate::tasks::{Failed, News, Slot, State};
 use crate::turn::Turn;
-use crate::{Effects, Failure, IdPrefix, MapId, Restored, SchedulerId, TaskHandle, TaskId, Waits};
+use crate::{Effects, Failure, IdPrefix, Ignored, MapId, Restored, SchedulerId, TaskHandle, TaskId, Waits};
 
 /// What an id or its beginning names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +152,12 @@ impl Engine {
             scheduler.fill_places(turn);
         });
         self.end_turn(out);
+    }
+
+    /// Whether a task of that path would have something to do: not if its scheduler has rules, and none matches.
+    pub fn has_rule(&self, scheduler: SchedulerId, pathname: &[u8]) -> bool {
+        let path = Path { bytes: pathname, hash: 0, serial: Path::UNCACHED };
+        self.scheduler(scheduler).is_some_and(|scheduler| scheduler.rule(&path) != Err(Ignored::NoRule))
     }
 
     /// Makes a task that an earlier life of the daemon had. Whether it was made: not if its path has a task of that

@@ -1,18 +1,22 @@
 //! What an earlier daemon left: its tasks go on, fail, or are run again.
 //!
-//! A task that waited goes on waiting. A file rule that ran is run again, since its actions are made for that, unless
-//! its source is gone; a command or a job only if its scheduler says `rerun=True`, else it has failed. A command that
-//! outlived the daemon is ended first ([`super::leftovers`]).
+//! A task that waited goes on waiting. A file rule that ran is run again, since its actions are made for that; a
+//! command or a job only if its scheduler says `rerun=True`, else it has failed. A file rule with nothing to act on is
+//! cancelled: one that ran and has no rule now, and one whose source is gone. That one may have waited: what ends just
+//! before a crash is kept as it was before. A command that outlived the daemon is ended first ([`super::leftovers`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Failure, FailureKind, IdPrefix, MapId, SchedulerId, TaskId, Waits};
+use engine::{
+    Effects as _, Failure, FailureKind, IdPrefix, MapId, Record, SchedulerId, TaskId, TaskRecord, Waits,
+};
 use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
 
+use super::Keeper;
 use super::leftovers::outliving;
 use super::row::Clock;
 use crate::action::missing;
@@ -39,10 +43,35 @@ enum Fate {
     GoesOn,
     /// It is run now.
     Again,
-    /// It is a file rule that would be run now, and has nothing to act on: its action may just have ended.
-    Over,
     /// It has failed for good: it was interrupted.
     Failed,
+}
+
+/// Why a file rule has nothing to act on, and is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// Its action may just have ended.
+    SourceGone,
+    /// Its scheduler was edited.
+    NoRule,
+}
+
+impl Over {
+    /// For the summary of the start.
+    fn counted(self) -> &'static str {
+        match self {
+            Over::SourceGone => "cancelled since their source is gone",
+            Over::NoRule => "cancelled since no rule matches",
+        }
+    }
+
+    /// For the history.
+    fn reason(self) -> &'static str {
+        match self {
+            Over::SourceGone => "its source was gone when the daemon started again",
+            Over::NoRule => "no rule matches its path any more",
+        }
+    }
 }
 
 /// Where a task goes on.
@@ -126,8 +155,17 @@ impl Daemon {
             && performer.lanes.filesystems.of_parent(event.pathname, now).is_local
             && should_exist(&event)
             && missing::is_missing(event.pathname);
-        let fate = if is_gone && is_rule && fate == Fate::Again { Fate::Over } else { fate };
         let id = TaskId(task.id.0);
+        let over = match fate {
+            _ if !is_rule => None,
+            _ if is_gone => Some(Over::SourceGone),
+            Fate::Again if !self.core.engine.has_rule(scheduler, event.pathname) => Some(Over::NoRule),
+            _ => None,
+        };
+        if let Some(over) = over {
+            self.end_over(task, over, scheduler, map, clock);
+            return Some(over.counted());
+        }
         let restored = engine::Restored {
             id,
             scheduler,
@@ -136,11 +174,7 @@ impl Daemon {
             due,
             attempt: task.attempt,
             reason: task.error.as_deref().unwrap_or_default(),
-            waits: Waits {
-                made: Some(clock.past(task.first_s)),
-                first: task.waits_s.map(|waits_s| clock.past(waits_s)),
-                due: task.settles_s.map(|settles_s| clock.past(settles_s)),
-            },
+            waits: waits(&task, clock),
             failed: told.as_ref().map(Told::get),
             is_kept: fate == Fate::GoesOn || process.is_some(),
         };
@@ -156,8 +190,6 @@ impl Daemon {
         } else if fate == Fate::Failed {
             let failure = Failure::new(FailureKind::Interrupted, INTERRUPTED);
             self.core.engine.fail(now, id, &failure, performer);
-        } else if fate == Fate::Over {
-            self.core.engine.cancel(now, id, performer);
         }
         if let (true, Some(map)) = (is_gone && fate != Fate::Failed, map) {
             self.core.deleted(map, event.pathname, event.root_len);
@@ -169,9 +201,33 @@ impl Daemon {
         Some(match fate {
             Fate::GoesOn => "go on",
             Fate::Again => "run again",
-            Fate::Over => "cancelled since their source is gone",
             Fate::Failed => "failed",
         })
+    }
+
+    /// Cancels a file rule that has nothing to act on.
+    fn end_over(
+        &mut self,
+        mut task: Task,
+        over: Over,
+        scheduler: SchedulerId,
+        map: Option<MapId>,
+        clock: &Clock,
+    ) {
+        let event = event_of(&task.subject);
+        let cancelled = TaskRecord { scheduler, id: TaskId(task.id.0), event, others: 0 };
+        self.core.performer.record(Record::CancelledWaiting { task: cancelled });
+        if let (Over::SourceGone, Some(map)) = (over, map) {
+            self.core.deleted(map, event.pathname, event.root_len);
+        }
+        if task.state != TaskState::Running {
+            // The attempt that it waited for has not been made, as far as is known.
+            task.attempt = task.attempt.saturating_sub(1);
+            task.since_s = clock.now_s;
+        }
+        if let Some(keeper) = &mut self.core.performer.keeper {
+            keeper.end_kept(task, Outcome::Cancelled, over.reason().to_owned());
+        }
     }
 
     /// A task that no scheduler of the configuration can take fails for good.
@@ -180,12 +236,19 @@ impl Daemon {
         let Some(keeper) = &mut performer.keeper else { return };
         let (path, id) = (Escaped(&task.subject.path), task.id);
         record!(performer.log, self.logger, ERROR, "task failed: {error}, pathname={path}, task_id={id}");
+        keeper.end_kept(task, Outcome::Failed, error);
+    }
+}
+
+impl Keeper {
+    /// A task of an earlier daemon ends as it was kept.
+    fn end_kept(&mut self, task: Task, result: Outcome, error: String) {
         let now_s = Clock::now().now_s;
-        keeper.next.gone.push(task.id);
-        keeper.add_end(Ended {
+        self.next.gone.push(task.id);
+        self.add_end(Ended {
             id: task.id,
             subject: task.subject,
-            result: Outcome::Failed,
+            result,
             error: Some(error),
             exit_status: None,
             signal: None,
@@ -233,6 +296,14 @@ fn fate(task: &Task, rerun: bool) -> Fate {
         TaskState::Waiting | TaskState::Queued | TaskState::Retrying => Fate::GoesOn,
         TaskState::Running if rerun || is_to_run_again(task) => Fate::Again,
         TaskState::Running => Fate::Failed,
+    }
+}
+
+fn waits(task: &Task, clock: &Clock) -> Waits {
+    Waits {
+        made: Some(clock.past(task.first_s)),
+        first: task.waits_s.map(|waits_s| clock.past(waits_s)),
+        due: task.settles_s.map(|settles_s| clock.past(settles_s)),
     }
 }
 
