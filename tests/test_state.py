@@ -558,6 +558,7 @@ def test_a_file_rule_that_ran_and_no_longer_matches_is_cancelled(box: Box) -> No
     ends = "SELECT scheduler, result, attempts, error FROM ended"
     wait_rows(box, ends, [("copy", "cancelled", 1, "no rule matches its path any more")])
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])
+    assert again.count("kept tasks go on") == 0
     assert (box.src / "f").read_text() == "content"
     assert not (box.dst / "f").exists()
 

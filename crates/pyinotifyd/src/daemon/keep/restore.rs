@@ -144,7 +144,6 @@ impl Daemon {
                 return Some("failed");
             }
         };
-        edited.extend(edited_name);
         let fate = fate(&task, rerun);
         let now = clock.now;
         let told = told_of(&task.subject);
@@ -166,6 +165,7 @@ impl Daemon {
             self.end_over(task, over, scheduler, map, clock);
             return Some(over.counted());
         }
+        edited.extend(edited_name);
         let restored = engine::Restored {
             id,
             scheduler,
