@@ -149,7 +149,11 @@ pub(crate) fn compare(
         Failure::Os(errno) => failed(errno),
     })?;
     let now = sys::status(&there.file).map_err(failed)?;
-    if equal && now.size == look.size && now.is_same_state(&there.status) {
+    if !equal || there.status.size != look.size {
+        let (from, to) = (request.source.to_vec(), place.path.to_vec());
+        return Err(Error::Differs { action: request.rule.action, from, to });
+    }
+    if now.size == look.size && now.is_same_state(&there.status) {
         Ok(Source { status: now, ..there })
     } else {
         Err(exists(request, place))

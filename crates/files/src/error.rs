@@ -36,6 +36,20 @@ pub enum Error {
         /// The destination.
         to: Vec<u8>,
     },
+    /// The destination's name is taken by a file with other contents, and the rule goes on only where they are the same.
+    #[error(
+        "unable to {action} file from '{}' to '{}', path already exists and its content differs; set overwrite=True or \
+         on_conflict=\"skip\", \"rename\" or \"newer\"",
+        Plain(.from), Plain(.to)
+    )]
+    Differs {
+        /// What the rule asked for.
+        action: Action,
+        /// The source.
+        from: Vec<u8>,
+        /// The destination.
+        to: Vec<u8>,
+    },
     /// The destination's directory does not exist and the rule does not make it.
     ///
     /// Differs: the original has the text of the failed rename, which names the wrong cause
@@ -219,6 +233,7 @@ impl Error {
             | Error::Changing { .. }
             | Error::TooLarge { .. }
             | Error::Exists { .. }
+            | Error::Differs { .. }
             | Error::SameFile { .. }
             | Error::Refused(_) => true,
             Error::EmptyDestination { .. }

@@ -202,7 +202,13 @@ fn of_two_files_of_one_content_one_is_enough() {
             assert_eq!(fs::metadata(scene.path("out/f")).unwrap().ino(), inode);
             for other in [vec![7; size - 1], vec![7; size + 1], [vec![7; size - 1], vec![8]].concat()] {
                 scene.write("in/f", &other);
-                assert!(scene.act(&rule, "in/f", "out/f").error(&scene).contains("path already exists"));
+                assert_eq!(
+                    scene.act(&rule, "in/f", "out/f").error(&scene),
+                    format!(
+                        "unable to {action} file from 'in/f' to 'out/f', path already exists and its content differs; \
+                         set overwrite=True or on_conflict=\"skip\", \"rename\" or \"newer\""
+                    )
+                );
                 assert_eq!(scene.read("in/f").unwrap(), other);
             }
             scene.write("in/d/f", "");
