@@ -414,7 +414,8 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [once, again]}
     wait_rows(box, "SELECT scheduler, state FROM task ORDER BY scheduler", [("again", "running"), ("once", "running")])
     crash(daemon)
     box.run(config)
-    wait_rows(box, "SELECT scheduler, error FROM ended", [("once", "interrupted: the daemon ended")])
+    ends = "SELECT scheduler, error, attempts FROM ended"
+    wait_rows(box, ends, [("once", "interrupted: the daemon ended", 1)])
     wait_rows(box, "SELECT scheduler, state FROM task", [("again", "running")])
 
 
@@ -570,7 +571,8 @@ def test_tasks_of_a_scheduler_that_the_config_lost_fail(box: Box) -> None:
     crash(daemon)
     again = box.run(WAITS.replace("later", "other"))
     again.wait_log("task failed: the config has no scheduler later, pathname=")
-    wait_rows(box, "SELECT scheduler, error FROM ended", [("later", "the config has no scheduler later")])
+    ends = "SELECT scheduler, error, attempts FROM ended"
+    wait_rows(box, ends, [("later", "the config has no scheduler later", 0)])
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])
 
 
@@ -606,7 +608,8 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [stays, goes]}
     wait_rows(box, "SELECT count(*) FROM task", [(2,)])
     box.write_config(two.replace("[stays, goes]", "stays"))
     daemon.reload()
-    wait_rows(box, "SELECT scheduler, error FROM ended", [("goes", "the config has no scheduler goes")])
+    ends = "SELECT scheduler, error, attempts FROM ended"
+    wait_rows(box, ends, [("goes", "the config has no scheduler goes", 0)])
     # What has failed does not go on.
     daemon.wait_log("configuration loaded: .*; 1 task goes on$")
     wait_rows(box, "SELECT scheduler FROM task", [("stays",)])

@@ -36,7 +36,7 @@ pub enum Error {
         /// The destination.
         to: Vec<u8>,
     },
-    /// The destination's name is taken by a file with other contents, and the rule goes on only where they are the same.
+    /// The destination's name is taken by a file with other contents, and the rule needs the same.
     #[error(
         "unable to {action} file from '{}' to '{}', path already exists and its content differs; set overwrite=True or \
          on_conflict=\"skip\", \"rename\" or \"newer\"",

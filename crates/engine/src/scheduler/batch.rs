@@ -219,7 +219,7 @@ impl Scheduler {
         let mut next = self.taken.first();
         while let Some(slot) = next {
             let event = OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
-            self.deliver(slot, id, event, failure, turn);
+            self.deliver(slot, (id, turn.tasks.attempt(slot)), event, failure, turn);
             next = turn.tasks.next_in_list(slot);
         }
     }

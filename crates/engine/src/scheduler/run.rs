@@ -123,12 +123,12 @@ impl Scheduler {
     ) {
         let event = turn.tasks.event(slot, turn.path);
         let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
-        let end =
-            End { ran: Duration::ZERO, ..end_of(slot, EndResult::Failed(failure), turn.now, turn.tasks) };
+        let end = end_without_run(slot, EndResult::Failed(failure), turn.now, turn.tasks);
+        let attempts = end.attempts;
         turn.out.ended(&task, end);
         turn.out.record(Record::Failed { task, failure });
         let event = OwnedEvent::of(&event);
-        self.deliver(slot, turn.tasks.id(slot), event, failure, turn);
+        self.deliver(slot, (turn.tasks.id(slot), attempts), event, failure, turn);
         self.remove(slot, turn.tasks);
         self.tell_completed(turn);
     }
@@ -138,10 +138,7 @@ impl Scheduler {
     pub(crate) fn tell_cancelled<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
         let event = turn.tasks.event(slot, turn.path);
         let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
-        let end = end_of(slot, EndResult::Cancelled, turn.now, turn.tasks);
-        // The attempt that it waited for has not been made.
-        let end = End { ran: Duration::ZERO, attempts: end.attempts.saturating_sub(1), ..end };
-        turn.out.ended(&task, end);
+        turn.out.ended(&task, end_without_run(slot, EndResult::Cancelled, turn.now, turn.tasks));
     }
 
     /// Starts a task in no list, or puts it behind those that wait for their start.
@@ -505,7 +502,7 @@ impl Scheduler {
         if !self.spec.on_failure.is_empty() {
             let event = OwnedEvent::of(&event);
             let id = turn.tasks.id(slot);
-            self.deliver(slot, id, event, failure, turn);
+            self.deliver(slot, (id, attempt), event, failure, turn);
             self.deliver_taken(id, failure, turn);
         }
         self.tell_taken(EndResult::Failed(failure), turn);
@@ -520,12 +517,12 @@ impl Scheduler {
         }
     }
 
-    /// Leaves the event of a task that failed for good, by the run of `id`, to those that are to get it; what tells of
-    /// a failure itself goes no further.
+    /// Leaves the event of a task that failed for good, by the run of `id` after so many attempts, to those that
+    /// are to get it; what tells of a failure itself goes no further.
     pub(super) fn deliver<E>(
         &self,
         slot: Slot,
-        id: TaskId,
+        (id, attempts): (TaskId, u32),
         event: OwnedEvent,
         failure: &Failure,
         turn: &mut Turn<'_, E>,
@@ -535,7 +532,6 @@ impl Scheduler {
         }
         let error = failure.text.replace('\0', "\u{fffd}");
         let error = beginning(&error, ERROR_MAX).to_owned();
-        let attempts = turn.tasks.attempt(slot);
         let failed = crate::tasks::Failed { error, attempts, id };
         let receivers = self.spec.on_failure.clone();
         turn.shared.failures.push(Delivery { receivers, map: turn.tasks.map(slot), event, failed });
@@ -626,6 +622,12 @@ fn end_of<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &'a Tasks) -
     let since = |time: Nanos| Duration::from_nanos(now.saturating_sub(time));
     let (attempts, told) = (tasks.attempt(slot), tasks.failed(slot));
     End { result, attempts, age: since(tasks.made(slot)), ran: since(tasks.time(slot)), told }
+}
+
+/// The end of a task that is to come: the attempt that it waits for is not made.
+fn end_without_run<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &'a Tasks) -> End<'a> {
+    let end = end_of(slot, result, now, tasks);
+    End { ran: Duration::ZERO, attempts: end.attempts.saturating_sub(1), ..end }
 }
 
 /// The highest number of a signal (signal(7)).

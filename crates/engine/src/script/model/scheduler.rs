@@ -698,8 +698,10 @@ impl Scheduler {
                     let seconds = settle.give_up.as_secs_f64();
                     let text = format!("did not settle in {seconds} s: {reason}");
                     let failure = Failure { is_final: true, ..Failure::new(FailureKind::Error, text) };
-                    let task = self.tasks[key].clone();
+                    let mut task = self.tasks[key].clone();
                     out.record(Record::Failed { task: self.record(&task), failure: &failure });
+                    // The attempt that it waited for is not made.
+                    task.attempt -= 1;
                     self.deliver(&task, &task.event, &failure, shared);
                     self.remove(key, shared);
                     return self.tell_completed(out);

@@ -162,7 +162,7 @@ impl Daemon {
             _ => None,
         };
         if let Some(over) = over {
-            self.end_over(task, over, scheduler, map, clock);
+            self.end_over(task, over, scheduler, map);
             return Some(over.counted());
         }
         edited.extend(edited_name);
@@ -172,7 +172,7 @@ impl Daemon {
             map,
             event,
             due,
-            attempt: task.attempt,
+            attempt: attempt_of(&task, fate, process.is_some()),
             reason: task.error.as_deref().unwrap_or_default(),
             waits: waits(&task, clock),
             failed: told.as_ref().map(Told::get),
@@ -206,24 +206,12 @@ impl Daemon {
     }
 
     /// Cancels a file rule that has nothing to act on.
-    fn end_over(
-        &mut self,
-        mut task: Task,
-        over: Over,
-        scheduler: SchedulerId,
-        map: Option<MapId>,
-        clock: &Clock,
-    ) {
+    fn end_over(&mut self, task: Task, over: Over, scheduler: SchedulerId, map: Option<MapId>) {
         let event = event_of(&task.subject);
         let cancelled = TaskRecord { scheduler, id: TaskId(task.id.0), event, others: 0 };
         self.core.performer.record(Record::CancelledWaiting { task: cancelled });
         if let (Over::SourceGone, Some(map)) = (over, map) {
             self.core.deleted(map, event.pathname, event.root_len);
-        }
-        if task.state != TaskState::Running {
-            // The attempt that it waited for has not been made, as far as is known.
-            task.attempt = task.attempt.saturating_sub(1);
-            task.since_s = clock.now_s;
         }
         if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.end_kept(task, Outcome::Cancelled, over.reason().to_owned());
@@ -242,8 +230,13 @@ impl Daemon {
 
 impl Keeper {
     /// A task of an earlier daemon ends as it was kept.
-    fn end_kept(&mut self, task: Task, result: Outcome, error: String) {
+    fn end_kept(&mut self, mut task: Task, result: Outcome, error: String) {
         let now_s = Clock::now().now_s;
+        if task.state != TaskState::Running {
+            // The attempt that it waited for has not been made, as far as is known.
+            task.attempt = task.attempt.saturating_sub(1);
+            task.since_s = now_s;
+        }
         self.next.gone.push(task.id);
         self.add_end(Ended {
             id: task.id,
@@ -289,6 +282,11 @@ fn maps_by_root(newest: &Generation) -> HashMap<Vec<u8>, MapId> {
     let both =
         all.into_iter().rev().flat_map(|((path, map), root)| [(root.clone(), map), (path.clone(), map)]);
     both.collect()
+}
+
+/// The attempt that a task waits for or that still runs. One that is to fail has made that which was interrupted.
+fn attempt_of(task: &Task, fate: Fate, still_runs: bool) -> u32 {
+    task.attempt.saturating_add(u32::from(fate == Fate::Failed && !still_runs))
 }
 
 fn fate(task: &Task, rerun: bool) -> Fate {
