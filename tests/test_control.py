@@ -614,6 +614,26 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": NAME, "IN_ATTRIB": kind})])
     assert operator.scheduler("kind")["paused"]
 
 
+@pytest.mark.parametrize(("timeout", "count"), [(30, 1), (0, 2)])
+def test_a_reload_says_that_no_retry_outlives_a_scheduler_and_nothing_without_time(
+    steer: Steer, box: Box, timeout: int, count: int
+) -> None:
+    config = f"""
+NAME = ShellScheduler("false # {{pathname}}", delay=0.1, retry=Retry(times=1, delay=600))
+late = ShellScheduler("true # {{pathname}}", delay=3600, name="NAME-late")
+events = {{"IN_CREATE": NAME, "IN_ATTRIB": late}}
+pyinotifyd = Pyinotifyd([Watch("$SRC", events)], shutdown_timeout={timeout}, state=False)
+"""
+    _, operator = steer(config.replace("NAME", "old"))
+    write(box.src / "a")
+    os.chmod(box.src / "a", 0o600)
+    wait_until(lambda: [task["state"] for task in operator.tasks()].count("retrying") == 1, lambda: operator.tasks())
+    operator.wait_tasks(2)
+    box.write_config(config.replace("NAME", "new"))
+    said = operator.post("/v1/reload")["changed"]
+    assert said.count("1 task(s) that waited are not done") == count, said
+
+
 def test_the_status_says_what_a_reload_refused_until_one_works(steer: Steer, box: Box) -> None:
     daemon, operator = steer()
     assert "refused" not in operator.get("/v1/status")

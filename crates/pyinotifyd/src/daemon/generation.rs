@@ -225,6 +225,11 @@ impl Generation {
         self.places.as_ref().is_some_and(|places| places.len() < self.roots.len())
     }
 
+    /// Whether it has no time to end: what waits is not done then.
+    pub(crate) fn ends_at_once(&self) -> bool {
+        self.shutdown_timeout.is_zero()
+    }
+
     /// It is asked to end: the time for that begins.
     pub(crate) fn begin_end(&mut self, now: Instant) {
         self.ends_by = Some(now + self.shutdown_timeout);

@@ -160,22 +160,20 @@ impl Daemon {
 
     /// What becomes of the tasks to come and of the pauses of schedulers that are gone.
     fn losses(&self, old: &Generation, new: &Generation) -> Vec<String> {
-        let to_come = self.core.engine.scheduler_stats().map(|stats| {
-            let SchedulerStats { waiting, retrying, queued, .. } = stats;
-            (stats.scheduler, waiting + retrying + queued)
-        });
-        let to_come: HashMap<SchedulerId, u32> = to_come.collect();
+        let stats: HashMap<SchedulerId, SchedulerStats> =
+            self.core.engine.scheduler_stats().map(|stats| (stats.scheduler, stats)).collect();
         let keeps = self.core.performer.keeper.is_some();
         let loss = |(id, action, why): (SchedulerId, &Action, String)| {
             let is_paused = self.control.pauses.contains(&action.identity);
-            let fate = match (keeps && action.persist, is_paused) {
-                (true, _) => "fail",
-                (false, true) => "are not done",
-                // They run to their end.
-                (false, false) => return None,
+            let SchedulerStats { waiting, retrying, queued, .. } = *stats.get(&id)?;
+            let all = waiting + retrying + queued;
+            let (count, fate) = match (keeps && action.persist, is_paused || old.ends_at_once()) {
+                (true, _) => (all, "fail"),
+                (false, true) => (all, "are not done"),
+                // The old configuration still does what waits for its time.
+                (false, false) => (retrying, "are not done"),
             };
-            let count = to_come.get(&id).filter(|count| **count > 0);
-            let tasks = count.map(|count| format!("{count} task(s) that waited {fate}"));
+            let tasks = (count > 0).then(|| format!("{count} task(s) that waited {fate}"));
             let keeps_pause = is_paused && new.find(&action.identity).is_none();
             let pause = keeps_pause.then(|| "its pause stays with that name".to_owned());
             let parts: Vec<String> = tasks.into_iter().chain(pause).collect();

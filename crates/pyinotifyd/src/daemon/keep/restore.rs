@@ -157,7 +157,7 @@ impl Daemon {
         let id = TaskId(task.id.0);
         let over = match fate {
             _ if !is_rule => None,
-            _ if is_gone => Some(Over::SourceGone),
+            _ if is_gone && may_be_done(&task, fate) => Some(Over::SourceGone),
             Fate::Again if !self.core.engine.has_rule(scheduler, event.pathname) => Some(Over::NoRule),
             _ => None,
         };
@@ -253,6 +253,13 @@ impl Keeper {
             done: None,
         });
     }
+}
+
+/// Whether a file rule whose source is gone may have ended just before a crash, and nothing else is likely. A disk that
+/// is not mounted yet, and an attempt that failed before, are for the rule's errors and its `retry`.
+fn may_be_done(task: &Task, fate: Fate) -> bool {
+    let root = &task.subject.path[..usize::from(task.subject.root_len)];
+    (fate == Fate::Again || task.attempt <= 1) && !missing::is_missing(root)
 }
 
 /// Where a task goes on, or why it cannot.
