@@ -22,6 +22,7 @@
 //! | head and body of a request | 64 KiB each | 431, 413 |
 //! | time for a request to come | 10 s | closed |
 //! | time in which a client reads nothing of an answer | 10 s | closed, a line in the log |
+//! | time for readers of streams at the end of the daemon | 1 s | closed |
 //! | lines of a stream that wait for its reader | 1,024 | `{"dropped": N}` in their place |
 //! | questions that wait for the loop | 64 | the next request waits for its turn |
 

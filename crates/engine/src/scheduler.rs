@@ -696,9 +696,7 @@ impl Scheduler {
     }
 
     fn cancel<E: Effects>(&mut self, slot: Slot, event: &Event<'_>, turn: &mut Turn<'_, E>) {
-        if turn.tasks.attempt(slot) > 1 {
-            self.tell_cancelled(slot, turn);
-        }
+        self.tell_cancelled_retry(slot, turn);
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.withdraw(slot, turn);
@@ -706,6 +704,7 @@ impl Scheduler {
 
     /// Cancels a task that has not started for no event of its own.
     pub(crate) fn cancel_unstarted<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        self.tell_cancelled_retry(slot, turn);
         let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.withdraw(slot, turn);

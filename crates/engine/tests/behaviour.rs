@@ -1237,6 +1237,27 @@ fn a_cancel_ends_a_retry_and_a_shutdown_does_not_wait_for_one() {
 }
 
 #[test]
+fn a_retry_that_ends_without_a_run_is_told_once_whatever_ended_it() {
+    type Ending = fn(&mut World);
+    let endings: [Ending; 3] = [
+        |world| drop(world.delete("/d/f")),
+        |world| world.engine.withdraw(world.now, b"/d", &mut world.out),
+        |world| assert!(world.engine.cancel(world.now, world.out.ids[0], &mut world.out)),
+    ];
+    for (which, ending) in endings.into_iter().enumerate() {
+        let mut world = World::of(tried_again(retry()));
+        world.create("/d/f");
+        world.end(1, &error());
+        world.out.ends.clear();
+        ending(&mut world);
+        assert!(world.engine.is_idle(), "{which}");
+        let ends: Vec<bool> =
+            world.out.ends.iter().map(|end| end.starts_with("/d/f cancelled, 1 attempt(s)")).collect();
+        assert_eq!(ends, [true], "{which}: {:?}", world.out.ends);
+    }
+}
+
+#[test]
 fn after_a_timeout_the_pause_counts_from_the_failure_but_the_path_is_taken_until_the_end() {
     let mut world = World::of(SchedulerSpec { timeout: Some(SECOND), ..tried_again(retry()) });
     world.create("/f");

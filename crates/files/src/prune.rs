@@ -94,10 +94,9 @@ fn remove(directory: &Rc<OwnedFd>, path: &[u8]) -> sys::Result<(Rc<OwnedFd>, Sta
     if sys::status_at(&above, name)?.inode != status.inode {
         return Err(Errno::STALE);
     }
-    sys::remove_directory(&above, name)?;
-    // What is held is read although its name is gone.
-    let readable = sys::open_directory(&**directory, b".", For::Reading);
+    let readable = sys::open_directory(&above, name, For::Reading);
     let mode = readable.and_then(|directory| mode_without_list(directory.as_fd(), status.mode));
+    sys::remove_directory(&above, name)?;
     // Where it is not known what the group may do, it may nothing.
     Ok((Rc::new(above), Status { mode: mode.unwrap_or(status.mode & !0o070), ..status }))
 }

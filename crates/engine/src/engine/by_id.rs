@@ -61,7 +61,10 @@ impl Engine {
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| {
             if to_come {
-                scheduler.tell_cancelled(slot, turn);
+                // Who has its id looks for its end, whether it was tried or not.
+                if turn.tasks.attempt(slot) <= 1 {
+                    scheduler.tell_cancelled(slot, turn);
+                }
                 scheduler.cancel_unstarted(slot, turn);
             } else {
                 scheduler.stop_for_good(slot, turn);

@@ -133,8 +133,14 @@ impl Scheduler {
         self.tell_completed(turn);
     }
 
-    /// Lets a task that is to come be remembered as one that was cancelled. That is for those whose end somebody looks
-    /// for: by their id, or since an attempt failed.
+    /// Lets a task be remembered as one that was cancelled if an attempt of it has failed: somebody may look for that.
+    pub(crate) fn tell_cancelled_retry<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
+        if turn.tasks.attempt(slot) > 1 {
+            self.tell_cancelled(slot, turn);
+        }
+    }
+
+    /// Lets a task that is to come be remembered as one that was cancelled.
     pub(crate) fn tell_cancelled<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
         let event = turn.tasks.event(slot, turn.path);
         let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };

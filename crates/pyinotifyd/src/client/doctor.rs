@@ -82,7 +82,7 @@ pub(super) fn problem(about: &'static str, text: impl Into<String>, mend: impl I
     Finding { level: Level::Problem, about, text: text.into(), mend: Some(mend.into()) }
 }
 
-/// What the user named on the command line.
+/// What is looked at: what the user named, or what a daemon that answers has.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
     /// The config files.

@@ -106,6 +106,8 @@ impl Daemon {
             Err(file::Failure::Error(text)) => return failed(FailureKind::Error, text),
         };
         if let Some(id) = self.core.engine.task_id(TaskHandle(task)) {
+            // Of what it skipped the source has stayed.
+            let takes_away = takes_away && done.skipped.is_none_or(|why| why == files::Skipped::Same);
             self.core.performer.left(id, Before { source: done.identity, takes_away });
         }
         if done.unchanged { Outcome::Unchanged } else { Outcome::Done }

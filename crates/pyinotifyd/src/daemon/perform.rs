@@ -217,7 +217,7 @@ impl Performer {
 
     fn mark(&mut self, task: TaskId) {
         if self.marked.len() >= MARKED_MAX {
-            // What is forgotten runs again without a look at its source: done twice rather than not at all.
+            // What is forgotten runs again without a look at its source: done twice, or failed, rather than not at all.
             self.marked.clear();
         }
         self.marked.entry(task).or_default();
