@@ -627,7 +627,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", events)], shutdown_timeout={timeout}, sta
     _, operator = steer(config.replace("NAME", "old"))
     write(box.src / "a")
     os.chmod(box.src / "a", 0o600)
-    wait_until(lambda: [task["state"] for task in operator.tasks()].count("retrying") == 1, lambda: operator.tasks())
+    wait_until(lambda: [task["state"] for task in operator.tasks()].count("retrying") == 1, "a retry")
     operator.wait_tasks(2)
     box.write_config(config.replace("NAME", "new"))
     said = operator.post("/v1/reload")["changed"]
