@@ -143,12 +143,14 @@ impl Descents {
     /// Notes that something is made at a place, if a watch may see it.
     pub(crate) fn note(&self, place: &Place, is_tree: bool, descent: Descent, now: Instant) -> Noted {
         let mut table = self.table();
-        let made = Made { descent, is_tree, at: now };
+        let mut made = Made { descent, is_tree, at: now };
         if !table.is_watched(place) {
             return Noted { key: None, made, before: None };
         }
         table.forget_old(now);
         let key = table.key(place.device, &place.path);
+        // What one action makes on its way may just have become the tree that another one places: then it is that tree.
+        made.is_tree |= table.made.get(&key).is_some_and(|made| made.is_tree);
         table.order.push_back((now, key));
         let before = table.put(key, Some(made));
         Noted { key: Some(key), made, before }
@@ -275,6 +277,9 @@ mod tests {
             assert_eq!(descents.of(&place(path), now), None, "{path}");
         }
         assert_eq!(descents.of(&Place { device: 8, path: b"/w/f".to_vec() }, now), None);
+        // On the way to another result.
+        descents.note(&place("/w/d"), false, first, now);
+        assert_eq!(descents.of(&place("/w/d/a/b"), now), Some(first));
 
         assert_eq!(descents.of(&place("/w/f"), now + REMEMBERED_FOR), None);
         let table = descents.table();
@@ -305,7 +310,7 @@ mod tests {
         let noted = descents.note(&place, true, first, now);
         let second = Descent { generation: 2, ..first };
         let before = descents.note(&place, true, second, now);
-        let again = descents.note(&place, false, second, now);
+        let again = descents.note(&place, false, second, now + Duration::from_nanos(1));
         descents.take_back(&before);
         assert_eq!(descents.of(&place, now), Some(second), "it was noted again");
         descents.take_back(&again);

@@ -676,7 +676,7 @@ impl Performer {
                 self.task_record(Level::WARNING, &task, format_args!("not done: {why}"));
             }
             Record::Unchanged { task } => {
-                self.task_record(Level::DEBUG, &task, format_args!("nothing changed meanwhile"));
+                self.task_record(Level::INFO, &task, format_args!("nothing changed meanwhile"));
             }
             _ => unreachable!("all records on the way of a task stand above"),
         }
