@@ -1236,14 +1236,10 @@ def test_a_reload_takes_another_place_or_is_refused(box: Box, run: Run) -> None:
 def test_without_a_socket_there_is_no_thread(box: Box, run: Run) -> None:
     daemon = run(TASKS.replace("shutdown_timeout=0)", "shutdown_timeout=0, control=False)"), "-d")
 
-    def names() -> list[str]:
-        tasks = f"/proc/{daemon.pid}/task"
-        return [open(f"{tasks}/{task}/comm").read().strip() for task in os.listdir(tasks)]
-
-    assert "control" not in names()
+    assert "control\n" not in daemon.of_threads("comm")
     box.write_config(TASKS.replace("shutdown_timeout=0)", 'shutdown_timeout=0, control="$TMP/c.sock")'))
     daemon.reload()
-    wait_until(lambda: "control" in names(), "the server's thread")
+    wait_until(lambda: "control\n" in daemon.of_threads("comm"), "the server's thread")
 
 
 def test_each_path_of_the_description_for_programs_is_there(steer: Steer, box: Box) -> None:

@@ -361,11 +361,8 @@ def test_an_idle_daemon_writes_one_checkpoint_and_then_none(box: Box) -> None:
 
 def ledger_switches(daemon: Daemon) -> int:
     """How often the thread that writes went to sleep by itself; other threads have other things to do."""
-    for thread in Path(f"/proc/{daemon.pid}/task").iterdir():
-        if (thread / "comm").read_text() == "ledger\n":
-            lines = (thread / "status").read_text().splitlines()
-            return next(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
-    raise AssertionError("no thread writes")
+    (status,) = [text for text in daemon.of_threads("status") if text.startswith("Name:\tledger\n")]
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("voluntary"))
 
 
 def test_changed_needs_a_state(box: Box) -> None:

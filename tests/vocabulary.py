@@ -531,12 +531,16 @@ class Daemon:
 
     def started(self) -> list[int]:
         """The processes that it has started itself and that have not ended."""
-        pids: list[str] = []
-        # Whichever thread started them, and threads come and go.
+        # Whichever thread started them.
+        return [int(pid) for text in self.of_threads("children") for pid in text.split()]
+
+    def of_threads(self, name: str) -> list[str]:
+        """What such a file in proc(5) says of each thread; threads come and go."""
+        texts = []
         for task in Path(f"/proc/{self.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                pids += (task / "children").read_text().split()
-        return [int(pid) for pid in pids]
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                texts.append((task / name).read_text())
+        return texts
 
     def host(self) -> int:
         """The process that runs the config's Python jobs."""
