@@ -38,8 +38,8 @@ pub enum Error {
     },
     /// The destination's name is taken by a file with other contents, and the rule needs the same.
     #[error(
-        "unable to {action} file from '{}' to '{}', path already exists and its content differs; set overwrite=True or \
-         on_conflict=\"skip\", \"rename\" or \"newer\"",
+        "unable to {action} file from '{}' to '{}', path already exists and its content differs; \
+         set on_conflict=\"overwrite\", \"skip\", \"rename\" or \"newer\"",
         Plain(.from), Plain(.to)
     )]
     Differs {

@@ -206,7 +206,7 @@ fn of_two_files_of_one_content_one_is_enough() {
                     scene.act(&rule, "in/f", "out/f").error(&scene),
                     format!(
                         "unable to {action} file from 'in/f' to 'out/f', path already exists and its content differs; \
-                         set overwrite=True or on_conflict=\"skip\", \"rename\" or \"newer\""
+                         set on_conflict=\"overwrite\", \"skip\", \"rename\" or \"newer\""
                     )
                 );
                 assert_eq!(scene.read("in/f").unwrap(), other);
