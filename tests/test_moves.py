@@ -231,6 +231,30 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": rules, "IN_CLOSE_WRITE": c
     assert (box.dst / "ran").read_text().splitlines() == [f"{box.src}/other"]
 
 
+@pytest.mark.skipif(REFERENCE, reason="the original takes nothing back")
+def test_tasks_of_another_directory_in_the_place_of_what_a_rule_takes_away_stay(run: Run, box: Box) -> None:
+    daemon = run(
+        rf"""
+rules = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(\d+)$", r"$DST/\1"), files=False, dirs=True)
+command = ShellScheduler("echo {{pathname}} >>$DST/ran", delay={DELAY})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": rules, "IN_CLOSE_WRITE": command}}, rec=True, auto_add=True)])
+"""
+    )
+    files = []
+    for number in map(str, range(60)):
+        place, next_one = box.src / number, box.tmp / number
+        next_one.mkdir()
+        write(next_one / "f", "of the next one")
+        place.mkdir()
+        # The next directory comes before the daemon hears of the worker's end: at once, without a pause.
+        wait_until(lambda place=place: any(not place.exists() for _ in range(1_000)))  # type: ignore[misc]
+        next_one.rename(place)
+        files.append(str(place / "f"))
+    for file in files:
+        daemon.wait_log(f"task finished.*{file},")
+    assert sorted((box.dst / "ran").read_text().splitlines()) == sorted(files)
+
+
 @pytest.mark.skipif(REFERENCE, reason="the original runs the job for the old path")
 def test_a_waiting_task_whose_directory_left_gets_what_moved_from_gives_it(run: Run, box: Box) -> None:
     daemon = run(

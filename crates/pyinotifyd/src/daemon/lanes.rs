@@ -11,6 +11,7 @@ use super::reload::counted;
 use super::runs::Traces;
 use super::tasks::failed;
 use crate::action::file::Before;
+use crate::action::missing;
 use crate::action::settle::{Answer, Verdict};
 use crate::action::trash::Emptied;
 use crate::action::{Report, file, sweep::Swept};
@@ -86,11 +87,14 @@ impl Daemon {
 
     /// A file rule has moved or removed a directory: tasks that wait for it, or for what was below it, have nothing to
     /// act on any more. For a file they stay: what follows on a move in the same list of schedulers is meant to run.
+    /// They stay too where another directory has taken the name meanwhile, since some may be of that one.
     fn withdraw_below(&mut self, task: u64, now: Instant) {
-        if let Some(found) = self.core.engine.task(TaskHandle(task))
-            && found.event.get().is_dir
-        {
-            self.core.engine.withdraw(now, found.event.get().pathname, &mut self.core.performer);
+        let Some(found) = self.core.engine.task(TaskHandle(task)) else { return };
+        let event = found.event.get();
+        let performer = &mut self.core.performer;
+        let mut may_look = |path| performer.lanes.filesystems.of_parent(path, now).is_local;
+        if event.is_dir && (!may_look(event.pathname) || missing::is_missing(event.pathname)) {
+            self.core.engine.withdraw(now, event.pathname, &mut self.core.performer);
         }
     }
 
