@@ -96,6 +96,41 @@ def test_where_no_config_is_named_it_is_that_of_the_daemon_that_answers(box: Box
         assert f"'{box.src}' is on " in found["filesystem"]["text"]
 
 
+def test_the_state_is_that_of_the_daemon_that_answers(box: Box) -> None:
+    box.write_config(CONFIG.replace(', state="$TMP/state"', ""))
+    box.env["STATE_DIRECTORY"] = os.fspath(box.tmp / "kept")
+    (box.tmp / "kept").mkdir(mode=0o700)
+    box.start(None, "-c", os.fspath(box.config)).wait_log("start listening")
+    assert doctor(box)["state"]["text"].startswith(f"'{box.tmp}/kept' ")
+    # What the user names counts more.
+    assert doctor(box, "--state", os.fspath(box.tmp / "other"))["state"]["text"].startswith(f"'{box.tmp}/other' ")
+
+
+def test_a_daemon_without_a_state_has_none_whatever_we_have(box: Box) -> None:
+    box.write_config(CONFIG.replace(', state="$TMP/state"', ""))
+    box.start(None, "-c", os.fspath(box.config)).wait_log("start listening")
+    found = doctor(box, STATE_DIRECTORY=os.fspath(box.tmp / "ours"))
+    assert found["state"]["text"] == "none: tasks do not survive the end of the daemon"
+
+
+def test_a_reload_that_was_refused_is_said(box: Box, run: Run) -> None:
+    daemon = run(CONFIG)
+    good = box.config.read_text()
+    box.config.write_text("pyinotifyd = Nothing()\n")
+    subprocess.run([box.program, "reload", "--control", box.tmp / "c.sock"], capture_output=True, check=False)
+    found = doctor(box, "--control", os.fspath(box.tmp / "c.sock"), status=1)
+    assert found["config"]["level"] == "problem"
+    text = f"the latest reload was refused, the daemon with pid {daemon.pid} goes on with what it had before: "
+    assert found["control"]["text"].startswith(text), found["control"]
+    assert "Nothing" in found["control"]["text"]
+    # The command is right once the file is.
+    box.config.write_text(good)
+    command = doctor(box)["control"]["mend"]
+    assert command == f"{box.program} reload"
+    subprocess.run([*command.split(), "--control", box.tmp / "c.sock"], check=True, capture_output=True)
+    assert doctor(box)["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
+
+
 def test_what_another_users_daemon_names_is_not_executed(box: Box, run: Run, plain_user: None) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs two users")

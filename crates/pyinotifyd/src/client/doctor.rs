@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use control::api::{ConfigFile, Status};
+use control::api::{ConfigFile, PathText, RefusedConfig, Status};
 use control::{Client, ClientError};
 use mounts::Mounts;
 use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags};
@@ -118,7 +118,7 @@ pub(crate) fn of_daemon(options: ConfigOptions, wanted: Wanted) -> (ConfigOption
     }
     match ask(&wanted, None) {
         Asked::Answered(status, user) if is_trusted(user) && !is_about(&wanted.config, &status.config) => {
-            let config: Vec<PathBuf> = status.config.iter().map(path_of).collect();
+            let config: Vec<PathBuf> = status.config.iter().map(|file| path_of(&file.path)).collect();
             let source = Source::Files(cli::named(&config));
             (
                 ConfigOptions { source, ..options },
@@ -146,7 +146,7 @@ pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
     findings.extend(whose_rights(&daemon));
     findings.extend(limits(config, &daemon));
     findings.extend([leases(), openat2(), fanotify()]);
-    findings.extend(state(wanted, config));
+    findings.extend(state(wanted, config, &daemon));
     findings.push(control(daemon, wanted));
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     let printed = if wanted.json { as_json(&findings) } else { as_text(&findings) };
@@ -291,7 +291,7 @@ fn whose_rights(daemon: &Asked) -> Option<Finding> {
 }
 
 fn root(path: &[u8], mounts: &Mounts) -> Finding {
-    let shown = show::path(&control::api::PathText::of(path));
+    let shown = show::path(&PathText::of(path));
     let way = mounts.way(path);
     let fstype = String::from_utf8_lossy(&way.mount.fstype).into_owned();
     // Nothing else shows a mount without asking it.
@@ -513,13 +513,15 @@ fn capabilities() -> u64 {
     line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
 }
 
-fn state(wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
-    let default = || std::env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let directory = wanted.state.clone().or_else(|| match config.map(|config| &config.state) {
-        Some(StateWanted::In(path)) => Some(path.clone()),
-        Some(StateWanted::Never) => None,
-        Some(StateWanted::Default) | None => default(),
-    });
+fn state(wanted: &Wanted, config: Option<&Config>, daemon: &Asked) -> Option<Finding> {
+    let directory = match (&wanted.state, daemon) {
+        (Some(named), _) => Some(named.clone()),
+        // Its command line and its environment may say something else than ours.
+        (None, Asked::Answered(status, _)) if is_about(&wanted.config, &status.config) => {
+            status.state.as_ref().map(|state| path_of(&state.path))
+        }
+        (None, _) => state_of(config),
+    };
     let Some(directory) = directory else {
         return config.map(|_| ok("state", "none: tasks do not survive the end of the daemon"));
     };
@@ -542,6 +544,17 @@ fn state(wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
         return Some(problem("state", text, format!("df -h {}", advice::path(existing))));
     }
     Some(ok("state", format!("'{shown}' {room}")))
+}
+
+/// The directory of the state of a daemon that is started here without a word.
+fn state_of(config: Option<&Config>) -> Option<PathBuf> {
+    match config.map(|config| &config.state) {
+        Some(StateWanted::In(path)) => Some(path.clone()),
+        Some(StateWanted::Never) => None,
+        Some(StateWanted::Default) | None => {
+            std::env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty()).map(PathBuf::from)
+        }
+    }
 }
 
 /// What is known of a daemon that runs.
@@ -590,17 +603,25 @@ fn control(daemon: Asked, wanted: &Wanted) -> Finding {
     let show_status = format!("{} status{at}", advice::program());
     match daemon {
         Asked::Answered(status, _) if !is_about(&wanted.config, &status.config) => {
-            let files: Vec<PathBuf> = status.config.iter().map(path_of).collect();
+            let files: Vec<PathBuf> = status.config.iter().map(|file| path_of(&file.path)).collect();
             let text = format!("the daemon with pid {} runs with another configuration", status.pid);
             let mend = format!("{} doctor{}{at}", advice::program(), advice::named(&files));
             warning("control", text, mend)
         }
-        Asked::Answered(status, _) if status.ready => {
-            ok("control", format!("the daemon with pid {} answers", status.pid))
-        }
         Asked::Answered(status, _) => {
-            let (pid, why) = (status.pid, status.reason.unwrap_or_default());
-            problem("control", format!("the daemon with pid {pid} is not ready: {why}"), show_status)
+            let Status { pid, ready, reason, refused, .. } = *status;
+            match refused {
+                _ if !ready => {
+                    let why = reason.unwrap_or_default();
+                    problem("control", format!("the daemon with pid {pid} is not ready: {why}"), show_status)
+                }
+                None => ok("control", format!("the daemon with pid {pid} answers")),
+                Some(RefusedConfig { error, .. }) => {
+                    let kept = format!("the daemon with pid {pid} goes on with what it had before");
+                    let text = format!("the latest reload was refused, {kept}: {error}");
+                    warning("control", text, format!("{} reload{at}", advice::program()))
+                }
+            }
         }
         Asked::Refused(why) => problem("control", why, advice::service_status().unwrap_or(show_status)),
         Asked::Forbidden(why) => warning("control", why, advice::as_root(&show_status)),
@@ -613,12 +634,13 @@ fn control(daemon: Asked, wanted: &Wanted) -> Finding {
 fn is_about(looked_at: &[PathBuf], of_daemon: &[ConfigFile]) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let looked_at: Vec<PathBuf> = looked_at.iter().map(|path| real(path)).collect();
-    let is_one = |file: &ConfigFile| looked_at.iter().any(|path| real(&path_of(file)).starts_with(path));
+    let is_one =
+        |file: &ConfigFile| looked_at.iter().any(|path| real(&path_of(&file.path)).starts_with(path));
     of_daemon.is_empty() || of_daemon.iter().any(is_one)
 }
 
-fn path_of(file: &ConfigFile) -> PathBuf {
-    advice::bytes_path(&file.path.to_bytes().unwrap_or_default()).to_owned()
+fn path_of(path: &PathText) -> PathBuf {
+    advice::bytes_path(&path.to_bytes().unwrap_or_default()).to_owned()
 }
 
 fn first_line(text: &str) -> String {
