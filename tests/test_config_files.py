@@ -320,6 +320,23 @@ pyinotifyd = Pyinotifyd([Watch("$SRC/%s", {"IN_CLOSE_WRITE": later})]%s)
     alone.wait_log(f"status: task .*scheduler=later, .*path={box.src}/a/f")
 
 
+def test_a_reload_that_loses_schedulers_of_one_name_tells_them_apart(box: Box) -> None:
+    later = 'later = ShellScheduler("cat {pathname}", delay=600, retry=Retry(times=1, delay=600))\n'
+    for name in ("a", "b"):
+        (box.src / name).mkdir()
+        conf(box, f"{name}.py", f"{later}pyinotifyd = Pyinotifyd([Watch('$SRC/{name}', {{'IN_CREATE': later}})])\n")
+    socket = box.tmp / "control.sock"
+    start(box, "a.py", "b.py", options=("--control", os.fspath(socket), "--state", os.fspath(box.tmp / "state")))
+    operator = Operator(socket)
+    for name in ("a", "b"):
+        write(box.src / name / "f")
+        operator.wait_scheduler(f"{name}/later", waiting=1)
+        conf(box, f"{name}.py", "pyinotifyd = Pyinotifyd()\n")
+    changed = operator.post("/v1/reload")["changed"]
+    for name in ("a", "b"):
+        assert f"the config has no scheduler {name}/later: 1 task(s) that waited fail" in changed
+
+
 def test_a_state_is_given_once(box: Box) -> None:
     for name in ("a", "b"):
         conf(box, f"{name}.py", f'pyinotifyd = Pyinotifyd(state="$TMP/{name}", history=5)\n')

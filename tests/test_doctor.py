@@ -157,7 +157,9 @@ def test_a_config_that_cannot_be_used_is_a_problem(box: Box) -> None:
     found = doctor(box, status=1)
     assert found["config"]["mend"] == f"{box.program} -t -c {box.config}"
     box.config.unlink()
-    mend = doctor(box)["config"]["mend"]
+    missing = doctor(box, status=1)["config"]
+    assert (missing["level"], missing["text"]) == ("problem", f"{box.config} does not exist")
+    mend = missing["mend"]
     assert mend == f"{box.program} watch . --print-config > {box.config}"
     subprocess.run(mend, shell=True, check=True, cwd=box.src)
     assert doctor(box)["config"]["level"] == "ok"

@@ -592,7 +592,7 @@ def test_tasks_of_a_scheduler_that_the_config_lost_fail(box: Box) -> None:
     wait_rows(box, "SELECT state FROM task", [("waiting",)])
     crash(daemon)
     again = box.run(WAITS.replace("later", "other"))
-    again.wait_log("task failed: the config has no scheduler later, pathname=")
+    again.wait_log("task failed: the config has no scheduler later, mask=IN_CLOSE_WRITE, path=")
     ends = "SELECT scheduler, error, attempts FROM ended"
     wait_rows(box, ends, [("later", "the config has no scheduler later", 0)])
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])

@@ -279,7 +279,7 @@ def test_delay_jobs_timeout_and_retry_are_those_of_a_scheduler(box: Box) -> None
     write(box.src / "a")
     write(box.src / "b")
     daemon.wait_log("re-schedule task, delay=0.3")
-    daemon.wait_log(r"1 tasks are running \(max_jobs\)")
+    daemon.wait_log(r"1 task is running \(max_jobs\)")
     daemon.wait_log(r"attempt 1 failed: timeout after 0.5 s; tried again in \d")
     daemon.wait_log("ERROR - task failed: timeout after 0.5 s")
 

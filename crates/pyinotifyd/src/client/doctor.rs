@@ -254,7 +254,11 @@ fn of_config(wanted: &Wanted, is_loaded: bool) -> Finding {
     } else {
         format!("{program} watch . --print-config > {}", advice::path(missing))
     };
-    warning("config", format!("{} does not exist{whose}", missing.display()), mend)
+    let text = format!("{} does not exist{whose}", missing.display());
+    match wanted.whose {
+        Whose::Default => warning("config", text, mend),
+        Whose::Named | Whose::Daemon(_) => problem("config", text, mend),
+    }
 }
 
 /// The paths of all watches, as far as they are no patterns.

@@ -145,7 +145,7 @@ pub(super) fn orphans<'a>(
     old.all().filter_map(|(id, action)| {
         let heir = newest.find(&action.identity).map(|index| newest.action_at(index));
         let takes_them = heir.is_some_and(|heir| heir.work.kept_kind() == action.work.kept_kind());
-        (!takes_them).then(|| (id, action, no_heir(&newest.name_of(&action.identity), heir.is_some())))
+        (!takes_them).then(|| (id, action, no_heir(&action.name, heir.is_some())))
     })
 }
 

@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use super::generation::{Action, Generation, HOST_ENDS_IN};
 use super::keep::Keeper;
 use super::observe::{Fate, Observed};
+use super::reload::counted;
 use super::runs::{Runner, Runs};
 use super::task_name::TaskName;
 use crate::action::Lanes;
@@ -684,7 +685,7 @@ impl Performer {
 
     /// Why the shutdown does not wait for tasks any more.
     fn why_cut_short(&self) -> &'static str {
-        if self.ends_at_once { "interrupted again" } else { "shutdown timeout exceeded" }
+        if self.ends_at_once { "interrupted" } else { "shutdown timeout exceeded" }
     }
 
     fn retry_record(
@@ -764,7 +765,8 @@ impl Performer {
     fn scheduler_record(&mut self, record: &Record<'_>) {
         match *record {
             Record::MaxJobs { scheduler, max_jobs } => {
-                let text = format_args!("{max_jobs} tasks are running (max_jobs), others wait in order");
+                let running = counted(max_jobs, "task is", "tasks are");
+                let text = format_args!("{running} running (max_jobs), others wait in order");
                 self.scheduler_text(Level::WARNING, scheduler, text);
             }
             Record::MaxRate { scheduler } => {

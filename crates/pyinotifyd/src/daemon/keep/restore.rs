@@ -25,7 +25,7 @@ use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::Generation;
 use crate::daemon::vanished::should_exist;
-use crate::log::{Escaped, Level, record};
+use crate::log::{About, Level, record};
 
 /// What the error of a run says that the daemon did not see the end of.
 pub(super) const INTERRUPTED: &str = "interrupted: the daemon ended";
@@ -222,8 +222,11 @@ impl Daemon {
     pub(super) fn lose(&mut self, task: Task, error: String) {
         let performer = &mut self.core.performer;
         let Some(keeper) = &mut performer.keeper else { return };
-        let (path, id) = (Escaped(&task.subject.path), task.id);
-        record!(performer.log, self.logger, ERROR, "task failed: {error}, pathname={path}, task_id={id}");
+        let (event, id) = (event_of(&task.subject), task.id.to_string());
+        let (mask, path) = (event.mask.name(), event.pathname);
+        let about = About { event: Some(mask), path: Some(path), task: Some(&id), ..About::default() };
+        let text = format_args!("task failed: {error}{about}");
+        performer.log.write_about(self.logger, Level::ERROR, &about, text);
         keeper.end_kept(task, Outcome::Failed, error);
     }
 }
