@@ -130,13 +130,17 @@ fn fold(bytes: &[u8]) -> u64 {
     u64::from(bytes.iter().fold(0x811c_9dc5, step) >> 14)
 }
 
-/// When a process started; `None` if there is no such process.
+/// When a process started; `None` if there is no such process, or it has ended and its parent has not asked for that
+/// yet. See proc_pid_stat(5).
 fn start_of(pid: u64) -> Option<u64> {
     let fields = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses, which may hold anything; the start is the 22nd.
+    // The second field is the program's name in parentheses, which may hold anything.
     let name_end = fields.iter().rposition(|byte| *byte == b')')?;
-    let start = fields[name_end + 1..].trim_ascii().split(|byte| *byte == b' ').nth(19)?;
-    std::str::from_utf8(start).ok()?.parse().ok()
+    let mut after_name = fields[name_end + 1..].trim_ascii().split(|byte| *byte == b' ');
+    let state = after_name.next()?;
+    let start = after_name.nth(18)?;
+    let has_ended = matches!(state, b"Z" | b"X");
+    std::str::from_utf8(start).ok().filter(|_| !has_ended)?.parse().ok()
 }
 
 /// Whether a name has the form of our temporary names, whoever made it.
@@ -553,6 +557,22 @@ pub(crate) mod tests {
         for (origin, age, gone) in cases {
             assert_eq!(origin.is_gone(age), gone, "{origin:?} of age {age:?}");
         }
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_waited_for_is_gone() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = u64::from(child.id());
+        let start = start_of(pid).unwrap() & ((1 << FIELDS[4]) - 1);
+        let origin = Origin { pid, start, ..*Origin::own() };
+        assert!(!origin.is_gone(Duration::ZERO));
+        child.kill().unwrap();
+        while start_of(pid).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(origin.is_gone(Duration::ZERO));
+        child.wait().unwrap();
     }
 
     #[test]
