@@ -113,7 +113,9 @@ class Play:
             while rest.startswith("{"):
                 value, end = json.JSONDecoder().raw_decode(rest)
                 self.id = next((task["id"] for task in value.get("tasks", [])), self.id)
-                shown += PYTHON.sub(r'\1"/usr/bin/python3"', laid_out(value)) + "\n"
+                # Before it is laid out: a long path would take another line.
+                value = json.loads(PYTHON.sub(r'\1"/usr/bin/python3"', json.dumps(value)))
+                shown += laid_out(value) + "\n"
                 rest = rest[end:]
         # What --write-out prints stands behind the answer.
         shown = shown.removesuffix("\n") + rest if rest.startswith(" ") else shown + rest

@@ -229,7 +229,7 @@ class Reader:
 
     def readers(self, text: str) -> str:
         """The text as it is in the reader's home, with the reader's Python and number."""
-        text = re.sub(r"^python  \S+,", "python  /usr/bin/python3,", text, flags=re.M)
+        text = re.sub(r"^python  [^,]+,", "python  /usr/bin/python3,", text, flags=re.M)
         text = text.replace(f"asked by uid {os.getuid()},", "asked by uid 1000,")
         return text.replace(f"{self.home}/root", "").replace(str(self.home), READER)
 

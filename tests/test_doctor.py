@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,17 @@ def doctor(
     return found
 
 
+def program(box: Box) -> str:
+    """The program as a word of a shell."""
+    return shlex.quote(os.fspath(box.program))
+
+
+def give(box: Box) -> None:
+    """Makes the config file that of the plain user."""
+    if os.geteuid() == 0:
+        os.chown(box.config, 65534, 65534)
+
+
 def test_where_all_is_well_each_line_says_so(box: Box, run: Run) -> None:
     daemon = run(CONFIG)
     found = doctor(box, "--control", os.fspath(box.tmp / "c.sock"))
@@ -59,14 +71,14 @@ def test_without_a_daemon_it_says_how_to_start_one(box: Box) -> None:
     box.write_config(CONFIG)
     socket = box.tmp / "none.sock"
     found = doctor(box, "--control", os.fspath(socket))
-    start = f"{box.program} -c {box.config} --control {socket}"
+    start = f"{program(box)} -c {box.config} --control {socket}"
     assert (found["control"]["level"], found["control"]["mend"]) == ("warning", start)
     # That is what the config says, too.
     started = doctor(box)["control"]
     assert str(box.tmp / "c.sock") in started["text"]
-    assert started["mend"] == f"{box.program} -c {box.config}"
+    assert started["mend"] == f"{program(box)} -c {box.config}"
     # The command is right.
-    daemon = box.start(None, *started["mend"].split()[1:])
+    daemon = box.start(None, *shlex.split(started["mend"])[1:])
     daemon.wait_log("start listening")
     assert doctor(box)["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
 
@@ -80,8 +92,8 @@ def test_a_daemon_that_runs_with_another_config_is_named(box: Box, run: Run) -> 
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     [found] = [one for one in json.loads(done.stdout)["findings"] if one["about"] == "control"]
     assert found["text"] == f"the daemon with pid {daemon.pid} runs with another configuration"
-    assert found["mend"] == f"{box.program} doctor -c {box.config} --control {socket}"
-    assert doctor(box, *found["mend"].split()[4:])["control"]["level"] == "ok"
+    assert found["mend"] == f"{program(box)} doctor -c {box.config} --control {socket}"
+    assert doctor(box, *shlex.split(found["mend"])[4:])["control"]["level"] == "ok"
 
 
 def test_where_no_config_is_named_it_is_that_of_the_daemon_that_answers(box: Box, run: Run) -> None:
@@ -126,8 +138,8 @@ def test_a_reload_that_was_refused_is_said(box: Box, run: Run) -> None:
     # The command is right once the file is.
     box.config.write_text(good)
     command = doctor(box)["control"]["mend"]
-    assert command == f"{box.program} reload"
-    subprocess.run([*command.split(), "--control", box.tmp / "c.sock"], check=True, capture_output=True)
+    assert command == f"{program(box)} reload"
+    subprocess.run([*shlex.split(command), "--control", box.tmp / "c.sock"], check=True, capture_output=True)
     assert doctor(box)["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
 
 
@@ -155,12 +167,12 @@ def test_options_before_it_count_too(box: Box, run: Run) -> None:
 def test_a_config_that_cannot_be_used_is_a_problem(box: Box) -> None:
     box.write_config("nonsense")
     found = doctor(box, status=1)
-    assert found["config"]["mend"] == f"{box.program} -t -c {box.config}"
+    assert found["config"]["mend"] == f"{program(box)} -t -c {box.config}"
     box.config.unlink()
     missing = doctor(box, status=1)["config"]
     assert (missing["level"], missing["text"]) == ("problem", f"{box.config} does not exist")
     mend = missing["mend"]
-    assert mend == f"{box.program} watch . --print-config > {box.config}"
+    assert mend == f"{program(box)} watch . --print-config > {box.config}"
     subprocess.run(mend, shell=True, check=True, cwd=box.src)
     assert doctor(box)["config"]["level"] == "ok"
 
@@ -221,7 +233,7 @@ def test_a_missing_path_is_waited_for(box: Box) -> None:
 
 def test_a_missing_right_is_named(box: Box, plain_user: None) -> None:
     box.write_config(CONFIG)
-    os.chown(box.config, 65534, 65534)
+    give(box)
     (box.tmp / "state").mkdir(mode=0o500)
     found = doctor(box, before=tuple(box.before), status=1, **box.env)
     assert found["state"]["text"] == f"'{box.tmp}/state' cannot be written"
@@ -238,7 +250,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": take})], control=False
 
 def test_what_rules_may_not_do_is_a_problem(box: Box, plain_user: None) -> None:
     box.write_config(RULES)
-    os.chown(box.config, 65534, 65534)
+    give(box)
     destination = box.tmp / "to"
     destination.mkdir(mode=0o777)
     destination.chmod(0o777)
@@ -360,7 +372,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", maps), Watch("$TMP/other", maps, rec=True
     sub.mkdir(parents=True)
     for directory, mode in ((box.src, 0o777), (sub, 0o777), (other, 0o555), (box.tmp, 0o777)):
         directory.chmod(mode)
-    os.chown(box.config, 65534, 65534)
+    give(box)
     assert "source" not in doctor(box, before=tuple(box.before), status=0, **box.env)
     box.src.chmod(0o555)
     found = doctor(box, before=tuple(box.before), status=1, **box.env)
@@ -376,7 +388,7 @@ def test_a_trash_is_looked_at(box: Box, plain_user: None) -> None:
 
     def ask(rule: str, status: int = 0) -> dict[str, dict[str, Any]]:
         box.write_config(RULES.replace("auto_create=True", f'trash="{trash}", {rule}').replace("$TMP/to", "$SRC/to"))
-        os.chown(box.config, 65534, 65534)
+        give(box)
         return doctor(box, before=tuple(box.before), status=status, **box.env)
 
     (box.src / "to").mkdir(mode=0o777)
@@ -414,7 +426,7 @@ def test_below_what_is_not_mounted_nothing_is_judged(box: Box, plain_user: None)
     (box.tmp / "mnt").mkdir(mode=0o555)
     box.src.chmod(0o777)
     box.write_config(RULES.replace("$TMP/to", "$TMP/mnt/to").replace("auto_create", 'mounted="$TMP/mnt", auto_create'))
-    os.chown(box.config, 65534, 65534)
+    give(box)
     found = doctor(box, before=tuple(box.before), status=0, **box.env)
     assert found["mounted"]["level"] == "warning"
     assert "destination" not in found

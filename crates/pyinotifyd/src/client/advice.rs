@@ -95,8 +95,9 @@ pub(super) fn service_status() -> Option<String> {
     service::installed_command("status")
 }
 
-/// Starts a daemon with a configuration: the service if that is what it runs.
-pub(super) fn start(config: &[PathBuf], control: Option<&Path>) -> String {
+/// Starts a daemon with a configuration: the service if that is what it runs. The configuration may name a socket,
+/// which one of the command line overrules.
+pub(super) fn start(config: &[PathBuf], control: Option<&Path>, names_socket: bool) -> String {
     let is_default = config == [Path::new(crate::cli::CONFIG_FILE)];
     let service = service::installed_command("start").filter(|_| is_default && control.is_none());
     if let Some(command) = service {
@@ -107,7 +108,7 @@ pub(super) fn start(config: &[PathBuf], control: Option<&Path>) -> String {
     match control {
         Some(control) => format!("{line} --control {}", path(control)),
         // Both sides have to name one.
-        None if super::places::default_place().is_none() => {
+        None if !names_socket && super::places::default_place().is_none() => {
             let variable = super::places::VARIABLE;
             format!("export {variable}=~/.pyinotifyd.sock; {line} --control \"${variable}\"")
         }

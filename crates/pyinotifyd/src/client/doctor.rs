@@ -147,7 +147,7 @@ pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
     findings.extend(limits(config, &daemon));
     findings.extend([leases(), openat2(), fanotify()]);
     findings.extend(state(wanted, config, &daemon));
-    findings.push(control(daemon, wanted));
+    findings.push(control(daemon, wanted, config));
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     let printed = if wanted.json { as_json(&findings) } else { as_text(&findings) };
     // A reader that went away has what it wanted.
@@ -601,8 +601,9 @@ fn ask(wanted: &Wanted, config: Option<&Config>) -> Asked {
     }
 }
 
-fn control(daemon: Asked, wanted: &Wanted) -> Finding {
+fn control(daemon: Asked, wanted: &Wanted, config: Option<&Config>) -> Finding {
     let named = wanted.control.as_deref();
+    let names_socket = config.is_some_and(|config| matches!(config.control.place, ControlPlace::At(_)));
     let at = named.map_or_else(String::new, |path| format!(" --control {}", advice::path(path)));
     let show_status = format!("{} status{at}", advice::program());
     match daemon {
@@ -629,7 +630,7 @@ fn control(daemon: Asked, wanted: &Wanted) -> Finding {
         }
         Asked::Refused(why) => problem("control", why, advice::service_status().unwrap_or(show_status)),
         Asked::Forbidden(why) => warning("control", why, advice::as_root(&show_status)),
-        Asked::Silent(why) => warning("control", why, advice::start(&wanted.config, named)),
+        Asked::Silent(why) => warning("control", why, advice::start(&wanted.config, named, names_socket)),
         Asked::Never => ok("control", "none: the config says control=False"),
     }
 }
