@@ -75,8 +75,9 @@ struct Inner {
 pub(super) struct Territory {
     /// `None` without /proc.
     mounts: Option<Mounts>,
-    /// Where that is said.
+    /// Where that is said: to us, and to whoever waits for it. The kernel tells each change once to each of the two.
     source: Option<OwnedFd>,
+    awaited: Option<OwnedFd>,
     /// Whether a change was asked for in this turn.
     is_fresh: bool,
     /// All filesystems may be asked.
@@ -100,8 +101,8 @@ impl Territory {
     pub(super) fn local() -> Territory {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         // Without /proc mounts are noticed late: when something else happens at the root.
-        let source = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok();
-        Territory { source, ..Territory::everywhere() }.confined()
+        let open = || rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok();
+        Territory { source: open(), awaited: open(), ..Territory::everywhere() }.confined()
     }
 
     fn confined(mut self) -> Territory {
@@ -115,6 +116,7 @@ impl Territory {
         let mut territory = Territory {
             mounts: None,
             source: None,
+            awaited: None,
             is_fresh: true,
             is_everywhere: true,
             points: Vec::new(),
@@ -129,8 +131,9 @@ impl Territory {
         territory
     }
 
-    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
-        self.source.as_ref().map(|source| source.as_fd())
+    /// Says of each change of the mounts, also of one that was noticed here.
+    pub(super) fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        self.awaited.as_ref().map(|awaited| awaited.as_fd())
     }
 
     /// Reads the table of mounts again.

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use event::{Flag, Mask};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use watcher::{Error, Options, WatchSpec, Watcher};
 
 use crate::bed::{Bed, CHANGES, expected, spec};
@@ -215,6 +216,22 @@ fn a_mount_over_a_subdirectory_is_watched_in_its_place() {
     bed.events();
     bed.assert_watched("in/sub/old");
     assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+#[test]
+fn a_mount_that_a_turn_notices_is_said_to_who_waits_for_it_too() {
+    if !is_inside("a_mount_that_a_turn_notices_is_said_to_who_waits_for_it_too", "true") {
+        return;
+    }
+    let mut bed = Bed::new();
+    let sub = bed.mkdir("in/sub");
+    bed.watch_tree("in", ENTRIES);
+    run(MOUNT, &sub);
+    // Before it looks at a new directory it asks what is mounted there.
+    bed.mkdir("in/other");
+    bed.events();
+    let mut awaited = [PollFd::from_borrowed_fd(bed.watcher.mounts_fd().unwrap(), PollFlags::PRI)];
+    assert_eq!(poll(&mut awaited, Some(&Timespec::default())), Ok(1));
 }
 
 #[test]
