@@ -6,7 +6,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -251,6 +252,138 @@ def test_a_person_may_bring_a_file_back_as_often_as_they_like(run: Run, box: Box
         (box.dst / "f").rename(box.src / "f")
     daemon.wait_log("task finished", count=6)
     assert daemon.count(FED) == 0
+
+
+def feeding(roots: list[str], *ways: tuple[str, str]) -> str:
+    """A config with rules that move each `f` on, from one directory to another, with an `x` more each time."""
+    rules = ", ".join(rf'FileManagerRule("move", r"^{one}/(f[^/]*)$", r"{other}/\1x")' for one, other in ways)
+    return f"""
+mover = FileManagerScheduler([{rules}])
+events = {{"IN_MOVED_TO": mover, "IN_CLOSE_WRITE": mover}}
+pyinotifyd = Pyinotifyd([Watch(path, events, rec=True, auto_add=True) for path in {roots}])
+"""
+
+
+def feed(daemon: Daemon, directory: Path) -> int:
+    """How many actions follow on a new file until the rules end, which all allow the same number."""
+    rounds, before = daemon.count("task failed") + 1, daemon.count("task finished")
+    write(directory / f"f{rounds}")
+    daemon.wait_log("task failed", count=rounds)
+    assert daemon.count(FED) == rounds, daemon.tail
+    # The end of the last move may be told after that.
+    ended = "task (finished|failed)|nothing changed meanwhile"
+    wait_until(lambda: daemon.count("start task") == daemon.count(ended), lambda: daemon.tail)
+    return daemon.count("task finished") - before
+
+
+def wait_watched(daemon: Daemon, directory: Path) -> None:
+    wait_until(lambda: daemon.watches_path(directory), lambda: f"a watch of {directory}; {daemon.tail}")
+
+
+Mount = Callable[..., None]
+
+
+@pytest.fixture
+def mount(root: None, box: Box) -> Iterator[Mount]:
+    """`mount(directory, *arguments)`: mounts something there, for this test."""
+    directories: list[Path] = []
+
+    def mount_at(directory: Path, *arguments: str | Path) -> None:
+        if subprocess.run(["mount", *arguments, directory], check=False).returncode != 0:
+            pytest.skip("cannot mount")
+        directories.append(directory)
+
+    yield mount_at
+    for directory in reversed(directories):
+        subprocess.run(["umount", "-l", directory], check=True)
+
+
+@pytest.mark.parametrize("shown", ["other", "tmpfs/other"])
+@pytest.mark.parametrize("way", ["to itself", "to what it shows", "there and back"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_rules_end_where_something_is_mounted_below_a_watch(
+    box: Box, mount: Mount, shown: str, way: str, is_late: bool
+) -> None:
+    """A directory of the same filesystem, or of another one."""
+    inner, other = box.src / "mnt", box.tmp / shown
+    ways = {
+        "to itself": [("$SRC/mnt", "$SRC/mnt")],
+        "to what it shows": [("$SRC/mnt", f"$TMP/{shown}")],
+        "there and back": [("$SRC", "$SRC/mnt"), ("$SRC/mnt", "$SRC")],
+    }[way]
+
+    def bind() -> None:
+        other.parent.mkdir(exist_ok=True)
+        if other.parent != box.tmp:
+            mount(other.parent, "-t", "tmpfs", "none")
+        other.mkdir()
+        inner.mkdir()
+        mount(inner, "--bind", other)
+
+    if not is_late:
+        bind()
+    daemon = box.run(feeding(["$SRC"], *ways))
+    start = box.src if way == "there and back" else inner
+    if is_late:
+        bind()
+        wait_watched(daemon, inner)
+        # What the rules make before the daemon has heard of the mount is known by another place.
+        assert feed(daemon, start) >= 8
+    assert feed(daemon, start) == 8
+
+
+def lead_to(link: Path, directory: Path) -> None:
+    """The link leads there from now on, without a moment in which there is none."""
+    new = link.with_name("new")
+    new.symlink_to(directory)
+    new.rename(link)
+
+
+@pytest.mark.parametrize("root", ["$TMP/link", "$TMP/link/in", "$TMP/li[n]k", "$TMP/li[n]k/in"])
+@pytest.mark.parametrize("other", ["itself", "another watch"])
+def test_rules_end_where_a_watch_leads_through_a_link(run: Run, box: Box, root: str, other: str) -> None:
+    """One that comes late, and leads elsewhere later."""
+    link, inner = box.tmp / "link", "/in" if root.endswith("/in") else ""
+    names = ("one", "two", "three")
+    for name in names:
+        (box.tmp / name / "in").mkdir(parents=True)
+    way = f"$TMP/link{inner}"
+    ways = [(way, way)] if other == "itself" else [("$SRC", way), (way, "$SRC")]
+    daemon = run(feeding([root, "$SRC"], *ways))
+    for name in names:
+        lead_to(link, box.tmp / name)
+        there = Path(f"{box.tmp}/{name}{inner}")
+        wait_watched(daemon, there)
+        assert feed(daemon, there if other == "itself" else box.src) == 8
+
+
+def test_rules_end_where_the_result_has_another_name_than_the_watch(run: Run, box: Box) -> None:
+    """Each rule names the place to which a link of a watch leads."""
+    links = box.tmp / "links"
+    links.mkdir()
+    for name in ("one", "two"):
+        (box.tmp / name).mkdir()
+    ways = [("$TMP/links/one", "$TMP/two"), ("$TMP/links/two", "$TMP/one")]
+    daemon = run(feeding(["$TMP/links/*"], *ways))
+    for name in ("one", "two"):
+        (links / name).symlink_to(box.tmp / name)
+    wait_watched(daemon, box.tmp / "one")
+    wait_watched(daemon, box.tmp / "two")
+    assert feed(daemon, box.tmp / "one") == 8
+
+
+def test_rules_end_where_watches_are_of_files(run: Run, box: Box) -> None:
+    one, two = box.src / "one", box.dst / "two"
+    daemon = run(f"""
+rules = [FileManagerRule("move", r"^{one}$", r"{two}"), FileManagerRule("move", r"^{two}$", r"{one}")]
+mover = FileManagerScheduler(rules)
+pyinotifyd = Pyinotifyd([Watch(path, {{"IN_CLOSE_WRITE": mover}}) for path in ("{one}", "{two}")])
+""")
+    write(box.tmp / "new")
+    (box.tmp / "new").rename(one)
+    daemon.wait_log(FED)
+    wait_until(lambda: daemon.count("task finished") >= 8, lambda: daemon.tail)
+    assert daemon.count("task finished") == 8
 
 
 # ---- what lies in the trash

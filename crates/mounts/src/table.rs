@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::kinds;
+use crate::way::Way;
 
 /// Where the kernel shows the mounts of our namespace that can be reached from our root directory.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
@@ -96,6 +97,14 @@ impl Mounts {
     /// All mounts, in the order of the table, those that others hide included.
     pub fn iter(&self) -> impl Iterator<Item = &Mount> {
         self.list.iter()
+    }
+
+    /// For each mount that stands on another one: where it stands there, and what it shows.
+    pub fn on_others(&self) -> impl Iterator<Item = (Way<'_>, Way<'_>)> {
+        self.covering.iter().map(|((below, point), place)| {
+            let way = |place: usize| Way { mount: self.at(place), path: point.clone() };
+            (way(*below), way(*place))
+        })
     }
 
     /// A mount of the filesystem with this `st_dev`.

@@ -177,6 +177,18 @@ mod tests {
     }
 
     #[test]
+    fn each_mount_on_another_says_where_it_stands_and_what_it_shows() {
+        let text = "1 0 0:1 / / rw - ext4 none rw\n2 1 0:2 /part /mnt rw - xfs none rw\n\
+            3 2 0:1 /data /mnt/sub/bind rw - ext4 none rw\n4 2 0:4 / /mnt rw - tmpfs none rw\n";
+        let mounts = Mounts::parse(text.as_bytes());
+        let place = |way: &Way<'_>| (way.mount.id, String::from_utf8(way.inside()).unwrap());
+        let mut all: Vec<_> = mounts.on_others().map(|(at, shown)| (place(&at), place(&shown))).collect();
+        all.sort_unstable();
+        let expected = [(1, "/mnt", 2, "/part"), (2, "/part", 4, "/"), (2, "/part/sub/bind", 3, "/data")];
+        assert_eq!(all, expected.map(|(on, at, id, shown)| ((on, at.to_owned()), (id, shown.to_owned()))));
+    }
+
+    #[test]
     fn the_deepest_mount_counts() {
         let table = mounts(&[(2, 1, "/no/a", "tmpfs"), (3, 2, "/no/a/b", "xfs"), (4, 1, "/no/ab", "nfs")]);
         for (path, number) in [

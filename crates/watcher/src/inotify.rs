@@ -140,6 +140,7 @@ impl Inotify {
                 Exchange::Over(handed, to) => self.hand_over(handed, to, now, sink),
                 Exchange::Back { watch, path } => self.take_back((watch, path)),
                 Exchange::Apart { path } => self.set_apart(path, now, sink),
+                Exchange::MountsChanged => self.say_mounts_changed(sink),
             }
         }
     }
@@ -226,6 +227,15 @@ impl Inotify {
                 *is_ready = true;
             }
         }
+    }
+
+    fn say_mounts_changed(&mut self, sink: &mut impl Sink) {
+        for remote in &mut self.remotes {
+            if !matches!(remote.orders.last(), Some(Order::MountsChanged)) {
+                remote.orders.push(Order::MountsChanged);
+            }
+        }
+        sink.notice(Notice::MountsChanged);
     }
 
     /// Whether the number belongs to no watcher any more.
@@ -336,11 +346,6 @@ impl Source for Inotify {
 
     fn mounts_changed(&mut self, now: Instant) {
         self.local.mounts_changed(now);
-        for remote in &mut self.remotes {
-            if !matches!(remote.orders.last(), Some(Order::MountsChanged)) {
-                remote.orders.push(Order::MountsChanged);
-            }
-        }
     }
 
     fn next_look(&mut self, now: Instant) -> Option<Look> {

@@ -126,6 +126,7 @@ enum Record {
     Event { watch: WatchId, event: OwnedEvent },
     Renamed { watch: WatchId, from: Vec<u8>, to: Option<Vec<u8>> },
     Recovered(WatchId),
+    RootElsewhere(Vec<u8>),
     Notice { severity: Severity, text: String },
 }
 
@@ -166,6 +167,7 @@ impl Sink for Tape {
     fn notice(&mut self, notice: Notice<'_>) {
         self.0.push(match notice {
             Notice::Recovered { watch } => Record::Recovered(watch),
+            Notice::RootElsewhere { path } => Record::RootElsewhere(path.to_vec()),
             other => Record::Notice { severity: other.severity(), text: other.to_string() },
         });
     }
@@ -181,6 +183,7 @@ impl Tape {
                     sink.renamed(watch, &from, to.as_deref());
                 }
                 Record::Recovered(watch) if is_wanted(watch) => sink.notice(Notice::Recovered { watch }),
+                Record::RootElsewhere(path) => sink.notice(Notice::RootElsewhere { path: &path }),
                 Record::Event { .. } | Record::Renamed { .. } | Record::Recovered(_) => {}
                 Record::Notice { severity, text } => {
                     sink.notice(Notice::Elsewhere { severity, text: &text });

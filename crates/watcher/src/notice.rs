@@ -69,6 +69,13 @@ pub enum Notice<'a> {
         /// The path.
         path: &'a [u8],
     },
+    /// Something was mounted or unmounted: the caller forgets what is mounted where.
+    MountsChanged,
+    /// A path leads to something else than before, or has come to match a pattern: the caller forgets where it led.
+    RootElsewhere {
+        /// The path.
+        path: &'a [u8],
+    },
     /// A path that matched a pattern is gone.
     MatchGone {
         /// The path.
@@ -155,7 +162,9 @@ impl Notice<'_> {
     pub fn severity(&self) -> Severity {
         match self {
             Notice::Elsewhere { severity, .. } => *severity,
-            Notice::Recovered { .. } => Severity::Silent,
+            Notice::Recovered { .. } | Notice::MountsChanged | Notice::RootElsewhere { .. } => {
+                Severity::Silent
+            }
             Notice::RecoveryDone { .. }
             | Notice::MatchGone { .. }
             | Notice::RootBack { .. }
@@ -202,6 +211,8 @@ impl fmt::Display for Notice<'_> {
                 write!(out, "'{}' does not exist, waiting for it in '{}'", Escaped(path), Escaped(waits_at))
             }
             Notice::RootBack { path } => write!(out, "'{}' is there, watching it", Escaped(path)),
+            Notice::MountsChanged => write!(out, "mounts have changed"),
+            Notice::RootElsewhere { path } => write!(out, "'{}' leads elsewhere", Escaped(path)),
             Notice::MatchGone { path } => {
                 write!(out, "'{}' is gone, not watching it any more", Escaped(path))
             }
@@ -269,6 +280,8 @@ impl Notice<'_> {
             Notice::NoInstance { .. } => Some((0, "directories that cannot be watched")),
             Notice::Elsewhere { .. }
             | Notice::Recovered { .. }
+            | Notice::MountsChanged
+            | Notice::RootElsewhere { .. }
             | Notice::NoMatch { .. }
             | Notice::BlindFilesystem { .. }
             | Notice::Suppressed { .. } => None,

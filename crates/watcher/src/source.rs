@@ -60,7 +60,8 @@ pub trait Source {
     /// Has POLLPRI when something was mounted or unmounted; then call [`Source::mounts_changed`].
     fn mounts_fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Something was mounted or unmounted.
+    /// Something was mounted or unmounted. The next turn says so, as each one does of what it notices by itself
+    /// ([`crate::Notice::MountsChanged`]).
     fn mounts_changed(&mut self, now: Instant);
 
     /// The next look to be performed elsewhere, after a turn.

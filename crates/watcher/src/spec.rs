@@ -64,7 +64,7 @@ pub trait Sink {
     /// A directory that the watch sees, with everything below it, has another path from here on. `to` is `None` if the
     /// watch does not see it any more. Comes after the event that says so.
     fn renamed(&mut self, watch: WatchId, from: &[u8], to: Option<&[u8]>);
-    /// Something that a person should know, or (Notice::Recovered) that the caller must act on.
+    /// Something that a person should know, or ([`crate::Severity::Silent`]) that the caller must act on.
     fn notice(&mut self, notice: Notice<'_>);
 }
 

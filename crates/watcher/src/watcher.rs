@@ -221,7 +221,7 @@ impl Watcher {
     /// Has POLLPRI when something was mounted or unmounted (proc(5), `/proc/pid/mounts`); then call
     /// [`Watcher::mounts_changed`]. None without /proc.
     pub fn mounts_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.territory.awaited()
+        self.territory.source()
     }
 
     /// Does a bounded amount of work: reads, tells events, walks new directories a bit further.

@@ -4,6 +4,10 @@
 //! mounts lead to the same place. A rule that acts on it is one generation further than the rule that made it. Only
 //! results that a watch may see are remembered, for an hour, since no others come back.
 //!
+//! Where watches see is known of the configured paths, of what is mounted below them, and of what a path comes to lead
+//! to while it is watched. All of that may be late: a link is exchanged, a mount comes. So the source of each action
+//! tells as well, since a watch has seen it. Rules can go round through a place that nobody knew of once, not for ever.
+//!
 //! A result is noted before it is made: its event may reach the loop before the worker goes on. The directories on the
 //! way to it and those of a trash count as results, too; what others put into them does not. Workers share the table.
 
@@ -22,6 +26,10 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Results that are remembered, about 60 bytes each; the oldest go first.
 const REMEMBERED_MAX: usize = 1 << 20;
+
+/// Places that are remembered beside those of the configuration: as many as there can be paths that are watched. When
+/// there are more, because links are exchanged all the time, they are found again one by one.
+const FOUND_MAX: usize = 1 << 16;
 
 /// How far the rules have come with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +87,19 @@ impl Place {
         Place { device: there.device, path: [&there.inside, slash, names].concat() }
     }
 
+    /// Of the root of a watch, `names` above a directory that is `there`; or of what is mounted in between.
+    pub(crate) fn of_root_above(there: &Filesystem, names: &[u8]) -> Place {
+        let (mounted, below) = there.inside.split_at(there.mounted_len);
+        let path = match there.inside.strip_suffix(names) {
+            Some(root) if root.len() >= mounted.len() => root,
+            _ if names.ends_with(below.strip_prefix(b"/").unwrap_or(below)) => mounted,
+            // A link has taken the place of a directory.
+            _ => &there.inside,
+        };
+        let path = path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path);
+        Place { device: there.device, path: path.to_vec() }
+    }
+
     /// Of what has a path at, below or above that of a directory that is `there`, all without slashes at their ends;
     /// above it, as if the directory's filesystem went on: nothing is made at a mount point or above.
     pub(crate) fn around(there: &Filesystem, directory: &[u8], path: &[u8]) -> Option<Place> {
@@ -96,6 +117,18 @@ impl Place {
         }
         Some(Place { device: there.device, path: above.to_vec() })
     }
+
+    /// Whether it is one of `roots`, which are in order, or below one.
+    fn is_within(&self, roots: &[Place]) -> bool {
+        let is_root = |directory: &[u8]| {
+            let known = |root: &Place| (root.device, &root.path[..]).cmp(&(self.device, directory));
+            roots.binary_search_by(known).is_ok()
+        };
+        let slashes = (0..self.path.len()).filter(|at| self.path[*at] == b'/');
+        // That of the top directory is its name, too.
+        !roots.is_empty()
+            && (slashes.map(|slash| &self.path[..slash.max(1)]).any(is_root) || is_root(&self.path))
+    }
 }
 
 /// The results of rules, shared by all who work on files.
@@ -109,8 +142,10 @@ struct Table {
     /// In the order in which they were made. One that was made again has two entries here.
     order: VecDeque<(Instant, u128)>,
     directories: usize,
-    /// Where watched directories are, in order.
+    /// Where watched directories are, in order: those of the configuration.
     roots: Vec<Place>,
+    /// And those that were found beside them.
+    found: Vec<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,15 +164,34 @@ pub(crate) struct Noted {
 }
 
 impl Descents {
-    /// Sets where watched directories are.
-    pub(crate) fn set_roots(&self, mut roots: Vec<Place>) {
-        roots.sort_unstable();
-        self.table().roots = roots;
+    /// Sets where watched directories are. What is mounted below one is watched as well: `mounted` says where each
+    /// mount stands, and what it shows.
+    pub(crate) fn set_roots(&self, mut roots: Vec<Place>, mut mounted: Vec<(Place, Place)>) {
+        loop {
+            roots.sort_unstable();
+            let below: Vec<_> = mounted.extract_if(.., |(at, _)| at.is_within(&roots)).collect();
+            if below.is_empty() {
+                break;
+            }
+            roots.extend(below.into_iter().map(|(_, shown)| shown));
+        }
+        let mut table = self.table();
+        table.found.retain(|found| !found.is_within(&roots));
+        table.roots = roots;
     }
 
-    /// How far the rules have come with what stands at a place.
-    pub(crate) fn of(&self, place: &Place, now: Instant) -> Option<Descent> {
-        self.table().of(place, now)
+    /// Adds a place where a watched directory is.
+    pub(crate) fn add_root(&self, root: Place) {
+        self.table().add_root(root);
+    }
+
+    /// How far the rules have come with what stands at a place. A watch that is at `root` has seen it.
+    pub(crate) fn of(&self, place: &Place, root: impl FnOnce() -> Place, now: Instant) -> Option<Descent> {
+        let mut table = self.table();
+        if !table.is_watched(place) {
+            table.add_root(root());
+        }
+        table.of(place, now)
     }
 
     /// Notes that something is made at a place, if a watch may see it.
@@ -213,13 +267,18 @@ impl Table {
     }
 
     fn is_watched(&self, place: &Place) -> bool {
-        let is_root = |directory: &[u8]| {
-            let known = |root: &Place| (root.device, &root.path[..]).cmp(&(place.device, directory));
-            self.roots.binary_search_by(known).is_ok()
-        };
-        let slashes = (0..place.path.len()).filter(|at| place.path[*at] == b'/');
-        // That of the top directory is its name, too.
-        slashes.map(|slash| &place.path[..slash.max(1)]).any(is_root)
+        place.is_within(&self.roots) || place.is_within(&self.found)
+    }
+
+    fn add_root(&mut self, root: Place) {
+        if self.found.len() >= FOUND_MAX {
+            self.found.clear();
+        }
+        if !self.is_watched(&root)
+            && let Err(at) = self.found.binary_search(&root)
+        {
+            self.found.insert(at, root);
+        }
     }
 
     fn key(&self, device: u64, path: &[u8]) -> u128 {
@@ -264,31 +323,101 @@ mod tests {
         let (descents, now) = (Descents::default(), Instant::now());
         let first = Descent::first(SystemTime::now());
         descents.note(&place("/w/f"), false, first, now);
-        assert_eq!(descents.of(&place("/w/f"), now), None, "nothing is watched");
+        assert_eq!(descents.table().of(&place("/w/f"), now), None, "nothing is watched");
 
-        descents.set_roots(vec![place("/x"), place("/w"), place("/w/f/x"), place("/a")]);
+        descents.set_roots(vec![place("/x"), place("/w"), place("/w/f/x"), place("/a")], Vec::new());
         descents.note(&place("/w/f"), false, first, now);
         descents.note(&place("/ww"), false, first, now);
         descents.note(&place("/w/d"), true, first, now);
         for path in ["/w/f", "/w/d", "/w/d/a/b"] {
-            assert_eq!(descents.of(&place(path), now), Some(first), "{path}");
+            assert_eq!(descents.table().of(&place(path), now), Some(first), "{path}");
         }
         for path in ["/w/g", "/ww", "/w/f/x", "/w", "/w/dd"] {
-            assert_eq!(descents.of(&place(path), now), None, "{path}");
+            assert_eq!(descents.table().of(&place(path), now), None, "{path}");
         }
-        assert_eq!(descents.of(&Place { device: 8, path: b"/w/f".to_vec() }, now), None);
+        assert_eq!(descents.table().of(&Place { device: 8, path: b"/w/f".to_vec() }, now), None);
         // On the way to another result.
         descents.note(&place("/w/d"), false, first, now);
-        assert_eq!(descents.of(&place("/w/d/a/b"), now), Some(first));
+        assert_eq!(descents.table().of(&place("/w/d/a/b"), now), Some(first));
 
-        assert_eq!(descents.of(&place("/w/f"), now + REMEMBERED_FOR), None);
+        assert_eq!(descents.table().of(&place("/w/f"), now + REMEMBERED_FOR), None);
         let table = descents.table();
         assert!(table.made.is_empty() && table.order.is_empty() && table.directories == 0);
     }
 
     #[test]
+    fn what_is_mounted_below_a_watched_directory_is_watched() {
+        let place = |device, path: &str| Place { device, path: path.into() };
+        let descents = Descents::default();
+        let mounted = [
+            // On one that comes later.
+            (place(2, "/inner"), place(3, "/")),
+            (place(1, "/w/mnt"), place(2, "/")),
+            (place(1, "/elsewhere"), place(4, "/")),
+            (place(3, "/a/b"), place(1, "/bound")),
+        ];
+        descents.set_roots(vec![place(1, "/w")], mounted.to_vec());
+        let is_watched = |place| descents.table().is_watched(&place);
+        for place in
+            [place(1, "/w/f"), place(2, "/f"), place(3, "/d/f"), place(1, "/bound/f"), place(1, "/w")]
+        {
+            assert!(is_watched(place.clone()), "{place:?}");
+        }
+        for place in [place(4, "/f"), place(1, "/elsewhere"), place(1, "/f"), place(1, "/boundless/f")] {
+            assert!(!is_watched(place.clone()), "{place:?}");
+        }
+        descents.set_roots(vec![place(1, "/w")], Vec::new());
+        assert!(!is_watched(place(2, "/f")), "it was unmounted");
+    }
+
+    #[test]
+    fn where_a_source_is_seen_from_is_watched() {
+        let place = |path: &str| Place { device: 7, path: path.into() };
+        let (descents, now) = (Descents::default(), Instant::now());
+        descents.set_roots(vec![place("/w")], Vec::new());
+        assert_eq!(descents.of(&place("/w/f"), || panic!("that is known"), now), None);
+        assert_eq!(descents.of(&place("/x/d/f"), || place("/x"), now), None);
+        let first = Descent::first(SystemTime::now());
+        descents.note(&place("/x/g"), false, first, now);
+        assert_eq!(descents.of(&place("/x/g"), || panic!("by now"), now), Some(first));
+
+        for number in 0..=2 * FOUND_MAX {
+            descents.add_root(place(&format!("/found/{number:06}")));
+        }
+        let found = || descents.table().found.clone();
+        assert!(!found().is_empty() && found().len() <= FOUND_MAX && found().is_sorted());
+        descents.set_roots(vec![place("/")], Vec::new());
+        assert!(found().is_empty(), "they are known");
+    }
+
+    #[test]
+    fn the_root_above_a_directory_is_not_above_its_mount() {
+        let root = |inside: &str, mounted: &str, names: &str| {
+            let (inside, mounted_len) = (inside.as_bytes().into(), mounted.len());
+            let there = Filesystem { device: 7, inside, mounted_len, is_local: true };
+            String::from_utf8(Place::of_root_above(&there, names.as_bytes()).path).unwrap()
+        };
+        for (inside, mounted, names, found) in [
+            ("/w/a/b", "/", "a/b", "/w"),
+            ("/w", "/", "", "/w"),
+            ("/a/b", "/", "a/b", "/"),
+            ("/", "/", "", "/"),
+            // Something is mounted in between.
+            ("/b", "/", "mnt/b", "/"),
+            ("/", "/", "a/mnt", "/"),
+            ("/sub/mnt/b", "/sub/mnt", "mnt/b", "/sub/mnt"),
+            ("/sub", "/sub", "a/sub", "/sub"),
+            // A link leads on.
+            ("/else/where", "/", "a/b", "/else/where"),
+        ] {
+            assert_eq!(root(inside, mounted, names), found, "{names} above {inside}");
+        }
+    }
+
+    #[test]
     fn a_place_is_found_around_a_directory() {
-        let there = Filesystem { device: 7, inside: b"/w/made".as_slice().into(), is_local: true };
+        let there =
+            Filesystem { device: 7, inside: b"/w/made".as_slice().into(), mounted_len: 1, is_local: true };
         let around =
             |path: &str| Place::around(&there, b"/mnt/link", path.as_bytes()).map(|place| place.path);
         for (path, place) in [("/mnt/link", "/w/made"), ("/mnt/link/a/b", "/w/made/a/b"), ("/mnt", "/w")] {
@@ -305,18 +434,19 @@ mod tests {
     fn what_was_not_made_is_as_before() {
         let place = Place { device: 7, path: b"/w/d".to_vec() };
         let (descents, now) = (Descents::default(), Instant::now());
-        descents.set_roots(vec![Place { device: 7, path: b"/".to_vec() }]);
+        descents.set_roots(vec![Place { device: 7, path: b"/".to_vec() }], Vec::new());
         let first = Descent::first(SystemTime::now());
         let noted = descents.note(&place, true, first, now);
         let second = Descent { generation: 2, ..first };
         let before = descents.note(&place, true, second, now);
         let again = descents.note(&place, false, second, now + Duration::from_nanos(1));
         descents.take_back(&before);
-        assert_eq!(descents.of(&place, now), Some(second), "it was noted again");
+        assert_eq!(descents.table().of(&place, now), Some(second), "it was noted again");
         descents.take_back(&again);
         descents.take_back(&before);
-        assert_eq!(descents.of(&place, now), Some(first));
+        assert_eq!(descents.table().of(&place, now), Some(first));
         descents.take_back(&noted);
-        assert_eq!((descents.of(&place, now), descents.table().directories), (None, 0));
+        let mut table = descents.table();
+        assert_eq!((table.of(&place, now), table.directories), (None, 0));
     }
 }

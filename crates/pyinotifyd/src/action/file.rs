@@ -292,11 +292,23 @@ impl Run {
             // Rules change the time of a directory by what they make in it.
             if metadata.is_dir() { None } else { metadata.modified().ok() }
         };
-        let place =
-            self.places.get().map(|Places { from, .. }| Place::below(from, name_of(&self.order.source)));
-        let before = place.and_then(|place| self.descents.of(&place, now));
+        let before = self.places.get().and_then(|Places { from, .. }| {
+            let place = Place::below(from, name_of(&self.order.source));
+            self.descents.of(&place, || self.place_of_root(from), now)
+        });
         let descent = Descent::next(before, self.rule().generations, SystemTime::now(), changed);
         descent.map_err(|FeedsItself| Failure::Error("rules feed themselves".to_owned()))
+    }
+
+    /// The place of the watch's root, or of what is mounted below it and above the source, whose directory is `there`.
+    fn place_of_root(&self, there: &Filesystem) -> Place {
+        let Order { source, root_len, .. } = &self.order;
+        let names = source.get(*root_len..).unwrap_or_default();
+        let names = names.strip_prefix(b"/").unwrap_or(names);
+        if names.is_empty() {
+            return Place::below(there, name_of(source));
+        }
+        Place::of_root_above(there, trimmed(&names[..names.len() - name_of(names).len()]))
     }
 
     /// Notes that this action makes something at a path.

@@ -10,13 +10,14 @@ use super::perform::Performer;
 use super::reload::counted;
 use super::runs::Traces;
 use super::tasks::failed;
+use crate::action::descent::Place;
 use crate::action::file::Before;
 use crate::action::missing;
 use crate::action::settle::{Answer, Verdict};
 use crate::action::trash::Emptied;
 use crate::action::{Report, file, sweep::Swept};
 use crate::config::{Owner, owner_warnings};
-use crate::lane::{LaneId, Notice, Once, Size, Undone};
+use crate::lane::{Filesystem, LaneId, Notice, Once, Size, Undone};
 use crate::log::{Cause, Clock, Escaped, Level, Log, record};
 
 impl Daemon {
@@ -160,13 +161,6 @@ impl Daemon {
         }
     }
 
-    /// Mounts have changed: roots may be elsewhere.
-    pub(super) fn forget_places(&mut self) {
-        for generation in &mut self.core.performer.generations {
-            generation.places = Some(Vec::new());
-        }
-    }
-
     /// Goes on with finding out where the roots of the configuration in force are: rules may find again what they made
     /// below them. True if there is more to do.
     pub(super) fn place_again(&mut self, now: Instant) -> bool {
@@ -175,7 +169,10 @@ impl Daemon {
         let in_force = &mut generations[in_force];
         let is_more = in_force.place_roots(&mut lanes.filesystems, now);
         if !is_more && let Some(places) = in_force.places.take() {
-            files.descents.set_roots(places);
+            let place = |there: Filesystem| Place::below(&there, b"");
+            let mounted = lanes.filesystems.mounted().into_iter();
+            let mounted = mounted.map(|(at, shown)| (place(at), place(shown))).collect();
+            files.descents.set_roots(places, mounted);
         }
         is_more
     }
@@ -233,6 +230,23 @@ impl Daemon {
                 }
             }
         }
+    }
+}
+
+impl Performer {
+    /// Mounts have changed: directories, and so roots of watches, may be elsewhere.
+    pub(super) fn mounts_changed(&mut self) {
+        self.lanes.filesystems.changed();
+        for generation in &mut self.generations {
+            generation.places = Some(Vec::new());
+        }
+    }
+
+    /// A path of a watch leads elsewhere.
+    pub(super) fn root_is_elsewhere(&mut self, path: &[u8]) {
+        self.lanes.filesystems.forget_ways();
+        let there = self.lanes.filesystems.of_directory(path, self.now);
+        self.files.descents.add_root(Place::below(&there, b""));
     }
 }
 

@@ -223,6 +223,8 @@ impl Daemon {
         self.core.route_early();
         let reads = !self.waits_for_reader();
         let events = if reads { self.watcher.turn(now, &mut self.core) } else { Turn::Idle };
+        // What rules make from here on may be below what was mounted.
+        let placing = self.place_again(now);
         self.reported(reports, now);
         self.finish_ended(now);
         // Before everything else, which a lone file need not wait for.
@@ -238,7 +240,6 @@ impl Daemon {
         self.force(now);
         self.finish_ended(now);
         let dropping = self.drop_generations(now);
-        let placing = self.place_again(now);
         self.print(now);
         self.advance_shutdown(now);
         let asked = self.advance_control(events, now);
@@ -332,11 +333,7 @@ impl Daemon {
             Wake::Control(message) => self.control_message(message, now),
             Wake::Child => self.reap(),
             Wake::Host(event) => self.host_events(event, now),
-            Wake::Mounts => {
-                self.core.performer.lanes.filesystems.changed();
-                self.watcher.mounts_changed(now);
-                self.forget_places();
-            }
+            Wake::Mounts => self.watcher.mounts_changed(now),
             Wake::Printed => self.printed(),
             // The turn that follows looks at these anyway.
             Wake::Lanes | Wake::Kept | Wake::Output | Wake::Events | Wake::Time => {}

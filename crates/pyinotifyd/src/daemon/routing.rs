@@ -122,6 +122,10 @@ impl Sink for Core {
     fn notice(&mut self, notice: Notice<'_>) {
         if let Notice::Recovered { .. } = notice {
             self.vanished.begin();
+        } else if let Notice::MountsChanged = notice {
+            self.performer.mounts_changed();
+        } else if let Notice::RootElsewhere { path } = notice {
+            self.performer.root_is_elsewhere(path);
         }
         let level = match notice.severity() {
             Severity::Silent => return,

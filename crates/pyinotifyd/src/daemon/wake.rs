@@ -257,6 +257,8 @@ impl Awaited<'_> {
             tokio::select! {
                 biased;
                 wake = signals.next() => wake,
+                // Before a file below a new mount is acted on.
+                () = changed(mounts) => Wake::Mounts,
                 () = lanes.reported() => Wake::Lanes,
                 () = kept(keeper) => Wake::Kept,
                 Some(event) = hosts.recv() => Wake::Host(event),
@@ -264,7 +266,6 @@ impl Awaited<'_> {
                 message = control.next() => Wake::Control(message),
                 () = changed(outputs) => Wake::Output,
                 () = changed(printed) => Wake::Printed,
-                () = changed(mounts) => Wake::Mounts,
                 () = changed(others) => Wake::Events,
             }
         });

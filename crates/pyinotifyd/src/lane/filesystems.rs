@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use mounts::Mounts;
+use mounts::{Mounts, Way};
 
-/// How long an answer is believed: a link on the way may lead elsewhere afterwards. A wrong answer does no harm but
-/// that work waits in the wrong lane.
+/// How long an answer is believed: a link on the way may lead elsewhere afterwards, which is told only where a watch
+/// leads through it. A wrong answer does no harm but that work waits in the wrong lane, and that rules which feed each
+/// other are known later.
 const BELIEVED_FOR: Duration = Duration::from_secs(1);
 
 /// Directories that are remembered; some 100 bytes each.
@@ -29,14 +30,35 @@ pub(crate) struct Filesystem {
     pub device: u64,
     /// Its path inside of that filesystem, as far as it could be followed without asking one that is not local.
     pub inside: Arc<[u8]>,
+    /// How much of that is the directory which is mounted, at most all of it.
+    pub mounted_len: usize,
     /// Whether calls on it wait for nothing but this machine.
     pub is_local: bool,
+}
+
+impl Filesystem {
+    fn of(way: &Way<'_>) -> Filesystem {
+        let inside: Arc<[u8]> = way.inside().into();
+        let mounted_len = way.mount.root.len().min(inside.len());
+        Filesystem { device: way.mount.device, inside, mounted_len, is_local: way.is_local() }
+    }
 }
 
 impl Filesystems {
     /// Mounts came or went.
     pub(crate) fn changed(&mut self) {
         *self = Filesystems::default();
+    }
+
+    /// A link on the way to some directory may lead elsewhere now.
+    pub(crate) fn forget_ways(&mut self) {
+        self.known.clear();
+    }
+
+    /// For each mount that stands on another one: where it stands there, and what it shows.
+    pub(crate) fn mounted(&mut self) -> Vec<(Filesystem, Filesystem)> {
+        let all = self.mounts().on_others();
+        all.map(|(at, shown)| (Filesystem::of(&at), Filesystem::of(&shown))).collect()
     }
 
     /// The filesystem of the directory in which a path's last name stands.
@@ -61,10 +83,12 @@ impl Filesystems {
     }
 
     fn find(&mut self, directory: &[u8]) -> Filesystem {
+        Filesystem::of(&self.mounts().way(directory))
+    }
+
+    fn mounts(&mut self) -> &Mounts {
         // Without /proc nothing is known to be local.
-        let mounts = self.mounts.get_or_insert_with(|| Mounts::read().unwrap_or_else(|_| Mounts::parse(b"")));
-        let way = mounts.way(directory);
-        Filesystem { device: way.mount.device, inside: way.inside().into(), is_local: way.is_local() }
+        self.mounts.get_or_insert_with(|| Mounts::read().unwrap_or_else(|_| Mounts::parse(b"")))
     }
 }
 
@@ -83,7 +107,7 @@ mod tests {
         std::os::unix::fs::symlink("/proc", &link).unwrap();
         let inside = |name: &str| link.join(name).as_os_str().as_bytes().to_vec();
         let device = std::fs::metadata("/proc").unwrap().dev();
-        let proc = Filesystem { device, inside: b"/".as_slice().into(), is_local: true };
+        let proc = Filesystem { device, inside: b"/".as_slice().into(), mounted_len: 1, is_local: true };
         assert_eq!(filesystems.of_parent(&inside("version"), now), proc);
         assert_eq!(
             filesystems.of_parent(link.as_os_str().as_bytes(), now).device,
@@ -95,6 +119,10 @@ mod tests {
         assert_eq!(filesystems.of_parent(&inside("version"), now), proc, "believed for a moment");
         let later = filesystems.of_parent(&inside("version"), now + BELIEVED_FOR);
         assert_eq!(later.device, std::fs::metadata("/sys").unwrap().dev());
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("/proc", &link).unwrap();
+        filesystems.forget_ways();
+        assert_eq!(filesystems.of_parent(&inside("version"), now + BELIEVED_FOR), proc);
         assert_eq!(filesystems.of_parent(b"a name", now), filesystems.of_directory(b".", now));
     }
 

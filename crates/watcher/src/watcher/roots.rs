@@ -555,6 +555,7 @@ impl Watcher {
             return;
         }
         self.take_back(root);
+        self.leads_elsewhere(root, sink);
         // A tree that is watched apart is where it was: its tasks wait on.
         self.leave(root, if to.is_apart() { Reason::Gone } else { Reason::Moved }, sink);
         let initial = self.root_mut(root).news.take();
@@ -670,6 +671,7 @@ impl Watcher {
 
     /// A root was bound: says so if it was missed, and walks it.
     fn root_bound(&mut self, root: RootId, found: &Found, back: bool, sink: &mut impl Sink) {
+        self.leads_elsewhere(root, sink);
         let path = self.root(root).path.clone();
         let waited = self.root(root).waited;
         if back && waited {
@@ -700,6 +702,14 @@ impl Watcher {
                 self.begin_set_up(Walk::new(Frame::new(node, wd, fd), Kind::Add, Some(root)), sink);
             }
             None => {}
+        }
+    }
+
+    /// Says that a root leads to something else, but not of what was configured and is found for the first time.
+    fn leads_elsewhere(&self, root: RootId, sink: &mut impl Sink) {
+        let Root { path, waited, of_pattern, .. } = self.root(root);
+        if *waited || of_pattern.is_some() {
+            sink.notice(Notice::RootElsewhere { path });
         }
     }
 

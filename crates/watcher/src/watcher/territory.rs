@@ -63,6 +63,8 @@ pub(crate) enum Exchange {
     Back { watch: WatchId, path: Vec<u8> },
     /// The tree there keeps the queue full.
     Apart { path: Vec<u8> },
+    /// The mounts have changed. The kernel says so once, whoever asks first.
+    MountsChanged,
 }
 
 /// A filesystem inside of a tree, handed over for these roots.
@@ -75,9 +77,8 @@ struct Inner {
 pub(super) struct Territory {
     /// `None` without /proc.
     mounts: Option<Mounts>,
-    /// Where that is said: to us, and to whoever waits for it. The kernel tells each change once to each of the two.
+    /// Where that is said.
     source: Option<OwnedFd>,
-    awaited: Option<OwnedFd>,
     /// Whether a change was asked for in this turn.
     is_fresh: bool,
     /// All filesystems may be asked.
@@ -101,8 +102,8 @@ impl Territory {
     pub(super) fn local() -> Territory {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         // Without /proc mounts are noticed late: when something else happens at the root.
-        let open = || rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok();
-        Territory { source: open(), awaited: open(), ..Territory::everywhere() }.confined()
+        let source = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok();
+        Territory { source, ..Territory::everywhere() }.confined()
     }
 
     fn confined(mut self) -> Territory {
@@ -116,7 +117,6 @@ impl Territory {
         let mut territory = Territory {
             mounts: None,
             source: None,
-            awaited: None,
             is_fresh: true,
             is_everywhere: true,
             points: Vec::new(),
@@ -131,9 +131,8 @@ impl Territory {
         territory
     }
 
-    /// Says of each change of the mounts, also of one that was noticed here.
-    pub(super) fn awaited(&self) -> Option<BorrowedFd<'_>> {
-        self.awaited.as_ref().map(|awaited| awaited.as_fd())
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.source.as_ref().map(|source| source.as_fd())
     }
 
     /// Reads the table of mounts again.
@@ -339,6 +338,10 @@ impl Watcher {
     /// is compared with what stands there then.
     pub fn mounts_changed(&mut self, now: Instant) {
         self.territory.read();
+        let exchanges = &mut self.territory.exchanges;
+        if !exchanges.iter().any(|exchange| matches!(exchange, Exchange::MountsChanged)) {
+            exchanges.push(Exchange::MountsChanged);
+        }
         self.territory.check_at.get_or_insert(now + super::recover::MOUNT_DELAY);
     }
 

@@ -148,6 +148,8 @@ pub(crate) struct Told {
     /// wd, path of the watch and root of each event.
     pub(crate) details: Vec<(i32, PathBuf, PathBuf)>,
     pub(crate) notices: Vec<(Severity, String)>,
+    /// Paths that lead to something else.
+    pub(crate) elsewhere: Vec<PathBuf>,
     /// Watch, old path and new path of each directory that was renamed.
     pub(crate) renamed: Vec<(u32, PathBuf, Option<PathBuf>)>,
     pub(crate) recovered: Vec<u32>,
@@ -188,6 +190,9 @@ impl Sink for Told {
     fn notice(&mut self, notice: Notice<'_>) {
         if let Notice::Recovered { watch } = notice {
             self.recovered.push(watch.0);
+        }
+        if let Notice::RootElsewhere { path } = notice {
+            return self.elsewhere.push(os(path));
         }
         self.notices.push((notice.severity(), notice.to_string()));
     }

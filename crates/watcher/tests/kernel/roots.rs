@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use event::{Flag, Mask};
@@ -118,6 +119,35 @@ fn a_root_exchanged_with_another_directory_is_followed_by_its_path() {
     rustix::fs::renameat_with(cwd, bed.path("in"), cwd, bed.path("other"), flags).unwrap();
     bed.assert_watched("in/b");
     bed.assert_unwatched("other/a");
+}
+
+#[test]
+fn a_root_that_leads_to_something_else_is_said() {
+    let mut bed = Bed::new();
+    for name in ["one/in", "two/in", "links"] {
+        bed.mkdir(name);
+    }
+    symlink(bed.path("one"), bed.path("link")).unwrap();
+    let (link, below, late) = (bed.path("link"), bed.path("link/in"), bed.path("late"));
+    bed.watch(spec(&[&link, &below, &late, &bed.path("links/*")], ENTRIES));
+    let mut said = || {
+        bed.pass(Duration::from_secs(1));
+        std::mem::take(&mut bed.told.elsewhere)
+    };
+    assert_eq!(said(), [""; 0].map(PathBuf::from), "each led there when it was configured");
+    symlink("two", link.with_file_name("next")).unwrap();
+    fs::rename(link.with_file_name("next"), &link).unwrap();
+    let mut both = said();
+    both.sort();
+    both.dedup();
+    assert_eq!(both, [link, below]);
+    symlink("one", &late).unwrap();
+    assert_eq!(said(), std::slice::from_ref(&late));
+    let matched = late.with_file_name("links").join("match");
+    symlink("../one", &matched).unwrap();
+    assert_eq!(said(), [matched]);
+    fs::write(late.join("f"), "").unwrap();
+    assert_eq!(said(), [""; 0].map(PathBuf::from));
 }
 
 #[test]
