@@ -1010,6 +1010,29 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": works, "IN_CLOSE_WRITE": [d
     idle.close()
 
 
+def test_a_stream_tells_the_end_of_each_task_that_is_not_done_or_how_many_it_left_out(steer: Steer, box: Box) -> None:
+    count = 3_000
+    daemon, operator = steer("""
+later = ShellScheduler("true # {pathname}", delay=3600)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": later})], shutdown_timeout=0)
+""")
+    for number in range(count):
+        (box.src / f"{number:04}").touch()
+    operator.wait_scheduler("later", waiting=count)
+    lines = stream(operator, "/v1/events?tasks=true")
+    assert next(lines) == b"application/x-ndjson"
+    daemon.signal(signal.SIGTERM)
+    told = [json.loads(line) for line in lines]
+    cancelled = [line["path"] for line in told if line.get("what") == "cancelled"]
+    dropped = [line["dropped"] for line in told if "dropped" in line]
+    assert len(cancelled) == len(set(cancelled))
+    assert len(cancelled) + sum(dropped) == count
+    assert len(cancelled) + len(dropped) == len(told)
+    assert daemon.wait_exit() == 0
+    assert daemon.count("not done: shutdown timeout exceeded") == 999
+    assert daemon.count(f"{count - 999} more task\\(s\\) were not done") == 1
+
+
 def test_the_head_of_the_stream_is_that_of_its_get_and_ends(steer: Steer, box: Box) -> None:
     _, operator = steer()
     for media_type in ("application/x-ndjson", "text/event-stream"):

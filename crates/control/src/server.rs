@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as threads;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -177,20 +177,16 @@ impl Body for Lines {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let line = match self.receiver.poll_recv(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(line)) => line,
-        };
-        let mut bytes = self.format.frame(&line);
-        // What was dropped came after all that had found room.
+        let line = ready!(self.receiver.poll_recv(context));
+        let mut bytes = line.map(|line| self.format.frame(&line)).unwrap_or_default();
+        // What was dropped came after all that had found room; at the end, after the last line.
         if self.receiver.is_empty() {
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
                 bytes.extend(self.format.frame(format!("{{\"dropped\": {dropped}}}").as_bytes()));
             }
         }
-        Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes.into()))))
     }
 }
 

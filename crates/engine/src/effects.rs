@@ -442,8 +442,10 @@ pub enum Record<'a> {
         task: TaskRecord<'a>,
         /// Why it is not waited for.
         why: NotDone,
+        /// It is one of the first, which the log names.
+        is_named: bool,
     },
-    /// There were more of them than are named.
+    /// There were more of them than the log names.
     NotDoneMore {
         /// How many.
         count: u32,

@@ -884,11 +884,9 @@ impl Scheduler {
     }
 
     fn tell_not_done<E: Effects>(&mut self, slot: Slot, why: NotDone, turn: &mut Turn<'_, E>) {
-        if turn.shared.counters.name_not_done() {
-            let (id, event) = (turn.tasks.id(slot), turn.tasks.event(slot, turn.path));
-            let task = TaskRecord { scheduler: self.id, id, event, others: 0 };
-            turn.out.record(Record::NotDone { task, why });
-        }
+        let is_named = turn.shared.counters.name_not_done();
+        let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+        turn.out.record(Record::NotDone { task, why, is_named });
     }
 
     /// What is to come after its runs comes, though these are stopped: in the configuration in force.

@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) daemon_ends: bool,
 }
 
-/// Tasks that a shutdown did not wait for and that are named; the others are counted.
+/// Tasks that a shutdown did not wait for and that the log names; the others are counted there.
 const NOT_DONE_NAMED_MAX: u32 = 999;
 
 /// The shell commands of all schedulers.

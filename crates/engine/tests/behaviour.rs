@@ -74,6 +74,8 @@ impl Matcher for Ends {
 #[derive(Default)]
 struct Out {
     lines: Vec<String>,
+    /// Tasks that are not done beyond those that the log names.
+    unnamed: u32,
     handles: Vec<(u64, TaskHandle)>,
     questions: Vec<TaskHandle>,
     /// Ends that are worth to be remembered.
@@ -196,8 +198,11 @@ impl Effects for Out {
                 self.lines.push(format!("wait {timeout:?} for {count}"));
             }
             Record::AllCompleted { .. } => self.lines.push("all completed".to_owned()),
-            Record::NotDone { task, why: NotDone::TimeOver } => self.task("not done", &task),
-            Record::NotDone { task, why } => self.task(&format!("not done, {why:?},"), &task),
+            Record::NotDone { task, why: NotDone::TimeOver, is_named: true } => self.task("not done", &task),
+            Record::NotDone { task, why, is_named: true } => {
+                self.task(&format!("not done, {why:?},"), &task);
+            }
+            Record::NotDone { is_named: false, .. } => self.unnamed += 1,
             Record::NotDoneMore { count } => self.lines.push(format!("{count} more not done")),
             Record::Followed { task, .. } => self.task("followed", &task),
             Record::Withdrawn { pathname, count } => {
@@ -829,6 +834,8 @@ fn of_many_tasks_that_are_not_done_the_first_are_named_and_the_others_counted() 
     assert_eq!(lines[..2], ["timeout, cancel 1200", "not done 1 /0"]);
     assert_eq!(lines[lines.len() - 2..], ["not done 999 /998", "201 more not done"]);
     assert_eq!(lines.len(), 1 + 999 + 1);
+    // Who follows the stream hears of these, too.
+    assert_eq!(world.out.unnamed, 201);
 }
 
 #[test]

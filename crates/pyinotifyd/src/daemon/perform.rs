@@ -668,7 +668,8 @@ impl Performer {
                     format_args!("vanished before it settled, task dropped"),
                 );
             }
-            Record::NotDone { task, why } => {
+            Record::NotDone { is_named: false, .. } => {}
+            Record::NotDone { task, why, .. } => {
                 let why = match why {
                     NotDone::TimeOver => self.why_cut_short(),
                     NotDone::Retry => "retries are not waited for",

@@ -219,9 +219,7 @@ impl Shared {
     /// Records a task that a shutdown did not wait for.
     fn not_done(&mut self, task: TaskRecord<'_>, why: NotDone, out: &mut impl Effects) {
         self.not_done += 1;
-        if self.not_done <= 999 {
-            out.record(Record::NotDone { task, why });
-        }
+        out.record(Record::NotDone { task, why, is_named: self.not_done <= 999 });
     }
 
     fn order(&mut self) -> u64 {
