@@ -586,6 +586,62 @@ def test_a_file_rule_that_ran_and_no_longer_matches_is_cancelled(box: Box) -> No
     assert not (box.dst / "f").exists()
 
 
+NO_RULE = "no rule matches its path any more"
+
+
+@pytest.mark.parametrize("state", ["waiting", "retrying"])
+@pytest.mark.parametrize("way", ["due", "reload", "id", "filter"])
+def test_a_kept_file_rule_that_no_longer_matches_ends_as_cancelled(box: Box, state: str, way: str) -> None:
+    """Rules are asked when a task of another configuration is to start."""
+    socket = box.tmp / "control.sock"
+    config = RULE.replace(f"delay={LATER}", f"delay={LATER}, retry=Retry(times=5, delay={LATER})")
+    edited = config.replace("^$SRC/(.*)$", "^$SRC/(.*).pdf$")
+    daemon = box.run(config, "--control", socket)
+    for name in ("f", "g.pdf"):
+        write(box.src / name)
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")] * 2)
+    crash(daemon)
+    attempt = 3 if state == "retrying" else 1
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET state = ?, attempt = ?", (state, attempt))
+    database.close()
+    if way == "due":
+        make_due(box)
+    again = box.run(config if way == "reload" else edited, "--control", socket)
+    operator = Operator(socket)
+    if way == "reload":
+        box.write_config(edited)
+        again.reload()
+    if way in ("reload", "id"):
+        (task,) = [one["id"] for one in operator.tasks(f"?path={box.src}/f")]
+        assert operator.run("run", task, status=1) == f"pyinotifyd: task {task} is cancelled: {NO_RULE}\n"
+    elif way == "filter":
+        done = operator.post("/v1/tasks/run", {"path": f"{box.src}/*"})
+        assert len(done["done"]) == 1
+        assert done["left"] == [{"count": 1, "error": NO_RULE}]
+    again.wait_log("INFO.*scheduled task cancelled, .*path=.*/f,")
+    ends = f"SELECT scheduler, result, attempts, error FROM ended WHERE path = '{box.src}/f'"
+    wait_rows(box, ends, [("copy", "cancelled", attempt - 1, NO_RULE)])
+    wait_rows(box, f"SELECT count(*) FROM task WHERE path = '{box.src}/f'", [(0,)])
+    if way in ("due", "filter"):
+        again.wait_log("task finished, .*path=.*/g.pdf,")
+    assert not (box.dst / "f").exists()
+
+
+def test_a_failed_file_rule_that_no_longer_matches_stays_failed_and_says_so(box: Box) -> None:
+    socket = box.tmp / "control.sock"
+    config = RULE.replace(f"delay={LATER}", "delay=0")
+    (box.dst / "f").mkdir()
+    daemon = box.run(config, "--control", socket)
+    write(box.src / "f")
+    daemon.wait_log("task failed")
+    box.write_config(config.replace("^$SRC/(.*)$", "^$SRC/(.*).pdf$"))
+    daemon.reload()
+    operator = Operator(socket)
+    assert operator.run("retry", "--all", status=1) == f"pyinotifyd: {NO_RULE}\n"
+    assert [task["path"] for task in operator.get("/v1/failed")["tasks"]] == [f"{box.src}/f"]
+
+
 def test_tasks_of_a_scheduler_that_the_config_lost_fail(box: Box) -> None:
     daemon = box.run(WAITS)
     write(box.src / "f")

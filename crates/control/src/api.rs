@@ -499,7 +499,7 @@ pub struct Done {
     /// Those of them that still wait: for a place, a turn, or their scheduler to be resumed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queued: Vec<String>,
-    /// What was selected and stays as it is.
+    /// What was selected and not done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
 }

@@ -24,8 +24,8 @@ use crate::tasks::{Failed, List, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::{Commands, Shared, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, Limits, MapId, NotDone, OnBusy, OwnedEvent, Reaction, Record, SchedulerId, SchedulerKind,
-    SchedulerSpec, StepLimit, TaskRecord,
+    Effects, EndResult, Limits, MapId, NotDone, OnBusy, OwnedEvent, Reaction, Record, SchedulerId,
+    SchedulerKind, SchedulerSpec, StepLimit, TaskRecord,
 };
 
 /// What a generation lets its schedulers do.
@@ -763,7 +763,7 @@ impl Scheduler {
         }
     }
 
-    /// Asks the rules for a task that another configuration made; without one it is forgotten.
+    /// Asks the rules for a task that another configuration made; without one it is cancelled.
     fn ask_rules<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
         let event = turn.tasks.event(slot, turn.path);
         let path = Path { bytes: event.pathname, hash: 0, serial: Path::UNCACHED };
@@ -776,6 +776,8 @@ impl Scheduler {
         };
         let event = OwnedEvent::of(&event);
         self.ignore(reason, &event.get(), turn);
+        // Whether it was tried or not, it was kept: somebody may look for what became of it.
+        self.tell_end_without_run(slot, EndResult::NoRule(reason), turn);
         let task = self.record(slot, event.get(), turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.remove(slot, turn.tasks);

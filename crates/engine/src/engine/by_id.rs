@@ -9,7 +9,9 @@ use crate::scheduler::Scheduler;
 use crate::scheduler::hand_over::Earlier;
 use crate::tasks::{Failed, News, Slot, State};
 use crate::turn::Turn;
-use crate::{Effects, Failure, IdPrefix, Ignored, MapId, Restored, SchedulerId, TaskHandle, TaskId, Waits};
+use crate::{
+    Effects, EndResult, Failure, IdPrefix, Ignored, MapId, Restored, SchedulerId, TaskHandle, TaskId, Waits,
+};
 
 /// What an id or its beginning names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl Engine {
             if to_come {
                 // Who has its id looks for its end, whether it was tried or not.
                 if turn.tasks.attempt(slot) <= 1 {
-                    scheduler.tell_cancelled(slot, turn);
+                    scheduler.tell_end_without_run(slot, EndResult::Cancelled, turn);
                 }
                 scheduler.cancel_unstarted(slot, turn);
             } else {
@@ -74,7 +76,8 @@ impl Engine {
         true
     }
 
-    /// Lets a task that is to come start now, or as soon as there is a place. Whether there is such a task.
+    /// Lets a task that is to come start now, or as soon as there is a place. Whether there is such a task: if no rule
+    /// matches its path any more, it has ended ([`EndResult::NoRule`]).
     pub fn run_now(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
         let Some(slot) = self.tasks.find(id).filter(|slot| self.tasks.state(*slot).is_to_come()) else {
             return false;

@@ -136,15 +136,20 @@ impl Scheduler {
     /// Lets a task be remembered as one that was cancelled if an attempt of it has failed: somebody may look for that.
     pub(crate) fn tell_cancelled_retry<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
         if turn.tasks.attempt(slot) > 1 {
-            self.tell_cancelled(slot, turn);
+            self.tell_end_without_run(slot, EndResult::Cancelled, turn);
         }
     }
 
-    /// Lets a task that is to come be remembered as one that was cancelled.
-    pub(crate) fn tell_cancelled<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
+    /// Lets a task that is to come be remembered as one that ended so.
+    pub(crate) fn tell_end_without_run<E: Effects>(
+        &self,
+        slot: Slot,
+        result: EndResult<'_>,
+        turn: &mut Turn<'_, E>,
+    ) {
         let event = turn.tasks.event(slot, turn.path);
         let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
-        turn.out.ended(&task, end_without_run(slot, EndResult::Cancelled, turn.now, turn.tasks));
+        turn.out.ended(&task, end_without_run(slot, result, turn.now, turn.tasks));
     }
 
     /// Starts a task in no list, or puts it behind those that wait for their start.

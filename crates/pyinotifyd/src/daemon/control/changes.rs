@@ -19,7 +19,7 @@ use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::failed::{FailedTask, Told};
 use crate::daemon::generation::Generation;
-use crate::daemon::keep::no_heir;
+use crate::daemon::keep::{no_heir, no_rule};
 use crate::log::{Escaped, record};
 
 /// Events that wait for a look at their path.
@@ -332,7 +332,9 @@ impl Daemon {
             failed: told.map(Told::get),
             is_kept: false,
         };
-        if self.core.engine.restore(now, &restored, &mut self.core.performer) {
+        if !self.core.engine.has_rule(scheduler, event.pathname) {
+            Err(Refusal::conflict(no_rule(Ignored::NoRule)))
+        } else if self.core.engine.restore(now, &restored, &mut self.core.performer) {
             Ok(())
         } else {
             Err(Refusal::conflict("its path has another task, or there are too many"))

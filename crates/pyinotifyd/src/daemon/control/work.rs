@@ -3,9 +3,9 @@
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use control::api::{Done, Filter, List, PathText, Selection, SrcPathText, TaskView};
+use control::api::{Done, Filter, Left, List, PathText, Selection, SrcPathText, TaskView};
 use control::{Answering, Peer, Refusal};
-use engine::{Doing, Found, IdPrefix, TaskId, TaskStatus};
+use engine::{Doing, Found, IdPrefix, Ignored, TaskId, TaskStatus};
 use hashbrown::HashSet;
 use ledger::Glob;
 
@@ -13,6 +13,7 @@ use super::{Changed, Reply};
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::generation::Action;
+use crate::daemon::keep::no_rule;
 use crate::daemon::observe::{Moments, PAUSED};
 use crate::daemon::task_name::TaskName;
 
@@ -60,6 +61,17 @@ enum Goal {
 struct Changes {
     done: Done,
     named: HashSet<TaskId>,
+    /// Tasks that were to be run and ended instead, see [`Unchanged::NoRule`].
+    cancelled: u64,
+}
+
+/// Why a change of a task was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unchanged {
+    /// It runs.
+    Runs,
+    /// It has come to other rules, and none matches its path: it was cancelled when it was to start.
+    NoRule,
 }
 
 /// A row of a list: those that were made first are shown.
@@ -206,9 +218,12 @@ impl Daemon {
                     return Err(Refusal::bad_request(format!("more than one task's id begins with {text}")));
                 }
             };
-            if !self.change_task(verb, id, &mut changes, now) {
-                return Err(Refusal::conflict(format!("task {text} runs already")));
-            }
+            self.change_task(verb, id, &mut changes, now).map_err(|why| {
+                Refusal::conflict(match why {
+                    Unchanged::Runs => format!("task {text} runs already"),
+                    Unchanged::NoRule => format!("task {text} is cancelled: {}", no_rule(Ignored::NoRule)),
+                })
+            })?;
         }
         let done = changes.done;
         self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
@@ -224,10 +239,16 @@ impl Daemon {
         done.done.push(text);
     }
 
-    /// Changes a task, and with it all that its run is for; false if that cannot be.
-    fn change_task(&mut self, verb: Verb, id: TaskId, changes: &mut Changes, now: Instant) -> bool {
+    /// Changes a task, and with it all that its run is for.
+    fn change_task(
+        &mut self,
+        verb: Verb,
+        id: TaskId,
+        changes: &mut Changes,
+        now: Instant,
+    ) -> Result<(), Unchanged> {
         if changes.named.contains(&id) {
-            return true;
+            return Ok(());
         }
         let core = &mut self.core;
         let together = core.engine.of_run(id);
@@ -235,14 +256,18 @@ impl Daemon {
             Verb::Run => core.engine.run_now(now, id, &mut core.performer),
             Verb::Cancel => core.engine.cancel(now, id, &mut core.performer),
         };
-        if is_done {
-            for id in std::iter::once(id).chain(together) {
-                if changes.named.insert(id) {
-                    self.note_done(id, &mut changes.done);
-                }
+        if !is_done {
+            return Err(Unchanged::Runs);
+        }
+        if verb == Verb::Run && !core.engine.has(id) {
+            return Err(Unchanged::NoRule);
+        }
+        for id in std::iter::once(id).chain(together) {
+            if changes.named.insert(id) {
+                self.note_done(id, &mut changes.done);
             }
         }
-        is_done
+        Ok(())
     }
 
     /// Goes on with the first look; true if there is more to do.
@@ -264,7 +289,10 @@ impl Daemon {
             let verb = *verb;
             for _ in 0..CHANGES_A_TURN {
                 let Some(id) = found.pop() else { return true };
-                self.change_task(verb, id, changes, now);
+                // One that runs by now has been started meanwhile, as was wanted.
+                if self.change_task(verb, id, changes, now) == Err(Unchanged::NoRule) {
+                    changes.cancelled += 1;
+                }
             }
             return false;
         }
@@ -296,12 +324,19 @@ impl Daemon {
                 let tasks = rows.into_sorted_vec().into_iter().map(|row| row.view).collect();
                 let _ = work.reply.send(Ok(Answering::of(List { tasks, total })));
             }
+            Goal::Change { changes, .. } if changes.done.done.is_empty() && changes.cancelled > 0 => {
+                let _ = work.reply.send(Err(Refusal::conflict(no_rule(Ignored::NoRule))));
+            }
             Goal::Change { changes, is_all: false, .. } if changes.done.done.is_empty() => {
                 let _ = work.reply.send(Err(Refusal::not_found("no task matches")));
             }
-            Goal::Change { verb, peer, changes: Changes { done, .. }, .. } => {
+            Goal::Change { verb, peer, changes: Changes { mut done, cancelled, .. }, .. } => {
                 if !done.done.is_empty() {
                     self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
+                }
+                if cancelled > 0 {
+                    let error = no_rule(Ignored::NoRule).to_owned();
+                    done.left.push(Left { count: cancelled, error });
                 }
                 self.answer_when_kept(Ok(Answering::of(done)), work.reply, now);
             }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects as _, Failure, FailureKind, IdPrefix, MapId, Record, SchedulerId, TaskId, TaskRecord, Waits,
+    Effects as _, Failure, FailureKind, IdPrefix, Ignored, MapId, Record, SchedulerId, TaskId, TaskRecord,
+    Waits,
 };
 use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
@@ -69,7 +70,7 @@ impl Over {
     fn reason(self) -> &'static str {
         match self {
             Over::SourceGone => "its source was gone when the daemon started again",
-            Over::NoRule => "no rule matches its path any more",
+            Over::NoRule => no_rule(Ignored::NoRule),
         }
     }
 }
@@ -90,6 +91,17 @@ pub(in crate::daemon) fn no_heir(name: &str, same_name: bool) -> String {
         format!("{name} is another scheduler now")
     } else {
         format!("the config has no scheduler {name}")
+    }
+}
+
+/// Why the rules of a configuration that a task came to have nothing for it.
+pub(in crate::daemon) fn no_rule(reason: Ignored) -> &'static str {
+    match reason {
+        Ignored::NoRule => "no rule matches its path any more",
+        Ignored::RuleStepLimit => "a pattern of src_re gave up on its path",
+        Ignored::Unfit | Ignored::Paused | Ignored::TasksMax | Ignored::NothingToCancel => {
+            unreachable!("the rules do not say so")
+        }
     }
 }
 
