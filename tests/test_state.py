@@ -539,6 +539,29 @@ def test_a_file_rule_that_is_kept_as_before_its_run_and_whose_source_is_gone_has
     assert (box.dst / "f").read_text() == "content"
 
 
+@pytest.mark.parametrize("state", ["running", "waiting", "retrying"])
+def test_a_map_hears_once_that_a_path_is_gone_whatever_tasks_it_has(box: Box, state: str) -> None:
+    config = (
+        RULE.replace(f"delay={LATER}", f"delay={LATER}, retry=Retry(times=5, delay={LATER})")
+        .replace("deleted =", f"again = FileManagerScheduler(rule, delay={LATER})\ndeleted =")
+        .replace('"IN_CLOSE_WRITE": copy', '"IN_CLOSE_WRITE": [copy, again]')
+    )
+    daemon = box.run(config)
+    write(box.src / "f", "content")
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")] * 2)
+    crash(daemon)
+    attempt = 3 if state == "retrying" else 1
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET state = ?, attempt = ?", (state, attempt))
+    database.close()
+    make_due(box)
+    (box.src / "f").unlink()
+    again = box.run(config, "-d")
+    again.wait_log("task finished, .*IN_DELETE")
+    again.terminate()
+    assert again.count("received event, .*maskname=IN_DELETE, pathname=.*/src/f,") == 1
+
+
 @pytest.mark.parametrize("is_retrying", [True, False])
 def test_a_file_rule_whose_source_may_be_elsewhere_for_now_is_not_given_up(box: Box, is_retrying: bool) -> None:
     """It failed before, or its root is missing, as that of a disk that is mounted late."""

@@ -6,7 +6,7 @@
 
 use engine::MapId;
 use event::{Event, Flag};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::routing::Core;
 use crate::action::missing::{self, Looked};
@@ -24,6 +24,8 @@ pub(super) struct Vanished {
     from: Option<u32>,
     /// Another overflow was made up for since it began: all are looked at once more, afterwards.
     again: bool,
+    /// Paths that the look has found to be gone, each with a map that has heard of it.
+    told: HashSet<(MapId, Vec<u8>)>,
     /// Paths that lanes look at, each with the maps that are to hear of it and the length of the watch root.
     asked: HashMap<Vec<u8>, Vec<(MapId, u16)>>,
 }
@@ -77,17 +79,25 @@ impl Core {
                 maps.push((map, root_len));
             }
         });
-        self.vanished.from = next.or_else(|| std::mem::take(&mut self.vanished.again).then_some(0));
         for (device, paths) in remote {
             missing::look(device, paths, &mut self.performer.lanes, now);
         }
-        // Several tasks of one path and map hear of it once.
-        gone.sort();
-        gone.dedup();
-        for (map, path, root_len) in gone {
-            self.deleted(map, &path, root_len);
+        self.are_gone(gone);
+        self.vanished.from = next;
+        if next.is_none() {
+            self.vanished.told = HashSet::new();
+            self.vanished.from = std::mem::take(&mut self.vanished.again).then_some(0);
         }
         self.vanished.from.is_some()
+    }
+
+    /// The look that was begun has found that these paths are gone. Several tasks of one path and map hear of it once.
+    pub(super) fn are_gone(&mut self, gone: Vec<(MapId, Vec<u8>, u16)>) {
+        for (map, path, root_len) in gone {
+            if self.vanished.told.insert((map, path.clone())) {
+                self.deleted(map, &path, root_len);
+            }
+        }
     }
 
     /// Takes in what a lane found.
@@ -100,7 +110,7 @@ impl Core {
         }
     }
 
-    pub(super) fn deleted(&mut self, map: MapId, pathname: &[u8], root_len: u16) {
+    fn deleted(&mut self, map: MapId, pathname: &[u8], root_len: u16) {
         let name_len = pathname.iter().rev().position(|byte| *byte == b'/').unwrap_or_default() as u16;
         let mask = Flag::Delete.mask();
         let event = Event { mask, wd: 0, synthetic: true, pathname, name_len, root_len, ..Event::overflow() };

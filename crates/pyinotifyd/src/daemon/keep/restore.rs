@@ -26,6 +26,7 @@ use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::Generation;
 use crate::daemon::vanished::should_exist;
+use crate::lane::Filesystems;
 use crate::log::{About, Level, record};
 
 /// What the error of a run says that the daemon did not see the end of.
@@ -115,9 +116,10 @@ impl Daemon {
         let clock = Clock::now();
         let outliving = outliving(&tasks);
         let maps = self.core.performer.generations.last().map(maps_by_root).unwrap_or_default();
+        let mut gone = Vec::new();
         for task in tasks {
             let process = task.process.filter(|process| outliving.contains(process));
-            if let Some(what) = self.restore_task(task, process, &maps, &clock, &mut edited) {
+            if let Some(what) = self.restore_task(task, process, &maps, &clock, &mut edited, &mut gone) {
                 *report.entry(what).or_default() += 1;
             }
         }
@@ -127,6 +129,7 @@ impl Daemon {
         }
         if !report.is_empty() {
             self.core.vanished.begin();
+            self.core.are_gone(gone);
             let parts: Vec<String> = report.iter().map(|(what, count)| format!("{count} {what}")).collect();
             let text = parts.join(", ");
             record!(self.core.performer.log, self.logger, INFO, "tasks of the earlier daemon: {text}");
@@ -142,6 +145,7 @@ impl Daemon {
         maps: &HashMap<Vec<u8>, MapId>,
         clock: &Clock,
         edited: &mut BTreeSet<Arc<str>>,
+        gone: &mut Vec<(MapId, Vec<u8>, u16)>,
     ) -> Option<&'static str> {
         let performer = &mut self.core.performer;
         let newest = performer.generations.last()?;
@@ -162,10 +166,7 @@ impl Daemon {
         let event = event_of(&task.subject);
         let due = if fate == Fate::GoesOn { clock.due(&task) } else { now };
         // There is time to look at all others when the daemon is ready.
-        let is_gone = due <= now + LOOKED_AT_FIRST
-            && performer.lanes.filesystems.of_parent(event.pathname, now).is_local
-            && should_exist(&event)
-            && missing::is_missing(event.pathname);
+        let is_gone = due <= now + LOOKED_AT_FIRST && is_gone(&event, &mut performer.lanes.filesystems, now);
         let id = TaskId(task.id.0);
         let over = match fate {
             _ if !is_rule => None,
@@ -173,8 +174,11 @@ impl Daemon {
             Fate::Again if !self.core.engine.has_rule(scheduler, event.pathname) => Some(Over::NoRule),
             _ => None,
         };
+        let hears = map.filter(|_| is_gone && fate != Fate::Failed);
+        let of_path = hears.map(|map| (map, event.pathname.to_vec(), event.root_len));
         if let Some(over) = over {
-            self.end_over(task, over, scheduler, map);
+            gone.extend(of_path);
+            self.end_over(task, over, scheduler);
             return Some(over.counted());
         }
         edited.extend(edited_name);
@@ -203,9 +207,7 @@ impl Daemon {
             let failure = Failure::new(FailureKind::Interrupted, INTERRUPTED);
             self.core.engine.fail(now, id, &failure, performer);
         }
-        if let (true, Some(map)) = (is_gone && fate != Fate::Failed, map) {
-            self.core.deleted(map, event.pathname, event.root_len);
-        }
+        gone.extend(of_path);
         if let Some(process) = process {
             self.leave_over(task, process, run.ok_or_else(|| INTERRUPTED.to_owned()));
             return Some(STILL_RUNS);
@@ -218,13 +220,10 @@ impl Daemon {
     }
 
     /// Cancels a file rule that has nothing to act on.
-    fn end_over(&mut self, task: Task, over: Over, scheduler: SchedulerId, map: Option<MapId>) {
+    fn end_over(&mut self, task: Task, over: Over, scheduler: SchedulerId) {
         let event = event_of(&task.subject);
         let cancelled = TaskRecord { scheduler, id: TaskId(task.id.0), event, others: 0 };
         self.core.performer.record(Record::CancelledWaiting { task: cancelled });
-        if let (Over::SourceGone, Some(map)) = (over, map) {
-            self.core.deleted(map, event.pathname, event.root_len);
-        }
         if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.end_kept(task, Outcome::Cancelled, over.reason().to_owned());
         }
@@ -268,6 +267,13 @@ impl Keeper {
             done: None,
         });
     }
+}
+
+/// Whether nothing stands at the path of an event, as far as that can be known without asking a server.
+fn is_gone(event: &Event<'_>, filesystems: &mut Filesystems, now: Instant) -> bool {
+    should_exist(event)
+        && filesystems.of_parent(event.pathname, now).is_local
+        && missing::is_missing(event.pathname)
 }
 
 /// Whether a file rule whose source is gone may have ended just before a crash, and nothing else is likely. A disk that
