@@ -539,6 +539,28 @@ def test_a_file_rule_that_is_kept_as_before_its_run_and_whose_source_is_gone_has
     assert (box.dst / "f").read_text() == "content"
 
 
+@pytest.mark.parametrize("state", ["waiting", "queued"])
+def test_a_file_rule_that_cannot_have_run_is_left_to_what_the_map_has_for_a_deletion(box: Box, state: str) -> None:
+    """It was not due when the daemon came back."""
+    socket = box.tmp / "control.sock"
+    daemon = box.run(RULE)
+    write(box.src / "f", "content")
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")])
+    crash(daemon)
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        # Soon enough to be looked at before anything else.
+        database.execute("UPDATE task SET state = ?, since = ?, due = ?", (state, time.time(), time.time() + 9))
+    database.close()
+    (box.src / "f").unlink()
+    again = box.run(RULE, "--control", socket)
+    again.wait_log("tasks of the earlier daemon: 1 go on")
+    wait_until((box.dst / "deleted").exists)
+    # The map says nothing of it: it runs, now or when it is due, and misses its source.
+    Operator(socket).ask("POST", "/v1/tasks/run", {"scheduler": "copy"})
+    wait_rows(box, "SELECT result, attempts FROM ended WHERE scheduler = 'copy'", [("failed", 1)])
+    assert again.count("cancelled") == 0
+
+
 @pytest.mark.parametrize("state", ["running", "waiting", "retrying"])
 def test_a_map_hears_once_that_a_path_is_gone_whatever_tasks_it_has(box: Box, state: str) -> None:
     config = (

@@ -2,8 +2,9 @@
 //!
 //! A task that waited goes on waiting. A file rule that ran is run again, since its actions are made for that; a
 //! command or a job only if its scheduler says `rerun=True`, else it has failed. A file rule with nothing to act on is
-//! cancelled: one that ran and has no rule now, and one whose source is gone. That one may have waited: what ends just
-//! before a crash is kept as it was before. A command that outlived the daemon is ended first ([`super::leftovers`]).
+//! cancelled: one that ran and has no rule now, and one that ran or is due by now, and whose source is gone: what ends
+//! just before a crash is kept as it was before. A command that outlived the daemon is ended first
+//! ([`super::leftovers`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -170,7 +171,7 @@ impl Daemon {
         let id = TaskId(task.id.0);
         let over = match fate {
             _ if !is_rule => None,
-            _ if is_gone && may_be_done(&task, fate) => Some(Over::SourceGone),
+            _ if is_gone && may_be_done(&task, fate, due <= now) => Some(Over::SourceGone),
             Fate::Again if !self.core.engine.has_rule(scheduler, event.pathname) => Some(Over::NoRule),
             _ => None,
         };
@@ -276,11 +277,12 @@ fn is_gone(event: &Event<'_>, filesystems: &mut Filesystems, now: Instant) -> bo
         && missing::is_missing(event.pathname)
 }
 
-/// Whether a file rule whose source is gone may have ended just before a crash, and nothing else is likely. A disk that
-/// is not mounted yet, and an attempt that failed before, are for the rule's errors and its `retry`.
-fn may_be_done(task: &Task, fate: Fate) -> bool {
+/// Whether a file rule whose source is gone may have ended just before a crash, and nothing else is likely. What was
+/// not due by now cannot have run; when the earlier daemon ended is not known, since an idle one writes nothing. A disk
+/// that is not mounted yet, and an attempt that failed before, are for the rule's errors and its `retry`.
+fn may_be_done(task: &Task, fate: Fate, was_due: bool) -> bool {
     let root = &task.subject.path[..usize::from(task.subject.root_len)];
-    (fate == Fate::Again || task.attempt <= 1) && !missing::is_missing(root)
+    (fate == Fate::Again || (was_due && task.attempt <= 1)) && !missing::is_missing(root)
 }
 
 /// Where a task goes on, or why it cannot.
