@@ -606,6 +606,31 @@ def test_a_file_rule_whose_source_may_be_elsewhere_for_now_is_not_given_up(box: 
     assert again.count("cancelled since") == 0
 
 
+@pytest.mark.parametrize("due_in", [9, LATER])
+def test_a_task_whose_watch_root_is_missing_for_now_goes_on(box: Box, due_in: int) -> None:
+    """As one on a disk that is mounted late."""
+    socket = box.tmp / "control.sock"
+    daemon = box.run(WAITS)
+    write(box.src / "f")
+    write(box.src / "gone")
+    wait_rows(box, "SELECT state FROM task", [("waiting",)] * 2)
+    crash(daemon)
+    (box.src / "gone").unlink()
+    box.src.rename(box.tmp / "away")
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET due = ?", (time.time() + due_in,))
+    database.close()
+    again = box.run(WAITS, "--control", socket)
+    again.wait_log("tasks of the earlier daemon: 2 go on")
+    before = {task["path"]: task["id"] for task in Operator(socket).tasks()}
+    assert set(before) == {f"{box.src}/f", f"{box.src}/gone"}
+    (box.tmp / "away").rename(box.src)
+    again.wait_log("INFO - re-schedule task, .*IN_CLOSE_WRITE, path=.*/src/f,")
+    assert again.task_ids(box.src / "f") == [before[f"{box.src}/f"]]
+    assert again.count("cancelled") == 0
+    again.kill()
+
+
 def test_a_file_rule_that_waits_for_a_source_that_is_there_goes_on(box: Box) -> None:
     daemon = box.run(RULE)
     write(box.src / "f", "content")

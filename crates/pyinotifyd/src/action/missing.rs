@@ -1,4 +1,4 @@
-//! Which of some paths are missing, on a filesystem that may not answer.
+//! Which of some paths are missing or gone, on a filesystem that may not answer.
 
 use std::time::Instant;
 
@@ -14,29 +14,39 @@ use crate::log::Escaped;
 pub(crate) struct Looked {
     /// Which.
     pub path: Vec<u8>,
-    /// It does not exist. A path that cannot be looked at is not missing.
-    pub is_missing: bool,
+    /// See [`is_gone`].
+    pub is_gone: bool,
 }
 
-/// Whether a path does not exist. Waits for its filesystem.
+/// Whether a path does not exist. A path that cannot be looked at is not missing. Waits for its filesystem.
 pub(crate) fn is_missing(path: &[u8]) -> bool {
     matches!(rustix::fs::lstat(path), Err(Errno::NOENT | Errno::NOTDIR))
 }
 
-/// Asks for a look at paths on the filesystem of a device; one report tells of all of them.
-pub(crate) fn look(device: u64, paths: Vec<Vec<u8>>, lanes: &mut Lanes, now: Instant) {
-    let Some(first) = paths.first() else { return };
+/// Whether a path below a watch root is gone: it does not exist, and the root does. Where that is missing, as on a disk
+/// that is mounted late, nothing is known of what lies below. Waits for its filesystem.
+pub(crate) fn is_gone(path: &[u8], root_len: u16) -> bool {
+    // A watched file is itself the root: its directory counts.
+    let directory_len = path.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
+    let root = &path[..directory_len.min(usize::from(root_len))];
+    is_missing(path) && (root.is_empty() || !is_missing(root))
+}
+
+/// Asks for a look at paths on the filesystem of a device, each with the length of its watch root; one report tells of
+/// all of them.
+pub(crate) fn look(device: u64, paths: Vec<(Vec<u8>, u16)>, lanes: &mut Lanes, now: Instant) {
+    let Some((first, _)) = paths.first() else { return };
     let about = format!("look whether '{}' exists", Escaped(first));
     let given_up = paths.clone();
     let run = move || Report::Looked(paths.into_iter().map(Looked::at).collect());
-    let unknown = |path: &Vec<u8>| Looked { path: path.clone(), is_missing: false };
+    let unknown = |(path, _): &(Vec<u8>, u16)| Looked { path: path.clone(), is_gone: false };
     let undone = move |_: Undone| Report::Looked(given_up.iter().map(unknown).collect());
     lanes.submit(LaneId::Filesystem(device), Size::Large, Once::new(about, run, undone), now);
 }
 
 impl Looked {
-    fn at(path: Vec<u8>) -> Looked {
-        Looked { is_missing: is_missing(&path), path }
+    fn at((path, root_len): (Vec<u8>, u16)) -> Looked {
+        Looked { is_gone: is_gone(&path, root_len), path }
     }
 }
 
@@ -76,11 +86,26 @@ mod tests {
 
     #[test]
     fn only_what_does_not_exist_is_missing() {
-        let looked = |path: &[u8]| Looked::at(path.to_vec()).is_missing;
+        let looked = |path: &[u8]| Looked::at((path.to_vec(), 1)).is_gone;
         assert!(looked(b"/nowhere") && looked(b"/dev/null/below a file"));
         assert_eq!(Standing::of(b"/nowhere"), Standing::Missing);
         assert_eq!(Standing::of(b"/"), Standing::Is(FileType::Directory));
         assert_eq!(Standing::of(&[b'x'; 5_000]), Standing::Unknown(Errno::NAMETOOLONG));
         assert!(!looked(b"/dev/null") && !looked(&[b'x'; 5_000]));
+    }
+
+    #[test]
+    fn nothing_is_gone_below_a_root_that_is_missing() {
+        for (path, root, gone) in [
+            ("/dev/nowhere", "/dev", true),
+            ("/dev/nowhere/f", "/dev", true),
+            ("/dev/nowhere/f", "/dev/nowhere", false),
+            ("/nowhere", "/", true),
+            ("/nowhere", "", true),
+            ("/dev/nowhere", "/dev/nowhere", true),
+            ("/nowhere/f", "/nowhere/f", false),
+        ] {
+            assert_eq!(is_gone(path.as_bytes(), root.len() as u16), gone, "{path} of {root}");
+        }
     }
 }

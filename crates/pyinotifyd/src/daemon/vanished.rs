@@ -4,12 +4,15 @@
 //! While such a look is under way, events go on. A path that an event came for meanwhile is forgotten: what the look
 //! found is older than the event.
 
+use std::time::Instant;
+
 use engine::MapId;
 use event::{Event, Flag};
 use hashbrown::{HashMap, HashSet};
 
 use super::routing::Core;
 use crate::action::missing::{self, Looked};
+use crate::lane::Filesystems;
 
 /// Waiting tasks that are looked at in one turn: some milliseconds of lstat(2).
 const LOOKS_A_TURN: usize = 2048;
@@ -52,7 +55,7 @@ impl Core {
         let Some(from) = self.vanished.from else { return false };
         let now = self.performer.now;
         let mut gone = Vec::new();
-        let mut remote: HashMap<u64, Vec<Vec<u8>>> = HashMap::new();
+        let mut remote: HashMap<u64, Vec<(Vec<u8>, u16)>> = HashMap::new();
         let room = ASKED_MAX.saturating_sub(self.vanished.asked.len()).min(LOOKS_A_TURN);
         if room == 0 {
             // It goes on when a look has ended.
@@ -66,14 +69,14 @@ impl Core {
             }
             let filesystem = lanes.filesystems.of_parent(path, now);
             if filesystem.is_local {
-                if missing::is_missing(path) {
+                if missing::is_gone(path, root_len) {
                     gone.push((map, path.to_vec(), root_len));
                 }
                 return;
             }
             let maps = asked.entry_ref(path).or_default();
             if maps.is_empty() {
-                remote.entry(filesystem.device).or_default().push(path.to_vec());
+                remote.entry(filesystem.device).or_default().push((path.to_vec(), root_len));
             }
             if !maps.contains(&(map, root_len)) {
                 maps.push((map, root_len));
@@ -102,9 +105,9 @@ impl Core {
 
     /// Takes in what a lane found.
     pub(super) fn looked(&mut self, looked: Vec<Looked>) {
-        for Looked { path, is_missing } in looked {
+        for Looked { path, is_gone } in looked {
             let maps = self.vanished.asked.remove(&path).unwrap_or_default();
-            for (map, root_len) in maps.into_iter().filter(|_| is_missing) {
+            for (map, root_len) in maps.into_iter().filter(|_| is_gone) {
                 self.deleted(map, &path, root_len);
             }
         }
@@ -116,6 +119,13 @@ impl Core {
         let event = Event { mask, wd: 0, synthetic: true, pathname, name_len, root_len, ..Event::overflow() };
         self.engine.event(self.performer.now, map, &event, &mut self.performer);
     }
+}
+
+/// Whether the path of an event is gone, as far as that can be said without asking a server.
+pub(super) fn is_gone_here(event: &Event<'_>, filesystems: &mut Filesystems, now: Instant) -> bool {
+    should_exist(event)
+        && filesystems.of_parent(event.pathname, now).is_local
+        && missing::is_gone(event.pathname, event.root_len)
 }
 
 /// Whether an event speaks of something that is there.

@@ -21,13 +21,11 @@ use serde_json::Value;
 use super::Keeper;
 use super::leftovers::outliving;
 use super::row::Clock;
-use crate::action::missing;
 use crate::config::{Identity, Work};
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::Generation;
-use crate::daemon::vanished::should_exist;
-use crate::lane::Filesystems;
+use crate::daemon::vanished::is_gone_here;
 use crate::log::{About, Level, record};
 
 /// What the error of a run says that the daemon did not see the end of.
@@ -167,7 +165,8 @@ impl Daemon {
         let event = event_of(&task.subject);
         let due = if fate == Fate::GoesOn { clock.due(&task) } else { now };
         // There is time to look at all others when the daemon is ready.
-        let is_gone = due <= now + LOOKED_AT_FIRST && is_gone(&event, &mut performer.lanes.filesystems, now);
+        let filesystems = &mut performer.lanes.filesystems;
+        let is_gone = due <= now + LOOKED_AT_FIRST && is_gone_here(&event, filesystems, now);
         let id = TaskId(task.id.0);
         let over = match fate {
             _ if !is_rule => None,
@@ -270,19 +269,11 @@ impl Keeper {
     }
 }
 
-/// Whether nothing stands at the path of an event, as far as that can be known without asking a server.
-fn is_gone(event: &Event<'_>, filesystems: &mut Filesystems, now: Instant) -> bool {
-    should_exist(event)
-        && filesystems.of_parent(event.pathname, now).is_local
-        && missing::is_missing(event.pathname)
-}
-
 /// Whether a file rule whose source is gone may have ended just before a crash, and nothing else is likely. What was
-/// not due by now cannot have run; when the earlier daemon ended is not known, since an idle one writes nothing. A disk
-/// that is not mounted yet, and an attempt that failed before, are for the rule's errors and its `retry`.
+/// not due by now cannot have run; when the earlier daemon ended is not known, since an idle one writes nothing. An
+/// attempt that failed before is for the rule's errors and its `retry`.
 fn may_be_done(task: &Task, fate: Fate, was_due: bool) -> bool {
-    let root = &task.subject.path[..usize::from(task.subject.root_len)];
-    (fate == Fate::Again || (was_due && task.attempt <= 1)) && !missing::is_missing(root)
+    fate == Fate::Again || (was_due && task.attempt <= 1)
 }
 
 /// Where a task goes on, or why it cannot.
