@@ -503,6 +503,12 @@ pub(super) fn open_below(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Er
     rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
+/// Opens a subdirectory as a way to its entries alone, which makes no events, without following a link.
+pub(super) fn way_below(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
 /// Opens a file to be probed, not waiting for anything and not following a link.
 pub(super) fn open_file(dir: Option<BorrowedFd<'_>>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;

@@ -16,13 +16,13 @@ use rustix::fs::{AtFlags, FileType, RawDir};
 
 use super::Watcher;
 use super::arrive::{FoundFile, changed_since, moved_since};
-use super::place::{Kind, Unopened, open_below};
+use super::place::{Kind, Unopened, open_below, way_below};
 use super::tell::Told;
 use super::territory::Territory;
 use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::spec::{News, Sink};
-use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP};
+use crate::tree::{MOVING, NodeId, SEEN, TOP};
 
 /// Bytes of one getdents64(2): some thousand entries.
 pub(super) const LISTING_BYTES: usize = 32 * 1024;
@@ -163,6 +163,8 @@ pub(super) struct Frame {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FrameState {
+    /// Open as a way to its entries alone, which costs less than a listing's descriptor and makes no events.
+    Way,
     Fresh,
     Listing,
     Listed,
@@ -260,6 +262,13 @@ impl Walk {
         idle.for_each(|frame| frame.fd = None);
     }
 
+    /// Opens the deepest frame's directory for its listing. Where our rights don't let us enter it, its path is left.
+    fn open_listing(&mut self) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.fd = frame.fd.take().and_then(|way| open_below(way.as_fd(), b".").ok());
+        }
+    }
+
     /// The next subdirectory of the deepest frame, as a range of `names`.
     fn next_name(&mut self) -> Option<std::ops::Range<usize>> {
         let frame = self.frames.last_mut()?;
@@ -278,6 +287,11 @@ pub(super) struct Leaves {
 }
 
 impl Leaves {
+    /// Whether the last directory that was asked counts its links: its neighbours do as well, as a rule.
+    fn are_counted(&self) -> bool {
+        self.counted
+    }
+
     fn is_leaf(&mut self, dir: BorrowedFd<'_>, territory: &Territory) -> bool {
         let Ok(stat) = rustix::fs::fstat(dir) else { return false };
         if stat.st_dev != self.device {
@@ -351,7 +365,8 @@ impl Watcher {
                 continue;
             }
             match state {
-                FrameState::Fresh if !self.needs_listing(walk) => walk.pop(),
+                FrameState::Way | FrameState::Fresh if !self.needs_listing(walk) => walk.pop(),
+                FrameState::Way => walk.open_listing(),
                 FrameState::Fresh | FrameState::Listing => self.list_some(walk, sink),
                 FrameState::Listed => match walk.next_name() {
                     Some(range) => {
@@ -376,7 +391,7 @@ impl Watcher {
             return false;
         }
         // A listing whose descriptor was lost begins again; told twice is better than not at all.
-        if frame.state == FrameState::Listing {
+        if frame.state != FrameState::Listed {
             frame.state = FrameState::Fresh;
         }
         let node = frame.node;
@@ -644,8 +659,14 @@ impl Watcher {
         self.covers.assign(&mut self.tree, node, cover);
         let frame = walk.frames.last().expect("is still there");
         let dir = frame.fd.as_ref().expect("was opened").as_fd();
-        match open_below(dir, name) {
-            Ok(object) => self.visit_open(walk, node, object, sink),
+        // Most directories that are set up are leaves and not listed.
+        let (opened, state) = if walk.kind == Kind::Add && self.leaves.are_counted() {
+            (way_below(dir, name), FrameState::Way)
+        } else {
+            (open_below(dir, name), FrameState::Fresh)
+        };
+        match opened {
+            Ok(object) => self.visit_open(walk, node, object, state, sink),
             Err(errno) => self.refused(node, errno, sink),
         }
     }
@@ -689,7 +710,14 @@ impl Watcher {
         }
     }
 
-    fn visit_open(&mut self, walk: &mut Walk, known: NodeId, object: OwnedFd, sink: &mut impl Sink) {
+    fn visit_open(
+        &mut self,
+        walk: &mut Walk,
+        known: NodeId,
+        object: OwnedFd,
+        state: FrameState,
+        sink: &mut impl Sink,
+    ) {
         let before = self.tree.wd(known);
         match self.kernel.add(object.as_fd(), self.mask_for(known)) {
             Ok(wd) => {
@@ -718,7 +746,7 @@ impl Watcher {
                 let is_entered_anew = before != wd && walk.kind != Kind::Rescan;
                 let kind = if is_entered_anew { self.kind_of_new(walk, object.as_fd()) } else { walk.kind };
                 if kind == walk.kind {
-                    walk.push(Frame::new(node, wd, Some(object)));
+                    walk.push(Frame { state, ..Frame::new(node, wd, Some(object)) });
                 } else {
                     self.start_walk(node, wd, Some(object), kind, walk.audience);
                 }
@@ -726,8 +754,8 @@ impl Watcher {
             Err(errno) => {
                 self.refused(known, errno, sink);
                 // What a limit refuses is counted to its last directory, so that the notice can say what is needed.
-                if walk.kind == Kind::Add && self.tree.has(known, STARVED) {
-                    walk.push(Frame::new(known, 0, Some(object)));
+                if walk.kind == Kind::Add && Refusal::of(errno) == Refusal::Limit {
+                    walk.push(Frame { state, ..Frame::new(known, 0, Some(object)) });
                 }
             }
         }

@@ -328,6 +328,32 @@ fn an_unreadable_directory_is_said_and_watched_when_it_becomes_readable() {
     bed.assert_watched("root/sub");
 }
 
+/// As a user without rights: what is below a directory that may be listed and not entered is said.
+#[test]
+fn a_directory_that_may_be_listed_and_not_entered_is_listed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !is_inside("a_directory_that_may_be_listed_and_not_entered_is_listed", "true") {
+        return;
+    }
+    drop_rights();
+    let mut bed = Bed::new();
+    let shut = bed.mkdir("in/shut");
+    bed.mkdir("in/shut/d");
+    let set = |mode| fs::set_permissions(&shut, fs::Permissions::from_mode(mode)).unwrap();
+    set(0o400);
+    if fs::metadata(shut.join("d")).is_ok() {
+        println!("skipped: permissions don't bind here");
+        return set(0o755);
+    }
+    bed.watch_tree("in", ENTRIES);
+    let notices = bed.notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].contains("in/shut/d") && notices[0].contains("permission denied"), "{notices:?}");
+    set(0o755);
+    bed.events();
+    bed.assert_watched("in/shut");
+}
+
 /// Gives up the rights that root has in its namespace over the modes of files.
 fn drop_rights() {
     use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};

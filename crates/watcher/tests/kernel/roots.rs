@@ -1,7 +1,7 @@
 //! Roots that come and go.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -612,4 +612,23 @@ fn nothing_is_left_of_a_watch_of_the_root_directory() {
     bed.watcher.remove(watch, &mut bed.told);
     bed.settle();
     assert_eq!((bed.kernel_wds(), bed.watcher.stats().nodes), (vec![], 1));
+}
+
+/// A directory without subdirectories is not listed when a tree is set up, so it need not be opened.
+#[test]
+fn a_new_watch_is_told_of_no_look_at_a_directory_without_subdirectories() {
+    let mut bed = Bed::new();
+    for number in 0..100 {
+        bed.mkdir(&format!("in/{number}"));
+    }
+    if fs::metadata(bed.path("in")).unwrap().nlink() != 102 {
+        println!("skipped: directories don't count their links here");
+        return;
+    }
+    bed.watch_tree("in", Mask::READING);
+    bed.assert_told(&[]);
+    let dir = bed.path("in/7");
+    fs::read_dir(&dir).unwrap();
+    let told = bed.events();
+    assert!(told.iter().any(|event| event.path == dir && event.mask == "IN_OPEN|IN_ISDIR"), "{told:?}");
 }
