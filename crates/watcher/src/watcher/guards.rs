@@ -39,6 +39,10 @@ enum Next {
     Matching(Box<[u8]>),
 }
 
+/// How often the way to a missing root is looked at while it changes: as often as a path has components, since each
+/// look may find the next one.
+const WAYS_TRIED_MAX: usize = 2_048;
+
 /// A directory, the entry of it that is on the way to a root, and what it is watched for.
 type Found = (Vec<u8>, Box<[u8]>, u32);
 
@@ -109,33 +113,55 @@ fn each_once(roots: impl Iterator<Item = RootId>) -> Vec<RootId> {
 impl Watcher {
     /// Watches the ancestors of a root for what can happen to it there.
     pub(super) fn guard(&mut self, root: RootId, sink: &mut impl Sink) {
-        let before = self.take_guards(root);
-        let path = self.root(root).path.clone();
-        let mut ways = self.ways_to(root, &path);
-        ways.extend(self.ways_through_links(root, &path));
-        self.guard_all(root, ways);
+        let mut before = Vec::new();
+        let mut ways = self.all_ways_to(root);
+        for _ in 0..WAYS_TRIED_MAX {
+            for node in self.take_guards(root) {
+                // Each once, those above first.
+                if !before.contains(&node) {
+                    before.push(node);
+                }
+            }
+            self.guard_all(root, &ways);
+            if self.root(root).node.is_some() {
+                break;
+            }
+            // A directory that came before its parent was watched makes the way longer.
+            let now = self.all_ways_to(root);
+            if now == ways {
+                break;
+            }
+            ways = now;
+        }
         for node in before {
             self.prune(node);
         }
         self.say_limit(sink);
     }
 
+    fn all_ways_to(&mut self, root: RootId) -> Vec<Found> {
+        let path = self.root(root).path.clone();
+        let mut ways = self.ways_to(root, &path);
+        ways.extend(self.ways_through_links(root, &path));
+        ways
+    }
+
     /// Guards a root at a directory to which a path of its pattern leads through a link.
     pub(super) fn guard_behind_link(&mut self, root: RootId, path: &[u8]) {
         let ways = self.ways_through_links(root, path);
-        self.guard_all(root, ways);
+        self.guard_all(root, &ways);
     }
 
-    fn guard_all(&mut self, root: RootId, ways: Vec<Found>) {
+    fn guard_all(&mut self, root: RootId, ways: &[Found]) {
         let mut masks = BTreeMap::new();
         for (at, next, mask) in ways {
             *masks.entry((at, next)).or_insert(0) |= mask;
         }
         for ((at, next), mask) in masks {
-            if let Err(errno) = self.guard_one(root, &at, &next, mask)
+            if let Err(errno) = self.guard_one(root, at, next, mask)
                 && Refusal::of(errno) == Refusal::Limit
             {
-                self.starve_roots(errno, &at);
+                self.starve_roots(errno, at);
             }
         }
     }

@@ -2,10 +2,13 @@
 //! another directory. At rest everything is watched under its path all the same.
 
 use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 
 use event::Flag;
 
-use crate::bed::{Bed, CHANGES, expected};
+use crate::bed::{Bed, CHANGES, expected, spec};
 
 /// A tree in which everything is told but what directories tell of themselves.
 fn bed() -> Bed {
@@ -382,4 +385,30 @@ fn more_walks_than_may_wait_hold_events_back() {
     }
     assert_eq!((created, finished), (100, 100));
     assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+/// A directory on the way may come when the watcher has found that it is missing, and does not watch its parent yet.
+#[test]
+fn a_root_whose_way_is_made_while_it_is_looked_for_is_found() {
+    let mut bed = Bed::new();
+    let (tell, told) = mpsc::channel::<PathBuf>();
+    let (done, is_done) = mpsc::channel();
+    let maker = thread::spawn(move || {
+        for path in told {
+            fs::create_dir_all(path).unwrap();
+            done.send(()).unwrap();
+        }
+    });
+    for round in 0..2_000 {
+        let path = bed.mkdir(&round.to_string()).join("a/b/c/d");
+        tell.send(path.clone()).unwrap();
+        let watch = bed.watch(spec(&[&path], CHANGES));
+        bed.settle();
+        is_done.recv().unwrap();
+        bed.settle();
+        assert!(bed.watcher.is_watched(watch), "{}: {:#?}", path.display(), bed.notices());
+        bed.watcher.remove(watch, &mut bed.told);
+    }
+    drop(tell);
+    maker.join().unwrap();
 }
