@@ -119,9 +119,10 @@ fn differences<K: Eq + Hash, T: PartialEq>(
     new: &[Part<'_, K, T>],
 ) -> Vec<String> {
     let (old_by_key, new_by_key) = (by_key(old), by_key(new));
-    let added = new.iter().filter(|one| !old_by_key.contains_key(&one.key));
+    let new: Vec<_> = new.iter().map(|one| (old_by_key.get(&one.key), one)).collect();
+    let added = new.iter().filter(|(old, _)| old.is_none()).map(|(_, one)| one);
     let removed = old.iter().filter(|one| !new_by_key.contains_key(&one.key));
-    let both = new.iter().filter_map(|one| Some((*old_by_key.get(&one.key)?, one)));
+    let both = new.iter().filter_map(|&(old, one)| Some((old?, one)));
     let changed = both.clone().filter(|(old, one)| old.is != one.is).map(|(_, one)| one);
     // The name of a file comes before the scheduler's where another file has such a one, and goes with that.
     let renamed = both.filter(|(old, one)| old.name != one.name);
@@ -150,15 +151,21 @@ pub(super) fn orphans<'a>(
 }
 
 impl Daemon {
-    /// What the configuration that is being adopted changes.
+    /// What the configuration that is being adopted changes, but for what is lost by it.
     pub(super) fn changes(&self) -> Changes {
         let (in_force, newest) = (self.in_force(), self.core.performer.generations.last());
         let Some((old, new)) = in_force.zip(newest) else { return Changes::default() };
-        let changes = Inventory::of(old).changes_to(&Inventory::of(new));
+        Inventory::of(old).changes_to(&Inventory::of(new))
+    }
+
+    /// The changes of the configuration that takes over now, with what becomes of the tasks to come and of the pauses
+    /// of schedulers that are gone.
+    pub(super) fn with_losses(&self, changes: Changes) -> Changes {
+        let (in_force, newest) = (self.in_force(), self.core.performer.generations.last());
+        let Some((old, new)) = in_force.zip(newest) else { return changes };
         Changes { losses: self.losses(old, new), ..changes }
     }
 
-    /// What becomes of the tasks to come and of the pauses of schedulers that are gone.
     fn losses(&self, old: &Generation, new: &Generation) -> Vec<String> {
         let stats: HashMap<SchedulerId, SchedulerStats> =
             self.core.engine.scheduler_stats().map(|stats| (stats.scheduler, stats)).collect();

@@ -69,6 +69,8 @@ pub(super) struct Adoption {
     looks_back: bool,
     /// What a SIGHUP brought; `None` at the start.
     reload: Option<Reloaded>,
+    /// What that changes, once everything is set up.
+    changes: Option<Changes>,
 }
 
 /// A reload whose configuration is being adopted.
@@ -149,6 +151,7 @@ impl Daemon {
             listening: Vec::new(),
             watches: Vec::new(),
             reload,
+            changes: None,
         });
         let mut generation = Generation::new(config, &numbers, host, &mut self.core.performer.log, now);
         generation.roots = roots;
@@ -208,13 +211,21 @@ impl Daemon {
         if !self.adoption.as_ref().is_some_and(is_set_up) {
             return false;
         }
+        let is_compared = |adoption: &Adoption| adoption.reload.is_none() || adoption.changes.is_some();
+        if !self.adoption.as_ref().is_some_and(is_compared) {
+            // In a turn of its own: with thousands of schedulers it takes as long as the switch.
+            let changes = self.changes();
+            self.adoption.as_mut().expect("it is set up").changes = Some(changes);
+            return true;
+        }
         self.switch(now);
         true
     }
 
     /// The configuration that is being adopted takes over.
     fn switch(&mut self, now: Instant) {
-        let changes = self.adoption.as_ref().and_then(|adoption| adoption.reload).map(|_| self.changes());
+        let changes = self.adoption.as_mut().and_then(|adoption| adoption.changes.take());
+        let changes = changes.map(|changes| self.with_losses(changes));
         let Some(mut adoption) = self.adoption.take() else { return };
         let is_empty = adoption.watches.is_empty();
         for (id, map) in &adoption.listening {

@@ -119,10 +119,11 @@ impl Bed {
         }
     }
 
-    /// A reload whose config file was executed and says that.
+    /// A reload whose config file was executed and says that. A small one has taken over by the end.
     fn reload(&mut self, config: Config) -> Result<(), String> {
         let prepared = Prepared::new(config);
         let adopted = self.daemon.adopt(prepared, None, Some(Reloaded::default()), self.now);
+        self.daemon.advance_adoption(self.now);
         self.listen();
         adopted
     }
