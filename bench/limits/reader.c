@@ -8,7 +8,6 @@
 #include "events.h"
 #include <dirent.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/syscall.h>
 
 enum { LIST_BYTES = 64 * 1024, PATH_BYTES = 4096 };
@@ -95,16 +94,13 @@ static int count_event(const struct inotify_event *event, void *state) {
     return 1;
 }
 
-static void stop(int signal) { (void)signal; }
-
 int main(int argc, char **argv) {
     if (argc != 2)
         return 2;
-    struct sigaction on_term = {.sa_handler = stop};
-    sigaction(SIGTERM, &on_term, NULL);
     int inotify = inotify_init1(IN_CLOEXEC);
     if (inotify < 0)
         die("cannot make an inotify instance for", argv[1]);
+    read_until_term(inotify);
     struct watches watches = {0};
     char path[PATH_BYTES];
     strcpy(path, argv[1]);

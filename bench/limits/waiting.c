@@ -6,7 +6,6 @@
  * deadline anew. */
 #define _GNU_SOURCE
 #include "events.h"
-#include <signal.h>
 
 enum { PATH_BYTES = 4096, SLOTS_FIRST = 1024, DELAY_NS = 1000000000 };
 
@@ -79,15 +78,12 @@ static int schedule_event(const struct inotify_event *event, void *state) {
     return 1;
 }
 
-static void stop(int signal) { (void)signal; }
-
 int main(int argc, char **argv) {
     if (argc != 2)
         return 2;
-    struct sigaction on_term = {.sa_handler = stop};
-    sigaction(SIGTERM, &on_term, NULL);
     struct table table = {.dir = argv[1]};
     int inotify = inotify_init1(IN_CLOEXEC);
+    read_until_term(inotify);
     if (inotify_add_watch(inotify, argv[1], IN_CREATE | IN_MODIFY | IN_MOVED_TO) < 0)
         die("cannot watch", argv[1]);
     dprintf(2, READY " '%s'\n", argv[1]);
