@@ -28,11 +28,14 @@ fn is_inside(name: &str, before: &str) -> bool {
         return false;
     }
     let program = std::env::current_exe().unwrap();
+    // What is still mounted at its end cannot be removed there.
+    let temp = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")
         .args(["-Urm", "sh", "-c", &format!("{before}; exec \"$@\""), "sh"])
         .arg(program)
         .args(["--exact", &format!("namespaces::{name}"), "--nocapture"])
         .env(INSIDE, "1")
+        .env("TMPDIR", temp.path())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
