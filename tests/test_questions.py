@@ -375,7 +375,7 @@ def test_a_pause_stays_with_the_name_of_a_scheduler(answer: Answer) -> None:
     answer.operator.run("pause", "old")
     assert not is_paused_after_a_reload_to("new")
     assert is_paused_after_a_reload_to("old")
-    assert daemon.count("control - INFO - old stays paused$") == 1
+    daemon.wait_log("control - INFO - old stays paused$")
     assert "`NAME stays paused`" in (DOCS / "troubleshooting.md").read_text()
 
 

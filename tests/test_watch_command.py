@@ -290,6 +290,7 @@ def test_a_batch_is_one_run_for_all_paths(box: Box) -> None:
         write(box.src / name)
     daemon.wait_out(f"^2 {box.src}/a {box.src}/b c$")
     daemon.wait_out(f"^list {box.src}/a {box.src}/b c$")
+    daemon.wait_log("task finished")
     assert daemon.count("start task") == 1
 
 
