@@ -99,11 +99,12 @@ def call(*command: str | os.PathLike[str], timeout: float = 60, **options: objec
 
 
 @pytest.fixture
-def other() -> Iterator[Path]:
+def other(box: Box) -> Iterator[Path]:
     """A directory on another filesystem than the box."""
-    made = Box("/dev/shm") if os.path.isdir("/dev/shm") else None
-    if made is None or os.stat("/dev/shm").st_dev == os.stat(Box().tmp.parent).st_dev:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == box.tmp.stat().st_dev:
         pytest.skip("needs a second filesystem, /dev/shm")
+    made = Box(os.fspath(shm))
     yield made.tmp
     made.close()
 
