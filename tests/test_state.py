@@ -52,6 +52,15 @@ def rows(box: Box, sql: str) -> list[tuple[Any, ...]]:
         return database.execute(sql).fetchall()
 
 
+def be_in(box: Box, state: str) -> int:
+    """The tasks that are kept were in that state when the daemon ended; returns how many attempts were made."""
+    attempt = 3 if state == "retrying" else 1
+    with sqlite3.connect(box.tmp / "state/state.db") as database:
+        database.execute("UPDATE task SET state = ?, attempt = ?", (state, attempt))
+    database.close()
+    return attempt - 1
+
+
 def make_due(box: Box) -> None:
     """What an hour without a daemon makes of its tasks."""
     with sqlite3.connect(box.tmp / "state/state.db") as database:
@@ -572,10 +581,7 @@ def test_a_map_hears_once_that_a_path_is_gone_whatever_tasks_it_has(box: Box, st
     write(box.src / "f", "content")
     wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")] * 2)
     crash(daemon)
-    attempt = 3 if state == "retrying" else 1
-    with sqlite3.connect(box.tmp / "state/state.db") as database:
-        database.execute("UPDATE task SET state = ?, attempt = ?", (state, attempt))
-    database.close()
+    be_in(box, state)
     make_due(box)
     (box.src / "f").unlink()
     again = box.run(config, "-d")
@@ -671,10 +677,7 @@ def test_a_kept_file_rule_that_no_longer_matches_ends_as_cancelled(box: Box, sta
         write(box.src / name)
     wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")] * 2)
     crash(daemon)
-    attempt = 3 if state == "retrying" else 1
-    with sqlite3.connect(box.tmp / "state/state.db") as database:
-        database.execute("UPDATE task SET state = ?, attempt = ?", (state, attempt))
-    database.close()
+    attempts = be_in(box, state)
     if way == "due":
         make_due(box)
     again = box.run(config if way == "reload" else edited, "--control", socket)
@@ -691,7 +694,7 @@ def test_a_kept_file_rule_that_no_longer_matches_ends_as_cancelled(box: Box, sta
         assert done["left"] == [{"count": 1, "error": NO_RULE}]
     again.wait_log("INFO.*scheduled task cancelled, .*path=.*/f,")
     ends = f"SELECT scheduler, result, attempts, error FROM ended WHERE path = '{box.src}/f'"
-    wait_rows(box, ends, [("copy", "cancelled", attempt - 1, NO_RULE)])
+    wait_rows(box, ends, [("copy", "cancelled", attempts, NO_RULE)])
     wait_rows(box, f"SELECT count(*) FROM task WHERE path = '{box.src}/f'", [(0,)])
     if way in ("due", "filter"):
         again.wait_log("task finished, .*path=.*/g.pdf,")
