@@ -197,9 +197,7 @@ class _Host:
     async def _run(self, handle: int, number: int, event: Any, task_id: str) -> None:
         """Run a job to its end, and note how it ended."""
         self._taken += 1
-        # Asked here, as most jobs don't report first: a call for nothing would be a part of what a job costs.
-        if not self._report_due:
-            self._report_soon()
+        self._report_soon()
         try:
             await self._jobs[number](event, task_id)  # type: ignore[misc]  # the daemon starts none that there isn't
             self._done.append(handle)
@@ -210,8 +208,7 @@ class _Host:
         except BaseException as exception:
             self._failed(handle, number, exception)
         self._running.pop(handle, None)
-        if not self._report_due:
-            self._report_soon()
+        self._report_soon()
 
     def _report_soon(self) -> None:
         if not self._report_due:
