@@ -100,6 +100,9 @@ class Filesystem:
                 request = os.read(self.device, REQUEST_MAX)
             except (OSError, ValueError):
                 return
+            if not request:
+                # It is unmounted.
+                return
             _, operation, unique, number, uid, gid, *_ = HEAD.unpack_from(request)
             try:
                 answer = self._answer(operation, number, request[HEAD.size :], uid, gid)

@@ -161,7 +161,15 @@ class Pair:
 
 
 def writes(name: str) -> Action:
-    return lambda directory: write(directory / name)
+    """A file that is not there comes by a rename: between its creation and its close a service may run and end."""
+
+    def act(directory: Path) -> None:
+        path = directory / name
+        made = path if path.exists() else directory.parent / "made"
+        write(made)
+        made.replace(path)
+
+    return act
 
 
 def moves(source: str, target: str) -> Action:

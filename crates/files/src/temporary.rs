@@ -568,7 +568,9 @@ pub(crate) mod tests {
         let origin = Origin { pid, start, ..*Origin::own() };
         assert!(!origin.is_gone(Duration::ZERO));
         child.kill().unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(30);
         while start_of(pid).is_some() {
+            assert!(std::time::Instant::now() < until, "it has been killed");
             std::thread::yield_now();
         }
         assert!(origin.is_gone(Duration::ZERO));
