@@ -39,9 +39,8 @@ enum Next {
     Matching(Box<[u8]>),
 }
 
-/// How often the way to a missing root is looked at while it changes: as often as a path has components, since each
-/// look may find the next one.
-const WAYS_TRIED_MAX: usize = 2_048;
+/// How often the way to a missing root is looked at while it changes, before other things have their turn.
+const WAYS_TRIED_MAX: usize = 16;
 
 /// A directory, the entry of it that is on the way to a root, and what it is watched for.
 type Found = (Vec<u8>, Box<[u8]>, u32);
@@ -115,7 +114,7 @@ impl Watcher {
     pub(super) fn guard(&mut self, root: RootId, sink: &mut impl Sink) {
         let mut before = Vec::new();
         let mut ways = self.all_ways_to(root);
-        for _ in 0..WAYS_TRIED_MAX {
+        for tried in 1.. {
             for node in self.take_guards(root) {
                 // Each once, those above first.
                 if !before.contains(&node) {
@@ -129,6 +128,10 @@ impl Watcher {
             // A directory that came before its parent was watched makes the way longer.
             let now = self.all_ways_to(root);
             if now == ways {
+                break;
+            }
+            if tried == WAYS_TRIED_MAX {
+                self.recheck_later(root, Reason::Appeared);
                 break;
             }
             ways = now;

@@ -355,7 +355,7 @@ impl Watcher {
             if self.units <= kept {
                 return false;
             }
-            let (node, state) = (frame.node, frame.state);
+            let node = frame.node;
             // The watch is gone, or the number has another node by now: its events have told or will tell.
             if frame.wd != self.tree.wd(node) {
                 walk.pop();
@@ -364,6 +364,7 @@ impl Watcher {
             if !self.reopen(walk) {
                 continue;
             }
+            let state = walk.frames.last().expect("it is open").state;
             match state {
                 FrameState::Way | FrameState::Fresh if !self.needs_listing(walk) => walk.pop(),
                 FrameState::Way => walk.open_listing(),
@@ -745,6 +746,8 @@ impl Watcher {
                 }
                 let is_entered_anew = before != wd && walk.kind != Kind::Rescan;
                 let kind = if is_entered_anew { self.kind_of_new(walk, object.as_fd()) } else { walk.kind };
+                // What is open as a way alone cannot be listed by another walk.
+                debug_assert!(kind == walk.kind || state == FrameState::Fresh);
                 if kind == walk.kind {
                     walk.push(Frame { state, ..Frame::new(node, wd, Some(object)) });
                 } else {
