@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use event::{Event, Mask};
 
-use crate::{Ignored, MapId, SchedulerId, TaskHandle, TaskId};
+use crate::{MapId, SchedulerId, TaskHandle, TaskId};
 
 /// The program's side of the engine. It may do nothing slow: the engine's caller waits.
 pub trait Effects {
@@ -61,8 +61,8 @@ pub enum EndResult<'a> {
     Failed(&'a Failure),
     /// It was cancelled: while it ran, by its id, or while it waited for another attempt.
     Cancelled,
-    /// It was cancelled when it was to start: the rules that it came to have nothing for its path, for this reason.
-    NoRule(Ignored),
+    /// It was cancelled when it was to start: the rules that it came to have nothing for its path.
+    NoRule,
 }
 
 /// Whether a task's file has settled.

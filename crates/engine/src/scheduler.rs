@@ -777,7 +777,7 @@ impl Scheduler {
         let event = OwnedEvent::of(&event);
         self.ignore(reason, &event.get(), turn);
         // Whether it was tried or not, it was kept: somebody may look for what became of it.
-        self.tell_end_without_run(slot, EndResult::NoRule(reason), turn);
+        self.tell_end_without_run(slot, EndResult::NoRule, turn);
         let task = self.record(slot, event.get(), turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.remove(slot, turn.tasks);

@@ -150,7 +150,7 @@ impl Effects for Out {
             EndResult::Done => "done".to_owned(),
             EndResult::Failed(failure) => failure.text.clone(),
             EndResult::Cancelled => "cancelled".to_owned(),
-            EndResult::NoRule(reason) => format!("{reason:?}"),
+            EndResult::NoRule => "no rule".to_owned(),
         };
         let path = String::from_utf8_lossy(task.event.pathname);
         self.ends
@@ -2035,7 +2035,7 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
     let lines = world.pass(4 * SECOND);
     assert!(lines.contains(&"start 1 /f IN_CLOSE_WRITE rule 1 attempt 2".to_owned()), "{lines:?}");
     assert!(lines.contains(&"no rule".to_owned()), "the rules are asked when it starts: {lines:?}");
-    assert!(world.out.ends[0].starts_with("/x NoRule, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
+    assert!(world.out.ends[0].starts_with("/x no rule, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
     assert_eq!(world.out.ids[0], id);
     assert_eq!(world.end(1, &error()), ["attempt 2 failed (why), again in 20s 1 /f"]);
 }

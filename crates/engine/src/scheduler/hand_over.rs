@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind, TaskRecord};
+use crate::{Effects, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl Scheduler {
             let event = turn.tasks.event(slot, turn.path);
             let path = Path { bytes: event.pathname, hash: turn.tasks.hash(slot), serial: Path::UNCACHED };
             if self.find(&path, turn.tasks).is_some() {
-                let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
+                let task = self.record(slot, event, turn.tasks);
                 turn.out.record(Record::CancelledWaiting { task });
                 return turn.tasks.remove(slot);
             }

@@ -11,7 +11,7 @@ use crate::tasks::{Mark, Slot, State, Tasks, beginning};
 use crate::turn::{Delivery, Turn};
 use crate::{
     ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question,
-    Reaction, Record, Retry, SchedulerKind, Seconds, TaskId, TaskRecord,
+    Reaction, Record, Retry, SchedulerKind, Seconds, TaskId,
 };
 
 /// How long a task is put off that found its file in use.
@@ -122,7 +122,7 @@ impl Scheduler {
         turn: &mut Turn<'_, E>,
     ) {
         let event = turn.tasks.event(slot, turn.path);
-        let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
+        let task = self.record(slot, event, turn.tasks);
         let end = end_without_run(slot, EndResult::Failed(failure), turn.now, turn.tasks);
         let attempts = end.attempts;
         turn.out.ended(&task, end);
@@ -148,7 +148,7 @@ impl Scheduler {
         turn: &mut Turn<'_, E>,
     ) {
         let event = turn.tasks.event(slot, turn.path);
-        let task = TaskRecord { scheduler: self.id, id: turn.tasks.id(slot), event, others: 0 };
+        let task = self.record(slot, event, turn.tasks);
         turn.out.ended(&task, end_without_run(slot, result, turn.now, turn.tasks));
     }
 

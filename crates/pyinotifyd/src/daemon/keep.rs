@@ -35,7 +35,7 @@ use ledger::{Batch, Ended, Id, Ledger, Opened, Options, Outcome, Report, Restore
 use rustix::process::Pid;
 use tokio::sync::Notify;
 
-pub(super) use restore::{event_of, no_heir, no_rule, told_of};
+pub(super) use restore::{NO_RULE, event_of, no_heir, told_of};
 pub(super) use told::ToldBefore;
 
 use checkpoints::Checkpoints;
@@ -204,7 +204,7 @@ impl Keeper {
         let (result, error, exit_status, signal) = match end.result {
             EndResult::Done => (Outcome::Ok, None, None, None),
             EndResult::Cancelled => (Outcome::Cancelled, None, None, None),
-            EndResult::NoRule(reason) => (Outcome::Cancelled, Some(no_rule(reason).to_owned()), None, None),
+            EndResult::NoRule => (Outcome::Cancelled, Some(NO_RULE.to_owned()), None, None),
             EndResult::Failed(failure) => {
                 let (exit_status, signal) = match failure.kind {
                     FailureKind::ExitStatus(status) => (Some(status), None),

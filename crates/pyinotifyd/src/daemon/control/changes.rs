@@ -19,7 +19,7 @@ use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::failed::{FailedTask, Told};
 use crate::daemon::generation::Generation;
-use crate::daemon::keep::{no_heir, no_rule};
+use crate::daemon::keep::{NO_RULE, no_heir};
 use crate::log::{Escaped, record};
 
 /// Events that wait for a look at their path.
@@ -333,7 +333,7 @@ impl Daemon {
             is_kept: false,
         };
         if !self.core.engine.has_rule(scheduler, event.pathname) {
-            Err(Refusal::conflict(no_rule(Ignored::NoRule)))
+            Err(Refusal::conflict(NO_RULE))
         } else if self.core.engine.restore(now, &restored, &mut self.core.performer) {
             Ok(())
         } else {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use control::api::{Done, Filter, Left, List, PathText, Selection, SrcPathText, TaskView};
 use control::{Answering, Peer, Refusal};
-use engine::{Doing, Found, IdPrefix, Ignored, TaskId, TaskStatus};
+use engine::{Doing, Found, IdPrefix, TaskId, TaskStatus};
 use hashbrown::HashSet;
 use ledger::Glob;
 
@@ -13,7 +13,7 @@ use super::{Changed, Reply};
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::generation::Action;
-use crate::daemon::keep::no_rule;
+use crate::daemon::keep::NO_RULE;
 use crate::daemon::observe::{Moments, PAUSED};
 use crate::daemon::task_name::TaskName;
 
@@ -221,7 +221,7 @@ impl Daemon {
             self.change_task(verb, id, &mut changes, now).map_err(|why| {
                 Refusal::conflict(match why {
                     Unchanged::Runs => format!("task {text} runs already"),
-                    Unchanged::NoRule => format!("task {text} is cancelled: {}", no_rule(Ignored::NoRule)),
+                    Unchanged::NoRule => format!("task {text} is cancelled: {NO_RULE}"),
                 })
             })?;
         }
@@ -325,7 +325,7 @@ impl Daemon {
                 let _ = work.reply.send(Ok(Answering::of(List { tasks, total })));
             }
             Goal::Change { changes, .. } if changes.done.done.is_empty() && changes.cancelled > 0 => {
-                let _ = work.reply.send(Err(Refusal::conflict(no_rule(Ignored::NoRule))));
+                let _ = work.reply.send(Err(Refusal::conflict(NO_RULE)));
             }
             Goal::Change { changes, is_all: false, .. } if changes.done.done.is_empty() => {
                 let _ = work.reply.send(Err(Refusal::not_found("no task matches")));
@@ -335,7 +335,7 @@ impl Daemon {
                     self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
                 }
                 if cancelled > 0 {
-                    let error = no_rule(Ignored::NoRule).to_owned();
+                    let error = NO_RULE.to_owned();
                     done.left.push(Left { count: cancelled, error });
                 }
                 self.answer_when_kept(Ok(Answering::of(done)), work.reply, now);

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects as _, Failure, FailureKind, IdPrefix, Ignored, MapId, Record, SchedulerId, TaskId, TaskRecord,
-    Waits,
+    Effects as _, Failure, FailureKind, IdPrefix, MapId, Record, SchedulerId, TaskId, TaskRecord, Waits,
 };
 use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
@@ -27,6 +26,9 @@ use crate::daemon::failed::Told;
 use crate::daemon::generation::Generation;
 use crate::daemon::vanished::is_gone_here;
 use crate::log::{About, Level, record};
+
+/// Why the rules of a configuration that a task came to have nothing for it.
+pub(in crate::daemon) const NO_RULE: &str = "no rule matches its path any more";
 
 /// What the error of a run says that the daemon did not see the end of.
 pub(super) const INTERRUPTED: &str = "interrupted: the daemon ended";
@@ -70,7 +72,7 @@ impl Over {
     fn reason(self) -> &'static str {
         match self {
             Over::SourceGone => "its source was gone when the daemon started again",
-            Over::NoRule => no_rule(Ignored::NoRule),
+            Over::NoRule => NO_RULE,
         }
     }
 }
@@ -91,17 +93,6 @@ pub(in crate::daemon) fn no_heir(name: &str, same_name: bool) -> String {
         format!("{name} is another scheduler now")
     } else {
         format!("the config has no scheduler {name}")
-    }
-}
-
-/// Why the rules of a configuration that a task came to have nothing for it.
-pub(in crate::daemon) fn no_rule(reason: Ignored) -> &'static str {
-    match reason {
-        Ignored::NoRule => "no rule matches its path any more",
-        Ignored::RuleStepLimit => "a pattern of src_re gave up on its path",
-        Ignored::Unfit | Ignored::Paused | Ignored::TasksMax | Ignored::NothingToCancel => {
-            unreachable!("the rules do not say so")
-        }
     }
 }
 
