@@ -669,7 +669,7 @@ class FileManagerRule(Checked):
         prune: Whether to remove directories that are empty after the action, from that of the source up to the root of
             a watch, which stays. For move and delete. Default False. Not in pyinotifyd 1.
         generations: How many actions of rules may follow one another, each on what the one before made: the result, a
-            directory on the way to it, or what it put into the trash, whatever links and mounts lead to it. The action
+            directory on the way to it, or what it put into the trash, also through links and mounts. The action
             on what somebody else made is number 1; one above this number fails. Default 8. Not in pyinotifyd 1.
 
     Example::

@@ -7,6 +7,7 @@
 //! Where watches see is known of the configured paths, of what is mounted below them, and of what a path comes to lead
 //! to while it is watched. All of that may be late: a link is exchanged, a mount comes. So the source of each action
 //! tells as well, since a watch has seen it. Rules can go round through a place that nobody knew of once, not for ever.
+//! But where a link inside of a filesystem that may not answer leads to a place, that has several: nobody asks there.
 //!
 //! A result is noted before it is made: its event may reach the loop before the worker goes on. The directories on the
 //! way to it and those of a trash count as results, too; what others put into them does not. Workers share the table.
@@ -81,6 +82,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Of a directory that is `there`.
+    pub(crate) fn of(there: &Filesystem) -> Place {
+        Place { device: there.device, path: there.inside.to_vec() }
+    }
+
     /// Of what stands at a path below a directory that is `there`.
     pub(crate) fn below(there: &Filesystem, names: &[u8]) -> Place {
         let slash: &[u8] = if there.inside.ends_with(b"/") || names.is_empty() { b"" } else { b"/" };
@@ -89,14 +95,13 @@ impl Place {
 
     /// Of the root of a watch, `names` above a directory that is `there`; or of what is mounted in between.
     pub(crate) fn of_root_above(there: &Filesystem, names: &[u8]) -> Place {
-        let (mounted, below) = there.inside.split_at(there.mounted_len);
-        let path = match there.inside.strip_suffix(names) {
-            Some(root) if root.len() >= mounted.len() => root,
-            _ if names.ends_with(below.strip_prefix(b"/").unwrap_or(below)) => mounted,
-            // A link has taken the place of a directory.
-            _ => &there.inside,
-        };
-        let path = path.strip_suffix(b"/").filter(|path| !path.is_empty()).unwrap_or(path);
+        let mut path = &there.inside[..];
+        for name in names.rsplit(|byte| *byte == b'/') {
+            // Not above its mount; and where a link has taken the place of a directory, not above that.
+            let above = path.strip_suffix(name).and_then(|path| path.strip_suffix(b"/"));
+            let Some(above) = above.filter(|_| path.len() > there.mounted_len) else { break };
+            path = if above.is_empty() { b"/" } else { above };
+        }
         Place { device: there.device, path: path.to_vec() }
     }
 
@@ -271,14 +276,14 @@ impl Table {
     }
 
     fn add_root(&mut self, root: Place) {
+        if self.is_watched(&root) {
+            return;
+        }
         if self.found.len() >= FOUND_MAX {
             self.found.clear();
         }
-        if !self.is_watched(&root)
-            && let Err(at) = self.found.binary_search(&root)
-        {
-            self.found.insert(at, root);
-        }
+        let at = self.found.partition_point(|found| *found < root);
+        self.found.insert(at, root);
     }
 
     fn key(&self, device: u64, path: &[u8]) -> u128 {
@@ -409,6 +414,11 @@ mod tests {
             ("/sub", "/sub", "a/sub", "/sub"),
             // A link leads on.
             ("/else/where", "/", "a/b", "/else/where"),
+            ("/w/x/b", "/", "a/b", "/w/x"),
+            // Names, not letters, are the same.
+            ("/xa/b", "/", "a/b", "/xa"),
+            ("/b", "/", "a/xb", "/b"),
+            ("/data/in", "/data", "din", "/data/in"),
         ] {
             assert_eq!(root(inside, mounted, names), found, "{names} above {inside}");
         }

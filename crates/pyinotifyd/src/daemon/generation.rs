@@ -215,7 +215,7 @@ impl Generation {
         if let Some(places) = &mut self.places {
             let next = self.roots.iter().skip(places.len()).take(ROOTS_A_TURN);
             let directories = next.map(|root| watcher::glob::literal_prefix(root));
-            places.extend(directories.map(|root| Place::below(&filesystems.of_directory(&root, now), b"")));
+            places.extend(directories.map(|root| Place::of(&filesystems.of_directory(&root, now))));
         }
         self.has_unplaced_roots()
     }

@@ -17,7 +17,7 @@ use crate::action::settle::{Answer, Verdict};
 use crate::action::trash::Emptied;
 use crate::action::{Report, file, sweep::Swept};
 use crate::config::{Owner, owner_warnings};
-use crate::lane::{Filesystem, LaneId, Notice, Once, Size, Undone};
+use crate::lane::{LaneId, Notice, Once, Size, Undone};
 use crate::log::{Cause, Clock, Escaped, Level, Log, record};
 
 impl Daemon {
@@ -88,13 +88,16 @@ impl Daemon {
 
     /// A file rule has moved or removed a directory: tasks that wait for it, or for what was below it, have nothing to
     /// act on any more. For a file they stay: what follows on a move in the same list of schedulers is meant to run.
-    /// They stay too where another directory has taken the name meanwhile, since some may be of that one.
+    /// They stay too where something stands there again, since some may be of that. On a filesystem that may not answer
+    /// nobody looks.
     fn withdraw_below(&mut self, task: u64, now: Instant) {
         let Some(found) = self.core.engine.task(TaskHandle(task)) else { return };
         let event = found.event.get();
-        let performer = &mut self.core.performer;
-        let mut may_look = |path| performer.lanes.filesystems.of_parent(path, now).is_local;
-        if event.is_dir && (!may_look(event.pathname) || missing::is_missing(event.pathname)) {
+        if !event.is_dir {
+            return;
+        }
+        let filesystem = self.core.performer.lanes.filesystems.of_parent(event.pathname, now);
+        if !filesystem.is_local || missing::is_missing(event.pathname) {
             self.core.engine.withdraw(now, event.pathname, &mut self.core.performer);
         }
     }
@@ -169,9 +172,8 @@ impl Daemon {
         let in_force = &mut generations[in_force];
         let is_more = in_force.place_roots(&mut lanes.filesystems, now);
         if !is_more && let Some(places) = in_force.places.take() {
-            let place = |there: Filesystem| Place::below(&there, b"");
             let mounted = lanes.filesystems.mounted().into_iter();
-            let mounted = mounted.map(|(at, shown)| (place(at), place(shown))).collect();
+            let mounted = mounted.map(|(at, shown)| (Place::of(&at), Place::of(&shown))).collect();
             files.descents.set_roots(places, mounted);
         }
         is_more
@@ -246,7 +248,7 @@ impl Performer {
     pub(super) fn root_is_elsewhere(&mut self, path: &[u8]) {
         self.lanes.filesystems.forget_ways();
         let there = self.lanes.filesystems.of_directory(path, self.now);
-        self.files.descents.add_root(Place::below(&there, b""));
+        self.files.descents.add_root(Place::of(&there));
     }
 }
 
