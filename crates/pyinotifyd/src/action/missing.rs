@@ -23,13 +23,14 @@ pub(crate) fn is_missing(path: &[u8]) -> bool {
     matches!(rustix::fs::lstat(path), Err(Errno::NOENT | Errno::NOTDIR))
 }
 
-/// Whether a path below a watch root is gone: it does not exist, and the root does. Where that is missing, as on a disk
-/// that is mounted late, nothing is known of what lies below. Waits for its filesystem.
+/// Whether a path below a watch root is gone: it does not exist, and the root does. Where that is missing, or a link to
+/// nothing, as on a disk that is mounted late, nothing is known of what lies below. Waits for its filesystem.
 pub(crate) fn is_gone(path: &[u8], root_len: u16) -> bool {
     // A watched file is itself the root: its directory counts.
     let directory_len = path.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
     let root = &path[..directory_len.min(usize::from(root_len))];
-    is_missing(path) && (root.is_empty() || !is_missing(root))
+    let leads_nowhere = || matches!(rustix::fs::stat(root), Err(Errno::NOENT | Errno::NOTDIR));
+    is_missing(path) && (root.is_empty() || !leads_nowhere())
 }
 
 /// Asks for a look at paths on the filesystem of a device, each with the length of its watch root; one report tells of
@@ -107,5 +108,13 @@ mod tests {
         ] {
             assert_eq!(is_gone(path.as_bytes(), root.len() as u16), gone, "{path} of {root}");
         }
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("disk", &link).unwrap();
+        let (path, root_len) = (link.join("f"), link.as_os_str().len() as u16);
+        let path = path.as_os_str().as_encoded_bytes();
+        assert!(!is_gone(path, root_len), "a link to nothing");
+        std::fs::create_dir(directory.path().join("disk")).unwrap();
+        assert!(is_gone(path, root_len));
     }
 }

@@ -38,7 +38,20 @@ impl Vanished {
     /// overflows one after the other would keep it from its end.
     pub(super) fn begin(&mut self) {
         self.again = self.from.is_some();
-        self.from.get_or_insert(0);
+        if self.from.is_none() {
+            self.begin_pass();
+        }
+    }
+
+    fn begin_pass(&mut self) {
+        (self.from, self.told) = (Some(0), HashSet::new());
+    }
+
+    /// What was told is of use as long as more may be found.
+    fn forget_told(&mut self) {
+        if self.from.is_none() && self.asked.is_empty() {
+            self.told = HashSet::new();
+        }
     }
 
     /// An event came: its path is known to be as the event says.
@@ -87,18 +100,20 @@ impl Core {
         }
         self.are_gone(gone);
         self.vanished.from = next;
-        if next.is_none() {
-            self.vanished.told = HashSet::new();
-            self.vanished.from = std::mem::take(&mut self.vanished.again).then_some(0);
+        if next.is_none() && std::mem::take(&mut self.vanished.again) {
+            self.vanished.begin_pass();
         }
+        self.vanished.forget_told();
         self.vanished.from.is_some()
     }
 
     /// The look that was begun has found that these paths are gone. Several tasks of one path and map hear of it once.
     pub(super) fn are_gone(&mut self, gone: Vec<(MapId, Vec<u8>, u16)>) {
         for (map, path, root_len) in gone {
-            if self.vanished.told.insert((map, path.clone())) {
-                self.deleted(map, &path, root_len);
+            let of_map = (map, path);
+            if !self.vanished.told.contains(&of_map) {
+                self.deleted(map, &of_map.1, root_len);
+                self.vanished.told.insert(of_map);
             }
         }
     }
@@ -107,10 +122,10 @@ impl Core {
     pub(super) fn looked(&mut self, looked: Vec<Looked>) {
         for Looked { path, is_gone } in looked {
             let maps = self.vanished.asked.remove(&path).unwrap_or_default();
-            for (map, root_len) in maps.into_iter().filter(|_| is_gone) {
-                self.deleted(map, &path, root_len);
-            }
+            let gone = maps.into_iter().filter(|_| is_gone);
+            self.are_gone(gone.map(|(map, root_len)| (map, path.clone(), root_len)).collect());
         }
+        self.vanished.forget_told();
     }
 
     fn deleted(&mut self, map: MapId, pathname: &[u8], root_len: u16) {
