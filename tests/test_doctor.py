@@ -125,6 +125,27 @@ def test_a_daemon_without_a_state_has_none_whatever_we_have(box: Box) -> None:
     assert found["state"]["text"] == "none: tasks do not survive the end of the daemon"
 
 
+def test_a_config_is_judged_with_the_state_of_the_daemon_that_answers(box: Box) -> None:
+    config = CONFIG.replace(', state="$TMP/state"', "").replace("rec=True", 'rec=True, initial="changed"')
+    box.write_config(config)
+    box.env["STATE_DIRECTORY"] = os.fspath(box.tmp / "kept")
+    (box.tmp / "kept").mkdir(mode=0o700)
+    box.start(None, "-c", os.fspath(box.config)).wait_log("start listening")
+    # The configuration cannot be executed before the daemon is found.
+    found = doctor(box, "--control", os.fspath(box.tmp / "c.sock"))
+    assert found["config"]["level"] == "ok", found["config"]
+    assert found["state"]["text"].startswith(f"'{box.tmp}/kept' ")
+
+
+def test_a_config_file_that_went_under_its_daemon_is_not_made_up(box: Box, run: Run) -> None:
+    daemon = run(CONFIG)
+    box.config.unlink()
+    found = doctor(box, "--control", os.fspath(box.tmp / "c.sock"), status=1)["config"]
+    kept = f"the daemon with pid {daemon.pid} goes on with what it had before"
+    assert (found["level"], found["text"]) == ("problem", f"{box.config} does not exist; {kept}")
+    assert found["mend"] == f"ls -l {box.tmp}"
+
+
 def test_a_reload_that_was_refused_is_said(box: Box, run: Run) -> None:
     daemon = run(CONFIG)
     good = box.config.read_text()

@@ -111,24 +111,18 @@ pub(crate) enum Whose {
 }
 
 /// What is looked at: where nobody named a configuration, that of the daemon which answers. It is executed: it must be
-/// ours or root's.
-pub(crate) fn of_daemon(options: ConfigOptions, wanted: Wanted) -> (ConfigOptions, Wanted) {
-    if wanted.whose != Whose::Default {
-        return (options, wanted);
+/// ours or root's. With the state that this daemon has, whose command line and environment we do not know.
+pub(crate) fn of_daemon(mut options: ConfigOptions, mut wanted: Wanted) -> (ConfigOptions, Wanted) {
+    let Asked::Answered(status, user) = ask(&wanted, None) else { return (options, wanted) };
+    if wanted.whose == Whose::Default && is_trusted(user) && !is_about(&wanted.config, &status.config) {
+        wanted.config = status.config.iter().map(|file| path_of(&file.path)).collect();
+        wanted.whose = Whose::Daemon(status.pid);
+        options.source = Source::Files(cli::named(&wanted.config));
     }
-    match ask(&wanted, None) {
-        Asked::Answered(status, user) if is_trusted(user) && !is_about(&wanted.config, &status.config) => {
-            let config: Vec<PathBuf> = status.config.iter().map(|file| path_of(&file.path)).collect();
-            let source = Source::Files(cli::named(&config));
-            (
-                ConfigOptions { source, ..options },
-                Wanted { config, whose: Whose::Daemon(status.pid), ..wanted },
-            )
-        }
-        Asked::Answered(..) | Asked::Refused(_) | Asked::Forbidden(_) | Asked::Silent(_) | Asked::Never => {
-            (options, wanted)
-        }
+    if options.state.is_none() && is_about(&wanted.config, &status.config) {
+        options.state = status.state.map(|state| path_of(&state.path));
     }
+    (options, wanted)
 }
 
 fn is_trusted(user: Option<u32>) -> bool {
@@ -140,7 +134,7 @@ pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
     let daemon = ask(wanted, config);
     let mut findings = vec![python(wanted.python.as_deref())];
     if findings[0].level == Level::Ok {
-        findings.push(of_config(wanted, config.is_some()));
+        findings.push(of_config(wanted, config.is_some(), &daemon));
     }
     findings.extend(roots(config));
     findings.extend(whose_rights(&daemon));
@@ -234,27 +228,36 @@ fn other_python(found: &Path) -> String {
     })
 }
 
-fn of_config(wanted: &Wanted, is_loaded: bool) -> Finding {
+fn of_config(wanted: &Wanted, is_loaded: bool, daemon: &Asked) -> Finding {
     let files = &wanted.config;
-    let whose = match wanted.whose {
-        Whose::Named | Whose::Default => String::new(),
-        Whose::Daemon(pid) => format!("; the daemon with pid {pid} runs with it"),
+    let user = match daemon {
+        Asked::Answered(status, _) if is_about(files, &status.config) => Some(status.pid),
+        _ => None,
     };
     let shown = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
     let program = advice::program();
     if is_loaded {
+        let whose = match wanted.whose {
+            Whose::Named | Whose::Default => String::new(),
+            Whose::Daemon(pid) => format!("; the daemon with pid {pid} runs with it"),
+        };
         return ok("config", format!("{shown} can be used{whose}"));
     }
+    let kept = user
+        .map_or(String::new(), |pid| format!("; the daemon with pid {pid} goes on with what it had before"));
     let Some(missing) = files.iter().find(|file| !file.exists()) else {
         let mend = format!("{program} -t{}", advice::named(files));
-        return problem("config", format!("{shown} cannot be used{whose}"), mend);
+        return problem("config", format!("{shown} cannot be used{kept}"), mend);
     };
-    let mend = if missing == Path::new(CONFIG_FILE) {
+    let text = format!("{} does not exist{kept}", missing.display());
+    let mend = if user.is_some() {
+        // What it held is not for us to make up.
+        format!("ls -l {}", advice::path(existing(missing)))
+    } else if missing == Path::new(CONFIG_FILE) {
         advice::as_root(&format!("{program} --install"))
     } else {
         format!("{program} watch . --print-config > {}", advice::path(missing))
     };
-    let text = format!("{} does not exist{whose}", missing.display());
     match wanted.whose {
         Whose::Default => warning("config", text, mend),
         Whose::Named | Whose::Daemon(_) => problem("config", text, mend),
@@ -615,11 +618,11 @@ fn control(daemon: Asked, wanted: &Wanted, config: Option<&Config>) -> Finding {
         }
         Asked::Answered(status, _) => {
             let Status { pid, ready, reason, refused, .. } = *status;
+            if !ready {
+                let text = format!("the daemon with pid {pid} is not ready: {}", reason.unwrap_or_default());
+                return problem("control", text, show_status);
+            }
             match refused {
-                _ if !ready => {
-                    let why = reason.unwrap_or_default();
-                    problem("control", format!("the daemon with pid {pid} is not ready: {why}"), show_status)
-                }
                 None => ok("control", format!("the daemon with pid {pid} answers")),
                 Some(RefusedConfig { error, .. }) => {
                     let kept = format!("the daemon with pid {pid} goes on with what it had before");
