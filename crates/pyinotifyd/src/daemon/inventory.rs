@@ -153,16 +153,19 @@ pub(super) fn orphans<'a>(
 impl Daemon {
     /// What the configuration that is being adopted changes, but for what is lost by it.
     pub(super) fn changes(&self) -> Changes {
-        let (in_force, newest) = (self.in_force(), self.core.performer.generations.last());
-        let Some((old, new)) = in_force.zip(newest) else { return Changes::default() };
+        let Some((old, new)) = self.old_and_new() else { return Changes::default() };
         Inventory::of(old).changes_to(&Inventory::of(new))
+    }
+
+    /// The configuration in force and the one that is being adopted.
+    fn old_and_new(&self) -> Option<(&Generation, &Generation)> {
+        self.in_force().zip(self.core.performer.generations.last())
     }
 
     /// The changes of the configuration that takes over now, with what becomes of the tasks to come and of the pauses
     /// of schedulers that are gone.
     pub(super) fn with_losses(&self, changes: Changes) -> Changes {
-        let (in_force, newest) = (self.in_force(), self.core.performer.generations.last());
-        let Some((old, new)) = in_force.zip(newest) else { return changes };
+        let Some((old, new)) = self.old_and_new() else { return changes };
         Changes { losses: self.losses(old, new), ..changes }
     }
 

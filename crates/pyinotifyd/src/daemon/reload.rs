@@ -211,11 +211,13 @@ impl Daemon {
         if !self.adoption.as_ref().is_some_and(is_set_up) {
             return false;
         }
-        let is_compared = |adoption: &Adoption| adoption.reload.is_none() || adoption.changes.is_some();
-        if !self.adoption.as_ref().is_some_and(is_compared) {
+        let is_to_compare = |adoption: &Adoption| adoption.reload.is_some() && adoption.changes.is_none();
+        if self.adoption.as_ref().is_some_and(is_to_compare) {
             // In a turn of its own: with thousands of schedulers it takes as long as the switch.
-            let changes = self.changes();
-            self.adoption.as_mut().expect("it is set up").changes = Some(changes);
+            let changes = Some(self.changes());
+            if let Some(adoption) = &mut self.adoption {
+                adoption.changes = changes;
+            }
             return true;
         }
         self.switch(now);
