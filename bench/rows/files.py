@@ -54,6 +54,7 @@ def drop_files(
         for path in (made, source, target, ready):
             path.mkdir()
         bench.tool("files", "make", made, "f", 0, files, SMALL_BYTES)
+        _warm(root, 2 * files * SMALL_BYTES)
         if who.kind is Kind.OTHER:
             return _cp_all(bench, made, target, files)
         with _start(bench, who, action, source, target, ready) as program:
@@ -170,10 +171,7 @@ class Large(Row):
         with bench.scratch(place) as root:
             made = root / "big"
             _make_large(made, size)
-            # Uses and frees as much memory as the copy is about to use. A virtual machine pays for a page when it is
-            # first touched, several times the price of the copy: each contestant gets pages that were just in use.
-            _make_large(root / "memory", size + size // 4)
-            os.unlink(root / "memory")
+            _warm(root, size + size // 4)
             if who.kind is Kind.OTHER:
                 return self._cp(bench, made, root / "copy")
             return self._rule(bench, who, made, root)
@@ -216,6 +214,16 @@ class Large(Row):
     def _longest_move(bench: Bench, source: Path, target: Path) -> float:
         """Milliseconds of the slowest of some moves while nothing else happens."""
         return max(latencies_us(bench.tool("probe", "file", source, target, 100, GAP_US))) / 1000
+
+
+def _warm(root: Path, size: int) -> None:
+    """Uses and frees as much memory as is about to be used.
+
+    A virtual machine pays for a page when it is first touched, several times the price of a copy: each contestant gets
+    pages that were just in use.
+    """
+    _make_large(root / "memory", size)
+    os.unlink(root / "memory")
 
 
 def _make_large(path: Path, size: int) -> None:
