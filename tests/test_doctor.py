@@ -125,6 +125,15 @@ def test_a_daemon_without_a_state_has_none_whatever_we_have(box: Box) -> None:
     assert found["state"]["text"] == "none: tasks do not survive the end of the daemon"
 
 
+def test_a_root_that_is_a_link_to_nothing_is_not_proposed_to_be_made(box: Box) -> None:
+    box.write_config(CONFIG)
+    box.src.rmdir()
+    box.src.symlink_to("disk")
+    found = doctor(box, "--control", os.fspath(box.tmp / "none.sock"))["filesystem"]
+    text = f"'{box.src}' is a link to nothing; the daemon waits for what it leads to"
+    assert (found["level"], found["text"], found["mend"]) == ("warning", text, f"ls -l {box.src}")
+
+
 def test_a_config_is_judged_with_the_state_of_the_daemon_that_answers(box: Box) -> None:
     config = CONFIG.replace(', state="$TMP/state"', "").replace("rec=True", 'rec=True, initial="changed"')
     box.write_config(config)

@@ -322,6 +322,10 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
             problem("filesystem", text, rights::look_at(path))
         }
         Ok(_) => ok("filesystem", format!("'{shown}' is on {fstype}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            let text = format!("'{shown}' is a link to nothing; the daemon waits for what it leads to");
+            warning("filesystem", text, format!("ls -l {}", advice::path(path)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("'{shown}' does not exist; the daemon waits for it");
             warning("filesystem", text, advice::make(path))

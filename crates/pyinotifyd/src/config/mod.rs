@@ -124,7 +124,7 @@ impl Config {
         let asks = self.watches.iter().find(|watch| watch.initial == Initial::Changed);
         asks.map_or(Ok(()), |watch| {
             let text = "initial=\"changed\" needs a state that says since when: give Pyinotifyd a state, or the \
-                        command line --state";
+                        command line --state (a service may have $STATE_DIRECTORY)";
             Err(fault(watch.at.as_ref(), text.to_owned()))
         })
     }
