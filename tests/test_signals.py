@@ -129,6 +129,45 @@ def test_usr1_while_the_config_executes_ends_nothing(box: Box) -> None:
     assert daemon.terminate() == 0
 
 
+SLOW_START = """
+import os, time
+print("EXECUTES", flush=True)
+while not os.path.exists("$TMP/go"): time.sleep(0.01)
+sched = ShellScheduler("true", name="$NAME")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": sched})])
+"""
+
+
+@ours_only
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_stop_while_the_config_executes_is_a_normal_end(box: Box, name: str) -> None:
+    daemon = box.start(SLOW_START)
+    daemon.wait_out("EXECUTES")
+    daemon.signal(signal.Signals[name])
+    assert daemon.wait_exit() == 0
+    assert daemon.count(f"pyinotifyd/daemon - INFO - got signal {name}, shutdown$|INFO: got signal {name}, shutdown$")
+    # A question that was not answered is none that was answered well.
+    test = box.start(SLOW_START, "-t")
+    test.wait_out("EXECUTES")
+    test.signal(signal.Signals[name])
+    assert test.wait_exit() == 128 + signal.Signals[name]
+    assert test.count("config file ok") == 0
+
+
+@ours_only
+def test_a_reload_that_is_asked_for_while_the_config_executes_is_made(box: Box) -> None:
+    daemon = box.start(SLOW_START.replace("$NAME", "old"))
+    daemon.wait_out("EXECUTES")
+    box.write_config(SLOW_START.replace("$NAME", "new"))
+    daemon.signal(signal.SIGHUP)
+    # The next signal is taken after that one.
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log("status: the config file is being executed")
+    write(box.tmp / "go")
+    daemon.wait_log("got signal SIGHUP, reload config file")
+    daemon.wait_log("scheduler new added, scheduler old removed")
+
+
 def test_running_jobs_are_waited_for(run: Run, box: Box) -> None:
     daemon = run(config("held"), record=True)
     for name in ("a", "b"):

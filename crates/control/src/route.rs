@@ -2,6 +2,7 @@
 
 use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
@@ -206,6 +207,8 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
     // The answer to HEAD is that to GET, which the server sends without its body.
     let get = || only(&[Method::GET, Method::HEAD], "GET, HEAD");
     let post = || only(&[Method::POST], "POST");
+    // Who asks for less than the whole must not get the whole.
+    let bare = || post().and_then(|()| request.json()).map(|NoBody {}| ());
     match segments[..] {
         ["metrics"] => get().map(|()| Question::Metrics(Text::accepted(request.accept))),
         ["healthz"] => get().map(|()| Question::Health),
@@ -218,27 +221,32 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "tasks", "cancel"] => post().and_then(|()| request.selection()).map(Question::Cancel),
         ["v1", "failed", "retry"] => post().and_then(|()| request.failed_selection()).map(Question::Retry),
         ["v1", "failed", "forget"] => post().and_then(|()| request.failed_selection()).map(Question::Forget),
-        ["v1", "tasks", id, "run"] => post().and_then(|()| one(id)).map(Question::Run),
-        ["v1", "tasks", id, "cancel"] => post().and_then(|()| one(id)).map(Question::Cancel),
-        ["v1", "failed", id, "retry"] => post().and_then(|()| one(id)).map(Question::Retry),
-        ["v1", "failed", id, "forget"] => post().and_then(|()| one(id)).map(Question::Forget),
-        ["v1", "history", id, "undo"] => post().and_then(|()| prefix(id)).map(Question::Undo),
+        ["v1", "tasks", id, "run"] => bare().and_then(|()| one(id)).map(Question::Run),
+        ["v1", "tasks", id, "cancel"] => bare().and_then(|()| one(id)).map(Question::Cancel),
+        ["v1", "failed", id, "retry"] => bare().and_then(|()| one(id)).map(Question::Retry),
+        ["v1", "failed", id, "forget"] => bare().and_then(|()| one(id)).map(Question::Forget),
+        ["v1", "history", id, "undo"] => bare().and_then(|()| prefix(id)).map(Question::Undo),
         // A name that another config file has, too, stands behind its file.
         ["v1", "schedulers", ref name @ .., "pause"] if matches!(name.len(), 1 | 2) => {
-            post().map(|()| Question::Pause(Some(name.join("/"))))
+            bare().map(|()| Question::Pause(Some(name.join("/"))))
         }
         ["v1", "schedulers", ref name @ .., "resume"] if matches!(name.len(), 1 | 2) => {
-            post().map(|()| Question::Resume(Some(name.join("/"))))
+            bare().map(|()| Question::Resume(Some(name.join("/"))))
         }
-        ["v1", "pause"] => post().map(|()| Question::Pause(None)),
-        ["v1", "resume"] => post().map(|()| Question::Resume(None)),
+        ["v1", "pause"] => bare().map(|()| Question::Pause(None)),
+        ["v1", "resume"] => bare().map(|()| Question::Resume(None)),
         ["v1", "send"] => post().and_then(|()| request.send()),
         ["v1", "rescan"] => post().and_then(|()| request.rescan()),
         ["v1", "sync"] => post().and_then(|()| request.sync()),
-        ["v1", "reload"] => post().map(|()| Question::Reload),
+        ["v1", "reload"] => bare().map(|()| Question::Reload),
         _ => Err(Refusal::not_found(format!("there is nothing at {}", request.path.escape_debug()))),
     }
 }
+
+/// The body of a request whose path says all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoBody {}
 
 fn one(id: &str) -> Result<Selection, Refusal> {
     prefix(id).map(|id| Selection::Ids(vec![id]))
@@ -445,6 +453,28 @@ mod tests {
             assert_eq!(ask(&Method::HEAD, path, ""), Ok(question.clone()), "{path}");
             assert_eq!(ask(&Method::GET, path, ""), Ok(question), "{path}");
             assert_eq!(ask(&Method::POST, path, ""), Err(405), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_says_all_has_no_body() {
+        let paths = [
+            "/v1/pause",
+            "/v1/resume",
+            "/v1/reload",
+            "/v1/schedulers/a/pause",
+            "/v1/schedulers/a/b/resume",
+            "/v1/tasks/abcd/run",
+            "/v1/tasks/abcd/cancel",
+            "/v1/failed/abcd/retry",
+            "/v1/failed/abcd/forget",
+            "/v1/history/abcd/undo",
+        ];
+        for path in paths {
+            for body in ["nonsense", r#"{"scheduler": "a"}"#] {
+                assert_eq!(ask(&Method::POST, path, body), Err(400), "{path} {body}");
+            }
+            assert!(ask(&Method::POST, path, "{}").is_ok(), "{path}");
         }
     }
 

@@ -62,7 +62,7 @@ use prepared::Prepared;
 use reload::Adoption;
 use routing::Core;
 use shutdown::State;
-use start::Start;
+use start::{NoDaemon, Start};
 use status::Totals;
 use supervise::Supervision;
 use wake::{Awaited, Descriptor, Request, Signals, Timer, Wake};
@@ -73,11 +73,11 @@ const LISTEN_RETRY: Duration = Duration::from_millis(10);
 /// Runs the daemon to its end.
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
     with_runtime(|runtime, log| {
-        let started =
-            runtime.block_on(async { Start::load(options, log).await?.open_state().await?.into_daemon() });
+        let started = runtime
+            .block_on(async { Ok(Start::load(options, log).await?.open_state().await?.into_daemon()?) });
         match started {
             Ok(mut daemon) => runtime.block_on(daemon.run()),
-            Err(code) => code,
+            Err(why) => NoDaemon::of_daemon(why),
         }
     })
 }
@@ -86,7 +86,7 @@ pub(crate) fn run(options: ConfigOptions) -> ExitCode {
 pub(crate) fn test_config(options: &ConfigOptions) -> ExitCode {
     with_runtime(|runtime, log| match runtime.block_on(Start::load(options.clone(), log)) {
         Ok(start) => start.report_ok(),
-        Err(code) => code,
+        Err(why) => why.of_answer(),
     })
 }
 
@@ -97,7 +97,8 @@ pub(crate) fn examine(options: &ConfigOptions, look: impl FnOnce(Option<&Config>
     }
     with_runtime(|runtime, log| match runtime.block_on(Start::load(options.clone(), log)) {
         Ok(start) => look(Some(start.config())),
-        Err(_) => look(None),
+        Err(NoDaemon::Failed(_)) => look(None),
+        Err(asked @ NoDaemon::Asked(_)) => asked.of_answer(),
     })
 }
 
@@ -105,7 +106,7 @@ pub(crate) fn examine(options: &ConfigOptions, look: impl FnOnce(Option<&Config>
 pub(crate) fn explain_path(options: &ConfigOptions, path: &Path, event: Option<Flag>) -> ExitCode {
     with_runtime(|runtime, log| match runtime.block_on(Start::load(options.clone(), log)) {
         Ok(start) => start.explain(path, event),
-        Err(code) => code,
+        Err(why) => why.of_answer(),
     })
 }
 

@@ -38,8 +38,38 @@ use crate::config::{Config, ConfigFile, StateWanted};
 use crate::host::{self, Host, HostEvent, HostId};
 use crate::log::{Cause, Level, Log, Style, record};
 
-/// Exit status after Ctrl-C while the config file still executes (128 + SIGINT, as a shell reports it).
-const EXIT_INTERRUPTED: u8 = 130;
+/// Why there is no daemon.
+pub(super) enum NoDaemon {
+    /// A signal, SIGTERM or SIGINT by name, asked for the end before there was anything to end.
+    Asked(&'static str),
+    /// What is wrong was said.
+    Failed(ExitCode),
+}
+
+impl NoDaemon {
+    /// The exit status of a daemon: it ends as it was asked to.
+    pub(super) fn of_daemon(self) -> ExitCode {
+        match self {
+            NoDaemon::Asked(_) => ExitCode::SUCCESS,
+            NoDaemon::Failed(code) => code,
+        }
+    }
+
+    /// The exit status of who was asked a question that has no answer now: after a signal that of a shell.
+    pub(super) fn of_answer(self) -> ExitCode {
+        match self {
+            NoDaemon::Asked("SIGINT") => ExitCode::from(128 + Signal::INT.as_raw() as u8),
+            NoDaemon::Asked(_) => ExitCode::from(128 + Signal::TERM.as_raw() as u8),
+            NoDaemon::Failed(code) => code,
+        }
+    }
+}
+
+impl From<ExitCode> for NoDaemon {
+    fn from(code: ExitCode) -> NoDaemon {
+        NoDaemon::Failed(code)
+    }
+}
 
 /// A configuration that was executed for the first time, and what it takes to run it.
 pub(super) struct Start {
@@ -53,14 +83,16 @@ pub(super) struct Start {
     /// When it began.
     pub(super) since: Time,
     pub(super) signals: Signals,
+    /// SIGHUP came: the config file may have changed since it was read.
+    pub(super) reload: bool,
     pub(super) hosts: (mpsc::Sender<HostEvent>, mpsc::Receiver<HostEvent>),
     /// Tasks of an earlier daemon, where there is a state.
     pub(super) state: Option<Beginning>,
 }
 
 impl Start {
-    /// Executes the config file; Ctrl-C ends one that never returns.
-    pub(super) async fn load(options: ConfigOptions, mut log: Log) -> Result<Start, ExitCode> {
+    /// Executes the config file; a signal ends one that never returns.
+    pub(super) async fn load(options: ConfigOptions, mut log: Log) -> Result<Start, NoDaemon> {
         if options.debug {
             log.set_level("", Level::DEBUG);
         }
@@ -71,13 +103,15 @@ impl Start {
             give_up(&mut log, &format!("cannot handle signals: {error}", error = Cause(&error)))
         })?;
         let (sender, mut receiver) = host::channel();
+        let mut reload = false;
         let (loaded, host, python) = match &options.source {
             cli::Source::Line(line) => (Config::from_line(line).map_err(LoadError::Fault), None, None),
             cli::Source::Files(_) => {
                 let loading =
                     Loading::start(&options, None, HostId(0), &log, sender.clone(), |config| config);
                 let mut loading = loading.map_err(|error| refuse(&mut log, &options, error))?;
-                let outcome = outcome(&mut loading, &mut signals, &mut receiver, &mut log).await?;
+                let outcome =
+                    outcome(&mut loading, &mut signals, &mut receiver, &mut reload, &mut log).await?;
                 let Loading { host, python, early, .. } = loading;
                 (outcome.map(|config| Config { early, ..config }), Some(host), Some(python))
             }
@@ -87,13 +121,13 @@ impl Start {
             && !options.dry_run
             && let Err(fault) = config.check_without_state()
         {
-            return Err(refuse(&mut log, &options, LoadError::Fault(fault)));
+            return Err(refuse(&mut log, &options, LoadError::Fault(fault)).into());
         }
         for warning in &config.warnings {
             record!(log, Log::ROOT, WARNING, "{warning}");
         }
         let hosts = (sender, receiver);
-        Ok(Start { options, log, config, host, python, since, signals, hosts, state: None })
+        Ok(Start { options, log, config, host, python, since, signals, reload, hosts, state: None })
     }
 
     /// What it says.
@@ -123,7 +157,7 @@ impl Start {
     }
 
     /// Opens the state, if there is to be one, by a thread: its filesystem may not answer.
-    pub(super) async fn open_state(mut self) -> Result<Start, ExitCode> {
+    pub(super) async fn open_state(mut self) -> Result<Start, NoDaemon> {
         let directory = state_directory(&self.options, &self.config);
         let Some(directory) = directory.filter(|_| !self.options.source.files().is_empty()) else {
             return Ok(self);
@@ -141,7 +175,8 @@ impl Start {
             tokio::select! {
                 biased;
                 wake = self.signals.next() => match wake {
-                    Wake::Asked(Request::Shutdown(_)) => return Err(ExitCode::from(EXIT_INTERRUPTED)),
+                    Wake::Asked(Request::Shutdown(signal)) => return Err(asked_to_end(signal, &mut self.log)),
+                    Wake::Asked(Request::Reload) => self.reload = true,
                     _ => self.host.iter_mut().for_each(reap_host),
                 },
                 opened = opened.recv() => {
@@ -167,7 +202,7 @@ impl Start {
 
     /// The same with what tells events.
     pub(super) fn with_source(self, watcher: Box<dyn Source>, now: Instant) -> Result<Daemon, ExitCode> {
-        let Start { options, mut log, config, host, python, since, signals, hosts, state } = self;
+        let Start { options, mut log, config, host, python, since, signals, reload, hosts, state } = self;
         let events = descriptor(watcher.events_fd(), Interest::READABLE);
         let events = events.map_err(|error| {
             give_up(&mut log, &format!("cannot wait for inotify events: {error}", error = Cause(&error)))
@@ -222,6 +257,9 @@ impl Start {
             host => host,
         };
         daemon.begin(config, host, restored, now)?;
+        if reload {
+            daemon.begin_reload(now);
+        }
         Ok(daemon)
     }
 }
@@ -259,8 +297,9 @@ async fn outcome(
     loading: &mut Loading<Config>,
     signals: &mut Signals,
     hosts: &mut mpsc::Receiver<HostEvent>,
+    reload: &mut bool,
     log: &mut Log,
-) -> Result<Result<Config, LoadError>, ExitCode> {
+) -> Result<Result<Config, LoadError>, NoDaemon> {
     loop {
         log.flush();
         let wake = tokio::select! {
@@ -269,7 +308,8 @@ async fn outcome(
             Some(event) = hosts.recv() => Wake::Host(event),
         };
         match wake {
-            Wake::Asked(Request::Shutdown(_)) => return Err(ExitCode::from(EXIT_INTERRUPTED)),
+            Wake::Asked(Request::Shutdown(signal)) => return Err(asked_to_end(signal, log)),
+            Wake::Asked(Request::Reload) => *reload = true,
             Wake::Child => reap_host(&mut loading.host),
             Wake::Host(HostEvent::Frame(_, frame)) => {
                 if let Some(outcome) = loading.frame(frame, log) {
@@ -282,9 +322,7 @@ async fn outcome(
                 record!(log, Log::ROOT, INFO, "status: the config file is being executed");
                 log.flush();
             }
-            // A SIGHUP for a file that is being read anyway asks for nothing new.
-            Wake::Asked(Request::Reload)
-            | Wake::Control(_)
+            Wake::Control(_)
             | Wake::Lanes
             | Wake::Kept
             | Wake::Output
@@ -294,6 +332,15 @@ async fn outcome(
             | Wake::Time => {}
         }
     }
+}
+
+/// SIGTERM or SIGINT at the start.
+fn asked_to_end(signal: &'static str, log: &mut Log) -> NoDaemon {
+    let logger = log.logger("daemon");
+    record!(log, logger, INFO, "got signal {signal}, shutdown");
+    record!(log, logger, INFO, "shutdown complete");
+    log.flush_at_exit();
+    NoDaemon::Asked(signal)
 }
 
 /// Takes children that ended: while the configuration is loaded there is only its host.

@@ -76,6 +76,7 @@ impl Bed {
             python: None,
             since: wall_now(),
             signals: Signals::new().unwrap(),
+            reload: false,
             hosts: host::channel(),
             state: None,
         };
