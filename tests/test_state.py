@@ -1278,6 +1278,21 @@ def test_somebody_who_locks_the_database_delays_the_keeping_alone(box: Box) -> N
     assert daemon.count("cannot keep tasks") == 1
 
 
+def test_a_state_that_cannot_be_opened_holds_up_no_stop_that_has_nothing_to_keep(box: Box) -> None:
+    (box.tmp / "state/state.db").mkdir(parents=True)
+    (box.tmp / "state").chmod(0o700)
+    daemon = box.run(WAITS)
+    daemon.wait_log("ERROR - cannot keep tasks in .*Is a directory")
+    assert daemon.terminate() == 0
+    assert daemon.count("the latest changes of tasks are not kept") == 0
+    # What waits is lost, and that is said.
+    daemon = box.run(WAITS)
+    write(box.src / "f")
+    daemon.wait_log(f"schedule task, delay=.* path={box.src}/f,")
+    assert daemon.terminate() == 0
+    assert daemon.count("the latest changes of tasks are not kept") == 1
+
+
 def test_a_read_only_disk_keeps_nobody_from_starting(box: Box, disk: Path) -> None:
     config = SOON.replace("$TMP/state", "$TMP/disk/state")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

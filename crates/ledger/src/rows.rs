@@ -233,6 +233,14 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         *self == Batch::default()
     }
+
+    /// Whether it says anything of tasks or pauses, and not only up to when all is known.
+    pub(crate) fn has_changes(&self) -> bool {
+        let Batch { not_failed, gone, tasks, ended, outputs, done, paused, checkpoint_s: _, told: _ } = self;
+        let of_ids = !not_failed.is_empty() || !gone.is_empty();
+        let of_tasks = !tasks.is_empty() || !ended.is_empty() || !outputs.is_empty() || !done.is_empty();
+        of_ids || of_tasks || !paused.is_empty()
+    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Ledger {
     batches: Sender<Message>,
     reports: Arc<Reports>,
     in_flight: bool,
+    /// The batch in flight says something of tasks or pauses.
+    has_changes: bool,
     thread: JoinHandle<()>,
 }
 
@@ -85,7 +87,7 @@ impl Ledger {
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             Writer { store, options, batches: receiver, report }.run();
         })?;
-        Ok(Ledger { batches, reports, in_flight: false, thread })
+        Ok(Ledger { batches, reports, in_flight: false, has_changes: false, thread })
     }
 
     /// Whether a batch can be committed now; the one before is on the disk.
@@ -101,7 +103,13 @@ impl Ledger {
         assert!(self.is_ready(), "one batch at a time");
         // A thread that died has reported nothing, so that the batch stays in flight, and nothing is lost but what
         // follows.
+        self.has_changes = batch.has_changes();
         self.in_flight = self.batches.send(Message::Batch(Box::new(batch))).is_ok();
+    }
+
+    /// Whether the batch before says anything of tasks or pauses, and is not on the disk yet.
+    pub fn owes_changes(&self) -> bool {
+        self.in_flight && self.has_changes
     }
 
     /// Waits until the batch before is on the disk, or a deadline; whether another one can be committed. Only for the
@@ -133,7 +141,7 @@ impl Ledger {
     /// Waits for the batch in flight, until a deadline, and ends the thread; whether the batch is on the disk. Only for
     /// the end of the daemon: a thread that hangs with its disk is left behind.
     pub fn close(self, deadline: Instant) -> bool {
-        let Ledger { batches, reports, in_flight, thread } = self;
+        let Ledger { batches, reports, in_flight, has_changes: _, thread } = self;
         let pause = deadline.saturating_duration_since(Instant::now());
         let pending = |reports: &mut Vec<Report>| in_flight && !reports.iter().any(Report::ends_a_batch);
         let waited = reports.arrived.wait_timeout_while(reports.lock(), pause, pending);

@@ -462,10 +462,14 @@ impl Daemon {
                 break;
             }
         }
-        let performer = &mut self.core.performer;
+        let (engine, performer) = (&self.core.engine, &mut self.core.performer);
         let Some(keeper) = performer.keeper.take() else { return };
         let directory = keeper.directory.clone();
-        if !keeper.ledger.close(deadline) {
+        let owes_changes = keeper.ledger.owes_changes() || keeper.has_news(engine);
+        if keeper.trouble.is_some() && !owes_changes {
+            // Only the time of the last look is lost: the next daemon looks back further.
+            keeper.ledger.close(Instant::now());
+        } else if !keeper.ledger.close(deadline) {
             let directory = directory.display();
             record!(
                 performer.log,
