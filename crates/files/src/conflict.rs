@@ -160,24 +160,34 @@ pub(crate) fn compare(
     }
 }
 
-/// What had the destination's name, under a temporary name beside it until the result is in its place.
+/// What had a name, under a temporary name beside it, looked at once more before it goes: a name can lead to something
+/// else from one moment to the next, and nothing removes a name only if it leads to a certain file.
 pub(crate) struct Aside<'a> {
     directory: BorrowedFd<'a>,
     name: &'a [u8],
     temporary: Option<Given>,
 }
 
+/// When what is set aside goes, if it is what was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goes {
+    /// At once, whatever happens: nobody misses it.
+    Now,
+    /// When something else has its name.
+    Later,
+}
+
 impl<'a> Aside<'a> {
-    /// Sets aside what is to be replaced, if it is what was judged; EXIST if it is something else by now.
-    pub(crate) fn set(directory: BorrowedFd<'a>, name: &'a [u8], judged: &Status) -> sys::Result<Aside<'a>> {
-        let renamed = temporary::try_names(directory, |aside| {
-            temporary::rename(directory, name, directory, aside, Kind::File, false)
-        });
-        let (aside, ()) = match renamed {
-            // Gone, so that the name is free now.
-            Err(Errno::NOENT) => return Ok(Aside { directory, name, temporary: None }),
-            renamed => renamed?,
-        };
+    /// Sets aside what has a name, if it is what was judged; EXIST if it is something else by now, NOENT if nothing is
+    /// there.
+    pub(crate) fn set(
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+        judged: &Status,
+        goes: Goes,
+    ) -> sys::Result<Aside<'a>> {
+        let goes = (goes == Goes::Now).then_some(judged);
+        let aside = temporary::set_aside(directory, name, judged.kind, goes)?;
         let found = sys::status_at(directory, &aside);
         let aside = Aside { directory, name, temporary: Some(aside) };
         // The rename itself was a change of the file.
@@ -189,12 +199,13 @@ impl<'a> Aside<'a> {
         if found.is_ok_and(|found| is_judged(&found)) { Ok(aside) } else { Err(Errno::EXIST) }
     }
 
-    /// Removes it: the result is in its place.
+    /// Removes it.
     pub(crate) fn remove(mut self) -> sys::Result<()> {
-        match self.temporary.take() {
-            Some(aside) => sys::remove_file(self.directory, &aside),
-            None => Ok(()),
+        if let Some(aside) = &self.temporary {
+            sys::remove_file(self.directory, aside)?;
         }
+        self.temporary = None;
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::conflict::{self, Replace, Verdict};
+use crate::conflict::{self, Aside, Goes, Replace, Verdict};
 use crate::copy::{self, Copier};
 use crate::error::{Error, Owner, Refusal, Use};
 use crate::metadata::Attributes;
@@ -420,8 +420,11 @@ fn tell_left(copier: &mut Copier<'_>, to: &Place<'_>) {
 
 /// Removes a copy that was placed a moment ago, if it is there still. If not, whoever took it has a complete file.
 fn take_back(to: &Place<'_>, inode: Inode) {
-    if sys::status_at(&to.directory, &to.name).is_ok_and(|status| status.inode == inode) {
-        let _ = sys::remove_file(&to.directory, &to.name);
+    let Ok(status) = sys::status_at(&to.directory, &to.name) else { return };
+    if status.inode == inode
+        && let Ok(aside) = Aside::set(to.directory.as_fd(), &to.name, &status, Goes::Now)
+    {
+        let _ = aside.remove();
     }
 }
 

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::conflict::{Aside, Goes};
 use crate::error::{Error, Owner, Refusal, Use};
 use crate::identity;
 use crate::prune;
@@ -125,7 +126,8 @@ pub(crate) enum Kept {
 }
 
 /// Removes a name of which `is_copied` is in its new place in its present state. `file` is the same file, open for
-/// reading: where leases are to be had, nobody can begin to write to it between the last look and the removal.
+/// reading: where leases are to be had, nobody can begin to write to it between the last look and the removal. What
+/// somebody puts in its place meanwhile stays.
 pub(crate) fn copied(
     directory: impl AsFd,
     name: &[u8],
@@ -141,12 +143,21 @@ pub(crate) fn copied(
     if !is_copied(&now) {
         return Err(Kept::Changed(Owner(now.uid)));
     }
+    let aside = match Aside::set(directory.as_fd(), name, &now, Goes::Now) {
+        // A disk that is full of files has no room for another name, and room is made by removing one.
+        Err(Errno::NOSPC | Errno::DQUOT) => None,
+        Err(Errno::EXIST) => {
+            let owner = sys::status_at(&directory, name).map_or(now.uid, |now| now.uid);
+            return Err(Kept::Changed(Owner(owner)));
+        }
+        aside => Some(aside.map_err(Kept::Os)?),
+    };
     // Who has looked the name up before it goes, and opens the file after this question, writes to what nobody finds:
     // the width of one system call, and nothing can be locked against it.
     if lease.as_ref().is_some_and(Lease::is_contested) {
         return Err(Kept::InUse);
     }
-    sys::remove_file(&directory, name).map_err(Kept::Os)
+    aside.map_or_else(|| sys::remove_file(&directory, name), Aside::remove).map_err(Kept::Os)
 }
 
 enum What<'a> {

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 use syscall::spawn;
 
-use crate::conflict::{Aside, Replace};
+use crate::conflict::{Aside, Goes, Replace};
 use crate::error::Error;
 use crate::given::{self, Given};
 use crate::metadata::is_not_here;
@@ -28,6 +28,9 @@ use crate::walk::{self, Entry, Visit, Walk};
 pub const TEMPORARY_PREFIX: &[u8] = b".pyinotifyd-";
 /// How the names end.
 pub const TEMPORARY_SUFFIX: &[u8] = b".tmp";
+/// How the name of what is only set aside ends. It may be somebody's only file: a sweep removes it only where the name
+/// says that this very file is to go.
+const ASIDE_SUFFIX: &[u8] = b".old";
 
 /// How often another name is tried when one is taken. Names are unpredictable; a second try is an attack already.
 const NAMES_TRIED_MAX: u32 = 8;
@@ -47,6 +50,8 @@ const SWEEP_ENTRIES_MAX: u64 = 2_000_000;
 /// long with all of this: the longest that the kernel keeps inside a directory entry (DNAME_INLINE_LEN).
 const FIELDS: [u32; 6] = [18, 18, 18, 24, 24, 36];
 const NAME_LEN: usize = TEMPORARY_PREFIX.len() + 23 + TEMPORARY_SUFFIX.len();
+/// Bits that [`fold`] gives.
+const FOLDED: u32 = 18;
 const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz+";
 
 /// A process, as the names spell it: each number cut to its width in [`FIELDS`].
@@ -76,13 +81,14 @@ impl Origin {
                 start: start_of(std::process::id().into()).unwrap_or(0),
             };
             // What a name can hold of it.
-            Origin::parse(&own.name(0)).expect("a name that was just made can be read")
+            let name = own.name(0, TEMPORARY_SUFFIX);
+            Origin::parse(&name, TEMPORARY_SUFFIX).expect("a name that was just made can be read").0
         })
     }
 
-    /// Reads a temporary name.
-    fn parse(name: &[u8]) -> Option<Origin> {
-        let mut digits = name.strip_prefix(TEMPORARY_PREFIX)?.strip_suffix(TEMPORARY_SUFFIX)?;
+    /// Reads a temporary name, and its serial number.
+    fn parse(name: &[u8], suffix: &[u8]) -> Option<(Origin, u64)> {
+        let mut digits = name.strip_prefix(TEMPORARY_PREFIX)?.strip_suffix(suffix)?;
         if name.len() != NAME_LEN {
             return None;
         }
@@ -95,11 +101,11 @@ impl Origin {
             }
             digits = rest;
         }
-        let [machine, boot, namespace, pid, start, _] = fields;
-        Some(Origin { machine, boot, namespace, pid, start })
+        let [machine, boot, namespace, pid, start, serial] = fields;
+        Some((Origin { machine, boot, namespace, pid, start }, serial))
     }
 
-    fn name(&self, serial: u64) -> Vec<u8> {
+    fn name(&self, serial: u64, suffix: &[u8]) -> Vec<u8> {
         let mut name = Vec::with_capacity(NAME_LEN);
         name.extend_from_slice(TEMPORARY_PREFIX);
         let fields = [self.machine, self.boot, self.namespace, self.pid, self.start, serial];
@@ -107,7 +113,7 @@ impl Origin {
             let shifts = (0..bits).step_by(6).rev();
             name.extend(shifts.map(|shift| DIGITS[(field >> shift) as usize & 63]));
         }
-        name.extend_from_slice(TEMPORARY_SUFFIX);
+        name.extend_from_slice(suffix);
         name
     }
 
@@ -127,7 +133,7 @@ impl Origin {
 /// FNV-1a: a number that differs where the ids differ, the same in every build; its high bits are the better ones.
 fn fold(bytes: &[u8]) -> u64 {
     let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    u64::from(bytes.iter().fold(0x811c_9dc5, step) >> 14)
+    u64::from(bytes.iter().fold(0x811c_9dc5, step) >> (32 - FOLDED))
 }
 
 /// When a process started; `None` if there is no such process, or it has ended and its parent has not asked for that
@@ -145,14 +151,30 @@ fn start_of(pid: u64) -> Option<u64> {
 
 /// Whether a name has the form of our temporary names, whoever made it.
 pub fn is_temporary_name(name: &[u8]) -> bool {
-    Origin::parse(name).is_some()
+    Origin::parse(name, TEMPORARY_SUFFIX).is_some()
 }
 
 fn new_name() -> Vec<u8> {
+    Origin::own().name(random(), TEMPORARY_SUFFIX)
+}
+
+/// A name for what is set aside; `goes` is what has nothing to wait for.
+fn name_aside(goes: Option<&Status>) -> Vec<u8> {
+    let random = random();
+    let serial = goes.map_or(random, |goes| fingerprint(goes) << FOLDED | random & ((1 << FOLDED) - 1));
+    Origin::own().name(serial, ASIDE_SUFFIX)
+}
+
+fn random() -> u64 {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     static SECRET: OnceLock<RandomState> = OnceLock::new();
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    Origin::own().name(SECRET.get_or_init(RandomState::new).hash_one(serial))
+    SECRET.get_or_init(RandomState::new).hash_one(SERIAL.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Tells a file, and what was written to it, in few bits.
+fn fingerprint(status: &Status) -> u64 {
+    let (inode, size, mtime) = (status.inode.ino, status.size, sys::nanoseconds(status.mtime));
+    fold(&[&inode.to_le_bytes()[..], &size.to_le_bytes(), &mtime.to_le_bytes()].concat())
 }
 
 /// Something under a temporary name, removed when it is dropped before it was given its final name.
@@ -167,14 +189,14 @@ impl<D: AsFd> Temporary<D> {
     /// A new file in `directory`, open for writing.
     pub(crate) fn file(directory: D) -> sys::Result<(Self, OwnedFd)> {
         let made = spawn::Moment::now();
-        let (name, file) = try_names(&directory, |name| sys::create_file(&directory, name))?;
+        let (name, file) = try_names(&directory, new_name, |name| sys::create_file(&directory, name))?;
         Ok((Temporary { directory, name, made, done: false }, file))
     }
 
     /// A new symbolic link in `directory`.
     pub(crate) fn link(directory: D, target: &[u8]) -> sys::Result<Self> {
         let made = spawn::Moment::now();
-        let (name, ()) = try_names(&directory, |name| sys::make_link(target, &directory, name))?;
+        let (name, ()) = try_names(&directory, new_name, |name| sys::make_link(target, &directory, name))?;
         Ok(Temporary { directory, name, made, done: false })
     }
 
@@ -231,7 +253,7 @@ pub(crate) struct TemporaryTree {
 impl TemporaryTree {
     /// An empty tree in `parent`, and its open top.
     pub(crate) fn new(parent: OwnedFd) -> sys::Result<(Self, OwnedFd)> {
-        let (name, ()) = try_names(&parent, |name| sys::make_directory(&parent, name, 0o700))?;
+        let (name, ()) = try_names(&parent, new_name, |name| sys::make_directory(&parent, name, 0o700))?;
         let outer = sys::open_directory(&parent, &name, For::Reading).inspect_err(|_| {
             let _ = sys::remove_directory(&parent, &name);
         })?;
@@ -285,8 +307,9 @@ impl Drop for TemporaryTree {
     }
 }
 
-pub(crate) fn try_names<T>(
+fn try_names<T>(
     directory: impl AsFd,
+    new_name: impl Fn() -> Vec<u8>,
     mut attempt: impl FnMut(&[u8]) -> sys::Result<T>,
 ) -> sys::Result<(Given, T)> {
     let directory = sys::status(directory)?.inode;
@@ -301,6 +324,17 @@ pub(crate) fn try_names<T>(
     attempt(&name).map(|made| (name, made))
 }
 
+/// Renames something to a temporary name beside it, and gives that. `goes`: a sweep may remove it if it is that.
+pub(crate) fn set_aside(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    kind: Kind,
+    goes: Option<&Status>,
+) -> sys::Result<Given> {
+    let aside = |aside: &[u8]| rename_new(directory, name, directory, aside, kind);
+    try_names(directory, || name_aside(goes), aside).map(|(name, _)| name)
+}
+
 /// Renames, and replaces what may be replaced; EXIST where something else has the name.
 pub(crate) fn rename_replacing(
     from_at: BorrowedFd<'_>,
@@ -313,15 +347,18 @@ pub(crate) fn rename_replacing(
     let Replace::Only(judged) = replace else {
         return rename(from_at, from, to_at, to, kind, replace.any());
     };
-    let aside = Aside::set(to_at, to, &judged)?;
+    let aside = match Aside::set(to_at, to, &judged, Goes::Later) {
+        // The name is free now.
+        Err(Errno::NOENT) => None,
+        aside => Some(aside?),
+    };
     rename(from_at, from, to_at, to, kind, false)?;
-    // It is under a temporary name: what can't be removed now is found by the sweep of the next start.
-    let _ = aside.remove();
+    // What can't be removed stays, under a numbered name.
+    let _ = aside.map(Aside::remove);
     Ok(())
 }
 
-/// Renames, and where `overwrite` is false only if the new name is free, on every filesystem: in one step where that
-/// can be done, else after a look.
+/// Renames, and where `overwrite` is false only if the new name is free.
 pub(crate) fn rename(
     from_at: BorrowedFd<'_>,
     from: &[u8],
@@ -333,6 +370,28 @@ pub(crate) fn rename(
     if overwrite {
         return sys::rename(from_at, from, to_at, to);
     }
+    if rename_new(from_at, from, to_at, to, kind)? == By::Link && kind == Kind::File {
+        // For who watches, a link is a new file that nobody has written yet.
+        sys::show_as_written(to_at, to);
+    }
+    Ok(())
+}
+
+/// How a new name was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Rename,
+    Link,
+}
+
+/// Renames if the new name is free, on every filesystem: in one step where that can be done, else after a look.
+fn rename_new(
+    from_at: BorrowedFd<'_>,
+    from: &[u8],
+    to_at: BorrowedFd<'_>,
+    to: &[u8],
+    kind: Kind,
+) -> sys::Result<By> {
     match sys::rename_new(from_at, from, to_at, to) {
         // The filesystem has no RENAME_NOREPLACE (or a directory would go into itself, which fails here too).
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if kind == Kind::Directory => {
@@ -340,28 +399,25 @@ pub(crate) fn rename(
             sys::make_directory(to_at, to, 0o700)?;
             sys::rename(from_at, from, to_at, to).inspect_err(|_| {
                 let _ = sys::remove_directory(to_at, to);
-            })
+            })?;
         }
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match sys::link(from_at, from, to_at, to) {
             // No hard links either (FAT, exFAT, many FUSE servers), none to this file (fs.protected_hardlinks), or too
             // many.
             Err(errno) if is_not_here(errno) || errno == Errno::MLINK => {
-                rename_after_look(from_at, from, to_at, to)
+                rename_after_look(from_at, from, to_at, to)?;
             }
             result => {
                 result?;
                 sys::remove_file(from_at, from).inspect_err(|_| {
                     let _ = sys::remove_file(to_at, to);
                 })?;
-                if kind == Kind::File {
-                    // For who watches, a link is a new file that nobody has written yet.
-                    sys::show_as_written(to_at, to);
-                }
-                Ok(())
+                return Ok(By::Link);
             }
         },
-        result => result,
+        result => result?,
     }
+    Ok(By::Rename)
 }
 
 /// Renames if the new name was free a moment ago.
@@ -451,9 +507,11 @@ impl Sweep<'_> {
             self.swept.incomplete = true;
             return Visit::Done;
         }
-        match Origin::parse(entry.name) {
-            Some(origin) => {
-                self.remove_stale(entry, origin);
+        let aside = || Origin::parse(entry.name, ASIDE_SUFFIX).map(|(origin, serial)| (origin, Some(serial)));
+        let own = Origin::parse(entry.name, TEMPORARY_SUFFIX).map(|(origin, _)| (origin, None));
+        match own.or_else(aside) {
+            Some((origin, of_aside)) => {
+                self.remove_stale(entry, origin, of_aside);
                 Visit::Done
             }
             None if self.recursive && matches!(entry.kind, Kind::Directory | Kind::Unknown) => Visit::Later,
@@ -461,8 +519,12 @@ impl Sweep<'_> {
         }
     }
 
-    fn remove_stale(&mut self, entry: &Entry<'_>, origin: Origin) {
+    /// `of_aside` is the serial number of what was set aside.
+    fn remove_stale(&mut self, entry: &Entry<'_>, origin: Origin, of_aside: Option<u64>) {
         let Ok(status) = sys::status_at(entry.directory, entry.name) else { return };
+        if of_aside.is_some_and(|serial| serial >> FOLDED != fingerprint(&status)) {
+            return;
+        }
         let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(status.ctime.tv_sec).unwrap_or(0));
         let age = SystemTime::now().duration_since(changed).unwrap_or_default();
         if !origin.is_gone(age) || !is_ours(&status) {
@@ -513,9 +575,15 @@ fn remove_stale_tree(entry: &Entry<'_>) -> bool {
 pub(crate) mod tests {
     use super::*;
 
+    /// A name that such a process would have given to what it set aside.
+    pub(crate) fn aside_of_pid(pid: u64, goes: Option<&Status>) -> Vec<u8> {
+        let (_, serial) = Origin::parse(&name_aside(goes), ASIDE_SUFFIX).unwrap();
+        Origin { pid, ..*Origin::own() }.name(serial, ASIDE_SUFFIX)
+    }
+
     /// A temporary name that a process of this boot would have made.
     pub(crate) fn name_of_pid(pid: u64) -> Vec<u8> {
-        Origin { pid, ..*Origin::own() }.name(1)
+        Origin { pid, ..*Origin::own() }.name(1, TEMPORARY_SUFFIX)
     }
 
     const LONG_AGO: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -592,7 +660,7 @@ pub(crate) mod tests {
         let mut tried = 0;
         let mut attempt = |free_after| {
             tried = 0;
-            try_names(&at, |_| {
+            try_names(&at, new_name, |_| {
                 tried += 1;
                 if tried > free_after { Ok(()) } else { Err(Errno::EXIST) }
             })

@@ -77,9 +77,12 @@ fn killed_before_any_call_nothing_is_lost_and_the_sweep_finds_the_rest() {
                     (is_complete(&scene, "in", object), is_complete(&scene, "out", object));
                 assert!(source || destination, "neither: {context}");
                 assert!(destination || !scene.exists(&format!("out/{object}")), "half of it: {context}");
-                let out = scene.path("out");
-                let swept = crate::sweep(out.as_os_str().as_bytes(), true, &AtomicBool::new(false)).unwrap();
-                assert_eq!((swept.failed, scene.temporaries().len()), (0, 0), "{context}");
+                for directory in ["in", "out"] {
+                    let path = scene.path(directory);
+                    let swept = crate::sweep(bytes(&path), true, &AtomicBool::new(false)).unwrap();
+                    assert_eq!(swept.failed, 0, "{context}");
+                }
+                assert_eq!(scene.temporaries(), [] as [PathBuf; 0], "{context}");
                 if object == "f" && source {
                     let again = Rule { on_conflict: Conflict::Same, ..crashing_rule(action) };
                     scene.act(&again, "in/f", "out/f").done();

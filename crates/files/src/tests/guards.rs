@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::BRIEF_SIZE;
-use crate::sys::fault;
-use crate::temporary::tests::name_of_pid;
+use crate::sys::{self, fault};
+use crate::temporary::tests::{aside_of_pid, name_of_pid};
 
 /// Where a child process finds its scene.
 const VARIABLE: &str = "FILES_TEST_GUARDS";
@@ -245,6 +245,28 @@ fn no_gap_lets_a_sweep_remove_what_takes_the_place_of_something_stale() {
         }
     }
     panic!("the sweep never ended");
+}
+
+/// What was set aside to go at once goes with a sweep. What took its place in the last moment stays, and so does what had
+/// still to wait: each may be all that there is.
+#[test]
+fn a_sweep_removes_what_was_set_aside_only_if_it_is_that() {
+    let scene = Scene::in_memory();
+    let judged = sys::status_at(sys::CWD, bytes(&scene.write("out/judged", "1"))).unwrap();
+    let aside = |name: &str, goes| {
+        let aside = String::from_utf8(aside_of_pid((1 << 24) - 1, goes)).unwrap();
+        fs::rename(scene.path(name), scene.path(format!("out/{aside}"))).unwrap();
+    };
+    aside("out/judged", Some(&judged));
+    for (name, goes) in [("out/other", Some(&judged)), ("out/waits", None)] {
+        scene.write(name, name);
+        aside(name, goes);
+    }
+    let swept = crate::sweep(bytes(&scene.path("out")), false, &AtomicBool::new(false)).unwrap();
+    assert_eq!((swept.removed, swept.failed), (1, 0));
+    let mut left: Vec<_> = scene.temporaries().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["out/other", "out/waits"]);
 }
 
 #[test]

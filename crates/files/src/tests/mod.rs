@@ -222,7 +222,8 @@ impl Scene {
     fn temporaries(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for directory in ["in", "out"] {
-            find(&self.path(directory), &crate::is_temporary_name, &mut found);
+            let is_ours = |name: &[u8]| name.starts_with(crate::TEMPORARY_PREFIX);
+            find(&self.path(directory), &is_ours, &mut found);
         }
         found
     }

@@ -45,6 +45,8 @@ impl Dice {
 struct Model {
     content: Vec<u8>,
     writer: Option<File>,
+    /// Whether the writer opened it where the rules find it.
+    is_at_source: bool,
     /// What the last copy of it said.
     copied: Option<Identity>,
 }
@@ -108,6 +110,7 @@ impl World {
         match self.dice.below(6) {
             0 => {
                 if self.files[file].writer.is_none() {
+                    self.files[file].is_at_source = self.place("in", file).exists();
                     self.files[file].writer = self.open(file);
                 }
             }
@@ -269,9 +272,11 @@ fn judge(world: &mut World, file: usize, action: Action, outcome: &Outcome, has_
             world.moved += 1;
             let source = if file < LONE { world.place("in", file) } else { world.scene.path("in/t") };
             assert!(!source.exists(), "moved, and still there");
-            // What has arrived of a tree may be opened before the rest of its source is gone.
+            // What has arrived of a tree may be opened before the rest of its source is gone; and what has arrived of a
+            // file, as soon as that has lost its name.
             if world.across && (file < LONE || !has_written) {
-                let is_open = world.files[acted_on(file)].iter().any(|model| model.writer.is_some());
+                let opened = |model: &Model| model.writer.is_some() && model.is_at_source;
+                let is_open = world.files[acted_on(file)].iter().any(opened);
                 assert!(!is_open, "moved to another filesystem under its writer");
             }
         }

@@ -373,3 +373,60 @@ fn sparse_files_are_read_back_without_their_holes() {
     scene.act(&rule, "in/f", "out/f").done();
     assert_eq!(fs::metadata(scene.path("out/f")).unwrap().len(), SIZE);
 }
+
+/// No call takes a name away only if it leads to a certain file: what somebody renames to it in the last moment must
+/// not go with the one that was judged.
+#[test]
+fn no_gap_loses_what_takes_the_place_of_a_file_that_goes() {
+    let cases = [
+        (1, rule(Action::Move), "in/f", "in/f"),
+        (1, rule(Action::Move), "in/t", "in/t/f"),
+        (2, overwriting(Action::Move), "in/f", "out/f"),
+        (2, overwriting(Action::Copy), "in/f", "out/f"),
+        (2, rule(Action::Delete), "in/f", "in/f"),
+        (2, Rule { rec: true, ..rule(Action::Delete) }, "in/t", "in/t/f"),
+        (0, Rule { on_conflict: Conflict::Newer, ..rule(Action::Move) }, "in/f", "out/f"),
+    ];
+    for (which, rule, source, replaced) in cases {
+        let mut n = 1;
+        loop {
+            let Some((scene, trash, other)) = scene(which) else { break };
+            // Only where it is asked for, so that a plain move is judged as well.
+            let rule = if which == 1 { rule.clone() } else { with_trash(rule.clone(), &trash) };
+            fs::create_dir(scene.path("in/t")).unwrap();
+            for name in ["in/f", "in/t/f", "out/f"] {
+                scene.write(name, "old");
+            }
+            let past = SystemTime::now() - Duration::from_secs(100);
+            fs::File::open(scene.path("out/f")).unwrap().set_modified(past).unwrap();
+            if replaced != "out/f" {
+                fs::remove_file(scene.path("out/f")).unwrap();
+            }
+            let newcomer = scene.path(format!("{}/newcomer", replaced.split_once('/').unwrap().0));
+            fs::write(&newcomer, "newcomer").unwrap();
+            let to = scene.path(replaced);
+            let plan: fault::Plan = Box::new(move |call, _| {
+                if call == n {
+                    // Unless the tree that it was in is gone.
+                    let _ = fs::rename(&newcomer, &to);
+                }
+                Ok(())
+            });
+            let (outcome, calls) = fault::with(plan, || scene.act(&rule, source, "out/f"));
+            let mut names = Vec::new();
+            for scene in [Some(&scene), other.as_ref()].into_iter().flatten() {
+                for directory in ["in", "out", "victim"] {
+                    find(&scene.path(directory), &|_| true, &mut names);
+                }
+            }
+            let is_there = |path: &PathBuf| fs::read(path).is_ok_and(|content| content == b"newcomer");
+            let what = format!("{rule:?} of {source}, before call {n} of {calls}: {outcome:?}");
+            assert!(names.iter().any(is_there), "{what}");
+            assert_eq!(scene.temporaries(), [] as [PathBuf; 0], "{what}");
+            if calls < n {
+                break;
+            }
+            n += 1;
+        }
+    }
+}
