@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from control import Operator
 from vocabulary import REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -95,6 +96,99 @@ def test_what_jobs_started_does_not_outlive_the_daemon(box: Box) -> None:
     assert daemon.terminate() == 0
     wait_until(lambda: daemon.children() == [])
     assert ends(box) == ["atexit", "finally", "thread"]
+
+
+# ---- a host that is needed no more
+
+# A job and a command that do not end when they are asked to; each execution of the config says so.
+STUBBORN = """
+import asyncio
+with open("$TMP/executed", "a") as executed:
+    executed.write("VERSION\\n")
+async def job(event, task_id):
+    print("begun", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(99)
+        except asyncio.CancelledError:
+            print("asked", flush=True)
+            LAST
+command = ShellScheduler("trap '' TERM; while :; do sleep 0.1; done")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [job, command]})], shutdown_timeout=TIMEOUT)
+"""
+
+
+def stubborn(version: str, last: str = "pass", timeout: int = 1) -> str:
+    return STUBBORN.replace("VERSION", version).replace("LAST", last).replace("TIMEOUT", str(timeout))
+
+
+def executed(box: Box) -> list[str]:
+    return (box.tmp / "executed").read_text().split()
+
+
+# What happens while the command still runs: the daemon kills the host, or it ends by itself.
+LAST = pytest.mark.parametrize("last", ["pass", "import os; os._exit(3)"], ids=["killed", "ends"])
+
+
+@LAST
+@pytest.mark.parametrize("ended_by", ["SIGTERM", "second SIGINT"])
+def test_a_host_that_ended_at_a_stop_is_not_started_again(run: Run, box: Box, ended_by: str, last: str) -> None:
+    daemon = run(stubborn("old", last, 1 if ended_by == "SIGTERM" else 30))
+    write(box.src / "f")
+    daemon.wait_out("begun")
+    if ended_by == "SIGTERM":
+        daemon.signal(signal.SIGTERM)
+    else:
+        daemon.signal(signal.SIGINT)
+        daemon.wait_log("got signal SIGINT, shutdown")
+        daemon.signal(signal.SIGINT)
+    daemon.wait_out("asked")
+    assert daemon.wait_exit() == 0
+    assert executed(box) == ["old"]
+    assert daemon.count("started again|running again") == 0
+    assert daemon.count("config host") == (0 if last == "pass" else 1)
+    assert daemon.count("ongoing task cancelled") == 2
+
+
+@LAST
+def test_a_host_that_ended_for_a_reload_is_not_started_again(run: Run, box: Box, last: str) -> None:
+    """The old config would be executed after the new one is in force."""
+    daemon = run(stubborn("old", last))
+    write(box.src / "f")
+    daemon.wait_out("begun")
+    old = daemon.host()
+    box.write_config(stubborn("new"))
+    daemon.reload()
+    daemon.wait_log("ongoing task cancelled", count=2)
+    wait_until(lambda: len(daemon.children()) == 1 and daemon.host() != old)
+    assert executed(box) == ["old", "new"]
+    assert daemon.count("started again|running again") == 0
+    assert daemon.count("config host") == (0 if last == "pass" else 1)
+
+
+def test_a_replaced_config_gets_a_host_for_the_jobs_that_it_still_has(run: Run, box: Box) -> None:
+    """Only then: what waits for its time needs none."""
+    config = """
+with open("$TMP/executed", "a") as executed:
+    executed.write("old\\n")
+async def job(event, task_id):
+    print("ran", flush=True)
+later = TaskScheduler(job, delay=3600)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": later})])
+"""
+    daemon = run(config, "--control", box.tmp / "control")
+    write(box.src / "f")
+    daemon.wait_log("schedule task")
+    old = daemon.host()
+    box.write_config('pyinotifyd = Pyinotifyd([Watch("$SRC", {})])')
+    daemon.reload()
+    os.kill(old, signal.SIGKILL)
+    daemon.wait_log("config host was killed by SIGKILL, 0 running job.s. failed$")
+    Operator(box.tmp / "control").post("/v1/tasks/run", {"all": True})
+    daemon.wait_out("ran")
+    daemon.wait_log("task finished")
+    wait_until(lambda: daemon.children() == [])
+    assert executed(box) == ["old", "old"]
 
 
 # ---- ends of jobs

@@ -233,6 +233,7 @@ impl Generation {
     /// It is asked to end: the time for that begins.
     pub(crate) fn begin_end(&mut self, now: Instant) {
         self.ends_by = Some(now + self.shutdown_timeout);
+        self.jobs.begin_end();
     }
 
     /// It is asked to end, and the time for that is over.

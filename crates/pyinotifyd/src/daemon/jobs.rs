@@ -41,6 +41,8 @@ pub(crate) struct Jobs {
     blocked_after: Duration,
     pause: Duration,
     started_at: Option<Instant>,
+    /// No event makes tasks any more: another host is started only for a job that is due.
+    is_ending: bool,
 }
 
 /// The host of a generation.
@@ -67,7 +69,13 @@ impl Jobs {
             silent_since: None,
             blocked_after: BLOCKED_FIRST,
             pause: RESTART_FIRST,
+            is_ending: false,
         }
+    }
+
+    /// The generation is asked to end.
+    pub(crate) fn begin_end(&mut self) {
+        self.is_ending = true;
     }
 
     /// The host that runs now, loading or ready.
@@ -221,8 +229,18 @@ impl Jobs {
     }
 
     /// Whether a new host is due.
-    pub(crate) fn restart_due(&self, now: Instant) -> bool {
-        matches!(self.slot, Slot::Waiting(at) if at <= now)
+    pub(crate) fn restart_due(&mut self, runs: &Runs, now: Instant) -> bool {
+        matches!(self.slot, Slot::Waiting(at) if at <= now) && self.needs_host(runs)
+    }
+
+    /// Whether there is a job for a host, or may be at any time.
+    pub(crate) fn needs_host(&mut self, runs: &Runs) -> bool {
+        let is_wanted =
+            |handles: &[u64]| handles.iter().any(|handle| runs.get(TaskHandle(*handle)).is_some());
+        while self.waiting.front().is_some_and(|(_, handles)| !is_wanted(handles)) {
+            self.waiting.pop_front();
+        }
+        !self.is_ending || !self.waiting.is_empty()
     }
 
     /// A new host was started, or could not be.
@@ -255,6 +273,7 @@ impl Jobs {
     /// When [`Jobs::blocked_for`] or [`Jobs::restart_due`] wants to be asked.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.slot {
+            Slot::Waiting(_) if self.is_ending && self.waiting.is_empty() => None,
             Slot::Waiting(at) => Some(at),
             Slot::None | Slot::Loading(_) | Slot::Ready(_) => {
                 self.silent_since.map(|since| since + self.blocked_after)

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use super::children::{self, signal_name};
 use super::generation::HOST_ENDS_IN;
 use super::loading::{LoadError, Loading, write_host_record};
-use super::perform::GRACE;
+use super::perform::{GRACE, Performer};
 use super::runs::{Ended, Runner, Traces};
 use super::wake::Descriptor;
 use super::{Daemon, leave};
@@ -209,27 +209,35 @@ impl Daemon {
             generation.jobs.end();
             return;
         }
-        let pause = generation.jobs.gone(now);
-        let interrupted = performer.runs.sent_to(Runner::Host(generation.id));
+        let pause = Seconds(generation.jobs.gone(now));
+        let needs_host = generation.jobs.needs_host(&performer.runs);
+        let again =
+            if needs_host { format!("; it is started again in {pause} seconds") } else { String::new() };
         let how = match ending {
             Ending::Exited(status) => format!("exited with status {status}"),
             Ending::Killed(signal) => format!("was killed by {}", signal_name(signal)),
         };
-        let (jobs, pause) = (interrupted.len(), Seconds(pause));
-        let text = format_args!(
-            "config host {how}, {jobs} running job(s) failed; it is started again in {pause} seconds"
-        );
-        performer.log.write(self.logger, Level::ERROR, text);
-        for handle in interrupted {
+        let jobs = self.fail_jobs(place);
+        let text = format_args!("config host {how}, {jobs} running job(s) failed{again}");
+        self.core.performer.log.write(self.logger, Level::ERROR, text);
+    }
+
+    /// Jobs that run in a host that is gone have failed. Gives their number.
+    fn fail_jobs(&mut self, place: usize) -> usize {
+        let performer = &mut self.core.performer;
+        let interrupted = performer.runs.sent_to(Runner::Host(performer.generations[place].id));
+        for handle in &interrupted {
             let why = "the host of the job ended, it is not run again".to_owned();
-            performer.runs.end(handle, failed(FailureKind::Interrupted, why));
+            performer.runs.end(*handle, failed(FailureKind::Interrupted, why));
         }
+        interrupted.len()
     }
 
     /// Starts hosts that are due, and says when one is blocked.
     pub(super) fn tend_hosts(&mut self, now: Instant) {
         for place in 0..self.core.performer.generations.len() {
-            if self.core.performer.generations[place].jobs.restart_due(now) {
+            let Performer { generations, runs, .. } = &mut self.core.performer;
+            if generations[place].jobs.restart_due(runs, now) {
                 self.restart_host(place, now);
             }
             if let Some((silent, task)) = self.core.performer.generations[place].jobs.blocked_for(now)
@@ -314,15 +322,23 @@ impl Daemon {
                     continue;
                 }
                 Some(Runner::Host(id)) => {
-                    let generation = performer.generations.iter().find(|generation| generation.id == id);
-                    if let Some(host) = generation.and_then(|generation| generation.jobs.host()) {
-                        // A job that does not heed its cancellation goes with its host.
-                        host.kill(Signal::KILL);
+                    // A job that does not heed its cancellation goes with its host.
+                    if let Some(place) = performer.generations.iter().position(|one| one.id == id) {
+                        self.kill_host(place, now);
                     }
                 }
                 Some(Runner::Command | Runner::Lane | Runner::DryRun) | None => {}
             }
-            performer.runs.end(handle, Outcome::Cancelled);
+            self.core.performer.runs.end(handle, Outcome::Cancelled);
+        }
+    }
+
+    /// Ends the host of a configuration that has to end; its death is no news then.
+    fn kill_host(&mut self, place: usize, now: Instant) {
+        if let Some(host) = self.core.performer.generations[place].jobs.host() {
+            host.kill(Signal::KILL);
+            self.give_host_up(place, now);
+            self.fail_jobs(place);
         }
     }
 }
