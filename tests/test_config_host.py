@@ -194,7 +194,9 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": later})])
 # ---- ends of jobs
 
 
-@pytest.mark.parametrize("exits", ["sys.exit(1)", "sys.exit('words')", "raise SystemExit", "raise KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "exits", ["sys.exit(1)", "sys.exit('words')", "raise SystemExit", "raise KeyboardInterrupt", "raise GeneratorExit"]
+)
 def test_sys_exit_in_a_job_fails_its_task_and_the_daemon_goes_on(run: Run, box: Box, exits: str) -> None:
     config = f"""
 import sys

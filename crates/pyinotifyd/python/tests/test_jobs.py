@@ -202,6 +202,98 @@ def test_tracebacks_show_the_source_that_was_executed(jobs, tmp_path):
     assert "raise ValueError  # the old text" in daemon.expect(FAIL)["traceback"]
 
 
+RAISES = [
+    ("GeneratorExit", "GeneratorExit"),
+    ("GeneratorExit('text')", "GeneratorExit: text"),
+    ("KeyboardInterrupt", "KeyboardInterrupt"),
+    ("SystemExit(3)", "SystemExit: 3"),
+    ("StopIteration", "RuntimeError: coroutine raised StopIteration"),
+    ("StopAsyncIteration", "StopAsyncIteration"),
+    ("MemoryError", "MemoryError"),
+    ("BaseException('text')", "BaseException: text"),
+    ("Silent('text')", "Silent: <"),
+    ("Leaving('text')", "Leaving: <"),
+    ("Misplaced('text')", "Misplaced: <an exception whose text can't be made>"),
+    ("deep()", "ValueError: 4999"),
+]
+ODD = """
+class Silent(Exception):
+    def __str__(self): raise ValueError
+class Leaving(Exception):
+    def __str__(self): raise SystemExit
+class Misplaced(SyntaxError):
+    text = property(lambda self: self.no)
+    filename, lineno = 5, "x"
+class Meta(type):
+    def __instancecheck__(cls, one): raise SystemExit
+class Judge(Exception, metaclass=Meta): pass
+def deep():
+    last = None
+    for number in range(5000):
+        try:
+            raise ValueError(number) from last
+        except ValueError as error:
+            last = error
+    return last
+"""
+if sys.version_info >= (3, 11):
+    RAISES.append(("BaseExceptionGroup('text', [GeneratorExit()])", "BaseExceptionGroup: text (1 sub-exception)"))
+
+
+@pytest.mark.parametrize("when", ["", "await asyncio.sleep(0.01)\n"], ids=["at once", "later"])
+def test_whatever_a_job_raises_it_has_one_end(jobs, when):
+    kinds = ", ".join(f"lambda: {kind}" for kind, _ in RAISES)
+    daemon = jobs(f"{when}raise [{kinds}][event.wd]()", ODD)
+    daemon.start([{"handle": 100 + number, "wd": number} for number in range(len(RAISES))])
+    failed = [daemon.expect(FAIL) for _ in RAISES]
+    for value in failed:
+        kind, text = RAISES[value["task"] - 100]
+        assert value["exception"].startswith(text), kind
+        assert text in value["traceback"], kind
+    assert sorted(value["task"] for value in failed) == [100 + number for number in range(len(RAISES))]
+    daemon.start([{"handle": 1, "wd": 0}])
+    assert daemon.expect(FAIL)["task"] == 1
+    stop(daemon)
+
+
+@pytest.mark.parametrize("when", ["", "await asyncio.sleep(0.01)\n"], ids=["at once", "later"])
+def test_a_job_that_raises_a_cancel_of_its_own_was_cancelled(jobs, when):
+    daemon = jobs(f"{when}raise asyncio.CancelledError")
+    daemon.start([{"handle": 1}])
+    assert daemon.expect(CANCELLED) == [1]
+    stop(daemon)
+
+
+def test_an_exception_that_no_class_wants_to_know_ends_its_job(host):
+    """A class may say itself what is one of its kind, and raise."""
+    daemon = host(
+        f"{ODD}async def job(event, task_id): raise ValueError('text')\n"
+        "task = TaskScheduler(job, retry=Retry(times=1, on=[Judge]))\n"
+        "pyinotifyd = Pyinotifyd([Watch('/', {'IN_CREATE': task})])\n"
+    )
+    daemon.expect(DESCRIBE)
+    daemon.start([{"handle": 1}])
+    failed = daemon.expect(FAIL)
+    assert (failed["task"], failed["exception"], failed["final"]) == (1, "ValueError: text", True)
+    stop(daemon)
+
+
+def test_a_job_that_python_closes_says_nothing(jobs):
+    """One that asyncio does not know of any more is not cancelled at the end, but closed with its loop gone."""
+    daemon = jobs(
+        "await asyncio.sleep(0.01)\ntask = asyncio.current_task()\nasyncio.tasks._unregister_task(task)\n"
+        "atexit.register(task.get_coro().close)\nprint('alone', flush=True)\n"
+        "try:\n    await asyncio.sleep(99)\nfinally:\n    print('closed', flush=True)",
+        "import atexit",
+    )
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"alone\n"
+    daemon.send(STOP)
+    assert daemon.expect(CANCELLED) == [1]
+    assert daemon.next() == (None, None)
+    assert daemon.wait() == (0, "closed\n", "")
+
+
 def test_cancel(jobs):
     """A running job gets CancelledError; one that is not there is no error."""
     daemon = jobs(

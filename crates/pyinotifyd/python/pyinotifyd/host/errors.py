@@ -59,22 +59,36 @@ def _text(exception: BaseException) -> str:
         return "<an exception whose text can't be made>"
 
 
+def summary(exception: BaseException) -> str:
+    """Return type and text, as the last line of a traceback."""
+    try:
+        return "".join(traceback.format_exception_only(type(exception), exception)).strip()
+    except BaseException:  # code of the exception's own, which may raise anything
+        return f"{type(exception).__name__}: <an exception whose text can't be made>"
+
+
 def format_traceback(exception: BaseException) -> str:
-    """Return the complete traceback without frames of ours."""
-    report = traceback.TracebackException.from_exception(exception)
-    for part in _chain(report, set()):
-        part.stack[:] = [frame for frame in part.stack if not _is_ours(frame.filename)]
-    return "".join(report.format())
+    """Return the complete traceback without frames of ours; the last line alone where that is all that can be made."""
+    try:
+        report = traceback.TracebackException.from_exception(exception)
+        for part in _chain(report):
+            part.stack[:] = [frame for frame in part.stack if not _is_ours(frame.filename)]
+        return "".join(report.format())
+    except BaseException:  # as above; or a chain that is too deep
+        return summary(exception) + "\n"
 
 
-def _chain(report: Optional[TracebackException], seen: set[int]) -> Iterator[TracebackException]:
-    """Go through a report, its causes and the members of groups."""
-    if report is None or id(report) in seen:
-        return
-    seen.add(id(report))
-    yield report
-    for part in (report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or ())):
-        yield from _chain(part, seen)
+def _chain(report: TracebackException) -> Iterator[TracebackException]:
+    """Go through a report, its causes and the members of groups, of which there may be thousands."""
+    parts: list[Optional[TracebackException]] = [report]
+    seen: set[int] = set()
+    while parts:
+        part = parts.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        parts += (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ()))
 
 
 def _is_ours(filename: str) -> bool:

@@ -203,9 +203,9 @@ class _Host:
             self._done.append(handle)
         except asyncio.CancelledError:
             self._cancelled.append(handle)
-        except GeneratorExit:
-            raise  # the loop is gone, nobody is waiting for us
         except BaseException as exception:
+            if self._loop.is_closed():
+                raise  # Python closes the coroutine, nobody is waiting for us
             self._failed(handle, number, exception)
         self._running.pop(handle, None)
         self._report_soon()
@@ -221,7 +221,7 @@ class _Host:
             errors.keep_source(source.filename, source.content)
         body = {
             "task": handle,
-            "exception": _summary(exception),
+            "exception": errors.summary(exception),
             "traceback": errors.format_traceback(exception),
             "final": self._is_final(number, exception),
         }
@@ -232,7 +232,10 @@ class _Host:
         retry = self._schedulers[number].retry
         if retry is None or retry.on is None:
             return False
-        return not isinstance(exception, tuple(one for one in retry.on if isinstance(one, type)))
+        try:
+            return not isinstance(exception, tuple(one for one in retry.on if isinstance(one, type)))
+        except BaseException:  # a class says itself what is one of its kind, and may raise anything
+            return True
 
     def _cancel(self, handles: tuple[int, ...]) -> None:
         """Cancel running jobs, and forget those that still wait for their turn."""
@@ -324,13 +327,6 @@ def _packed(handles: list[int]) -> bytes:
     packed = struct.pack(f"<{len(handles)}Q", *handles)
     handles.clear()
     return packed
-
-
-def _summary(exception: BaseException) -> str:
-    """Return type and text, as the last line of a traceback."""
-    import traceback
-
-    return "".join(traceback.format_exception_only(type(exception), exception)).strip()
 
 
 # Handle, scheduler, mask, wd, cookie, name_len, flags.
