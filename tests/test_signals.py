@@ -340,6 +340,53 @@ def test_a_timeout_of_0_does_not_wait(run: Run, box: Box, timeout: str) -> None:
     assert time.monotonic() - begun < 5
 
 
+# A job that takes 3.5 s to tidy up after its cancellation, and one that does not heed its own.
+TIDIES = """
+import asyncio
+async def tidy(event, task_id):
+    try:
+        print("BEGUN", flush=True)
+        await asyncio.sleep(99)
+    finally:
+        print("TIDIES", flush=True)
+        await asyncio.sleep(3.5)
+        print("TIDIED", flush=True)
+async def deaf(event, task_id):
+    while True:
+        try:
+            await asyncio.sleep(99)
+        except asyncio.CancelledError:
+            print("DEAF", flush=True)
+tidies = TaskScheduler(tidy, name="tidies")
+ignores = TaskScheduler(deaf, name="ignores")
+"""
+
+
+@ours_only
+def test_a_job_has_as_long_as_a_command_to_tidy_up(run: Run, box: Box) -> None:
+    daemon = run(TIDIES + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": tidies})], shutdown_timeout=1)')
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    assert daemon.terminate() == 0
+    assert daemon.stdout.endswith("TIDIES\nTIDIED")
+
+
+@ours_only
+def test_a_job_that_was_cancelled_long_before_costs_no_other_its_time(run: Run, box: Box) -> None:
+    """Its own time is over when the other one is asked to end."""
+    daemon = run(
+        TIDIES + 'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": [ignores, tidies]})], shutdown_timeout=3)',
+        "--control",
+        box.tmp / "control.sock",
+    )
+    write(box.src / "f")
+    daemon.wait_out("BEGUN")
+    Operator(box.tmp / "control.sock").post("/v1/tasks/cancel", {"scheduler": "ignores"})
+    daemon.wait_out("DEAF")
+    assert daemon.terminate() == 0
+    assert daemon.stdout.endswith("TIDIES\nTIDIED")
+
+
 @pytest.mark.parametrize(("second", "level"), [("SIGTERM", "WARNING"), ("SIGINT", "WARNING"), ("SIGHUP", "INFO")])
 def test_a_second_signal_during_shutdown_is_only_said(run: Run, box: Box, second: str, level: str) -> None:
     daemon = run(config("held"), record=True)

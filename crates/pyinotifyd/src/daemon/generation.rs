@@ -11,13 +11,11 @@ use watcher::{News, WatchId};
 use crate::action::descent::Place;
 use crate::config::{Config, ConfigFile, Digest, ExcludeFilter, Identity, Scheduler, Settled, Watch, Work};
 use crate::daemon::jobs::Jobs;
+use crate::daemon::perform::GRACE;
 use crate::host::Host;
 use crate::lane::Filesystems;
 use crate::log::{Log, LoggerId, record};
 use event::Mask;
-
-/// What any Python does at its end takes less.
-pub(crate) const HOST_ENDS_IN: Duration = Duration::from_secs(2);
 
 /// Roots that a turn finds again: a millisecond or two.
 const ROOTS_A_TURN: usize = 256;
@@ -246,10 +244,9 @@ impl Generation {
         self.ends_by.is_some_and(|ends_by| ends_by <= now)
     }
 
-    /// How long its host may take to end by itself: what is left of the time, and enough for what any Python does at
-    /// its end.
+    /// How long its host may take to end by itself: what is left of the time, and the grace at least.
     pub(crate) fn host_may_take_until(&self, now: Instant) -> Instant {
-        self.ends_by.unwrap_or(now).max(now + HOST_ENDS_IN)
+        self.ends_by.unwrap_or(now).max(now + GRACE)
     }
 
     /// Whether a scheduler is one of this generation.

@@ -43,6 +43,8 @@ pub(crate) struct Jobs {
     started_at: Option<Instant>,
     /// No event makes tasks any more: another host is started only for a job that is due.
     is_ending: bool,
+    /// When the last of the jobs that were asked to end has had its time.
+    kill_at: Option<Instant>,
 }
 
 /// The host of a generation.
@@ -70,6 +72,7 @@ impl Jobs {
             blocked_after: BLOCKED_FIRST,
             pause: RESTART_FIRST,
             is_ending: false,
+            kill_at: None,
         }
     }
 
@@ -189,12 +192,18 @@ impl Jobs {
         }
     }
 
-    /// Asks the host to cancel a job that was sent to it. The host reads what there is before it begins a job, so that
-    /// one that it has not taken does not begin.
-    pub(crate) fn cancel(&self, handle: TaskHandle) {
+    /// Asks the host to cancel a job that was sent to it, and that has until then to end. The host reads what there is
+    /// before it begins a job, so that one that it has not taken does not begin.
+    pub(crate) fn cancel(&mut self, handle: TaskHandle, until: Instant) {
+        self.kill_at = self.kill_at.max(Some(until));
         if let Slot::Ready(host) = &self.slot {
             host.send(wire::cancel(&[handle.0]));
         }
+    }
+
+    /// When the last of the jobs that were asked to end has had its time: the host is not killed before.
+    pub(crate) fn kill_at(&self) -> Option<Instant> {
+        self.kill_at
     }
 
     /// The host took so many starts.

@@ -15,7 +15,7 @@ use event::Event;
 use hashbrown::HashMap;
 use rustix::process::Signal;
 
-use super::generation::{Action, Generation, HOST_ENDS_IN};
+use super::generation::{Action, Generation};
 use super::keep::Keeper;
 use super::observe::{Fate, Observed};
 use super::reload::counted;
@@ -79,7 +79,7 @@ const BATCH_JOB_MAX: usize = 16 << 20;
 /// Tasks of file rules that are remembered for their next run; about 100 bytes each.
 const MARKED_MAX: usize = 65_536;
 
-/// Time between asking a command to end (SIGTERM) and forcing it (SIGKILL).
+/// Time between asking something to end (a command by SIGTERM, a job by its cancellation) and forcing it (SIGKILL).
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 impl Performer {
@@ -481,17 +481,13 @@ impl Effects for Performer {
             }
             Runner::Lane => self.files.stop(handle.0),
             Runner::Host(id) => {
-                for generation in self.generations.iter().filter(|generation| generation.id == id) {
-                    generation.jobs.cancel(handle);
+                for generation in self.generations.iter_mut().filter(|generation| generation.id == id) {
+                    generation.jobs.cancel(handle, self.now + GRACE);
                 }
             }
             Runner::DryRun => {}
         }
-        let grace = match run.runner {
-            Runner::Command => GRACE,
-            Runner::Lane | Runner::Host(_) | Runner::DryRun => HOST_ENDS_IN,
-        };
-        self.runs.ask_to_end(handle, self.now + grace);
+        self.runs.ask_to_end(handle, self.now + GRACE);
     }
 
     fn batch_line(&mut self, scheduler: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {

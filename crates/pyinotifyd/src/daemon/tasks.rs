@@ -8,7 +8,6 @@ use rustix::process::Signal;
 use tokio::io::Interest;
 
 use super::children::{self, signal_name};
-use super::generation::HOST_ENDS_IN;
 use super::loading::{LoadError, Loading, write_host_record};
 use super::perform::{GRACE, Performer};
 use super::runs::{Ended, Runner, Traces};
@@ -313,7 +312,7 @@ impl Daemon {
             match performer.runs.get(handle).map(|run| run.runner) {
                 // It keeps its place, and others that its host or its filesystem has are none of its business.
                 Some(Runner::Host(_) | Runner::Lane) if !has_to_end => {
-                    performer.runs.ask_to_end(handle, now + HOST_ENDS_IN);
+                    performer.runs.ask_to_end(handle, now + GRACE);
                     continue;
                 }
                 Some(Runner::Command) if performer.commands.signal(handle.0, Signal::KILL) => {
@@ -322,8 +321,14 @@ impl Daemon {
                     continue;
                 }
                 Some(Runner::Host(id)) => {
-                    // A job that does not heed its cancellation goes with its host.
+                    // A job that does not heed its cancellation goes with its host, others have their time before.
                     if let Some(place) = performer.generations.iter().position(|one| one.id == id) {
+                        if let Some(later) =
+                            performer.generations[place].jobs.kill_at().filter(|at| *at > now)
+                        {
+                            performer.runs.ask_to_end(handle, later);
+                            continue;
+                        }
                         self.kill_host(place, now);
                     }
                 }
