@@ -217,6 +217,52 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": job}})])
     assert daemon.terminate() == 0
 
 
+PRINTS = """
+import io, logging, os, sys
+CLOSES
+async def job(event, task_id):
+    if event.name == "closes":
+        sys.__stdout__.close()
+        sys.__stderr__.close()
+    with open("$TMP/" + event.name, "w") as file:
+        print("to stdout", event.name, flush=True)
+        print("to stderr", event.name, file=sys.stderr, flush=True)
+        file.write("of the job")
+    logging.warning("ran %s", event.name)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": job})])
+"""
+
+
+@pytest.mark.parametrize(
+    "closes",
+    [
+        "pass",
+        "sys.stdout.close()",
+        "sys.stderr.close()",
+        "with sys.stdout, sys.stderr: pass",
+        "os.close(1)",
+        "os.close(2)",
+        "for fd in range(3): os.close(fd)",
+        "sys.stdout = sys.stderr = None",
+        "sys.stderr = io.StringIO()",
+    ],
+)
+def test_jobs_go_on_whatever_was_closed_of_what_they_print_to(run: Run, box: Box, closes: str) -> None:
+    daemon = run(PRINTS.replace("CLOSES", closes))
+    host = daemon.host()
+    for name in ("closes", "other"):
+        write(box.src / name)
+        daemon.wait_log(f"WARNING - ran {name}")
+        assert (box.tmp / name).read_text() == "of the job"
+        if "os." not in closes and "None" not in closes:
+            daemon.wait_out(f"to stdout {name}")
+    daemon.wait_log("task finished", count=2)
+    assert daemon.host() == host
+    # At its end, too.
+    assert daemon.terminate() == 0
+    assert daemon.count("config host|ERROR|Traceback") == 0
+
+
 def test_a_job_that_awaits_has_blocked_nothing(run: Run, box: Box) -> None:
     """With the time after which a host counts as blocked: nothing is said then."""
     config = """

@@ -64,6 +64,7 @@ def _serve(channel: Channel, lifeline: int) -> int:
         set_level(name, level)
     if load["debug"]:
         set_level("", 10)
+    _keep_streams_open()
     records.attach(channel)
     spawned.install()
     sources = [Source(path, content) for path, content in zip(load["configs"], contents)]
@@ -75,17 +76,17 @@ def _serve(channel: Channel, lifeline: int) -> int:
     if os.getpid() != channel.pid:
         # A child that the config forked and that came out at its end: only its parent is the host.
         return 0
+    _fill_standard_descriptors()
     reason = description.body["stays_because"]
     channel.send(wire.DESCRIBE, wire.dumps(description.body))
     if reason is None:
         return 0
     put_in_force()
     levels.announce = lambda name, level: channel.send(wire.LEVEL, wire.dumps({"logger": name, "level": level}))
-    # Where a segfault of a job comes from is otherwise unknowable.
-    if sys.stderr is not None:
-        import faulthandler
+    import faulthandler
 
-        faulthandler.enable()
+    # Where a segfault of a job comes from is otherwise unknowable. By its number: sys.stderr may be the config's own.
+    faulthandler.enable(2)
     _ignore_interrupts()
     _end_with_the_daemon(lifeline)
     return _stay(channel, sources, description)
@@ -212,6 +213,23 @@ def _flush() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):
             continue
+
+
+def _keep_streams_open() -> None:
+    """Let code of the config close stdout and stderr as it likes: other jobs print to them as well."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.close = stream.flush  # type: ignore[method-assign]  # for `with`, too
+
+
+def _fill_standard_descriptors() -> None:
+    """Lead to nowhere what the config has closed: the next file that is opened would get all that is printed."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # The lowest number that is free.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _ignore_interrupts() -> None:

@@ -6,7 +6,6 @@ Owns the wait for frames. No asyncio: it costs 40 ms and 7 MB.
 from __future__ import annotations
 
 import faulthandler
-import sys
 
 from . import records, wire
 
@@ -34,5 +33,4 @@ def run(channel: Channel) -> int:
 
 def end_in_time() -> None:
     """End the process after a while, even if a job or a thread doesn't; where it hangs, stands on stderr."""
-    if sys.stderr is not None:
-        faulthandler.dump_traceback_later(GONE_GRACE_S, exit=True)
+    faulthandler.dump_traceback_later(GONE_GRACE_S, exit=True, file=2)
