@@ -362,6 +362,19 @@ WRONG = [
         1,
         "job: expected coroutine, got <class 'function'>: write 'async def <lambda>(event, task_id)' instead of 'def'",
     ),
+    (
+        "async def many(event, task_id): yield\nx = TaskScheduler(many)",
+        2,
+        "job: expected coroutine, got <class 'function'>: many yields, which makes an async generator of it; a job "
+        "must not yield",
+    ),
+    (
+        "import functools\nasync def many(event, task_id, more): yield\n"
+        "x = TaskScheduler(functools.partial(many, more=1))",
+        3,
+        "job: expected coroutine, got <class 'functools.partial'>: many yields, which makes an async generator of it; "
+        "a job must not yield",
+    ),
     ("x = ShellScheduler('echo \\0')", 1, "cmd: a command can't get a NUL byte: 'echo \\x00'"),
     ("x = TaskScheduler(None)", 1, "job: expected coroutine, got <class 'NoneType'>: None"),
     ("x = TaskScheduler('job')", 1, "job: expected coroutine, got <class 'str'>: 'job'"),
@@ -668,6 +681,23 @@ WRONG = [
         "x = FileManagerScheduler(rule(), on_busy='rerun')",
         1,
         "FileManagerScheduler.__init__() got an unexpected keyword argument 'on_busy'",
+    ),
+    (
+        "x = ShellScheduler('true', on_failure=plain)",
+        1,
+        "job: expected coroutine, got <class 'function'>: write 'async def plain(event, task_id)' instead of 'def' "
+        "(on_failure)",
+    ),
+    (
+        "x = ShellScheduler('true', on_failure=[s, one])",
+        1,
+        "job: it is called with (event, task_id), but is defined as one(event) (on_failure)",
+    ),
+    (
+        "x = ShellScheduler('true', on_failure=ShellScheduler)",
+        1,
+        "on_failure: expected a scheduler, a coroutine function or a list of these, got <class "
+        "'pyinotifyd.scheduler.ShellScheduler'>",
     ),
     (
         "x = ShellScheduler('true', on_failure='mail')",

@@ -113,6 +113,7 @@ SHELL_JOBS_DEFAULT = 64
 
 # Flags of code objects (inspect.CO_COROUTINE); importing inspect costs 10 ms.
 _CO_COROUTINE = 0x80
+_CO_ASYNC_GENERATOR = 0x200
 
 # Names stand in log lines, in the columns of tables and in URLs.
 NAME_MAX = 100
@@ -412,11 +413,19 @@ def _receivers(value: object) -> list[TaskScheduler]:
 def _receiver(value: object) -> TaskScheduler:
     if isinstance(value, TaskScheduler):
         return value
-    if not is_coroutine_function(value):
+    if isinstance(value, type) or not callable(value):
         raise AssertionError(
             f"on_failure: expected a scheduler, a coroutine function or a list of these, got {shown(value)}"
         )
-    scheduler: TaskScheduler = TaskScheduler(value)  # type: ignore[call-overload]  # as of the check
+    return scheduler_of(value, "on_failure")
+
+
+def scheduler_of(job: Callable[..., object], where: str) -> TaskScheduler:
+    """Return the scheduler that a bare coroutine function gets; `where` it stands, for what is wrong with it."""
+    try:
+        scheduler: TaskScheduler = TaskScheduler(job)  # type: ignore[arg-type]  # it checks that itself
+    except AssertionError as error:
+        raise AssertionError(f"{error} ({where})") from None
     bare_jobs.append(scheduler)
     return scheduler
 
@@ -969,6 +978,9 @@ def _expect_name(value: object) -> None:
 
 def _job_hint(value: object) -> str:
     """Return what to write instead of something that is no coroutine function."""
+    code = getattr(function_of(value), "__code__", None)
+    if code is not None and code.co_flags & _CO_ASYNC_GENERATOR:
+        return f": {code.co_name} yields, which makes an async generator of it; a job must not yield"
     if isinstance(value, _FUNCTION):
         return f": write 'async def {value.__name__}(event, task_id)' instead of 'def'"
     if isinstance(value, type) or not callable(value):

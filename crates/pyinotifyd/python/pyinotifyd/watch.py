@@ -10,7 +10,7 @@ from . import listen
 from .checked import Checked, expect, expect_path, expected, one_of_words, place, seconds, shown, similar
 from .levels import warn
 from .options import expect_count
-from .scheduler import Cancel, TaskScheduler, bare_jobs
+from .scheduler import Cancel, TaskScheduler, scheduler_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -472,12 +472,7 @@ def _reaction(flag: str, mapped: object) -> Reaction:
             f"a coroutine function or a list of these"
         )
         expected("job", "coroutine", mapped, hint)
-    try:
-        scheduler = TaskScheduler(mapped)
-    except AssertionError as error:
-        raise AssertionError(f"{error} (event_map: {flag})") from None
-    bare_jobs.append(scheduler)
-    return scheduler
+    return scheduler_of(mapped, f"event_map: {flag}")
 
 
 def _event_map(event_map: Union[None, Events, EventMap], default_sched: Mapped) -> EventMap:
