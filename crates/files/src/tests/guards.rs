@@ -247,8 +247,8 @@ fn no_gap_lets_a_sweep_remove_what_takes_the_place_of_something_stale() {
     panic!("the sweep never ended");
 }
 
-/// What was set aside to go at once goes with a sweep. What took its place in the last moment stays, and so does what had
-/// still to wait: each may be all that there is.
+/// What was set aside to go at once goes with a sweep. What took its place in the last moment stays, and so does what
+/// had still to wait: each may be all that there is.
 #[test]
 fn a_sweep_removes_what_was_set_aside_only_if_it_is_that() {
     let scene = Scene::in_memory();
