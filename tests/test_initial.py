@@ -373,3 +373,100 @@ def test_changed_needs_a_state(box: Box) -> None:
         assert daemon.count(r'File ".*config.py", line \d+') == 1, daemon.tail
     wrong = box.call("-t", config=CONFIG.replace('"changed"', '"maybe"'), record=True)
     assert wrong.count("initial: expected") == 1, wrong.tail
+
+
+# What a reload changes of the watch of a directory whose entries are handled.
+SEEN_BEFORE = {
+    "filter": ("auto_add=True", r'auto_add=True, exclude_filter=[r".*\.tmp$"]'),
+    "auto_add": ("auto_add=True", "auto_add=False"),
+    "slash": ('Watch("$SRC"', 'Watch("$SRC/"'),
+    "another path": ('Watch("$SRC"', 'Watch(["$SRC", "$DST"]'),
+    "a pattern": ('Watch("$SRC"', 'Watch("$TMP/s[r]c"'),
+    "less of it": ('Watch("$SRC"', 'Watch("$SRC/sub"'),
+}
+
+
+@pytest.mark.parametrize("initial", ["all", "changed"])
+@pytest.mark.parametrize("change", SEEN_BEFORE)
+def test_a_reload_tells_nothing_that_the_watches_before_saw(box: Box, change: str, initial: str) -> None:
+    config = CONFIG.replace('"changed"', f'"{initial}"')
+    (box.src / "sub").mkdir()
+    daemon = box.run(config, record=True)
+    for path in (box.src / "f", box.src / "sub/g"):
+        write(path)
+        daemon.wait_event("IN_CLOSE_WRITE", path)
+    before = [box.src / "f", box.src / "sub", box.src / "sub/g"]
+    told = {path: daemon.heard(path) for path in before}
+    assert SEEN_BEFORE[change][0] in config
+    box.write_config(config.replace(*SEEN_BEFORE[change]), record=True)
+    daemon.reload()
+    write(box.src / "sub/mark")
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "sub/mark")
+    assert {path: daemon.heard(path) for path in before} == told
+
+
+def test_a_reload_with_rec_tells_what_lies_deeper(box: Box) -> None:
+    (box.src / "sub/deep").mkdir(parents=True)
+    for path in ("f", "sub/g", "sub/deep/h"):
+        write(box.src / path)
+    flat = ALL.replace("rec=True", "rec=False")
+    daemon = box.run(flat, record=True)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+    daemon.wait_event("IN_CREATE|IN_ISDIR", box.src / "sub")
+    box.write_config(ALL, record=True)
+    daemon.reload()
+    for path in ("sub/g", "sub/deep/h"):
+        daemon.wait_event("IN_CLOSE_WRITE", box.src / path)
+    assert last_seen(daemon, box) == {"f", "sub", "sub/g", "sub/deep", "sub/deep/h"}
+    assert daemon.heard(box.src / "f") == ["IN_CREATE", "IN_CLOSE_WRITE"]
+    assert len(daemon.heard(box.src / "sub")) == 1
+
+
+def test_a_reload_tells_of_a_directory_that_was_excluded(box: Box) -> None:
+    (box.src / "sub").mkdir()
+    write(box.src / "f")
+    write(box.src / "sub/g")
+    without = ALL.replace("auto_add=True", 'auto_add=True, exclude_filter=["$SRC/sub"]')
+    daemon = box.run(without, record=True)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+    box.write_config(ALL, record=True)
+    daemon.reload()
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "sub/g")
+    assert daemon.heard(box.src / "f") == ["IN_CREATE", "IN_CLOSE_WRITE"]
+
+
+def test_a_reload_does_not_tell_a_directory_again_with_what_is_above_it(box: Box) -> None:
+    (box.src / "sub").mkdir()
+    write(box.src / "f")
+    write(box.src / "sub/g")
+    daemon = box.run(ALL.replace("$SRC", "$SRC/sub"), record=True)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "sub/g")
+    box.write_config(ALL, record=True)
+    daemon.reload()
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+    assert last_seen(daemon, box) == {"f", "sub/g"}
+    assert daemon.heard(box.src / "sub/g") == ["IN_CREATE", "IN_CLOSE_WRITE"]
+
+
+def test_a_file_that_was_watched_by_itself_is_not_told_again_with_its_directory(box: Box) -> None:
+    write(box.src / "f")
+    write(box.src / "g")
+    daemon = box.run(ALL.replace("$SRC", "$SRC/f"), record=True)
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "f")
+    told = daemon.heard(box.src / "f")
+    box.write_config(ALL, record=True)
+    daemon.reload()
+    daemon.wait_event("IN_CLOSE_WRITE", box.src / "g")
+    assert last_seen(daemon, box) == {"f", "g"}
+    assert daemon.heard(box.src / "f") == told
+    box.write_config(ALL.replace("$SRC", "$SRC/g"), record=True)
+    daemon.reload()
+    assert last_seen_of(daemon, box.src / "g") == ["IN_CREATE", "IN_CLOSE_WRITE", "IN_CLOSE_WRITE"]
+
+
+def last_seen_of(daemon: Daemon, path: Path) -> list[str]:
+    """What was told of a watched file, once it was written again."""
+    count = len(daemon.heard(path))
+    write(path, "again")
+    wait_until(lambda: len(daemon.heard(path)) > count, lambda: daemon.tail)
+    return daemon.heard(path)

@@ -263,6 +263,10 @@ impl Source for Inotify {
         self.local.make_room(paths)
     }
 
+    fn pass_over(&mut self, seen_by: Vec<WatchId>) {
+        self.local.pass_over(seen_by);
+    }
+
     fn add(&mut self, spec: WatchSpec, now: Instant, mut sink: &mut dyn Sink) -> Result<WatchId, Error> {
         let mut all = (self.first_free..).map(WatchId);
         let id = all.find(|&id| self.is_free(id)).expect("there are more numbers than watches");

@@ -30,7 +30,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Instant, SystemTime};
 
 use event::Mask;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::cover::{COVERS_MAX, Covers, RootId};
 use crate::error::Error;
@@ -83,6 +83,8 @@ pub struct Watcher {
     free_roots: VecDeque<RootId>,
     /// How many roots are about to be added.
     roots_to_come: usize,
+    /// Watches of which what they see is no news to others that begin.
+    passed_over: HashSet<WatchId>,
     /// Roots by what they are bound to.
     bound: HashMap<NodeId, Vec<RootId>>,
     /// What the ancestors of roots are watched for.
@@ -175,6 +177,7 @@ impl Watcher {
             roots: Vec::new(),
             free_roots: VecDeque::new(),
             roots_to_come: 0,
+            passed_over: HashSet::new(),
             bound: HashMap::new(),
             guards: HashMap::new(),
             way_names: NameHasher::default(),

@@ -181,8 +181,8 @@ class Watch(Checked):
             Default None: nothing is excluded.
         logname: Accepted and not needed. Default "watch".
         initial: What gets the events of a new file when the daemon starts. "none": nothing. "all": everything that is
-            there. "changed": what has changed since the daemon last ran; this needs a state (see Pyinotifyd). Default
-            "none". Not in pyinotifyd 1.
+            there. "changed": what has changed since the daemon last ran; this needs a state (see Pyinotifyd). A reload
+            does that for what no watch saw before. Default "none". Not in pyinotifyd 1.
 
     Example::
 

@@ -233,6 +233,7 @@ impl Daemon {
         for (id, map) in &adoption.listening {
             self.core.routes.add(*id, *map);
         }
+        self.watcher.pass_over(Vec::new());
         let (id, reload, examined) = (adoption.numbers.id, adoption.reload, adoption.examined.take());
         self.take_over(adoption, now);
         if is_empty {
@@ -380,6 +381,9 @@ impl Daemon {
             self.watcher.make_room(&[]).expect("nothing has room");
             error.to_string()
         })?;
+        let in_force = self.core.performer.generations.last();
+        let seen_by = in_force.into_iter().flat_map(|in_force| &in_force.watches).map(|watch| watch.id);
+        self.watcher.pass_over(seen_by.collect());
         Ok((shared, numbers))
     }
 

@@ -158,6 +158,40 @@ impl Watcher {
         Ok(())
     }
 
+    /// What these watches see is no news to watches that begin from here on, until the next call.
+    pub fn pass_over(&mut self, seen_by: Vec<WatchId>) {
+        self.passed_over = seen_by.into_iter().collect();
+    }
+
+    /// Whether something in a directory, or the directory itself, is no news to a root: where a watch that is passed
+    /// over sees the directory, or the node that stands for it.
+    pub(super) fn was_seen(&self, root: RootId, directory: NodeId, itself: Option<NodeId>) -> bool {
+        let sees = |node| {
+            let mut roots = self.covers.roots(self.tree.cover(node)).iter();
+            roots.any(|root| self.passed_over.contains(&self.root(*root).watch))
+        };
+        self.passes_over(root) && (sees(directory) || itself.is_some_and(sees))
+    }
+
+    /// The same of a root that is to be handed over, by its path.
+    fn was_seen_elsewhere(&self, root: RootId) -> bool {
+        if !self.passes_over(root) {
+            return false;
+        }
+        let path = &self.root(root).path;
+        self.root_ids().into_iter().map(|other| self.root(other)).any(|other| {
+            let is_below = || {
+                let rest = path.strip_prefix(&other.path[..]);
+                (other.rec || other.auto_add) && rest.is_some_and(|rest| rest.starts_with(b"/"))
+            };
+            self.passed_over.contains(&other.watch) && (other.path == *path || is_below())
+        })
+    }
+
+    fn passes_over(&self, root: RootId) -> bool {
+        !self.passed_over.is_empty() && !self.passed_over.contains(&self.root(root).watch)
+    }
+
     /// Begins to watch what `spec` says, under a number that is free. It is watched as a whole when
     /// [`Watcher::is_set_up`] says so; events that happen from then on are told by [`Watcher::turn`], and some of those
     /// before.
@@ -264,7 +298,9 @@ impl Watcher {
         if self.setting_up.is_empty() {
             return self.say_limit(sink);
         }
-        let under_way = self.walks.iter().chain(self.doubts.walks()).filter(|walk| walk.is_setting_up());
+        // What is told of a new watch is known before those are gone that tell what is new.
+        let is_awaited = |walk: &&Walk| walk.is_setting_up() || !self.passed_over.is_empty();
+        let under_way = self.walks.iter().chain(self.doubts.walks()).filter(is_awaited);
         let under_way: HashSet<RootId> = under_way.filter_map(Walk::audience).collect();
         let done = self.setting_up.extract_if(.., |root| !under_way.contains(root)).collect::<Vec<_>>();
         for root in done {
@@ -558,7 +594,8 @@ impl Watcher {
         self.leads_elsewhere(root, sink);
         // A tree that is watched apart is where it was: its tasks wait on.
         self.leave(root, if to.is_apart() { Reason::Gone } else { Reason::Moved }, sink);
-        let initial = self.root_mut(root).news.take();
+        let was_seen = self.was_seen_elsewhere(root);
+        let initial = self.root_mut(root).news.take().filter(|_| !was_seen);
         let news = if self.root(root).waited && !to.is_apart() {
             News::Everything
         } else {
@@ -689,7 +726,7 @@ impl Watcher {
                 News::Everything => true,
                 News::Since(since) => object_changed_since(found.object.as_fd(), since),
             });
-            if is_news {
+            if is_news && !self.was_seen(root, node, self.tree.parent(node)) {
                 self.file_root_found(root, node, sink);
             }
             return;

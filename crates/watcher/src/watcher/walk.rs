@@ -550,7 +550,8 @@ impl Watcher {
         };
         let is_own = self.is_own(node, entry.name);
         if kind != FileType::Directory {
-            if walk.kind != Kind::Add && !is_own {
+            let is_told = walk.kind != Kind::Add && !self.is_no_news(walk, node, entry.name);
+            if is_told && !is_own {
                 let found = FoundFile { node, dir, name: entry.name, kind, inode: entry.inode };
                 self.file_found(walk, &found, sink);
             }
@@ -579,10 +580,17 @@ impl Watcher {
         let cover = self.intern(roots);
         let news = match walk.kind {
             Kind::Add => News::Since(SystemTime::now() - TICK),
+            _ if self.is_no_news(walk, node, name) => News::Since(SystemTime::now() - TICK),
             Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => News::Everything,
         };
         self.hand_over_inner(node, name, cover, news);
         true
+    }
+
+    /// Whether an entry was seen by watches that are passed over, and is found for another one that begins.
+    fn is_no_news(&self, walk: &Walk, node: NodeId, name: &[u8]) -> bool {
+        let root = walk.audience.filter(|_| walk.kind != Kind::Rescan);
+        root.is_some_and(|root| self.was_seen(root, node, self.tree.child(node, name)))
     }
 
     /// A subdirectory of a listing: told, and given a node so that its renames are followed from here on. True if it
@@ -607,7 +615,7 @@ impl Watcher {
         if let Some(known) = known {
             self.tree.set(known, SEEN);
         }
-        if told {
+        if told && !self.is_no_news(walk, node, entry.name) {
             self.tell_created(node, entry.name, Mask::ISDIR, entry.inode, walk.audience, sink);
         }
         let cover = self.cover_of_visit(walk, node, entry.name, is_new);

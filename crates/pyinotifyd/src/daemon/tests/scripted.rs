@@ -241,6 +241,8 @@ impl Scripted {
 }
 
 impl Source for Scripted {
+    fn pass_over(&mut self, _: Vec<WatchId>) {}
+
     fn make_room(&mut self, paths: &[&[u8]]) -> Result<(), Error> {
         let script = self.script.borrow();
         let refused = script.refused.as_deref().filter(|refused| paths.contains(refused));
