@@ -768,6 +768,50 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [stays, goes]}
     box.run(two).wait_log("tasks of the earlier daemon: 1 go on")
 
 
+@pytest.mark.parametrize("way", ["crash", "stop", "reload"])
+def test_where_one_task_is_for_all_paths_by_now_the_latest_goes_on_and_the_others_are_cancelled(
+    box: Box, way: str
+) -> None:
+    daemon = box.run(WAITS)
+    for name in "abc":
+        write(box.src / name)
+        daemon.wait_log(f"schedule task.*{box.src}/{name},")
+    # Its event is the latest one now, though it is not the newest task.
+    write(box.src / "b", "again")
+    daemon.wait_log(f"re-schedule task.*{box.src}/b,")
+    wait_rows(box, "SELECT path FROM task ORDER BY due DESC LIMIT 1", [(f"{box.src}/b",)])
+    single = WAITS.replace(f"delay={LATER}", f"delay={LATER}, singlejob=True")
+    if way == "reload":
+        box.write_config(single)
+        daemon.reload()
+    elif way == "stop":
+        daemon.terminate()
+    else:
+        crash(daemon)
+    again = daemon if way == "reload" else box.run(single)
+    reason = "a later event took its place"
+    cancelled = [(f"{box.src}/{name}", "cancelled", reason, 0) for name in "ac"]
+    wait_rows(box, "SELECT path, result, error, attempts FROM ended ORDER BY path", cancelled)
+    assert rows(box, "SELECT path, state FROM task") == [(f"{box.src}/b", "waiting")]
+    for name in "ac":
+        assert again.count(f"scheduled task cancelled.*{box.src}/{name},") == 1, again.tail
+    if way != "reload":
+        again.wait_log("2 cancelled since a later event took their place, 1 go on")
+
+
+def test_an_interrupted_command_fails_where_the_one_task_for_all_paths_is_another(box: Box) -> None:
+    daemon = box.run(runs(LATER, ", max_jobs=1"))
+    write(box.src / "runs")
+    wait_rows(box, "SELECT state FROM task", [("running",)])
+    write(box.src / "queued")
+    wait_rows(box, "SELECT state FROM task ORDER BY state", [("queued",), ("running",)])
+    daemon.terminate()
+    assert rows(box, "SELECT count(*) FROM task") == [(2,)]
+    box.run(runs(LATER, ", singlejob=True"))
+    wait_rows(box, "SELECT path, error FROM ended", [(f"{box.src}/runs", "interrupted: the daemon ended")])
+    wait_rows(box, "SELECT path, state FROM task", [(f"{box.src}/queued", "running")])
+
+
 def test_a_reload_cannot_move_the_state(box: Box) -> None:
     daemon = box.run(WAITS)
     box.write_config(WAITS.replace("$TMP/state", "$TMP/elsewhere"))

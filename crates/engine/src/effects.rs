@@ -63,6 +63,8 @@ pub enum EndResult<'a> {
     Cancelled,
     /// It was cancelled when it was to start: the rules that it came to have nothing for its path.
     NoRule,
+    /// It was cancelled: the scheduler that it came to has a task of a later event in its place.
+    Replaced,
 }
 
 /// Whether a task's file has settled.

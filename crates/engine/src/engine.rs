@@ -9,7 +9,7 @@ use crate::clock::{Clock, Nanos};
 use crate::elders;
 use crate::generation::{self, Exclusion, Generation, Map};
 use crate::path::Paths;
-use crate::scheduler::{Phase, Scheduler};
+use crate::scheduler::{Phase, Scheduler, tasks_full};
 use crate::tasks::Tasks;
 use crate::turn::{Shared, Turn};
 use crate::verdict::{Explained, Explanation};
@@ -175,8 +175,10 @@ impl Engine {
     /// A configuration was replaced by one that was added: it makes no more tasks.
     ///
     /// Its tasks to come go on in the scheduler of their name and kind in the configuration in force, with their times,
-    /// ids and attempts; rules are asked when they start. `map` says which map takes the place of one of its own, for
-    /// what [`Engine::rename`] and a file that vanished ask of it. Nothing starts within this call.
+    /// ids and attempts; rules are asked when they start. Where that has one task for all paths, only that of the
+    /// latest event goes on ([`EndResult::Replaced`](crate::EndResult::Replaced)). `map` says which map takes the place
+    /// of one of its own, for what [`Engine::rename`] and a file that vanished ask of it. Nothing starts within this
+    /// call.
     ///
     /// Where there is no such scheduler, waiting tasks run when they are due, unless an event for their path comes
     /// through one of the old maps: that cancels them, for the new configuration gets the event too. Running tasks end
@@ -238,6 +240,11 @@ impl Engine {
         let event = OwnedEvent::of(&self.tasks.event(slot, &mut path));
         let others = self.scheduler(scheduler).map_or(0, Scheduler::taken);
         Some(OwnedTask { scheduler, id: self.tasks.id(slot), event, others })
+    }
+
+    /// Whether there are as many tasks as there may be.
+    pub fn is_full(&self) -> bool {
+        tasks_full(&self.tasks, &self.shared.limits)
     }
 
     /// The name of the task of a run that is not over.

@@ -959,7 +959,7 @@ fn judge_cancel_of_run(task: Slot, tasks: &Tasks) -> Change {
     if is_tried_again { Change::CancelRetry } else { Change::SkipCancel }
 }
 
-fn tasks_full(tasks: &Tasks, limits: &Limits) -> bool {
+pub(crate) fn tasks_full(tasks: &Tasks, limits: &Limits) -> bool {
     tasks.len() >= limits.tasks_max || tasks.bytes() as u64 >= limits.bytes_max
 }
 

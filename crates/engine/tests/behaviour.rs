@@ -151,6 +151,7 @@ impl Effects for Out {
             EndResult::Failed(failure) => failure.text.clone(),
             EndResult::Cancelled => "cancelled".to_owned(),
             EndResult::NoRule => "no rule".to_owned(),
+            EndResult::Replaced => "replaced".to_owned(),
         };
         let path = String::from_utf8_lossy(task.event.pathname);
         self.ends
@@ -2192,6 +2193,41 @@ fn waiting_queued_and_retrying_tasks_go_on_in_the_scheduler_of_their_name_and_ki
     assert_eq!(world.pass(9 * SECOND), ["start 1 /retrying IN_CREATE attempt 2"]);
     assert_eq!(world.close_write("/waiting"), ["re-schedule 10s 4 /waiting"]);
     assert_eq!(world.pass(DELAY), ["start 4 /waiting IN_CLOSE_WRITE"]);
+}
+
+#[test]
+fn where_there_is_one_task_for_all_paths_that_of_the_latest_event_goes_on() {
+    let single = SchedulerSpec { singlejob: true, ..scheduler(DELAY) };
+    let mut world = World::of(scheduler(DELAY));
+    for file in ["/a", "/b", "/c"] {
+        world.create(file);
+    }
+    world.pass(SECOND);
+    // Its event is later than that of the last one.
+    world.close_write("/b");
+    let (new, lines) = world.replace(single.clone(), SECOND);
+    assert_eq!(lines, ["pause 0", "cancelled 1 /a", "cancelled 3 /c"]);
+    assert_eq!(
+        std::mem::take(&mut world.out.ends),
+        ["/a replaced, 0 attempt(s), 0ns of 1s", "/c replaced, 0 attempt(s), 0ns of 1s"]
+    );
+    world.ids = new;
+    assert_eq!(world.close_write("/a"), ["re-schedule 10s 2 /a"]);
+
+    // What waits for its delay heard of its event after what waits for a place or for another try.
+    let one = SchedulerSpec { max_jobs: NonZeroU32::new(1), delay: DELAY, ..tried_again(retry()) };
+    let mut world = World::of(one.clone());
+    for file in ["/retrying", "/runs", "/queued"] {
+        world.create(file);
+    }
+    world.pass(DELAY);
+    world.end(1, &error());
+    world.create("/waiting");
+    let (new, lines) = world.replace(SchedulerSpec { singlejob: true, ..one }, 30 * SECOND);
+    assert_eq!(lines, ["pause 0", "cancelled 1 /retrying", "cancelled 3 /queued", "wait 30s for 1"]);
+    world.ids = new;
+    assert_eq!(world.complete(2), ["finished 2 /runs", "all completed"]);
+    assert_eq!(world.pass(DELAY), ["start 4 /waiting IN_CREATE"]);
 }
 
 #[test]

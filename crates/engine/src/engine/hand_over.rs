@@ -3,7 +3,32 @@
 use super::Engine;
 use crate::generation;
 use crate::scheduler::Scheduler;
+use crate::tasks::{Mark, Slot, State, Tasks};
 use crate::{Effects, MapId, SchedulerId, SchedulerKind};
+
+/// Puts the task first that has the latest event, as far as its state tells: what waits for its delay heard of its
+/// event after what was due before.
+fn latest_first(slots: &mut [Slot], tasks: &Tasks) {
+    let age = |slot: Slot| {
+        let rank = match tasks.state(slot) {
+            State::Waiting => 2,
+            State::Gathered | State::Queued => 1,
+            State::PutOff
+            | State::Retrying
+            | State::Settling
+            | State::Asked
+            | State::Left
+            | State::Running
+            | State::Stopping
+            | State::Taken => 0,
+        };
+        (rank, tasks.time(slot))
+    };
+    let keyed = slots.iter().enumerate().filter(|(_, slot)| !tasks.has(**slot, Mark::Keyless));
+    if let Some((latest, _)) = keyed.max_by_key(|(_, slot)| age(**slot)) {
+        slots[..=latest].rotate_right(1);
+    }
+}
 
 impl Engine {
     /// Gives what replaced configurations have to come to schedulers of the same name and kind in newer ones.
@@ -62,12 +87,15 @@ impl Engine {
         let Some((to, heir_place)) = self.heir(from, place) else { return };
         let elder = &mut self.generations[from].schedulers_mut()[place];
         elder.give_way();
-        let slots = elder.give_to_come(&mut self.tasks);
+        let mut slots = elder.give_to_come(&mut self.tasks);
         let starts = elder.take_starts();
         elder.tell_completed_to(out);
         self.generations[from].note_deadline(place, &self.tasks);
         let heir = &mut self.generations[to].schedulers_mut()[heir_place];
         heir.inherit_starts(starts);
+        if heir.spec().singlejob {
+            latest_first(&mut slots, &self.tasks);
+        }
         let id = heir.id();
         self.count_elders((to, heir_place));
         for slot in slots {

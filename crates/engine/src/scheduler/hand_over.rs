@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Share, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind};
+use crate::{Effects, EndResult, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,14 +159,15 @@ impl Scheduler {
     }
 
     /// Takes a task of another configuration, in the state that it had. Nothing starts before the next tick, but for
-    /// what a run left to come. Where the path has a task already, that one has the later event.
+    /// what a run left to come. Where its key has a task already, that one has the later event.
     pub(crate) fn adopt<E: Effects>(&mut self, slot: Slot, map: MapId, turn: &mut Turn<'_, E>) {
         turn.tasks.set_place(slot, self.id, map);
         if !turn.tasks.has(slot, Mark::Keyless) {
             let event = turn.tasks.event(slot, turn.path);
             let path = Path { bytes: event.pathname, hash: turn.tasks.hash(slot), serial: Path::UNCACHED };
             if self.find(&path, turn.tasks).is_some() {
-                let task = self.record(slot, event, turn.tasks);
+                self.tell_end_without_run(slot, EndResult::Replaced, turn);
+                let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
                 turn.out.record(Record::CancelledWaiting { task });
                 return turn.tasks.remove(slot);
             }

@@ -389,13 +389,21 @@ impl Model {
         let Some((to, place)) = self.heir(from, index) else { return };
         let elder = &mut self.generations[from].schedulers[index];
         elder.give_way();
-        let (given, mut starts) = (elder.give_to_come(), elder.take_starts());
+        let (mut given, mut starts) = (elder.give_to_come(), elder.take_starts());
         elder.tell_completed(out);
         let own = &mut self.generations[to].schedulers[place].starts;
         starts.extend(own.drain(..));
         starts.make_contiguous().sort();
         *own = starts;
         self.count_elders((to, place));
+        if self.generations[to].schedulers[place].spec.singlejob {
+            // The latest event's comes first, and stays.
+            let keyed = given.iter().enumerate().filter(|(_, (_, task))| !task.keyless);
+            if let Some((latest, _)) = keyed.max_by_key(|(_, (_, task))| (task.lateness(), task.time)) {
+                let task = given.remove(latest);
+                given.insert(0, task);
+            }
+        }
         for (key, task) in given {
             let Generation { ids, successors, .. } = &self.generations[from];
             let own = task.map.0.checked_sub(ids.maps.start);

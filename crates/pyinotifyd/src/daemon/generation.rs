@@ -78,6 +78,8 @@ pub(crate) struct Action {
     pub settings: Digest,
     /// Its tasks are kept, where there is a state.
     pub persist: bool,
+    /// It has one task for all paths.
+    pub is_single: bool,
     /// A command or job that the end of the daemon interrupted is run again.
     pub rerun: bool,
     /// What its tasks do.
@@ -177,6 +179,7 @@ impl Generation {
             digest: scheduler.digest.to_string().into(),
             settings: scheduler.settings,
             persist: scheduler.spec.persist,
+            is_single: scheduler.spec.singlejob,
             rerun: scheduler.rerun,
             work: scheduler.work,
             settled: scheduler.settled,

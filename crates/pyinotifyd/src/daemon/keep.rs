@@ -42,6 +42,7 @@ use checkpoints::Checkpoints;
 use failures::Failures;
 use group::{Group, group_of};
 use leftovers::Leftover;
+use restore::REPLACED;
 use row::{Clock, detail_of_end, row, seconds, subject};
 use told::Recent;
 
@@ -205,6 +206,7 @@ impl Keeper {
             EndResult::Done => (Outcome::Ok, None, None, None),
             EndResult::Cancelled => (Outcome::Cancelled, None, None, None),
             EndResult::NoRule => (Outcome::Cancelled, Some(NO_RULE.to_owned()), None, None),
+            EndResult::Replaced => (Outcome::Cancelled, Some(REPLACED.to_owned()), None, None),
             EndResult::Failed(failure) => {
                 let (exit_status, signal) = match failure.kind {
                     FailureKind::ExitStatus(status) => (Some(status), None),

@@ -108,6 +108,21 @@ impl Task {
         }
     }
 
+    /// How late its event is among those to come: what waits for its delay heard of it last.
+    pub(super) fn lateness(&self) -> u8 {
+        match self.state {
+            State::Waiting => 2,
+            State::Gathered | State::Queued => 1,
+            State::PutOff
+            | State::Retrying
+            | State::Settling
+            | State::Asked
+            | State::Running
+            | State::Stopping
+            | State::Taken => 0,
+        }
+    }
+
     fn event_of_run(&self) -> OwnedEvent {
         match &self.run_event {
             Some(event) => event.clone(),

@@ -30,6 +30,9 @@ use crate::log::{About, Level, record};
 /// Why the rules of a configuration that a task came to have nothing for it.
 pub(in crate::daemon) const NO_RULE: &str = "no rule matches its path any more";
 
+/// Why a task does not go on in a scheduler that has one task for all paths, or a later one of its path.
+pub(super) const REPLACED: &str = "a later event took its place";
+
 /// What the error of a run says that the daemon did not see the end of.
 pub(super) const INTERRUPTED: &str = "interrupted: the daemon ended";
 
@@ -50,13 +53,17 @@ enum Fate {
     Failed,
 }
 
-/// Why a file rule has nothing to act on, and is cancelled.
+/// Why a task does not go on, and is cancelled: a file rule that has nothing to act on, or one that has no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     /// Its action may just have ended.
     SourceGone,
     /// Its scheduler was edited.
     NoRule,
+    /// Its scheduler has a task of a later event in its place.
+    Replaced,
+    /// There are as many tasks as there may be.
+    TooMany,
 }
 
 impl Over {
@@ -65,6 +72,8 @@ impl Over {
         match self {
             Over::SourceGone => "cancelled since their source is gone",
             Over::NoRule => "cancelled since no rule matches",
+            Over::Replaced => "cancelled since a later event took their place",
+            Over::TooMany => "cancelled since there are too many",
         }
     }
 
@@ -73,6 +82,8 @@ impl Over {
         match self {
             Over::SourceGone => "its source was gone when the daemon started again",
             Over::NoRule => NO_RULE,
+            Over::Replaced => REPLACED,
+            Over::TooMany => "there are too many tasks",
         }
     }
 }
@@ -99,7 +110,7 @@ pub(in crate::daemon) fn no_heir(name: &str, same_name: bool) -> String {
 impl Daemon {
     /// Takes over what an earlier daemon left.
     pub(in crate::daemon) fn restore(&mut self, restored: Restored, now: Instant) {
-        let Restored { tasks, paused, .. } = restored;
+        let Restored { mut tasks, paused, .. } = restored;
         let mut report = BTreeMap::<&str, usize>::new();
         let mut edited = BTreeSet::new();
         self.restore_pauses(paused, now);
@@ -107,6 +118,7 @@ impl Daemon {
         let outliving = outliving(&tasks);
         let maps = self.core.performer.generations.last().map(maps_by_root).unwrap_or_default();
         let mut gone = Vec::new();
+        self.latest_first(&mut tasks, &outliving);
         for task in tasks {
             let process = task.process.filter(|process| outliving.contains(process));
             if let Some(what) = self.restore_task(task, process, &maps, &clock, &mut edited, &mut gone) {
@@ -125,6 +137,33 @@ impl Daemon {
             record!(self.core.performer.log, self.logger, INFO, "tasks of the earlier daemon: {text}");
         }
         self.end_leftovers(now);
+    }
+
+    /// Of the tasks of a scheduler that has one task for all paths by now, the first one goes on: that of the latest
+    /// event. Before it come those that end at once. What waits for its delay heard of its event after what failed or
+    /// ran before.
+    fn latest_first(&self, tasks: &mut [Task], outliving: &[Process]) {
+        let Some(newest) = self.core.performer.generations.last() else { return };
+        let is_single = |task: &Task| {
+            let place = newest.find(&identity(&task.subject))?;
+            newest.action_at(place).is_single.then(|| newest.action_at(place).rerun)
+        };
+        if !newest.actions().iter().any(|action| action.is_single) {
+            return;
+        }
+        let mut place = 0;
+        tasks.sort_by_cached_key(|task| {
+            // Of two events of one moment, the later one was written later.
+            place -= 1;
+            let Some(rerun) = is_single(task) else { return (0, 0, 0) };
+            let outlives = task.process.is_some_and(|process| outliving.contains(&process));
+            let rank = match fate(task, rerun) {
+                Fate::Failed if !outlives => 0,
+                Fate::GoesOn if task.attempt <= 1 => 1,
+                Fate::GoesOn | Fate::Again | Fate::Failed => 2,
+            };
+            (rank, -(task.due_s * 1e6) as i64, place)
+        });
     }
 
     /// Takes one task over, and the command that outlived the earlier daemon; returns what becomes of it, for people.
@@ -189,11 +228,7 @@ impl Daemon {
         if process.is_some() {
             run = self.core.engine.restore_run(now, &restored, fate == Fate::Again, performer);
         } else if !self.core.engine.restore(now, &restored, performer) {
-            // A later event of its path has made a task already.
-            if let Some(keeper) = &mut performer.keeper {
-                keeper.next.gone.push(task.id);
-            }
-            return None;
+            return Some(self.end_without_place(task, fate, scheduler));
         } else if fate == Fate::Failed {
             let failure = Failure::new(FailureKind::Interrupted, INTERRUPTED);
             self.core.engine.fail(now, id, &failure, performer);
@@ -210,7 +245,7 @@ impl Daemon {
         })
     }
 
-    /// Cancels a file rule that has nothing to act on.
+    /// Cancels a task that does not go on.
     fn end_over(&mut self, task: Task, over: Over, scheduler: SchedulerId) {
         let event = event_of(&task.subject);
         let cancelled = TaskRecord { scheduler, id: TaskId(task.id.0), event, others: 0 };
@@ -218,6 +253,17 @@ impl Daemon {
         if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.end_kept(task, Outcome::Cancelled, over.reason().to_owned());
         }
+    }
+
+    /// A task has no place among those that there are; returns what becomes of it, for people.
+    fn end_without_place(&mut self, task: Task, fate: Fate, scheduler: SchedulerId) -> &'static str {
+        if fate == Fate::Failed {
+            self.lose(task, INTERRUPTED.to_owned());
+            return "failed";
+        }
+        let over = if self.core.engine.is_full() { Over::TooMany } else { Over::Replaced };
+        self.end_over(task, over, scheduler);
+        over.counted()
     }
 
     /// A task that no scheduler of the configuration can take fails for good.
@@ -269,8 +315,8 @@ fn may_be_done(task: &Task, fate: Fate, was_due: bool) -> bool {
 
 /// Where a task goes on, or why it cannot.
 fn heir(newest: &Generation, task: &Task, maps: &HashMap<Vec<u8>, MapId>) -> Result<Heir, String> {
-    let Subject { file, scheduler: name, kind, digest, .. } = &task.subject;
-    let identity = Identity { file: Arc::clone(file), name: Arc::clone(name) };
+    let Subject { kind, digest, .. } = &task.subject;
+    let identity = identity(&task.subject);
     let index = newest.find(&identity).ok_or_else(|| no_heir(&newest.name_of(&identity), false))?;
     let action = newest.action_at(index);
     if action.work.kept_kind() != &**kind {
@@ -315,6 +361,10 @@ fn waits(task: &Task, clock: &Clock) -> Waits {
         first: task.waits_s.map(|waits_s| clock.past(waits_s)),
         due: task.settles_s.map(|settles_s| clock.past(settles_s)),
     }
+}
+
+fn identity(subject: &Subject) -> Identity {
+    Identity { file: Arc::clone(&subject.file), name: Arc::clone(&subject.scheduler) }
 }
 
 fn detail_of(subject: &Subject) -> Option<Value> {
