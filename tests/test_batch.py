@@ -11,10 +11,12 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from control import Operator
 from vocabulary import DEADLINE_S, REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -473,6 +475,23 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": s}})])
 
 def kept(command: str, batch: str, more: str = "") -> str:
     return commands(command, batch, more).replace("})])", '})], state="$TMP/state")')
+
+
+def test_without_a_batch_after_a_reload_what_was_gathered_is_due_when_its_batch_was(run: Run, box: Box) -> None:
+    config = """
+many = ShellScheduler(cmd="true", batch=Batch(quiet=600, max_wait=700))
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": many})], control="$TMP/control.sock")
+"""
+    daemon = run(config)
+    operator = Operator(box.tmp / "control.sock")
+    write(box.src / "f")
+    (before,) = wait_until(operator.tasks, "a task")
+    box.write_config(config.replace("batch=Batch(quiet=600, max_wait=700)", "delay=3600"))
+    daemon.reload()
+    (after,) = operator.tasks()
+    assert (after["id"], after["state"]) == (before["id"], "waiting")
+    waits = [datetime.fromisoformat(task["due"]) for task in (before, after)]
+    assert abs(waits[1] - waits[0]) < timedelta(seconds=1), waits
 
 
 def test_what_is_gathered_survives_a_crash_as_one_batch(run: Run, box: Box) -> None:

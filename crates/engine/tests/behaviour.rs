@@ -2196,6 +2196,20 @@ fn waiting_queued_and_retrying_tasks_go_on_in_the_scheduler_of_their_name_and_ki
 }
 
 #[test]
+fn what_was_gathered_is_due_when_its_batch_was() {
+    for spec in [scheduler(60 * SECOND), scheduler(Duration::ZERO)] {
+        let mut world = World::of(batch());
+        world.create("/f");
+        world.pass(SECOND);
+        let (new, lines) = world.replace(spec.clone(), SECOND);
+        assert_eq!(lines, ["pause 0"]);
+        world.ids = new;
+        assert_eq!(world.pass(SECOND / 2), NOTHING);
+        assert_eq!(world.pass(SECOND / 2), ["start 1 /f IN_CREATE"], "{:?}", spec.delay);
+    }
+}
+
+#[test]
 fn where_there_is_one_task_for_all_paths_that_of_the_latest_event_goes_on() {
     let single = SchedulerSpec { singlejob: true, ..scheduler(DELAY) };
     let mut world = World::of(scheduler(DELAY));

@@ -87,6 +87,7 @@ impl Engine {
         let Some((to, heir_place)) = self.heir(from, place) else { return };
         let elder = &mut self.generations[from].schedulers_mut()[place];
         elder.give_way();
+        let batch_due = elder.batch_due(&self.tasks);
         let mut slots = elder.give_to_come(&mut self.tasks);
         let starts = elder.take_starts();
         elder.tell_completed_to(out);
@@ -102,7 +103,8 @@ impl Engine {
             let map = self.generations[from].successor(self.tasks.map(slot));
             let map = map.filter(|map| self.generations[to].has_map(*map)).unwrap_or(MapId::NONE);
             let (generations, mut turn) = self.turn_at(self.clock.now(), out);
-            generations[to].with_scheduler(id, &mut turn, |heir, turn| heir.adopt(slot, map, turn));
+            generations[to]
+                .with_scheduler(id, &mut turn, |heir, turn| heir.adopt(slot, (map, batch_due), turn));
         }
     }
 

@@ -160,7 +160,14 @@ impl Scheduler {
 
     /// Takes a task of another configuration, in the state that it had. Nothing starts before the next tick, but for
     /// what a run left to come. Where its key has a task already, that one has the later event.
-    pub(crate) fn adopt<E: Effects>(&mut self, slot: Slot, map: MapId, turn: &mut Turn<'_, E>) {
+    ///
+    /// `batch_due` is when the batch was due that it was gathered for, if it was.
+    pub(crate) fn adopt<E: Effects>(
+        &mut self,
+        slot: Slot,
+        (map, batch_due): (MapId, Option<Nanos>),
+        turn: &mut Turn<'_, E>,
+    ) {
         turn.tasks.set_place(slot, self.id, map);
         if !turn.tasks.has(slot, Mark::Keyless) {
             let event = turn.tasks.event(slot, turn.path);
@@ -185,7 +192,10 @@ impl Scheduler {
             State::Asked => self.timer.insert(slot, State::Settling, turn.now, turn.tasks),
             State::Waiting => self.hold(slot, turn.tasks.time(slot), turn),
             State::Gathered if self.spec.batch.is_some() => self.join(slot, turn.tasks.time(slot), turn),
-            State::Gathered => self.hold(slot, turn.now + self.delay, turn),
+            State::Gathered => {
+                let not_before = turn.tasks.more(slot).map_or(0, |more| more.not_before);
+                self.hold(slot, batch_due.unwrap_or(turn.now).max(not_before), turn);
+            }
             state @ (State::PutOff | State::Retrying | State::Settling) => {
                 let time = turn.tasks.time(slot);
                 self.timer.insert(slot, state, time, turn.tasks);

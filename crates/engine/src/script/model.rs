@@ -389,6 +389,7 @@ impl Model {
         let Some((to, place)) = self.heir(from, index) else { return };
         let elder = &mut self.generations[from].schedulers[index];
         elder.give_way();
+        let batch_due = elder.batch_due(&self.shared);
         let (mut given, mut starts) = (elder.give_to_come(), elder.take_starts());
         elder.tell_completed(out);
         let own = &mut self.generations[to].schedulers[place].starts;
@@ -410,7 +411,7 @@ impl Model {
             let map = own.and_then(|own| successors.get(own as usize).copied().flatten());
             let map = map.filter(|map| self.generations[to].ids.maps.contains(&map.0));
             let map = map.unwrap_or(MapId(u32::MAX));
-            self.generations[to].schedulers[place].adopt(key, task, map, &mut self.shared, out);
+            self.generations[to].schedulers[place].adopt(key, task, (map, batch_due), &mut self.shared, out);
         }
     }
 

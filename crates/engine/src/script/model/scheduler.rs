@@ -1199,7 +1199,7 @@ impl Scheduler {
         &mut self,
         old_key: Vec<u8>,
         mut task: Task,
-        map: MapId,
+        (map, batch_due): (MapId, Option<Instant>),
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
@@ -1233,7 +1233,7 @@ impl Scheduler {
                 return self.join(&key, time, shared);
             }
             State::Gathered => {
-                let due = shared.now + self.spec.delay;
+                let due = batch_due.into_iter().chain(task.not_before).max().expect("it is gathered");
                 self.tasks.insert(key.clone(), task);
                 return self.hold_waiting(&key, due, shared);
             }
@@ -1422,7 +1422,7 @@ impl Scheduler {
         self.spec.batch.is_some_and(|batch| gathered >= batch.max_files.get() as usize)
     }
 
-    fn batch_due(&self, shared: &Shared) -> Option<Instant> {
+    pub(super) fn batch_due(&self, shared: &Shared) -> Option<Instant> {
         let batch = self.spec.batch?;
         let first = self.tasks.values().filter(|task| task.state == State::Gathered);
         let first = first.map(|task| task.time).min()?;
