@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from control import Operator
-from vocabulary import DEADLINE_S, REFERENCE, Box, Daemon, wait_until, write
+from vocabulary import DEADLINE_S, REFERENCE, Box, Daemon, alive, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -503,6 +503,25 @@ def test_what_is_gathered_survives_a_crash_as_one_batch(run: Run, box: Box) -> N
     burst(box, ["d"])
     again.wait_log("task finished, .* and 3 more, ")
     assert runs(box) == [["a", "b", "c", "d"]]
+
+
+@pytest.mark.parametrize("outlives", [True, False])
+def test_with_rerun_an_interrupted_batch_runs_at_once_and_as_one(run: Run, box: Box, outlives: bool) -> None:
+    wait = "until test -e $TMP/go; do sleep 0.02; done"
+    daemon = run(kept(LIST + wait, "quiet=0.3", ", rerun=True"))
+    burst(box, ["a", "b", "c"])
+    wait_kept(box, [("a", "running"), ("b", "running"), ("c", "running")])
+    crash(daemon)
+    if not outlives:
+        file = f"file:{box.tmp}/state/state.db?mode=ro"
+        with contextlib.closing(sqlite3.connect(file, uri=True, timeout=DEADLINE_S)) as database:
+            ((group,),) = database.execute("SELECT DISTINCT process_group FROM task").fetchall()
+        os.killpg(group, signal.SIGKILL)
+        wait_until(lambda: not alive(group), "the end of the command")
+    again = run(kept(LIST + wait, "quiet=600, max_wait=700", ", rerun=True"))
+    wait_until(lambda: runs(box) == [["a", "b", "c"]] * 2, lambda: again.tail)
+    (box.tmp / "go").touch()
+    again.wait_log("task finished, .* and 2 more, ")
 
 
 @pytest.mark.parametrize("rerun", [True, False])

@@ -504,7 +504,8 @@ pub struct Restored<'a> {
     pub waits: Waits,
     /// What failed, if the task tells of a failure.
     pub failed: Option<FailedTask<'a>>,
-    /// The program keeps it as it is here, so that it is not one of the changes.
+    /// It goes on as the program keeps it, so that it is not one of the changes. Else it is run again: no batch gathers
+    /// more for it.
     pub is_kept: bool,
 }
 

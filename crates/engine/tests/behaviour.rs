@@ -1551,6 +1551,18 @@ fn what_an_earlier_life_left_is_gathered_again() {
     assert_eq!(world.pass(2 * SECOND), ["start 2 /a IN_CREATE for /a /b /c"]);
 }
 
+#[test]
+fn what_is_run_again_is_not_gathered_and_runs_together() {
+    let mut world = World::of(batch());
+    for path in ["/a", "/b"] {
+        let id = TaskId(u128::from(path.as_bytes()[1]));
+        let task = Restored { is_kept: false, ..restored(id, event(Flag::Create, path), world.now) };
+        assert!(world.engine.restore(world.now, &task, &mut world.out));
+    }
+    world.create("/c");
+    assert_eq!(world.pass(Duration::ZERO), ["start 2 /a IN_CREATE for /a /b"]);
+}
+
 // on_failure.
 
 #[test]
@@ -2935,9 +2947,7 @@ fn the_tasks_of_a_batch_of_an_earlier_life_have_one_run() {
     assert_eq!(world.engine.restore_run(world.now, &other, true, &mut world.out), Some(run));
     world.create("/c");
     assert_eq!(world.pass(SECOND), NOTHING, "there is one run at a time");
-    assert_eq!(over(&mut world, run), ["start 2 /c IN_CREATE for /c"]);
-    world.complete(2);
-    assert_eq!(world.pass(SECOND), ["start 1 /a IN_CLOSE_WRITE for /a /b"]);
+    assert_eq!(over(&mut world, run), ["start 2 /c IN_CREATE for /c /a /b"]);
 }
 
 #[test]

@@ -90,16 +90,25 @@ impl Engine {
         true
     }
 
-    /// Offers a place to a task that waits and is due, as [`Engine::tick`] would: it starts, or is queued.
+    /// Offers a place to a task that waits and is due, or is queued, as [`Engine::tick`] would.
     pub fn start_due(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) {
         let due = self.clock.at(now);
-        let is_due = |slot: &Slot| self.tasks.state(*slot) == State::Waiting && self.tasks.time(*slot) <= due;
-        let Some(slot) = self.tasks.find(id).filter(is_due) else { return };
+        let Some(slot) = self.tasks.find(id) else { return };
+        let is_queued = match self.tasks.state(slot) {
+            State::Queued => true,
+            State::Waiting if self.tasks.time(slot) <= due => false,
+            _ => return,
+        };
         let scheduler = self.tasks.scheduler(slot);
         let Some(at) = self.of_scheduler(scheduler) else { return };
         let (generations, mut turn) = self.turn(now, out);
-        generations[at]
-            .with_scheduler(scheduler, &mut turn, |scheduler, turn| scheduler.offer_waiting(slot, turn));
+        generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| {
+            if is_queued {
+                scheduler.fill_places(turn);
+            } else {
+                scheduler.offer_waiting(slot, turn);
+            }
+        });
         self.end_turn(out);
     }
 
@@ -226,7 +235,8 @@ impl Engine {
         let (generations, mut turn) = self.turn(now, out);
         generations[at].with_scheduler(id, &mut turn, |scheduler, turn| {
             let attempt = task.attempt.max(1);
-            let earlier = Earlier { path: &path, news: &news, attempt, made, first, due, failed };
+            let again = !task.is_kept;
+            let earlier = Earlier { path: &path, news: &news, attempt, made, first, due, failed, again };
             restored = restore(scheduler, earlier, turn);
         });
         if let Some(slot) = restored {

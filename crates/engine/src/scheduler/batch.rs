@@ -181,10 +181,10 @@ impl Scheduler {
         }
     }
 
-    /// Puts a task whose run was for nothing into the next batch, unless its path has a newer one.
+    /// Runs a task again whose run was for nothing, with all others of that run, unless its path has a newer one.
     fn join_anew<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         if self.regain_key(slot, turn) {
-            self.join(slot, turn.now, turn);
+            self.queue_for_tick(slot, turn);
         }
     }
 

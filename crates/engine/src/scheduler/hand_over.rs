@@ -30,6 +30,8 @@ pub(crate) struct Earlier<'a> {
     pub(crate) first: Option<Nanos>,
     pub(crate) due: Option<Nanos>,
     pub(crate) failed: Option<Failed>,
+    /// It is run again rather than waits on.
+    pub(crate) again: bool,
 }
 
 impl Scheduler {
@@ -206,6 +208,14 @@ impl Scheduler {
         }
     }
 
+    /// Puts a task in no list behind those that wait for their start, without a start before the next tick: then one
+    /// run can be for all that come so.
+    pub(super) fn queue_for_tick<E>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        turn.tasks.set_state(slot, State::Queued, turn.now);
+        turn.tasks.push(&mut self.queued, slot);
+        self.to_fill = true;
+    }
+
     /// Lets a task wait until a time that is not of its own making.
     fn hold<E: Effects>(&mut self, slot: Slot, time: Nanos, turn: &mut Turn<'_, E>) {
         let latest = turn.now + self.delay;
@@ -225,12 +235,15 @@ impl Scheduler {
     ) -> Option<Slot> {
         let first = earlier.first.unwrap_or(turn.now).min(turn.now);
         let first_due = earlier.due.filter(|_| self.spec.settle.is_some());
+        let again = earlier.again;
         let slot = self.insert_earlier(earlier, turn)?;
         if let Some(first_due) = first_due {
             turn.tasks.more_mut(slot).settles_since = Some(first_due.min(turn.now));
         }
         if turn.tasks.attempt(slot) > 1 {
             self.timer.insert(slot, State::Retrying, due, turn.tasks);
+        } else if self.spec.batch.is_some() && again {
+            self.queue_for_tick(slot, turn);
         } else if self.spec.batch.is_some() {
             self.join(slot, first, turn);
         } else {

@@ -1290,7 +1290,11 @@ impl Scheduler {
         if attempt > 1 {
             task.hold(State::Retrying, due, true, shared);
         } else if is_batch {
-            self.join(&key, first, shared);
+            // The script restores what is run again.
+            task.state = State::Queued;
+            task.time = shared.now;
+            task.order = shared.order();
+            self.to_fill = true;
         } else {
             self.hold_waiting(&key, due, shared);
         }
@@ -1571,10 +1575,13 @@ impl Scheduler {
                 task.hold(State::Retrying, due.max(shared.now), true, shared);
             }
             let key = if task.keyless { key } else { own };
-            self.tasks.insert(key.clone(), task);
             if anew {
-                self.join(&key, shared.now, shared);
+                task.state = State::Queued;
+                task.time = shared.now;
+                task.order = shared.order();
+                self.to_fill = true;
             }
+            self.tasks.insert(key, task);
         }
     }
 }
