@@ -161,6 +161,45 @@ def test_a_scheduler_that_does_not_persist_has_its_tasks_cancelled(box: Box) -> 
     assert rows(box, "SELECT count(*) FROM task") == [(0,)]
 
 
+def test_failures_that_are_not_kept_are_listed_counted_and_retried_beside_those_that_are(box: Box) -> None:
+    config = """
+forgets = ShellScheduler(cmd="echo why; test -e $DST/ok", persist=False, output="log")
+keeps = ShellScheduler(cmd="test -e $DST/ok")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": [forgets, keeps]})], state="$TMP/state",
+                        control="$TMP/control.sock")
+"""
+    daemon = box.run(config)
+    operator = Operator(box.tmp / "control.sock")
+    for name in "ab":
+        write(box.src / name)
+        daemon.wait_log(f"task failed: .*{box.src}/{name},", count=2)
+
+    def failed(query: str = "") -> set[tuple[str, str]]:
+        answer = operator.get(f"/v1/failed{query}")
+        assert answer["total"] == len(answer["tasks"])
+        return {(task["scheduler"], Path(task["path"]).name) for task in answer["tasks"]}
+
+    def counts() -> list[int]:
+        return [operator.scheduler(name)["failed"] for name in ("forgets", "keeps")]
+
+    assert failed() == {(name, file) for name in ("forgets", "keeps") for file in "ab"}
+    assert failed("?scheduler=forgets") == {("forgets", "a"), ("forgets", "b")}
+    assert failed(f"?path={box.src}/a") == {("forgets", "a"), ("keeps", "a")}
+    latest = operator.get("/v1/failed?limit=1")
+    assert (latest["total"], Path(latest["tasks"][0]["path"]).name) == (4, "b")
+    assert counts() == [2, 2]
+    task = operator.get("/v1/failed?scheduler=forgets")["tasks"][0]
+    assert (task["exit_status"], task["output"]) == (1, "why\n")
+    operator.post(f"/v1/failed/{task['id']}/forget")
+    assert counts() == [1, 2]
+    (box.dst / "ok").touch()
+    assert len(operator.post("/v1/failed/retry", {"all": True})["done"]) == 3
+    wait_until(lambda: counts() == [0, 0], lambda: daemon.tail)
+    assert operator.refused(404, "POST", f"/v1/failed/{task['id']}/retry") != ""
+    # They were never in the database.
+    assert rows(box, "SELECT DISTINCT scheduler FROM ended") == [("keeps",)]
+
+
 def test_a_task_whose_path_vanished_meanwhile_hears_of_it(box: Box) -> None:
     daemon = box.run(WAITS)
     for name in ("gone", "there"):

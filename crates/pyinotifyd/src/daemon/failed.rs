@@ -1,4 +1,5 @@
-//! Tasks that failed for good lately, for as long as the daemon lives and no state keeps them.
+//! Tasks that failed for good lately and that no state keeps: there is none, or their scheduler has `persist=False`.
+//! They are known for as long as the daemon lives.
 
 use std::collections::VecDeque;
 

@@ -196,11 +196,8 @@ impl Keeper {
         at.filter(|_| self.ledger.is_ready())
     }
 
-    /// A task came to an end.
+    /// A task of a scheduler whose tasks are kept came to an end.
     pub(super) fn ended(&mut self, task: &TaskRecord<'_>, action: &Action, end: End<'_>) {
-        if !action.persist {
-            return;
-        }
         let now_s = seconds(SystemTime::now());
         let (result, error, exit_status, signal) = match end.result {
             EndResult::Done => (Outcome::Ok, None, None, None),

@@ -517,14 +517,14 @@ impl Effects for Performer {
 
     fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
         self.looks.forget(task.id);
-        if self.keeper.is_none() {
-            let scheduler = self.identity(task.scheduler).clone();
-            self.observed.failed(task, scheduler, &end);
+        let index = self.generation(task.scheduler);
+        let action = self.generations[index].action(task.scheduler);
+        match &mut self.keeper {
+            Some(keeper) if action.persist => return keeper.ended(task, action, end),
+            Some(keeper) => self.observed.output = std::mem::take(&mut keeper.traces).output,
+            None => {}
         }
-        let index = self.keeper.as_ref().map(|_| self.generation(task.scheduler));
-        if let (Some(keeper), Some(index)) = (&mut self.keeper, index) {
-            keeper.ended(task, self.generations[index].action(task.scheduler), end);
-        }
+        self.observed.failed(task, action.identity.clone(), &end);
     }
 
     fn record(&mut self, record: Record<'_>) {

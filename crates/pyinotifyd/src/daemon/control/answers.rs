@@ -85,10 +85,8 @@ impl Daemon {
     /// How many tasks stand as failed.
     fn failures(&self) -> u64 {
         let performer = &self.core.performer;
-        match &performer.keeper {
-            Some(keeper) => keeper.failures.all(),
-            None => performer.observed.failed.all(),
-        }
+        let kept = performer.keeper.as_ref().map_or(0, |keeper| keeper.failures.all());
+        kept + performer.observed.failed.all()
     }
 
     fn state_view(&self) -> Option<StateStatus> {
@@ -135,10 +133,8 @@ impl Daemon {
             views.push(SchedulerStatus {
                 name: action.name.to_string(),
                 kind: kind(&action.work).to_owned(),
-                failed: match &performer.keeper {
-                    Some(keeper) => keeper.failures.of(&action.identity),
-                    None => performer.observed.failed.of(&action.identity),
-                },
+                failed: performer.keeper.as_ref().map_or(0, |keeper| keeper.failures.of(&action.identity))
+                    + performer.observed.failed.of(&action.identity),
                 done: performer.observed.counts.tally(&action.name).ends(End::Ok),
                 paused: self.control.pauses.contains(&action.identity),
                 ..SchedulerStatus::default()
@@ -187,8 +183,13 @@ impl Daemon {
         is_blind.then(|| "no path of any watch can be watched".to_owned())
     }
 
-    /// The answer to `GET /v1/failed`, where no state keeps them.
-    pub(super) fn failed_view(&self, filter: &Filter, now: Instant) -> List<EndedView> {
+    /// The answer to `GET /v1/failed`: tasks that the state keeps, with those that none does.
+    pub(super) fn failed_view(
+        &self,
+        filter: &Filter,
+        kept: List<EndedView>,
+        now: Instant,
+    ) -> List<EndedView> {
         let matching = Matching::new(filter.state.clone(), None, filter.path.clone());
         let is_of = |task: &&FailedTask| filter.scheduler.as_deref().is_none_or(|asked| task.is_of(asked));
         let span = |since: f64| Duration::try_from_secs_f64(since).unwrap_or(Duration::MAX);
@@ -200,7 +201,9 @@ impl Daemon {
             .map(|task| task.view(self.name_of(&task.scheduler)))
             .filter(|view| since.is_none_or(|since| view.ended >= since));
         let mut tasks: Vec<EndedView> = matching.collect();
-        let total = tasks.len() as u64;
+        let total = kept.total + tasks.len() as u64;
+        tasks.extend(kept.tasks);
+        tasks.sort_by(|one, other| other.ended.0.total_cmp(&one.ended.0));
         tasks.truncate(filter.limit.map_or(usize::MAX, |limit| limit as usize));
         List { tasks, total }
     }

@@ -12,6 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use rustix::fs::FileType;
 use watcher::{Sighting, Sink as _};
 
+use super::kept::Verb;
 use super::work::Matching;
 use super::{Changed, Reply, ambiguous};
 use crate::action::missing::{self, Standing};
@@ -285,12 +286,15 @@ impl Daemon {
             .collect()
     }
 
-    /// Runs failed tasks again.
-    pub(super) fn retry(&mut self, selection: &Selection, peer: Peer, now: Instant) -> Answer {
-        let ids = self.select_failed(selection)?;
-        let (done, left) = each(ids, |id| self.retry_one(id, now).map(|()| id))?;
-        self.offer_places(&done, now);
-        Ok(self.changed("retry", &done, left, peer))
+    /// Runs a failed task again that no state keeps, or forgets it.
+    pub(super) fn change_remembered(&mut self, verb: Verb, id: TaskId, now: Instant) -> Result<(), Refusal> {
+        match verb {
+            Verb::Retry => self.retry_one(id, now),
+            Verb::Forget => {
+                self.core.performer.observed.failed.remove(id);
+                Ok(())
+            }
+        }
     }
 
     fn retry_one(&mut self, id: TaskId, now: Instant) -> Result<(), Refusal> {
@@ -349,14 +353,6 @@ impl Daemon {
         }
     }
 
-    /// Drops failed tasks.
-    pub(super) fn forget(&mut self, selection: &Selection, peer: Peer) -> Answer {
-        let ids = self.select_failed(selection)?;
-        let failed = &mut self.core.performer.observed.failed;
-        let gone: Vec<TaskId> = ids.into_iter().filter(|id| failed.remove(*id).is_some()).collect();
-        Ok(self.changed("forget", &gone, Vec::new(), peer))
-    }
-
     pub(super) fn changed(&mut self, verb: &str, ids: &[TaskId], left: Vec<Left>, peer: Peer) -> Answering {
         let mut done = Done { left, ..Done::default() };
         for id in ids {
@@ -368,40 +364,29 @@ impl Daemon {
         Answering::of(done)
     }
 
-    /// The failed tasks that are selected, the oldest first.
-    fn select_failed(&self, selection: &Selection) -> Result<Vec<TaskId>, Refusal> {
+    /// The failed tasks that are selected and that no state keeps, the oldest first; a list for each id that was named.
+    pub(super) fn remembered(&self, selection: &Selection) -> Vec<Vec<TaskId>> {
         let failed = &self.core.performer.observed.failed;
-        let all = || failed.iter().collect::<Vec<_>>().into_iter().rev();
-        let ids = match selection {
-            Selection::Ids(ids) => ids.iter().map(|text| one_of(all(), text)).collect::<Result<_, _>>()?,
-            Selection::All => all().map(|task| task.id).collect(),
+        let all = failed.iter().collect::<Vec<_>>().into_iter().rev();
+        let matching = |is_meant: &dyn Fn(&FailedTask) -> bool| {
+            all.clone().filter(|task| is_meant(task)).map(|task| task.id).collect()
+        };
+        match selection {
+            Selection::Ids(ids) => {
+                let prefixes = ids.iter().map(|text| IdPrefix::parse(text));
+                let of = |prefix: Option<IdPrefix>| {
+                    matching(&|task| prefix.as_ref().is_some_and(|prefix| prefix.matches(task.id)))
+                };
+                prefixes.map(of).collect()
+            }
+            Selection::All => vec![matching(&|_| true)],
             Selection::Matching { state, scheduler, path } => {
                 let filter = Matching::new(state.clone(), None, path.clone());
-                let is_meant = |task: &&FailedTask| {
+                vec![matching(&|task| {
                     filter.matches("failed", task.event.get().pathname)
                         && scheduler.as_deref().is_none_or(|asked| task.is_of(asked))
-                };
-                let ids: Vec<TaskId> = all().filter(is_meant).map(|task| task.id).collect();
-                if ids.is_empty() {
-                    return Err(Refusal::not_found("no failed task matches"));
-                }
-                ids
+                })]
             }
-        };
-        Ok(ids)
-    }
-}
-
-/// The task whose id begins so.
-fn one_of<'a>(all: impl Iterator<Item = &'a FailedTask>, text: &str) -> Result<TaskId, Refusal> {
-    let prefix = IdPrefix::parse(text);
-    let prefix = prefix.ok_or_else(|| Refusal::bad_request(format!("'{text}' is no beginning of an id")))?;
-    let mut matching = all.map(|task| task.id).filter(|id| prefix.matches(*id));
-    match (matching.next(), matching.next()) {
-        (Some(id), None) => Ok(id),
-        (None, _) => Err(Refusal::not_found(format!("there is no failed task {text}"))),
-        (Some(_), Some(_)) => {
-            Err(Refusal::bad_request(format!("more than one failed task's id begins with {text}")))
         }
     }
 }

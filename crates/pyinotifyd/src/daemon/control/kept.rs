@@ -118,7 +118,7 @@ impl Read {
     fn refuse(self, why: &str) {
         let refusal = match self.goal {
             Goal::Later { undoing, refused } => not_undone(undoing.id, refused),
-            Goal::List | Goal::Undo { .. } | Goal::Change { .. } => {
+            Goal::List { .. } | Goal::Undo { .. } | Goal::Change { .. } => {
                 Refusal::unavailable(format!("cannot read the state: {why}"))
             }
         };
@@ -134,7 +134,10 @@ fn not_undone(id: Id, why: impl fmt::Display) -> Refusal {
 /// What is done with what is found.
 #[derive(Debug)]
 enum Goal {
-    List,
+    /// All, or those that failed, as far as they match.
+    List {
+        failed: Option<Filter>,
+    },
     Undo {
         id: String,
         peer: Peer,
@@ -147,7 +150,7 @@ enum Goal {
     Change {
         verb: Verb,
         peer: Peer,
-        asked: Asked,
+        selection: Selection,
     },
 }
 
@@ -158,13 +161,12 @@ pub(super) enum Verb {
     Forget,
 }
 
-/// How the tasks of a change were named.
-#[derive(Debug)]
-enum Asked {
-    /// By beginnings of their ids, one for each filter.
-    Ids(Vec<String>),
-    Matching,
-    All,
+/// A failed task that is to be changed.
+enum Failed<'a> {
+    /// The state has it.
+    Kept(&'a Ended),
+    /// No state does.
+    Remembered(TaskId),
 }
 
 /// What a lane has read: a page for each filter.
@@ -185,36 +187,40 @@ impl Daemon {
         let since_s = filter.since.map(|since| wall_now().0 - since);
         let limit = filter.limit.unwrap_or(ROWS_MAX).min(ROWS_MAX);
         let result = filter.state.as_deref().and_then(Outcome::parse);
-        let kept = ledger::Filter { failed_only, since_s, result, ..of(filter.scheduler, filter.path) };
-        self.read(Goal::List, vec![kept], limit, reply, now);
+        let kept = ledger::Filter {
+            failed_only,
+            since_s,
+            result,
+            ..of(filter.scheduler.clone(), filter.path.clone())
+        };
+        let failed = failed_only.then_some(filter);
+        self.read(Goal::List { failed }, vec![kept], limit, reply, now);
         None
     }
 
-    /// Runs failed tasks again, or forgets them, if there is a state.
+    /// Runs failed tasks again, or forgets them: at once if there is no state to be read.
     pub(super) fn change_ended(
         &mut self,
         verb: Verb,
-        selection: &Selection,
+        selection: Selection,
         peer: Peer,
         reply: Reply,
         now: Instant,
-    ) -> Option<Reply> {
+    ) -> Option<(Result<Answering, Refusal>, Reply)> {
         if self.core.performer.keeper.is_none() {
-            return Some(reply);
+            return Some((self.change_found(verb, peer, &selection, &[], now), reply));
         }
-        let (asked, filters) = match selection {
+        let filters = match &selection {
             Selection::Ids(ids) => {
                 let with = |id: &String| ledger::Filter { id_prefix: Some(id.clone()), ..of(None, None) };
-                (Asked::Ids(ids.clone()), ids.iter().map(with).collect())
+                ids.iter().map(with).collect()
             }
-            Selection::Matching { scheduler, path, .. } => {
-                (Asked::Matching, vec![of(scheduler.clone(), path.clone())])
-            }
-            Selection::All => (Asked::All, vec![of(None, None)]),
+            Selection::Matching { scheduler, path, .. } => vec![of(scheduler.clone(), path.clone())],
+            Selection::All => vec![of(None, None)],
         };
         let failed = |filter| ledger::Filter { failed_only: true, ..filter };
         let filters = filters.into_iter().map(failed).collect();
-        self.read(Goal::Change { verb, peer, asked }, filters, ROWS_MAX, reply, now);
+        self.read(Goal::Change { verb, peer, selection }, filters, ROWS_MAX, reply, now);
         None
     }
 
@@ -303,10 +309,15 @@ impl Daemon {
         };
         let Read { goal, reply, .. } = read;
         match goal {
-            Goal::List => {
+            Goal::List { failed } => {
                 let page = pages.into_iter().next().unwrap_or_default();
                 let tasks = page.rows.iter().map(|row| view(row, self.name_of(&scheduler_of(row)))).collect();
-                let _ = reply.send(Ok(Answering::of(List { tasks, total: page.total.into() })));
+                let kept = List { tasks, total: page.total.into() };
+                let list = match failed {
+                    Some(filter) => self.failed_view(&filter, kept, now),
+                    None => kept,
+                };
+                let _ = reply.send(Ok(Answering::of(list)));
             }
             Goal::Undo { id, peer } => match to_undo(&id, &pages) {
                 Ok((undoing, deed)) => self.begin_undo(number, undoing, deed, peer, reply, now),
@@ -317,8 +328,8 @@ impl Daemon {
                     .map_or_else(|| refused.to_string(), |later| refused.after(later));
                 let _ = reply.send(Err(not_undone(undoing.id, why)));
             }
-            Goal::Change { verb, peer, asked } => {
-                let answer = self.change_found(verb, peer, &asked, pages, now);
+            Goal::Change { verb, peer, selection } => {
+                let answer = self.change_found(verb, peer, &selection, &pages, now);
                 self.answer_when_kept(answer, reply, now);
             }
         }
@@ -392,13 +403,15 @@ impl Daemon {
         &mut self,
         verb: Verb,
         peer: Peer,
-        asked: &Asked,
-        pages: Vec<Page>,
+        selection: &Selection,
+        pages: &[Page],
         now: Instant,
     ) -> Result<Answering, Refusal> {
-        if let Asked::Ids(ids) = asked {
-            for (id, page) in ids.iter().zip(&pages) {
-                match page.rows.len() {
+        let remembered = self.remembered(selection);
+        if let Selection::Ids(ids) = selection {
+            for (place, id) in ids.iter().enumerate() {
+                let kept = pages.get(place).map_or(0, |page| page.rows.len());
+                match kept + remembered[place].len() {
                     0 => return Err(Refusal::not_found(format!("there is no failed task {id}"))),
                     1 => {}
                     _ => {
@@ -408,13 +421,17 @@ impl Daemon {
                 }
             }
         }
-        let rows: Vec<Ended> = pages.into_iter().flat_map(|page| page.rows).collect();
-        if rows.is_empty() && matches!(asked, Asked::Matching) {
+        let kept = pages.iter().flat_map(|page| &page.rows).rev().map(Failed::Kept);
+        let all: Vec<Failed<'_>> =
+            kept.chain(remembered.into_iter().flatten().map(Failed::Remembered)).collect();
+        if all.is_empty() && matches!(selection, Selection::Matching { .. }) {
             return Err(Refusal::not_found("no failed task matches"));
         }
         // The oldest first.
-        let (done, left) =
-            each(rows.iter().rev(), |row| self.change_row(verb, row, now).map(|()| TaskId(row.id.0)))?;
+        let (done, left) = each(all, |one| match one {
+            Failed::Kept(row) => self.change_row(verb, row, now).map(|()| TaskId(row.id.0)),
+            Failed::Remembered(id) => self.change_remembered(verb, id, now).map(|()| id),
+        })?;
         let name = match verb {
             Verb::Retry => {
                 self.offer_places(&done, now);

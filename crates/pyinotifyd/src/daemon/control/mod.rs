@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
-use control::api::{RefusedConfig, Selection};
+use control::api::{List, RefusedConfig, Selection};
 use control::{Answering, Message, Peer, Question, Refusal};
 use ledger::Glob;
 use tokio::sync::oneshot;
@@ -154,7 +154,8 @@ impl Daemon {
             }
             Question::Failed(filter) => {
                 let reply = self.list_ended(filter.clone(), true, reply, now)?;
-                return Some((Ok(Answering::of(self.failed_view(&filter, now))), reply));
+                let none = List { tasks: Vec::new(), total: 0 };
+                return Some((Ok(Answering::of(self.failed_view(&filter, none, now))), reply));
             }
             Question::History(filter) => {
                 let reply = self.list_ended(filter, false, reply, now)?;
@@ -169,12 +170,10 @@ impl Daemon {
                 return self.change(work::Verb::Cancel, selection, peer, reply, now);
             }
             Question::Retry(selection) => {
-                let reply = self.change_ended(kept::Verb::Retry, &selection, peer, reply, now)?;
-                return Some((self.retry(&selection, peer, now), reply));
+                return self.change_ended(kept::Verb::Retry, selection, peer, reply, now);
             }
             Question::Forget(selection) => {
-                let reply = self.change_ended(kept::Verb::Forget, &selection, peer, reply, now)?;
-                return Some((self.forget(&selection, peer), reply));
+                return self.change_ended(kept::Verb::Forget, selection, peer, reply, now);
             }
             Question::Pause(name) => self.pause(name.as_deref(), true, peer, now),
             Question::Resume(name) => self.pause(name.as_deref(), false, peer, now),
