@@ -422,6 +422,18 @@ WRONG = [
         '"$PYINOTIFYD_SRC_PATHNAME"',
     ),
     (
+        's.cmd = \'x={pathname}; "$SHELL" -c "ls $x"\'',
+        -1,
+        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
+        '"$PYINOTIFYD_PATHNAME"',
+    ),
+    (
+        "s.cmd, s.argv = None, ['perl', '-e', 'print \"{pathname}\"']",
+        -1,
+        "argv: {pathname} stands in text that perl executes, where its value cannot be quoted: give it as an argument "
+        "of its own, or use the environment variable PYINOTIFYD_PATHNAME",
+    ),
+    (
         "s.cmd = 'echo \"$(cat {maskname})\"'",
         -1,
         'cmd: {maskname} stands in $(...) in quotes, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
@@ -786,6 +798,12 @@ ODD = [
         -1,
         "cmd: watch gives its arguments to another shell as text, which reads the value of {pathname} once more, "
         "and may execute it; write watch -x",
+    ),
+    (
+        "x = ShellScheduler(argv=['psql', '-c', \"insert '{pathname}' x\"]); w = {'IN_CREATE': x}",
+        1,
+        "argv: psql may execute an argument as text that holds the value of {pathname}, and so the value: give it as "
+        "an argument of its own, or use the environment variable PYINOTIFYD_PATHNAME",
     ),
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', filemode=644)); w = "

@@ -469,6 +469,20 @@ pyinotifyd.add_watch("/srv/in", {{"IN_CLOSE_WRITE": work}})
     assert daemon.count(f"INFO - {min(os.nice(0) + 10, 19)}, task_id=") == 1
 
 
+@answers("Can a file name do harm in a command?")
+def test_a_name_is_an_argument_and_never_code(answer: Answer) -> None:
+    code, argument, environment = re.findall(r"`(sh -c .*?)`", answer.text)
+    config = answer.here(WORK.format(name="work", cmd=code.replace('"', '\\"'), more="delay=0"))
+    daemon = answer.site.box.call("-t", config=config)
+    assert "{pathname} stands in text that a shell reads once more" in daemon.lines[0]
+    daemon = answer.work(f"{argument}; {environment}".replace('"', '\\"'))
+    path = answer.incoming / "$(touch PWNED);`touch PWNED`"
+    write(path)
+    daemon.wait_out(f"^{re.escape(str(path))}$", count=2)
+    daemon.wait_log("task finished")
+    assert not list(answer.site.box.tmp.rglob("PWNED"))
+
+
 @answers("How do I get one run for many files?")
 def test_one_run_gets_all_paths(answer: Answer) -> None:
     [batch] = re.findall(r"`(batch=.*?)`", answer.text)

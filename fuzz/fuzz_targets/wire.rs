@@ -12,6 +12,8 @@ mod log;
 mod action {
     #[path = "../../crates/pyinotifyd/src/action/arguments.rs"]
     pub(crate) mod arguments;
+    #[path = "../../crates/pyinotifyd/src/action/code.rs"]
+    pub(crate) mod code;
     #[path = "../../crates/pyinotifyd/src/action/occasion.rs"]
     pub(crate) mod occasion;
     #[path = "../../crates/pyinotifyd/src/action/template.rs"]

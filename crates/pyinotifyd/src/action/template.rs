@@ -9,6 +9,12 @@
 //! What it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders
 //! is never refused, since it is the user's own.
 
+use std::collections::BTreeMap;
+
+use super::code::{
+    PROCESS, Value, Verdict, Word, doubted, handed_on, program_at, program_of, reads_commands, refused,
+    verdict,
+};
 use super::occasion::{Field, Occasion, Placeholder};
 
 /// A command line with its placeholders found.
@@ -33,7 +39,7 @@ pub(crate) enum Instead {
 const HERE_DOCUMENT: &str = "in or behind a here-document";
 
 /// Another such place.
-const READ_ONCE_MORE: &str = "in text that a shell reads once more";
+pub(super) const READ_ONCE_MORE: &str = "in text that a shell reads once more";
 
 /// Where a placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,77 +221,34 @@ enum Inside {
     QuotedBraces,
 }
 
-/// A word of a simple command.
-#[derive(Debug, Default)]
-struct Word {
-    /// What stands outside of quotes.
-    text: Vec<u8>,
-    /// All of it, without its quotes.
-    whole: Vec<u8>,
-    /// It names a file that is redirected, and is no argument.
-    redirects: bool,
-    /// The first placeholder in it.
-    placeholder: Option<Placeholder>,
-}
-
-/// Programs that read an argument as shell text; which one, `-c` says.
-const SHELLS: [&[u8]; 11] =
-    [b"script", b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh", b"su", b"runuser", b"flock"];
-/// Of these, those that read commands from stdin.
-const READ_STDIN: [&[u8]; 7] = [b"sh", b"bash", b"dash", b"ash", b"ksh", b"mksh", b"zsh"];
-/// Programs that give what they read from stdin to a shell later.
-const READ_STDIN_FOR_LATER: [&[u8]; 2] = [b"at", b"batch"];
-/// Programs that give a command to the shell of another host.
-const REMOTE_SHELLS: [&[u8]; 3] = [b"ssh", b"slogin", b"rsh"];
-/// Their options whose value is the next word.
-const TAKE_WORD_OF_SSH: &[u8] = b"bcDEeFIiJLlmOopQRSWw";
-/// Commands that put their arguments before another command, each with its options whose value is the next word.
-const WRAPPERS: [(&[u8], &[u8]); 14] = [
-    (b"sudo", b"CDghpRrTtUu"),
-    (b"doas", b"Cu"),
-    (b"timeout", b"ks"),
-    (b"nice", b"n"),
-    (b"ionice", b"cnPpu"),
-    (b"nohup", b""),
-    (b"env", b"CSu"),
-    (b"exec", b"a"),
-    (b"command", b""),
-    (b"time", b"fo"),
-    (b"setsid", b""),
-    (b"stdbuf", b"eio"),
-    (b"!", b""),
-    (b"{", b""),
-];
-/// Their options of that kind with long names, where the value is no number.
-const LONG_WITH_WORD: [&[u8]; 11] = [
-    b"--user",
-    b"--group",
-    b"--host",
-    b"--chdir",
-    b"--chroot",
-    b"--prompt",
-    b"--role",
-    b"--type",
-    b"--signal",
-    b"--unset",
-    b"--class",
-];
 /// Words that begin a compound command, and those that end one.
 const OPEN_COMPOUND: [&[u8]; 6] = [b"{", b"if", b"while", b"until", b"for", b"case"];
 const CLOSE_COMPOUND: [&[u8]; 4] = [b"}", b"fi", b"done", b"esac"];
 /// Commands that print none of their arguments: the content of files, or nothing.
 const PRINT_NO_VALUE: [&[u8]; 8] = [b"cat", b"zcat", b"xzcat", b"zstdcat", b"gunzip", b"gzip", b"[", b"test"];
-/// Commands that read their arguments a second time.
-const READ_AGAIN: [&[u8]; 4] = [b"eval", b"trap", b"alias", b"let"];
+/// Commands that print their arguments as they are, or a part of them.
+const PRINT_VALUE: [&[u8]; 6] = [b"echo", b"printf", b"basename", b"dirname", b"realpath", b"readlink"];
+/// Commands that put what they read into variables.
+const READ_INTO: [&[u8]; 3] = [b"read", b"mapfile", b"readarray"];
+/// The arguments of a shell or a function.
+const ARGUMENTS: [&[u8]; 11] = [b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9", b"@", b"*"];
 
-/// A value that a command has as an argument.
+/// A value that a command prints.
 #[derive(Debug, Clone, Copy)]
 struct Printed {
-    value: Placeholder,
-    /// It is printed as it is, rather than perhaps.
-    surely: bool,
+    value: Value,
     /// The command redirects something, which may be its output.
     redirected: bool,
+}
+
+/// A command around the one at hand.
+#[derive(Debug)]
+struct Outer {
+    words: Vec<Word>,
+    /// What the command at hand prints becomes part of a word of it, which is all of that word if `true`.
+    substitutes: Option<bool>,
+    /// What is piped to it.
+    piped: Option<Printed>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing about the text so far")]
@@ -304,7 +267,9 @@ struct Reader<'a> {
     name_end: Option<usize>,
     /// The words of the simple command at hand, and those of the commands around it.
     words: Vec<Word>,
-    outer: Vec<Vec<Word>>,
+    outer: Vec<Outer>,
+    /// Variables that hold a value.
+    variables: BTreeMap<Vec<u8>, Value>,
     /// Whether the next byte begins a word.
     word_start: bool,
     /// The next word is a file that is redirected.
@@ -321,6 +286,11 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(text: &'a [u8], known: &'static [Placeholder]) -> Reader<'a> {
+        // The name of an event means nothing to anybody.
+        let given = known.iter().filter(|(_, field, _)| !matches!(field, Field::Maskname | Field::Pathnames));
+        let given = given.map(|placeholder| {
+            (placeholder.2.as_bytes()[1..].to_vec(), Value { placeholder: *placeholder, surely: false })
+        });
         Reader {
             text,
             known,
@@ -333,6 +303,7 @@ impl<'a> Reader<'a> {
             name_end: None,
             words: Vec::new(),
             outer: Vec::new(),
+            variables: given.collect(),
             word_start: true,
             redirects: false,
             evaluates: false,
@@ -435,9 +406,31 @@ impl<'a> Reader<'a> {
         self.end_literal();
         self.parts.push(Part::Value(placeholder, quoting));
         self.at += name.len();
-        let word = self.word();
-        word.placeholder.get_or_insert(placeholder);
+        self.put_into_word(Value { placeholder, surely: true });
         Ok(())
+    }
+
+    /// The word at hand holds a value, and so does the variable that it sets.
+    fn put_into_word(&mut self, value: Value) {
+        let word = self.word();
+        word.value = Value::likelier(word.value, Some(value));
+        let end = word.text.iter().position(|byte| *byte == b'=').unwrap_or(0);
+        let name = word.text[..end].strip_suffix(b"+").unwrap_or(&word.text[..end]);
+        if !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+            let name = name.to_vec();
+            self.variables.insert(name, value);
+        }
+    }
+
+    /// The variable whose name begins there stands in the word at hand.
+    fn take_variable(&mut self, name: usize) {
+        let name = &self.text[name.min(self.text.len())..];
+        let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+        let length = name.iter().take_while(is_part).count();
+        let name = &name[..length.max(1).min(name.len())];
+        if let Some(value) = self.variables.get(name).copied() {
+            self.put_into_word(value);
+        }
     }
 
     /// Why a value cannot be quoted here.
@@ -638,6 +631,8 @@ impl<'a> Reader<'a> {
         match self.byte(1) {
             Some(b'(') => self.open_parenthesis(2, self.byte(2) == Some(b'(')),
             Some(b'{') => {
+                self.word().whole.extend_from_slice(b"${");
+                self.take_variable(self.at + 2);
                 self.inside.push(if in_quotes { Inside::QuotedBraces } else { Inside::Braces });
                 self.take(2);
             }
@@ -649,10 +644,16 @@ impl<'a> Reader<'a> {
             Some(first) if first.is_ascii_alphabetic() || first == b'_' => {
                 let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
                 let length = self.text[self.at + 1..].iter().take_while(is_part).count();
+                let (text, at) = (self.text, self.at);
+                self.word().whole.extend_from_slice(&text[at..=at + length]);
+                self.take_variable(self.at + 1);
                 self.take(1 + length);
                 self.name_end = Some(self.at);
             }
-            Some(first) if first.is_ascii_digit() || b"$?!#*@-".contains(&first) => self.take(2),
+            Some(first) if first.is_ascii_digit() || b"$?!#*@-".contains(&first) => {
+                self.take_variable(self.at + 1);
+                self.take(2);
+            }
             Some(_) | None => self.take(1),
         }
         Ok(())
@@ -672,10 +673,17 @@ impl<'a> Reader<'a> {
             self.take(1);
             return;
         }
+        if length == 1 && !twice && self.words.len() == 1 && self.byte(1) == Some(b')') {
+            self.begin_function();
+        }
+        let is_process = self.at > 0 && self.text[self.at - 1] == b'<';
+        let substitutes = (length == 2 || is_process).then_some(is_process).filter(|_| !twice);
+        let piped = self.piped.take_if(|_| substitutes.is_some());
+        self.redirects &= substitutes.is_none();
         self.inside.push(if twice { Inside::Arithmetic(2) } else { Inside::Parentheses });
         self.take(length + usize::from(twice));
         self.compounds.push(None);
-        self.outer.push(std::mem::take(&mut self.words));
+        self.outer.push(Outer { words: std::mem::take(&mut self.words), substitutes, piped });
         self.word_start = true;
     }
 
@@ -698,10 +706,53 @@ impl<'a> Reader<'a> {
         self.end_command()?;
         self.end_compound();
         self.inside.pop();
-        self.words = self.outer.pop().unwrap_or_default();
+        if let Some(Outer { words, substitutes, piped }) = self.outer.pop() {
+            self.words = words;
+            if let Some(is_word) = substitutes {
+                let printed = std::mem::replace(&mut self.piped, piped);
+                if is_word {
+                    self.words.push(Word { whole: PROCESS.to_vec(), ..Word::default() });
+                }
+                if let Some(Printed { value, .. }) = printed {
+                    self.put_into_word(value);
+                }
+            }
+        }
         // `$(a)b` is one word, `(a)` is none.
         self.word_start = self.words.is_empty();
         Ok(())
+    }
+
+    /// Any value may be an argument of the function that begins here.
+    fn begin_function(&mut self) {
+        let value = (0..self.text.len()).find_map(|at| self.placeholder(at));
+        self.set_arguments(value.map(|placeholder| Value { placeholder, surely: false }));
+    }
+
+    fn set_arguments(&mut self, value: Option<Value>) {
+        let named = |value: Value| ARGUMENTS.map(|name| (name.to_vec(), value));
+        self.variables.extend(value.into_iter().flat_map(named));
+    }
+
+    /// Notes the variables that a command sets to a value.
+    fn set_variables(&mut self, words: &[Word]) {
+        let Some((program, arguments)) = words.split_first() else { return };
+        let program = program.whole.as_slice();
+        let value = arguments.iter().fold(None, |value, word| Value::likelier(value, word.value));
+        let names: &[Word] = match program {
+            b"set" => {
+                self.set_arguments(value);
+                &[]
+            }
+            b"for" => arguments.get(..1).unwrap_or_default(),
+            b"printf" if arguments.iter().any(|word| word.whole.starts_with(b"-v")) => arguments,
+            _ if READ_INTO.contains(&program) => arguments,
+            _ => &[],
+        };
+        let piped = self.piped.filter(|_| READ_INTO.contains(&program)).map(|printed| printed.value);
+        if let Some(value) = Value::likelier(value, piped) {
+            self.variables.extend(names.iter().map(|word| (word.whole.clone(), value)));
+        }
     }
 
     fn take_here_document(&mut self) -> Result<(), String> {
@@ -754,21 +805,12 @@ impl<'a> Reader<'a> {
         self.word_start = true;
         self.redirects = false;
         let words = std::mem::take(&mut self.words);
-        let (mut is_shell, mut reads_again, mut code_comes) = (false, false, false);
-        for Word { whole: text, placeholder, .. } in &words {
-            let is_option = text.starts_with(b"-") || text.starts_with(b"+");
-            let is_code =
-                reads_again || code_comes && !is_option || is_shell && text.starts_with(b"--command=");
-            if let Some(placeholder) = placeholder.filter(|_| is_code) {
-                return Err(refusal(placeholder, READ_ONCE_MORE));
-            }
-            let is_eval = text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
-            self.evaluates |= is_eval || is_code && text.windows(4).any(|word| word == b"eval");
-            let names_code = is_option && !text.starts_with(b"--") && text.contains(&b'c')
-                || matches!(text.as_slice(), b"--command" | b"<<<");
-            code_comes = is_shell && names_code || code_comes && is_option;
-            is_shell |= SHELLS.contains(&program_of(text));
-            reads_again |= READ_AGAIN.contains(&text.as_slice());
+        let Verdict { executed, evaluates } = verdict(&words, true);
+        self.evaluates |= evaluates;
+        match executed {
+            Some(executed) if executed.value.surely => return Err(refused(&executed)),
+            Some(executed) => self.doubts.push(doubted(&executed)),
+            None => {}
         }
         let at = program_at(&words);
         let begin = &words[..words.len().min(at + 1)];
@@ -778,14 +820,17 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         self.check_pipe(&words[at..])?;
-        self.doubt(&words[at..]);
+        self.doubts.extend(handed_on(&words[at..], self.piped.map(|printed| printed.value)));
+        self.set_variables(&words[at..]);
         if CLOSE_COMPOUND.contains(&words[at].whole.as_slice()) {
             self.end_compound();
         } else if !PRINT_NO_VALUE.contains(&program_of(&words[at].whole)) {
-            let value = words.iter().find_map(|word| word.placeholder.filter(|_| !word.redirects));
-            let surely = matches!(program_of(&words[at].whole), b"echo" | b"printf");
+            let values = words.iter().filter(|word| !word.redirects).map(|word| word.value);
+            let surely = PRINT_VALUE.contains(&program_of(&words[at].whole));
             let redirected = words.iter().any(|word| word.redirects);
-            self.piped = value.map(|value| Printed { value, surely, redirected }).or(self.piped);
+            let value = values.fold(None, Value::likelier);
+            let value = value.map(|value| Value { surely: surely && value.surely, ..value });
+            self.piped = value.map(|value| Printed { value, redirected }).or(self.piped);
         }
         Ok(())
     }
@@ -793,7 +838,10 @@ impl<'a> Reader<'a> {
     /// What a pipeline prints is printed by the compound command around it.
     fn end_pipeline(&mut self) {
         let printed = self.piped.take();
-        let printed = printed.map(|one| Printed { surely: one.surely && !one.redirected, ..one });
+        let printed = printed.map(|one| {
+            let surely = one.value.surely && !one.redirected;
+            Printed { value: Value { surely, ..one.value }, ..one }
+        });
         if let Some(compound) = self.compounds.last_mut() {
             *compound = likelier(*compound, printed);
         }
@@ -806,132 +854,33 @@ impl<'a> Reader<'a> {
 
     /// A shell that reads its commands from what was piped to it.
     fn check_pipe(&mut self, words: &[Word]) -> Result<(), String> {
-        let Some(Printed { value, surely, .. }) = self.piped.filter(|_| reads_commands(words)) else {
+        let Some(Printed { value, .. }) = self.piped.filter(|_| reads_commands(words)) else {
             return Ok(());
         };
-        if surely {
-            return Err(refusal(value, READ_ONCE_MORE));
+        if value.surely {
+            return Err(refusal(value.placeholder, READ_ONCE_MORE));
         }
-        let (name, shell) = (value.0, String::from_utf8_lossy(program_of(&words[0].whole)).into_owned());
+        let (name, shell) =
+            (value.placeholder.0, String::from_utf8_lossy(program_of(&words[0].whole)).into_owned());
         self.doubts.push(format!(
             "{shell} executes what is piped to it, and the value of {name} may be in there: write a command, or give \
              the value to `{shell} -s`, as \"$1\""
         ));
         Ok(())
     }
-
-    /// Programs that join their arguments to a text which a shell reads.
-    fn doubt(&mut self, words: &[Word]) {
-        let values =
-            |words: &[Word]| words.iter().filter(|word| !word.redirects).find_map(|word| word.placeholder);
-        let arguments = &words[1..];
-        let found = match program_of(&words[0].whole) {
-            program if REMOTE_SHELLS.contains(&program) => {
-                let instead = "give it on stdin: printf '%s\\n' {pathname} | ssh HOST 'IFS= read -r name && \
-                               COMMAND \"$name\"'";
-                values(behind_host(arguments)).map(|value| (value, instead))
-            }
-            b"watch" if !arguments.iter().any(|word| matches!(word.whole.as_slice(), b"-x" | b"--exec")) => {
-                values(arguments).map(|value| (value, "write watch -x"))
-            }
-            b"parallel" => {
-                // What is behind `:::` it quotes itself.
-                let end = arguments.iter().position(|word| word.whole.starts_with(b":::"));
-                let command = &arguments[..end.unwrap_or(arguments.len())];
-                values(command).map(|value| (value, "give it behind ':::'"))
-            }
-            b"xargs" => {
-                let is_shell = |word: &Word| READ_STDIN.contains(&program_of(&word.whole));
-                let puts_in = arguments.iter().skip_while(|word| !is_shell(word));
-                let puts_in = puts_in.skip(1).any(|word| word.whole.windows(2).any(|part| part == b"{}"));
-                let value = self.piped.filter(|_| puts_in).map(|printed| printed.value);
-                value.map(|value| {
-                    (value, "let the shell have it as an argument: xargs sh -c 'COMMAND \"$@\"' sh")
-                })
-            }
-            _ => None,
-        };
-        if let Some(((name, ..), instead)) = found {
-            let program = String::from_utf8_lossy(program_of(&words[0].whole)).into_owned();
-            self.doubts.push(format!(
-                "{program} gives its arguments to another shell as text, which reads the value of {name} once more, \
-                 and may execute it; {instead}"
-            ));
-        }
-    }
-}
-
-/// The name of a program in the word that calls it.
-fn program_of(word: &[u8]) -> &[u8] {
-    word.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
-/// The place of the program in the words of a command: behind what begins a compound command, variables, and other
-/// commands with their options.
-fn program_at(words: &[Word]) -> usize {
-    const KEYWORDS: [&[u8]; 7] = [b"if", b"then", b"else", b"elif", b"while", b"until", b"do"];
-    let mut at = 0;
-    let mut with_word: &[u8] = b"";
-    while let Some(word) = words.get(at).map(|word| word.whole.as_slice()) {
-        let wrapper = WRAPPERS.iter().find(|(name, _)| *name == program_of(word));
-        if let Some((_, options)) = wrapper {
-            with_word = options;
-        } else if word.starts_with(b"-") {
-            at += usize::from(takes_word(word, with_word) || LONG_WITH_WORD.contains(&word));
-        } else if !(word.contains(&b'=')
-            || word.first().is_some_and(u8::is_ascii_digit)
-            || KEYWORDS.contains(&word))
-        {
-            break;
-        }
-        at += 1;
-    }
-    at.min(words.len())
-}
-
-/// Whether the value of a short option, or of the last one of several, is the next word.
-fn takes_word(option: &[u8], with_word: &[u8]) -> bool {
-    let is_short = option.len() > 1 && option[0] == b'-' && option[1] != b'-';
-    is_short && option[1..].iter().position(|letter| with_word.contains(letter)) == Some(option.len() - 2)
-}
-
-/// What stands behind the host, which is the first word that is no option and belongs to none.
-fn behind_host(arguments: &[Word]) -> &[Word] {
-    let mut at = 0;
-    while let Some(word) = arguments.get(at).filter(|word| word.redirects || word.whole.starts_with(b"-")) {
-        at += 1 + usize::from(takes_word(&word.whole, TAKE_WORD_OF_SSH));
-    }
-    arguments.get(at + 1..).unwrap_or_default()
-}
-
-/// Whether a command executes what it reads from stdin.
-fn reads_commands(words: &[Word]) -> bool {
-    let Some((program, arguments)) = words.split_first() else { return false };
-    let program = program_of(&program.whole);
-    let mut given = arguments.iter().filter(|word| !word.redirects);
-    if READ_STDIN.contains(&program) {
-        given.all(|word| word.whole.starts_with(b"-"))
-    } else if READ_STDIN_FOR_LATER.contains(&program) {
-        given.all(|word| word.whole != b"-f")
-    } else if REMOTE_SHELLS.contains(&program) {
-        let command = behind_host(arguments);
-        command.iter().all(|word| word.redirects) || reads_commands(&command[program_at(command)..])
-    } else {
-        false
-    }
 }
 
 /// Of two things that may be printed, the one that surely is.
 fn likelier(one: Option<Printed>, other: Option<Printed>) -> Option<Printed> {
     match (one, other) {
-        (Some(first), Some(second)) if second.surely && !first.surely => other,
+        (Some(first), Some(second)) if second.value.surely && !first.value.surely => other,
         (None, _) => other,
         (Some(_), _) => one,
     }
 }
 
 /// One line: what cannot be done, and what can.
-fn refusal((name, field, variable): Placeholder, place: &str) -> String {
+pub(super) fn refusal((name, field, variable): Placeholder, place: &str) -> String {
     let instead = match field {
         Field::Maskname | Field::Pathname | Field::SrcPathname | Field::Error => {
             format!("use \"{variable}\"")

@@ -1,6 +1,7 @@
 //! The reader of commands against real shells.
 
 use super::*;
+use crate::action::code::judge_arguments;
 use crate::action::occasion::{Failed, OF_BATCHES, OF_EVENTS, OF_FAILURES};
 use event::{Event, Flag};
 use proptest::collection::vec;
@@ -226,6 +227,211 @@ fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
         "at -f {pathname} now",
     ] {
         assert!(read(template.as_bytes()).is_ok() && doubts(template).is_empty(), "{template}");
+    }
+}
+
+/// What is refused, and what is warned of, of a command that gives a value to a program as code.
+const CODE: [&str; 46] = [
+    "\"$SHELL\" -c \"echo {pathname}\"",
+    "\"${SHELL:-/bin/sh}\" -c 'echo {pathname}'",
+    "exec \"$BASH\" -ec {pathname}",
+    "rbash -c 'echo {pathname}'",
+    "csh -c 'echo {pathname}'",
+    "tcsh -fc 'echo {pathname}'",
+    "fish --command='echo {pathname}'",
+    "yash -c 'echo {pathname}'",
+    "pwsh -Command 'echo {pathname}'",
+    "zsh-5.9 -c 'echo {pathname}'",
+    "x={pathname}; sh -c \"echo $x\"",
+    "x={pathname}; sh -c \"echo ${x%.*}\"",
+    "export x='a {pathname}'; sh -c \"echo $x\"",
+    "x={pathname}; y=$x; sh -c \"echo $y\"",
+    "x={pathname}; echo \"echo $x\" | sh",
+    "x=$(basename {pathname}); sh -c \"echo $x\"",
+    "sh -c \"echo \"$(basename {pathname})",
+    "set -- {pathname}; sh -c \"echo $1\"",
+    "for x in {pathname}; do sh -c \"echo $x\"; done",
+    "echo {pathname} | while read -r x; do sh -c \"echo $x\"; done",
+    "read -r x <<< {pathname}; sh -c \"echo $x\"",
+    "printf -v x %s {pathname}; bash -c \"echo $x\"",
+    "bash <(echo ls {pathname})",
+    ". <(echo ls {pathname})",
+    "echo ls {pathname} | \"$SHELL\"",
+    "echo ls {pathname} | busybox sh",
+    "echo ls {pathname} | su user",
+    "echo ls {pathname} | parallel -j 4",
+    "echo 'print({pathname})' | python3 -",
+    "tar cf x . --checkpoint=1 --checkpoint-action=exec=\"echo {pathname}\"",
+    "tar xf x --to-command='cat > {pathname}'",
+    "perl -e 'print \"{pathname}\"'",
+    "perl -pe's|x|{pathname}|' list",
+    "perl -i.old -lne 'print \"{pathname}\"' list",
+    "/usr/bin/python3.11 -c 'print(\"{pathname}\")'",
+    "python3 -Ic \"print('{pathname}')\"",
+    "ruby -ne 'puts \"{pathname}\"' list",
+    "node --eval='{pathname}'",
+    "node -p '\"{pathname}\"'",
+    "php -r 'echo \"{pathname}\";'",
+    "awk '{ print \"{pathname}\" }' list",
+    "awk -F : -v x=1 '{ print \"{pathname}\" }' list",
+    "gawk -e 'BEGIN { print \"{pathname}\" }'",
+    "find . -exec awk 'BEGIN { print \"{pathname}\" }' \\;",
+    "python3 <<< 'print(\"{pathname}\")'",
+    "find . -exec sh -c 'echo {pathname}' \\;",
+];
+
+const PERHAPS_CODE: [&str; 24] = [
+    "\"$TOOL\" -c \"echo {pathname}\"",
+    "mysh -c 'echo {pathname}'",
+    "psql -c \"insert into files values ('{pathname}')\"",
+    "mysql --execute=\"insert into files values ('{pathname}')\"",
+    "vim -c 'e {pathname}'",
+    "xterm -e 'less {pathname}'",
+    "tar cf x . --checkpoint-act=exec='echo {pathname}'",
+    "sed -i 's|x|{pathname}|' list",
+    "sed -n -e 's|x|{pathname}|e' list",
+    "x=$(readlink -f list; stat -c %n {pathname}); sh -c \"echo $x\"",
+    "f() { sh -c \"echo $1\"; }; f {pathname}",
+    "sh -c \"echo $PYINOTIFYD_PATHNAME\"",
+    "sh -c \"echo ${PYINOTIFYD_PATHNAME##*/}\"",
+    "echo \"ls $PYINOTIFYD_PATHNAME\" | sh",
+    "echo {pathname} | xargs -I% sh -c \"echo %\"",
+    "echo {pathname} | xargs -0 -I % sh -c \"echo %\"",
+    "echo {pathname} | xargs -n 1 --replace=@ nice sh -c 'echo @'",
+    "echo {pathname} | xargs --replace sh -c 'echo {}'",
+    "echo {pathname} | xargs -I% perl -e 'print \"%\"'",
+    "echo {pathname} | xargs sh -c",
+    "echo {pathname} | xargs ssh host ls",
+    "find {pathname} -exec sh -c 'echo {}' \\;",
+    "x={pathname}; ssh host ls \"$x\"",
+    "for x in {pathname}; do echo \"$x\"; done | xargs -I% bash -c 'ls %'",
+];
+
+const DATA: [&str; 46] = [
+    "gzip -c {pathname} > x",
+    "head -c 4 {pathname} | grep -q %PDF || { echo no PDF; exit 3; }",
+    "wc -c '{pathname}'",
+    "gzip -dc \"{pathname}.gz\" > x",
+    "grep -c -e \"{pathname} done\" list",
+    "echo -e \"new: {pathname} \\n\"",
+    "logger -t x -e \"got {pathname} (new)\"",
+    "mail -s \"new file {pathname}\" root < {pathname}",
+    "notify-send -c transfer \"New file {pathname}\"",
+    "curl -d \"file {pathname}\" http://localhost/",
+    "docker exec -e \"FILE={pathname} x\" box run",
+    "ffmpeg -i {pathname} -c copy \"out/{pathname} x.mp4\"",
+    "rsync -e ssh \"{pathname}\" host:",
+    "git -c user.name=x commit -m \"new: {pathname} (x)\"",
+    "sh -c 'ls \"$1\"' sh {pathname}",
+    "\"$SHELL\" -c 'ls \"$1\"' sh \"{pathname}\"",
+    "x={pathname}; sh -c 'ls \"$1\"' sh \"$x\"",
+    "export x={pathname}; sh -c 'ls \"$x\"'",
+    "x={pathname} sh -c 'ls \"$x\"'",
+    "x={pathname}; sh -c \"ls \\\"\\$x\\\"\"",
+    "x={pathname}; echo \"$x\" > list; sh script",
+    "x={pathname}; sh script \"$x\"",
+    "x={pathname}; cat \"$x\" | sh",
+    "x=$(wc -c < {pathname}); sh -c \"echo $x\"",
+    "x={pathname}; sh -c \"echo ${#x}\"",
+    "y=1; x={pathname}; sh -c \"echo $y\"; ls \"$x\"",
+    "for x in {pathname}; do ls \"$x\"; done",
+    "echo {pathname} | while read -r x; do ls \"$x\"; done",
+    "sh -c 'echo \"$PYINOTIFYD_PATHNAME\"'",
+    "python3 -c 'import sys; print(sys.argv[1])' {pathname}",
+    "python3 -m json.tool {pathname} > '{pathname} (new)'",
+    "perl -pe 's/a/b/' {pathname}",
+    "perl -i -pe 's/a/b/' \"{pathname}\" \"{pathname} (new)\"",
+    "perl -Ilib script.pl '{pathname} x'",
+    "awk -F, '{ print $2 }' {pathname}",
+    "awk -v file={pathname} 'BEGIN { print file }'",
+    "awk -vfile={pathname} 'BEGIN { print file }'",
+    "awk -f script.awk '{pathname} x'",
+    "sed -i 's/a/b/' {pathname}",
+    "sed -n -e 's/a/b/p' '{pathname} x'",
+    "cp sed {pathname} out",
+    "echo {pathname} | python3 -c 'print(input())'",
+    "echo {pathname} | perl -ne 'print'",
+    "echo {pathname} | xargs -I% cp % out",
+    "echo {pathname} | xargs -I% sh -c 'ls \"$1\"' sh %",
+    "find {pathname} -exec sh -c 'ls \"$@\"' sh {} +",
+];
+
+#[test]
+fn a_value_in_code_is_refused_and_one_that_may_be_is_warned_of() {
+    let doubts = |template: &str| CommandTemplate::doubts(template.as_bytes(), OF_EVENTS);
+    for template in CODE {
+        let error = read(template.as_bytes()).err().unwrap_or_else(|| panic!("{template}"));
+        assert!(error.contains("in text that"), "{template}: {error}");
+    }
+    for template in PERHAPS_CODE {
+        assert!(read(template.as_bytes()).is_ok(), "{template}");
+        assert_eq!(doubts(template).len(), 1, "{template}: {:?}", doubts(template));
+    }
+    for template in DATA {
+        assert_eq!((read(template.as_bytes()).err(), doubts(template)), (None, vec![]), "{template}");
+    }
+}
+
+#[test]
+fn what_a_language_executes_is_refused_with_its_name() {
+    let error = read(b"perl -e 'print \"{pathname}\"'").unwrap_err();
+    let wanted = "{pathname} stands in text that perl executes, where its value cannot be quoted: give it as an \
+                  argument of its own, or use the environment variable PYINOTIFYD_PATHNAME";
+    assert_eq!(error, wanted);
+    let doubts = CommandTemplate::doubts(b"psql -c \"insert '{pathname}' x\"", OF_EVENTS);
+    let wanted = "psql may execute an argument as text that holds the value of {pathname}, and so the value: give it \
+                  as an argument of its own, or use the environment variable PYINOTIFYD_PATHNAME";
+    assert_eq!(doubts, [wanted]);
+}
+
+/// What is accepted without a word leaves a hostile name a name, in real shells.
+#[test]
+fn no_name_is_executed_by_what_is_accepted_without_a_word() {
+    // These would tell somebody outside of the test.
+    let silent = tempfile::tempdir().unwrap();
+    for program in ["rsync", "curl", "mail", "logger", "notify-send", "docker", "git", "ffmpeg"] {
+        std::os::unix::fs::symlink("/bin/true", silent.path().join(program)).unwrap();
+    }
+    let path = format!("PATH={}:/usr/bin:/bin\n", silent.path().display());
+    let names = ["$(touch PWNED)", "'\";touch PWNED;`touch PWNED`;'"];
+    for (template, name) in DATA.iter().flat_map(|template| names.map(|name| (template, name))) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = [directory.path().as_os_str().as_bytes(), b"/", name.as_bytes()].concat();
+        std::fs::write(OsStr::from_bytes(&file), "x").unwrap();
+        let line = read(template.as_bytes()).unwrap().expand(&event(&file, None));
+        for shell in shells() {
+            run(shell, &[path.as_bytes(), &line].concat(), directory.path());
+            assert!(!directory.path().join("PWNED").exists(), "{shell} {template}");
+        }
+    }
+}
+
+#[test]
+fn arguments_are_judged_as_a_command_line_is() {
+    let judge = |argv: &[&str]| {
+        let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+        judge_arguments(&argv, OF_EVENTS)
+    };
+    for argv in [
+        ["sh", "-c", "echo {pathname}"].as_slice(),
+        &["sudo", "-u", "x", "bash", "-ec", "{src_pathname}"],
+        &["perl", "-e", "print '{pathname}'"],
+        &["awk", "{ print \"{pathname}\" }"],
+    ] {
+        assert!(judge(argv).is_err(), "{argv:?}");
+    }
+    for argv in [["ssh", "host", "ls {pathname}"].as_slice(), &["psql", "-c", "insert '{pathname}' x"]] {
+        assert_eq!(judge(argv).unwrap().len(), 1, "{argv:?}");
+    }
+    for argv in [
+        ["sh", "-c", "ls \"$1\"", "sh", "{pathname}"].as_slice(),
+        &["sh", "-c", "echo {maskname}"],
+        &["tool", "trap", "{pathname}", "eval"],
+        &["wc", "-c", "{pathname}"],
+        &["{pathname}"],
+        &[],
+    ] {
+        assert_eq!(judge(argv), Ok(vec![]), "{argv:?}");
     }
 }
 

@@ -225,6 +225,11 @@ fn watch_says_what_a_batch_and_a_backend_cannot_be() {
             "{pathnames} is many arguments: write it as an argument of its own",
         ),
         (
+            vec!["/a", "--", "sh", "-c", "ls {pathname}"],
+            "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: use \
+             \"$PYINOTIFYD_PATHNAME\"",
+        ),
+        (
             vec!["/a", "--backend", "poll"],
             "invalid value 'poll' for '--backend <BACKEND>': this version has no such backend, write auto or inotify",
         ),

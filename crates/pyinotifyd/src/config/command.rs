@@ -8,6 +8,7 @@ use std::ffi::CString;
 use serde::Deserialize;
 
 use crate::action::arguments::ArgumentTemplate;
+use crate::action::code::judge_arguments;
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, Placeholder};
 use crate::action::template::CommandTemplate;
 use crate::host::wire::PathText;
@@ -162,6 +163,8 @@ fn arguments(argv: &[PathText], known: &[Placeholder]) -> Result<Vec<ArgumentTem
     if templates.iter().any(ArgumentTemplate::has_path_list_inside) {
         return Err("argv: {pathnames} is many arguments: write it as an element of its own".to_owned());
     }
+    let words: Vec<&[u8]> = argv.iter().map(|word| word.0.as_slice()).collect();
+    judge_arguments(&words, known).map_err(|error| format!("argv: {error}"))?;
     Ok(templates)
 }
 

@@ -14,6 +14,7 @@ use super::{
     Program, Scheduler, StateWanted, Stdin, Surroundings, Watch, Work,
 };
 use crate::action::arguments::ArgumentTemplate;
+use crate::action::code::judge_arguments;
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, Placeholder};
 use crate::action::template::CommandTemplate;
 use crate::host::wire::{ConfigFault, PathText, PatternMade};
@@ -208,7 +209,10 @@ impl Run {
             return Some(text);
         }
         let is_inside = self.argv.iter().any(|word| self.template(word).has_path_list_inside());
-        is_inside.then(|| "{pathnames} is many arguments: write it as an argument of its own".to_owned())
+        if is_inside {
+            return Some("{pathnames} is many arguments: write it as an argument of its own".to_owned());
+        }
+        judge_arguments(&self.words().collect::<Vec<_>>(), self.placeholders()).err()
     }
 
     fn placeholders(&self) -> &'static [Placeholder] {
@@ -274,7 +278,8 @@ impl Run {
         let warning = |(word, meant): (String, &str)| {
             format!("{{{word}}} is no placeholder and stays as it is, did you mean {meant}?")
         };
-        misspelt.map(warning).collect()
+        let doubts = judge_arguments(&self.words().collect::<Vec<_>>(), known).unwrap_or_default();
+        misspelt.map(warning).chain(doubts).collect()
     }
 }
 

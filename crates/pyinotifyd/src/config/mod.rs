@@ -31,6 +31,7 @@ use event::{Flag, Mask};
 use files::Durability;
 use pattern::{Pattern, PatternSet, Template};
 
+use crate::action::code::judge_arguments;
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, OF_FAILURES, Placeholder};
 use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
@@ -544,9 +545,9 @@ fn exclude_filter(filters: &[PatternMade]) -> Result<Option<Arc<ExcludeFilter>>,
 fn command_warnings(scheduler: &SchedulerDescription, known: &'static [Placeholder]) -> Vec<String> {
     let at = place(scheduler.at.as_ref());
     let cmd = scheduler.cmd.as_ref().map_or(b"".as_slice(), |cmd| cmd.0.as_slice());
-    let argv = scheduler.command.iter().flat_map(CommandDescription::words);
+    let argv: Vec<&[u8]> = scheduler.command.iter().flat_map(CommandDescription::words).collect();
     let mut all = Vec::new();
-    for (name, text) in [("cmd", cmd)].into_iter().chain(argv.map(|word| ("argv", word))) {
+    for (name, text) in [("cmd", cmd)].into_iter().chain(argv.iter().map(|word| ("argv", *word))) {
         for (word, meant) in CommandTemplate::misspelt(text, known) {
             all.push(format!(
                 "{at}{name}: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
@@ -555,6 +556,8 @@ fn command_warnings(scheduler: &SchedulerDescription, known: &'static [Placehold
     }
     let doubts = CommandTemplate::doubts(cmd, known);
     all.extend(doubts.into_iter().map(|doubt| format!("{at}cmd: {doubt}")));
+    let doubts = judge_arguments(&argv, known).unwrap_or_default();
+    all.extend(doubts.into_iter().map(|doubt| format!("{at}argv: {doubt}")));
     all
 }
 
