@@ -692,6 +692,10 @@ proptest! {
             let other = run(shell, &line, directory.path());
             let shown = String::from_utf8_lossy(&line).into_owned();
             prop_assert!(!directory.path().join("PWNED").exists(), "{} {:?}\n{}", shell, template, shown);
+            if name.contains(&b'\\') && template.contains("echo ") {
+                // The echo of dash reads backslashes.
+                continue;
+            }
             // Words that a shell does not find are errors of its own; what it prints has the name in it as it is.
             let wanted = replaced(&one.stdout, plain, &name);
             prop_assert_eq!(
