@@ -16,7 +16,7 @@ use crate::given::Given;
 use crate::resolve::{self, Place};
 use crate::sys::{self, Kind, Status};
 use crate::temporary;
-use crate::{Conflict, Record, Request, Skipped};
+use crate::{Action, Conflict, Record, Request, Skipped};
 
 /// Numbers that are tried for a name: more results of one name are a loop rather than a use.
 const NUMBERS_MAX: u32 = 100_000;
@@ -56,7 +56,7 @@ pub(crate) enum Verdict {
     Compare,
 }
 
-/// Judges what is at `place`, if anything; may give the place another name. `source` is the last look at the source.
+/// Judges what is at `path`, if anything; may give the place another name. `source` is the last look at the source.
 pub(crate) fn judge(
     request: &Request<'_>,
     place: &mut Place<'_>,
@@ -78,7 +78,7 @@ pub(crate) fn judge(
     match conflict {
         Conflict::Skip => Ok(Verdict::Skip(Skipped::Exists)),
         Conflict::Rename => {
-            take_number(request, place)?;
+            take_number(request, place, source.kind)?;
             record(Record::Making { path: &place.path, is_tree: source.kind == Kind::Directory });
             Ok(Verdict::Place(Replace::Nothing))
         }
@@ -89,14 +89,29 @@ pub(crate) fn judge(
         Conflict::Same if there.inode == source.inode => Ok(Verdict::Skip(Skipped::Same)),
         Conflict::Same if are_files => Ok(Verdict::Compare),
         Conflict::Fail | Conflict::Overwrite | Conflict::Newer | Conflict::Same => {
-            Err(exists(request, place))
+            Err(exists(request, &place.path, source.kind))
         }
     }
 }
 
-pub(crate) fn exists(request: &Request<'_>, place: &Place<'_>) -> Error {
-    let (from, to) = (request.source.to_vec(), place.path.to_vec());
-    Error::Exists { action: request.rule.action, from, to }
+/// What a source cannot replace is at `path`.
+pub(crate) fn exists(request: &Request<'_>, path: &[u8], source: Kind) -> Error {
+    let (from, to) = (request.source.to_vec(), path.to_vec());
+    let action = request.rule.action;
+    let remedy = match (request.rule.on_conflict, source) {
+        // A directory is never newer or the same, and can be merged only by a copy.
+        (Conflict::Fail, Kind::Directory) if action == Action::Copy => {
+            "overwrite=True or on_conflict=\"skip\" or \"rename\""
+        }
+        (Conflict::Fail, Kind::Directory) | (Conflict::Newer | Conflict::Same, _) => {
+            "on_conflict=\"skip\" or \"rename\""
+        }
+        (Conflict::Fail | Conflict::Overwrite, _) => {
+            "overwrite=True or on_conflict=\"skip\", \"rename\", \"newer\" or \"same\""
+        }
+        (Conflict::Skip | Conflict::Rename, _) => "on_conflict=\"overwrite\" or \"skip\"",
+    };
+    Error::Exists { action, from, to, remedy }
 }
 
 /// Whether an action that found the name taken is to judge it again: it was free, or something else, a moment ago.
@@ -110,7 +125,7 @@ pub(crate) fn is_judged_again(request: &Request<'_>, error: &Error) -> bool {
 }
 
 /// Gives a place the first numbered name that is free.
-fn take_number(request: &Request<'_>, place: &mut Place<'_>) -> Result<(), Error> {
+fn take_number(request: &Request<'_>, place: &mut Place<'_>, source: Kind) -> Result<(), Error> {
     let wanted = resolve::split(resolve::trim_slashes(request.destination)).1;
     for number in 1..=NUMBERS_MAX {
         let name = numbered(wanted, number);
@@ -123,7 +138,7 @@ fn take_number(request: &Request<'_>, place: &mut Place<'_>) -> Result<(), Error
             Err(errno) => return Err(Error::os(errno, &place.path)),
         }
     }
-    Err(exists(request, place))
+    Err(exists(request, &place.path, source))
 }
 
 /// `stem.number.ext`, with the last suffix as `ext`; a dot at the beginning is part of the stem.
@@ -156,7 +171,7 @@ pub(crate) fn compare(
     if now.size == look.size && now.is_same_state(&there.status) {
         Ok(Source { status: now, ..there })
     } else {
-        Err(exists(request, place))
+        Err(exists(request, &place.path, Kind::File))
     }
 }
 

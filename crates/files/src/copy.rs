@@ -212,7 +212,9 @@ impl Copier<'_> {
         }
         // Before gigabytes are copied for nothing. That the name stays free is up to the last rename.
         let existing = match sys::status_at(&place.directory, &place.name) {
-            Ok(_) if !replace.any() => return Err(conflict::exists(request, place)),
+            Ok(_) if !replace.any() => {
+                return Err(conflict::exists(request, &place.path, source.status.kind));
+            }
             Ok(existing) => Some(existing),
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(Error::os(errno, &place.path)),
@@ -306,7 +308,7 @@ impl Copier<'_> {
         self.check_stop(|| from.to_vec())?;
         let place_it = |replace| temporary.place(&place.name, replace);
         match trash::replace(self.request, place, replace, self.record, place_it)? {
-            Err(Errno::EXIST) => return Err(conflict::exists(self.request, place)),
+            Err(Errno::EXIST) => return Err(conflict::exists(self.request, &place.path, Kind::File)),
             result => result.map_err(failed)?,
         }
         let is_tree = false;

@@ -24,8 +24,7 @@ pub enum Error {
     ///
     /// Differs: the original forgets a quote and gives no remedy (`a_taken_name_is_an_error_without_overwrite`).
     #[error(
-        "unable to {action} file from '{}' to '{}', path already exists; set overwrite=True or \
-         on_conflict=\"skip\", \"rename\", \"newer\" or \"same\"",
+        "unable to {action} file from '{}' to '{}', path already exists; set {remedy}",
         Plain(.from), Plain(.to)
     )]
     Exists {
@@ -35,6 +34,8 @@ pub enum Error {
         from: Vec<u8>,
         /// The destination.
         to: Vec<u8>,
+        /// Arguments of the rule with which it would be done.
+        remedy: &'static str,
     },
     /// The destination's name is taken by a file with other contents, and the rule needs the same.
     #[error(
@@ -427,9 +428,13 @@ mod tests {
             (Error::os(Errno::NOENT, b"/a"), "[Errno 2] No such file or directory: '/a'"),
             (Error::os_pair(Errno::XDEV, b"/a", b"/b"), "[Errno 18] Invalid cross-device link: '/a' -> '/b'"),
             (
-                Error::Exists { action: Action::Move, from: b"/a".to_vec(), to: b"/b".to_vec() },
-                "unable to move file from '/a' to '/b', path already exists; set overwrite=True \
-                 or on_conflict=\"skip\", \"rename\", \"newer\" or \"same\"",
+                Error::Exists {
+                    action: Action::Move,
+                    from: b"/a".to_vec(),
+                    to: b"/b".to_vec(),
+                    remedy: "overwrite=True",
+                },
+                "unable to move file from '/a' to '/b', path already exists; set overwrite=True",
             ),
             (
                 Error::EmptyDestination { action: Action::Copy, from: b"/a".to_vec() },

@@ -160,7 +160,7 @@ impl<'a> Found<'a> {
                 (0, self.status.inode)
             }
             Err(Errno::EXIST) if !matches!(replace, Replace::Anything) => {
-                return Err(conflict::exists(request, place));
+                return Err(conflict::exists(request, &place.path, self.status.kind));
             }
             Err(Errno::XDEV) => {
                 request.check_brief_copy(&self.status)?;
@@ -191,11 +191,11 @@ impl<'a> Found<'a> {
         let is_there =
             sys::status_at(&place.directory, &place.name).is_ok_and(|now| now.is_same_state(&there));
         if !is_there {
-            return Err(conflict::exists(request, place));
+            return Err(conflict::exists(request, &place.path, self.status.kind));
         }
         match self.remove_copied(&look, Some(source.file.as_fd())) {
             Err(Kept::InUse) => return Err(Error::InUse { path: path.to_vec(), why: Use::Written }),
-            Err(Kept::Changed(_)) => return Err(conflict::exists(request, place)),
+            Err(Kept::Changed(_)) => return Err(conflict::exists(request, &place.path, self.status.kind)),
             Err(Kept::Os(errno)) => return Err(Error::os(errno, path)),
             Ok(()) => {}
         }
@@ -292,7 +292,7 @@ impl<'a> Found<'a> {
     ) -> Result<(u64, Inode), Error> {
         // rename(2) says EXDEV before it looks at the names, so that is asked now; the last rename asks again.
         let existing = match sys::status_at(&to.directory, &to.name) {
-            Ok(_) if !replace.any() => return Err(conflict::exists(request, to)),
+            Ok(_) if !replace.any() => return Err(conflict::exists(request, &to.path, self.status.kind)),
             Ok(existing) => Some(existing),
             Err(_) => None,
         };
@@ -370,7 +370,7 @@ impl<'a> Found<'a> {
         let inode = sys::status_at(&to.directory, temporary.name()).map_err(failed)?.inode;
         let place_it = |replace| temporary.place(&to.name, replace);
         match trash::replace(copier.request, to, replace, copier.record, place_it)? {
-            Err(Errno::EXIST) => return Err(conflict::exists(copier.request, to)),
+            Err(Errno::EXIST) => return Err(conflict::exists(copier.request, &to.path, Kind::Link)),
             result => result.map_err(failed)?,
         }
         let synced = copier.sync_place(to);

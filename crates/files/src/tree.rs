@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use crate::conflict::Replace;
+use crate::conflict::{self, Replace};
 use crate::copy::{self, Copier, Source};
 use crate::error::{Error, Refusal, Use};
 use crate::given;
@@ -455,8 +455,7 @@ impl TreeCopy<'_, '_> {
     fn not_placed(&self, errno: Errno, path: &[u8]) -> Error {
         let request = self.copier.request;
         if errno == Errno::EXIST {
-            let (from, to) = (request.source.to_vec(), path.to_vec());
-            Error::Exists { action: request.rule.action, from, to }
+            conflict::exists(request, path, Kind::Directory)
         } else {
             Error::os_pair(errno, request.source, path)
         }

@@ -145,6 +145,34 @@ fn a_file_is_replaced_by_a_newer_one() {
     }
 }
 
+/// What cannot be replaced is told with what would work: a directory is never newer, and never the same.
+#[test]
+fn the_remedy_of_a_taken_name_can_work() {
+    for scene in scenes() {
+        scene.write("in/f", "new");
+        scene.write("in/d/f", "new");
+        scene.write("out/d/f", "old");
+        for action in [Action::Move, Action::Copy] {
+            let merged = if action == Action::Copy { "overwrite=True or " } else { "" };
+            for (conflict, source, merged) in [
+                (Conflict::Newer, "in/d", ""),
+                (Conflict::Same, "in/d", ""),
+                (Conflict::Newer, "in/f", ""),
+                (Conflict::Fail, "in/d", merged),
+            ] {
+                let error = scene.act(&with_conflict(action, conflict), source, "out/d").error(&scene);
+                let remedy = format!("; set {merged}on_conflict=\"skip\" or \"rename\"");
+                assert!(error.ends_with(&remedy), "{action} {source}, {conflict:?}: {error}");
+            }
+        }
+        for conflict in [Conflict::Skip, Conflict::Rename] {
+            scene.act(&with_conflict(Action::Move, conflict), "in/d", "out/d").done();
+        }
+        scene.write("in/e/f", "new");
+        scene.act(&with_conflict(Action::Copy, Conflict::Overwrite), "in/e", "out/d").done();
+    }
+}
+
 /// While an older file is replaced, somebody else puts a newer one into its place: before any call.
 #[test]
 fn no_gap_lets_a_still_newer_file_be_replaced() {
