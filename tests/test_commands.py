@@ -404,6 +404,7 @@ def test_a_command_that_is_killed_says_so(run: Run, box: Box) -> None:
         ('"true", env={"A": 1}', "env['A']: expected <class 'str'>, got <class 'int'>"),
         ('"true", env=["A"]', "env: expected <class 'dict'>, got <class 'list'>"),
         ('"true", limits={"nofiles": 1}', "limits: there is no limit 'nofiles', did you mean 'nofile'?"),
+        ('"true", limits={"foo": 1}', "limits: there is no limit 'foo'. There are as, core, "),
         ('"true", limits={"RLIMIT_AS": 1}', "limits: there is no limit 'RLIMIT_AS', did you mean 'as'?"),
         ('"true", limits={"core": -1}', "limits: core: expected 0 or more, or None for no limit, got -1"),
         ('"true", limits={"as": 0}', "limits: as: expected a number from 1 to"),

@@ -342,6 +342,11 @@ def test_a_path_that_is_missing_is_waited_for(box: Box) -> None:
     wait_printed(daemon, "IN_CREATE", wanted / "f")
 
 
+def test_a_path_that_is_missing_is_told_as_it_was_typed(box: Box) -> None:
+    daemon = box.start(None, "watch", box.src / "i[n]*?")
+    daemon.wait_log(re.escape(f"no path matches '{box.src}/i[n]*?'"))
+
+
 def test_several_paths_and_a_file(box: Box) -> None:
     write(box.tmp / "one")
     daemon = box.start(None, "watch", box.src, "dst", box.tmp / "one", "--on", "close_write").wait_ready()

@@ -43,6 +43,11 @@ pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
+/// Whether there is anything in a database.
+pub(crate) fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) > 0 FROM sqlite_master", [], |row| row.get(0))
+}
+
 /// Brings an older database up to date. The caller has refused newer ones.
 pub(crate) fn migrate(transaction: &Transaction<'_>, from: u32) -> rusqlite::Result<()> {
     for step in &STEPS[from as usize..] {

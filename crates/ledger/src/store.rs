@@ -198,7 +198,7 @@ impl Store {
     pub(crate) fn move_aside(&mut self, error: &rusqlite::Error) -> std::io::Result<Damage> {
         // Before the move: SQLite removes the log by its name when it closes a database.
         (self.connection, self.is_read) = (None, true);
-        move_aside(&self.database(), error.to_string())
+        move_aside(&self.database(), said(error))
     }
 
     /// Where the database is.
@@ -266,6 +266,8 @@ fn other(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
 pub(crate) fn said(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::ToSqlConversionFailure(error) => error.to_string(),
+        // Without the statement, which is ours.
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
         error => error.to_string(),
     }
 }
@@ -361,6 +363,9 @@ fn prepare(connection: &mut Connection) -> Result<(), ConnectError> {
     let found = schema::version(connection)?;
     if found > schema::VERSION {
         return Err(ConnectError::Newer(found));
+    }
+    if found == 0 && schema::has_tables(connection)? {
+        return Err(damaged("it is the database of another program".to_owned()).into());
     }
     // The file itself was opened for writing a moment ago.
     if connection.is_readonly(MAIN_DB)? {

@@ -324,6 +324,28 @@ fn a_database_that_is_none_is_moved_aside() {
     assert_eq!(restored, Restored::default());
 }
 
+#[test]
+fn a_database_of_another_program_is_moved_aside_with_a_short_reason() {
+    for (sql, why) in [
+        ("CREATE TABLE task (a)", "it is the database of another program"),
+        ("CREATE TABLE other (a)", "it is the database of another program"),
+        ("CREATE TABLE other (a); PRAGMA user_version = 1", "no such table: task"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let foreign = rusqlite::Connection::open(directory.path().join("state.db")).unwrap();
+        foreign.execute_batch(sql).unwrap();
+        drop(foreign);
+        let Opened { restored, damage, trouble, .. } = Store::open(directory.path()).unwrap();
+        let damage = damage.unwrap();
+        assert_eq!((damage.error.as_str(), trouble), (why, None));
+        let tables = "SELECT group_concat(sql) FROM sqlite_master";
+        let foreign = rusqlite::Connection::open(&damage.moved_to).unwrap();
+        let tables: String = foreign.query_row(tables, [], |row| row.get(0)).unwrap();
+        assert_eq!(Some(tables.as_str()), sql.split(';').next());
+        assert_eq!(restored, Restored::default());
+    }
+}
+
 /// Length of the header of an SQLite database (sqlite.org/fileformat.html).
 const HEADER_LEN: usize = 100;
 

@@ -22,6 +22,21 @@ pub fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
     prefix
 }
 
+/// The one path that a pattern matches, if all wildcards in it stand for themselves, as in `[*]`.
+pub(crate) fn literal(pattern: &[u8]) -> Option<Vec<u8>> {
+    let (mut path, mut rest) = (Vec::new(), pattern);
+    while let [first, tail @ ..] = rest {
+        let (byte, behind) = match rest {
+            [b'[', byte @ (b'*' | b'?' | b'['), b']', behind @ ..] => (byte, behind),
+            [b'*' | b'?' | b'[', ..] => return None,
+            _ => (first, tail),
+        };
+        path.push(*byte);
+        rest = behind;
+    }
+    Some(path)
+}
+
 /// All existing paths that match `pattern`, which is absolute, sorted. A trailing slash asks for directories. What
 /// `may_ask` forbids to ask about counts as there, and its entries as not.
 pub(crate) fn expand(pattern: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
@@ -195,6 +210,21 @@ mod tests {
         ];
         for (pattern, name, expected) in cases {
             assert_eq!(matches_name(&characters(pattern.as_bytes()), name), expected, "{pattern} {name:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_without_a_wildcard_is_one_path() {
+        for (pattern, path) in [
+            ("/a/i[[]n][*][?]", Some("/a/i[n]*?")),
+            ("/a", Some("/a")),
+            ("/a[*]*", None),
+            ("/a[", None),
+            ("/[ab]", None),
+            ("/a[[]", Some("/a[")),
+            ("/a?", None),
+        ] {
+            assert_eq!(literal(pattern.as_bytes()), path.map(|path| path.as_bytes().to_vec()), "{pattern}");
         }
     }
 

@@ -136,7 +136,7 @@ def _expect_limits(name: str, value: object) -> None:
         if limit not in LIMITS:
             wanted = limit.lower().partition("rlimit_")[2] or limit if isinstance(limit, str) else ""
             hint = f", did you mean {wanted!r}?" if wanted in LIMITS else similar(wanted, LIMITS)
-            raise AssertionError(f"{name}: there is no limit {limit!r}{hint} There are {', '.join(LIMITS)}")
+            raise AssertionError(f"{name}: there is no limit {limit!r}{hint or '.'} There are {', '.join(LIMITS)}")
         if number is None:
             continue
         if isinstance(number, int) and number < 0:

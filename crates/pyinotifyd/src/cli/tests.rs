@@ -240,6 +240,24 @@ fn watch_says_what_a_batch_and_a_backend_cannot_be() {
 }
 
 #[test]
+fn watch_says_what_is_too_much_or_too_little() {
+    for (words, said) in [
+        (
+            vec!["/a", "--delay", "1000000001", "--", "x"],
+            "invalid value '1000000001' for '--delay <SECONDS>': expected at most 1000000000 seconds",
+        ),
+        (
+            vec!["/a", "--timeout", "inf", "--", "x"],
+            "invalid value 'inf' for '--timeout <SECONDS>': expected at most 1000000000 seconds",
+        ),
+    ] {
+        let text = watch(&words).expect_err(said);
+        assert_eq!(text.lines().next(), Some(format!("error: {said}").as_str()), "{words:?}");
+    }
+    assert!(watch(&["/a", "--delay", "1000000000", "--", "x", ""]).is_ok());
+}
+
+#[test]
 fn watch_says_what_is_wrong() {
     for (words, said) in [
         (vec![], "the following required arguments were not provided:"),

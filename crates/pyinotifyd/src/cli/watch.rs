@@ -224,13 +224,19 @@ fn backend(word: &str) -> Result<Backend, String> {
 const SECONDS_MAX: f64 = 1e9;
 
 fn delay(word: &str) -> Result<Seconds, String> {
-    let seconds = word.parse::<f64>().ok().filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
-    seconds.map(|seconds| Seconds(seconds.abs())).ok_or_else(|| "expected 0 or more seconds".to_owned())
+    match word.parse::<f64>() {
+        Ok(seconds) if seconds > SECONDS_MAX => Err(format!("expected at most {SECONDS_MAX} seconds")),
+        Ok(seconds) if seconds >= 0.0 => Ok(Seconds(seconds.abs())),
+        Ok(_) | Err(_) => Err("expected 0 or more seconds".to_owned()),
+    }
 }
 
 fn timeout(word: &str) -> Result<Seconds, String> {
-    let longer = delay(word).ok().filter(|seconds| seconds.0 > 0.0);
-    longer.ok_or_else(|| "expected more than 0 seconds".to_owned())
+    match delay(word) {
+        Ok(seconds) if seconds.0 > 0.0 => Ok(seconds),
+        Err(text) if word.parse().is_ok_and(|seconds: f64| seconds > SECONDS_MAX) => Err(text),
+        Ok(_) | Err(_) => Err("expected more than 0 seconds".to_owned()),
+    }
 }
 
 fn count(word: &str) -> Result<NonZeroU32, String> {

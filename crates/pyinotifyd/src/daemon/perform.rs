@@ -41,6 +41,8 @@ pub(crate) struct Performer {
     pub log: Log,
     /// Logger of records about events.
     pub eventmap: LoggerId,
+    /// Logger of records about the daemon.
+    logger: LoggerId,
     /// All generations that have tasks; the newest is last.
     pub generations: Vec<Generation>,
     /// A second SIGINT ends everything without waiting.
@@ -87,6 +89,7 @@ impl Performer {
     pub(crate) fn new(mut log: Log, dry_run: bool, now: Instant) -> Performer {
         Performer {
             eventmap: log.logger("eventmap"),
+            logger: log.logger("daemon"),
             log,
             generations: Vec::new(),
             ends_at_once: false,
@@ -803,7 +806,7 @@ impl Performer {
                 self.scheduler_text(Level::WARNING, scheduler, text);
             }
             Record::NotDoneMore { count } => {
-                record!(self.log, self.eventmap, WARNING, "{count} more task(s) were not done");
+                record!(self.log, self.logger, WARNING, "{count} more task(s) were not done");
             }
             _ => unreachable!("all records on a scheduler stand above"),
         }

@@ -107,7 +107,9 @@ impl Watcher {
         }
         let found = self.matches(&pattern);
         if found.is_empty() && !self.root(root).waited {
-            self.say(Notice::NoMatch { pattern: &pattern.given }, sink);
+            // `pyinotifyd watch` makes patterns of the paths that somebody typed.
+            let literal = glob::literal(&pattern.given);
+            self.say(Notice::NoMatch { pattern: literal.as_ref().unwrap_or(&pattern.given) }, sink);
         }
         let looked_at = (directories + found.len()).min(1 << 20) as u32;
         self.spend(looked_at);
