@@ -506,20 +506,21 @@ def test_the_printed_config_explains_the_same(box: Box, arguments: list[str]) ->
 @pytest.mark.parametrize("json_lines", [False, True])
 def test_the_printed_config_prints_the_same(box: Box, json_lines: bool) -> None:
     arguments = ["--on", "create,close_write,moved_to", *(["--json"] if json_lines else [])]
+    (box.src / "there").touch()
     config = box.call("watch", box.src, "--print-config", *arguments).stdout + "\n"
     mine, theirs = watch(box, *arguments), box.run(config)
     write(box.src / "a b")
     drop(box.src / "c")
     write(os.fsencode(box.src) + b"/\xff\n")
+    os.rename(box.src / "there", os.fsencode(box.src) + b"/\xfe")
 
     def shown(daemon: Daemon) -> list[object]:
         if not json_lines:
             return [line.split(" ", 2)[2] for line in daemon.out.lines]
-        ignored = ("time", "path_b64")
         lines = [json.loads(line) for line in daemon.out.lines]
-        return [{name: value for name, value in line.items() if name not in ignored} for line in lines]
+        return [[(name, value) for name, value in line.items() if name != "time"] for line in lines]
 
-    wait_until(lambda: len(shown(mine)) == 5 and len(shown(theirs)) == 5, lambda: f"{shown(mine)} {shown(theirs)}")
+    wait_until(lambda: len(shown(mine)) == 6 and len(shown(theirs)) == 6, lambda: f"{shown(mine)} {shown(theirs)}")
     assert shown(mine) == shown(theirs)
 
 

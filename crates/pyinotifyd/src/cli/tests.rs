@@ -250,6 +250,8 @@ fn watch_says_what_is_too_much_or_too_little() {
             vec!["/a", "--timeout", "inf", "--", "x"],
             "invalid value 'inf' for '--timeout <SECONDS>': expected at most 1000000000 seconds",
         ),
+        (vec!["/a", "--", ""], "expected a program, got an empty word"),
+        (vec!["/a", "--", "", "x"], "expected a program, got an empty word"),
     ] {
         let text = watch(&words).expect_err(said);
         assert_eq!(text.lines().next(), Some(format!("error: {said}").as_str()), "{words:?}");

@@ -204,6 +204,9 @@ impl Run {
 
     /// What keeps its arguments from being used.
     pub(crate) fn fault(&self) -> Option<String> {
+        if self.argv.first().is_some_and(Vec::is_empty) {
+            return Some("expected a program, got an empty word".to_owned());
+        }
         let words = self.argv.iter().map(Vec::as_slice);
         if let Err(text) = super::command::refuse_of_one(words, self.placeholders()) {
             return Some(text);
@@ -366,7 +369,10 @@ fn run_part(run: &Run) -> String {
 fn print_part(format: Format) -> (&'static str, String) {
     let (modules, body) = match format {
         Format::Text => ("from datetime import datetime\n\n", SHOW_TEXT),
-        Format::Json => ("import json\nimport os\nfrom datetime import datetime\n\n", SHOW_JSON),
+        Format::Json => (
+            "import json\nimport os\nfrom base64 import b64encode\nfrom datetime import datetime\n\n",
+            SHOW_JSON,
+        ),
     };
     (modules, format!("\n{SHOW_HEAD}{body}\n"))
 }
@@ -391,17 +397,19 @@ const SHOW_JSON: &str = r#"    source = getattr(event, "src_pathname", None)
     shown = {
         "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "event": event.maskname,
-        "path": utf8(getattr(event, "pathname", "")),
-        "src_path": source and utf8(source),
+        **text("path", getattr(event, "pathname", "")),
+        **({"src_path": None} if source is None else text("src_path", source)),
         "dir": event.dir,
         "synthetic": getattr(event, "synthetic", False),
     }
     print(json.dumps(shown), flush=True)
 
 
-def utf8(path):
-    """Return a path in which U+FFFD stands for what is not UTF-8."""
-    return os.fsencode(path).decode(errors="replace")
+def text(name, path):
+    """Return a path as text; U+FFFD stands for what is not UTF-8, and then its bytes stand beside it in base64."""
+    path = os.fsencode(path)
+    text = path.decode(errors="replace")
+    return {name: text} if text.encode() == path else {name: text, f"{name}_b64": b64encode(path).decode()}
 "#;
 
 /// Bytes as a string of Python's that stands for them: what is not UTF-8 is a surrogate (PEP 383).
