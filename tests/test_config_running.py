@@ -260,7 +260,8 @@ def test_explain_says_how_a_task_runs(box: Box) -> None:
     text = box.call("--explain", box.src / "f", config=config).stdout
     for words in (
         "is stopped after 5 s",
-        "is tried again without end if it fails: after 10 s, then each pause is 2 times the one before, at most 600 s",
+        "is tried again without end if it fails: after 10 s, then each pause is 2 times the one before, at most 600 s, "
+        "all of it up to 10 % more or less",
         "tells scheduler 'told' if it fails for good",
         "waits at most 9 s",
         "starts when fewer than 2 tasks were started in 3 s",

@@ -804,6 +804,7 @@ def test_with_a_state_what_ended_is_listed_run_again_and_forgotten(steer: Steer,
     operator.refused(404, "POST", "/v1/failed/forget", {"scheduler": "fail"})
     metrics = operator.metrics()
     assert metrics["pyinotifyd_state_degraded"] == 0
+    assert operator.get("/v1/status")["state"]["degraded"] is None
     assert metrics["pyinotifyd_state_commit_seconds_count"] > 0
 
 

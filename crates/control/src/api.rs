@@ -247,8 +247,7 @@ pub struct StateStatus {
     pub path: PathText,
     /// Up to when everything was handled or is kept.
     pub checkpoint: Option<Time>,
-    /// Why nothing can be kept now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why nothing can be kept now; null if it can.
     pub degraded: Option<String>,
 }
 

@@ -39,7 +39,7 @@ class Retry(Checked):
         times: How often at most; None: without end. Default 5.
         delay: Seconds before the first of them; int or float. Default 10.
         factor: How many times as long as the one before each pause is; at least 1. Default 2.
-        max_delay: Seconds that no pause exceeds; int or float. Default 600.
+        max_delay: Seconds that no pause exceeds before its jitter; int or float. Default 600.
         jitter: How much longer or shorter a pause is at random, as a part of itself; 0 to 1. Default 0.1.
         on: Which failures are tried again; others are final. For commands a list of exit statuses, for jobs a list of
             exception classes; "timeout" and "signal" stand for these. Default None: every failure. Not for file rules:

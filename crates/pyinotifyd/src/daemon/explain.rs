@@ -257,12 +257,16 @@ fn explain_running(out: &mut String, config: &Config, scheduler: &Scheduler) {
     if let Some(timeout) = spec.timeout {
         say(format!("is stopped after {} s and has then failed", Seconds(timeout)));
     }
-    if let Some(Retry { times, delay, factor, max_delay, .. }) = &spec.retry {
+    if let Some(Retry { times, delay, factor, max_delay, jitter, .. }) = &spec.retry {
         let times = times.map_or("without end".to_owned(), |times| format!("up to {times} times"));
         let (delay, max_delay) = (Seconds(*delay), Seconds(*max_delay));
+        let varied = match jitter * 100.0 {
+            0.0 => String::new(),
+            percent => format!(", all of it up to {percent:.0} % more or less"),
+        };
         say(format!(
             "is tried again {times} if it fails: after {delay} s, then each pause is {factor} times the one before, \
-             at most {max_delay} s"
+             at most {max_delay} s{varied}"
         ));
     }
     for receiver in &spec.on_failure {
