@@ -34,9 +34,11 @@ MAY_USE: dict[str, set[str]] = {
 LINE_MAX = 120
 # What a program or the kernel wrote is shown as it is: records of the daemon, signatures, results.
 VERBATIM = re.compile(r"\s*(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pyinotifyd/|ValueError: )")
+# A row of a table cannot be broken.
+ROW = re.compile(r"\|.*\|$")
 # Written by a program, or for one: nobody reads or wraps them.
 GENERATED = re.compile(
-    r"Cargo\.lock|.*/Cargo\.lock|LICENSE|BENCHMARKS\.md|bench/results\.svg|fuzz/corpus/.*|crates/pattern/src/tables\.rs"
+    r"Cargo\.lock|.*/Cargo\.lock|LICENSE|bench/results\.svg|fuzz/corpus/.*|crates/pattern/src/tables\.rs"
     r"|docs/\w+\.svg|crates/pyinotifyd/share/(man|completions)/.*|packaging/prometheus/grafana-dashboard\.json"
 )
 
@@ -131,7 +133,7 @@ def test_lines_are_short() -> None:
         long += [
             f"{name}:{number}: {len(line)} characters"
             for number, line in enumerate(lines, 1)
-            if len(line) > LINE_MAX and not VERBATIM.match(line)
+            if len(line) > LINE_MAX and not VERBATIM.match(line) and not (name == "BENCHMARKS.md" and ROW.match(line))
         ]
     assert not long, "\n".join(long)
 
