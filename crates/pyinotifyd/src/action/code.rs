@@ -103,7 +103,7 @@ const INTERPRETERS: [Interpreter; 8] = [
         kind: Kind::Language,
         names: &[b"python", b"pypy", b"expect", b"guile"],
         code: b"c",
-        with_value: b"WXm",
+        with_value: b"WX",
     },
     Interpreter {
         kind: Kind::Language,
@@ -312,7 +312,7 @@ fn is_text(word: &Word) -> bool {
 pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
     let mut verdict = Verdict::default();
     let program = program_at(words);
-    let takes_data = words.get(program).is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
+    let mut takes_data = words.get(program).is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
     // What executes the code that comes, and the word that calls it.
     let mut reader: Option<(&Interpreter, &Word)> = None;
     let (mut code_comes, mut reads_again, mut sources) = (false, false, false);
@@ -353,6 +353,11 @@ pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
         verdict.evaluates |= builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
         reads_again |= builtins && READ_AGAIN.contains(&text);
         sources |= matches!(text, b"." | b"source");
+        let is_data = !is_option && !is_value && !code_comes && matches!(names, Names::Nothing);
+        if is_data && kind.is_some_and(|kind| kind.kind == Kind::Language) {
+            // A script: what follows is for it, and it is no shell.
+            (reader, takes_data) = (None, true);
+        }
         first &= matches!(names, Names::Nothing) && !is_first && !text.starts_with(b"-f");
         is_value = is_option && kind.is_some_and(|kind| takes_word(text, kind.with_value));
         // `-c`, `-le`: other letters of an unknown program mean too much else.

@@ -307,7 +307,7 @@ const PERHAPS_CODE: [&str; 24] = [
     "for x in {pathname}; do echo \"$x\"; done | xargs -I% bash -c 'ls %'",
 ];
 
-const DATA: [&str; 46] = [
+const DATA: [&str; 48] = [
     "gzip -c {pathname} > x",
     "head -c 4 {pathname} | grep -q %PDF || { echo no PDF; exit 3; }",
     "wc -c '{pathname}'",
@@ -342,6 +342,8 @@ const DATA: [&str; 46] = [
     "perl -pe 's/a/b/' {pathname}",
     "perl -i -pe 's/a/b/' \"{pathname}\" \"{pathname} (new)\"",
     "perl -Ilib script.pl '{pathname} x'",
+    "perl script.pl -e '{pathname} x'",
+    "python3 -W ignore -m json.tool -c '{pathname} x'",
     "awk -F, '{ print $2 }' {pathname}",
     "awk -v file={pathname} 'BEGIN { print file }'",
     "awk -vfile={pathname} 'BEGIN { print file }'",
