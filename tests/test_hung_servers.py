@@ -254,3 +254,20 @@ def test_an_explanation_does_not_wait_for_a_server(box: Box, server: Server, whe
     explained = box.start(CONFIG.replace("$PATH", path), "--explain", f"{path}/f", "IN_CLOSE_WRITE")
     assert explained.wait_exit(PROMPT_S) == 0, explained.tail
     assert "IN_CLOSE_WRITE: scheduler 'run'" in explained.stdout
+
+
+def test_an_event_that_is_sent_for_its_path_is_refused_before_long_and_never_comes(box: Box, server: Server) -> None:
+    server.mount()
+    socket = box.tmp / "c.sock"
+    config = CONFIG.replace("shutdown_timeout=2", f'shutdown_timeout=2, control="{socket}"')
+    daemon = box.run(config.replace("$PATH", str(server.point)))
+    write(server.backing / "f")
+    server.stop()
+    argv: list[str | Path] = [box.program, "send", server.point / "f", "--control", socket]
+    sent = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert sent.returncode == 1
+    assert "its filesystem does not answer; nothing was sent" in sent.stderr, sent.stderr
+    server.go_on()
+    write(server.point / "g")
+    daemon.wait_out(f"RAN {server.point}/g")
+    assert daemon.count("send IN_CLOSE_WRITE for") == 0

@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use rustix::fs::FileType;
 use watcher::{Sighting, Sink as _};
 
-use super::kept::Verb;
+use super::kept::{READ_MAX, Verb};
 use super::work::Matching;
 use super::{Changed, Reply, ambiguous};
 use crate::action::missing::{self, Standing};
@@ -43,6 +43,24 @@ struct Sending {
     flag: Flag,
     peer: Peer,
     reply: Reply,
+    /// It is refused then. A look that comes later sends nothing.
+    at_last: Instant,
+}
+
+impl Sends {
+    /// When the next one is refused.
+    pub(super) fn at_last(&self) -> Option<Instant> {
+        self.waiting.values().map(|sending| sending.at_last).min()
+    }
+
+    pub(super) fn refuse_late(&mut self, now: Instant) {
+        for (_, sending) in self.waiting.extract_if(|_, sending| sending.at_last <= now) {
+            let shown = Escaped(&sending.path);
+            let text = format!("cannot look at '{shown}': its filesystem does not answer; nothing was sent");
+            // A client that went away needs no answer.
+            let _ = sending.reply.send(Err(Refusal::unavailable(text)));
+        }
+    }
 }
 
 type Answer = Result<Answering, Refusal>;
@@ -210,13 +228,14 @@ impl Daemon {
         let number = self.control.sends.next;
         self.control.sends.next += 1;
         missing::stand(filesystem.device, number, path.clone(), &mut self.core.performer.lanes, now);
-        self.control.sends.waiting.insert(number, Sending { path, flag, peer, reply });
+        let sending = Sending { path, flag, peer, reply, at_last: now + READ_MAX };
+        self.control.sends.waiting.insert(number, sending);
         None
     }
 
     /// A lane has looked at the path of an event that somebody sends.
     pub(in crate::daemon) fn stands(&mut self, number: u64, standing: Standing) {
-        let Some(Sending { path, flag, peer, reply }) = self.control.sends.waiting.remove(&number) else {
+        let Some(Sending { path, flag, peer, reply, .. }) = self.control.sends.waiting.remove(&number) else {
             return;
         };
         let _ = reply.send(self.send_now(&path, flag, standing, peer));

@@ -42,7 +42,7 @@ const LATER_MAX: u32 = 1_000;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// How long a question waits for one: longer than it takes to read [`ROWS_MAX`] rows.
-const READ_MAX: Duration = Duration::from_secs(10);
+pub(super) const READ_MAX: Duration = Duration::from_secs(10);
 
 /// Why a question is not answered then.
 const NO_ANSWER: &str = "its disk does not answer";

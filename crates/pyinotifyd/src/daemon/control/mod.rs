@@ -85,7 +85,7 @@ impl Control {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let promises = self.promises.iter().map(kept::Promise::at_last);
         let waits = self.syncs.iter().filter_map(Sync::give_up_at).chain(self.reloads.deadline());
-        waits.chain(promises).chain(self.reads.at_last()).min()
+        waits.chain(promises).chain(self.reads.at_last()).chain(self.sends.at_last()).min()
     }
 }
 
@@ -245,6 +245,7 @@ impl Daemon {
     pub(super) fn advance_control(&mut self, events: Turn, now: Instant) -> bool {
         self.advance_syncs(events, now);
         self.advance_examined(now);
+        self.control.sends.refuse_late(now);
         self.advance_work(now)
     }
 
