@@ -82,9 +82,13 @@ pub use temporary::{Swept, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, is_temporary_name
 pub use trash::empty_trash;
 
 use quote::Plain;
+use rustix::io::Errno;
 
 /// Size of a file up to which its copy is brief: less than a millisecond of a processor.
 pub const BRIEF_SIZE: u64 = 1 << 20;
+
+/// How often an action is tried whose way to the destination goes meanwhile.
+const TRIES_MAX: u32 = 8;
 
 /// What a rule does with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -440,7 +444,7 @@ pub fn perform(
         }
         record(said);
     };
-    let done = match rule.action {
+    let mut act = || match rule.action {
         Action::Delete => remove::delete(request, held, &mut listen),
         Action::Move | Action::Copy if request.destination.is_empty() => {
             Err(Error::EmptyDestination { action: rule.action, from: request.source.to_vec() })
@@ -448,6 +452,13 @@ pub fn perform(
         Action::Move => moving::perform(request, held, &mut listen),
         Action::Copy => copy::copy(request, held, &mut listen),
     };
+    let mut done = act();
+    for _ in 1..TRIES_MAX {
+        if !done.as_ref().is_err_and(|error| request.has_lost_its_way(error)) {
+            break;
+        }
+        done = act();
+    }
     if temporary::is_first_without_no_replace() {
         record(Record::Warning(
             "the filesystem of the destination can't rename only if a name is free: that is checked first, and what \
@@ -458,6 +469,17 @@ pub fn perform(
 }
 
 impl Request<'_> {
+    /// Whether a directory on the way to the destination went while the action was at work, where such are made: another
+    /// rule prunes what is empty for a moment.
+    fn has_lost_its_way(&self, error: &Error) -> bool {
+        let is_missing = |path: &[u8]| sys::status_at(sys::CWD, path).err() == Some(Errno::NOENT);
+        let parent = resolve::split(resolve::trim_slashes(self.destination)).0;
+        self.rule.auto_create
+            && error.errno() == Some(Errno::NOENT.raw_os_error())
+            && is_missing(parent)
+            && !is_missing(self.source)
+    }
+
     /// Refuses a copy of what is neither a link nor a small file, where only what is brief was asked for.
     fn check_brief_copy(&self, status: &sys::Status) -> Result<(), Error> {
         let is_brief = match status.kind {

@@ -283,6 +283,34 @@ fn a_tree_that_can_not_be_entered_leaves_nothing() {
     assert_eq!(scene.temporaries(), [] as [PathBuf; 0]);
 }
 
+/// Rules that prune and rules that make directories may work on the same ones.
+#[test]
+fn a_way_that_somebody_prunes_meanwhile_is_made_again() {
+    for (action, across) in [(Action::Move, false), (Action::Move, true), (Action::Copy, false)] {
+        for n in 1..1_000 {
+            let scene = if across { Scene::across() } else { Some(Scene::in_memory()) };
+            let Some(scene) = scene.map(std::rc::Rc::new) else { break };
+            scene.write("in/f", "content");
+            let pruned = std::rc::Rc::clone(&scene);
+            let plan: fault::Plan = Box::new(move |call, _| {
+                if call == n {
+                    for directory in ["out/a/b", "out/a"] {
+                        let _ = fs::remove_dir(pruned.path(directory));
+                    }
+                }
+                Ok(())
+            });
+            let rule = Rule { auto_create: true, ..rule(action) };
+            let (outcome, calls) = fault::with(plan, || scene.act(&rule, "in/f", "out/a/b/f"));
+            assert!(outcome.result.is_ok(), "before call {n} of {calls}: {outcome:?}");
+            assert_eq!(scene.read("out/a/b/f").as_deref(), Some(&b"content"[..]));
+            if calls < n {
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_sweep_stops_when_it_is_told_to() {
     let scene = Scene::in_memory();
