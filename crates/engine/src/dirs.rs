@@ -14,11 +14,6 @@ use crate::tasks::Slot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DirId(u32);
 
-impl DirId {
-    /// No directory: a task whose path is kept whole, because it runs and will be over soon.
-    pub(crate) const NONE: DirId = DirId(u32::MAX);
-}
-
 /// What a directory counts beside its path: its place here and in the order, about.
 pub(crate) const DIR_BYTES: usize = 96;
 
@@ -64,7 +59,7 @@ impl Dirs {
 
     #[inline]
     pub(crate) fn path(&self, id: DirId) -> &[u8] {
-        if id == DirId::NONE { b"" } else { &self.dir(id).path }
+        &self.dir(id).path
     }
 
     /// The latest task of a directory's list.

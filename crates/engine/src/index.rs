@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::path::Paths;
-    use crate::tasks::{News, Share};
+    use crate::tasks::News;
     use crate::{MapId, SchedulerId};
 
     fn path(file: u32) -> String {
@@ -148,7 +148,7 @@ mod tests {
                 Event { mask: Flag::Create.mask(), pathname: pathname.as_bytes(), ..Event::overflow() };
             let hash = paths.look(pathname.as_bytes()).hash;
             let news = News { event: &event, map: MapId(0), rule: None, hash, same_path: false };
-            let slot = tasks.insert(SchedulerId(0), &news, Share::Directory, 0);
+            let slot = tasks.insert(SchedulerId(0), &news, 0);
             index.insert(hash, slot, &tasks);
             assert_eq!(slot, Slot(file));
         }

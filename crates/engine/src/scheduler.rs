@@ -20,7 +20,7 @@ use self::timer::Timer;
 use crate::clock::{Nanos, START, span};
 use crate::index::Index;
 use crate::path::Path;
-use crate::tasks::{Failed, List, Mark, News, Share, Slot, State, Tasks};
+use crate::tasks::{Failed, List, Mark, News, Slot, State, Tasks};
 use crate::turn::{Commands, Shared, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
@@ -518,12 +518,7 @@ impl Scheduler {
             Verdict::Ignored(reason) => self.ignore(reason, event, turn),
             Verdict::New { begin, rule } => {
                 let news = News { event, map, rule, hash: path.hash, same_path: false };
-                let share = match begin {
-                    // It will be over before that pays.
-                    Begin::AtOnce => Share::Nothing,
-                    Begin::WhenPlaceIsFree | Begin::AfterDelay | Begin::WithBatch => Share::Directory,
-                };
-                let slot = self.insert(&news, share, turn.now, turn.tasks);
+                let slot = self.insert(&news, turn.now, turn.tasks);
                 match begin {
                     Begin::AtOnce if self.spec.settle.is_none() && !self.shares_places(turn.shared) => {
                         self.run(slot, turn);
@@ -605,8 +600,8 @@ impl Scheduler {
     }
 
     #[inline]
-    fn insert(&mut self, news: &News<'_>, share: Share, now: Nanos, tasks: &mut Tasks) -> Slot {
-        let slot = tasks.insert(self.id, news, share, now);
+    fn insert(&mut self, news: &News<'_>, now: Nanos, tasks: &mut Tasks) -> Slot {
+        let slot = tasks.insert(self.id, news, now);
         self.add_key(news.hash, slot, tasks);
         slot
     }
@@ -802,7 +797,7 @@ impl Scheduler {
             return self.ignore(Ignored::TasksMax, event, turn);
         }
         let news = News { event, map, rule, hash: 0, same_path: false };
-        let slot = turn.tasks.insert(self.id, &news, Share::Directory, turn.now);
+        let slot = turn.tasks.insert(self.id, &news, turn.now);
         turn.tasks.set(slot, Mark::Keyless);
         turn.tasks.set_failed(slot, failed);
         if self.spec.batch.is_some() {

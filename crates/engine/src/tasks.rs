@@ -288,14 +288,6 @@ pub(crate) struct News<'a> {
     pub(crate) same_path: bool,
 }
 
-/// What a new task shares with others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Share {
-    Nothing,
-    /// The path of its directory.
-    Directory,
-}
-
 /// All tasks.
 pub(crate) struct Tasks {
     slots: Chunks<Task, SLAB_CHUNK>,
@@ -358,21 +350,10 @@ impl Tasks {
     }
 
     /// Makes a task with a new id. It is in no list yet.
-    ///
-    /// Each task that is to come shares the path of its directory.
     #[inline]
-    pub(crate) fn insert(
-        &mut self,
-        scheduler: SchedulerId,
-        news: &News<'_>,
-        share: Share,
-        now: Nanos,
-    ) -> Slot {
+    pub(crate) fn insert(&mut self, scheduler: SchedulerId, news: &News<'_>, now: Nanos) -> Slot {
         let event = news.event;
-        let (dir, tail) = match share {
-            Share::Nothing => (&[][..], event.pathname),
-            Share::Directory => split(event.pathname, event.name_len),
-        };
+        let (dir, tail) = split(event.pathname, event.name_len);
         let flags = event_flags(event);
         let text = if flags & EXTRA == 0 {
             self.texts.insert(&[tail])
@@ -391,7 +372,7 @@ impl Tasks {
             scheduler,
             map: news.map,
             rule: rule_to_u32(news.rule),
-            dir: DirId::NONE,
+            dir: self.dirs.enter(dir),
             text,
             tail_len: tail.len() as u32,
             mask: event.mask,
@@ -412,10 +393,7 @@ impl Tasks {
             self.first_free = self.link(slot).next;
             *self.task_mut(slot) = task;
         }
-        match share {
-            Share::Nothing => {}
-            Share::Directory => self.join_dir(slot, dir),
-        }
+        self.join_dir(slot);
         self.note(slot);
         slot
     }
@@ -444,12 +422,11 @@ impl Tasks {
 
     #[cold]
     fn replace_text(&mut self, slot: Slot, event: &Event<'_>) {
-        let is_shared = self.task(slot).dir != DirId::NONE;
-        let (dir, tail) =
-            if is_shared { split(event.pathname, event.name_len) } else { (&[][..], event.pathname) };
-        if is_shared && self.dirs.path(self.task(slot).dir) != dir {
+        let (dir, tail) = split(event.pathname, event.name_len);
+        if self.dirs.path(self.task(slot).dir) != dir {
             self.leave_dir(slot, self.task(slot).dir);
-            self.join_dir(slot, dir);
+            self.task_mut(slot).dir = self.dirs.enter(dir);
+            self.join_dir(slot);
         }
         let (text, old_len) = (self.task(slot).text, self.text_len(slot));
         let text = with_parts(tail, event, |parts| self.texts.replace(text, old_len, parts));
@@ -458,27 +435,9 @@ impl Tasks {
         task.tail_len = tail.len() as u32;
     }
 
-    /// Lets a task share the path of its directory with others, and follow it. Each task that is to come does.
-    pub(crate) fn share_dir(&mut self, slot: Slot) {
-        let task = self.task(slot);
-        if task.dir != DirId::NONE {
-            return;
-        }
-        let len = self.text_len(slot);
-        let text = self.texts.get(task.text, len).to_vec();
-        let path = &text[..task.tail_len as usize];
-        let (dir, tail) = split(path, task.name_len);
-        let block = self.texts.replace(task.text, len, &[&text[dir.len()..]]);
-        let (tail_len, task) = (tail.len() as u32, self.task_mut(slot));
-        task.text = block;
-        task.tail_len = tail_len;
-        self.join_dir(slot, dir);
-    }
-
-    /// Puts a task in the list of a directory.
-    fn join_dir(&mut self, slot: Slot, path: &[u8]) {
-        let dir = self.dirs.enter(path);
-        self.task_mut(slot).dir = dir;
+    /// Puts a task in the list of its directory.
+    fn join_dir(&mut self, slot: Slot) {
+        let dir = self.task(slot).dir;
         let next = self.dirs.first(dir).map_or(NONE, |next| next.0);
         self.siblings[slot.0 as usize] = Sibling { prev: NONE, next };
         if next != NONE {
@@ -490,9 +449,6 @@ impl Tasks {
     /// Takes a task out of its directory.
     #[inline]
     fn leave_dir(&mut self, slot: Slot, dir: DirId) {
-        if dir == DirId::NONE {
-            return;
-        }
         let Sibling { prev, next } = self.siblings[slot.0 as usize];
         if next != NONE {
             self.siblings[next as usize].prev = prev;
@@ -863,8 +819,7 @@ impl Tasks {
     pub(crate) fn event<'a>(&'a self, slot: Slot, path: &'a mut Vec<u8>) -> Event<'a> {
         let task = self.task(slot);
         let tail = self.texts.get(task.text, task.tail_len as usize);
-        let pathname =
-            if task.dir == DirId::NONE { tail } else { joined(self.dirs.path(task.dir), tail, path) };
+        let pathname = joined(self.dirs.path(task.dir), tail, path);
         let (src_pathname, given_path) =
             if task.flags & EXTRA == 0 { (None, None) } else { self.extra_paths(task) };
         Event {

@@ -7,7 +7,7 @@ use super::{Keys, Scheduler, forget_marks};
 use crate::clock::Nanos;
 use crate::index::Index;
 use crate::path::Path;
-use crate::tasks::{Failed, Mark, News, Share, Slot, State, Tasks};
+use crate::tasks::{Failed, Mark, News, Slot, State, Tasks};
 use crate::turn::Turn;
 use crate::{Effects, EndResult, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind};
 
@@ -296,12 +296,12 @@ impl Scheduler {
             return None;
         }
         let slot = if let Some(failed) = failed {
-            let slot = turn.tasks.insert(self.id, news, Share::Directory, turn.now);
+            let slot = turn.tasks.insert(self.id, news, turn.now);
             turn.tasks.set(slot, Mark::Keyless);
             turn.tasks.set_failed(slot, failed);
             slot
         } else {
-            self.insert(news, Share::Directory, turn.now, turn.tasks)
+            self.insert(news, turn.now, turn.tasks)
         };
         turn.tasks.set_attempt(slot, attempt);
         turn.tasks.set(slot, Mark::AskRules);

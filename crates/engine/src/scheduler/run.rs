@@ -49,7 +49,6 @@ impl Scheduler {
     }
 
     fn ask<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        turn.tasks.share_dir(slot);
         let now = turn.now;
         turn.tasks.more_mut(slot).settles_since.get_or_insert(now);
         turn.tasks.begin_question(slot, now);
@@ -165,7 +164,6 @@ impl Scheduler {
 
     /// Puts a task that is in no list behind those that wait for their start.
     pub(super) fn queue<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        turn.tasks.share_dir(slot);
         turn.tasks.set_state(slot, State::Queued, turn.now);
         turn.tasks.push(&mut self.queued, slot);
         if self.shares_places(turn.shared) {
@@ -419,7 +417,6 @@ impl Scheduler {
             Left::Nothing | Left::Retry(_) | Left::Anew if again => self.run_again(slot, turn),
             Left::Nothing | Left::Anew => self.remove(slot, turn.tasks),
             Left::Retry(due) => {
-                turn.tasks.share_dir(slot);
                 let attempt = turn.tasks.attempt(slot);
                 turn.tasks.set_attempt(slot, attempt.saturating_add(1));
                 if let Some(more) = turn.tasks.known_more(slot) {
@@ -445,11 +442,9 @@ impl Scheduler {
     /// before.
     fn go_on_after<E: Effects>(&mut self, slot: Slot, delay: Nanos, turn: &mut Turn<'_, E>) {
         if self.leaves_after.is_some_and(|after| turn.now + delay > after) {
-            turn.tasks.share_dir(slot);
             turn.tasks.set_time(slot, turn.now + delay);
             self.push_left(slot, turn.tasks);
         } else if delay > 0 {
-            turn.tasks.share_dir(slot);
             self.wait(slot, turn);
         } else {
             self.offer(slot, turn);
@@ -481,7 +476,6 @@ impl Scheduler {
 
     /// Lets a task look again later that found its file in use. Whatever marked it is in its latest event.
     fn put_off<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) {
-        turn.tasks.share_dir(slot);
         turn.tasks.clear(slot, Mark::Again);
         let more = turn.tasks.more_mut(slot);
         failure.text.clone_into(&mut more.reason);

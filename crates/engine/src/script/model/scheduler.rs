@@ -48,8 +48,6 @@ pub(super) struct Task {
     pub(super) map: MapId,
     again: bool,
     in_use_told: bool,
-    /// Its directory is counted once for all its tasks: it was to come at some time.
-    shares: bool,
     pub(super) attempt: u32,
     marked: bool,
     restart: bool,
@@ -130,16 +128,9 @@ impl Task {
         }
     }
 
-    /// From now on it is to come, or was.
-    fn share(&mut self, shared: &mut Shared) {
-        shared.discharge(&self.event, self.shares);
-        self.shares = true;
-        shared.charge(&self.event, true);
-    }
-
     fn take(&mut self, map: MapId, rule: Option<usize>, event: &OwnedEvent, shared: &mut Shared) {
-        shared.discharge(&self.event, self.shares);
-        shared.charge(event, self.shares);
+        shared.discharge(&self.event);
+        shared.charge(event);
         self.map = map;
         self.rule = rule;
         self.event = event.clone();
@@ -203,11 +194,8 @@ impl Shared {
     }
 
     /// Counts the bytes of a task with an event.
-    fn charge(&mut self, event: &OwnedEvent, shares: bool) {
-        self.bytes += TASK_BYTES as u64 + block_bytes(event, shares);
-        if !shares {
-            return;
-        }
+    fn charge(&mut self, event: &OwnedEvent) {
+        self.bytes += TASK_BYTES as u64 + block_bytes(event);
         let dir = event.dir();
         let tasks = self.dirs.entry(dir.to_vec()).or_default();
         if *tasks == 0 {
@@ -217,11 +205,8 @@ impl Shared {
     }
 
     /// Takes them back.
-    fn discharge(&mut self, event: &OwnedEvent, shares: bool) {
-        self.bytes -= TASK_BYTES as u64 + block_bytes(event, shares);
-        if !shares {
-            return;
-        }
+    fn discharge(&mut self, event: &OwnedEvent) {
+        self.bytes -= TASK_BYTES as u64 + block_bytes(event);
         let dir = event.dir();
         let tasks = self.dirs.get_mut(dir).expect("it was counted");
         *tasks -= 1;
@@ -256,7 +241,7 @@ impl Shared {
 
     fn forget(&mut self, task: &Task) {
         self.tasks -= 1;
-        self.discharge(&task.event, task.shares);
+        self.discharge(&task.event);
         self.bytes -= task.failed.as_ref().map_or(0, |failed| failed.0.len() as u64);
         self.bytes -= task.failure.len() as u64;
     }
@@ -436,8 +421,7 @@ impl Scheduler {
             shared.refuse(self.id, event, out);
         } else {
             let batch = self.spec.batch.is_some();
-            let instant = !batch && self.spec.delay.is_zero() && !self.has_queued() && self.can_start(shared);
-            self.insert(&key, map, rule, event, !instant, shared);
+            self.insert(&key, map, rule, event, shared);
             if batch {
                 self.gather(&key, shared, out);
             } else if self.spec.delay.is_zero() {
@@ -454,13 +438,12 @@ impl Scheduler {
         map: MapId,
         rule: Option<usize>,
         event: &OwnedEvent,
-        in_dir: bool,
         shared: &mut Shared,
     ) {
         let id = TaskId(shared.next_id);
         shared.next_id += 1;
         shared.tasks += 1;
-        shared.charge(event, in_dir);
+        shared.charge(event);
         let task = Task {
             id,
             state: State::Waiting,
@@ -474,7 +457,6 @@ impl Scheduler {
             map,
             again: false,
             in_use_told: false,
-            shares: in_dir,
             attempt: 1,
             marked: false,
             restart: false,
@@ -647,7 +629,6 @@ impl Scheduler {
     }
 
     fn wait(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
-        self.get(key).share(shared);
         self.arm(key, shared);
         let task = &self.tasks[key];
         let (task, again) = (self.record(task), task.again);
@@ -678,7 +659,6 @@ impl Scheduler {
         if !settles || gone || task.event.is_dir || task.settled {
             return self.place(key, shared, out);
         }
-        task.share(shared);
         task.settles_since.get_or_insert(shared.now);
         task.state = State::Asked;
         task.time = shared.now;
@@ -755,7 +735,6 @@ impl Scheduler {
     fn queue(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
         let is_behind = self.has_queued();
         let task = self.get(key);
-        task.share(shared);
         task.state = State::Queued;
         task.time = shared.now;
         task.order = shared.order();
@@ -903,7 +882,6 @@ impl Scheduler {
         } else if marked {
             self.run_again(key, shared, out);
         } else if let Some(due) = retry {
-            task.share(shared);
             task.attempt += 1;
             task.reruns = 0;
             task.hold(State::Retrying, due.max(shared.now), true, shared);
@@ -935,7 +913,6 @@ impl Scheduler {
     fn put_off(&mut self, key: &[u8], failure: &Failure, shared: &mut Shared, out: &mut impl Effects) {
         let id = self.id;
         let task = self.get(key);
-        task.share(shared);
         task.marked = false;
         task.run_event = None;
         failure.text.clone_into(&mut task.reason);
@@ -1003,7 +980,7 @@ impl Scheduler {
             return shared.refuse(self.id, event, out);
         }
         let key = [b"\0", shared.next_id.to_be_bytes().as_slice()].concat();
-        self.insert(&key, map, rule, event, true, shared);
+        self.insert(&key, map, rule, event, shared);
         shared.bytes += failed.0.len() as u64;
         let task = self.get(&key);
         task.keyless = true;
@@ -1276,7 +1253,7 @@ impl Scheduler {
         if self.tasks.contains_key(&key) || shared.is_full() {
             return false;
         }
-        self.insert(&key, map, None, event, true, shared);
+        self.insert(&key, map, None, event, shared);
         let due = due.max(shared.now);
         let first = waits.first.map_or(shared.now, |first| first.min(shared.now));
         let (settles, bounded) = (self.spec.settle.is_some(), self.spec.max_delay.is_some());
@@ -1312,7 +1289,7 @@ impl Scheduler {
         if self.tasks.contains_key(&key) || shared.is_full() {
             return false;
         }
-        self.insert(&key, map, None, event, true, shared);
+        self.insert(&key, map, None, event, shared);
         let mut task = self.tasks.remove(&key).expect("it was made");
         let mut state = State::Stopping;
         task.order = shared.order();
@@ -1607,11 +1584,11 @@ fn goes_on(retry: &Retry, failure: &Failure, attempt: u32) -> bool {
 }
 
 /// What the paths of a task count: multiples of eight bytes, above 512 powers of two.
-fn block_bytes(event: &OwnedEvent, shares: bool) -> u64 {
+fn block_bytes(event: &OwnedEvent) -> u64 {
     let extra = |path: &Option<Vec<u8>>| path.as_ref().map_or(0, Vec::len);
     let lengths = if event.src_pathname.is_some() || event.given_path.is_some() { 8 } else { 0 };
     let paths = extra(&event.src_pathname) + extra(&event.given_path);
-    let len = event.pathname.len() - if shares { event.dir().len() } else { 0 } + lengths + paths;
+    let len = event.pathname.len() - event.dir().len() + lengths + paths;
     let units = len.div_ceil(8).max(1) as u64;
     8 * if units <= 64 { units } else { units.next_power_of_two() }
 }
