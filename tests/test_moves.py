@@ -205,6 +205,52 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": command, "IN_DELETE": Canc
     assert sorted((box.dst / "all").read_text().split("of ")) == ["", "f", "g"]
 
 
+@pytest.mark.parametrize("after", ["retry=Retry(times=1, delay=0.1, jitter=0)", 'on_busy="rerun"'])
+@pytest.mark.skipif(REFERENCE, reason="the original has neither")
+def test_what_comes_after_a_run_is_for_the_new_path_of_its_directory(run: Run, box: Box, after: str) -> None:
+    """Another directory of the old name comes and goes meanwhile, which is not about that task."""
+    daemon = run(
+        f"""
+command = ShellScheduler("echo begun; until [ -e $TMP/go ]; do sleep 0.05; done; cp {{pathname}} $DST", {after})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": command, "IN_MOVED_FROM": Cancel(command)}}, rec=True,
+    auto_add=True)])
+""",
+        "-d",
+    )
+    (box.src / "new").mkdir()
+    write(box.src / "new" / "f", "old")
+    daemon.wait_log(f"start task.*{box.src}/new/f,")
+    write(box.src / "new" / "f", "text")
+    daemon.wait_log(f"(skip event|remember event).*{box.src}/new/f,")
+    (box.src / "new").rename(box.src / "final")
+    (box.src / "new").mkdir()
+    write(box.src / "new" / "last", "of another")
+    daemon.wait_log(f"start task.*{box.src}/new/last,")
+    (box.src / "new").rename(box.tmp / "away")
+    daemon.wait_log(f"received event.*IN_MOVED_FROM.IN_ISDIR, pathname={box.src}/new,", count=2)
+    write(box.tmp / "go")
+    daemon.wait_log(f"task follows its directory, renamed from '{box.src}/new' to '{box.src}/final'")
+    daemon.wait_log(f"task finished.*{box.src}/final/f,")
+    assert (box.dst / "f").read_text() == "text"
+    assert daemon.task_ids(box.src / "final" / "f") == daemon.task_ids(box.src / "new" / "f")
+
+
+@pytest.mark.skipif(REFERENCE, reason="the original runs the rule for the old path")
+def test_a_file_rule_acts_though_its_directory_is_renamed_all_the_time(run: Run, box: Box) -> None:
+    daemon = run(
+        """
+rules = FileManagerScheduler(FileManagerRule("move", "^$SRC/[^/]+/(.*)$", r"$DST/\\1"))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": rules}, rec=True, auto_add=True)])
+"""
+    )
+    (box.src / "0").mkdir()
+    for number in range(100):
+        write(box.src / str(number) / f"f{number}")
+        (box.src / str(number)).rename(box.src / str(number + 1))
+    wait_until(lambda: len(list(box.dst.iterdir())) == 100, lambda: str(sorted(box.src.rglob("f*"))))
+    assert daemon.count("task failed") == 0
+
+
 @pytest.mark.parametrize("action", ["move", "delete"])
 @pytest.mark.skipif(REFERENCE, reason="the original runs the job for the old path")
 def test_waiting_tasks_below_what_a_rule_takes_away_are_withdrawn(run: Run, box: Box, action: str) -> None:

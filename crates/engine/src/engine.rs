@@ -237,7 +237,7 @@ impl Engine {
     pub fn task(&self, handle: TaskHandle) -> Option<OwnedTask> {
         let (slot, scheduler) = self.tasks.running(handle)?;
         let mut path = Vec::new();
-        let event = OwnedEvent::of(&self.tasks.event(slot, &mut path));
+        let event = OwnedEvent::of(&self.tasks.event_of_run(slot, &mut path));
         let others = self.scheduler(scheduler).map_or(0, Scheduler::taken);
         Some(OwnedTask { scheduler, id: self.tasks.id(slot), event, others })
     }

@@ -430,8 +430,7 @@ impl Generation {
         found.filter(|slot| tasks.is_path(*slot, path.bytes))
     }
 
-    /// Gives a task that has not started the path of `event`, as its directory was renamed `from` one path `to`
-    /// another.
+    /// Gives a task the path of `event`, as its directory was renamed from one path to another.
     pub(crate) fn follow<E: Effects>(
         &mut self,
         slot: Slot,
@@ -448,11 +447,17 @@ impl Generation {
             Exclusion::Excluded(_) => Some(Record::Excluded { map: map_id, pathname }),
             Exclusion::StepLimit => Some(Record::ExcludeStepLimit { map: map_id, pathname }),
         };
+        let runs = !turn.tasks.state(slot).is_to_come();
         let scheduler = &mut self.schedulers[index];
+        let has_task = scheduler.find(path, turn.tasks).is_some_and(|other| other != slot);
         if let Some(record) = excluded {
             turn.out.record(record);
-            scheduler.cancel_unstarted(slot, turn);
-        } else if scheduler.find(path, turn.tasks).is_some_and(|other| other != slot) {
+            scheduler.drop_rest(slot, turn);
+        } else if runs && !has_task {
+            scheduler.follow_in_run(slot, path, event, renamed, turn);
+        } else if runs {
+            // What comes at the new path is for that task; what this one leaves is for the old path.
+        } else if has_task {
             // There was something of that name, whose task is not over: for that one it is an event.
             scheduler.cancel_unstarted(slot, turn);
             let reaction = Reaction::Schedule(index);

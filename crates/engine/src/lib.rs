@@ -48,9 +48,10 @@
 //! What is seldom asked for is done in functions that are marked cold: else whatever calls them saves registers for
 //! them.
 //!
-//! A directory that is renamed takes the tasks along that are to come for what lies below it ([`Engine::rename`]): they
-//! keep their time, and filter and rules are asked again. Those that run end under the path that they began with. What
-//! the daemon itself moves or removes is told by [`Engine::withdraw`].
+//! A directory that is renamed takes the tasks along of what lies below it ([`Engine::rename`]): they keep their time,
+//! and filter and rules are asked again. A run ends under the path that it began with; the new one is for what comes
+//! after, and for the events that meet the run. What the daemon itself moves or removes is told by
+//! [`Engine::withdraw`].
 //!
 //! A configuration is a *generation*. A reload adds the new one and retires the old one ([`Engine::retire`]): tasks to
 //! come go on in the new scheduler of the same name and kind, the *heir*; running ones end as they began. The heir
@@ -81,6 +82,9 @@
 //! - What the daemon interrupted is final, and not tried again. While the daemon ends nothing is tried again.
 //! - `settle` and `delay` do not hold up what tells of a failure. A batch does: failures are gathered as events are.
 //! - A task of an earlier life of the daemon, or of another configuration, joins the next batch.
+//! - A file rule whose directory was renamed during its run, and that failed, runs again at the new path, once for each
+//!   such run: it has not acted. A command or a job may have, and has failed unless it is tried again.
+//! - Where the new path of a run has a task already, the run keeps its own.
 //! - Tasks of one run have the same try. An event for a path that waits for another try makes it a first try again,
 //!   which joins no batch before the pause has passed.
 //!

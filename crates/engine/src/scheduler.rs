@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use event::{Event, Mask};
 
+use self::run::is_marked;
 use self::timer::Timer;
 use crate::clock::{Nanos, START, span};
 use crate::index::Index;
 use crate::path::Path;
-use crate::tasks::{Failed, List, Mark, News, Slot, State, Tasks};
+use crate::tasks::{Failed, List, Mark, News, Renamed, Slot, State, Tasks};
 use crate::turn::{Commands, Shared, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
@@ -554,11 +555,7 @@ impl Scheduler {
                 Change::Restart { rule } => self.restart(task, &self.news(path, event, map, rule), turn),
                 Change::SkipCancel => {
                     // What the mark stands for is a task that waits for the end of this run, and that is cancelled.
-                    turn.tasks.clear(task, Mark::Again);
-                    if turn.tasks.clear(task, Mark::Restart) {
-                        turn.tasks.clear(task, Mark::Interrupted);
-                    }
-                    turn.tasks.note(task);
+                    cancel_rerun(task, turn.tasks);
                     self.skip(task, event, turn);
                 }
                 Change::CancelRetry => {
@@ -722,23 +719,65 @@ impl Scheduler {
         (from, to): (&[u8], &[u8]),
         turn: &mut Turn<'_, E>,
     ) {
-        let rule = match self.rule(path) {
-            Ok(rule) => rule,
-            Err(reason) => {
-                self.ignore(reason, event, turn);
-                return self.cancel_unstarted(slot, turn);
-            }
-        };
-        if let Keys::Paths(index) = &mut self.keys {
-            index.remove(slot, turn.tasks);
-        }
+        let Ok(rule) = self.rule_or_drop(slot, path, event, turn) else { return };
+        self.remove_key(slot, turn.tasks);
         let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
         turn.tasks.update(slot, &news);
-        if let Keys::Paths(index) = &mut self.keys {
-            index.insert(path.hash, slot, turn.tasks);
-        }
+        self.add_key(path.hash, slot, turn.tasks);
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::Followed { task, from, to });
+    }
+
+    /// The same of a task that runs. The run ends as it began; the path is that of what comes after, and of events that
+    /// meet the run.
+    pub(crate) fn follow_in_run<E: Effects>(
+        &mut self,
+        slot: Slot,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        (from, to): (&[u8], &[u8]),
+        turn: &mut Turn<'_, E>,
+    ) {
+        let Ok(rule) = self.rule_or_drop(slot, path, event, turn) else { return };
+        // With a batch, no path leads to what runs.
+        let has_key = self.spec.batch.is_none();
+        if has_key {
+            self.remove_key(slot, turn.tasks);
+        }
+        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
+        remember(slot, &news, turn);
+        if has_key {
+            self.add_key(path.hash, slot, turn.tasks);
+        }
+        turn.tasks.more_mut(slot).renamed = Renamed::Followed { from: from.into(), to: to.into() };
+    }
+
+    /// The rule for the new path of a task. Without one, nothing of it is to come any more.
+    fn rule_or_drop<E: Effects>(
+        &mut self,
+        slot: Slot,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        turn: &mut Turn<'_, E>,
+    ) -> RuleMatch {
+        self.rule(path).inspect_err(|reason| {
+            self.ignore(*reason, event, turn);
+            self.drop_rest(slot, turn);
+        })
+    }
+
+    /// The new path of a task is not wanted: it is cancelled, or what is to come after its run.
+    pub(crate) fn drop_rest<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        if turn.tasks.state(slot).is_to_come() {
+            return self.cancel_unstarted(slot, turn);
+        }
+        if self.spec.batch.is_none() && is_marked(slot, turn.tasks) {
+            let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+            turn.out.record(Record::CancelledWaiting { task });
+            cancel_rerun(slot, turn.tasks);
+        }
+        turn.tasks.more_mut(slot).renamed = Renamed::Unwanted;
+        turn.tasks.note(slot);
     }
 
     /// Does what is due: starts tasks whose time has come, not more than the limit, and those that a rate held up.
@@ -962,7 +1001,9 @@ pub(crate) fn tasks_full(tasks: &Tasks, limits: &Limits) -> bool {
 fn remember<E>(slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
     if !turn.tasks.is_path(slot, news.event.pathname) {
         let event = OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
-        turn.tasks.more_mut(slot).run_event = Some(event);
+        let more = turn.tasks.more_mut(slot);
+        more.run_event = Some(event);
+        more.renamed = Renamed::No;
     }
     turn.tasks.update(slot, news);
 }
@@ -980,6 +1021,15 @@ fn wait_for_event(slot: Slot, tasks: &mut Tasks) {
         more.settles_since = None;
         more.reason.clear();
     }
+}
+
+/// A task that runs does not run again for an event that came.
+fn cancel_rerun(slot: Slot, tasks: &mut Tasks) {
+    tasks.clear(slot, Mark::Again);
+    if tasks.clear(slot, Mark::Restart) {
+        tasks.clear(slot, Mark::Interrupted);
+    }
+    tasks.note(slot);
 }
 
 /// A task that is stopped for good does not run again.

@@ -7,7 +7,7 @@ use event::Event;
 
 use crate::changes::Changes;
 use crate::clock::Nanos;
-use crate::tasks::{Mark, Slot, State};
+use crate::tasks::{Mark, Renamed, Slot, State};
 use crate::{Engine, FailedTask, MapId, SchedulerId, TaskHandle, TaskId, Waits};
 
 /// The tasks of one scheduler, by what they do.
@@ -158,7 +158,7 @@ impl Engine {
     }
 
     /// Shows tasks that are new or changed since they were shown, at most `max` of them, as they are now; those that
-    /// changed first come first. Of one that runs and is to run again, the event is the later one. The program has them
+    /// changed first come first. Of one that runs, the event is that of what comes after. The program has them
     /// then; tasks of schedulers that are not to be kept are not shown.
     pub fn take_changed(&mut self, max: usize, mut look: impl FnMut(&TaskStatus<'_>)) {
         let mut path = Vec::new();
@@ -171,7 +171,7 @@ impl Engine {
                 changes.taken(slot);
             }
             let mut status = self.task_status(slot, &mut path);
-            if status.again {
+            if status.again || matches!(self.tasks().renamed(slot), Renamed::Followed { .. }) {
                 let mut path = Vec::new();
                 status.event = self.tasks().event(slot, &mut path);
                 look(&status);

@@ -167,14 +167,29 @@ pub(crate) struct More {
     pub(crate) settles_since: Option<Nanos>,
     /// Why it waits, for people.
     pub(crate) reason: String,
-    /// The event of its run, where one of another path came meanwhile; with singlejob.
+    /// The event of its run, where its path is another one since: its directory was renamed, or an event of another
+    /// path came with singlejob.
     pub(crate) run_event: Option<OwnedEvent>,
     /// Its run is that of a batch.
     pub(crate) leads: bool,
+    /// What became of its directory during its run.
+    pub(crate) renamed: Renamed,
     /// Reruns in a row without a pause.
     pub(crate) reruns: u32,
     /// What failed, for a task of an on_failure.
     pub(crate) failed: Option<Failed>,
+}
+
+/// What became of the directory of a task during its run, for what comes after the run.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Renamed {
+    /// Nothing.
+    #[default]
+    No,
+    /// It was renamed, the latest time so, and the path of the task is the new one.
+    Followed { from: Box<[u8]>, to: Box<[u8]> },
+    /// It was renamed to where the exclude filter or the rules do not want the task.
+    Unwanted,
 }
 
 /// A task that failed for good, as another task tells it.
@@ -709,6 +724,18 @@ impl Tasks {
     pub(crate) fn more_mut(&mut self, slot: Slot) -> &mut More {
         self.task_mut(slot).flags |= MORE;
         self.more.entry(slot).or_default()
+    }
+
+    /// What became of a task's directory during its run.
+    pub(crate) fn renamed(&self, slot: Slot) -> &Renamed {
+        self.more(slot).map_or(&Renamed::No, |more| &more.renamed)
+    }
+
+    /// Ends a run: its event is of no use any more. Gives what became of the task's directory meanwhile.
+    pub(crate) fn take_renamed(&mut self, slot: Slot) -> Renamed {
+        let Some(more) = self.known_more(slot) else { return Renamed::No };
+        more.run_event = None;
+        std::mem::take(&mut more.renamed)
     }
 
     /// What a task tells of.

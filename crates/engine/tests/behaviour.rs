@@ -1094,6 +1094,121 @@ fn what_follows_has_its_name_its_root_and_the_path_as_it_was_given() {
     assert_eq!((moved.get().root(), moved.get().name()), (&b"/"[..], &b"f"[..]));
 }
 
+fn rules(spec: SchedulerSpec) -> SchedulerSpec {
+    SchedulerSpec { kind: SchedulerKind::Rules, on_busy: OnBusy::RunAgainIfChanged, ..spec }
+}
+
+#[test]
+fn a_retry_is_for_the_new_path_of_what_was_renamed_during_the_run() {
+    let mut world = renaming(tried_again(retry()));
+    world.create("/in/new/f");
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/x")), NOTHING, "the run ends as it began");
+    assert_eq!(rename(&mut world, "/in/x", Some("/in/final")), NOTHING);
+    assert_eq!(world.create("/in/final/f"), ["skip 1 /in/final/f"], "an event there meets the run");
+    assert_eq!(world.create("/in/new/f"), ["start 2 /in/new/f IN_CREATE"], "the old path is free");
+    let tried_again = ["attempt 1 failed (why), again in 10s 1 /in/new/f", "followed 1 /in/final/f"];
+    assert_eq!(world.end(1, &error()), tried_again);
+    assert_eq!(rename(&mut world, "/in/new", None), NOTHING, "that is not about the new path");
+    assert_eq!(world.pass(10 * SECOND), ["start 1 /in/final/f IN_CREATE attempt 2"]);
+}
+
+#[test]
+fn what_is_remembered_is_for_the_new_path_of_what_was_renamed_during_the_run() {
+    let mut world = renaming(SchedulerSpec { on_busy: OnBusy::Rerun, ..scheduler(Duration::ZERO) });
+    world.create("/a/f");
+    world.close_write("/a/f");
+    rename(&mut world, "/a", Some("/b"));
+    assert_eq!(world.complete(1), ["finished 1 /a/f", "followed 1 /b/f", "start 1 /b/f IN_CLOSE_WRITE"]);
+    rename(&mut world, "/b", Some("/c"));
+    assert_eq!(world.close_write("/c/f"), ["remember 1 /c/f"]);
+    assert_eq!(world.delete("/c/f"), ["skip 1 /c/f"]);
+    assert_eq!(world.complete(1), ["finished 1 /b/f"]);
+
+    let mut world = renaming(SchedulerSpec { on_busy: OnBusy::Restart, ..scheduler(Duration::ZERO) });
+    world.create("/a/f");
+    rename(&mut world, "/a", Some("/b"));
+    assert_eq!(world.close_write("/b/f"), ["restart 1 /b/f", "stop 1"]);
+    rename(&mut world, "/b", Some("/c"));
+    let restarted = ["ongoing cancelled 1 /a/f", "followed 1 /c/f", "start 1 /c/f IN_CLOSE_WRITE"];
+    assert_eq!(world.end(1, &Outcome::Cancelled), restarted);
+
+    let mut world = renaming(rules(scheduler(Duration::ZERO)));
+    world.create("/a/f");
+    world.close_write("/a/f");
+    rename(&mut world, "/a", Some("/b"));
+    world.close_write("/b/f");
+    let again = ["finished 1 /a/f", "followed 1 /b/f", "start 1 /b/f IN_CLOSE_WRITE again"];
+    assert_eq!(world.complete(1), again);
+    assert_eq!(world.complete(1), ["finished 1 /b/f"]);
+}
+
+#[test]
+fn a_file_rule_that_failed_since_its_directory_was_renamed_runs_at_the_new_path() {
+    let mut world = renaming(rules(scheduler(DELAY)));
+    world.create("/a/f");
+    world.pass(DELAY);
+    rename(&mut world, "/a", Some("/b"));
+    let anew =
+        ["attempt 1 failed (why), again for an event 1 /a/f", "followed 1 /b/f", "start 1 /b/f IN_CREATE"];
+    assert_eq!(world.end(1, &error()), anew);
+    assert_eq!(world.end(1, &error()), ["failed (why) 1 /b/f"], "nothing was renamed since");
+    assert_eq!(world.out.ends.len(), 1);
+
+    let mut world = renaming(scheduler(Duration::ZERO));
+    world.create("/a/f");
+    rename(&mut world, "/a", Some("/b"));
+    assert_eq!(world.end(1, &error()), ["failed (why) 1 /a/f"], "others may have acted");
+}
+
+#[test]
+fn where_a_directory_is_not_wanted_nothing_comes_after_the_run() {
+    let mut world = renaming(tried_again(retry()));
+    world.create("/in/new/f");
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/x.tmp")), ["excluded /in/x.tmp/f"]);
+    let cancelled = ["attempt 1 failed (why), again in 10s 1 /in/new/f", "cancelled 1 /in/new/f"];
+    assert_eq!(world.end(1, &error()), cancelled);
+
+    let only_new: Arc<dyn Matcher> = Arc::new(Ends(&["new/f"]));
+    let spec = SchedulerSpec { rules: Some(only_new), ..rules(scheduler(Duration::ZERO)) };
+    let mut world = renaming(spec);
+    world.create("/in/new/f");
+    world.close_write("/in/new/f");
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/x")), ["no rule", "cancelled 1 /in/new/f"]);
+    assert_eq!(world.complete(1), ["finished 1 /in/new/f"]);
+
+    let mut world = renaming(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(Duration::ZERO) });
+    world.create("/in/new/f");
+    rename(&mut world, "/in/new", Some("/in/x"));
+    assert_eq!(world.end(1, &in_use()), ["put off (why) 1 /in/x/f", "followed 1 /in/x/f"]);
+    assert_eq!(world.pass(SECOND), ["start 1 /in/x/f IN_CREATE"]);
+    rename(&mut world, "/in/x", Some("/in/x.tmp"));
+    assert_eq!(world.end(1, &in_use()), ["cancelled 1 /in/x/f"]);
+}
+
+#[test]
+fn where_the_new_path_has_a_task_the_one_that_runs_keeps_its_own() {
+    let mut world = renaming(tried_again(retry()));
+    world.create("/a/f");
+    world.create("/b/f");
+    assert_eq!(rename(&mut world, "/a", Some("/b")), NOTHING);
+    assert_eq!(world.close_write("/b/f"), ["skip 2 /b/f"]);
+    assert_eq!(world.end(1, &error()), ["attempt 1 failed (why), again in 10s 1 /a/f"]);
+    assert_eq!(world.pass(10 * SECOND), ["start 1 /a/f IN_CREATE attempt 2"]);
+}
+
+#[test]
+fn what_an_old_run_leaves_follows_into_the_new_configuration() {
+    let mut world = renaming(tried_again(retry()));
+    world.create("/a/f");
+    let (new, _) = world.replace(tried_again(retry()), 30 * SECOND);
+    rename(&mut world, "/a", Some("/b"));
+    world.ids = new;
+    assert_eq!(world.create("/b/f"), ["skip 1 /b/f"]);
+    let left = ["attempt 1 failed (why), again in 10s 1 /a/f", "followed 1 /b/f", "all completed"];
+    assert_eq!(world.end(1, &error()), left);
+    assert_eq!(world.pass(10 * SECOND), ["start 1 /b/f IN_CREATE attempt 2"]);
+}
+
 #[test]
 fn what_the_daemon_itself_moved_or_removed_is_withdrawn() {
     let mut world = World::of(scheduler(DELAY));
@@ -1535,6 +1650,21 @@ fn waiting_members_are_listed_and_follow_their_directory() {
     assert_eq!(seen, [Doing::Running(since), Doing::Running(since)]);
     assert_eq!(runs, [world.out.handles[0].1; 2], "both have the same run");
     assert_eq!(rename(&mut world, "/e", Some("/f")), NOTHING, "what runs keeps its path");
+}
+
+#[test]
+fn a_batch_is_tried_again_at_the_new_paths_of_what_was_renamed_during_its_run() {
+    let mut world = renaming(SchedulerSpec { retry: Some(retry()), ..batch() });
+    for path in ["/d/a", "/e/f", "/g"] {
+        world.create(path);
+    }
+    assert_eq!(world.pass(2 * SECOND), ["start 1 /d/a IN_CREATE for /d/a /e/f /g"]);
+    assert_eq!(rename(&mut world, "/d", Some("/c")), NOTHING);
+    assert_eq!(rename(&mut world, "/e", Some("/e.tmp")), ["excluded /e.tmp/f"]);
+    let failed =
+        ["attempt 1 failed (why), again in 10s 1 /d/a and 2 more", "followed 1 /c/a", "cancelled 2 /e/f"];
+    assert_eq!(world.end(1, &error()), failed);
+    assert_eq!(world.pass(10 * SECOND), ["start 1 /c/a IN_CREATE attempt 2 for /c/a /g"]);
 }
 
 #[test]
@@ -2645,6 +2775,20 @@ fn changes(world: &mut World) -> (usize, Vec<String>) {
 
 fn nothing_changed() -> (usize, Vec<String>) {
     (0, Vec::new())
+}
+
+#[test]
+fn a_task_that_runs_is_kept_with_the_path_of_what_comes_after() {
+    let mut world = kept(scheduler(Duration::ZERO));
+    world.create("/a/f");
+    assert_eq!(changes(&mut world), (0, vec!["/a/f running".to_owned()]));
+    rename(&mut world, "/a", Some("/b"));
+    assert_eq!(changes(&mut world), (0, vec!["/b/f running".to_owned()]));
+    let mut shown = Vec::new();
+    world.engine.visit(0, 9, |task| shown.extend_from_slice(task.event.pathname));
+    assert_eq!(shown, b"/a/f", "but is shown with that of its run");
+    let task = world.engine.task(world.out.handles[0].1).unwrap();
+    assert_eq!(task.event.get().pathname, b"/a/f");
 }
 
 #[test]

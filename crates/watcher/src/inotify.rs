@@ -325,6 +325,10 @@ impl Source for Inotify {
         turn
     }
 
+    fn end_pause(&mut self) {
+        self.local.end_pause();
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let remotes = self.remotes.iter().filter_map(|remote| match &remote.state {
             State::None { retry_at } => Some(*retry_at),

@@ -52,6 +52,9 @@ pub trait Source {
     /// Does a bounded amount of work, some milliseconds at most: tells events and notices.
     fn turn(&mut self, now: Instant, sink: &mut dyn Sink) -> Turn;
 
+    /// Ends the pause of a busy tree ([`Turn::Pause`]): the next turn tells what has happened until then.
+    fn end_pause(&mut self);
+
     /// When to call [`Source::turn`] though no descriptor is ready.
     fn deadline(&self) -> Option<Instant>;
 

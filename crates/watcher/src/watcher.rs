@@ -246,6 +246,11 @@ impl Watcher {
         self.next_turn()
     }
 
+    /// Ends the pause of a busy tree: the next turn reads.
+    pub fn end_pause(&mut self) {
+        self.reading.end_pause();
+    }
+
     /// What is handed over to watchers of other filesystems since the last call.
     pub(crate) fn exchanges(&mut self) -> Vec<Exchange> {
         self.territory.exchanges()

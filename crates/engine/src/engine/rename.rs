@@ -1,4 +1,4 @@
-//! Directories that get another path, and what becomes of the tasks that were to come for what lies below them.
+//! Directories that get another path, and what becomes of the tasks of what lies below them.
 
 use std::time::Instant;
 
@@ -13,7 +13,8 @@ impl Engine {
     /// does not see it any more.
     ///
     /// Tasks of its paths that are to come follow it: they keep their time, and the exclude filter and the rules are
-    /// asked again. Where the watch does not see it any more, each path gets what the map gives an `IN_MOVED_FROM` of
+    /// asked again. So do those that run, for what comes after their run, unless the new path has a task. Where the
+    /// watch does not see it any more, each path that has a task to come gets what the map gives an `IN_MOVED_FROM` of
     /// it. Takes time for each task of the directory, and for no other.
     pub fn rename(
         &mut self,
@@ -24,7 +25,10 @@ impl Engine {
         out: &mut impl Effects,
     ) {
         let Some(at) = self.of_map(map) else { return };
-        let mut found = self.to_come_below(from, |slot, tasks: &Tasks| tasks.map(slot) == map);
+        let of_map = |slot, tasks: &Tasks| tasks.map(slot) == map;
+        let is_to_come = |slot, tasks: &Tasks| tasks.state(slot).is_to_come();
+        let mut found =
+            self.below(from, |slot, tasks| of_map(slot, tasks) && (to.is_some() || is_to_come(slot, tasks)));
         if let Some(to) = to {
             for task in found {
                 self.follow(now, at, &task, (from, to), out);
@@ -42,7 +46,7 @@ impl Engine {
 
     /// The daemon itself moved or removed something: what was to come for it, and for what lies below, is withdrawn.
     pub fn withdraw(&mut self, now: Instant, pathname: &[u8], out: &mut impl Effects) {
-        let found = self.to_come_below(pathname, |_, _| true);
+        let found = self.below(pathname, |slot, tasks| tasks.state(slot).is_to_come());
         if !found.is_empty() {
             out.record(Record::Withdrawn { pathname, count: found.len() as u32 });
         }
@@ -54,8 +58,8 @@ impl Engine {
         self.end_turn(out);
     }
 
-    /// Tasks of a path, and of what lies below, that are to come; in the order of their paths and schedulers.
-    fn to_come_below(&self, pathname: &[u8], wanted: impl Fn(Slot, &Tasks) -> bool) -> Vec<Found> {
+    /// Tasks of a path, and of what lies below; in the order of their paths and schedulers.
+    fn below(&self, pathname: &[u8], wanted: impl Fn(Slot, &Tasks) -> bool) -> Vec<Found> {
         let path = self.paths.look(pathname);
         let of_path = self.generations.iter().flat_map(|generation| generation.tasks_of(&path, &self.tasks));
         let below = self.tasks.below(pathname);
@@ -64,16 +68,18 @@ impl Engine {
         let mut found: Vec<Found> = slots
             // What tells of a failure has the path that the failure had.
             .filter(|slot| !self.tasks.has(*slot, Mark::Keyless))
-            .filter(|slot| self.tasks.state(*slot).is_to_come() && wanted(*slot, &self.tasks))
+            .filter(|slot| wanted(*slot, &self.tasks))
             .map(|slot| Found {
                 slot,
+                runs: !self.tasks.state(slot).is_to_come(),
                 id: self.tasks.id(slot),
                 scheduler: self.tasks.scheduler(slot),
                 event: OwnedEvent::of(&self.tasks.event(slot, &mut buffer)),
             })
             .collect();
         found.sort_by(|left, right| {
-            let key = |found: &Found| (found.scheduler, found.slot.0);
+            // What runs comes first: then the task to come that its path has got since follows it.
+            let key = |found: &Found| (found.scheduler, !found.runs, found.slot.0);
             (left.event.get().pathname.cmp(right.event.get().pathname)).then(key(left).cmp(&key(right)))
         });
         found
@@ -105,9 +111,10 @@ impl Engine {
     }
 }
 
-/// A task that is to come.
+/// A task that was found.
 struct Found {
     slot: Slot,
+    runs: bool,
     id: TaskId,
     scheduler: SchedulerId,
     event: OwnedEvent,

@@ -10,7 +10,7 @@ use super::run::Left;
 use super::{Scheduler, wait_for_event};
 use crate::clock::{Nanos, START, span};
 use crate::path::Path;
-use crate::tasks::{Mark, News, Slot, State, Tasks};
+use crate::tasks::{Mark, News, Renamed, Slot, State, Tasks};
 use crate::turn::Turn;
 use crate::{Batch, BatchEvent, Effects, Failure, OwnedEvent, Record, Start, TaskId};
 
@@ -169,10 +169,17 @@ impl Scheduler {
         while let Some(slot) = next {
             turn.tasks.clear(slot, Mark::Interrupted);
             turn.tasks.clear(slot, Mark::Restart);
+            let renamed = turn.tasks.take_renamed(slot);
+            if left != Left::Nothing {
+                self.tell_followed(slot, &renamed, turn);
+            }
             match left {
                 Left::Nothing => turn.tasks.remove(slot),
                 Left::Retry(due) => self.retry_member(slot, due.max(turn.now), turn),
                 Left::Anew => self.join_anew(slot, turn),
+            }
+            if matches!(renamed, Renamed::Unwanted) && turn.tasks.is_task(slot) {
+                self.cancel_unstarted(slot, turn);
             }
             next = self.taken.first();
             if let Some(slot) = next {

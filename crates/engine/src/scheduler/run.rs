@@ -7,7 +7,7 @@ use event::Flag;
 use super::{Keys, Scheduler, wait_for_event};
 use crate::clock::{Nanos, span};
 use crate::random::Random;
-use crate::tasks::{Mark, Slot, State, Tasks, beginning};
+use crate::tasks::{Mark, Renamed, Slot, State, Tasks, beginning};
 use crate::turn::{Delivery, Turn};
 use crate::{
     ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question,
@@ -406,8 +406,9 @@ impl Scheduler {
         }
         let restart = turn.tasks.clear(slot, Mark::Restart);
         let again = turn.tasks.clear(slot, Mark::Again);
-        if let Some(more) = turn.tasks.known_more(slot) {
-            more.run_event = None;
+        let renamed = turn.tasks.take_renamed(slot);
+        if restart || again || matches!(left, Left::Retry(_)) {
+            self.tell_followed(slot, &renamed, turn);
         }
         match left {
             _ if restart => {
@@ -423,7 +424,18 @@ impl Scheduler {
                     more.reruns = 0;
                 }
                 self.wait_for_retry(slot, due.max(turn.now), turn.tasks);
+                if matches!(renamed, Renamed::Unwanted) {
+                    self.cancel_unstarted(slot, turn);
+                }
             }
+        }
+    }
+
+    /// Says that what is to come after the run of a task is for another path.
+    pub(super) fn tell_followed<E: Effects>(&self, slot: Slot, renamed: &Renamed, turn: &mut Turn<'_, E>) {
+        if let Renamed::Followed { from, to } = renamed {
+            let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
+            turn.out.record(Record::Followed { task, from, to });
         }
     }
 
@@ -479,11 +491,15 @@ impl Scheduler {
         turn.tasks.clear(slot, Mark::Again);
         let more = turn.tasks.more_mut(slot);
         failure.text.clone_into(&mut more.reason);
-        more.run_event = None;
+        let renamed = turn.tasks.take_renamed(slot);
         self.timer.insert(slot, State::PutOff, turn.now + IN_USE_PAUSE, turn.tasks);
         if turn.tasks.note_in_use(slot) {
             let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
             turn.out.record(Record::PutOff { task, failure });
+        }
+        self.tell_followed(slot, &renamed, turn);
+        if matches!(renamed, Renamed::Unwanted) {
+            self.cancel_unstarted(slot, turn);
         }
     }
 
@@ -491,6 +507,10 @@ impl Scheduler {
     fn fail<E: Effects>(&mut self, slot: Slot, failure: &Failure, turn: &mut Turn<'_, E>) -> Option<Nanos> {
         let attempt = turn.tasks.attempt(slot);
         let retry = self.spec.retry.as_ref().filter(|retry| self.retries && retry.is_for(failure, attempt));
+        let never_acted = matches!(turn.tasks.renamed(slot), Renamed::Followed { .. })
+            && self.spec.kind == SchedulerKind::Rules
+            && self.spec.batch.is_none()
+            && failure.kind == FailureKind::Error;
         let replaced = is_marked(slot, turn.tasks);
         let event = turn.tasks.event_of_run(slot, turn.path);
         let task = self.record_of_run(slot, event, turn.tasks);
@@ -501,6 +521,11 @@ impl Scheduler {
                 self.note_reason(slot, failure, turn.tasks);
             }
             return pause.map(|pause| turn.now + span(pause));
+        }
+        if never_acted {
+            turn.out.record(Record::Retry { task, failure, attempt, pause: None });
+            turn.tasks.set(slot, Mark::Restart);
+            return None;
         }
         turn.out.ended(&task, end_of(slot, EndResult::Failed(failure), turn.now, turn.tasks));
         turn.out.record(Record::Failed { task, failure });

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use event::{Event, Flag, Mask};
 
+use crate::tasks::Renamed;
 use crate::{
     Batch, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds,
     IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record,
@@ -558,7 +559,15 @@ impl Run {
         let mut from = Some(0);
         while let Some(place) = from {
             from = self.engine.visit(place, 100, |task| {
-                there.insert(task.id, kept_line(task));
+                let tasks = self.engine.tasks();
+                let slot = tasks.find(task.id).expect("it is there");
+                let mut path = Vec::new();
+                // Of one whose directory was renamed during its run, what comes after is kept.
+                let event = match tasks.renamed(slot) {
+                    Renamed::Followed { .. } => tasks.event(slot, &mut path),
+                    Renamed::No | Renamed::Unwanted => task.event,
+                };
+                there.insert(task.id, kept_line(&TaskStatus { event, ..*task }));
             });
         }
         assert_eq!(*kept, there, "kept (left) and there (right) at {at}");

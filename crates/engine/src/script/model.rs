@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Path, place of the scheduler, key, id and event of a task.
-type ToCome = (Vec<u8>, usize, Vec<u8>, TaskId, OwnedEvent);
+type Below = (Vec<u8>, usize, Vec<u8>, TaskId, OwnedEvent);
 
 /// What is compared of a task.
 pub(super) type Seen = (SchedulerId, u128, MapId, OwnedEvent, u32, String);
@@ -476,7 +476,7 @@ impl Model {
     ) {
         let Some(at) = self.generations.iter().position(|one| one.ids.maps.contains(&map.0)) else { return };
         self.shared.now = now;
-        let found = self.to_come_below(from, Some(map));
+        let found = self.below(from, Some(map), to.is_some());
         let mut gone = None;
         for (pathname, scheduler, key, id, event) in found {
             let one = &self.generations[at].schedulers[scheduler];
@@ -497,7 +497,7 @@ impl Model {
 
     pub(super) fn withdraw(&mut self, now: Instant, pathname: &[u8], out: &mut impl Effects) {
         self.shared.now = now;
-        let found = self.to_come_below(pathname, None);
+        let found = self.below(pathname, None, false);
         if !found.is_empty() {
             out.record(Record::Withdrawn { pathname, count: found.len() as u32 });
         }
@@ -510,19 +510,23 @@ impl Model {
         self.end(out);
     }
 
-    /// Tasks to come of a path or below, of one map or of all: path, place of the scheduler, key, id and event.
-    fn to_come_below(&self, from: &[u8], map: Option<MapId>) -> Vec<ToCome> {
+    /// Tasks of a path or below, of one map or of all, to come or also running: path, place of the scheduler, key, id
+    /// and event.
+    fn below(&self, from: &[u8], map: Option<MapId>, running: bool) -> Vec<Below> {
         let mut found = Vec::new();
         for (at, scheduler) in self.generations.iter().flat_map(|one| one.schedulers.iter().enumerate()) {
             for (key, task) in &scheduler.tasks {
                 let below = task.event.pathname.strip_prefix(from);
-                let below = below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-                if below && !task.is_running() && !task.keyless && map.is_none_or(|map| task.map == map) {
+                // No path leads to what the run of a batch is for.
+                let has_key = scheduler.spec.batch.is_none() || !task.is_running();
+                let below = below.is_some_and(|rest| rest.first().map_or(has_key, |next| *next == b'/'));
+                let is_of_kind = running || !task.is_running();
+                if below && is_of_kind && !task.keyless && map.is_none_or(|map| task.map == map) {
                     found.push((scheduler.id, at, key, task));
                 }
             }
         }
-        found.sort_by_key(|(id, _, _, task)| (&task.event.pathname, *id));
+        found.sort_by_key(|(id, _, _, task)| (&task.event.pathname, *id, !task.is_running()));
         let found = found.into_iter();
         found
             .map(|(_, at, key, task)| {
@@ -553,9 +557,15 @@ impl Model {
         };
         if let Some(record) = excluded {
             out.record(record);
-            return scheduler.cancel_to_come(key, &mut self.shared, out);
+            return scheduler.drop_rest(key, &mut self.shared, out);
         }
         let new_key = scheduler.key(&event);
+        if scheduler.tasks[key].is_running() {
+            if new_key == key || !scheduler.tasks.contains_key(&new_key) {
+                scheduler.rename_run((key, new_key), map, &event, (from, to), &mut self.shared, out);
+            }
+            return;
+        }
         if new_key != key && scheduler.tasks.contains_key(&new_key) {
             scheduler.cancel_to_come(key, &mut self.shared, out);
             return scheduler.schedule(*phase, map, &event, &mut self.shared, out);

@@ -53,5 +53,12 @@ pub(crate) enum Report {
     Emptied(trash::Emptied),
 }
 
+impl Report {
+    /// Whether it tells that a file rule has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Report::File(file::Report::Ended { result: Err(file::Failure::Error(_)), .. }))
+    }
+}
+
 /// The lanes of this program. A worker keeps the last directories from one file to the next.
 pub(crate) type Lanes = crate::lane::Lanes<Report, files::Held>;

@@ -50,6 +50,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use watcher::{Source, Turn};
 
+use crate::action::Report;
 use crate::cli::ConfigOptions;
 use crate::config::Config;
 use crate::host::{Host, HostEvent};
@@ -221,6 +222,10 @@ impl Daemon {
         self.finish_ended(now);
         // A rule's end is told after the events that came while it worked, some of which are its own.
         let reports = self.core.performer.lanes.take_reports();
+        if reports.iter().any(Report::has_failed) {
+            // It may have failed because its file was renamed just now.
+            self.watcher.end_pause();
+        }
         self.core.route_early();
         let reads = !self.waits_for_reader();
         let events = if reads { self.watcher.turn(now, &mut self.core) } else { Turn::Idle };

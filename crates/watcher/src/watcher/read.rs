@@ -93,6 +93,10 @@ impl Reading {
         self.pause_until.is_some_and(|until| now < until)
     }
 
+    pub(super) fn end_pause(&mut self) {
+        self.pause_until = None;
+    }
+
     /// A read begins: its events count for the span under way, or for a new one.
     fn begin(&mut self, now: Instant) {
         self.number += 1;

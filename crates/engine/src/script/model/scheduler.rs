@@ -44,6 +44,10 @@ pub(super) struct Task {
     pub(super) event: OwnedEvent,
     run_mask: u32,
     run_event: Option<OwnedEvent>,
+    /// Its directory was renamed during its run: the latest time from there to there,
+    followed: Option<(Vec<u8>, Vec<u8>)>,
+    /// or to where it is not wanted.
+    unwanted: bool,
     rule: Option<usize>,
     pub(super) map: MapId,
     again: bool,
@@ -453,6 +457,8 @@ impl Scheduler {
             event: event.clone(),
             run_mask: 0,
             run_event: None,
+            followed: None,
+            unwanted: false,
             rule,
             map,
             again: false,
@@ -560,6 +566,7 @@ impl Scheduler {
         }
         if !same_path {
             task.run_event = Some(task.event_of_run());
+            (task.followed, task.unwanted) = (None, false);
         }
         task.take(map, rule, event, shared);
         task.ask_rules = false;
@@ -620,12 +627,58 @@ impl Scheduler {
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
-        let Ok(rule) = self.ask_rules(event, out) else { return self.cancel_to_come(key, shared, out) };
+        let Ok(rule) = self.ask_rules(event, out) else { return self.drop_rest(key, shared, out) };
         let mut task = self.tasks.remove(key).expect("the caller looked");
         task.take(map, rule, event, shared);
         let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: 0 };
         out.record(Record::Followed { task: record, from: renamed.0, to: renamed.1 });
         self.tasks.insert(new_key, task);
+    }
+
+    /// The same of a task that runs: what comes after gets the event.
+    pub(super) fn rename_run(
+        &mut self,
+        (key, new_key): (&[u8], Vec<u8>),
+        map: MapId,
+        event: &OwnedEvent,
+        (from, to): (&[u8], &[u8]),
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
+        let Ok(rule) = self.ask_rules(event, out) else { return self.drop_rest(key, shared, out) };
+        let mut task = self.tasks.remove(key).expect("the caller looked");
+        if task.event.pathname != event.pathname {
+            task.run_event = Some(task.event_of_run());
+        }
+        task.take(map, rule, event, shared);
+        (task.followed, task.unwanted) = (Some((from.to_vec(), to.to_vec())), false);
+        let key = if self.spec.batch.is_some() { key.to_vec() } else { new_key };
+        self.tasks.insert(key, task);
+    }
+
+    /// The new path of a task is not wanted.
+    pub(super) fn drop_rest(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        if !self.tasks[key].is_running() {
+            return self.cancel_to_come(key, shared, out);
+        }
+        let (id, batch) = (self.id, self.spec.batch.is_some());
+        let task = self.get(key);
+        if !batch && (task.marked || task.restart) {
+            let event = task.event.get();
+            out.record(Record::CancelledWaiting {
+                task: TaskRecord { scheduler: id, id: task.id, event, others: 0 },
+            });
+            task.marked = false;
+            task.earlier &= !task.restart;
+            task.restart = false;
+        }
+        (task.followed, task.unwanted) = (None, true);
+    }
+
+    fn tell_followed(&self, task: &Task, out: &mut impl Effects) {
+        if let Some((from, to)) = &task.followed {
+            out.record(Record::Followed { task: self.record(task), from, to });
+        }
     }
 
     fn wait(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
@@ -874,8 +927,14 @@ impl Scheduler {
         task.retry = None;
         task.run_event = None;
         if batch {
-            return self.end_batch(key, retry, anew, shared);
+            return self.end_batch(key, retry, anew, shared, out);
         }
+        let unwanted = std::mem::take(&mut task.unwanted);
+        if restart || marked || retry.is_some() {
+            self.tell_followed(&self.tasks[key], out);
+        }
+        let task = self.get(key);
+        task.followed = None;
         if restart {
             task.attempt = 1;
             self.offer(key, shared, out);
@@ -885,6 +944,9 @@ impl Scheduler {
             task.attempt += 1;
             task.reruns = 0;
             task.hold(State::Retrying, due.max(shared.now), true, shared);
+            if unwanted {
+                self.cancel_to_come(key, shared, out);
+            }
         } else {
             self.remove(key, shared);
         }
@@ -921,6 +983,12 @@ impl Scheduler {
             let task = TaskRecord { scheduler: id, id: task.id, event: task.event.get(), others: 0 };
             out.record(Record::PutOff { task, failure });
         }
+        self.tell_followed(&self.tasks[key], out);
+        let task = self.get(key);
+        task.followed = None;
+        if std::mem::take(&mut task.unwanted) {
+            self.cancel_to_come(key, shared, out);
+        }
     }
 
     fn fail(
@@ -950,6 +1018,12 @@ impl Scheduler {
                 }
             }
             return pause.map(|pause| shared.now + pause);
+        }
+        let rules = self.spec.kind == SchedulerKind::Rules && self.spec.batch.is_none();
+        if rules && task.followed.is_some() && failure.kind == FailureKind::Error {
+            out.record(Record::Retry { task: record, failure, attempt, pause: None });
+            self.get(key).restart = true;
+            return None;
         }
         out.record(Record::Failed { task: record, failure });
         self.deliver(&task, &event, failure, shared);
@@ -1191,6 +1265,8 @@ impl Scheduler {
             let restart = std::mem::take(&mut task.restart);
             task.marked = false;
             task.run_event = None;
+            self.tell_followed(&task, out);
+            (task.followed, task.unwanted) = (None, false);
             self.tasks.insert(key.clone(), task);
             if !restart {
                 return self.run_again(&key, shared, out);
@@ -1534,13 +1610,25 @@ impl Scheduler {
         });
     }
 
-    fn end_batch(&mut self, key: &[u8], retry: Option<Instant>, anew: bool, shared: &mut Shared) {
+    fn end_batch(
+        &mut self,
+        key: &[u8],
+        retry: Option<Instant>,
+        anew: bool,
+        shared: &mut Shared,
+        out: &mut impl Effects,
+    ) {
         let mut keys = vec![key.to_vec()];
         keys.extend(self.in_order(State::Taken));
         for key in keys {
             let mut task = self.tasks.remove(&key).expect("it ran");
             let own = self.key(&task.event);
             let replaced = !task.keyless && self.tasks.contains_key(&own);
+            if anew || retry.is_some() {
+                self.tell_followed(&task, out);
+            }
+            let unwanted = std::mem::take(&mut task.unwanted);
+            (task.followed, task.run_event) = (None, None);
             if replaced || !(anew || retry.is_some()) {
                 shared.forget(&task);
                 continue;
@@ -1558,7 +1646,10 @@ impl Scheduler {
                 task.order = shared.order();
                 self.to_fill = true;
             }
-            self.tasks.insert(key, task);
+            self.tasks.insert(key.clone(), task);
+            if unwanted {
+                self.cancel_to_come(&key, shared, out);
+            }
         }
     }
 }

@@ -280,6 +280,8 @@ impl Source for Scripted {
         assert!(gone.is_some(), "a watch is removed once");
     }
 
+    fn end_pause(&mut self) {}
+
     fn turn(&mut self, _: Instant, sink: &mut dyn Sink) -> Turn {
         let mut script = self.script.borrow_mut();
         while let Some(cue) = script.cues.pop_front() {
