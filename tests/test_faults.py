@@ -453,6 +453,33 @@ def test_a_kill_in_the_middle_leaves_the_source_or_the_destination_whole(
         daemon.kill()
 
 
+def test_a_kill_leaves_nothing_half_made_in_a_trash_after_the_next_start(box: Box, root: None) -> None:
+    with mounted(box.dst):
+        config = (
+            'sched = FileManagerScheduler(FileManagerRule("delete", "^$SRC/", trash="$DST/trash"))\n'
+            'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": sched})])'
+        )
+        daemon = box.run(config)
+        block = os.urandom(1 << 20)
+        with open(box.tmp / "big", "wb") as file:
+            for _ in range(400):
+                file.write(block)
+        (box.tmp / "big").rename(box.src / "big")
+
+        def half_made() -> list[Path]:
+            return list(box.dst.rglob(".pyinotifyd-*.tmp"))
+
+        wait_until(half_made, lambda: daemon.tail)
+        daemon.signal(signal.SIGKILL)
+        daemon.wait_exit()
+        assert half_made()
+        assert (box.src / "big").exists()
+        daemon = box.run(config)
+        daemon.wait_log(f"removed 1 temporary file.s. of an earlier run below '{box.dst}/trash/'")
+        assert not half_made()
+        daemon.kill()
+
+
 @pytest.mark.parametrize("action", ["copy", "move"])
 def test_a_full_disk_leaves_nothing_and_the_next_file_works(box: Box, root: None, action: str) -> None:
     with mounted(box.dst, "size=8m"):

@@ -4,6 +4,8 @@
 //! crash has left. A name tells which process of which boot of which machine made it, so that a sweep knows whether
 //! that process can still be at work.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -22,6 +24,7 @@ use crate::metadata::is_not_here;
 use crate::remove;
 use crate::resolve;
 use crate::sys::{self, For, Inode, Kind, Status, Writers};
+use crate::trash;
 use crate::walk::{self, Entry, Visit, Walk};
 
 /// How the names begin.
@@ -45,6 +48,10 @@ const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Entries that one sweep looks at: a few seconds' work.
 const SWEEP_ENTRIES_MAX: u64 = 2_000_000;
+
+/// Directories of a trash that one sweep looks into, the newest: a thing has one of its own, and no more are on their
+/// way at once.
+const SWEEP_TRASHED_MAX: usize = 1_000;
 
 /// Bits of each part of a name between prefix and suffix, in order; six bits are one character. A name is 39 bytes
 /// long with all of this: the longest that the kernel keeps inside a directory entry (DNAME_INLINE_LEN).
@@ -457,7 +464,8 @@ pub struct Swept {
     pub incomplete: bool,
 }
 
-/// Removes what a process that is gone has left in `directory` under temporary names; below it too if `recursive`.
+/// Removes what a process that is gone has left in `directory` under temporary names; below it too if `recursive`. Of a
+/// trash, looks into the thousand newest directories.
 ///
 /// Stays on the filesystem, follows no link below `directory`, and touches nothing that another process may be at
 /// work on. `directory` is the administrator's text, such as the literal beginning of dst_re.
@@ -467,7 +475,8 @@ pub struct Swept {
 pub fn sweep(directory: &[u8], recursive: bool, stop: &AtomicBool) -> Result<Swept, Error> {
     let top = resolve::trusted_directory(directory)?;
     let top = sys::open_directory(&top, b".", For::Reading).map_err(|errno| Error::os(errno, directory))?;
-    let mut sweep = Sweep { swept: Swept::default(), entries: 0, recursive, stop };
+    let mut sweep =
+        Sweep { swept: Swept::default(), entries: 0, trashed: BinaryHeap::new(), recursive, stop };
     let mut walk = Walk::start(top, directory)?;
     sweep.list(&mut walk);
     loop {
@@ -490,6 +499,8 @@ pub fn sweep(directory: &[u8], recursive: bool, stop: &AtomicBool) -> Result<Swe
 struct Sweep<'a> {
     swept: Swept,
     entries: u64,
+    /// The newest directories of a trash that is being listed, the oldest of them first.
+    trashed: BinaryHeap<Reverse<Vec<u8>>>,
     recursive: bool,
     stop: &'a AtomicBool,
 }
@@ -498,6 +509,9 @@ impl Sweep<'_> {
     fn list(&mut self, walk: &mut Walk) {
         if walk.list(|entry| Ok(self.visit(entry))).is_err() {
             self.swept.failed += 1;
+        }
+        for Reverse(name) in self.trashed.drain() {
+            walk.enter_later(&name);
         }
     }
 
@@ -514,7 +528,16 @@ impl Sweep<'_> {
                 self.remove_stale(entry, origin, of_aside);
                 Visit::Done
             }
-            None if self.recursive && matches!(entry.kind, Kind::Directory | Kind::Unknown) => Visit::Later,
+            None if self.recursive && matches!(entry.kind, Kind::Directory | Kind::Unknown) => {
+                if trash::stamp_of(entry.name).is_none() {
+                    return Visit::Later;
+                }
+                self.trashed.push(Reverse(entry.name.to_vec()));
+                if self.trashed.len() > SWEEP_TRASHED_MAX {
+                    self.trashed.pop();
+                }
+                Visit::Done
+            }
             None => Visit::Done,
         }
     }

@@ -244,7 +244,7 @@ fn date(days: u64) -> (u64, u64, u64) {
 }
 
 /// Whether a name in the trash is one of ours: the stamp, and a number where that was taken.
-fn stamp_of(name: &[u8]) -> Option<&[u8]> {
+pub(crate) fn stamp_of(name: &[u8]) -> Option<&[u8]> {
     const PATTERN: &[u8] = b"dddddddd-dddddd.ddd";
     let (stamp, rest) = name.split_at_checked(PATTERN.len())?;
     let matches = stamp.iter().zip(PATTERN).all(|(byte, pattern)| match pattern {

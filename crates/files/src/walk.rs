@@ -172,6 +172,13 @@ impl Walk {
         visit(&Entry { directory: self.current.as_fd(), name, kind: Kind::Unknown, parent: &self.path })
     }
 
+    /// Lets a directory in the current one be entered later.
+    pub(crate) fn enter_later(&mut self, name: &[u8]) {
+        let level = self.levels.last_mut().expect("a walk is somewhere");
+        self.pending_size += name.len();
+        level.pending.push(name);
+    }
+
     /// The next directory that [`Walk::list`] was told to enter later, in the current one.
     pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
         let name = self.levels.last_mut()?.pending.pop()?;

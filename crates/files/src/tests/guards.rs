@@ -220,6 +220,22 @@ fn a_sweep_leaves_directories_that_we_never_made_like_that() {
 }
 
 #[test]
+fn of_a_trash_a_sweep_looks_into_the_newest_directories() {
+    let scene = Scene::in_memory();
+    let stale = stale_name();
+    let left = |number: u32| format!("out/20260101-000000.{number:03}-1/srv/in/{stale}");
+    for number in 0..1_000 {
+        fs::create_dir_all(scene.path(format!("out/20260101-000000.{number:03}"))).unwrap();
+    }
+    for number in [0, 999] {
+        scene.write(&left(number), "half");
+    }
+    let sweep = || crate::sweep(scene.path("out").as_os_str().as_bytes(), true, &AtomicBool::new(false));
+    assert_eq!(sweep().unwrap(), crate::Swept { removed: 1, ..crate::Swept::default() });
+    assert!(scene.exists(&left(0)) && !scene.exists(&left(999)));
+}
+
+#[test]
 fn no_gap_lets_a_sweep_remove_what_takes_the_place_of_something_stale() {
     let stale = stale_name();
     for n in 1..1_000 {

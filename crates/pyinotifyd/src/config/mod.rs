@@ -448,10 +448,12 @@ impl Config {
         kept.filter(|(trash, _)| !stay.contains(&trash[..])).collect()
     }
 
-    /// Directories in which file rules make their results: the literal beginnings of all `dst_re`.
+    /// Directories in which file rules make their results: the literal beginnings of all `dst_re`, and the trashes.
     pub(crate) fn destinations(&self) -> Vec<Vec<u8>> {
-        let directories = self.file_rules().filter_map(FileRule::destination);
-        let mut directories: Vec<Vec<u8>> = directories.map(<[u8]>::to_vec).collect();
+        let results = self.file_rules().filter_map(FileRule::destination).map(<[u8]>::to_vec);
+        let trashes = self.file_rules().filter_map(|rule| rule.rule.trash.as_deref());
+        let mut directories: Vec<Vec<u8>> =
+            results.chain(trashes.map(|trash| [trash, b"/"].concat())).collect();
         directories.sort();
         // One that lies below another is swept with it; the root directory alone says nothing of where results go.
         directories.retain(|directory| directory != b"/");
