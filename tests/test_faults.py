@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from fuse import Filesystem
-from vocabulary import REFERENCE, Box, Daemon, binary, disk, tree, until_seen, wait_until, write
+from vocabulary import REFERENCE, Box, Daemon, binary, disk, exchange, tree, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -152,6 +152,44 @@ def test_waiting_tasks_whose_file_vanished_in_an_overflow_are_cancelled(run: Run
     daemon.wait_log(f"scheduled task cancelled, mask=IN_DELETE, path={box.src}/gone,")
     daemon.wait_out(f"RAN {box.src}/stays")
     assert f"RAN {box.src}/gone" not in daemon.stdout
+
+
+@needs_small_queue
+@pytest.mark.parametrize("change", ["renamed", "renamed deep", "exchanged", "name taken", "moved in"])
+def test_files_of_a_directory_that_moved_in_an_overflow_are_not_lost(run: Run, box: Box, change: str) -> None:
+    """Their tasks wait when the directory moves, or its files are older than everything that is missing."""
+    config = (
+        f'rule = FileManagerRule("move", "{box.src}/.*/([^/]+[.]f)", "{box.dst}/\\\\1")\n'
+        "take = FileManagerScheduler(rule, delay=5)\n"
+        'noise = ShellScheduler("true", files=False)\n'
+        'm = {"IN_CLOSE_WRITE": take, "IN_MOVED_TO": take, "IN_DELETE": Cancel(take), "IN_MOVED_FROM": Cancel(take)}\n'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", {**m, "IN_ATTRIB": noise}, rec=True, auto_add=True)])'
+    )
+    (box.src / "other" / "deep").mkdir(parents=True)
+    old, names = box.tmp / "outside" if change == "moved in" else box.src / "b", ["1.f", "2.f"]
+    (old / "s").mkdir(parents=True)
+    noise = [box.src / "x", box.src / "y"]
+    for path in noise:
+        write(path)
+    daemon = run(config)
+    write(old / names[0])
+    write(old / "s" / names[1])
+    # The queue is empty once more when they are older than what the daemon takes for new.
+    time.sleep(0.3)
+    write(box.src / "other" / "last.f")
+    daemon.wait_log("schedule task.*/last.f")
+    daemon.signal(signal.SIGSTOP)
+    for _ in range(QUEUE // 2 + 200):
+        for path in noise:
+            path.chmod(0o600)
+    if change == "exchanged":
+        exchange(old, box.src / "other")
+    else:
+        old.rename(box.src / ("other/deep/c" if change == "renamed deep" else "c"))
+    if change == "name taken":
+        (old / "s").mkdir(parents=True)
+    daemon.signal(signal.SIGCONT)
+    wait_until(lambda: all((box.dst / name).exists() for name in names), lambda: daemon.tail)
 
 
 @needs_small_queue

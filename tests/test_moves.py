@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vocabulary import DELAY, DELAY_S, REFERENCE, Box, Daemon, drop, until_seen, wait_until, write
+from vocabulary import DELAY, DELAY_S, REFERENCE, Box, Daemon, drop, exchange, until_seen, wait_until, write
 
 Run = Callable[..., Daemon]
 
@@ -18,13 +16,6 @@ MOVES = """
 pyinotifyd = Pyinotifyd([Watch("$SRC", recorder("IN_MOVED_FROM", "IN_MOVED_TO", "IN_MOVE_SELF", "IN_CREATE"),
     rec=True, auto_add=True)])
 """
-
-
-def exchange(one: Path, two: Path) -> None:
-    """renameat2(2) with RENAME_EXCHANGE."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(two), 2) != 0:
-        raise OSError(ctypes.get_errno(), "renameat2")
 
 
 # ---- files

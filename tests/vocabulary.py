@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -721,6 +722,13 @@ def drop(path: Path, text: str | bytes = "x") -> None:
     hidden = path.parent.parent / f".drop-{uuid.uuid4().hex[:8]}"
     write(hidden, text)
     hidden.rename(path)
+
+
+def exchange(one: Path, two: Path) -> None:
+    """renameat2(2) with RENAME_EXCHANGE."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(two), 2) != 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
 
 
 def until_seen(daemon: Daemon, directory: Path) -> None:

@@ -31,6 +31,8 @@ pub(crate) const GUARD: u8 = 2;
 pub(crate) const ROOT: u8 = 4;
 /// Its IN_MOVED_FROM was seen and its IN_MOVED_TO not yet.
 pub(crate) const MOVING: u8 = 8;
+/// It came to be here, and no walk has entered it yet: what is in it is still to be told.
+pub(crate) const UNTOLD: u8 = 16;
 /// Has lost its name to another node.
 pub(crate) const UNNAMED: u8 = 32;
 /// A limit or missing rights keep it unwatched.

@@ -62,10 +62,16 @@ pub(super) fn object_changed_since(object: BorrowedFd<'_>, since: SystemTime) ->
 /// Whether a directory was renamed at or after a time, rather than changed: a rename leaves the time of the last change
 /// of what is in it. True of one that lost its name and got it back, or another owner or mode: told once too often.
 pub(super) fn moved_since(object: BorrowedFd<'_>, since: SystemTime) -> bool {
-    let is_moved = |stat: &Stat| {
-        is_since(stat, since) && (stat.st_ctime, stat.st_ctime_nsec) != (stat.st_mtime, stat.st_mtime_nsec)
-    };
-    rustix::fs::fstat(object).is_ok_and(|stat| is_moved(&stat))
+    rustix::fs::fstat(object).is_ok_and(|stat| is_moved_since(&stat, since))
+}
+
+/// The same of an entry.
+pub(super) fn entry_moved_since(dir: BorrowedFd<'_>, name: &[u8], since: SystemTime) -> bool {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_moved_since(&stat, since))
+}
+
+fn is_moved_since(stat: &Stat, since: SystemTime) -> bool {
+    is_since(stat, since) && (stat.st_ctime, stat.st_ctime_nsec) != (stat.st_mtime, stat.st_mtime_nsec)
 }
 
 /// Whether the status may have changed at or after a time, as far as the filesystem's clock can tell: what has no

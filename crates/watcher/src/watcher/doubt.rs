@@ -207,7 +207,8 @@ impl Watcher {
         let number = self.reading.number;
         let is_read = |read: u64| queue == Queue::TurnedOver || read < number;
         if doubt.nothing.is_some_and(is_read) {
-            return self.doom(node);
+            // A recovery may still find it elsewhere.
+            return if self.recovery.runs() { self.displace(node) } else { self.doom(node) };
         }
         let nothing = doubt.nothing.or(Some(number));
         let doubt = Doubt { ripe_at: self.read_after_all(), nothing };

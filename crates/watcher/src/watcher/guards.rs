@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Watcher;
-use super::place::{Kind, LOOK_UNITS};
+use super::place::{Kind, LOOK_UNITS, is_searchable};
 use super::roots::{COMES, Reason, SELF};
 use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
@@ -353,22 +353,40 @@ impl Watcher {
 
     /// A directory that our rights kept unwatched has other attributes: tries again.
     fn unblock(&mut self, node: NodeId, mask: Mask, name: &[u8], sink: &mut impl Sink) {
-        if !mask.intersects(Flag::Attrib | Flag::Delete | Flag::MovedFrom) || name.is_empty() {
-            return;
+        let is_attrib = mask.intersects(Flag::Attrib.mask());
+        if name == SHUT {
+            let is_shut = |names: &Blocked| names.contains(SHUT);
+            if is_attrib
+                && self.blocked.get(&node).is_some_and(is_shut)
+                && self.open_dir(node).is_ok_and(|dir| is_searchable(dir.as_fd()))
+            {
+                self.open_up(node);
+            }
+        } else if mask.intersects(Flag::Attrib | Flag::Delete | Flag::MovedFrom) {
+            let was_blocked = self.forget_blocked(node, name);
+            if was_blocked && is_attrib {
+                self.found_directory(node, name, Kind::Arrive, sink);
+            }
         }
-        let Some(names) = self.blocked.get_mut(&node) else { return };
-        if !names.remove(name) {
-            return;
-        }
+    }
+
+    /// A directory that was [`SHUT`] may be entered now: everything in it arrives.
+    pub(super) fn open_up(&mut self, node: NodeId) {
+        self.forget_blocked(node, SHUT);
+        self.start_walk(node, self.tree.wd(node), None, Kind::Arrive, None);
+    }
+
+    /// Whether the name was kept.
+    fn forget_blocked(&mut self, node: NodeId, name: &[u8]) -> bool {
+        let Some(names) = self.blocked.get_mut(&node) else { return false };
+        let was_there = names.remove(name);
         if names.is_empty() {
             self.blocked.remove(&node);
             if !self.guards.contains_key(&node) {
                 self.tree.clear(node, GUARD);
             }
         }
-        if mask.intersects(Flag::Attrib.mask()) {
-            self.found_directory(node, name, Kind::Arrive, sink);
-        }
+        was_there
     }
 
     pub(super) fn recheck_guarded(&mut self, node: NodeId, reason: Reason) {
@@ -379,6 +397,9 @@ impl Watcher {
 
 /// Names below a node that our rights keep unwatched.
 pub(super) type Blocked = HashSet<Box<[u8]>>;
+
+/// Among the names below a directory: the directory itself may be listed and not entered.
+pub(super) const SHUT: &[u8] = b"";
 
 #[cfg(test)]
 mod tests {

@@ -7,11 +7,12 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
-use event::{Flag, Mask};
-use rustix::fs::{CWD, Mode, OFlags};
+use event::Mask;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Watcher;
+use super::guards::SHUT;
 use super::masks::MOVES;
 use super::roots::Reason;
 use super::walk::{Frame, Walk};
@@ -19,7 +20,7 @@ use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::notice::Notice;
 use crate::spec::{News, Sink};
-use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, STARVED, TOP, UNNAMED};
+use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, STARVED, TOP, UNNAMED, UNTOLD};
 
 /// Why a directory is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +187,7 @@ impl Watcher {
         }
         // In the tree at once: if it has been renamed by now, the events that say so take the node along.
         if self.tree.child(parent, name).is_none() {
-            self.insert(parent, name, cover);
+            self.insert_untold(parent, name, cover);
         }
         match self.look(parent, name, cover, kind, sink) {
             Looked::Same | Looked::Other => {}
@@ -227,6 +228,10 @@ impl Watcher {
             Ok(object) => Ok(object),
         };
         let node = known.unwrap_or_else(|| self.insert(parent, name, cover));
+        if kind == Kind::Arrive && self.tree.wd(node) == 0 {
+            // A limit may keep it from being entered now.
+            self.tree.set(node, UNTOLD);
+        }
         // A listing under way that has passed the name does not know better.
         self.tree.set(node, SEEN);
         // A listing was faster than the event, or a root stands there.
@@ -248,12 +253,12 @@ impl Watcher {
     fn stands(&mut self, node: NodeId, object: OwnedFd, kind: Kind, sink: &mut impl Sink) -> Looked {
         let before = self.tree.wd(node);
         match self.kernel.add(object.as_fd(), self.mask_for(node)) {
-            Ok(wd) if wd == before => {
+            Ok(wd) if wd == before && !self.tree.has(node, UNTOLD) => {
                 self.tree.clear(node, MOVING);
                 self.unstarve(node);
                 return Looked::Same;
             }
-            Ok(wd) if before == 0 => {
+            Ok(wd) if wd == before || before == 0 => {
                 self.tree.clear(node, MOVING);
                 self.unstarve(node);
                 self.first_watched(node, object, wd, kind);
@@ -268,6 +273,8 @@ impl Watcher {
     }
 
     fn first_watched(&mut self, node: NodeId, object: OwnedFd, wd: i32, kind: Kind) {
+        let kind = if self.tree.has(node, UNTOLD) { Kind::Arrive } else { kind };
+        self.tree.clear(node, UNTOLD);
         self.tree.set_wd(node, wd);
         self.fresh.found(node);
         self.start_walk(node, wd, Some(object), kind, None);
@@ -304,6 +311,13 @@ impl Watcher {
     pub(super) fn insert(&mut self, parent: NodeId, name: &[u8], cover: u16) -> NodeId {
         self.covers.retain(cover);
         self.tree.insert(parent, name, cover)
+    }
+
+    /// The same of a directory that came to be here.
+    pub(super) fn insert_untold(&mut self, parent: NodeId, name: &[u8], cover: u16) -> NodeId {
+        let node = self.insert(parent, name, cover);
+        self.tree.set(node, UNTOLD);
+        node
     }
 
     /// The roots that will see a new directory: those that see its parent, take new ones and don't exclude it.
@@ -365,7 +379,7 @@ impl Watcher {
         }
     }
 
-    fn say_cannot_watch(&mut self, node: NodeId, source: Errno, sink: &mut impl Sink) {
+    pub(super) fn say_cannot_watch(&mut self, node: NodeId, source: Errno, sink: &mut impl Sink) {
         if let Some(path) = self.path_of(node).map(<[u8]>::to_vec) {
             self.say(Notice::CannotWatch { path: &path, source }, sink);
         }
@@ -376,10 +390,24 @@ impl Watcher {
         let Some(parent) = self.tree.parent(node) else { return };
         let name: Box<[u8]> = self.tree.name(node).into();
         self.doom(node);
-        self.keep_blocked(parent, name);
-        if let Ok(object) = self.open_dir(parent) {
-            // Adds IN_ATTRIB. If it fails the parent's own events come first.
-            let _ = self.kernel.add(object.as_fd(), self.mask_for(parent) | Flag::Attrib.mask().0);
+        // If it can't be opened the parent's own events come first.
+        match self.open_dir(parent) {
+            Ok(object) if !is_searchable(object.as_fd()) => self.shut(parent, object.as_fd()),
+            Ok(object) => {
+                self.keep_blocked(parent, name);
+                let _ = self.kernel.add(object.as_fd(), self.mask_for(parent));
+            }
+            Err(_) => self.keep_blocked(parent, name),
+        }
+    }
+
+    /// A directory may be listed and not entered: everything in it arrives when that changes.
+    pub(super) fn shut(&mut self, node: NodeId, object: BorrowedFd<'_>) {
+        self.keep_blocked(node, SHUT.into());
+        let _ = self.kernel.add(object, self.mask_for(node));
+        if is_searchable(object) {
+            // It has changed since.
+            self.open_up(node);
         }
     }
 
@@ -403,7 +431,7 @@ impl Watcher {
             self.end_stray(wd);
             return None;
         }
-        Some(self.insert(parent, &name, cover))
+        Some(self.insert_untold(parent, &name, cover))
     }
 
     /// Whether a path leads to the node after it has been renamed.
@@ -417,7 +445,7 @@ impl Watcher {
     }
 
     /// Whether the node's path leads to its inode at this moment.
-    fn path_leads_to(&mut self, node: NodeId) -> bool {
+    pub(super) fn path_leads_to(&mut self, node: NodeId) -> bool {
         let mut flags = OFlags::PATH | OFlags::CLOEXEC;
         if !self.tree.has(node, ROOT | GUARD) {
             flags |= OFlags::NOFOLLOW;
@@ -496,6 +524,11 @@ impl Watcher {
             self.end_stray(wd);
         }
     }
+}
+
+/// Whether the entries of a directory may be looked up.
+pub(super) fn is_searchable(dir: BorrowedFd<'_>) -> bool {
+    rustix::fs::statat(dir, ".", AtFlags::empty()).err() != Some(Errno::ACCESS)
 }
 
 /// Opens a subdirectory without following a link.

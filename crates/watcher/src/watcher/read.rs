@@ -208,8 +208,12 @@ impl Watcher {
         reading.backlog = false;
     }
 
-    /// Nodes that lost their name and were neither deleted nor renamed: their rename left our sight.
+    /// Nodes that lost their name and were neither deleted nor renamed: their rename left our sight. A recovery may
+    /// still find them.
     fn drop_displaced(&mut self) {
+        if self.recovery.runs() {
+            return;
+        }
         let number = self.reading.number;
         let (old, new): (Vec<_>, Vec<_>) = self.displaced.drain(..).partition(|&(_, read)| read < number);
         self.displaced = new;
@@ -231,7 +235,7 @@ impl Watcher {
         // These wait for a read that finds the queue empty.
         let waiting = self.fresh.may_have_some()
             || !self.doubts.is_empty()
-            || !self.displaced.is_empty()
+            || (!self.displaced.is_empty() && !self.recovery.runs())
             || self.nameless.keeps_events();
         if waiting { Turn::More } else { Turn::Idle }
     }

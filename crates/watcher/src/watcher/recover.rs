@@ -5,6 +5,9 @@
 //! an arrival, directories that are gone are forgotten, new ones are watched. It goes by the same walks as new
 //! directories do, a little at a time, beside the reading of what comes after.
 //!
+//! A directory that is found where none was known has come there, by mkdir or by a rename: everything in it arrives,
+//! however old it is. If the tree knows it under another name, it is renamed instead, as if the events had been read.
+//!
 //! # No tree waits for another
 //!
 //! One tree may keep the queue full for as long as it likes, so that events of all trees are lost again and again. What
@@ -135,7 +138,8 @@ pub(super) struct Starved {
     pub(super) count: usize,
     pub(super) retry_at: Option<Instant>,
     pause: Duration,
-    since: Option<SystemTime>,
+    /// Since when events of those are missing that are not [`crate::tree::UNTOLD`].
+    pub(super) since: Option<SystemTime>,
     /// The first that the limit hit, until it was said.
     unsaid: Option<(Vec<u8>, Errno)>,
     said: bool,
@@ -274,11 +278,10 @@ impl Watcher {
         open.extend(waiting.into_iter().map(|node| self.tree_of(node)));
         self.say_recovered(&open, sink);
         if !open.is_empty() || self.recovery.lost.is_some() {
-            let of_recovery =
-                self.walks.iter().chain(self.doubts.walks()).filter(|walk| walk.is_of_recovery());
+            let walks = self.walks.iter().chain(self.doubts.walks());
             let owed = self.recovery.owed.values().copied();
             let lost = self.recovery.lost.map(|lost| lost.since(self.now));
-            self.recovery.missing_since = of_recovery.filter_map(Walk::since).chain(owed).chain(lost).min();
+            self.recovery.missing_since = walks.filter_map(Walk::missing_since).chain(owed).chain(lost).min();
             return;
         }
         let recovery = &mut self.recovery;

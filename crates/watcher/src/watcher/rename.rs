@@ -191,7 +191,7 @@ impl Watcher {
     }
 
     /// A directory of the tree has its new parent and name.
-    fn arrive_at(&mut self, mover: NodeId, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
+    pub(super) fn arrive_at(&mut self, mover: NodeId, parent: NodeId, name: &[u8], sink: &mut impl Sink) {
         self.tree.clear(mover, MOVING);
         match self.tree.child(parent, name) {
             Some(other) if other == mover => {}

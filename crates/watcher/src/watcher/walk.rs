@@ -13,16 +13,17 @@ use std::time::{Duration, SystemTime};
 use event::{Flag, Mask};
 use hashbrown::HashMap;
 use rustix::fs::{AtFlags, FileType, RawDir};
+use rustix::io::Errno;
 
 use super::Watcher;
-use super::arrive::{FoundFile, changed_since, moved_since};
-use super::place::{Kind, Unopened, open_below, way_below};
+use super::arrive::{FoundFile, changed_since, entry_moved_since, moved_since};
+use super::place::{Kind, Unopened, is_searchable, open_below, way_below};
 use super::tell::Told;
 use super::territory::Territory;
 use crate::cover::{EMPTY, RootId};
 use crate::kernel::Refusal;
 use crate::spec::{News, Sink};
-use crate::tree::{MOVING, NodeId, SEEN, TOP};
+use crate::tree::{MOVING, NodeId, SEEN, STARVED, TOP, UNTOLD};
 
 /// Bytes of one getdents64(2): some thousand entries.
 pub(super) const LISTING_BYTES: usize = 32 * 1024;
@@ -42,6 +43,9 @@ pub(super) struct Walk {
     kind: Kind,
     /// The only root for which it is done; `None` for all that see the directory.
     audience: Option<RootId>,
+    /// Since when events may be missing, if it is a part of looking at everything: also where that has found a
+    /// directory that came to be here.
+    missing_since: Option<SystemTime>,
     frames: Vec<Frame>,
     /// Names of subdirectories to be visited, one length byte before each; those of the deepest frame come last.
     names: Vec<u8>,
@@ -178,7 +182,17 @@ impl Frame {
 
 impl Walk {
     pub(super) fn new(frame: Frame, kind: Kind, audience: Option<RootId>) -> Walk {
-        Walk { kind, audience, frames: vec![frame], names: Vec::new() }
+        let missing_since = match kind {
+            Kind::Recover { since } if audience.is_none() => Some(since),
+            Kind::Add | Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => None,
+        };
+        Walk { kind, audience, missing_since, frames: vec![frame], names: Vec::new() }
+    }
+
+    /// A walk of one directory for the same roots.
+    fn part(&self, frame: Frame, kind: Kind) -> Walk {
+        let walk = Walk::new(frame, kind, self.audience);
+        Walk { missing_since: walk.missing_since.or(self.missing_since), ..walk }
     }
 
     pub(super) fn audience(&self) -> Option<RootId> {
@@ -200,6 +214,7 @@ impl Walk {
         if let (Kind::Recover { since }, Kind::Recover { since: other }) = (&mut self.kind, other.kind) {
             *since = (*since).min(other);
         }
+        self.missing_since = self.missing_since.into_iter().chain(other.missing_since).min();
         // Of two watches that the node had one after the other the last one counts.
         for (frame, other) in self.frames.iter_mut().zip(&other.frames) {
             frame.wd = other.wd;
@@ -209,8 +224,7 @@ impl Walk {
     /// A walk of the deepest frame's directory alone, for later.
     fn rest_of_frame(&self) -> Option<Walk> {
         let frame = self.frames.last()?;
-        let frame = Frame::new(frame.node, frame.wd, None);
-        Some(Walk::new(frame, self.kind, self.audience))
+        Some(self.part(Frame::new(frame.node, frame.wd, None), self.kind))
     }
 
     /// Things that it holds.
@@ -220,7 +234,11 @@ impl Walk {
 
     /// Whether it is a part of looking at everything.
     pub(super) fn is_of_recovery(&self) -> bool {
-        self.since().is_some() && self.audience.is_none()
+        self.missing_since.is_some()
+    }
+
+    pub(super) fn missing_since(&self) -> Option<SystemTime> {
+        self.missing_since
     }
 
     /// Whether it is a part of setting up a root.
@@ -470,9 +488,17 @@ impl Watcher {
             // A directory that can't be listed to its end is treated as ended: it is being removed.
             let Some(Ok(entry)) = listing.next() else { break true };
             // An entry that was made after a rename of which we don't know yet must not be told under the old path.
-            if std::mem::take(&mut is_first) && tells && !self.path_is(node, fd.as_fd()) {
-                self.listing = bytes;
-                return self.put_walk_off(walk);
+            if std::mem::take(&mut is_first) && tells {
+                if !self.path_is(node, fd.as_fd()) {
+                    self.listing = bytes;
+                    return self.put_walk_off(walk);
+                }
+                if walk.kind != Kind::Rescan && !is_searchable(fd.as_fd()) {
+                    self.listing = bytes;
+                    self.say_cannot_watch(node, Errno::ACCESS, sink);
+                    self.shut(node, fd.as_fd());
+                    return walk.pop();
+                }
             }
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
@@ -620,9 +646,28 @@ impl Watcher {
         }
         let cover = self.cover_of_visit(walk, node, entry.name, is_new);
         if cover != EMPTY && known.is_none() {
-            self.insert(node, entry.name, cover);
+            let arrives = match walk.kind {
+                Kind::Add | Kind::Rescan => false,
+                Kind::Arrive => true,
+                // Of a watch's first walk this is decided when it is visited.
+                Kind::Recover { since } => {
+                    walk.audience.is_none()
+                        && is_new
+                        && (self.is_known_whole(cover) || entry_moved_since(dir, entry.name, since))
+                }
+            };
+            let found = self.insert(node, entry.name, cover);
+            if arrives {
+                self.tree.set(found, UNTOLD);
+            }
         }
         cover != EMPTY
+    }
+
+    /// Whether one of these roots has had all that was there before in the tree. What is not there came later.
+    fn is_known_whole(&self, cover: u16) -> bool {
+        let roots = self.covers.roots(cover).iter().map(|&root| self.root(root));
+        roots.into_iter().any(|root| root.descends() && root.is_set_up())
     }
 
     /// Tells the creation of an entry that was found, once.
@@ -653,18 +698,22 @@ impl Watcher {
         self.spend(VISIT_UNITS);
         let frame = walk.frames.last().expect("a running walk has a frame");
         let parent = frame.node;
-        // Renamed or deleted since it was listed: events have told.
-        let Some(node) = self.tree.child(parent, name) else { return };
-        if self.is_elsewhere(walk, parent, name) {
+        let known = self.tree.child(parent, name);
+        // Renamed or deleted since it was listed: events have told. Where they are missing, the directory of this name
+        // was found elsewhere, and another one stands here.
+        if (known.is_none() && !walk.is_of_recovery()) || self.is_elsewhere(walk, parent, name) {
             return;
         }
         let cover = self.cover_of_visit(walk, parent, name, true);
         // Watched by all who see it: other events have brought it, with a walk of its own.
         let joins = walk.since().is_some() || walk.audience.is_some();
-        let is_complete = self.tree.wd(node) != 0 && self.tree.cover(node) == cover;
+        let is_complete = known.is_some_and(|node| {
+            self.tree.wd(node) != 0 && self.tree.cover(node) == cover && !self.tree.has(node, UNTOLD)
+        });
         if cover == EMPTY || (is_complete && !joins) {
             return;
         }
+        let node = known.unwrap_or_else(|| self.insert_untold(parent, name, cover));
         self.covers.assign(&mut self.tree, node, cover);
         let frame = walk.frames.last().expect("is still there");
         let dir = frame.fd.as_ref().expect("was opened").as_fd();
@@ -703,20 +752,58 @@ impl Watcher {
         self.intern(roots)
     }
 
-    /// How a walk enters a directory that is new where it was found. To a recovery it may come from another tree, where
-    /// more may be missing.
-    fn kind_of_new(&self, walk: &Walk, object: BorrowedFd<'_>) -> Kind {
-        if let (Kind::Recover { since }, Some(_)) = (walk.kind, walk.audience)
-            && moved_since(object, since)
-        {
+    /// How a walk enters a directory that is new where it was found, or that it could not enter before. To a recovery
+    /// it may come from another tree, where more may be missing.
+    fn kind_of_new(&self, walk: &Walk, node: NodeId, object: BorrowedFd<'_>) -> Kind {
+        let Kind::Recover { since } = walk.kind else { return walk.kind };
+        if self.tree.has(node, UNTOLD) || (walk.audience.is_some() && moved_since(object, since)) {
             return Kind::Arrive;
         }
-        match (walk.kind, self.recovery.missing_since()) {
-            (Kind::Recover { since }, Some(anywhere)) if walk.is_of_recovery() => {
-                Kind::Recover { since: since.min(anywhere) }
-            }
-            (kind, _) => kind,
+        let starved = self.starved.since.filter(|_| self.tree.has(node, STARVED));
+        let anywhere = self.recovery.missing_since().filter(|_| walk.is_of_recovery());
+        Kind::Recover { since: [starved, anywhere].into_iter().flatten().fold(since, SystemTime::min) }
+    }
+
+    /// The node of a directory that a recovery has found at a new name, and that the tree has at another one: the
+    /// events of its rename are missing. None where another directory has the old name by now: whose tasks wait there
+    /// cannot be told, so that both are told as arrivals.
+    fn missed_mover(&mut self, walk: &Walk, found: NodeId, wd: i32) -> Option<NodeId> {
+        if !walk.is_of_recovery() || !self.recovery.runs() || self.tree.by_wd(wd).is_none() {
+            return None;
         }
+        let parent = self.tree.parent(found)?;
+        self.tree.all_by_wd(wd).into_iter().find(|&node| {
+            self.tree.cover(node) != EMPTY
+                && self.is_reachable(node)
+                && !self.tree.is_at_or_above(node, parent)
+                && self.has_its_name_alone(node)
+                && !self.path_leads_to(node)
+                // Or it was its parent that was renamed.
+                && self.tree.parent(node).is_some_and(|parent| self.path_leads_to(parent))
+        })
+    }
+
+    fn has_its_name_alone(&self, node: NodeId) -> bool {
+        let parent = self.tree.parent(node);
+        let named = parent.and_then(|parent| self.tree.child(parent, self.tree.name(node)));
+        named.is_none_or(|named| named == node)
+    }
+
+    /// Makes up for a rename whose events are missing, now that a walk has found the directory of `mover` at the name
+    /// of another node. Gives the node that it has from here on.
+    fn make_up_rename(
+        &mut self,
+        mover: NodeId,
+        found: NodeId,
+        wd: i32,
+        sink: &mut impl Sink,
+    ) -> Option<NodeId> {
+        let parent = self.tree.parent(found)?;
+        let name = self.tree.name(found).to_vec();
+        self.tree.set_wd(found, wd);
+        self.doubt_node(mover);
+        self.arrive_at(mover, parent, &name, sink);
+        self.tree.child(parent, &name).filter(|&node| self.tree.wd(node) == wd)
     }
 
     fn visit_open(
@@ -730,7 +817,11 @@ impl Watcher {
         let before = self.tree.wd(known);
         match self.kernel.add(object.as_fd(), self.mask_for(known)) {
             Ok(wd) => {
-                let node = if before == 0 || wd == before {
+                let mover = if before == 0 { self.missed_mover(walk, known, wd) } else { None };
+                let node = if let Some(mover) = mover {
+                    let Some(node) = self.make_up_rename(mover, known, wd, sink) else { return };
+                    node
+                } else if before == 0 || wd == before {
                     known
                 } else if walk.kind == Kind::Rescan {
                     return self.replace(known, object, wd, Kind::Arrive);
@@ -740,8 +831,8 @@ impl Watcher {
                 };
                 self.tree.set_wd(node, wd);
                 self.tree.clear(node, MOVING);
-                self.unstarve(node);
-                if let Some(only) = walk.audience.filter(|_| before != wd) {
+                let is_entered_anew = before != wd || self.tree.has(node, UNTOLD);
+                if let Some(only) = walk.audience.filter(|_| is_entered_anew) {
                     // A walk for all that see it passes by directories that are watched already.
                     let mut others = self.covers.roots(self.tree.cover(node)).to_vec();
                     others.retain(|&root| root != only && self.root(root).is_set_up());
@@ -752,14 +843,18 @@ impl Watcher {
                     Kind::Add => self.fresh.lose(),
                     Kind::Arrive | Kind::Recover { .. } | Kind::Rescan => self.fresh.found(node),
                 }
-                let is_entered_anew = before != wd && walk.kind != Kind::Rescan;
-                let kind = if is_entered_anew { self.kind_of_new(walk, object.as_fd()) } else { walk.kind };
+                // To a watch's first walk all is new, whoever watches it already.
+                let is_new = is_entered_anew || walk.audience.is_some();
+                let kind = if is_new { self.kind_of_new(walk, node, object.as_fd()) } else { walk.kind };
+                self.tree.clear(node, UNTOLD);
+                self.unstarve(node);
                 // What is open as a way alone cannot be listed by another walk.
                 debug_assert!(kind == walk.kind || state == FrameState::Fresh);
                 if kind == walk.kind {
                     walk.push(Frame { state, ..Frame::new(node, wd, Some(object)) });
                 } else {
-                    self.start_walk(node, wd, Some(object), kind, walk.audience);
+                    let tree = self.tree_of(node);
+                    self.walks.push(tree, walk.part(Frame::new(node, wd, Some(object)), kind));
                 }
             }
             Err(errno) => {

@@ -101,7 +101,8 @@ impl Bed {
 fn a_tree_that_storms_has_a_queue_of_its_own_until_it_is_calm() {
     let temp = tempfile::Builder::new().prefix("watcher-").tempdir().unwrap();
     let top = temp.path().canonicalize().unwrap();
-    for number in 0..100 {
+    // So many that a look at everything takes longer than the queue takes to overflow again.
+    for number in 0..1000 {
         fs::create_dir_all(top.join(format!("storm/a/{number}"))).unwrap();
         fs::create_dir_all(top.join(format!("storm/b/{number}"))).unwrap();
     }

@@ -9,6 +9,8 @@ mod crowds;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod missed;
+#[cfg(test)]
 mod namespaces;
 #[cfg(test)]
 mod races;

@@ -118,6 +118,49 @@ fn a_limit_reached_later_is_said_and_made_up_for() {
     bed.assert_watched("in/0");
 }
 
+/// A tree is moved in whole, with files that are older than the limit was hit.
+#[test]
+fn a_tree_moved_in_at_the_limit_is_told_file_by_file() {
+    if !is_inside(
+        "a_tree_moved_in_at_the_limit_is_told_file_by_file",
+        "echo 20 >/proc/sys/user/max_inotify_watches",
+    ) {
+        return;
+    }
+    for fills_before in [false, true] {
+        fs::write("/proc/sys/user/max_inotify_watches", "20").unwrap();
+        let mut bed = Bed::new();
+        bed.mkdir("in");
+        for number in 0..30 {
+            bed.mkdir(&format!("out/{number}/s"));
+            bed.write(&format!("out/{number}/f"));
+            bed.write(&format!("out/{number}/s/f"));
+        }
+        let count = if fills_before { 40 } else { 0 };
+        (0..count).for_each(|number| drop(bed.mkdir(&format!("in/before/{number}"))));
+        (0..count).for_each(|number| drop(bed.write(&format!("in/before/{number}/f"))));
+        std::thread::sleep(Duration::from_millis(150));
+        bed.now = Instant::now();
+        bed.watch_tree("in", ENTRIES);
+        bed.events();
+        bed.rename("out", "in/new");
+        let mut told = bed.events();
+        assert_eq!(bed.notices().len(), 1);
+        fs::write("/proc/sys/user/max_inotify_watches", "1000").unwrap();
+        bed.pass(Duration::from_secs(600));
+        told.extend(bed.events());
+        for path in (0..30).flat_map(|number| [format!("in/new/{number}/f"), format!("in/new/{number}/s/f")])
+        {
+            let path = bed.path(&path);
+            let is_told = told.iter().any(|event| event.path == path && event.mask == "IN_CLOSE_WRITE");
+            assert!(is_told, "{} is not among\n{told:#?}", path.display());
+        }
+        let before = bed.path("in/before");
+        assert!(!told.iter().any(|event| event.path.starts_with(&before)), "it was there before");
+        bed.assert_watched("in/new/29/s");
+    }
+}
+
 #[test]
 fn a_limit_of_instances_is_named() {
     if !is_inside("a_limit_of_instances_is_named", "echo 1 >/proc/sys/user/max_inotify_instances") {
@@ -355,6 +398,49 @@ fn a_directory_that_may_be_listed_and_not_entered_is_listed() {
     set(0o755);
     bed.events();
     bed.assert_watched("in/shut");
+    bed.assert_watched("in/shut/d");
+}
+
+/// As a user without rights.
+#[test]
+fn a_directory_moved_in_that_may_not_be_entered_is_told_when_it_may() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !is_inside("a_directory_moved_in_that_may_not_be_entered_is_told_when_it_may", "true") {
+        return;
+    }
+    drop_rights();
+    for mode in [0o000, 0o300, 0o400] {
+        let mut bed = Bed::new();
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        bed.mkdir("in");
+        bed.mkdir("out/x/s");
+        let moved = bed.path("in/x");
+        bed.write("out/x/f");
+        bed.write("out/x/s/f");
+        bed.watch_tree("in", ENTRIES);
+        bed.rename("out/x", "in/x");
+        set(&moved, mode);
+        if fs::metadata(moved.join("f")).is_ok() && mode != 0o300 {
+            println!("skipped: permissions don't bind here");
+            return set(&moved, 0o755);
+        }
+        let told = bed.events();
+        assert!(!told.iter().any(|event| event.path.starts_with(moved.join("s"))), "{told:#?}");
+        let notices = bed.notices();
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert!(notices[0].contains("in/x'") && notices[0].contains("permission denied"), "{notices:?}");
+        // Another change of its attributes is no reason to say it again.
+        set(&moved, mode | 0o040);
+        let notices = bed.notices();
+        assert!(mode != 0o400 || notices.is_empty(), "{notices:?}");
+        set(&moved, 0o755);
+        let told = bed.events();
+        for path in [moved.join("f"), moved.join("s/f")] {
+            assert!(told.contains(&expected(&path).close_write().arrived()), "{mode:o}: {told:#?}");
+        }
+        bed.assert_watched("in/x");
+        bed.assert_watched("in/x/s");
+    }
 }
 
 /// Gives up the rights that root has in its namespace over the modes of files.
