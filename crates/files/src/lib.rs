@@ -469,8 +469,8 @@ pub fn perform(
 }
 
 impl Request<'_> {
-    /// Whether a directory on the way to the destination went while the action was at work, where such are made: another
-    /// rule prunes what is empty for a moment.
+    /// Whether a directory on the way to the destination went while the action was at work, where such are made:
+    /// another rule prunes what is empty for a moment.
     fn has_lost_its_way(&self, error: &Error) -> bool {
         let is_missing = |path: &[u8]| sys::status_at(sys::CWD, path).err() == Some(Errno::NOENT);
         let parent = resolve::split(resolve::trim_slashes(self.destination)).0;

@@ -279,6 +279,11 @@ impl Jobs {
         Some((silent, *self.untaken.front()?))
     }
 
+    /// Whether it was said that a job blocks the host, which hears of nothing then.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked_after > BLOCKED_FIRST
+    }
+
     /// When [`Jobs::blocked_for`] or [`Jobs::restart_due`] wants to be asked.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.slot {

@@ -83,6 +83,8 @@ const MARKED_MAX: usize = 65_536;
 
 /// Time between asking something to end (a command by SIGTERM, a job by its cancellation) and forcing it (SIGKILL).
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// The same for a job whose host is blocked: it does not hear of its cancellation, unless what blocks ends now.
+const BLOCKED_GRACE: Duration = Duration::from_secs(2);
 
 impl Performer {
     /// Nothing to do yet.
@@ -475,6 +477,7 @@ impl Effects for Performer {
         if is_taken_back {
             return self.runs.end(handle, Outcome::Cancelled);
         }
+        let mut until = self.now + GRACE;
         match run.runner {
             Runner::Command => {
                 if let Some(keeper) = &mut self.keeper {
@@ -484,13 +487,16 @@ impl Effects for Performer {
             }
             Runner::Lane => self.files.stop(handle.0),
             Runner::Host(id) => {
-                for generation in self.generations.iter_mut().filter(|generation| generation.id == id) {
-                    generation.jobs.cancel(handle, self.now + GRACE);
+                for Generation { jobs, .. } in self.generations.iter_mut().filter(|one| one.id == id) {
+                    if jobs.is_blocked() {
+                        until = self.now + BLOCKED_GRACE;
+                    }
+                    jobs.cancel(handle, until);
                 }
             }
             Runner::DryRun => {}
         }
-        self.runs.ask_to_end(handle, self.now + GRACE);
+        self.runs.ask_to_end(handle, until);
     }
 
     fn batch_line(&mut self, scheduler: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {

@@ -47,11 +47,11 @@ pub(super) enum NoDaemon {
 }
 
 impl NoDaemon {
-    /// The exit status of a daemon: it ends as it was asked to.
+    /// The exit status of a daemon: who manages it has ended it, and Ctrl-C has interrupted what was typed.
     pub(super) fn of_daemon(self) -> ExitCode {
         match self {
-            NoDaemon::Asked(_) => ExitCode::SUCCESS,
-            NoDaemon::Failed(code) => code,
+            NoDaemon::Asked("SIGTERM") => ExitCode::SUCCESS,
+            why => why.of_answer(),
         }
     }
 
