@@ -1716,7 +1716,9 @@ fn what_failed_for_good_is_told_once_whatever_the_receiver_does_with_events() {
 #[test]
 fn what_tells_of_a_failure_has_retries_and_places_and_goes_no_further() {
     let one = NonZeroU32::new(1);
-    let receiver = SchedulerSpec { max_jobs: one, on_failure: vec![1], ..tried_again(retry()) };
+    // What failed is no file that might have to settle, at any try.
+    let settle = Some(Settle { check: SECOND, give_up: 3 * SECOND });
+    let receiver = SchedulerSpec { max_jobs: one, on_failure: vec![1], settle, ..tried_again(retry()) };
     let sender = SchedulerSpec { on_failure: vec![1], ..scheduler(Duration::ZERO) };
     let mut world = World::new(&[sender, receiver], map());
     world.create("/f");

@@ -663,7 +663,7 @@ fn end_without_run<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &'a
 /// The highest number of a signal (signal(7)).
 const SIGNAL_MAX: i32 = 64;
 
-/// Directories settle at once; and what is said to be gone need not.
+/// Directories settle at once; what is said to be gone need not, nor what a task tells of that failed.
 fn is_to_settle(slot: Slot, tasks: &Tasks) -> bool {
     let gone = tasks.flag(slot).is_some_and(|flag| match flag {
         Flag::Delete | Flag::DeleteSelf | Flag::MovedFrom | Flag::QOverflow => true,
@@ -679,5 +679,5 @@ fn is_to_settle(slot: Slot, tasks: &Tasks) -> bool {
         | Flag::Unmount
         | Flag::Ignored => false,
     });
-    !gone && !tasks.is_dir(slot) && !tasks.has(slot, Mark::Settled)
+    !gone && !tasks.is_dir(slot) && !tasks.has(slot, Mark::Settled) && tasks.failed(slot).is_none()
 }

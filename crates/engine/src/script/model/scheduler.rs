@@ -709,7 +709,7 @@ impl Scheduler {
         let gone = [Flag::Delete, Flag::DeleteSelf, Flag::MovedFrom, Flag::QOverflow]
             .map(Some)
             .contains(&Mask(task.event.mask).flag());
-        if !settles || gone || task.event.is_dir || task.settled {
+        if !settles || gone || task.event.is_dir || task.settled || task.failed.is_some() {
             return self.place(key, shared, out);
         }
         task.settles_since.get_or_insert(shared.now);
