@@ -464,7 +464,8 @@ def test_direvent_and_the_imported_config_tell_the_events_of_the_system_alike(di
     assert direvent.start(watcher("$SRC", events, "$NOTE $sysev_name")) == []
     direvent.write("f")
     direvent.do(lambda side: (side.src / "f").read_text())
-    direvent.do(lambda side: os.listdir(side.src / "sub"))
+    # A listing reads twice, and the kernel merges two events that are alike only while nobody has read the first.
+    direvent.do(lambda side: os.close(os.open(side.src / "sub", os.O_RDONLY)))
     calls = direvent.agree()
     assert ("ACCESS", "DIREVENT_FILE=f") in {call[1:3] for call in calls}
     assert ("CLOSE_NOWRITE", "DIREVENT_FILE=sub") in {call[1:3] for call in calls}
