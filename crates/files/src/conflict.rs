@@ -56,7 +56,7 @@ pub(crate) enum Verdict {
     Compare,
 }
 
-/// Judges what is at `path`, if anything; may give the place another name. `source` is the last look at the source.
+/// Judges what is at `place`, if anything; may give the place another name. `source` is the last look at the source.
 pub(crate) fn judge(
     request: &Request<'_>,
     place: &mut Place<'_>,
