@@ -91,13 +91,13 @@ const INTERPRETERS: [Interpreter; 8] = [
             b"powershell",
         ],
         code: b"c",
-        with_value: b"",
+        with_value: b"oO",
     },
     Interpreter {
         kind: Kind::CallsShell,
         names: &[b"script", b"su", b"runuser", b"flock"],
         code: b"c",
-        with_value: b"",
+        with_value: b"EGgsTuw",
     },
     Interpreter {
         kind: Kind::Language,
@@ -318,6 +318,8 @@ pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
     let (mut code_comes, mut reads_again, mut sources) = (false, false, false);
     // The first argument is code, and the next word is the value of an option.
     let (mut first, mut is_value) = (false, false);
+    // How many arguments may stand before what the reader gives its further ones to.
+    let mut own = 0;
     for (place, word) in words.iter().enumerate().filter(|(_, word)| !word.redirects) {
         let text = word.whole.as_slice();
         let is_option = text.starts_with(b"-") || text.starts_with(b"+");
@@ -353,10 +355,18 @@ pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
         verdict.evaluates |= builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
         reads_again |= builtins && READ_AGAIN.contains(&text);
         sources |= matches!(text, b"." | b"source");
-        let is_data = !is_option && !is_value && !code_comes && matches!(names, Names::Nothing);
-        if is_data && kind.is_some_and(|kind| kind.kind == Kind::Language) {
-            // A script: what follows is for it, and it is no shell.
-            (reader, takes_data) = (None, true);
+        // A number may be that of a descriptor that is redirected.
+        let is_number = text.iter().all(u8::is_ascii_digit);
+        let is_data = !(is_option || is_value || is_number || code_comes) && matches!(names, Names::Nothing);
+        match kind.map(|kind| kind.kind) {
+            // A script: what follows is for it.
+            Some(Kind::Shell | Kind::Language) if is_data => (reader, takes_data) = (None, true),
+            // The command that it calls without a shell.
+            Some(Kind::CallsShell) if is_data && own == 0 => reader = None,
+            Some(Kind::CallsShell) if is_data => own -= 1,
+            // It runs a command as that user.
+            Some(Kind::CallsShell) if matches!(text, b"-u" | b"--user") => own = 0,
+            _ => {}
         }
         first &= matches!(names, Names::Nothing) && !is_first && !text.starts_with(b"-f");
         is_value = is_option && kind.is_some_and(|kind| takes_word(text, kind.with_value));
@@ -370,7 +380,7 @@ pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
                 place == program || place > 0 && EXEC_OF_FIND.contains(&words[place - 1].whole.as_slice());
             if !takes_first || is_called {
                 reader = Some((kind, word));
-                first = takes_first;
+                (first, own) = (takes_first, 1);
             }
         }
     }

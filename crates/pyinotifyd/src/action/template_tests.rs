@@ -419,6 +419,12 @@ fn arguments_are_judged_as_a_command_line_is() {
         &["sudo", "-u", "x", "bash", "-ec", "{src_pathname}"],
         &["perl", "-e", "print '{pathname}'"],
         &["awk", "{ print \"{pathname}\" }"],
+        &["bash", "-o", "pipefail", "-c", "echo {pathname}"],
+        &["flock", "-w", "9", "/run/l", "-c", "echo {pathname}"],
+        &["flock", "/run/l", "sh", "-c", "echo {pathname}"],
+        &["su", "-", "bob", "-s", "/bin/sh", "-c", "echo {pathname}"],
+        &["runuser", "-u", "bob", "--", "sh", "-c", "echo {pathname}"],
+        &["script", "-qc", "echo {pathname}", "log"],
     ] {
         assert!(judge(argv).is_err(), "{argv:?}");
     }
@@ -430,6 +436,10 @@ fn arguments_are_judged_as_a_command_line_is() {
         &["sh", "-c", "echo {maskname}"],
         &["tool", "trap", "{pathname}", "eval"],
         &["wc", "-c", "{pathname}"],
+        &["bash", "/opt/convert.sh", "-src", "{pathname} x"],
+        &["bash", "-o", "pipefail", "/opt/convert.sh", "-c", "{pathname}"],
+        &["flock", "/run/l", "rsync", "-ac", "{pathname}", "host::m"],
+        &["runuser", "-u", "bob", "--", "gzip", "-c", "{pathname}"],
         &["{pathname}"],
         &[],
     ] {
