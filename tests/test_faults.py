@@ -12,12 +12,13 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -554,6 +555,40 @@ def test_a_sparse_file_stays_sparse(box: Box, root: None, action: str) -> None:
             file.seek(500 << 30)
             assert file.read() == b"tail"
         daemon.kill()
+
+
+def test_what_a_kill_leaves_beside_a_file_that_a_rule_was_working_on_goes_at_the_next_start(
+    box: Box, root: None
+) -> None:
+    with mounted(box.dst):
+        config = (
+            'sched = FileManagerScheduler(FileManagerRule("move", "^$SRC/(.*)$", r"$DST/\\1"))\n'
+            'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": sched})], state="$TMP/state")'
+        )
+        daemon = box.run(config)
+        block = os.urandom(1 << 20)
+        with open(box.tmp / "big", "wb") as file:
+            for _ in range(400):
+                file.write(block)
+        (box.tmp / "big").rename(box.src / "big")
+
+        def half_made() -> list[Path]:
+            return list(box.dst.glob(".pyinotifyd-*.tmp"))
+
+        wait_until(half_made, lambda: daemon.tail)
+        with closing(sqlite3.connect(box.tmp / "state/state.db")) as state:
+            wait_until(
+                lambda: state.execute("SELECT state FROM task").fetchall() == [("running",)], lambda: daemon.tail
+            )
+        daemon.signal(signal.SIGKILL)
+        daemon.wait_exit()
+        # As if it had been at work in that directory.
+        [left] = half_made()
+        (box.src / left.name).write_bytes(b"")
+        daemon = box.run(config)
+        daemon.wait_log(f"removed 1 temporary file.s. of an earlier run below '{box.src}'")
+        assert not (box.src / left.name).exists()
+        daemon.wait_log("task finished")
 
 
 def test_a_directory_two_hundred_levels_deep_is_copied_and_deleted(run: Run, box: Box) -> None:

@@ -165,10 +165,9 @@ fn new_name() -> Vec<u8> {
     Origin::own().name(random(), TEMPORARY_SUFFIX)
 }
 
-/// A name for what is set aside; `goes` is what has nothing to wait for.
+/// A name for what is set aside; `goes` is what has nothing to wait for, and has its fingerprint in the name.
 fn name_aside(goes: Option<&Status>) -> Vec<u8> {
-    let random = random();
-    let serial = goes.map_or(random, |goes| fingerprint(goes) << FOLDED | random & ((1 << FOLDED) - 1));
+    let serial = goes.map_or(0, fingerprint) << FOLDED | random() & ((1 << FOLDED) - 1);
     Origin::own().name(serial, ASIDE_SUFFIX)
 }
 
@@ -178,10 +177,10 @@ fn random() -> u64 {
     SECRET.get_or_init(RandomState::new).hash_one(SERIAL.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Tells a file, and what was written to it, in few bits.
+/// Tells a file, and what was written to it, in few bits. Never 0.
 fn fingerprint(status: &Status) -> u64 {
     let (inode, size, mtime) = (status.inode.ino, status.size, sys::nanoseconds(status.mtime));
-    fold(&[&inode.to_le_bytes()[..], &size.to_le_bytes(), &mtime.to_le_bytes()].concat())
+    fold(&[&inode.to_le_bytes()[..], &size.to_le_bytes(), &mtime.to_le_bytes()].concat()).max(1)
 }
 
 /// Something under a temporary name, removed when it is dropped before it was given its final name.
@@ -377,18 +376,21 @@ pub(crate) fn rename(
     if overwrite {
         return sys::rename(from_at, from, to_at, to);
     }
-    if rename_new(from_at, from, to_at, to, kind)? == By::Link && kind == Kind::File {
+    match rename_new(from_at, from, to_at, to, kind)? {
         // For who watches, a link is a new file that nobody has written yet.
-        sys::show_as_written(to_at, to);
+        By::Link if kind == Kind::File => sys::show_as_written(to_at, to),
+        By::Link | By::Rename => {}
+        By::RenameAfterLook => LOOKED_FIRST.store(true, Ordering::Relaxed),
     }
     Ok(())
 }
 
 /// How a new name was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     Rename,
     Link,
+    /// It was free a moment before.
+    RenameAfterLook,
 }
 
 /// Renames if the new name is free, on every filesystem: in one step where that can be done, else after a look.
@@ -413,6 +415,7 @@ fn rename_new(
             // many.
             Err(errno) if is_not_here(errno) || errno == Errno::MLINK => {
                 rename_after_look(from_at, from, to_at, to)?;
+                return Ok(By::RenameAfterLook);
             }
             result => {
                 result?;
@@ -439,9 +442,7 @@ fn rename_after_look(
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno),
     }
-    sys::rename(from_at, from, to_at, to)?;
-    LOOKED_FIRST.store(true, Ordering::Relaxed);
-    Ok(())
+    sys::rename(from_at, from, to_at, to)
 }
 
 /// Whether a name was checked before a rename because the filesystem can't do both in one step.

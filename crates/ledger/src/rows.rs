@@ -40,7 +40,7 @@ pub struct Subject {
     pub file: Arc<str>,
     /// The scheduler's name.
     pub scheduler: Arc<str>,
-    /// `job`, `command` or `rule`.
+    /// `job`, `command` or `rules`.
     pub kind: Arc<str>,
     /// Digest of what the scheduler does.
     pub digest: Arc<str>,

@@ -303,6 +303,9 @@ pub(crate) enum Work {
 }
 
 impl Work {
+    /// What a task of file rules is kept as.
+    pub(crate) const KEPT_RULES: &str = "rules";
+
     /// What a person calls it.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -317,7 +320,7 @@ impl Work {
         match self {
             Work::Job(_) => "job",
             Work::Command(_) => "command",
-            Work::Rules(_) => "rules",
+            Work::Rules(_) => Work::KEPT_RULES,
         }
     }
 }

@@ -233,7 +233,7 @@ impl Jobs {
         self.pause = (self.pause * 2).min(RESTART_MAX);
         self.slot = Slot::Waiting(now + pause);
         self.untaken.clear();
-        self.silent_since = None;
+        (self.silent_since, self.blocked_after) = (None, BLOCKED_FIRST);
         pause
     }
 

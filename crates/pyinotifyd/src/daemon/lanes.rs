@@ -132,7 +132,7 @@ impl Daemon {
         let performer = &mut self.core.performer;
         performer.sweeps.ended(swept, &mut performer.lanes, now);
         if swept.removed > 0 {
-            let (removed, below) = (swept.removed, Escaped(&swept.directory));
+            let (removed, below) = (swept.removed, Escaped(&swept.area.directory));
             let text = format_args!("removed {removed} temporary file(s) of an earlier run below '{below}'");
             performer.log.write(self.logger, Level::INFO, text);
         }

@@ -29,6 +29,7 @@ use super::report::{describe, in_a_line};
 use super::shutdown::State;
 use super::start::state_directory;
 use super::{Daemon, Reload, leave};
+use crate::action::sweep::Area;
 use crate::config::{Config, Initial, Watch};
 use crate::host::wire::FromHost;
 use crate::host::{Host, HostId};
@@ -288,7 +289,8 @@ impl Daemon {
         self.forward_records(forwards);
         self.core.performer.log.set_filtered(filtered);
         let performer = &mut self.core.performer;
-        performer.sweeps.order(destinations, &mut performer.lanes, now);
+        let areas = destinations.into_iter().map(|directory| Area { directory, is_tree: true });
+        performer.sweeps.order(areas, &mut performer.lanes, now);
         performer.trashes.set(trashes, now);
         self.place_again(now);
     }

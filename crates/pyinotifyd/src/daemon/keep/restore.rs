@@ -7,6 +7,9 @@
 //! ([`super::leftovers`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,7 @@ use serde_json::Value;
 use super::Keeper;
 use super::leftovers::outliving;
 use super::row::Clock;
+use crate::action::sweep::Area;
 use crate::config::{Identity, Work};
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
@@ -118,6 +122,7 @@ impl Daemon {
         let outliving = outliving(&tasks);
         let maps = self.core.performer.generations.last().map(maps_by_root).unwrap_or_default();
         let mut gone = Vec::new();
+        self.sweep_beside(&tasks, now);
         self.latest_first(&mut tasks, &outliving);
         for task in tasks {
             let process = task.process.filter(|process| outliving.contains(process));
@@ -137,6 +142,19 @@ impl Daemon {
             record!(self.core.performer.log, self.logger, INFO, "tasks of the earlier daemon: {text}");
         }
         self.end_leftovers(now);
+    }
+
+    /// Rules that ran may have left something half-made beside their files, or set aside.
+    fn sweep_beside(&mut self, tasks: &[Task], now: Instant) {
+        let is_one =
+            |task: &&Task| task.state == TaskState::Running && &*task.subject.kind == Work::KEPT_RULES;
+        let files = tasks.iter().filter(is_one).map(|task| Path::new(OsStr::from_bytes(&task.subject.path)));
+        let parents: BTreeSet<&Path> = files.filter_map(Path::parent).collect();
+        let areas = parents
+            .into_iter()
+            .map(|directory| Area { directory: directory.as_os_str().as_bytes().to_vec(), is_tree: false });
+        let performer = &mut self.core.performer;
+        performer.sweeps.order(areas, &mut performer.lanes, now);
     }
 
     /// Of the tasks of a scheduler that has one task for all paths by now, the first one goes on: that of the latest
