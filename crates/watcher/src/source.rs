@@ -26,8 +26,9 @@ pub trait Source {
     /// [`Error::TooManyRoots`] if there is no room for all of them; none is kept.
     fn make_room(&mut self, paths: &[&[u8]]) -> Result<(), Error>;
 
-    /// What these watches see is no news ([`WatchSpec::initial`]) to watches that begin from here on. The next call
-    /// replaces it; it has to come before one of these watches is removed.
+    /// What these watches see is no news to watches that begin from here on: neither what is there
+    /// ([`WatchSpec::initial`]) nor, on filesystems of this machine, what happens. The next call replaces it; it has
+    /// to come before one of these watches is removed.
     fn pass_over(&mut self, seen_by: Vec<WatchId>);
 
     /// Begins to watch what `spec` says. Events are told as soon as [`Source::is_set_up`] says so, and some before.

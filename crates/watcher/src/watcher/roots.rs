@@ -158,19 +158,24 @@ impl Watcher {
         Ok(())
     }
 
-    /// What these watches see is no news to watches that begin from here on, until the next call.
+    /// What these watches see is no news to watches that begin from here on, until the next call: neither what is
+    /// there nor what happens.
     pub fn pass_over(&mut self, seen_by: Vec<WatchId>) {
         self.passed_over = seen_by.into_iter().collect();
+        self.newcomers.clear();
     }
 
     /// Whether something in a directory, or the directory itself, is no news to a root: where a watch that is passed
     /// over sees the directory, or the node that stands for it.
     pub(super) fn was_seen(&self, root: RootId, directory: NodeId, itself: Option<NodeId>) -> bool {
-        let sees = |node| {
-            let mut roots = self.covers.roots(self.tree.cover(node)).iter();
-            roots.any(|root| self.passed_over.contains(&self.root(*root).watch))
-        };
-        self.passes_over(root) && (sees(directory) || itself.is_some_and(sees))
+        let is_seen = |node| self.is_passed_over(node);
+        self.passes_over(root) && (is_seen(directory) || itself.is_some_and(is_seen))
+    }
+
+    /// Whether a watch that is passed over sees the node.
+    pub(super) fn is_passed_over(&self, node: NodeId) -> bool {
+        let mut roots = self.covers.roots(self.tree.cover(node)).iter();
+        roots.any(|root| self.passed_over.contains(&self.root(*root).watch))
     }
 
     /// The same of a root that is to be handed over, by its path.
@@ -189,7 +194,7 @@ impl Watcher {
     }
 
     fn passes_over(&self, root: RootId) -> bool {
-        !self.passed_over.is_empty() && !self.passed_over.contains(&self.root(root).watch)
+        self.newcomers.contains(&self.root(root).watch)
     }
 
     /// Begins to watch what `spec` says, under a number that is free. It is watched as a whole when
@@ -214,6 +219,9 @@ impl Watcher {
         }
         self.roots_to_come = self.roots_to_come.saturating_sub(spec.paths.len());
         self.insert_watch(id, spec);
+        if !self.passed_over.is_empty() {
+            self.newcomers.insert(id);
+        }
         for Configured { path, given, pattern } in paths {
             let root = self.insert_root(id, path, given);
             self.root_mut(root).pattern = pattern;

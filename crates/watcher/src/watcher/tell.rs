@@ -165,13 +165,18 @@ impl Watcher {
         }
         let wd = self.tree.wd(node);
         let several = self.covers.wants(cover).repeats || self.tree.has(node, SHARED);
+        let is_theirs = !self.newcomers.is_empty() && self.is_passed_over(node);
         for &id in self.covers.roots(cover) {
             let root = self.roots[usize::from(id.0)].as_ref().expect("sets hold only roots that exist");
             let watch = self.watches[root.watch.0 as usize].as_ref().expect("a root's watch exists");
             // An excluded root is silent, though what lies below it is not.
             let silent = root.silent && root.node == Some(node);
-            let meant = told.only.is_none_or(|only| only == id) && watch.interest.intersects(flag);
-            if silent || !meant || (several && !self.paths.is_first_for(root.watch)) {
+            let meant = match told.only {
+                Some(only) => only == id,
+                None => !(is_theirs && self.newcomers.contains(&root.watch)),
+            };
+            let wanted = meant && watch.interest.intersects(flag);
+            if silent || !wanted || (several && !self.paths.is_first_for(root.watch)) {
                 continue;
             }
             sink.event(root.watch, &self.paths.event(told, wd, root));

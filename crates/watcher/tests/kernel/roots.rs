@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use event::{Flag, Mask};
-use watcher::{Problem, WatchSpec};
+use watcher::{News, Problem, WatchSpec};
 
 use crate::bed::{Bed, CHANGES, expected, os, spec};
 
@@ -631,4 +631,32 @@ fn a_new_watch_is_told_of_no_look_at_a_directory_without_subdirectories() {
     fs::read_dir(&dir).unwrap();
     let told = bed.events();
     assert!(told.iter().any(|event| event.path == dir && event.mask == "IN_OPEN|IN_ISDIR"), "{told:?}");
+}
+
+#[test]
+fn what_a_watch_that_is_passed_over_sees_happen_is_told_to_it_alone() {
+    let mut bed = Bed::new();
+    let (seen, unseen) = (bed.mkdir("seen"), bed.mkdir("unseen"));
+    let before = bed.watch_tree("seen", ENTRIES);
+    bed.watcher.pass_over(vec![before]);
+    let mut both = spec(&[&seen, &unseen], ENTRIES);
+    both.initial = Some(News::Everything);
+    let newcomer = bed.watch(both);
+    let (old, new) = (bed.write("seen/f"), bed.write("unseen/f"));
+    bed.assert_told(&[
+        expected(&old).create_file().by(before),
+        expected(&old).close_write().by(before),
+        expected(&new).create_file().by(newcomer),
+        expected(&new).close_write().by(newcomer),
+    ]);
+    // What comes as a whole, too.
+    bed.mkdir("made/sub");
+    bed.write("made/f");
+    bed.rename("made", "seen/made");
+    let arrived = expected(seen.join("made/f")).close_write().arrived().by(before);
+    let told = bed.events();
+    assert!(told.contains(&arrived) && told.iter().all(|event| event.watch == before.0), "{told:#?}");
+    bed.watcher.pass_over(Vec::new());
+    fs::write(&old, "more").unwrap();
+    bed.assert_told(&[expected(&old).close_write().by(before), expected(&old).close_write().by(newcomer)]);
 }
