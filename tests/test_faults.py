@@ -193,6 +193,26 @@ def test_files_of_a_directory_that_moved_in_an_overflow_are_not_lost(run: Run, b
     wait_until(lambda: all((box.dst / name).exists() for name in names), lambda: daemon.tail)
 
 
+def test_what_waits_in_two_directories_that_are_exchanged_goes_with_its_directory(run: Run, box: Box) -> None:
+    config = (
+        'take = FileManagerScheduler(FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\\1", auto_create=True), delay=1)\n'
+        'm = {"IN_CLOSE_WRITE": take, "IN_DELETE": Cancel(take)}\n'
+        'pyinotifyd = Pyinotifyd([Watch("$SRC", m, rec=True, auto_add=True)])'
+    )
+    for name in ("a", "b/sub"):
+        (box.src / name).mkdir(parents=True)
+    daemon = run(config)
+    files = {"a/f": "1", "a/only": "2", "b/f": "3", "b/sub/g": "4"}
+    for name, content in files.items():
+        (box.src / name).write_text(content)
+        daemon.wait_log(f"schedule task.*/{name}")
+    exchange(box.src / "a", box.src / "b")
+    there = {("b" if name[0] == "a" else "a") + name[1:]: content for name, content in files.items()}
+    wait_until(lambda: all((box.dst / name).exists() for name in there), lambda: daemon.tail)
+    assert {name: (box.dst / name).read_text() for name in there} == there
+    assert not daemon.count("task failed"), daemon.tail
+
+
 @needs_small_queue
 def test_the_watches_are_right_after_an_overflow_that_hid_removals_and_new_directories(run: Run, box: Box) -> None:
     for number in range(50):

@@ -11,7 +11,7 @@ use crate::elders;
 use crate::path::Path;
 use crate::scheduler::hand_over::Ends;
 use crate::scheduler::{Phase, Scheduler};
-use crate::tasks::{Slot, Tasks};
+use crate::tasks::{News, Slot, Tasks};
 use crate::turn::{Delivery, Shared, Turn};
 use crate::verdict::Verdict;
 use crate::{
@@ -471,6 +471,25 @@ impl Generation {
             scheduler.follow(slot, path, event, renamed, turn);
         }
         self.note_deadline(index, turn.tasks);
+    }
+
+    /// Gives a task a path that nothing else has.
+    pub(crate) fn set_aside<E: Effects>(
+        &mut self,
+        slot: Slot,
+        path: &Path<'_>,
+        event: &Event<'_>,
+        renamed: (&[u8], &[u8]),
+        turn: &mut Turn<'_, E>,
+    ) {
+        let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
+        let (scheduler, rule) = (&mut self.schedulers[index], turn.tasks.rule(slot));
+        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
+        if turn.tasks.state(slot).is_to_come() {
+            scheduler.rename(slot, &news, turn);
+        } else {
+            scheduler.rename_run(slot, &news, renamed, turn);
+        }
     }
 
     /// Cancels a task that has not started.

@@ -49,7 +49,8 @@
 //! them.
 //!
 //! A directory that is renamed takes the tasks along of what lies below it ([`Engine::rename`]): they keep their time,
-//! and filter and rules are asked again. A run ends under the path that it began with; the new one is for what comes
+//! and filter and rules are asked again. Of two directories that are exchanged, one steps aside meanwhile
+//! ([`Engine::set_aside`]). A run ends under the path that it began with; the new one is for what comes
 //! after, and for the events that meet the run. What the daemon itself moves or removes is told by
 //! [`Engine::withdraw`].
 //!

@@ -720,12 +720,17 @@ impl Scheduler {
         turn: &mut Turn<'_, E>,
     ) {
         let Ok(rule) = self.rule_or_drop(slot, path, event, turn) else { return };
-        self.remove_key(slot, turn.tasks);
         let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
-        turn.tasks.update(slot, &news);
-        self.add_key(path.hash, slot, turn.tasks);
+        self.rename(slot, &news, turn);
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::Followed { task, from, to });
+    }
+
+    /// Gives a task to come another path.
+    pub(crate) fn rename<E>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
+        self.remove_key(slot, turn.tasks);
+        turn.tasks.update(slot, news);
+        self.add_key(news.hash, slot, turn.tasks);
     }
 
     /// The same of a task that runs. The run ends as it began; the path is that of what comes after, and of events that
@@ -735,19 +740,30 @@ impl Scheduler {
         slot: Slot,
         path: &Path<'_>,
         event: &Event<'_>,
-        (from, to): (&[u8], &[u8]),
+        renamed: (&[u8], &[u8]),
         turn: &mut Turn<'_, E>,
     ) {
         let Ok(rule) = self.rule_or_drop(slot, path, event, turn) else { return };
+        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
+        self.rename_run(slot, &news, renamed, turn);
+    }
+
+    /// Gives what comes after the run of a task another path.
+    pub(crate) fn rename_run<E>(
+        &mut self,
+        slot: Slot,
+        news: &News<'_>,
+        (from, to): (&[u8], &[u8]),
+        turn: &mut Turn<'_, E>,
+    ) {
         // With a batch, no path leads to what runs.
         let has_key = self.spec.batch.is_none();
         if has_key {
             self.remove_key(slot, turn.tasks);
         }
-        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
-        remember(slot, &news, turn);
+        remember(slot, news, turn);
         if has_key {
-            self.add_key(path.hash, slot, turn.tasks);
+            self.add_key(news.hash, slot, turn.tasks);
         }
         turn.tasks.more_mut(slot).renamed = Renamed::Followed { from: from.into(), to: to.into() };
     }

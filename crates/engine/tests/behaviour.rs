@@ -1038,6 +1038,25 @@ fn a_task_that_follows_to_a_path_with_a_task_is_an_event_for_that_one() {
 }
 
 #[test]
+fn tasks_of_two_directories_that_are_exchanged_change_places() {
+    let mut world = renaming(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(SECOND) });
+    for file in ["/in/b/runs", "/in/a/f", "/in/b/f", "/in/b/g"] {
+        world.create(file);
+    }
+    assert_eq!(world.pass(SECOND), ["start 1 /in/b/runs IN_CREATE"]);
+    let map = world.ids.map(0);
+    world.engine.set_aside(world.now, map, b"/in/b", b"/in/b\0", &mut world.out);
+    assert_eq!(world.lines(), NOTHING);
+    assert_eq!(rename(&mut world, "/in/a", Some("/in/b")), ["followed 2 /in/b/f"]);
+    let followed = ["followed 3 /in/a/f", "followed 4 /in/a/g"];
+    assert_eq!(rename(&mut world, "/in/b\0", Some("/in/a")), followed);
+    assert_eq!(world.create("/in/a/runs"), ["skip 1 /in/a/runs"], "an event there meets the run");
+    assert_eq!(world.complete(1), ["finished 1 /in/b/runs", "start 2 /in/b/f IN_CREATE"]);
+    assert_eq!(world.complete(2), ["finished 2 /in/b/f", "start 3 /in/a/f IN_CREATE"]);
+    assert_eq!(world.complete(3), ["finished 3 /in/a/f", "start 4 /in/a/g IN_CREATE"]);
+}
+
+#[test]
 fn where_the_directory_left_each_path_gets_what_a_moved_from_gives_it() {
     let mut world = renaming(scheduler(DELAY));
     world.create("/in/new/f");

@@ -19,6 +19,7 @@ impl Sink for Nothing {
     }
 
     fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+    fn set_aside(&mut self, _: WatchId, _: &[u8], _: &[u8]) {}
 
     fn notice(&mut self, _notice: Notice<'_>) {}
 }

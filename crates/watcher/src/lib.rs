@@ -58,6 +58,7 @@
 //! # impl watcher::Sink for Log {
 //! #     fn event(&mut self, _: watcher::WatchId, _: &event::Event<'_>) {}
 //! #     fn renamed(&mut self, _: watcher::WatchId, _: &[u8], _: Option<&[u8]>) {}
+//! #     fn set_aside(&mut self, _: watcher::WatchId, _: &[u8], _: &[u8]) {}
 //! #     fn notice(&mut self, _: watcher::Notice<'_>) {}
 //! # }
 //! use std::time::Instant;

@@ -125,6 +125,7 @@ pub(crate) struct Tape(Vec<Record>);
 enum Record {
     Event { watch: WatchId, event: OwnedEvent },
     Renamed { watch: WatchId, from: Vec<u8>, to: Option<Vec<u8>> },
+    SetAside { watch: WatchId, path: Vec<u8>, aside: Vec<u8> },
     Recovered(WatchId),
     RootElsewhere(Vec<u8>),
     Notice { severity: Severity, text: String },
@@ -164,6 +165,10 @@ impl Sink for Tape {
         self.0.push(Record::Renamed { watch, from: from.to_vec(), to: to.map(<[u8]>::to_vec) });
     }
 
+    fn set_aside(&mut self, watch: WatchId, path: &[u8], aside: &[u8]) {
+        self.0.push(Record::SetAside { watch, path: path.to_vec(), aside: aside.to_vec() });
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         self.0.push(match notice {
             Notice::Recovered { watch } => Record::Recovered(watch),
@@ -182,9 +187,15 @@ impl Tape {
                 Record::Renamed { watch, from, to } if is_wanted(watch) => {
                     sink.renamed(watch, &from, to.as_deref());
                 }
+                Record::SetAside { watch, path, aside } if is_wanted(watch) => {
+                    sink.set_aside(watch, &path, &aside);
+                }
                 Record::Recovered(watch) if is_wanted(watch) => sink.notice(Notice::Recovered { watch }),
                 Record::RootElsewhere(path) => sink.notice(Notice::RootElsewhere { path: &path }),
-                Record::Event { .. } | Record::Renamed { .. } | Record::Recovered(_) => {}
+                Record::Event { .. }
+                | Record::Renamed { .. }
+                | Record::SetAside { .. }
+                | Record::Recovered(_) => {}
                 Record::Notice { severity, text } => {
                     sink.notice(Notice::Elsewhere { severity, text: &text });
                 }

@@ -64,6 +64,10 @@ pub trait Sink {
     /// A directory that the watch sees, with everything below it, has another path from here on. `to` is `None` if the
     /// watch does not see it any more. Comes after the event that says so.
     fn renamed(&mut self, watch: WatchId, from: &[u8], to: Option<&[u8]>);
+    /// A directory that the watch sees, with everything below it, has lost its name to another one, and is nowhere. It
+    /// is told as renamed from `aside`, a path that nothing can have, as soon as its place is known: by the other half
+    /// of an exchange. If there is none, that is where it was.
+    fn set_aside(&mut self, watch: WatchId, path: &[u8], aside: &[u8]);
     /// Something that a person should know, or ([`crate::Severity::Silent`]) that the caller must act on.
     fn notice(&mut self, notice: Notice<'_>);
 }
@@ -75,6 +79,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn renamed(&mut self, watch: WatchId, from: &[u8], to: Option<&[u8]>) {
         (**self).renamed(watch, from, to);
+    }
+
+    fn set_aside(&mut self, watch: WatchId, path: &[u8], aside: &[u8]) {
+        (**self).set_aside(watch, path, aside);
     }
 
     fn notice(&mut self, notice: Notice<'_>) {

@@ -49,6 +49,7 @@ use nameless::Nameless;
 use place::OpenParent;
 use read::Reading;
 use recover::{Recovery, Starved};
+use rename::Aside;
 use roots::{Reason, Root};
 use tell::Paths;
 use territory::Territory;
@@ -101,6 +102,8 @@ pub struct Watcher {
     moves: Moves,
     /// Nodes that lost their name to another, with the read that brought the event.
     displaced: Vec<(NodeId, u64)>,
+    /// Those of them whose tasks wait for what becomes of them.
+    asides: Vec<Aside>,
     creations: Creations,
     fresh: Fresh,
     retired: Retired,
@@ -190,6 +193,7 @@ impl Watcher {
             reading: Reading::new(limits, kernel::queue_max(), now),
             moves: Moves::new(limits.moves_max, limits.move_age),
             displaced: Vec::new(),
+            asides: Vec::new(),
             creations: Creations::new(limits.young_max),
             fresh: Fresh::new(limits.young_max),
             retired: Retired::default(),

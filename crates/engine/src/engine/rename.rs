@@ -44,6 +44,21 @@ impl Engine {
         }
     }
 
+    /// A directory that the watch of a map sees has lost its name to another one, with everything below it: the first
+    /// half of an exchange. Its tasks go to `aside`, which is nobody's path and says nothing to filter and rules, until
+    /// [`Engine::rename`] of that path says where the directory is.
+    pub fn set_aside(&mut self, now: Instant, map: MapId, from: &[u8], aside: &[u8], out: &mut impl Effects) {
+        let Some(at) = self.of_map(map) else { return };
+        for task in self.below(from, |slot, tasks| tasks.map(slot) == map) {
+            let event = renamed(&task.event.get(), from, aside);
+            let event = event.get();
+            let path = self.paths.see(event.pathname);
+            let (generations, mut turn) = self.turn(now, out);
+            generations[at].set_aside(task.slot, &path, &event, (from, aside), &mut turn);
+            self.end_turn(out);
+        }
+    }
+
     /// The daemon itself moved or removed something: what was to come for it, and for what lies below, is withdrawn.
     pub fn withdraw(&mut self, now: Instant, pathname: &[u8], out: &mut impl Effects) {
         let found = self.below(pathname, |slot, tasks| tasks.state(slot).is_to_come());

@@ -164,6 +164,8 @@ impl Scheduler {
 
     /// Puts a task that is in no list behind those that wait for their start.
     pub(super) fn queue<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
+        // A rate that lets it start is no deadline: it waits for something else.
+        self.looked_at = turn.now;
         turn.tasks.set_state(slot, State::Queued, turn.now);
         turn.tasks.push(&mut self.queued, slot);
         if self.shares_places(turn.shared) {

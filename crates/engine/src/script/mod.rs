@@ -180,6 +180,8 @@ struct Run {
     verdicts: Vec<String>,
     /// Handles of runs that are over.
     stale: Vec<TaskHandle>,
+    /// Map, path aside and new path of the other half of an exchange.
+    half_exchanged: Option<(MapId, Vec<u8>, Vec<u8>)>,
     /// Ids that were given to restored tasks.
     restored: u128,
     /// What a program that keeps tasks has of them; none once the engine shuts down.
@@ -210,6 +212,7 @@ impl Run {
             generations: Vec::new(),
             verdicts: Vec::new(),
             stale: Vec::new(),
+            half_exchanged: None,
             restored: 0,
             kept: Some(BTreeMap::new()),
         }
@@ -224,6 +227,7 @@ impl Run {
             44..50 => self.tick_at_deadline(),
             50..59 => self.finish(script),
             59..63 => self.answer(script),
+            63 if script.one_in(2) || self.half_exchanged.is_some() => self.exchange(script),
             63 => self.rename(script),
             64 => self.withdraw(script),
             65 => self.finish_again(script),
@@ -432,9 +436,26 @@ impl Run {
     fn rename(&mut self, script: &mut Script<'_>) {
         let Some(map) = pick_map(&self.generations, script) else { return };
         let (from, to) = (pick_dir(script), pick_dir(script));
-        let to = (!script.one_in(3)).then_some(to.as_slice());
-        self.engine.rename(self.now, map, &from, to, &mut self.engine_seen);
-        self.model.rename(self.now, map, &from, to, &mut self.model_seen);
+        self.rename_to(map, &from, (!script.one_in(3)).then_some(to.as_slice()));
+    }
+
+    fn rename_to(&mut self, map: MapId, from: &[u8], to: Option<&[u8]>) {
+        self.engine.rename(self.now, map, from, to, &mut self.engine_seen);
+        self.model.rename(self.now, map, from, to, &mut self.model_seen);
+    }
+
+    /// A half of an exchange of two directories. Anything may happen before the other half.
+    fn exchange(&mut self, script: &mut Script<'_>) {
+        if let Some((map, aside, to)) = self.half_exchanged.take() {
+            return self.rename_to(map, &aside, Some(&to));
+        }
+        let Some(map) = pick_map(&self.generations, script) else { return };
+        let (one, other) = (pick_dir(script), pick_dir(script));
+        let aside = [&other, &b"\0"[..]].concat();
+        self.engine.set_aside(self.now, map, &other, &aside, &mut self.engine_seen);
+        self.model.set_aside(self.now, map, &other, &aside);
+        self.rename_to(map, &one, Some(&other));
+        self.half_exchanged = Some((map, aside, if script.one_in(4) { other } else { one }));
     }
 
     fn withdraw(&mut self, script: &mut Script<'_>) {

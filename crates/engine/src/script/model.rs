@@ -495,6 +495,21 @@ impl Model {
         }
     }
 
+    pub(super) fn set_aside(&mut self, now: Instant, map: MapId, from: &[u8], aside: &[u8]) {
+        let Some(at) = self.generations.iter().position(|one| one.ids.maps.contains(&map.0)) else { return };
+        self.shared.now = now;
+        for (_, index, key, _, event) in self.below(from, Some(map), true) {
+            let event = OwnedEvent::of(&renamed(&event.get(), from, aside).get());
+            self.generations[at].schedulers[index].set_aside(
+                &key,
+                map,
+                &event,
+                (from, aside),
+                &mut self.shared,
+            );
+        }
+    }
+
     pub(super) fn withdraw(&mut self, now: Instant, pathname: &[u8], out: &mut impl Effects) {
         self.shared.now = now;
         let found = self.below(pathname, None, false);

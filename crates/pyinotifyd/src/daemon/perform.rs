@@ -719,6 +719,8 @@ impl Performer {
     }
 
     fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {
+        // What was set aside had its path until then, and NUL is in no path.
+        let from = from.split(|byte| *byte == 0).next().unwrap_or_default();
         let (from, to) = (Escaped(from), Escaped(to));
         let text = format_args!("task follows its directory, renamed from '{from}' to '{to}'");
         self.task_record(Level::INFO, task, text);

@@ -119,6 +119,12 @@ impl Sink for Core {
         }
     }
 
+    fn set_aside(&mut self, watch: WatchId, path: &[u8], aside: &[u8]) {
+        for map in self.routes.maps(watch) {
+            self.engine.set_aside(self.performer.now, *map, path, aside, &mut self.performer);
+        }
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         if let Notice::Recovered { .. } = notice {
             self.vanished.begin();

@@ -200,6 +200,7 @@ impl Watcher {
         self.fresh.settle();
         self.resolve_doubts(Queue::Empty, sink);
         self.drop_displaced();
+        self.end_asides(self.reading.number, sink);
         self.forget_kept();
         self.creations.settle(self.recovery.runs());
         let reading = &mut self.reading;

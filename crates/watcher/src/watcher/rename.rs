@@ -16,6 +16,19 @@ use crate::pending::Move;
 use crate::spec::{Sink, WatchId};
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, SEEN, UNNAMED};
 
+/// A directory that has lost its name to another one, and whose own rename or end is still to be read.
+pub(super) struct Aside {
+    node: NodeId,
+    /// Where it was.
+    old: Vec<u8>,
+    /// What is said to be its path meanwhile. A NUL is in no path.
+    path: Vec<u8>,
+    /// Who was told.
+    watches: Vec<WatchId>,
+    /// By which read.
+    read: u64,
+}
+
 /// Who sees a directory after a rename.
 struct AfterMove {
     /// Each root that saw it before, and the root through which the same watch sees it now.
@@ -209,6 +222,7 @@ impl Watcher {
             }
             other => {
                 if let Some(other) = other {
+                    self.set_aside(other, sink);
                     self.displace(other);
                 }
                 self.bring(mover, parent, name, sink);
@@ -220,6 +234,38 @@ impl Watcher {
             self.look_or_doubt(parent, name, Kind::Arrive, sink);
         } else {
             self.doubt_if_ahead(parent, name);
+        }
+    }
+
+    /// Tells who sees a directory that its name goes to another one: what waits below it must not become one with what
+    /// waits below that.
+    fn set_aside(&mut self, node: NodeId, sink: &mut impl Sink) {
+        let Some(old) = self.path_of(node).map(<[u8]>::to_vec) else { return };
+        let path = [&old, &b"\0"[..], node.0.to_string().as_bytes()].concat();
+        let seeing = self.covers.roots(self.tree.cover(node)).iter();
+        let mut watches: Vec<WatchId> = seeing.map(|&root| self.root(root).watch).collect();
+        watches.sort_unstable();
+        watches.dedup();
+        for &watch in &watches {
+            sink.set_aside(watch, &old, &path);
+        }
+        self.asides.push(Aside { node, old, path, watches, read: self.reading.number });
+    }
+
+    /// Says of directories that were set aside, and that are not half of an exchange, that they are where they were.
+    pub(super) fn end_asides(&mut self, read_before: u64, sink: &mut impl Sink) {
+        if self.asides.is_empty() {
+            return;
+        }
+        let (asides, ended): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.asides).into_iter().partition(|one| {
+                one.read >= read_before && self.tree.has(one.node, UNNAMED) && self.is_reachable(one.node)
+            });
+        self.asides = asides;
+        for Aside { old, path, watches, .. } in ended {
+            for watch in watches {
+                sink.renamed(watch, &path, Some(&old));
+            }
         }
     }
 
@@ -292,9 +338,17 @@ impl Watcher {
         let mut staying: Vec<WatchId> = kept.iter().map(|&(root, _)| self.root(root).watch).collect();
         staying.sort_unstable();
         staying.dedup();
+        let place = self.asides.iter().position(|one| one.node == node);
+        let aside = place.map(|place| self.asides.swap_remove(place));
+        let set_aside = |watch: &WatchId| aside.as_ref().filter(|one| one.watches.contains(watch));
         let Some(to) = self.path_of(node) else { return };
-        for &watch in &staying {
-            sink.renamed(watch, from, Some(to));
+        for watch in &staying {
+            sink.renamed(*watch, set_aside(watch).map_or(from, |one| &one.path), Some(to));
+        }
+        for (watch, _) in left.iter().filter(|(watch, _)| !staying.contains(watch)) {
+            if let Some(one) = set_aside(watch) {
+                sink.renamed(*watch, &one.path, Some(&one.old));
+            }
         }
         for (watch, path) in left {
             if !staying.contains(watch) {

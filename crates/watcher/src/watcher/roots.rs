@@ -918,6 +918,7 @@ mod tests {
     impl Sink for Nothing {
         fn event(&mut self, _: WatchId, _: &event::Event<'_>) {}
         fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+        fn set_aside(&mut self, _: WatchId, _: &[u8], _: &[u8]) {}
         fn notice(&mut self, _: Notice<'_>) {}
     }
 

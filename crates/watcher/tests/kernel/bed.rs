@@ -187,6 +187,10 @@ impl Sink for Told {
         self.renamed.push((watch.0, path_buf(from), to.map(path_buf)));
     }
 
+    fn set_aside(&mut self, watch: WatchId, path: &[u8], aside: &[u8]) {
+        self.renamed.push((watch.0, path_buf(path), Some(path_buf(aside))));
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         if let Notice::Recovered { watch } = notice {
             self.recovered.push(watch.0);
@@ -269,7 +273,8 @@ impl Bed {
     pub(crate) fn settle(&mut self) {
         for _ in 0..1_000_000 {
             match self.watcher.turn(self.now, &mut self.told) {
-                Turn::More => {}
+                // A turn takes time, and some things are done when it has passed.
+                Turn::More => self.now += Duration::from_micros(10),
                 Turn::Pause(until) => self.now = self.now.max(until),
                 Turn::Idle if self.is_readable() => {}
                 Turn::Idle => return,

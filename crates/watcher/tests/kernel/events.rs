@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
 use crate::bed::{Bed, CHANGES, expected, os, spec};
@@ -321,9 +322,21 @@ fn exchanged_directories_exchange_their_paths() {
     let mut bed = Bed::new();
     bed.mkdir("in/a/deep");
     bed.mkdir("in/b/low");
-    bed.watch_tree("in", CHANGES);
+    let watch = bed.watch_tree("in", CHANGES).0;
     bed.exchange("in/a", "in/b");
     let (a, b) = (bed.path("in/a"), bed.path("in/b"));
+    bed.settle();
+    let renamed = std::mem::take(&mut bed.told.renamed);
+    let aside = renamed[0].2.clone().unwrap();
+    assert!(aside.as_os_str().as_bytes().contains(&0));
+    assert_eq!(
+        renamed,
+        [
+            (watch, b.clone(), Some(aside.clone())),
+            (watch, a.clone(), Some(b.clone())),
+            (watch, aside, Some(a.clone()))
+        ]
+    );
     bed.assert_told(&[
         expected(&a).moved_from_dir(),
         expected(&b).moved_to_dir().from(&a),
@@ -368,6 +381,10 @@ fn a_directory_renamed_over_an_empty_one_takes_its_place() {
     ]);
     bed.assert_watched("in/b/deep");
     assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+    // What was set aside is where it was, for who waits for something below.
+    let renamed = std::mem::take(&mut bed.told.renamed);
+    let last = renamed.last().unwrap();
+    assert!(renamed.len() == 3 && renamed[0].2.as_ref() == Some(&last.1) && last.2 == Some(b), "{renamed:?}");
 }
 
 #[test]

@@ -635,17 +635,45 @@ impl Scheduler {
         self.tasks.insert(new_key, task);
     }
 
+    /// A task gets a path that nothing else has.
+    pub(super) fn set_aside(
+        &mut self,
+        key: &[u8],
+        map: MapId,
+        event: &OwnedEvent,
+        renamed: (&[u8], &[u8]),
+        shared: &mut Shared,
+    ) {
+        let (new_key, rule) = (self.key(event), self.tasks[key].rule);
+        if self.tasks[key].is_running() {
+            return self.give_run((key, new_key), (map, rule, event), renamed, shared);
+        }
+        let mut task = self.tasks.remove(key).expect("the caller looked");
+        task.take(map, rule, event, shared);
+        self.tasks.insert(new_key, task);
+    }
+
     /// The same of a task that runs: what comes after gets the event.
     pub(super) fn rename_run(
         &mut self,
-        (key, new_key): (&[u8], Vec<u8>),
+        keys: (&[u8], Vec<u8>),
         map: MapId,
         event: &OwnedEvent,
-        (from, to): (&[u8], &[u8]),
+        renamed: (&[u8], &[u8]),
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
-        let Ok(rule) = self.ask_rules(event, out) else { return self.drop_rest(key, shared, out) };
+        let Ok(rule) = self.ask_rules(event, out) else { return self.drop_rest(keys.0, shared, out) };
+        self.give_run(keys, (map, rule, event), renamed, shared);
+    }
+
+    fn give_run(
+        &mut self,
+        (key, new_key): (&[u8], Vec<u8>),
+        (map, rule, event): (MapId, Option<usize>, &OwnedEvent),
+        (from, to): (&[u8], &[u8]),
+        shared: &mut Shared,
+    ) {
         let mut task = self.tasks.remove(key).expect("the caller looked");
         if task.event.pathname != event.pathname {
             task.run_event = Some(task.event_of_run());
@@ -786,6 +814,7 @@ impl Scheduler {
     }
 
     fn queue(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        self.looked_at = Some(shared.now);
         let is_behind = self.has_queued();
         let task = self.get(key);
         task.state = State::Queued;
