@@ -577,12 +577,12 @@ def test_a_sparse_file_stays_sparse(box: Box, root: None, action: str) -> None:
         daemon.kill()
 
 
-def test_what_a_kill_leaves_beside_a_file_that_a_rule_was_working_on_goes_at_the_next_start(
-    box: Box, root: None
-) -> None:
+def test_what_a_kill_leaves_where_a_rule_was_at_work_goes_at_the_next_start(box: Box, root: None) -> None:
     with mounted(box.dst):
+        # Without a literal beginning of its own, only the task says where its result goes.
         config = (
-            'sched = FileManagerScheduler(FileManagerRule("move", "^$SRC/(.*)$", r"$DST/\\1"))\n'
+            'rule = FileManagerRule("move", r"^($TMP)/src/(.*)$", r"\\1/dst/\\2")\n'
+            "sched = FileManagerScheduler(rule)\n"
             'pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": sched})], state="$TMP/state")'
         )
         daemon = box.run(config)
@@ -606,8 +606,9 @@ def test_what_a_kill_leaves_beside_a_file_that_a_rule_was_working_on_goes_at_the
         [left] = half_made()
         (box.src / left.name).write_bytes(b"")
         daemon = box.run(config)
-        daemon.wait_log(f"removed 1 temporary file.s. of an earlier run below '{box.src}'")
-        assert not (box.src / left.name).exists()
+        for directory in (box.src, box.dst):
+            daemon.wait_log(f"removed 1 temporary file.s. of an earlier run below '{directory}'")
+            assert not (directory / left.name).exists()
         daemon.wait_log("task finished")
 
 

@@ -352,6 +352,14 @@ pub(crate) struct FileRules {
 }
 
 impl FileRules {
+    /// Where the first rule that matches a path moves or copies it to.
+    pub(crate) fn destination(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let rule = self.patterns.first_match(path).ok()??;
+        let (pattern, FileRule { template, rule, .. }) = (&self.patterns.patterns()[rule], &self.rules[rule]);
+        let template = template.as_ref().ok().filter(|_| rule.action != files::Action::Delete)?;
+        pattern.sub(template, path).ok()
+    }
+
     /// What a rule would do with a path: `would move 'A' to 'B'`.
     pub(crate) fn intention(&self, rule: usize, path: &[u8]) -> String {
         let (pattern, FileRule { template, rule, .. }) = (&self.patterns.patterns()[rule], &self.rules[rule]);

@@ -28,6 +28,7 @@ use crate::config::{Identity, Work};
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::Generation;
+use crate::daemon::perform::Performer;
 use crate::daemon::vanished::is_gone_here;
 use crate::log::{About, Level, record};
 
@@ -144,17 +145,26 @@ impl Daemon {
         self.end_leftovers(now);
     }
 
-    /// Rules that ran may have left something half-made beside their files, or set aside.
+    /// Rules that ran may have left something half-made, or set aside, beside their files and where these go.
     fn sweep_beside(&mut self, tasks: &[Task], now: Instant) {
+        let Performer { generations, lanes, sweeps, .. } = &mut self.core.performer;
+        let Some(newest) = generations.last() else { return };
         let is_one =
             |task: &&Task| task.state == TaskState::Running && &*task.subject.kind == Work::KEPT_RULES;
-        let files = tasks.iter().filter(is_one).map(|task| Path::new(OsStr::from_bytes(&task.subject.path)));
-        let parents: BTreeSet<&Path> = files.filter_map(Path::parent).collect();
+        let mut files = Vec::new();
+        for Task { subject, .. } in tasks.iter().filter(is_one) {
+            let action = newest.find(&identity(subject)).map(|index| newest.action_at(index));
+            if let Some(Work::Rules(rules)) = action.map(|action| &action.work) {
+                files.extend(rules.destination(&subject.path));
+            }
+            files.push(subject.path.clone());
+        }
+        let parents = files.iter().filter_map(|file| Path::new(OsStr::from_bytes(file)).parent());
+        let parents: BTreeSet<&OsStr> = parents.map(Path::as_os_str).collect();
         let areas = parents
             .into_iter()
-            .map(|directory| Area { directory: directory.as_os_str().as_bytes().to_vec(), is_tree: false });
-        let performer = &mut self.core.performer;
-        performer.sweeps.order(areas, &mut performer.lanes, now);
+            .map(|directory| Area { directory: directory.as_bytes().to_vec(), is_tree: false });
+        sweeps.order(areas, lanes, now);
     }
 
     /// Of the tasks of a scheduler that has one task for all paths by now, the first one goes on: that of the latest
