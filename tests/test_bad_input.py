@@ -434,9 +434,9 @@ WRONG = [
         "of its own, or use the environment variable PYINOTIFYD_PATHNAME",
     ),
     (
-        "s.cmd = 'echo \"$(cat {maskname})\"'",
+        "s.cmd = 'echo \"${x:-{maskname}}\"'",
         -1,
-        'cmd: {maskname} stands in $(...) in quotes, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
+        'cmd: {maskname} stands in ${...}, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
     ),
     (
         "s.cmd = 'cat <<E\\n{pathname}\\nE'",

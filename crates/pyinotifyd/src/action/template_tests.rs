@@ -25,13 +25,15 @@ fn expanded(template: &str, pathname: &[u8]) -> String {
 
 /// The shells that `/bin/sh` is on the systems that we know, as far as they are here.
 fn shells() -> Vec<&'static str> {
-    let found = ["/bin/dash", "/bin/bash", "/bin/sh"].into_iter();
-    found.filter(|shell| std::path::Path::new(shell).exists()).collect()
+    let known = ["/bin/dash", "/bin/bash", "/bin/sh", "/bin/busybox sh", "/bin/mksh"].into_iter();
+    let program =
+        |shell: &str| shell.split(' ').next().is_some_and(|path| std::path::Path::new(path).exists());
+    known.filter(|shell| program(shell)).collect()
 }
 
 fn run(shell: &str, line: &[u8], directory: &std::path::Path) -> Output {
     let mut command = Command::new("timeout");
-    command.args(["10", shell, "-c"]).arg(OsStr::from_bytes(line));
+    command.arg("10").args(shell.split(' ')).arg("-c").arg(OsStr::from_bytes(line));
     command.current_dir(directory).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -90,9 +92,7 @@ fn what_cannot_be_decided_is_refused() {
     let cases = [
         ("echo `basename {pathname}`", "in backticks"),
         ("echo \"`basename {pathname}`\"", "in backticks"),
-        ("echo \"$(basename {pathname})\"", "in $(...) in quotes"),
-        ("echo \"$(basename '{pathname}')\"", "in $(...) in quotes"),
-        ("echo \"$(basename \"{pathname}\")\"", "in $(...) in quotes"),
+        ("echo \"$(echo `basename {pathname}`)\"", "in backticks"),
         ("cat <<END\n{pathname}\nEND", "in or behind a here-document"),
         ("cat <<-'END'\n{pathname}\nEND", "in or behind a here-document"),
         ("cat <<{pathname}", "in or behind a here-document"),
@@ -109,6 +109,8 @@ fn what_cannot_be_decided_is_refused() {
         ("((x = {pathname}))", "in arithmetic"),
         ("echo ${x:-{pathname}}", "in ${...}"),
         ("echo \"${x:-{pathname}}\"", "in ${...}"),
+        ("echo \"${x:-$(basename {pathname})}\"", "in ${...}"),
+        ("echo $(($(wc -c < {pathname}) / 2))", "in arithmetic"),
         ("echo \"${x:-\"y\"}\" {pathname}", "behind quotes in \"${...}\""),
         ("echo ${pathname}", "behind a $"),
         ("echo \"${pathname}\"", "behind a $"),
@@ -128,6 +130,47 @@ fn what_cannot_be_decided_is_refused() {
     for (template, _) in cases {
         let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
         assert!(read(own.as_bytes()).is_ok(), "{own}");
+    }
+}
+
+/// In `$(...)` quoting begins anew, to any depth: the name comes out of it as it is.
+#[test]
+fn a_value_in_a_substitution_in_quotes_is_quoted_where_it_stands() {
+    let names = [
+        "x.jpg",
+        "it's \"$(touch PWNED)\"",
+        "`touch PWNED`",
+        "a\ntouch PWNED\n)",
+        "-n",
+        "a)b # '",
+        "\\\\\"; touch PWNED; \"",
+        "*",
+    ];
+    for (template, printed) in [
+        ("printf %s \"$(basename -- {pathname} .jpg)\"", "NAME"),
+        ("printf %s \"$(basename -- '{pathname}' .jpg)\"", "NAME"),
+        ("printf %s \"<$(basename -- \"{pathname}\" .jpg)>\"", "<NAME>"),
+        ("printf %s \"$(dirname -- {pathname})\"", "/w"),
+        ("printf %s \"$(printf %s \"$(basename -- {pathname} .jpg)\" {maskname})\"", "NAMEIN_MOVED_TO"),
+        (
+            "x=\"$(printf %s \"$(basename -- \"$(printf %s \"{pathname}\")\" .jpg)\")\"; printf %s \"$x\"",
+            "NAME",
+        ),
+        ("[ \"$(printf %s {pathname} | wc -c)\" -gt 0 ] && printf yes", "yes"),
+        ("printf %s \"$(printf %s a # it's {pathname}\n)\"", "a"),
+    ] {
+        let template = read(template.as_bytes()).expect(template);
+        for (name, shell) in
+            names.iter().flat_map(|name| shells().into_iter().map(move |shell| (name, shell)))
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let line = template.expand(&event(format!("/w/{name}").as_bytes(), None));
+            let output = run(shell, &line, directory.path());
+            let shown = String::from_utf8_lossy(&line);
+            let wanted = printed.replace("NAME", name.trim_end_matches(".jpg"));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), wanted, "{shell} {shown}");
+            assert!(!directory.path().join("PWNED").exists(), "{shell} {shown}");
+        }
     }
 }
 
@@ -541,6 +584,8 @@ enum Piece {
     Outside(&'static str, &'static str),
     Single(Vec<Inner>),
     Double(Vec<Inner>),
+    /// As deep in substitutions in quotes.
+    Substituted(Vec<Inner>, usize),
     Substitution,
     Name,
 }
@@ -570,7 +615,7 @@ fn piece() -> impl Strategy<Value = Piece> {
     ];
     const SINGLE: [(&str, &str); 6] =
         [("b c", "b c"), ("\\", "\\"), ("\"", "\""), ("$v", "$v"), ("\n", "\n"), ("`", "`")];
-    const DOUBLE: [(&str, &str); 9] = [
+    const DOUBLE: [(&str, &str); 10] = [
         (" d  e", " d  e"),
         ("\\\"", "\""),
         ("\\\\", "\\"),
@@ -578,6 +623,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         ("$v", "value"),
         ("${v}", "value"),
         ("$(echo q '\"')", "q \""),
+        ("$(echo \"$(echo \"q  '\")\")", "q  '"),
         ("\n", "\n"),
         ("\\$v", "$v"),
     ];
@@ -585,6 +631,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         prop::sample::select(OUTSIDE.to_vec()).prop_map(|(written, meant)| Piece::Outside(written, meant)),
         inner(&SINGLE).prop_map(Piece::Single),
         inner(&DOUBLE).prop_map(Piece::Double),
+        (inner(&DOUBLE), 1_usize..4).prop_map(|(parts, depth)| Piece::Substituted(parts, depth)),
         Just(Piece::Substitution),
         Just(Piece::Name),
     ]
@@ -621,6 +668,15 @@ fn write(pieces: &[Piece], name: &[u8], word: &mut String, meant: &mut Vec<u8>) 
                 word.push('"');
                 all(parts, word, meant);
                 word.push('"');
+            }
+            // What is printed ends with no line break, which would be dropped.
+            Piece::Substituted(parts, depth) => {
+                word.push_str(&"\"$(printf %s. ".repeat(*depth));
+                word.push('"');
+                all(parts, word, meant);
+                word.push('"');
+                word.push_str(&")\"".repeat(*depth));
+                meant.extend(std::iter::repeat_n(b'.', *depth));
             }
             // Of an assignment, so that its value is no list of words.
             Piece::Substitution => {
