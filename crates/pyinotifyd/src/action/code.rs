@@ -18,8 +18,14 @@ pub(super) struct Value {
 impl Value {
     /// Of two that may be there, the one that surely is.
     pub(super) fn likelier(one: Option<Value>, other: Option<Value>) -> Option<Value> {
-        one.filter(|one| one.surely || other.is_none_or(|other| !other.surely)).or(other)
+        likelier(one, other, |value| value.surely)
     }
+}
+
+/// Of two things that may be there, the one that surely is; of equals, the first.
+pub(super) fn likelier<T>(one: Option<T>, other: Option<T>, surely: impl Fn(&T) -> bool) -> Option<T> {
+    // Of equals this takes the last.
+    other.into_iter().chain(one).max_by_key(surely)
 }
 
 /// A word of a simple command.
@@ -240,6 +246,7 @@ pub(super) struct Verdict {
 }
 
 /// How an option names code.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
     Nothing,
     NextWord,
@@ -249,6 +256,11 @@ enum Names {
 impl Interpreter {
     fn is_shell(&self) -> bool {
         matches!(self.kind, Kind::Shell | Kind::CallsShell)
+    }
+
+    /// Whether its first argument is code.
+    fn takes_first(&self) -> bool {
+        matches!(self.kind, Kind::Filter | Kind::Editor)
     }
 
     /// How a short option names code.
@@ -310,81 +322,184 @@ fn is_text(word: &Word) -> bool {
 
 /// What a command executes of its words; `builtins` of a shell may be among them, which read theirs again.
 pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
-    let mut verdict = Verdict::default();
-    let program = program_at(words);
-    let mut takes_data = words.get(program).is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
-    // What executes the code that comes, and the word that calls it.
-    let mut reader: Option<(&Interpreter, &Word)> = None;
-    let (mut code_comes, mut reads_again, mut sources) = (false, false, false);
-    // The first argument is code, and the next word is the value of an option.
-    let (mut first, mut is_value) = (false, false);
-    // How many arguments may stand before what the reader gives its further ones to.
-    let mut own = 0;
+    let mut judge = Judge::new(words, builtins);
     for (place, word) in words.iter().enumerate().filter(|(_, word)| !word.redirects) {
-        let text = word.whole.as_slice();
-        let is_option = text.starts_with(b"-") || text.starts_with(b"+");
-        let kind = reader.map(|(interpreter, _)| interpreter);
-        let names = match kind.map_or(Names::Nothing, |kind| kind.names(text)) {
-            Names::Nothing if kind.is_some() && text == b"<<<" => Names::NextWord,
-            Names::Nothing if kind.is_some() || !takes_data => {
-                long_names(text, kind.is_some_and(|kind| !kind.is_shell()))
-            }
-            found => found,
+        let role = judge.role(place);
+        judge.look_into(word, role);
+        judge.go_on(word, role);
+        judge.call(place);
+    }
+    judge.verdict
+}
+
+/// Reads the words of a command one after the other.
+struct Judge<'a> {
+    words: &'a [Word],
+    /// Where the program stands.
+    program: usize,
+    builtins: bool,
+    reader: Reader<'a>,
+    /// The next word that is no option is code, unless an option's value comes before it.
+    code_comes: bool,
+    value_comes: bool,
+    verdict: Verdict,
+}
+
+/// Who reads the words at hand.
+#[derive(Clone, Copy)]
+enum Reader<'a> {
+    /// A program that is not known: code may stand behind an option.
+    Program,
+    /// A program, or a script, that executes nothing of what it gets.
+    TakesData,
+    Interpreter {
+        kind: &'static Interpreter,
+        /// The word that calls it.
+        called: &'a Word,
+        /// How many arguments it has that are no options.
+        arguments: usize,
+    },
+    /// A shell, for which all words are code.
+    Again,
+}
+
+/// What a word is to the program that reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Text that a shell reads, whoever gets it.
+    ShellText,
+    Option(Names),
+    OptionValue,
+    Code,
+    Argument,
+}
+
+impl<'a> Judge<'a> {
+    fn new(words: &'a [Word], builtins: bool) -> Judge<'a> {
+        let program = program_at(words);
+        let takes_data = words.get(program).is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
+        let reader = if takes_data { Reader::TakesData } else { Reader::Program };
+        let verdict = Verdict::default();
+        Judge { words, program, builtins, reader, code_comes: false, value_comes: false, verdict }
+    }
+
+    fn interpreter(&self) -> Option<&'static Interpreter> {
+        match self.reader {
+            Reader::Interpreter { kind, .. } => Some(kind),
+            Reader::Program | Reader::TakesData | Reader::Again => None,
+        }
+    }
+
+    fn role(&self, place: usize) -> Role {
+        let text = self.words[place].whole.as_slice();
+        let is_source = |word: &Word| matches!(word.whole.as_slice(), b"." | b"source");
+        let is_read = || self.interpreter().is_some() || self.words[..place].iter().any(is_source);
+        if matches!(self.reader, Reader::Again)
+            || text == PROCESS && is_read()
+            || NAMES_SHELL_TEXT.iter().any(|option| text.starts_with(option))
+        {
+            return Role::ShellText;
+        }
+        if text == b"<<<" && self.interpreter().is_some() {
+            return Role::Option(Names::NextWord);
+        }
+        if text.starts_with(b"-") || text.starts_with(b"+") {
+            return Role::Option(self.names(place));
+        }
+        match self.reader {
+            _ if self.value_comes => Role::OptionValue,
+            _ if self.code_comes => Role::Code,
+            Reader::Interpreter { kind, arguments: 0, .. } if kind.takes_first() => Role::Code,
+            _ => Role::Argument,
+        }
+    }
+
+    /// How an option names code.
+    fn names(&self, place: usize) -> Names {
+        let text = self.words[place].whole.as_slice();
+        match self.reader {
+            Reader::Interpreter { kind, .. } => match kind.names(text) {
+                Names::Nothing => long_names(text, !kind.is_shell()),
+                names => names,
+            },
+            Reader::Program if place > self.program && may_name_code(text) => Names::NextWord,
+            Reader::Program => long_names(text, false),
+            Reader::TakesData | Reader::Again => Names::Nothing,
+        }
+    }
+
+    /// Notes the value in a word that is code.
+    fn look_into(&mut self, word: &Word, role: Role) {
+        if !matches!(role, Role::ShellText | Role::Code | Role::Option(Names::Itself)) {
+            return;
+        }
+        let (for_shell, kind) = (role == Role::ShellText, self.interpreter());
+        let is_shell = for_shell || kind.is_some_and(Interpreter::is_shell);
+        self.verdict.evaluates |= is_shell && word.whole.windows(4).any(|part| part == b"eval");
+        let called = match self.reader {
+            Reader::Interpreter { called, .. } => Some(called),
+            Reader::Program | Reader::TakesData | Reader::Again => self.words.get(self.program),
         };
-        let is_first = first && !is_option && !is_value;
-        let for_shell = reads_again
-            || text == PROCESS && (sources || kind.is_some())
-            || NAMES_SHELL_TEXT.iter().any(|option| text.starts_with(option));
-        if for_shell || is_first || code_comes && !is_option || matches!(names, Names::Itself) {
-            let is_shell = for_shell || kind.is_some_and(Interpreter::is_shell);
-            verdict.evaluates |= is_shell && text.windows(4).any(|part| part == b"eval");
-            let is_known = for_shell || kind.is_some();
-            let value = word.value.filter(|_| is_known || is_text(word));
-            let surely = for_shell || kind.is_some_and(|kind| kind.kind != Kind::Editor);
-            let found = value.map(|value| {
-                let by = reader.map_or(words.get(program), |(_, word)| Some(word)).filter(|_| !is_shell);
-                let by = by.map(|word| String::from_utf8_lossy(program_of(&word.whole)).into_owned());
-                Executed { value: Value { surely: surely && value.surely, ..value }, by }
-            });
-            let is_better = |found: &Executed| match &verdict.executed {
-                Some(before) => found.value.surely && !before.value.surely,
-                None => true,
-            };
-            verdict.executed = found.filter(is_better).or(verdict.executed);
+        let name = |word: &Word| String::from_utf8_lossy(program_of(&word.whole)).into_owned();
+        let surely = for_shell || kind.is_some_and(|kind| kind.kind != Kind::Editor);
+        let value = word.value.filter(|_| for_shell || kind.is_some() || is_text(word));
+        let found = value.map(|value| Executed {
+            value: Value { surely: surely && value.surely, ..value },
+            by: called.filter(|_| !is_shell).map(name),
+        });
+        self.verdict.executed =
+            likelier(self.verdict.executed.take(), found, |executed| executed.value.surely);
+    }
+
+    /// What comes behind a word.
+    fn go_on(&mut self, word: &Word, role: Role) {
+        let text = word.whole.as_slice();
+        self.verdict.evaluates |= self.builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
+        if self.builtins && READ_AGAIN.contains(&text) {
+            self.reader = Reader::Again;
         }
-        verdict.evaluates |= builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
-        reads_again |= builtins && READ_AGAIN.contains(&text);
-        sources |= matches!(text, b"." | b"source");
-        // A number may be that of a descriptor that is redirected.
-        let is_number = text.iter().all(u8::is_ascii_digit);
-        let is_data = !(is_option || is_value || is_number || code_comes) && matches!(names, Names::Nothing);
-        match kind.map(|kind| kind.kind) {
-            // A script: what follows is for it.
-            Some(Kind::Shell | Kind::Language) if is_data => (reader, takes_data) = (None, true),
-            // The command that it calls without a shell.
-            Some(Kind::CallsShell) if is_data && own == 0 => reader = None,
-            Some(Kind::CallsShell) if is_data => own -= 1,
-            // It runs a command as that user.
-            Some(Kind::CallsShell) if matches!(text, b"-u" | b"--user") => own = 0,
-            _ => {}
-        }
-        first &= matches!(names, Names::Nothing) && !is_first && !text.starts_with(b"-f");
-        is_value = is_option && kind.is_some_and(|kind| takes_word(text, kind.with_value));
-        // `-c`, `-le`: other letters of an unknown program mean too much else.
-        let may_name = kind.is_none() && !takes_data && place > program && may_name_code(text);
-        code_comes =
-            matches!(names, Names::NextWord) || may_name || code_comes && is_option && kind.is_some();
-        if let Some(kind) = interpreter(text) {
-            let takes_first = matches!(kind.kind, Kind::Filter | Kind::Editor);
-            let is_called =
-                place == program || place > 0 && EXEC_OF_FIND.contains(&words[place - 1].whole.as_slice());
-            if !takes_first || is_called {
-                reader = Some((kind, word));
-                (first, own) = (takes_first, 1);
+        let names_code = role == Role::Option(Names::NextWord);
+        let Reader::Interpreter { kind, arguments, .. } = &mut self.reader else {
+            self.code_comes = names_code;
+            return;
+        };
+        match role {
+            Role::Option(names) => {
+                let has_code = kind.takes_first() && (names != Names::Nothing || text.starts_with(b"-f"));
+                // It runs a command as that user.
+                let has_own = kind.kind == Kind::CallsShell && matches!(text, b"-u" | b"--user");
+                *arguments = (*arguments).max(usize::from(has_code || has_own));
+                self.value_comes = takes_word(text, kind.with_value);
+                self.code_comes |= names_code;
+            }
+            Role::OptionValue => self.value_comes = false,
+            Role::ShellText | Role::Code | Role::Argument => {
+                self.code_comes = false;
+                *arguments += 1;
+                match kind.kind {
+                    // A script: what follows is for it.
+                    Kind::Shell | Kind::Language if role == Role::Argument => self.reader = Reader::TakesData,
+                    // The command that it calls without a shell.
+                    Kind::CallsShell if *arguments > 1 => self.reader = Reader::Program,
+                    Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Editor => {}
+                }
             }
         }
     }
-    verdict
+
+    /// A word may call an interpreter.
+    fn call(&mut self, place: usize) {
+        let called = &self.words[place];
+        let is_command = place == self.program
+            || place > 0 && EXEC_OF_FIND.contains(&self.words[place - 1].whole.as_slice());
+        if let Some(kind) = interpreter(&called.whole)
+            && (is_command || !kind.takes_first())
+            && !matches!(self.reader, Reader::Again)
+        {
+            self.reader = Reader::Interpreter { kind, called, arguments: 0 };
+            (self.code_comes, self.value_comes) = (false, false);
+        }
+    }
 }
 
 /// Whether a short option of a program that is not known may name code.
@@ -511,7 +626,7 @@ fn filled(words: &[Word], part: &[u8], value: Value) -> Vec<Word> {
 ///
 /// # Errors
 /// One of the arguments is code, and holds a value.
-pub(crate) fn judge_arguments(argv: &[&[u8]], known: &[Placeholder]) -> Result<Vec<String>, String> {
+pub(crate) fn judge_arguments(argv: &[&[u8]], known: &'static [Placeholder]) -> Result<Vec<String>, String> {
     let words: Vec<Word> = argv.iter().map(|text| argument(text, known)).collect();
     let mut doubts = Vec::new();
     if let Some(executed) = verdict(&words, false).executed {
@@ -553,7 +668,9 @@ pub(super) fn program_at(words: &[Word]) -> usize {
     let mut with_word: &[u8] = b"";
     while let Some(word) = words.get(at).map(|word| word.whole.as_slice()) {
         let wrapper = WRAPPERS.iter().find(|(name, _)| *name == program_of(word));
-        if let Some((_, options)) = wrapper {
+        if words[at].redirects {
+            // Its file may stand in front.
+        } else if let Some((_, options)) = wrapper {
             with_word = options;
         } else if word.starts_with(b"-") {
             at += usize::from(takes_word(word, with_word) || LONG_WITH_WORD.contains(&word));

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use super::code::{
-    PROCESS, Value, Verdict, Word, doubted, handed_on, program_at, program_of, reads_commands, refused,
-    verdict,
+    PROCESS, Value, Verdict, Word, doubted, handed_on, likelier, program_at, program_of, reads_commands,
+    refused, verdict,
 };
 use super::occasion::{Field, Occasion, Placeholder};
 
@@ -61,12 +61,18 @@ impl CommandTemplate {
     /// # Errors
     /// A placeholder stands where its value cannot be quoted; the text says where, and what to write instead.
     pub(crate) fn new(command: &[u8], known: &'static [Placeholder]) -> Result<CommandTemplate, String> {
-        Reader::new(command, known).finish().map(|reader| CommandTemplate(reader.parts))
+        CommandTemplate::with_doubts(command, known).map(|(template, _)| template)
     }
 
-    /// What will probably be read once more by a shell that is not ours: a text for each command.
-    pub(crate) fn doubts(command: &[u8], known: &'static [Placeholder]) -> Vec<String> {
-        Reader::new(command, known).finish().map(|reader| reader.doubts).unwrap_or_default()
+    /// As above, with what of it will probably be read once more by a shell that is not ours: a text for each command.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn with_doubts(
+        command: &[u8],
+        known: &'static [Placeholder],
+    ) -> Result<(CommandTemplate, Vec<String>), String> {
+        Reader::new(command, known).finish().map(|reader| (CommandTemplate(reader.parts), reader.doubts))
     }
 
     /// Words in braces that are like a placeholder and are none of `known`: each with the one that was probably meant.
@@ -496,8 +502,17 @@ impl<'a> Reader<'a> {
                 self.take(1);
             }
             b' ' | b'\t' | b'<' | b'>' => {
+                let is_redirection = b"<>".contains(&byte);
+                if is_redirection && !self.word_start {
+                    // The number of a descriptor, as in `2>&1`.
+                    let word = self.word();
+                    word.redirects |= !word.text.is_empty()
+                        && word.value.is_none()
+                        && word.text == word.whole
+                        && word.text.iter().all(u8::is_ascii_digit);
+                }
                 self.word_start = true;
-                self.redirects |= b"<>".contains(&byte);
+                self.redirects |= is_redirection;
                 self.take(1);
             }
             other => {
@@ -839,13 +854,13 @@ impl<'a> Reader<'a> {
             Printed { value: Value { surely, ..one.value }, ..one }
         });
         if let Some(compound) = self.compounds.last_mut() {
-            *compound = likelier(*compound, printed);
+            *compound = likelier_printed(*compound, printed);
         }
     }
 
     /// What was printed in a compound command is printed by it.
     fn end_compound(&mut self) {
-        self.piped = likelier(self.piped, self.compounds.pop().flatten());
+        self.piped = likelier_printed(self.piped, self.compounds.pop().flatten());
     }
 
     /// A shell that reads its commands from what was piped to it.
@@ -867,12 +882,8 @@ impl<'a> Reader<'a> {
 }
 
 /// Of two things that may be printed, the one that surely is.
-fn likelier(one: Option<Printed>, other: Option<Printed>) -> Option<Printed> {
-    match (one, other) {
-        (Some(first), Some(second)) if second.value.surely && !first.value.surely => other,
-        (None, _) => other,
-        (Some(_), _) => one,
-    }
+fn likelier_printed(one: Option<Printed>, other: Option<Printed>) -> Option<Printed> {
+    likelier(one, other, |printed| printed.value.surely)
 }
 
 /// One line: what cannot be done, and what can.

@@ -154,7 +154,15 @@ fn watch_has_its_defaults() {
     let (options, line) = watch(&["/a", "--", "ls", "-l"]).unwrap();
     assert_eq!((options.debug, options.dry_run), (false, false));
     let argv = vec![b"ls".to_vec(), b"-l".to_vec()];
-    let run = Run { argv, delay: Seconds(0.0), batch: false, jobs: JOBS_DEFAULT, timeout: None, retry: None };
+    let run = Run {
+        argv,
+        delay: Seconds(0.0),
+        batch: false,
+        jobs: JOBS_DEFAULT,
+        timeout: None,
+        retry: None,
+        doubts: vec![],
+    };
     let expected = Line {
         paths: vec![b"/a".to_vec()],
         on: vec![Flag::CloseWrite, Flag::MovedTo],
