@@ -470,10 +470,13 @@ class ShellScheduler(TaskScheduler):
     ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, or to
     ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
 
-    A value in code is executed as code. So a placeholder, or a variable that holds its value, is refused in what a
-    shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of ``perl``, in the
-    program of ``awk``. Of ``sed``, and of a text with blanks behind ``-c``, ``-e`` and their like of other programs,
-    ``-t`` and the log warn. Give the value as an argument: ``sh -c 'rm -- "$1"' sh {pathname}``.
+    A value in code is executed as code. So a placeholder, or a variable that the shell expands to its value, is refused
+    in what a shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of
+    ``perl``, in the program of ``awk``. ``"$PYINOTIFYD_PATHNAME"`` is such a variable, outside of quotes and in double
+    quotes; in single quotes the other shell expands it, which is right. Of ``sed``, and of a text with blanks behind
+    ``-c``, ``-e`` and their like of other programs, ``-t`` and the log warn. Give the value as an argument:
+    ``sh -c 'rm -- "$1"' sh {pathname}``. That is right for ``sudo``, ``su -`` and ``docker exec``, too, where the
+    variable is empty.
 
     The command has from the daemon what these arguments do not set. Those from *argv* on are not in pyinotifyd 1.
 

@@ -9,13 +9,31 @@ use super::occasion::{Field, Placeholder};
 /// A value that came into a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Value {
-    /// What stands for it.
+    /// What stands for it, or could.
     pub placeholder: Placeholder,
+    /// What the user wrote for it.
+    pub written: &'static str,
     /// It stands there as it is, rather than perhaps.
     pub surely: bool,
 }
 
 impl Value {
+    /// Of a placeholder that stands there.
+    pub(super) fn of(placeholder: Placeholder) -> Value {
+        Value { placeholder, written: placeholder.0, surely: true }
+    }
+
+    /// Of the variable that the command finds, if the value can do harm: the name of an event cannot.
+    pub(super) fn of_variable(placeholder: Placeholder) -> Option<Value> {
+        let (_, field, variable) = placeholder;
+        match field {
+            Field::Pathname | Field::SrcPathname | Field::Error => {
+                Some(Value { placeholder, written: variable, surely: true })
+            }
+            Field::Maskname | Field::Pathnames => None,
+        }
+    }
+
     /// Of two that may be there, the one that surely is.
     pub(super) fn likelier(one: Option<Value>, other: Option<Value>) -> Option<Value> {
         likelier(one, other, |value| value.surely)
@@ -41,10 +59,14 @@ pub(super) struct Word {
     pub value: Option<Value>,
 }
 
+/// Where a value stands that a shell executes.
+pub(super) const READ_ONCE_MORE: &str = "in text that a shell reads once more";
+
 /// The word that stands for what a process substitution prints.
 pub(super) const PROCESS: &[u8] = b"<(";
 
 /// Programs that execute an argument of theirs.
+#[derive(Debug)]
 struct Interpreter {
     kind: Kind,
     /// Their names, without a version.
@@ -55,7 +77,7 @@ struct Interpreter {
     with_value: &'static [u8],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Reads commands from stdin, too.
     Shell,
@@ -232,8 +254,16 @@ const EXEC_OF_FIND: [&[u8]; 4] = [b"-exec", b"-execdir", b"-ok", b"-okdir"];
 pub(super) struct Executed {
     /// What may be executed.
     pub value: Value,
-    /// Who executes it, if it is no shell.
-    by: Option<String>,
+    /// Who executes it.
+    by: By,
+}
+
+/// Who executes code.
+#[derive(Debug, Clone)]
+enum By {
+    Shell,
+    /// Another program, which may be known.
+    Program(String, Option<&'static Interpreter>),
 }
 
 /// What a command does with its words.
@@ -440,12 +470,14 @@ impl<'a> Judge<'a> {
             Reader::Interpreter { called, .. } => Some(called),
             Reader::Program | Reader::TakesData | Reader::Again => self.words.get(self.program),
         };
-        let name = |word: &Word| String::from_utf8_lossy(program_of(&word.whole)).into_owned();
         let surely = for_shell || kind.is_some_and(|kind| kind.kind != Kind::Editor);
         let value = word.value.filter(|_| for_shell || kind.is_some() || is_text(word));
         let found = value.map(|value| Executed {
             value: Value { surely: surely && value.surely, ..value },
-            by: called.filter(|_| !is_shell).map(name),
+            by: match called.filter(|_| !is_shell) {
+                Some(word) => By::Program(name_of(word), kind),
+                None => By::Shell,
+            },
         });
         self.verdict.executed =
             likelier(self.verdict.executed.take(), found, |executed| executed.value.surely);
@@ -510,35 +542,46 @@ fn may_name_code(option: &[u8]) -> bool {
         && letters.last().is_some_and(|last| b"ce".contains(last))
 }
 
-/// Why a value cannot stand in code.
+/// Why a value cannot stand in code, and what is right instead.
 pub(super) fn refused(Executed { value, by }: &Executed) -> String {
-    match by {
-        Some(program) => format!(
-            "{} stands in text that {program} executes, where its value cannot be quoted: {}",
-            value.placeholder.0,
-            instead(value.placeholder)
-        ),
-        None => super::template::refusal(value.placeholder, super::template::READ_ONCE_MORE),
-    }
+    let place = match by {
+        By::Program(program, _) => &format!("in text that {program} executes"),
+        By::Shell => READ_ONCE_MORE,
+    };
+    format!("{} stands {place}, where its value cannot be quoted: {}", value.written, instead(*value, by))
 }
 
 /// What is said of a value that may stand in code.
 pub(super) fn doubted(Executed { value, by }: &Executed) -> String {
-    let program = by.as_deref().unwrap_or("a shell");
+    let program = match by {
+        By::Program(program, _) => program,
+        By::Shell => "a shell",
+    };
     format!(
         "{program} may execute an argument as text that holds the value of {}, and so the value: {}",
-        value.placeholder.0,
-        instead(value.placeholder)
+        value.written,
+        instead(*value, by)
     )
 }
 
-fn instead((_, field, variable): Placeholder) -> String {
-    match field {
-        Field::Pathnames => "read the paths from stdin".to_owned(),
-        Field::Maskname | Field::Pathname | Field::SrcPathname | Field::Error => format!(
-            "give it as an argument of its own, or use the environment variable {}",
-            variable.trim_start_matches('$')
-        ),
+/// What has the value without being code, and is right as it is written: in a text in double quotes a variable would
+/// be code again, and who becomes another user does not have it.
+fn instead(value: Value, by: &By) -> String {
+    let (name, field, variable) = value.placeholder;
+    let is_list = field == Field::Pathnames;
+    match by {
+        By::Shell => {
+            let argument = if is_list { "$@" } else { "$1" };
+            format!("give it as an argument, as in sh -c 'ls \"{argument}\"' sh {name}")
+        }
+        By::Program(program, Some(Interpreter { kind: Kind::Language, code: [letter, ..], .. })) => {
+            format!("give it as an argument, as in {program} -{} 'CODE' {name}", char::from(*letter))
+        }
+        By::Program(..) if is_list => "read the paths from stdin".to_owned(),
+        By::Program(_, Some(Interpreter { kind: Kind::Filter | Kind::Editor, .. })) => {
+            format!("awk has it as ENVIRON[\"{}\"]", variable.trim_start_matches('$'))
+        }
+        By::Program(..) => "give it as an argument of its own".to_owned(),
     }
 }
 
@@ -577,7 +620,7 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
         }
         _ => return None,
     };
-    let (program, name) = (String::from_utf8_lossy(program), value.placeholder.0);
+    let (program, name) = (String::from_utf8_lossy(program), value.written);
     Some(format!(
         "{program} gives its arguments to another shell as text, which reads the value of {name} once more, and may \
          execute it; {instead}"
@@ -648,8 +691,8 @@ fn argument(text: &[u8], known: &[Placeholder]) -> Word {
             continue;
         };
         // The name of an event means nothing to anybody.
-        let value = Value { placeholder: *placeholder, surely: true };
-        word.value = word.value.or(Some(value).filter(|_| placeholder.1 != Field::Maskname));
+        let value = Some(Value::of(*placeholder)).filter(|_| placeholder.1 != Field::Maskname);
+        word.value = word.value.or(value);
         rest = &rest[placeholder.0.len()..];
     }
     word
@@ -658,6 +701,11 @@ fn argument(text: &[u8], known: &[Placeholder]) -> Word {
 /// The name of a program in the word that calls it.
 pub(super) fn program_of(word: &[u8]) -> &[u8] {
     word.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// The same as text.
+fn name_of(word: &Word) -> String {
+    String::from_utf8_lossy(program_of(&word.whole)).into_owned()
 }
 
 /// The place of the program in the words of a command: behind what begins a compound command, variables, and other
@@ -700,8 +748,18 @@ fn behind_host(arguments: &[Word]) -> &[Word] {
     arguments.get(at + 1..).unwrap_or_default()
 }
 
+/// What it means that a value is piped to a command which executes what it reads from stdin.
+pub(super) fn piped_to(words: &[Word], value: Value) -> Option<Executed> {
+    let (program, _) = words.split_first().filter(|_| reads_commands(words))?;
+    let by = match interpreter(&program.whole).filter(|kind| !kind.is_shell()) {
+        Some(kind) => By::Program(name_of(program), Some(kind)),
+        None => By::Shell,
+    };
+    Some(Executed { value, by })
+}
+
 /// Whether a command executes what it reads from stdin.
-pub(super) fn reads_commands(words: &[Word]) -> bool {
+fn reads_commands(words: &[Word]) -> bool {
     let Some((program, arguments)) = words.split_first() else { return false };
     let name = program_of(&program.whole);
     let mut given = arguments.iter().filter(|word| !word.redirects).map(|word| word.whole.as_slice());

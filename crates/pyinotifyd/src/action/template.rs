@@ -2,7 +2,7 @@
 //!
 //! A value stands for itself wherever its placeholder stands: outside of quotes, in single and in double quotes. The
 //! text is read as a POSIX shell reads it (XCU 2.2 and 2.3, tried with dash and bash), far enough to know in which
-//! quotes a placeholder stands. In `$(...)` quoting begins anew, in double quotes, too (XCU 2.6.3). Where shells differ,
+//! quotes a placeholder stands. In `$(...)` quoting begins anew, also in double quotes (XCU 2.6.3). Where shells differ,
 //! or read a value a second time, no quoting is right: such a command is refused.
 //!
 //! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command.
@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use super::code::{
-    PROCESS, Value, Verdict, Word, doubted, handed_on, likelier, program_at, program_of, reads_commands,
-    refused, verdict,
+    PROCESS, Value, Verdict, Word, doubted, handed_on, likelier, piped_to, program_at, program_of, refused,
+    verdict,
 };
 use super::occasion::{Field, Occasion, Placeholder};
 
@@ -38,8 +38,8 @@ pub(crate) enum Instead {
 /// A place where no placeholder can be: the text is read to a line that holds a word.
 const HERE_DOCUMENT: &str = "in or behind a here-document";
 
-/// Another such place.
-pub(super) const READ_ONCE_MORE: &str = "in text that a shell reads once more";
+/// A place where a value would be computed with, and so would a variable that holds it.
+const ARITHMETIC: &str = "in arithmetic";
 
 /// Where a placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,10 +292,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(text: &'a [u8], known: &'static [Placeholder]) -> Reader<'a> {
-        // The name of an event means nothing to anybody.
-        let given = known.iter().filter(|(_, field, _)| !matches!(field, Field::Maskname | Field::Pathnames));
-        let given = given.map(|placeholder| {
-            (placeholder.2.as_bytes()[1..].to_vec(), Value { placeholder: *placeholder, surely: false })
+        let given = known.iter().filter_map(|placeholder| {
+            Some((placeholder.2.as_bytes().get(1..)?.to_vec(), Value::of_variable(*placeholder)?))
         });
         Reader {
             text,
@@ -412,7 +410,7 @@ impl<'a> Reader<'a> {
         self.end_literal();
         self.parts.push(Part::Value(placeholder, quoting));
         self.at += name.len();
-        self.put_into_word(Value { placeholder, surely: true });
+        self.put_into_word(Value::of(placeholder));
         Ok(())
     }
 
@@ -433,8 +431,11 @@ impl<'a> Reader<'a> {
         let name = &self.text[name.min(self.text.len())..];
         let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
         let length = name.iter().take_while(is_part).count();
-        let name = &name[..length.max(1).min(name.len())];
-        if let Some(value) = self.variables.get(name).copied() {
+        let (name, behind) = name.split_at(length.max(1).min(name.len()));
+        // `${x:+y}` is `y`, or nothing.
+        let is_tested = [b"+".as_slice(), b":+"].iter().any(|operator| behind.starts_with(operator))
+            && self.text[..self.text.len() - name.len() - behind.len()].ends_with(b"{");
+        if let Some(value) = self.variables.get(name).copied().filter(|_| !is_tested) {
             self.put_into_word(value);
         }
     }
@@ -445,7 +446,7 @@ impl<'a> Reader<'a> {
         if self.unsure.is_some() {
             self.unsure
         } else if of(|inside| matches!(inside, Inside::Arithmetic(_))) {
-            Some("in arithmetic")
+            Some(ARITHMETIC)
         } else if of(|inside| matches!(inside, Inside::Braces | Inside::QuotedBraces)) {
             Some("in ${...}")
         } else {
@@ -736,8 +737,11 @@ impl<'a> Reader<'a> {
 
     /// Any value may be an argument of the function that begins here.
     fn begin_function(&mut self) {
-        let value = (0..self.text.len()).find_map(|at| self.placeholder(at));
-        self.set_arguments(value.map(|placeholder| Value { placeholder, surely: false }));
+        let holds = |name: &str| self.text.windows(name.len()).any(|text| text == name.as_bytes());
+        let written = |value: &Value| holds(value.written.trim_start_matches('$'));
+        let values = self.known.iter().flat_map(|one| [Some(Value::of(*one)), Value::of_variable(*one)]);
+        let value = values.flatten().find(written);
+        self.set_arguments(value.map(|value| Value { surely: false, ..value }));
     }
 
     fn set_arguments(&mut self, value: Option<Value>) {
@@ -865,14 +869,12 @@ impl<'a> Reader<'a> {
 
     /// A shell that reads its commands from what was piped to it.
     fn check_pipe(&mut self, words: &[Word]) -> Result<(), String> {
-        let Some(Printed { value, .. }) = self.piped.filter(|_| reads_commands(words)) else {
-            return Ok(());
-        };
-        if value.surely {
-            return Err(refusal(value.placeholder, READ_ONCE_MORE));
+        let executed = self.piped.and_then(|printed| piped_to(words, printed.value));
+        let Some(executed) = executed else { return Ok(()) };
+        if executed.value.surely {
+            return Err(refused(&executed));
         }
-        let (name, shell) =
-            (value.placeholder.0, String::from_utf8_lossy(program_of(&words[0].whole)).into_owned());
+        let (name, shell) = (executed.value.written, String::from_utf8_lossy(program_of(&words[0].whole)));
         self.doubts.push(format!(
             "{shell} executes what is piped to it, and the value of {name} may be in there: write a command, or give \
              the value to `{shell} -s`, as \"$1\""
@@ -887,8 +889,9 @@ fn likelier_printed(one: Option<Printed>, other: Option<Printed>) -> Option<Prin
 }
 
 /// One line: what cannot be done, and what can.
-pub(super) fn refusal((name, field, variable): Placeholder, place: &str) -> String {
+fn refusal((name, field, variable): Placeholder, place: &str) -> String {
     let instead = match field {
+        _ if place == ARITHMETIC => format!("compute with a variable, as in size=$(stat -c %s {name})"),
         Field::Maskname | Field::Pathname | Field::SrcPathname | Field::Error => {
             format!("use \"{variable}\"")
         }

@@ -1,7 +1,7 @@
 //! The reader of commands against real shells.
 
 use super::*;
-use crate::action::code::judge_arguments;
+use crate::action::code::{READ_ONCE_MORE, judge_arguments};
 use crate::action::occasion::{Failed, OF_BATCHES, OF_EVENTS, OF_FAILURES};
 use event::{Event, Flag};
 use proptest::collection::vec;
@@ -35,9 +35,10 @@ fn shells() -> Vec<&'static str> {
     known.filter(|shell| program(shell)).collect()
 }
 
-fn run(shell: &str, line: &[u8], directory: &std::path::Path) -> Output {
+fn run(shell: &str, line: &[u8], directory: &std::path::Path, pathname: &[u8]) -> Output {
     let mut command = Command::new("timeout");
     command.arg("10").args(shell.split(' ')).arg("-c").arg(OsStr::from_bytes(line));
+    command.env("PYINOTIFYD_PATHNAME", OsStr::from_bytes(pathname));
     command.current_dir(directory).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -100,21 +101,9 @@ fn what_cannot_be_decided_is_refused() {
         ("cat <<END\n{pathname}\nEND", "in or behind a here-document"),
         ("cat <<-'END'\n{pathname}\nEND", "in or behind a here-document"),
         ("cat <<{pathname}", "in or behind a here-document"),
-        ("eval \"echo {pathname}\"", "in text that a shell reads once more"),
-        ("x=1; eval echo {pathname}", "in text that a shell reads once more"),
-        ("trap 'rm {pathname}' EXIT", "in text that a shell reads once more"),
-        ("sh -c 'echo {pathname}'", "in text that a shell reads once more"),
-        ("sudo -u x /bin/bash -ec \"echo {pathname}\"", "in text that a shell reads once more"),
-        ("bash -c -x 'echo {pathname}'", "in text that a shell reads once more"),
-        ("su user --command='echo {pathname}'", "in text that a shell reads once more"),
-        ("(sh 2>&1 -c \"{pathname}\")", "in text that a shell reads once more"),
-        ("sh -c \"$(cat x) {pathname}\"", "in text that a shell reads once more"),
-        ("echo $(({pathname}))", "in arithmetic"),
-        ("((x = {pathname}))", "in arithmetic"),
         ("echo ${x:-{pathname}}", "in ${...}"),
         ("echo \"${x:-{pathname}}\"", "in ${...}"),
         ("echo \"${x:-$(basename {pathname})}\"", "in ${...}"),
-        ("echo $(($(wc -c < {pathname}) / 2))", "in arithmetic"),
         ("echo \"${x:-\"y\"}\" {pathname}", "behind quotes in \"${...}\""),
         ("echo ${pathname}", "behind a $"),
         ("echo \"${pathname}\"", "behind a $"),
@@ -130,11 +119,82 @@ fn what_cannot_be_decided_is_refused() {
         );
         assert_eq!(error, wanted, "{template}");
     }
-    // Without a placeholder they are the user's own business.
+    // What is advised is right.
     for (template, _) in cases {
         let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
-        assert!(read(own.as_bytes()).is_ok(), "{own}");
+        assert_eq!((read(own.as_bytes()).err(), doubts(&own)), (None, vec![]), "{own}");
     }
+    for template in ["echo $(({pathname}))", "((x = {pathname}))", "echo $(($(wc -c < {pathname}) / 2))"] {
+        let wanted = "{pathname} stands in arithmetic, where its value cannot be quoted: compute with a variable, as \
+                      in size=$(stat -c %s {pathname})";
+        assert_eq!(read(template.as_bytes()).unwrap_err(), wanted, "{template}");
+    }
+}
+
+#[test]
+fn code_of_a_shell_is_refused_and_advised_to_have_an_argument() {
+    for template in [
+        "eval \"echo {pathname}\"",
+        "x=1; eval echo {pathname}",
+        "trap 'rm {pathname}' EXIT",
+        "sh -c 'echo {pathname}'",
+        "sudo -u x /bin/bash -ec \"echo {pathname}\"",
+        "bash -c -x 'echo {pathname}'",
+        "su user --command='echo {pathname}'",
+        "(sh 2>&1 -c \"{pathname}\")",
+        "sh -c \"$(cat x) {pathname}\"",
+    ] {
+        let wanted = "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: give \
+                      it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}";
+        assert_eq!(read(template.as_bytes()).unwrap_err(), wanted, "{template}");
+    }
+}
+
+/// The shell expands it there as it puts a placeholder there.
+#[test]
+fn a_variable_of_the_event_in_code_is_judged_as_its_placeholder_is() {
+    for template in [
+        "sh -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "sh -c \"ls \"$PYINOTIFYD_PATHNAME",
+        "sh -c \"ls '${PYINOTIFYD_PATHNAME}'\"",
+        "sh -c \"ls ${PYINOTIFYD_PATHNAME##*/}\"",
+        "bash -ec \"ls ${PYINOTIFYD_SRC_PATHNAME:-x}\"",
+        "sudo -u x bash -c \"ls; ls $PYINOTIFYD_PATHNAME; ls\"",
+        "su bob -c \"ls '$PYINOTIFYD_PATHNAME'\"",
+        "flock /run/l -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "eval \"ls $PYINOTIFYD_PATHNAME\"",
+        "eval ls \"$PYINOTIFYD_PATHNAME\"",
+        "trap \"rm $PYINOTIFYD_PATHNAME\" EXIT",
+        "python3 -c \"open('$PYINOTIFYD_PATHNAME')\"",
+        "perl -e \"unlink '$PYINOTIFYD_PATHNAME'\"",
+        "awk \"{ print \\\"$PYINOTIFYD_PATHNAME\\\" }\" list",
+        "x=$PYINOTIFYD_PATHNAME; sh -c \"ls $x\"",
+        "x=\"$(basename \"$PYINOTIFYD_PATHNAME\")\"; sh -c \"ls $x\"",
+        "set -- \"$PYINOTIFYD_PATHNAME\"; sh -c \"ls $1\"",
+        "echo \"ls $PYINOTIFYD_PATHNAME\" | sh",
+        "sh <<< \"ls $PYINOTIFYD_PATHNAME\"",
+        "bash <(echo \"ls $PYINOTIFYD_PATHNAME\")",
+    ] {
+        let error = read(template.as_bytes()).err().unwrap_or_else(|| panic!("{template}"));
+        assert!(error.starts_with("$PYINOTIFYD_") && error.contains("in text that"), "{template}: {error}");
+    }
+    for template in [
+        "mysh -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "psql -c \"insert into files values ('$PYINOTIFYD_PATHNAME')\"",
+        "sed -i \"s|x|$PYINOTIFYD_PATHNAME|\" list",
+        "ssh host ls \"$PYINOTIFYD_PATHNAME\"",
+        "f() { sh -c \"ls $1\"; }; f \"$PYINOTIFYD_PATHNAME\"",
+        "sed s/a/b/ \"$PYINOTIFYD_PATHNAME\" | sh",
+    ] {
+        assert!(read(template.as_bytes()).is_ok(), "{template}");
+        assert!(doubts(template)[0].contains("the value of $PYINOTIFYD_PATHNAME"), "{:?}", doubts(template));
+    }
+    let error = read(b"sh -c \"ls $PYINOTIFYD_SRC_PATHNAME\"").unwrap_err();
+    assert!(error.ends_with("as in sh -c 'ls \"$1\"' sh {src_pathname}"), "{error}");
+    // A batch has no such variable.
+    assert!(CommandTemplate::new(b"sh -c \"ls $PYINOTIFYD_PATHNAME\"", OF_BATCHES).is_ok());
+    assert!(CommandTemplate::new(b"sh -c \"ls $PYINOTIFYD_ERROR\"", OF_EVENTS).is_ok());
+    assert!(CommandTemplate::new(b"sh -c \"ls $PYINOTIFYD_ERROR\"", OF_FAILURES).is_err());
 }
 
 /// In `$(...)` quoting begins anew, to any depth: the name comes out of it as it is.
@@ -169,7 +229,7 @@ fn a_value_in_a_substitution_in_quotes_is_quoted_where_it_stands() {
         {
             let directory = tempfile::tempdir().unwrap();
             let line = template.expand(&event(format!("/w/{name}").as_bytes(), None));
-            let output = run(shell, &line, directory.path());
+            let output = run(shell, &line, directory.path(), format!("/w/{name}").as_bytes());
             let shown = String::from_utf8_lossy(&line);
             let wanted = printed.replace("NAME", name.trim_end_matches(".jpg"));
             assert_eq!(String::from_utf8_lossy(&output.stdout), wanted, "{shell} {shown}");
@@ -197,8 +257,6 @@ fn eval_is_refused_however_it_is_written_and_whatever_way_a_value_comes_to_it() 
     for template in cases {
         let error = read(template.as_bytes()).unwrap_err();
         assert!(error.contains("eval") || error.contains(READ_ONCE_MORE), "{template}: {error}");
-        let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
-        assert!(read(own.as_bytes()).is_ok(), "{own}");
     }
     for template in ["echo evaluate {pathname}", "retrieval {pathname}", "cat /etc/eval.conf {pathname}"] {
         assert!(read(template.as_bytes()).is_ok(), "{template}");
@@ -277,7 +335,7 @@ fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
 }
 
 /// What is refused, and what is warned of, of a command that gives a value to a program as code.
-const CODE: [&str; 48] = [
+const CODE: &[&str] = &[
     "awk 2>/dev/null '{ print \"{pathname}\" }' list",
     ">out awk '{ print \"{pathname}\" }' list",
     "\"$SHELL\" -c \"echo {pathname}\"",
@@ -328,7 +386,7 @@ const CODE: [&str; 48] = [
     "find . -exec sh -c 'echo {pathname}' \\;",
 ];
 
-const PERHAPS_CODE: [&str; 24] = [
+const PERHAPS_CODE: &[&str] = &[
     "\"$TOOL\" -c \"echo {pathname}\"",
     "mysh -c 'echo {pathname}'",
     "psql -c \"insert into files values ('{pathname}')\"",
@@ -340,9 +398,6 @@ const PERHAPS_CODE: [&str; 24] = [
     "sed -n -e 's|x|{pathname}|e' list",
     "x=$(readlink -f list; stat -c %n {pathname}); sh -c \"echo $x\"",
     "f() { sh -c \"echo $1\"; }; f {pathname}",
-    "sh -c \"echo $PYINOTIFYD_PATHNAME\"",
-    "sh -c \"echo ${PYINOTIFYD_PATHNAME##*/}\"",
-    "echo \"ls $PYINOTIFYD_PATHNAME\" | sh",
     "echo {pathname} | xargs -I% sh -c \"echo %\"",
     "echo {pathname} | xargs -0 -I % sh -c \"echo %\"",
     "echo {pathname} | xargs -n 1 --replace=@ nice sh -c 'echo @'",
@@ -355,7 +410,20 @@ const PERHAPS_CODE: [&str; 24] = [
     "for x in {pathname}; do echo \"$x\"; done | xargs -I% bash -c 'ls %'",
 ];
 
-const DATA: [&str; 48] = [
+const DATA: &[&str] = &[
+    "sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+    "eval 'ls \"$PYINOTIFYD_PATHNAME\"'",
+    "trap 'ls \"$PYINOTIFYD_PATHNAME\"' EXIT",
+    "sh -c \"ls \\\"\\$PYINOTIFYD_PATHNAME\\\"\"",
+    "sh -c 'ls \"$1\"' sh \"$PYINOTIFYD_PATHNAME\"",
+    "sh -c \"echo ${PYINOTIFYD_SRC_PATHNAME:+moved} ${#PYINOTIFYD_PATHNAME}\"",
+    "python3 -c 'import os; print(os.environ[\"PYINOTIFYD_PATHNAME\"])'",
+    "awk 'BEGIN { print ENVIRON[\"PYINOTIFYD_PATHNAME\"] }'",
+    "ls \"$PYINOTIFYD_PATHNAME\" \"${PYINOTIFYD_PATHNAME##*/}\" `basename \"$PYINOTIFYD_PATHNAME\"`",
+    "x=\"$(dirname \"$(dirname {pathname})\")\"; ls \"$x\"",
+    "[ \"$(stat -c %s {pathname})\" -gt 100 ]",
+    "f() { ls \"$1\"; }; f \"$PYINOTIFYD_PATHNAME\"",
+    "sh -c \"echo $PYINOTIFYD_MASKNAME\"; ls {pathname}",
     "gzip -c {pathname} > x",
     "head -c 4 {pathname} | grep -q %PDF || { echo no PDF; exit 3; }",
     "wc -c '{pathname}'",
@@ -425,12 +493,19 @@ fn a_value_in_code_is_refused_and_one_that_may_be_is_warned_of() {
 fn what_a_language_executes_is_refused_with_its_name() {
     let error = read(b"perl -e 'print \"{pathname}\"'").unwrap_err();
     let wanted = "{pathname} stands in text that perl executes, where its value cannot be quoted: give it as an \
-                  argument of its own, or use the environment variable PYINOTIFYD_PATHNAME";
+                  argument, as in perl -e 'CODE' {pathname}";
     assert_eq!(error, wanted);
     let doubts = doubts("psql -c \"insert '{pathname}' x\"");
     let wanted = "psql may execute an argument as text that holds the value of {pathname}, and so the value: give it \
-                  as an argument of its own, or use the environment variable PYINOTIFYD_PATHNAME";
+                  as an argument of its own";
     assert_eq!(doubts, [wanted]);
+    let error = read(b"awk '{ print \"{src_pathname}\" }' list").unwrap_err();
+    assert!(
+        error.ends_with("cannot be quoted: awk has it as ENVIRON[\"PYINOTIFYD_SRC_PATHNAME\"]"),
+        "{error}"
+    );
+    let error = judge_arguments(&[b"sh".as_slice(), b"-c", b"{pathnames}"], OF_BATCHES).unwrap_err();
+    assert!(error.ends_with("as in sh -c 'ls \"$@\"' sh {pathnames}"), "{error}");
 }
 
 /// What is accepted without a word leaves a hostile name a name, in real shells.
@@ -449,7 +524,7 @@ fn no_name_is_executed_by_what_is_accepted_without_a_word() {
         std::fs::write(OsStr::from_bytes(&file), "x").unwrap();
         let line = read(template.as_bytes()).unwrap().expand(&event(&file, None));
         for shell in shells() {
-            run(shell, &[path.as_bytes(), &line].concat(), directory.path());
+            run(shell, &[path.as_bytes(), &line].concat(), directory.path(), &file);
             assert!(!directory.path().join("PWNED").exists(), "{shell} {template}");
         }
     }
@@ -724,7 +799,7 @@ proptest! {
             Ok(read) => {
                 let line = read.expand(&event(&name, None));
                 for shell in shells() {
-                    let output = run(shell, &line, directory.path());
+                    let output = run(shell, &line, directory.path(), &name);
                     prop_assert_eq!(
                         &output.stdout, &wanted,
                         "{} {:?}\n{:?}\n{}", shell, template,
@@ -761,9 +836,9 @@ proptest! {
         let plain = b"/w/NAME";
         for shell in shells() {
             let directory = tempfile::tempdir().unwrap();
-            let one = run(shell, &read.expand(&event(plain, None)), directory.path());
+            let one = run(shell, &read.expand(&event(plain, None)), directory.path(), plain);
             let line = read.expand(&event(&name, None));
-            let other = run(shell, &line, directory.path());
+            let other = run(shell, &line, directory.path(), &name);
             let shown = String::from_utf8_lossy(&line).into_owned();
             prop_assert!(!directory.path().join("PWNED").exists(), "{} {:?}\n{}", shell, template, shown);
             if name.contains(&b'\\') && template.contains("echo ") {

@@ -234,8 +234,8 @@ fn watch_says_what_a_batch_and_a_backend_cannot_be() {
         ),
         (
             vec!["/a", "--", "sh", "-c", "ls {pathname}"],
-            "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: use \
-             \"$PYINOTIFYD_PATHNAME\"",
+            "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: give \
+             it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
         ),
         (
             vec!["/a", "--backend", "poll"],
