@@ -808,8 +808,8 @@ ODD = [
     (
         "x = ShellScheduler(argv=['psql', '-c', \"insert '{pathname}' x\"]); w = {'IN_CREATE': x}",
         1,
-        "argv: psql may execute an argument as text that holds the value of {pathname}, and so the value: give it as "
-        "an argument of its own",
+        "argv: psql may execute an argument as text that holds the value of {pathname}, and so the value: let a "
+        "program pass it as a parameter, as in python3 -c 'CODE' {pathname}",
     ),
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', filemode=644)); w = "

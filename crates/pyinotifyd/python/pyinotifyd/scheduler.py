@@ -467,14 +467,15 @@ class ShellScheduler(TaskScheduler):
     A program that gives its arguments to another shell, as ``ssh`` does, has them read once more, without quotes: send
     it the name on stdin, ``printf "%s\\n" {pathname} | ssh host 'IFS= read -r name && rm -- "$name"'``.
     ``-t`` and the log warn of ``ssh``, ``watch``, ``parallel``, ``xargs sh -c`` and of what is piped to a shell.
-    ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, or to
-    ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
+    ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, to
+    ``crontab``, or to ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
 
     A value in code is executed as code. So a placeholder, or a variable that the shell expands to its value, is refused
     in what a shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of
     ``perl``, in the program of ``awk``. ``"$PYINOTIFYD_PATHNAME"`` is such a variable, outside of quotes and in double
-    quotes; in single quotes the other shell expands it, which is right. Of ``sed``, and of a text with blanks behind
-    ``-c``, ``-e`` and their like of other programs, ``-t`` and the log warn. Give the value as an argument:
+    quotes; in single quotes the other shell expands it, which is right. ``-t`` and the log warn of ``sed``, ``jq`` and
+    ``gdb -ex``, of SQL for ``sqlite3``, ``psql`` and ``mysql``, of what ``tmux`` and ``screen`` type or run, and of a
+    text with blanks behind ``-c``, ``-e`` and their like of programs that are not known. Give the value as an argument:
     ``sh -c 'rm -- "$1"' sh {pathname}``. That is right for ``sudo``, ``su -`` and ``docker exec``, too, where the
     variable is empty.
 

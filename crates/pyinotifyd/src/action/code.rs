@@ -55,6 +55,8 @@ pub(super) struct Word {
     pub whole: Vec<u8>,
     /// It names a file that is redirected, and is no argument.
     pub redirects: bool,
+    /// It is what the command reads, rather than such a file: `<<<`.
+    pub is_read: bool,
     /// The value in it.
     pub value: Option<Value>,
 }
@@ -88,9 +90,41 @@ enum Kind {
     Filter,
     /// As above, but only some of its code can execute others.
     Editor,
+    /// As above, and an option gives it values.
+    Query,
+    /// What follows its first argument is code; quotes of a shell mean nothing in it.
+    Database,
+    /// Its first argument is a command, of which some type what follows into a shell, or execute it.
+    Terminal,
+    /// What follows `:::` is code unless a command stands before that.
+    Parallel,
 }
 
-const INTERPRETERS: [Interpreter; 8] = [
+impl Kind {
+    /// Of what it is given as code, it executes all as it is.
+    fn surely(self) -> bool {
+        match self {
+            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Parallel => true,
+            Kind::Editor | Kind::Query | Kind::Database | Kind::Terminal => false,
+        }
+    }
+
+    /// Whether an argument is code, by how many stand before it.
+    fn executes(self, before: usize) -> bool {
+        match self {
+            Kind::Filter | Kind::Editor | Kind::Query => before == 0,
+            Kind::Database | Kind::Terminal => before > 0,
+            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Parallel => false,
+        }
+    }
+
+    /// Whether its name among the arguments of another program calls it.
+    fn is_called_anywhere(self) -> bool {
+        matches!(self, Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Database)
+    }
+}
+
+const INTERPRETERS: [Interpreter; 15] = [
     Interpreter {
         kind: Kind::Shell,
         names: &[
@@ -165,6 +199,14 @@ const INTERPRETERS: [Interpreter; 8] = [
         with_value: b"Ffvil",
     },
     Interpreter { kind: Kind::Editor, names: &[b"sed", b"gsed"], code: b"e", with_value: b"fl" },
+    Interpreter { kind: Kind::Query, names: &[b"jq", b"yq"], code: b"", with_value: b"fL" },
+    Interpreter { kind: Kind::Database, names: &[b"psql"], code: b"c", with_value: b"dfFhLopPRTUv" },
+    Interpreter { kind: Kind::Database, names: &[b"mysql", b"mariadb"], code: b"e", with_value: b"DhpPSu" },
+    Interpreter { kind: Kind::Database, names: &[b"sqlite", b"duckdb"], code: b"c", with_value: b"" },
+    // It executes `#(...)` in the name of a directory, too.
+    Interpreter { kind: Kind::Terminal, names: &[b"tmux"], code: b"c", with_value: b"efFLnNsStTxy" },
+    Interpreter { kind: Kind::Terminal, names: &[b"screen"], code: b"", with_value: b"cehpsStT" },
+    Interpreter { kind: Kind::Parallel, names: &[b"parallel"], code: b"", with_value: TAKE_WORD_OF_PARALLEL },
 ];
 
 /// Long options whose value is code, by their last part; the last ones are of languages.
@@ -203,13 +245,44 @@ const TAKE_DATA: [&[u8]; 16] = [
     b"docker",
     b"podman",
 ];
-/// Programs that give what they read from stdin to a shell later.
-const READ_STDIN_FOR_LATER: [&[u8]; 2] = [b"at", b"batch"];
+/// Commands of terminals that type text, and those that execute it.
+const TYPE_TEXT: [&[u8]; 3] = [b"send-keys", b"send", b"stuff"];
+const RUN_TEXT: [&[u8]; 22] = [
+    b"new-session",
+    b"new",
+    b"new-window",
+    b"neww",
+    b"split-window",
+    b"splitw",
+    b"respawn-pane",
+    b"respawnp",
+    b"respawn-window",
+    b"respawnw",
+    b"run-shell",
+    b"run",
+    b"if-shell",
+    b"if",
+    b"pipe-pane",
+    b"pipep",
+    b"display-popup",
+    b"popup",
+    b"display-message",
+    b"display",
+    b"rename-session",
+    b"rename",
+];
+/// Programs that give what they read from stdin to a shell, and the options that keep them from it.
+const GIVE_STDIN_TO_SHELL: [(&[u8], &[&[u8]]); 3] =
+    [(b"at", &[b"-f"]), (b"batch", &[b"-f"]), (b"crontab", &[b"-l", b"-r", b"-e"])];
+/// The same of those that execute it themselves.
+const EXECUTE_STDIN: [(&[u8], &[&[u8]]); 3] =
+    [(b"sftp", &[]), (b"ftp", &[]), (b"lftp", &[b"-c", b"-e", b"-f"])];
 /// Programs that give a command to the shell of another host.
 const REMOTE_SHELLS: [&[u8]; 3] = [b"ssh", b"slogin", b"rsh"];
 /// Their options whose value is the next word.
 const TAKE_WORD_OF_SSH: &[u8] = b"bcDEeFIiJLlmOopQRSWw";
-/// The same of xargs.
+/// The same of parallel, and of xargs.
+const TAKE_WORD_OF_PARALLEL: &[u8] = b"adIjlLnNPsS";
 const TAKE_WORD_OF_XARGS: &[u8] = b"adEIJLnPRsS";
 /// Commands that put their arguments before another command, each with its options whose value is the next word.
 const WRAPPERS: [(&[u8], &[u8]); 16] = [
@@ -288,11 +361,6 @@ impl Interpreter {
         matches!(self.kind, Kind::Shell | Kind::CallsShell)
     }
 
-    /// Whether its first argument is code.
-    fn takes_first(&self) -> bool {
-        matches!(self.kind, Kind::Filter | Kind::Editor)
-    }
-
     /// How a short option names code.
     fn names(&self, option: &[u8]) -> Names {
         let Some(short) = option.strip_prefix(b"-").filter(|short| !short.starts_with(b"-")) else {
@@ -313,7 +381,7 @@ impl Interpreter {
 
 /// How a long option names code, whoever has it.
 fn long_names(option: &[u8], of_language: bool) -> Names {
-    let is_long = option.starts_with(b"--") || option == b"-Command";
+    let is_long = option.starts_with(b"--") || matches!(option, b"-Command" | b"-eval-command");
     let end = option.iter().position(|byte| *byte == b'=');
     let name = &option[..end.unwrap_or(option.len())];
     let last = name.rsplit(|byte| *byte == b'-').next().unwrap_or_default();
@@ -353,10 +421,10 @@ fn is_text(word: &Word) -> bool {
 /// What a command executes of its words; `builtins` of a shell may be among them, which read theirs again.
 pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
     let mut judge = Judge::new(words, builtins);
-    for (place, word) in words.iter().enumerate().filter(|(_, word)| !word.redirects) {
+    for place in (0..words.len()).filter(|place| !words[*place].redirects) {
         let role = judge.role(place);
-        judge.look_into(word, role);
-        judge.go_on(word, role);
+        judge.look_into(place, role);
+        judge.go_on(place, role);
         judge.call(place);
     }
     judge.verdict
@@ -404,12 +472,18 @@ enum Role {
     Argument,
 }
 
+impl Reader<'_> {
+    /// A program that is no interpreter.
+    fn of(called: Option<&Word>) -> Self {
+        let takes_data = called.is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
+        if takes_data { Reader::TakesData } else { Reader::Program }
+    }
+}
+
 impl<'a> Judge<'a> {
     fn new(words: &'a [Word], builtins: bool) -> Judge<'a> {
         let program = program_at(words);
-        let takes_data = words.get(program).is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
-        let reader = if takes_data { Reader::TakesData } else { Reader::Program };
-        let verdict = Verdict::default();
+        let (reader, verdict) = (Reader::of(words.get(program)), Verdict::default());
         Judge { words, program, builtins, reader, code_comes: false, value_comes: false, verdict }
     }
 
@@ -430,16 +504,13 @@ impl<'a> Judge<'a> {
         {
             return Role::ShellText;
         }
-        if text == b"<<<" && self.interpreter().is_some() {
-            return Role::Option(Names::NextWord);
-        }
         if text.starts_with(b"-") || text.starts_with(b"+") {
             return Role::Option(self.names(place));
         }
         match self.reader {
             _ if self.value_comes => Role::OptionValue,
             _ if self.code_comes => Role::Code,
-            Reader::Interpreter { kind, arguments: 0, .. } if kind.takes_first() => Role::Code,
+            Reader::Interpreter { kind, arguments, .. } if kind.kind.executes(arguments) => Role::Code,
             _ => Role::Argument,
         }
     }
@@ -459,7 +530,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Notes the value in a word that is code.
-    fn look_into(&mut self, word: &Word, role: Role) {
+    fn look_into(&mut self, place: usize, role: Role) {
+        let word = &self.words[place];
         if !matches!(role, Role::ShellText | Role::Code | Role::Option(Names::Itself)) {
             return;
         }
@@ -470,8 +542,14 @@ impl<'a> Judge<'a> {
             Reader::Interpreter { called, .. } => Some(called),
             Reader::Program | Reader::TakesData | Reader::Again => self.words.get(self.program),
         };
-        let surely = for_shell || kind.is_some_and(|kind| kind.kind != Kind::Editor);
-        let value = word.value.filter(|_| for_shell || kind.is_some() || is_text(word));
+        let surely = for_shell || kind.is_some_and(|kind| kind.kind.surely());
+        let is_typed = || self.words[..place].iter().any(|word| TYPE_TEXT.contains(&word.whole.as_slice()));
+        let is_code = match kind.map(|kind| kind.kind) {
+            // One of several is an argument of the command that they are.
+            Some(Kind::Database | Kind::Terminal) => self.code_comes || is_typed() || is_text(word),
+            kind => for_shell || kind.is_some() || is_text(word),
+        };
+        let value = word.value.filter(|_| is_code);
         let found = value.map(|value| Executed {
             value: Value { surely: surely && value.surely, ..value },
             by: match called.filter(|_| !is_shell) {
@@ -484,8 +562,8 @@ impl<'a> Judge<'a> {
     }
 
     /// What comes behind a word.
-    fn go_on(&mut self, word: &Word, role: Role) {
-        let text = word.whole.as_slice();
+    fn go_on(&mut self, place: usize, role: Role) {
+        let text = self.words[place].whole.as_slice();
         self.verdict.evaluates |= self.builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
         if self.builtins && READ_AGAIN.contains(&text) {
             self.reader = Reader::Again;
@@ -497,7 +575,7 @@ impl<'a> Judge<'a> {
         };
         match role {
             Role::Option(names) => {
-                let has_code = kind.takes_first() && (names != Names::Nothing || text.starts_with(b"-f"));
+                let has_code = kind.kind.executes(0) && (names != Names::Nothing || text.starts_with(b"-f"));
                 // It runs a command as that user.
                 let has_own = kind.kind == Kind::CallsShell && matches!(text, b"-u" | b"--user");
                 *arguments = (*arguments).max(usize::from(has_code || has_own));
@@ -507,15 +585,43 @@ impl<'a> Judge<'a> {
             Role::OptionValue => self.value_comes = false,
             Role::ShellText | Role::Code | Role::Argument => {
                 self.code_comes = false;
-                *arguments += 1;
-                match kind.kind {
-                    // A script: what follows is for it.
-                    Kind::Shell | Kind::Language if role == Role::Argument => self.reader = Reader::TakesData,
-                    // The command that it calls without a shell.
-                    Kind::CallsShell if *arguments > 1 => self.reader = Reader::Program,
-                    Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Editor => {}
-                }
+                // A number may be the value of a long option.
+                *arguments +=
+                    usize::from(kind.kind != Kind::Parallel || !text.first().is_some_and(u8::is_ascii_digit));
+                let (kind, arguments) = (kind.kind, *arguments);
+                self.go_on_behind_argument(place, role, kind, arguments);
             }
+        }
+    }
+
+    /// What comes behind as many arguments, the last of which is that word.
+    fn go_on_behind_argument(&mut self, place: usize, role: Role, kind: Kind, arguments: usize) {
+        let text = self.words[place].whole.as_slice();
+        match kind {
+            // A script: what follows is for it.
+            Kind::Shell | Kind::Language if role == Role::Argument => self.reader = Reader::TakesData,
+            // The command that it calls without a shell.
+            Kind::CallsShell if arguments > 1 => {
+                self.program = place;
+                self.reader = Reader::of(self.words.get(place));
+            }
+            Kind::Terminal if arguments == 1 && !TYPE_TEXT.contains(&text) && !RUN_TEXT.contains(&text) => {
+                self.reader = Reader::TakesData;
+            }
+            Kind::Parallel if matches!(text, b":::" | b":::+") && arguments == 1 => {
+                self.reader = Reader::Again;
+            }
+            // Its command, or what another kind of `:::` is followed by.
+            Kind::Parallel if arguments > 0 => self.reader = Reader::TakesData,
+            Kind::Shell
+            | Kind::CallsShell
+            | Kind::Language
+            | Kind::Filter
+            | Kind::Editor
+            | Kind::Query
+            | Kind::Database
+            | Kind::Terminal
+            | Kind::Parallel => {}
         }
     }
 
@@ -525,7 +631,7 @@ impl<'a> Judge<'a> {
         let is_command = place == self.program
             || place > 0 && EXEC_OF_FIND.contains(&self.words[place - 1].whole.as_slice());
         if let Some(kind) = interpreter(&called.whole)
-            && (is_command || !kind.takes_first())
+            && (is_command || kind.kind.is_called_anywhere())
             && !matches!(self.reader, Reader::Again)
         {
             self.reader = Reader::Interpreter { kind, called, arguments: 0 };
@@ -537,9 +643,23 @@ impl<'a> Judge<'a> {
 /// Whether a short option of a program that is not known may name code.
 fn may_name_code(option: &[u8]) -> bool {
     let letters = option.strip_prefix(b"-").unwrap_or_default();
+    // The last two are of gdb.
     (1..=3).contains(&letters.len())
         && letters.iter().all(u8::is_ascii_alphabetic)
-        && letters.last().is_some_and(|last| b"ce".contains(last))
+        && (letters.last().is_some_and(|last| b"ce".contains(last)) || matches!(letters, b"ex" | b"iex"))
+}
+
+/// What is said of a value that is perhaps piped to who executes it.
+pub(super) fn doubted_pipe(program: &Word, executed: &Executed) -> String {
+    let (program, Executed { value, by }) = (name_of(program), executed);
+    let instead = match by {
+        By::Shell => format!("write a command, or give the value to `{program} -s`, as \"$1\""),
+        By::Program(..) => instead(*value, by),
+    };
+    format!(
+        "{program} executes what is piped to it, and the value of {} may be in there: {instead}",
+        value.written
+    )
 }
 
 /// Why a value cannot stand in code, and what is right instead.
@@ -578,6 +698,15 @@ fn instead(value: Value, by: &By) -> String {
             format!("give it as an argument, as in {program} -{} 'CODE' {name}", char::from(*letter))
         }
         By::Program(..) if is_list => "read the paths from stdin".to_owned(),
+        By::Program(program, Some(Interpreter { kind: Kind::Query, .. })) => {
+            format!("give it as an argument, as in {program} --arg name {name} '$name'")
+        }
+        By::Program(_, Some(Interpreter { kind: Kind::Database, .. })) => {
+            format!("let a program pass it as a parameter, as in python3 -c 'CODE' {name}")
+        }
+        By::Program(_, Some(Interpreter { kind: Kind::Terminal, .. })) => {
+            format!("let it run a command that has {name} as an argument of its own")
+        }
         By::Program(_, Some(Interpreter { kind: Kind::Filter | Kind::Editor, .. })) => {
             format!("awk has it as ENVIRON[\"{}\"]", variable.trim_start_matches('$'))
         }
@@ -595,7 +724,7 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
         program if REMOTE_SHELLS.contains(&program) => {
             let instead = "give it on stdin: printf '%s\\n' {pathname} | ssh HOST 'IFS= read -r name && \
                            COMMAND \"$name\"'";
-            (values(behind_host(arguments))?, instead)
+            (values(behind_options(arguments, TAKE_WORD_OF_SSH).get(1..)?)?, instead)
         }
         b"watch" if !arguments.iter().any(|word| matches!(word.whole.as_slice(), b"-x" | b"--exec")) => {
             (values(arguments)?, "write watch -x")
@@ -604,7 +733,7 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
             // What is behind `:::` it quotes itself.
             let end = arguments.iter().position(|word| word.whole.starts_with(b":::"));
             let command = &arguments[..end.unwrap_or(arguments.len())];
-            (values(command)?, "give it behind ':::'")
+            (values(behind_options(command, TAKE_WORD_OF_PARALLEL))?, "give it behind ':::'")
         }
         b"xargs" => {
             let command = filled_by_xargs(arguments, piped?);
@@ -739,23 +868,25 @@ fn takes_word(option: &[u8], with_word: &[u8]) -> bool {
     is_short && option[1..].iter().position(|letter| with_word.contains(letter)) == Some(option.len() - 2)
 }
 
-/// What stands behind the host, which is the first word that is no option and belongs to none.
-fn behind_host(arguments: &[Word]) -> &[Word] {
+/// The first word that is no option and belongs to none, and what stands behind it.
+fn behind_options<'a>(arguments: &'a [Word], with_word: &[u8]) -> &'a [Word] {
     let mut at = 0;
     while let Some(word) = arguments.get(at).filter(|word| word.redirects || word.whole.starts_with(b"-")) {
-        at += 1 + usize::from(takes_word(&word.whole, TAKE_WORD_OF_SSH));
+        at += 1 + usize::from(takes_word(&word.whole, with_word));
     }
-    arguments.get(at + 1..).unwrap_or_default()
+    arguments.get(at..).unwrap_or_default()
 }
 
-/// What it means that a value is piped to a command which executes what it reads from stdin.
+/// Who executes a value that is piped to a command, if that executes what it reads from stdin.
 pub(super) fn piped_to(words: &[Word], value: Value) -> Option<Executed> {
     let (program, _) = words.split_first().filter(|_| reads_commands(words))?;
-    let by = match interpreter(&program.whole).filter(|kind| !kind.is_shell()) {
-        Some(kind) => By::Program(name_of(program), Some(kind)),
-        None => By::Shell,
-    };
-    Some(Executed { value, by })
+    let kind = interpreter(&program.whole).filter(|kind| !kind.is_shell() && kind.kind != Kind::Parallel);
+    let is_own = EXECUTE_STDIN.iter().any(|(name, _)| *name == program_of(&program.whole));
+    let by = if kind.is_some() || is_own { By::Program(name_of(program), kind) } else { By::Shell };
+    // Of what such programs read, most is data: a dump, or lines of a table.
+    let perhaps = is_own || kind.is_some_and(|kind| !kind.kind.surely());
+    let surely = value.surely && !perhaps;
+    (value.surely || !perhaps).then_some(Executed { value: Value { surely, ..value }, by })
 }
 
 /// Whether a command executes what it reads from stdin.
@@ -772,9 +903,24 @@ fn reads_commands(words: &[Word]) -> bool {
         _ if name == b"parallel" => {
             given.all(|text| text.starts_with(b"-") || text.first().is_some_and(u8::is_ascii_digit))
         }
-        _ if READ_STDIN_FOR_LATER.contains(&name) => given.all(|text| text != b"-f"),
+        Some(kind @ Interpreter { kind: Kind::Database, .. }) => {
+            let is_code = |text: &&[u8]| {
+                kind.names(text) != Names::Nothing
+                    || long_names(text, false) != Names::Nothing
+                    || *text == b"-f"
+            };
+            // The database stands alone.
+            let own: Vec<&[u8]> = given.collect();
+            !own.iter().any(is_code)
+                && (name == b"psql" || own.iter().filter(|text| !text.starts_with(b"-")).count() < 2)
+        }
+        _ if let Some((_, not)) =
+            GIVE_STDIN_TO_SHELL.iter().chain(&EXECUTE_STDIN).find(|(program, _)| *program == name) =>
+        {
+            given.all(|text| !not.contains(&text))
+        }
         _ if REMOTE_SHELLS.contains(&name) => {
-            let command = behind_host(arguments);
+            let command = behind_options(arguments, TAKE_WORD_OF_SSH).get(1..).unwrap_or_default();
             command.iter().all(|word| word.redirects) || reads_commands(&command[program_at(command)..])
         }
         _ => false,

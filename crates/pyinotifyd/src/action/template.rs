@@ -2,7 +2,7 @@
 //!
 //! A value stands for itself wherever its placeholder stands: outside of quotes, in single and in double quotes. The
 //! text is read as a POSIX shell reads it (XCU 2.2 and 2.3, tried with dash and bash), far enough to know in which
-//! quotes a placeholder stands. In `$(...)` quoting begins anew, also in double quotes (XCU 2.6.3). Where shells differ,
+//! quotes a placeholder stands. In `$(...)` quoting begins anew, in double quotes, too (2.6.3). Where shells differ,
 //! or read a value a second time, no quoting is right: such a command is refused.
 //!
 //! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command.
@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use super::code::{
-    PROCESS, Value, Verdict, Word, doubted, handed_on, likelier, piped_to, program_at, program_of, refused,
-    verdict,
+    PROCESS, Value, Verdict, Word, doubted, doubted_pipe, handed_on, likelier, piped_to, program_at,
+    program_of, refused, verdict,
 };
 use super::occasion::{Field, Occasion, Placeholder};
 
@@ -278,8 +278,9 @@ struct Reader<'a> {
     variables: BTreeMap<Vec<u8>, Value>,
     /// Whether the next byte begins a word.
     word_start: bool,
-    /// The next word is a file that is redirected.
+    /// The next word is a file that is redirected, or text that is read.
     redirects: bool,
+    is_read: bool,
     /// Something reads text a second time that values may have come into on other ways.
     evaluates: bool,
     /// What the commands before print, whose output the command at hand reads.
@@ -310,6 +311,7 @@ impl<'a> Reader<'a> {
             variables: given.collect(),
             word_start: true,
             redirects: false,
+            is_read: false,
             evaluates: false,
             piped: None,
             compounds: Vec::new(),
@@ -772,8 +774,7 @@ impl<'a> Reader<'a> {
 
     fn take_here_document(&mut self) -> Result<(), String> {
         if self.byte(2) == Some(b'<') {
-            self.words.push(Word { whole: b"<<<".to_vec(), ..Word::default() });
-            self.word_start = true;
+            (self.word_start, self.redirects, self.is_read) = (true, true, true);
             self.take(3);
             return Ok(());
         }
@@ -811,14 +812,14 @@ impl<'a> Reader<'a> {
             self.unsure = Some("behind case in $(...)");
         }
         self.word_start = false;
-        let redirects = std::mem::take(&mut self.redirects);
-        self.words.push(Word { redirects, ..Word::default() });
+        let (redirects, is_read) = (std::mem::take(&mut self.redirects), std::mem::take(&mut self.is_read));
+        self.words.push(Word { redirects, is_read, ..Word::default() });
     }
 
     /// Refuses a command that reads a value a second time, and doubts one that gives it to somebody who does.
     fn end_command(&mut self) -> Result<(), String> {
         self.word_start = true;
-        self.redirects = false;
+        (self.redirects, self.is_read) = (false, false);
         let words = std::mem::take(&mut self.words);
         let Verdict { executed, evaluates } = verdict(&words, true);
         self.evaluates |= evaluates;
@@ -833,6 +834,9 @@ impl<'a> Reader<'a> {
         self.compounds.extend(std::iter::repeat_n(None, opened));
         if at == words.len() {
             return Ok(());
+        }
+        if let Some(read) = words.iter().rfind(|word| word.is_read) {
+            self.piped = read.value.map(|value| Printed { value, redirected: false });
         }
         self.check_pipe(&words[at..])?;
         self.doubts.extend(handed_on(&words[at..], self.piped.map(|printed| printed.value)));
@@ -874,11 +878,7 @@ impl<'a> Reader<'a> {
         if executed.value.surely {
             return Err(refused(&executed));
         }
-        let (name, shell) = (executed.value.written, String::from_utf8_lossy(program_of(&words[0].whole)));
-        self.doubts.push(format!(
-            "{shell} executes what is piped to it, and the value of {name} may be in there: write a command, or give \
-             the value to `{shell} -s`, as \"$1\""
-        ));
+        self.doubts.push(doubted_pipe(&words[0], &executed));
         Ok(())
     }
 }

@@ -336,6 +336,16 @@ fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
 
 /// What is refused, and what is warned of, of a command that gives a value to a program as code.
 const CODE: &[&str] = &[
+    "parallel ::: \"ls {pathname}\"",
+    "parallel -j 4 --bar ::: 'ls x' 'ls {pathname}'",
+    "parallel --jobs 4 ::: {pathname}",
+    "parallel <<< 'ls {pathname}'",
+    "echo \"* * * * * ls {pathname}\" | crontab -",
+    "(crontab -l; echo \"* * * * * ls {pathname}\") | crontab -u bob -",
+    "echo \"ls {pathname}\" | sudo -u bob at -M now + 5 minutes",
+    "at now <<< \"ls {pathname}\"",
+    "bash -s <<< \"ls {pathname}\"",
+    "flock /run/l awk '{ print \"{pathname}\" }' list",
     "awk 2>/dev/null '{ print \"{pathname}\" }' list",
     ">out awk '{ print \"{pathname}\" }' list",
     "\"$SHELL\" -c \"echo {pathname}\"",
@@ -387,6 +397,27 @@ const CODE: &[&str] = &[
 ];
 
 const PERHAPS_CODE: &[&str] = &[
+    "sqlite3 db \"insert into files values ('{pathname}')\"",
+    "sqlite3 -batch /srv/db 'select 1' \"delete from files where name = '{pathname}'\"",
+    "mysql -u root -p -se \"insert into files values ('{pathname}')\" db",
+    "mariadb -e\"insert into files values ('{pathname}')\"",
+    "docker exec db psql -U x -c \"insert into files values ('{pathname}')\"",
+    "printf \"insert into files values ('%s');\" {pathname} | sqlite3 db",
+    "echo \"insert into files values ('{pathname}');\" | psql -q db",
+    "mysql db <<< \"insert into files values ('{pathname}')\"",
+    "echo \"put {pathname}\" | sftp -b - host",
+    "parallel \"ls {pathname}\" ::: x",
+    "parallel -j 4 ls {pathname} ::: x",
+    "tmux send-keys -t work \"less {pathname}\" Enter",
+    "tmux send-keys -t work {pathname} Enter",
+    "tmux -L x new-session -d -s work 'less {pathname}'",
+    "tmux new-window -n less \"less '{pathname}'\"",
+    "tmux new-window -c {pathname} make",
+    "tmux display-message 'new: {pathname}'",
+    "screen -S work -X stuff 'less {pathname}\n'",
+    "gdb -batch -ex \"file {pathname}\" -ex bt",
+    "jq -n \"{name: \\\"{pathname}\\\"}\"",
+    "sed s/a/b/ {pathname} | crontab -",
     "\"$TOOL\" -c \"echo {pathname}\"",
     "mysh -c 'echo {pathname}'",
     "psql -c \"insert into files values ('{pathname}')\"",
@@ -411,6 +442,37 @@ const PERHAPS_CODE: &[&str] = &[
 ];
 
 const DATA: &[&str] = &[
+    "sqlite3 {pathname} 'select name from files'",
+    "sqlite3 {pathname}.db .dump > out",
+    "sqlite3 -csv db \".import /dev/stdin files\" < {pathname}",
+    "printf '%s\\n' {pathname} | sqlite3 db '.import /dev/stdin files'",
+    "cat {pathname} | mysql db",
+    "gunzip -c {pathname} | psql -q db",
+    "bzcat {pathname} | psql -v ON_ERROR_STOP=1 db",
+    "iconv -f latin1 {pathname} | sqlite3 db",
+    "mysql db < {pathname}",
+    "psql -f {pathname} -v name={pathname} db",
+    "echo \"insert into files values (:'name')\" | psql -v name={pathname}",
+    "parallel ls ::: {pathname}",
+    "parallel -j 4 gzip -c ::: {pathname} > out",
+    "parallel -a {pathname} ls",
+    "tmux new-window less {pathname}",
+    "tmux new-session -d -s work -e NAME={pathname} less {pathname}",
+    "tmux set-buffer \"new: {pathname}\"",
+    "tmux send-keys -t work make Enter; ls {pathname}",
+    "screen -dmS work less {pathname}",
+    "gdb -batch -ex bt /usr/bin/x {pathname}",
+    "jq . {pathname}",
+    "jq -r '.name' '{pathname} (new)'",
+    "jq -n --arg name {pathname} '{name: $name}'",
+    "jq -f filter.jq '{pathname} (new)'",
+    "crontab -l | grep {pathname}",
+    "crontab {pathname}",
+    "echo 'ls \"$PYINOTIFYD_PATHNAME\"' | at now",
+    "flock /run/l grep -e '{pathname} x' list",
+    "cat <<< \"{pathname}\"",
+    "read -r x <<< {pathname}; ls \"$x\"",
+    "sh -c 'ls' <<< '{pathname} x'",
     "sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
     "eval 'ls \"$PYINOTIFYD_PATHNAME\"'",
     "trap 'ls \"$PYINOTIFYD_PATHNAME\"' EXIT",
@@ -496,8 +558,8 @@ fn what_a_language_executes_is_refused_with_its_name() {
                   argument, as in perl -e 'CODE' {pathname}";
     assert_eq!(error, wanted);
     let doubts = doubts("psql -c \"insert '{pathname}' x\"");
-    let wanted = "psql may execute an argument as text that holds the value of {pathname}, and so the value: give it \
-                  as an argument of its own";
+    let wanted = "psql may execute an argument as text that holds the value of {pathname}, and so the value: let \
+                  a program pass it as a parameter, as in python3 -c 'CODE' {pathname}";
     assert_eq!(doubts, [wanted]);
     let error = read(b"awk '{ print \"{src_pathname}\" }' list").unwrap_err();
     assert!(
@@ -513,7 +575,24 @@ fn what_a_language_executes_is_refused_with_its_name() {
 fn no_name_is_executed_by_what_is_accepted_without_a_word() {
     // These would tell somebody outside of the test.
     let silent = tempfile::tempdir().unwrap();
-    for program in ["rsync", "curl", "mail", "logger", "notify-send", "docker", "git", "ffmpeg"] {
+    for program in [
+        "rsync",
+        "curl",
+        "mail",
+        "logger",
+        "notify-send",
+        "docker",
+        "git",
+        "ffmpeg",
+        "at",
+        "crontab",
+        "mysql",
+        "psql",
+        "sqlite3",
+        "tmux",
+        "screen",
+        "gdb",
+    ] {
         std::os::unix::fs::symlink("/bin/true", silent.path().join(program)).unwrap();
     }
     let path = format!("PATH={}:/usr/bin:/bin\n", silent.path().display());
