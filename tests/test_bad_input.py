@@ -418,8 +418,8 @@ WRONG = [
     (
         "s.cmd = 'sh -c \"ls {src_pathname}\"'",
         -1,
-        "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as an "
-        "argument, as in sh -c 'ls \"$1\"' sh {src_pathname}",
+        "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as "
+        "an argument, as in sh -c 'ls \"$1\"' sh {src_pathname}",
     ),
     (
         's.cmd = \'x={pathname}; "$SHELL" -c "ls $x"\'',

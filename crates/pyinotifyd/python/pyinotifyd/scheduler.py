@@ -468,7 +468,8 @@ class ShellScheduler(TaskScheduler):
     it the name on stdin, ``printf "%s\\n" {pathname} | ssh host 'IFS= read -r name && rm -- "$name"'``.
     ``-t`` and the log warn of ``ssh``, ``watch``, ``parallel``, ``xargs sh -c`` and of what is piped to a shell.
     ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, to
-    ``crontab``, or to ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
+    ``crontab``, or to ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions,
+    too.
 
     A value in code is executed as code. So a placeholder, or a variable that the shell expands to its value, is refused
     in what a shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of

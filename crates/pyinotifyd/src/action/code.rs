@@ -346,6 +346,16 @@ pub(super) struct Verdict {
     pub executed: Option<Executed>,
     /// Some code holds `eval`.
     pub evaluates: bool,
+    /// Code of shells that no value came into.
+    pub scripts: Vec<Script>,
+}
+
+/// Code of another shell.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub text: Vec<u8>,
+    /// What it may have as `$1` and the like.
+    pub argument: Option<Value>,
 }
 
 /// How an option names code.
@@ -542,6 +552,11 @@ impl<'a> Judge<'a> {
             Reader::Interpreter { called, .. } => Some(called),
             Reader::Program | Reader::TakesData | Reader::Again => self.words.get(self.program),
         };
+        if is_shell && word.value.is_none() {
+            let arguments = &self.words[place + 1..];
+            let argument = arguments.iter().filter(|_| !for_shell).find_map(|word| word.value);
+            self.verdict.scripts.push(Script { text: word.whole.clone(), argument });
+        }
         let surely = for_shell || kind.is_some_and(|kind| kind.kind.surely());
         let is_typed = || self.words[..place].iter().any(|word| TYPE_TEXT.contains(&word.whole.as_slice()));
         let is_code = match kind.map(|kind| kind.kind) {
@@ -800,8 +815,9 @@ fn filled(words: &[Word], part: &[u8], value: Value) -> Vec<Word> {
 /// One of the arguments is code, and holds a value.
 pub(crate) fn judge_arguments(argv: &[&[u8]], known: &'static [Placeholder]) -> Result<Vec<String>, String> {
     let words: Vec<Word> = argv.iter().map(|text| argument(text, known)).collect();
-    let mut doubts = Vec::new();
-    if let Some(executed) = verdict(&words, false).executed {
+    let Verdict { executed, scripts, .. } = verdict(&words, false);
+    let mut doubts = super::template::judge_scripts(&scripts, known)?;
+    if let Some(executed) = executed {
         if executed.value.surely {
             return Err(refused(&executed));
         }
@@ -890,7 +906,7 @@ pub(super) fn piped_to(words: &[Word], value: Value) -> Option<Executed> {
 }
 
 /// Whether a command executes what it reads from stdin.
-fn reads_commands(words: &[Word]) -> bool {
+pub(super) fn reads_commands(words: &[Word]) -> bool {
     let Some((program, arguments)) = words.split_first() else { return false };
     let name = program_of(&program.whole);
     let mut given = arguments.iter().filter(|word| !word.redirects).map(|word| word.whole.as_slice());

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use super::code::{
-    PROCESS, Value, Verdict, Word, doubted, doubted_pipe, handed_on, likelier, piped_to, program_at,
-    program_of, refused, verdict,
+    PROCESS, Script, Value, Verdict, Word, doubted, doubted_pipe, handed_on, likelier, piped_to, program_at,
+    program_of, reads_commands, refused, verdict,
 };
 use super::occasion::{Field, Occasion, Placeholder};
 
@@ -173,6 +173,21 @@ fn meant_by(word: &str) -> Option<&'static str> {
     (meant[1..meant.len() - 1] != *word).then_some(meant)
 }
 
+/// Judges code of shells that stands in the arguments of a program: what is to be warned of.
+///
+/// # Errors
+/// It gives a value to somebody as code.
+pub(super) fn judge_scripts(
+    scripts: &[Script],
+    known: &'static [Placeholder],
+) -> Result<Vec<String>, String> {
+    let mut around = Reader::new(b"", known);
+    for Script { text, argument } in scripts {
+        around.read_within(text, *argument)?;
+    }
+    Ok(around.doubts)
+}
+
 /// Writes a word as a person would type it.
 pub(crate) fn quote(word: &[u8], line: &mut Vec<u8>) {
     put(word, Quoting::Outside { glued: false }, line);
@@ -225,6 +240,8 @@ enum Inside {
     Braces,
     /// `${…}` in double quotes.
     QuotedBraces,
+    /// A here-document that ends there, whose expansions the shell makes.
+    HereDocument(usize),
 }
 
 /// Words that begin a compound command, and those that end one.
@@ -257,6 +274,16 @@ struct Outer {
     piped: Option<Printed>,
 }
 
+/// The end of a here-document.
+#[derive(Debug)]
+struct Delimiter {
+    line: Vec<u8>,
+    /// Tabs before it do not count.
+    has_tabs: bool,
+    /// Expansions are not made.
+    is_quoted: bool,
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing about the text so far")]
 struct Reader<'a> {
     text: &'a [u8],
@@ -269,6 +296,10 @@ struct Reader<'a> {
     unsure: Option<&'static str>,
     /// A here-document begins with the next line.
     here_document: bool,
+    /// The line that ends it, if it is understood.
+    delimiter: Option<Delimiter>,
+    /// The command that executes it.
+    reads_document: Vec<Word>,
     /// Where the last `$name` ended.
     name_end: Option<usize>,
     /// The words of the simple command at hand, and those of the commands around it.
@@ -305,6 +336,8 @@ impl<'a> Reader<'a> {
             inside: Vec::new(),
             unsure: None,
             here_document: false,
+            delimiter: None,
+            reads_document: Vec::new(),
             name_end: None,
             words: Vec::new(),
             outer: Vec::new(),
@@ -337,6 +370,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads the text of another shell, with the variables of this one: what it prints.
+    fn read_within(&mut self, text: &[u8], argument: Option<Value>) -> Result<Option<Printed>, String> {
+        let mut reader = Reader::new(text, &[]);
+        reader.variables = self.variables.clone();
+        reader.set_arguments(argument);
+        reader.compounds.push(None);
+        reader.read()?;
+        reader.end_command()?;
+        reader.end_compound();
+        self.doubts.append(&mut reader.doubts);
+        Ok(reader.piped)
+    }
+
     fn read(&mut self) -> Result<(), String> {
         while self.at < self.text.len() {
             if let Some(placeholder) = self.placeholder(self.at) {
@@ -344,13 +390,19 @@ impl<'a> Reader<'a> {
                 continue;
             }
             match self.inside.last() {
-                Some(Inside::Double | Inside::QuotedBraces) => self.read_double()?,
+                Some(Inside::HereDocument(end)) if self.at >= *end => self.end_here_document()?,
+                Some(Inside::Double | Inside::QuotedBraces | Inside::HereDocument(_)) => {
+                    self.read_double()?;
+                }
                 Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
                     self.read_outside()?;
                 }
             }
         }
-        Ok(())
+        match self.inside.last() {
+            Some(Inside::HereDocument(_)) => self.end_here_document(),
+            _ => Ok(()),
+        }
     }
 
     /// The placeholder that begins there.
@@ -380,7 +432,9 @@ impl<'a> Reader<'a> {
         let behind_name = self.name_end == Some(self.at);
         let begins = self.word_start;
         let quoting = match self.inside.last() {
-            Some(Inside::Double | Inside::QuotedBraces) => Quoting::Double { glued: behind_name },
+            Some(Inside::Double | Inside::QuotedBraces | Inside::HereDocument(_)) => {
+                Quoting::Double { glued: behind_name }
+            }
             Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
                 if self.word_start {
                     self.begin_word();
@@ -486,13 +540,14 @@ impl<'a> Reader<'a> {
             }
             b'<' if self.byte(1) == Some(b'<') && !self.counts() => self.take_here_document()?,
             b'\n' => {
-                self.end_line();
                 if !self.words.is_empty() {
                     self.end_command()?;
                     self.end_pipeline();
                 }
+                self.end_line();
                 self.word_start = true;
                 self.take(1);
+                self.begin_here_document()?;
             }
             // `2>&1` and `>|` are redirections.
             b'&' | b'|' if self.at > 0 && b"<>".contains(&self.text[self.at - 1]) => self.take(1),
@@ -535,7 +590,9 @@ impl<'a> Reader<'a> {
 
     fn read_double(&mut self) -> Result<(), String> {
         let in_braces = self.inside.last() == Some(&Inside::QuotedBraces);
+        let in_document = matches!(self.inside.last(), Some(Inside::HereDocument(_)));
         match self.byte(0) {
+            Some(b'"') if in_document => self.take_quoted(),
             // Shells disagree about these in `"${x:-…}"`.
             Some(b'"' | b'\'' | b'\\' | b'`') if in_braces => {
                 self.unsure = Some("behind quotes in \"${...}\"");
@@ -618,21 +675,22 @@ impl<'a> Reader<'a> {
 
     fn take_backticks(&mut self) -> Result<(), String> {
         self.take(1);
-        let rest = &self.text[self.at..];
-        let length = rest.iter().position(|byte| *byte == b'`').unwrap_or(rest.len());
-        self.evaluates |= rest[..length].windows(4).any(|word| word == b"eval");
-        while let Some(byte) = self.byte(0) {
+        let in_quotes = matches!(self.inside.last(), Some(Inside::Double | Inside::QuotedBraces));
+        let mut command = Vec::new();
+        while let Some(byte) = self.byte(0).filter(|byte| *byte != b'`') {
             if let Some(placeholder) = self.placeholder(self.at) {
                 return Err(refusal(placeholder, "in backticks"));
             }
-            match byte {
-                b'\\' => self.take(2),
-                b'`' => {
-                    self.take(1);
-                    return Ok(());
-                }
-                _ => self.take(1),
-            }
+            let escaped = self
+                .byte(1)
+                .filter(|next| byte == b'\\' && (b"$`\\".contains(next) || in_quotes && *next == b'"'));
+            command.push(escaped.unwrap_or(byte));
+            self.take(1 + usize::from(escaped.is_some()));
+        }
+        self.take(1);
+        self.evaluates |= command.windows(4).any(|word| word == b"eval");
+        if let Some(Printed { value, .. }) = self.read_within(&command, None)? {
+            self.put_into_word(value);
         }
         Ok(())
     }
@@ -641,7 +699,10 @@ impl<'a> Reader<'a> {
         if let Some(placeholder) = self.placeholder(self.at + 1) {
             return Err(refusal(placeholder, "behind a $"));
         }
-        let in_quotes = matches!(self.inside.last(), Some(Inside::Double | Inside::QuotedBraces));
+        let in_quotes = matches!(
+            self.inside.last(),
+            Some(Inside::Double | Inside::QuotedBraces | Inside::HereDocument(_))
+        );
         match self.byte(1) {
             Some(b'(') => self.open_parenthesis(2, self.byte(2) == Some(b'(')),
             Some(b'{') => {
@@ -712,7 +773,7 @@ impl<'a> Reader<'a> {
             }
             Some(Inside::Parentheses) => {}
             // The end of a pattern of `case`, or no shell text at all.
-            Some(Inside::Double | Inside::Braces | Inside::QuotedBraces) | None => {
+            Some(Inside::Double | Inside::Braces | Inside::QuotedBraces | Inside::HereDocument(_)) | None => {
                 self.word_start = true;
                 return Ok(());
             }
@@ -778,10 +839,12 @@ impl<'a> Reader<'a> {
             self.take(3);
             return Ok(());
         }
-        self.take(if self.byte(2) == Some(b'-') { 3 } else { 2 });
+        let has_tabs = self.byte(2) == Some(b'-');
+        self.take(if has_tabs { 3 } else { 2 });
         while matches!(self.byte(0), Some(b' ' | b'\t')) {
             self.take(1);
         }
+        let begin = self.at;
         while let Some(byte) = self.byte(0).filter(|byte| !b" \t\n;&|<>()".contains(byte)) {
             if let Some(placeholder) = self.placeholder(self.at) {
                 return Err(refusal(placeholder, HERE_DOCUMENT));
@@ -792,7 +855,51 @@ impl<'a> Reader<'a> {
             }
             self.take(if byte == b'\\' { 2 } else { 1 });
         }
+        let word = &self.text[begin..self.at];
+        let line: Vec<u8> = word.iter().copied().filter(|byte| !b"'\"\\".contains(byte)).collect();
+        let is_quoted = line.len() < word.len();
+        // The first of several is read as the text that it is not.
+        self.delimiter = Some(Delimiter { line, has_tabs, is_quoted }).filter(|_| !self.here_document);
         self.here_document = true;
+        Ok(())
+    }
+
+    /// Begins the here-document of the line that ends.
+    fn begin_here_document(&mut self) -> Result<(), String> {
+        let Some(Delimiter { line, has_tabs, is_quoted }) = self.delimiter.take() else { return Ok(()) };
+        let mut end = self.at;
+        for text in self.text[self.at..].split_inclusive(|byte| *byte == b'\n') {
+            let text_of_line = text.strip_suffix(b"\n").unwrap_or(text);
+            let tabs = text_of_line.iter().take_while(|byte| has_tabs && **byte == b'\t').count();
+            if text_of_line[tabs..] == line {
+                break;
+            }
+            end += text.len();
+        }
+        if !is_quoted {
+            self.inside.push(Inside::HereDocument(end));
+            return Ok(());
+        }
+        match (self.at..end).find_map(|at| self.placeholder(at)) {
+            Some(placeholder) => Err(refusal(placeholder, HERE_DOCUMENT)),
+            // Without its end, it was not understood.
+            None if end == self.text.len() => Ok(()),
+            None => {
+                self.take(end - self.at);
+                Ok(())
+            }
+        }
+    }
+
+    /// A value in a here-document may be executed by who reads that.
+    fn end_here_document(&mut self) -> Result<(), String> {
+        self.inside.pop();
+        self.word_start = true;
+        let value = std::mem::take(&mut self.words).into_iter().find_map(|word| word.value);
+        let reader = std::mem::take(&mut self.reads_document);
+        self.piped = value.map(|value| Printed { value, redirected: false });
+        self.check_pipe(&reader)?;
+        self.piped = None;
         Ok(())
     }
 
@@ -821,8 +928,11 @@ impl<'a> Reader<'a> {
         self.word_start = true;
         (self.redirects, self.is_read) = (false, false);
         let words = std::mem::take(&mut self.words);
-        let Verdict { executed, evaluates } = verdict(&words, true);
+        let Verdict { executed, evaluates, scripts } = verdict(&words, true);
         self.evaluates |= evaluates;
+        for Script { text, argument } in &scripts {
+            self.read_within(text, *argument)?;
+        }
         match executed {
             Some(executed) if executed.value.surely => return Err(refused(&executed)),
             Some(executed) => self.doubts.push(doubted(&executed)),
@@ -839,6 +949,9 @@ impl<'a> Reader<'a> {
             self.piped = read.value.map(|value| Printed { value, redirected: false });
         }
         self.check_pipe(&words[at..])?;
+        if self.here_document && reads_commands(&words[at..]) {
+            self.reads_document = words[at..].to_vec();
+        }
         self.doubts.extend(handed_on(&words[at..], self.piped.map(|printed| printed.value)));
         self.set_variables(&words[at..]);
         if CLOSE_COMPOUND.contains(&words[at].whole.as_slice()) {

@@ -174,6 +174,19 @@ fn a_variable_of_the_event_in_code_is_judged_as_its_placeholder_is() {
         "echo \"ls $PYINOTIFYD_PATHNAME\" | sh",
         "sh <<< \"ls $PYINOTIFYD_PATHNAME\"",
         "bash <(echo \"ls $PYINOTIFYD_PATHNAME\")",
+        "sh <<END\nls \"$PYINOTIFYD_PATHNAME\"\nEND",
+        "cat <<-END | sudo -u bob sh -s\n\tIt's $(date), ${PYINOTIFYD_PATHNAME##*/}\n\tEND\nls",
+        "python3 - <<END && ls\nopen('$PYINOTIFYD_PATHNAME')\nEND",
+        "x=\"$(sh <<END\nls $PYINOTIFYD_PATHNAME\nEND\n)\"",
+        "x=$(basename \"$PYINOTIFYD_PATHNAME\")\nsh <<END\nls $x\nEND",
+        "cat <<END\nDon't\nEND\nsh -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "x=`sh -c \"ls $PYINOTIFYD_PATHNAME\"`",
+        "x=\"`sh -c \\\"ls $PYINOTIFYD_PATHNAME\\\"`\"",
+        "x=`basename \"$PYINOTIFYD_PATHNAME\"`; sh -c \"ls $x\"",
+        "sh -c 'eval \"ls $PYINOTIFYD_PATHNAME\"'",
+        "su bob -c 'sh -c \"ls $PYINOTIFYD_PATHNAME\"'",
+        "bash -c 'echo \"ls $1\" | at now' bash \"$PYINOTIFYD_PATHNAME\"",
+        "trap 'sh -c \"rm $PYINOTIFYD_PATHNAME\"' EXIT",
     ] {
         let error = read(template.as_bytes()).err().unwrap_or_else(|| panic!("{template}"));
         assert!(error.starts_with("$PYINOTIFYD_") && error.contains("in text that"), "{template}: {error}");
@@ -185,6 +198,7 @@ fn a_variable_of_the_event_in_code_is_judged_as_its_placeholder_is() {
         "ssh host ls \"$PYINOTIFYD_PATHNAME\"",
         "f() { sh -c \"ls $1\"; }; f \"$PYINOTIFYD_PATHNAME\"",
         "sed s/a/b/ \"$PYINOTIFYD_PATHNAME\" | sh",
+        "mysql db <<END\ninsert into files values ('$PYINOTIFYD_PATHNAME');\nEND",
     ] {
         assert!(read(template.as_bytes()).is_ok(), "{template}");
         assert!(doubts(template)[0].contains("the value of $PYINOTIFYD_PATHNAME"), "{:?}", doubts(template));
@@ -485,6 +499,12 @@ const DATA: &[&str] = &[
     "x=\"$(dirname \"$(dirname {pathname})\")\"; ls \"$x\"",
     "[ \"$(stat -c %s {pathname})\" -gt 100 ]",
     "f() { ls \"$1\"; }; f \"$PYINOTIFYD_PATHNAME\"",
+    "sh <<'END'\nls \"$PYINOTIFYD_PATHNAME\"\nEND",
+    "sh <<END\nls \"\\$PYINOTIFYD_PATHNAME\"\nEND",
+    "sh <<END\nls\nEND\nls \"$PYINOTIFYD_PATHNAME\"",
+    "cat <<END > list\nIt's $PYINOTIFYD_PATHNAME; eval `date`\nEND\nsh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+    "cat > {pathname}.x <<\\END\nsh -c \"ls $PYINOTIFYD_PATHNAME\"\nEND",
+    "mysql db <<END\nselect 1;\nEND",
     "sh -c \"echo $PYINOTIFYD_MASKNAME\"; ls {pathname}",
     "gzip -c {pathname} > x",
     "head -c 4 {pathname} | grep -q %PDF || { echo no PDF; exit 3; }",
@@ -627,15 +647,32 @@ fn arguments_are_judged_as_a_command_line_is() {
         &["runuser", "-u", "bob", "--", "sh", "-c", "echo {pathname}"],
         &["script", "-qc", "echo {pathname}", "log"],
         &["bash", "-ceo", "pipefail", "echo {pathname}"],
+        &["sh", "-c", "sh -c \"ls $1\"", "sh", "{pathname}"],
+        &["sh", "-c", "for x; do eval \"ls $x\"; done; python3 -c \"open('$PYINOTIFYD_PATHNAME')\""],
     ] {
         assert!(judge(argv).is_err(), "{argv:?}");
     }
-    for argv in [["ssh", "host", "ls {pathname}"].as_slice(), &["psql", "-c", "insert '{pathname}' x"]] {
+    for argv in [
+        ["ssh", "host", "ls {pathname}"].as_slice(),
+        &["psql", "-c", "insert '{pathname}' x"],
+        &["sh", "-c", "sqlite3 db \"insert '$1' x\"", "sh", "{pathname}"],
+        &["sh", "-c", "ssh host ls \"$1\"", "sh", "{pathname}"],
+    ] {
         assert_eq!(judge(argv).unwrap().len(), 1, "{argv:?}");
     }
     for argv in [
         ["sh", "-c", "ls \"$1\"", "sh", "{pathname}"].as_slice(),
         &["sh", "-c", "echo {maskname}"],
+        &["sh", "-c", "echo `echo {maskname}`"],
+        &[
+            "sh",
+            "-c",
+            "ls \"$PYINOTIFYD_PATHNAME\" \"$(basename \"$1\")\" `basename \"$1\"`",
+            "sh",
+            "{pathname}",
+        ],
+        &["sh", "-c", "case $1 in *.csv) import \"$1\" ;; esac", "sh", "{pathname}"],
+        &["bash", "-c", "for x; do ls \"$x\"; done; sh -c 'ls \"$1\"' sh \"$@\"", "bash", "{pathname}"],
         &["tool", "trap", "{pathname}", "eval"],
         &["wc", "-c", "{pathname}"],
         &["bash", "/opt/convert.sh", "-src", "{pathname} x"],
@@ -851,6 +888,55 @@ fn write(pieces: &[Piece], name: &[u8], word: &mut String, meant: &mut Vec<u8>) 
     }
 }
 
+/// Any shell text is of these.
+const PIECES: &[&str] = &[
+    "{pathname}",
+    "{pathname}",
+    "{pathname}",
+    "'",
+    "'",
+    "\"",
+    "\"",
+    "\\",
+    "$",
+    "$v",
+    "${v}",
+    "${v:-",
+    "$(",
+    "(",
+    ")",
+    "`",
+    "}",
+    "{",
+    "#",
+    ";",
+    " ",
+    " ",
+    "\n",
+    "<<E",
+    "<",
+    "&& ",
+    "|",
+    "a",
+    "echo ",
+    "printf %s ",
+    "eval ",
+    "'eval' ",
+    "\\eval ",
+    "sh -c ",
+    "$((",
+    "))",
+    "case a in a) ",
+    "esac",
+    "$'",
+    "~",
+    "E\n",
+    "*",
+    "|sh ",
+    "{ ",
+    ";}",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -893,13 +979,7 @@ proptest! {
     /// Any shell text at all: what is accepted does the same with a hostile name as with a plain one.
     #[test]
     fn no_text_lets_a_name_become_shell_text(
-        pieces in vec(prop::sample::select(vec![
-            "{pathname}", "{pathname}", "{pathname}", "'", "'", "\"", "\"", "\\", "$", "$v", "${v}", "${v:-", "$(",
-            "(", ")", "`", "}", "{", "#", ";",
-            " ", " ", "\n", "<<E", "<", "&& ", "|", "a", "echo ", "printf %s ",
-            "eval ", "'eval' ", "\\eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
-            "|sh ", "{ ", ";}",
-        ]), 1..14),
+        pieces in vec(prop::sample::select(PIECES), 1..14),
         name in hostile(),
     ) {
         let template = format!("v=value; printf '<%s>' {}", pieces.concat());
@@ -930,6 +1010,24 @@ proptest! {
                 String::from_utf8_lossy(&other.stdout), String::from_utf8_lossy(&wanted),
                 "{} {:?}\n{}", shell, template, shown
             );
+        }
+    }
+
+    /// The same with the variable: no name is executed.
+    #[test]
+    fn no_text_lets_a_variable_become_shell_text(
+        pieces in vec(prop::sample::select(PIECES), 1..14),
+        name in hostile(),
+    ) {
+        let template = format!("v=value; printf '<%s>' {}", pieces.concat());
+        let template = template.replace("{pathname}", "$PYINOTIFYD_PATHNAME");
+        prop_assume!(!template.contains("\\&&"));
+        let Ok(read) = read(template.as_bytes()) else { return Ok(()) };
+        prop_assume!(doubts(&template).is_empty());
+        for shell in shells() {
+            let directory = tempfile::tempdir().unwrap();
+            run(shell, &read.expand(&event(&name, None)), directory.path(), &name);
+            prop_assert!(!directory.path().join("PWNED").exists(), "{} {:?} {:?}", shell, template, name);
         }
     }
 }
