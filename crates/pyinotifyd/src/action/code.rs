@@ -616,7 +616,7 @@ impl<'a> Judge<'a> {
             // A script: what follows is for it.
             Kind::Shell | Kind::Language if role == Role::Argument => self.reader = Reader::TakesData,
             // The command that it calls without a shell.
-            Kind::CallsShell if arguments > 1 => {
+            Kind::CallsShell if role == Role::Argument && arguments > 1 => {
                 self.program = place;
                 self.reader = Reader::of(self.words.get(place));
             }

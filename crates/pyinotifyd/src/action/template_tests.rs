@@ -456,6 +456,14 @@ const PERHAPS_CODE: &[&str] = &[
 ];
 
 const DATA: &[&str] = &[
+    "sh -c 'find \"$1\" -exec sh -c \"ls \\\"\\$1\\\"\" sh {} \\;' sh {pathname}",
+    "env FILE={pathname} sh -c 'echo \"$FILE\"'",
+    "trap 'rm -f \"$x\"' EXIT; x=$(mktemp); cp {pathname} \"$x\"",
+    "while read -r f; do sh -c 'ls \"$1\"' sh \"$f\"; done < \"$PYINOTIFYD_PATHNAME\"",
+    "mail -s \"new: ${PYINOTIFYD_PATHNAME##*/} (now)\" root < {pathname}",
+    "bash -c 'for f; do n=$(basename \"$f\" .jpg); cp \"$f\" \"out/$n.png\"; done' bash {pathname}",
+    "awk -v f=\"$PYINOTIFYD_PATHNAME\" 'BEGIN { print f }'",
+    "case \"$PYINOTIFYD_PATHNAME\" in *.csv) ls \"$PYINOTIFYD_PATHNAME\";; esac",
     "sqlite3 {pathname} 'select name from files'",
     "sqlite3 {pathname}.db .dump > out",
     "sqlite3 -csv db \".import /dev/stdin files\" < {pathname}",
