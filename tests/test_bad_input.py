@@ -412,31 +412,37 @@ WRONG = [
     (
         "s.cmd = 'eval {pathname}'",
         -1,
-        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
-        '"$PYINOTIFYD_PATHNAME"',
+        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as an "
+        "argument, as in sh -c 'ls \"$1\"' sh {pathname}",
     ),
     (
         "s.cmd = 'sh -c \"ls {src_pathname}\"'",
         -1,
-        "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
-        '"$PYINOTIFYD_SRC_PATHNAME"',
+        "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as "
+        "an argument, as in sh -c 'ls \"$1\"' sh {src_pathname}",
     ),
     (
         's.cmd = \'x={pathname}; "$SHELL" -c "ls $x"\'',
         -1,
-        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
-        '"$PYINOTIFYD_PATHNAME"',
+        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as an "
+        "argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+    ),
+    (
+        "s.cmd = 'sh -c \"ls $PYINOTIFYD_PATHNAME\"'",
+        -1,
+        "cmd: $PYINOTIFYD_PATHNAME stands in text that a shell reads once more, where its value cannot be quoted: give "
+        "it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
     ),
     (
         "s.cmd, s.argv = None, ['perl', '-e', 'print \"{pathname}\"']",
         -1,
-        "argv: {pathname} stands in text that perl executes, where its value cannot be quoted: give it as an argument "
-        "of its own, or use the environment variable PYINOTIFYD_PATHNAME",
+        "argv: {pathname} stands in text that perl executes, where its value cannot be quoted: give it as an argument, "
+        "as in perl -e 'CODE' {pathname}",
     ),
     (
-        "s.cmd = 'echo \"$(cat {maskname})\"'",
+        "s.cmd = 'echo \"${x:-{maskname}}\"'",
         -1,
-        'cmd: {maskname} stands in $(...) in quotes, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
+        'cmd: {maskname} stands in ${...}, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
     ),
     (
         "s.cmd = 'cat <<E\\n{pathname}\\nE'",
@@ -802,8 +808,8 @@ ODD = [
     (
         "x = ShellScheduler(argv=['psql', '-c', \"insert '{pathname}' x\"]); w = {'IN_CREATE': x}",
         1,
-        "argv: psql may execute an argument as text that holds the value of {pathname}, and so the value: give it as "
-        "an argument of its own, or use the environment variable PYINOTIFYD_PATHNAME",
+        "argv: psql may execute an argument as text that holds the value of {pathname}, and so the value: let a "
+        "program pass it as a parameter, as in python3 -c 'CODE' {pathname}",
     ),
     (
         "r = FileManagerScheduler(FileManagerRule('move', '^$SRC/(.*)$', '$DST/a', filemode=644)); w = "

@@ -471,10 +471,11 @@ pyinotifyd.add_watch("/srv/in", {{"IN_CLOSE_WRITE": work}})
 
 @answers("Can a file name do harm in a command?")
 def test_a_name_is_an_argument_and_never_code(answer: Answer) -> None:
-    code, argument, environment = re.findall(r"`(sh -c .*?)`", answer.text)
-    config = answer.here(WORK.format(name="work", cmd=code.replace('"', '\\"'), more="delay=0"))
-    daemon = answer.site.box.call("-t", config=config)
-    assert "{pathname} stands in text that a shell reads once more" in daemon.lines[0]
+    placed, expanded, argument, environment = re.findall(r"`(sh -c .*?)`", answer.text)
+    for code, name in ((placed, "{pathname}"), (expanded, "$PYINOTIFYD_PATHNAME")):
+        config = answer.here(WORK.format(name="work", cmd=code.replace('"', '\\"'), more="delay=0"))
+        daemon = answer.site.box.call("-t", config=config)
+        assert f"{name} stands in text that a shell reads once more" in daemon.lines[0]
     daemon = answer.work(f"{argument}; {environment}".replace('"', '\\"'))
     path = answer.incoming / "$(touch PWNED);`touch PWNED`"
     write(path)

@@ -460,17 +460,25 @@ class ShellScheduler(TaskScheduler):
 
     In *cmd* and in each element of *argv*, ``{maskname}``, ``{pathname}`` and ``{src_pathname}`` are replaced by the
     event's values; ``{src_pathname}`` is empty unless the event is an IN_MOVED_TO whose IN_MOVED_FROM was seen. In
-    *cmd* they are quoted so that the shell takes each as one word. In *argv* they need no quotes: there is no shell.
+    *cmd* they are quoted so that the shell takes each as one word: outside of quotes, in any quotes, and in ``$(...)``
+    to any depth. Refused, since no quoting is right there: in backticks, in ``${...}``, in arithmetic, in and behind a
+    here-document, behind ``case`` in ``$(...)``, and right behind ``$`` or a backslash. In *argv* they need no quotes:
+    there is no shell.
     A program that gives its arguments to another shell, as ``ssh`` does, has them read once more, without quotes: send
     it the name on stdin, ``printf "%s\\n" {pathname} | ssh host 'IFS= read -r name && rm -- "$name"'``.
     ``-t`` and the log warn of ``ssh``, ``watch``, ``parallel``, ``xargs sh -c`` and of what is piped to a shell.
-    ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, or to
-    ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
+    ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, to
+    ``crontab``, or to ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions,
+    too.
 
-    A value in code is executed as code. So a placeholder, or a variable that holds its value, is refused in what a
-    shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of ``perl``, in the
-    program of ``awk``. Of ``sed``, and of a text with blanks behind ``-c``, ``-e`` and their like of other programs,
-    ``-t`` and the log warn. Give the value as an argument: ``sh -c 'rm -- "$1"' sh {pathname}``.
+    A value in code is executed as code. So a placeholder, or a variable that the shell expands to its value, is refused
+    in what a shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of
+    ``perl``, in the program of ``awk``. ``"$PYINOTIFYD_PATHNAME"`` is such a variable, outside of quotes and in double
+    quotes; in single quotes the other shell expands it, which is right. ``-t`` and the log warn of ``sed``, ``jq`` and
+    ``gdb -ex``, of SQL for ``sqlite3``, ``psql`` and ``mysql``, of what ``tmux`` and ``screen`` type or run, and of a
+    text with blanks behind ``-c``, ``-e`` and their like of programs that are not known. Give the value as an argument:
+    ``sh -c 'rm -- "$1"' sh {pathname}``. That is right for ``sudo``, ``su -`` and ``docker exec``, too, where the
+    variable is empty.
 
     The command has from the daemon what these arguments do not set. Those from *argv* on are not in pyinotifyd 1.
 

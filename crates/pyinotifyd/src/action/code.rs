@@ -9,17 +9,41 @@ use super::occasion::{Field, Placeholder};
 /// A value that came into a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Value {
-    /// What stands for it.
+    /// What stands for it, or could.
     pub placeholder: Placeholder,
+    /// What the user wrote for it.
+    pub written: &'static str,
     /// It stands there as it is, rather than perhaps.
     pub surely: bool,
 }
 
 impl Value {
+    /// Of a placeholder that stands there.
+    pub(super) fn of(placeholder: Placeholder) -> Value {
+        Value { placeholder, written: placeholder.0, surely: true }
+    }
+
+    /// Of the variable that the command finds, if the value can do harm: the name of an event cannot.
+    pub(super) fn of_variable(placeholder: Placeholder) -> Option<Value> {
+        let (_, field, variable) = placeholder;
+        match field {
+            Field::Pathname | Field::SrcPathname | Field::Error => {
+                Some(Value { placeholder, written: variable, surely: true })
+            }
+            Field::Maskname | Field::Pathnames => None,
+        }
+    }
+
     /// Of two that may be there, the one that surely is.
     pub(super) fn likelier(one: Option<Value>, other: Option<Value>) -> Option<Value> {
-        one.filter(|one| one.surely || other.is_none_or(|other| !other.surely)).or(other)
+        likelier(one, other, |value| value.surely)
     }
+}
+
+/// Of two things that may be there, the one that surely is; of equals, the first.
+pub(super) fn likelier<T>(one: Option<T>, other: Option<T>, surely: impl Fn(&T) -> bool) -> Option<T> {
+    // Of equals this takes the last.
+    other.into_iter().chain(one).max_by_key(surely)
 }
 
 /// A word of a simple command.
@@ -31,14 +55,20 @@ pub(super) struct Word {
     pub whole: Vec<u8>,
     /// It names a file that is redirected, and is no argument.
     pub redirects: bool,
+    /// It is what the command reads, rather than such a file: `<<<`.
+    pub is_read: bool,
     /// The value in it.
     pub value: Option<Value>,
 }
+
+/// Where a value stands that a shell executes.
+pub(super) const READ_ONCE_MORE: &str = "in text that a shell reads once more";
 
 /// The word that stands for what a process substitution prints.
 pub(super) const PROCESS: &[u8] = b"<(";
 
 /// Programs that execute an argument of theirs.
+#[derive(Debug)]
 struct Interpreter {
     kind: Kind,
     /// Their names, without a version.
@@ -49,7 +79,7 @@ struct Interpreter {
     with_value: &'static [u8],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Reads commands from stdin, too.
     Shell,
@@ -60,9 +90,41 @@ enum Kind {
     Filter,
     /// As above, but only some of its code can execute others.
     Editor,
+    /// As above, and an option gives it values.
+    Query,
+    /// What follows its first argument is code; quotes of a shell mean nothing in it.
+    Database,
+    /// Its first argument is a command, of which some type what follows into a shell, or execute it.
+    Terminal,
+    /// What follows `:::` is code unless a command stands before that.
+    Parallel,
 }
 
-const INTERPRETERS: [Interpreter; 8] = [
+impl Kind {
+    /// Of what it is given as code, it executes all as it is.
+    fn surely(self) -> bool {
+        match self {
+            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Parallel => true,
+            Kind::Editor | Kind::Query | Kind::Database | Kind::Terminal => false,
+        }
+    }
+
+    /// Whether an argument is code, by how many stand before it.
+    fn executes(self, before: usize) -> bool {
+        match self {
+            Kind::Filter | Kind::Editor | Kind::Query => before == 0,
+            Kind::Database | Kind::Terminal => before > 0,
+            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Parallel => false,
+        }
+    }
+
+    /// Whether its name among the arguments of another program calls it.
+    fn is_called_anywhere(self) -> bool {
+        matches!(self, Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Database)
+    }
+}
+
+const INTERPRETERS: [Interpreter; 15] = [
     Interpreter {
         kind: Kind::Shell,
         names: &[
@@ -137,6 +199,14 @@ const INTERPRETERS: [Interpreter; 8] = [
         with_value: b"Ffvil",
     },
     Interpreter { kind: Kind::Editor, names: &[b"sed", b"gsed"], code: b"e", with_value: b"fl" },
+    Interpreter { kind: Kind::Query, names: &[b"jq", b"yq"], code: b"", with_value: b"fL" },
+    Interpreter { kind: Kind::Database, names: &[b"psql"], code: b"c", with_value: b"dfFhLopPRTUv" },
+    Interpreter { kind: Kind::Database, names: &[b"mysql", b"mariadb"], code: b"e", with_value: b"DhpPSu" },
+    Interpreter { kind: Kind::Database, names: &[b"sqlite", b"duckdb"], code: b"c", with_value: b"" },
+    // It executes `#(...)` in the name of a directory, too.
+    Interpreter { kind: Kind::Terminal, names: &[b"tmux"], code: b"c", with_value: b"efFLnNsStTxy" },
+    Interpreter { kind: Kind::Terminal, names: &[b"screen"], code: b"", with_value: b"cehpsStT" },
+    Interpreter { kind: Kind::Parallel, names: &[b"parallel"], code: b"", with_value: TAKE_WORD_OF_PARALLEL },
 ];
 
 /// Long options whose value is code, by their last part; the last ones are of languages.
@@ -175,13 +245,44 @@ const TAKE_DATA: [&[u8]; 16] = [
     b"docker",
     b"podman",
 ];
-/// Programs that give what they read from stdin to a shell later.
-const READ_STDIN_FOR_LATER: [&[u8]; 2] = [b"at", b"batch"];
+/// Commands of terminals that type text, and those that execute it.
+const TYPE_TEXT: [&[u8]; 3] = [b"send-keys", b"send", b"stuff"];
+const RUN_TEXT: [&[u8]; 22] = [
+    b"new-session",
+    b"new",
+    b"new-window",
+    b"neww",
+    b"split-window",
+    b"splitw",
+    b"respawn-pane",
+    b"respawnp",
+    b"respawn-window",
+    b"respawnw",
+    b"run-shell",
+    b"run",
+    b"if-shell",
+    b"if",
+    b"pipe-pane",
+    b"pipep",
+    b"display-popup",
+    b"popup",
+    b"display-message",
+    b"display",
+    b"rename-session",
+    b"rename",
+];
+/// Programs that give what they read from stdin to a shell, and the options that keep them from it.
+const GIVE_STDIN_TO_SHELL: [(&[u8], &[&[u8]]); 3] =
+    [(b"at", &[b"-f"]), (b"batch", &[b"-f"]), (b"crontab", &[b"-l", b"-r", b"-e"])];
+/// The same of those that execute it themselves.
+const EXECUTE_STDIN: [(&[u8], &[&[u8]]); 3] =
+    [(b"sftp", &[]), (b"ftp", &[]), (b"lftp", &[b"-c", b"-e", b"-f"])];
 /// Programs that give a command to the shell of another host.
 const REMOTE_SHELLS: [&[u8]; 3] = [b"ssh", b"slogin", b"rsh"];
 /// Their options whose value is the next word.
 const TAKE_WORD_OF_SSH: &[u8] = b"bcDEeFIiJLlmOopQRSWw";
-/// The same of xargs.
+/// The same of parallel, and of xargs.
+const TAKE_WORD_OF_PARALLEL: &[u8] = b"adIjlLnNPsS";
 const TAKE_WORD_OF_XARGS: &[u8] = b"adEIJLnPRsS";
 /// Commands that put their arguments before another command, each with its options whose value is the next word.
 const WRAPPERS: [(&[u8], &[u8]); 16] = [
@@ -226,8 +327,16 @@ const EXEC_OF_FIND: [&[u8]; 4] = [b"-exec", b"-execdir", b"-ok", b"-okdir"];
 pub(super) struct Executed {
     /// What may be executed.
     pub value: Value,
-    /// Who executes it, if it is no shell.
-    by: Option<String>,
+    /// Who executes it.
+    by: By,
+}
+
+/// Who executes code.
+#[derive(Debug, Clone)]
+enum By {
+    Shell,
+    /// Another program, which may be known.
+    Program(String, Option<&'static Interpreter>),
 }
 
 /// What a command does with its words.
@@ -237,9 +346,20 @@ pub(super) struct Verdict {
     pub executed: Option<Executed>,
     /// Some code holds `eval`.
     pub evaluates: bool,
+    /// Code of shells that no value came into.
+    pub scripts: Vec<Script>,
+}
+
+/// Code of another shell.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub text: Vec<u8>,
+    /// What it may have as `$1` and the like.
+    pub argument: Option<Value>,
 }
 
 /// How an option names code.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
     Nothing,
     NextWord,
@@ -271,7 +391,7 @@ impl Interpreter {
 
 /// How a long option names code, whoever has it.
 fn long_names(option: &[u8], of_language: bool) -> Names {
-    let is_long = option.starts_with(b"--") || option == b"-Command";
+    let is_long = option.starts_with(b"--") || matches!(option, b"-Command" | b"-eval-command");
     let end = option.iter().position(|byte| *byte == b'=');
     let name = &option[..end.unwrap_or(option.len())];
     let last = name.rsplit(|byte| *byte == b'-').next().unwrap_or_default();
@@ -310,120 +430,302 @@ fn is_text(word: &Word) -> bool {
 
 /// What a command executes of its words; `builtins` of a shell may be among them, which read theirs again.
 pub(super) fn verdict(words: &[Word], builtins: bool) -> Verdict {
-    let mut verdict = Verdict::default();
-    let program = program_at(words);
-    let mut takes_data = words.get(program).is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
-    // What executes the code that comes, and the word that calls it.
-    let mut reader: Option<(&Interpreter, &Word)> = None;
-    let (mut code_comes, mut reads_again, mut sources) = (false, false, false);
-    // The first argument is code, and the next word is the value of an option.
-    let (mut first, mut is_value) = (false, false);
-    // How many arguments may stand before what the reader gives its further ones to.
-    let mut own = 0;
-    for (place, word) in words.iter().enumerate().filter(|(_, word)| !word.redirects) {
-        let text = word.whole.as_slice();
-        let is_option = text.starts_with(b"-") || text.starts_with(b"+");
-        let kind = reader.map(|(interpreter, _)| interpreter);
-        let names = match kind.map_or(Names::Nothing, |kind| kind.names(text)) {
-            Names::Nothing if kind.is_some() && text == b"<<<" => Names::NextWord,
-            Names::Nothing if kind.is_some() || !takes_data => {
-                long_names(text, kind.is_some_and(|kind| !kind.is_shell()))
-            }
-            found => found,
+    let mut judge = Judge::new(words, builtins);
+    for place in (0..words.len()).filter(|place| !words[*place].redirects) {
+        let role = judge.role(place);
+        judge.look_into(place, role);
+        judge.go_on(place, role);
+        judge.call(place);
+    }
+    judge.verdict
+}
+
+/// Reads the words of a command one after the other.
+struct Judge<'a> {
+    words: &'a [Word],
+    /// Where the program stands.
+    program: usize,
+    builtins: bool,
+    reader: Reader<'a>,
+    /// The next word that is no option is code, unless an option's value comes before it.
+    code_comes: bool,
+    value_comes: bool,
+    verdict: Verdict,
+}
+
+/// Who reads the words at hand.
+#[derive(Clone, Copy)]
+enum Reader<'a> {
+    /// A program that is not known: code may stand behind an option.
+    Program,
+    /// A program, or a script, that executes nothing of what it gets.
+    TakesData,
+    Interpreter {
+        kind: &'static Interpreter,
+        /// The word that calls it.
+        called: &'a Word,
+        /// How many arguments it has that are no options.
+        arguments: usize,
+    },
+    /// A shell, for which all words are code.
+    Again,
+}
+
+/// What a word is to the program that reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Text that a shell reads, whoever gets it.
+    ShellText,
+    Option(Names),
+    OptionValue,
+    Code,
+    Argument,
+}
+
+impl Reader<'_> {
+    /// A program that is no interpreter.
+    fn of(called: Option<&Word>) -> Self {
+        let takes_data = called.is_some_and(|word| TAKE_DATA.contains(&program_of(&word.whole)));
+        if takes_data { Reader::TakesData } else { Reader::Program }
+    }
+}
+
+impl<'a> Judge<'a> {
+    fn new(words: &'a [Word], builtins: bool) -> Judge<'a> {
+        let program = program_at(words);
+        let (reader, verdict) = (Reader::of(words.get(program)), Verdict::default());
+        Judge { words, program, builtins, reader, code_comes: false, value_comes: false, verdict }
+    }
+
+    fn interpreter(&self) -> Option<&'static Interpreter> {
+        match self.reader {
+            Reader::Interpreter { kind, .. } => Some(kind),
+            Reader::Program | Reader::TakesData | Reader::Again => None,
+        }
+    }
+
+    fn role(&self, place: usize) -> Role {
+        let text = self.words[place].whole.as_slice();
+        let is_source = |word: &Word| matches!(word.whole.as_slice(), b"." | b"source");
+        let is_read = || self.interpreter().is_some() || self.words[..place].iter().any(is_source);
+        if matches!(self.reader, Reader::Again)
+            || text == PROCESS && is_read()
+            || NAMES_SHELL_TEXT.iter().any(|option| text.starts_with(option))
+        {
+            return Role::ShellText;
+        }
+        if text.starts_with(b"-") || text.starts_with(b"+") {
+            return Role::Option(self.names(place));
+        }
+        match self.reader {
+            _ if self.value_comes => Role::OptionValue,
+            _ if self.code_comes => Role::Code,
+            Reader::Interpreter { kind, arguments, .. } if kind.kind.executes(arguments) => Role::Code,
+            _ => Role::Argument,
+        }
+    }
+
+    /// How an option names code.
+    fn names(&self, place: usize) -> Names {
+        let text = self.words[place].whole.as_slice();
+        match self.reader {
+            Reader::Interpreter { kind, .. } => match kind.names(text) {
+                Names::Nothing => long_names(text, !kind.is_shell()),
+                names => names,
+            },
+            Reader::Program if place > self.program && may_name_code(text) => Names::NextWord,
+            Reader::Program => long_names(text, false),
+            Reader::TakesData | Reader::Again => Names::Nothing,
+        }
+    }
+
+    /// Notes the value in a word that is code.
+    fn look_into(&mut self, place: usize, role: Role) {
+        let word = &self.words[place];
+        if !matches!(role, Role::ShellText | Role::Code | Role::Option(Names::Itself)) {
+            return;
+        }
+        let (for_shell, kind) = (role == Role::ShellText, self.interpreter());
+        let is_shell = for_shell || kind.is_some_and(Interpreter::is_shell);
+        self.verdict.evaluates |= is_shell && word.whole.windows(4).any(|part| part == b"eval");
+        let called = match self.reader {
+            Reader::Interpreter { called, .. } => Some(called),
+            Reader::Program | Reader::TakesData | Reader::Again => self.words.get(self.program),
         };
-        let is_first = first && !is_option && !is_value;
-        let for_shell = reads_again
-            || text == PROCESS && (sources || kind.is_some())
-            || NAMES_SHELL_TEXT.iter().any(|option| text.starts_with(option));
-        if for_shell || is_first || code_comes && !is_option || matches!(names, Names::Itself) {
-            let is_shell = for_shell || kind.is_some_and(Interpreter::is_shell);
-            verdict.evaluates |= is_shell && text.windows(4).any(|part| part == b"eval");
-            let is_known = for_shell || kind.is_some();
-            let value = word.value.filter(|_| is_known || is_text(word));
-            let surely = for_shell || kind.is_some_and(|kind| kind.kind != Kind::Editor);
-            let found = value.map(|value| {
-                let by = reader.map_or(words.get(program), |(_, word)| Some(word)).filter(|_| !is_shell);
-                let by = by.map(|word| String::from_utf8_lossy(program_of(&word.whole)).into_owned());
-                Executed { value: Value { surely: surely && value.surely, ..value }, by }
-            });
-            let is_better = |found: &Executed| match &verdict.executed {
-                Some(before) => found.value.surely && !before.value.surely,
-                None => true,
-            };
-            verdict.executed = found.filter(is_better).or(verdict.executed);
+        if is_shell && word.value.is_none() {
+            let arguments = &self.words[place + 1..];
+            let argument = arguments.iter().filter(|_| !for_shell).find_map(|word| word.value);
+            self.verdict.scripts.push(Script { text: word.whole.clone(), argument });
         }
-        verdict.evaluates |= builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
-        reads_again |= builtins && READ_AGAIN.contains(&text);
-        sources |= matches!(text, b"." | b"source");
-        // A number may be that of a descriptor that is redirected.
-        let is_number = text.iter().all(u8::is_ascii_digit);
-        let is_data = !(is_option || is_value || is_number || code_comes) && matches!(names, Names::Nothing);
-        match kind.map(|kind| kind.kind) {
-            // A script: what follows is for it.
-            Some(Kind::Shell | Kind::Language) if is_data => (reader, takes_data) = (None, true),
-            // The command that it calls without a shell.
-            Some(Kind::CallsShell) if is_data && own == 0 => reader = None,
-            Some(Kind::CallsShell) if is_data => own -= 1,
-            // It runs a command as that user.
-            Some(Kind::CallsShell) if matches!(text, b"-u" | b"--user") => own = 0,
-            _ => {}
+        let surely = for_shell || kind.is_some_and(|kind| kind.kind.surely());
+        let is_typed = || self.words[..place].iter().any(|word| TYPE_TEXT.contains(&word.whole.as_slice()));
+        let is_code = match kind.map(|kind| kind.kind) {
+            // One of several is an argument of the command that they are.
+            Some(Kind::Database | Kind::Terminal) => self.code_comes || is_typed() || is_text(word),
+            kind => for_shell || kind.is_some() || is_text(word),
+        };
+        let value = word.value.filter(|_| is_code);
+        let found = value.map(|value| Executed {
+            value: Value { surely: surely && value.surely, ..value },
+            by: match called.filter(|_| !is_shell) {
+                Some(word) => By::Program(name_of(word), kind),
+                None => By::Shell,
+            },
+        });
+        self.verdict.executed =
+            likelier(self.verdict.executed.take(), found, |executed| executed.value.surely);
+    }
+
+    /// What comes behind a word.
+    fn go_on(&mut self, place: usize, role: Role) {
+        let text = self.words[place].whole.as_slice();
+        self.verdict.evaluates |= self.builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
+        if self.builtins && READ_AGAIN.contains(&text) {
+            self.reader = Reader::Again;
         }
-        first &= matches!(names, Names::Nothing) && !is_first && !text.starts_with(b"-f");
-        is_value = is_option && kind.is_some_and(|kind| takes_word(text, kind.with_value));
-        // `-c`, `-le`: other letters of an unknown program mean too much else.
-        let may_name = kind.is_none() && !takes_data && place > program && may_name_code(text);
-        code_comes =
-            matches!(names, Names::NextWord) || may_name || code_comes && is_option && kind.is_some();
-        if let Some(kind) = interpreter(text) {
-            let takes_first = matches!(kind.kind, Kind::Filter | Kind::Editor);
-            let is_called =
-                place == program || place > 0 && EXEC_OF_FIND.contains(&words[place - 1].whole.as_slice());
-            if !takes_first || is_called {
-                reader = Some((kind, word));
-                (first, own) = (takes_first, 1);
+        let names_code = role == Role::Option(Names::NextWord);
+        let Reader::Interpreter { kind, arguments, .. } = &mut self.reader else {
+            self.code_comes = names_code;
+            return;
+        };
+        match role {
+            Role::Option(names) => {
+                let has_code = kind.kind.executes(0) && (names != Names::Nothing || text.starts_with(b"-f"));
+                // It runs a command as that user.
+                let has_own = kind.kind == Kind::CallsShell && matches!(text, b"-u" | b"--user");
+                *arguments = (*arguments).max(usize::from(has_code || has_own));
+                self.value_comes = takes_word(text, kind.with_value);
+                self.code_comes |= names_code;
+            }
+            Role::OptionValue => self.value_comes = false,
+            Role::ShellText | Role::Code | Role::Argument => {
+                self.code_comes = false;
+                // A number may be the value of a long option.
+                *arguments +=
+                    usize::from(kind.kind != Kind::Parallel || !text.first().is_some_and(u8::is_ascii_digit));
+                let (kind, arguments) = (kind.kind, *arguments);
+                self.go_on_behind_argument(place, role, kind, arguments);
             }
         }
     }
-    verdict
+
+    /// What comes behind as many arguments, the last of which is that word.
+    fn go_on_behind_argument(&mut self, place: usize, role: Role, kind: Kind, arguments: usize) {
+        let text = self.words[place].whole.as_slice();
+        match kind {
+            // A script: what follows is for it.
+            Kind::Shell | Kind::Language if role == Role::Argument => self.reader = Reader::TakesData,
+            // The command that it calls without a shell.
+            Kind::CallsShell if role == Role::Argument && arguments > 1 => {
+                self.program = place;
+                self.reader = Reader::of(self.words.get(place));
+            }
+            Kind::Terminal if arguments == 1 && !TYPE_TEXT.contains(&text) && !RUN_TEXT.contains(&text) => {
+                self.reader = Reader::TakesData;
+            }
+            Kind::Parallel if matches!(text, b":::" | b":::+") && arguments == 1 => {
+                self.reader = Reader::Again;
+            }
+            // Its command, or what another kind of `:::` is followed by.
+            Kind::Parallel if arguments > 0 => self.reader = Reader::TakesData,
+            Kind::Shell
+            | Kind::CallsShell
+            | Kind::Language
+            | Kind::Filter
+            | Kind::Editor
+            | Kind::Query
+            | Kind::Database
+            | Kind::Terminal
+            | Kind::Parallel => {}
+        }
+    }
+
+    /// A word may call an interpreter.
+    fn call(&mut self, place: usize) {
+        let called = &self.words[place];
+        let is_command = place == self.program
+            || place > 0 && EXEC_OF_FIND.contains(&self.words[place - 1].whole.as_slice());
+        if let Some(kind) = interpreter(&called.whole)
+            && (is_command || kind.kind.is_called_anywhere())
+            && !matches!(self.reader, Reader::Again)
+        {
+            self.reader = Reader::Interpreter { kind, called, arguments: 0 };
+            (self.code_comes, self.value_comes) = (false, false);
+        }
+    }
 }
 
 /// Whether a short option of a program that is not known may name code.
 fn may_name_code(option: &[u8]) -> bool {
     let letters = option.strip_prefix(b"-").unwrap_or_default();
+    // The last two are of gdb.
     (1..=3).contains(&letters.len())
         && letters.iter().all(u8::is_ascii_alphabetic)
-        && letters.last().is_some_and(|last| b"ce".contains(last))
+        && (letters.last().is_some_and(|last| b"ce".contains(last)) || matches!(letters, b"ex" | b"iex"))
 }
 
-/// Why a value cannot stand in code.
+/// What is said of a value that is perhaps piped to who executes it.
+pub(super) fn doubted_pipe(program: &Word, executed: &Executed) -> String {
+    let (program, Executed { value, by }) = (name_of(program), executed);
+    let instead = match by {
+        By::Shell => format!("write a command, or give the value to `{program} -s`, as \"$1\""),
+        By::Program(..) => instead(*value, by),
+    };
+    format!(
+        "{program} executes what is piped to it, and the value of {} may be in there: {instead}",
+        value.written
+    )
+}
+
+/// Why a value cannot stand in code, and what is right instead.
 pub(super) fn refused(Executed { value, by }: &Executed) -> String {
-    match by {
-        Some(program) => format!(
-            "{} stands in text that {program} executes, where its value cannot be quoted: {}",
-            value.placeholder.0,
-            instead(value.placeholder)
-        ),
-        None => super::template::refusal(value.placeholder, super::template::READ_ONCE_MORE),
-    }
+    let place = match by {
+        By::Program(program, _) => &format!("in text that {program} executes"),
+        By::Shell => READ_ONCE_MORE,
+    };
+    format!("{} stands {place}, where its value cannot be quoted: {}", value.written, instead(*value, by))
 }
 
 /// What is said of a value that may stand in code.
 pub(super) fn doubted(Executed { value, by }: &Executed) -> String {
-    let program = by.as_deref().unwrap_or("a shell");
+    let program = match by {
+        By::Program(program, _) => program,
+        By::Shell => "a shell",
+    };
     format!(
         "{program} may execute an argument as text that holds the value of {}, and so the value: {}",
-        value.placeholder.0,
-        instead(value.placeholder)
+        value.written,
+        instead(*value, by)
     )
 }
 
-fn instead((_, field, variable): Placeholder) -> String {
-    match field {
-        Field::Pathnames => "read the paths from stdin".to_owned(),
-        Field::Maskname | Field::Pathname | Field::SrcPathname | Field::Error => format!(
-            "give it as an argument of its own, or use the environment variable {}",
-            variable.trim_start_matches('$')
-        ),
+/// What has the value without being code, and is right as it is written: in a text in double quotes a variable would
+/// be code again, and who becomes another user does not have it.
+fn instead(value: Value, by: &By) -> String {
+    let (name, field, variable) = value.placeholder;
+    let is_list = field == Field::Pathnames;
+    match by {
+        By::Shell => {
+            let argument = if is_list { "$@" } else { "$1" };
+            format!("give it as an argument, as in sh -c 'ls \"{argument}\"' sh {name}")
+        }
+        By::Program(program, Some(Interpreter { kind: Kind::Language, code: [letter, ..], .. })) => {
+            format!("give it as an argument, as in {program} -{} 'CODE' {name}", char::from(*letter))
+        }
+        By::Program(..) if is_list => "read the paths from stdin".to_owned(),
+        By::Program(program, Some(Interpreter { kind: Kind::Query, .. })) => {
+            format!("give it as an argument, as in {program} --arg name {name} '$name'")
+        }
+        By::Program(_, Some(Interpreter { kind: Kind::Database, .. })) => {
+            format!("let a program pass it as a parameter, as in python3 -c 'CODE' {name}")
+        }
+        By::Program(_, Some(Interpreter { kind: Kind::Terminal, .. })) => {
+            format!("let it run a command that has {name} as an argument of its own")
+        }
+        By::Program(_, Some(Interpreter { kind: Kind::Filter | Kind::Editor, .. })) => {
+            format!("awk has it as ENVIRON[\"{}\"]", variable.trim_start_matches('$'))
+        }
+        By::Program(..) => "give it as an argument of its own".to_owned(),
     }
 }
 
@@ -437,7 +739,7 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
         program if REMOTE_SHELLS.contains(&program) => {
             let instead = "give it on stdin: printf '%s\\n' {pathname} | ssh HOST 'IFS= read -r name && \
                            COMMAND \"$name\"'";
-            (values(behind_host(arguments))?, instead)
+            (values(behind_options(arguments, TAKE_WORD_OF_SSH).get(1..)?)?, instead)
         }
         b"watch" if !arguments.iter().any(|word| matches!(word.whole.as_slice(), b"-x" | b"--exec")) => {
             (values(arguments)?, "write watch -x")
@@ -446,7 +748,7 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
             // What is behind `:::` it quotes itself.
             let end = arguments.iter().position(|word| word.whole.starts_with(b":::"));
             let command = &arguments[..end.unwrap_or(arguments.len())];
-            (values(command)?, "give it behind ':::'")
+            (values(behind_options(command, TAKE_WORD_OF_PARALLEL))?, "give it behind ':::'")
         }
         b"xargs" => {
             let command = filled_by_xargs(arguments, piped?);
@@ -462,7 +764,7 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
         }
         _ => return None,
     };
-    let (program, name) = (String::from_utf8_lossy(program), value.placeholder.0);
+    let (program, name) = (String::from_utf8_lossy(program), value.written);
     Some(format!(
         "{program} gives its arguments to another shell as text, which reads the value of {name} once more, and may \
          execute it; {instead}"
@@ -511,10 +813,11 @@ fn filled(words: &[Word], part: &[u8], value: Value) -> Vec<Word> {
 ///
 /// # Errors
 /// One of the arguments is code, and holds a value.
-pub(crate) fn judge_arguments(argv: &[&[u8]], known: &[Placeholder]) -> Result<Vec<String>, String> {
+pub(crate) fn judge_arguments(argv: &[&[u8]], known: &'static [Placeholder]) -> Result<Vec<String>, String> {
     let words: Vec<Word> = argv.iter().map(|text| argument(text, known)).collect();
-    let mut doubts = Vec::new();
-    if let Some(executed) = verdict(&words, false).executed {
+    let Verdict { executed, scripts, .. } = verdict(&words, false);
+    let mut doubts = super::template::judge_scripts(&scripts, known)?;
+    if let Some(executed) = executed {
         if executed.value.surely {
             return Err(refused(&executed));
         }
@@ -533,8 +836,8 @@ fn argument(text: &[u8], known: &[Placeholder]) -> Word {
             continue;
         };
         // The name of an event means nothing to anybody.
-        let value = Value { placeholder: *placeholder, surely: true };
-        word.value = word.value.or(Some(value).filter(|_| placeholder.1 != Field::Maskname));
+        let value = Some(Value::of(*placeholder)).filter(|_| placeholder.1 != Field::Maskname);
+        word.value = word.value.or(value);
         rest = &rest[placeholder.0.len()..];
     }
     word
@@ -545,6 +848,11 @@ pub(super) fn program_of(word: &[u8]) -> &[u8] {
     word.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
+/// The same as text.
+fn name_of(word: &Word) -> String {
+    String::from_utf8_lossy(program_of(&word.whole)).into_owned()
+}
+
 /// The place of the program in the words of a command: behind what begins a compound command, variables, and other
 /// commands with their options.
 pub(super) fn program_at(words: &[Word]) -> usize {
@@ -553,7 +861,9 @@ pub(super) fn program_at(words: &[Word]) -> usize {
     let mut with_word: &[u8] = b"";
     while let Some(word) = words.get(at).map(|word| word.whole.as_slice()) {
         let wrapper = WRAPPERS.iter().find(|(name, _)| *name == program_of(word));
-        if let Some((_, options)) = wrapper {
+        if words[at].redirects {
+            // Its file may stand in front.
+        } else if let Some((_, options)) = wrapper {
             with_word = options;
         } else if word.starts_with(b"-") {
             at += usize::from(takes_word(word, with_word) || LONG_WITH_WORD.contains(&word));
@@ -574,13 +884,25 @@ fn takes_word(option: &[u8], with_word: &[u8]) -> bool {
     is_short && option[1..].iter().position(|letter| with_word.contains(letter)) == Some(option.len() - 2)
 }
 
-/// What stands behind the host, which is the first word that is no option and belongs to none.
-fn behind_host(arguments: &[Word]) -> &[Word] {
+/// The first word that is no option and belongs to none, and what stands behind it.
+fn behind_options<'a>(arguments: &'a [Word], with_word: &[u8]) -> &'a [Word] {
     let mut at = 0;
     while let Some(word) = arguments.get(at).filter(|word| word.redirects || word.whole.starts_with(b"-")) {
-        at += 1 + usize::from(takes_word(&word.whole, TAKE_WORD_OF_SSH));
+        at += 1 + usize::from(takes_word(&word.whole, with_word));
     }
-    arguments.get(at + 1..).unwrap_or_default()
+    arguments.get(at..).unwrap_or_default()
+}
+
+/// Who executes a value that is piped to a command, if that executes what it reads from stdin.
+pub(super) fn piped_to(words: &[Word], value: Value) -> Option<Executed> {
+    let (program, _) = words.split_first().filter(|_| reads_commands(words))?;
+    let kind = interpreter(&program.whole).filter(|kind| !kind.is_shell() && kind.kind != Kind::Parallel);
+    let is_own = EXECUTE_STDIN.iter().any(|(name, _)| *name == program_of(&program.whole));
+    let by = if kind.is_some() || is_own { By::Program(name_of(program), kind) } else { By::Shell };
+    // Of what such programs read, most is data: a dump, or lines of a table.
+    let perhaps = is_own || kind.is_some_and(|kind| !kind.kind.surely());
+    let surely = value.surely && !perhaps;
+    (value.surely || !perhaps).then_some(Executed { value: Value { surely, ..value }, by })
 }
 
 /// Whether a command executes what it reads from stdin.
@@ -597,9 +919,24 @@ pub(super) fn reads_commands(words: &[Word]) -> bool {
         _ if name == b"parallel" => {
             given.all(|text| text.starts_with(b"-") || text.first().is_some_and(u8::is_ascii_digit))
         }
-        _ if READ_STDIN_FOR_LATER.contains(&name) => given.all(|text| text != b"-f"),
+        Some(kind @ Interpreter { kind: Kind::Database, .. }) => {
+            let is_code = |text: &&[u8]| {
+                kind.names(text) != Names::Nothing
+                    || long_names(text, false) != Names::Nothing
+                    || *text == b"-f"
+            };
+            // The database stands alone.
+            let own: Vec<&[u8]> = given.collect();
+            !own.iter().any(is_code)
+                && (name == b"psql" || own.iter().filter(|text| !text.starts_with(b"-")).count() < 2)
+        }
+        _ if let Some((_, not)) =
+            GIVE_STDIN_TO_SHELL.iter().chain(&EXECUTE_STDIN).find(|(program, _)| *program == name) =>
+        {
+            given.all(|text| !not.contains(&text))
+        }
         _ if REMOTE_SHELLS.contains(&name) => {
-            let command = behind_host(arguments);
+            let command = behind_options(arguments, TAKE_WORD_OF_SSH).get(1..).unwrap_or_default();
             command.iter().all(|word| word.redirects) || reads_commands(&command[program_at(command)..])
         }
         _ => false,

@@ -2,8 +2,8 @@
 //!
 //! A value stands for itself wherever its placeholder stands: outside of quotes, in single and in double quotes. The
 //! text is read as a POSIX shell reads it (XCU 2.2 and 2.3, tried with dash and bash), far enough to know in which
-//! quotes a placeholder stands. Where shells differ, or read a value a second time, no quoting is right: such a command
-//! is refused.
+//! quotes a placeholder stands. In `$(...)` quoting begins anew, in double quotes, too (2.6.3). Where shells differ,
+//! or read a value a second time, no quoting is right: such a command is refused.
 //!
 //! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command.
 //! What it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders
@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use super::code::{
-    PROCESS, Value, Verdict, Word, doubted, handed_on, program_at, program_of, reads_commands, refused,
-    verdict,
+    PROCESS, Script, Value, Verdict, Word, doubted, doubted_pipe, handed_on, likelier, piped_to, program_at,
+    program_of, reads_commands, refused, verdict,
 };
 use super::occasion::{Field, Occasion, Placeholder};
 
@@ -38,8 +38,8 @@ pub(crate) enum Instead {
 /// A place where no placeholder can be: the text is read to a line that holds a word.
 const HERE_DOCUMENT: &str = "in or behind a here-document";
 
-/// Another such place.
-pub(super) const READ_ONCE_MORE: &str = "in text that a shell reads once more";
+/// A place where a value would be computed with, and so would a variable that holds it.
+const ARITHMETIC: &str = "in arithmetic";
 
 /// Where a placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +61,18 @@ impl CommandTemplate {
     /// # Errors
     /// A placeholder stands where its value cannot be quoted; the text says where, and what to write instead.
     pub(crate) fn new(command: &[u8], known: &'static [Placeholder]) -> Result<CommandTemplate, String> {
-        Reader::new(command, known).finish().map(|reader| CommandTemplate(reader.parts))
+        CommandTemplate::with_doubts(command, known).map(|(template, _)| template)
     }
 
-    /// What will probably be read once more by a shell that is not ours: a text for each command.
-    pub(crate) fn doubts(command: &[u8], known: &'static [Placeholder]) -> Vec<String> {
-        Reader::new(command, known).finish().map(|reader| reader.doubts).unwrap_or_default()
+    /// As above, with what of it will probably be read once more by a shell that is not ours: a text for each command.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn with_doubts(
+        command: &[u8],
+        known: &'static [Placeholder],
+    ) -> Result<(CommandTemplate, Vec<String>), String> {
+        Reader::new(command, known).finish().map(|reader| (CommandTemplate(reader.parts), reader.doubts))
     }
 
     /// Words in braces that are like a placeholder and are none of `known`: each with the one that was probably meant.
@@ -167,6 +173,21 @@ fn meant_by(word: &str) -> Option<&'static str> {
     (meant[1..meant.len() - 1] != *word).then_some(meant)
 }
 
+/// Judges code of shells that stands in the arguments of a program: what is to be warned of.
+///
+/// # Errors
+/// It gives a value to somebody as code.
+pub(super) fn judge_scripts(
+    scripts: &[Script],
+    known: &'static [Placeholder],
+) -> Result<Vec<String>, String> {
+    let mut around = Reader::new(b"", known);
+    for Script { text, argument } in scripts {
+        around.read_within(text, *argument)?;
+    }
+    Ok(around.doubts)
+}
+
 /// Writes a word as a person would type it.
 pub(crate) fn quote(word: &[u8], line: &mut Vec<u8>) {
     put(word, Quoting::Outside { glued: false }, line);
@@ -219,6 +240,8 @@ enum Inside {
     Braces,
     /// `${…}` in double quotes.
     QuotedBraces,
+    /// A here-document that ends there, whose expansions the shell makes.
+    HereDocument(usize),
 }
 
 /// Words that begin a compound command, and those that end one.
@@ -251,6 +274,16 @@ struct Outer {
     piped: Option<Printed>,
 }
 
+/// The end of a here-document.
+#[derive(Debug)]
+struct Delimiter {
+    line: Vec<u8>,
+    /// Tabs before it do not count.
+    has_tabs: bool,
+    /// Expansions are not made.
+    is_quoted: bool,
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "each says one thing about the text so far")]
 struct Reader<'a> {
     text: &'a [u8],
@@ -263,6 +296,10 @@ struct Reader<'a> {
     unsure: Option<&'static str>,
     /// A here-document begins with the next line.
     here_document: bool,
+    /// The line that ends it, if it is understood.
+    delimiter: Option<Delimiter>,
+    /// The command that executes it.
+    reads_document: Vec<Word>,
     /// Where the last `$name` ended.
     name_end: Option<usize>,
     /// The words of the simple command at hand, and those of the commands around it.
@@ -272,8 +309,9 @@ struct Reader<'a> {
     variables: BTreeMap<Vec<u8>, Value>,
     /// Whether the next byte begins a word.
     word_start: bool,
-    /// The next word is a file that is redirected.
+    /// The next word is a file that is redirected, or text that is read.
     redirects: bool,
+    is_read: bool,
     /// Something reads text a second time that values may have come into on other ways.
     evaluates: bool,
     /// What the commands before print, whose output the command at hand reads.
@@ -286,10 +324,8 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(text: &'a [u8], known: &'static [Placeholder]) -> Reader<'a> {
-        // The name of an event means nothing to anybody.
-        let given = known.iter().filter(|(_, field, _)| !matches!(field, Field::Maskname | Field::Pathnames));
-        let given = given.map(|placeholder| {
-            (placeholder.2.as_bytes()[1..].to_vec(), Value { placeholder: *placeholder, surely: false })
+        let given = known.iter().filter_map(|placeholder| {
+            Some((placeholder.2.as_bytes().get(1..)?.to_vec(), Value::of_variable(*placeholder)?))
         });
         Reader {
             text,
@@ -300,12 +336,15 @@ impl<'a> Reader<'a> {
             inside: Vec::new(),
             unsure: None,
             here_document: false,
+            delimiter: None,
+            reads_document: Vec::new(),
             name_end: None,
             words: Vec::new(),
             outer: Vec::new(),
             variables: given.collect(),
             word_start: true,
             redirects: false,
+            is_read: false,
             evaluates: false,
             piped: None,
             compounds: Vec::new(),
@@ -331,6 +370,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads the text of another shell, with the variables of this one: what it prints.
+    fn read_within(&mut self, text: &[u8], argument: Option<Value>) -> Result<Option<Printed>, String> {
+        let mut reader = Reader::new(text, &[]);
+        reader.variables = self.variables.clone();
+        reader.set_arguments(argument);
+        reader.compounds.push(None);
+        reader.read()?;
+        reader.end_command()?;
+        reader.end_compound();
+        self.doubts.append(&mut reader.doubts);
+        Ok(reader.piped)
+    }
+
     fn read(&mut self) -> Result<(), String> {
         while self.at < self.text.len() {
             if let Some(placeholder) = self.placeholder(self.at) {
@@ -338,13 +390,19 @@ impl<'a> Reader<'a> {
                 continue;
             }
             match self.inside.last() {
-                Some(Inside::Double | Inside::QuotedBraces) => self.read_double()?,
+                Some(Inside::HereDocument(end)) if self.at >= *end => self.end_here_document()?,
+                Some(Inside::Double | Inside::QuotedBraces | Inside::HereDocument(_)) => {
+                    self.read_double()?;
+                }
                 Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
                     self.read_outside()?;
                 }
             }
         }
-        Ok(())
+        match self.inside.last() {
+            Some(Inside::HereDocument(_)) => self.end_here_document(),
+            _ => Ok(()),
+        }
     }
 
     /// The placeholder that begins there.
@@ -374,7 +432,9 @@ impl<'a> Reader<'a> {
         let behind_name = self.name_end == Some(self.at);
         let begins = self.word_start;
         let quoting = match self.inside.last() {
-            Some(Inside::Double | Inside::QuotedBraces) => Quoting::Double { glued: behind_name },
+            Some(Inside::Double | Inside::QuotedBraces | Inside::HereDocument(_)) => {
+                Quoting::Double { glued: behind_name }
+            }
             Some(Inside::Parentheses | Inside::Arithmetic(_) | Inside::Braces) | None => {
                 if self.word_start {
                     self.begin_word();
@@ -406,7 +466,7 @@ impl<'a> Reader<'a> {
         self.end_literal();
         self.parts.push(Part::Value(placeholder, quoting));
         self.at += name.len();
-        self.put_into_word(Value { placeholder, surely: true });
+        self.put_into_word(Value::of(placeholder));
         Ok(())
     }
 
@@ -427,25 +487,24 @@ impl<'a> Reader<'a> {
         let name = &self.text[name.min(self.text.len())..];
         let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
         let length = name.iter().take_while(is_part).count();
-        let name = &name[..length.max(1).min(name.len())];
-        if let Some(value) = self.variables.get(name).copied() {
+        let (name, behind) = name.split_at(length.max(1).min(name.len()));
+        // `${x:+y}` is `y`, or nothing.
+        let is_tested = [b"+".as_slice(), b":+"].iter().any(|operator| behind.starts_with(operator))
+            && self.text[..self.text.len() - name.len() - behind.len()].ends_with(b"{");
+        if let Some(value) = self.variables.get(name).copied().filter(|_| !is_tested) {
             self.put_into_word(value);
         }
     }
 
     /// Why a value cannot be quoted here.
     fn undecidable(&self) -> Option<&'static str> {
-        let opened = self.inside.iter().position(|inside| *inside == Inside::Double);
-        let in_quotes = opened.map_or(&[][..], |place| &self.inside[place..]);
         let of = |wanted: fn(&Inside) -> bool| self.inside.iter().any(wanted);
         if self.unsure.is_some() {
             self.unsure
         } else if of(|inside| matches!(inside, Inside::Arithmetic(_))) {
-            Some("in arithmetic")
+            Some(ARITHMETIC)
         } else if of(|inside| matches!(inside, Inside::Braces | Inside::QuotedBraces)) {
             Some("in ${...}")
-        } else if in_quotes.contains(&Inside::Parentheses) {
-            Some("in $(...) in quotes")
         } else {
             None
         }
@@ -481,13 +540,14 @@ impl<'a> Reader<'a> {
             }
             b'<' if self.byte(1) == Some(b'<') && !self.counts() => self.take_here_document()?,
             b'\n' => {
-                self.end_line();
                 if !self.words.is_empty() {
                     self.end_command()?;
                     self.end_pipeline();
                 }
+                self.end_line();
                 self.word_start = true;
                 self.take(1);
+                self.begin_here_document()?;
             }
             // `2>&1` and `>|` are redirections.
             b'&' | b'|' if self.at > 0 && b"<>".contains(&self.text[self.at - 1]) => self.take(1),
@@ -500,8 +560,17 @@ impl<'a> Reader<'a> {
                 self.take(1);
             }
             b' ' | b'\t' | b'<' | b'>' => {
+                let is_redirection = b"<>".contains(&byte);
+                if is_redirection && !self.word_start {
+                    // The number of a descriptor, as in `2>&1`.
+                    let word = self.word();
+                    word.redirects |= !word.text.is_empty()
+                        && word.value.is_none()
+                        && word.text == word.whole
+                        && word.text.iter().all(u8::is_ascii_digit);
+                }
                 self.word_start = true;
-                self.redirects |= b"<>".contains(&byte);
+                self.redirects |= is_redirection;
                 self.take(1);
             }
             other => {
@@ -521,7 +590,9 @@ impl<'a> Reader<'a> {
 
     fn read_double(&mut self) -> Result<(), String> {
         let in_braces = self.inside.last() == Some(&Inside::QuotedBraces);
+        let in_document = matches!(self.inside.last(), Some(Inside::HereDocument(_)));
         match self.byte(0) {
+            Some(b'"') if in_document => self.take_quoted(),
             // Shells disagree about these in `"${x:-…}"`.
             Some(b'"' | b'\'' | b'\\' | b'`') if in_braces => {
                 self.unsure = Some("behind quotes in \"${...}\"");
@@ -604,21 +675,22 @@ impl<'a> Reader<'a> {
 
     fn take_backticks(&mut self) -> Result<(), String> {
         self.take(1);
-        let rest = &self.text[self.at..];
-        let length = rest.iter().position(|byte| *byte == b'`').unwrap_or(rest.len());
-        self.evaluates |= rest[..length].windows(4).any(|word| word == b"eval");
-        while let Some(byte) = self.byte(0) {
+        let in_quotes = matches!(self.inside.last(), Some(Inside::Double | Inside::QuotedBraces));
+        let mut command = Vec::new();
+        while let Some(byte) = self.byte(0).filter(|byte| *byte != b'`') {
             if let Some(placeholder) = self.placeholder(self.at) {
                 return Err(refusal(placeholder, "in backticks"));
             }
-            match byte {
-                b'\\' => self.take(2),
-                b'`' => {
-                    self.take(1);
-                    return Ok(());
-                }
-                _ => self.take(1),
-            }
+            let escaped = self
+                .byte(1)
+                .filter(|next| byte == b'\\' && (b"$`\\".contains(next) || in_quotes && *next == b'"'));
+            command.push(escaped.unwrap_or(byte));
+            self.take(1 + usize::from(escaped.is_some()));
+        }
+        self.take(1);
+        self.evaluates |= command.windows(4).any(|word| word == b"eval");
+        if let Some(Printed { value, .. }) = self.read_within(&command, None)? {
+            self.put_into_word(value);
         }
         Ok(())
     }
@@ -627,7 +699,10 @@ impl<'a> Reader<'a> {
         if let Some(placeholder) = self.placeholder(self.at + 1) {
             return Err(refusal(placeholder, "behind a $"));
         }
-        let in_quotes = matches!(self.inside.last(), Some(Inside::Double | Inside::QuotedBraces));
+        let in_quotes = matches!(
+            self.inside.last(),
+            Some(Inside::Double | Inside::QuotedBraces | Inside::HereDocument(_))
+        );
         match self.byte(1) {
             Some(b'(') => self.open_parenthesis(2, self.byte(2) == Some(b'(')),
             Some(b'{') => {
@@ -698,7 +773,7 @@ impl<'a> Reader<'a> {
             }
             Some(Inside::Parentheses) => {}
             // The end of a pattern of `case`, or no shell text at all.
-            Some(Inside::Double | Inside::Braces | Inside::QuotedBraces) | None => {
+            Some(Inside::Double | Inside::Braces | Inside::QuotedBraces | Inside::HereDocument(_)) | None => {
                 self.word_start = true;
                 return Ok(());
             }
@@ -725,8 +800,11 @@ impl<'a> Reader<'a> {
 
     /// Any value may be an argument of the function that begins here.
     fn begin_function(&mut self) {
-        let value = (0..self.text.len()).find_map(|at| self.placeholder(at));
-        self.set_arguments(value.map(|placeholder| Value { placeholder, surely: false }));
+        let holds = |name: &str| self.text.windows(name.len()).any(|text| text == name.as_bytes());
+        let written = |value: &Value| holds(value.written.trim_start_matches('$'));
+        let values = self.known.iter().flat_map(|one| [Some(Value::of(*one)), Value::of_variable(*one)]);
+        let value = values.flatten().find(written);
+        self.set_arguments(value.map(|value| Value { surely: false, ..value }));
     }
 
     fn set_arguments(&mut self, value: Option<Value>) {
@@ -757,15 +835,16 @@ impl<'a> Reader<'a> {
 
     fn take_here_document(&mut self) -> Result<(), String> {
         if self.byte(2) == Some(b'<') {
-            self.words.push(Word { whole: b"<<<".to_vec(), ..Word::default() });
-            self.word_start = true;
+            (self.word_start, self.redirects, self.is_read) = (true, true, true);
             self.take(3);
             return Ok(());
         }
-        self.take(if self.byte(2) == Some(b'-') { 3 } else { 2 });
+        let has_tabs = self.byte(2) == Some(b'-');
+        self.take(if has_tabs { 3 } else { 2 });
         while matches!(self.byte(0), Some(b' ' | b'\t')) {
             self.take(1);
         }
+        let begin = self.at;
         while let Some(byte) = self.byte(0).filter(|byte| !b" \t\n;&|<>()".contains(byte)) {
             if let Some(placeholder) = self.placeholder(self.at) {
                 return Err(refusal(placeholder, HERE_DOCUMENT));
@@ -776,7 +855,51 @@ impl<'a> Reader<'a> {
             }
             self.take(if byte == b'\\' { 2 } else { 1 });
         }
+        let word = &self.text[begin..self.at];
+        let line: Vec<u8> = word.iter().copied().filter(|byte| !b"'\"\\".contains(byte)).collect();
+        let is_quoted = line.len() < word.len();
+        // The first of several is read as the text that it is not.
+        self.delimiter = Some(Delimiter { line, has_tabs, is_quoted }).filter(|_| !self.here_document);
         self.here_document = true;
+        Ok(())
+    }
+
+    /// Begins the here-document of the line that ends.
+    fn begin_here_document(&mut self) -> Result<(), String> {
+        let Some(Delimiter { line, has_tabs, is_quoted }) = self.delimiter.take() else { return Ok(()) };
+        let mut end = self.at;
+        for text in self.text[self.at..].split_inclusive(|byte| *byte == b'\n') {
+            let text_of_line = text.strip_suffix(b"\n").unwrap_or(text);
+            let tabs = text_of_line.iter().take_while(|byte| has_tabs && **byte == b'\t').count();
+            if text_of_line[tabs..] == line {
+                break;
+            }
+            end += text.len();
+        }
+        if !is_quoted {
+            self.inside.push(Inside::HereDocument(end));
+            return Ok(());
+        }
+        match (self.at..end).find_map(|at| self.placeholder(at)) {
+            Some(placeholder) => Err(refusal(placeholder, HERE_DOCUMENT)),
+            // Without its end, it was not understood.
+            None if end == self.text.len() => Ok(()),
+            None => {
+                self.take(end - self.at);
+                Ok(())
+            }
+        }
+    }
+
+    /// A value in a here-document may be executed by who reads that.
+    fn end_here_document(&mut self) -> Result<(), String> {
+        self.inside.pop();
+        self.word_start = true;
+        let value = std::mem::take(&mut self.words).into_iter().find_map(|word| word.value);
+        let reader = std::mem::take(&mut self.reads_document);
+        self.piped = value.map(|value| Printed { value, redirected: false });
+        self.check_pipe(&reader)?;
+        self.piped = None;
         Ok(())
     }
 
@@ -796,17 +919,20 @@ impl<'a> Reader<'a> {
             self.unsure = Some("behind case in $(...)");
         }
         self.word_start = false;
-        let redirects = std::mem::take(&mut self.redirects);
-        self.words.push(Word { redirects, ..Word::default() });
+        let (redirects, is_read) = (std::mem::take(&mut self.redirects), std::mem::take(&mut self.is_read));
+        self.words.push(Word { redirects, is_read, ..Word::default() });
     }
 
     /// Refuses a command that reads a value a second time, and doubts one that gives it to somebody who does.
     fn end_command(&mut self) -> Result<(), String> {
         self.word_start = true;
-        self.redirects = false;
+        (self.redirects, self.is_read) = (false, false);
         let words = std::mem::take(&mut self.words);
-        let Verdict { executed, evaluates } = verdict(&words, true);
+        let Verdict { executed, evaluates, scripts } = verdict(&words, true);
         self.evaluates |= evaluates;
+        for Script { text, argument } in &scripts {
+            self.read_within(text, *argument)?;
+        }
         match executed {
             Some(executed) if executed.value.surely => return Err(refused(&executed)),
             Some(executed) => self.doubts.push(doubted(&executed)),
@@ -819,7 +945,13 @@ impl<'a> Reader<'a> {
         if at == words.len() {
             return Ok(());
         }
+        if let Some(read) = words.iter().rfind(|word| word.is_read) {
+            self.piped = read.value.map(|value| Printed { value, redirected: false });
+        }
         self.check_pipe(&words[at..])?;
+        if self.here_document && reads_commands(&words[at..]) {
+            self.reads_document = words[at..].to_vec();
+        }
         self.doubts.extend(handed_on(&words[at..], self.piped.map(|printed| printed.value)));
         self.set_variables(&words[at..]);
         if CLOSE_COMPOUND.contains(&words[at].whole.as_slice()) {
@@ -843,45 +975,36 @@ impl<'a> Reader<'a> {
             Printed { value: Value { surely, ..one.value }, ..one }
         });
         if let Some(compound) = self.compounds.last_mut() {
-            *compound = likelier(*compound, printed);
+            *compound = likelier_printed(*compound, printed);
         }
     }
 
     /// What was printed in a compound command is printed by it.
     fn end_compound(&mut self) {
-        self.piped = likelier(self.piped, self.compounds.pop().flatten());
+        self.piped = likelier_printed(self.piped, self.compounds.pop().flatten());
     }
 
     /// A shell that reads its commands from what was piped to it.
     fn check_pipe(&mut self, words: &[Word]) -> Result<(), String> {
-        let Some(Printed { value, .. }) = self.piped.filter(|_| reads_commands(words)) else {
-            return Ok(());
-        };
-        if value.surely {
-            return Err(refusal(value.placeholder, READ_ONCE_MORE));
+        let executed = self.piped.and_then(|printed| piped_to(words, printed.value));
+        let Some(executed) = executed else { return Ok(()) };
+        if executed.value.surely {
+            return Err(refused(&executed));
         }
-        let (name, shell) =
-            (value.placeholder.0, String::from_utf8_lossy(program_of(&words[0].whole)).into_owned());
-        self.doubts.push(format!(
-            "{shell} executes what is piped to it, and the value of {name} may be in there: write a command, or give \
-             the value to `{shell} -s`, as \"$1\""
-        ));
+        self.doubts.push(doubted_pipe(&words[0], &executed));
         Ok(())
     }
 }
 
 /// Of two things that may be printed, the one that surely is.
-fn likelier(one: Option<Printed>, other: Option<Printed>) -> Option<Printed> {
-    match (one, other) {
-        (Some(first), Some(second)) if second.value.surely && !first.value.surely => other,
-        (None, _) => other,
-        (Some(_), _) => one,
-    }
+fn likelier_printed(one: Option<Printed>, other: Option<Printed>) -> Option<Printed> {
+    likelier(one, other, |printed| printed.value.surely)
 }
 
 /// One line: what cannot be done, and what can.
-pub(super) fn refusal((name, field, variable): Placeholder, place: &str) -> String {
+fn refusal((name, field, variable): Placeholder, place: &str) -> String {
     let instead = match field {
+        _ if place == ARITHMETIC => format!("compute with a variable, as in size=$(stat -c %s {name})"),
         Field::Maskname | Field::Pathname | Field::SrcPathname | Field::Error => {
             format!("use \"{variable}\"")
         }

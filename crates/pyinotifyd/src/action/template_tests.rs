@@ -1,7 +1,7 @@
 //! The reader of commands against real shells.
 
 use super::*;
-use crate::action::code::judge_arguments;
+use crate::action::code::{READ_ONCE_MORE, judge_arguments};
 use crate::action::occasion::{Failed, OF_BATCHES, OF_EVENTS, OF_FAILURES};
 use event::{Event, Flag};
 use proptest::collection::vec;
@@ -18,6 +18,10 @@ fn read(template: &[u8]) -> Result<CommandTemplate, String> {
     CommandTemplate::new(template, OF_EVENTS)
 }
 
+fn doubts(template: &str) -> Vec<String> {
+    CommandTemplate::with_doubts(template.as_bytes(), OF_EVENTS).map(|(_, doubts)| doubts).unwrap_or_default()
+}
+
 fn expanded(template: &str, pathname: &[u8]) -> String {
     let line = read(template.as_bytes()).unwrap().expand(&event(pathname, None));
     String::from_utf8(line).unwrap()
@@ -25,13 +29,16 @@ fn expanded(template: &str, pathname: &[u8]) -> String {
 
 /// The shells that `/bin/sh` is on the systems that we know, as far as they are here.
 fn shells() -> Vec<&'static str> {
-    let found = ["/bin/dash", "/bin/bash", "/bin/sh"].into_iter();
-    found.filter(|shell| std::path::Path::new(shell).exists()).collect()
+    let known = ["/bin/dash", "/bin/bash", "/bin/sh", "/bin/busybox sh", "/bin/mksh"].into_iter();
+    let program =
+        |shell: &str| shell.split(' ').next().is_some_and(|path| std::path::Path::new(path).exists());
+    known.filter(|shell| program(shell)).collect()
 }
 
-fn run(shell: &str, line: &[u8], directory: &std::path::Path) -> Output {
+fn run(shell: &str, line: &[u8], directory: &std::path::Path, pathname: &[u8]) -> Output {
     let mut command = Command::new("timeout");
-    command.args(["10", shell, "-c"]).arg(OsStr::from_bytes(line));
+    command.arg("10").args(shell.split(' ')).arg("-c").arg(OsStr::from_bytes(line));
+    command.env("PYINOTIFYD_PATHNAME", OsStr::from_bytes(pathname));
     command.current_dir(directory).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -90,25 +97,13 @@ fn what_cannot_be_decided_is_refused() {
     let cases = [
         ("echo `basename {pathname}`", "in backticks"),
         ("echo \"`basename {pathname}`\"", "in backticks"),
-        ("echo \"$(basename {pathname})\"", "in $(...) in quotes"),
-        ("echo \"$(basename '{pathname}')\"", "in $(...) in quotes"),
-        ("echo \"$(basename \"{pathname}\")\"", "in $(...) in quotes"),
+        ("echo \"$(echo `basename {pathname}`)\"", "in backticks"),
         ("cat <<END\n{pathname}\nEND", "in or behind a here-document"),
         ("cat <<-'END'\n{pathname}\nEND", "in or behind a here-document"),
         ("cat <<{pathname}", "in or behind a here-document"),
-        ("eval \"echo {pathname}\"", "in text that a shell reads once more"),
-        ("x=1; eval echo {pathname}", "in text that a shell reads once more"),
-        ("trap 'rm {pathname}' EXIT", "in text that a shell reads once more"),
-        ("sh -c 'echo {pathname}'", "in text that a shell reads once more"),
-        ("sudo -u x /bin/bash -ec \"echo {pathname}\"", "in text that a shell reads once more"),
-        ("bash -c -x 'echo {pathname}'", "in text that a shell reads once more"),
-        ("su user --command='echo {pathname}'", "in text that a shell reads once more"),
-        ("(sh 2>&1 -c \"{pathname}\")", "in text that a shell reads once more"),
-        ("sh -c \"$(cat x) {pathname}\"", "in text that a shell reads once more"),
-        ("echo $(({pathname}))", "in arithmetic"),
-        ("((x = {pathname}))", "in arithmetic"),
         ("echo ${x:-{pathname}}", "in ${...}"),
         ("echo \"${x:-{pathname}}\"", "in ${...}"),
+        ("echo \"${x:-$(basename {pathname})}\"", "in ${...}"),
         ("echo \"${x:-\"y\"}\" {pathname}", "behind quotes in \"${...}\""),
         ("echo ${pathname}", "behind a $"),
         ("echo \"${pathname}\"", "behind a $"),
@@ -124,10 +119,136 @@ fn what_cannot_be_decided_is_refused() {
         );
         assert_eq!(error, wanted, "{template}");
     }
-    // Without a placeholder they are the user's own business.
+    // What is advised is right.
     for (template, _) in cases {
         let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
-        assert!(read(own.as_bytes()).is_ok(), "{own}");
+        assert_eq!((read(own.as_bytes()).err(), doubts(&own)), (None, vec![]), "{own}");
+    }
+    for template in ["echo $(({pathname}))", "((x = {pathname}))", "echo $(($(wc -c < {pathname}) / 2))"] {
+        let wanted = "{pathname} stands in arithmetic, where its value cannot be quoted: compute with a variable, as \
+                      in size=$(stat -c %s {pathname})";
+        assert_eq!(read(template.as_bytes()).unwrap_err(), wanted, "{template}");
+    }
+}
+
+#[test]
+fn code_of_a_shell_is_refused_and_advised_to_have_an_argument() {
+    for template in [
+        "eval \"echo {pathname}\"",
+        "x=1; eval echo {pathname}",
+        "trap 'rm {pathname}' EXIT",
+        "sh -c 'echo {pathname}'",
+        "sudo -u x /bin/bash -ec \"echo {pathname}\"",
+        "bash -c -x 'echo {pathname}'",
+        "su user --command='echo {pathname}'",
+        "(sh 2>&1 -c \"{pathname}\")",
+        "sh -c \"$(cat x) {pathname}\"",
+    ] {
+        let wanted = "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: give \
+                      it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}";
+        assert_eq!(read(template.as_bytes()).unwrap_err(), wanted, "{template}");
+    }
+}
+
+/// The shell expands it there as it puts a placeholder there.
+#[test]
+fn a_variable_of_the_event_in_code_is_judged_as_its_placeholder_is() {
+    for template in [
+        "sh -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "sh -c \"ls \"$PYINOTIFYD_PATHNAME",
+        "sh -c \"ls '${PYINOTIFYD_PATHNAME}'\"",
+        "sh -c \"ls ${PYINOTIFYD_PATHNAME##*/}\"",
+        "bash -ec \"ls ${PYINOTIFYD_SRC_PATHNAME:-x}\"",
+        "sudo -u x bash -c \"ls; ls $PYINOTIFYD_PATHNAME; ls\"",
+        "su bob -c \"ls '$PYINOTIFYD_PATHNAME'\"",
+        "flock /run/l -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "eval \"ls $PYINOTIFYD_PATHNAME\"",
+        "eval ls \"$PYINOTIFYD_PATHNAME\"",
+        "trap \"rm $PYINOTIFYD_PATHNAME\" EXIT",
+        "python3 -c \"open('$PYINOTIFYD_PATHNAME')\"",
+        "perl -e \"unlink '$PYINOTIFYD_PATHNAME'\"",
+        "awk \"{ print \\\"$PYINOTIFYD_PATHNAME\\\" }\" list",
+        "x=$PYINOTIFYD_PATHNAME; sh -c \"ls $x\"",
+        "x=\"$(basename \"$PYINOTIFYD_PATHNAME\")\"; sh -c \"ls $x\"",
+        "set -- \"$PYINOTIFYD_PATHNAME\"; sh -c \"ls $1\"",
+        "echo \"ls $PYINOTIFYD_PATHNAME\" | sh",
+        "sh <<< \"ls $PYINOTIFYD_PATHNAME\"",
+        "bash <(echo \"ls $PYINOTIFYD_PATHNAME\")",
+        "sh <<END\nls \"$PYINOTIFYD_PATHNAME\"\nEND",
+        "cat <<-END | sudo -u bob sh -s\n\tIt's $(date), ${PYINOTIFYD_PATHNAME##*/}\n\tEND\nls",
+        "python3 - <<END && ls\nopen('$PYINOTIFYD_PATHNAME')\nEND",
+        "x=\"$(sh <<END\nls $PYINOTIFYD_PATHNAME\nEND\n)\"",
+        "x=$(basename \"$PYINOTIFYD_PATHNAME\")\nsh <<END\nls $x\nEND",
+        "cat <<END\nDon't\nEND\nsh -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "x=`sh -c \"ls $PYINOTIFYD_PATHNAME\"`",
+        "x=\"`sh -c \\\"ls $PYINOTIFYD_PATHNAME\\\"`\"",
+        "x=`basename \"$PYINOTIFYD_PATHNAME\"`; sh -c \"ls $x\"",
+        "sh -c 'eval \"ls $PYINOTIFYD_PATHNAME\"'",
+        "su bob -c 'sh -c \"ls $PYINOTIFYD_PATHNAME\"'",
+        "bash -c 'echo \"ls $1\" | at now' bash \"$PYINOTIFYD_PATHNAME\"",
+        "trap 'sh -c \"rm $PYINOTIFYD_PATHNAME\"' EXIT",
+    ] {
+        let error = read(template.as_bytes()).err().unwrap_or_else(|| panic!("{template}"));
+        assert!(error.starts_with("$PYINOTIFYD_") && error.contains("in text that"), "{template}: {error}");
+    }
+    for template in [
+        "mysh -c \"ls $PYINOTIFYD_PATHNAME\"",
+        "psql -c \"insert into files values ('$PYINOTIFYD_PATHNAME')\"",
+        "sed -i \"s|x|$PYINOTIFYD_PATHNAME|\" list",
+        "ssh host ls \"$PYINOTIFYD_PATHNAME\"",
+        "f() { sh -c \"ls $1\"; }; f \"$PYINOTIFYD_PATHNAME\"",
+        "sed s/a/b/ \"$PYINOTIFYD_PATHNAME\" | sh",
+        "mysql db <<END\ninsert into files values ('$PYINOTIFYD_PATHNAME');\nEND",
+    ] {
+        assert!(read(template.as_bytes()).is_ok(), "{template}");
+        assert!(doubts(template)[0].contains("the value of $PYINOTIFYD_PATHNAME"), "{:?}", doubts(template));
+    }
+    let error = read(b"sh -c \"ls $PYINOTIFYD_SRC_PATHNAME\"").unwrap_err();
+    assert!(error.ends_with("as in sh -c 'ls \"$1\"' sh {src_pathname}"), "{error}");
+    // A batch has no such variable.
+    assert!(CommandTemplate::new(b"sh -c \"ls $PYINOTIFYD_PATHNAME\"", OF_BATCHES).is_ok());
+    assert!(CommandTemplate::new(b"sh -c \"ls $PYINOTIFYD_ERROR\"", OF_EVENTS).is_ok());
+    assert!(CommandTemplate::new(b"sh -c \"ls $PYINOTIFYD_ERROR\"", OF_FAILURES).is_err());
+}
+
+/// In `$(...)` quoting begins anew, to any depth: the name comes out of it as it is.
+#[test]
+fn a_value_in_a_substitution_in_quotes_is_quoted_where_it_stands() {
+    let names = [
+        "x.jpg",
+        "it's \"$(touch PWNED)\"",
+        "`touch PWNED`",
+        "a\ntouch PWNED\n)",
+        "-n",
+        "a)b # '",
+        "\\\\\"; touch PWNED; \"",
+        "*",
+    ];
+    for (template, printed) in [
+        ("printf %s \"$(basename -- {pathname} .jpg)\"", "NAME"),
+        ("printf %s \"$(basename -- '{pathname}' .jpg)\"", "NAME"),
+        ("printf %s \"<$(basename -- \"{pathname}\" .jpg)>\"", "<NAME>"),
+        ("printf %s \"$(dirname -- {pathname})\"", "/w"),
+        ("printf %s \"$(printf %s \"$(basename -- {pathname} .jpg)\" {maskname})\"", "NAMEIN_MOVED_TO"),
+        (
+            "x=\"$(printf %s \"$(basename -- \"$(printf %s \"{pathname}\")\" .jpg)\")\"; printf %s \"$x\"",
+            "NAME",
+        ),
+        ("[ \"$(printf %s {pathname} | wc -c)\" -gt 0 ] && printf yes", "yes"),
+        ("printf %s \"$(printf %s a # it's {pathname}\n)\"", "a"),
+    ] {
+        let template = read(template.as_bytes()).expect(template);
+        for (name, shell) in
+            names.iter().flat_map(|name| shells().into_iter().map(move |shell| (name, shell)))
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let line = template.expand(&event(format!("/w/{name}").as_bytes(), None));
+            let output = run(shell, &line, directory.path(), format!("/w/{name}").as_bytes());
+            let shown = String::from_utf8_lossy(&line);
+            let wanted = printed.replace("NAME", name.trim_end_matches(".jpg"));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), wanted, "{shell} {shown}");
+            assert!(!directory.path().join("PWNED").exists(), "{shell} {shown}");
+        }
     }
 }
 
@@ -150,8 +271,6 @@ fn eval_is_refused_however_it_is_written_and_whatever_way_a_value_comes_to_it() 
     for template in cases {
         let error = read(template.as_bytes()).unwrap_err();
         assert!(error.contains("eval") || error.contains(READ_ONCE_MORE), "{template}: {error}");
-        let own = template.replace("{pathname}", "\"$PYINOTIFYD_PATHNAME\"");
-        assert!(read(own.as_bytes()).is_ok(), "{own}");
     }
     for template in ["echo evaluate {pathname}", "retrieval {pathname}", "cat /etc/eval.conf {pathname}"] {
         assert!(read(template.as_bytes()).is_ok(), "{template}");
@@ -160,7 +279,6 @@ fn eval_is_refused_however_it_is_written_and_whatever_way_a_value_comes_to_it() 
 
 #[test]
 fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
-    let doubts = |template: &str| CommandTemplate::doubts(template.as_bytes(), OF_EVENTS);
     for template in [
         "echo ls {pathname} | sh",
         "echo 'ls {pathname}' | bash -s",
@@ -231,7 +349,19 @@ fn what_is_printed_into_a_shell_is_refused_and_what_may_be_is_warned_of() {
 }
 
 /// What is refused, and what is warned of, of a command that gives a value to a program as code.
-const CODE: [&str; 46] = [
+const CODE: &[&str] = &[
+    "parallel ::: \"ls {pathname}\"",
+    "parallel -j 4 --bar ::: 'ls x' 'ls {pathname}'",
+    "parallel --jobs 4 ::: {pathname}",
+    "parallel <<< 'ls {pathname}'",
+    "echo \"* * * * * ls {pathname}\" | crontab -",
+    "(crontab -l; echo \"* * * * * ls {pathname}\") | crontab -u bob -",
+    "echo \"ls {pathname}\" | sudo -u bob at -M now + 5 minutes",
+    "at now <<< \"ls {pathname}\"",
+    "bash -s <<< \"ls {pathname}\"",
+    "flock /run/l awk '{ print \"{pathname}\" }' list",
+    "awk 2>/dev/null '{ print \"{pathname}\" }' list",
+    ">out awk '{ print \"{pathname}\" }' list",
     "\"$SHELL\" -c \"echo {pathname}\"",
     "\"${SHELL:-/bin/sh}\" -c 'echo {pathname}'",
     "exec \"$BASH\" -ec {pathname}",
@@ -280,7 +410,28 @@ const CODE: [&str; 46] = [
     "find . -exec sh -c 'echo {pathname}' \\;",
 ];
 
-const PERHAPS_CODE: [&str; 24] = [
+const PERHAPS_CODE: &[&str] = &[
+    "sqlite3 db \"insert into files values ('{pathname}')\"",
+    "sqlite3 -batch /srv/db 'select 1' \"delete from files where name = '{pathname}'\"",
+    "mysql -u root -p -se \"insert into files values ('{pathname}')\" db",
+    "mariadb -e\"insert into files values ('{pathname}')\"",
+    "docker exec db psql -U x -c \"insert into files values ('{pathname}')\"",
+    "printf \"insert into files values ('%s');\" {pathname} | sqlite3 db",
+    "echo \"insert into files values ('{pathname}');\" | psql -q db",
+    "mysql db <<< \"insert into files values ('{pathname}')\"",
+    "echo \"put {pathname}\" | sftp -b - host",
+    "parallel \"ls {pathname}\" ::: x",
+    "parallel -j 4 ls {pathname} ::: x",
+    "tmux send-keys -t work \"less {pathname}\" Enter",
+    "tmux send-keys -t work {pathname} Enter",
+    "tmux -L x new-session -d -s work 'less {pathname}'",
+    "tmux new-window -n less \"less '{pathname}'\"",
+    "tmux new-window -c {pathname} make",
+    "tmux display-message 'new: {pathname}'",
+    "screen -S work -X stuff 'less {pathname}\n'",
+    "gdb -batch -ex \"file {pathname}\" -ex bt",
+    "jq -n \"{name: \\\"{pathname}\\\"}\"",
+    "sed s/a/b/ {pathname} | crontab -",
     "\"$TOOL\" -c \"echo {pathname}\"",
     "mysh -c 'echo {pathname}'",
     "psql -c \"insert into files values ('{pathname}')\"",
@@ -292,9 +443,6 @@ const PERHAPS_CODE: [&str; 24] = [
     "sed -n -e 's|x|{pathname}|e' list",
     "x=$(readlink -f list; stat -c %n {pathname}); sh -c \"echo $x\"",
     "f() { sh -c \"echo $1\"; }; f {pathname}",
-    "sh -c \"echo $PYINOTIFYD_PATHNAME\"",
-    "sh -c \"echo ${PYINOTIFYD_PATHNAME##*/}\"",
-    "echo \"ls $PYINOTIFYD_PATHNAME\" | sh",
     "echo {pathname} | xargs -I% sh -c \"echo %\"",
     "echo {pathname} | xargs -0 -I % sh -c \"echo %\"",
     "echo {pathname} | xargs -n 1 --replace=@ nice sh -c 'echo @'",
@@ -307,7 +455,65 @@ const PERHAPS_CODE: [&str; 24] = [
     "for x in {pathname}; do echo \"$x\"; done | xargs -I% bash -c 'ls %'",
 ];
 
-const DATA: [&str; 48] = [
+const DATA: &[&str] = &[
+    "sh -c 'find \"$1\" -exec sh -c \"ls \\\"\\$1\\\"\" sh {} \\;' sh {pathname}",
+    "env FILE={pathname} sh -c 'echo \"$FILE\"'",
+    "trap 'rm -f \"$x\"' EXIT; x=$(mktemp); cp {pathname} \"$x\"",
+    "while read -r f; do sh -c 'ls \"$1\"' sh \"$f\"; done < \"$PYINOTIFYD_PATHNAME\"",
+    "mail -s \"new: ${PYINOTIFYD_PATHNAME##*/} (now)\" root < {pathname}",
+    "bash -c 'for f; do n=$(basename \"$f\" .jpg); cp \"$f\" \"out/$n.png\"; done' bash {pathname}",
+    "awk -v f=\"$PYINOTIFYD_PATHNAME\" 'BEGIN { print f }'",
+    "case \"$PYINOTIFYD_PATHNAME\" in *.csv) ls \"$PYINOTIFYD_PATHNAME\";; esac",
+    "sqlite3 {pathname} 'select name from files'",
+    "sqlite3 {pathname}.db .dump > out",
+    "sqlite3 -csv db \".import /dev/stdin files\" < {pathname}",
+    "printf '%s\\n' {pathname} | sqlite3 db '.import /dev/stdin files'",
+    "cat {pathname} | mysql db",
+    "gunzip -c {pathname} | psql -q db",
+    "bzcat {pathname} | psql -v ON_ERROR_STOP=1 db",
+    "iconv -f latin1 {pathname} | sqlite3 db",
+    "mysql db < {pathname}",
+    "psql -f {pathname} -v name={pathname} db",
+    "echo \"insert into files values (:'name')\" | psql -v name={pathname}",
+    "parallel ls ::: {pathname}",
+    "parallel -j 4 gzip -c ::: {pathname} > out",
+    "parallel -a {pathname} ls",
+    "tmux new-window less {pathname}",
+    "tmux new-session -d -s work -e NAME={pathname} less {pathname}",
+    "tmux set-buffer \"new: {pathname}\"",
+    "tmux send-keys -t work make Enter; ls {pathname}",
+    "screen -dmS work less {pathname}",
+    "gdb -batch -ex bt /usr/bin/x {pathname}",
+    "jq . {pathname}",
+    "jq -r '.name' '{pathname} (new)'",
+    "jq -n --arg name {pathname} '{name: $name}'",
+    "jq -f filter.jq '{pathname} (new)'",
+    "crontab -l | grep {pathname}",
+    "crontab {pathname}",
+    "echo 'ls \"$PYINOTIFYD_PATHNAME\"' | at now",
+    "flock /run/l grep -e '{pathname} x' list",
+    "cat <<< \"{pathname}\"",
+    "read -r x <<< {pathname}; ls \"$x\"",
+    "sh -c 'ls' <<< '{pathname} x'",
+    "sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+    "eval 'ls \"$PYINOTIFYD_PATHNAME\"'",
+    "trap 'ls \"$PYINOTIFYD_PATHNAME\"' EXIT",
+    "sh -c \"ls \\\"\\$PYINOTIFYD_PATHNAME\\\"\"",
+    "sh -c 'ls \"$1\"' sh \"$PYINOTIFYD_PATHNAME\"",
+    "sh -c \"echo ${PYINOTIFYD_SRC_PATHNAME:+moved} ${#PYINOTIFYD_PATHNAME}\"",
+    "python3 -c 'import os; print(os.environ[\"PYINOTIFYD_PATHNAME\"])'",
+    "awk 'BEGIN { print ENVIRON[\"PYINOTIFYD_PATHNAME\"] }'",
+    "ls \"$PYINOTIFYD_PATHNAME\" \"${PYINOTIFYD_PATHNAME##*/}\" `basename \"$PYINOTIFYD_PATHNAME\"`",
+    "x=\"$(dirname \"$(dirname {pathname})\")\"; ls \"$x\"",
+    "[ \"$(stat -c %s {pathname})\" -gt 100 ]",
+    "f() { ls \"$1\"; }; f \"$PYINOTIFYD_PATHNAME\"",
+    "sh <<'END'\nls \"$PYINOTIFYD_PATHNAME\"\nEND",
+    "sh <<END\nls \"\\$PYINOTIFYD_PATHNAME\"\nEND",
+    "sh <<END\nls\nEND\nls \"$PYINOTIFYD_PATHNAME\"",
+    "cat <<END > list\nIt's $PYINOTIFYD_PATHNAME; eval `date`\nEND\nsh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+    "cat > {pathname}.x <<\\END\nsh -c \"ls $PYINOTIFYD_PATHNAME\"\nEND",
+    "mysql db <<END\nselect 1;\nEND",
+    "sh -c \"echo $PYINOTIFYD_MASKNAME\"; ls {pathname}",
     "gzip -c {pathname} > x",
     "head -c 4 {pathname} | grep -q %PDF || { echo no PDF; exit 3; }",
     "wc -c '{pathname}'",
@@ -360,7 +566,6 @@ const DATA: [&str; 48] = [
 
 #[test]
 fn a_value_in_code_is_refused_and_one_that_may_be_is_warned_of() {
-    let doubts = |template: &str| CommandTemplate::doubts(template.as_bytes(), OF_EVENTS);
     for template in CODE {
         let error = read(template.as_bytes()).err().unwrap_or_else(|| panic!("{template}"));
         assert!(error.contains("in text that"), "{template}: {error}");
@@ -378,12 +583,19 @@ fn a_value_in_code_is_refused_and_one_that_may_be_is_warned_of() {
 fn what_a_language_executes_is_refused_with_its_name() {
     let error = read(b"perl -e 'print \"{pathname}\"'").unwrap_err();
     let wanted = "{pathname} stands in text that perl executes, where its value cannot be quoted: give it as an \
-                  argument of its own, or use the environment variable PYINOTIFYD_PATHNAME";
+                  argument, as in perl -e 'CODE' {pathname}";
     assert_eq!(error, wanted);
-    let doubts = CommandTemplate::doubts(b"psql -c \"insert '{pathname}' x\"", OF_EVENTS);
-    let wanted = "psql may execute an argument as text that holds the value of {pathname}, and so the value: give it \
-                  as an argument of its own, or use the environment variable PYINOTIFYD_PATHNAME";
+    let doubts = doubts("psql -c \"insert '{pathname}' x\"");
+    let wanted = "psql may execute an argument as text that holds the value of {pathname}, and so the value: let \
+                  a program pass it as a parameter, as in python3 -c 'CODE' {pathname}";
     assert_eq!(doubts, [wanted]);
+    let error = read(b"awk '{ print \"{src_pathname}\" }' list").unwrap_err();
+    assert!(
+        error.ends_with("cannot be quoted: awk has it as ENVIRON[\"PYINOTIFYD_SRC_PATHNAME\"]"),
+        "{error}"
+    );
+    let error = judge_arguments(&[b"sh".as_slice(), b"-c", b"{pathnames}"], OF_BATCHES).unwrap_err();
+    assert!(error.ends_with("as in sh -c 'ls \"$@\"' sh {pathnames}"), "{error}");
 }
 
 /// What is accepted without a word leaves a hostile name a name, in real shells.
@@ -391,7 +603,24 @@ fn what_a_language_executes_is_refused_with_its_name() {
 fn no_name_is_executed_by_what_is_accepted_without_a_word() {
     // These would tell somebody outside of the test.
     let silent = tempfile::tempdir().unwrap();
-    for program in ["rsync", "curl", "mail", "logger", "notify-send", "docker", "git", "ffmpeg"] {
+    for program in [
+        "rsync",
+        "curl",
+        "mail",
+        "logger",
+        "notify-send",
+        "docker",
+        "git",
+        "ffmpeg",
+        "at",
+        "crontab",
+        "mysql",
+        "psql",
+        "sqlite3",
+        "tmux",
+        "screen",
+        "gdb",
+    ] {
         std::os::unix::fs::symlink("/bin/true", silent.path().join(program)).unwrap();
     }
     let path = format!("PATH={}:/usr/bin:/bin\n", silent.path().display());
@@ -402,7 +631,7 @@ fn no_name_is_executed_by_what_is_accepted_without_a_word() {
         std::fs::write(OsStr::from_bytes(&file), "x").unwrap();
         let line = read(template.as_bytes()).unwrap().expand(&event(&file, None));
         for shell in shells() {
-            run(shell, &[path.as_bytes(), &line].concat(), directory.path());
+            run(shell, &[path.as_bytes(), &line].concat(), directory.path(), &file);
             assert!(!directory.path().join("PWNED").exists(), "{shell} {template}");
         }
     }
@@ -425,19 +654,38 @@ fn arguments_are_judged_as_a_command_line_is() {
         &["su", "-", "bob", "-s", "/bin/sh", "-c", "echo {pathname}"],
         &["runuser", "-u", "bob", "--", "sh", "-c", "echo {pathname}"],
         &["script", "-qc", "echo {pathname}", "log"],
+        &["bash", "-ceo", "pipefail", "echo {pathname}"],
+        &["sh", "-c", "sh -c \"ls $1\"", "sh", "{pathname}"],
+        &["sh", "-c", "for x; do eval \"ls $x\"; done; python3 -c \"open('$PYINOTIFYD_PATHNAME')\""],
     ] {
         assert!(judge(argv).is_err(), "{argv:?}");
     }
-    for argv in [["ssh", "host", "ls {pathname}"].as_slice(), &["psql", "-c", "insert '{pathname}' x"]] {
+    for argv in [
+        ["ssh", "host", "ls {pathname}"].as_slice(),
+        &["psql", "-c", "insert '{pathname}' x"],
+        &["sh", "-c", "sqlite3 db \"insert '$1' x\"", "sh", "{pathname}"],
+        &["sh", "-c", "ssh host ls \"$1\"", "sh", "{pathname}"],
+    ] {
         assert_eq!(judge(argv).unwrap().len(), 1, "{argv:?}");
     }
     for argv in [
         ["sh", "-c", "ls \"$1\"", "sh", "{pathname}"].as_slice(),
         &["sh", "-c", "echo {maskname}"],
+        &["sh", "-c", "echo `echo {maskname}`"],
+        &[
+            "sh",
+            "-c",
+            "ls \"$PYINOTIFYD_PATHNAME\" \"$(basename \"$1\")\" `basename \"$1\"`",
+            "sh",
+            "{pathname}",
+        ],
+        &["sh", "-c", "case $1 in *.csv) import \"$1\" ;; esac", "sh", "{pathname}"],
+        &["bash", "-c", "for x; do ls \"$x\"; done; sh -c 'ls \"$1\"' sh \"$@\"", "bash", "{pathname}"],
         &["tool", "trap", "{pathname}", "eval"],
         &["wc", "-c", "{pathname}"],
         &["bash", "/opt/convert.sh", "-src", "{pathname} x"],
         &["bash", "-o", "pipefail", "/opt/convert.sh", "-c", "{pathname}"],
+        &["bash", "{pathname}", "-c", "x {pathname}"],
         &["flock", "/run/l", "rsync", "-ac", "{pathname}", "host::m"],
         &["runuser", "-u", "bob", "--", "gzip", "-c", "{pathname}"],
         &["{pathname}"],
@@ -541,6 +789,8 @@ enum Piece {
     Outside(&'static str, &'static str),
     Single(Vec<Inner>),
     Double(Vec<Inner>),
+    /// As deep in substitutions in quotes.
+    Substituted(Vec<Inner>, usize),
     Substitution,
     Name,
 }
@@ -570,7 +820,7 @@ fn piece() -> impl Strategy<Value = Piece> {
     ];
     const SINGLE: [(&str, &str); 6] =
         [("b c", "b c"), ("\\", "\\"), ("\"", "\""), ("$v", "$v"), ("\n", "\n"), ("`", "`")];
-    const DOUBLE: [(&str, &str); 9] = [
+    const DOUBLE: [(&str, &str); 10] = [
         (" d  e", " d  e"),
         ("\\\"", "\""),
         ("\\\\", "\\"),
@@ -578,6 +828,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         ("$v", "value"),
         ("${v}", "value"),
         ("$(echo q '\"')", "q \""),
+        ("$(echo \"$(echo \"q  '\")\")", "q  '"),
         ("\n", "\n"),
         ("\\$v", "$v"),
     ];
@@ -585,6 +836,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         prop::sample::select(OUTSIDE.to_vec()).prop_map(|(written, meant)| Piece::Outside(written, meant)),
         inner(&SINGLE).prop_map(Piece::Single),
         inner(&DOUBLE).prop_map(Piece::Double),
+        (inner(&DOUBLE), 1_usize..4).prop_map(|(parts, depth)| Piece::Substituted(parts, depth)),
         Just(Piece::Substitution),
         Just(Piece::Name),
     ]
@@ -622,6 +874,15 @@ fn write(pieces: &[Piece], name: &[u8], word: &mut String, meant: &mut Vec<u8>) 
                 all(parts, word, meant);
                 word.push('"');
             }
+            // What is printed ends with no line break, which would be dropped.
+            Piece::Substituted(parts, depth) => {
+                word.push_str(&"\"$(printf %s. ".repeat(*depth));
+                word.push('"');
+                all(parts, word, meant);
+                word.push('"');
+                word.push_str(&")\"".repeat(*depth));
+                meant.extend(std::iter::repeat_n(b'.', *depth));
+            }
             // Of an assignment, so that its value is no list of words.
             Piece::Substitution => {
                 word.push_str("$v");
@@ -634,6 +895,55 @@ fn write(pieces: &[Piece], name: &[u8], word: &mut String, meant: &mut Vec<u8>) 
         }
     }
 }
+
+/// Any shell text is of these.
+const PIECES: &[&str] = &[
+    "{pathname}",
+    "{pathname}",
+    "{pathname}",
+    "'",
+    "'",
+    "\"",
+    "\"",
+    "\\",
+    "$",
+    "$v",
+    "${v}",
+    "${v:-",
+    "$(",
+    "(",
+    ")",
+    "`",
+    "}",
+    "{",
+    "#",
+    ";",
+    " ",
+    " ",
+    "\n",
+    "<<E",
+    "<",
+    "&& ",
+    "|",
+    "a",
+    "echo ",
+    "printf %s ",
+    "eval ",
+    "'eval' ",
+    "\\eval ",
+    "sh -c ",
+    "$((",
+    "))",
+    "case a in a) ",
+    "esac",
+    "$'",
+    "~",
+    "E\n",
+    "*",
+    "|sh ",
+    "{ ",
+    ";}",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
@@ -662,7 +972,7 @@ proptest! {
             Ok(read) => {
                 let line = read.expand(&event(&name, None));
                 for shell in shells() {
-                    let output = run(shell, &line, directory.path());
+                    let output = run(shell, &line, directory.path(), &name);
                     prop_assert_eq!(
                         &output.stdout, &wanted,
                         "{} {:?}\n{:?}\n{}", shell, template,
@@ -677,13 +987,7 @@ proptest! {
     /// Any shell text at all: what is accepted does the same with a hostile name as with a plain one.
     #[test]
     fn no_text_lets_a_name_become_shell_text(
-        pieces in vec(prop::sample::select(vec![
-            "{pathname}", "{pathname}", "{pathname}", "'", "'", "\"", "\"", "\\", "$", "$v", "${v}", "${v:-", "$(",
-            "(", ")", "`", "}", "{", "#", ";",
-            " ", " ", "\n", "<<E", "<", "&& ", "|", "a", "echo ", "printf %s ",
-            "eval ", "'eval' ", "\\eval ", "sh -c ", "$((", "))", "case a in a) ", "esac", "$'", "~", "E\n", "*",
-            "|sh ", "{ ", ";}",
-        ]), 1..14),
+        pieces in vec(prop::sample::select(PIECES), 1..14),
         name in hostile(),
     ) {
         let template = format!("v=value; printf '<%s>' {}", pieces.concat());
@@ -695,13 +999,13 @@ proptest! {
         prop_assume!(!template.ends_with('\\'));
         let Ok(read) = read(template.as_bytes()) else { return Ok(()) };
         // What is warned of is accepted although it may be wrong.
-        prop_assume!(CommandTemplate::doubts(template.as_bytes(), OF_EVENTS).is_empty());
+        prop_assume!(doubts(&template).is_empty());
         let plain = b"/w/NAME";
         for shell in shells() {
             let directory = tempfile::tempdir().unwrap();
-            let one = run(shell, &read.expand(&event(plain, None)), directory.path());
+            let one = run(shell, &read.expand(&event(plain, None)), directory.path(), plain);
             let line = read.expand(&event(&name, None));
-            let other = run(shell, &line, directory.path());
+            let other = run(shell, &line, directory.path(), &name);
             let shown = String::from_utf8_lossy(&line).into_owned();
             prop_assert!(!directory.path().join("PWNED").exists(), "{} {:?}\n{}", shell, template, shown);
             if name.contains(&b'\\') && template.contains("echo ") {
@@ -714,6 +1018,24 @@ proptest! {
                 String::from_utf8_lossy(&other.stdout), String::from_utf8_lossy(&wanted),
                 "{} {:?}\n{}", shell, template, shown
             );
+        }
+    }
+
+    /// The same with the variable: no name is executed.
+    #[test]
+    fn no_text_lets_a_variable_become_shell_text(
+        pieces in vec(prop::sample::select(PIECES), 1..14),
+        name in hostile(),
+    ) {
+        let template = format!("v=value; printf '<%s>' {}", pieces.concat());
+        let template = template.replace("{pathname}", "$PYINOTIFYD_PATHNAME");
+        prop_assume!(!template.contains("\\&&"));
+        let Ok(read) = read(template.as_bytes()) else { return Ok(()) };
+        prop_assume!(doubts(&template).is_empty());
+        for shell in shells() {
+            let directory = tempfile::tempdir().unwrap();
+            run(shell, &read.expand(&event(&name, None)), directory.path(), &name);
+            prop_assert!(!directory.path().join("PWNED").exists(), "{} {:?} {:?}", shell, template, name);
         }
     }
 }

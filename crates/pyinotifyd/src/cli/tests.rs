@@ -154,7 +154,15 @@ fn watch_has_its_defaults() {
     let (options, line) = watch(&["/a", "--", "ls", "-l"]).unwrap();
     assert_eq!((options.debug, options.dry_run), (false, false));
     let argv = vec![b"ls".to_vec(), b"-l".to_vec()];
-    let run = Run { argv, delay: Seconds(0.0), batch: false, jobs: JOBS_DEFAULT, timeout: None, retry: None };
+    let run = Run {
+        argv,
+        delay: Seconds(0.0),
+        batch: false,
+        jobs: JOBS_DEFAULT,
+        timeout: None,
+        retry: None,
+        doubts: vec![],
+    };
     let expected = Line {
         paths: vec![b"/a".to_vec()],
         on: vec![Flag::CloseWrite, Flag::MovedTo],
@@ -226,8 +234,8 @@ fn watch_says_what_a_batch_and_a_backend_cannot_be() {
         ),
         (
             vec!["/a", "--", "sh", "-c", "ls {pathname}"],
-            "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: use \
-             \"$PYINOTIFYD_PATHNAME\"",
+            "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: give \
+             it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
         ),
         (
             vec!["/a", "--backend", "poll"],

@@ -149,17 +149,16 @@ impl Watch {
             Does::Print(if self.json { Format::Json } else { Format::Text })
         } else {
             let at_once = if self.batch { QUIET_DEFAULT } else { Seconds(0.0) };
-            let run = Run {
+            let mut run = Run {
                 argv: self.command.into_iter().map(OsString::into_vec).collect(),
                 delay: self.delay.unwrap_or(at_once),
                 batch: self.batch,
                 jobs: self.jobs.unwrap_or(JOBS_DEFAULT),
                 timeout: self.timeout,
                 retry: self.retry,
+                doubts: Vec::new(),
             };
-            if let Some(fault) = run.fault() {
-                return Err(parser.error(ErrorKind::InvalidValue, fault));
-            }
+            run.check().map_err(|fault| parser.error(ErrorKind::InvalidValue, fault))?;
             Does::Run(run)
         };
         let is_on = |flag: &Flag| match (&does, self.on.as_slice()) {

@@ -20,6 +20,8 @@ pub(crate) struct Command {
     pub program: Program,
     /// How.
     pub options: CommandOptions,
+    /// What is accepted and probably not meant.
+    pub doubts: Vec<String>,
 }
 
 /// What is executed.
@@ -133,14 +135,17 @@ impl Command {
             description.clone();
         let words = cmd.into_iter().chain(argv.iter().flatten().map(|word| word.0.as_slice()));
         refuse_of_one(words, known)?;
-        let program = match (cmd, argv) {
-            (Some(cmd), None) => {
-                let template = CommandTemplate::new(cmd, known).map_err(|error| format!("cmd: {error}"))?;
-                Program::Shell(template)
+        let name = if cmd.is_some() { "cmd" } else { "argv" };
+        let read = match (cmd, argv) {
+            (Some(cmd), None) => CommandTemplate::with_doubts(cmd, known)
+                .map(|(template, doubts)| (Program::Shell(template), doubts)),
+            (None, Some(argv)) if !argv.is_empty() => {
+                arguments(&argv, known).map(|(templates, doubts)| (Program::Arguments(templates), doubts))
             }
-            (None, Some(argv)) if !argv.is_empty() => Program::Arguments(arguments(&argv, known)?),
             (Some(_), Some(_)) | (None, _) => return Err("expected either cmd or argv".to_owned()),
         };
+        let (program, doubts) = read.map_err(|error| format!("{name}: {error}"))?;
+        let doubts = doubts.into_iter().map(|doubt| format!("{name}: {doubt}")).collect();
         let account = (user.is_some() || group.is_some()).then_some(AccountWanted { user, group });
         let environment = env.into_iter().map(|(name, value)| variable(&name, &value.0));
         let options = CommandOptions {
@@ -153,19 +158,21 @@ impl Command {
             stdin,
             output,
         };
-        Ok(Command { program, options })
+        Ok(Command { program, options, doubts })
     }
 }
 
-/// Templates of a program and its arguments.
-fn arguments(argv: &[PathText], known: &[Placeholder]) -> Result<Vec<ArgumentTemplate>, String> {
+/// Templates of a program and its arguments, and what is odd about these.
+fn arguments(
+    argv: &[PathText],
+    known: &'static [Placeholder],
+) -> Result<(Vec<ArgumentTemplate>, Vec<String>), String> {
     let templates: Vec<_> = argv.iter().map(|word| ArgumentTemplate::new(&word.0, known)).collect();
     if templates.iter().any(ArgumentTemplate::has_path_list_inside) {
-        return Err("argv: {pathnames} is many arguments: write it as an element of its own".to_owned());
+        return Err("{pathnames} is many arguments: write it as an element of its own".to_owned());
     }
     let words: Vec<&[u8]> = argv.iter().map(|word| word.0.as_slice()).collect();
-    judge_arguments(&words, known).map_err(|error| format!("argv: {error}"))?;
-    Ok(templates)
+    Ok((templates, judge_arguments(&words, known)?))
 }
 
 /// Refuses what stands for one event in the command of a batch, which is for many.

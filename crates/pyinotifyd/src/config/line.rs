@@ -69,6 +69,8 @@ pub(crate) struct Run {
     pub timeout: Option<Seconds>,
     /// How often it is tried again when it has failed.
     pub retry: Option<NonZeroU32>,
+    /// What is accepted of its arguments and probably not meant; [`Run::check`] finds it.
+    pub doubts: Vec<String>,
 }
 
 /// A length of time as somebody typed it.
@@ -202,20 +204,21 @@ impl Run {
         self.argv.iter().map(Vec::as_slice).chain(appended)
     }
 
-    /// What keeps its arguments from being used.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Judges its arguments.
+    ///
+    /// # Errors
+    /// What keeps them from being used.
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         if self.argv.first().is_some_and(Vec::is_empty) {
-            return Some("expected a program, got an empty word".to_owned());
+            return Err("expected a program, got an empty word".to_owned());
         }
-        let words = self.argv.iter().map(Vec::as_slice);
-        if let Err(text) = super::command::refuse_of_one(words, self.placeholders()) {
-            return Some(text);
-        }
+        super::command::refuse_of_one(self.argv.iter().map(Vec::as_slice), self.placeholders())?;
         let is_inside = self.argv.iter().any(|word| self.template(word).has_path_list_inside());
         if is_inside {
-            return Some("{pathnames} is many arguments: write it as an argument of its own".to_owned());
+            return Err("{pathnames} is many arguments: write it as an argument of its own".to_owned());
         }
-        judge_arguments(&self.words().collect::<Vec<_>>(), self.placeholders()).err()
+        self.doubts = judge_arguments(&self.words().collect::<Vec<_>>(), self.placeholders())?;
+        Ok(())
     }
 
     fn placeholders(&self) -> &'static [Placeholder] {
@@ -269,6 +272,7 @@ impl Run {
                     stdin: if self.batch { Stdin::Paths } else { Stdin::Null },
                     ..CommandOptions::default()
                 },
+                doubts: Vec::new(),
             })),
             settled: None,
             at: None,
@@ -276,13 +280,12 @@ impl Run {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let known = if self.batch { OF_BATCHES } else { OF_EVENTS };
+        let known = self.placeholders();
         let misspelt = self.argv.iter().flat_map(|word| CommandTemplate::misspelt(word, known));
         let warning = |(word, meant): (String, &str)| {
             format!("{{{word}}} is no placeholder and stays as it is, did you mean {meant}?")
         };
-        let doubts = judge_arguments(&self.words().collect::<Vec<_>>(), known).unwrap_or_default();
-        misspelt.map(warning).chain(doubts).collect()
+        misspelt.map(warning).chain(self.doubts.iter().cloned()).collect()
     }
 }
 
@@ -454,6 +457,7 @@ mod tests {
             jobs: JOBS_DEFAULT,
             timeout: None,
             retry: None,
+            doubts: Vec::new(),
         }
     }
 
@@ -477,13 +481,9 @@ mod tests {
         let words = |argv: &[&str]| run(argv, 2.0).words().map(<[u8]>::to_vec).collect::<Vec<_>>();
         assert_eq!(words(&["ls", "{pathnames}", "x"]), [b"ls".as_slice(), b"{pathnames}", b"x"]);
         assert_eq!(words(&["ls"]), [b"ls".as_slice(), b"{pathnames}"]);
-        assert_eq!(run(&["ls"], 2.0).fault(), None);
-        assert!(
-            run(&["ls", "{pathname}"], 2.0).fault().is_some_and(|text| text.contains("write {pathnames}"))
-        );
-        assert!(
-            run(&["ls", "-{pathnames}"], 2.0).fault().is_some_and(|text| text.contains("many arguments"))
-        );
+        assert_eq!(run(&["ls"], 2.0).check(), Ok(()));
+        assert!(run(&["ls", "{pathname}"], 2.0).check().unwrap_err().contains("write {pathnames}"));
+        assert!(run(&["ls", "-{pathnames}"], 2.0).check().unwrap_err().contains("many arguments"));
         let scheduler = run(&["ls"], 60.0).scheduler();
         let batch = scheduler.spec.batch.unwrap();
         assert_eq!((batch.quiet, batch.max_wait), (Duration::from_secs(60), Duration::from_secs(60)));

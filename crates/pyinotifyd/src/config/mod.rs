@@ -31,7 +31,6 @@ use event::{Flag, Mask};
 use files::Durability;
 use pattern::{Pattern, PatternSet, Template};
 
-use crate::action::code::judge_arguments;
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, OF_FAILURES, Placeholder};
 use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
@@ -554,23 +553,19 @@ fn exclude_filter(filters: &[PatternMade]) -> Result<Option<Arc<ExcludeFilter>>,
     Ok(Some(Arc::new(ExcludeFilter(PatternSet::new(patterns)))))
 }
 
-/// What is odd about a command.
-fn command_warnings(scheduler: &SchedulerDescription, known: &'static [Placeholder]) -> Vec<String> {
+/// Words of a command that are like placeholders and are none.
+fn misspelt_warnings(scheduler: &SchedulerDescription, known: &'static [Placeholder]) -> Vec<String> {
     let at = place(scheduler.at.as_ref());
     let cmd = scheduler.cmd.as_ref().map_or(b"".as_slice(), |cmd| cmd.0.as_slice());
-    let argv: Vec<&[u8]> = scheduler.command.iter().flat_map(CommandDescription::words).collect();
+    let argv = scheduler.command.iter().flat_map(CommandDescription::words);
     let mut all = Vec::new();
-    for (name, text) in [("cmd", cmd)].into_iter().chain(argv.iter().map(|word| ("argv", *word))) {
+    for (name, text) in [("cmd", cmd)].into_iter().chain(argv.map(|word| ("argv", word))) {
         for (word, meant) in CommandTemplate::misspelt(text, known) {
             all.push(format!(
                 "{at}{name}: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
             ));
         }
     }
-    let doubts = CommandTemplate::doubts(cmd, known);
-    all.extend(doubts.into_iter().map(|doubt| format!("{at}cmd: {doubt}")));
-    let doubts = judge_arguments(&argv, known).unwrap_or_default();
-    all.extend(doubts.into_iter().map(|doubt| format!("{at}argv: {doubt}")));
     all
 }
 
@@ -590,8 +585,11 @@ fn read_scheduler(
                 (false, true) => OF_FAILURES,
                 (false, false) => OF_EVENTS,
             };
-            warnings.extend(command_warnings(&scheduler, known));
-            Work::Command(Arc::new(read_command(&scheduler, known)?))
+            warnings.extend(misspelt_warnings(&scheduler, known));
+            let command = read_command(&scheduler, known)?;
+            let at = place(scheduler.at.as_ref());
+            warnings.extend(command.doubts.iter().map(|doubt| format!("{at}{doubt}")));
+            Work::Command(Arc::new(command))
         }
         _ => {
             let rules = scheduler.rules.unwrap_or_default();
