@@ -412,26 +412,27 @@ WRONG = [
     (
         "s.cmd = 'eval {pathname}'",
         -1,
-        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as an "
-        "argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
+        "\"$PYINOTIFYD_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
     ),
     (
         "s.cmd = 'sh -c \"ls {src_pathname}\"'",
         -1,
-        "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as "
-        "an argument, as in sh -c 'ls \"$1\"' sh {src_pathname}",
+        "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
+        "\"$PYINOTIFYD_SRC_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh "
+        "{src_pathname}",
     ),
     (
         's.cmd = \'x={pathname}; "$SHELL" -c "ls $x"\'',
         -1,
-        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: give it as an "
-        "argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+        "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
+        "\"$PYINOTIFYD_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
     ),
     (
         "s.cmd = 'sh -c \"ls $PYINOTIFYD_PATHNAME\"'",
         -1,
-        "cmd: $PYINOTIFYD_PATHNAME stands in text that a shell reads once more, where its value cannot be quoted: give "
-        "it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+        "cmd: $PYINOTIFYD_PATHNAME stands in text that a shell reads once more, where its value cannot be quoted: use "
+        "\"$PYINOTIFYD_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
     ),
     (
         "s.cmd, s.argv = None, ['perl', '-e', 'print \"{pathname}\"']",
@@ -440,9 +441,9 @@ WRONG = [
         "as in perl -e 'CODE' {pathname}",
     ),
     (
-        "s.cmd = 'echo \"${x:-{maskname}}\"'",
+        "s.cmd = 'echo \"$(cat {maskname})\"'",
         -1,
-        'cmd: {maskname} stands in ${...}, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
+        'cmd: {maskname} stands in $(...) in quotes, where its value cannot be quoted: use "$PYINOTIFYD_MASKNAME"',
     ),
     (
         "s.cmd = 'cat <<E\\n{pathname}\\nE'",

@@ -460,10 +460,10 @@ class ShellScheduler(TaskScheduler):
 
     In *cmd* and in each element of *argv*, ``{maskname}``, ``{pathname}`` and ``{src_pathname}`` are replaced by the
     event's values; ``{src_pathname}`` is empty unless the event is an IN_MOVED_TO whose IN_MOVED_FROM was seen. In
-    *cmd* they are quoted so that the shell takes each as one word: outside of quotes, in any quotes, and in ``$(...)``
-    to any depth. Refused, since no quoting is right there: in backticks, in ``${...}``, in arithmetic, in and behind a
-    here-document, behind ``case`` in ``$(...)``, and right behind ``$`` or a backslash. In *argv* they need no quotes:
-    there is no shell.
+    *cmd* they are quoted so that the shell takes each as one word, outside of quotes and in any quotes. Refused, since
+    no quoting is right there or can be seen to be right: in backticks, in ``$(...)`` in quotes, in ``${...}``, in
+    arithmetic, in and behind a here-document, behind ``case`` in ``$(...)``, and right behind ``$`` or a backslash. In
+    *argv* they need no quotes: there is no shell.
     A program that gives its arguments to another shell, as ``ssh`` does, has them read once more, without quotes: send
     it the name on stdin, ``printf "%s\\n" {pathname} | ssh host 'IFS= read -r name && rm -- "$name"'``.
     ``-t`` and the log warn of ``ssh``, ``watch``, ``parallel``, ``xargs sh -c`` and of what is piped to a shell.

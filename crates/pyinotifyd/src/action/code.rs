@@ -706,8 +706,12 @@ fn instead(value: Value, by: &By) -> String {
     let is_list = field == Field::Pathnames;
     match by {
         By::Shell => {
-            let argument = if is_list { "$@" } else { "$1" };
-            format!("give it as an argument, as in sh -c 'ls \"{argument}\"' sh {name}")
+            let (argument, or) = if is_list {
+                ("$@", String::new())
+            } else {
+                ("$1", format!("use \"{variable}\" in single quotes, or "))
+            };
+            format!("{or}give it as an argument, as in sh -c 'ls \"{argument}\"' sh {name}")
         }
         By::Program(program, Some(Interpreter { kind: Kind::Language, code: [letter, ..], .. })) => {
             format!("give it as an argument, as in {program} -{} 'CODE' {name}", char::from(*letter))

@@ -2,8 +2,9 @@
 //!
 //! A value stands for itself wherever its placeholder stands: outside of quotes, in single and in double quotes. The
 //! text is read as a POSIX shell reads it (XCU 2.2 and 2.3, tried with dash and bash), far enough to know in which
-//! quotes a placeholder stands. In `$(...)` quoting begins anew, in double quotes, too (2.6.3). Where shells differ,
-//! or read a value a second time, no quoting is right: such a command is refused.
+//! quotes a placeholder stands. Where shells differ, or read a value a second time, no quoting is right: such a command
+//! is refused. So is a placeholder in `$(...)` in quotes: that it is right there is hard to see, and a variable in
+//! quotes is easy.
 //!
 //! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command.
 //! What it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders
@@ -498,6 +499,8 @@ impl<'a> Reader<'a> {
 
     /// Why a value cannot be quoted here.
     fn undecidable(&self) -> Option<&'static str> {
+        let opened = self.inside.iter().position(|inside| *inside == Inside::Double);
+        let in_quotes = opened.map_or(&[][..], |place| &self.inside[place..]);
         let of = |wanted: fn(&Inside) -> bool| self.inside.iter().any(wanted);
         if self.unsure.is_some() {
             self.unsure
@@ -505,6 +508,8 @@ impl<'a> Reader<'a> {
             Some(ARITHMETIC)
         } else if of(|inside| matches!(inside, Inside::Braces | Inside::QuotedBraces)) {
             Some("in ${...}")
+        } else if in_quotes.contains(&Inside::Parentheses) {
+            Some("in $(...) in quotes")
         } else {
             None
         }
