@@ -741,6 +741,31 @@ def test_a_kept_file_rule_that_no_longer_matches_ends_as_cancelled(box: Box, sta
     assert not (box.dst / "f").exists()
 
 
+GAVE_UP = "a pattern of its rules gave up on its path; make the pattern simpler"
+
+
+@pytest.mark.parametrize("way", ["due", "id", "filter"])
+def test_a_kept_file_rule_whose_pattern_gives_up_ends_with_that_reason(box: Box, way: str) -> None:
+    socket = box.tmp / "control.sock"
+    path = box.src / ("a" * 200)
+    daemon = box.run(RULE)
+    write(path)
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")])
+    crash(daemon)
+    if way == "due":
+        make_due(box)
+    again = box.run(RULE.replace('"^$SRC/(.*)$"', r'r"^$SRC/(a*)*(b?)\2[.]x"'), "--control", socket)
+    operator = Operator(socket)
+    if way == "id":
+        (task,) = [one["id"] for one in operator.tasks()]
+        assert operator.run("run", task, status=1) == f"pyinotifyd: task {task} is cancelled: {GAVE_UP}\n"
+    elif way == "filter":
+        assert operator.run("run", "--all", status=1) == f"pyinotifyd: {GAVE_UP}\n"
+    again.wait_log("ERROR.*src_re: a pattern gave up on the path, nothing is done")
+    wait_rows(box, "SELECT result, attempts, error FROM ended", [("cancelled", 0, GAVE_UP)])
+    assert path.exists()
+
+
 def test_a_failed_file_rule_that_no_longer_matches_stays_failed_and_says_so(box: Box) -> None:
     socket = box.tmp / "control.sock"
     config = RULE.replace(f"delay={LATER}", "delay=0")

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use engine::{
     Batch, Begin, Change, Doing, Effects, End, EndResult, Engine, Explanation, FailedTask, Failure,
     FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher,
-    NotDone, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry, RetryOn,
-    SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId,
-    TaskRecord, Verdict, Waits,
+    NoRule, NotDone, NotRun, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry,
+    RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle,
+    TaskId, TaskRecord, Verdict, Waits,
 };
 use event::{Event, Flag, Mask};
 
@@ -150,7 +150,8 @@ impl Effects for Out {
             EndResult::Done => "done".to_owned(),
             EndResult::Failed(failure) => failure.text.clone(),
             EndResult::Cancelled => "cancelled".to_owned(),
-            EndResult::NoRule => "no rule".to_owned(),
+            EndResult::NoRule(NoRule::NoMatch) => "no rule".to_owned(),
+            EndResult::NoRule(NoRule::StepLimit) => "rule step limit".to_owned(),
             EndResult::Replaced => "replaced".to_owned(),
         };
         let path = String::from_utf8_lossy(task.event.pathname);
@@ -1603,7 +1604,7 @@ fn a_paused_batch_goes_on_gathering_and_one_path_of_it_can_run_now() {
     let scheduler = world.ids.scheduler(0);
     world.create("/a");
     world.create("/b");
-    assert!(world.engine.run_now(world.now, world.out.ids[1], &mut world.out));
+    world.engine.run_now(world.now, world.out.ids[1], &mut world.out).unwrap();
     assert_eq!(world.lines(), ["start 2 /b IN_CREATE for /b"]);
     world.complete(2);
     world.engine.pause(world.now, scheduler, &mut world.out);
@@ -2131,9 +2132,10 @@ fn tasks_are_found_by_the_beginning_of_their_id_run_now_and_cancelled() {
     let other = if text.starts_with('0') { "1" } else { "0" };
     assert_eq!(find(&world, &format!("{other}{}", &text[1..])), Some(Found::None));
 
-    assert!(world.engine.run_now(world.now, ids[1], &mut world.out));
+    world.engine.run_now(world.now, ids[1], &mut world.out).unwrap();
     assert_eq!(world.lines(), ["start 2 /b IN_CREATE"]);
-    assert!(!world.engine.run_now(world.now, ids[1], &mut world.out), "it runs already");
+    let again = world.engine.run_now(world.now, ids[1], &mut world.out);
+    assert_eq!(again, Err(NotRun::NotToCome), "it runs already");
     assert!(world.engine.cancel(world.now, ids[0], &mut world.out));
     assert_eq!(world.lines(), ["cancelled 1 /a"]);
     assert!(world.out.ends[0].starts_with("/a cancelled, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
@@ -2181,6 +2183,12 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
     assert!(lines.contains(&"start 1 /f IN_CLOSE_WRITE rule 1 attempt 2".to_owned()), "{lines:?}");
     assert!(lines.contains(&"no rule".to_owned()), "the rules are asked when it starts: {lines:?}");
     assert!(world.out.ends[0].starts_with("/x no rule, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
+    assert!(world.engine.restore(world.now, &restored("/f?", TaskId(9), 1), &mut world.out));
+    let ran = world.engine.run_now(world.now, TaskId(9), &mut world.out);
+    assert_eq!(ran, Err(NotRun::NoRule(NoRule::StepLimit)));
+    assert_eq!(std::mem::take(&mut world.out.lines), ["rule step limit", "cancelled 3 /f?"]);
+    let end = &world.out.ends[1];
+    assert!(end.starts_with("/f? rule step limit, 0 attempt(s), 0ns of "), "{end}");
     assert_eq!(world.out.ids[0], id);
     assert_eq!(world.end(1, &error()), ["attempt 2 failed (why), again in 20s 1 /f"]);
 }
@@ -3161,7 +3169,10 @@ fn explain_says_what_would_happen_and_does_nothing() {
     assert_eq!(explain(&world, &event(Flag::Create, "/f?")), Explanation::ExcludeStepLimit);
     let new = Verdict::New { begin: Begin::AfterDelay, rule: Some(1) };
     assert_eq!(verdict(&world, &event(Flag::Create, "/f.png")), new);
-    assert_eq!(verdict(&world, &event(Flag::Create, "/f.gif")), Verdict::Ignored(Ignored::NoRule));
+    assert_eq!(
+        verdict(&world, &event(Flag::Create, "/f.gif")),
+        Verdict::Ignored(Ignored::NoRule(NoRule::NoMatch))
+    );
     assert_eq!(verdict(&world, &dir_event(Flag::Create, "/f.png")), Verdict::Ignored(Ignored::Unfit));
     assert_eq!(verdict(&world, &event(Flag::Delete, "/f.png")), Verdict::Ignored(Ignored::NothingToCancel));
     assert!(world.engine.is_idle());

@@ -20,7 +20,7 @@ use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::failed::{FailedTask, Told};
 use crate::daemon::generation::Generation;
-use crate::daemon::keep::{NO_RULE, no_heir};
+use crate::daemon::keep::{no_heir, no_rule};
 use crate::log::{Escaped, record};
 
 /// Events that wait for a look at their path.
@@ -294,11 +294,7 @@ impl Daemon {
                     true
                 }
                 Verdict::Ignored(
-                    Ignored::Unfit
-                    | Ignored::NoRule
-                    | Ignored::RuleStepLimit
-                    | Ignored::Paused
-                    | Ignored::TasksMax,
+                    Ignored::Unfit | Ignored::NoRule(_) | Ignored::Paused | Ignored::TasksMax,
                 ) => false,
             })
             .map(|reaction| performer.scheduler_name(reaction.scheduler).to_owned())
@@ -355,8 +351,8 @@ impl Daemon {
             failed: told.map(Told::get),
             is_kept: false,
         };
-        if !self.core.engine.has_rule(scheduler, event.pathname) {
-            Err(Refusal::conflict(NO_RULE))
+        if let Some(why) = self.core.engine.no_rule(scheduler, event.pathname) {
+            Err(Refusal::conflict(no_rule(why)))
         } else if self.core.engine.restore(now, &restored, &mut self.core.performer) {
             Ok(())
         } else {

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects as _, Failure, FailureKind, IdPrefix, MapId, Record, SchedulerId, TaskId, TaskRecord, Waits,
+    Effects as _, Failure, FailureKind, IdPrefix, MapId, NoRule, Record, SchedulerId, TaskId, TaskRecord,
+    Waits,
 };
 use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
@@ -31,8 +32,13 @@ use crate::daemon::generation::Generation;
 use crate::daemon::vanished::is_gone_here;
 use crate::log::{About, Level, record};
 
-/// Why the rules of a configuration that a task came to have nothing for it.
-pub(in crate::daemon) const NO_RULE: &str = "no rule matches its path any more";
+/// Why the rules of a configuration that a task came to have nothing for it, in words.
+pub(in crate::daemon) fn no_rule(why: NoRule) -> &'static str {
+    match why {
+        NoRule::NoMatch => "no rule matches its path any more",
+        NoRule::StepLimit => "a pattern of its rules gave up on its path; make the pattern simpler",
+    }
+}
 
 /// Why a task does not go on in a scheduler that has one task for all paths, or a later one of its path.
 pub(super) const REPLACED: &str = "a later event took its place";
@@ -63,7 +69,7 @@ enum Over {
     /// Its action may just have ended.
     SourceGone,
     /// Its scheduler was edited.
-    NoRule,
+    NoMatch,
     /// Its scheduler has a task of a later event in its place.
     Replaced,
     /// There are as many tasks as there may be.
@@ -75,7 +81,7 @@ impl Over {
     fn counted(self) -> &'static str {
         match self {
             Over::SourceGone => "cancelled since their source is gone",
-            Over::NoRule => "cancelled since no rule matches",
+            Over::NoMatch => "cancelled since no rule matches",
             Over::Replaced => "cancelled since a later event took their place",
             Over::TooMany => "cancelled since there are too many",
         }
@@ -85,7 +91,7 @@ impl Over {
     fn reason(self) -> &'static str {
         match self {
             Over::SourceGone => "its source was gone when the daemon started again",
-            Over::NoRule => NO_RULE,
+            Over::NoMatch => no_rule(NoRule::NoMatch),
             Over::Replaced => REPLACED,
             Over::TooMany => "there are too many tasks",
         }
@@ -219,7 +225,10 @@ impl Daemon {
         let over = match fate {
             _ if !is_rule => None,
             _ if is_gone && may_be_done(&task, fate, due <= now) => Some(Over::SourceGone),
-            Fate::Again if !self.core.engine.has_rule(scheduler, event.pathname) => Some(Over::NoRule),
+            // A pattern that gives up does so again when the task is to start, and the log says it.
+            Fate::Again if self.core.engine.no_rule(scheduler, event.pathname) == Some(NoRule::NoMatch) => {
+                Some(Over::NoMatch)
+            }
             _ => None,
         };
         let hears = map.filter(|_| is_gone && fate != Fate::Failed);
