@@ -85,6 +85,8 @@ pub struct Watcher {
     roots_to_come: usize,
     /// Watches of which what they see is no news to others that begin.
     passed_over: HashSet<WatchId>,
+    /// The paths of these watches, and whether they see what is deeper than a path's entries.
+    paths_passed_over: HashMap<Vec<u8>, bool>,
     /// Roots by what they are bound to.
     bound: HashMap<NodeId, Vec<RootId>>,
     /// What the ancestors of roots are watched for.
@@ -178,6 +180,7 @@ impl Watcher {
             free_roots: VecDeque::new(),
             roots_to_come: 0,
             passed_over: HashSet::new(),
+            paths_passed_over: HashMap::new(),
             bound: HashMap::new(),
             guards: HashMap::new(),
             way_names: NameHasher::default(),
