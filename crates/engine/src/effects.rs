@@ -381,6 +381,11 @@ pub enum Record<'a> {
         /// The task.
         task: TaskRecord<'a>,
     },
+    /// A waiting task was cancelled: the scheduler that it came to has a task of a later event in its place.
+    Replaced {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
     /// A running task was cancelled.
     CancelledOngoing {
         /// The task.

@@ -192,6 +192,7 @@ impl Effects for Out {
             Record::Unchanged { task } => self.task("unchanged", &task),
             Record::SkippedOngoing { task } => self.task("skip", &task),
             Record::CancelledWaiting { task } => self.task("cancelled", &task),
+            Record::Replaced { task } => self.task("replaced", &task),
             Record::CancelledOngoing { task } => self.task("ongoing cancelled", &task),
             Record::MaxJobs { max_jobs, .. } => self.lines.push(format!("all {max_jobs} places taken")),
             Record::TasksMax { tasks, .. } => self.lines.push(format!("{tasks} tasks are too many")),
@@ -2372,7 +2373,7 @@ fn where_there_is_one_task_for_all_paths_that_of_the_latest_event_goes_on() {
     // Its event is later than that of the last one.
     world.close_write("/b");
     let (new, lines) = world.replace(single.clone(), SECOND);
-    assert_eq!(lines, ["pause 0", "cancelled 1 /a", "cancelled 3 /c"]);
+    assert_eq!(lines, ["pause 0", "replaced 1 /a", "replaced 3 /c"]);
     assert_eq!(
         std::mem::take(&mut world.out.ends),
         ["/a replaced, 0 attempt(s), 0ns of 1s", "/c replaced, 0 attempt(s), 0ns of 1s"]
@@ -2390,7 +2391,7 @@ fn where_there_is_one_task_for_all_paths_that_of_the_latest_event_goes_on() {
     world.end(1, &error());
     world.create("/waiting");
     let (new, lines) = world.replace(SchedulerSpec { singlejob: true, ..one }, 30 * SECOND);
-    assert_eq!(lines, ["pause 0", "cancelled 1 /retrying", "cancelled 3 /queued", "wait 30s for 1"]);
+    assert_eq!(lines, ["pause 0", "replaced 1 /retrying", "replaced 3 /queued", "wait 30s for 1"]);
     world.ids = new;
     assert_eq!(world.complete(2), ["finished 2 /runs", "all completed"]);
     assert_eq!(world.pass(DELAY), ["start 4 /waiting IN_CREATE"]);

@@ -93,6 +93,7 @@ fn assert_everything_happened(tally: &Tally) {
         "Rescheduled",
         "Restarting",
         "Retry",
+        "Replaced",
         "RuleStepLimit",
         "Scheduled",
         "SkippedOngoing",

@@ -35,14 +35,13 @@ use ledger::{Batch, Ended, Id, Ledger, Opened, Options, Outcome, Report, Restore
 use rustix::process::Pid;
 use tokio::sync::Notify;
 
-pub(super) use restore::{event_of, no_heir, no_rule, told_of};
+pub(super) use restore::{REPLACED, event_of, no_heir, no_rule, told_of};
 pub(super) use told::ToldBefore;
 
 use checkpoints::Checkpoints;
 use failures::Failures;
 use group::{Group, group_of};
 use leftovers::Leftover;
-use restore::REPLACED;
 use row::{Clock, detail_of_end, row, seconds, subject};
 use told::Recent;
 

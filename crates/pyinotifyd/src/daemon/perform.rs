@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
-use super::keep::Keeper;
+use super::keep::{Keeper, REPLACED};
 use super::observe::{Fate, Observed};
 use super::reload::counted;
 use super::runs::{Runner, Runs};
@@ -578,7 +578,10 @@ impl Effects for Performer {
                 }
                 self.task_record(level, &task, format_args!("skip event due to ongoing task"));
             }
-            Record::CancelledWaiting { task } => self.cancelled_waiting(&task),
+            Record::CancelledWaiting { task } => {
+                self.cancelled_waiting(&task, format_args!("scheduled task cancelled"));
+            }
+            Record::Replaced { task } => self.cancelled_for(&task, REPLACED),
             Record::CancelledOngoing { task } => {
                 self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
             }
@@ -712,10 +715,21 @@ impl Performer {
         }
     }
 
-    fn cancelled_waiting(&mut self, task: &TaskRecord<'_>) {
+    /// A waiting task was cancelled for a reason that no event shows.
+    fn cancelled_for(&mut self, task: &TaskRecord<'_>, why: &str) {
+        self.cancelled_waiting(task, format_args!("scheduled task cancelled: {why}"));
+    }
+
+    /// The same of one of an earlier daemon.
+    pub(super) fn cancelled_kept(&mut self, task: TaskRecord<'_>, why: &str) {
+        self.observe(&Record::CancelledWaiting { task });
+        self.cancelled_for(&task, why);
+    }
+
+    fn cancelled_waiting(&mut self, task: &TaskRecord<'_>, text: fmt::Arguments<'_>) {
         self.marked.remove(&task.id);
         self.looks.forget(task.id);
-        self.task_record(Level::INFO, task, format_args!("scheduled task cancelled"));
+        self.task_record(Level::INFO, task, text);
     }
 
     fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {

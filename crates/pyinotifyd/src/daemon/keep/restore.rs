@@ -13,10 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{
-    Effects as _, Failure, FailureKind, IdPrefix, MapId, NoRule, Record, SchedulerId, TaskId, TaskRecord,
-    Waits,
-};
+use engine::{Failure, FailureKind, IdPrefix, MapId, NoRule, SchedulerId, TaskId, TaskRecord, Waits};
 use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
@@ -41,7 +38,7 @@ pub(in crate::daemon) fn no_rule(why: NoRule) -> &'static str {
 }
 
 /// Why a task does not go on in a scheduler that has one task for all paths, or a later one of its path.
-pub(super) const REPLACED: &str = "a later event took its place";
+pub(in crate::daemon) const REPLACED: &str = "a later event took its place";
 
 /// What the error of a run says that the daemon did not see the end of.
 pub(super) const INTERRUPTED: &str = "interrupted: the daemon ended";
@@ -276,7 +273,7 @@ impl Daemon {
     fn end_over(&mut self, task: Task, over: Over, scheduler: SchedulerId) {
         let event = event_of(&task.subject);
         let cancelled = TaskRecord { scheduler, id: TaskId(task.id.0), event, others: 0 };
-        self.core.performer.record(Record::CancelledWaiting { task: cancelled });
+        self.core.performer.cancelled_kept(cancelled, over.reason());
         if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.end_kept(task, Outcome::Cancelled, over.reason().to_owned());
         }
