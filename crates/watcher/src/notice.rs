@@ -210,16 +210,7 @@ impl fmt::Display for Notice<'_> {
             ),
             Notice::NoMatch { pattern } => write!(out, "no path matches '{}'", Escaped(pattern)),
             Notice::RootMissing { path, dangling, waits_at } => {
-                match dangling {
-                    None => write!(out, "'{}' does not exist", Escaped(path))?,
-                    Some((link, target)) => {
-                        if link != path {
-                            write!(out, "'{}' does not exist: ", Escaped(path))?;
-                        }
-                        let (link, target) = (Escaped(link), Escaped(target));
-                        write!(out, "'{link}' is a link to '{target}', which does not exist")?;
-                    }
-                }
+                write_missing(out, path, dangling)?;
                 write!(out, ", waiting for it in '{}'", Escaped(waits_at))
             }
             Notice::RootBack { path } => write!(out, "'{}' is there, watching it", Escaped(path)),
@@ -269,6 +260,20 @@ impl fmt::Display for Notice<'_> {
             Notice::Suppressed { what, count } => write!(out, "{count} more notices about {what}"),
         }
     }
+}
+
+/// Why a root is not there; a link is named with where it leads.
+fn write_missing(out: &mut fmt::Formatter<'_>, path: &[u8], dangling: Option<(&[u8], &[u8])>) -> fmt::Result {
+    if dangling.is_none_or(|(link, _)| link != path) {
+        write!(out, "'{}' does not exist", Escaped(path))?;
+        if dangling.is_some() {
+            out.write_str(": ")?;
+        }
+    }
+    dangling.map_or(Ok(()), |(link, target)| {
+        let (link, target) = (Escaped(link), Escaped(target));
+        write!(out, "'{link}' is a link to '{target}', which does not exist")
+    })
 }
 
 impl Notice<'_> {

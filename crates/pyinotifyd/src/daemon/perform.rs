@@ -578,10 +578,8 @@ impl Effects for Performer {
                 }
                 self.task_record(level, &task, format_args!("skip event due to ongoing task"));
             }
-            Record::CancelledWaiting { task } => {
-                self.cancelled_waiting(&task, format_args!("scheduled task cancelled"));
-            }
-            Record::Replaced { task } => self.cancelled_for(&task, REPLACED),
+            Record::CancelledWaiting { task } => self.cancelled_waiting(&task, None),
+            Record::Replaced { task } => self.cancelled_waiting(&task, Some(REPLACED)),
             Record::CancelledOngoing { task } => {
                 self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
             }
@@ -715,21 +713,18 @@ impl Performer {
         }
     }
 
-    /// A waiting task was cancelled for a reason that no event shows.
-    fn cancelled_for(&mut self, task: &TaskRecord<'_>, why: &str) {
-        self.cancelled_waiting(task, format_args!("scheduled task cancelled: {why}"));
-    }
-
-    /// The same of one of an earlier daemon.
+    /// A task of an earlier daemon was cancelled.
     pub(super) fn cancelled_kept(&mut self, task: TaskRecord<'_>, why: &str) {
         self.observe(&Record::CancelledWaiting { task });
-        self.cancelled_for(&task, why);
+        self.cancelled_waiting(&task, Some(why));
     }
 
-    fn cancelled_waiting(&mut self, task: &TaskRecord<'_>, text: fmt::Arguments<'_>) {
+    /// A waiting task was cancelled, for a reason that its event does not show.
+    fn cancelled_waiting(&mut self, task: &TaskRecord<'_>, why: Option<&str>) {
         self.marked.remove(&task.id);
         self.looks.forget(task.id);
-        self.task_record(Level::INFO, task, text);
+        let (colon, why) = why.map_or(("", ""), |why| (": ", why));
+        self.task_record(Level::INFO, task, format_args!("scheduled task cancelled{colon}{why}"));
     }
 
     fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {
