@@ -467,10 +467,12 @@ class ShellScheduler(TaskScheduler):
     ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, or to
     ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions, too.
 
-    A value in code is executed as code. So a placeholder, or a variable that holds its value, is refused in what a
-    shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of ``perl``, in the
-    program of ``awk``. Of ``sed``, and of a text with blanks behind ``-c``, ``-e`` and their like of other programs,
-    ``-t`` and the log warn. Give the value as an argument: ``sh -c 'rm -- "$1"' sh {pathname}``.
+    A value in code is executed as code. So a placeholder is refused in what a shell or a language executes: behind
+    ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of ``perl``, in the program of ``awk``. So is a variable
+    of the shell that *cmd* itself gives its value to: by ``x={pathname}``, ``read``, ``for``, ``printf -v`` or
+    ``set``. Of ``$PYINOTIFYD_PATHNAME`` and its like in such a place, of the arguments of a function, of ``sed``, and
+    of a text with blanks behind ``-c``, ``-e`` and their like of other programs, ``-t`` and the log warn. Give the
+    value as an argument: ``sh -c 'rm -- "$1"' sh {pathname}``.
 
     The command has from the daemon what these arguments do not set. Those from *argv* on are not in pyinotifyd 1.
 
