@@ -273,7 +273,7 @@ def test_an_event_that_is_sent_for_its_path_is_refused_before_long_and_never_com
     assert daemon.count("send IN_CLOSE_WRITE for") == 0
 
 
-def test_a_reload_tells_what_no_watch_saw_on_a_filesystem_that_may_not_answer(run: Run, box: Box, server: Server) -> None:
+def test_a_reload_tells_what_no_watch_saw_on_such_a_filesystem(run: Run, box: Box, server: Server) -> None:
     """What a watch of the old configuration saw is known there by the paths of the watches alone."""
     for name in ("old", "old/deep", "flat", "flat/deep", "other"):
         (server.backing / name).mkdir()
