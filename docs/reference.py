@@ -71,6 +71,32 @@ makes no difference. These are the limits and the differences:
 - Where an expression takes more than 500,000 steps on a path, the event makes no task and the log says so. Only
   nested repeats come near this limit, mostly together with a back reference or a condition.
 
+## Exit statuses
+
+Of the daemon, `pyinotifyd watch`, and questions to the program alone (`-t`, `--explain`):
+
+| status | |
+|---|---|
+| 0 | a signal shut it down; the question has its answer, warnings included |
+| 1 | the configuration cannot be used, the state or a socket that was asked for cannot be had, or it cannot go on |
+| 2 | wrong usage, or missing privileges |
+| 3 | `--install` or `--uninstall` could not do everything |
+| 130 | SIGINT came while the configuration was executed or the state was opened |
+| 143 | SIGTERM came while the configuration was executed for a question; the daemon ends with 0 then |
+| N | the configuration called `sys.exit(N)` when the daemon started |
+
+Of the commands that ask a daemon, such as `pyinotifyd status`:
+
+| status | |
+|---|---|
+| 0 | it is done; a list may be empty |
+| 1 | it was refused, or what it names is not there |
+| 2 | wrong usage, also an id that is too short or ambiguous, or an unknown event |
+| 3 | no daemon answers |
+
+`doctor` ends with 1 if there is a problem, and with 0 if there are warnings alone. `import` ends with 1 if it left
+something out or cannot read the file. 101 is a mistake of the program: please report it.
+
 ## Environment variables
 
 The daemon, the config test, `--explain` and `doctor` read:

@@ -88,6 +88,17 @@ def test_a_path_that_is_missing(box: Box) -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["link", "link/in/deep"])
+def test_a_path_that_leads_through_a_link_to_nothing(box: Box, path: str) -> None:
+    (box.tmp / "link").symlink_to("disk/data")
+    config = COMMAND + f'pyinotifyd = Pyinotifyd([Watch("$TMP/{path}", {{"IN_CREATE": sched}})])'
+    why = f"'{box.tmp}/link' is a link to '{box.tmp}/disk/data', which does not exist"
+    daemon = box.call("-t", config=config)
+    assert daemon.exit_code == 0, daemon.tail
+    line = f"WARNING: {box.config}:2: '{box.tmp}/{path}' cannot be watched now ({why}); the daemon waits for it"
+    assert line in daemon.lines
+
+
 def test_a_path_that_may_not_be_read(box: Box) -> None:
     for name in ("shut", "open"):
         (box.src / name).mkdir()

@@ -1089,6 +1089,19 @@ def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
     operator.run("cancel", "--scheduler", "later")
 
 
+def test_a_slash_behind_the_path_of_a_send_wants_a_directory(steer: Steer, box: Box) -> None:
+    _, operator = steer()
+    path = box.src / "a"
+    write(path)
+    operator.wait_scheduler("later", waiting=1)
+    said = operator.run("send", f"{path}/", status=1)
+    assert said == f"pyinotifyd: '{path}' is no directory: leave out the slash behind it\n"
+    assert operator.run("send", path) == "reached later\n"
+    (box.src / "dir").mkdir()
+    # The slash is right there, though no scheduler wants directories.
+    assert "reaches no scheduler" in operator.run("send", f"{box.src}/dir/", "IN_CREATE", status=1)
+
+
 def test_a_list_that_goes_into_a_pipe_has_whole_paths(steer: Steer, box: Box) -> None:
     _, operator = steer()
     path = box.src / ("n" * 200)

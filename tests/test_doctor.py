@@ -83,6 +83,28 @@ def test_without_a_daemon_it_says_how_to_start_one(box: Box) -> None:
     assert doctor(box)["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
 
 
+@pytest.mark.parametrize("place", ["the same", "another", "none"])
+def test_a_command_asks_the_socket_that_the_environment_names(box: Box, place: str) -> None:
+    """Whoever follows it may have another environment, as with sudo."""
+    socket = os.fspath(box.tmp / "c.sock")
+    of_config = {"the same": ', control="$TMP/c.sock"', "another": ', control="$TMP/other.sock"', "none": ""}[place]
+    box.write_config(CONFIG.replace(', control="$TMP/c.sock"', of_config))
+    start = doctor(box, PYINOTIFYD_CONTROL=socket)["control"]["mend"]
+    at = "" if place == "the same" else f" --control {socket}"
+    assert start == f"{program(box)} -c {box.config}{at}"
+    daemon = box.start(None, *shlex.split(start)[1:])
+    daemon.wait_log("start listening")
+    other = box.tmp / "other.py"
+    other.write_text("pyinotifyd = Pyinotifyd()\n")
+    argv: list[str | Path] = [box.program, "doctor", "-c", other, "--json"]
+    env = {**os.environ, "PYINOTIFYD_CONTROL": socket}
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
+    [found] = [one for one in json.loads(done.stdout)["findings"] if one["about"] == "control"]
+    assert found["mend"] == f"{program(box)} doctor -c {box.config} --control {socket}"
+    found = doctor(box, *shlex.split(found["mend"])[4:])["control"]
+    assert found["text"] == f"the daemon with pid {daemon.pid} answers"
+
+
 def test_a_daemon_that_runs_with_another_config_is_named(box: Box, run: Run) -> None:
     daemon = run(CONFIG)
     other = box.tmp / "other.py"
@@ -129,9 +151,12 @@ def test_a_root_that_is_a_link_to_nothing_is_not_proposed_to_be_made(box: Box) -
     box.write_config(CONFIG)
     box.src.rmdir()
     box.src.symlink_to("disk")
-    found = doctor(box, "--control", os.fspath(box.tmp / "none.sock"))["filesystem"]
-    text = f"'{box.src}' is a link to nothing; the daemon waits for what it leads to"
-    assert (found["level"], found["text"], found["mend"]) == ("warning", text, f"ls -l {box.src}")
+    link = f"'{box.src}' is a link to '{box.src.parent}/disk', which does not exist"
+    for path, text in ((box.src, link), (box.src / "in" / "deep", f"'{box.src}/in/deep' does not exist: {link}")):
+        box.write_config(CONFIG.replace("$SRC", os.fspath(path)))
+        found = doctor(box, "--control", os.fspath(box.tmp / "none.sock"))["filesystem"]
+        text += "; the daemon waits for it"
+        assert (found["level"], found["text"], found["mend"]) == ("warning", text, f"ls -l {box.src}")
 
 
 def test_a_config_is_judged_with_the_state_of_the_daemon_that_answers(box: Box) -> None:
@@ -168,8 +193,8 @@ def test_a_reload_that_was_refused_is_said(box: Box, run: Run) -> None:
     # The command is right once the file is.
     box.config.write_text(good)
     command = doctor(box)["control"]["mend"]
-    assert command == f"{program(box)} reload"
-    subprocess.run([*shlex.split(command), "--control", box.tmp / "c.sock"], check=True, capture_output=True)
+    assert command == f"{program(box)} reload --control {box.tmp}/c.sock"
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
     assert doctor(box)["control"]["text"] == f"the daemon with pid {daemon.pid} answers"
 
 

@@ -271,3 +271,28 @@ def test_an_event_that_is_sent_for_its_path_is_refused_before_long_and_never_com
     write(server.point / "g")
     daemon.wait_out(f"RAN {server.point}/g")
     assert daemon.count("send IN_CLOSE_WRITE for") == 0
+
+
+def test_a_reload_tells_what_no_watch_saw_on_such_a_filesystem(run: Run, box: Box, server: Server) -> None:
+    """What a watch of the old configuration saw is known there by the paths of the watches alone."""
+    for name in ("old", "old/deep", "flat", "flat/deep", "other"):
+        (server.backing / name).mkdir()
+        write(server.backing / name / "f")
+    server.mount()
+    config = """
+told = ShellScheduler("echo TOLD {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC/mnt/old", {"IN_CLOSE_WRITE": told}, rec=True),
+    Watch("$SRC/mnt/flat", {"IN_CLOSE_WRITE": told}) MORE])
+"""
+    daemon = run(config.replace("MORE", ""))
+    new = ["old", "old/deep", "flat", "flat/deep", "other"]
+    more = "".join(f', Watch("$SRC/mnt/{name}", {{"IN_CLOSE_WRITE": told}}, initial="all")' for name in new)
+    box.write_config(config.replace("MORE", more))
+    daemon.reload()
+    for name in ("flat/deep", "other"):
+        daemon.wait_out(f"TOLD {server.point}/{name}/f")
+    write(server.point / "old" / "new")
+    daemon.wait_out(f"TOLD {server.point}/old/new")
+    for name in ("old", "old/deep", "flat"):
+        assert daemon.count(f"TOLD {server.point}/{name}/f") == 0
+    assert daemon.terminate() == 0

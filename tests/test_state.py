@@ -552,7 +552,7 @@ def test_a_file_rule_whose_source_is_gone_has_not_failed(box: Box) -> None:
     (box.src / "f").unlink()
     again = box.run(RULE)
     again.wait_log("INFO.*tasks of the earlier daemon: 1 cancelled since their source is gone")
-    assert again.count("INFO.*scheduled task cancelled, .*path=.*/f,") == 1
+    assert again.count(f"INFO.*scheduled task cancelled: {SOURCE_GONE}, .*path=.*/f,") == 1
     wait_until((box.dst / "deleted").exists)
     ends = "SELECT scheduler, result, attempts, error FROM ended ORDER BY scheduler"
     wait_rows(box, ends, [("copy", "cancelled", 1, SOURCE_GONE), ("deleted", "ok", 1, None)])
@@ -578,7 +578,7 @@ def test_a_file_rule_that_is_kept_as_before_its_run_and_whose_source_is_gone_has
     (box.src / "f").rename(box.dst / "f")
     again = box.run(config)
     again.wait_log("INFO.*tasks of the earlier daemon: 1 cancelled since their source is gone")
-    assert again.count("INFO.*scheduled task cancelled, .*path=.*/f,") == 1
+    assert again.count(f"INFO.*scheduled task cancelled: {SOURCE_GONE}, .*path=.*/f,") == 1
     ends = "SELECT scheduler, result, attempts, error FROM ended ORDER BY scheduler"
     wait_rows(box, ends, [("copy", "cancelled", 0, SOURCE_GONE), ("deleted", "ok", 1, None)])
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])
@@ -693,7 +693,7 @@ def test_a_file_rule_that_ran_and_no_longer_matches_is_cancelled(box: Box) -> No
     crash_in_a_rule(box)
     again = box.run(RULE.replace("^$SRC/(.*)$", "^$SRC/(.*).pdf$"))
     again.wait_log("INFO.*tasks of the earlier daemon: 1 cancelled since no rule matches")
-    assert again.count("INFO.*scheduled task cancelled, .*path=.*/f,") == 1
+    assert again.count("INFO.*scheduled task cancelled: no rule matches its path any more, .*path=.*/f,") == 1
     ends = "SELECT scheduler, result, attempts, error FROM ended"
     wait_rows(box, ends, [("copy", "cancelled", 1, "no rule matches its path any more")])
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])
@@ -739,6 +739,31 @@ def test_a_kept_file_rule_that_no_longer_matches_ends_as_cancelled(box: Box, sta
     if way in ("due", "filter"):
         again.wait_log("task finished, .*path=.*/g.pdf,")
     assert not (box.dst / "f").exists()
+
+
+GAVE_UP = "a pattern of its rules gave up on its path; make the pattern simpler"
+
+
+@pytest.mark.parametrize("way", ["due", "id", "filter"])
+def test_a_kept_file_rule_whose_pattern_gives_up_ends_with_that_reason(box: Box, way: str) -> None:
+    socket = box.tmp / "control.sock"
+    path = box.src / ("a" * 200)
+    daemon = box.run(RULE)
+    write(path)
+    wait_rows(box, "SELECT kind, state FROM task", [("rules", "waiting")])
+    crash(daemon)
+    if way == "due":
+        make_due(box)
+    again = box.run(RULE.replace('"^$SRC/(.*)$"', r'r"^$SRC/(a*)*(b?)\2[.]x"'), "--control", socket)
+    operator = Operator(socket)
+    if way == "id":
+        (task,) = [one["id"] for one in operator.tasks()]
+        assert operator.run("run", task, status=1) == f"pyinotifyd: task {task} is cancelled: {GAVE_UP}\n"
+    elif way == "filter":
+        assert operator.run("run", "--all", status=1) == f"pyinotifyd: {GAVE_UP}\n"
+    again.wait_log("ERROR.*src_re: a pattern gave up on the path, nothing is done")
+    wait_rows(box, "SELECT result, attempts, error FROM ended", [("cancelled", 0, GAVE_UP)])
+    assert path.exists()
 
 
 def test_a_failed_file_rule_that_no_longer_matches_stays_failed_and_says_so(box: Box) -> None:
@@ -834,7 +859,7 @@ def test_where_one_task_is_for_all_paths_by_now_the_latest_goes_on_and_the_other
     wait_rows(box, "SELECT path, result, error, attempts FROM ended ORDER BY path", cancelled)
     assert rows(box, "SELECT path, state FROM task") == [(f"{box.src}/b", "waiting")]
     for name in "ac":
-        assert again.count(f"scheduled task cancelled.*{box.src}/{name},") == 1, again.tail
+        assert again.count(f"scheduled task cancelled: {reason}, .*{box.src}/{name},") == 1, again.tail
     if way != "reload":
         again.wait_log("2 cancelled since a later event took their place, 1 go on")
 

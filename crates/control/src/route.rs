@@ -2,8 +2,8 @@
 
 use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Map;
 
 use crate::api::{
     FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
@@ -208,7 +208,7 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
     let get = || only(&[Method::GET, Method::HEAD], "GET, HEAD");
     let post = || only(&[Method::POST], "POST");
     // Who asks for less than the whole must not get the whole.
-    let bare = || post().and_then(|()| request.json()).map(|NoBody {}| ());
+    let bare = || post().and_then(|()| request.no_body());
     match segments[..] {
         ["metrics"] => get().map(|()| Question::Metrics(Text::accepted(request.accept))),
         ["healthz"] => get().map(|()| Question::Health),
@@ -242,11 +242,6 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         _ => Err(Refusal::not_found(format!("there is nothing at {}", request.path.escape_debug()))),
     }
 }
-
-/// The body of a request whose path says all.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoBody {}
 
 fn one(id: &str) -> Result<Selection, Refusal> {
     prefix(id).map(|id| Selection::Ids(vec![id]))
@@ -317,7 +312,20 @@ impl Request<'_> {
 
     fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         let body = if self.body.is_empty() { b"{}" } else { self.body };
+        // Serde would take an array for the fields in their order.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(Refusal::bad_request("the body is to be a JSON object"));
+        }
         serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body: {error}")))
+    }
+
+    /// The path says all.
+    fn no_body(&self) -> Result<(), Refusal> {
+        let fields = if self.body.is_empty() { Ok(Map::new()) } else { serde_json::from_slice(self.body) };
+        match fields {
+            Ok(fields) if fields.is_empty() => Ok(()),
+            Ok(_) | Err(_) => Err(Refusal::bad_request("this request takes no body, its path says all")),
+        }
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {
@@ -471,10 +479,29 @@ mod tests {
             "/v1/history/abcd/undo",
         ];
         for path in paths {
-            for body in ["nonsense", r#"{"scheduler": "a"}"#] {
+            for body in ["nonsense", "[]", "null", "{", r#"{"scheduler": "a"}"#] {
                 assert_eq!(ask(&Method::POST, path, body), Err(400), "{path} {body}");
             }
             assert!(ask(&Method::POST, path, "{}").is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_refused_body_is_told_in_the_words_of_the_api() {
+        for (path, body, text) in [
+            ("/v1/resume", "[]", "this request takes no body, its path says all"),
+            ("/v1/pause", r#"{"name": "a"}"#, "this request takes no body, its path says all"),
+            ("/v1/sync", "[5]", "the body is to be a JSON object"),
+            ("/v1/send", r#"["/a"]"#, "the body is to be a JSON object"),
+            (
+                "/v1/sync",
+                r#"{"time": 5}"#,
+                "the body: unknown field `time`, expected `timeout` or `idle` at line 1 column 7",
+            ),
+        ] {
+            let body = body.as_bytes();
+            let request = Request { method: &Method::POST, path, query: "", accept: "", body };
+            assert_eq!(question(&request).unwrap_err().text, text);
         }
     }
 

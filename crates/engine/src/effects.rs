@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use event::{Event, Mask};
 
-use crate::{MapId, SchedulerId, TaskHandle, TaskId};
+use crate::{MapId, NoRule, SchedulerId, TaskHandle, TaskId};
 
 /// The program's side of the engine. It may do nothing slow: the engine's caller waits.
 pub trait Effects {
@@ -62,7 +62,7 @@ pub enum EndResult<'a> {
     /// It was cancelled: while it ran, by its id, or while it waited for another attempt.
     Cancelled,
     /// It was cancelled when it was to start: the rules that it came to have nothing for its path.
-    NoRule,
+    NoRule(NoRule),
     /// It was cancelled: the scheduler that it came to has a task of a later event in its place.
     Replaced,
 }
@@ -378,6 +378,11 @@ pub enum Record<'a> {
     },
     /// An event cancelled a waiting task.
     CancelledWaiting {
+        /// The task.
+        task: TaskRecord<'a>,
+    },
+    /// A waiting task was cancelled: the scheduler that it came to has a task of a later event in its place.
+    Replaced {
         /// The task.
         task: TaskRecord<'a>,
     },

@@ -140,7 +140,7 @@ pub use effects::{
     BatchEvent, Effects, End, EndResult, FailedTask, Failure, FailureKind, NotDone, Outcome, OwnedEvent,
     OwnedTask, Question, Record, Restored, Settled, Start, TaskRecord, Waits,
 };
-pub use engine::by_id::Found;
+pub use engine::by_id::{Found, NotRun};
 pub use engine::{Engine, Stats};
 pub use seconds::Seconds;
 pub use spec::{
@@ -149,7 +149,7 @@ pub use spec::{
     TaskId,
 };
 pub use status::{Doing, SchedulerStats, TaskStatus};
-pub use verdict::{Begin, Change, Explained, Explanation, Ignored, Verdict};
+pub use verdict::{Begin, Change, Explained, Explanation, Ignored, NoRule, Verdict};
 
 /// Bytes of the text of a failure that an `on_failure` gets, and that a task shows which is tried again.
 pub const ERROR_MAX: usize = 4_096;

@@ -25,7 +25,7 @@ use crate::tasks::{Failed, List, Mark, News, Renamed, Slot, State, Tasks};
 use crate::turn::{Commands, Shared, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, EndResult, Limits, MapId, NotDone, OnBusy, OwnedEvent, Reaction, Record, SchedulerId,
+    Effects, EndResult, Limits, MapId, NoRule, NotDone, OnBusy, OwnedEvent, Reaction, Record, SchedulerId,
     SchedulerKind, SchedulerSpec, StepLimit, TaskRecord,
 };
 
@@ -42,7 +42,7 @@ pub(crate) enum Phase {
 }
 
 /// The rule that matches a path, where the scheduler has rules, or why none does.
-type RuleMatch = Result<Option<usize>, Ignored>;
+type RuleMatch = Result<Option<usize>, NoRule>;
 
 /// From a path to the task that it has.
 enum Keys {
@@ -280,7 +280,7 @@ impl Scheduler {
             }
             return match self.rule(path) {
                 Ok(rule) => self.judge_new(rule, tasks, now, shared),
-                Err(reason) => Verdict::Ignored(reason),
+                Err(why) => Verdict::Ignored(Ignored::NoRule(why)),
             };
         };
         // With singlejob the task may be another path's.
@@ -289,7 +289,7 @@ impl Scheduler {
         let is_known = same_path && !tasks.has(task, Mark::AskRules);
         match if is_known { Ok(tasks.rule(task)) } else { self.rule(path) } {
             Ok(rule) => self.judge_met(phase, rule, task, tasks, same_path),
-            Err(reason) => Verdict::Ignored(reason),
+            Err(why) => Verdict::Ignored(Ignored::NoRule(why)),
         }
     }
 
@@ -405,7 +405,7 @@ impl Scheduler {
                 let same_path = tasks.is_path(task, path.bytes);
                 Verdict::Met { task, change: self.judge_busy(phase, rule, task, tasks, same_path) }
             }
-            Err(reason) => Verdict::Ignored(reason),
+            Err(why) => Verdict::Ignored(Ignored::NoRule(why)),
         }
     }
 
@@ -442,8 +442,8 @@ impl Scheduler {
         let matched = if path.bytes.is_empty() { Ok(None) } else { rules.first_match(path.bytes) };
         let matched = match matched {
             Ok(Some(rule)) => Ok(Some(rule)),
-            Ok(None) => Err(Ignored::NoRule),
-            Err(StepLimit) => Err(Ignored::RuleStepLimit),
+            Ok(None) => Err(NoRule::NoMatch),
+            Err(StepLimit) => Err(NoRule::StepLimit),
         };
         self.latest_match.set((path.serial, matched));
         matched
@@ -589,8 +589,10 @@ impl Scheduler {
     pub(crate) fn ignore<E: Effects>(&self, reason: Ignored, event: &Event<'_>, turn: &mut Turn<'_, E>) {
         let scheduler = self.id;
         match reason {
-            Ignored::NoRule => turn.out.record(Record::NoRule { scheduler, event }),
-            Ignored::RuleStepLimit => turn.out.record(Record::RuleStepLimit { scheduler, event }),
+            Ignored::NoRule(NoRule::NoMatch) => turn.out.record(Record::NoRule { scheduler, event }),
+            Ignored::NoRule(NoRule::StepLimit) => {
+                turn.out.record(Record::RuleStepLimit { scheduler, event });
+            }
             Ignored::TasksMax => turn.refuse(scheduler, event),
             Ignored::Unfit | Ignored::Paused | Ignored::NothingToCancel => {}
         }
@@ -776,8 +778,8 @@ impl Scheduler {
         event: &Event<'_>,
         turn: &mut Turn<'_, E>,
     ) -> RuleMatch {
-        self.rule(path).inspect_err(|reason| {
-            self.ignore(*reason, event, turn);
+        self.rule(path).inspect_err(|why| {
+            self.ignore(Ignored::NoRule(*why), event, turn);
             self.drop_rest(slot, turn);
         })
     }
@@ -817,17 +819,17 @@ impl Scheduler {
     fn ask_rules<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> bool {
         let event = turn.tasks.event(slot, turn.path);
         let path = Path { bytes: event.pathname, hash: 0, serial: Path::UNCACHED };
-        let reason = match self.rule(&path) {
+        let why = match self.rule(&path) {
             Ok(rule) => {
                 turn.tasks.set_rule(slot, rule);
                 return true;
             }
-            Err(reason) => reason,
+            Err(why) => why,
         };
         let event = OwnedEvent::of(&event);
-        self.ignore(reason, &event.get(), turn);
+        self.ignore(Ignored::NoRule(why), &event.get(), turn);
         // Whether it was tried or not, it was kept: somebody may look for what became of it.
-        self.tell_end_without_run(slot, EndResult::NoRule, turn);
+        self.tell_end_without_run(slot, EndResult::NoRule(why), turn);
         let task = self.record(slot, event.get(), turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.remove(slot, turn.tasks);
@@ -846,7 +848,7 @@ impl Scheduler {
         let path = Path { bytes: event.pathname, hash: 0, serial: Path::UNCACHED };
         let rule = match self.rule(&path) {
             Ok(rule) => rule,
-            Err(reason) => return self.ignore(reason, event, turn),
+            Err(why) => return self.ignore(Ignored::NoRule(why), event, turn),
         };
         if tasks_full(turn.tasks, &turn.shared.limits) {
             return self.ignore(Ignored::TasksMax, event, turn);

@@ -41,16 +41,23 @@ impl<T> Verdict<T> {
 pub enum Ignored {
     /// The scheduler does not want directories, or wants nothing else.
     Unfit,
-    /// No rule matches the path.
-    NoRule,
-    /// A rule gave up on the path before it was certain.
-    RuleStepLimit,
+    /// The scheduler's rules have nothing for the path.
+    NoRule(NoRule),
     /// The scheduler's configuration was replaced, or the daemon ends.
     Paused,
     /// There are as many tasks as the limits allow.
     TasksMax,
     /// There is no task to cancel.
     NothingToCancel,
+}
+
+/// Why rules have nothing for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoRule {
+    /// None of them matches it.
+    NoMatch,
+    /// One of them gave up on it before it was certain.
+    StepLimit,
 }
 
 /// When a new task starts.

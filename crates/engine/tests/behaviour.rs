@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use engine::{
     Batch, Begin, Change, Doing, Effects, End, EndResult, Engine, Explanation, FailedTask, Failure,
     FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher,
-    NotDone, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry, RetryOn,
-    SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle, TaskId,
-    TaskRecord, Verdict, Waits,
+    NoRule, NotDone, NotRun, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry,
+    RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle,
+    TaskId, TaskRecord, Verdict, Waits,
 };
 use event::{Event, Flag, Mask};
 
@@ -150,7 +150,8 @@ impl Effects for Out {
             EndResult::Done => "done".to_owned(),
             EndResult::Failed(failure) => failure.text.clone(),
             EndResult::Cancelled => "cancelled".to_owned(),
-            EndResult::NoRule => "no rule".to_owned(),
+            EndResult::NoRule(NoRule::NoMatch) => "no rule".to_owned(),
+            EndResult::NoRule(NoRule::StepLimit) => "rule step limit".to_owned(),
             EndResult::Replaced => "replaced".to_owned(),
         };
         let path = String::from_utf8_lossy(task.event.pathname);
@@ -191,6 +192,7 @@ impl Effects for Out {
             Record::Unchanged { task } => self.task("unchanged", &task),
             Record::SkippedOngoing { task } => self.task("skip", &task),
             Record::CancelledWaiting { task } => self.task("cancelled", &task),
+            Record::Replaced { task } => self.task("replaced", &task),
             Record::CancelledOngoing { task } => self.task("ongoing cancelled", &task),
             Record::MaxJobs { max_jobs, .. } => self.lines.push(format!("all {max_jobs} places taken")),
             Record::TasksMax { tasks, .. } => self.lines.push(format!("{tasks} tasks are too many")),
@@ -1622,7 +1624,7 @@ fn a_paused_batch_goes_on_gathering_and_one_path_of_it_can_run_now() {
     let scheduler = world.ids.scheduler(0);
     world.create("/a");
     world.create("/b");
-    assert!(world.engine.run_now(world.now, world.out.ids[1], &mut world.out));
+    world.engine.run_now(world.now, world.out.ids[1], &mut world.out).unwrap();
     assert_eq!(world.lines(), ["start 2 /b IN_CREATE for /b"]);
     world.complete(2);
     world.engine.pause(world.now, scheduler, &mut world.out);
@@ -2150,9 +2152,10 @@ fn tasks_are_found_by_the_beginning_of_their_id_run_now_and_cancelled() {
     let other = if text.starts_with('0') { "1" } else { "0" };
     assert_eq!(find(&world, &format!("{other}{}", &text[1..])), Some(Found::None));
 
-    assert!(world.engine.run_now(world.now, ids[1], &mut world.out));
+    world.engine.run_now(world.now, ids[1], &mut world.out).unwrap();
     assert_eq!(world.lines(), ["start 2 /b IN_CREATE"]);
-    assert!(!world.engine.run_now(world.now, ids[1], &mut world.out), "it runs already");
+    let again = world.engine.run_now(world.now, ids[1], &mut world.out);
+    assert_eq!(again, Err(NotRun::NotToCome), "it runs already");
     assert!(world.engine.cancel(world.now, ids[0], &mut world.out));
     assert_eq!(world.lines(), ["cancelled 1 /a"]);
     assert!(world.out.ends[0].starts_with("/a cancelled, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
@@ -2200,6 +2203,12 @@ fn a_task_of_an_earlier_life_has_its_id_its_time_and_its_attempt() {
     assert!(lines.contains(&"start 1 /f IN_CLOSE_WRITE rule 1 attempt 2".to_owned()), "{lines:?}");
     assert!(lines.contains(&"no rule".to_owned()), "the rules are asked when it starts: {lines:?}");
     assert!(world.out.ends[0].starts_with("/x no rule, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
+    assert!(world.engine.restore(world.now, &restored("/f?", TaskId(9), 1), &mut world.out));
+    let ran = world.engine.run_now(world.now, TaskId(9), &mut world.out);
+    assert_eq!(ran, Err(NotRun::NoRule(NoRule::StepLimit)));
+    assert_eq!(std::mem::take(&mut world.out.lines), ["rule step limit", "cancelled 3 /f?"]);
+    let end = &world.out.ends[1];
+    assert!(end.starts_with("/f? rule step limit, 0 attempt(s), 0ns of "), "{end}");
     assert_eq!(world.out.ids[0], id);
     assert_eq!(world.end(1, &error()), ["attempt 2 failed (why), again in 20s 1 /f"]);
 }
@@ -2383,7 +2392,7 @@ fn where_there_is_one_task_for_all_paths_that_of_the_latest_event_goes_on() {
     // Its event is later than that of the last one.
     world.close_write("/b");
     let (new, lines) = world.replace(single.clone(), SECOND);
-    assert_eq!(lines, ["pause 0", "cancelled 1 /a", "cancelled 3 /c"]);
+    assert_eq!(lines, ["pause 0", "replaced 1 /a", "replaced 3 /c"]);
     assert_eq!(
         std::mem::take(&mut world.out.ends),
         ["/a replaced, 0 attempt(s), 0ns of 1s", "/c replaced, 0 attempt(s), 0ns of 1s"]
@@ -2401,7 +2410,7 @@ fn where_there_is_one_task_for_all_paths_that_of_the_latest_event_goes_on() {
     world.end(1, &error());
     world.create("/waiting");
     let (new, lines) = world.replace(SchedulerSpec { singlejob: true, ..one }, 30 * SECOND);
-    assert_eq!(lines, ["pause 0", "cancelled 1 /retrying", "cancelled 3 /queued", "wait 30s for 1"]);
+    assert_eq!(lines, ["pause 0", "replaced 1 /retrying", "replaced 3 /queued", "wait 30s for 1"]);
     world.ids = new;
     assert_eq!(world.complete(2), ["finished 2 /runs", "all completed"]);
     assert_eq!(world.pass(DELAY), ["start 4 /waiting IN_CREATE"]);
@@ -3180,7 +3189,10 @@ fn explain_says_what_would_happen_and_does_nothing() {
     assert_eq!(explain(&world, &event(Flag::Create, "/f?")), Explanation::ExcludeStepLimit);
     let new = Verdict::New { begin: Begin::AfterDelay, rule: Some(1) };
     assert_eq!(verdict(&world, &event(Flag::Create, "/f.png")), new);
-    assert_eq!(verdict(&world, &event(Flag::Create, "/f.gif")), Verdict::Ignored(Ignored::NoRule));
+    assert_eq!(
+        verdict(&world, &event(Flag::Create, "/f.gif")),
+        Verdict::Ignored(Ignored::NoRule(NoRule::NoMatch))
+    );
     assert_eq!(verdict(&world, &dir_event(Flag::Create, "/f.png")), Verdict::Ignored(Ignored::Unfit));
     assert_eq!(verdict(&world, &event(Flag::Delete, "/f.png")), Verdict::Ignored(Ignored::NothingToCancel));
     assert!(world.engine.is_idle());

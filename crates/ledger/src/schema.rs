@@ -1,7 +1,7 @@
 //! The tables, and how an older database becomes a newer one.
 //!
 //! `docs/state.md` describes them for administrators. A change of the schema is one more entry of [`STEPS`]; entries
-//! that were released are never edited.
+//! that were released are never edited, and the tables of the first one keep their names: a database is known by them.
 
 use rusqlite::{Connection, Transaction};
 
@@ -38,14 +38,21 @@ CREATE TABLE told (path NOT NULL, inode INTEGER NOT NULL, ctime INTEGER NOT NULL
 /// The version that this program writes.
 pub(crate) const VERSION: u32 = STEPS.len() as u32;
 
-/// The version of a database.
+/// The version of a database that is not foreign.
 pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Whether there is anything in a database.
-pub(crate) fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) > 0 FROM sqlite_master", [], |row| row.get(0))
+/// Whether another program made a database: it lacks tables that each of our versions has, and is not a new one.
+pub(crate) fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*), count(*) FILTER (
+            WHERE type = 'table' AND name IN ('task', 'ended', 'paused', 'checkpoint')
+        ) FROM sqlite_master";
+    let (all, ours): (u32, u32) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // Signed, since it is anybody's.
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let is_new = all == 0 && version == 0;
+    Ok(!is_new && (ours < 4 || version == 0))
 }
 
 /// Brings an older database up to date. The caller has refused newer ones.

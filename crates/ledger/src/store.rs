@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, MAIN_DB, OpenFlags, Row, Statement, TransactionBehavior, params,
@@ -20,6 +21,9 @@ pub(crate) const DATABASE: &str = "state.db";
 
 /// How long a lock of another program on the database is waited for, by the thread that writes.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// A database that is closed keeps its log beside it.
+const KEEP_LOG: bool = true;
 
 /// The bits of a mask that say which event it is, inotify(7).
 const EVENTS: u32 = 0xefff;
@@ -360,12 +364,15 @@ fn connect(path: &Path) -> Result<Connection, ConnectError> {
 
 fn prepare(connection: &mut Connection) -> Result<(), ConnectError> {
     connection.busy_timeout(LOCK_WAIT)?;
+    // Until it is known whose it is: closing a database writes its log into it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, KEEP_LOG)?;
+    if schema::is_foreign(connection)? {
+        return Err(damaged("it is the database of another program".to_owned()).into());
+    }
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !KEEP_LOG)?;
     let found = schema::version(connection)?;
     if found > schema::VERSION {
         return Err(ConnectError::Newer(found));
-    }
-    if found == 0 && schema::has_tables(connection)? {
-        return Err(damaged("it is the database of another program".to_owned()).into());
     }
     // The file itself was opened for writing a moment ago.
     if connection.is_readonly(MAIN_DB)? {
@@ -406,7 +413,7 @@ fn move_aside(path: &Path, error: String) -> std::io::Result<Damage> {
     }
     let moved_to = name("", number);
     std::fs::rename(path, &moved_to)?;
-    for suffix in ["-wal", "-shm"] {
+    for suffix in ["-wal", "-shm", "-journal"] {
         let mut beside = path.as_os_str().to_owned();
         beside.push(suffix);
         match std::fs::rename(beside, name(suffix, number)) {

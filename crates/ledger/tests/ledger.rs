@@ -325,25 +325,49 @@ fn a_database_that_is_none_is_moved_aside() {
 }
 
 #[test]
-fn a_database_of_another_program_is_moved_aside_with_a_short_reason() {
-    for (sql, why) in [
-        ("CREATE TABLE task (a)", "it is the database of another program"),
-        ("CREATE TABLE other (a)", "it is the database of another program"),
-        ("CREATE TABLE other (a); PRAGMA user_version = 1", "no such table: task"),
+fn a_database_of_another_program_is_moved_aside_as_it_is() {
+    for sql in [
+        "CREATE TABLE task (a)",
+        "CREATE TABLE other (a)",
+        "CREATE TABLE other (a); PRAGMA user_version = 1",
+        "CREATE TABLE other (a); PRAGMA user_version = 7",
+        "CREATE TABLE other (a); PRAGMA user_version = -1",
+        "CREATE TABLE task (a); CREATE TABLE ended (a); PRAGMA user_version = 2",
+        "PRAGMA user_version = 7",
     ] {
         let directory = tempfile::tempdir().unwrap();
-        let foreign = rusqlite::Connection::open(directory.path().join("state.db")).unwrap();
-        foreign.execute_batch(sql).unwrap();
-        drop(foreign);
+        let path = directory.path().join("state.db");
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let bytes = fs::read(&path).unwrap();
         let Opened { restored, damage, trouble, .. } = Store::open(directory.path()).unwrap();
-        let damage = damage.unwrap();
-        assert_eq!((damage.error.as_str(), trouble), (why, None));
-        let tables = "SELECT group_concat(sql) FROM sqlite_master";
-        let foreign = rusqlite::Connection::open(&damage.moved_to).unwrap();
-        let tables: String = foreign.query_row(tables, [], |row| row.get(0)).unwrap();
-        assert_eq!(Some(tables.as_str()), sql.split(';').next());
+        let damage = damage.unwrap_or_else(|| panic!("{sql}: not moved aside"));
+        let why = (damage.error.as_str(), trouble);
+        assert_eq!(why, ("it is the database of another program", None), "{sql}");
+        assert!(fs::read(&damage.moved_to).unwrap() == bytes, "{sql}: something was written into it");
         assert_eq!(restored, Restored::default());
     }
+}
+
+/// SQLite writes the log into the database when the last one closes it.
+#[test]
+fn the_log_of_another_programs_database_is_moved_aside_with_it() {
+    let other = tempfile::tempdir().unwrap();
+    let open = rusqlite::Connection::open(other.path().join("other.db")).unwrap();
+    let sql = "PRAGMA journal_mode = WAL; PRAGMA user_version = 7; CREATE TABLE other (a);
+        PRAGMA wal_checkpoint; INSERT INTO other VALUES (5)";
+    open.execute_batch(sql).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    // As if that program had been killed.
+    for suffix in ["", "-wal"] {
+        let to = directory.path().join(format!("state.db{suffix}"));
+        fs::copy(other.path().join(format!("other.db{suffix}")), to).unwrap();
+    }
+    let bytes = fs::read(directory.path().join("state.db")).unwrap();
+    let damage = Store::open(directory.path()).unwrap().damage.unwrap();
+    assert!(fs::read(&damage.moved_to).unwrap() == bytes, "something was written into it");
+    let moved = rusqlite::Connection::open(&damage.moved_to).unwrap();
+    let row: u32 = moved.query_row("SELECT a FROM other", [], |row| row.get(0)).unwrap();
+    assert_eq!(row, 5);
 }
 
 /// Length of the header of an SQLite database (sqlite.org/fileformat.html).

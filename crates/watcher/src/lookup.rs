@@ -159,6 +159,23 @@ pub(crate) fn real_path(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> RealPat
     RealPath { path: real, links }
 }
 
+/// A link that leads to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dangling {
+    pub(crate) link: Vec<u8>,
+    /// Where it leads in the end.
+    pub(crate) target: Vec<u8>,
+}
+
+/// The link on the way to a path, or at it, because of which nothing is there.
+pub(crate) fn dangling(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Option<Dangling> {
+    let parent = |path| path::parent_and_name(path).map(|(parent, _)| parent);
+    let mut ways = std::iter::successors(Some(path), |path| parent(path));
+    let link = ways.find(|path| !may_ask(path) || rustix::fs::lstat(*path).is_ok())?;
+    let leads_nowhere = may_ask(link) && rustix::fs::stat(link).err() == Some(Errno::NOENT);
+    leads_nowhere.then(|| Dangling { link: link.to_vec(), target: real_path(link, may_ask).path })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
@@ -195,6 +212,23 @@ mod tests {
         assert_eq!(opened(&at("dangling")), Err(Unfound::Errno(Errno::NOENT)));
         assert_eq!(opened(&at("circle")), Err(Unfound::Errno(Errno::LOOP)));
         assert_eq!(opened(&at("none")), Err(Unfound::Errno(Errno::NOENT)));
+    }
+
+    #[test]
+    fn the_link_because_of_which_nothing_is_there_is_named_and_where_it_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).as_os_str().as_bytes().to_vec();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        symlink("real", dir.path().join("sound")).unwrap();
+        symlink("second", dir.path().join("first")).unwrap();
+        symlink("real/nothing", dir.path().join("second")).unwrap();
+        let found = |path: &str| dangling(&at(path), |_| true);
+        let first = Some(Dangling { link: at("first"), target: at("real/nothing") });
+        assert_eq!((found("first"), found("first/in/sub")), (first.clone(), first));
+        for path in ["none", "real/none", "sound", "sound/none"] {
+            assert_eq!(found(path), None, "{path}");
+        }
+        assert_eq!(dangling(&at("first"), |_| false), None);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub enum Notice<'a> {
     RootMissing {
         /// The path.
         path: &'a [u8],
+        /// The link because of which it does not, and where that leads.
+        dangling: Option<(&'a [u8], &'a [u8])>,
         /// The nearest directory that exists, which is watched meanwhile.
         waits_at: &'a [u8],
     },
@@ -207,8 +209,9 @@ impl fmt::Display for Notice<'_> {
                 Escaped(path)
             ),
             Notice::NoMatch { pattern } => write!(out, "no path matches '{}'", Escaped(pattern)),
-            Notice::RootMissing { path, waits_at } => {
-                write!(out, "'{}' does not exist, waiting for it in '{}'", Escaped(path), Escaped(waits_at))
+            Notice::RootMissing { path, dangling, waits_at } => {
+                write_missing(out, path, dangling)?;
+                write!(out, ", waiting for it in '{}'", Escaped(waits_at))
             }
             Notice::RootBack { path } => write!(out, "'{}' is there, watching it", Escaped(path)),
             Notice::MountsChanged => write!(out, "mounts have changed"),
@@ -257,6 +260,20 @@ impl fmt::Display for Notice<'_> {
             Notice::Suppressed { what, count } => write!(out, "{count} more notices about {what}"),
         }
     }
+}
+
+/// Why a root is not there; a link is named with where it leads.
+fn write_missing(out: &mut fmt::Formatter<'_>, path: &[u8], dangling: Option<(&[u8], &[u8])>) -> fmt::Result {
+    if dangling.is_none_or(|(link, _)| link != path) {
+        write!(out, "'{}' does not exist", Escaped(path))?;
+        if dangling.is_some() {
+            out.write_str(": ")?;
+        }
+    }
+    dangling.map_or(Ok(()), |(link, target)| {
+        let (link, target) = (Escaped(link), Escaped(target));
+        write!(out, "'{link}' is a link to '{target}', which does not exist")
+    })
 }
 
 impl Notice<'_> {

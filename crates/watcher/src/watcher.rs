@@ -88,6 +88,8 @@ pub struct Watcher {
     passed_over: HashSet<WatchId>,
     /// Those that began since.
     newcomers: HashSet<WatchId>,
+    /// The paths of these watches, and whether they see what is deeper than a path's entries.
+    paths_passed_over: HashMap<Vec<u8>, bool>,
     /// Roots by what they are bound to.
     bound: HashMap<NodeId, Vec<RootId>>,
     /// What the ancestors of roots are watched for.
@@ -184,6 +186,7 @@ impl Watcher {
             roots_to_come: 0,
             passed_over: HashSet::new(),
             newcomers: HashSet::new(),
+            paths_passed_over: HashMap::new(),
             bound: HashMap::new(),
             guards: HashMap::new(),
             way_names: NameHasher::default(),

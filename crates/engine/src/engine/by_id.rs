@@ -10,7 +10,7 @@ use crate::scheduler::hand_over::Earlier;
 use crate::tasks::{Failed, News, Slot, State};
 use crate::turn::Turn;
 use crate::{
-    Effects, EndResult, Failure, IdPrefix, Ignored, MapId, Restored, SchedulerId, TaskHandle, TaskId, Waits,
+    Effects, EndResult, Failure, IdPrefix, MapId, NoRule, Restored, SchedulerId, TaskHandle, TaskId, Waits,
 };
 
 /// What an id or its beginning names.
@@ -22,6 +22,15 @@ pub enum Found {
     One(TaskId),
     /// More than one.
     Many,
+}
+
+/// Why a task was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRun {
+    /// It runs already, or there is no such task.
+    NotToCome,
+    /// The rules that it came to have nothing for its path: it has ended ([`EndResult::NoRule`]).
+    NoRule(NoRule),
 }
 
 impl Engine {
@@ -76,18 +85,23 @@ impl Engine {
         true
     }
 
-    /// Lets a task that is to come start now, or as soon as there is a place. Whether there is such a task: if no rule
-    /// matches its path any more, it has ended ([`EndResult::NoRule`]).
-    pub fn run_now(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> bool {
-        let Some(slot) = self.tasks.find(id).filter(|slot| self.tasks.state(*slot).is_to_come()) else {
-            return false;
-        };
+    /// Lets a task that is to come start now, or as soon as there is a place.
+    ///
+    /// # Errors
+    /// There is nothing to start.
+    pub fn run_now(&mut self, now: Instant, id: TaskId, out: &mut impl Effects) -> Result<(), NotRun> {
+        let to_come = self.tasks.find(id).filter(|slot| self.tasks.state(*slot).is_to_come());
+        let slot = to_come.ok_or(NotRun::NotToCome)?;
         let scheduler = self.tasks.scheduler(slot);
-        let Some(at) = self.of_scheduler(scheduler) else { return false };
+        let at = self.of_scheduler(scheduler).ok_or(NotRun::NotToCome)?;
         let (generations, mut turn) = self.turn(now, out);
+        let path = turn.tasks.event(slot, turn.path).pathname.to_vec();
         generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| scheduler.run_now(slot, turn));
         self.end_turn(out);
-        true
+        if self.has(id) {
+            return Ok(());
+        }
+        self.no_rule(scheduler, &path).map_or(Ok(()), |why| Err(NotRun::NoRule(why)))
     }
 
     /// Offers a place to a task that waits and is due, or is queued, as [`Engine::tick`] would.
@@ -169,10 +183,10 @@ impl Engine {
         self.end_turn(out);
     }
 
-    /// Whether a task of that path would have something to do: not if its scheduler has rules, and none matches.
-    pub fn has_rule(&self, scheduler: SchedulerId, pathname: &[u8]) -> bool {
+    /// Why a task of that path would have nothing to do at a scheduler with rules.
+    pub fn no_rule(&self, scheduler: SchedulerId, pathname: &[u8]) -> Option<NoRule> {
         let path = Path { bytes: pathname, hash: 0, serial: Path::UNCACHED };
-        self.scheduler(scheduler).is_some_and(|scheduler| scheduler.rule(&path) != Err(Ignored::NoRule))
+        self.scheduler(scheduler)?.rule(&path).err()
     }
 
     /// Makes a task that an earlier life of the daemon had. Whether it was made: not if its path has a task of that

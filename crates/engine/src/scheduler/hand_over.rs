@@ -177,7 +177,7 @@ impl Scheduler {
             if self.find(&path, turn.tasks).is_some() {
                 self.tell_end_without_run(slot, EndResult::Replaced, turn);
                 let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
-                turn.out.record(Record::CancelledWaiting { task });
+                turn.out.record(Record::Replaced { task });
                 return turn.tasks.remove(slot);
             }
             self.add_key(path.hash, slot, turn.tasks);

@@ -15,9 +15,9 @@ use event::{Event, Flag, Mask};
 use crate::tasks::Renamed;
 use crate::{
     Batch, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds,
-    IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, OnBusy, Outcome, Question, Rate, Reaction, Record,
-    Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit,
-    TaskHandle, TaskId, TaskStatus, Verdict, Waits,
+    IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, NoRule, NotRun, OnBusy, Outcome, Question, Rate,
+    Reaction, Record, Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled,
+    Start, StepLimit, TaskHandle, TaskId, TaskStatus, Verdict, Waits,
 };
 use model::{Model, OwnedEvent};
 
@@ -318,7 +318,8 @@ impl Run {
             (self.engine.cancel(self.now, id, &mut self.engine_seen), expected)
         } else {
             let expected = self.model.run_now(self.now, in_model, &mut self.model_seen);
-            (self.engine.run_now(self.now, id, &mut self.engine_seen), expected)
+            let ran = self.engine.run_now(self.now, id, &mut self.engine_seen);
+            (ran != Err(NotRun::NotToCome), expected)
         };
         assert_eq!(done.0, done.1, "whether {id} could be cancelled or started");
     }
@@ -783,8 +784,8 @@ fn check_explanation(explanation: Option<Explanation>, event: &Event<'_>, lines:
         Verdict::Ignored(Ignored::Unfit | Ignored::Paused | Ignored::NothingToCancel | Ignored::TasksMax) => {
             return;
         }
-        Verdict::Ignored(Ignored::NoRule) => "NoRule",
-        Verdict::Ignored(Ignored::RuleStepLimit) => "RuleStepLimit",
+        Verdict::Ignored(Ignored::NoRule(NoRule::NoMatch)) => "NoRule",
+        Verdict::Ignored(Ignored::NoRule(NoRule::StepLimit)) => "RuleStepLimit",
         // It may have to settle first, or its place may be one of all commands'.
         Verdict::New { begin: Begin::AtOnce | Begin::WhenPlaceIsFree, .. } => return,
         Verdict::New { begin: Begin::AfterDelay, .. } => "Scheduled",
@@ -804,6 +805,7 @@ fn check_explanation(explanation: Option<Explanation>, event: &Event<'_>, lines:
 
 fn verdict_name(verdict: Verdict) -> String {
     match verdict {
+        Verdict::Ignored(Ignored::NoRule(why)) => format!("Ignored::{why:?}"),
         Verdict::Ignored(reason) => format!("Ignored::{reason:?}"),
         Verdict::New { begin, .. } => format!("Begin::{begin:?}"),
         Verdict::Met { change, .. } => format!("Change::{change:?}"),

@@ -158,9 +158,10 @@ class Batch(Checked):
 class Settle(Checked):
     """What a task that is due waits for before it starts.
 
-    Directories settle at once. A symbolic link is judged by itself: its own size and time, and the marker of its own
-    name; what it leads to is not looked at. If the path vanishes meanwhile, the task gets what its map has for
-    IN_DELETE.
+    Directories settle at once. IN_DELETE, IN_DELETE_SELF, IN_MOVED_FROM and IN_Q_OVERFLOW wait for nothing, since no
+    file is there, nor does what an *on_failure* tells the scheduler. A symbolic link is judged by itself: its own size
+    and time, and the marker of its own name; what it leads to is not looked at. If the path vanishes meanwhile, the
+    task gets what its map has for IN_DELETE.
 
     Args:
         no_writer: Whether to wait until nobody has the file open for writing. Default True.

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::{advice, places, rights, show};
 use crate::cli::{self, CONFIG_FILE, ConfigOptions, Source};
-use crate::config::{Config, ControlPlace, StateWanted, absolute_path, existing, room_for};
+use crate::config::{Config, ControlPlace, StateWanted, absolute_path, dangling, existing, room_for};
 use crate::host::interpreter;
 use crate::log::Cause;
 
@@ -137,7 +137,7 @@ pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
         findings.push(of_config(wanted, config.is_some(), &daemon));
     }
     findings.extend(roots(config));
-    findings.extend(whose_rights(&daemon));
+    findings.extend(whose_rights(&daemon, wanted, config));
     findings.extend(limits(config, &daemon));
     findings.extend([leases(), openat2(), fanotify()]);
     findings.extend(state(wanted, config, &daemon));
@@ -282,18 +282,24 @@ fn roots(config: Option<&Config>) -> Vec<Finding> {
     roots.chain(of_rules).collect()
 }
 
+/// Looks at the same once more.
+fn asks_again(wanted: &Wanted, config: Option<&Config>) -> String {
+    let files = match wanted.whose {
+        Whose::Named => advice::named(&wanted.config),
+        Whose::Default | Whose::Daemon(_) => String::new(),
+    };
+    let at = option_of(named_socket(wanted, config).as_deref());
+    format!("{} doctor{files}{at}", advice::program())
+}
+
 /// Rights are those of who asks: another user's daemon may have less.
-fn whose_rights(daemon: &Asked) -> Option<Finding> {
+fn whose_rights(daemon: &Asked, wanted: &Wanted, config: Option<&Config>) -> Option<Finding> {
     let Asked::Answered(status, user) = daemon else { return None };
     let (ours, theirs, pid) = (rustix::process::geteuid().as_raw(), (*user)?, status.pid);
     (theirs != ours).then(|| {
         let text = format!("asked as user {ours}, but the daemon with pid {pid} runs as user {theirs}");
-        let program = advice::program();
-        warning(
-            "rights",
-            text,
-            advice::as_root(&format!("setpriv --reuid {theirs} --clear-groups {program} doctor")),
-        )
+        let again = asks_again(wanted, config);
+        warning("rights", text, advice::as_root(&format!("setpriv --reuid {theirs} --clear-groups {again}")))
     })
 }
 
@@ -322,19 +328,22 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
             problem("filesystem", text, rights::look_at(path))
         }
         Ok(_) => ok("filesystem", format!("'{shown}' is on {fstype}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
-            let text = format!("'{shown}' is a link to nothing; the daemon waits for what it leads to");
-            warning("filesystem", text, format!("ls -l {}", advice::path(path)))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = format!("'{shown}' does not exist; the daemon waits for it");
-            warning("filesystem", text, advice::make(path))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing_root(&shown, path, mounts),
         Err(error) => {
             let text = format!("cannot look at '{shown}': {}", Cause(&error));
             problem("filesystem", text, format!("namei -l {}", advice::path(path)))
         }
     }
+}
+
+fn missing_root(shown: &str, path: &Path, mounts: &Mounts) -> Finding {
+    let Some(why) = dangling(path, mounts) else {
+        let text = format!("'{shown}' does not exist; the daemon waits for it");
+        return warning("filesystem", text, advice::make(path));
+    };
+    let below = if why.link == path { String::new() } else { format!("'{shown}' does not exist: ") };
+    let text = format!("{below}{why}; the daemon waits for it");
+    warning("filesystem", text, format!("ls -l {}", advice::path(&why.link)))
 }
 
 /// inotify_add_watch(2) asks for the first; what is in a directory is reached with the second.
@@ -574,30 +583,46 @@ enum Asked {
     Answered(Box<Status>, Option<u32>),
     /// It answers, but not what was asked.
     Refused(String),
-    /// We may not ask.
-    Forbidden(String),
+    /// We may not ask on this socket.
+    Forbidden(PathBuf),
     /// None answers.
     Silent(String),
     /// The configuration wants no socket.
     Never,
 }
 
-/// Asks the daemon that runs: on the socket that was named, by the user or else by the configuration.
+/// The socket that somebody named: the user, the environment, or else the configuration.
+fn named_socket(wanted: &Wanted, config: Option<&Config>) -> Option<PathBuf> {
+    let user = wanted.control.clone().or_else(places::variable);
+    user.or_else(|| socket_of(config?).map(Path::to_owned))
+}
+
+fn socket_of(config: &Config) -> Option<&Path> {
+    match &config.control.place {
+        ControlPlace::At(path) => Some(path),
+        ControlPlace::Default | ControlPlace::Never => None,
+    }
+}
+
+/// The option by which a command asks the same daemon. Root has another environment, and other default places.
+fn option_of(socket: Option<&Path>) -> String {
+    socket.map_or_else(String::new, |path| format!(" --control {}", advice::path(path)))
+}
+
+/// Asks the daemon that runs.
 fn ask(wanted: &Wanted, config: Option<&Config>) -> Asked {
-    let named = match (&wanted.control, config.map(|config| &config.control.place)) {
-        (Some(path), _) => Some(path.clone()),
-        (None, Some(ControlPlace::Never)) => return Asked::Never,
-        (None, Some(ControlPlace::At(path))) if !places::is_named_by_variable() => Some(path.clone()),
-        (None, Some(ControlPlace::At(_) | ControlPlace::Default) | None) => None,
-    };
-    let client = places::find(named.as_deref())
-        .and_then(|path| Client::new(&path).map_err(|error| Cause(&error).to_string()));
+    let is_never = config.is_some_and(|config| config.control.place == ControlPlace::Never);
+    if is_never && wanted.control.is_none() {
+        return Asked::Never;
+    }
+    let socket = places::find(named_socket(wanted, config).as_deref());
+    let client = socket.and_then(|path| Client::new(&path).map_err(|error| Cause(&error).to_string()));
     let reply = match client.map(|client| client.get("/v1/status")) {
         Ok(Ok(reply)) => reply,
         Ok(Err(ClientError::NoDaemon { path, source }))
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
-            return Asked::Forbidden(format!("you may not connect to '{}'", path.display()));
+            return Asked::Forbidden(path);
         }
         Ok(Err(error)) => return Asked::Silent(error.to_string()),
         Err(why) => return Asked::Silent(why),
@@ -609,9 +634,8 @@ fn ask(wanted: &Wanted, config: Option<&Config>) -> Asked {
 }
 
 fn control(daemon: Asked, wanted: &Wanted, config: Option<&Config>) -> Finding {
-    let named = wanted.control.as_deref();
-    let names_socket = config.is_some_and(|config| matches!(config.control.place, ControlPlace::At(_)));
-    let at = named.map_or_else(String::new, |path| format!(" --control {}", advice::path(path)));
+    let socket = named_socket(wanted, config);
+    let at = option_of(socket.as_deref());
     let show_status = format!("{} status{at}", advice::program());
     match daemon {
         Asked::Answered(status, _) if !is_about(&wanted.config, &status.config) => {
@@ -636,8 +660,16 @@ fn control(daemon: Asked, wanted: &Wanted, config: Option<&Config>) -> Finding {
             }
         }
         Asked::Refused(why) => problem("control", why, advice::service_status().unwrap_or(show_status)),
-        Asked::Forbidden(why) => warning("control", why, advice::as_root(&show_status)),
-        Asked::Silent(why) => warning("control", why, advice::start(&wanted.config, named, names_socket)),
+        Asked::Forbidden(path) => {
+            let status = format!("{} status{}", advice::program(), option_of(Some(&path)));
+            let text = format!("you may not connect to '{}'", path.display());
+            warning("control", text, advice::as_root(&status))
+        }
+        Asked::Silent(why) => {
+            let of_config = config.and_then(socket_of);
+            let overrules = socket.as_deref().filter(|socket| Some(*socket) != of_config);
+            warning("control", why, advice::start(&wanted.config, overrules, of_config.is_some()))
+        }
         Asked::Never => ok("control", "none: the config says control=False"),
     }
 }

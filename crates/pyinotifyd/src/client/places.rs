@@ -44,12 +44,8 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, String> {
     })
 }
 
-/// Whether a variable names the socket, for all clients.
-pub(crate) fn is_named_by_variable() -> bool {
-    variable().is_some()
-}
-
-fn variable() -> Option<PathBuf> {
+/// The socket that a variable names, for all clients.
+pub(crate) fn variable() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 

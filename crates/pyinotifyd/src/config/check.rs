@@ -16,7 +16,9 @@ use pattern::{Pattern, Template};
 use rustix::fs::Access;
 use watcher::Sysctl;
 
-use super::{Config, FileRule, FileRules, Placed, Scheduler, Watch, Work, owner_warnings, place, placed};
+use super::{
+    Config, FileRule, FileRules, Placed, Scheduler, Watch, Work, dangling, owner_warnings, place, placed,
+};
 use crate::log::{Address, Cause, Escaped};
 
 /// Middle parts of sample paths.
@@ -549,10 +551,10 @@ fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
                 }
             }
             Err(error) => {
-                all.push(format!(
-                    "{at}'{shown}' cannot be watched now ({}); the daemon waits for it",
-                    Cause(&error.into())
-                ));
+                let absolute = absolute_path(path);
+                let why = dangling(Path::new(OsStr::from_bytes(&absolute)), mounts)
+                    .map_or_else(|| Cause(&error.into()).to_string(), |link| link.to_string());
+                all.push(format!("{at}'{shown}' cannot be watched now ({why}); the daemon waits for it"));
             }
         }
     }

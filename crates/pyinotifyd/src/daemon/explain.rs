@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::{
-    Batch, Begin, Change, Engine, Explained, Explanation, Ignored, Matcher as _, Rate, Reaction, Retry,
-    Seconds, Verdict,
+    Batch, Begin, Change, Engine, Explained, Explanation, Ignored, Matcher as _, NoRule, Rate, Reaction,
+    Retry, Seconds, Verdict,
 };
 use event::{Event, Flag, Mask};
 use mounts::Mounts;
@@ -186,8 +186,8 @@ fn ignored(reason: Ignored, event: &Event<'_>) -> &'static str {
     match reason {
         Ignored::Unfit if event.is_dir => "it does not take directories (dirs)",
         Ignored::Unfit => "it does not take files (files)",
-        Ignored::NoRule => "no rule matches the path",
-        Ignored::RuleStepLimit => "a rule gives up on this path",
+        Ignored::NoRule(NoRule::NoMatch) => "no rule matches the path",
+        Ignored::NoRule(NoRule::StepLimit) => "a rule gives up on this path",
         Ignored::Paused => "it is paused",
         Ignored::TasksMax => "there are too many tasks",
         Ignored::NothingToCancel => "there is nothing to cancel",

@@ -239,17 +239,20 @@ impl Jobs {
 
     /// Whether a new host is due.
     pub(crate) fn restart_due(&mut self, runs: &Runs, now: Instant) -> bool {
-        matches!(self.slot, Slot::Waiting(at) if at <= now) && self.needs_host(runs)
+        if !matches!(self.slot, Slot::Waiting(at) if at <= now) {
+            return false;
+        }
+        let needs_host = self.needs_host(runs);
+        if !needs_host {
+            self.waiting.clear();
+        }
+        needs_host
     }
 
     /// Whether there is a job for a host, or may be at any time.
-    pub(crate) fn needs_host(&mut self, runs: &Runs) -> bool {
-        let is_wanted =
-            |handles: &[u64]| handles.iter().any(|handle| runs.get(TaskHandle(*handle)).is_some());
-        while self.waiting.front().is_some_and(|(_, handles)| !is_wanted(handles)) {
-            self.waiting.pop_front();
-        }
-        !self.is_ending || !self.waiting.is_empty()
+    pub(crate) fn needs_host(&self, runs: &Runs) -> bool {
+        let mut handles = self.waiting.iter().flat_map(|(_, handles)| handles);
+        !self.is_ending || handles.any(|handle| runs.get(TaskHandle(*handle)).is_some())
     }
 
     /// A new host was started, or could not be.

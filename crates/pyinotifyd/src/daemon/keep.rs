@@ -35,14 +35,13 @@ use ledger::{Batch, Ended, Id, Ledger, Opened, Options, Outcome, Report, Restore
 use rustix::process::Pid;
 use tokio::sync::Notify;
 
-pub(super) use restore::{NO_RULE, event_of, no_heir, told_of};
+pub(super) use restore::{REPLACED, event_of, no_heir, no_rule, told_of};
 pub(super) use told::ToldBefore;
 
 use checkpoints::Checkpoints;
 use failures::Failures;
 use group::{Group, group_of};
 use leftovers::Leftover;
-use restore::REPLACED;
 use row::{Clock, detail_of_end, row, seconds, subject};
 use told::Recent;
 
@@ -202,7 +201,7 @@ impl Keeper {
         let (result, error, exit_status, signal) = match end.result {
             EndResult::Done => (Outcome::Ok, None, None, None),
             EndResult::Cancelled => (Outcome::Cancelled, None, None, None),
-            EndResult::NoRule => (Outcome::Cancelled, Some(NO_RULE.to_owned()), None, None),
+            EndResult::NoRule(why) => (Outcome::Cancelled, Some(no_rule(why).to_owned()), None, None),
             EndResult::Replaced => (Outcome::Cancelled, Some(REPLACED.to_owned()), None, None),
             EndResult::Failed(failure) => {
                 let (exit_status, signal) = match failure.kind {

@@ -255,6 +255,7 @@ impl<'a> Fate<'a> {
             Record::Finished { task } | Record::Unchanged { task } => (task, Fate::Finished),
             Record::Failed { task, failure } => (task, Fate::Failed(failure)),
             Record::CancelledWaiting { task }
+            | Record::Replaced { task }
             | Record::CancelledOngoing { task }
             | Record::NotDone { task, .. }
             | Record::Vanished { task } => (task, Fate::Cancelled),

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use rustix::process::Signal;
 
 use super::generation::{Action, Generation};
-use super::keep::Keeper;
+use super::keep::{Keeper, REPLACED};
 use super::observe::{Fate, Observed};
 use super::reload::counted;
 use super::runs::{Runner, Runs};
@@ -578,7 +578,8 @@ impl Effects for Performer {
                 }
                 self.task_record(level, &task, format_args!("skip event due to ongoing task"));
             }
-            Record::CancelledWaiting { task } => self.cancelled_waiting(&task),
+            Record::CancelledWaiting { task } => self.cancelled_waiting(&task, None),
+            Record::Replaced { task } => self.cancelled_waiting(&task, Some(REPLACED)),
             Record::CancelledOngoing { task } => {
                 self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
             }
@@ -712,10 +713,18 @@ impl Performer {
         }
     }
 
-    fn cancelled_waiting(&mut self, task: &TaskRecord<'_>) {
+    /// A task of an earlier daemon was cancelled.
+    pub(super) fn cancelled_kept(&mut self, task: TaskRecord<'_>, why: &str) {
+        self.observe(&Record::CancelledWaiting { task });
+        self.cancelled_waiting(&task, Some(why));
+    }
+
+    /// A waiting task was cancelled, for a reason that its event does not show.
+    fn cancelled_waiting(&mut self, task: &TaskRecord<'_>, why: Option<&str>) {
         self.marked.remove(&task.id);
         self.looks.forget(task.id);
-        self.task_record(Level::INFO, task, format_args!("scheduled task cancelled"));
+        let (colon, why) = why.map_or(("", ""), |why| (": ", why));
+        self.task_record(Level::INFO, task, format_args!("scheduled task cancelled{colon}{why}"));
     }
 
     fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {

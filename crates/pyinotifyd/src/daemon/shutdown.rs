@@ -12,6 +12,7 @@ use super::children::signal_leftovers;
 use super::keep::Keeper;
 use super::perform::GRACE;
 use super::start::terminals;
+use super::wake::EndSignal;
 use super::{Daemon, leave};
 use crate::cli::Source;
 use crate::log::record;
@@ -45,11 +46,11 @@ impl State {
 
 impl Daemon {
     /// SIGTERM or SIGINT. Who sends SIGINT twice does not want to wait.
-    pub(super) fn shutdown(&mut self, signal: &str, now: Instant) {
-        self.interrupts = self.interrupts.saturating_add(u8::from(signal == "SIGINT"));
+    pub(super) fn shutdown(&mut self, signal: EndSignal, now: Instant) {
+        self.interrupts = self.interrupts.saturating_add(u8::from(signal == EndSignal::Int));
         let log = &mut self.core.performer.log;
         if self.state != State::Running {
-            if self.interrupts == 2 && signal == "SIGINT" {
+            if self.interrupts == 2 && signal == EndSignal::Int {
                 record!(log, self.logger, WARNING, "got signal SIGINT again, end at once");
                 self.end_now(now);
                 return;
@@ -59,7 +60,7 @@ impl Daemon {
         }
         record!(log, self.logger, INFO, "got signal {signal}, shutdown");
         self.begin_end(now);
-        if signal == "SIGINT" && matches!(self.options.source, Source::Line(_)) {
+        if signal == EndSignal::Int && matches!(self.options.source, Source::Line(_)) {
             // Who has typed the line ends it by Ctrl-C, and waits for nothing.
             return self.end_now(now);
         }

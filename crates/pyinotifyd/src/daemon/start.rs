@@ -31,7 +31,7 @@ use super::report::{give_up, refuse, test_warnings};
 use super::routing::Core;
 use super::shutdown::State;
 use super::supervise::Supervision;
-use super::wake::{Descriptor, Request, Signals, Timer, Wake};
+use super::wake::{Descriptor, EndSignal, Request, Signals, Timer, Wake};
 use super::{Daemon, leave};
 use crate::cli::{self, ConfigOptions};
 use crate::config::{Config, ConfigFile, StateWanted};
@@ -40,8 +40,8 @@ use crate::log::{Cause, Level, Log, Style, record};
 
 /// Why there is no daemon.
 pub(super) enum NoDaemon {
-    /// A signal, SIGTERM or SIGINT by name, asked for the end before there was anything to end.
-    Asked(&'static str),
+    /// A signal asked for the end before there was anything to end.
+    Asked(EndSignal),
     /// What is wrong was said.
     Failed(ExitCode),
 }
@@ -50,7 +50,7 @@ impl NoDaemon {
     /// The exit status of a daemon: who manages it has ended it, and Ctrl-C has interrupted what was typed.
     pub(super) fn of_daemon(self) -> ExitCode {
         match self {
-            NoDaemon::Asked("SIGTERM") => ExitCode::SUCCESS,
+            NoDaemon::Asked(EndSignal::Term) => ExitCode::SUCCESS,
             why => why.of_answer(),
         }
     }
@@ -58,8 +58,8 @@ impl NoDaemon {
     /// The exit status of who was asked a question that has no answer now: after a signal that of a shell.
     pub(super) fn of_answer(self) -> ExitCode {
         match self {
-            NoDaemon::Asked("SIGINT") => ExitCode::from(128 + Signal::INT.as_raw() as u8),
-            NoDaemon::Asked(_) => ExitCode::from(128 + Signal::TERM.as_raw() as u8),
+            NoDaemon::Asked(EndSignal::Int) => ExitCode::from(128 + Signal::INT.as_raw() as u8),
+            NoDaemon::Asked(EndSignal::Term) => ExitCode::from(128 + Signal::TERM.as_raw() as u8),
             NoDaemon::Failed(code) => code,
         }
     }
@@ -335,7 +335,7 @@ async fn outcome(
 }
 
 /// SIGTERM or SIGINT at the start.
-fn asked_to_end(signal: &'static str, log: &mut Log) -> NoDaemon {
+fn asked_to_end(signal: EndSignal, log: &mut Log) -> NoDaemon {
     let logger = log.logger("daemon");
     record!(log, logger, INFO, "got signal {signal}, shutdown");
     record!(log, logger, INFO, "shutdown complete");

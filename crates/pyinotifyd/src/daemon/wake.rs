@@ -52,12 +52,30 @@ pub(crate) enum Wake {
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// SIGTERM or SIGINT, by name.
-    Shutdown(&'static str),
+    /// SIGTERM or SIGINT.
+    Shutdown(EndSignal),
     /// SIGHUP.
     Reload,
     /// SIGUSR1.
     Status,
+}
+
+/// A signal that asks for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndSignal {
+    /// SIGTERM.
+    Term,
+    /// SIGINT.
+    Int,
+}
+
+impl std::fmt::Display for EndSignal {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            EndSignal::Term => "SIGTERM",
+            EndSignal::Int => "SIGINT",
+        })
+    }
 }
 
 /// The signals that the daemon listens to.
@@ -96,8 +114,8 @@ impl Signals {
     pub(crate) async fn next(&mut self) -> Wake {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Wake::Asked(Request::Shutdown("SIGTERM")),
-            _ = self.interrupt.recv() => Wake::Asked(Request::Shutdown("SIGINT")),
+            _ = self.terminate.recv() => Wake::Asked(Request::Shutdown(EndSignal::Term)),
+            _ = self.interrupt.recv() => Wake::Asked(Request::Shutdown(EndSignal::Int)),
             _ = self.hangup.recv() => Wake::Asked(Request::Reload),
             _ = self.status.recv() => Wake::Asked(Request::Status),
             _ = self.child.recv() => Wake::Child,

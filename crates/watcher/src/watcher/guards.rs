@@ -288,14 +288,13 @@ impl Watcher {
         }
     }
 
-    /// The nearest ancestor of a root that is watched for it.
-    pub(super) fn nearest_guard(&mut self, root: RootId) -> Vec<u8> {
-        let path = self.root(root).path.clone();
+    /// The nearest ancestor of a path that is watched for a root.
+    pub(super) fn nearest_guard(&mut self, root: RootId, path: &[u8]) -> Vec<u8> {
         let guards: Vec<NodeId> = self.root(root).ways.iter().map(|way| way.node).collect();
         let mut best = b"/".to_vec();
         for guard in guards {
             if let Some(at) = self.path_of(guard).map(<[u8]>::to_vec)
-                && path::is_at_or_below(&path, &at)
+                && path::is_at_or_below(path, &at)
                 && at.len() > best.len()
             {
                 best = at;

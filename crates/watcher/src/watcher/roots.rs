@@ -24,7 +24,7 @@ use super::{Watch, Watcher};
 use crate::cover::{EMPTY, RootId};
 use crate::error::Error;
 use crate::kernel::Refusal;
-use crate::lookup::{self, ForeignLink, Found, Unfound};
+use crate::lookup::{self, Dangling, ForeignLink, Found, Unfound};
 use crate::notice::Notice;
 use crate::spec::{News, Problem, Sink, WatchId, WatchSpec};
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, TOP};
@@ -118,6 +118,8 @@ pub(super) const SELF: Mask = Mask(Flag::MoveSelf.mask().0 | Flag::DeleteSelf.ma
 pub(super) const COMES: Mask = Mask(Flag::Create.mask().0 | Flag::MovedTo.mask().0);
 /// How many paths can be numbered.
 pub(super) const ROOTS_MAX: usize = u16::MAX as usize;
+/// A watch sees more of a path than its entries.
+const SEES_BELOW: bool = true;
 /// How often a root that changes under our hands is looked at before the next event does.
 const TRIES: usize = 4;
 
@@ -163,13 +165,24 @@ impl Watcher {
     pub fn pass_over(&mut self, seen_by: Vec<WatchId>) {
         self.passed_over = seen_by.into_iter().collect();
         self.newcomers.clear();
+        self.paths_passed_over.clear();
+        for Root { watch, path, rec, auto_add, .. } in self.roots.iter().flatten() {
+            if self.passed_over.contains(watch) {
+                *self.paths_passed_over.entry(path.clone()).or_default() |= rec | auto_add;
+            }
+        }
     }
 
     /// Whether something in a directory, or the directory itself, is no news to a root: where a watch that is passed
     /// over sees the directory, or the node that stands for it.
-    pub(super) fn was_seen(&self, root: RootId, directory: NodeId, itself: Option<NodeId>) -> bool {
+    pub(super) fn was_seen(
+        &self,
+        root: RootId,
+        directory: NodeId,
+        itself: impl FnOnce() -> Option<NodeId>,
+    ) -> bool {
         let is_seen = |node| self.is_passed_over(node);
-        self.passes_over(root) && (is_seen(directory) || itself.is_some_and(is_seen))
+        self.passes_over(root) && (is_seen(directory) || itself().is_some_and(is_seen))
     }
 
     /// Whether a watch that is passed over sees the node.
@@ -183,14 +196,11 @@ impl Watcher {
         if !self.passes_over(root) {
             return false;
         }
-        let path = &self.root(root).path;
-        self.root_ids().into_iter().map(|other| self.root(other)).any(|other| {
-            let is_below = || {
-                let rest = path.strip_prefix(&other.path[..]);
-                (other.rec || other.auto_add) && rest.is_some_and(|rest| rest.starts_with(b"/"))
-            };
-            self.passed_over.contains(&other.watch) && (other.path == *path || is_below())
-        })
+        let path = &self.root(root).path[..];
+        let seen = &self.paths_passed_over;
+        let parent = |path| path::parent_and_name(path).map(|(parent, _)| parent);
+        let mut above = std::iter::successors(parent(path), |path| parent(path));
+        seen.contains_key(path) || above.any(|path| seen.get(path) == Some(&SEES_BELOW))
     }
 
     fn passes_over(&self, root: RootId) -> bool {
@@ -734,7 +744,7 @@ impl Watcher {
                 News::Everything => true,
                 News::Since(since) => object_changed_since(found.object.as_fd(), since),
             });
-            if is_news && !self.was_seen(root, node, self.tree.parent(node)) {
+            if is_news && !self.was_seen(root, node, || self.tree.parent(node)) {
                 self.file_root_found(root, node, sink);
             }
             return;
@@ -780,8 +790,10 @@ impl Watcher {
         this.missing = true;
         match (unfound.refusal(), unfound) {
             (Refusal::Gone, _) => {
-                let at = self.nearest_guard(root);
-                self.say(Notice::RootMissing { path: &path, waits_at: &at }, sink);
+                let dangling = lookup::dangling(&path, |path| self.territory.elsewhere(path).is_none());
+                let at = self.nearest_guard(root, dangling.as_ref().map_or(&path, |to| &to.target));
+                let dangling = dangling.as_ref().map(|Dangling { link, target }| (&link[..], &target[..]));
+                self.say(Notice::RootMissing { path: &path, dangling, waits_at: &at }, sink);
             }
             (Refusal::Limit, Unfound::Errno(Errno::NOSPC)) => {}
             (_, Unfound::Errno(source)) => self.say(Notice::CannotWatch { path: &path, source }, sink),

@@ -616,7 +616,7 @@ impl Watcher {
     /// Whether an entry was seen by watches that are passed over, and is found for another one that begins.
     fn is_no_news(&self, walk: &Walk, node: NodeId, name: &[u8]) -> bool {
         let root = walk.audience.filter(|_| walk.kind != Kind::Rescan);
-        root.is_some_and(|root| self.was_seen(root, node, self.tree.child(node, name)))
+        root.is_some_and(|root| self.was_seen(root, node, || self.tree.child(node, name)))
     }
 
     /// A subdirectory of a listing: told, and given a node so that its renames are followed from here on. True if it

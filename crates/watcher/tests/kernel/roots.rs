@@ -40,6 +40,25 @@ fn a_missing_root_is_waited_for() {
 }
 
 #[test]
+fn a_root_that_is_a_link_to_nothing_or_below_one_says_where_that_leads() {
+    let mut bed = Bed::new();
+    bed.mkdir("disk");
+    symlink("disk/data", bed.path("link")).unwrap();
+    let [link, target, disk] = ["link", "disk/data", "disk"].map(|name| bed.path(name));
+    let says = |begin: &str| {
+        let (link, target, disk) = (link.display(), target.display(), disk.display());
+        format!("{begin}'{link}' is a link to '{target}', which does not exist, waiting for it in '{disk}'")
+    };
+    bed.watch_tree("link", ENTRIES);
+    assert_eq!(bed.notices(), [says("")]);
+    bed.watch_tree("link/in", ENTRIES);
+    assert_eq!(bed.notices(), [says(&format!("'{}' does not exist: ", bed.path("link/in").display()))]);
+    bed.mkdir("disk/data/in");
+    bed.events();
+    bed.assert_watched("link/in");
+}
+
+#[test]
 fn a_root_that_is_deleted_and_made_again_is_watched_again() {
     let mut bed = Bed::new();
     let root = bed.mkdir("in");

@@ -1285,7 +1285,7 @@ impl Scheduler {
     ) {
         let key = if task.keyless { old_key } else { self.key(&task.event) };
         if self.tasks.contains_key(&key) {
-            out.record(Record::CancelledWaiting { task: self.record(&task) });
+            out.record(Record::Replaced { task: self.record(&task) });
             return shared.forget(&task);
         }
         task.map = map;

@@ -20,7 +20,7 @@ use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::failed::{FailedTask, Told};
 use crate::daemon::generation::Generation;
-use crate::daemon::keep::{NO_RULE, no_heir};
+use crate::daemon::keep::{no_heir, no_rule};
 use crate::log::{Escaped, record};
 
 /// Events that wait for a look at their path.
@@ -39,6 +39,7 @@ pub(super) struct Sends {
 /// An event that somebody sends.
 #[derive(Debug)]
 struct Sending {
+    /// As it was given.
     path: Vec<u8>,
     flag: Flag,
     peer: Peer,
@@ -203,7 +204,7 @@ impl Daemon {
     /// Sends an event for a path.
     pub(super) fn send(
         &mut self,
-        path: &[u8],
+        given: &[u8],
         event: &str,
         peer: Peer,
         reply: Reply,
@@ -213,22 +214,22 @@ impl Daemon {
             let text = format!("unknown event '{}', see pyinotifyd --list", event.escape_debug());
             return Some((Err(Refusal::bad_request(text)), reply));
         };
-        let path = crate::config::absolute_path(path);
+        let path = crate::config::absolute_path(given);
         if self.watcher.sightings(&path).is_empty() {
             let text = format!("no watch sees '{}'", Escaped(&path));
             return Some((Err(Refusal::not_found(text)), reply));
         }
         let filesystem = self.core.performer.lanes.filesystems.of_parent(&path, now);
         if filesystem.is_local {
-            return Some((self.send_now(&path, flag, Standing::of(&path), peer), reply));
+            return Some((self.send_now(given, flag, Standing::of(&path), peer), reply));
         }
         if self.control.sends.waiting.len() >= SENDS_MAX {
             return Some((Err(Refusal::unavailable("too many events wait for their filesystem")), reply));
         }
         let number = self.control.sends.next;
         self.control.sends.next += 1;
-        missing::stand(filesystem.device, number, path.clone(), &mut self.core.performer.lanes, now);
-        let sending = Sending { path, flag, peer, reply, at_last: now + READ_MAX };
+        missing::stand(filesystem.device, number, path, &mut self.core.performer.lanes, now);
+        let sending = Sending { path: given.to_vec(), flag, peer, reply, at_last: now + READ_MAX };
         self.control.sends.waiting.insert(number, sending);
         None
     }
@@ -241,7 +242,8 @@ impl Daemon {
         let _ = reply.send(self.send_now(&path, flag, standing, peer));
     }
 
-    fn send_now(&mut self, path: &[u8], flag: Flag, standing: Standing, peer: Peer) -> Answer {
+    fn send_now(&mut self, given: &[u8], flag: Flag, standing: Standing, peer: Peer) -> Answer {
+        let path = &crate::config::absolute_path(given)[..];
         let kind = match standing {
             Standing::Is(kind) => kind,
             Standing::Missing => {
@@ -252,6 +254,11 @@ impl Daemon {
             }
         };
         let is_dir = kind == FileType::Directory;
+        // As the kernel has it. What a link leads to may not be asked about here.
+        if given.ends_with(b"/") && !is_dir && kind != FileType::Symlink {
+            let text = format!("'{}' is no directory: leave out the slash behind it", Escaped(path));
+            return Err(Refusal::not_found(text));
+        }
         self.core.told_before.forget();
         let mut reached: Vec<String> = Vec::new();
         for sighting in self.watcher.sightings(path) {
@@ -294,11 +301,7 @@ impl Daemon {
                     true
                 }
                 Verdict::Ignored(
-                    Ignored::Unfit
-                    | Ignored::NoRule
-                    | Ignored::RuleStepLimit
-                    | Ignored::Paused
-                    | Ignored::TasksMax,
+                    Ignored::Unfit | Ignored::NoRule(_) | Ignored::Paused | Ignored::TasksMax,
                 ) => false,
             })
             .map(|reaction| performer.scheduler_name(reaction.scheduler).to_owned())
@@ -355,8 +358,8 @@ impl Daemon {
             failed: told.map(Told::get),
             is_kept: false,
         };
-        if !self.core.engine.has_rule(scheduler, event.pathname) {
-            Err(Refusal::conflict(NO_RULE))
+        if let Some(why) = self.core.engine.no_rule(scheduler, event.pathname) {
+            Err(Refusal::conflict(no_rule(why)))
         } else if self.core.engine.restore(now, &restored, &mut self.core.performer) {
             Ok(())
         } else {

@@ -421,13 +421,13 @@ impl Daemon {
                 }
             }
         }
-        let kept = pages.iter().flat_map(|page| &page.rows).rev().map(Failed::Kept);
+        let kept = pages.iter().flat_map(|page| page.rows.iter().rev()).map(Failed::Kept);
         let all: Vec<Failed<'_>> =
             kept.chain(remembered.into_iter().flatten().map(Failed::Remembered)).collect();
         if all.is_empty() && matches!(selection, Selection::Matching { .. }) {
             return Err(Refusal::not_found("no failed task matches"));
         }
-        // The oldest first.
+        // For each page the oldest first; what no state keeps comes last.
         let (done, left) = each(all, |one| match one {
             Failed::Kept(row) => self.change_row(verb, row, now).map(|()| TaskId(row.id.0)),
             Failed::Remembered(id) => self.change_remembered(verb, id, now).map(|()| id),

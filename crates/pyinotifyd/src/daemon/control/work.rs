@@ -1,11 +1,11 @@
 //! Looks at all tasks, a part in each turn: lists, and changes of what matches a filter.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Instant;
 
 use control::api::{Done, Filter, Left, List, PathText, Selection, SrcPathText, TaskView};
 use control::{Answering, Peer, Refusal};
-use engine::{Doing, Found, IdPrefix, TaskId, TaskStatus};
+use engine::{Doing, Found, IdPrefix, NoRule, NotRun, TaskId, TaskStatus};
 use hashbrown::HashSet;
 use ledger::Glob;
 
@@ -13,7 +13,7 @@ use super::{Changed, Reply};
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::generation::Action;
-use crate::daemon::keep::NO_RULE;
+use crate::daemon::keep::no_rule;
 use crate::daemon::observe::{Moments, PAUSED};
 use crate::daemon::task_name::TaskName;
 
@@ -61,17 +61,8 @@ enum Goal {
 struct Changes {
     done: Done,
     named: HashSet<TaskId>,
-    /// Tasks that were to be run and ended instead, see [`Unchanged::NoRule`].
-    cancelled: u64,
-}
-
-/// Why a change of a task was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unchanged {
-    /// It runs.
-    Runs,
-    /// It has come to other rules, and none matches its path: it was cancelled when it was to start.
-    NoRule,
+    /// How many tasks were to be run and ended instead, see [`NotRun::NoRule`].
+    cancelled: BTreeMap<NoRule, u64>,
 }
 
 /// A row of a list: those that were made first are shown.
@@ -220,8 +211,8 @@ impl Daemon {
             };
             self.change_task(verb, id, &mut changes, now).map_err(|why| {
                 Refusal::conflict(match why {
-                    Unchanged::Runs => format!("task {text} runs already"),
-                    Unchanged::NoRule => format!("task {text} is cancelled: {NO_RULE}"),
+                    NotRun::NotToCome => format!("task {text} runs already"),
+                    NotRun::NoRule(why) => format!("task {text} is cancelled: {}", no_rule(why)),
                 })
             })?;
         }
@@ -246,21 +237,16 @@ impl Daemon {
         id: TaskId,
         changes: &mut Changes,
         now: Instant,
-    ) -> Result<(), Unchanged> {
+    ) -> Result<(), NotRun> {
         if changes.named.contains(&id) {
             return Ok(());
         }
         let core = &mut self.core;
         let together = core.engine.of_run(id);
-        let is_done = match verb {
-            Verb::Run => core.engine.run_now(now, id, &mut core.performer),
-            Verb::Cancel => core.engine.cancel(now, id, &mut core.performer),
-        };
-        if !is_done {
-            return Err(Unchanged::Runs);
-        }
-        if verb == Verb::Run && !core.engine.has(id) {
-            return Err(Unchanged::NoRule);
+        match verb {
+            Verb::Run => core.engine.run_now(now, id, &mut core.performer)?,
+            Verb::Cancel if core.engine.cancel(now, id, &mut core.performer) => {}
+            Verb::Cancel => return Err(NotRun::NotToCome),
         }
         for id in std::iter::once(id).chain(together) {
             if changes.named.insert(id) {
@@ -290,8 +276,8 @@ impl Daemon {
             for _ in 0..CHANGES_A_TURN {
                 let Some(id) = found.pop() else { return true };
                 // One that runs by now has been started meanwhile, as was wanted.
-                if self.change_task(verb, id, changes, now) == Err(Unchanged::NoRule) {
-                    changes.cancelled += 1;
+                if let Err(NotRun::NoRule(why)) = self.change_task(verb, id, changes, now) {
+                    *changes.cancelled.entry(why).or_default() += 1;
                 }
             }
             return false;
@@ -324,20 +310,19 @@ impl Daemon {
                 let tasks = rows.into_sorted_vec().into_iter().map(|row| row.view).collect();
                 let _ = work.reply.send(Ok(Answering::of(List { tasks, total })));
             }
-            Goal::Change { changes, .. } if changes.done.done.is_empty() && changes.cancelled > 0 => {
-                let _ = work.reply.send(Err(Refusal::conflict(NO_RULE)));
-            }
-            Goal::Change { changes, is_all: false, .. } if changes.done.done.is_empty() => {
-                let _ = work.reply.send(Err(Refusal::not_found("no task matches")));
+            Goal::Change { changes: Changes { done, cancelled, .. }, is_all, .. }
+                if done.done.is_empty() && (!is_all || !cancelled.is_empty()) =>
+            {
+                let none = Refusal::not_found("no task matches");
+                let refusal = cancelled.keys().next().map_or(none, |why| Refusal::conflict(no_rule(*why)));
+                let _ = work.reply.send(Err(refusal));
             }
             Goal::Change { verb, peer, changes: Changes { mut done, cancelled, .. }, .. } => {
                 if !done.done.is_empty() {
                     self.say_change(peer, format_args!("{}", Changed(verb.name(), &done.done)));
                 }
-                if cancelled > 0 {
-                    let error = NO_RULE.to_owned();
-                    done.left.push(Left { count: cancelled, error });
-                }
+                let left = |(why, count)| Left { count, error: no_rule(why).to_owned() };
+                done.left.extend(cancelled.into_iter().map(left));
                 self.answer_when_kept(Ok(Answering::of(done)), work.reply, now);
             }
         }

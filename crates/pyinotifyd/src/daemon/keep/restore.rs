@@ -13,9 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{
-    Effects as _, Failure, FailureKind, IdPrefix, MapId, Record, SchedulerId, TaskId, TaskRecord, Waits,
-};
+use engine::{Failure, FailureKind, IdPrefix, MapId, NoRule, SchedulerId, TaskId, TaskRecord, Waits};
 use event::{Event, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
@@ -32,11 +30,16 @@ use crate::daemon::perform::Performer;
 use crate::daemon::vanished::is_gone_here;
 use crate::log::{About, Level, record};
 
-/// Why the rules of a configuration that a task came to have nothing for it.
-pub(in crate::daemon) const NO_RULE: &str = "no rule matches its path any more";
+/// Why the rules of a configuration that a task came to have nothing for it, in words.
+pub(in crate::daemon) fn no_rule(why: NoRule) -> &'static str {
+    match why {
+        NoRule::NoMatch => "no rule matches its path any more",
+        NoRule::StepLimit => "a pattern of its rules gave up on its path; make the pattern simpler",
+    }
+}
 
 /// Why a task does not go on in a scheduler that has one task for all paths, or a later one of its path.
-pub(super) const REPLACED: &str = "a later event took its place";
+pub(in crate::daemon) const REPLACED: &str = "a later event took its place";
 
 /// What the error of a run says that the daemon did not see the end of.
 pub(super) const INTERRUPTED: &str = "interrupted: the daemon ended";
@@ -64,7 +67,7 @@ enum Over {
     /// Its action may just have ended.
     SourceGone,
     /// Its scheduler was edited.
-    NoRule,
+    NoMatch,
     /// Its scheduler has a task of a later event in its place.
     Replaced,
     /// There are as many tasks as there may be.
@@ -76,7 +79,7 @@ impl Over {
     fn counted(self) -> &'static str {
         match self {
             Over::SourceGone => "cancelled since their source is gone",
-            Over::NoRule => "cancelled since no rule matches",
+            Over::NoMatch => "cancelled since no rule matches",
             Over::Replaced => "cancelled since a later event took their place",
             Over::TooMany => "cancelled since there are too many",
         }
@@ -86,7 +89,7 @@ impl Over {
     fn reason(self) -> &'static str {
         match self {
             Over::SourceGone => "its source was gone when the daemon started again",
-            Over::NoRule => NO_RULE,
+            Over::NoMatch => no_rule(NoRule::NoMatch),
             Over::Replaced => REPLACED,
             Over::TooMany => "there are too many tasks",
         }
@@ -229,7 +232,10 @@ impl Daemon {
         let over = match fate {
             _ if !is_rule => None,
             _ if is_gone && may_be_done(&task, fate, due <= now) => Some(Over::SourceGone),
-            Fate::Again if !self.core.engine.has_rule(scheduler, event.pathname) => Some(Over::NoRule),
+            // A pattern that gives up does so again when the task is to start, and the log says it.
+            Fate::Again if self.core.engine.no_rule(scheduler, event.pathname) == Some(NoRule::NoMatch) => {
+                Some(Over::NoMatch)
+            }
             _ => None,
         };
         let hears = map.filter(|_| is_gone && fate != Fate::Failed);
@@ -277,7 +283,7 @@ impl Daemon {
     fn end_over(&mut self, task: Task, over: Over, scheduler: SchedulerId) {
         let event = event_of(&task.subject);
         let cancelled = TaskRecord { scheduler, id: TaskId(task.id.0), event, others: 0 };
-        self.core.performer.record(Record::CancelledWaiting { task: cancelled });
+        self.core.performer.cancelled_kept(cancelled, over.reason());
         if let Some(keeper) = &mut self.core.performer.keeper {
             keeper.end_kept(task, Outcome::Cancelled, over.reason().to_owned());
         }

@@ -14,6 +14,7 @@ use watcher::{RootState, WatchId};
 
 use super::scripted::Scripted;
 use super::{Bed, config, job, watch};
+use crate::daemon::wake::EndSignal;
 
 /// No test waits so long for another thread unless something is broken.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -404,7 +405,7 @@ fn a_source_that_never_becomes_ready_is_told_of_and_keeps_nobody_from_ending() {
     let status = bed.daemon.status_view();
     assert_eq!((status.ready, status.reason.as_deref()), (false, Some("the watches are being set up")));
     assert_eq!(bed.count("start listening"), 0);
-    bed.daemon.shutdown("SIGTERM", bed.now);
+    bed.daemon.shutdown(EndSignal::Term, bed.now);
     bed.settle();
     assert!(bed.daemon.has_ended(bed.now));
     assert_eq!(bed.daemon.health().as_deref(), Some("the daemon ends"));
@@ -418,7 +419,7 @@ fn a_shutdown_lets_delays_end_in_its_time_and_names_what_did_not() {
     let mut bed = bed(20.0, &[Flag::Create], &[]);
     bed.script().happens(Flag::Create, "/in/a").happens(Flag::Create, "/in/b");
     bed.settle();
-    bed.daemon.shutdown("SIGTERM", bed.now);
+    bed.daemon.shutdown(EndSignal::Term, bed.now);
     bed.script().happens(Flag::Create, "/in/late");
     bed.pass(20 * SECOND);
     bed.end("job", "/in/a");
