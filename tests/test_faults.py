@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import filecmp
+import json
 import mmap
 import os
 import random
@@ -610,6 +611,53 @@ def test_what_a_kill_leaves_where_a_rule_was_at_work_goes_at_the_next_start(box:
             daemon.wait_log(f"removed 1 temporary file.s. of an earlier run below '{directory}'")
             assert not (directory / left.name).exists()
         daemon.wait_log("task finished")
+
+
+def test_a_rule_does_not_take_what_an_undo_brings_back_for_a_second_copy(box: Box, root: None) -> None:
+    names = {f"f{number}" for number in range(40)}
+    with mounted(box.dst):
+        rule = 'FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\\1", on_conflict="same")'
+        config = (
+            f"sched = FileManagerScheduler({rule})\n"
+            'm = {"IN_CLOSE_WRITE": sched, "IN_MOVED_TO": sched}\n'
+            'pyinotifyd = Pyinotifyd([Watch("$SRC", m)], state="$TMP/state", control="$TMP/s.sock")'
+        )
+        daemon = box.run(config)
+        for name in names:
+            write(box.src / name, name)
+        wait_until(lambda: set(os.listdir(box.dst)) == names, lambda: daemon.tail)
+
+        def client(*words: str) -> str:
+            command = [binary(), *words, "--control", box.tmp / "s.sock"]
+            return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+
+        client("sync", "--idle")
+        for task in json.loads(client("history", "--json", "--limit", "40"))["tasks"]:
+            client("undo", task["id"])
+        # What was undone is moved again at once.
+        client("sync", "--idle")
+        assert {*os.listdir(box.src), *os.listdir(box.dst)} == names, daemon.tail
+
+
+def test_a_rule_waits_until_another_one_has_finished_what_it_placed(box: Box, root: None) -> None:
+    middle, names = box.tmp / "middle", {f"f{number}" for number in range(300)}
+    middle.mkdir()
+    with mounted(box.dst):
+        config = (
+            'rule = FileManagerRule("move", r"^$SRC/(.*)$", r"$TMP/middle/\\1", filemode=0o600)\n'
+            "first = FileManagerScheduler(rule)\n"
+            'second = FileManagerScheduler(FileManagerRule("move", r"^$TMP/middle/(.*)$", r"$DST/\\1"))\n'
+            "pyinotifyd = Pyinotifyd([\n"
+            '    Watch("$SRC", {"IN_CLOSE_WRITE": first}), Watch("$TMP/middle", {"IN_MOVED_TO": second})])'
+        )
+        daemon = box.run(config)
+        for name in names:
+            write(box.src / name, name)
+        wait_until(lambda: len(os.listdir(box.dst)) == len(names), lambda: daemon.tail)
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_exit()
+        assert {path.stat().st_mode & 0o777 for path in box.dst.iterdir()} == {0o600}
+        assert not daemon.count("task failed"), daemon.tail
 
 
 def test_a_directory_two_hundred_levels_deep_is_copied_and_deleted(run: Run, box: Box) -> None:

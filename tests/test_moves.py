@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -266,6 +268,34 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": rules, "IN_CLOSE_WRITE": c
         daemon.wait_log(f"scheduled task cancelled.*{box.src}/job/{name},")
     assert daemon.count(f"start task.*{box.src}/job/") == 0
     assert (box.dst / "ran").read_text().splitlines() == [f"{box.src}/other"]
+
+
+@pytest.mark.parametrize("action", ["move", "delete"])
+@pytest.mark.skipif(REFERENCE, reason="the original does the one after the other, and fails")
+def test_a_directory_and_the_files_in_it_are_not_acted_on_at_once(run: Run, box: Box, action: str) -> None:
+    rule = 'FileManagerRule("delete", "^$SRC/(.*)$", rec=True)'
+    if action == "move":
+        rule = 'FileManagerRule("move", "^$SRC/(.*)$", r"$DST/\\1", auto_create=True, on_conflict="rename")'
+    daemon = run(
+        f"""
+rules = FileManagerScheduler({rule}, dirs=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": rules, "IN_MOVED_TO": rules}}, rec=True, auto_add=True)])
+"""
+    )
+    files = {f"{tree}/s/f{number}" for tree in range(8) for number in range(30)}
+    for tree in map(str, range(8)):
+        (box.tmp / tree / "s").mkdir(parents=True)
+        for number in range(30):
+            write(box.tmp / tree / "s" / f"f{number}", tree)
+        (box.tmp / tree).rename(box.src / tree)
+    wait_until(lambda: not any(box.src.iterdir()), lambda: daemon.tail)
+    if action == "move":
+        wait_until(lambda: len([path for path in box.dst.rglob("*") if path.is_file()]) >= len(files))
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_exit()
+    there = {os.fspath(path.relative_to(box.dst)) for path in box.dst.rglob("*") if path.is_file()}
+    assert there == (files if action == "move" else set())
+    assert daemon.count("task failed") == 0
 
 
 @pytest.mark.skipif(REFERENCE, reason="the original takes nothing back")

@@ -152,6 +152,8 @@ pub enum Outcome {
     Failed(Failure),
     /// It was cancelled, by [`Effects::stop`] or by itself.
     Cancelled,
+    /// It has not begun, and what it is for was moved or removed by the daemon itself ([`crate::Engine::withdraw`]).
+    Withdrawn,
 }
 
 /// Why a run did not do what it is for.

@@ -305,9 +305,11 @@ impl Scheduler {
         let was_interrupted = turn.tasks.clear(slot, Mark::Interrupted);
         match outcome {
             Outcome::Failed(failure) if was_interrupted => Some(self.end_earlier(slot, failure, turn)),
-            Outcome::Done | Outcome::Unchanged | Outcome::Failed(_) | Outcome::Cancelled => {
-                self.end(slot, state, outcome, turn)
-            }
+            Outcome::Done
+            | Outcome::Unchanged
+            | Outcome::Failed(_)
+            | Outcome::Cancelled
+            | Outcome::Withdrawn => self.end(slot, state, outcome, turn),
         }
     }
 
@@ -319,7 +321,7 @@ impl Scheduler {
                 turn.tasks.clear(slot, Mark::Interrupted);
                 return false;
             }
-            Outcome::Failed(_) | Outcome::Cancelled => {}
+            Outcome::Failed(_) | Outcome::Cancelled | Outcome::Withdrawn => {}
         }
         let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
         turn.out.record(Record::CancelledOngoing { task });
@@ -364,7 +366,7 @@ impl Scheduler {
             Outcome::Done => Some(EndResult::Done),
             // What it was stopped for is the reason, whatever it says.
             Outcome::Failed(_) if state == State::Stopping => Some(EndResult::Cancelled),
-            Outcome::Cancelled => Some(EndResult::Cancelled),
+            Outcome::Cancelled | Outcome::Withdrawn => Some(EndResult::Cancelled),
             Outcome::Unchanged | Outcome::Failed(_) => None,
         };
         let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
@@ -391,6 +393,10 @@ impl Scheduler {
             Outcome::Failed(failure) => self.fail(slot, failure, turn).map_or(Left::Nothing, Left::Retry),
             Outcome::Cancelled => {
                 turn.out.record(Record::CancelledOngoing { task });
+                Left::Nothing
+            }
+            Outcome::Withdrawn => {
+                turn.out.record(Record::CancelledWaiting { task });
                 Left::Nothing
             }
         };

@@ -672,6 +672,7 @@ fn pick_outcome(script: &mut Script<'_>) -> Outcome {
     match script.below(8) {
         0..3 => Outcome::Done,
         3 => Outcome::Cancelled,
+        4 if script.one_in(4) => Outcome::Withdrawn,
         4 => Outcome::Unchanged,
         _ => {
             let kind = script.pick(&kinds).unwrap_or(FailureKind::Error);

@@ -4,7 +4,7 @@ use super::{Tally, run_counting, run_script};
 use crate::random::Random;
 
 /// Steps without `ENGINE_STEPS`: some seconds without optimisation.
-const STEPS_DEFAULT: u64 = 250_000;
+const STEPS_DEFAULT: u64 = 450_000;
 
 /// Bytes of one script: some hundred steps, so that many configurations are tried.
 const SCRIPT_BYTES: usize = 4_000;

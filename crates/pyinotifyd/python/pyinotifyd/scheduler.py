@@ -895,7 +895,9 @@ class FileManagerRule(Checked):
 class FileManagerScheduler(TaskScheduler):
     """Moves, copies or deletes files and directories by rules; the first rule that matches is used.
 
-    Paths that no rule matches make no task.
+    Paths that no rule matches make no task. Actions of all schedulers, and undos, wait for each other where they are
+    about the same path, as source or as destination, or about a directory and something in it; they act in the order
+    in which they came. When a directory was moved or deleted, tasks for files in it that wait so are cancelled.
 
     Args:
         rules: One rule or a list of rules.

@@ -1,11 +1,11 @@
 //! File rules: what the loop hands over, and the reports that come back.
 //!
 //! Each task is work for the lane of the filesystems that it touches ([`crate::lane`]): where its file is, and where
-//! the result goes. Work on one source path is done in the order in which it came, whatever lanes it is for: the next
-//! one is submitted when the last one has ended. Different paths are worked on beside each other.
+//! the result goes. It is submitted when other work on these paths has ended, whatever lanes that is for ([`Claims`]).
+//! Different paths are worked on beside each other.
 
-use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use files::{Action, Done, Durability, Held, Identity, Request};
-use hashbrown::hash_map::{Entry, EntryRef, HashMap};
+use hashbrown::HashMap;
 use rustix::io::Errno;
 
 use super::Lanes;
+use super::claims::{Claimant, Claims};
 use super::descent::{Descent, Descents, FeedsItself, Noted, Place};
 use super::undo::Deed;
 use crate::config::{FileRule, FileRules};
@@ -92,20 +93,26 @@ pub(crate) enum Failure {
 /// All orders that have not ended.
 #[derive(Debug, Default)]
 pub(crate) struct FileOrders {
-    /// Source paths that are being worked on.
-    paths: HashMap<Arc<[u8]>, OnePath>,
+    claims: Claims,
     runs: HashMap<u64, Arc<Run>>,
+    /// Undos that wait for orders, by their numbers.
+    undos: HashMap<u64, Undo>,
     /// What rules have made.
     pub descents: Descents,
 }
 
-/// The work on one source path.
-#[derive(Debug)]
-struct OnePath {
-    /// Whose work is submitted.
-    task: u64,
-    /// What came for the path meanwhile.
-    waiting: VecDeque<Arc<Run>>,
+/// The undo of what an order did.
+pub(crate) struct Undo {
+    /// The paths that it is about.
+    pub paths: Vec<Vec<u8>>,
+    pub lane: LaneId,
+    pub work: Arc<dyn Work<super::Report, Held>>,
+}
+
+impl fmt::Debug for Undo {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Undo").field("paths", &self.paths).field("lane", &self.lane).finish_non_exhaustive()
+    }
 }
 
 /// An order on its way through a lane.
@@ -152,15 +159,36 @@ impl FileOrders {
     /// Takes an order; [`Lanes::tend`] must follow.
     pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
         let run = Arc::new(Run::new(order, self.descents.clone()));
-        let (task, path) = (run.order.task, Arc::clone(&run.order.source));
-        self.runs.insert(task, Arc::clone(&run));
-        match self.paths.entry(path) {
-            Entry::Occupied(mut path) => path.get_mut().waiting.push_back(run),
-            Entry::Vacant(free) => {
-                free.insert(OnePath { task, waiting: VecDeque::new() });
-                submit(run, lanes, now);
-            }
+        let Order { task, source, is_dir, .. } = &run.order;
+        let destination = run.destination.as_ref().map_or(&b""[..], |to| trimmed(&to.path));
+        let paths = [&source[..], destination].into_iter().filter(|path| !path.is_empty());
+        let is_free = self.claims.claim(Claimant::Task(*task), paths, *is_dir);
+        self.runs.insert(*task, Arc::clone(&run));
+        if is_free {
+            submit(run, lanes, now);
         }
+    }
+
+    /// Takes an undo; [`Lanes::tend`] must follow, and [`FileOrders::undone`] when it was reported.
+    pub(crate) fn undo(&mut self, number: u64, undo: Undo, lanes: &mut Lanes, now: Instant) {
+        let who = Claimant::Undo(number);
+        let is_free = self.claims.claim(who, undo.paths.iter().map(|path| trimmed(path)), true);
+        self.undos.insert(number, undo);
+        if is_free {
+            self.begin(who, lanes, now);
+        }
+    }
+
+    /// The end of an undo was reported.
+    pub(crate) fn undone(&mut self, number: u64, lanes: &mut Lanes, now: Instant) {
+        self.release(Claimant::Undo(number), lanes, now);
+    }
+
+    /// Orders about something below a directory that wait for others.
+    pub(crate) fn waiting_below(&self, directory: &[u8]) -> Vec<u64> {
+        let is_below = |path: &[u8]| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"));
+        let tasks = self.runs.iter().filter(|(_, run)| is_below(&run.order.source)).map(|(task, _)| *task);
+        tasks.filter(|task| self.claims.waits(Claimant::Task(*task))).collect()
     }
 
     /// Takes an order back that nobody works on yet; false if somebody does. No report comes of one that was taken
@@ -198,21 +226,28 @@ impl FileOrders {
         })
     }
 
-    /// The end of an order was reported: what waited for its path goes next.
+    /// The end of an order was reported: what waited for it goes next.
     pub(crate) fn ended(&mut self, task: u64, lanes: &mut Lanes, now: Instant) {
-        let Some(run) = self.runs.remove(&task) else { return };
-        let EntryRef::Occupied(mut path) = self.paths.entry_ref(&run.order.source) else { return };
-        if path.get().task != task {
-            // It was withdrawn before its turn.
-            return;
+        if self.runs.remove(&task).is_some() {
+            self.release(Claimant::Task(task), lanes, now);
         }
-        while let Some(next) = path.get_mut().waiting.pop_front() {
-            if next.stage() == Stage::Waits {
-                path.get_mut().task = next.order.task;
-                return submit(next, lanes, now);
+    }
+
+    fn release(&mut self, who: Claimant, lanes: &mut Lanes, now: Instant) {
+        for next in self.claims.release(who) {
+            self.begin(next, lanes, now);
+        }
+    }
+
+    fn begin(&mut self, who: Claimant, lanes: &mut Lanes, now: Instant) {
+        match who {
+            Claimant::Task(task) => submit(Arc::clone(&self.runs[&task]), lanes, now),
+            Claimant::Undo(number) => {
+                if let Some(Undo { lane, work, .. }) = self.undos.remove(&number) {
+                    lanes.submit(lane, Size::Small, work, now);
+                }
             }
         }
-        path.remove();
     }
 }
 
@@ -256,10 +291,6 @@ impl Run {
 
     fn rule(&self) -> &FileRule {
         &self.order.rules.rules[self.order.rule]
-    }
-
-    fn stage(&self) -> Stage {
-        *self.stage.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Goes from one stage to another; false if it is at none of the two.
@@ -579,7 +610,7 @@ mod tests {
         }
 
         fn is_empty(&self) -> bool {
-            self.orders.runs.is_empty() && self.orders.paths.is_empty()
+            self.orders.runs.is_empty() && self.orders.claims.is_empty()
         }
     }
 

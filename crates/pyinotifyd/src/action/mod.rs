@@ -5,6 +5,7 @@
 
 pub(crate) mod account;
 pub(crate) mod arguments;
+pub(crate) mod claims;
 pub(crate) mod code;
 pub(crate) mod command;
 pub(crate) mod descent;

@@ -175,6 +175,13 @@ impl Deed {
         serde_json::from_str(text).ok()
     }
 
+    /// All paths that an undo is about.
+    pub(crate) fn paths(&self) -> Vec<Vec<u8>> {
+        let placed = self.placed.iter().map(|placed| &placed.path);
+        let trashed = self.trashed.iter().map(|(from, _)| from);
+        [&self.source].into_iter().chain(placed).chain(trashed).map(|path| path.get().to_vec()).collect()
+    }
+
     /// A path on the filesystem that is worked on, to choose a lane by.
     pub(crate) fn path(&self) -> &[u8] {
         self.source.get()

@@ -64,11 +64,12 @@ impl Daemon {
                 self.count_bytes(task, result.as_ref().map_or(0, |done| done.bytes));
                 let performer = &mut self.core.performer;
                 let takes_away = performer.files.takes_away(task);
-                performer.files.ended(task, &mut performer.lanes, now);
                 let is_done = result.as_ref().is_ok_and(|done| !done.unchanged && done.skipped.is_none());
                 if is_done && takes_away {
                     self.withdraw_below(task, now);
                 }
+                let performer = &mut self.core.performer;
+                performer.files.ended(task, &mut performer.lanes, now);
                 let outcome = self.file_outcome(task, takes_away, result);
                 let traces = Traces { deed, ..Traces::default() };
                 self.core.performer.runs.end_with(TaskHandle(task), outcome, traces);
@@ -98,7 +99,13 @@ impl Daemon {
         }
         let filesystem = self.core.performer.lanes.filesystems.of_parent(event.pathname, now);
         if !filesystem.is_local || missing::is_missing(event.pathname) {
-            self.core.engine.withdraw(now, event.pathname, &mut self.core.performer);
+            let performer = &mut self.core.performer;
+            self.core.engine.withdraw(now, event.pathname, performer);
+            for task in performer.files.waiting_below(event.pathname) {
+                if performer.files.withdraw(task, &mut performer.lanes, now) {
+                    performer.runs.end(TaskHandle(task), Outcome::Withdrawn);
+                }
+            }
         }
     }
 

@@ -938,6 +938,7 @@ impl Scheduler {
                 Outcome::Failed(_) | Outcome::Cancelled => {
                     out.record(Record::CancelledOngoing { task: record });
                 }
+                Outcome::Withdrawn => out.record(Record::CancelledWaiting { task: record }),
             }
         }
         let (batch, has_heir) = (self.spec.batch.is_some(), self.has_heir);

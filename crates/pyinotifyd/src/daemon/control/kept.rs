@@ -19,12 +19,14 @@ use ledger::{Ended, Glob, Id, Outcome, Page, Reader};
 use super::Reply;
 use super::changes::each;
 use crate::action::Report;
+use crate::action::file::Undo;
 use crate::action::undo::{Deed, Refused};
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::children::signal_name;
 use crate::daemon::keep::{event_of, no_heir, told_of};
 use crate::daemon::observe::wall_now;
+use crate::daemon::perform::Performer;
 use crate::daemon::shutdown::State;
 use crate::lane::{LaneId, Once, Size, Undone};
 use crate::log::record;
@@ -346,8 +348,9 @@ impl Daemon {
     ) {
         let about = format!("undo task {}", undoing.id);
         self.control.reads.undoing.insert(number, (undoing, peer, reply));
-        let lanes = &mut self.core.performer.lanes;
-        let device = lanes.filesystems.of_parent(deed.path(), now).device;
+        let Performer { files, lanes, .. } = &mut self.core.performer;
+        let lane = LaneId::Filesystem(lanes.filesystems.of_parent(deed.path(), now).device);
+        let paths = deed.paths();
         let run = move || {
             let mut said = Vec::new();
             let undone = deed.undo(&mut Held::default(), &mut |line| said.push(line));
@@ -355,7 +358,7 @@ impl Daemon {
         };
         let not =
             move |_: Undone| Report::Undone(number, Vec::new(), Err(Refused::For(NO_ANSWER.to_owned())));
-        lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, not), now);
+        files.undo(number, Undo { paths, lane, work: Once::new(about, run, not) }, lanes, now);
     }
 
     /// A lane has undone a task, or says why not.
@@ -366,6 +369,8 @@ impl Daemon {
         undone: Result<(), Refused>,
         now: Instant,
     ) {
+        let Performer { files, lanes, .. } = &mut self.core.performer;
+        files.undone(number, lanes, now);
         let Some((undoing, peer, reply)) = self.control.reads.undoing.remove(&number) else { return };
         let id = undoing.id;
         for line in said {

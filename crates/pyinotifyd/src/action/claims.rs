@@ -1,0 +1,219 @@
+//! Which work on files waits for which: that on the same paths is done in the order in which it came.
+//!
+//! Work claims the paths that it is about: those of its file, where it is and where it goes, or of a directory with all
+//! that is below. Two claims meet where a path is the same, or where one lies below the other and that is a directory's.
+//! Work may begin when all has ended that came before and whose claims it meets. So no rule sees a file that another one
+//! has placed and not finished, and no two rules each take the file of the other for a copy that stays.
+//!
+//! What came first waits for nothing, so there is always something that goes on. Paths are compared as text: through a
+//! link they are others.
+
+use hashbrown::HashMap;
+
+/// Who claims paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Claimant {
+    /// A task, by its run.
+    Task(u64),
+    /// An undo, by its number.
+    Undo(u64),
+}
+
+/// All claims of work that has not ended.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    /// The last one that claims a path, by directory and name: it waits for all that claimed it before.
+    last: HashMap<Vec<u8>, HashMap<Box<[u8]>, Claimant>>,
+    all: HashMap<Claimant, Claim>,
+    /// How many are for directories.
+    trees: usize,
+}
+
+/// What one claims.
+#[derive(Debug)]
+struct Claim {
+    paths: Vec<Box<[u8]>>,
+    is_tree: bool,
+    /// How many it waits for.
+    waits_for: usize,
+    /// Those that wait for it.
+    waiting: Vec<Claimant>,
+    /// It was let go of while it waited. Those that wait for it wait for what it waits for.
+    is_gone: bool,
+}
+
+impl Claims {
+    /// Claims paths, and with `is_tree` all that is below. Whether the work may begin at once.
+    pub(crate) fn claim<'a>(
+        &mut self,
+        who: Claimant,
+        paths: impl IntoIterator<Item = &'a [u8]>,
+        is_tree: bool,
+    ) -> bool {
+        let paths: Vec<Box<[u8]>> = paths.into_iter().map(Box::from).collect();
+        let mut before = Vec::new();
+        for path in &paths {
+            before.extend(self.last(path));
+            if self.trees > 0 {
+                before.extend(above(path).filter_map(|directory| self.last(directory)));
+            }
+            if is_tree {
+                before.extend(self.below(path));
+            }
+        }
+        before.sort_unstable();
+        before.dedup();
+        for path in &paths {
+            let (directory, name) = split(path);
+            self.last.entry_ref(directory).or_default().insert(name.into(), who);
+        }
+        for other in &before {
+            self.all.get_mut(other).expect("the last of a path has not ended").waiting.push(who);
+        }
+        self.trees += usize::from(is_tree);
+        let waits_for = before.len();
+        self.all.insert(who, Claim { paths, is_tree, waits_for, waiting: Vec::new(), is_gone: false });
+        waits_for == 0
+    }
+
+    /// Lets go of what one claims: its work has ended, or is not to be done. Gives those whose work may begin.
+    pub(crate) fn release(&mut self, who: Claimant) -> Vec<Claimant> {
+        let (mut free, mut ended) = (Vec::new(), vec![who]);
+        while let Some(who) = ended.pop() {
+            let Some(claim) = self.all.get_mut(&who) else { continue };
+            if claim.waits_for > 0 {
+                claim.is_gone = true;
+                continue;
+            }
+            let Claim { paths, is_tree, waiting, .. } = self.all.remove(&who).expect("it was just found");
+            self.trees -= usize::from(is_tree);
+            for path in paths {
+                self.forget(&path, who);
+            }
+            for next in waiting {
+                let claim = self.all.get_mut(&next).expect("it waits until this one has ended");
+                claim.waits_for -= 1;
+                if claim.waits_for == 0 {
+                    if claim.is_gone { &mut ended } else { &mut free }.push(next);
+                }
+            }
+        }
+        free
+    }
+
+    /// Whether one waits for others.
+    pub(crate) fn waits(&self, who: Claimant) -> bool {
+        self.all.get(&who).is_some_and(|claim| claim.waits_for > 0)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.last.is_empty() && self.trees == 0
+    }
+
+    fn last(&self, path: &[u8]) -> Option<Claimant> {
+        let (directory, name) = split(path);
+        self.last.get(directory)?.get(name).copied()
+    }
+
+    fn below(&self, path: &[u8]) -> impl Iterator<Item = Claimant> {
+        let is_below = move |directory: &[u8]| {
+            let rest = directory.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let directories = self.last.iter().filter(move |(directory, _)| is_below(directory));
+        directories.flat_map(|(_, names)| names.values().copied())
+    }
+
+    fn forget(&mut self, path: &[u8], who: Claimant) {
+        let (directory, name) = split(path);
+        let Some(names) = self.last.get_mut(directory) else { return };
+        if names.get(name) == Some(&who) {
+            names.remove(name);
+        }
+        if names.is_empty() {
+            self.last.remove(directory);
+        }
+    }
+}
+
+/// The directory of a path and the name in it, with its slash.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0))
+}
+
+/// The directories above a path, the innermost first.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
+    slashes.map(|(at, _)| &path[..at]).filter(|directory| !directory.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Claimant::Task;
+    use super::*;
+
+    /// Claims that are for files, by what stands in a word: `a>b`, or for directories: `a/>b/`.
+    fn claim(claims: &mut Claims, task: u64, what: &str) -> bool {
+        let is_tree = what.contains("/>") || what.ends_with('/');
+        let paths = what.split('>').map(|path| path.trim_end_matches('/').as_bytes());
+        claims.claim(Task(task), paths, is_tree)
+    }
+
+    #[test]
+    fn work_that_meets_other_work_waits_for_it() {
+        for (first, second, waits) in [
+            ("/in/f>/out/f", "/in/f>/out/g", true),
+            ("/in/f>/out/f", "/out/f>/in/f", true),
+            ("/in/f>/out/f", "/out/f>/far/f", true),
+            ("/in/f>/out/f", "/in/g>/out/g", false),
+            ("/in/f>/out/f", "/in/f2>/out/f2", false),
+            ("/in/d/>/out/d", "/in/d/e/f>/far/f", true),
+            ("/in/d/e/f>/far/f", "/in/d/>/out/d", true),
+            ("/in/d/e/f>/far/f", "/in/d/e/>/out/d", true),
+            ("/in/d/>/out/d", "/in/x>/out/d/x", true),
+            ("/in/d/>/out/d", "/in/d2/f>/out/d2/f", false),
+            ("/in/d/", "/in/d/e/", true),
+            ("/in/d/e/", "/in/d/", true),
+            ("/in/d/e/f", "/in/d/g", false),
+            ("/in/", "/f", false),
+            ("/in/f", "/", true),
+        ] {
+            let mut claims = Claims::default();
+            assert!(claim(&mut claims, 1, first));
+            assert_eq!(!claim(&mut claims, 2, second), waits, "{first}, then {second}");
+            assert_eq!(claims.release(Task(1)), if waits { vec![Task(2)] } else { vec![] });
+            assert_eq!(claims.release(Task(2)), []);
+            assert!(claims.is_empty(), "{first}, then {second}");
+        }
+    }
+
+    #[test]
+    fn what_is_let_go_of_before_its_turn_lets_nobody_overtake() {
+        let mut claims = Claims::default();
+        assert!(claim(&mut claims, 1, "/in/f>/out/f"));
+        assert!(!claim(&mut claims, 2, "/in/f>/far/f"));
+        assert!(!claim(&mut claims, 3, "/in/f>/out/g"));
+        assert!(!claim(&mut claims, 4, "/far/f"));
+        assert_eq!(claims.release(Task(2)), []);
+        let mut free = claims.release(Task(1));
+        free.sort_unstable();
+        assert_eq!(free, [Task(3), Task(4)]);
+        assert!(
+            claims.release(Task(4)).is_empty() && claims.release(Task(3)).is_empty() && claims.is_empty()
+        );
+    }
+
+    #[test]
+    fn a_chain_goes_on_in_the_order_in_which_it_came() {
+        let mut claims = Claims::default();
+        let begins: Vec<bool> =
+            (0..5).map(|task| claim(&mut claims, task, &format!("/d/{task}>/d/{}", task + 1))).collect();
+        assert_eq!(begins, [true, false, false, false, false]);
+        assert!(!claims.waits(Task(0)) && claims.waits(Task(1)));
+        for task in 0..4 {
+            assert_eq!(claims.release(Task(task)), [Task(task + 1)]);
+        }
+        assert!(claims.release(Task(4)).is_empty() && claims.is_empty());
+    }
+}
