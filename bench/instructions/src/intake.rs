@@ -27,6 +27,7 @@ impl Sink for Seen {
     }
 
     fn renamed(&mut self, _: WatchId, _: &[u8], _: Option<&[u8]>) {}
+    fn set_aside(&mut self, _: WatchId, _: &[u8], _: &[u8]) {}
 
     fn notice(&mut self, notice: Notice<'_>) {
         panic!("{notice}");
