@@ -65,8 +65,8 @@ pub trait Sink {
     /// watch does not see it any more. Comes after the event that says so.
     fn renamed(&mut self, watch: WatchId, from: &[u8], to: Option<&[u8]>);
     /// A directory that the watch sees, with everything below it, has lost its name to another one, and is nowhere. It
-    /// is told as renamed from `aside`, a path that nothing can have, as soon as its place is known: by the other half
-    /// of an exchange. If there is none, that is where it was.
+    /// is told as renamed from `aside`, a path that nothing can have, before the turn ends: to its place by the other
+    /// half of an exchange, or to where it was if there is none.
     fn set_aside(&mut self, watch: WatchId, path: &[u8], aside: &[u8]);
     /// Something that a person should know, or ([`crate::Severity::Silent`]) that the caller must act on.
     fn notice(&mut self, notice: Notice<'_>);

@@ -253,6 +253,7 @@ impl Watcher {
         self.check_mounts(sink);
         self.background(sink);
         self.open_parent = None;
+        self.end_asides(|_, _| true, sink);
         self.next_turn()
     }
 

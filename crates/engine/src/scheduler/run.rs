@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use event::Flag;
 
-use super::{Keys, Scheduler, wait_for_event};
+use super::{Keys, Scheduler, cancel_rerun, wait_for_event};
 use crate::clock::{Nanos, span};
 use crate::random::Random;
 use crate::tasks::{Mark, Renamed, Slot, State, Tasks, beginning};
@@ -397,6 +397,7 @@ impl Scheduler {
             }
             Outcome::Withdrawn => {
                 turn.out.record(Record::CancelledWaiting { task });
+                cancel_rerun(slot, turn.tasks);
                 Left::Nothing
             }
         };

@@ -5,8 +5,11 @@
 //! Work may begin when all has ended that came before and whose claims it meets. So no rule sees a file that another one
 //! has placed and not finished, and no two rules each take the file of the other for a copy that stays.
 //!
-//! What came first waits for nothing, so there is always something that goes on. Paths are compared as text: through a
-//! link they are others.
+//! What came first waits for nothing, so there is always something that goes on. Paths are compared as text, in their
+//! normal form: through a link they are others, and a name that `on_conflict="rename"` gives to a result is nobody's.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
 
 use hashbrown::HashMap;
 
@@ -23,7 +26,7 @@ pub(crate) enum Claimant {
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     /// The last one that claims a path, by directory and name: it waits for all that claimed it before.
-    last: HashMap<Vec<u8>, HashMap<Box<[u8]>, Claimant>>,
+    last: BTreeMap<Box<[u8]>, HashMap<Box<[u8]>, Claimant>>,
     all: HashMap<Claimant, Claim>,
     /// How many are for directories.
     trees: usize,
@@ -65,7 +68,10 @@ impl Claims {
         before.dedup();
         for path in &paths {
             let (directory, name) = split(path);
-            self.last.entry_ref(directory).or_default().insert(name.into(), who);
+            match self.last.get_mut(directory) {
+                Some(names) => names.insert(name.into(), who),
+                None => self.last.entry(directory.into()).or_default().insert(name.into(), who),
+            };
         }
         for other in &before {
             self.all.get_mut(other).expect("the last of a path has not ended").waiting.push(who);
@@ -101,9 +107,9 @@ impl Claims {
         free
     }
 
-    /// Whether one waits for others.
-    pub(crate) fn waits(&self, who: Claimant) -> bool {
-        self.all.get(&who).is_some_and(|claim| claim.waits_for > 0)
+    /// Those that wait for one.
+    pub(crate) fn waiting_for(&self, who: Claimant) -> &[Claimant] {
+        self.all.get(&who).map_or(&[], |claim| &claim.waiting)
     }
 
     #[cfg(test)]
@@ -117,12 +123,12 @@ impl Claims {
     }
 
     fn below(&self, path: &[u8]) -> impl Iterator<Item = Claimant> {
-        let is_below = move |directory: &[u8]| {
-            let rest = directory.strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
-        let directories = self.last.iter().filter(move |(directory, _)| is_below(directory));
-        directories.flat_map(|(_, names)| names.values().copied())
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let itself = self.last.get(path).into_iter();
+        // What follows the slash is below.
+        let (first, behind) = ([path, b"/"].concat(), [path, b"0"].concat());
+        let below = self.last.range::<[u8], _>((Included(&first[..]), Excluded(&behind[..])));
+        itself.chain(below.map(|(_, names)| names)).flat_map(|names| names.values().copied())
     }
 
     fn forget(&mut self, path: &[u8], who: Claimant) {
@@ -137,7 +143,7 @@ impl Claims {
     }
 }
 
-/// The directory of a path and the name in it, with its slash.
+/// The directory of a path and the name in it, with its slash. That of the root directory is the root directory.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     path.split_at(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0))
 }
@@ -210,7 +216,7 @@ mod tests {
         let begins: Vec<bool> =
             (0..5).map(|task| claim(&mut claims, task, &format!("/d/{task}>/d/{}", task + 1))).collect();
         assert_eq!(begins, [true, false, false, false, false]);
-        assert!(!claims.waits(Task(0)) && claims.waits(Task(1)));
+        assert_eq!(claims.waiting_for(Task(0)), [Task(1)]);
         for task in 0..4 {
             assert_eq!(claims.release(Task(task)), [Task(task + 1)]);
         }

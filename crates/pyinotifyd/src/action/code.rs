@@ -1,8 +1,9 @@
 //! Which words of a command are code: text that a program executes, so that a value in it may be executed, too.
 //!
 //! A word is code by what stands before it: an option that names code (`-c`, `-e` and their like), or a program whose
-//! first argument is code. Of a program that is known to do so this is certain, and the command is refused. Of any
-//! other it is likely if the word holds more than a value, as a command has more than one word; that is warned of.
+//! first argument is code. Where a program is known to execute all of it, the command is refused. Of other programs it
+//! is likely if the word holds more than a value, as a command has more than one word; that is warned of, as is code of
+//! which a program executes only some (`sed`, SQL, terminals).
 
 use super::occasion::{Field, Placeholder};
 
@@ -227,7 +228,11 @@ const OF_LANGUAGES: usize = 3;
 /// Long options of tar whose value a shell executes.
 const NAMES_SHELL_TEXT: [&[u8]; 2] = [b"--checkpoint-action=exec=", b"--to-command="];
 /// Programs that take what looks like code to us as data.
-const TAKE_DATA: [&[u8]; 16] = [
+const TAKE_DATA: [&[u8]; 20] = [
+    b"[",
+    b"[[",
+    b"test",
+    b"touch",
     b"echo",
     b"printf",
     b"grep",
@@ -404,6 +409,13 @@ fn long_names(option: &[u8], of_language: bool) -> Names {
     }
 }
 
+/// Whether an option names a file with the code of a filter: `-f`, `-nf`, `-fFILE`, `--file`, `--from-file`.
+fn names_file(option: &[u8]) -> bool {
+    let is_short = option.first() == Some(&b'-') && option.get(1).is_some_and(u8::is_ascii_alphabetic);
+    let is_long = [&b"--file"[..], b"--from-file"].iter().any(|long| option.starts_with(long));
+    is_long || option.starts_with(b"-f") || is_short && option.ends_with(b"f")
+}
+
 /// The kind of a program, by the word that calls it; of a variable such as `$SHELL` by its name.
 fn interpreter(word: &[u8]) -> Option<&'static Interpreter> {
     let name = program_of(word);
@@ -555,7 +567,9 @@ impl<'a> Judge<'a> {
         if is_shell && word.value.is_none() {
             let arguments = &self.words[place + 1..];
             let argument = arguments.iter().filter(|_| !for_shell).find_map(|word| word.value);
-            self.verdict.scripts.push(Script { text: word.whole.clone(), argument });
+            let option = NAMES_SHELL_TEXT.iter().find(|option| word.whole.starts_with(option));
+            let text = word.whole[option.map_or(0, |option| option.len())..].to_vec();
+            self.verdict.scripts.push(Script { text, argument });
         }
         let surely = for_shell || kind.is_some_and(|kind| kind.kind.surely());
         let is_typed = || self.words[..place].iter().any(|word| TYPE_TEXT.contains(&word.whole.as_slice()));
@@ -579,8 +593,12 @@ impl<'a> Judge<'a> {
     /// What comes behind a word.
     fn go_on(&mut self, place: usize, role: Role) {
         let text = self.words[place].whole.as_slice();
-        self.verdict.evaluates |= self.builtins && text.rsplit(|byte| *byte == b'=').next() == Some(b"eval");
-        if self.builtins && READ_AGAIN.contains(&text) {
+        let assigned = text.rsplit(|byte| *byte == b'=').next();
+        // Behind words of the shell that are not read here, `eval` may be the command.
+        let may_be_command = self.builtins && matches!(self.reader, Reader::Program | Reader::Again);
+        self.verdict.evaluates |= may_be_command && assigned == Some(b"eval");
+        let is_read_again = text == b"eval" || place == self.program && READ_AGAIN.contains(&text);
+        if may_be_command && is_read_again {
             self.reader = Reader::Again;
         }
         let names_code = role == Role::Option(Names::NextWord);
@@ -590,7 +608,7 @@ impl<'a> Judge<'a> {
         };
         match role {
             Role::Option(names) => {
-                let has_code = kind.kind.executes(0) && (names != Names::Nothing || text.starts_with(b"-f"));
+                let has_code = kind.kind.executes(0) && (names != Names::Nothing || names_file(text));
                 // It runs a command as that user.
                 let has_own = kind.kind == Kind::CallsShell && matches!(text, b"-u" | b"--user");
                 *arguments = (*arguments).max(usize::from(has_code || has_own));

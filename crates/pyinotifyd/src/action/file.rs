@@ -4,6 +4,7 @@
 //! the result goes. It is submitted when other work on these paths has ended, whatever lanes that is for ([`Claims`]).
 //! Different paths are worked on beside each other.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,7 +21,7 @@ use super::Lanes;
 use super::claims::{Claimant, Claims};
 use super::descent::{Descent, Descents, FeedsItself, Noted, Place};
 use super::undo::Deed;
-use crate::config::{FileRule, FileRules};
+use crate::config::{FileRule, FileRules, absolute_path};
 use crate::lane::{Filesystem, Filesystems, Fit, LaneId, Size, Undone, Work};
 use crate::log::{Escaped, Level};
 
@@ -160,8 +161,8 @@ impl FileOrders {
     pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
         let run = Arc::new(Run::new(order, self.descents.clone()));
         let Order { task, source, is_dir, .. } = &run.order;
-        let destination = run.destination.as_ref().map_or(&b""[..], |to| trimmed(&to.path));
-        let paths = [&source[..], destination].into_iter().filter(|path| !path.is_empty());
+        let destination = normal(run.destination.as_ref().map_or(&b""[..], |to| &to.path));
+        let paths = [&source[..], &destination].into_iter().filter(|path| !path.is_empty());
         let is_free = self.claims.claim(Claimant::Task(*task), paths, *is_dir);
         self.runs.insert(*task, Arc::clone(&run));
         if is_free {
@@ -184,11 +185,24 @@ impl FileOrders {
         self.release(Claimant::Undo(number), lanes, now);
     }
 
-    /// Orders about something below a directory that wait for others.
-    pub(crate) fn waiting_below(&self, directory: &[u8]) -> Vec<u64> {
-        let is_below = |path: &[u8]| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"));
-        let tasks = self.runs.iter().filter(|(_, run)| is_below(&run.order.source)).map(|(task, _)| *task);
-        tasks.filter(|task| self.claims.waits(Claimant::Task(*task))).collect()
+    /// Orders about the source of one, or about something below it, that wait for it.
+    pub(crate) fn waiting_for(&self, task: u64) -> Vec<u64> {
+        let Some(run) = self.runs.get(&task) else { return Vec::new() };
+        let is_at_or_below = |task: &u64| {
+            let other = self.runs.get(task).map(|run| &run.order.source);
+            let rest = other.and_then(|other| other.strip_prefix(&run.order.source[..]));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let tasks = self.claims.waiting_for(Claimant::Task(task)).iter().filter_map(|who| match who {
+            Claimant::Task(task) => Some(*task),
+            Claimant::Undo(_) => None,
+        });
+        tasks.filter(is_at_or_below).collect()
+    }
+
+    /// Takes back all undos that wait for orders, and gives their numbers.
+    pub(crate) fn withdraw_undos(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.undos).into_keys().collect()
     }
 
     /// Takes an order back that nobody works on yet; false if somebody does. No report comes of one that was taken
@@ -487,6 +501,13 @@ fn is_out_of_descriptors(error: &files::Error) -> bool {
 /// What comes after the last slash.
 fn name_of(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// A path without parts that name nothing.
+fn normal(path: &[u8]) -> Cow<'_, [u8]> {
+    let names_nothing = |part: &[u8]| matches!(part, b"" | b"." | b"..");
+    let is_normal = !path.split(|byte| *byte == b'/').skip(1).any(names_nothing);
+    if is_normal { Cow::Borrowed(path) } else { Cow::Owned(absolute_path(path)) }
 }
 
 /// A path without slashes at its end.

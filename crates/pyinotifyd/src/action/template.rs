@@ -7,7 +7,7 @@
 //! quotes is easy.
 //!
 //! The reader knows quotes, expansions, substitutions, comments and here-documents, and the words of a simple command.
-//! What it does not understand makes it unsure, and from there on placeholders are refused; text without placeholders
+//! What it does not understand makes it unsure, and from there on placeholders are refused; text that holds no value
 //! is never refused, since it is the user's own.
 
 use std::collections::BTreeMap;
@@ -41,6 +41,9 @@ const HERE_DOCUMENT: &str = "in or behind a here-document";
 
 /// A place where a value would be computed with, and so would a variable that holds it.
 const ARITHMETIC: &str = "in arithmetic";
+
+/// Texts of shells within each other: `sh -c "sh -c ..."`.
+const DEPTH_MAX: usize = 32;
 
 /// Where a placeholder stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,6 +324,8 @@ struct Reader<'a> {
     compounds: Vec<Option<Printed>>,
     /// What is accepted and probably not meant.
     doubts: Vec<String>,
+    /// In how many texts of other shells it reads.
+    depth: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -350,6 +355,7 @@ impl<'a> Reader<'a> {
             piped: None,
             compounds: Vec::new(),
             doubts: Vec::new(),
+            depth: 0,
         }
     }
 
@@ -373,7 +379,11 @@ impl<'a> Reader<'a> {
 
     /// Reads the text of another shell, with the variables of this one: what it prints.
     fn read_within(&mut self, text: &[u8], argument: Option<Value>) -> Result<Option<Printed>, String> {
+        if self.depth == DEPTH_MAX {
+            return Err("commands within commands are too deep".to_owned());
+        }
         let mut reader = Reader::new(text, &[]);
+        reader.depth = self.depth + 1;
         reader.variables = self.variables.clone();
         reader.set_arguments(argument);
         reader.compounds.push(None);

@@ -101,7 +101,7 @@ impl Daemon {
         if !filesystem.is_local || missing::is_missing(event.pathname) {
             let performer = &mut self.core.performer;
             self.core.engine.withdraw(now, event.pathname, performer);
-            for task in performer.files.waiting_below(event.pathname) {
+            for task in performer.files.waiting_for(task) {
                 if performer.files.withdraw(task, &mut performer.lanes, now) {
                     performer.runs.end(TaskHandle(task), Outcome::Withdrawn);
                 }

@@ -406,12 +406,17 @@ fn record_of<'a>(start: &Start<'a>) -> TaskRecord<'a> {
     TaskRecord { scheduler: start.scheduler, id: start.id, event: start.event, others }
 }
 
+/// The path that a directory had which was set aside, and what is below it: a NUL is in no path.
+fn before_aside(path: &[u8]) -> &[u8] {
+    path.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// The names of an event, and of a scheduler and a task that have it.
 fn about<'a>(scheduler: LoggerId, event: &Event<'a>, task: Option<&'a TaskName>) -> About<'a> {
     About {
         scheduler: Some(scheduler),
         event: Some(event.mask.name()),
-        path: Some(event.pathname),
+        path: Some(before_aside(event.pathname)),
         others: 0,
         task: task.map(TaskName::as_str),
     }
@@ -728,8 +733,10 @@ impl Performer {
     }
 
     fn followed(&mut self, task: &TaskRecord<'_>, from: &[u8], to: &[u8]) {
-        // What was set aside had its path until then, and NUL is in no path.
-        let from = from.split(|byte| *byte == 0).next().unwrap_or_default();
+        let from = before_aside(from);
+        if from == to {
+            return;
+        }
         let (from, to) = (Escaped(from), Escaped(to));
         let text = format_args!("task follows its directory, renamed from '{from}' to '{to}'");
         self.task_record(Level::INFO, task, text);

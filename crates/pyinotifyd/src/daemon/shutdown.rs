@@ -14,6 +14,7 @@ use super::perform::GRACE;
 use super::start::terminals;
 use super::wake::EndSignal;
 use super::{Daemon, leave};
+use crate::action::undo::Refused;
 use crate::cli::Source;
 use crate::log::record;
 
@@ -84,6 +85,10 @@ impl Daemon {
         self.state = State::ShuttingDown;
         self.supervision.stopping(now);
         self.end_waits();
+        // What they wait for may end with the last of the time that there is.
+        for number in self.core.performer.files.withdraw_undos() {
+            self.undone(number, Vec::new(), Err(Refused::For("the daemon ends".to_owned())), now);
+        }
         if let Some(reload) = self.reload.take() {
             // A file that is being executed has nothing to bring to an end.
             reload.loading.host.kill(Signal::TERM);

@@ -53,7 +53,7 @@ impl Watcher {
         for node in guards {
             self.guard_event(node, mask, raw.name, sink);
         }
-        self.end_asides(0, sink);
+        self.end_asides(|watcher, node| !watcher.is_aside(node), sink);
         self.settle_roots(sink);
     }
 

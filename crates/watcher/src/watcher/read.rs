@@ -12,6 +12,8 @@ use crate::tree::UNNAMED;
 
 /// Events in one span that make the tree a busy one. A trickle of 10,000 events a second stays below.
 const HOT_EVENTS: u64 = 32;
+/// Events that a turn works off beyond its units for the other half of an exchange, which comes right behind the first.
+const FOR_OTHER_HALF: u32 = 32;
 /// Long enough that the batches of a trickle even out.
 const HOT_SPAN: Duration = Duration::from_millis(2);
 
@@ -126,22 +128,13 @@ impl Watcher {
             }
             self.read();
         }
-        // Taken out for as long as events borrow from it.
-        let buffer = std::mem::take(&mut self.reading.buffer);
         let counted = self.reading.events_since_empty;
-        while self.units > kept {
-            let rest = &buffer[self.reading.at..self.reading.end];
-            let Some((event, len)) = decode::first(rest) else {
-                // The kernel writes whole events only; anything else is not worth an endless loop.
-                self.reading.at = self.reading.end;
-                break;
-            };
-            self.reading.at += len;
-            self.reading.events_since_empty += 1;
-            self.units -= 1;
-            self.dispatch(&event, sink);
+        self.dispatch_read(kept, FOR_OTHER_HALF, sink);
+        // The kernel queues the halves of an exchange one after the other: a read may come between them.
+        if !self.asides.is_empty() && self.reading.is_worked_off() {
+            self.read();
+            self.dispatch_read(u32::MAX, FOR_OTHER_HALF, sink);
         }
-        self.reading.buffer = buffer;
         if std::mem::take(&mut self.reading.storms) {
             self.look_for_storm();
         }
@@ -159,6 +152,30 @@ impl Watcher {
         {
             self.reading.turned_over_at = self.stats.events;
         }
+    }
+
+    /// Works off what was read, as long as the turn has more than `kept` units; after that not more than so many events,
+    /// as long as something is set aside: nothing is to start for that before its place is known.
+    fn dispatch_read(&mut self, kept: u32, mut beyond: u32, sink: &mut impl Sink) {
+        // Taken out for as long as events borrow from it.
+        let buffer = std::mem::take(&mut self.reading.buffer);
+        while self.units > kept || beyond > 0 && !self.asides.is_empty() {
+            let rest = &buffer[self.reading.at..self.reading.end];
+            let Some((event, len)) = decode::first(rest) else {
+                // The kernel writes whole events only; anything else is not worth an endless loop.
+                self.reading.at = self.reading.end;
+                break;
+            };
+            self.reading.at += len;
+            self.reading.events_since_empty += 1;
+            if self.units > kept {
+                self.units -= 1;
+            } else {
+                beyond -= 1;
+            }
+            self.dispatch(&event, sink);
+        }
+        self.reading.buffer = buffer;
     }
 
     /// How many events must have been read until all that are queued now have been.
@@ -200,7 +217,6 @@ impl Watcher {
         self.fresh.settle();
         self.resolve_doubts(Queue::Empty, sink);
         self.drop_displaced();
-        self.end_asides(self.reading.number, sink);
         self.forget_kept();
         self.creations.settle(self.recovery.runs());
         let reading = &mut self.reading;

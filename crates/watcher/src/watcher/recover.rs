@@ -38,7 +38,7 @@ use crate::cover::EMPTY;
 use crate::kernel;
 use crate::notice::Notice;
 use crate::spec::{Limits, Sink, WatchId};
-use crate::tree::{NodeId, STARVED};
+use crate::tree::{NodeId, STARVED, UNNAMED};
 
 /// Times of files lag behind the clock by a tick of the kernel's timer (at most 10 ms), and clocks are set.
 pub(super) const SLACK: Duration = Duration::from_millis(100);
@@ -272,7 +272,9 @@ impl Watcher {
     /// Says which watches are complete again, and so when the last pass has ended.
     pub(super) fn finish_recovery(&mut self, sink: &mut impl Sink) {
         let Some(started) = self.recovery.started else { return };
-        let put_off = self.doubts.walks().filter(|walk| walk.is_of_recovery()).map(|walk| walk.top().0);
+        // What has lost its name has left our sight if no walk finds it: it goes when the recovery has ended.
+        let is_awaited = |walk: &&Walk| walk.is_of_recovery() && !self.is_displaced(walk.top().0);
+        let put_off = self.doubts.walks().filter(is_awaited).map(|walk| walk.top().0);
         let waiting: Vec<NodeId> = put_off.chain(self.recovery.owed.keys().copied()).collect();
         let mut open: HashSet<NodeId> = self.walks.recovering().collect();
         open.extend(waiting.into_iter().map(|node| self.tree_of(node)));
@@ -294,6 +296,12 @@ impl Watcher {
             }
         }
         self.say(Notice::RecoveryDone { arrivals, took: self.now.saturating_duration_since(started) }, sink);
+    }
+
+    /// Whether a node, or one above it, has lost its name to another one.
+    fn is_displaced(&self, node: NodeId) -> bool {
+        std::iter::successors(Some(node), |&node| self.tree.parent(node))
+            .any(|node| self.tree.has(node, UNNAMED))
     }
 
     /// Says which watches are complete again because the pass over one of their trees has ended.

@@ -25,8 +25,6 @@ pub(super) struct Aside {
     path: Vec<u8>,
     /// Who was told.
     watches: Vec<WatchId>,
-    /// By which read.
-    read: u64,
 }
 
 /// Who sees a directory after a rename.
@@ -249,18 +247,22 @@ impl Watcher {
         for &watch in &watches {
             sink.set_aside(watch, &old, &path);
         }
-        self.asides.push(Aside { node, old, path, watches, read: self.reading.number });
+        self.asides.push(Aside { node, old, path, watches });
     }
 
-    /// Says of directories that were set aside, and that are not half of an exchange, that they are where they were.
-    pub(super) fn end_asides(&mut self, read_before: u64, sink: &mut impl Sink) {
+    /// Whether a node waits for its own rename, having lost its name.
+    pub(super) fn is_aside(&self, node: NodeId) -> bool {
+        self.tree.has(node, UNNAMED) && self.is_reachable(node)
+    }
+
+    /// Says of directories that were set aside, and that have `ended` to be without a new name, that they are where they
+    /// were.
+    pub(super) fn end_asides(&mut self, ended: impl Fn(&Watcher, NodeId) -> bool, sink: &mut impl Sink) {
         if self.asides.is_empty() {
             return;
         }
-        let (asides, ended): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.asides).into_iter().partition(|one| {
-                one.read >= read_before && self.tree.has(one.node, UNNAMED) && self.is_reachable(one.node)
-            });
+        let asides = std::mem::take(&mut self.asides);
+        let (ended, asides): (Vec<_>, Vec<_>) = asides.into_iter().partition(|one| ended(self, one.node));
         self.asides = asides;
         for Aside { old, path, watches, .. } in ended {
             for watch in watches {

@@ -938,7 +938,13 @@ impl Scheduler {
                 Outcome::Failed(_) | Outcome::Cancelled => {
                     out.record(Record::CancelledOngoing { task: record });
                 }
-                Outcome::Withdrawn => out.record(Record::CancelledWaiting { task: record }),
+                Outcome::Withdrawn => {
+                    out.record(Record::CancelledWaiting { task: record });
+                    let task = self.get(key);
+                    task.marked = false;
+                    task.earlier &= !task.restart;
+                    task.restart = false;
+                }
             }
         }
         let (batch, has_heir) = (self.spec.batch.is_some(), self.has_heir);
