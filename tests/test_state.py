@@ -1374,6 +1374,51 @@ def test_a_full_disk_stops_nothing_and_is_made_up_for(box: Box, disk: Path) -> N
     wait_until(lambda: state.execute("SELECT count(*) FROM task").fetchone() == (300,))
 
 
+def full_disk(box: Box, config: str, count: int) -> tuple[Daemon, Path]:
+    """A daemon whose disk is full, and that has heard of so many files since; and what fills the disk."""
+    daemon = box.run(config)
+    daemon.wait_log("start listening")
+    filler = box.tmp / "disk/filler"
+    fill(filler)
+    for number in range(count):
+        write(box.src / f"{number:0200}")
+    daemon.wait_log("cannot keep tasks in .*; the daemon goes on without, and tries again")
+    return daemon, filler
+
+
+def test_a_stop_names_what_it_could_not_keep(box: Box, disk: Path) -> None:
+    config = WAITS.replace("$TMP/state", "$TMP/disk/state")
+    daemon = box.run(config)
+    write(box.src / "kept")
+    state = sqlite3.connect(disk / "state/state.db")
+    wait_until(lambda: state.execute("SELECT count(*) FROM task").fetchone() == (1,))
+    state.close()
+    daemon.terminate()
+    daemon, _ = full_disk(box, config, 1010)
+    daemon.wait_log("schedule task", count=1010)
+    assert daemon.terminate() == 0
+    daemon.wait_log("ERROR - the latest changes of tasks are not kept in '.*': database or disk is full")
+    assert daemon.count(r"INFO - keep 1011 waiting task\(s\), unless the state cannot be written") == 1
+    named = [line for line in daemon.lines if "WARNING - not done: it could not be kept" in line]
+    assert len(named) == 999
+    assert all("task_id=" in line for line in named)
+    assert daemon.count("WARNING - 11 more task") == 1
+    assert daemon.count("not done: .*/kept,") == 0
+
+
+def test_who_makes_room_may_stop_the_daemon_at_once(box: Box, disk: Path) -> None:
+    config = WAITS.replace("$TMP/state", "$TMP/disk/state")
+    daemon, filler = full_disk(box, config, 300)
+    daemon.wait_log("schedule task", count=300)
+    # By then the pause before the next try is longer than a stop waits.
+    time.sleep(8)
+    filler.unlink()
+    assert daemon.terminate() == 0
+    assert daemon.count("not kept|not done") == 0
+    daemon = box.run(config)
+    daemon.wait_log("tasks of the earlier daemon: 300 go on")
+
+
 def test_somebody_who_locks_the_database_delays_the_keeping_alone(box: Box) -> None:
     daemon = box.run(SOON)
     with contextlib.closing(sqlite3.connect(box.tmp / "state/state.db", isolation_level=None)) as shell:

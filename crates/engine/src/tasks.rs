@@ -585,6 +585,11 @@ impl Tasks {
         }
     }
 
+    /// Whether the program that keeps tasks has this one, as it is or was.
+    pub(crate) fn is_taken(&self, slot: Slot) -> bool {
+        self.changes.as_ref().is_some_and(|changes| changes.has(slot))
+    }
+
     /// Notes from here on which tasks change.
     pub(crate) fn keep_changes(&mut self) {
         let mut changes = Box::<Changes>::default();

@@ -94,6 +94,8 @@ pub(crate) struct Keeper {
     /// How many batches there were, and how many of them are written.
     made: u64,
     written: u64,
+    /// Tasks that the database gets with the batch in flight, and does not have yet.
+    unwritten: HashSet<TaskId>,
     /// Failed tasks that are run again. They count as failed until there is a row of that, or of its end.
     again: HashSet<Id>,
     checkpoints: Checkpoints,
@@ -147,6 +149,7 @@ impl Keeper {
             took: Histogram::new(COMMIT_BOUNDS),
             made: 0,
             written: 0,
+            unwritten: HashSet::new(),
             again: HashSet::new(),
             traces: Traces::default(),
             groups: HashMap::new(),
@@ -306,6 +309,11 @@ impl Keeper {
         self.next.paused.push((scheduler.file, scheduler.name, is_paused));
     }
 
+    /// Whether changes of tasks are not on the disk yet.
+    fn owes_changes(&self, engine: &Engine) -> bool {
+        self.ledger.owes_changes() || self.has_news(engine)
+    }
+
     fn has_news(&self, engine: &Engine) -> bool {
         engine.has_changes()
             || !self.ended.is_empty()
@@ -320,12 +328,16 @@ impl Keeper {
         batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let clock = Clock::now();
-        let Keeper { groups, leftovers, .. } = self;
+        let Keeper { groups, leftovers, unwritten, .. } = self;
+        unwritten.clear();
         groups.retain(|run, _| commands.process(run.0).is_some());
         for run in self.stopped.drain(..) {
             engine.note_change(run);
         }
         engine.take_changed(TASKS_A_BATCH, |task| {
+            if !task.is_taken {
+                unwritten.insert(task.id);
+            }
             let generation = generations.iter().rfind(|generation| generation.owns(task.scheduler));
             let action =
                 generation.expect("a generation stays until its tasks have ended").action(task.scheduler);
@@ -400,6 +412,7 @@ impl Daemon {
                 Report::Committed { took, recovered } => {
                     keeper.took.observe(took.as_secs_f64());
                     keeper.written = keeper.made;
+                    keeper.unwritten.clear();
                     // What was wrong at the start may be over with the first batch.
                     if keeper.trouble.take().is_some() || recovered {
                         let directory = keeper.directory.display();
@@ -437,18 +450,50 @@ impl Daemon {
         }
     }
 
-    /// The end of the daemon: writes what is left. A disk that does not take it is not waited for long.
+    /// The end of the daemon: writes what is left. A disk that does not take it is not waited for long. What waits and
+    /// is lost with it is named.
     pub(super) fn close_keeper(&mut self) {
         let deadline = Instant::now() + CLOSE_MAX;
+        self.write_the_rest(deadline);
+        let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
+        let Some(keeper) = performer.keeper.take() else { return };
+        if keeper.trouble.is_some() && !keeper.owes_changes(engine) {
+            // Only the time of the last look is lost: the next daemon looks back further.
+            keeper.ledger.close(Instant::now());
+            return;
+        }
+        let owes_more = keeper.has_news(engine);
+        let Keeper { ledger, directory, unwritten, trouble, .. } = keeper;
+        let is_written = ledger.close(deadline);
+        if is_written && !owes_more {
+            return;
+        }
+        let is_lost = |id: TaskId| !is_written && unwritten.contains(&id);
+        engine.tell_not_kept(Instant::now(), is_lost, performer);
+        let why = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        let directory = directory.display();
+        record!(
+            performer.log,
+            self.logger,
+            ERROR,
+            "the latest changes of tasks are not kept in '{directory}'{why}"
+        );
+    }
+
+    /// Writes batches until nothing is left or the deadline has come. What failed before is tried again at once: who
+    /// has made room may have stopped the daemon for that.
+    fn write_the_rest(&mut self, deadline: Instant) {
         loop {
             self.take_ledger_reports(Instant::now());
             let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
             let Some(keeper) = &mut performer.keeper else { return };
             if !keeper.ledger.is_ready() {
-                if keeper.trouble.is_none() && keeper.ledger.wait(deadline) {
-                    continue;
+                let is_for_nothing = keeper.trouble.is_some() && !keeper.owes_changes(engine);
+                keeper.ledger.hurry();
+                if is_for_nothing || !keeper.ledger.wait(deadline) {
+                    return;
                 }
-                break;
+                continue;
             }
             let mut batch = keeper.batch(engine, &performer.generations, &performer.commands);
             if !keeper.has_news(engine) {
@@ -457,24 +502,8 @@ impl Daemon {
             if !batch.is_empty() {
                 keeper.ledger.commit(batch);
             } else if !keeper.has_news(engine) {
-                break;
+                return;
             }
-        }
-        let (engine, performer) = (&self.core.engine, &mut self.core.performer);
-        let Some(keeper) = performer.keeper.take() else { return };
-        let directory = keeper.directory.clone();
-        let owes_changes = keeper.ledger.owes_changes() || keeper.has_news(engine);
-        if keeper.trouble.is_some() && !owes_changes {
-            // Only the time of the last look is lost: the next daemon looks back further.
-            keeper.ledger.close(Instant::now());
-        } else if !keeper.ledger.close(deadline) {
-            let directory = directory.display();
-            record!(
-                performer.log,
-                self.logger,
-                ERROR,
-                "the latest changes of tasks are not kept in '{directory}'"
-            );
         }
     }
 }
