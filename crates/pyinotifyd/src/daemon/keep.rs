@@ -22,6 +22,7 @@ mod leftovers;
 mod restore;
 mod row;
 mod told;
+mod unwritten;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use tokio::sync::Notify;
 
 pub(super) use restore::{REPLACED, event_of, no_heir, no_rule, told_of};
 pub(super) use told::ToldBefore;
+pub(super) use unwritten::Unwritten;
 
 use checkpoints::Checkpoints;
 use failures::Failures;
@@ -78,9 +80,11 @@ pub(crate) struct Keeper {
     reported: Arc<Notify>,
     directory: PathBuf,
     /// Ends of tasks that did not fail.
-    ended: VecDeque<Ended>,
+    ended: VecDeque<Arc<Ended>>,
     /// Failures.
-    failed: VecDeque<Ended>,
+    failed: VecDeque<Arc<Ended>>,
+    /// Those of the batch in flight.
+    failed_in_flight: Vec<Arc<Ended>>,
     /// What stands as failed, written or not.
     pub(super) failures: Failures,
     /// What else the next batch has.
@@ -98,6 +102,8 @@ pub(crate) struct Keeper {
     unwritten: HashSet<TaskId>,
     /// Failed tasks that are run again. They count as failed until there is a row of that, or of its end.
     again: HashSet<Id>,
+    /// Tasks that do not stand as failed any more, while that is not written.
+    closing: HashSet<Id>,
     checkpoints: Checkpoints,
     /// What tasks were about lately, where the next daemon may look for what has changed.
     recent: Option<Recent>,
@@ -142,6 +148,7 @@ impl Keeper {
             directory: directory.to_owned(),
             ended: VecDeque::new(),
             failed: VecDeque::new(),
+            failed_in_flight: Vec::new(),
             failures,
             next: Batch::default(),
             commit_at: None,
@@ -151,6 +158,7 @@ impl Keeper {
             written: 0,
             unwritten: HashSet::new(),
             again: HashSet::new(),
+            closing: HashSet::new(),
             traces: Traces::default(),
             groups: HashMap::new(),
             stopped: Vec::new(),
@@ -235,6 +243,25 @@ impl Keeper {
         });
     }
 
+    fn batch_is_written(&mut self) {
+        self.written = self.made;
+        self.unwritten.clear();
+        self.failed_in_flight.clear();
+        self.closing = self.again.iter().chain(&self.next.not_failed).copied().collect();
+    }
+
+    /// The database is gone, with the batch in flight. What failed of that goes with the next one.
+    fn batch_is_lost(&mut self) {
+        for row in std::mem::take(&mut self.failed_in_flight).into_iter().rev() {
+            self.failed.push_front(row);
+        }
+        self.batch_is_written();
+        self.failures = Failures::default();
+        for row in &self.failed {
+            self.failures.add(row.id, identity_of(row));
+        }
+    }
+
     fn add_end(&mut self, end: Ended) {
         let (queue, max) = match end.result {
             Outcome::Failed => (&mut self.failed, FAILURES_MAX),
@@ -245,10 +272,9 @@ impl Keeper {
             self.failures.remove(lost.id);
         }
         if end.result == Outcome::Failed {
-            let (file, name) = (Arc::clone(&end.subject.file), Arc::clone(&end.subject.scheduler));
-            self.failures.add(end.id, Identity { file, name });
+            self.failures.add(end.id, identity_of(&end));
         }
-        queue.push_back(end);
+        queue.push_back(Arc::new(end));
     }
 
     /// Writes what there is at once; how many batches that is, with those before.
@@ -290,6 +316,7 @@ impl Keeper {
     /// A failed task is to be forgotten.
     pub(crate) fn not_failed(&mut self, id: Id) {
         self.failures.remove(id);
+        self.closing.insert(id);
         self.next.not_failed.push(id);
     }
 
@@ -301,6 +328,7 @@ impl Keeper {
     /// A failed task is run again, and kept.
     pub(crate) fn runs_again(&mut self, id: Id) {
         self.failures.remove(id);
+        self.closing.insert(id);
         self.again.insert(id);
     }
 
@@ -326,6 +354,8 @@ impl Keeper {
     fn batch(&mut self, engine: &mut Engine, generations: &[Generation], commands: &Commands) -> Batch {
         let mut batch = std::mem::take(&mut self.next);
         batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
+        self.failed_in_flight.clear();
+        self.failed_in_flight.extend(self.failed.iter().cloned());
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let clock = Clock::now();
         let Keeper { groups, leftovers, unwritten, .. } = self;
@@ -353,6 +383,9 @@ impl Keeper {
             let ids = of_tasks.chain(of_ended).chain(batch.gone.iter().copied());
             batch.not_failed.extend(ids.filter(|id| self.again.remove(id)));
         }
+        let failed = self.failed_in_flight.iter().map(|row| row.id);
+        let is_closed = |id: &Id| !self.failures.has(*id) && !self.again.contains(id);
+        batch.closed.extend(failed.filter(is_closed));
         if let Some(recent) = &mut self.recent {
             recent.note(&batch, clock.now);
         }
@@ -411,8 +444,7 @@ impl Daemon {
             match report {
                 Report::Committed { took, recovered } => {
                     keeper.took.observe(took.as_secs_f64());
-                    keeper.written = keeper.made;
-                    keeper.unwritten.clear();
+                    keeper.batch_is_written();
                     // What was wrong at the start may be over with the first batch.
                     if keeper.trouble.take().is_some() || recovered {
                         let directory = keeper.directory.display();
@@ -439,8 +471,7 @@ impl Daemon {
                         || format!("the state in '{}' is gone; it is made anew", keeper.directory.display());
                     let text = damage.as_ref().map_or_else(lost, damage_text);
                     record!(performer.log, self.logger, ERROR, "{text}");
-                    keeper.written = keeper.made;
-                    keeper.failures = Failures::default();
+                    keeper.batch_is_lost();
                     self.core.engine.keep_changes();
                     for scheduler in &self.control.pauses {
                         keeper.paused(scheduler.clone(), true);
@@ -506,6 +537,10 @@ impl Daemon {
             }
         }
     }
+}
+
+fn identity_of(row: &Ended) -> Identity {
+    Identity { file: Arc::clone(&row.subject.file), name: Arc::clone(&row.subject.scheduler) }
 }
 
 fn trouble_text(directory: &Path, error: &str) -> String {
