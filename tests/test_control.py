@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -1268,6 +1269,30 @@ def test_a_reload_takes_another_place_or_is_refused(box: Box, run: Run) -> None:
     # The one that takes it away is answered.
     assert two.run("reload").startswith("1 watch(es), 4 scheduler(s);")
     wait_until(lambda: not two.path.exists(), "no place")
+
+
+def test_a_reload_makes_a_socket_anew_that_somebody_removed(box: Box, run: Run) -> None:
+    config = TASKS.replace("shutdown_timeout=0)", 'shutdown_timeout=0, control="$TMP/run/c.sock")')
+    daemon, operator = run(config), Operator(box.tmp / "run/c.sock")
+    daemon.reload()
+    assert daemon.count("control socket") == 0
+    operator.path.unlink()
+    daemon.reload()
+    assert operator.get("/v1/status")["pid"] == daemon.pid
+    shutil.rmtree(operator.path.parent)
+    daemon.reload()
+    assert operator.get("/v1/status")["pid"] == daemon.pid
+    assert daemon.count(f"INFO - the control socket '{operator.path}' was gone; it is made anew") == 2
+    # Where it cannot be had, the reload is made all the same.
+    operator.path.unlink()
+    write(operator.path)
+    daemon.reload()
+    assert daemon.count("ERROR - the control socket is gone: '.*' is there and is no socket") == 1
+    operator.path.unlink()
+    daemon.reload()
+    assert operator.run("reload").startswith("1 watch(es), 4 scheduler(s);")
+    assert daemon.terminate() == 0
+    assert not operator.path.exists()
 
 
 def test_without_a_socket_there_is_no_thread(box: Box, run: Run) -> None:
