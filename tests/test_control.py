@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -963,6 +964,37 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": settles}), Watch("$DST
     operator.post("/v1/schedulers/held/resume")
     assert fates("/dst/paused", "finished") == [("started", None), ("finished", None)]
     connection.close()
+
+
+def test_a_run_that_finds_nothing_changed_is_no_end_anywhere(box: Box, run: Run) -> None:
+    daemon = run("""
+move = FileManagerScheduler(FileManagerRule(action="move", src_re="^$SRC/(.*)$", dst_re=r"$DST/\\1"))
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": move})], state="$TMP/state",
+                        control="$TMP/control.sock")
+""")
+    operator = Operator(box.tmp / "control.sock")
+    lines = stream(operator, "/v1/events?tasks=true")
+    next(lines)
+    daemon.signal(signal.SIGSTOP)
+    write(box.src / "f", "first")
+    (box.src / "f").rename(box.tmp / "kept")
+    write(box.src / "f", "second")
+    daemon.signal(signal.SIGCONT)
+    daemon.wait_log("nothing changed meanwhile")
+    assert [one["result"] for one in operator.get("/v1/history")["tasks"]] == ["ok"]
+    assert operator.scheduler("move")["done"] == 1
+    metrics = operator.metrics()
+    assert metrics['pyinotifyd_task_ends_total{scheduler="move",result="ok"}'] == 1
+    assert metrics['pyinotifyd_task_attempts_total{scheduler="move"}'] == 1
+    assert metrics['pyinotifyd_task_duration_seconds_count{scheduler="move"}'] == 1
+    assert metrics['pyinotifyd_task_delay_seconds_count{scheduler="move"}'] == 1
+    told = (json.loads(line) for line in lines)
+    what = [
+        line["what"]
+        for line in itertools.takewhile(lambda line: line.get("what") != "unchanged", told)
+        if "what" in line
+    ]
+    assert (what.count("started"), what.count("finished")) == (2, 1)
 
 
 def test_the_stream_tells_of_a_batch_as_of_the_one_task_that_has_its_run(steer: Steer, box: Box) -> None:
