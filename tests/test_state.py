@@ -1386,6 +1386,21 @@ def full_disk(box: Box, config: str, count: int) -> tuple[Daemon, Path]:
     return daemon, filler
 
 
+def test_a_task_that_was_tried_has_its_row_though_an_event_came_before_it_was_cancelled(box: Box) -> None:
+    daemon = box.run("""
+check = ShellScheduler(cmd="false {pathname}", retry=Retry(times=5, delay=600))
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": check, "IN_DELETE": Cancel(check)})],
+                        state="$TMP/state")
+""")
+    write(box.src / "f")
+    daemon.wait_log("attempt 1 failed")
+    write(box.src / "f")
+    daemon.wait_log("re-schedule task")
+    (box.src / "f").unlink()
+    daemon.wait_log("scheduled task cancelled")
+    wait_rows(box, "SELECT path, result, attempts FROM ended", [(f"{box.src}/f", "cancelled", 1)])
+
+
 def test_a_stop_names_what_it_could_not_keep(box: Box, disk: Path) -> None:
     config = WAITS.replace("$TMP/state", "$TMP/disk/state")
     daemon = box.run(config)

@@ -447,6 +447,7 @@ impl Scheduler {
         if turn.tasks.more(slot).is_some_and(|more| more.retry.is_some()) {
             let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
             turn.out.record(Record::CancelledWaiting { task });
+            self.tell_cancelled_run(slot, turn);
         }
         forget_marks(slot, turn.tasks);
         turn.tasks.clear(slot, Mark::Interrupted);
