@@ -1045,7 +1045,7 @@ fn tasks_of_two_directories_that_are_exchanged_change_places() {
     for file in ["/in/b/runs", "/in/a/f", "/in/b/f", "/in/b/g"] {
         world.create(file);
     }
-    assert_eq!(world.pass(SECOND), ["start 1 /in/b/runs IN_CREATE"]);
+    assert_eq!(world.pass(SECOND), ["start 1 /in/b/runs IN_CREATE", "all 1 places taken"]);
     let map = world.ids.map(0);
     world.engine.set_aside(world.now, map, b"/in/b", b"/in/b\0", &mut world.out);
     assert_eq!(world.lines(), NOTHING);
