@@ -1473,9 +1473,7 @@ def test_what_fails_while_the_disk_is_full_is_listed_run_again_and_forgotten_onc
         sql = "SELECT id, result, open FROM ended WHERE length(path) < 200"
         wanted = [(ids[name], "failed", opened) for name, opened in [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("d", 1)]]
         wanted += [(ids["before"], "failed", 0), (ids["before"], "ok", 0), (ids["c"], "ok", 0)]
-        wait_until(
-            lambda: sorted(state.execute(sql).fetchall()) == sorted(wanted), lambda: state.execute(sql).fetchall()
-        )
+        wait_until(lambda: sorted(state.execute(sql)) == sorted(wanted), lambda: str(state.execute(sql).fetchall()))
     operator.run("retry", "--all")
     daemon.wait_log("task finished", count=4)
     wait_until(lambda: failed_paths(operator) == [])

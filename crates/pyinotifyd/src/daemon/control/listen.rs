@@ -79,7 +79,7 @@ fn open_socket(place: Place) -> Result<Open<Place>, PlaceError> {
 
 /// Listens once more where the socket was removed; else what is connected still goes on.
 fn open_anew(place: Place) -> (Change<Place>, (Level, String)) {
-    let path = places::shown(&place.path).to_string();
+    let path = places::shown(&place.path);
     match open_socket(place) {
         Ok(open) => {
             let text = format!("the control socket '{path}' was gone; it is made anew");
