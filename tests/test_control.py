@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -964,6 +966,37 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": settles}), Watch("$DST
     connection.close()
 
 
+def test_a_run_that_finds_nothing_changed_is_no_end_anywhere(box: Box, run: Run) -> None:
+    daemon = run("""
+move = FileManagerScheduler(FileManagerRule(action="move", src_re="^$SRC/(.*)$", dst_re=r"$DST/\\1"))
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": move})], state="$TMP/state",
+                        control="$TMP/control.sock")
+""")
+    operator = Operator(box.tmp / "control.sock")
+    lines = stream(operator, "/v1/events?tasks=true")
+    next(lines)
+    daemon.signal(signal.SIGSTOP)
+    write(box.src / "f", "first")
+    (box.src / "f").rename(box.tmp / "kept")
+    write(box.src / "f", "second")
+    daemon.signal(signal.SIGCONT)
+    daemon.wait_log("nothing changed meanwhile")
+    assert [one["result"] for one in operator.get("/v1/history")["tasks"]] == ["ok"]
+    assert operator.scheduler("move")["done"] == 1
+    metrics = operator.metrics()
+    assert metrics['pyinotifyd_task_ends_total{scheduler="move",result="ok"}'] == 1
+    assert metrics['pyinotifyd_task_attempts_total{scheduler="move"}'] == 1
+    assert metrics['pyinotifyd_task_duration_seconds_count{scheduler="move"}'] == 1
+    assert metrics['pyinotifyd_task_delay_seconds_count{scheduler="move"}'] == 1
+    told = (json.loads(line) for line in lines)
+    what = [
+        line["what"]
+        for line in itertools.takewhile(lambda line: line.get("what") != "unchanged", told)
+        if "what" in line
+    ]
+    assert (what.count("started"), what.count("finished")) == (2, 1)
+
+
 def test_the_stream_tells_of_a_batch_as_of_the_one_task_that_has_its_run(steer: Steer, box: Box) -> None:
     _, operator = steer("""
 batch = ShellScheduler("true", batch=Batch(quiet=0.01))
@@ -1268,6 +1301,30 @@ def test_a_reload_takes_another_place_or_is_refused(box: Box, run: Run) -> None:
     # The one that takes it away is answered.
     assert two.run("reload").startswith("1 watch(es), 4 scheduler(s);")
     wait_until(lambda: not two.path.exists(), "no place")
+
+
+def test_a_reload_makes_a_socket_anew_that_somebody_removed(box: Box, run: Run) -> None:
+    config = TASKS.replace("shutdown_timeout=0)", 'shutdown_timeout=0, control="$TMP/run/c.sock")')
+    daemon, operator = run(config), Operator(box.tmp / "run/c.sock")
+    daemon.reload()
+    assert daemon.count("control socket") == 0
+    operator.path.unlink()
+    daemon.reload()
+    assert operator.get("/v1/status")["pid"] == daemon.pid
+    shutil.rmtree(operator.path.parent)
+    daemon.reload()
+    assert operator.get("/v1/status")["pid"] == daemon.pid
+    assert daemon.count(f"INFO - the control socket '{operator.path}' was gone; it is made anew") == 2
+    # Where it cannot be had, the reload is made all the same.
+    operator.path.unlink()
+    write(operator.path)
+    daemon.reload()
+    assert daemon.count("ERROR - the control socket is gone: '.*' is there and is no socket") == 1
+    operator.path.unlink()
+    daemon.reload()
+    assert operator.run("reload").startswith("1 watch(es), 4 scheduler(s);")
+    assert daemon.terminate() == 0
+    assert not operator.path.exists()
 
 
 def test_without_a_socket_there_is_no_thread(box: Box, run: Run) -> None:

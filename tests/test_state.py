@@ -1374,6 +1374,139 @@ def test_a_full_disk_stops_nothing_and_is_made_up_for(box: Box, disk: Path) -> N
     wait_until(lambda: state.execute("SELECT count(*) FROM task").fetchone() == (300,))
 
 
+def full_disk(box: Box, config: str, count: int) -> tuple[Daemon, Path]:
+    """A daemon whose disk is full, and that has heard of so many files since; and what fills the disk."""
+    daemon = box.run(config)
+    daemon.wait_log("start listening")
+    filler = box.tmp / "disk/filler"
+    fill(filler)
+    for number in range(count):
+        write(box.src / f"{number:0200}")
+    daemon.wait_log("cannot keep tasks in .*; the daemon goes on without, and tries again")
+    return daemon, filler
+
+
+def test_a_task_that_was_tried_has_its_row_though_an_event_came_before_it_was_cancelled(box: Box) -> None:
+    daemon = box.run("""
+check = ShellScheduler(cmd="false {pathname}", retry=Retry(times=5, delay=600))
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": check, "IN_DELETE": Cancel(check)})],
+                        state="$TMP/state")
+""")
+    write(box.src / "f")
+    daemon.wait_log("attempt 1 failed")
+    write(box.src / "f")
+    daemon.wait_log("re-schedule task")
+    (box.src / "f").unlink()
+    daemon.wait_log("scheduled task cancelled")
+    wait_rows(box, "SELECT path, result, attempts FROM ended", [(f"{box.src}/f", "cancelled", 1)])
+
+
+def test_a_stop_names_what_it_could_not_keep(box: Box, disk: Path) -> None:
+    config = WAITS.replace("$TMP/state", "$TMP/disk/state")
+    daemon = box.run(config)
+    write(box.src / "kept")
+    state = sqlite3.connect(disk / "state/state.db")
+    wait_until(lambda: state.execute("SELECT count(*) FROM task").fetchone() == (1,))
+    state.close()
+    daemon.terminate()
+    daemon, _ = full_disk(box, config, 1010)
+    daemon.wait_log("schedule task", count=1010)
+    assert daemon.terminate() == 0
+    daemon.wait_log("ERROR - the latest changes of tasks are not kept in '.*': database or disk is full")
+    assert daemon.count(r"INFO - keep 1011 waiting task\(s\), unless the state cannot be written") == 1
+    named = [line for line in daemon.lines if "WARNING - not done: it could not be kept" in line]
+    assert len(named) == 999
+    assert all("task_id=" in line for line in named)
+    assert daemon.count("WARNING - 11 more task") == 1
+    assert daemon.count("not done: .*/kept,") == 0
+
+
+CHECKS = """
+check = ShellScheduler(cmd="test -e $DST/ok")
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": check})],
+                        state="$TMP/disk/state", control="$TMP/control.sock")
+"""
+
+
+def failed_paths(operator: Operator) -> list[str]:
+    listed = operator.get("/v1/failed")
+    assert listed["total"] == len(listed["tasks"])
+    return sorted(Path(task["path"]).name for task in listed["tasks"])
+
+
+def test_what_fails_while_the_disk_is_full_is_listed_run_again_and_forgotten_once(box: Box, disk: Path) -> None:
+    operator = Operator(box.tmp / "control.sock")
+    daemon = box.run(CHECKS)
+    daemon.wait_log("start listening")
+    write(box.src / "before")
+    daemon.wait_log("task failed")
+    wait_until(lambda: failed_paths(operator) == ["before"])
+    fill(disk / "filler")
+    for number in range(100):
+        write(box.src / f"{number:0200}")
+        if daemon.count("cannot keep tasks"):
+            break
+    daemon.wait_log("cannot keep tasks in .*; the daemon goes on without, and tries again")
+    many = daemon.count("task failed") - 1
+    for name in "abcd":
+        write(box.src / name)
+    daemon.wait_log("task failed", count=many + 5)
+    operator.post("/v1/failed/forget", {"path": f"{box.src}/0*"})
+    assert failed_paths(operator) == ["a", "b", "before", "c", "d"]
+    assert operator.get("/v1/status")["totals"]["failed"] == 5
+
+    # One fails again, one is forgotten, one that the database has and one that it has not do what they are to do.
+    ids = {Path(task["path"]).name: task["id"] for task in operator.get("/v1/failed")["tasks"]}
+    operator.run("retry", ids["a"])
+    daemon.wait_log("task failed", count=many + 6)
+    operator.run("forget", ids["b"])
+    (box.dst / "ok").touch()
+    operator.run("retry", ids["c"], ids["before"])
+    daemon.wait_log("task finished", count=2)
+    assert failed_paths(operator) == ["a", "d"]
+    assert "there is no failed task" in operator.run("retry", ids["c"], status=1)
+
+    (disk / "filler").unlink()
+    daemon.wait_log("tasks are kept in '.*' again")
+    assert failed_paths(operator) == ["a", "d"]
+    with contextlib.closing(sqlite3.connect(disk / "state/state.db")) as state:
+        sql = "SELECT id, result, open FROM ended WHERE length(path) < 200"
+        wanted = [(ids[name], "failed", opened) for name, opened in [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("d", 1)]]
+        wanted += [(ids["before"], "failed", 0), (ids["before"], "ok", 0), (ids["c"], "ok", 0)]
+        wait_until(lambda: sorted(state.execute(sql)) == sorted(wanted), lambda: str(state.execute(sql).fetchall()))
+    operator.run("retry", "--all")
+    daemon.wait_log("task finished", count=4)
+    wait_until(lambda: failed_paths(operator) == [])
+    assert operator.get("/v1/status")["totals"]["failed"] == 0
+
+
+def test_what_fails_where_no_state_can_be_made_is_listed_and_run_again(box: Box) -> None:
+    (box.tmp / "disk/state/state.db").mkdir(parents=True)
+    (box.tmp / "disk/state").chmod(0o700)
+    operator = Operator(box.tmp / "control.sock")
+    daemon = box.run(CHECKS)
+    daemon.wait_log("ERROR - cannot keep tasks in .*Is a directory")
+    write(box.src / "a")
+    daemon.wait_log("task failed")
+    assert failed_paths(operator) == ["a"]
+    (box.dst / "ok").touch()
+    operator.run("retry", "--all")
+    daemon.wait_log("task finished")
+
+
+def test_who_makes_room_may_stop_the_daemon_at_once(box: Box, disk: Path) -> None:
+    config = WAITS.replace("$TMP/state", "$TMP/disk/state")
+    daemon, filler = full_disk(box, config, 300)
+    daemon.wait_log("schedule task", count=300)
+    # By then the pause before the next try is longer than a stop waits.
+    time.sleep(8)
+    filler.unlink()
+    assert daemon.terminate() == 0
+    assert daemon.count("not kept|not done") == 0
+    daemon = box.run(config)
+    daemon.wait_log("tasks of the earlier daemon: 300 go on")
+
+
 def test_somebody_who_locks_the_database_delays_the_keeping_alone(box: Box) -> None:
     daemon = box.run(SOON)
     with contextlib.closing(sqlite3.connect(box.tmp / "state/state.db", isolation_level=None)) as shell:

@@ -565,7 +565,7 @@ pub struct EventLine {
 }
 
 /// What becomes of a task, in lines of the event stream.
-pub const FATES: [&str; 11] = [
+pub const FATES: [&str; 12] = [
     "scheduled",
     "rescheduled",
     "skipped",
@@ -575,6 +575,7 @@ pub const FATES: [&str; 11] = [
     "put off",
     "retrying",
     "finished",
+    "unchanged",
     "failed",
     "cancelled",
 ];

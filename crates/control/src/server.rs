@@ -242,6 +242,11 @@ impl Server {
         let _ = self.ended.recv_timeout(FAREWELL);
     }
 
+    /// Whether its socket was removed, or another one has its name: nobody finds it then.
+    pub fn is_lost(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| !socket.has_name())
+    }
+
     /// Where metrics are served.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address

@@ -125,10 +125,15 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// Whether its path still leads to it.
+    pub(crate) fn has_name(&self) -> bool {
+        let found = std::fs::symlink_metadata(&self.path);
+        found.is_ok_and(|found| (found.dev(), found.ino()) == self.inode)
+    }
+
     /// Removes the socket at the end of the daemon, unless another one has taken its place.
     pub(crate) fn remove(&self) {
-        let found = std::fs::symlink_metadata(&self.path);
-        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.inode) {
+        if self.has_name() {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -86,6 +86,11 @@ impl Changes {
         std::mem::take(&mut self.gone)
     }
 
+    /// Whether the program has the task in a slot, as it is or was.
+    pub(crate) fn has(&self, slot: Slot) -> bool {
+        self.marks.get(slot.0 as usize).is_some_and(|marks| marks & KEPT != 0)
+    }
+
     /// The program takes the task in a slot.
     pub(crate) fn taken(&mut self, slot: Slot) {
         self.marks[slot.0 as usize] |= KEPT;

@@ -202,6 +202,8 @@ pub enum NotDone {
     Retry,
     /// Its scheduler is paused.
     Paused,
+    /// It was left to another life of the daemon, which does not get it.
+    NotKept,
 }
 
 /// A task in a record.

@@ -233,6 +233,23 @@ impl Engine {
         self.end_turn(out);
     }
 
+    /// The program cannot keep what changed: tells that those tasks are not done that were left to another life of the
+    /// daemon and that the program has not taken, or only just now (`is_unwritten`). What was stopped was told then.
+    pub fn tell_not_kept(
+        &mut self,
+        now: Instant,
+        is_unwritten: impl Fn(TaskId) -> bool,
+        out: &mut impl Effects,
+    ) {
+        let (generations, mut turn) = self.turn(now, out);
+        for generation in generations {
+            for scheduler in generation.schedulers_mut() {
+                scheduler.tell_not_kept(&is_unwritten, &mut turn);
+            }
+        }
+        self.end_turn(out);
+    }
+
     /// The task of a run that is not over, for what the program has to say about it.
     pub fn task(&self, handle: TaskHandle) -> Option<OwnedTask> {
         let (slot, scheduler) = self.tasks.running(handle)?;

@@ -559,6 +559,7 @@ impl Scheduler {
                     self.skip(task, event, turn);
                 }
                 Change::CancelRetry => {
+                    self.tell_cancelled_run(task, turn);
                     forget_marks(task, turn.tasks);
                     let task = self.record(task, *event, turn.tasks);
                     turn.out.record(Record::CancelledWaiting { task });
@@ -1029,10 +1030,11 @@ fn remember<E>(slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
 /// A task that waited for something else waits for its delay again.
 fn wait_for_event(slot: Slot, tasks: &mut Tasks) {
     if tasks.state(slot) == State::Retrying {
-        let (due, attempt) = (tasks.time(slot), 1);
-        tasks.set_attempt(slot, attempt);
+        let (due, tried) = (tasks.time(slot), tasks.tries(slot));
+        tasks.set_attempt(slot, 1);
         tasks.forget_reason(slot);
-        tasks.more_mut(slot).not_before = due;
+        let more = tasks.more_mut(slot);
+        (more.not_before, more.tried) = (due, tried);
     }
     if let Some(more) = tasks.known_more(slot) {
         more.first = None;

@@ -71,6 +71,8 @@ pub struct TaskStatus<'a> {
     pub again: bool,
     /// What failed, if the task tells of a failure.
     pub failed: Option<FailedTask<'a>>,
+    /// The program has it already, as it is or was ([`Engine::take_changed`]).
+    pub is_taken: bool,
 }
 
 impl Doing {
@@ -167,9 +169,6 @@ impl Engine {
             if !self.tasks().is_task(slot) || !self.persists(self.tasks().scheduler(slot)) {
                 continue;
             }
-            if let Some(changes) = self.tasks_mut().changes() {
-                changes.taken(slot);
-            }
             let mut status = self.task_status(slot, &mut path);
             if status.again || matches!(self.tasks().renamed(slot), Renamed::Followed { .. }) {
                 let mut path = Vec::new();
@@ -177,6 +176,9 @@ impl Engine {
                 look(&status);
             } else {
                 look(&status);
+            }
+            if let Some(changes) = self.tasks_mut().changes() {
+                changes.taken(slot);
             }
         }
     }
@@ -243,6 +245,7 @@ impl Engine {
             reason: if doing.is_to_come() { tasks.reason(slot) } else { "" },
             again: tasks.has(slot, Mark::Again) || tasks.has(slot, Mark::Restart),
             failed: tasks.failed(slot),
+            is_taken: tasks.is_taken(slot),
         }
     }
 }

@@ -176,6 +176,8 @@ pub(crate) struct More {
     pub(crate) renamed: Renamed,
     /// Reruns in a row without a pause.
     pub(crate) reruns: u32,
+    /// How often it was tried, in vain, for what an event has replaced since; until it starts.
+    pub(crate) tried: u32,
     /// What failed, for a task of an on_failure.
     pub(crate) failed: Option<Failed>,
 }
@@ -585,6 +587,11 @@ impl Tasks {
         }
     }
 
+    /// Whether the program that keeps tasks has this one, as it is or was.
+    pub(crate) fn is_taken(&self, slot: Slot) -> bool {
+        self.changes.as_ref().is_some_and(|changes| changes.has(slot))
+    }
+
     /// Notes from here on which tasks change.
     pub(crate) fn keep_changes(&mut self) {
         let mut changes = Box::<Changes>::default();
@@ -669,6 +676,15 @@ impl Tasks {
     #[inline]
     pub(crate) fn attempt(&self, slot: Slot) -> u32 {
         self.task(slot).attempt
+    }
+
+    /// How many tries of a task that is to come have failed.
+    pub(crate) fn tries(&self, slot: Slot) -> u32 {
+        let tried = || self.more(slot).map_or(0, |more| more.tried);
+        match self.attempt(slot) {
+            0 | 1 => tried(),
+            attempt => attempt - 1,
+        }
     }
 
     pub(crate) fn set_attempt(&mut self, slot: Slot, attempt: u32) {

@@ -1045,7 +1045,7 @@ fn tasks_of_two_directories_that_are_exchanged_change_places() {
     for file in ["/in/b/runs", "/in/a/f", "/in/b/f", "/in/b/g"] {
         world.create(file);
     }
-    assert_eq!(world.pass(SECOND), ["start 1 /in/b/runs IN_CREATE"]);
+    assert_eq!(world.pass(SECOND), ["start 1 /in/b/runs IN_CREATE", "all 1 places taken"]);
     let map = world.ids.map(0);
     world.engine.set_aside(world.now, map, b"/in/b", b"/in/b\0", &mut world.out);
     assert_eq!(world.lines(), NOTHING);
@@ -1379,6 +1379,62 @@ fn a_cancel_ends_a_retry_and_a_shutdown_does_not_wait_for_one() {
     assert_eq!(world.shutdown(), ["not done, Retry, 2 /g", "wait 30s for 1"]);
     assert_eq!(world.end(3, &error()), ["failed (why) 3 /h", "all completed"]);
     assert!(world.engine.is_idle());
+}
+
+#[test]
+fn what_was_tried_and_is_cancelled_before_it_starts_for_a_later_event_is_told_once() {
+    type Story = fn(&mut World);
+    let waits = SchedulerSpec { retry: Some(retry()), ..scheduler(DELAY) };
+    let busy = SchedulerSpec { on_busy: OnBusy::Rerun, ..waits.clone() };
+    let timed = SchedulerSpec { timeout: Some(SECOND), ..waits.clone() };
+    let stories: [(&SchedulerSpec, Story); 5] = [
+        (&waits, |world| {
+            world.end(1, &error());
+            world.close_write("/f");
+            world.delete("/f");
+        }),
+        (&waits, |world| {
+            world.end(1, &error());
+            world.close_write("/f");
+            assert!(world.engine.cancel(world.now, world.out.ids[0], &mut world.out));
+        }),
+        (&busy, |world| {
+            world.close_write("/f");
+            world.end(1, &error());
+            world.delete("/f");
+        }),
+        (&timed, |world| {
+            world.pass(SECOND);
+            world.delete("/f");
+            world.end(1, &Outcome::Cancelled);
+        }),
+        (&timed, |world| {
+            world.pass(SECOND);
+            assert!(world.engine.cancel(world.now, world.out.ids[0], &mut world.out));
+            world.end(1, &Outcome::Cancelled);
+        }),
+    ];
+    for (which, (spec, story)) in stories.into_iter().enumerate() {
+        let mut world = World::of(spec.clone());
+        world.create("/f");
+        world.pass(DELAY);
+        story(&mut world);
+        assert!(world.engine.is_idle(), "{which}");
+        let ends: Vec<bool> =
+            world.out.ends.iter().map(|end| end.starts_with("/f cancelled, 1 attempt(s)")).collect();
+        assert_eq!(ends, [true], "{which}: {:?}", world.out.ends);
+    }
+}
+
+#[test]
+fn a_task_that_starts_for_a_later_event_was_not_tried_for_it() {
+    let mut world = World::of(tried_again(retry()));
+    world.create("/f");
+    world.end(1, &error());
+    world.close_write("/f");
+    world.pass(10 * SECOND);
+    world.complete(1);
+    assert!(world.out.ends[0].starts_with("/f done, 1 attempt(s)"), "{:?}", world.out.ends);
 }
 
 #[test]

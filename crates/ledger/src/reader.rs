@@ -86,6 +86,20 @@ impl Reader {
 }
 
 impl Filter {
+    /// Whether a row that is not written yet matches. Whether it stands as failed is for the caller to know.
+    pub fn matches(&self, row: &Ended) -> bool {
+        let Filter { failed_only: _, scheduler, path, id_prefix, since_s, result } = self;
+        let subject = &row.subject;
+        scheduler.as_ref().is_none_or(|(file, name)| {
+            *name == *subject.scheduler && file.as_ref().is_none_or(|file| *file == *subject.file)
+        }) && path.as_ref().is_none_or(|glob| glob.matches(&subject.path))
+            && id_prefix
+                .as_ref()
+                .is_none_or(|prefix| row.id.to_string().starts_with(&prefix.to_ascii_lowercase()))
+            && since_s.is_none_or(|since_s| row.ended_s >= since_s)
+            && result.is_none_or(|result| row.result == result)
+    }
+
     fn sql(&self) -> (String, Vec<Value>) {
         let mut conditions = vec![if self.failed_only { "open = 1" } else { "1" }.to_owned()];
         let mut values = Vec::new();

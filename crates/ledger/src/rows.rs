@@ -214,7 +214,9 @@ pub struct Batch {
     /// Tasks that are there, as they are now.
     pub tasks: Vec<Task>,
     /// Tasks that ended: part of the history, and if they failed, kept until they are run again or forgotten.
-    pub ended: Vec<Ended>,
+    pub ended: Vec<Arc<Ended>>,
+    /// Of these, the ones that do not stand as failed: they were run again or forgotten before they were written.
+    pub closed: Vec<Id>,
     /// What commands wrote at last that had failed before they ended.
     pub outputs: Vec<(Id, Vec<u8>)>,
     /// Ended tasks whose `done` is another one from now on: id, what stands there, what is to stand there.
@@ -236,8 +238,9 @@ impl Batch {
 
     /// Whether it says anything of tasks or pauses, and not only up to when all is known.
     pub(crate) fn has_changes(&self) -> bool {
-        let Batch { not_failed, gone, tasks, ended, outputs, done, paused, checkpoint_s: _, told: _ } = self;
-        let of_ids = !not_failed.is_empty() || !gone.is_empty();
+        let Batch { not_failed, gone, tasks, ended, closed, outputs, done, paused, checkpoint_s: _, told: _ } =
+            self;
+        let of_ids = !not_failed.is_empty() || !gone.is_empty() || !closed.is_empty();
         let of_tasks = !tasks.is_empty() || !ended.is_empty() || !outputs.is_empty() || !done.is_empty();
         of_ids || of_tasks || !paused.is_empty()
     }

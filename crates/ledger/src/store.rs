@@ -297,6 +297,9 @@ fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::
             put_ended(&mut put, ended)?;
         }
     }
+    for id in &batch.closed {
+        by_id(connection, NOT_FAILED, *id)?;
+    }
     for (id, output) in &batch.outputs {
         let sql = "UPDATE ended SET output = ?2 WHERE number = (SELECT max(number) FROM ended WHERE id = ?1)";
         connection.prepare_cached(sql)?.execute(params![id.to_string(), PathValue(output)])?;

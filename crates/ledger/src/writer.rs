@@ -68,6 +68,7 @@ impl Reports {
 enum Message {
     Batch(Box<Batch>),
     Options(Options),
+    Hurry,
 }
 
 impl Ledger {
@@ -124,6 +125,11 @@ impl Ledger {
         true
     }
 
+    /// Lets the batch in flight, if it failed, be tried again now rather than after its pause, and often from there on.
+    pub fn hurry(&self) {
+        let _ = self.batches.send(Message::Hurry);
+    }
+
     /// Changes the limits, from the next batch on.
     pub fn set_options(&self, options: Options) {
         let _ = self.batches.send(Message::Options(options));
@@ -164,6 +170,14 @@ impl Report {
     }
 }
 
+/// Why a pause is over.
+enum Rest {
+    Over,
+    Hurried,
+    /// The daemon ends.
+    Ended,
+}
+
 struct Writer<R> {
     store: Store,
     options: Options,
@@ -181,6 +195,8 @@ impl<R: Fn(Report)> Writer<R> {
                     }
                 }
                 Message::Options(options) => self.options = options,
+                // It is told too late: the batch is written.
+                Message::Hurry => {}
             }
         }
     }
@@ -209,10 +225,11 @@ impl<R: Fn(Report)> Writer<R> {
                 failed = true;
                 (self.report)(Report::Failing(said(&error)));
             }
-            if !self.rest(pause) {
-                return false;
-            }
-            pause = (pause * 2).min(RETRY_MAX);
+            pause = match self.rest(pause) {
+                Rest::Over => (pause * 2).min(RETRY_MAX),
+                Rest::Hurried => RETRY_FIRST,
+                Rest::Ended => return false,
+            };
         }
     }
 
@@ -223,15 +240,16 @@ impl<R: Fn(Report)> Writer<R> {
         self.store.write(batch, self.options.history_max)
     }
 
-    /// Waits before another try; false if the daemon ends.
-    fn rest(&mut self, pause: Duration) -> bool {
+    /// Waits before another try.
+    fn rest(&mut self, pause: Duration) -> Rest {
         let end = Instant::now() + pause;
         loop {
             match self.batches.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(Message::Options(options)) => self.options = options,
                 Ok(Message::Batch(_)) => unreachable!("the loop gives one batch at a time"),
-                Err(RecvTimeoutError::Timeout) => return true,
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(Message::Hurry) => return Rest::Hurried,
+                Err(RecvTimeoutError::Timeout) => return Rest::Over,
+                Err(RecvTimeoutError::Disconnected) => return Rest::Ended,
             }
         }
     }

@@ -73,7 +73,7 @@ fn tasks(tasks: impl IntoIterator<Item = Task>) -> Batch {
 }
 
 fn ends(ended: impl IntoIterator<Item = Ended>) -> Batch {
-    Batch { ended: ended.into_iter().collect(), ..Batch::default() }
+    Batch { ended: ended.into_iter().map(Arc::new).collect(), ..Batch::default() }
 }
 
 /// A ledger at work.
@@ -139,7 +139,7 @@ fn a_task_that_goes_or_ends_is_there_no_more() {
     desk.commit(Batch {
         gone: vec![Id(1), Id(3)],
         tasks: vec![again.clone()],
-        ended: vec![ended(3, b"/in/a", Outcome::Failed)],
+        ended: vec![Arc::new(ended(3, b"/in/a", Outcome::Failed))],
         ..Batch::default()
     });
     desk.close();
@@ -154,7 +154,7 @@ fn a_task_that_fails_once_more_under_its_id_stands_as_failed_once() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 10);
     for path in [b"/in/a", b"/in/b"] {
-        desk.commit(Batch { ended: vec![ended(3, path, Outcome::Failed)], ..Batch::default() });
+        desk.commit(Batch { ended: vec![Arc::new(ended(3, path, Outcome::Failed))], ..Batch::default() });
     }
     desk.close();
     let (desk, restored) = Desk::open(directory.path(), 10);
@@ -199,6 +199,9 @@ fn a_task_that_is_run_again_and_fails_again_stands_as_failed_once() {
     let failed = reader.ended(&Filter { failed_only: true, ..Filter::default() }, 9).unwrap();
     assert_eq!((failed.total, failed.rows[0].output.as_deref()), (1, Some(&b"at last"[..])));
     assert_eq!(reader.ended(&Filter::default(), 9).unwrap().total, 2);
+    desk.commit(Batch { closed: vec![Id(1)], ..ends([ended(1, b"/in/a", Outcome::Failed)]) });
+    assert_eq!(reader.ended(&Filter { failed_only: true, ..Filter::default() }, 9).unwrap().total, 0);
+    assert_eq!(reader.ended(&Filter::default(), 9).unwrap().total, 3);
     desk.close();
 }
 
@@ -236,9 +239,14 @@ fn filters_find_by_scheduler_path_id_and_time() {
     other.subject.scheduler = "copy".into();
     let odd = ended(3, b"/in/\xff", Outcome::Ok);
     let rows = [ended(1 << 124, b"/in/a[1].txt", Outcome::Failed), other, odd];
-    desk.commit(ends(rows));
+    desk.commit(ends(rows.clone()));
     let reader = Reader::open(directory.path()).unwrap();
-    let total = |filter: Filter| reader.ended(&filter, 9).unwrap().total;
+    let total = |filter: Filter| {
+        let total = reader.ended(&filter, 9).unwrap().total;
+        let unwritten = rows.iter().filter(|row| filter.matches(row)).count();
+        assert_eq!(unwritten, total as usize, "{filter:?}");
+        total
+    };
     let all = Filter::default;
     assert_eq!(total(Filter { scheduler: Some((None, "copy".to_owned())), ..all() }), 1);
     assert_eq!(total(Filter { scheduler: Some((Some("x".to_owned()), "copy".to_owned())), ..all() }), 0);
@@ -550,7 +558,10 @@ fn damage_that_shows_while_it_works_starts_afresh() {
 fn the_sqlite3_shell_reads_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut desk, _) = Desk::open(directory.path(), 9);
-    desk.commit(Batch { ended: vec![ended(2, b"/in/z", Outcome::Failed)], ..tasks([task(1, b"/in/a b")]) });
+    desk.commit(Batch {
+        ended: vec![Arc::new(ended(2, b"/in/z", Outcome::Failed))],
+        ..tasks([task(1, b"/in/a b")])
+    });
     let sql = "SELECT path, datetime(due, 'unixepoch') FROM task WHERE path LIKE '/in/%';
         SELECT path, error FROM ended WHERE open = 1";
     let database = directory.path().join("state.db");

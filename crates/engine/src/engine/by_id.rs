@@ -73,7 +73,7 @@ impl Engine {
         generations[at].with_scheduler(scheduler, &mut turn, |scheduler, turn| {
             if to_come {
                 // Who has its id looks for its end, whether it was tried or not.
-                if turn.tasks.attempt(slot) <= 1 {
+                if turn.tasks.tries(slot) == 0 {
                     scheduler.tell_end_without_run(slot, EndResult::Cancelled, turn);
                 }
                 scheduler.cancel_unstarted(slot, turn);

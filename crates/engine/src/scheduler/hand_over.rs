@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, EndResult, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind};
+use crate::{Effects, EndResult, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind, TaskId};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,6 +395,21 @@ impl Scheduler {
         tasks.push(&mut self.left, slot);
     }
 
+    /// Tells of what is left to another life of the daemon that did not get it.
+    pub(crate) fn tell_not_kept<E: Effects>(
+        &mut self,
+        is_unwritten: impl Fn(TaskId) -> bool,
+        turn: &mut Turn<'_, E>,
+    ) {
+        let left: Vec<Slot> = turn.tasks.in_list(self.left).collect();
+        for slot in left {
+            let is_kept = turn.tasks.is_taken(slot) && !is_unwritten(turn.tasks.id(slot));
+            if !is_kept && !turn.tasks.has(slot, Mark::Interrupted) {
+                self.tell_not_done(slot, NotDone::NotKept, turn);
+            }
+        }
+    }
+
     /// Lets a task that is to come fail for good, without a run.
     pub(crate) fn fail_unstarted<E: Effects>(
         &mut self,
@@ -432,6 +447,7 @@ impl Scheduler {
         if turn.tasks.more(slot).is_some_and(|more| more.retry.is_some()) {
             let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
             turn.out.record(Record::CancelledWaiting { task });
+            self.tell_cancelled_run(slot, turn);
         }
         forget_marks(slot, turn.tasks);
         turn.tasks.clear(slot, Mark::Interrupted);

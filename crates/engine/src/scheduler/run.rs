@@ -134,9 +134,17 @@ impl Scheduler {
 
     /// Lets a task be remembered as one that was cancelled if an attempt of it has failed: somebody may look for that.
     pub(crate) fn tell_cancelled_retry<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
-        if turn.tasks.attempt(slot) > 1 {
+        if turn.tasks.tries(slot) > 0 {
             self.tell_end_without_run(slot, EndResult::Cancelled, turn);
         }
+    }
+
+    /// The same of a task that has failed because its time was over, and all that its run was for: its end will tell
+    /// nothing more.
+    pub(super) fn tell_cancelled_run<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
+        let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
+        turn.out.ended(&task, end_of(slot, EndResult::Cancelled, turn.now, turn.tasks));
+        self.tell_taken(EndResult::Cancelled, turn);
     }
 
     /// Lets a task that is to come be remembered as one that ended so.
@@ -214,6 +222,7 @@ impl Scheduler {
             more.first = None;
             more.not_before = 0;
             more.settles_since = None;
+            more.tried = 0;
             more.reason.clear();
         }
         turn.tasks.clear(slot, Mark::Settled);
@@ -528,12 +537,15 @@ impl Scheduler {
             turn.out.record(Record::Retry { task, failure, attempt, pause });
             if pause.is_some() {
                 self.note_reason(slot, failure, turn.tasks);
+            } else {
+                turn.tasks.more_mut(slot).tried = attempt;
             }
             return pause.map(|pause| turn.now + span(pause));
         }
         if never_acted {
             turn.out.record(Record::Retry { task, failure, attempt, pause: None });
             turn.tasks.set(slot, Mark::Restart);
+            turn.tasks.more_mut(slot).tried = attempt;
             return None;
         }
         turn.out.ended(&task, end_of(slot, EndResult::Failed(failure), turn.now, turn.tasks));
@@ -666,7 +678,7 @@ fn end_of<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &'a Tasks) -
 /// The end of a task that is to come: the attempt that it waits for is not made.
 fn end_without_run<'a>(slot: Slot, result: EndResult<'a>, now: Nanos, tasks: &'a Tasks) -> End<'a> {
     let end = end_of(slot, result, now, tasks);
-    End { ran: Duration::ZERO, attempts: end.attempts.saturating_sub(1), ..end }
+    End { ran: Duration::ZERO, attempts: tasks.tries(slot), ..end }
 }
 
 /// The highest number of a signal (signal(7)).

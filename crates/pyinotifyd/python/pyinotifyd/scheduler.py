@@ -158,8 +158,8 @@ class TaskScheduler(Checked):
             is the id of their own task. Default None: nobody. Not in pyinotifyd 1.
         max_delay: How many seconds after its first event a task waits at most, however many events come; int or float.
             Default None: no limit. Not in pyinotifyd 1.
-        max_rate: A pair (N, S): at most N tasks start in any S seconds, retries included; others wait in order. Default
-            None: no limit. Not in pyinotifyd 1.
+        max_rate: A pair (N, S): at most N tasks start in any S seconds, retries included; others wait in order. A
+            reload goes on counting, a new start of the daemon begins anew. Default None: no limit. Not in pyinotifyd 1.
         settle: A Settle: what a task that is due waits for, so that its file is complete. Default None: nothing. Not in
             pyinotifyd 1.
         on_busy: What an event does if the task of its path runs. "skip": nothing, with a warning. "rerun": the task

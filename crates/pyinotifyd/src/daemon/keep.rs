@@ -22,6 +22,7 @@ mod leftovers;
 mod restore;
 mod row;
 mod told;
+mod unwritten;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use tokio::sync::Notify;
 
 pub(super) use restore::{REPLACED, event_of, no_heir, no_rule, told_of};
 pub(super) use told::ToldBefore;
+pub(super) use unwritten::Unwritten;
 
 use checkpoints::Checkpoints;
 use failures::Failures;
@@ -78,9 +80,11 @@ pub(crate) struct Keeper {
     reported: Arc<Notify>,
     directory: PathBuf,
     /// Ends of tasks that did not fail.
-    ended: VecDeque<Ended>,
+    ended: VecDeque<Arc<Ended>>,
     /// Failures.
-    failed: VecDeque<Ended>,
+    failed: VecDeque<Arc<Ended>>,
+    /// Those of the batch in flight.
+    failed_in_flight: Vec<Arc<Ended>>,
     /// What stands as failed, written or not.
     pub(super) failures: Failures,
     /// What else the next batch has.
@@ -94,8 +98,12 @@ pub(crate) struct Keeper {
     /// How many batches there were, and how many of them are written.
     made: u64,
     written: u64,
+    /// Tasks that the database gets with the batch in flight, and does not have yet.
+    unwritten: HashSet<TaskId>,
     /// Failed tasks that are run again. They count as failed until there is a row of that, or of its end.
     again: HashSet<Id>,
+    /// Tasks that do not stand as failed any more, while that is not written.
+    closing: HashSet<Id>,
     checkpoints: Checkpoints,
     /// What tasks were about lately, where the next daemon may look for what has changed.
     recent: Option<Recent>,
@@ -140,6 +148,7 @@ impl Keeper {
             directory: directory.to_owned(),
             ended: VecDeque::new(),
             failed: VecDeque::new(),
+            failed_in_flight: Vec::new(),
             failures,
             next: Batch::default(),
             commit_at: None,
@@ -147,7 +156,9 @@ impl Keeper {
             took: Histogram::new(COMMIT_BOUNDS),
             made: 0,
             written: 0,
+            unwritten: HashSet::new(),
             again: HashSet::new(),
+            closing: HashSet::new(),
             traces: Traces::default(),
             groups: HashMap::new(),
             stopped: Vec::new(),
@@ -232,6 +243,25 @@ impl Keeper {
         });
     }
 
+    fn batch_is_written(&mut self) {
+        self.written = self.made;
+        self.unwritten.clear();
+        self.failed_in_flight.clear();
+        self.closing = self.again.iter().chain(&self.next.not_failed).copied().collect();
+    }
+
+    /// The database is gone, with the batch in flight. What failed of that goes with the next one.
+    fn batch_is_lost(&mut self) {
+        for row in std::mem::take(&mut self.failed_in_flight).into_iter().rev() {
+            self.failed.push_front(row);
+        }
+        self.batch_is_written();
+        self.failures = Failures::default();
+        for row in &self.failed {
+            self.failures.add(row.id, identity_of(row));
+        }
+    }
+
     fn add_end(&mut self, end: Ended) {
         let (queue, max) = match end.result {
             Outcome::Failed => (&mut self.failed, FAILURES_MAX),
@@ -242,10 +272,9 @@ impl Keeper {
             self.failures.remove(lost.id);
         }
         if end.result == Outcome::Failed {
-            let (file, name) = (Arc::clone(&end.subject.file), Arc::clone(&end.subject.scheduler));
-            self.failures.add(end.id, Identity { file, name });
+            self.failures.add(end.id, identity_of(&end));
         }
-        queue.push_back(end);
+        queue.push_back(Arc::new(end));
     }
 
     /// Writes what there is at once; how many batches that is, with those before.
@@ -287,6 +316,7 @@ impl Keeper {
     /// A failed task is to be forgotten.
     pub(crate) fn not_failed(&mut self, id: Id) {
         self.failures.remove(id);
+        self.closing.insert(id);
         self.next.not_failed.push(id);
     }
 
@@ -298,12 +328,18 @@ impl Keeper {
     /// A failed task is run again, and kept.
     pub(crate) fn runs_again(&mut self, id: Id) {
         self.failures.remove(id);
+        self.closing.insert(id);
         self.again.insert(id);
     }
 
     /// A scheduler is paused, or no more.
     pub(crate) fn paused(&mut self, scheduler: Identity, is_paused: bool) {
         self.next.paused.push((scheduler.file, scheduler.name, is_paused));
+    }
+
+    /// Whether changes of tasks are not on the disk yet.
+    fn owes_changes(&self, engine: &Engine) -> bool {
+        self.ledger.owes_changes() || self.has_news(engine)
     }
 
     fn has_news(&self, engine: &Engine) -> bool {
@@ -318,14 +354,20 @@ impl Keeper {
     fn batch(&mut self, engine: &mut Engine, generations: &[Generation], commands: &Commands) -> Batch {
         let mut batch = std::mem::take(&mut self.next);
         batch.gone.extend(engine.take_gone().into_iter().map(|id| Id(id.0)));
+        self.failed_in_flight.clear();
+        self.failed_in_flight.extend(self.failed.iter().cloned());
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let clock = Clock::now();
-        let Keeper { groups, leftovers, .. } = self;
+        let Keeper { groups, leftovers, unwritten, .. } = self;
+        unwritten.clear();
         groups.retain(|run, _| commands.process(run.0).is_some());
         for run in self.stopped.drain(..) {
             engine.note_change(run);
         }
         engine.take_changed(TASKS_A_BATCH, |task| {
+            if !task.is_taken {
+                unwritten.insert(task.id);
+            }
             let generation = generations.iter().rfind(|generation| generation.owns(task.scheduler));
             let action =
                 generation.expect("a generation stays until its tasks have ended").action(task.scheduler);
@@ -341,6 +383,9 @@ impl Keeper {
             let ids = of_tasks.chain(of_ended).chain(batch.gone.iter().copied());
             batch.not_failed.extend(ids.filter(|id| self.again.remove(id)));
         }
+        let failed = self.failed_in_flight.iter().map(|row| row.id);
+        let is_closed = |id: &Id| !self.failures.has(*id) && !self.again.contains(id);
+        batch.closed.extend(failed.filter(is_closed));
         if let Some(recent) = &mut self.recent {
             recent.note(&batch, clock.now);
         }
@@ -399,7 +444,7 @@ impl Daemon {
             match report {
                 Report::Committed { took, recovered } => {
                     keeper.took.observe(took.as_secs_f64());
-                    keeper.written = keeper.made;
+                    keeper.batch_is_written();
                     // What was wrong at the start may be over with the first batch.
                     if keeper.trouble.take().is_some() || recovered {
                         let directory = keeper.directory.display();
@@ -426,8 +471,7 @@ impl Daemon {
                         || format!("the state in '{}' is gone; it is made anew", keeper.directory.display());
                     let text = damage.as_ref().map_or_else(lost, damage_text);
                     record!(performer.log, self.logger, ERROR, "{text}");
-                    keeper.written = keeper.made;
-                    keeper.failures = Failures::default();
+                    keeper.batch_is_lost();
                     self.core.engine.keep_changes();
                     for scheduler in &self.control.pauses {
                         keeper.paused(scheduler.clone(), true);
@@ -437,18 +481,50 @@ impl Daemon {
         }
     }
 
-    /// The end of the daemon: writes what is left. A disk that does not take it is not waited for long.
+    /// The end of the daemon: writes what is left. A disk that does not take it is not waited for long. What waits and
+    /// is lost with it is named.
     pub(super) fn close_keeper(&mut self) {
         let deadline = Instant::now() + CLOSE_MAX;
+        self.write_the_rest(deadline);
+        let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
+        let Some(keeper) = performer.keeper.take() else { return };
+        if keeper.trouble.is_some() && !keeper.owes_changes(engine) {
+            // Only the time of the last look is lost: the next daemon looks back further.
+            keeper.ledger.close(Instant::now());
+            return;
+        }
+        let owes_more = keeper.has_news(engine);
+        let Keeper { ledger, directory, unwritten, trouble, .. } = keeper;
+        let is_written = ledger.close(deadline);
+        if is_written && !owes_more {
+            return;
+        }
+        let is_lost = |id: TaskId| !is_written && unwritten.contains(&id);
+        engine.tell_not_kept(Instant::now(), is_lost, performer);
+        let why = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        let directory = directory.display();
+        record!(
+            performer.log,
+            self.logger,
+            ERROR,
+            "the latest changes of tasks are not kept in '{directory}'{why}"
+        );
+    }
+
+    /// Writes batches until nothing is left or the deadline has come. What failed before is tried again at once: who
+    /// has made room may have stopped the daemon for that.
+    fn write_the_rest(&mut self, deadline: Instant) {
         loop {
             self.take_ledger_reports(Instant::now());
             let (engine, performer) = (&mut self.core.engine, &mut self.core.performer);
             let Some(keeper) = &mut performer.keeper else { return };
             if !keeper.ledger.is_ready() {
-                if keeper.trouble.is_none() && keeper.ledger.wait(deadline) {
-                    continue;
+                let is_for_nothing = keeper.trouble.is_some() && !keeper.owes_changes(engine);
+                keeper.ledger.hurry();
+                if is_for_nothing || !keeper.ledger.wait(deadline) {
+                    return;
                 }
-                break;
+                continue;
             }
             let mut batch = keeper.batch(engine, &performer.generations, &performer.commands);
             if !keeper.has_news(engine) {
@@ -457,26 +533,14 @@ impl Daemon {
             if !batch.is_empty() {
                 keeper.ledger.commit(batch);
             } else if !keeper.has_news(engine) {
-                break;
+                return;
             }
         }
-        let (engine, performer) = (&self.core.engine, &mut self.core.performer);
-        let Some(keeper) = performer.keeper.take() else { return };
-        let directory = keeper.directory.clone();
-        let owes_changes = keeper.ledger.owes_changes() || keeper.has_news(engine);
-        if keeper.trouble.is_some() && !owes_changes {
-            // Only the time of the last look is lost: the next daemon looks back further.
-            keeper.ledger.close(Instant::now());
-        } else if !keeper.ledger.close(deadline) {
-            let directory = directory.display();
-            record!(
-                performer.log,
-                self.logger,
-                ERROR,
-                "the latest changes of tasks are not kept in '{directory}'"
-            );
-        }
     }
+}
+
+fn identity_of(row: &Ended) -> Identity {
+    Identity { file: Arc::clone(&row.subject.file), name: Arc::clone(&row.subject.scheduler) }
 }
 
 fn trouble_text(directory: &Path, error: &str) -> String {

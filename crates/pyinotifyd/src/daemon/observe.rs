@@ -35,8 +35,16 @@ pub(crate) struct Observed {
     pub failed: FailedTasks,
     /// The end of what the command wrote whose end the engine is being told of.
     pub output: Vec<u8>,
-    /// Tasks that run, and since when.
-    runs: HashMap<TaskId, Instant>,
+    /// Tasks that run.
+    runs: HashMap<TaskId, Run>,
+}
+
+/// A task that runs.
+#[derive(Debug)]
+struct Run {
+    began: Instant,
+    /// It only looks whether its file changed since its run before, and how long it was due. It counts if that was so.
+    looks: Option<Duration>,
 }
 
 /// How a task ended.
@@ -64,7 +72,8 @@ impl End {
 /// Counts of one scheduler since the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// Runs that were started; one that looks again whether its file is in use counts once.
+    /// Runs that were started; one that looks again whether its file is in use counts once, and one that finds nothing
+    /// changed since the run before does not count.
     pub attempts: u64,
     /// Ends by [`End`].
     ends: [u64; 3],
@@ -158,8 +167,11 @@ impl Counts {
 impl Observed {
     /// A task is started.
     pub(crate) fn started(&mut self, start: &Start<'_>, scheduler: &Arc<str>, now: Instant) {
-        self.runs.insert(start.id, now);
-        self.counts.tally_mut(scheduler).delay.observe(start.late.as_secs_f64());
+        let looks = start.again.then_some(start.late);
+        self.runs.insert(start.id, Run { began: now, looks });
+        if looks.is_none() {
+            self.counts.tally_mut(scheduler).delay.observe(start.late.as_secs_f64());
+        }
     }
 
     /// What the engine has decided about a task, with the name of its scheduler.
@@ -172,8 +184,10 @@ impl Observed {
     ) {
         match fate {
             Fate::Scheduled | Fate::Rescheduled | Fate::Skipped | Fate::Settling(_) | Fate::Queued(_) => {}
-            Fate::Started => self.counts.tally_mut(scheduler).attempts += 1,
-            Fate::PutOff(_) => {
+            Fate::Started { again } => {
+                self.counts.tally_mut(scheduler).attempts += u64::from(!again);
+            }
+            Fate::PutOff(_) | Fate::Unchanged => {
                 self.runs.remove(&task.id);
             }
             Fate::Retrying(_) => {
@@ -200,10 +214,14 @@ impl Observed {
 
     /// Counts how long a run took, if there was one.
     fn run_is_over(&mut self, id: TaskId, scheduler: &Arc<str>, now: Instant) -> &mut Tally {
-        let began = self.runs.remove(&id);
+        let run = self.runs.remove(&id);
         let tally = self.counts.tally_mut(scheduler);
-        if let Some(began) = began {
+        if let Some(Run { began, looks }) = run {
             tally.duration.observe(now.saturating_duration_since(began).as_secs_f64());
+            if let Some(late) = looks {
+                tally.attempts += 1;
+                tally.delay.observe(late.as_secs_f64());
+            }
         }
         tally
     }
@@ -232,10 +250,15 @@ pub(crate) enum Fate<'a> {
     Settling(&'a str),
     /// Whether its scheduler is paused; else it waits for a place.
     Queued(bool),
-    Started,
+    /// Whether it looks first if its file changed since its run before.
+    Started {
+        again: bool,
+    },
     PutOff(&'a Failure),
     Retrying(&'a Failure),
     Finished,
+    /// Nothing changed since its run before: nothing was done, and nothing ends that has not ended then.
+    Unchanged,
     Failed(&'a Failure),
     Cancelled,
 }
@@ -249,10 +272,11 @@ impl<'a> Fate<'a> {
             Record::SkippedOngoing { task } => (task, Fate::Skipped),
             Record::Unsettled { task, reason, is_news: true } => (task, Fate::Settling(reason)),
             Record::Queued { task, is_paused } => (task, Fate::Queued(*is_paused)),
-            Record::Started { task, looks_again: false, .. } => (task, Fate::Started),
+            Record::Started { task, looks_again: false, again } => (task, Fate::Started { again: *again }),
             Record::PutOff { task, failure } => (task, Fate::PutOff(failure)),
             Record::Retry { task, failure, .. } => (task, Fate::Retrying(failure)),
-            Record::Finished { task } | Record::Unchanged { task } => (task, Fate::Finished),
+            Record::Finished { task } => (task, Fate::Finished),
+            Record::Unchanged { task } => (task, Fate::Unchanged),
             Record::Failed { task, failure } => (task, Fate::Failed(failure)),
             Record::CancelledWaiting { task }
             | Record::Replaced { task }
@@ -295,10 +319,11 @@ impl<'a> Fate<'a> {
             Fate::Skipped => "skipped",
             Fate::Settling(_) => "settling",
             Fate::Queued(_) => "queued",
-            Fate::Started => "started",
+            Fate::Started { .. } => "started",
             Fate::PutOff(_) => "put off",
             Fate::Retrying(_) => "retrying",
             Fate::Finished => "finished",
+            Fate::Unchanged => "unchanged",
             Fate::Failed(_) => "failed",
             Fate::Cancelled => "cancelled",
         }
@@ -312,8 +337,9 @@ impl<'a> Fate<'a> {
             | Fate::Skipped
             | Fate::Settling(_)
             | Fate::Queued(_)
-            | Fate::Started
+            | Fate::Started { .. }
             | Fate::Finished
+            | Fate::Unchanged
             | Fate::Cancelled => None,
         }
     }
@@ -327,10 +353,11 @@ impl<'a> Fate<'a> {
             | Fate::Scheduled
             | Fate::Rescheduled
             | Fate::Skipped
-            | Fate::Started
+            | Fate::Started { .. }
             | Fate::PutOff(_)
             | Fate::Retrying(_)
             | Fate::Finished
+            | Fate::Unchanged
             | Fate::Failed(_)
             | Fate::Cancelled => None,
         }
@@ -448,12 +475,8 @@ mod tests {
         TaskRecord { scheduler: SchedulerId(0), id: TaskId(id), event, others: 0 }
     }
 
-    #[test]
-    fn a_task_that_fails_once_counts_two_attempts_and_one_end() {
-        let (mut observed, name, now) = (Observed::default(), Arc::<str>::from("move"), Instant::now());
-        let failure = Failure::new(FailureKind::ExitStatus(3), "exited with status 3");
-        let task = task(7);
-        let start = |attempt| Start {
+    fn start(task: &TaskRecord<'static>, attempt: u32) -> Start<'static> {
+        Start {
             handle: engine::TaskHandle(1),
             id: task.id,
             scheduler: task.scheduler,
@@ -464,17 +487,24 @@ mod tests {
             late: NOW,
             failed: None,
             batch: &[],
-        };
+        }
+    }
+
+    #[test]
+    fn a_task_that_fails_once_counts_two_attempts_and_one_end() {
+        let (mut observed, name, now) = (Observed::default(), Arc::<str>::from("move"), Instant::now());
+        let failure = Failure::new(FailureKind::ExitStatus(3), "exited with status 3");
+        let task = task(7);
         let say = |observed: &mut Observed, record: Record<'_>, at: Instant| {
             let (task, fate) = Fate::of(&record).unwrap();
             observed.decided(task, fate, &name, at);
         };
         say(&mut observed, Record::Started { task, again: false, looks_again: false }, now);
-        observed.started(&start(1), &name, now);
+        observed.started(&start(&task, 1), &name, now);
         let retry = Record::Retry { task, failure: &failure, attempt: 1, pause: Some(NOW) };
         say(&mut observed, retry, now + NOW);
         say(&mut observed, Record::Started { task, again: false, looks_again: false }, now + NOW);
-        observed.started(&start(2), &name, now + NOW);
+        observed.started(&start(&task, 2), &name, now + NOW);
         assert!(Fate::of(&Record::Started { task, again: false, looks_again: true }).is_none());
         say(&mut observed, Record::Failed { task, failure: &failure }, now + 2 * NOW);
         let tally = observed.counts.tally("move");
@@ -493,6 +523,27 @@ mod tests {
         assert_eq!(observed.counts.tally("other").attempts, 0);
         observed.counts.keep(&HashSet::new());
         assert_eq!(observed.counts.tally("move").attempts, 0);
+    }
+
+    #[test]
+    fn a_run_that_finds_nothing_changed_counts_nowhere_and_one_that_does_something_counts() {
+        let (mut observed, name, now) = (Observed::default(), Arc::<str>::from("move"), Instant::now());
+        let task = task(7);
+        let mut run = |end: Record<'_>, again: bool| {
+            for record in [Record::Started { task, again, looks_again: false }, end] {
+                let (told, fate) = Fate::of(&record).unwrap();
+                observed.decided(told, fate, &name, now);
+                if matches!(fate, Fate::Started { .. }) {
+                    observed.started(&Start { again, ..start(&task, 1) }, &name, now);
+                }
+            }
+            let tally = observed.counts.tally("move");
+            (tally.attempts, tally.ends(End::Ok))
+        };
+        assert_eq!(run(Record::Finished { task }, false), (1, 1));
+        assert_eq!(run(Record::Unchanged { task }, true), (1, 1));
+        assert_eq!(run(Record::Finished { task }, true), (2, 2));
+        assert!(observed.runs.is_empty());
     }
 
     #[test]

@@ -685,6 +685,7 @@ impl Performer {
                     NotDone::TimeOver => self.why_cut_short(),
                     NotDone::Retry => "retries are not waited for",
                     NotDone::Paused => "its scheduler is paused",
+                    NotDone::NotKept => "it could not be kept",
                 };
                 self.task_record(Level::WARNING, &task, format_args!("not done: {why}"));
             }
@@ -823,7 +824,11 @@ impl Performer {
                 self.scheduler_text(Level::INFO, scheduler, format_args!("all remaining tasks completed"));
             }
             Record::Kept { scheduler, count } => {
-                self.scheduler_text(Level::INFO, scheduler, format_args!("keep {count} waiting task(s)"));
+                let is_degraded = self.keeper.as_ref().is_some_and(|keeper| keeper.trouble().is_some());
+                let unless =
+                    if is_degraded { ", unless the state cannot be written until the end" } else { "" };
+                let text = format_args!("keep {count} waiting task(s){unless}");
+                self.scheduler_text(Level::INFO, scheduler, text);
             }
             Record::TimeoutExceeded { scheduler, count } => {
                 let text = format_args!("{}, cancel {count} remaining task(s)", self.why_cut_short());

@@ -24,7 +24,7 @@ use crate::action::undo::{Deed, Refused};
 use crate::config::Identity;
 use crate::daemon::Daemon;
 use crate::daemon::children::signal_name;
-use crate::daemon::keep::{event_of, no_heir, told_of};
+use crate::daemon::keep::{Unwritten, event_of, no_heir, told_of};
 use crate::daemon::observe::wall_now;
 use crate::daemon::perform::Performer;
 use crate::daemon::shutdown::State;
@@ -95,6 +95,8 @@ struct Read {
     goal: Goal,
     filters: Vec<ledger::Filter>,
     limit: u32,
+    /// What of failed tasks is written later, where these are asked for.
+    unwritten: Unwritten,
     reply: Reply,
     /// It is read when so many batches are written; `None` while it is being read.
     after: Option<u64>,
@@ -242,7 +244,9 @@ impl Daemon {
         let number = self.control.reads.next;
         self.control.reads.next += 1;
         let at_last = now + READ_MAX;
-        self.control.reads.waiting.insert(number, Read { goal, filters, limit, reply, after, at_last });
+        let unwritten = Unwritten::default();
+        let read = Read { goal, filters, limit, unwritten, reply, after, at_last };
+        self.control.reads.waiting.insert(number, read);
     }
 
     /// Gives the answer to a change as soon as the change survives a crash.
@@ -289,6 +293,9 @@ impl Daemon {
                 continue;
             }
             read.after = None;
+            if read.filters.iter().all(|filter| filter.failed_only) {
+                read.unwritten = keeper.unwritten();
+            }
             let device = {
                 let path = directory.as_os_str().as_encoded_bytes();
                 performer.lanes.filesystems.of_directory(path, now).device
@@ -305,11 +312,17 @@ impl Daemon {
     /// A lane has read what was asked for.
     pub(in crate::daemon) fn has_read(&mut self, number: u64, found: Found, now: Instant) {
         let Some(read) = self.control.reads.waiting.remove(&number) else { return };
+        let is_degraded =
+            self.core.performer.keeper.as_ref().is_some_and(|keeper| keeper.trouble().is_some());
         let pages = match found {
             Ok(pages) => pages,
+            // What the daemon knows is better than nothing.
+            Err(_) if is_degraded && read.unwritten.has_failed() => vec![Page::default(); read.filters.len()],
             Err(why) => return read.refuse(&why),
         };
-        let Read { goal, reply, .. } = read;
+        let Read { goal, reply, unwritten, filters, limit, .. } = read;
+        let amended = filters.iter().zip(pages).map(|(filter, page)| unwritten.amend(filter, limit, page));
+        let pages: Vec<Page> = amended.collect();
         match goal {
             Goal::List { failed } => {
                 let page = pages.into_iter().next().unwrap_or_default();

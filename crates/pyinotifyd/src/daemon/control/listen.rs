@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::client::places;
 use crate::config::{ControlPlace, ControlWanted};
 use crate::daemon::Daemon;
-use crate::log::record;
+use crate::log::{Level, record};
 
 /// The servers that run.
 #[derive(Debug, Default)]
@@ -60,8 +60,8 @@ async fn received<T>(open: &mut Option<Open<T>>) -> Message {
 pub(in crate::daemon) struct Prepared {
     socket: Change<Place>,
     metrics: Change<SocketAddr>,
-    /// Why the default place cannot be had.
-    missed: Option<String>,
+    /// What is to be said of the socket when that is taken into use.
+    said: Option<(Level, String)>,
 }
 
 #[derive(Debug)]
@@ -75,6 +75,18 @@ enum Change<T> {
 fn open_socket(place: Place) -> Result<Open<Place>, PlaceError> {
     let (server, messages) = Server::start(Some(&place), None)?;
     Ok(Open { at: place, messages, server })
+}
+
+/// Listens once more where the socket was removed; else what is connected still goes on.
+fn open_anew(place: Place) -> (Change<Place>, (Level, String)) {
+    let path = places::shown(&place.path);
+    match open_socket(place) {
+        Ok(open) => {
+            let text = format!("the control socket '{path}' was gone; it is made anew");
+            (Change::To(Some(open)), (Level::INFO, text))
+        }
+        Err(error) => (Change::Keep, (Level::ERROR, format!("the control socket is gone: {error}"))),
+    }
 }
 
 fn open_metrics(at: SocketAddr) -> Result<Open<SocketAddr>, PlaceError> {
@@ -102,19 +114,34 @@ impl Daemon {
             (None, ControlPlace::Never) => (None, false),
             (None, ControlPlace::Default) => (places::default_place(), true),
         };
-        let mut missed = None;
+        let mut said = None;
         let socket = match path.map(|path| Place { path, group: wanted.group }) {
             None => Change::To(None),
+            Some(place) if self.is_lost(&place) => {
+                let (change, text) = open_anew(place);
+                said = Some(text);
+                change
+            }
             Some(place) => match self.open(place) {
                 Ok(change) => change,
                 Err(error) if is_default => {
-                    missed = Some(error.to_string());
+                    said = Some((Level::DEBUG, format!("no control socket: {error}")));
                     Change::To(None)
                 }
                 Err(error) => return Err(error.to_string()),
             },
         };
-        Ok(Prepared { socket, metrics, missed })
+        Ok(Prepared { socket, metrics, said })
+    }
+
+    /// Whether the daemon listens there, and nobody can find it.
+    fn is_lost(&mut self, place: &Place) -> bool {
+        let performer = &mut self.core.performer;
+        let Some(open) = self.control.listening.socket.as_ref().filter(|open| open.at == *place) else {
+            return false;
+        };
+        let path = place.path.as_os_str().as_encoded_bytes();
+        performer.lanes.filesystems.of_parent(path, performer.now).is_local && open.server.is_lost()
     }
 
     fn open(&mut self, place: Place) -> Result<Change<Place>, PlaceError> {
@@ -132,7 +159,7 @@ impl Daemon {
 
     /// Takes into use what was prepared.
     pub(in crate::daemon) fn use_control(&mut self, prepared: Prepared) {
-        let Prepared { socket, metrics, missed } = prepared;
+        let Prepared { socket, metrics, said } = prepared;
         if let Change::To(open) = socket {
             if let Some(Open { at, .. }) = &open {
                 let path = places::shown(&at.path);
@@ -143,8 +170,8 @@ impl Daemon {
         if let Change::To(open) = metrics {
             self.control.listening.metrics = open;
         }
-        if let Some(why) = missed {
-            record!(self.core.performer.log, self.control.logger, DEBUG, "no control socket: {why}");
+        if let Some((level, text)) = said {
+            self.core.performer.log.write(self.control.logger, level, format_args!("{text}"));
         }
     }
 }

@@ -39,6 +39,11 @@ impl Failures {
         }
     }
 
+    /// Whether a task stands as failed.
+    pub(super) fn has(&self, id: Id) -> bool {
+        self.schedulers.contains_key(&id)
+    }
+
     /// Those of a scheduler.
     pub(crate) fn of(&self, scheduler: &Identity) -> u64 {
         self.counts.get(scheduler).copied().unwrap_or(0)
