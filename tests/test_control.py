@@ -1224,6 +1224,19 @@ def test_a_closed_reader_is_no_fault(steer: Steer, box: Box) -> None:
         assert events.stderr.read() == b""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_what_cannot_be_written_is_an_error(steer: Steer, box: Box) -> None:
+    _, operator = steer(TASKS, "--state", os.fspath(box.tmp / "state"))
+    asked = [["status"], ["tasks", "--json"], ["history"], ["failed"], ["metrics"], ["metrics", "--json"], ["reload"]]
+    lines = [[*words, "--control", os.fspath(operator.path)] for words in asked]
+    config = ["-c", os.fspath(box.config)]
+    for words in [*lines, ["doctor", *config], [*config, "--explain", os.fspath(box.src / "f")], ["-l"]]:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([box.program, *words], stdout=full, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 1, words
+        assert re.search(rb"^(pyinotifyd|ERROR): cannot write to stdout: No space left on device$", done.stderr, re.M)
+
+
 # ---- places
 
 
