@@ -605,6 +605,13 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": NAME, "IN_ATTRIB": kind})])
     assert said.endswith(f", scheduler new added, scheduler old removed; {lost}"), said
     daemon.wait_log(f"INFO - what the reload changed: .*; {re.escape(lost)}$")
     daemon.wait_log("the config has no scheduler old, mask" if state else "not done: its scheduler is paused", count=2)
+    if state:
+        # Prometheus sees them, whenever it looks.
+        failed = 'pyinotifyd_task_ends_total{scheduler="old",result="failed"} 2'
+        assert failed in operator.run("metrics").splitlines()
+        write(box.src / "c")
+        operator.wait_scheduler("new", waiting=1)
+        assert failed in operator.run("metrics").splitlines()
     # Of another kind it has the pause, and not the tasks.
     operator.post("/v1/schedulers/kind/pause")
     job = "async def work(event, task_id):\n    pass\nkind = TaskScheduler(work)\n"
