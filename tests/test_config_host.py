@@ -410,6 +410,30 @@ def test_what_a_config_logs_while_it_executes_goes_to_syslog(run: Run, box: Box,
         syslog.recv(1000)
 
 
+# ---- jobs that fork
+
+
+def test_a_child_that_a_job_forks_and_lets_return_takes_no_task_away(run: Run, box: Box) -> None:
+    config = """
+import os
+async def job(event, task_id):
+    if os.fork() == 0:
+        return
+    os.wait()
+    print(event.name, flush=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": TaskScheduler(job, timeout=20)})])
+"""
+    daemon = run(config)
+    for number in range(20):
+        write(box.src / f"f{number}")
+        daemon.wait_log(f"task finished.*{box.src}/f{number},")
+    assert daemon.count("came back to the loop that runs the jobs, and was ended") == 20
+    assert daemon.count("start task") == 20
+    assert daemon.terminate() == 0
+    for number in range(20):
+        daemon.wait_out(f"^f{number}$")
+
+
 # ---- events in other processes
 
 

@@ -607,6 +607,13 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": NAME, "IN_ATTRIB": kind})])
     assert said.endswith(f", scheduler new added, scheduler old removed; {lost}"), said
     daemon.wait_log(f"INFO - what the reload changed: .*; {re.escape(lost)}$")
     daemon.wait_log("the config has no scheduler old, mask" if state else "not done: its scheduler is paused", count=2)
+    if state:
+        # Prometheus sees them, whenever it looks.
+        failed = 'pyinotifyd_task_ends_total{scheduler="old",result="failed"} 2'
+        assert failed in operator.run("metrics").splitlines()
+        write(box.src / "c")
+        operator.wait_scheduler("new", waiting=1)
+        assert failed in operator.run("metrics").splitlines()
     # Of another kind it has the pause, and not the tasks.
     operator.post("/v1/schedulers/kind/pause")
     job = "async def work(event, task_id):\n    pass\nkind = TaskScheduler(work)\n"
@@ -1255,6 +1262,19 @@ def test_a_closed_reader_is_no_fault(steer: Steer, box: Box) -> None:
         assert events.returncode == 0
         assert events.stderr
         assert events.stderr.read() == b""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_what_cannot_be_written_is_an_error(steer: Steer, box: Box) -> None:
+    _, operator = steer(TASKS, "--state", os.fspath(box.tmp / "state"))
+    asked = [["status"], ["tasks", "--json"], ["history"], ["failed"], ["metrics"], ["metrics", "--json"], ["reload"]]
+    lines = [[*words, "--control", os.fspath(operator.path)] for words in asked]
+    config = ["-c", os.fspath(box.config)]
+    for words in [*lines, ["doctor", *config], [*config, "--explain", os.fspath(box.src / "f")], ["-l"]]:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([box.program, *words], stdout=full, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 1, words
+        assert re.search(rb"^(pyinotifyd|ERROR): cannot write to stdout: No space left on device$", done.stderr, re.M)
 
 
 # ---- places

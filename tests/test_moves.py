@@ -228,6 +228,30 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": command, "IN_MOVED_FR
     assert daemon.task_ids(box.src / "final" / "f") == daemon.task_ids(box.src / "new" / "f")
 
 
+def test_no_event_is_skipped_for_a_run_that_began_before_its_directory_was_renamed(run: Run, box: Box) -> None:
+    daemon = run(
+        """
+text = "until [ -e $TMP/go ]; do sleep 0.05; done; echo {maskname} {pathname} >>$DST/all"
+made, left = ShellScheduler(text), ShellScheduler(text, dirs=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": made, "IN_MOVED_FROM": left}, rec=True, auto_add=True)])
+"""
+    )
+    (box.src / "a").mkdir()
+    write(box.src / "a" / "f", "1")
+    daemon.wait_log(f"start task.*{box.src}/a/f,")
+    (box.src / "a").rename(box.src / "b")
+    daemon.wait_log(f"start task.*IN_MOVED_FROM.*{box.src}/a,")
+    (box.src / "b" / "f").unlink()
+    write(box.src / "b" / "f", "2")
+    (box.src / "b").rename(box.src / "c")
+    write(box.tmp / "go")
+    daemon.wait_log("task finished.*mask=IN_CREATE, path=.*/f,", count=2)
+    daemon.wait_log("task finished.*mask=IN_MOVED_FROM", count=2)
+    events = sorted(line.replace(f"{box.src}/", "") for line in (box.dst / "all").read_text().splitlines())
+    assert events == ["IN_CREATE a/f", "IN_CREATE c/f", "IN_MOVED_FROM a", "IN_MOVED_FROM b"]
+    assert daemon.count("skip event") == 0
+
+
 @pytest.mark.skipif(REFERENCE, reason="the original runs the rule for the old path")
 def test_a_file_rule_acts_though_its_directory_is_renamed_all_the_time(run: Run, box: Box) -> None:
     daemon = run(

@@ -785,8 +785,10 @@ def test_tasks_of_a_scheduler_that_the_config_lost_fail(box: Box) -> None:
     write(box.src / "f")
     wait_rows(box, "SELECT state FROM task", [("waiting",)])
     crash(daemon)
-    again = box.run(WAITS.replace("later", "other"))
+    socket = box.tmp / "control.sock"
+    again = box.run(WAITS.replace("later", "other"), "--control", os.fspath(socket))
     again.wait_log("task failed: the config has no scheduler later, mask=IN_CLOSE_WRITE, path=")
+    assert 'pyinotifyd_task_ends_total{scheduler="later",result="failed"} 1' in Operator(socket).run("metrics")
     ends = "SELECT scheduler, error, attempts FROM ended"
     wait_rows(box, ends, [("later", "the config has no scheduler later", 0)])
     wait_rows(box, "SELECT count(*) FROM task", [(0,)])

@@ -199,6 +199,19 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.parametrize("pattern", ["", ".*"])
+def test_an_expression_that_excludes_everything_is_warned_of(box: Box, pattern: str) -> None:
+    daemon = watch(box, "--exclude", pattern, "--exclude", f"{box.src}/skip")
+    line = f"WARNING: --exclude: '{re.escape(pattern)}' matches the path of the watch itself, '{box.src}', so that no"
+    daemon.wait_log(line)
+    assert daemon.count("WARNING") == 1
+
+
+def test_an_expression_that_excludes_nothing_is_warned_of(box: Box) -> None:
+    daemon = watch(box, "--exclude", "tmp")
+    daemon.wait_log("WARNING: --exclude: 'tmp' matches no path of this watch")
+
+
 def test_a_full_disk_is_an_error(box: Box) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
@@ -549,6 +562,8 @@ def test_what_is_wrong_is_said_before_anything_happens(box: Box) -> None:
     assert "--timeout is for commands" in refused(box, ".", "--timeout", "1")
     assert "'--json' cannot be used with" in refused(box, ".", "--json", "--", "true")
     assert "invalid value '[' for '--exclude <RE>'" in refused(box, ".", "--exclude", "[")
+    for option in ("--retry", "--jobs"):
+        assert "expected at most 4294967295" in refused(box, ".", option, "99999999999", "--", "true")
     assert "Usage: pyinotifyd watch" in refused(box, ".", "--no-such-option")
     config = box.call("-c", "config.py", "watch", ".")
     assert config.exit_code == 2

@@ -381,9 +381,16 @@ impl Scheduler {
         match self.spec.on_busy {
             OnBusy::RunAgainIfChanged if same_path && !ends => Change::SkipAndRunAgain { rule },
             OnBusy::Rerun if !ends => Change::Remember { rule },
+            // The run is for the old path, and may have come too late for it: one for the new path follows.
+            OnBusy::Skip if !ends && same_path && self.has_followed(task, tasks) => Change::Remember { rule },
             OnBusy::Restart if !ends && phase == Phase::Active => Change::Restart { rule },
             OnBusy::Skip | OnBusy::RunAgainIfChanged | OnBusy::Rerun | OnBusy::Restart => Change::Skip,
         }
+    }
+
+    /// Whether the directory of a task was renamed during its run. With singlejob the path of a run does not matter.
+    fn has_followed(&self, task: Slot, tasks: &Tasks) -> bool {
+        matches!(self.keys, Keys::Paths(_)) && matches!(tasks.renamed(task), Renamed::Followed { .. })
     }
 
     /// What an event does whose path has a run of an elder: the same as if that were its own.

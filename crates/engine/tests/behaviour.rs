@@ -1052,7 +1052,8 @@ fn tasks_of_two_directories_that_are_exchanged_change_places() {
     assert_eq!(rename(&mut world, "/in/a", Some("/in/b")), ["followed 2 /in/b/f"]);
     let followed = ["followed 3 /in/a/f", "followed 4 /in/a/g"];
     assert_eq!(rename(&mut world, "/in/b\0", Some("/in/a")), followed);
-    assert_eq!(world.create("/in/a/runs"), ["skip 1 /in/a/runs"], "an event there meets the run");
+    assert_eq!(world.create("/in/a/runs"), ["remember 1 /in/a/runs"], "an event there meets the run");
+    assert_eq!(world.delete("/in/a/runs"), ["skip 1 /in/a/runs"]);
     assert_eq!(world.complete(1), ["finished 1 /in/b/runs", "start 2 /in/b/f IN_CREATE"]);
     assert_eq!(world.complete(2), ["finished 2 /in/b/f", "start 3 /in/a/f IN_CREATE"]);
     assert_eq!(world.complete(3), ["finished 3 /in/a/f", "start 4 /in/a/g IN_CREATE"]);
@@ -1082,6 +1083,22 @@ fn only_tasks_of_the_map_follow() {
     out.lines.clear();
     engine.rename(now, ids.map(1), b"/d", Some(b"/e"), &mut out);
     assert_eq!(out.lines, ["followed 2 /e/b"]);
+}
+
+#[test]
+fn what_tells_that_a_directory_left_keeps_the_path_that_was_left() {
+    let of = |spec| World::new(&[spec], map_with(Flag::MovedFrom, &[Reaction::Schedule(0)]));
+    let left = |world: &mut World, path| world.event(&event(Flag::MovedFrom, path));
+    let mut world = of(scheduler(DELAY));
+    assert_eq!(left(&mut world, "/a"), ["schedule 10s 1 /a"]);
+    assert_eq!(rename(&mut world, "/a", Some("/b")), NOTHING);
+    assert_eq!(left(&mut world, "/b"), ["schedule 10s 2 /b"]);
+    assert_eq!(world.pass(DELAY), ["start 1 /a IN_MOVED_FROM", "start 2 /b IN_MOVED_FROM"]);
+
+    let mut world = of(scheduler(Duration::ZERO));
+    assert_eq!(left(&mut world, "/a"), ["start 1 /a IN_MOVED_FROM"]);
+    assert_eq!(rename(&mut world, "/a", Some("/b")), NOTHING);
+    assert_eq!(left(&mut world, "/b"), ["start 2 /b IN_MOVED_FROM"]);
 }
 
 #[test]
@@ -1125,7 +1142,6 @@ fn a_retry_is_for_the_new_path_of_what_was_renamed_during_the_run() {
     world.create("/in/new/f");
     assert_eq!(rename(&mut world, "/in/new", Some("/in/x")), NOTHING, "the run ends as it began");
     assert_eq!(rename(&mut world, "/in/x", Some("/in/final")), NOTHING);
-    assert_eq!(world.create("/in/final/f"), ["skip 1 /in/final/f"], "an event there meets the run");
     assert_eq!(world.create("/in/new/f"), ["start 2 /in/new/f IN_CREATE"], "the old path is free");
     let tried_again = ["attempt 1 failed (why), again in 10s 1 /in/new/f", "followed 1 /in/final/f"];
     assert_eq!(world.end(1, &error()), tried_again);
@@ -1161,6 +1177,33 @@ fn what_is_remembered_is_for_the_new_path_of_what_was_renamed_during_the_run() {
     let again = ["finished 1 /a/f", "followed 1 /b/f", "start 1 /b/f IN_CLOSE_WRITE again"];
     assert_eq!(world.complete(1), again);
     assert_eq!(world.complete(1), ["finished 1 /b/f"]);
+}
+
+#[test]
+fn no_event_at_the_new_path_is_skipped_for_a_run_that_began_at_the_old_one() {
+    let mut world = renaming(scheduler(Duration::ZERO));
+    world.create("/a/f");
+    rename(&mut world, "/a", Some("/b"));
+    assert_eq!(world.close_write("/b/f"), ["remember 1 /b/f"]);
+    rename(&mut world, "/b", Some("/c"));
+    assert_eq!(world.create("/c/f"), ["remember 1 /c/f"]);
+    assert_eq!(world.end(1, &error()), ["failed (why) 1 /a/f", "followed 1 /c/f", "start 1 /c/f IN_CREATE"]);
+    assert_eq!(world.create("/c/f"), ["skip 1 /c/f"], "nothing was renamed since");
+    assert_eq!(world.complete(1), ["finished 1 /c/f"]);
+
+    let mut world = renaming(scheduler(Duration::ZERO));
+    world.create("/a/f");
+    let (new, _) = world.replace(scheduler(Duration::ZERO), 30 * SECOND);
+    rename(&mut world, "/a", Some("/b"));
+    world.ids = new;
+    assert_eq!(world.create("/b/f"), ["remember 1 /b/f"]);
+    let left = ["finished 1 /a/f", "all completed", "followed 1 /b/f", "start 1 /b/f IN_CREATE"];
+    assert_eq!(world.complete(1), left);
+
+    let mut world = renaming(SchedulerSpec { singlejob: true, ..scheduler(Duration::ZERO) });
+    world.create("/a/f");
+    rename(&mut world, "/a", Some("/b"));
+    assert_eq!(world.create("/b/f"), ["skip 1 /b/f"], "as it does for any other path");
 }
 
 #[test]
@@ -1224,7 +1267,6 @@ fn what_an_old_run_leaves_follows_into_the_new_configuration() {
     let (new, _) = world.replace(tried_again(retry()), 30 * SECOND);
     rename(&mut world, "/a", Some("/b"));
     world.ids = new;
-    assert_eq!(world.create("/b/f"), ["skip 1 /b/f"]);
     let left = ["attempt 1 failed (why), again in 10s 1 /a/f", "followed 1 /b/f", "all completed"];
     assert_eq!(world.end(1, &error()), left);
     assert_eq!(world.pass(10 * SECOND), ["start 1 /b/f IN_CREATE attempt 2"]);

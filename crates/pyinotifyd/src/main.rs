@@ -14,7 +14,7 @@ mod lane;
 mod log;
 mod service;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
 
@@ -103,8 +103,9 @@ fn has_stack() -> bool {
 
 /// Prints a line on stdout; a reader that went away is no reason to complain.
 fn print(text: &str) -> ExitCode {
-    match writeln!(std::io::stdout(), "{text}") {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+    let Err(error) = writeln!(io::stdout(), "{text}") else { return ExitCode::SUCCESS };
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        eprintln!("ERROR: cannot write to stdout: {error}", error = Cause(&error));
     }
+    ExitCode::FAILURE
 }

@@ -13,9 +13,10 @@ impl Engine {
     /// does not see it any more.
     ///
     /// Tasks of its paths that are to come follow it: they keep their time, and the exclude filter and the rules are
-    /// asked again. So do those that run, for what comes after their run, unless the new path has a task. Where the
-    /// watch does not see it any more, each path that has a task to come gets what the map gives an `IN_MOVED_FROM` of
-    /// it. Takes time for each task of the directory, and for no other.
+    /// asked again. So do those that run, for what comes after their run, unless the new path has a task. The one that
+    /// tells of this very rename keeps the path that was left. Where the watch does not see the directory any more,
+    /// each path that has a task to come gets what the map gives an `IN_MOVED_FROM` of it. Takes time for each task of
+    /// the directory, and for no other.
     pub fn rename(
         &mut self,
         now: Instant,
@@ -30,7 +31,7 @@ impl Engine {
         let mut found =
             self.below(from, |slot, tasks| of_map(slot, tasks) && (to.is_some() || is_to_come(slot, tasks)));
         if let Some(to) = to {
-            for task in found {
+            for task in found.into_iter().filter(|task| !tells_of_leaving(task, from)) {
                 self.follow(now, at, &task, (from, to), out);
             }
             return;
@@ -49,7 +50,8 @@ impl Engine {
     /// [`Engine::rename`] of that path says where the directory is.
     pub fn set_aside(&mut self, now: Instant, map: MapId, from: &[u8], aside: &[u8], out: &mut impl Effects) {
         let Some(at) = self.of_map(map) else { return };
-        for task in self.below(from, |slot, tasks| tasks.map(slot) == map) {
+        let found = self.below(from, |slot, tasks| tasks.map(slot) == map);
+        for task in found.into_iter().filter(|task| !tells_of_leaving(task, from)) {
             let event = renamed(&task.event.get(), from, aside);
             let event = event.get();
             let path = self.paths.see(event.pathname);
@@ -133,6 +135,12 @@ struct Found {
     id: TaskId,
     scheduler: SchedulerId,
     event: OwnedEvent,
+}
+
+/// Whether a task is for the event that says that a path was left.
+fn tells_of_leaving(task: &Found, from: &[u8]) -> bool {
+    let event = task.event.get();
+    event.pathname == from && event.mask.contains(Flag::MovedFrom.mask())
 }
 
 /// An event whose path lies below `from`, or is that, as it would be if that had been `to`.

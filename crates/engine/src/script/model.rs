@@ -201,11 +201,11 @@ impl Model {
             return;
         }
         let Ok(rule) = heir.ask_rules(event, out) else { return };
-        let on_busy = heir.spec.on_busy;
+        let busy = (heir.spec.on_busy, heir.spec.singlejob);
         let Generation { ids, successors, schedulers, .. } = &mut self.generations[older];
         let place = successors.iter().position(|successor| *successor == Some(map));
         let map = place.map_or(MapId(u32::MAX), |place| ids.map(place));
-        let met = (phase, on_busy, false);
+        let met = (phase, busy, false);
         schedulers[elder].meet_run(&key, met, map, rule, event, &mut self.shared, out);
     }
 
@@ -481,6 +481,9 @@ impl Model {
         for (pathname, scheduler, key, id, event) in found {
             let one = &self.generations[at].schedulers[scheduler];
             if let Some(to) = to {
+                if tells_of_leaving(&event, from) {
+                    continue;
+                }
                 let stays = |task: &Task| task.id == id && task.event.pathname == pathname;
                 if one.tasks.get(&key).is_some_and(stays) {
                     self.follow(at, (scheduler, &key), map, (from, to), out);
@@ -499,6 +502,9 @@ impl Model {
         let Some(at) = self.generations.iter().position(|one| one.ids.maps.contains(&map.0)) else { return };
         self.shared.now = now;
         for (_, index, key, _, event) in self.below(from, Some(map), true) {
+            if tells_of_leaving(&event, from) {
+                continue;
+            }
             let event = OwnedEvent::of(&renamed(&event.get(), from, aside).get());
             self.generations[at].schedulers[index].set_aside(
                 &key,
@@ -735,4 +741,8 @@ fn deadline(scheduler: &Scheduler, phase: Phase, timeout: Duration, shared: &Sha
     let running = scheduler.tasks.values().filter(|task| task.state == State::Running);
     let over = running.map(|task| task.time.max(since) + timeout).min();
     [due, over].into_iter().flatten().min()
+}
+
+fn tells_of_leaving(event: &OwnedEvent, from: &[u8]) -> bool {
+    event.pathname == from && Mask(event.mask).contains(Flag::MovedFrom.mask())
 }

@@ -704,6 +704,88 @@ def test_a_forked_child_that_lives_on(jobs):
         os.kill(child, signal.SIGKILL)
 
 
+CHILDREN = {
+    "returns": ("if os.fork() == 0:\n    return", 0),
+    "raises": ("if os.fork() == 0:\n    raise ValueError('in the child')", 1),
+    "waits": ("if os.fork() == 0:\n    await asyncio.sleep(0.01)", 1),
+    "exits": ("if os.fork() == 0:\n    sys.exit(3)", 3),
+    "was forked by a task": ("async def work():\n    os.fork()\nawait asyncio.create_task(work())", 1),
+    "was forked by a callback": (
+        "def work():\n    if os.fork() == 0:\n        sys.exit(3)\n"
+        "asyncio.get_running_loop().call_soon(work)\nawait asyncio.sleep(0.01)",
+        3,
+    ),
+    "was forked by a child": (
+        "if os.fork() == 0:\n    if os.fork() == 0:\n        return\n    os._exit(os.wait()[1] >> 8)",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_a_forked_child_that_comes_back_to_the_loop(jobs, name):
+    """It takes no start away, runs no job a second time, and ends."""
+    body, status = CHILDREN[name]
+    body = f"print(os.getpid(), event.name, flush=True)\nif event.name == 'f':\n{textwrap.indent(body, '    ')}"
+    daemon = jobs(f"{body}\n    print(os.wait()[1] >> 8, flush=True)", "import os, sys")
+    daemon.start([{"handle": handle, "pathname": b"/w/f" if handle == 1 else b"/w/g"} for handle in range(1, 21)])
+    done = daemon.collect(DONE, 20)
+    for handle in range(21, 60):
+        daemon.start([{"handle": handle, "pathname": b"/w/g"}])
+        done += daemon.collect(DONE, 1)
+    assert sorted(done) == list(range(1, 60))
+    daemon.send(STOP)
+    code, out, err = daemon.wait()
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert [line[0] for line in lines if len(line) == 1] == [str(status)]
+    assert [line[1] for line in lines if len(line) == 2].count("g") == 58
+    assert {line[0] for line in lines if len(line) == 2} == {str(daemon.process.pid)}
+    assert err.count(" - pyinotifyd/root - WARNING - process ") == (0 if status == 3 else 1)
+    assert err.count("was ended; let it call os._exit()") == (0 if status == 3 else 1)
+    assert ("ValueError: in the child" in err) == (name == "raises")
+    assert daemon.logs == []
+
+
+HONEST = """
+async def own_loop():
+    await asyncio.sleep(0.01)
+    return (await asyncio.get_running_loop().run_in_executor(None, len, "abc"))
+def forked(function):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(function() or 0)
+    return os.waitpid(pid, 0)[1] >> 8
+def write_and_exit(queue):
+    queue.put("from a process")
+context = multiprocessing.get_context("fork")
+"""
+
+
+def test_forked_children_that_never_come_back(jobs):
+    """They can do what they like, with loops and sockets of their own."""
+    daemon = jobs(
+        "print(forked(lambda: 7))\n"
+        "print(forked(lambda: asyncio.run(own_loop())))\n"
+        "print(forked(lambda: os.execvp('sh', ['sh', '-c', 'exit 5'])))\n"
+        "print(subprocess.run(['sh', '-c', 'exit 4'], preexec_fn=os.setsid).returncode)\n"
+        "loop = asyncio.get_running_loop()\n"
+        "print(await loop.run_in_executor(None, forked, lambda: 6))\n"
+        "queue = context.Queue()\n"
+        "process = context.Process(target=write_and_exit, args=(queue,))\n"
+        "process.start()\nprint(queue.get())\nprocess.join()\nprint(process.exitcode)\n"
+        "with concurrent.futures.ProcessPoolExecutor(2, context) as pool:\n"
+        "    print(await asyncio.gather(*(loop.run_in_executor(pool, abs, -n) for n in range(3))))\n"
+        "with context.Pool(2) as pool:\n    print(pool.map(abs, [-1, -2]))\n"
+        "print(await (await asyncio.create_subprocess_exec('true')).wait())",
+        f"import concurrent.futures, multiprocessing, os, subprocess\n{HONEST}",
+    )
+    daemon.start([{"handle": 1}, {"handle": 2}])
+    assert daemon.collect(DONE, 2) == [1, 2]
+    lines = ["7", "3", "5", "4", "6", "from a process", "0", "[0, 1, 2]", "[1, 2]", "0"]
+    assert sorted(stop(daemon).splitlines()) == sorted(2 * lines)
+
+
 def test_changes_to_the_config_come_too_late(jobs):
     """And say so."""
     daemon = jobs("pyinotifyd.add_watch('/tmp')")

@@ -163,6 +163,23 @@ def test_records_of_a_forked_child(host):
     assert daemon.wait()[2].endswith(" - pyinotifyd/root - WARNING - child\n")
 
 
+def test_a_handler_that_forks(host):
+    """A child that comes back takes no record away: it ends."""
+    daemon = host(
+        "import logging, os\n"
+        "class Forks(logging.Handler):\n    def emit(self, record):\n"
+        "        if os.fork() != 0:\n            os.wait()\n            print(record.getMessage(), flush=True)\n"
+        "logging.getLogger('daemon').addHandler(Forks())\n" + MINIMAL
+    )
+    assert daemon.expect(DESCRIBE)["stays_because"] == "handlers"
+    for number in range(20):
+        daemon.send(LOG, {"logger": "daemon", "level": 20, "message": f"{number}", "created": 1.5, "give_back": False})
+    daemon.send(STOP)
+    code, out, err = daemon.wait()
+    assert (code, out.split()) == (0, [str(number) for number in range(20)])
+    assert err.count("was ended; let it call os._exit()") == 20
+
+
 def test_records_that_cannot_be_made(host):
     """As Python does it: a note on stderr, and on it goes."""
     daemon = host("import logging\nlogging.info('%d', 'x')\nlogging.info('a\\udcff\\n\\x1b')\n" + MINIMAL)

@@ -234,8 +234,9 @@ fn watch_says_what_a_batch_and_a_backend_cannot_be() {
         ),
         (
             vec!["/a", "--", "sh", "-c", "ls {pathname}"],
-            "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: give \
-             it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+            "{pathname} stands in text that a shell reads once more, where its value cannot be quoted: use \
+             \"$PYINOTIFYD_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh \
+             {pathname}",
         ),
         (
             vec!["/a", "--backend", "poll"],
@@ -304,6 +305,10 @@ fn watch_says_what_is_wrong() {
         (
             vec!["/a", "--retry", "1.5", "--", "x"],
             "invalid value '1.5' for '--retry <N>': expected a number of at least 1",
+        ),
+        (
+            vec!["/a", "--retry", "99999999999", "--", "x"],
+            "invalid value '99999999999' for '--retry <N>': expected at most 4294967295",
         ),
         (
             vec!["/a", "--delay", "1"],

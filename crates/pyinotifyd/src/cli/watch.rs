@@ -1,7 +1,7 @@
 //! `pyinotifyd watch`: its options, and what they mean.
 
 use std::ffi::OsString;
-use std::num::NonZeroU32;
+use std::num::{IntErrorKind, NonZeroU32, ParseIntError};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
@@ -239,5 +239,8 @@ fn timeout(word: &str) -> Result<Seconds, String> {
 }
 
 fn count(word: &str) -> Result<NonZeroU32, String> {
-    word.parse().map_err(|_| "expected a number of at least 1".to_owned())
+    word.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => format!("expected at most {}", NonZeroU32::MAX),
+        _ => "expected a number of at least 1".to_owned(),
+    })
 }

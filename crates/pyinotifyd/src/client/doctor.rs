@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -144,9 +144,13 @@ pub(crate) fn run(wanted: &Wanted, config: Option<&Config>) -> ExitCode {
     findings.push(control(daemon, wanted, config));
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     let printed = if wanted.json { as_json(&findings) } else { as_text(&findings) };
-    // A reader that went away has what it wanted.
-    let _ = io::stdout().write_all(printed.as_bytes());
-    ExitCode::from(u8::from(worst == Level::Problem))
+    match super::print(printed.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            super::complain(super::REFUSED, &super::unwritten(&error))
+        }
+        // A reader that went away has what it wanted.
+        Ok(()) | Err(_) => ExitCode::from(u8::from(worst == Level::Problem)),
+    }
 }
 
 /// Whether there is a Python that may execute the configuration.

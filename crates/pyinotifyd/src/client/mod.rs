@@ -28,6 +28,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::log::Cause;
 use command::{Ask, Asked, Change, Filter, Schedulers};
 use metrics::Metrics;
 use show::Page;
@@ -47,6 +48,8 @@ enum Failure {
     NoDaemon(String),
     /// stdout was closed: the reader has what it wanted.
     Closed,
+    /// stdout takes nothing.
+    Unwritten(io::Error),
 }
 
 impl From<ClientError> for Failure {
@@ -71,8 +74,8 @@ impl From<ClientError> for Failure {
 }
 
 impl From<io::Error> for Failure {
-    fn from(_: io::Error) -> Failure {
-        Failure::Closed
+    fn from(error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe { Failure::Closed } else { Failure::Unwritten(error) }
     }
 }
 
@@ -82,7 +85,19 @@ pub(crate) fn run(asked: Asked) -> ExitCode {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(Failure::Refused(code, text)) => complain(code, &text),
         Err(Failure::NoDaemon(text)) => complain(NO_DAEMON, &text),
+        Err(Failure::Unwritten(error)) => complain(REFUSED, &unwritten(&error)),
     }
+}
+
+fn unwritten(error: &io::Error) -> String {
+    format!("cannot write to stdout: {}", Cause(error))
+}
+
+/// Writes to stdout, and sees that it arrives.
+fn print(text: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text)?;
+    stdout.flush()
 }
 
 fn complain(code: u8, text: &str) -> ExitCode {
@@ -143,12 +158,12 @@ fn answer(asked: Asked) -> Result<(), Failure> {
                 return Err(refused(&reply));
             }
             if !desk.json {
-                return Ok(io::stdout().write_all(&reply.body)?);
+                return Ok(print(&reply.body)?);
             }
             let text = String::from_utf8_lossy(&reply.body);
             let metrics = Metrics::parse(&text);
             let metrics = metrics.ok_or_else(|| ClientError::Broken("these are no metrics".to_owned()))?;
-            Ok(writeln!(io::stdout(), "{}", serde_json::to_string(&metrics).unwrap_or_default())?)
+            Ok(print((serde_json::to_string(&metrics).unwrap_or_default() + "\n").as_bytes())?)
         }
     }
 }
@@ -193,13 +208,11 @@ impl Desk {
         if reply.status >= 400 {
             return Err(refused(reply));
         }
-        let mut stdout = io::stdout().lock();
         if self.json {
-            stdout.write_all(&reply.body)?;
-            return Ok(stdout.write_all(b"\n")?);
+            return Ok(print(&[&reply.body[..], b"\n"].concat())?);
         }
         let value = reply.json().map_err(|text| Failure::Refused(REFUSED, text))?;
-        Ok(stdout.write_all(show(&value).as_bytes())?)
+        Ok(print(show(&value).as_bytes())?)
     }
 
     /// A change of tasks: each id by itself, so that one that is not there keeps nothing from the others.
@@ -252,7 +265,7 @@ impl Desk {
             done_text(&all, what)
         };
         if worst.is_none() || !all.done.is_empty() {
-            io::stdout().write_all(text.as_bytes())?;
+            print(text.as_bytes())?;
         }
         worst.map_or(Ok(()), Err)
     }
@@ -267,18 +280,17 @@ impl Desk {
         let filter = Filter { path, ..Filter::default() };
         let query = query(&filter, &[("tasks", tasks.then(|| "true".to_owned()))]);
         let page = Page::of_stdout();
-        let mut closed = false;
+        let mut written = Ok(());
         let refusal = self.client.lines(&format!("/v1/events{query}"), |line| {
             let text =
                 if self.json { String::from_utf8_lossy(line).into_owned() } else { stream_line(page, line) };
-            let mut stdout = io::stdout().lock();
-            closed = writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err();
-            !closed
+            written = print((text + "\n").as_bytes());
+            written.is_ok()
         })?;
-        match refusal {
-            Some(reply) => Err(refused(&reply)),
-            None if closed => Ok(()),
-            None => Err(Failure::NoDaemon("the daemon has ended".to_owned())),
+        match (refusal, written) {
+            (Some(reply), _) => Err(refused(&reply)),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(())) => Err(Failure::NoDaemon("the daemon has ended".to_owned())),
         }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn warnings(config: &Config, has_state: bool) -> Vec<String> {
     settling(config, &mounts, &mut all);
     for watch in &config.watches {
         missing_paths(watch, &mounts, &mut all);
-        excludes(watch, &mut all);
+        all.extend(excludes(watch, "exclude_filter"));
         nothing_mapped(config, watch, &mut all);
     }
     watch_limit(config, &mounts, &mut all);
@@ -135,29 +135,29 @@ fn nothing_mapped(config: &Config, watch: &Watch, all: &mut Vec<String>) {
     }
 }
 
-/// Exclude filters that hide everything, or nothing.
-fn excludes(watch: &Watch, all: &mut Vec<String>) {
-    let Some(filter) = &watch.exclude else { return };
+/// Exclude filters that hide everything, or nothing; `option` is what they are called where they were written.
+pub(super) fn excludes(watch: &Watch, option: &str) -> Vec<String> {
+    let Some(filter) = &watch.exclude else { return Vec::new() };
     let roots: Vec<Vec<u8>> = watch.paths.iter().map(|path| absolute_path(path)).collect();
+    let mut all = Vec::new();
     for (pattern, own_at) in filter.0.patterns().iter().zip(&watch.exclude_at) {
         let at = place(own_at.as_ref().or(watch.at.as_ref()));
         let shown = Escaped(pattern.as_bytes());
         if let Some(root) = roots.iter().find(|root| pattern.is_match(root) == Ok(true)) {
             let root = Escaped(root);
             all.push(format!(
-                "{at}exclude_filter: '{shown}' matches the path of the watch itself, '{root}', so that no event of it \
-                 is left; \
-                 begin the pattern with that path"
+                "{at}{option}: '{shown}' matches the path of the watch itself, '{root}', so that no event of it is \
+                 left; begin the pattern with that path"
             ));
         } else if roots.iter().all(|root| cannot_match(pattern, root)) {
             let root = roots.first().map_or(String::new(), |root| Escaped(root).to_string());
             all.push(format!(
-                "{at}exclude_filter: '{shown}' matches no path of this watch, as it is compared from the start of the \
-                 whole \
+                "{at}{option}: '{shown}' matches no path of this watch, as it is compared from the start of the whole \
                  path; write r'^{root}/...' or put '.*' before it"
             ));
         }
     }
+    all
 }
 
 /// Whether a pattern begins with text with which no path below `root` begins. Text alone decides, so that it is not

@@ -123,6 +123,8 @@ impl Config {
             }
         }
         let fingerprint = schedulers.iter().map(super::fingerprint).collect();
+        let watch = line.watch(exclude, !schedulers.is_empty());
+        warnings.extend(super::check::excludes(&watch, "--exclude"));
         Ok(Config {
             state: StateWanted::Never,
             history: 0,
@@ -130,7 +132,7 @@ impl Config {
             logname: "daemon".to_owned(),
             shutdown_timeout: SHUTDOWN_TIMEOUT,
             max_jobs: None,
-            watches: vec![line.watch(exclude, !schedulers.is_empty())],
+            watches: vec![watch],
             schedulers,
             print,
             levels: Vec::new(),

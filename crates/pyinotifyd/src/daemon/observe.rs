@@ -21,6 +21,10 @@ use crate::config::Identity;
 /// Upper bounds of the histograms, in seconds: from a small move to a night's work.
 const BOUNDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
+/// Schedulers that no configuration has any more and whose failures are still counted: operators hear of a failure by
+/// what its count is some minutes later.
+const GONE_MAX: usize = 100;
+
 /// Why a task waits whose scheduler is paused.
 pub(crate) const PAUSED: &str = "its scheduler is paused";
 
@@ -135,9 +139,30 @@ impl Counts {
         self.tallies.get(scheduler).cloned().unwrap_or_default()
     }
 
-    /// Forgets schedulers that no configuration has any more: what is labelled with names is bounded by these.
+    /// Forgets schedulers that no configuration has any more, but for some of which tasks have failed: what is labelled
+    /// with names is bounded.
     pub(crate) fn keep(&mut self, names: &HashSet<Arc<str>>) {
-        self.tallies.retain(|name, _| names.contains(name));
+        let mut gone = 0;
+        self.tallies.retain(|name, tally| {
+            let has_failed = !names.contains(name) && tally.ends(End::Failed) > 0;
+            gone += usize::from(has_failed);
+            names.contains(name) || (has_failed && gone <= GONE_MAX)
+        });
+    }
+
+    /// Schedulers of which tasks have failed, but for those of `names`; in the order of their names.
+    pub(crate) fn failed_besides(&self, names: &HashSet<&str>) -> Vec<(&str, &Tally)> {
+        let tallies = self.tallies.iter().map(|(name, tally)| (&**name, tally));
+        let mut gone: Vec<_> =
+            tallies.filter(|(name, tally)| !names.contains(name) && tally.ends(End::Failed) > 0).collect();
+        gone.sort_unstable_by_key(|(name, _)| *name);
+        gone.truncate(GONE_MAX);
+        gone
+    }
+
+    /// Counts a task of an earlier daemon that failed without a scheduler.
+    pub(crate) fn lost(&mut self, scheduler: &Arc<str>) {
+        self.tally_mut(scheduler).ends[End::Failed as usize] += 1;
     }
 
     /// Schedulers are called otherwise from here on.
@@ -522,7 +547,25 @@ mod tests {
         assert!(observed.runs.is_empty());
         assert_eq!(observed.counts.tally("other").attempts, 0);
         observed.counts.keep(&HashSet::new());
-        assert_eq!(observed.counts.tally("move").attempts, 0);
+        let gone = observed.counts.failed_besides(&HashSet::new());
+        assert_eq!(
+            gone.iter().map(|(name, tally)| (*name, tally.ends(End::Failed))).collect::<Vec<_>>(),
+            [("move", 1)]
+        );
+    }
+
+    #[test]
+    fn of_schedulers_that_are_gone_the_failures_of_some_are_kept() {
+        let mut counts = Counts::default();
+        for number in 0..GONE_MAX + 50 {
+            counts.lost(&format!("gone{number}").into());
+        }
+        counts.copied(&"gone without a failure".into(), "copy", 1);
+        counts.lost(&"here".into());
+        let here: HashSet<Arc<str>> = ["here".into()].into();
+        counts.keep(&here);
+        assert_eq!(counts.failed_besides(&["here"].into()).len(), GONE_MAX);
+        assert_eq!((counts.tally("here").ends(End::Failed), counts.tallies.len()), (1, GONE_MAX + 1));
     }
 
     #[test]

@@ -150,10 +150,11 @@ impl Start {
     pub(super) fn explain(mut self, path: &Path, event: Option<Flag>) -> ExitCode {
         let text = super::explain::explain(&self.config, path, event);
         self.log.flush_at_exit();
-        match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
+        let Err(error) = io::stdout().write_all(text.as_bytes()) else { return ExitCode::SUCCESS };
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            eprintln!("ERROR: cannot write to stdout: {error}", error = Cause(&error));
         }
+        ExitCode::FAILURE
     }
 
     /// Opens the state, if there is to be one, by a thread: its filesystem may not answer.

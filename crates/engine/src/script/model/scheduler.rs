@@ -494,12 +494,13 @@ impl Scheduler {
         shared: &mut Shared,
         out: &mut impl Effects,
     ) {
-        let (id, on_busy, delay) = (self.id, self.spec.on_busy, self.spec.delay);
+        let (id, delay) = (self.id, self.spec.delay);
         let task = self.tasks.get_mut(key).expect("the caller looked");
         let record = TaskRecord { scheduler: id, id: task.id, event: event.get(), others: 0 };
         if task.is_running() {
             if !matches!(phase, Phase::Retired { .. }) && !self.has_heir {
-                self.meet_run(key, (phase, on_busy, true), map, rule, event, shared, out);
+                let busy = (self.spec.on_busy, self.spec.singlejob);
+                self.meet_run(key, (phase, busy, true), map, rule, event, shared, out);
             }
             return;
         }
@@ -541,7 +542,7 @@ impl Scheduler {
     pub(super) fn meet_run(
         &mut self,
         key: &[u8],
-        (phase, on_busy, own): (Phase, OnBusy, bool),
+        (phase, (on_busy, single), own): (Phase, (OnBusy, bool), bool),
         map: MapId,
         rule: Option<usize>,
         event: &OwnedEvent,
@@ -561,7 +562,8 @@ impl Scheduler {
             return task.take(map, rule, event, shared);
         }
         let restart = !earlier && on_busy == OnBusy::Restart && phase == Phase::Active;
-        if !earlier && (ends || !(restart || on_busy == OnBusy::Rerun)) {
+        let renamed = on_busy == OnBusy::Skip && same_path && !single && task.followed.is_some();
+        if !earlier && (ends || !(restart || renamed || on_busy == OnBusy::Rerun)) {
             return out.record(Record::SkippedOngoing { task: record });
         }
         if !same_path {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import selectors
 import struct
 import sys
 from collections import deque
@@ -16,14 +18,14 @@ from itertools import islice, repeat
 from time import monotonic
 
 from ..event import FAILED, PATH, SRC_PATHNAME, Event
-from . import errors, records, wire
+from . import errors, forked, records, wire
 from .loop import current
 from .stay import end_in_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
-    from typing import Any, Callable, Optional, Union
+    from typing import Any, Callable, NoReturn, Optional, Union
 
     from ..event import Row
     from ..scheduler import Job, TaskScheduler
@@ -90,6 +92,7 @@ class _Host:
         self._starts_a_turn = STARTS_A_TURN_FIRST
         self._over = False
         self._gone = False
+        self._is_child = False
 
     def run(self) -> int:
         """Run until the end; return the exit status."""
@@ -97,6 +100,7 @@ class _Host:
         self._channel.unblock(lambda: loop.call_soon_threadsafe(self._wait_writable))
         loop.add_reader(self._channel.fd, self._readable)
         loop.call_soon(self._handle, self._channel.buffered())
+        os.register_at_fork(after_in_child=self._leave_to_parent)
         # What the config has made lives as long as we do: no need to look through it again and again.
         gc.collect()
         gc.freeze()
@@ -105,8 +109,24 @@ class _Host:
             try:
                 loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as exception:
+                if self._is_child:
+                    forked.end(exception)
                 _ends_nothing(exception)
         return self._end()
+
+    def _leave_to_parent(self) -> None:
+        """Leave the loop to the parent, in a process that code of the config has forked; where it comes back, it ends.
+
+        Two processes that share an epoll instance take each other's events, and what waits for its turn would be done
+        by both.
+        """
+        self._is_child = True
+        loop: Any = self._loop
+        try:
+            loop._selector = _Ended()
+            loop._ready.appendleft(asyncio.Handle(forked.end, (), loop))
+        except AttributeError:  # a loop that is none of Python's own; it has to know what a fork is
+            loop.call_soon(forked.end)
 
     def _readable(self) -> None:
         frames = self._channel.read_available()
@@ -154,6 +174,8 @@ class _Host:
             handle = row[0]
             given = pathname if rare is None else Event(row, pathname, rare)  # type: ignore[arg-type]  # a path then
             task = begin(run(handle, row[1], given, task_id))
+            if self._is_child:
+                forked.end()
             if not task.done():
                 self._running[handle] = task
                 begun.append(handle)
@@ -200,10 +222,14 @@ class _Host:
         self._report_soon()
         try:
             await self._jobs[number](event, task_id)  # type: ignore[misc]  # the daemon starts none that there isn't
+            if self._is_child:
+                forked.end(status=0)
             self._done.append(handle)
         except asyncio.CancelledError:
             self._cancelled.append(handle)
         except BaseException as exception:
+            if self._is_child:
+                forked.end(exception)
             if self._loop.is_closed():
                 raise  # Python closes the coroutine, nobody is waiting for us
             self._failed(handle, number, exception)
@@ -303,6 +329,14 @@ class _Host:
                 return self._loop.run_until_complete(function())
             except (SystemExit, KeyboardInterrupt) as exception:
                 _ends_nothing(exception)
+
+
+class _Ended(selectors.SelectSelector):
+    """What the loop waits with in a forked child: it has no descriptor of the parent's."""
+
+    def select(self, timeout: Optional[float] = None) -> NoReturn:
+        """End the process."""
+        forked.end()
 
 
 def _ends_nothing(exception: BaseException) -> None:

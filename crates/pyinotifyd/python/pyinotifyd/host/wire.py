@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
+from . import forked
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
@@ -56,12 +58,14 @@ class Channel:
     """The host's end of the socket.
 
     Sends from any thread. As long as it blocks, a send returns when the daemon has taken the frame, which it always
-    does; after `unblock` a send never waits, and what the socket doesn't take is kept.
+    does; after `unblock` a send never waits, and what the socket doesn't take is kept. A forked child has no socket:
+    what it sends is dropped, and where it receives it ends.
     """
 
     def __init__(self, fd: int) -> None:
         """Take over the descriptor, and keep it from children that the config starts."""
         os.set_inheritable(fd, False)
+        #: -1 in a forked child.
         self.fd = fd
         self.pid = os.getpid()
         #: Bytes that wait for the socket.
@@ -73,6 +77,12 @@ class Channel:
         self._gone = False
         self._frames = Frames()
         self._wait_writable: Optional[Callable[[], object]] = None
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    def _leave_to_parent(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def unblock(self, wait_writable: Callable[[], object]) -> None:
         """Never block from now on; `wait_writable` is called when `flush` has to be called later."""
@@ -135,6 +145,8 @@ class Channel:
     def receive(self) -> Optional[tuple[int, bytes]]:
         """Wait for a frame; None at the end of the socket."""
         while True:
+            if self.fd < 0:
+                forked.end()
             got = self._frames.next()
             if got is not None:
                 return got

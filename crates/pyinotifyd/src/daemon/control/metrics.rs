@@ -120,13 +120,17 @@ impl Daemon {
         all.add("pyinotifyd_tasks", Kind::Gauge, "Tasks that have not ended.", tasks.collect());
         let tallies: Vec<(&str, Tally)> =
             views.iter().map(|view| (view.name.as_str(), counts.tally(&view.name))).collect();
-        let ends = tallies.iter().flat_map(|(name, tally)| {
+        let names = views.iter().map(|view| view.name.as_str()).collect();
+        let gone = counts.failed_besides(&names);
+        let all_tallies = tallies.iter().map(|(name, tally)| (*name, tally)).chain(gone);
+        let ends = all_tallies.flat_map(|(name, tally)| {
             End::ALL.map(|end| {
                 let labels = vec![label("scheduler", name), label("result", end.name())];
                 number(labels, tally.ends(end) as f64)
             })
         });
-        all.add("pyinotifyd_task_ends_total", Kind::Counter, "Tasks that have ended.", ends.collect());
+        let help = "Tasks that have ended; failures also of schedulers that are gone.";
+        all.add("pyinotifyd_task_ends_total", Kind::Counter, help, ends.collect());
         let attempts =
             tallies.iter().map(|(name, tally)| number(vec![label("scheduler", name)], tally.attempts as f64));
         let help = "Runs of tasks that were started.";

@@ -302,6 +302,7 @@ impl Daemon {
 
     /// A task that no scheduler of the configuration can take fails for good.
     pub(super) fn lose(&mut self, task: Task, error: String) {
+        let scheduler = self.name_of(&identity(&task.subject)).into();
         let performer = &mut self.core.performer;
         let Some(keeper) = &mut performer.keeper else { return };
         let (event, id) = (event_of(&task.subject), task.id.to_string());
@@ -309,6 +310,7 @@ impl Daemon {
         let about = About { event: Some(mask), path: Some(path), task: Some(&id), ..About::default() };
         let text = format_args!("task failed: {error}{about}");
         performer.log.write_about(self.logger, Level::ERROR, &about, text);
+        performer.observed.counts.lost(&scheduler);
         keeper.end_kept(task, Outcome::Failed, error);
     }
 }
