@@ -217,6 +217,8 @@ pub struct Batch {
     pub ended: Vec<Ended>,
     /// What commands wrote at last that had failed before they ended.
     pub outputs: Vec<(Id, Vec<u8>)>,
+    /// What tasks did that had failed before they ended.
+    pub deeds: Vec<(Id, String)>,
     /// Ended tasks whose `done` is another one from now on: id, what stands there, what is to stand there.
     pub done: Vec<(Id, String, String)>,
     /// Schedulers that are paused, or no more: file, name.
@@ -236,9 +238,11 @@ impl Batch {
 
     /// Whether it says anything of tasks or pauses, and not only up to when all is known.
     pub(crate) fn has_changes(&self) -> bool {
-        let Batch { not_failed, gone, tasks, ended, outputs, done, paused, checkpoint_s: _, told: _ } = self;
+        let Batch { not_failed, gone, tasks, ended, outputs, deeds, done, paused, checkpoint_s: _, told: _ } =
+            self;
+        let of_ends = !outputs.is_empty() || !deeds.is_empty() || !done.is_empty();
         let of_ids = !not_failed.is_empty() || !gone.is_empty();
-        let of_tasks = !tasks.is_empty() || !ended.is_empty() || !outputs.is_empty() || !done.is_empty();
+        let of_tasks = !tasks.is_empty() || !ended.is_empty() || of_ends;
         of_ids || of_tasks || !paused.is_empty()
     }
 }
