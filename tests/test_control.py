@@ -895,6 +895,45 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_ATTRIB": move}, rec=True, auto_add=T
     assert why.endswith(f"directory '{box.src}/plain' does not exist; make or mount it, then undo again")
 
 
+@pytest.mark.parametrize("retry", ["", ", retry=Retry(times=1, delay=0.5)"])
+@pytest.mark.parametrize("state", [True, False])
+def test_a_rule_that_was_done_when_its_time_was_over_is_known_to_be(
+    steer: Steer, box: Box, retry: str, state: bool
+) -> None:
+    """The last of it, the modes of many files, is not left half done."""
+    if not (retry or state):
+        return
+    rule = 'FileManagerRule("move", r"^$SRC/(.*)$", r"$DST/\\1", filemode=0o640)'
+    daemon, operator = steer(
+        f"""
+move = FileManagerScheduler([{rule}], dirs=True, timeout=0.03{retry})
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": move}})])
+""",
+        *(("--state", os.fspath(box.tmp / "state")) if state else ()),
+    )
+    made = box.tmp / "tree"
+    made.mkdir()
+    count = 20_000
+    for number in range(count):
+        os.close(os.open(made / str(number), os.O_CREAT, 0o600))
+    made.rename(box.src / "tree")
+    if retry:
+        daemon.wait_log("attempt 1 failed: timeout after 0.03 s; tried again")
+        daemon.wait_log("INFO - task finished")
+    else:
+        daemon.wait_log("task failed: timeout after 0.03 s")
+        daemon.wait_log("INFO - move '")
+    operator.post("/v1/sync", {"idle": True})
+    modes = {entry.stat().st_mode & 0o777 for entry in os.scandir(box.dst / "tree")}
+    assert (len(os.listdir(box.dst / "tree")), modes) == (count, {0o640})
+    if state:
+        [task] = wait_until(lambda: operator.get("/v1/history?path=*/tree")["tasks"], "the end of the task")
+        assert task["result"] == ("ok" if retry else "failed")
+        operator.post("/v1/schedulers/move/pause")
+        operator.run("undo", task["id"])
+        assert (len(os.listdir(box.src / "tree")), os.listdir(box.dst)) == (count, [])
+
+
 # ---- streams
 
 

@@ -609,6 +609,29 @@ def test_a_directory_is_moved_to_another_filesystem(run: Run, box: Box) -> None:
         other.close()
 
 
+@ours_only
+def test_each_try_to_move_what_can_not_be_removed_leaves_no_copy(run: Run, box: Box, plain_user: None) -> None:
+    """A file of somebody else in a sticky directory."""
+    if os.geteuid() != 0 or os.stat("/dev/shm").st_dev == os.stat(box.tmp).st_dev:
+        pytest.skip("needs root, and /dev/shm as another filesystem")
+    other = Box("/dev/shm")
+    try:
+        other.tmp.chmod(0o755)
+        other.dst.chmod(0o777)
+        os.chown(box.src, 0, 0)
+        box.src.chmod(0o1777)
+        move = r'FileManagerRule("move", r"^$SRC/(.*)\.in$", r"%s/\1", on_conflict="rename")' % other.dst
+        daemon = run(files(move, options=", retry=Retry(times=3, delay=0, factor=1)"))
+        publish(box, "a.in")
+        texts = done(daemon, box, "a.in")
+        why = "can't be removed: [Errno 1] Operation not permitted"
+        assert sum(why in text and "nothing was copied" in text for text in texts) == 4
+        assert tree(other.dst) == {}
+        assert tree(box.src) == {"a.in": "content"}
+    finally:
+        other.close()
+
+
 # ---- what happens during and after
 
 

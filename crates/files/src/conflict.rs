@@ -205,19 +205,22 @@ impl<'a> Aside<'a> {
         let aside = temporary::set_aside(directory, name, judged.kind, goes)?;
         let found = sys::status_at(directory, &aside);
         let aside = Aside { directory, name, temporary: Some(aside) };
-        // The rename itself was a change of the file.
-        let is_judged = |found: &Status| {
-            (found.inode, found.size) == (judged.inode, judged.size)
-                && sys::nanoseconds(found.mtime) == sys::nanoseconds(judged.mtime)
-        };
-        // Otherwise it gets its name back.
-        if found.is_ok_and(|found| is_judged(&found)) { Ok(aside) } else { Err(Errno::EXIST) }
+        // The rename itself was a change of the file. Otherwise it gets its name back.
+        if found.is_ok_and(|found| found.is_same_content(judged)) { Ok(aside) } else { Err(Errno::EXIST) }
     }
 
     /// Removes it.
-    pub(crate) fn remove(mut self) -> sys::Result<()> {
+    pub(crate) fn remove(self) -> sys::Result<()> {
+        self.remove_by(|directory, name| sys::remove_file(directory, name))
+    }
+
+    /// Removes it as `remove` does that; if that fails, it gets its name back.
+    pub(crate) fn remove_by<E>(
+        mut self,
+        remove: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         if let Some(aside) = &self.temporary {
-            sys::remove_file(self.directory, aside)?;
+            remove(self.directory, aside)?;
         }
         self.temporary = None;
         Ok(())

@@ -20,7 +20,7 @@ use crate::remove::Fingerprints;
 use crate::resolve::{self, Place};
 use crate::sys::{self, For, Gid, Inode, Kind, Status, Uid, Writers};
 use crate::temporary::Temporary;
-use crate::trash;
+use crate::trash::{self, Taken};
 use crate::tree;
 use crate::{Done, Durability, Held, Record, Request, Skipped};
 
@@ -41,8 +41,8 @@ pub(crate) struct Source {
 pub(crate) struct Copied {
     /// The source, as it was copied.
     pub(crate) source: Status,
-    /// The new file.
-    pub(crate) inode: Inode,
+    /// The new file, as it was made.
+    pub(crate) made: Status,
 }
 
 /// What stays the same while one action copies.
@@ -54,6 +54,8 @@ pub(crate) struct Copier<'c> {
     pub(crate) bytes: u64,
     /// What was copied, for the removal that follows in a move.
     pub(crate) copied: Fingerprints,
+    /// What was made of it in a tree, should a move have to take that back.
+    pub(crate) made: Fingerprints,
 }
 
 /// The copy action.
@@ -77,6 +79,7 @@ pub(crate) fn copy(
         record,
         bytes: 0,
         copied: Fingerprints::default(),
+        made: Fingerprints::default(),
     };
     let done = copier.copy_to_destination(&source, held)?;
     attributes.check_names()?;
@@ -176,8 +179,39 @@ impl<'c> Copier<'c> {
         attributes: &'c Attributes<'c>,
         record: &'c mut dyn FnMut(Record<'_>),
     ) -> Self {
-        let copied = Fingerprints::default();
-        Copier { request, attributes, keep: Keep::ForMove, record, bytes: 0, copied }
+        let (copied, made) = (Fingerprints::default(), Fingerprints::default());
+        Copier { request, attributes, keep: Keep::ForMove, record, bytes: 0, copied, made }
+    }
+
+    /// As [`Copier::file`]; what was replaced and is in the trash is given, too, to be kept there or given back.
+    pub(crate) fn file_for_now(
+        &mut self,
+        source: &Source,
+        from: &[u8],
+        place: &Place<'_>,
+        replace: Replace,
+    ) -> Result<(Copied, Option<Taken<'c>>), Error> {
+        let failed = |errno| Error::os_pair(errno, from, &place.path);
+        let look = self.look_to_copy(source.status, source, from)?;
+        let (mut temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
+        // From here on every error drops, and so removes, the temporary file.
+        let status = self.fill(source, look, from, &file, &place.path)?;
+        let made = sys::status(&file).map_err(failed)?;
+        self.finish_file(file, &place.path)?;
+        temporary.wait_until_closed();
+        self.check_unused(source, from)?;
+        self.check_stop(|| from.to_vec())?;
+        let place_it = |replace| temporary.place(&place.name, replace);
+        let taken = match trash::replace_for_now(self.request, place, replace, self.record, place_it)? {
+            Err(Errno::EXIST) => return Err(conflict::exists(self.request, &place.path, Kind::File)),
+            result => result.map_err(failed)?,
+        };
+        if let Err(error) = self.sync_place(place) {
+            (self.record)(Record::Making { path: &place.path, is_tree: false });
+            trash::keep(taken, self.record);
+            return Err(error);
+        }
+        Ok((Copied { source: status, made }, taken))
     }
 }
 
@@ -252,9 +286,9 @@ impl Copier<'_> {
 
     /// Copies the file that the action is about.
     fn lone_file(&mut self, source: &Source, place: &Place<'_>, replace: Replace) -> Result<Done, Error> {
-        let Copied { source, inode } = self.file(source, self.request.source, place, replace)?;
+        let Copied { source, made } = self.file(source, self.request.source, place, replace)?;
         self.announce(Kind::File, place);
-        Ok(self.done(source, inode, place))
+        Ok(self.done(source, made.inode, place))
     }
 
     /// Says what was done.
@@ -283,9 +317,9 @@ impl Copier<'_> {
             return Err(Error::SameFile { from: from.to_vec(), to: inner.path.into_owned() });
         }
         (self.record)(Record::Making { path: &inner.path, is_tree: false });
-        let Copied { source, inode } = self.file(source, from, &inner, Replace::Anything)?;
+        let Copied { source, made } = self.file(source, from, &inner, Replace::Anything)?;
         self.announce(Kind::File, place);
-        Ok(self.done(source, inode, &inner))
+        Ok(self.done(source, made.inode, &inner))
     }
 
     /// Copies a file to a place, where it appears complete or not at all.
@@ -296,25 +330,9 @@ impl Copier<'_> {
         place: &Place<'_>,
         replace: Replace,
     ) -> Result<Copied, Error> {
-        let failed = |errno| Error::os_pair(errno, from, &place.path);
-        let look = self.look_to_copy(source.status, source, from)?;
-        let (mut temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
-        // From here on every error drops, and so removes, the temporary file.
-        let status = self.fill(source, look, from, &file, &place.path)?;
-        let inode = sys::status(&file).map_err(failed)?.inode;
-        self.finish_file(file, &place.path)?;
-        temporary.wait_until_closed();
-        self.check_unused(source, from)?;
-        self.check_stop(|| from.to_vec())?;
-        let place_it = |replace| temporary.place(&place.name, replace);
-        match trash::replace(self.request, place, replace, self.record, place_it)? {
-            Err(Errno::EXIST) => return Err(conflict::exists(self.request, &place.path, Kind::File)),
-            result => result.map_err(failed)?,
-        }
-        let is_tree = false;
-        let synced = self.sync_place(place);
-        synced.inspect_err(|_| (self.record)(Record::Making { path: &place.path, is_tree }))?;
-        Ok(Copied { source: status, inode })
+        let (copied, taken) = self.file_for_now(source, from, place, replace)?;
+        trash::keep(taken, self.record);
+        Ok(copied)
     }
 
     /// Fills a new file with the content and the attributes of the source, as [`Copier::look_to_copy`] saw it; starts

@@ -183,6 +183,18 @@ pub enum Error {
         /// What kept it from being removed.
         why: String,
     },
+    /// A move across filesystems whose source cannot be removed; everything is as it was.
+    #[error("{} was not moved to {}, since it can't be removed: {why}: {}", Repr(.from), Repr(.to), back(*.copied))]
+    NotRemovable {
+        /// The source.
+        from: Vec<u8>,
+        /// The destination.
+        to: Vec<u8>,
+        /// What keeps it from being removed.
+        why: Box<Error>,
+        /// That turned out after it was copied.
+        copied: bool,
+    },
     /// A tree is deeper or wider than a limit of this crate.
     #[error("{} is too large: {what}", Repr(.path))]
     TooLarge {
@@ -246,6 +258,7 @@ impl Error {
             | Error::LeftOut { .. }
             | Error::IntoItself { .. }
             | Error::SourceKept { .. }
+            | Error::NotRemovable { .. }
             | Error::Lengthy
             | Error::Stopped { .. } => false,
         }
@@ -371,6 +384,10 @@ pub enum Refusal {
 
 fn remedy(literal: bool) -> &'static str {
     if literal { ", or let root or the daemon's user own the link" } else { "" }
+}
+
+fn back(copied: bool) -> &'static str {
+    if copied { "the copy was taken back" } else { "nothing was copied" }
 }
 
 fn entries(count: u64) -> String {

@@ -77,6 +77,12 @@ impl Status {
     pub(crate) fn is_same_state(&self, other: &Status) -> bool {
         self.identity().is_same_state(&other.identity())
     }
+
+    /// The same, but for the time of the last change, which a rename sets.
+    pub(crate) fn is_same_content(&self, other: &Status) -> bool {
+        (self.inode, self.size) == (other.inode, other.size)
+            && nanoseconds(self.mtime) == nanoseconds(other.mtime)
+    }
 }
 
 impl Identity {

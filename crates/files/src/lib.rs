@@ -14,7 +14,7 @@
 //! 3. *How.* A move is one renameat2(2). What is copied grows under a temporary name that only the daemon's user can
 //!    read, gets its attributes on the descriptor (`metadata`), and appears by one rename: a file, or a tree as a
 //!    whole (`tree`). A move across filesystems is that, on the disk, and then the removal of what was copied, if it
-//!    still is that.
+//!    still is that; where that is forbidden, the copy is taken back.
 //!    What else writes to the source, and what is at the destination, is asked of the kernel at that moment (`moving`,
 //!    `identity`, `conflict`); what a rule would lose can be kept (`trash`).
 //! 4. *If not.* On any error what is unfinished is removed. What a crash leaves carries the name of its process

@@ -19,11 +19,11 @@ use crate::copy::{self, Copier};
 use crate::error::{Error, Owner, Refusal, Use};
 use crate::metadata::Attributes;
 use crate::prune;
-use crate::remove::{self, Kept};
+use crate::remove::{self, Fingerprints, Kept, Unremoved};
 use crate::resolve::{self, Place};
 use crate::sys::{self, For, Inode, Kind, Status};
 use crate::temporary::{self, Temporary};
-use crate::trash;
+use crate::trash::{self, Taken};
 use crate::tree;
 use crate::{Conflict, Done, Durability, Held, Record, Request, Skipped};
 
@@ -297,12 +297,15 @@ impl<'a> Found<'a> {
             Err(_) => None,
         };
         self.check_replaceable(existing.as_ref(), to, request)?;
+        if let Err(errno) = remove::check_removable(&self.place, &self.status) {
+            return Err(self.not_removable(Error::os(errno, request.source), to, false));
+        }
         let mut copier = Copier::for_move(request, attributes, record);
         let inode = match self.status.kind {
             Kind::Directory => {
                 self.directory_across(&mut copier, to, existing.map(|existing| existing.kind), replace)?
             }
-            Kind::Link => self.link_across(&mut copier, to, replace)?,
+            Kind::Link => self.link_across(&mut copier, to, existing.is_some(), replace)?,
             Kind::File | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => {
                 self.file_across(&mut copier, to, existing.is_some(), replace)?
             }
@@ -341,24 +344,19 @@ impl<'a> Found<'a> {
         let source = copy::open_kind(self.place.directory.as_fd(), &self.place.name, self.status.kind, path)?;
         // Refused rather than moved: mode and owner were judged by what was there a moment ago.
         self.check_same(&source.status, path)?;
-        let result = copier.file(&source, path, to, replace)?;
-        match self.remove_copied(&result.source, Some(source.file.as_fd())) {
-            // Somebody has begun to write to it since the copy got its name. The copy is taken back, so that the next
-            // try finds all as this one did; where it has replaced something, it is replaced itself by the next try.
-            Err(Kept::InUse) => {
-                if !has_replaced {
-                    take_back(to, result.inode);
-                }
-                Err(Error::InUse { path: path.to_vec(), why: Use::Written })
-            }
-            removed => {
-                let moved = self.removed(removed, to).map(|()| result.inode);
-                moved.inspect_err(|_| tell_left(copier, to))
-            }
-        }
+        let (result, taken) = copier.file_for_now(&source, path, to, replace)?;
+        let removed = self.remove_copied(&result.source, Some(source.file.as_fd()));
+        let copy = NewCopy { source: result.source, made: result.made, taken, has_replaced };
+        self.end_across(copy, &removed, to, copier.record)
     }
 
-    fn link_across(&self, copier: &mut Copier<'_>, to: &Place<'_>, replace: Replace) -> Result<Inode, Error> {
+    fn link_across(
+        &self,
+        copier: &mut Copier<'_>,
+        to: &Place<'_>,
+        has_replaced: bool,
+        replace: Replace,
+    ) -> Result<Inode, Error> {
         let failed = |errno| Error::os_pair(errno, copier.request.source, &to.path);
         let from = &self.place;
         let reference = sys::open_reference(&from.directory, &from.name).map_err(failed)?;
@@ -367,15 +365,18 @@ impl<'a> Found<'a> {
         let text = sys::read_link(&reference).map_err(failed)?;
         let mut temporary = Temporary::link(to.directory.as_fd(), &text).map_err(failed)?;
         copier.dress_link(&status, &to.directory, temporary.name()).map_err(failed)?;
-        let inode = sys::status_at(&to.directory, temporary.name()).map_err(failed)?.inode;
+        let made = sys::status_at(&to.directory, temporary.name()).map_err(failed)?;
         let place_it = |replace| temporary.place(&to.name, replace);
-        match trash::replace(copier.request, to, replace, copier.record, place_it)? {
+        let taken = match trash::replace_for_now(copier.request, to, replace, copier.record, place_it)? {
             Err(Errno::EXIST) => return Err(conflict::exists(copier.request, &to.path, Kind::Link)),
             result => result.map_err(failed)?,
+        };
+        let copy = NewCopy { source: status, made, taken, has_replaced };
+        if let Err(error) = copier.sync_place(to) {
+            copy.stay(to, copier.record);
+            return Err(error);
         }
-        let synced = copier.sync_place(to);
-        let moved = synced.and_then(|()| self.removed(self.remove_copied(&status, None), to));
-        moved.map(|()| inode).inspect_err(|_| tell_left(copier, to))
+        self.end_across(copy, &self.remove_copied(&status, None), to, copier.record)
     }
 
     /// Removes the source of a complete copy, if its name still leads to what was copied.
@@ -383,15 +384,49 @@ impl<'a> Found<'a> {
         remove::copied(&self.place.directory, &self.place.name, file, |now| now.is_same_state(copied))
     }
 
-    fn removed(&self, removed: Result<(), Kept>, to: &Place<'_>) -> Result<(), Error> {
-        removed.map_err(|kept| {
-            let why = match kept {
-                Kept::InUse => Use::Written.to_string(),
-                Kept::Changed(owner) => format!("it was changed by {owner} meanwhile"),
-                Kept::Os(errno) => Error::os(errno, &self.place.path).to_string(),
-            };
-            Error::SourceKept { from: self.place.path.to_vec(), to: to.path.to_vec(), why }
-        })
+    /// Ends the move of a file or link, whose source was removed or kept. If it was kept as it is, the copy is taken
+    /// back, so that the next try finds all as this one did.
+    fn end_across(
+        &self,
+        copy: NewCopy<'_>,
+        removed: &Result<(), Kept>,
+        to: &Place<'_>,
+        record: &mut dyn FnMut(Record<'_>),
+    ) -> Result<Inode, Error> {
+        let path = &self.place.path;
+        let kept = |why| Error::SourceKept { from: path.to_vec(), to: to.path.to_vec(), why };
+        let inode = copy.made.inode;
+        match removed {
+            Ok(()) => {
+                trash::keep(copy.taken, record);
+                Ok(inode)
+            }
+            // Somebody has begun to write to it since the copy got its name.
+            Err(Kept::InUse) => {
+                copy.take_back(to, record);
+                Err(Error::InUse { path: path.to_vec(), why: Use::Written })
+            }
+            Err(Kept::Changed(owner)) => {
+                copy.stay(to, record);
+                Err(kept(format!("it was changed by {owner} meanwhile")))
+            }
+            Err(Kept::Os(errno)) => {
+                let error = Error::os(*errno, path);
+                let source = sys::status_at(&self.place.directory, &self.place.name);
+                let is_there = source.is_ok_and(|source| source.is_same_content(&copy.source));
+                if !is_forbidden(&error) || !is_there {
+                    copy.stay(to, record);
+                } else if copy.take_back(to, record) {
+                    return Err(self.not_removable(error, to, true));
+                }
+                Err(kept(error.to_string()))
+            }
+        }
+    }
+
+    fn not_removable(&self, why: Error, to: &Place<'_>, copied: bool) -> Error {
+        let (from, to) = (self.place.path.to_vec(), to.path.to_vec());
+        Error::NotRemovable { from, to, why: Box::new(why), copied }
     }
 
     fn directory_across(
@@ -405,27 +440,72 @@ impl<'a> Found<'a> {
         let source = copy::open_kind(self.place.directory.as_fd(), &self.place.name, Kind::Directory, path)?;
         self.check_same(&source.status, path)?;
         let inode = tree::copy(copier, &source, to, existing, replace)?;
-        let removed = remove::moved_tree(&self.place, &copier.copied);
-        removed.map(|()| inode).map_err(|error| {
-            let (from, to) = (path.to_vec(), to.path.to_vec());
-            Error::SourceKept { from, to, why: error.to_string() }
-        })
+        let Err(Unremoved { error, is_whole }) = remove::moved_tree(&self.place, &copier.copied) else {
+            return Ok(inode);
+        };
+        let mut why = error.to_string();
+        if is_whole && is_forbidden(&error) {
+            match take_tree_back(to, inode, &copier.made) {
+                Ok(true) => return Err(self.not_removable(error, to, true)),
+                Ok(false) => {}
+                Err(partly) => why = format!("{why}; the copy was taken back in part: {partly}"),
+            }
+        }
+        Err(Error::SourceKept { from: path.to_vec(), to: to.path.to_vec(), why })
     }
 }
 
-/// Tells of a copy that has its name although the move fails.
-fn tell_left(copier: &mut Copier<'_>, to: &Place<'_>) {
-    (copier.record)(Record::Making { path: &to.path, is_tree: false });
+/// A copy that has the destination's name, of a file or link that is to be removed now.
+struct NewCopy<'a> {
+    source: Status,
+    made: Status,
+    /// What it has replaced, if that is in a trash.
+    taken: Option<Taken<'a>>,
+    /// It has replaced something.
+    has_replaced: bool,
 }
 
-/// Removes a copy that was placed a moment ago, if it is there still. If not, whoever took it has a complete file.
-fn take_back(to: &Place<'_>, inode: Inode) {
-    let Ok(status) = sys::status_at(&to.directory, &to.name) else { return };
-    if status.inode == inode
-        && let Ok(aside) = Aside::set(to.directory.as_fd(), &to.name, &status, Goes::Now)
-    {
-        let _ = aside.remove();
+impl NewCopy<'_> {
+    /// It stays, although the move fails.
+    fn stay(self, to: &Place<'_>, record: &mut dyn FnMut(Record<'_>)) {
+        record(Record::Making { path: &to.path, is_tree: false });
+        trash::keep(self.taken, record);
     }
+
+    /// Removes it if it is there as it was made, and gives back what it has replaced. Where that is gone, it stays, to
+    /// be replaced itself by the next try. False if it is not removed.
+    fn take_back(self, to: &Place<'_>, record: &mut dyn FnMut(Record<'_>)) -> bool {
+        let may_go = self.taken.is_some() || !self.has_replaced;
+        let aside = || Aside::set(to.directory.as_fd(), &to.name, &self.made, Goes::Now);
+        let is_gone = may_go && aside().and_then(Aside::remove).is_ok();
+        if is_gone {
+            if let Some(taken) = self.taken {
+                taken.give_back(record);
+            }
+        } else {
+            self.stay(to, record);
+        }
+        is_gone
+    }
+}
+
+/// Removes a tree that was placed a moment ago; false if it is not there as it was made. An error if a part of it is
+/// gone.
+fn take_tree_back(to: &Place<'_>, inode: Inode, made: &Fingerprints) -> Result<bool, Error> {
+    let Ok(status) = sys::status_at(&to.directory, &to.name) else { return Ok(false) };
+    if status.inode != inode {
+        return Ok(false);
+    }
+    let Ok(aside) = Aside::set(to.directory.as_fd(), &to.name, &status, Goes::Later) else {
+        return Ok(false);
+    };
+    aside.remove_by(|at, name| remove::made_tree(at, name, made)).map(|()| true)
+}
+
+/// Whether an error says that something may not be done, so that nothing of it was done.
+fn is_forbidden(error: &Error) -> bool {
+    let Error::Os { errno, .. } = error else { return false };
+    matches!(*errno, Errno::PERM | Errno::ACCESS | Errno::ROFS | Errno::BUSY)
 }
 
 fn is_empty(place: &Place<'_>) -> Result<bool, Error> {

@@ -5,6 +5,7 @@
 //! mounted inside a tree is not touched.
 
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -62,7 +63,7 @@ pub(crate) fn delete(
 
 /// Removes a directory with all that is in it.
 fn everything(place: &Place<'_>, stop: &AtomicBool) -> Result<(), Error> {
-    let removal = Removal { what: What::Everything, stop: Some(stop) };
+    let removal = Removal::new(What::Everything, Some(stop));
     removal.tree(place.directory.as_fd(), &place.name, &place.path)
 }
 
@@ -73,18 +74,55 @@ pub(crate) fn trashed_tree(
     path: &[u8],
     stop: &AtomicBool,
 ) -> Result<(), Error> {
-    Removal { what: What::Everything, stop: Some(stop) }.tree(at, name, path)
+    Removal::new(What::Everything, Some(stop)).tree(at, name, path)
 }
 
 /// Removes an unfinished tree of ours, whatever modes its directories were given already.
 pub(crate) fn own_tree(at: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
-    Removal { what: What::Own, stop: None }.tree(at, name, name)
+    Removal::new(What::Own, None).tree(at, name, name)
+}
+
+/// Removes a tree that a move has made, with all that it has made in there and nothing else.
+pub(crate) fn made_tree(at: BorrowedFd<'_>, name: &[u8], made: &Fingerprints) -> Result<(), Error> {
+    Removal::new(What::Made(made), None).tree(at, name, name)
+}
+
+/// Whether the source of a move could be removed, as far as can be told without doing it: a copy would be for nothing.
+/// What keeps it is an error, what can't be asked is not.
+pub(crate) fn check_removable(place: &Place<'_>, status: &Status) -> sys::Result<()> {
+    let is_fixed = |name: &[u8]| sys::is_fixed(&place.directory, name).unwrap_or(false);
+    if is_fixed(b".") || is_fixed(&place.name) {
+        return Err(Errno::PERM);
+    }
+    // Whoever has capabilities may do what modes and owners forbid, and older kernels don't tell him that.
+    let is_plain_user = !sys::has_capabilities();
+    match sys::may_change(&place.directory) {
+        Err(Errno::ROFS) => return Err(Errno::ROFS),
+        Err(Errno::ACCESS) if is_plain_user => return Err(Errno::ACCESS),
+        Ok(()) | Err(_) => {}
+    }
+    let Ok(above) = sys::status(&place.directory) else { return Ok(()) };
+    let user = rustix::process::geteuid().as_raw();
+    let is_sticky = above.mode & 0o1000 != 0;
+    if is_sticky && is_plain_user && user != above.uid && user != status.uid {
+        return Err(Errno::PERM);
+    }
+    Ok(())
+}
+
+/// Why a tree was not removed.
+pub(crate) struct Unremoved {
+    pub(crate) error: Error,
+    /// Nothing in it was removed either.
+    pub(crate) is_whole: bool,
 }
 
 /// Removes the source of a move, of which everything that was seen is in its new place: what came or changed since is
 /// kept, and an error.
-pub(crate) fn moved_tree(place: &Place<'_>, moved: &Fingerprints) -> Result<(), Error> {
-    Removal { what: What::Moved(moved), stop: None }.tree(place.directory.as_fd(), &place.name, &place.path)
+pub(crate) fn moved_tree(place: &Place<'_>, moved: &Fingerprints) -> Result<(), Unremoved> {
+    let removal = Removal::new(What::Moved(moved), None);
+    let removed = removal.tree(place.directory.as_fd(), &place.name, &place.path);
+    removed.map_err(|error| Unremoved { error, is_whole: !removal.has_removed.get() })
 }
 
 /// Which files and links a move has copied, and in which state: sixteen bytes each.
@@ -164,14 +202,21 @@ enum What<'a> {
     Everything,
     Own,
     Moved(&'a Fingerprints),
+    Made(&'a Fingerprints),
 }
 
 struct Removal<'a> {
     what: What<'a>,
     stop: Option<&'a AtomicBool>,
+    /// Anything is gone already.
+    has_removed: Cell<bool>,
 }
 
-impl Removal<'_> {
+impl<'a> Removal<'a> {
+    fn new(what: What<'a>, stop: Option<&'a AtomicBool>) -> Self {
+        Removal { what, stop, has_removed: Cell::new(false) }
+    }
+
     fn tree(&self, at: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), Error> {
         let top = walk::open_on_same_mount(at, name).map_err(|errno| walk::not_entered(errno, path))?;
         let mut walk = Walk::start(top, path)?;
@@ -188,6 +233,7 @@ impl Removal<'_> {
                 (left, Some(above)) => {
                     sys::remove_directory(above.directory(), &left.name)
                         .map_err(|errno| Error::os(errno, &done))?;
+                    self.has_removed.set(true);
                     walk = above;
                 }
                 (_, None) => return sys::remove_directory(at, name).map_err(|errno| Error::os(errno, path)),
@@ -197,7 +243,7 @@ impl Removal<'_> {
 
     /// Removes everything in the current directory but directories, which are left for later.
     fn list(&self, walk: &mut Walk) -> Result<(), Error> {
-        if matches!(self.what, What::Own) {
+        if matches!(self.what, What::Own | What::Made(_)) {
             // Its final mode may keep even its owner out; if this fails, so will the removal, and that is reported.
             let _ = sys::set_mode(walk.directory(), 0o700);
         }
@@ -208,8 +254,10 @@ impl Removal<'_> {
             if entry.kind == Kind::Directory {
                 return Ok(Visit::Later);
             }
-            if let What::Moved(moved) = &self.what {
-                return moved_entry(moved, entry);
+            if let What::Moved(known) | What::Made(known) = &self.what {
+                let removed = known_entry(known, entry)?;
+                self.has_removed.set(self.has_removed.get() || matches!(removed, Visit::Done));
+                return Ok(removed);
             }
             match sys::remove_file(entry.directory, entry.name) {
                 // The listing did not know that it is a directory; gone already is as good as removed.
@@ -222,15 +270,15 @@ impl Removal<'_> {
     }
 }
 
-/// Removes an entry of a moved tree, unless it is not in its new place in its present state.
-fn moved_entry(moved: &Fingerprints, entry: &Entry<'_>) -> Result<Visit, Error> {
+/// Removes an entry of a tree in whose present state it was copied or made.
+fn known_entry(known: &Fingerprints, entry: &Entry<'_>) -> Result<Visit, Error> {
     let status = sys::status_at(entry.directory, entry.name).map_err(|errno| entry.failed(errno))?;
     let file = match status.kind {
         Kind::Directory => return Ok(Visit::Later),
         Kind::File => Some(open_to_remove(entry)?),
         Kind::Link | Kind::Fifo | Kind::Socket | Kind::Device | Kind::Unknown => None,
     };
-    let is_copied = |now: &Status| now.inode == status.inode && moved.contains(now);
+    let is_copied = |now: &Status| now.inode == status.inode && known.contains(now);
     let removed = copied(entry.directory, entry.name, file.as_ref().map(OwnedFd::as_fd), is_copied);
     removed.map(|()| Visit::Done).map_err(|kept| match kept {
         Kept::InUse => Error::InUse { path: entry.path(), why: Use::Written },

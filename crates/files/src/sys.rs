@@ -6,7 +6,8 @@
 //! (`fault`, which is compiled for tests only).
 
 use rustix::fs::{
-    self, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags, Timespec, Timestamps,
+    self, Access, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags, Timespec,
+    Timestamps,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -303,6 +304,24 @@ pub(crate) fn is_mount_point(fd: impl AsFd) -> Result<bool> {
     let above = call("statx", || fs::statx(fd.as_fd(), "..", AtFlags::empty(), wanted))?;
     let device = |statx: &fs::Statx| (statx.stx_dev_major, statx.stx_dev_minor);
     Ok(device(&statx) != device(&above) || statx.stx_ino == above.stx_ino)
+}
+
+/// Whether a name leads to something that chattr(1) has made immutable or open for additions only.
+pub(crate) fn is_fixed(at: impl AsFd, name: &[u8]) -> Result<bool> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let statx = call("statx", || fs::statx(at.as_fd(), name, flags, StatxFlags::INO))?;
+    Ok(statx.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND))
+}
+
+/// Whether names may be made and removed in a directory, by its mode and the state of its filesystem.
+pub(crate) fn may_change(directory: impl AsFd) -> Result<()> {
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    call("faccessat2", || fs::accessat(directory.as_fd(), ".", wanted, AtFlags::EACCESS))
+}
+
+/// Whether this thread may do anything that the user it runs as may not.
+pub(crate) fn has_capabilities() -> bool {
+    rustix::thread::capabilities(None).map_or(true, |sets| !sets.effective.is_empty())
 }
 
 fn ask_spot(at: impl AsFd, path: &[u8], flags: AtFlags) -> Result<Spot> {

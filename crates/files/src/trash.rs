@@ -30,6 +30,8 @@ pub(crate) struct Taken<'a> {
     from: Place<'static>,
     to: Place<'static>,
     status: Status,
+    /// Made for it.
+    way: Way,
 }
 
 impl Taken<'_> {
@@ -39,8 +41,8 @@ impl Taken<'_> {
     }
 
     /// It goes back; where that can't be done, it is said where it is.
-    fn give_back(self, record: &mut dyn FnMut(Record<'_>)) {
-        let Taken { request, from, to, status } = self;
+    pub(crate) fn give_back(self, record: &mut dyn FnMut(Record<'_>)) {
+        let Taken { request, from, to, status, way } = self;
         // By the name that it has now, and with what a move to another filesystem has made of it.
         let status = sys::status_at(&to.directory, &to.name).unwrap_or(status);
         let (source, destination) = (to.path.to_vec(), from.path.to_vec());
@@ -51,12 +53,21 @@ impl Taken<'_> {
         if let Err(error) = moving::carry(to, &status, &from, &request, record) {
             record(Record::Warning(&format!("it stays in the trash: {error}")));
             record(Record::Trash { from: &destination, to: &source });
+        } else {
+            way.remove_empty();
         }
     }
 }
 
 fn plain_rule(rule: &Rule) -> Rule {
     Rule { durability: rule.durability, verify: rule.verify, ..Rule::new(Action::Move) }
+}
+
+/// It stays there, if anything was taken.
+pub(crate) fn keep(taken: Option<Taken<'_>>, record: &mut dyn FnMut(Record<'_>)) {
+    if let Some(taken) = taken {
+        taken.keep(record);
+    }
 }
 
 /// Gives a result its name by `attempt`, which is told what it may replace; with a trash, what is there goes into it
@@ -66,10 +77,22 @@ pub(crate) fn replace(
     place: &Place<'_>,
     replace: Replace,
     record: &mut dyn FnMut(Record<'_>),
-    mut attempt: impl FnMut(Replace) -> sys::Result<()>,
+    attempt: impl FnMut(Replace) -> sys::Result<()>,
 ) -> Result<sys::Result<()>, Error> {
+    let placed = replace_for_now(request, place, replace, record, attempt)?;
+    Ok(placed.map(|taken| keep(taken, record)))
+}
+
+/// The same, and gives what is in the trash now, to be kept there or given back.
+pub(crate) fn replace_for_now<'a>(
+    request: &'a Request<'a>,
+    place: &Place<'_>,
+    replace: Replace,
+    record: &mut dyn FnMut(Record<'_>),
+    mut attempt: impl FnMut(Replace) -> sys::Result<()>,
+) -> Result<sys::Result<Option<Taken<'a>>>, Error> {
     if request.rule.trash.is_none() || !replace.any() {
-        return Ok(attempt(replace));
+        return Ok(attempt(replace).map(|()| None));
     }
     for _ in 0..JUDGEMENTS_MAX {
         let existing = match sys::status_at(&place.directory, &place.name) {
@@ -79,7 +102,9 @@ pub(crate) fn replace(
         };
         match (existing, replace) {
             // Replaced only if it is empty.
-            (Some(existing), _) if existing.kind == Kind::Directory => return Ok(attempt(Replace::Anything)),
+            (Some(existing), _) if existing.kind == Kind::Directory => {
+                return Ok(attempt(Replace::Anything).map(|()| None));
+            }
             (Some(existing), Replace::Only(judged)) if !existing.is_same_state(&judged) => {
                 return Ok(Err(Errno::EXIST));
             }
@@ -99,12 +124,7 @@ pub(crate) fn replace(
                 }
                 return Ok(Err(errno));
             }
-            (Ok(()), taken) => {
-                if let Some(taken) = taken {
-                    taken.keep(record);
-                }
-                return Ok(Ok(()));
-            }
+            (Ok(()), taken) => return Ok(Ok(taken)),
         }
     }
     Ok(Err(Errno::EXIST))
@@ -118,36 +138,83 @@ pub(crate) fn take<'a>(
     record: &mut dyn FnMut(Record<'_>),
 ) -> Result<Taken<'a>, Error> {
     let trash = request.rule.trash.as_deref().expect("asked for where the rule has a trash");
-    let to = new_place(trash, &place.path, record)?;
+    let (way, to) = new_place(trash, &place.path, record)?;
     record(Record::Making { path: &to.path, is_tree: status.kind == Kind::Directory });
     let rule = plain_rule(request.rule);
     let source = place.path.to_vec();
     let to_path = to.path.to_vec();
     let moved = Request { brief: request.brief, ..Request::plain(&rule, &source, &to_path, request.stop) };
     let from = place.again();
-    moving::carry(place, status, &to, &moved, record)?;
-    Ok(Taken { request, from, to, status: *status })
+    match moving::carry(place, status, &to, &moved, record) {
+        Ok(()) => Ok(Taken { request, from, to, status: *status, way }),
+        Err(error) => {
+            way.remove_empty();
+            Err(error)
+        }
+    }
+}
+
+/// The directories that were made for one object, from that of the moment on.
+struct Way {
+    trash: OwnedFd,
+    moment: Vec<u8>,
+    top: OwnedFd,
+    /// The innermost one, by its way from the top: nobody else can enter that.
+    below: Vec<u8>,
+}
+
+impl Way {
+    /// Removes those that are empty: the object has not come, or has gone back.
+    fn remove_empty(self) {
+        let mut below = &self.below[..];
+        while !below.is_empty() {
+            if sys::remove_directory(&self.top, below).is_err() {
+                return;
+            }
+            below = split(below).0;
+        }
+        let _ = sys::remove_directory(&self.trash, &self.moment);
+    }
 }
 
 /// A free place in the trash for what has a path.
-fn new_place(trash: &[u8], path: &[u8], record: &mut dyn FnMut(Record<'_>)) -> Result<Place<'static>, Error> {
-    let (mut directory, mut shown) = new_directory(trash, record)?;
+fn new_place(
+    trash: &[u8],
+    path: &[u8],
+    record: &mut dyn FnMut(Record<'_>),
+) -> Result<(Way, Place<'static>), Error> {
+    let (mut way, mut shown) = new_directory(trash, record)?;
     let mut names = absolute_names(path);
     let name = names.pop().unwrap_or_else(|| b"root".to_vec());
-    for name in names {
-        push_name(&mut shown, &name);
-        let failed = |errno| Error::os(errno, &shown);
-        record(Record::Making { path: &shown, is_tree: false });
-        sys::make_directory(&directory, &name, 0o700).map_err(failed)?;
-        directory = sys::open_directory(&directory, &name, For::Lookup).map_err(failed)?;
+    match make_way(&mut way, &mut shown, &names, record) {
+        Ok(directory) => {
+            push_name(&mut shown, &name);
+            let (directory, name, path) = (Rc::new(directory), Cow::Owned(name), Cow::Owned(shown));
+            Ok((way, Place { directory, name, path, made_in: Vec::new() }))
+        }
+        Err(errno) => {
+            way.remove_empty();
+            Err(Error::os(errno, &shown))
+        }
     }
-    push_name(&mut shown, &name);
-    Ok(Place {
-        directory: Rc::new(directory),
-        name: Cow::Owned(name),
-        path: Cow::Owned(shown),
-        made_in: Vec::new(),
-    })
+}
+
+/// Makes directories below that of the moment, and opens the innermost one.
+fn make_way(
+    way: &mut Way,
+    shown: &mut Vec<u8>,
+    names: &[Vec<u8>],
+    record: &mut dyn FnMut(Record<'_>),
+) -> sys::Result<OwnedFd> {
+    let mut directory = sys::open_directory(&way.top, b".", For::Lookup)?;
+    for name in names {
+        push_name(shown, name);
+        record(Record::Making { path: shown, is_tree: false });
+        sys::make_directory(&directory, name, 0o700)?;
+        push_name(&mut way.below, name);
+        directory = sys::open_directory(&directory, name, For::Lookup)?;
+    }
+    Ok(directory)
 }
 
 /// The components of a path, made absolute.
@@ -173,23 +240,23 @@ fn absolute_names(path: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Makes a directory of this moment in the trash, and the trash if need be.
-fn new_directory(trash: &[u8], record: &mut dyn FnMut(Record<'_>)) -> Result<(OwnedFd, Vec<u8>), Error> {
+fn new_directory(trash: &[u8], record: &mut dyn FnMut(Record<'_>)) -> Result<(Way, Vec<u8>), Error> {
     let trash = trim_slashes(trash);
-    let top = open_or_make(trash, record)?;
+    let all = open_or_make(trash, record)?;
     let stamp = stamp(SystemTime::now());
     for number in 0..SAME_TIME_MAX {
         let name = if number == 0 { stamp.clone() } else { format!("{stamp}-{number}") };
         let mut path = trash.to_vec();
         push_name(&mut path, name.as_bytes());
         record(Record::Making { path: &path, is_tree: false });
-        match sys::make_directory(&top, name.as_bytes(), 0o700) {
+        match sys::make_directory(&all, name.as_bytes(), 0o700) {
             Err(Errno::EXIST) => continue,
             result => result.map_err(|errno| Error::os(errno, &path))?,
         }
         let failed = |errno| Error::os(errno, &path);
-        let directory = sys::open_directory(&top, name.as_bytes(), For::Lookup).map_err(failed)?;
-        check_own(&directory, &path)?;
-        return Ok((directory, path));
+        let top = sys::open_directory(&all, name.as_bytes(), For::Lookup).map_err(failed)?;
+        check_own(&top, &path)?;
+        return Ok((Way { trash: all, moment: name.into_bytes(), top, below: Vec::new() }, path));
     }
     Err(Error::os(Errno::EXIST, trash))
 }

@@ -233,6 +233,11 @@ impl TreeCopy<'_, '_> {
             let new = sys::create_file(&self.target, entry.name)
                 .map_err(|errno| Error::os_pair(errno, &from, &to))?;
             let filled = self.copier.fill(source, look, &from, &new, &to);
+            if self.copier.keep == Keep::ForMove
+                && let Ok(made) = sys::status(&new)
+            {
+                self.copier.made.add(&made);
+            }
             let closed = sys::close(new).map_err(|errno| Error::os(errno, &to));
             filled.and_then(|status| closed.map(|()| status)).inspect_err(|_| {
                 // It may be left out.
@@ -285,6 +290,9 @@ impl TreeCopy<'_, '_> {
         }
         if self.copier.keep == Keep::ForMove {
             self.copier.copied.add(&status);
+            if let Ok(made) = sys::status_at(&self.target, entry.name) {
+                self.copier.made.add(&made);
+            }
         }
         Ok(())
     }

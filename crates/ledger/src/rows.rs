@@ -219,6 +219,8 @@ pub struct Batch {
     pub closed: Vec<Id>,
     /// What commands wrote at last that had failed before they ended.
     pub outputs: Vec<(Id, Vec<u8>)>,
+    /// What tasks did that had failed before they ended.
+    pub deeds: Vec<(Id, String)>,
     /// Ended tasks whose `done` is another one from now on: id, what stands there, what is to stand there.
     pub done: Vec<(Id, String, String)>,
     /// Schedulers that are paused, or no more: file, name.
@@ -238,10 +240,22 @@ impl Batch {
 
     /// Whether it says anything of tasks or pauses, and not only up to when all is known.
     pub(crate) fn has_changes(&self) -> bool {
-        let Batch { not_failed, gone, tasks, ended, closed, outputs, done, paused, checkpoint_s: _, told: _ } =
-            self;
+        let Batch {
+            not_failed,
+            gone,
+            tasks,
+            ended,
+            closed,
+            outputs,
+            deeds,
+            done,
+            paused,
+            checkpoint_s: _,
+            told: _,
+        } = self;
         let of_ids = !not_failed.is_empty() || !gone.is_empty() || !closed.is_empty();
-        let of_tasks = !tasks.is_empty() || !ended.is_empty() || !outputs.is_empty() || !done.is_empty();
+        let of_ends = !outputs.is_empty() || !deeds.is_empty() || !done.is_empty();
+        let of_tasks = !tasks.is_empty() || !ended.is_empty() || of_ends;
         of_ids || of_tasks || !paused.is_empty()
     }
 }

@@ -304,6 +304,10 @@ fn write(connection: &Connection, batch: &Batch, history_max: u32) -> rusqlite::
         let sql = "UPDATE ended SET output = ?2 WHERE number = (SELECT max(number) FROM ended WHERE id = ?1)";
         connection.prepare_cached(sql)?.execute(params![id.to_string(), PathValue(output)])?;
     }
+    for (id, deed) in &batch.deeds {
+        let sql = "UPDATE ended SET done = ?2 WHERE number = (SELECT max(number) FROM ended WHERE id = ?1)";
+        connection.prepare_cached(sql)?.execute(params![id.to_string(), deed])?;
+    }
     for (id, before, after) in &batch.done {
         let sql = "UPDATE ended SET done = ?3 WHERE id = ?1 AND done = ?2";
         connection.prepare_cached(sql)?.execute(params![id.to_string(), before, after])?;

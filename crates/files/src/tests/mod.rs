@@ -13,6 +13,7 @@ mod hostile;
 mod property;
 mod trash;
 mod trees;
+mod unremovable;
 mod watched;
 mod writers;
 

@@ -430,3 +430,30 @@ fn no_gap_loses_what_takes_the_place_of_a_file_that_goes() {
         }
     }
 }
+
+/// A trash that is inside of what is deleted, and a disk that is full.
+#[test]
+fn what_fails_leaves_no_directories_in_the_trash() {
+    for (scene, trash, _keep) in scenes() {
+        scene.write("in/d/f", "tree");
+        let rule = Rule { rec: true, ..rule(Action::Delete) };
+        fs::create_dir_all(scene.path("in/d/trash")).unwrap();
+        let inside = with_trash(rule.clone(), &scene.path("in/d/trash"));
+        assert!(scene.act(&inside, "in/d", "").result.is_err());
+        assert_eq!(fs::read_dir(scene.path("in/d/trash")).unwrap().count(), 0);
+        fs::create_dir_all(&trash).unwrap();
+        let outside = with_trash(rule, &trash);
+        for n in 1.. {
+            let mut made = 0;
+            let plan: fault::Plan = Box::new(move |_, call| {
+                made += u32::from(call == "mkdirat");
+                if call == "mkdirat" && made >= n { Err(Errno::NOSPC) } else { Ok(()) }
+            });
+            let (outcome, _) = fault::with(plan, || scene.act(&outside, "in/d", ""));
+            if outcome.result.is_ok() {
+                break;
+            }
+            assert_eq!(fs::read_dir(&trash).unwrap().count(), 0, "directory {n}: {outcome:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Which work on files waits for which: that on the same paths is done in the order in which it came.
 //!
 //! Work claims the paths that it is about: those of its file, where it is and where it goes, or of a directory with all
-//! that is below. Two claims meet where a path is the same, or where one lies below the other and that is a directory's.
+//! that is below. Two claims meet where a path is the same, or where one lies below the other, which is a directory's.
 //! Work may begin when all has ended that came before and whose claims it meets. So no rule sees a file that another one
 //! has placed and not finished, and no two rules each take the file of the other for a copy that stays.
 //!
@@ -22,11 +22,14 @@ pub(crate) enum Claimant {
     Undo(u64),
 }
 
+/// The last claimants of names in one directory.
+type Names = HashMap<Box<[u8]>, Claimant>;
+
 /// All claims of work that has not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     /// The last one that claims a path, by directory and name: it waits for all that claimed it before.
-    last: BTreeMap<Box<[u8]>, HashMap<Box<[u8]>, Claimant>>,
+    last: BTreeMap<Box<[u8]>, Names>,
     all: HashMap<Claimant, Claim>,
     /// How many are for directories.
     trees: usize,

@@ -53,6 +53,10 @@ pub(crate) struct Order {
     pub roots: Vec<Vec<u8>>,
     /// What an earlier run of the task left, for which nothing is to be done again.
     pub before: Before,
+    /// An earlier run of the task has failed. If it was done all the same, so is this one.
+    pub is_retry: bool,
+    /// What that run did, as it is kept.
+    pub deed_before: Option<String>,
     /// Least severity of records that are wanted.
     pub level: Level,
     /// What was done is to be kept for an undo.
@@ -318,7 +322,10 @@ impl Run {
     }
 
     fn ended(&self, result: Result<Done, Failure>) -> super::Report {
-        let deed = result.as_ref().ok().filter(|_| self.order.keeps).and_then(|done| self.deed(done));
+        let Order { is_retry, deed_before, keeps, .. } = &self.order;
+        let result = result.map(|done| Done { unchanged: done.unchanged && !is_retry, ..done });
+        let deed = result.as_ref().ok().filter(|_| *keeps).and_then(|done| self.deed(done));
+        let deed = deed.or_else(|| deed_before.clone());
         super::Report::File(Report::Ended { task: self.order.task, result, deed })
     }
 
@@ -605,6 +612,8 @@ mod tests {
                 is_dir: false,
                 roots: Vec::new(),
                 before: Before::default(),
+                is_retry: false,
+                deed_before: None,
                 level: Level::WARNING,
                 keeps: false,
             };
@@ -703,6 +712,8 @@ mod tests {
                 is_dir,
                 roots,
                 before,
+                is_retry: false,
+                deed_before: None,
                 level,
                 keeps: false,
             };
@@ -732,6 +743,8 @@ mod tests {
                 is_dir: false,
                 roots: Vec::new(),
                 before: Before::default(),
+                is_retry: false,
+                deed_before: None,
                 level: Level::WARNING,
                 keeps: false,
             };

@@ -305,11 +305,16 @@ impl Keeper {
         self.trouble.as_deref()
     }
 
-    /// The command of a task that had failed before it ended has written that at last.
-    pub(super) fn late_output(&mut self, task: Option<TaskId>) {
-        let Traces { output, .. } = std::mem::take(&mut self.traces);
-        if let (Some(task), false) = (task, output.is_empty()) {
+    /// What the run of a task leaves that had failed before it ended: what its command wrote at last, and what its rule
+    /// did, unless the task goes on.
+    pub(super) fn late_traces(&mut self, task: Option<TaskId>, goes_on: bool) {
+        let Traces { output, deed } = std::mem::take(&mut self.traces);
+        let Some(task) = task else { return };
+        if !output.is_empty() {
             self.next.outputs.push((Id(task.0), output));
+        }
+        if let Some(deed) = deed.filter(|_| !goes_on) {
+            self.next.deeds.push((Id(task.0), deed));
         }
     }
 

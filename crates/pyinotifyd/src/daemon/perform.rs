@@ -63,6 +63,8 @@ pub(crate) struct Performer {
     pub runs: Runs,
     /// Tasks of file rules that events came for while they ran, with what the run left for the next one.
     marked: HashMap<TaskId, Before>,
+    /// What the last run of tasks did although it was told to stop.
+    late_deeds: HashMap<TaskId, String>,
     /// What operators see of events and tasks.
     pub observed: Observed,
     /// What was seen of files whose tasks wait for them to settle.
@@ -103,6 +105,7 @@ impl Performer {
             dry_run,
             runs: Runs::default(),
             marked: HashMap::new(),
+            late_deeds: HashMap::new(),
             keeper: None,
             observed: Observed::default(),
             looks: Looks::default(),
@@ -221,6 +224,19 @@ impl Performer {
         }
     }
 
+    /// Notes what a run did although it was told to stop, for the next one of the task.
+    pub(crate) fn late_deed(&mut self, task: TaskId, deed: Option<&String>) {
+        if let Some(deed) = deed {
+            self.late_deeds.insert(task, deed.clone());
+        }
+    }
+
+    /// Forgets what a run left: its task is over.
+    pub(crate) fn forget(&mut self, task: TaskId) {
+        self.marked.remove(&task);
+        self.late_deeds.remove(&task);
+    }
+
     fn mark(&mut self, task: TaskId) {
         if self.marked.len() >= MARKED_MAX {
             // What is forgotten runs again without a look at its source: done twice, or failed, rather than not at all.
@@ -241,6 +257,8 @@ impl Performer {
     fn start_file(&mut self, start: &Start<'_>, rules: Arc<crate::config::FileRules>) {
         let rule = start.rule.expect("a scheduler with rules starts tasks for a rule that matched");
         let prunes = rules.rules[rule].rule.prune;
+        // A run that was told to stop may have been done by then.
+        let looks = start.again || start.attempt > 1;
         let roots = if prunes { self.roots_above(&start.event) } else { Vec::new() };
         let order = FileOrder {
             task: start.handle.0,
@@ -252,7 +270,9 @@ impl Performer {
             roots,
             level: self.log.level(self.logger(start.scheduler)),
             keeps: self.keeper.is_some() && self.action(start.scheduler).persist,
-            before: self.marked.remove(&start.id).filter(|_| start.again).unwrap_or_default(),
+            is_retry: start.attempt > 1 && !start.again,
+            before: self.marked.remove(&start.id).filter(|_| looks).unwrap_or_default(),
+            deed_before: self.late_deeds.remove(&start.id),
         };
         self.files.order(order, &mut self.lanes, self.now);
     }
@@ -471,7 +491,7 @@ impl Effects for Performer {
         }
     }
 
-    fn stop(&mut self, handle: TaskHandle, _: TaskId) {
+    fn stop(&mut self, handle: TaskHandle, task: TaskId) {
         let Some(run) = self.runs.get(handle).copied() else { return };
         let is_taken_back = match run.runner {
             Runner::Command => self.commands.withdraw(handle.0),
@@ -490,7 +510,10 @@ impl Effects for Performer {
                 }
                 self.commands.signal(handle.0, Signal::TERM);
             }
-            Runner::Lane => self.files.stop(handle.0),
+            Runner::Lane => {
+                self.files.stop(handle.0);
+                self.mark(task);
+            }
             Runner::Host(id) => {
                 for Generation { jobs, .. } in self.generations.iter_mut().filter(|one| one.id == id) {
                     if jobs.is_blocked() {
@@ -727,7 +750,7 @@ impl Performer {
 
     /// A waiting task was cancelled, for a reason that its event does not show.
     fn cancelled_waiting(&mut self, task: &TaskRecord<'_>, why: Option<&str>) {
-        self.marked.remove(&task.id);
+        self.forget(task.id);
         self.looks.forget(task.id);
         let (colon, why) = why.map_or(("", ""), |why| (": ", why));
         self.task_record(Level::INFO, task, format_args!("scheduled task cancelled{colon}{why}"));

@@ -55,15 +55,25 @@ impl Daemon {
     /// Tells the engine of runs that have ended. What it starts thereupon may end before the next call.
     pub(super) fn finish_ended(&mut self, now: Instant) {
         for Ended { handle, outcome, traces } in self.core.performer.runs.take_ended() {
-            let task = self.core.engine.task_id(handle).filter(|_| !traces.output.is_empty());
+            // A run that failed before, or fails now, may leave what the next run of its task is to know.
+            let leaves =
+                matches!(outcome, Outcome::Cancelled | Outcome::Failed(_)) || !traces.output.is_empty();
+            let task = self.core.engine.task_id(handle).filter(|_| leaves);
+            if let Some(task) = task {
+                self.core.performer.late_deed(task, traces.deed.as_ref());
+            }
             if let Some(keeper) = &mut self.core.performer.keeper {
                 keeper.traces = traces;
             } else {
                 self.core.performer.observed.output = traces.output;
             }
             self.core.engine.finished(now, handle, &outcome, &mut self.core.performer);
+            let goes_on = task.is_some_and(|task| self.core.engine.has(task));
+            if let Some(task) = task.filter(|_| !goes_on) {
+                self.core.performer.forget(task);
+            }
             if let Some(keeper) = &mut self.core.performer.keeper {
-                keeper.late_output(task);
+                keeper.late_traces(task, goes_on);
             }
         }
     }
