@@ -1,9 +1,9 @@
 //! Which work on files waits for which: that on the same paths is done in the order in which it came.
 //!
 //! Work claims the paths that it is about: those of its file, where it is and where it goes, or of a directory with all
-//! that is below. Two claims meet where a path is the same, or where one lies below the other, which is a directory's.
-//! Work may begin when all has ended that came before and whose claims it meets. So no rule sees a file that another one
-//! has placed and not finished, and no two rules each take the file of the other for a copy that stays.
+//! that is below. Two claims meet where a path is the same, or where one lies below a directory of the other. Work may
+//! begin when all has ended that came before and whose claims it meets. So no rule sees a file that another one has
+//! placed and not finished, and no two rules each take the file of the other for a copy that stays.
 //!
 //! What came first waits for nothing, so there is always something that goes on. Paths are compared as text, in their
 //! normal form: through a link they are others, and a name that `on_conflict="rename"` gives to a result is nobody's.

@@ -140,6 +140,12 @@ impl Task {
         self.event = event.clone();
     }
 
+    fn cancel_rerun(&mut self) {
+        self.marked = false;
+        self.earlier &= !self.restart;
+        self.restart = false;
+    }
+
     fn forget_marks(&mut self) {
         self.marked = false;
         self.restart = false;
@@ -698,9 +704,7 @@ impl Scheduler {
             out.record(Record::CancelledWaiting {
                 task: TaskRecord { scheduler: id, id: task.id, event, others: 0 },
             });
-            task.marked = false;
-            task.earlier &= !task.restart;
-            task.restart = false;
+            task.cancel_rerun();
         }
         (task.followed, task.unwanted) = (None, true);
     }
@@ -942,10 +946,7 @@ impl Scheduler {
                 }
                 Outcome::Withdrawn => {
                     out.record(Record::CancelledWaiting { task: record });
-                    let task = self.get(key);
-                    task.marked = false;
-                    task.earlier &= !task.restart;
-                    task.restart = false;
+                    self.get(key).cancel_rerun();
                 }
             }
         }
