@@ -154,8 +154,8 @@ impl Watcher {
         }
     }
 
-    /// Works off what was read, as long as the turn has more than `kept` units; after that not more than so many events,
-    /// as long as something is set aside: nothing is to start for that before its place is known.
+    /// Works off what was read, as long as the turn has more than `kept` units; after that not more than so many
+    /// events, as long as something is set aside: nothing is to start for that before its place is known.
     fn dispatch_read(&mut self, kept: u32, mut beyond: u32, sink: &mut impl Sink) {
         // Taken out for as long as events borrow from it.
         let buffer = std::mem::take(&mut self.reading.buffer);

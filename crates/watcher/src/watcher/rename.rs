@@ -255,8 +255,8 @@ impl Watcher {
         self.tree.has(node, UNNAMED) && self.is_reachable(node)
     }
 
-    /// Says of directories that were set aside, and that have `ended` to be without a new name, that they are where they
-    /// were.
+    /// Says of directories that were set aside, and of which nothing is awaited any more (`ended`), that they are where
+    /// they were.
     pub(super) fn end_asides(&mut self, ended: impl Fn(&Watcher, NodeId) -> bool, sink: &mut impl Sink) {
         if self.asides.is_empty() {
             return;
