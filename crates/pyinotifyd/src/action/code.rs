@@ -952,15 +952,14 @@ pub(super) fn reads_commands(words: &[Word]) -> bool {
             !own.iter().any(is_code)
                 && (name == b"psql" || own.iter().filter(|text| !text.starts_with(b"-")).count() < 2)
         }
-        _ if let Some((_, not)) =
-            GIVE_STDIN_TO_SHELL.iter().chain(&EXECUTE_STDIN).find(|(program, _)| *program == name) =>
-        {
-            given.all(|text| !not.contains(&text))
-        }
         _ if REMOTE_SHELLS.contains(&name) => {
             let command = behind_options(arguments, TAKE_WORD_OF_SSH).get(1..).unwrap_or_default();
             command.iter().all(|word| word.redirects) || reads_commands(&command[program_at(command)..])
         }
-        _ => false,
+        _ => {
+            let mut known = GIVE_STDIN_TO_SHELL.iter().chain(&EXECUTE_STDIN);
+            let found = known.find(|(program, _)| *program == name);
+            found.is_some_and(|(_, not)| given.all(|text| !not.contains(&text)))
+        }
     }
 }
