@@ -413,26 +413,26 @@ WRONG = [
         "s.cmd = 'eval {pathname}'",
         -1,
         "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
-        "\"$PYINOTIFYD_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+        '"$PYINOTIFYD_PATHNAME" in single quotes, or give it as an argument, as in sh -c \'ls "$1"\' sh {pathname}',
     ),
     (
         "s.cmd = 'sh -c \"ls {src_pathname}\"'",
         -1,
         "cmd: {src_pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
-        "\"$PYINOTIFYD_SRC_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh "
+        '"$PYINOTIFYD_SRC_PATHNAME" in single quotes, or give it as an argument, as in sh -c \'ls "$1"\' sh '
         "{src_pathname}",
     ),
     (
         's.cmd = \'x={pathname}; "$SHELL" -c "ls $x"\'',
         -1,
         "cmd: {pathname} stands in text that a shell reads once more, where its value cannot be quoted: use "
-        "\"$PYINOTIFYD_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+        '"$PYINOTIFYD_PATHNAME" in single quotes, or give it as an argument, as in sh -c \'ls "$1"\' sh {pathname}',
     ),
     (
         "s.cmd = 'sh -c \"ls $PYINOTIFYD_PATHNAME\"'",
         -1,
         "cmd: $PYINOTIFYD_PATHNAME stands in text that a shell reads once more, where its value cannot be quoted: use "
-        "\"$PYINOTIFYD_PATHNAME\" in single quotes, or give it as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+        '"$PYINOTIFYD_PATHNAME" in single quotes, or give it as an argument, as in sh -c \'ls "$1"\' sh {pathname}',
     ),
     (
         "s.cmd, s.argv = None, ['perl', '-e', 'print \"{pathname}\"']",

@@ -183,6 +183,9 @@ def test_a_batch_begins_when_it_is_quiet_or_after_max_wait(run: Run, box: Box) -
     assert time.monotonic() - begun >= 1.4, "events put it off"
     (first,) = runs(box)
     assert first[:3] == ["f0", "f1", "f2"]
+    # The first may have had all of them.
+    write(box.src / f"f{number}")
+    number += 1
     daemon.wait_log("task finished", count=2)
     assert sorted(told(box)) == sorted(f"f{one}" for one in range(number)), "none is lost, and none is told twice"
 

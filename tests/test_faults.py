@@ -637,8 +637,9 @@ def test_a_rule_does_not_take_what_an_undo_brings_back_for_a_second_copy(box: Bo
         wait_until(lambda: set(os.listdir(box.dst)) == names, lambda: daemon.tail)
 
         def client(*words: str) -> str:
-            command = [binary(), *words, "--control", box.tmp / "s.sock"]
-            return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+            command = [os.fspath(binary()), *words, "--control", os.fspath(box.tmp / "s.sock")]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=30)
+            return done.stdout
 
         client("sync", "--idle")
         for task in json.loads(client("history", "--json", "--limit", "40"))["tasks"]:

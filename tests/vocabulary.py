@@ -545,8 +545,12 @@ class Daemon:
 
     def host(self) -> int:
         """The process that runs the config's Python jobs."""
-        pids = self.started()
-        hosts = [pid for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
+        pids, hosts = self.started(), []
+        for pid in pids:
+            # A command may end meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
+                    hosts.append(pid)
         assert len(hosts) == 1, f"expected one host among the children {pids}"
         return hosts[0]
 
