@@ -11,7 +11,7 @@ use crate::elders;
 use crate::path::Path;
 use crate::scheduler::hand_over::Ends;
 use crate::scheduler::{Phase, Scheduler};
-use crate::tasks::{News, Slot, Tasks};
+use crate::tasks::{Slot, Tasks};
 use crate::turn::{Delivery, Shared, Turn};
 use crate::verdict::Verdict;
 use crate::{
@@ -453,9 +453,7 @@ impl Generation {
         if let Some(record) = excluded {
             turn.out.record(record);
             scheduler.drop_rest(slot, turn);
-        } else if runs && !has_task {
-            scheduler.follow_in_run(slot, path, event, renamed, turn);
-        } else if runs {
+        } else if runs && has_task {
             // What comes at the new path is for that task; what this one leaves is for the old path.
         } else if has_task {
             // There was something of that name, whose task is not over: for that one it is an event.
@@ -463,12 +461,12 @@ impl Generation {
             let reaction = Reaction::Schedule(index);
             let verdict = judge_now(scheduler, self.phase, reaction, (path, event), turn);
             scheduler.perform(verdict, path, event, map_id, turn);
-        } else if let Some(elder) = elders::find(older, (scheduler, self.phase), path, turn.tasks) {
+        } else if !runs && let Some(elder) = elders::find(older, (scheduler, self.phase), path, turn.tasks) {
             scheduler.cancel_unstarted(slot, turn);
             let (heir, reaction) = ((&*scheduler, self.phase), Reaction::Schedule(index));
             elders::meet(older, elder, heir, reaction, (path, event, map_id), turn);
         } else {
-            scheduler.follow(slot, path, event, renamed, turn);
+            scheduler.follow(slot, (path, event), renamed, turn);
         }
         self.note_deadline(index, turn.tasks);
     }
@@ -483,13 +481,8 @@ impl Generation {
         turn: &mut Turn<'_, E>,
     ) {
         let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
-        let (scheduler, rule) = (&mut self.schedulers[index], turn.tasks.rule(slot));
-        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
-        if turn.tasks.state(slot).is_to_come() {
-            scheduler.rename(slot, &news, turn);
-        } else {
-            scheduler.rename_run(slot, &news, renamed, turn);
-        }
+        let rule = turn.tasks.rule(slot);
+        self.schedulers[index].rename(slot, rule, (path, event), renamed, turn);
     }
 
     /// Cancels a task that has not started.

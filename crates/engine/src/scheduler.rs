@@ -719,77 +719,55 @@ impl Scheduler {
         self.tell_completed(turn);
     }
 
-    /// Gives a task that has not started another path, that of `event`, as its directory was renamed from `from` to
-    /// `to`.
+    /// Gives a task the path of `event`, as its directory was renamed from one path to another. Without a rule for that,
+    /// nothing of it is to come any more.
     pub(crate) fn follow<E: Effects>(
         &mut self,
         slot: Slot,
-        path: &Path<'_>,
-        event: &Event<'_>,
+        (path, event): (&Path<'_>, &Event<'_>),
         (from, to): (&[u8], &[u8]),
         turn: &mut Turn<'_, E>,
     ) {
-        let Ok(rule) = self.rule_or_drop(slot, path, event, turn) else { return };
-        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
-        self.rename(slot, &news, turn);
-        let task = self.record(slot, *event, turn.tasks);
-        turn.out.record(Record::Followed { task, from, to });
+        let rule = match self.rule(path) {
+            Ok(rule) => rule,
+            Err(why) => {
+                self.ignore(Ignored::NoRule(why), event, turn);
+                return self.drop_rest(slot, turn);
+            }
+        };
+        self.rename(slot, rule, (path, event), (from, to), turn);
+        if turn.tasks.state(slot).is_to_come() {
+            let task = self.record(slot, *event, turn.tasks);
+            turn.out.record(Record::Followed { task, from, to });
+        }
     }
 
-    /// Gives a task to come another path.
-    pub(crate) fn rename<E>(&mut self, slot: Slot, news: &News<'_>, turn: &mut Turn<'_, E>) {
-        self.remove_key(slot, turn.tasks);
-        turn.tasks.update(slot, news);
-        self.add_key(news.hash, slot, turn.tasks);
-    }
-
-    /// The same of a task that runs. The run ends as it began; the path is that of what comes after, and of events that
-    /// meet the run.
-    pub(crate) fn follow_in_run<E: Effects>(
+    /// Gives a task another path. A run ends as it began: the path is that of what comes after, and of events that meet
+    /// the run.
+    pub(crate) fn rename<E>(
         &mut self,
         slot: Slot,
-        path: &Path<'_>,
-        event: &Event<'_>,
-        renamed: (&[u8], &[u8]),
-        turn: &mut Turn<'_, E>,
-    ) {
-        let Ok(rule) = self.rule_or_drop(slot, path, event, turn) else { return };
-        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
-        self.rename_run(slot, &news, renamed, turn);
-    }
-
-    /// Gives what comes after the run of a task another path.
-    pub(crate) fn rename_run<E>(
-        &mut self,
-        slot: Slot,
-        news: &News<'_>,
+        rule: Option<usize>,
+        (path, event): (&Path<'_>, &Event<'_>),
         (from, to): (&[u8], &[u8]),
         turn: &mut Turn<'_, E>,
     ) {
+        let news = News { event, map: turn.tasks.map(slot), rule, hash: path.hash, same_path: false };
+        let runs = !turn.tasks.state(slot).is_to_come();
         // With a batch, no path leads to what runs.
-        let has_key = self.spec.batch.is_none();
+        let has_key = !runs || self.spec.batch.is_none();
         if has_key {
             self.remove_key(slot, turn.tasks);
         }
-        remember(slot, news, turn);
-        if has_key {
-            self.add_key(news.hash, slot, turn.tasks);
+        if runs {
+            remember(slot, &news, turn);
+            turn.tasks.more_mut(slot).renamed = Renamed::Followed { from: from.into(), to: to.into() };
+        } else {
+            turn.tasks.update(slot, &news);
         }
-        turn.tasks.more_mut(slot).renamed = Renamed::Followed { from: from.into(), to: to.into() };
-    }
-
-    /// The rule for the new path of a task. Without one, nothing of it is to come any more.
-    fn rule_or_drop<E: Effects>(
-        &mut self,
-        slot: Slot,
-        path: &Path<'_>,
-        event: &Event<'_>,
-        turn: &mut Turn<'_, E>,
-    ) -> RuleMatch {
-        self.rule(path).inspect_err(|why| {
-            self.ignore(Ignored::NoRule(*why), event, turn);
-            self.drop_rest(slot, turn);
-        })
+        if has_key {
+            self.add_key(path.hash, slot, turn.tasks);
+        }
     }
 
     /// The new path of a task is not wanted: it is cancelled, or what is to come after its run.
