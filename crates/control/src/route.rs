@@ -3,7 +3,7 @@
 use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::api::{
     FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
@@ -321,11 +321,9 @@ impl Request<'_> {
 
     /// The path says all.
     fn no_body(&self) -> Result<(), Refusal> {
-        let fields = if self.body.is_empty() { Ok(Map::new()) } else { serde_json::from_slice(self.body) };
-        match fields {
-            Ok(fields) if fields.is_empty() => Ok(()),
-            Ok(_) | Err(_) => Err(Refusal::bad_request("this request takes no body, its path says all")),
-        }
+        let is_empty = self.json().is_ok_and(|fields: Map<String, Value>| fields.is_empty());
+        let refusal = || Refusal::bad_request("this request takes no body, its path says all");
+        if is_empty { Ok(()) } else { Err(refusal()) }
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {

@@ -719,8 +719,8 @@ impl Scheduler {
         self.tell_completed(turn);
     }
 
-    /// Gives a task the path of `event`, as its directory was renamed from one path to another. Without a rule for that,
-    /// nothing of it is to come any more.
+    /// Gives a task the path of `event`, as its directory was renamed from one path to another. Without a rule for it,
+    /// nothing of the task is to come any more.
     pub(crate) fn follow<E: Effects>(
         &mut self,
         slot: Slot,

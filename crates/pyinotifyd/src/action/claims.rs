@@ -8,10 +8,13 @@
 //! What came first waits for nothing, so there is always something that goes on. Paths are compared as text, in their
 //! normal form: through a link they are others, and a name that `on_conflict="rename"` gives to a result is nobody's.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
 use hashbrown::HashMap;
+
+use crate::config::absolute_path;
 
 /// Who claims paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +59,7 @@ impl Claims {
         paths: impl IntoIterator<Item = &'a [u8]>,
         is_tree: bool,
     ) -> bool {
-        let paths: Vec<Box<[u8]>> = paths.into_iter().map(Box::from).collect();
+        let paths: Vec<Box<[u8]>> = paths.into_iter().map(|path| normal(path).into()).collect();
         let mut before = Vec::new();
         for path in &paths {
             before.extend(self.last(path));
@@ -146,6 +149,13 @@ impl Claims {
     }
 }
 
+/// A path without parts that name nothing.
+fn normal(path: &[u8]) -> Cow<'_, [u8]> {
+    let names_nothing = |part: &[u8]| matches!(part, b"" | b"." | b"..");
+    let is_normal = path.starts_with(b"/") && !path[1..].split(|byte| *byte == b'/').any(names_nothing);
+    if is_normal { Cow::Borrowed(path) } else { Cow::Owned(absolute_path(path)) }
+}
+
 /// The directory of a path and the name in it, with its slash. That of the root directory is the root directory.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     path.split_at(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0))
@@ -175,6 +185,7 @@ mod tests {
             ("/in/f>/out/f", "/in/f>/out/g", true),
             ("/in/f>/out/f", "/out/f>/in/f", true),
             ("/in/f>/out/f", "/out/f>/far/f", true),
+            ("/in/f>/out//f", "/./out/x/../f>/far/f", true),
             ("/in/f>/out/f", "/in/g>/out/g", false),
             ("/in/f>/out/f", "/in/f2>/out/f2", false),
             ("/in/d/>/out/d", "/in/d/e/f>/far/f", true),

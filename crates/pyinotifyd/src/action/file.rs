@@ -4,7 +4,6 @@
 //! the result goes. It is submitted when other work on these paths has ended, whatever lanes that is for ([`Claims`]).
 //! Different paths are worked on beside each other.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,7 +20,7 @@ use super::Lanes;
 use super::claims::{Claimant, Claims};
 use super::descent::{Descent, Descents, FeedsItself, Noted, Place};
 use super::undo::Deed;
-use crate::config::{FileRule, FileRules, absolute_path};
+use crate::config::{FileRule, FileRules};
 use crate::lane::{Filesystem, Filesystems, Fit, LaneId, Size, Undone, Work};
 use crate::log::{Escaped, Level};
 
@@ -165,8 +164,8 @@ impl FileOrders {
     pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
         let run = Arc::new(Run::new(order, self.descents.clone()));
         let Order { task, source, is_dir, .. } = &run.order;
-        let destination = normal(run.destination.as_ref().map_or(&b""[..], |to| &to.path));
-        let paths = [&source[..], &destination].into_iter().filter(|path| !path.is_empty());
+        let destination = run.destination.as_ref().map_or(&b""[..], |to| &to.path);
+        let paths = [&source[..], destination].into_iter().filter(|path| !path.is_empty());
         let is_free = self.claims.claim(Claimant::Task(*task), paths, *is_dir);
         self.runs.insert(*task, Arc::clone(&run));
         if is_free {
@@ -177,7 +176,7 @@ impl FileOrders {
     /// Takes an undo; [`Lanes::tend`] must follow, and [`FileOrders::undone`] when it was reported.
     pub(crate) fn undo(&mut self, number: u64, undo: Undo, lanes: &mut Lanes, now: Instant) {
         let who = Claimant::Undo(number);
-        let is_free = self.claims.claim(who, undo.paths.iter().map(|path| trimmed(path)), true);
+        let is_free = self.claims.claim(who, undo.paths.iter().map(Vec::as_slice), true);
         self.undos.insert(number, undo);
         if is_free {
             self.begin(who, lanes, now);
@@ -193,9 +192,8 @@ impl FileOrders {
     pub(crate) fn waiting_for(&self, task: u64) -> Vec<u64> {
         let Some(run) = self.runs.get(&task) else { return Vec::new() };
         let is_at_or_below = |task: &u64| {
-            let other = self.runs.get(task).map(|run| &run.order.source);
-            let rest = other.and_then(|other| other.strip_prefix(&run.order.source[..]));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            let other = self.runs.get(task);
+            other.is_some_and(|other| path_of(other).starts_with(path_of(run)))
         };
         let tasks = self.claims.waiting_for(Claimant::Task(task)).iter().filter_map(|who| match who {
             Claimant::Task(task) => Some(*task),
@@ -339,8 +337,7 @@ impl Run {
     /// How far the rules have come with this action.
     fn descent(&self, now: Instant) -> Result<Descent, Failure> {
         let changed = || {
-            let path = Path::new(OsStr::from_bytes(&self.order.source));
-            let metadata = std::fs::symlink_metadata(path).ok()?;
+            let metadata = std::fs::symlink_metadata(path_of(self)).ok()?;
             // Rules change the time of a directory by what they make in it.
             if metadata.is_dir() { None } else { metadata.modified().ok() }
         };
@@ -505,16 +502,13 @@ fn is_out_of_descriptors(error: &files::Error) -> bool {
     error.errno().is_some_and(|errno| NONE_LEFT.iter().any(|none_left| none_left.raw_os_error() == errno))
 }
 
+fn path_of(run: &Run) -> &Path {
+    Path::new(OsStr::from_bytes(&run.order.source))
+}
+
 /// What comes after the last slash.
 fn name_of(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
-/// A path without parts that name nothing.
-fn normal(path: &[u8]) -> Cow<'_, [u8]> {
-    let names_nothing = |part: &[u8]| matches!(part, b"" | b"." | b"..");
-    let is_normal = !path.split(|byte| *byte == b'/').skip(1).any(names_nothing);
-    if is_normal { Cow::Borrowed(path) } else { Cow::Owned(absolute_path(path)) }
 }
 
 /// A path without slashes at its end.
