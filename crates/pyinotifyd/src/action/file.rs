@@ -31,6 +31,8 @@ pub(crate) struct Before {
     pub source: Option<Identity>,
     /// It has ended well, and its rule takes the source away: if there is none, there is nothing to do.
     pub takes_away: bool,
+    /// What it did although it was told to stop, as it is kept.
+    pub deed: Option<String>,
 }
 
 /// What is to be done for a task.
@@ -54,8 +56,6 @@ pub(crate) struct Order {
     pub before: Before,
     /// An earlier run of the task has failed. If it was done all the same, so is this one.
     pub is_retry: bool,
-    /// What that run did, as it is kept.
-    pub deed_before: Option<String>,
     /// Least severity of records that are wanted.
     pub level: Level,
     /// What was done is to be kept for an undo.
@@ -320,10 +320,10 @@ impl Run {
     }
 
     fn ended(&self, result: Result<Done, Failure>) -> super::Report {
-        let Order { is_retry, deed_before, keeps, .. } = &self.order;
+        let Order { is_retry, before, keeps, .. } = &self.order;
         let result = result.map(|done| Done { unchanged: done.unchanged && !is_retry, ..done });
         let deed = result.as_ref().ok().filter(|_| *keeps).and_then(|done| self.deed(done));
-        let deed = deed.or_else(|| deed_before.clone());
+        let deed = deed.or_else(|| before.deed.clone());
         super::Report::File(Report::Ended { task: self.order.task, result, deed })
     }
 
@@ -607,7 +607,6 @@ mod tests {
                 roots: Vec::new(),
                 before: Before::default(),
                 is_retry: false,
-                deed_before: None,
                 level: Level::WARNING,
                 keeps: false,
             };
@@ -707,7 +706,6 @@ mod tests {
                 roots,
                 before,
                 is_retry: false,
-                deed_before: None,
                 level,
                 keeps: false,
             };
@@ -738,7 +736,6 @@ mod tests {
                 roots: Vec::new(),
                 before: Before::default(),
                 is_retry: false,
-                deed_before: None,
                 level: Level::WARNING,
                 keeps: false,
             };

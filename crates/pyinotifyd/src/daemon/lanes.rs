@@ -123,7 +123,7 @@ impl Daemon {
         if let Some(id) = self.core.engine.task_id(TaskHandle(task)) {
             // Of what it skipped the source has stayed.
             let takes_away = takes_away && done.skipped.is_none_or(|why| why == files::Skipped::Same);
-            self.core.performer.left(id, Before { source: done.identity, takes_away });
+            self.core.performer.left(id, Before { source: done.identity, takes_away, deed: None });
         }
         if done.unchanged { Outcome::Unchanged } else { Outcome::Done }
     }

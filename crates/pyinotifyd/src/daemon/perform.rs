@@ -61,10 +61,9 @@ pub(crate) struct Performer {
     dry_run: bool,
     /// Tasks that run, and those that have ended since the loop told the engine last.
     pub runs: Runs,
-    /// Tasks of file rules that events came for while they ran, with what the run left for the next one.
+    /// Tasks of file rules that events came for while they ran, or that were done although they were told to stop, with
+    /// what the run left for the next one.
     marked: HashMap<TaskId, Before>,
-    /// What the last run of tasks did although it was told to stop.
-    late_deeds: HashMap<TaskId, String>,
     /// What operators see of events and tasks.
     pub observed: Observed,
     /// What was seen of files whose tasks wait for them to settle.
@@ -105,7 +104,6 @@ impl Performer {
             dry_run,
             runs: Runs::default(),
             marked: HashMap::new(),
-            late_deeds: HashMap::new(),
             keeper: None,
             observed: Observed::default(),
             looks: Looks::default(),
@@ -226,15 +224,16 @@ impl Performer {
 
     /// Notes what a run did although it was told to stop, for the next one of the task.
     pub(crate) fn late_deed(&mut self, task: TaskId, deed: Option<&String>) {
-        if let Some(deed) = deed {
-            self.late_deeds.insert(task, deed.clone());
+        let Some(deed) = deed else { return };
+        self.mark(task);
+        if let Some(known) = self.marked.get_mut(&task) {
+            known.deed = Some(deed.clone());
         }
     }
 
     /// Forgets what a run left: its task is over.
     pub(crate) fn forget(&mut self, task: TaskId) {
         self.marked.remove(&task);
-        self.late_deeds.remove(&task);
     }
 
     fn mark(&mut self, task: TaskId) {
@@ -259,6 +258,10 @@ impl Performer {
         let prunes = rules.rules[rule].rule.prune;
         // A run that was told to stop may have been done by then.
         let looks = start.again || start.attempt > 1;
+        let mut before = self.marked.remove(&start.id).unwrap_or_default();
+        if !looks {
+            before = Before { deed: before.deed, ..Before::default() };
+        }
         let roots = if prunes { self.roots_above(&start.event) } else { Vec::new() };
         let order = FileOrder {
             task: start.handle.0,
@@ -271,8 +274,7 @@ impl Performer {
             level: self.log.level(self.logger(start.scheduler)),
             keeps: self.keeper.is_some() && self.action(start.scheduler).persist,
             is_retry: start.attempt > 1 && !start.again,
-            before: self.marked.remove(&start.id).filter(|_| looks).unwrap_or_default(),
-            deed_before: self.late_deeds.remove(&start.id),
+            before,
         };
         self.files.order(order, &mut self.lanes, self.now);
     }
