@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime};
 
 use files::{Action, Done, Durability, Held, Identity, Request};
 use hashbrown::HashMap;
+use pattern::Substituted;
 use rustix::io::Errno;
 
 use super::Lanes;
@@ -276,7 +277,10 @@ fn submit(run: Arc<Run>, lanes: &mut Lanes, now: Instant) {
 
 impl Run {
     fn new(order: Order, descents: Descents) -> Run {
-        let destination = destination(&order);
+        let destination = order.rules.destination(order.rule, &order.source).map(|substituted| {
+            let of = |to: Substituted| Destination { path: to.bytes, trusted_len: to.literal_prefix_len };
+            substituted.map(of).unwrap_or_default()
+        });
         let (stage, stop) = (Mutex::new(Stage::Waits), AtomicBool::new(false));
         Run { order, destination, places: OnceLock::new(), descents, stage, stop }
     }
@@ -515,20 +519,6 @@ fn name_of(path: &[u8]) -> &[u8] {
 fn trimmed(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
     &path[..end]
-}
-
-/// Expands the rule's destination.
-fn destination(order: &Order) -> Result<Destination, String> {
-    let pattern = &order.rules.patterns.patterns()[order.rule];
-    let FileRule { template, rule, .. } = &order.rules.rules[order.rule];
-    match rule.action {
-        Action::Delete => Ok(Destination::default()),
-        Action::Move | Action::Copy => {
-            let substituted = pattern.sub_parts(template.as_ref()?, &order.source);
-            let substituted = substituted.map_err(|error| error.to_string())?;
-            Ok(Destination { path: substituted.bytes, trusted_len: substituted.literal_prefix_len })
-        }
-    }
 }
 
 /// What the loop gets to know of a record, unless nobody wants to read it.

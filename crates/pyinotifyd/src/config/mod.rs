@@ -29,7 +29,7 @@ use std::time::Duration;
 use engine::{MapSpec, Matcher, OnBusy, Reaction, SchedulerKind, SchedulerSpec, StepLimit};
 use event::{Flag, Mask};
 use files::Durability;
-use pattern::{Pattern, PatternSet, Template};
+use pattern::{Pattern, PatternSet, Substituted, Template};
 
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, OF_FAILURES, Placeholder};
 use crate::action::template::CommandTemplate;
@@ -351,12 +351,13 @@ pub(crate) struct FileRules {
 }
 
 impl FileRules {
-    /// Where the first rule that matches a path moves or copies it to.
-    pub(crate) fn destination(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let rule = self.patterns.first_match(path).ok()??;
+    /// Where a rule moves or copies a path to; nowhere if it deletes.
+    pub(crate) fn destination(&self, rule: usize, path: &[u8]) -> Result<Option<Substituted>, String> {
         let (pattern, FileRule { template, rule, .. }) = (&self.patterns.patterns()[rule], &self.rules[rule]);
-        let template = template.as_ref().ok().filter(|_| rule.action != files::Action::Delete)?;
-        pattern.sub(template, path).ok()
+        if rule.action == files::Action::Delete {
+            return Ok(None);
+        }
+        pattern.sub_parts(template.as_ref()?, path).map(Some).map_err(|error| error.to_string())
     }
 
     /// What a rule would do with a path: `would move 'A' to 'B'`.

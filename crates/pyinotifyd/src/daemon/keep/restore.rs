@@ -158,7 +158,9 @@ impl Daemon {
         for Task { subject, .. } in tasks.iter().filter(is_one) {
             let action = newest.find(&identity(subject)).map(|index| newest.action_at(index));
             if let Some(Work::Rules(rules)) = action.map(|action| &action.work) {
-                files.extend(rules.destination(&subject.path));
+                let rule = rules.patterns.first_match(&subject.path).ok().flatten();
+                let destination = rule.and_then(|rule| rules.destination(rule, &subject.path).ok().flatten());
+                files.extend(destination.map(|destination| destination.bytes));
             }
             files.push(subject.path.clone());
         }
