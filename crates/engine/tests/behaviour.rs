@@ -1060,6 +1060,22 @@ fn tasks_of_two_directories_that_are_exchanged_change_places() {
 }
 
 #[test]
+fn what_tells_of_an_exchange_itself_stays_at_its_path() {
+    let mut world = World::new(&[scheduler(DELAY)], map_with(Flag::MovedTo, &[Reaction::Schedule(0)]));
+    let moved_to = |world: &mut World, path: &str| {
+        world.engine.event(world.now, world.ids.map(0), &event(Flag::MovedTo, path), &mut world.out);
+        world.lines()
+    };
+    assert_eq!(moved_to(&mut world, "/in/b"), ["schedule 10s 1 /in/b"]);
+    let map = world.ids.map(0);
+    world.engine.set_aside(world.now, map, b"/in/b", b"/in/b\0", &mut world.out);
+    assert_eq!(rename(&mut world, "/in/a", Some("/in/b")), NOTHING);
+    assert_eq!(moved_to(&mut world, "/in/a"), ["schedule 10s 2 /in/a"]);
+    assert_eq!(rename(&mut world, "/in/b\0", Some("/in/a")), NOTHING);
+    assert_eq!(world.pass(DELAY), ["start 1 /in/b IN_MOVED_TO", "start 2 /in/a IN_MOVED_TO"]);
+}
+
+#[test]
 fn where_the_directory_left_each_path_gets_what_a_moved_from_gives_it() {
     let mut world = renaming(scheduler(DELAY));
     world.create("/in/new/f");

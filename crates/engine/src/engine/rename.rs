@@ -31,7 +31,7 @@ impl Engine {
         let mut found =
             self.below(from, |slot, tasks| of_map(slot, tasks) && (to.is_some() || is_to_come(slot, tasks)));
         if let Some(to) = to {
-            for task in found.into_iter().filter(|task| !tells_of_leaving(task, from)) {
+            for task in found.into_iter().filter(|task| !task.tells_of(from, Flag::MovedFrom.mask())) {
                 self.follow(now, at, &task, (from, to), out);
             }
             return;
@@ -51,7 +51,9 @@ impl Engine {
     pub fn set_aside(&mut self, now: Instant, map: MapId, from: &[u8], aside: &[u8], out: &mut impl Effects) {
         let Some(at) = self.of_map(map) else { return };
         let found = self.below(from, |slot, tasks| tasks.map(slot) == map);
-        for task in found.into_iter().filter(|task| !tells_of_leaving(task, from)) {
+        // What has come to its path, and that something left it, was told by then.
+        let moves = Flag::MovedFrom | Flag::MovedTo;
+        for task in found.into_iter().filter(|task| !task.tells_of(from, moves)) {
             let event = renamed(&task.event.get(), from, aside);
             let event = event.get();
             let path = self.paths.see(event.pathname);
@@ -137,10 +139,12 @@ struct Found {
     event: OwnedEvent,
 }
 
-/// Whether a task is for the event that says that a path was left.
-fn tells_of_leaving(task: &Found, from: &[u8]) -> bool {
-    let event = task.event.get();
-    event.pathname == from && event.mask.contains(Flag::MovedFrom.mask())
+impl Found {
+    /// Whether it is for one of these events of a path itself.
+    fn tells_of(&self, pathname: &[u8], flags: Mask) -> bool {
+        let event = self.event.get();
+        event.pathname == pathname && event.mask.intersects(flags)
+    }
 }
 
 /// An event whose path lies below `from`, or is that, as it would be if that had been `to`.

@@ -481,7 +481,7 @@ impl Model {
         for (pathname, scheduler, key, id, event) in found {
             let one = &self.generations[at].schedulers[scheduler];
             if let Some(to) = to {
-                if tells_of_leaving(&event, from) {
+                if tells_of(&event, from, Flag::MovedFrom.mask()) {
                     continue;
                 }
                 let stays = |task: &Task| task.id == id && task.event.pathname == pathname;
@@ -502,7 +502,7 @@ impl Model {
         let Some(at) = self.generations.iter().position(|one| one.ids.maps.contains(&map.0)) else { return };
         self.shared.now = now;
         for (_, index, key, _, event) in self.below(from, Some(map), true) {
-            if tells_of_leaving(&event, from) {
+            if tells_of(&event, from, Flag::MovedFrom | Flag::MovedTo) {
                 continue;
             }
             let event = OwnedEvent::of(&renamed(&event.get(), from, aside).get());
@@ -743,6 +743,6 @@ fn deadline(scheduler: &Scheduler, phase: Phase, timeout: Duration, shared: &Sha
     [due, over].into_iter().flatten().min()
 }
 
-fn tells_of_leaving(event: &OwnedEvent, from: &[u8]) -> bool {
-    event.pathname == from && Mask(event.mask).contains(Flag::MovedFrom.mask())
+fn tells_of(event: &OwnedEvent, pathname: &[u8], flags: Mask) -> bool {
+    event.pathname == pathname && Mask(event.mask).intersects(flags)
 }
