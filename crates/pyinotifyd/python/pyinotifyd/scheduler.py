@@ -896,10 +896,10 @@ class FileManagerScheduler(TaskScheduler):
     """Moves, copies or deletes files and directories by rules; the first rule that matches is used.
 
     Paths that no rule matches make no task. Actions of all schedulers, and undos, wait for each other where they are
-    about the same path, as source or as destination, or about a directory and something in it; they act in the order
-    in which they came. When a directory was moved or deleted, tasks for files in it that wait so are cancelled. Such a
-    task counts as running, for *timeout* and *max_jobs*, too. For a result that ``on_conflict="rename"`` gives another
-    name, nobody waits.
+    about the same path, as source or as destination, or about a directory and something in it, unless both only copy
+    from there; they act in the order in which they came. When a directory was moved or deleted, tasks for files in it
+    that wait so are cancelled. Such a task counts as running, for *timeout* and *max_jobs*, too. For a result that
+    ``on_conflict="rename"`` gives another name, nobody waits.
 
     Args:
         rules: One rule or a list of rules.

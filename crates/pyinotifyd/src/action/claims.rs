@@ -1,9 +1,11 @@
 //! Which work on files waits for which: that on the same paths is done in the order in which it came.
 //!
 //! Work claims the paths that it is about: those of its file, where it is and where it goes, or of a directory with all
-//! that is below. Two claims meet where a path is the same, or where one lies below a directory of the other. Work may
-//! begin when all has ended that came before and whose claims it meets. So no rule sees a file that another one has
-//! placed and not finished, and no two rules each take the file of the other for a copy that stays.
+//! that is below. Two claims meet where a path is the same, or where one lies below a directory of the other and one of
+//! them changes what it is about: a copy changes nothing of its source, so that nobody waits for the copy of a large
+//! tree who only copies something of it elsewhere. Work may begin when all has ended that came before and whose claims
+//! it meets. So no rule sees a file that another one has placed and not finished, and no two rules each take the file of
+//! the other for a copy that stays.
 //!
 //! What came first waits for nothing, so there is always something that goes on. Paths are compared as text, in their
 //! normal form: through a link they are others, and a name that `on_conflict="rename"` gives to a result is nobody's.
@@ -25,13 +27,38 @@ pub(crate) enum Claimant {
     Undo(u64),
 }
 
+/// What work does with what it claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Reads,
+    Changes,
+}
+
 /// The last claimants of names in one directory.
-type Names = HashMap<Box<[u8]>, Claimant>;
+type Names = HashMap<Box<[u8]>, Last>;
+
+/// Who claims a path and has not ended: each waits for all that claimed it before.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    claimant: Claimant,
+    /// The last one that changes it.
+    changes: Option<Claimant>,
+}
+
+impl Last {
+    /// Whom a claim above or below this path waits for.
+    fn awaited(self, by: Use) -> Option<Claimant> {
+        match by {
+            Use::Reads => self.changes,
+            Use::Changes => Some(self.claimant),
+        }
+    }
+}
 
 /// All claims of work that has not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
-    /// The last one that claims a path, by directory and name: it waits for all that claimed it before.
+    /// By directory and name.
     last: BTreeMap<Box<[u8]>, Names>,
     all: HashMap<Claimant, Claim>,
     /// How many are for directories.
@@ -56,27 +83,32 @@ impl Claims {
     pub(crate) fn claim<'a>(
         &mut self,
         who: Claimant,
-        paths: impl IntoIterator<Item = &'a [u8]>,
+        paths: impl IntoIterator<Item = (&'a [u8], Use)>,
         is_tree: bool,
     ) -> bool {
-        let paths: Vec<Box<[u8]>> = paths.into_iter().map(|path| normal(path).into()).collect();
+        let paths = paths.into_iter().map(|(path, by)| (Box::from(&*normal(path)), by));
+        let paths: Vec<(Box<[u8]>, Use)> = paths.collect();
         let mut before = Vec::new();
-        for path in &paths {
-            before.extend(self.last(path));
+        for (path, by) in &paths {
+            before.extend(self.last(path).map(|last| last.claimant));
             if self.trees > 0 {
-                before.extend(above(path).filter_map(|directory| self.last(directory)));
+                let above = above(path).filter_map(|directory| self.last(directory));
+                before.extend(above.filter_map(|last| last.awaited(*by)));
             }
             if is_tree {
-                before.extend(self.below(path));
+                before.extend(self.below(path).filter_map(|last| last.awaited(*by)));
             }
         }
         before.sort_unstable();
         before.dedup();
-        for path in &paths {
+        for (path, by) in &paths {
             let (directory, name) = split(path);
+            let changed = (*by == Use::Changes).then_some(who);
+            let changes = changed.or(self.last(path).and_then(|last| last.changes));
+            let last = Last { claimant: who, changes };
             match self.last.get_mut(directory) {
-                Some(names) => names.insert(name.into(), who),
-                None => self.last.entry(directory.into()).or_default().insert(name.into(), who),
+                Some(names) => names.insert(name.into(), last),
+                None => self.last.entry(directory.into()).or_default().insert(name.into(), last),
             };
         }
         for other in &before {
@@ -84,6 +116,7 @@ impl Claims {
         }
         self.trees += usize::from(is_tree);
         let waits_for = before.len();
+        let paths = paths.into_iter().map(|(path, _)| path).collect();
         self.all.insert(who, Claim { paths, is_tree, waits_for, waiting: Vec::new(), is_gone: false });
         waits_for == 0
     }
@@ -123,12 +156,12 @@ impl Claims {
         self.all.is_empty() && self.last.is_empty() && self.trees == 0
     }
 
-    fn last(&self, path: &[u8]) -> Option<Claimant> {
+    fn last(&self, path: &[u8]) -> Option<Last> {
         let (directory, name) = split(path);
         self.last.get(directory)?.get(name).copied()
     }
 
-    fn below(&self, path: &[u8]) -> impl Iterator<Item = Claimant> {
+    fn below(&self, path: &[u8]) -> impl Iterator<Item = Last> {
         let path = path.strip_suffix(b"/").unwrap_or(path);
         let itself = self.last.get(path).into_iter();
         // What follows the slash is below.
@@ -140,8 +173,11 @@ impl Claims {
     fn forget(&mut self, path: &[u8], who: Claimant) {
         let (directory, name) = split(path);
         let Some(names) = self.last.get_mut(directory) else { return };
-        if names.get(name) == Some(&who) {
-            names.remove(name);
+        if let Some(last) = names.get_mut(name) {
+            last.changes = last.changes.filter(|changes| *changes != who);
+            if last.claimant == who {
+                names.remove(name);
+            }
         }
         if names.is_empty() {
             self.last.remove(directory);
@@ -172,10 +208,13 @@ mod tests {
     use super::Claimant::Task;
     use super::*;
 
-    /// Claims that are for files, by what stands in a word: `a>b`, or for directories: `a/>b/`.
+    /// Claims that are for files, by what stands in a word: `a>b`, or for directories: `a/>b/`; of a copy: `=a>b`.
     fn claim(claims: &mut Claims, task: u64, what: &str) -> bool {
         let is_tree = what.contains("/>") || what.ends_with('/');
-        let paths = what.split('>').map(|path| path.trim_end_matches('/').as_bytes());
+        let paths = what.split('>').map(|path| match path.strip_prefix('=') {
+            Some(path) => (path.trim_end_matches('/').as_bytes(), Use::Reads),
+            None => (path.trim_end_matches('/').as_bytes(), Use::Changes),
+        });
         claims.claim(Task(task), paths, is_tree)
     }
 
@@ -197,6 +236,13 @@ mod tests {
             ("/in/d/e/", "/in/d/", true),
             ("/in/d/e/f", "/in/d/g", false),
             ("/in/", "/f", false),
+            ("=/in/d/>/out/d", "=/in/d/f>/far/f", false),
+            ("=/in/d/f>/far/f", "=/in/d/>/out/d", false),
+            ("=/in/d/>/out/d", "=/in/d/f>/out/d/f", true),
+            ("=/in/d/>/out/d", "/in/d/f>/far/f", true),
+            ("/in/d/f>/far/f", "=/in/d/>/out/d", true),
+            ("=/in/d/f>/far/f", "/in/d/>/out/d", true),
+            ("=/in/f>/out/f", "=/in/f>/far/f", true),
             ("/in/f", "/", true),
         ] {
             let mut claims = Claims::default();
@@ -206,6 +252,20 @@ mod tests {
             assert_eq!(claims.release(Task(2)), []);
             assert!(claims.is_empty(), "{first}, then {second}");
         }
+    }
+
+    #[test]
+    fn a_tree_that_is_read_waits_for_who_changes_something_in_it_though_another_one_reads_that_next() {
+        let mut claims = Claims::default();
+        assert!(claim(&mut claims, 1, "/in/d/f>/out/f"));
+        assert!(!claim(&mut claims, 2, "=/in/d/f>/far/f"));
+        assert!(!claim(&mut claims, 3, "=/in/d/>/near/d"));
+        assert_eq!(claims.release(Task(1)), [Task(2), Task(3)]);
+        assert!(claim(&mut claims, 4, "=/in/d/e>/x/e"));
+        for task in 2..5 {
+            assert_eq!(claims.release(Task(task)), []);
+        }
+        assert!(claims.is_empty());
     }
 
     #[test]

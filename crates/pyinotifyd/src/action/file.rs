@@ -18,7 +18,7 @@ use pattern::Substituted;
 use rustix::io::Errno;
 
 use super::Lanes;
-use super::claims::{Claimant, Claims};
+use super::claims::{Claimant, Claims, Use};
 use super::descent::{Descent, Descents, FeedsItself, Noted, Place};
 use super::undo::Deed;
 use crate::config::{FileRule, FileRules};
@@ -166,7 +166,9 @@ impl FileOrders {
         let run = Arc::new(Run::new(order, self.descents.clone()));
         let Order { task, source, is_dir, .. } = &run.order;
         let destination = run.destination.as_ref().map_or(&b""[..], |to| &to.path);
-        let paths = [&source[..], destination].into_iter().filter(|path| !path.is_empty());
+        let by = if run.rule().rule.action == Action::Copy { Use::Reads } else { Use::Changes };
+        let paths = [(&source[..], by), (destination, Use::Changes)].into_iter();
+        let paths = paths.filter(|(path, _)| !path.is_empty());
         let is_free = self.claims.claim(Claimant::Task(*task), paths, *is_dir);
         self.runs.insert(*task, Arc::clone(&run));
         if is_free {
@@ -177,7 +179,8 @@ impl FileOrders {
     /// Takes an undo; [`Lanes::tend`] must follow, and [`FileOrders::undone`] when it was reported.
     pub(crate) fn undo(&mut self, number: u64, undo: Undo, lanes: &mut Lanes, now: Instant) {
         let who = Claimant::Undo(number);
-        let is_free = self.claims.claim(who, undo.paths.iter().map(Vec::as_slice), true);
+        let paths = undo.paths.iter().map(|path| (path.as_slice(), Use::Changes));
+        let is_free = self.claims.claim(who, paths, true);
         self.undos.insert(number, undo);
         if is_free {
             self.begin(who, lanes, now);
