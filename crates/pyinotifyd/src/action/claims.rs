@@ -4,8 +4,8 @@
 //! that is below. Two claims meet where a path is the same, or where one lies below a directory of the other and one of
 //! them changes what it is about: a copy changes nothing of its source, so that nobody waits for the copy of a large
 //! tree who only copies something of it elsewhere. Work may begin when all has ended that came before and whose claims
-//! it meets. So no rule sees a file that another one has placed and not finished, and no two rules each take the file of
-//! the other for a copy that stays.
+//! it meets. So no rule sees a file that another one has placed and not finished, and no two rules each take the file
+//! of the other for a copy that stays.
 //!
 //! What came first waits for nothing, so there is always something that goes on. Paths are compared as text, in their
 //! normal form: through a link they are others, and a name that `on_conflict="rename"` gives to a result is nobody's.
@@ -103,8 +103,8 @@ impl Claims {
         before.dedup();
         for (path, by) in &paths {
             let (directory, name) = split(path);
-            let changed = (*by == Use::Changes).then_some(who);
-            let changes = changed.or(self.last(path).and_then(|last| last.changes));
+            let its_own = (*by == Use::Changes).then_some(who);
+            let changes = its_own.or(self.last(path).and_then(|last| last.changes));
             let last = Last { claimant: who, changes };
             match self.last.get_mut(directory) {
                 Some(names) => names.insert(name.into(), last),
