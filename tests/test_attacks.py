@@ -67,6 +67,21 @@ def flipping(one: Callable[[], None], two: Callable[[], None], rounds: int) -> I
         thread.join()
 
 
+@pytest.mark.parametrize("action", ["move", "copy", "delete"])
+def test_a_directory_in_the_place_of_a_file_is_not_acted_on(run: Run, box: Box, action: str) -> None:
+    """The scheduler takes files alone, and its map says nothing of what happens to the file meanwhile."""
+    options = ", rec=True" if action == "delete" else ""
+    daemon = run(files(rule(action, options), options=", delay=1"))
+    write(box.src / "a.in")
+    daemon.wait_log("schedule task")
+    (box.src / "a.in").unlink()
+    (box.src / "a.in").mkdir()
+    write(box.src / "a.in" / "precious")
+    daemon.wait_log("task failed: refused: .*/a.in' is a directory now, and its scheduler takes files alone")
+    assert (box.src / "a.in" / "precious").exists()
+    assert not list(box.dst.iterdir())
+
+
 # ---- commands
 
 

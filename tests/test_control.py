@@ -929,6 +929,10 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": move}})])
     if state:
         [task] = wait_until(lambda: operator.get("/v1/history?path=*/tree")["tasks"], "the end of the task")
         assert task["result"] == ("ok" if retry else "failed")
+        if not retry:
+            operator.run("retry", task["id"])
+            daemon.wait_log("INFO - task finished")
+            assert not operator.get("/v1/failed")["tasks"]
         operator.post("/v1/schedulers/move/pause")
         operator.run("undo", task["id"])
         assert (len(os.listdir(box.src / "tree")), os.listdir(box.dst)) == (count, [])

@@ -66,7 +66,7 @@ pub(crate) fn copy(
 ) -> Result<Done, Error> {
     let attributes = Attributes::new(request.rule)?;
     let place = resolve::source(request, held)?;
-    let source = open_source(&place, &attributes)?;
+    let source = open_source(&place, request, &attributes)?;
     if request.is_unchanged(&source.status, &source.file) {
         let identity = Some(source.status.identity());
         return Ok(Done { identity, unchanged: true, ..Done::default() });
@@ -87,9 +87,14 @@ pub(crate) fn copy(
 }
 
 /// Opens what a copy reads, through a link if the link may be followed.
-fn open_source(place: &Place<'_>, attributes: &Attributes<'_>) -> Result<Source, Error> {
+fn open_source(
+    place: &Place<'_>,
+    request: &Request<'_>,
+    attributes: &Attributes<'_>,
+) -> Result<Source, Error> {
     let failed = |errno| Error::os(errno, &place.path);
     let status = sys::status_at(&place.directory, &place.name).map_err(failed)?;
+    request.check_kind(&status)?;
     match status.kind {
         Kind::Link => {
             let followed = resolve::follow(place.directory.as_fd(), &place.name, &place.path)?;

@@ -366,6 +366,16 @@ pub enum Refusal {
         /// Owner of what is there now, if it could be seen.
         owner: Option<Owner>,
     },
+    /// Something of another kind has taken the place of the source since the event.
+    #[error("refused: {} {}, owned by {owner}", Repr(.path), other_kind(*.is_directory))]
+    Kind {
+        /// The source.
+        path: Vec<u8>,
+        /// It is a directory now; otherwise it was one.
+        is_directory: bool,
+        /// Owner of what is there now.
+        owner: Owner,
+    },
     /// The destination is not below the directory that has to be a mount point.
     #[error("refused: the destination {} is not below {}, which mounted= names", Repr(.path), Repr(.mounted))]
     NotBelowMount {
@@ -400,6 +410,14 @@ fn protect(protected: bool) -> &'static str {
 
 fn owned_by(owner: Option<&Owner>) -> String {
     owner.map(|owner| format!(", owned by {owner}")).unwrap_or_default()
+}
+
+fn other_kind(is_directory: bool) -> &'static str {
+    if is_directory {
+        "is a directory now, and its scheduler takes files alone (dirs=True would take it)"
+    } else {
+        "is no directory any more, and its scheduler takes directories alone (files=False)"
+    }
 }
 
 /// A user as a refusal names it: the name where there is one, and the number.

@@ -224,9 +224,37 @@ pub struct Request<'a> {
     pub unless_same_as: Option<&'a Identity>,
     /// Of a move or a deletion: do nothing if there is no source, which an earlier one has taken away.
     pub unless_gone: bool,
+    /// What the source may be: something else may have taken the place of what the caller knows of.
+    pub kinds: Kinds,
     /// Do only what is little: a rename, the deletion of one file, a copy of at most [`BRIEF_SIZE`], be it to the
     /// disk or to another filesystem. What is more is [`Error::Lengthy`], and can be asked for again without this.
     pub brief: bool,
+}
+
+/// Kinds of sources. A symbolic link is of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    /// All that is no directory.
+    pub files: bool,
+    /// Directories.
+    pub directories: bool,
+}
+
+impl Kinds {
+    /// Whatever there is.
+    pub const ALL: Kinds = Kinds { files: true, directories: true };
+
+    fn has(self, kind: sys::Kind) -> bool {
+        match kind {
+            sys::Kind::Directory => self.directories,
+            sys::Kind::Link => true,
+            sys::Kind::File
+            | sys::Kind::Fifo
+            | sys::Kind::Socket
+            | sys::Kind::Device
+            | sys::Kind::Unknown => self.files,
+        }
+    }
 }
 
 impl<'a> Request<'a> {
@@ -248,6 +276,7 @@ impl<'a> Request<'a> {
             wants_placed: false,
             unless_same_as: None,
             unless_gone: false,
+            kinds: Kinds::ALL,
             brief: false,
         }
     }
@@ -499,6 +528,15 @@ impl Request<'_> {
     /// missing parents of the destination may have been made.
     fn check_brief(&self, is_lengthy: bool) -> Result<(), Error> {
         if self.brief && is_lengthy { Err(Error::Lengthy) } else { Ok(()) }
+    }
+
+    /// Refuses a source that is of a kind which is not wanted.
+    fn check_kind(&self, status: &sys::Status) -> Result<(), Error> {
+        if self.kinds.has(status.kind) {
+            return Ok(());
+        }
+        let is_directory = status.kind == sys::Kind::Directory;
+        Err(Refusal::Kind { path: self.source.to_vec(), is_directory, owner: Owner(status.uid) }.into())
     }
 
     /// Whether the source still is what the caller has acted on already; `file` is on the filesystem of the source. A

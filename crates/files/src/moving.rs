@@ -25,7 +25,7 @@ use crate::sys::{self, For, Inode, Kind, Status};
 use crate::temporary::{self, Temporary};
 use crate::trash::{self, Taken};
 use crate::tree;
-use crate::{Conflict, Done, Durability, Held, Record, Request, Skipped};
+use crate::{Conflict, Done, Durability, Held, Kinds, Record, Request, Skipped};
 
 /// The move action.
 pub(crate) fn perform(
@@ -37,6 +37,7 @@ pub(crate) fn perform(
     let source = resolve::source(request, held);
     if let Ok(place) = &source
         && is_plain(request, &attributes)
+        && is_of_wanted_kind(place, request)
         && let Some(to) = resolve::existing_destination(request, held)
         && sys::rename_new(&place.directory, &place.name, &to.directory, &to.name).is_ok()
     {
@@ -50,6 +51,7 @@ pub(crate) fn perform(
         }
         found => found.map_err(|error| request.in_form_of_python(error))?,
     };
+    request.check_kind(&found.status)?;
     if request.is_unchanged(&found.status, &found.place.directory) {
         let identity = Some(found.status.identity());
         return Ok(Done { identity, unchanged: true, ..Done::default() });
@@ -93,6 +95,11 @@ fn is_plain(request: &Request<'_>, attributes: &Attributes<'_>) -> bool {
         && rule.durability != Durability::Always
         && request.unless_same_as.is_none()
         && !request.wants_placed
+}
+
+fn is_of_wanted_kind(place: &Place<'_>, request: &Request<'_>) -> bool {
+    request.kinds == Kinds::ALL
+        || sys::status_at(&place.directory, &place.name).is_ok_and(|status| request.kinds.has(status.kind))
 }
 
 /// The source of a move.

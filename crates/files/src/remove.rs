@@ -39,6 +39,7 @@ pub(crate) fn delete(
         }
         looked => looked?,
     };
+    request.check_kind(&status)?;
     let identity = Some(status.identity());
     if request.is_unchanged(&status, &place.directory) {
         return Ok(Done { identity, unchanged: true, ..Done::default() });

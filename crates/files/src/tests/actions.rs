@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 
 use super::*;
+use crate::Kinds;
 use crate::sys::fault;
 
 #[test]
@@ -109,6 +110,48 @@ fn os_errors_have_the_form_of_python() {
     assert_eq!((scene.tree("in"), scene.tree("out")), before);
     scene.act(&overwriting(Action::Move), "in/d", "out/empty").done();
     assert!(scene.exists("out/empty/f"), "an empty directory is replaced");
+}
+
+#[test]
+fn only_what_is_of_a_wanted_kind_is_acted_on() {
+    let scene = Scene::new();
+    let (files, directories) =
+        (Kinds { directories: false, ..Kinds::ALL }, Kinds { files: false, ..Kinds::ALL });
+    for action in [Action::Move, Action::Copy, Action::Delete] {
+        scene.write("in/d/f", "");
+        scene.write("in/f", "");
+        std::os::unix::fs::symlink("d", scene.path("in/link")).unwrap();
+        let (root, stop, rule) =
+            (scene.path("in"), AtomicBool::new(false), Rule { rec: true, ..rule(action) });
+        let act = |name: &str, kinds: Kinds| {
+            let (from, to) = (root.join(name), scene.path("out").join(name));
+            let to = if action == Action::Delete { &b""[..] } else { bytes(&to) };
+            let plain = Request::plain(&rule, bytes(&from), to, &stop);
+            scene.perform(&mut Held::default(), &Request { root: bytes(&root), kinds, ..plain })
+        };
+        for (name, kinds, text) in [
+            ("d", files, "is a directory now, and its scheduler takes files alone (dirs=True would take it)"),
+            (
+                "f",
+                directories,
+                "is no directory any more, and its scheduler takes directories alone (files=False)",
+            ),
+        ] {
+            let before = (scene.tree("in"), scene.tree("out"));
+            let outcome = act(name, kinds);
+            assert!(outcome.error(&scene).starts_with(&format!("refused: 'in/{name}' {text}, owned by ")));
+            assert_eq!((scene.tree("in"), scene.tree("out"), outcome.records.len()), (before.0, before.1, 0));
+        }
+        // A link is of each kind, and no more than a name.
+        for (name, kinds) in [("link", files), ("f", files), ("d", directories)] {
+            act(name, kinds).done();
+            assert_eq!(scene.exists(&format!("in/{name}")), action == Action::Copy);
+        }
+        for name in ["in", "out"] {
+            fs::remove_dir_all(scene.path(name)).unwrap();
+            fs::create_dir(scene.path(name)).unwrap();
+        }
+    }
 }
 
 #[test]

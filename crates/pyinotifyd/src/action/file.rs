@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 
-use files::{Action, Done, Durability, Held, Identity, Request};
+use files::{Action, Done, Durability, Held, Identity, Kinds, Request};
 use hashbrown::HashMap;
 use pattern::Substituted;
 use rustix::io::Errno;
@@ -158,6 +158,14 @@ enum Stage {
     Waits,
     Runs,
     Withdrawn,
+}
+
+impl Order {
+    /// What its source may be by now: as the event said, or whatever else its scheduler takes.
+    fn kinds(&self) -> Kinds {
+        let takes = self.rules.kinds;
+        Kinds { files: takes.files || !self.is_dir, directories: takes.directories || self.is_dir }
+    }
 }
 
 impl FileOrders {
@@ -436,6 +444,7 @@ impl Run {
             wants_placed: order.keeps,
             unless_same_as: order.before.source.as_ref(),
             unless_gone: order.before.takes_away,
+            kinds: order.kinds(),
             brief: size != Size::Large,
         };
         let done = files::perform(&request, held, &mut |record: files::Record<'_>| {
@@ -567,7 +576,7 @@ mod tests {
             trash_keep: None,
             at: None,
         }];
-        Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules })
+        Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules, kinds: Kinds::ALL })
     }
 
     /// A directory in which files are copied or deleted, by orders.
@@ -721,7 +730,11 @@ mod tests {
             let rules = vec![FileRule { template, rule, generations: 8, trash_keep: None, at: None }];
             let order = Order {
                 task: 1,
-                rules: Arc::new(FileRules { patterns: PatternSet::new(vec![pattern]), rules }),
+                rules: Arc::new(FileRules {
+                    patterns: PatternSet::new(vec![pattern]),
+                    rules,
+                    kinds: Kinds::ALL,
+                }),
                 rule: 0,
                 source: directory.path().join("f").as_os_str().as_bytes().into(),
                 root_len: directory.path().as_os_str().len(),

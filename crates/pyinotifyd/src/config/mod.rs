@@ -348,6 +348,8 @@ pub(crate) struct FileRules {
     pub patterns: PatternSet,
     /// What each one does.
     pub rules: Vec<FileRule>,
+    /// What its scheduler takes.
+    pub kinds: files::Kinds,
 }
 
 impl FileRules {
@@ -597,7 +599,8 @@ fn read_scheduler(
             let rules =
                 rules.into_iter().map(|rule| read_rule(rule, warnings)).collect::<Result<Vec<_>, _>>()?;
             let (patterns, rules) = rules.into_iter().unzip();
-            let rules = Arc::new(FileRules { patterns: PatternSet::new(patterns), rules });
+            let kinds = files::Kinds { files: scheduler.files, directories: scheduler.dirs };
+            let rules = Arc::new(FileRules { patterns: PatternSet::new(patterns), rules, kinds });
             matcher = Some(Arc::clone(&rules) as Arc<dyn Matcher>);
             Work::Rules(rules)
         }

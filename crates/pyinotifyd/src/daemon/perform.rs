@@ -260,7 +260,8 @@ impl Performer {
         let looks = start.again || start.attempt > 1;
         let mut before = self.marked.remove(&start.id).unwrap_or_default();
         if !looks {
-            before = Before { deed: before.deed, ..Before::default() };
+            // What was done in full has taken the source away.
+            before = Before { takes_away: before.deed.is_some(), deed: before.deed, ..Before::default() };
         }
         let roots = if prunes { self.roots_above(&start.event) } else { Vec::new() };
         let order = FileOrder {
@@ -273,7 +274,7 @@ impl Performer {
             roots,
             level: self.log.level(self.logger(start.scheduler)),
             keeps: self.keeper.is_some() && self.action(start.scheduler).persist,
-            is_retry: start.attempt > 1 && !start.again,
+            is_retry: (start.attempt > 1 || before.deed.is_some()) && !start.again,
             before,
         };
         self.files.order(order, &mut self.lanes, self.now);

@@ -480,8 +480,11 @@ impl Daemon {
             return Err(Refusal::conflict(no_heir(&action.name, true)));
         }
         let (scheduler, persist) = (newest.scheduler(index), action.persist);
-        let told = told_of(&row.subject);
-        self.run_again(TaskId(row.id.0), scheduler, event_of(&row.subject), told.as_ref(), now)?;
+        let (told, id) = (told_of(&row.subject), TaskId(row.id.0));
+        let is_in_force = |kept: &&String| Deed::parse(kept).is_some_and(|deed| deed.undone_s().is_none());
+        self.core.performer.late_deed(id, row.done.as_ref().filter(is_in_force));
+        let run = self.run_again(id, scheduler, event_of(&row.subject), told.as_ref(), now);
+        run.inspect_err(|_| self.core.performer.forget(id))?;
         if let Some(keeper) = &mut self.core.performer.keeper {
             if persist {
                 keeper.runs_again(row.id);
