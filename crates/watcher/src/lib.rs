@@ -106,6 +106,7 @@ pub use error::Error;
 pub use inotify::Inotify;
 pub use kernel::{Sysctl, watches_max};
 pub use look::{Found, Look};
+pub use lookup::{Dangling, dangling};
 pub use notice::{Notice, Severity};
 pub use rustix::io::Errno;
 pub use source::Source;

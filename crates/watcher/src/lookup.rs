@@ -161,14 +161,16 @@ pub(crate) fn real_path(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> RealPat
 
 /// A link that leads to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dangling {
-    pub(crate) link: Vec<u8>,
+pub struct Dangling {
+    /// Where it stands.
+    pub link: Vec<u8>,
     /// Where it leads in the end.
-    pub(crate) target: Vec<u8>,
+    pub target: Vec<u8>,
 }
 
-/// The link on the way to a path, or at it, because of which nothing is there.
-pub(crate) fn dangling(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Option<Dangling> {
+/// The link on the way to a path, or at it, because of which nothing is there. Only paths that `may_ask` allows are
+/// looked at.
+pub fn dangling(path: &[u8], may_ask: impl Fn(&[u8]) -> bool) -> Option<Dangling> {
     let parent = |path| path::parent_and_name(path).map(|(parent, _)| parent);
     let mut ways = std::iter::successors(Some(path), |path| parent(path));
     let link = ways.find(|path| !may_ask(path) || rustix::fs::lstat(*path).is_ok())?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use crate::lookup::Dangling;
 use crate::spec::WatchId;
 
 /// How grave a notice is.
@@ -61,8 +62,8 @@ pub enum Notice<'a> {
     RootMissing {
         /// The path.
         path: &'a [u8],
-        /// The link because of which it does not, and where that leads.
-        dangling: Option<(&'a [u8], &'a [u8])>,
+        /// The link because of which it does not.
+        dangling: Option<&'a Dangling>,
         /// The nearest directory that exists, which is watched meanwhile.
         waits_at: &'a [u8],
     },
@@ -263,17 +264,19 @@ impl fmt::Display for Notice<'_> {
 }
 
 /// Why a root is not there; a link is named with where it leads.
-fn write_missing(out: &mut fmt::Formatter<'_>, path: &[u8], dangling: Option<(&[u8], &[u8])>) -> fmt::Result {
-    if dangling.is_none_or(|(link, _)| link != path) {
-        write!(out, "'{}' does not exist", Escaped(path))?;
-        if dangling.is_some() {
-            out.write_str(": ")?;
-        }
+fn write_missing(out: &mut fmt::Formatter<'_>, path: &[u8], dangling: Option<&Dangling>) -> fmt::Result {
+    match dangling {
+        None => write!(out, "'{}' does not exist", Escaped(path)),
+        Some(dangling) if dangling.link == path => write!(out, "{dangling}"),
+        Some(dangling) => write!(out, "'{}' does not exist: {dangling}", Escaped(path)),
     }
-    dangling.map_or(Ok(()), |(link, target)| {
-        let (link, target) = (Escaped(link), Escaped(target));
+}
+
+impl fmt::Display for Dangling {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [link, target] = [&self.link, &self.target].map(|path| Escaped(path));
         write!(out, "'{link}' is a link to '{target}', which does not exist")
-    })
+    }
 }
 
 impl Notice<'_> {

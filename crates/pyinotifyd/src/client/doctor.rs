@@ -4,10 +4,12 @@
 //! directory for temporary files.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -21,7 +23,7 @@ use serde::Serialize;
 
 use super::{advice, places, rights, show};
 use crate::cli::{self, CONFIG_FILE, ConfigOptions, Source};
-use crate::config::{Config, ControlPlace, StateWanted, absolute_path, dangling, existing, room_for};
+use crate::config::{Config, ControlPlace, StateWanted, absolute_path, existing, room_for};
 use crate::host::interpreter;
 use crate::log::Cause;
 
@@ -332,7 +334,7 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
             problem("filesystem", text, rights::look_at(path))
         }
         Ok(_) => ok("filesystem", format!("'{shown}' is on {fstype}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => missing_root(&shown, path, mounts),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing_root(&shown, path),
         Err(error) => {
             let text = format!("cannot look at '{shown}': {}", Cause(&error));
             problem("filesystem", text, format!("namei -l {}", advice::path(path)))
@@ -340,14 +342,15 @@ fn root(path: &[u8], mounts: &Mounts) -> Finding {
     }
 }
 
-fn missing_root(shown: &str, path: &Path, mounts: &Mounts) -> Finding {
-    let Some(why) = dangling(path, mounts) else {
+fn missing_root(shown: &str, path: &Path) -> Finding {
+    let Some(why) = watcher::dangling(path.as_os_str().as_bytes(), |_| true) else {
         let text = format!("'{shown}' does not exist; the daemon waits for it");
         return warning("filesystem", text, advice::make(path));
     };
-    let below = if why.link == path { String::new() } else { format!("'{shown}' does not exist: ") };
+    let link = Path::new(OsStr::from_bytes(&why.link));
+    let below = if link == path { String::new() } else { format!("'{shown}' does not exist: ") };
     let text = format!("{below}{why}; the daemon waits for it");
-    warning("filesystem", text, format!("ls -l {}", advice::path(&why.link)))
+    warning("filesystem", text, format!("ls -l {}", advice::path(link)))
 }
 
 /// inotify_add_watch(2) asks for the first; what is in a directory is reached with the second.

@@ -16,9 +16,7 @@ use pattern::{Pattern, Template};
 use rustix::fs::Access;
 use watcher::Sysctl;
 
-use super::{
-    Config, FileRule, FileRules, Placed, Scheduler, Watch, Work, dangling, owner_warnings, place, placed,
-};
+use super::{Config, FileRule, FileRules, Placed, Scheduler, Watch, Work, owner_warnings, place, placed};
 use crate::log::{Address, Cause, Escaped};
 
 /// Middle parts of sample paths.
@@ -552,7 +550,7 @@ fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
             }
             Err(error) => {
                 let absolute = absolute_path(path);
-                let why = dangling(Path::new(OsStr::from_bytes(&absolute)), mounts)
+                let why = watcher::dangling(&absolute, |_| true)
                     .map_or_else(|| Cause(&error.into()).to_string(), |link| link.to_string());
                 all.push(format!("{at}'{shown}' cannot be watched now ({why}); the daemon waits for it"));
             }

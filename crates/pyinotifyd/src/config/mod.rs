@@ -48,7 +48,7 @@ pub(crate) use line::{
 };
 pub(crate) use owners::{Owner, owner_warnings};
 pub(crate) use places::{Placed, Trouble, placed};
-pub(crate) use room::{NoRoom, Obstacle, Room, dangling, existing, room_for};
+pub(crate) use room::{NoRoom, Obstacle, Room, existing, room_for};
 #[cfg(test)]
 pub(crate) use running::Marker;
 pub(crate) use running::Settled;

@@ -3,14 +3,12 @@
 //! Whoever asks knows that the path is on local filesystems. What is in the way is said here, for all who ask; the
 //! command that mends it is theirs.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use mounts::Mounts;
-use rustix::fs::{Access, access, stat, statvfs};
-use rustix::io::Errno;
+use rustix::fs::{Access, access, statvfs};
 
 use crate::log::Escaped;
 
@@ -94,31 +92,6 @@ impl NoRoom {
 /// How much of a path exists, a link that leads nowhere included.
 pub(crate) fn existing(path: &Path) -> &Path {
     path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(path)
-}
-
-/// A link that leads to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dangling {
-    pub(crate) link: PathBuf,
-    /// Where it leads in the end.
-    target: PathBuf,
-}
-
-impl fmt::Display for Dangling {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [link, target] = [&self.link, &self.target].map(|path| Escaped(path.as_os_str().as_bytes()));
-        write!(out, "'{link}' is a link to '{target}', which does not exist")
-    }
-}
-
-/// The link on the way to a path, or at it, because of which nothing is there.
-pub(crate) fn dangling(path: &Path, mounts: &Mounts) -> Option<Dangling> {
-    let link = existing(path);
-    let leads_nowhere = link.is_symlink() && stat(link).err() == Some(Errno::NOENT);
-    leads_nowhere.then(|| {
-        let target = mounts.way(link.as_os_str().as_bytes()).path;
-        Dangling { link: link.to_owned(), target: OsString::from_vec(target).into() }
-    })
 }
 
 /// What can be said of a directory that is there or is to be made.

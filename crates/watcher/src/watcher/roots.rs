@@ -24,7 +24,7 @@ use super::{Watch, Watcher};
 use crate::cover::{EMPTY, RootId};
 use crate::error::Error;
 use crate::kernel::Refusal;
-use crate::lookup::{self, Dangling, ForeignLink, Found, Unfound};
+use crate::lookup::{self, ForeignLink, Found, Unfound};
 use crate::notice::Notice;
 use crate::spec::{News, Problem, Sink, WatchId, WatchSpec};
 use crate::tree::{GUARD, MOVING, NodeId, ROOT, TOP};
@@ -792,7 +792,7 @@ impl Watcher {
             (Refusal::Gone, _) => {
                 let dangling = lookup::dangling(&path, |path| self.territory.elsewhere(path).is_none());
                 let at = self.nearest_guard(root, dangling.as_ref().map_or(&path, |to| &to.target));
-                let dangling = dangling.as_ref().map(|Dangling { link, target }| (&link[..], &target[..]));
+                let dangling = dangling.as_ref();
                 self.say(Notice::RootMissing { path: &path, dangling, waits_at: &at }, sink);
             }
             (Refusal::Limit, Unfound::Errno(Errno::NOSPC)) => {}
