@@ -198,7 +198,7 @@ impl<'c> Copier<'c> {
     ) -> Result<(Copied, Option<Taken<'c>>), Error> {
         let failed = |errno| Error::os_pair(errno, from, &place.path);
         let look = self.look_to_copy(source.status, source, from)?;
-        let (mut temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
+        let (temporary, file) = Temporary::file(place.directory.as_fd()).map_err(failed)?;
         // From here on every error drops, and so removes, the temporary file.
         let status = self.fill(source, look, from, &file, &place.path)?;
         let made = sys::status(&file).map_err(failed)?;
@@ -206,17 +206,30 @@ impl<'c> Copier<'c> {
         temporary.wait_until_closed();
         self.check_unused(source, from)?;
         self.check_stop(|| from.to_vec())?;
+        let taken = self.place(temporary, from, place, Kind::File, replace)?;
+        Ok((Copied { source: status, made }, taken))
+    }
+
+    /// Gives a file or link its name, and syncs that. Gives what it has replaced, if that is in the trash.
+    pub(crate) fn place(
+        &mut self,
+        mut temporary: Temporary<BorrowedFd<'_>>,
+        from: &[u8],
+        place: &Place<'_>,
+        kind: Kind,
+        replace: Replace,
+    ) -> Result<Option<Taken<'c>>, Error> {
         let place_it = |replace| temporary.place(&place.name, replace);
         let taken = match trash::replace_for_now(self.request, place, replace, self.record, place_it)? {
-            Err(Errno::EXIST) => return Err(conflict::exists(self.request, &place.path, Kind::File)),
-            result => result.map_err(failed)?,
+            Err(Errno::EXIST) => return Err(conflict::exists(self.request, &place.path, kind)),
+            result => result.map_err(|errno| Error::os_pair(errno, from, &place.path))?,
         };
         if let Err(error) = self.sync_place(place) {
             (self.record)(Record::Making { path: &place.path, is_tree: false });
             trash::keep(taken, self.record);
             return Err(error);
         }
-        Ok((Copied { source: status, made }, taken))
+        Ok(taken)
     }
 }
 

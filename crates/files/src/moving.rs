@@ -370,19 +370,11 @@ impl<'a> Found<'a> {
         let status = sys::status(&reference).map_err(failed)?;
         self.check_same(&status, copier.request.source)?;
         let text = sys::read_link(&reference).map_err(failed)?;
-        let mut temporary = Temporary::link(to.directory.as_fd(), &text).map_err(failed)?;
+        let temporary = Temporary::link(to.directory.as_fd(), &text).map_err(failed)?;
         copier.dress_link(&status, &to.directory, temporary.name()).map_err(failed)?;
         let made = sys::status_at(&to.directory, temporary.name()).map_err(failed)?;
-        let place_it = |replace| temporary.place(&to.name, replace);
-        let taken = match trash::replace_for_now(copier.request, to, replace, copier.record, place_it)? {
-            Err(Errno::EXIST) => return Err(conflict::exists(copier.request, &to.path, Kind::Link)),
-            result => result.map_err(failed)?,
-        };
+        let taken = copier.place(temporary, copier.request.source, to, Kind::Link, replace)?;
         let copy = NewCopy { source: status, made, taken, has_replaced };
-        if let Err(error) = copier.sync_place(to) {
-            copy.stay(to, copier.record);
-            return Err(error);
-        }
         self.end_across(copy, &self.remove_copied(&status, None), to, copier.record)
     }
 
