@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from control import Operator
 from vocabulary import DEADLINE_S, REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -271,6 +272,26 @@ def test_an_event_that_is_sent_for_its_path_is_refused_before_long_and_never_com
     write(server.point / "g")
     daemon.wait_out(f"RAN {server.point}/g")
     assert daemon.count("send IN_CLOSE_WRITE for") == 0
+
+
+def test_a_rule_that_waits_for_another_one_says_so(box: Box, server: Server) -> None:
+    server.mount()
+    socket = box.tmp / "c.sock"
+    daemon = box.run(f"""
+copy = FileManagerScheduler(FileManagerRule("copy", r"^$SRC/(f)$", r"{server.point}/\\1"))
+remove = FileManagerScheduler(FileManagerRule("delete", r"^$SRC/(f)$"), delay=0.5)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CLOSE_WRITE": [copy, remove]}})], control="{socket}")
+""")
+    server.stop()
+    write(box.src / "f")
+    daemon.wait_log("start task", count=2)
+    tasks = {task["scheduler"]: task for task in Operator(socket).wait_tasks(2, "?state=running")}
+    assert "reason" not in tasks["copy"]
+    assert tasks["remove"]["reason"] == "other work on its paths comes first"
+    server.go_on()
+    daemon.wait_log("task finished", count=2)
+    assert (server.backing / "f").exists()
+    assert not (box.src / "f").exists()
 
 
 def test_a_reload_tells_what_no_watch_saw_on_such_a_filesystem(run: Run, box: Box, server: Server) -> None:

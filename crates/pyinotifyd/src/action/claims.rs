@@ -146,6 +146,11 @@ impl Claims {
         free
     }
 
+    /// Whether one waits for others.
+    pub(crate) fn waits(&self, who: Claimant) -> bool {
+        self.all.get(&who).is_some_and(|claim| claim.waits_for > 0)
+    }
+
     /// Those that wait for one.
     pub(crate) fn waiting_for(&self, who: Claimant) -> &[Claimant] {
         self.all.get(&who).map_or(&[], |claim| &claim.waiting)

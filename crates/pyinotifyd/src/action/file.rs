@@ -214,6 +214,11 @@ impl FileOrders {
         tasks.filter(is_at_or_below).collect()
     }
 
+    /// Whether an order waits for other work on its paths.
+    pub(crate) fn waits(&self, task: u64) -> bool {
+        self.claims.waits(Claimant::Task(task))
+    }
+
     /// Takes back all undos that wait for orders, and gives their numbers.
     pub(crate) fn withdraw_undos(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.undos).into_keys().collect()

@@ -122,6 +122,9 @@ impl Work {
     }
 }
 
+/// Why a task that runs does nothing yet.
+const WAITS: &str = "other work on its paths comes first";
+
 /// As the API names it.
 fn state_name(doing: Doing) -> &'static str {
     match doing {
@@ -132,7 +135,13 @@ fn state_name(doing: Doing) -> &'static str {
     }
 }
 
-fn view(task: &TaskStatus<'_>, scheduler: &str, is_paused: bool, moments: &Moments) -> TaskView {
+/// `held_up` is why the program does not go on with it.
+fn view(
+    task: &TaskStatus<'_>,
+    scheduler: &str,
+    held_up: Option<&'static str>,
+    moments: &Moments,
+) -> TaskView {
     let time = |at: Option<Instant>| at.map(|at| moments.time(at));
     let made = time(task.waits.made).unwrap_or_else(|| moments.ago(std::time::Duration::ZERO));
     let (due, since) = match task.doing {
@@ -144,17 +153,9 @@ fn view(task: &TaskStatus<'_>, scheduler: &str, is_paused: bool, moments: &Momen
         Doing::Queued(at) => (time(at), time(at).unwrap_or(made)),
         Doing::Running(at) => (None, time(at).unwrap_or(made)),
     };
-    let reason = match task.doing {
-        Doing::PutOff(_) if task.reason.is_empty() => Some("its file is in use".to_owned()),
-        Doing::Queued(_) if is_paused => Some(PAUSED.to_owned()),
-        Doing::Waiting(_)
-        | Doing::Gathered(_)
-        | Doing::PutOff(_)
-        | Doing::Retrying(_)
-        | Doing::Settling(_)
-        | Doing::Queued(_)
-        | Doing::Running(_) => (!task.reason.is_empty()).then(|| task.reason.to_owned()),
-    };
+    let in_use = matches!(task.doing, Doing::PutOff(_)).then_some("its file is in use");
+    let reason = Some(task.reason).filter(|reason| !reason.is_empty());
+    let reason = held_up.or(reason).or(in_use).map(str::to_owned);
     TaskView {
         id: TaskName::of(task.id).as_str().to_owned(),
         scheduler: scheduler.to_owned(),
@@ -287,7 +288,11 @@ impl Daemon {
         let next = self.core.engine.visit(*from, LOOKS_A_TURN, |task| {
             let Action { name, identity, .. } = performer.action(task.scheduler);
             if filter.matches(state_name(task.doing), task.event.pathname) && filter.is_of(identity) {
-                goal.take(task, name, pauses.contains(identity));
+                let is_paused = || matches!(task.doing, Doing::Queued(_)) && pauses.contains(identity);
+                let waits =
+                    || matches!(task.doing, Doing::Running(_)) && performer.files.waits(task.handle.0);
+                let held_up = is_paused().then_some(PAUSED).or_else(|| waits().then_some(WAITS));
+                goal.take(task, name, held_up);
             }
         });
         *from = next.unwrap_or(*from);
@@ -330,7 +335,7 @@ impl Daemon {
 }
 
 impl Goal {
-    fn take(&mut self, task: &TaskStatus<'_>, scheduler: &str, is_paused: bool) {
+    fn take(&mut self, task: &TaskStatus<'_>, scheduler: &str, held_up: Option<&'static str>) {
         match self {
             Goal::List { rows, limit, total, moments } => {
                 let made = (task.waits.made, *total);
@@ -341,7 +346,7 @@ impl Goal {
                     }
                     rows.pop();
                 }
-                rows.push(Row { made, view: view(task, scheduler, is_paused, moments) });
+                rows.push(Row { made, view: view(task, scheduler, held_up, moments) });
             }
             Goal::Change { verb: Verb::Run, .. } if !task.doing.is_to_come() => {}
             Goal::Change { found, .. } => found.push(task.id),
