@@ -664,7 +664,8 @@ class FileManagerRule(Checked):
         src_re: Regular expression for the paths of the rule, matched from their start.
         dst_re: Template of the destination, with groups of *src_re* as in re.sub: it replaces the part of the path that
             matches, the rest stays. For move and copy. Default "".
-        auto_create: Whether to make missing parent directories of the destination. Default False.
+        auto_create: Whether to make missing parent directories of the destination. Default False. They stay where the
+            action fails then.
         overwrite: Whether to replace an existing destination. Default False.
         dirmode: Mode of moved or copied directories and of parents that are made, e.g. 0o755. Default None: unchanged.
         filemode: Mode of moved or copied files, e.g. 0o644. Default None: unchanged.
@@ -898,8 +899,12 @@ class FileManagerScheduler(TaskScheduler):
     Paths that no rule matches make no task. Actions of all schedulers, and undos, wait for each other where they are
     about the same path, as source or as destination, or about a directory and something in it, unless both only copy
     from there; they act in the order in which they came. When a directory was moved or deleted, tasks for files in it
-    that wait so are cancelled. Such a task counts as running, for *timeout* and *max_jobs*, too. For a result that
-    ``on_conflict="rename"`` gives another name, nobody waits.
+    that wait so are cancelled. Such a task counts as running, for *timeout* and *max_jobs*, too; ``pyinotifyd tasks``
+    says of it that other work on its paths comes first. For a result that ``on_conflict="rename"`` gives another name,
+    nobody waits.
+
+    A directory that has taken the place of an event's file by the time of the action is refused unless the scheduler
+    takes directories (*dirs*), and a file in the place of a directory unless it takes files (*files*).
 
     Args:
         rules: One rule or a list of rules.
