@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -363,6 +364,41 @@ def test_filters_of_a_logger_hold_for_the_records_of_the_daemon(run: Run, box: B
     daemon.wait_log("is started again")
     write(box.src / "hidden too")
     daemon.wait_log(f"mine - INFO - .* task.*path={box.src}/hidden too")
+
+
+@pytest.mark.parametrize(
+    ("setting", "sched", "other"),
+    [
+        ('logging.getLogger("sched").disabled = True', False, True),
+        ('logging.getLogger("sched").propagate = False', False, True),
+        ('logging.getLogger("sched").propagate = False; logging.getLogger("sched").addHandler(file)', False, True),
+        ("logging.disable(logging.INFO)", False, False),
+        ("logging.basicConfig(force=True, handlers=[file])", False, False),
+        ("logging.getLogger().handlers[0].setLevel(logging.ERROR)", False, False),
+        ("logging.getLogger().addHandler(file)", True, True),
+    ],
+)
+def test_what_pythons_logging_keeps_back_is_not_written(box: Box, setting: str, sched: bool, other: bool) -> None:
+    """The daemon's handler is the one of the root logger."""
+    daemon = box.start(f"""
+import logging
+file = logging.FileHandler("$TMP/log")
+{setting}
+sched = ShellScheduler("true")
+other = ShellScheduler("touch $DST/done", logname="other")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": [sched, other]}})])
+""")
+
+    def is_done() -> bool:
+        write(box.src / str(time.monotonic_ns()))
+        return (box.dst / "done").exists()
+
+    wait_until(is_done, "the command")
+    assert daemon.terminate() == 0
+    assert bool(daemon.count("sched - INFO - start task")) == sched, daemon.tail
+    assert bool(daemon.count("other - INFO - start task")) == other, daemon.tail
+    if "file)" in setting or "[file]" in setting:
+        assert "start task" in (box.tmp / "log").read_text()
 
 
 def test_the_last_record_of_a_filtered_logger_is_written(run: Run, box: Box) -> None:

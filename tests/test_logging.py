@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -38,8 +39,11 @@ def test_a_record_is_time_logger_level_text(run: Run, box: Box) -> None:
         assert abs(said - datetime.datetime.now()) < datetime.timedelta(minutes=2)
 
 
-def test_times_are_local_times(box: Box) -> None:
-    daemon = box.run(one(), record=True, env={"TZ": "XXX-5:30"})
+@pytest.mark.parametrize("zone", ["XXX-5:30", "Asia/Kolkata", ":Asia/Kolkata"])
+def test_times_are_local_times(box: Box, zone: str) -> None:
+    if "/" in zone and not Path("/usr/share/zoneinfo/Asia/Kolkata").exists():
+        pytest.skip("needs tzdata")
+    daemon = box.run(one(), record=True, env={"TZ": zone})
     now = datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=5, minutes=30))).replace(tzinfo=None)
     said = datetime.datetime.strptime(daemon.records[0].time, "%Y-%m-%d %H:%M:%S,%f")
     assert abs(said - now) < datetime.timedelta(minutes=2)

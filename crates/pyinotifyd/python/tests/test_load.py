@@ -514,7 +514,21 @@ STAYS = [
 
 
 if sys.version_info < (3, 14):
+    LOOP = (
+        "import asyncio, warnings\nwarnings.simplefilter('ignore')\nloop = asyncio.get_event_loop()\n"
+        "async def serve(): return await asyncio.start_server(print, '127.0.0.1')\n"
+    )
     STAYS += [
+        (LOOP, None),
+        *(
+            (LOOP + use, "jobs")
+            for use in (
+                "loop.call_soon(print)\n",
+                "loop.call_later(99, print)\n",
+                "loop.run_in_executor(None, str)\n",
+                "server = loop.run_until_complete(serve())\n",
+            )
+        ),
         (
             "import asyncio\nasync def work(): await asyncio.sleep(99)\n"
             "import warnings\nwarnings.simplefilter('ignore')\n"

@@ -169,7 +169,7 @@ class _Before:
         """Say why the process has to go on; None if it doesn't."""
         from _thread import _count
 
-        if description.has_jobs() or _has_asyncio_tasks():
+        if description.has_jobs() or _uses_a_loop():
             return "jobs"
         if handlers:
             return "handlers"
@@ -179,16 +179,14 @@ class _Before:
         return "atexit" if self._own_callbacks() > self._before else None
 
 
-def _has_asyncio_tasks() -> bool:
-    """Say whether the config has put tasks of its own onto a loop that it didn't run."""
+def _uses_a_loop() -> bool:
+    """Say whether the config has put work of its own onto a loop that it didn't run."""
     if "asyncio.events" not in sys.modules:
         return False
-    import asyncio
-
-    from .loop import current
+    from .loop import current, has_work
 
     loop = current()
-    return loop is not None and bool(asyncio.all_tasks(loop))
+    return loop is not None and has_work(loop)
 
 
 def _refuse(channel: Channel, exception: BaseException, source: Optional[Source]) -> int:

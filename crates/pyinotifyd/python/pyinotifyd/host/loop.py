@@ -1,4 +1,4 @@
-"""Finds the event loop that a config has used while it was executed."""
+"""Finds the event loop that a config has used while it was executed, and what it has put there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
 
 def current() -> Optional[asyncio.AbstractEventLoop]:
@@ -20,3 +20,14 @@ def current() -> Optional[asyncio.AbstractEventLoop]:
         except RuntimeError:
             return None
     return None if loop.is_closed() else loop
+
+
+def has_work(loop: Any) -> bool:
+    """Say whether a loop has tasks, callbacks, timers, servers or threads, or may have them: it is not Python's own."""
+    if asyncio.all_tasks(loop):
+        return True
+    try:
+        # It always reads from a socket of its own, which wakes it.
+        return bool(loop._ready or loop._scheduled or loop._default_executor or len(loop._selector.get_map()) > 1)
+    except AttributeError:
+        return True

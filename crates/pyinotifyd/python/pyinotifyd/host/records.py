@@ -128,13 +128,29 @@ def has_handlers(lognames: set[str]) -> bool:
 
 
 def filtered(lognames: set[str]) -> list[str]:
-    """Return the names of the loggers on which the user has put filters that records of the daemon have to pass."""
+    """Return the names of the loggers whose records the daemon may write only if Python's logging lets them through.
+
+    The user has put filters on them, disabled them, cut them off from the root logger, or has taken the daemon's
+    handler away from there, as ``logging.basicConfig(force=True)`` does.
+    """
     logging = sys.modules.get("logging")
     if not logging:
         return []
-    known = logging.root.manager.loggerDict
-    names = [name for name in lognames.union(_DAEMON_LOGGERS) if getattr(known.get(name), "filters", ())]
-    return [*names, ""] if logging.root.filters else names
+    ours = [handler for handler in logging.root.handlers if type(handler).__name__ == "FrameHandler"]
+    is_open = any(not handler.filters and not handler.level for handler in ours) and not logging.root.manager.disable
+    names = sorted({"", *lognames, *_DAEMON_LOGGERS})
+    return [name for name in names if not (is_open and _reaches_root(logging.getLogger(name)))]
+
+
+def _reaches_root(logger: Any) -> bool:
+    """Say whether all that a logger is given reaches the handlers of the root logger."""
+    if logger.filters or logger.disabled:
+        return False
+    while logger.parent:
+        if not logger.propagate:
+            return False
+        logger = logger.parent
+    return True
 
 
 def handle(body: bytes) -> None:
