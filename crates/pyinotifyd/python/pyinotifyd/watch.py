@@ -51,24 +51,24 @@ _INITIAL = ["none", "all", "changed"]
 #: More than anybody looks through; a row takes some 300 bytes of disk.
 _HISTORY_MAX = 100_000_000
 
-#: All events, in the order of their numbers in the kernel.
-FLAGS: tuple[EventName, ...] = (
-    "IN_ACCESS",
-    "IN_MODIFY",
-    "IN_ATTRIB",
-    "IN_CLOSE_WRITE",
-    "IN_CLOSE_NOWRITE",
-    "IN_OPEN",
-    "IN_MOVED_FROM",
-    "IN_MOVED_TO",
-    "IN_CREATE",
-    "IN_DELETE",
-    "IN_DELETE_SELF",
-    "IN_MOVE_SELF",
-    "IN_UNMOUNT",
-    "IN_Q_OVERFLOW",
-    "IN_IGNORED",
-)
+#: All events, each with its bit in a mask (inotify(7)).
+FLAGS: dict[EventName, int] = {
+    "IN_ACCESS": 0x1,
+    "IN_MODIFY": 0x2,
+    "IN_ATTRIB": 0x4,
+    "IN_CLOSE_WRITE": 0x8,
+    "IN_CLOSE_NOWRITE": 0x10,
+    "IN_OPEN": 0x20,
+    "IN_MOVED_FROM": 0x40,
+    "IN_MOVED_TO": 0x80,
+    "IN_CREATE": 0x100,
+    "IN_DELETE": 0x200,
+    "IN_DELETE_SELF": 0x400,
+    "IN_MOVE_SELF": 0x800,
+    "IN_UNMOUNT": 0x2000,
+    "IN_Q_OVERFLOW": 0x4000,
+    "IN_IGNORED": 0x8000,
+}
 
 # A name that old documentation uses for an event that never had it.
 _WRITE_CLOSE = "IN_WRITE_CLOSE"
@@ -97,8 +97,8 @@ class EventMap(Checked):
         event_map = EventMap(default_sched=reporter, event_map={"IN_OPEN": None, "IN_ACCESS": None})
     """
 
-    #: The names of all events.
-    flags: ClassVar[tuple[EventName, ...]] = FLAGS
+    #: The names of all events, each with its bit in `Event.mask`.
+    flags: ClassVar[dict[EventName, int]] = FLAGS
 
     _called: ClassVar[str] = "an EventMap"
     _kinds: ClassVar[dict[str, tuple[type, ...]]] = {
@@ -353,8 +353,9 @@ class Pyinotifyd(Checked):
 
     def set_watches(self, watches: Union[Watch, list[Watch]]) -> None:
         """Replace all watches by one watch or a list of watches."""
-        self._watches = watches if isinstance(watches, list) else [watches]
-        expect_watches(self._watches)
+        watches = [*watches] if isinstance(watches, list) else [watches]
+        expect_watches(watches)
+        self._watches = watches
 
     if TYPE_CHECKING:
 
@@ -403,10 +404,10 @@ class Pyinotifyd(Checked):
         expect_watches([watch])
         self._watches = [*self._watches, watch]
 
-    def set_shutdown_timeout(self, shutdown_timeout: Number) -> None:
+    def set_shutdown_timeout(self, timeout: Number) -> None:
         """Set how many seconds a shutdown waits for tasks; int or float."""
-        seconds("timeout", shutdown_timeout)
-        self._shutdown_timeout = shutdown_timeout
+        seconds("timeout", timeout)
+        self._shutdown_timeout = timeout
 
     def schedulers(self) -> list[TaskScheduler]:
         """Return all schedulers of all watches, each once."""
@@ -417,7 +418,7 @@ class Pyinotifyd(Checked):
 
 
 def expect_watches(watches: list[Watch]) -> None:
-    """Raise unless all of `watches` are watches; a config may have changed the list since it was given."""
+    """Raise unless all of `watches` are watches; a config may have changed the list in an object of ours."""
     for watch in watches:
         expect("watches", watch, Watch)
 

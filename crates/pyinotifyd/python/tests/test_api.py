@@ -241,6 +241,27 @@ def test_defaults():
     assert run("x = FileManagerRule.valid_actions") == ["copy", "move", "delete"]
 
 
+def test_a_list_of_watches_is_taken_as_it_is_then():
+    """What becomes of the list, and a list that is refused, change nothing."""
+    code = """
+watches = [Watch('/a')]
+x = Pyinotifyd(watches)
+watches.clear()
+try:
+    x.set_watches(5)
+except AssertionError:
+    x.set_shutdown_timeout(timeout=3)
+"""
+    daemon = run(code)
+    assert ([watch.path() for watch in daemon._watches], daemon._shutdown_timeout) == (["/a"], 3)
+
+
+def test_events_have_their_bits():
+    """As in inotify(7)."""
+    flags = run("x = EventMap.flags")
+    assert (flags["IN_CLOSE_WRITE"], flags["IN_IGNORED"], len(flags)) == (8, 0x8000, 15)
+
+
 def test_override_is_overwrite():
     """Both spellings mean the same."""
     for spelling in ("overwrite", "override"):
