@@ -87,6 +87,8 @@ def test_a_syntax_error_shows_the_users_line_and_caret(box: Box) -> None:
         ("pyinotifyd = Pyinotifyd()\npyinotifyd.add_watch(path=5, event_map={})\n", 2, "pyinotifyd.add_watch(path=5"),
         ("import no_such_module_anywhere\n", 1, "import no_such_module_anywhere"),
         ("\n\npyinotifyd = Pyinotfyd()\n", 3, "pyinotifyd = Pyinotfyd()"),
+        ("pyinotifyd = Pyinotifyd()\npyinotifyd = (\n    3\n)\nx = 1\n", 2, "pyinotifyd = ("),
+        ("x = 1\nimport pyinotifyd\n", 2, "import pyinotifyd"),
         (
             'r = FileManagerRule("move", "(")\n'
             'pyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(r)})])\n',
@@ -891,7 +893,7 @@ ODD = [
     ),
     (
         "enableSyslog(address='$TMP/no')",
-        None,
+        1,
         "enableSyslog: there is no syslog server at '$TMP/no', its records are lost until there is; name another "
         "one with address=",
     ),
@@ -950,4 +952,4 @@ def test_usual_modes_are_no_mistakes(box: Box) -> None:
 @ours_only
 def test_a_missing_syslog_server_is_said_at_the_start(run: Run, box: Box) -> None:
     daemon = run("enableSyslog(address='$TMP/no')\npyinotifyd = Pyinotifyd([Watch('$SRC', {})])")
-    daemon.wait_log(f"WARNING - enableSyslog: there is no syslog server at '{box.tmp}/no'")
+    daemon.wait_log(f"WARNING - {box.config}:1: enableSyslog: there is no syslog server at '{box.tmp}/no'")

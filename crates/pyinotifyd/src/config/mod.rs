@@ -183,6 +183,8 @@ pub(crate) struct SyslogTarget {
     pub level: Option<Level>,
     /// For this logger only.
     pub logname: Option<String>,
+    /// Where it was named.
+    pub at: Option<At>,
 }
 
 /// One watch.
