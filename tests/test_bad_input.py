@@ -800,6 +800,18 @@ ODD = [
         -1,
         "cmd: {path} is no placeholder and stays as it is, did you mean {pathname}?",
     ),
+    ("s.cmd = 'echo {pathnam}'", -1, "cmd: {pathnam} is no placeholder and stays as it is, did you mean {pathname}?"),
+    (
+        "s.cmd = 'echo {task_id}'",
+        -1,
+        "cmd: {task_id} is no placeholder and stays as it is, a command has it as $PYINOTIFYD_TASK_ID in its "
+        "environment",
+    ),
+    (
+        "s.cmd = 'echo {name}'",
+        -1,
+        "cmd: {name} is no placeholder and stays as it is, there is only {maskname}, {pathname}, {src_pathname}",
+    ),
     ("s.cmd = 'echo {FILE}'", -1, "cmd: {FILE} is no placeholder and stays as it is, did you mean {pathname}?"),
     ("s.cmd = 'echo {src} {event}'", -1, "cmd: {event} is no placeholder and stays as it is, did you mean {maskname}?"),
     (

@@ -13,6 +13,7 @@ mod import;
 mod lane;
 mod log;
 mod service;
+mod similar;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -79,28 +79,6 @@ impl CommandTemplate {
         Reader::new(command, known).finish().map(|reader| (CommandTemplate(reader.parts), reader.doubts))
     }
 
-    /// Words in braces that are like a placeholder and are none of `known`: each with the one that was probably meant.
-    pub(crate) fn misspelt(command: &[u8], known: &[Placeholder]) -> Vec<(String, &'static str)> {
-        let mut found = Vec::new();
-        for (at, _) in command.iter().enumerate().filter(|(_, byte)| **byte == b'{') {
-            let rest = &command[at + 1..];
-            let length = rest.iter().take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'_').count();
-            let is_variable = at > 0 && command[at - 1] == b'$';
-            if is_variable || length < 3 || rest.get(length) != Some(&b'}') {
-                continue;
-            }
-            let word = String::from_utf8_lossy(&rest[..length]).into_owned();
-            let is_known = |(name, ..): &Placeholder| name[1..name.len() - 1] == *word;
-            let meant = meant_by(&word).filter(|_| !known.iter().any(is_known));
-            if let Some(meant) = meant {
-                // Only a batch knows this one, and it knows no other.
-                let all = known.iter().find(|(_, field, _)| *field == Field::Pathnames);
-                found.push((word, all.map_or(meant, |(name, ..)| name)));
-            }
-        }
-        found
-    }
-
     /// The command line for an event.
     pub(crate) fn expand(&self, occasion: &Occasion<'_>) -> Vec<u8> {
         let mut line = Vec::new();
@@ -156,25 +134,6 @@ impl CommandTemplate {
     pub(super) fn path_lists(&self) -> usize {
         self.0.iter().filter(|part| matches!(part, Part::Value((_, Field::Pathnames, _), _))).count()
     }
-}
-
-/// The placeholder that a word in braces was meant to be.
-fn meant_by(word: &str) -> Option<&'static str> {
-    const MEANT: [(&str, &[&str]); 3] = [
-        ("{maskname}", &["mask", "mask_name", "event", "eventname", "event_name", "maskname"]),
-        (
-            "{pathname}",
-            &["path", "path_name", "file", "filename", "file_name", "filepath", "pathnames", "pathname"],
-        ),
-        (
-            "{src_pathname}",
-            &["src", "src_path", "srcpath", "src_path_name", "srcpathname", "source", "src_pathname"],
-        ),
-    ];
-    let lower = word.to_ascii_lowercase();
-    let (meant, _) = MEANT.iter().find(|(_, words)| words.contains(&lower.as_str()))?;
-    // `{pathname}` itself is no mistake.
-    (meant[1..meant.len() - 1] != *word).then_some(meant)
 }
 
 /// Judges code of shells that stands in the arguments of a program: what is to be warned of.

@@ -715,16 +715,6 @@ fn the_paths_of_a_batch_are_words_of_their_own() {
     assert!(error.ends_with("where its value cannot be quoted: read the paths from stdin"), "{error}");
 }
 
-#[test]
-fn misspelt_placeholders_are_recognised() {
-    let of_batch = CommandTemplate::misspelt(b"{path} {pathnames} {pathname}", OF_BATCHES);
-    assert_eq!(of_batch, [("path".to_owned(), "{pathnames}")]);
-    let found =
-        CommandTemplate::misspelt(b"x {path} {file} ${path} {pathname} {a,b} {} {PATHNAME} {foo}", OF_EVENTS);
-    let wanted = [("path", "{pathname}"), ("file", "{pathname}"), ("PATHNAME", "{pathname}")];
-    assert_eq!(found, wanted.map(|(word, meant)| (word.to_owned(), meant)));
-}
-
 /// Names that mean something to a shell, beside any bytes.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let known = [
