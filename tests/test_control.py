@@ -308,7 +308,7 @@ def test_a_paused_scheduler_starts_nothing_until_it_is_resumed(steer: Steer, box
     assert operator.post("/v1/schedulers/hold/resume") == {"done": ["hold"]}
     operator.wait_scheduler("hold", queued=0, done=1, paused=False)
     everybody = ["hold", "fail", "later", "move"]
-    assert sorted(operator.post("/v1/pause")["done"]) == sorted(everybody)
+    assert sorted(operator.post("/v1/pause", {"all": True})["done"]) == sorted(everybody)
     assert all(one["paused"] for one in operator.get("/v1/status")["schedulers"])
     operator.post("/v1/resume")
     assert not any(one["paused"] for one in operator.get("/v1/status")["schedulers"])

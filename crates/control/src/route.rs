@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::api::{
-    FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
+    AllBody, FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
     bytes_of, id_prefix, span_s,
 };
 use crate::metrics::Text;
@@ -233,8 +233,8 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "schedulers", ref name @ .., "resume"] if matches!(name.len(), 1 | 2) => {
             bare().map(|()| Question::Resume(Some(name.join("/"))))
         }
-        ["v1", "pause"] => bare().map(|()| Question::Pause(None)),
-        ["v1", "resume"] => bare().map(|()| Question::Resume(None)),
+        ["v1", "pause"] => post().and_then(|()| request.for_all()).map(|()| Question::Pause(None)),
+        ["v1", "resume"] => post().and_then(|()| request.for_all()).map(|()| Question::Resume(None)),
         ["v1", "send"] => post().and_then(|()| request.send()),
         ["v1", "rescan"] => post().and_then(|()| request.rescan()),
         ["v1", "sync"] => post().and_then(|()| request.sync()),
@@ -326,6 +326,14 @@ impl Request<'_> {
         if is_empty { Ok(()) } else { Err(refusal()) }
     }
 
+    /// The path says that it is for all, and the body may say so, too.
+    fn for_all(&self) -> Result<(), Refusal> {
+        let is_for_all = self.json().is_ok_and(|AllBody { all }| all.unwrap_or(true));
+        let refusal =
+            || Refusal::bad_request(r#"this request is for all, its body can only be {"all": true}"#);
+        if is_for_all { Ok(()) } else { Err(refusal()) }
+    }
+
     fn selection(&self) -> Result<Selection, Refusal> {
         let SelectionBody { state, scheduler, path, path_b64, all } = self.json()?;
         let state = state.map(|name| self::state(name, &STATES)).transpose()?;
@@ -361,7 +369,10 @@ impl Request<'_> {
     }
 
     fn rescan(&self) -> Result<Question, Refusal> {
-        let RescanBody { paths, paths_b64 } = self.json()?;
+        let RescanBody { paths, paths_b64, all } = self.json()?;
+        if all.is_some_and(|all| all != (paths.is_empty() && paths_b64.is_empty())) {
+            return Err(Refusal::bad_request(r#"name paths, or say {"all": true}"#));
+        }
         let plain = paths.into_iter().map(|path| PathText { path, path_b64: None });
         let coded =
             paths_b64.into_iter().map(|coded| PathText { path: String::new(), path_b64: Some(coded) });
@@ -436,8 +447,12 @@ mod tests {
             ("/v1/schedulers/a/b/resume", "", Question::Resume(Some("a/b".to_owned()))),
             ("/v1/pause", "", Question::Pause(None)),
             ("/v1/resume", "", Question::Resume(None)),
+            ("/v1/pause", r#"{"all": true}"#, Question::Pause(None)),
+            ("/v1/resume", r#"{"all": true}"#, Question::Resume(None)),
             ("/v1/reload", "", Question::Reload),
             ("/v1/rescan", "", Question::Rescan(vec![])),
+            ("/v1/rescan", r#"{"all": true}"#, Question::Rescan(vec![])),
+            ("/v1/rescan", r#"{"all": false, "paths": ["/a"]}"#, Question::Rescan(vec![b"/a".to_vec()])),
             ("/v1/sync", r#"{"idle": true}"#, Question::Sync(SyncBody { timeout: None, idle: true })),
         ];
         for (path, body, question) in posts {
@@ -477,7 +492,7 @@ mod tests {
             "/v1/history/abcd/undo",
         ];
         for path in paths {
-            for body in ["nonsense", "[]", "null", "{", r#"{"scheduler": "a"}"#] {
+            for body in ["nonsense", "[]", "null", "{", r#"{"scheduler": "a"}"#, r#"{"all": false}"#] {
                 assert_eq!(ask(&Method::POST, path, body), Err(400), "{path} {body}");
             }
             assert!(ask(&Method::POST, path, "{}").is_ok(), "{path}");
@@ -487,8 +502,14 @@ mod tests {
     #[test]
     fn a_refused_body_is_told_in_the_words_of_the_api() {
         for (path, body, text) in [
-            ("/v1/resume", "[]", "this request takes no body, its path says all"),
-            ("/v1/pause", r#"{"name": "a"}"#, "this request takes no body, its path says all"),
+            ("/v1/reload", "[]", "this request takes no body, its path says all"),
+            (
+                "/v1/pause",
+                r#"{"name": "a"}"#,
+                r#"this request is for all, its body can only be {"all": true}"#,
+            ),
+            ("/v1/rescan", r#"{"all": false}"#, r#"name paths, or say {"all": true}"#),
+            ("/v1/rescan", r#"{"all": true, "paths": ["/a"]}"#, r#"name paths, or say {"all": true}"#),
             ("/v1/sync", "[5]", "the body is to be a JSON object"),
             ("/v1/send", r#"["/a"]"#, "the body is to be a JSON object"),
             (
