@@ -316,7 +316,8 @@ impl Request<'_> {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Refusal::bad_request("the body is to be a JSON object"));
         }
-        serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body: {error}")))
+        let refusal = |error| Refusal::bad_request(format!("the body: {}", fault_of_body::<T>(body, &error)));
+        serde_json::from_slice(body).map_err(refusal)
     }
 
     /// The path says all.
@@ -386,6 +387,26 @@ impl Request<'_> {
         }
         Ok(Question::Sync(body))
     }
+}
+
+/// The ends of serde's sentences about a value of a wrong type, and what they mean to who wrote it.
+const NEEDED: [(&str, &str); 4] = [
+    ("expected a boolean", "true or false"),
+    ("expected a sequence", "a list"),
+    ("expected a string", "a text"),
+    ("expected f64", "a number"),
+];
+
+/// What is wrong with a body: of its fields, none of which has to be there, the first that cannot stand alone.
+fn fault_of_body<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> String {
+    let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let fault = |(name, value): (String, Value)| {
+        let alone = Map::from_iter([(name.clone(), value)]);
+        let error = serde_json::from_value::<T>(alone.into()).err()?.to_string();
+        let needed = NEEDED.iter().find(|(end, _)| error.ends_with(end));
+        Some(needed.map_or(error, |(_, needed)| format!("{name}: {needed} is needed")))
+    };
+    fields.into_iter().find_map(fault).unwrap_or_else(|| error.to_string())
 }
 
 /// One of the states that there are.
@@ -514,9 +535,24 @@ mod tests {
             ("/v1/send", r#"["/a"]"#, "the body is to be a JSON object"),
             (
                 "/v1/sync",
-                r#"{"time": 5}"#,
-                "the body: unknown field `time`, expected `timeout` or `idle` at line 1 column 7",
+                r#"{"idle": true, "time": 5}"#,
+                "the body: unknown field `time`, expected `timeout` or `idle`",
             ),
+            ("/v1/sync", r#"{"timeout": "1"}"#, "the body: timeout: a number is needed"),
+            ("/v1/sync", r#"{"timeout": 1, "idle": null}"#, "the body: idle: true or false is needed"),
+            ("/v1/rescan", r#"{"paths": "/a"}"#, "the body: paths: a list is needed"),
+            ("/v1/rescan", r#"{"paths": [5]}"#, "the body: paths: a text is needed"),
+            ("/v1/rescan", r#"{"all": "yes"}"#, "the body: all: true or false is needed"),
+            ("/v1/send", r#"{"path": {"a": 1.5}}"#, "the body: path: a text is needed"),
+            ("/v1/tasks/run", r#"{"scheduler": 5}"#, "the body: scheduler: a text is needed"),
+            ("/v1/failed/retry", r#"{"all": 1}"#, "the body: all: true or false is needed"),
+            ("/v1/sync", r#"{"idle": 1, "idle": 2}"#, "the body: idle: true or false is needed"),
+            (
+                "/v1/sync",
+                r#"{"idle": true, "idle": true}"#,
+                "the body: duplicate field `idle` at line 1 column 21",
+            ),
+            ("/v1/sync", r#"{"idle": yes}"#, "the body: expected value at line 1 column 10"),
         ] {
             let body = body.as_bytes();
             let request = Request { method: &Method::POST, path, query: "", accept: "", body };
