@@ -1309,7 +1309,8 @@ def test_what_cannot_be_written_is_an_error(steer: Steer, box: Box) -> None:
     asked = [["status"], ["tasks", "--json"], ["history"], ["failed"], ["metrics"], ["metrics", "--json"], ["reload"]]
     lines = [[*words, "--control", os.fspath(operator.path)] for words in asked]
     config = ["-c", os.fspath(box.config)]
-    for words in [*lines, ["doctor", *config], [*config, "--explain", os.fspath(box.src / "f")], ["-l"]]:
+    printed = [["-l"], ["--help"], ["status", "--help"], ["--version"], ["--completions", "bash"]]
+    for words in [*lines, ["doctor", *config], [*config, "--explain", os.fspath(box.src / "f")], *printed]:
         with open("/dev/full", "wb") as full:
             done = subprocess.run([box.program, *words], stdout=full, stderr=subprocess.PIPE, check=False)
         assert done.returncode == 1, words
