@@ -1330,6 +1330,9 @@ def test_a_place_that_was_asked_for_and_cannot_be_had_is_an_error(box: Box, stee
     assert other.exit_code == 1
     assert "is no socket" in other.log
     assert (box.tmp / "file").read_text() == "x"
+    below = box.call("--control", box.tmp / "file/deeper/c.sock", config=TASKS)
+    assert below.exit_code == 1
+    assert f"ERROR - '{box.tmp}/file' is there and is no directory; remove it, or name another place" in below.log
     assert daemon.running
 
 
@@ -1380,7 +1383,11 @@ def test_a_reload_makes_a_socket_anew_that_somebody_removed(box: Box, run: Run) 
     write(operator.path)
     daemon.reload()
     assert daemon.count("ERROR - the control socket is gone: '.*' is there and is no socket") == 1
-    operator.path.unlink()
+    shutil.rmtree(operator.path.parent)
+    write(operator.path.parent)
+    daemon.reload()
+    assert daemon.count("ERROR - the control socket is gone: '.*/run' is there and is no directory") == 1
+    operator.path.parent.unlink()
     daemon.reload()
     assert operator.run("reload").startswith("1 watch(es), 4 scheduler(s);")
     assert daemon.terminate() == 0
