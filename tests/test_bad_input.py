@@ -87,6 +87,8 @@ def test_a_syntax_error_shows_the_users_line_and_caret(box: Box) -> None:
         ("pyinotifyd = Pyinotifyd()\npyinotifyd.add_watch(path=5, event_map={})\n", 2, "pyinotifyd.add_watch(path=5"),
         ("import no_such_module_anywhere\n", 1, "import no_such_module_anywhere"),
         ("\n\npyinotifyd = Pyinotfyd()\n", 3, "pyinotifyd = Pyinotfyd()"),
+        ("pyinotifyd = Pyinotifyd()\npyinotifyd = (\n    3\n)\nx = 1\n", 2, "pyinotifyd = ("),
+        ("x = 1\nimport pyinotifyd\n", 2, "import pyinotifyd"),
         (
             'r = FileManagerRule("move", "(")\n'
             'pyinotifyd = Pyinotifyd([Watch("/", {"IN_CREATE": FileManagerScheduler(r)})])\n',
@@ -798,6 +800,30 @@ ODD = [
         -1,
         "cmd: {path} is no placeholder and stays as it is, did you mean {pathname}?",
     ),
+    ("s.cmd = 'echo {pathnam}'", -1, "cmd: {pathnam} is no placeholder and stays as it is, did you mean {pathname}?"),
+    (
+        "s.cmd = 'echo {task_id}'",
+        -1,
+        "cmd: {task_id} is no placeholder and stays as it is, a command has it as $PYINOTIFYD_TASK_ID in its "
+        "environment",
+    ),
+    (
+        "s.cmd = 'echo {name}'",
+        -1,
+        "cmd: {name} is no placeholder and stays as it is, there is only {maskname}, {pathname}, {src_pathname}",
+    ),
+    (
+        "s.cmd = 'cp {pathname} /x/$(basename {pathname})'",
+        -1,
+        "cmd: $(basename {pathname}) stands outside of quotes, where a shell splits its value at blanks, and takes * "
+        'and ? in it for a pattern: write "$(basename "$PYINOTIFYD_PATHNAME")"',
+    ),
+    (
+        "s.cmd = \"sudo sh -c 'ls $PYINOTIFYD_PATHNAME'\"",
+        -1,
+        "cmd: sudo does not hand on the environment, so that $PYINOTIFYD_PATHNAME is empty there: name the user by "
+        "user=, or give the value as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+    ),
     ("s.cmd = 'echo {FILE}'", -1, "cmd: {FILE} is no placeholder and stays as it is, did you mean {pathname}?"),
     ("s.cmd = 'echo {src} {event}'", -1, "cmd: {event} is no placeholder and stays as it is, did you mean {maskname}?"),
     (
@@ -891,7 +917,7 @@ ODD = [
     ),
     (
         "enableSyslog(address='$TMP/no')",
-        None,
+        1,
         "enableSyslog: there is no syslog server at '$TMP/no', its records are lost until there is; name another "
         "one with address=",
     ),
@@ -950,4 +976,4 @@ def test_usual_modes_are_no_mistakes(box: Box) -> None:
 @ours_only
 def test_a_missing_syslog_server_is_said_at_the_start(run: Run, box: Box) -> None:
     daemon = run("enableSyslog(address='$TMP/no')\npyinotifyd = Pyinotifyd([Watch('$SRC', {})])")
-    daemon.wait_log(f"WARNING - enableSyslog: there is no syslog server at '{box.tmp}/no'")
+    daemon.wait_log(f"WARNING - {box.config}:1: enableSyslog: there is no syslog server at '{box.tmp}/no'")

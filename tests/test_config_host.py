@@ -463,7 +463,8 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": TaskScheduler(job, timeout=
     for number in range(20):
         write(box.src / f"f{number}")
         daemon.wait_log(f"task finished.*{box.src}/f{number},")
-    assert daemon.count("came back to the loop that runs the jobs, and was ended") == 20
+    forked = rf"process \d+, which 'job' forked at {box.config}:4"
+    assert daemon.count(f"{forked}, came back to the loop that runs the jobs, and was ended") == 20
     assert daemon.count("start task") == 20
     assert daemon.terminate() == 0
     for number in range(20):

@@ -14,11 +14,15 @@ mod action {
     pub(crate) mod arguments;
     #[path = "../../crates/pyinotifyd/src/action/code.rs"]
     pub(crate) mod code;
+    #[path = "../../crates/pyinotifyd/src/action/misspelt.rs"]
+    pub(crate) mod misspelt;
     #[path = "../../crates/pyinotifyd/src/action/occasion.rs"]
     pub(crate) mod occasion;
     #[path = "../../crates/pyinotifyd/src/action/template.rs"]
     pub(crate) mod template;
 }
+#[path = "../../crates/pyinotifyd/src/similar.rs"]
+mod similar;
 #[path = "."]
 mod host {
     #[path = "../../crates/pyinotifyd/src/host/wire.rs"]

@@ -298,7 +298,7 @@ pub struct EndedView {
     pub event: String,
     /// `ok`, `failed` or `cancelled`.
     pub result: String,
-    /// Why it failed, or why a restart cancelled it.
+    /// Why it failed, or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Exit status of its command.
@@ -447,6 +447,16 @@ pub struct SendBody {
     pub event: Option<String>,
 }
 
+/// The body of a change that is for all by its path.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AllBody {
+    /// It can say nothing else than `true`.
+    #[serde(default)]
+    pub all: Option<bool>,
+}
+
 /// The body of `POST /v1/rescan`; no paths mean all roots.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -458,6 +468,9 @@ pub struct RescanBody {
     /// The bytes of paths that are not UTF-8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths_b64: Vec<String>,
+    /// Below all roots, as without paths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
 }
 
 /// The body of `POST /v1/sync`.

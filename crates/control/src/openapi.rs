@@ -10,8 +10,8 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::{
-    Done, DroppedLine, EndedView, EventLine, FailedSelectionBody, List, Problem, Reloaded, RescanBody,
-    SelectionBody, SendBody, Sent, Status, SyncBody, TaskLine, TaskView,
+    AllBody, Done, DroppedLine, EndedView, EventLine, FailedSelectionBody, List, Problem, Reloaded,
+    RescanBody, SelectionBody, SendBody, Sent, Status, SyncBody, TaskLine, TaskView,
 };
 use crate::route::{OF_ENDED, OF_EVENTS, OF_TASKS, RESULTS, Request, STATES, question};
 
@@ -96,8 +96,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/v1/history/{id}/undo", "Move back what a file rule did"),
         post("/v1/schedulers/{name}/pause", "Let a scheduler start nothing"),
         post("/v1/schedulers/{name}/resume", "Let a scheduler start tasks again"),
-        post("/v1/pause", "Let all schedulers start nothing"),
-        post("/v1/resume", "Let all schedulers start tasks again"),
+        post("/v1/pause", "Let all schedulers start nothing").takes::<AllBody>(),
+        post("/v1/resume", "Let all schedulers start tasks again").takes::<AllBody>(),
         post("/v1/send", "Send an event").takes::<SendBody>().answers(&[("application/json", of::<Sent>)]),
         post("/v1/rescan", "Tell everything below as arrivals").takes::<RescanBody>(),
         post("/v1/sync", "Answer when all that happened before was read").takes::<SyncBody>(),

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::api::{
-    FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
+    AllBody, FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
     bytes_of, id_prefix, span_s,
 };
 use crate::metrics::Text;
@@ -233,8 +233,8 @@ pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
         ["v1", "schedulers", ref name @ .., "resume"] if matches!(name.len(), 1 | 2) => {
             bare().map(|()| Question::Resume(Some(name.join("/"))))
         }
-        ["v1", "pause"] => bare().map(|()| Question::Pause(None)),
-        ["v1", "resume"] => bare().map(|()| Question::Resume(None)),
+        ["v1", "pause"] => post().and_then(|()| request.for_all()).map(|()| Question::Pause(None)),
+        ["v1", "resume"] => post().and_then(|()| request.for_all()).map(|()| Question::Resume(None)),
         ["v1", "send"] => post().and_then(|()| request.send()),
         ["v1", "rescan"] => post().and_then(|()| request.rescan()),
         ["v1", "sync"] => post().and_then(|()| request.sync()),
@@ -316,7 +316,8 @@ impl Request<'_> {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Refusal::bad_request("the body is to be a JSON object"));
         }
-        serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body: {error}")))
+        let refusal = |error| Refusal::bad_request(format!("the body: {}", fault_of_body::<T>(body, &error)));
+        serde_json::from_slice(body).map_err(refusal)
     }
 
     /// The path says all.
@@ -324,6 +325,14 @@ impl Request<'_> {
         let is_empty = self.json().is_ok_and(|fields: Map<String, Value>| fields.is_empty());
         let refusal = || Refusal::bad_request("this request takes no body, its path says all");
         if is_empty { Ok(()) } else { Err(refusal()) }
+    }
+
+    /// The path says that it is for all, and the body may say so, too.
+    fn for_all(&self) -> Result<(), Refusal> {
+        let is_for_all = self.json().is_ok_and(|AllBody { all }| all.unwrap_or(true));
+        let refusal =
+            || Refusal::bad_request(r#"this request is for all, its body can only be {"all": true}"#);
+        if is_for_all { Ok(()) } else { Err(refusal()) }
     }
 
     fn selection(&self) -> Result<Selection, Refusal> {
@@ -361,7 +370,10 @@ impl Request<'_> {
     }
 
     fn rescan(&self) -> Result<Question, Refusal> {
-        let RescanBody { paths, paths_b64 } = self.json()?;
+        let RescanBody { paths, paths_b64, all } = self.json()?;
+        if all.is_some_and(|all| all != (paths.is_empty() && paths_b64.is_empty())) {
+            return Err(Refusal::bad_request(r#"name paths, or say {"all": true}"#));
+        }
         let plain = paths.into_iter().map(|path| PathText { path, path_b64: None });
         let coded =
             paths_b64.into_iter().map(|coded| PathText { path: String::new(), path_b64: Some(coded) });
@@ -375,6 +387,26 @@ impl Request<'_> {
         }
         Ok(Question::Sync(body))
     }
+}
+
+/// The ends of serde's sentences about a value of a wrong type, and what they mean to who wrote it.
+const NEEDED: [(&str, &str); 4] = [
+    ("expected a boolean", "true or false"),
+    ("expected a sequence", "a list"),
+    ("expected a string", "a text"),
+    ("expected f64", "a number"),
+];
+
+/// What is wrong with a body: of its fields, none of which has to be there, the first that cannot stand alone.
+fn fault_of_body<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> String {
+    let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let fault = |(name, value): (String, Value)| {
+        let alone = Map::from_iter([(name.clone(), value)]);
+        let error = serde_json::from_value::<T>(alone.into()).err()?.to_string();
+        let needed = NEEDED.iter().find(|(end, _)| error.ends_with(end));
+        Some(needed.map_or(error, |(_, needed)| format!("{name}: {needed} is needed")))
+    };
+    fields.into_iter().find_map(fault).unwrap_or_else(|| error.to_string())
 }
 
 /// One of the states that there are.
@@ -436,8 +468,12 @@ mod tests {
             ("/v1/schedulers/a/b/resume", "", Question::Resume(Some("a/b".to_owned()))),
             ("/v1/pause", "", Question::Pause(None)),
             ("/v1/resume", "", Question::Resume(None)),
+            ("/v1/pause", r#"{"all": true}"#, Question::Pause(None)),
+            ("/v1/resume", r#"{"all": true}"#, Question::Resume(None)),
             ("/v1/reload", "", Question::Reload),
             ("/v1/rescan", "", Question::Rescan(vec![])),
+            ("/v1/rescan", r#"{"all": true}"#, Question::Rescan(vec![])),
+            ("/v1/rescan", r#"{"all": false, "paths": ["/a"]}"#, Question::Rescan(vec![b"/a".to_vec()])),
             ("/v1/sync", r#"{"idle": true}"#, Question::Sync(SyncBody { timeout: None, idle: true })),
         ];
         for (path, body, question) in posts {
@@ -477,7 +513,7 @@ mod tests {
             "/v1/history/abcd/undo",
         ];
         for path in paths {
-            for body in ["nonsense", "[]", "null", "{", r#"{"scheduler": "a"}"#] {
+            for body in ["nonsense", "[]", "null", "{", r#"{"scheduler": "a"}"#, r#"{"all": false}"#] {
                 assert_eq!(ask(&Method::POST, path, body), Err(400), "{path} {body}");
             }
             assert!(ask(&Method::POST, path, "{}").is_ok(), "{path}");
@@ -487,15 +523,36 @@ mod tests {
     #[test]
     fn a_refused_body_is_told_in_the_words_of_the_api() {
         for (path, body, text) in [
-            ("/v1/resume", "[]", "this request takes no body, its path says all"),
-            ("/v1/pause", r#"{"name": "a"}"#, "this request takes no body, its path says all"),
+            ("/v1/reload", "[]", "this request takes no body, its path says all"),
+            (
+                "/v1/pause",
+                r#"{"name": "a"}"#,
+                r#"this request is for all, its body can only be {"all": true}"#,
+            ),
+            ("/v1/rescan", r#"{"all": false}"#, r#"name paths, or say {"all": true}"#),
+            ("/v1/rescan", r#"{"all": true, "paths": ["/a"]}"#, r#"name paths, or say {"all": true}"#),
             ("/v1/sync", "[5]", "the body is to be a JSON object"),
             ("/v1/send", r#"["/a"]"#, "the body is to be a JSON object"),
             (
                 "/v1/sync",
-                r#"{"time": 5}"#,
-                "the body: unknown field `time`, expected `timeout` or `idle` at line 1 column 7",
+                r#"{"idle": true, "time": 5}"#,
+                "the body: unknown field `time`, expected `timeout` or `idle`",
             ),
+            ("/v1/sync", r#"{"timeout": "1"}"#, "the body: timeout: a number is needed"),
+            ("/v1/sync", r#"{"timeout": 1, "idle": null}"#, "the body: idle: true or false is needed"),
+            ("/v1/rescan", r#"{"paths": "/a"}"#, "the body: paths: a list is needed"),
+            ("/v1/rescan", r#"{"paths": [5]}"#, "the body: paths: a text is needed"),
+            ("/v1/rescan", r#"{"all": "yes"}"#, "the body: all: true or false is needed"),
+            ("/v1/send", r#"{"path": {"a": 1.5}}"#, "the body: path: a text is needed"),
+            ("/v1/tasks/run", r#"{"scheduler": 5}"#, "the body: scheduler: a text is needed"),
+            ("/v1/failed/retry", r#"{"all": 1}"#, "the body: all: true or false is needed"),
+            ("/v1/sync", r#"{"idle": 1, "idle": 2}"#, "the body: idle: true or false is needed"),
+            (
+                "/v1/sync",
+                r#"{"idle": true, "idle": true}"#,
+                "the body: duplicate field `idle` at line 1 column 21",
+            ),
+            ("/v1/sync", r#"{"idle": yes}"#, "the body: expected value at line 1 column 10"),
         ] {
             let body = body.as_bytes();
             let request = Request { method: &Method::POST, path, query: "", accept: "", body };

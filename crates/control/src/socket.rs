@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
@@ -33,6 +33,11 @@ pub enum PlaceError {
     /// Something else has its name.
     #[error("'{}' is there and is no socket; remove it, or name another place for the control socket", .0.display())]
     NoSocket(PathBuf),
+    /// Something else has the name of a directory above it.
+    #[error(
+        "'{}' is there and is no directory; remove it, or name another place for the control socket", .0.display()
+    )]
+    NoDirectory(PathBuf),
     /// Whoever can write in its directory could put another socket in its place.
     #[error("cannot listen on the control socket '{}': everybody can write in its directory", .0.display())]
     OpenDirectory(PathBuf),
@@ -62,7 +67,8 @@ impl Place {
         if let Some(directory) = self.path.parent() {
             let mode = if self.group.is_some() { 0o755 } else { 0o700 };
             let is_new = !directory.exists();
-            DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(refused)?;
+            let created = DirBuilder::new().recursive(true).mode(mode).create(directory);
+            created.map_err(|error| no_directory(directory).unwrap_or_else(|| refused(error)))?;
             if is_new {
                 // Whatever the umask says.
                 std::fs::set_permissions(directory, Permissions::from_mode(mode)).map_err(refused)?;
@@ -115,6 +121,12 @@ impl Place {
         listen(&socket, BACKLOG)?;
         Ok(UnixListener::from(socket))
     }
+}
+
+/// What stands in the place of a directory, or of one above it.
+fn no_directory(directory: &Path) -> Option<PlaceError> {
+    let found = directory.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    (!found.is_dir()).then(|| PlaceError::NoDirectory(found.to_owned()))
 }
 
 /// A socket that has its name.
@@ -184,6 +196,17 @@ mod tests {
         std::fs::write(&place.path, "mine").unwrap();
         assert!(matches!(place.listen(), Err(PlaceError::NoSocket(_))));
         assert_eq!(std::fs::read(&place.path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_directory_is_named() {
+        let base = tempfile::tempdir().unwrap();
+        let file = base.path().join("run");
+        std::fs::write(&file, "mine").unwrap();
+        for path in ["run/control.sock", "run/deeper/control.sock"] {
+            let error = place(base.path().join(path)).listen().unwrap_err();
+            assert!(matches!(&error, PlaceError::NoDirectory(found) if *found == file), "{error}");
+        }
     }
 
     #[test]

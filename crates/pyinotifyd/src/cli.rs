@@ -243,11 +243,13 @@ struct Mode {
     completions: Option<Shell>,
 }
 
-/// Reads the process's command line. Ends the process for `--help` (0), for a wrong line (2) and for a shell that
-/// asks for completions (0).
-pub(crate) fn parse() -> Command {
+/// Reads the process's command line. Ends the process for a shell that asks for completions.
+///
+/// # Errors
+/// What is to be printed instead: the text of `--help`, or what is wrong with the line.
+pub(crate) fn parse() -> Result<Command, clap::Error> {
     completions::answer(Typed::command);
-    read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    read(std::env::args_os())
 }
 
 /// Reads the words of a command line, the program's name first.

@@ -13,6 +13,7 @@ mod import;
 mod lane;
 mod log;
 mod service;
+mod similar;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ use log::Cause;
 
 /// Stack that the program needs, and Python for the config file, with much to spare.
 const STACK: usize = 1 << 20;
+
+/// Exit status of a command line that is wrong, as clap has it.
+const EXIT_USAGE: u8 = 2;
 
 /// Exit status after a bug, as the first thread's.
 const EXIT_PANIC: u8 = 101;
@@ -61,7 +65,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    match cli::parse() {
+    let command = match cli::parse() {
+        Ok(command) => command,
+        Err(error) => return print_instead(&error),
+    };
+    match command {
         Command::Run(options) => daemon::run(options),
         Command::ConfigTest(options) => daemon::test_config(&options),
         Command::Explain(options, path, event) => daemon::explain_path(&options, &path, event),
@@ -101,9 +109,20 @@ fn has_stack() -> bool {
     setrlimit(Resource::Stack, Rlimit { current: Some(STACK as u64), maximum }).is_ok()
 }
 
-/// Prints a line on stdout; a reader that went away is no reason to complain.
+/// Prints what a command line stands for that says nothing to do: help on stdout, what is wrong on stderr.
+fn print_instead(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ended(printed) }
+}
+
+/// Prints a line on stdout.
 fn print(text: &str) -> ExitCode {
-    let Err(error) = writeln!(io::stdout(), "{text}") else { return ExitCode::SUCCESS };
+    ended(writeln!(io::stdout(), "{text}"))
+}
+
+/// The end of what only prints; a reader that went away is no reason to complain.
+fn ended(printed: io::Result<()>) -> ExitCode {
+    let Err(error) = printed else { return ExitCode::SUCCESS };
     if error.kind() != io::ErrorKind::BrokenPipe {
         eprintln!("ERROR: cannot write to stdout: {error}", error = Cause(&error));
     }

@@ -142,11 +142,17 @@ def refuse_tilde(name: str, value: str) -> None:
 
 def place() -> Optional[Place]:
     """File and line of the innermost code that is not ours: where the user makes the object at hand."""
+    caller = called_by()
+    return caller and caller[1]
+
+
+def called_by() -> Optional[tuple[str, Place]]:
+    """Name of the innermost function that is not ours, and where it is."""
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__")
         if not isinstance(module, str) or module.partition(".")[0] != "pyinotifyd":
-            return frame.f_code.co_filename, _line_of(frame)
+            return frame.f_code.co_name, (frame.f_code.co_filename, _line_of(frame))
         frame = frame.f_back  # type: ignore[assignment]  # None at the outermost frame
     return None
 

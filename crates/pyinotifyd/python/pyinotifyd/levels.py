@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from .checked import expect, in_force
+from .checked import expect, in_force, place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,10 +138,12 @@ def enableSyslog(
     if logger is not None:
         expect("logname", logger, str)
     number = None if level is None else level_number(level)  # type: ignore[arg-type]  # checked there
-    entry = {"address": _address(address), "level": number, "logname": logger}
+    entry: dict[str, object] = {"address": _address(address), "level": number, "logname": logger}
     # Said twice it is still one server.
-    if entry not in syslog:
-        syslog.append(entry)
+    if any(known.items() >= entry.items() for known in syslog):
+        return
+    at = place()
+    syslog.append({**entry, "at": at and {"file": at[0], "line": at[1]}})
 
 
 def one_of(function: str, **spellings: object) -> object:

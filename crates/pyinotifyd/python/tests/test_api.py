@@ -391,11 +391,14 @@ def test_syslog_servers():
         "enableSyslog(lglevel='ERROR', name='daemon')\n"
         "enableSyslog(INFO, ('localhost', 514), 'x')\nenableSyslog(INFO)"
     )
-    assert levels.syslog == [
+    servers = [
         {"address": "/dev/log", "level": None, "logname": None},
         {"address": "/dev/log", "level": 20, "logname": None},
         {"address": "/dev/log", "level": 40, "logname": "daemon"},
         {"address": ["localhost", 514], "level": 20, "logname": "x"},
+    ]
+    assert levels.syslog == [
+        {**server, "at": {"file": "config.py", "line": line}} for line, server in enumerate(servers, 1)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -743,6 +744,9 @@ def test_a_forked_child_that_comes_back_to_the_loop(jobs, name):
     assert {line[0] for line in lines if len(line) == 2} == {str(daemon.process.pid)}
     assert err.count(" - pyinotifyd/root - WARNING - process ") == (0 if status == 3 else 1)
     assert err.count("was ended; let it call os._exit()") == (0 if status == 3 else 1)
+    by = "work" if name == "was forked by a task" else "job"
+    forked = re.findall(rf"process \d+, which '{by}' forked at \S+:\d+, came back", err)
+    assert len(forked) == (0 if status == 3 else 1)
     assert ("ValueError: in the child" in err) == (name == "raises")
     assert daemon.logs == []
 

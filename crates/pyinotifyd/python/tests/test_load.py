@@ -407,8 +407,9 @@ def test_a_config_is_utf_8_unless_it_says_otherwise(describe):
 
 FAULTS = [
     ("x = 1\n", "the config defines no variable 'pyinotifyd'", []),
-    ("pyinotifyd = 1\n", "pyinotifyd: expected a Pyinotifyd instead of 1, got <class 'int'>", []),
-    ("import pyinotifyd\n", "pyinotifyd: expected", []),
+    ("pyinotifyd = 1\n", "pyinotifyd: expected a Pyinotifyd instead of 1, got <class 'int'>", [(1, "pyinotifyd = 1")]),
+    ("import pyinotifyd\n", "pyinotifyd: expected", [(1, "import pyinotifyd")]),
+    ("globals()['pyinotifyd'] = 1\n", "pyinotifyd: expected", []),
     ("x = 1\n1/0\n", "division by zero", [(2, "1/0")]),
     ("{}['key']\n", "KeyError: 'key'", [(1, "{}['key']")]),
     ("raise ValueError\n", "ValueError without a text", [(1, "raise ValueError")]),

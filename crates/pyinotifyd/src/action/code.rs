@@ -16,12 +16,14 @@ pub(super) struct Value {
     pub written: &'static str,
     /// It stands there as it is, rather than perhaps.
     pub surely: bool,
+    /// A command has read it, and made something else of it, which may be a number.
+    pub filtered: bool,
 }
 
 impl Value {
     /// Of a placeholder that stands there.
     pub(super) fn of(placeholder: Placeholder) -> Value {
-        Value { placeholder, written: placeholder.0, surely: true }
+        Value { placeholder, written: placeholder.0, surely: true, filtered: false }
     }
 
     /// Of the variable that the command finds, if the value can do harm: the name of an event cannot.
@@ -29,7 +31,7 @@ impl Value {
         let (_, field, variable) = placeholder;
         match field {
             Field::Pathname | Field::SrcPathname | Field::Error => {
-                Some(Value { placeholder, written: variable, surely: true })
+                Some(Value { written: variable, ..Value::of(placeholder) })
             }
             Field::Maskname | Field::Pathnames => None,
         }
@@ -60,6 +62,8 @@ pub(super) struct Word {
     pub is_read: bool,
     /// The value in it.
     pub value: Option<Value>,
+    /// An expansion in it that the shell splits, since it stands outside of quotes; as it is written.
+    pub split: Option<Vec<u8>>,
 }
 
 /// Where a value stands that a shell executes.
@@ -99,20 +103,25 @@ enum Kind {
     Terminal,
     /// What follows `:::` is code unless a command stands before that.
     Parallel,
+    /// Reads `NAME=value` as text of its own, and puts it into commands for a shell.
+    Make,
 }
 
 impl Kind {
     /// Of what it is given as code, it executes all as it is.
     fn surely(self) -> bool {
         match self {
-            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Parallel => true,
+            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Parallel | Kind::Make => {
+                true
+            }
             Kind::Editor | Kind::Query | Kind::Database | Kind::Terminal => false,
         }
     }
 
-    /// Whether an argument is code, by how many stand before it.
-    fn executes(self, before: usize) -> bool {
+    /// Whether an argument is code, by its text and by how many stand before it.
+    fn executes(self, text: &[u8], before: usize) -> bool {
         match self {
+            Kind::Make => text.contains(&b'='),
             Kind::Filter | Kind::Editor | Kind::Query => before == 0,
             Kind::Database | Kind::Terminal => before > 0,
             Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Parallel => false,
@@ -125,7 +134,7 @@ impl Kind {
     }
 }
 
-const INTERPRETERS: [Interpreter; 15] = [
+const INTERPRETERS: [Interpreter; 16] = [
     Interpreter {
         kind: Kind::Shell,
         names: &[
@@ -208,6 +217,7 @@ const INTERPRETERS: [Interpreter; 15] = [
     Interpreter { kind: Kind::Terminal, names: &[b"tmux"], code: b"c", with_value: b"efFLnNsStTxy" },
     Interpreter { kind: Kind::Terminal, names: &[b"screen"], code: b"", with_value: b"cehpsStT" },
     Interpreter { kind: Kind::Parallel, names: &[b"parallel"], code: b"", with_value: TAKE_WORD_OF_PARALLEL },
+    Interpreter { kind: Kind::Make, names: &[b"make", b"gmake"], code: b"E", with_value: b"CfIoW" },
 ];
 
 /// Long options whose value is code, by their last part; the last ones are of languages.
@@ -225,8 +235,8 @@ const NAMES_CODE: [&[u8]; 11] = [
     b"run",
 ];
 const OF_LANGUAGES: usize = 3;
-/// Long options of tar whose value a shell executes.
-const NAMES_SHELL_TEXT: [&[u8]; 2] = [b"--checkpoint-action=exec=", b"--to-command="];
+/// Long options whose value is read as a command: of tar by a shell, of env by env itself.
+const NAMES_SHELL_TEXT: [&[u8]; 3] = [b"--checkpoint-action=exec=", b"--split-string=", b"--to-command="];
 /// Programs that take what looks like code to us as data.
 const TAKE_DATA: [&[u8]; 20] = [
     b"[",
@@ -286,6 +296,13 @@ const EXECUTE_STDIN: [(&[u8], &[&[u8]]); 3] =
 const REMOTE_SHELLS: [&[u8]; 3] = [b"ssh", b"slogin", b"rsh"];
 /// Their options whose value is the next word.
 const TAKE_WORD_OF_SSH: &[u8] = b"bcDEeFIiJLlmOopQRSWw";
+/// Programs that run a command in a container, and as another user. Of these the last two hand the environment on
+/// unless it is a login.
+const CONTAINERS: [&[u8]; 3] = [b"docker", b"kubectl", b"podman"];
+const OTHER_USERS: [&[u8]; 4] = [b"doas", b"sudo", b"runuser", b"su"];
+const LOGIN: [&[u8]; 3] = [b"-", b"-l", b"--login"];
+/// Options by which they hand on all of it.
+const HAND_ON_ENVIRONMENT: [&[u8]; 2] = [b"--preserve-env", b"-E"];
 /// The same of parallel, and of xargs.
 const TAKE_WORD_OF_PARALLEL: &[u8] = b"adIjlLnNPsS";
 const TAKE_WORD_OF_XARGS: &[u8] = b"adEIJLnPRsS";
@@ -309,7 +326,7 @@ const WRAPPERS: [(&[u8], &[u8]); 16] = [
     (b"{", b""),
 ];
 /// Their options of that kind with long names, where the value is no number.
-const LONG_WITH_WORD: [&[u8]; 11] = [
+const LONG_WITH_WORD: [&[u8]; 12] = [
     b"--user",
     b"--group",
     b"--host",
@@ -319,9 +336,12 @@ const LONG_WITH_WORD: [&[u8]; 11] = [
     b"--role",
     b"--type",
     b"--signal",
+    SPLIT_STRING,
     b"--unset",
     b"--class",
 ];
+/// The long form of env's `-S`.
+const SPLIT_STRING: &[u8] = b"--split-string";
 /// Commands that read their arguments a second time.
 const READ_AGAIN: [&[u8]; 4] = [b"eval", b"trap", b"alias", b"let"];
 /// Options of find behind which a command stands.
@@ -523,6 +543,7 @@ impl<'a> Judge<'a> {
         if matches!(self.reader, Reader::Again)
             || text == PROCESS && is_read()
             || NAMES_SHELL_TEXT.iter().any(|option| text.starts_with(option))
+            || self.is_split_by_env(place)
         {
             return Role::ShellText;
         }
@@ -532,9 +553,20 @@ impl<'a> Judge<'a> {
         match self.reader {
             _ if self.value_comes => Role::OptionValue,
             _ if self.code_comes => Role::Code,
-            Reader::Interpreter { kind, arguments, .. } if kind.kind.executes(arguments) => Role::Code,
+            Reader::Interpreter { kind, arguments, .. } if kind.kind.executes(text, arguments) => Role::Code,
             _ => Role::Argument,
         }
+    }
+
+    /// Whether it is what `env -S` makes a command of.
+    fn is_split_by_env(&self, place: usize) -> bool {
+        let before = &self.words[..place];
+        let is_env = |word: &Word| program_of(&word.whole) == b"env";
+        let text = self.words[place].whole.as_slice();
+        let splits = |option: &Word| takes_word(&option.whole, b"S") || option.whole == SPLIT_STRING;
+        place < self.program
+            && before.iter().any(is_env)
+            && (text.starts_with(b"-S") && text.len() > 2 || before.last().is_some_and(splits))
     }
 
     /// How an option names code.
@@ -608,7 +640,7 @@ impl<'a> Judge<'a> {
         };
         match role {
             Role::Option(names) => {
-                let has_code = kind.kind.executes(0) && (names != Names::Nothing || names_file(text));
+                let has_code = kind.kind.executes(b"", 0) && (names != Names::Nothing || names_file(text));
                 // It runs a command as that user.
                 let has_own = kind.kind == Kind::CallsShell && matches!(text, b"-u" | b"--user");
                 *arguments = (*arguments).max(usize::from(has_code || has_own));
@@ -654,7 +686,8 @@ impl<'a> Judge<'a> {
             | Kind::Query
             | Kind::Database
             | Kind::Terminal
-            | Kind::Parallel => {}
+            | Kind::Parallel
+            | Kind::Make => {}
         }
     }
 
@@ -747,6 +780,9 @@ fn instead(value: Value, by: &By) -> String {
         By::Program(_, Some(Interpreter { kind: Kind::Filter | Kind::Editor, .. })) => {
             format!("awk has it as ENVIRON[\"{}\"]", variable.trim_start_matches('$'))
         }
+        By::Program(_, Some(Interpreter { kind: Kind::Make, .. })) => {
+            format!("a recipe has it as \"${variable}\"")
+        }
         By::Program(..) => "give it as an argument of its own".to_owned(),
     }
 }
@@ -791,6 +827,50 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
         "{program} gives its arguments to another shell as text, which reads the value of {name} once more, and may \
          execute it; {instead}"
     ))
+}
+
+/// A variable of the event that a command leaves to somebody to expand who does not get it.
+pub(super) fn forgotten(words: &[Word], is_known: impl Fn(&[u8]) -> bool) -> Option<String> {
+    let called = &words[..words.len().min(program_at(words) + 1)];
+    let is_login = words.iter().any(|word| LOGIN.contains(&word.whole.as_slice()));
+    let forgets = |program: &&[u8]| {
+        REMOTE_SHELLS.contains(program)
+            || CONTAINERS.contains(program)
+            || OTHER_USERS.contains(program) && (is_login || !matches!(*program, b"runuser" | b"su"))
+    };
+    let program = called.iter().map(|word| program_of(&word.whole)).find(forgets)?;
+    // Where one is named and not expanded, it is handed on: `-e NAME`, `NAME=`, `SendEnv=NAME`.
+    let is_handed_on = |word: &Word| {
+        HAND_ON_ENVIRONMENT.contains(&word.whole.as_slice())
+            || named(&word.whole).any(|(is_expanded, _)| !is_expanded)
+    };
+    if words.iter().any(is_handed_on) {
+        return None;
+    }
+    // What our shell expands is a value already.
+    let left = words.iter().filter(|word| word.value.is_none());
+    let (_, name) = left.flat_map(|word| named(&word.whole)).find(|(_, name)| is_known(name))?;
+    let argument = "give the value as an argument, as in sh -c 'ls \"$1\"' sh {pathname}";
+    let instead = if REMOTE_SHELLS.contains(&program) {
+        "send the value on stdin".to_owned()
+    } else if OTHER_USERS.contains(&program) {
+        format!("name the user by user=, or {argument}")
+    } else {
+        argument.to_owned()
+    };
+    let (program, name) = (String::from_utf8_lossy(program), String::from_utf8_lossy(name));
+    Some(format!("{program} does not hand on the environment, so that ${name} is empty there: {instead}"))
+}
+
+/// The variables of ours that a text names, and whether it expands them.
+fn named(text: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
+    let begins = (0..text.len()).filter(|at| text[*at..].starts_with(b"PYINOTIFYD_"));
+    begins.map(|at| {
+        let (before, name) = text.split_at(at);
+        let is_part = |byte: &&u8| byte.is_ascii_uppercase() || **byte == b'_';
+        let length = name.iter().take_while(is_part).count();
+        (before.ends_with(b"$") || before.ends_with(b"${"), &name[..length])
+    })
 }
 
 /// The value that a command executes, or gives to a program that does.
@@ -846,6 +926,9 @@ pub(crate) fn judge_arguments(argv: &[&[u8]], known: &'static [Placeholder]) -> 
         doubts.push(doubted(&executed));
     }
     doubts.extend(handed_on(&words[program_at(&words)..], None));
+    let is_known =
+        |name: &[u8]| known.iter().any(|(.., variable)| variable.as_bytes().get(1..) == Some(name));
+    doubts.extend(forgotten(&words, is_known));
     Ok(doubts)
 }
 

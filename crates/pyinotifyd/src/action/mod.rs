@@ -13,6 +13,7 @@ pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod input;
 pub(crate) mod missing;
+pub(crate) mod misspelt;
 pub(crate) mod occasion;
 pub(crate) mod output;
 pub(crate) mod settle;

@@ -9,6 +9,8 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
+use crate::similar::similar;
+
 /// The command that a line was meant for: a subcommand that stands in it, else the program itself.
 pub(super) fn meant<'a>(words: &[OsString], command: &'a mut Command) -> &'a mut Command {
     let named = words.iter().skip(1).find(|word| command.find_subcommand(word).is_some());
@@ -53,27 +55,10 @@ fn takes_ids(command: &Command) -> bool {
     command.get_arguments().any(|argument| argument.get_id() == "ids")
 }
 
-/// Letters that a subcommand may differ by from what was typed: clap's own guess is a wide one.
-const TYPOS_MAX: usize = 2;
-
 fn similar_subcommand(word: &str, command: &Command) -> Option<String> {
     let names = command.get_subcommands().map(Command::get_name);
-    let close = names.map(|name| (distance(word, name), name)).filter(|(far, _)| *far <= TYPOS_MAX);
-    close.min().map(|(_, name)| name.to_owned())
-}
-
-/// How many letters have to be added, removed or replaced (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
-        for (place, against) in other.chars().enumerate() {
-            let replaced = diagonal + usize::from(letter != against);
-            diagonal = row[place + 1];
-            row[place + 1] = replaced.min(diagonal + 1).min(row[place] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    // clap's own guess is a wide one.
+    similar(word, names).map(str::to_owned)
 }
 
 fn text_of(error: &Error, kind: ContextKind) -> Option<&str> {

@@ -142,6 +142,7 @@ fn answer(asked: Asked) -> Result<(), Failure> {
             let body = RescanBody {
                 paths: plain.into_iter().map(|path| path.path).collect(),
                 paths_b64: coded.into_iter().filter_map(|path| path.path_b64).collect(),
+                all: None,
             };
             desk.post("/v1/rescan", &body, |done: &Done| done_text(done, "is looked through"))
         }

@@ -65,14 +65,14 @@ pub(crate) fn missing_syslog(config: &Config) -> Vec<String> {
     let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
     let is_missing = |path: &str| mounts.way(path.as_bytes()).is_local() && rustix::fs::stat(path).is_err();
     let missing = config.syslog.iter().filter_map(|target| match &target.address {
-        Address::Path(path) if is_missing(path) => Some(path),
+        Address::Path(path) if is_missing(path) => Some((place(target.at.as_ref()), path)),
         Address::Path(_) | Address::Host(..) => None,
     });
     missing
-        .map(|path| {
+        .map(|(at, path)| {
             format!(
-                "enableSyslog: there is no syslog server at '{path}', its records are lost until there \
-            is; name another one with address="
+                "{at}enableSyslog: there is no syslog server at '{path}', its records are lost until there \
+                 is; name another one with address="
             )
         })
         .collect()

@@ -195,6 +195,7 @@ pub(super) struct SyslogDescription {
     address: Address,
     level: Option<i64>,
     logname: Option<String>,
+    at: Option<At>,
 }
 
 impl From<SyslogDescription> for super::SyslogTarget {
@@ -203,6 +204,7 @@ impl From<SyslogDescription> for super::SyslogTarget {
             address: target.address,
             level: target.level.map(Level),
             logname: target.logname,
+            at: target.at,
         }
     }
 }

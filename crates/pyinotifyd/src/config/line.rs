@@ -15,8 +15,8 @@ use super::{
 };
 use crate::action::arguments::ArgumentTemplate;
 use crate::action::code::judge_arguments;
+use crate::action::misspelt::misspelt;
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, Placeholder};
-use crate::action::template::CommandTemplate;
 use crate::host::wire::{ConfigFault, PathText, PatternMade};
 
 /// What the command line of `pyinotifyd watch` says.
@@ -283,11 +283,8 @@ impl Run {
 
     fn warnings(&self) -> Vec<String> {
         let known = self.placeholders();
-        let misspelt = self.argv.iter().flat_map(|word| CommandTemplate::misspelt(word, known));
-        let warning = |(word, meant): (String, &str)| {
-            format!("{{{word}}} is no placeholder and stays as it is, did you mean {meant}?")
-        };
-        misspelt.map(warning).chain(self.doubts.iter().cloned()).collect()
+        let misspelt = self.argv.iter().flat_map(|word| misspelt(word, known));
+        misspelt.chain(self.doubts.iter().cloned()).collect()
     }
 }
 

@@ -31,8 +31,8 @@ use event::{Flag, Mask};
 use files::Durability;
 use pattern::{Pattern, PatternSet, Substituted, Template};
 
+use crate::action::misspelt::misspelt;
 use crate::action::occasion::{OF_BATCHES, OF_EVENTS, OF_FAILURES, Placeholder};
-use crate::action::template::CommandTemplate;
 pub(crate) use crate::host::wire::At;
 use crate::host::wire::{ConfigFault, Location, PatternMade};
 use crate::log::{Address, Early, Escaped, Level};
@@ -183,6 +183,8 @@ pub(crate) struct SyslogTarget {
     pub level: Option<Level>,
     /// For this logger only.
     pub logname: Option<String>,
+    /// Where it was named.
+    pub at: Option<At>,
 }
 
 /// One watch.
@@ -563,11 +565,7 @@ fn misspelt_warnings(scheduler: &SchedulerDescription, known: &'static [Placehol
     let argv = scheduler.command.iter().flat_map(CommandDescription::words);
     let mut all = Vec::new();
     for (name, text) in [("cmd", cmd)].into_iter().chain(argv.map(|word| ("argv", word))) {
-        for (word, meant) in CommandTemplate::misspelt(text, known) {
-            all.push(format!(
-                "{at}{name}: {{{word}}} is no placeholder and stays as it is, did you mean {meant}?"
-            ));
-        }
+        all.extend(misspelt(text, known).iter().map(|warning| format!("{at}{name}: {warning}")));
     }
     all
 }

@@ -9,14 +9,30 @@ from __future__ import annotations
 import os
 import sys
 
+from ..checked import called_by
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Optional
 
 _TEXT = (
-    "process %d, which code of the config forked, came back to the loop that runs the jobs, and was ended; "
+    "process %d, which %s, came back to the loop that runs the jobs, and was ended; "
     "let it call os._exit() when it is done"
 )
+
+
+class _Fork:
+    """In a forked child, what forked it."""
+
+    by = "code of the config forked"
+
+
+def begin() -> None:
+    """Remember, in a process that was just forked, the function that did it."""
+    caller = called_by()
+    if caller:
+        name, (file, line) = caller
+        _Fork.by = f"{name!r} forked at {file}:{line}"
 
 
 def end(exception: Optional[BaseException] = None, status: int = 1) -> NoReturn:
@@ -31,7 +47,7 @@ def end(exception: Optional[BaseException] = None, status: int = 1) -> NoReturn:
         else:
             import logging
 
-            logging.getLogger().warning(_TEXT, os.getpid(), exc_info=exception)
+            logging.getLogger().warning(_TEXT, os.getpid(), _Fork.by, exc_info=exception)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     finally:

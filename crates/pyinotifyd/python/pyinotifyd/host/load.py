@@ -11,12 +11,15 @@ import sys
 
 import pyinotifyd as api
 
-from ..checked import expect
+from ..checked import ConfigError, expect
 from ..scheduler import TaskScheduler, bare_jobs, made_schedulers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any, Optional, Union
+
+    from ..checked import Place
 
 # Found in a config without an import.
 _NAMES = (
@@ -80,7 +83,7 @@ class Source:
         namespace["__name__"] = "builtins"
         namespace["__file__"] = self.filename
         exec(code, namespace)
-        self.config, self.variables = _result(namespace), namespace
+        self.config, self.variables = _result(namespace, code), namespace
         self.made, self.bare = made_schedulers[made:], bare_jobs[bare:]
 
 
@@ -95,15 +98,31 @@ def _text(content: bytes) -> Union[str, bytes]:
         return content
 
 
-def _result(namespace: dict[str, Any]) -> api.Pyinotifyd:
+def _result(namespace: dict[str, Any], code: CodeType) -> api.Pyinotifyd:
     if "pyinotifyd" not in namespace:
         raise AssertionError(
             "the config defines no variable 'pyinotifyd': it has to hold an instance of Pyinotifyd, "
             "e.g. pyinotifyd = Pyinotifyd(watches=[...])"
         )
     config = namespace["pyinotifyd"]
-    expect("pyinotifyd", config, api.Pyinotifyd)
+    try:
+        expect("pyinotifyd", config, api.Pyinotifyd)
+    except AssertionError as error:
+        raise ConfigError(str(error), _set_at(code, "pyinotifyd")) from None
     return config  # type: ignore[no-any-return]  # as of the check
+
+
+def _set_at(code: CodeType, variable: str) -> Optional[Place]:
+    """Return file and line of the last statement in the text of a file that sets a variable: `=`, `import`, `def`."""
+    import dis
+
+    line, lines = 0, dict(dis.findlinestarts(code))
+    at = None
+    for instruction in dis.get_instructions(code):
+        line = lines.get(instruction.offset) or line
+        if instruction.opname == "STORE_NAME" and instruction.argval == variable:
+            at = code.co_filename, line
+    return at
 
 
 class Surroundings:

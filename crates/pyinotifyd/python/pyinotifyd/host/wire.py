@@ -80,6 +80,7 @@ class Channel:
         os.register_at_fork(after_in_child=self._leave_to_parent)
 
     def _leave_to_parent(self) -> None:
+        forked.begin()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

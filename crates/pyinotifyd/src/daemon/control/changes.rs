@@ -153,16 +153,23 @@ impl Daemon {
         }
     }
 
-    /// What is paused stays so in a new configuration, from before its first task on.
+    /// What is paused stays so in a new configuration, from before its first task on. Of a scheduler that the one
+    /// before had, too, that is no news.
     pub(in crate::daemon) fn carry_pauses(&mut self, now: Instant) {
-        let Some(newest) = self.core.performer.generations.last() else { return };
+        let [earlier @ .., newest] = &self.core.performer.generations[..] else { return };
+        let goes_on = |known: &Identity| earlier.last().is_some_and(|before| before.find(known).is_some());
         let actions = newest.actions().iter().enumerate();
         let paused = actions.filter(|(_, action)| self.control.pauses.contains(&action.identity));
-        let paused: Vec<_> =
-            paused.map(|(index, action)| (newest.scheduler(index), Arc::clone(&action.name))).collect();
-        for (id, name) in paused {
+        let paused: Vec<_> = paused
+            .map(|(index, action)| {
+                (newest.scheduler(index), (!goes_on(&action.identity)).then(|| Arc::clone(&action.name)))
+            })
+            .collect();
+        for (id, news) in paused {
             self.core.engine.pause(now, id, &mut self.core.performer);
-            record!(self.core.performer.log, self.control.logger, INFO, "{name} stays paused");
+            if let Some(name) = news {
+                record!(self.core.performer.log, self.control.logger, INFO, "{name} stays paused");
+            }
         }
     }
 

@@ -179,7 +179,10 @@ impl Daemon {
 fn cannot_serve(at: SocketAddr, error: &PlaceError) -> String {
     let why = match error {
         PlaceError::Refused { source, .. } => crate::log::Cause(source).to_string(),
-        PlaceError::Taken(_) | PlaceError::NoSocket(_) | PlaceError::OpenDirectory(_) => error.to_string(),
+        PlaceError::Taken(_)
+        | PlaceError::NoSocket(_)
+        | PlaceError::NoDirectory(_)
+        | PlaceError::OpenDirectory(_) => error.to_string(),
     };
     format!("cannot serve metrics on {at}: {why}")
 }
