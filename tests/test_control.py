@@ -303,7 +303,7 @@ def test_a_paused_scheduler_starts_nothing_until_it_is_resumed(steer: Steer, box
     operator.post("/v1/reload")
     operator.wait_scheduler("hold", queued=1, paused=True)
     # A pause that goes on is no news.
-    assert daemon.count("stays paused|pause scheduler") == 0
+    assert daemon.count("stays paused") == 0
     assert operator.post("/v1/schedulers/hold/resume") == {"done": ["hold"]}
     operator.wait_scheduler("hold", queued=0, done=1, paused=False)
     everybody = ["hold", "fail", "later", "move"]

@@ -839,7 +839,7 @@ impl Performer {
                 );
             }
             Record::Paused { scheduler } => {
-                self.scheduler_text(Level::DEBUG, scheduler, format_args!("pause scheduler"));
+                self.scheduler_text(Level::INFO, scheduler, format_args!("pause scheduler"));
             }
             Record::WaitForTasks { scheduler, timeout, count } => {
                 let timeout = Seconds(timeout);
