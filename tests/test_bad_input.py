@@ -812,6 +812,12 @@ ODD = [
         -1,
         "cmd: {name} is no placeholder and stays as it is, there is only {maskname}, {pathname}, {src_pathname}",
     ),
+    (
+        "s.cmd = 'cp {pathname} /x/$(basename {pathname})'",
+        -1,
+        "cmd: $(basename {pathname}) stands outside of quotes, where a shell splits its value at blanks, and takes * "
+        'and ? in it for a pattern: write "$(basename "$PYINOTIFYD_PATHNAME")"',
+    ),
     ("s.cmd = 'echo {FILE}'", -1, "cmd: {FILE} is no placeholder and stays as it is, did you mean {pathname}?"),
     ("s.cmd = 'echo {src} {event}'", -1, "cmd: {event} is no placeholder and stays as it is, did you mean {maskname}?"),
     (

@@ -470,15 +470,19 @@ class ShellScheduler(TaskScheduler):
     ``eval`` beside a placeholder, and a placeholder that ``echo`` or ``printf`` pipes to a shell, to ``at``, to
     ``crontab``, or to ``ssh`` without a command, are refused, within ``{ ...; }``, ``( ... )``, loops and conditions,
     too.
+    A variable, unlike a placeholder, needs double quotes: a shell splits ``$PYINOTIFYD_PATHNAME`` and
+    ``$(basename {pathname})`` at blanks, and takes ``*`` and ``?`` in it for a pattern. ``-t`` and the log warn of it,
+    and say what to write: ``"$(basename "$PYINOTIFYD_PATHNAME")"``. Nothing is said where no shell splits: in ``x=$y``,
+    behind ``case`` and ``>``, in ``[[ ]]`` and in here-documents.
 
     A value in code is executed as code. So a placeholder, or a variable that the shell expands to its value, is refused
     in what a shell or a language executes: behind ``-c`` of ``sh``, ``$SHELL`` or ``python3``, behind ``-e`` of
-    ``perl``, in the program of ``awk``. ``"$PYINOTIFYD_PATHNAME"`` is such a variable, outside of quotes and in double
-    quotes; in single quotes the other shell expands it, which is right. ``-t`` and the log warn of ``sed``, ``jq`` and
-    ``gdb -ex``, of SQL for ``sqlite3``, ``psql`` and ``mysql``, of what ``tmux`` and ``screen`` type or run, and of a
-    text with blanks behind ``-c``, ``-e`` and their like of programs that are not known. Give the value as an argument:
-    ``sh -c 'rm -- "$1"' sh {pathname}``. That is right for ``sudo``, ``su -`` and ``docker exec``, too, where the
-    variable is empty.
+    ``perl``, in the program of ``awk``, in ``env -S`` and ``make NAME=VALUE``. ``"$PYINOTIFYD_PATHNAME"`` is such a
+    variable, outside of quotes and in double quotes; in single quotes the other shell expands it, which is right.
+    ``-t`` and the log warn of ``sed``, ``jq`` and ``gdb -ex``, of SQL for ``sqlite3``, ``psql`` and ``mysql``, of what
+    ``tmux`` and ``screen`` type or run, and of a text with blanks behind ``-c``, ``-e`` and their like of programs that
+    are not known. Give the value as an argument: ``sh -c 'rm -- "$1"' sh {pathname}``. That is right for ``sudo``,
+    ``su -`` and ``docker exec``, too, where the variable is empty.
 
     The command has from the daemon what these arguments do not set. Those from *argv* on are not in pyinotifyd 1.
 

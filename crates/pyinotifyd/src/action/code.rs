@@ -16,12 +16,14 @@ pub(super) struct Value {
     pub written: &'static str,
     /// It stands there as it is, rather than perhaps.
     pub surely: bool,
+    /// A command has read it, and made something else of it, which may be a number.
+    pub filtered: bool,
 }
 
 impl Value {
     /// Of a placeholder that stands there.
     pub(super) fn of(placeholder: Placeholder) -> Value {
-        Value { placeholder, written: placeholder.0, surely: true }
+        Value { placeholder, written: placeholder.0, surely: true, filtered: false }
     }
 
     /// Of the variable that the command finds, if the value can do harm: the name of an event cannot.
@@ -29,7 +31,7 @@ impl Value {
         let (_, field, variable) = placeholder;
         match field {
             Field::Pathname | Field::SrcPathname | Field::Error => {
-                Some(Value { placeholder, written: variable, surely: true })
+                Some(Value { written: variable, ..Value::of(placeholder) })
             }
             Field::Maskname | Field::Pathnames => None,
         }
@@ -60,6 +62,8 @@ pub(super) struct Word {
     pub is_read: bool,
     /// The value in it.
     pub value: Option<Value>,
+    /// An expansion in it that the shell splits, since it stands outside of quotes; as it is written.
+    pub split: Option<Vec<u8>>,
 }
 
 /// Where a value stands that a shell executes.
@@ -99,20 +103,25 @@ enum Kind {
     Terminal,
     /// What follows `:::` is code unless a command stands before that.
     Parallel,
+    /// Reads `NAME=value` as text of its own, and puts it into commands for a shell.
+    Make,
 }
 
 impl Kind {
     /// Of what it is given as code, it executes all as it is.
     fn surely(self) -> bool {
         match self {
-            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Parallel => true,
+            Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Filter | Kind::Parallel | Kind::Make => {
+                true
+            }
             Kind::Editor | Kind::Query | Kind::Database | Kind::Terminal => false,
         }
     }
 
-    /// Whether an argument is code, by how many stand before it.
-    fn executes(self, before: usize) -> bool {
+    /// Whether an argument is code, by its text and by how many stand before it.
+    fn executes(self, text: &[u8], before: usize) -> bool {
         match self {
+            Kind::Make => text.contains(&b'='),
             Kind::Filter | Kind::Editor | Kind::Query => before == 0,
             Kind::Database | Kind::Terminal => before > 0,
             Kind::Shell | Kind::CallsShell | Kind::Language | Kind::Parallel => false,
@@ -125,7 +134,7 @@ impl Kind {
     }
 }
 
-const INTERPRETERS: [Interpreter; 15] = [
+const INTERPRETERS: [Interpreter; 16] = [
     Interpreter {
         kind: Kind::Shell,
         names: &[
@@ -208,6 +217,7 @@ const INTERPRETERS: [Interpreter; 15] = [
     Interpreter { kind: Kind::Terminal, names: &[b"tmux"], code: b"c", with_value: b"efFLnNsStTxy" },
     Interpreter { kind: Kind::Terminal, names: &[b"screen"], code: b"", with_value: b"cehpsStT" },
     Interpreter { kind: Kind::Parallel, names: &[b"parallel"], code: b"", with_value: TAKE_WORD_OF_PARALLEL },
+    Interpreter { kind: Kind::Make, names: &[b"make", b"gmake"], code: b"E", with_value: b"CfIoW" },
 ];
 
 /// Long options whose value is code, by their last part; the last ones are of languages.
@@ -225,8 +235,8 @@ const NAMES_CODE: [&[u8]; 11] = [
     b"run",
 ];
 const OF_LANGUAGES: usize = 3;
-/// Long options of tar whose value a shell executes.
-const NAMES_SHELL_TEXT: [&[u8]; 2] = [b"--checkpoint-action=exec=", b"--to-command="];
+/// Long options whose value is read as a command: of tar by a shell, of env by env itself.
+const NAMES_SHELL_TEXT: [&[u8]; 3] = [b"--checkpoint-action=exec=", b"--split-string=", b"--to-command="];
 /// Programs that take what looks like code to us as data.
 const TAKE_DATA: [&[u8]; 20] = [
     b"[",
@@ -309,7 +319,7 @@ const WRAPPERS: [(&[u8], &[u8]); 16] = [
     (b"{", b""),
 ];
 /// Their options of that kind with long names, where the value is no number.
-const LONG_WITH_WORD: [&[u8]; 11] = [
+const LONG_WITH_WORD: [&[u8]; 12] = [
     b"--user",
     b"--group",
     b"--host",
@@ -319,9 +329,12 @@ const LONG_WITH_WORD: [&[u8]; 11] = [
     b"--role",
     b"--type",
     b"--signal",
+    SPLIT_STRING,
     b"--unset",
     b"--class",
 ];
+/// The long form of env's `-S`.
+const SPLIT_STRING: &[u8] = b"--split-string";
 /// Commands that read their arguments a second time.
 const READ_AGAIN: [&[u8]; 4] = [b"eval", b"trap", b"alias", b"let"];
 /// Options of find behind which a command stands.
@@ -523,6 +536,7 @@ impl<'a> Judge<'a> {
         if matches!(self.reader, Reader::Again)
             || text == PROCESS && is_read()
             || NAMES_SHELL_TEXT.iter().any(|option| text.starts_with(option))
+            || self.is_split_by_env(place)
         {
             return Role::ShellText;
         }
@@ -532,9 +546,20 @@ impl<'a> Judge<'a> {
         match self.reader {
             _ if self.value_comes => Role::OptionValue,
             _ if self.code_comes => Role::Code,
-            Reader::Interpreter { kind, arguments, .. } if kind.kind.executes(arguments) => Role::Code,
+            Reader::Interpreter { kind, arguments, .. } if kind.kind.executes(text, arguments) => Role::Code,
             _ => Role::Argument,
         }
+    }
+
+    /// Whether it is what `env -S` makes a command of.
+    fn is_split_by_env(&self, place: usize) -> bool {
+        let before = &self.words[..place];
+        let is_env = |word: &Word| program_of(&word.whole) == b"env";
+        let text = self.words[place].whole.as_slice();
+        let splits = |option: &Word| takes_word(&option.whole, b"S") || option.whole == SPLIT_STRING;
+        place < self.program
+            && before.iter().any(is_env)
+            && (text.starts_with(b"-S") && text.len() > 2 || before.last().is_some_and(splits))
     }
 
     /// How an option names code.
@@ -608,7 +633,7 @@ impl<'a> Judge<'a> {
         };
         match role {
             Role::Option(names) => {
-                let has_code = kind.kind.executes(0) && (names != Names::Nothing || names_file(text));
+                let has_code = kind.kind.executes(b"", 0) && (names != Names::Nothing || names_file(text));
                 // It runs a command as that user.
                 let has_own = kind.kind == Kind::CallsShell && matches!(text, b"-u" | b"--user");
                 *arguments = (*arguments).max(usize::from(has_code || has_own));
@@ -654,7 +679,8 @@ impl<'a> Judge<'a> {
             | Kind::Query
             | Kind::Database
             | Kind::Terminal
-            | Kind::Parallel => {}
+            | Kind::Parallel
+            | Kind::Make => {}
         }
     }
 
@@ -746,6 +772,9 @@ fn instead(value: Value, by: &By) -> String {
         }
         By::Program(_, Some(Interpreter { kind: Kind::Filter | Kind::Editor, .. })) => {
             format!("awk has it as ENVIRON[\"{}\"]", variable.trim_start_matches('$'))
+        }
+        By::Program(_, Some(Interpreter { kind: Kind::Make, .. })) => {
+            format!("a recipe has it as \"${variable}\"")
         }
         By::Program(..) => "give it as an argument of its own".to_owned(),
     }

@@ -216,6 +216,8 @@ const PRINT_NO_VALUE: [&[u8]; 8] = [b"cat", b"zcat", b"xzcat", b"zstdcat", b"gun
 const PRINT_VALUE: [&[u8]; 6] = [b"echo", b"printf", b"basename", b"dirname", b"realpath", b"readlink"];
 /// Commands that put what they read into variables.
 const READ_INTO: [&[u8]; 3] = [b"read", b"mapfile", b"readarray"];
+/// Commands of which the shell does not split `name=$value`, and the one that people split values with.
+const KEEP_WORDS: [&[u8]; 6] = [b"declare", b"export", b"local", b"readonly", b"set", b"typeset"];
 /// The arguments of a shell or a function.
 const ARGUMENTS: [&[u8]; 11] = [b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9", b"@", b"*"];
 
@@ -235,6 +237,8 @@ struct Outer {
     substitutes: Option<bool>,
     /// What is piped to it.
     piped: Option<Printed>,
+    /// Where the command at hand begins.
+    begin: usize,
 }
 
 /// The end of a here-document.
@@ -281,6 +285,8 @@ struct Reader<'a> {
     piped: Option<Printed>,
     /// The same of the compound commands around, as far as they are read.
     compounds: Vec<Option<Printed>>,
+    /// In `[[ ]]`, whose words are not split.
+    in_test: bool,
     /// What is accepted and probably not meant.
     doubts: Vec<String>,
     /// In how many texts of other shells it reads.
@@ -313,6 +319,7 @@ impl<'a> Reader<'a> {
             evaluates: false,
             piped: None,
             compounds: Vec::new(),
+            in_test: false,
             doubts: Vec::new(),
             depth: 0,
         }
@@ -452,9 +459,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The shell puts a value into the word at hand, for the text from there to there. Outside of quotes it splits it.
+    fn expand(&mut self, value: Value, begin: usize, end: usize) {
+        self.put_into_word(value);
+        let is_bare = matches!(self.inside.last(), Some(Inside::Parentheses | Inside::Braces) | None);
+        if is_bare && value.surely && !value.filtered {
+            let text = &self.text[begin..end];
+            self.word().split = Some(text.to_vec());
+        }
+    }
+
     /// The variable whose name begins there stands in the word at hand.
-    fn take_variable(&mut self, name: usize) {
-        let name = &self.text[name.min(self.text.len())..];
+    fn take_variable(&mut self, at: usize) {
+        let name = &self.text[at.min(self.text.len())..];
         let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
         let length = name.iter().take_while(is_part).count();
         let (name, behind) = name.split_at(length.max(1).min(name.len()));
@@ -462,7 +479,10 @@ impl<'a> Reader<'a> {
         let is_tested = [b"+".as_slice(), b":+"].iter().any(|operator| behind.starts_with(operator))
             && self.text[..self.text.len() - name.len() - behind.len()].ends_with(b"{");
         if let Some(value) = self.variables.get(name).copied().filter(|_| !is_tested) {
-            self.put_into_word(value);
+            let in_braces = self.text[..at].ends_with(b"{");
+            let end = behind.iter().position(|byte| *byte == b'}').filter(|_| in_braces);
+            let end = at + name.len() + end.map_or(0, |end| end + 1);
+            self.expand(value, self.at, end);
         }
     }
 
@@ -648,6 +668,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take_backticks(&mut self) -> Result<(), String> {
+        let begin = self.at;
         self.take(1);
         let in_quotes = matches!(self.inside.last(), Some(Inside::Double | Inside::QuotedBraces));
         let mut command = Vec::new();
@@ -664,7 +685,7 @@ impl<'a> Reader<'a> {
         self.take(1);
         self.evaluates |= command.windows(4).any(|word| word == b"eval");
         if let Some(Printed { value, .. }) = self.read_within(&command, None)? {
-            self.put_into_word(value);
+            self.expand(value, begin, self.at);
         }
         Ok(())
     }
@@ -730,9 +751,10 @@ impl<'a> Reader<'a> {
         let piped = self.piped.take_if(|_| substitutes.is_some());
         self.redirects &= substitutes.is_none();
         self.inside.push(if twice { Inside::Arithmetic(2) } else { Inside::Parentheses });
+        let begin = self.at;
         self.take(length + usize::from(twice));
         self.compounds.push(None);
-        self.outer.push(Outer { words: std::mem::take(&mut self.words), substitutes, piped });
+        self.outer.push(Outer { words: std::mem::take(&mut self.words), substitutes, piped, begin });
         self.word_start = true;
     }
 
@@ -746,8 +768,9 @@ impl<'a> Reader<'a> {
                 }
             }
             Some(Inside::Parentheses) => {}
-            // The end of a pattern of `case`, or no shell text at all.
+            // The end of a pattern of `case`, which is not split, or no shell text at all.
             Some(Inside::Double | Inside::Braces | Inside::QuotedBraces | Inside::HereDocument(_)) | None => {
+                self.word().split = None;
                 self.word_start = true;
                 return Ok(());
             }
@@ -755,15 +778,17 @@ impl<'a> Reader<'a> {
         self.end_command()?;
         self.end_compound();
         self.inside.pop();
-        if let Some(Outer { words, substitutes, piped }) = self.outer.pop() {
+        if let Some(Outer { words, substitutes, piped, begin }) = self.outer.pop() {
             self.words = words;
             if let Some(is_word) = substitutes {
                 let printed = std::mem::replace(&mut self.piped, piped);
                 if is_word {
                     self.words.push(Word { whole: PROCESS.to_vec(), ..Word::default() });
                 }
-                if let Some(Printed { value, .. }) = printed {
-                    self.put_into_word(value);
+                match printed {
+                    Some(Printed { value, .. }) if is_word => self.put_into_word(value),
+                    Some(Printed { value, .. }) => self.expand(value, begin, self.at),
+                    None => {}
                 }
             }
         }
@@ -902,6 +927,7 @@ impl<'a> Reader<'a> {
         self.word_start = true;
         (self.redirects, self.is_read) = (false, false);
         let words = std::mem::take(&mut self.words);
+        self.doubt_split(&words);
         let Verdict { executed, evaluates, scripts } = verdict(&words, true);
         self.evaluates |= evaluates;
         for Script { text, argument } in &scripts {
@@ -936,9 +962,31 @@ impl<'a> Reader<'a> {
             let redirected = words.iter().any(|word| word.redirects);
             let value = values.fold(None, Value::likelier);
             let value = value.map(|value| Value { surely: surely && value.surely, ..value });
-            self.piped = value.map(|value| Printed { value, redirected }).or(self.piped);
+            let filtered =
+                |printed: Printed| Printed { value: Value { filtered: true, ..printed.value }, ..printed };
+            self.piped = value.map(|value| Printed { value, redirected }).or(self.piped.map(filtered));
         }
         Ok(())
+    }
+
+    /// Doubts values that the shell splits into words: whoever writes that means the whole value.
+    fn doubt_split(&mut self, words: &[Word]) {
+        let at = program_at(words);
+        let program = words.get(at).map_or(b"".as_slice(), |word| word.whole.as_slice());
+        let in_test = self.in_test || program == b"[[";
+        self.in_test = in_test && words.last().is_none_or(|word| word.whole != b"]]");
+        if in_test || self.unsure.is_some() || KEEP_WORDS.contains(&program) {
+            return;
+        }
+        // What stands before the program is assigned, and what stands behind `case` is compared.
+        let first = at + if program == b"case" { 2 } else { 0 };
+        let split = words.iter().skip(first).filter(|word| !word.redirects && !word.is_read);
+        for text in split.filter_map(|word| word.split.as_deref()) {
+            let doubt = doubted_split(text, self.known);
+            if !self.doubts.contains(&doubt) {
+                self.doubts.push(doubt);
+            }
+        }
     }
 
     /// What a pipeline prints is printed by the compound command around it.
@@ -973,6 +1021,20 @@ impl<'a> Reader<'a> {
 /// Of two things that may be printed, the one that surely is.
 fn likelier_printed(one: Option<Printed>, other: Option<Printed>) -> Option<Printed> {
     likelier(one, other, |printed| printed.value.surely)
+}
+
+/// What is said of an expansion outside of quotes.
+fn doubted_split(text: &[u8], known: &[Placeholder]) -> String {
+    let text = String::from_utf8_lossy(text).replace(char::is_control, " ");
+    // In double quotes, a placeholder cannot stand in `$(...)`.
+    let quoted = known.iter().fold(text.clone(), |text, (name, _, variable)| {
+        let written = [format!("'{name}'"), format!("\"{name}\""), (*name).to_owned()];
+        written.iter().fold(text, |text, name| text.replace(name, &format!("\"{variable}\"")))
+    });
+    format!(
+        "{text} stands outside of quotes, where a shell splits its value at blanks, and takes * and ? in it for a \
+         pattern: write \"{quoted}\""
+    )
 }
 
 /// One line: what cannot be done, and what can.
