@@ -818,6 +818,12 @@ ODD = [
         "cmd: $(basename {pathname}) stands outside of quotes, where a shell splits its value at blanks, and takes * "
         'and ? in it for a pattern: write "$(basename "$PYINOTIFYD_PATHNAME")"',
     ),
+    (
+        "s.cmd = \"sudo sh -c 'ls $PYINOTIFYD_PATHNAME'\"",
+        -1,
+        "cmd: sudo does not hand on the environment, so that $PYINOTIFYD_PATHNAME is empty there: name the user by "
+        "user=, or give the value as an argument, as in sh -c 'ls \"$1\"' sh {pathname}",
+    ),
     ("s.cmd = 'echo {FILE}'", -1, "cmd: {FILE} is no placeholder and stays as it is, did you mean {pathname}?"),
     ("s.cmd = 'echo {src} {event}'", -1, "cmd: {event} is no placeholder and stays as it is, did you mean {maskname}?"),
     (

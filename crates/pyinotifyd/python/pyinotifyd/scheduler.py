@@ -482,7 +482,7 @@ class ShellScheduler(TaskScheduler):
     ``-t`` and the log warn of ``sed``, ``jq`` and ``gdb -ex``, of SQL for ``sqlite3``, ``psql`` and ``mysql``, of what
     ``tmux`` and ``screen`` type or run, and of a text with blanks behind ``-c``, ``-e`` and their like of programs that
     are not known. Give the value as an argument: ``sh -c 'rm -- "$1"' sh {pathname}``. That is right for ``sudo``,
-    ``su -`` and ``docker exec``, too, where the variable is empty.
+    ``su -`` and ``docker exec``, too, where the variable is empty; ``-t`` and the log warn of one there.
 
     The command has from the daemon what these arguments do not set. Those from *argv* on are not in pyinotifyd 1.
 

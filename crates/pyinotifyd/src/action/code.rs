@@ -296,6 +296,13 @@ const EXECUTE_STDIN: [(&[u8], &[&[u8]]); 3] =
 const REMOTE_SHELLS: [&[u8]; 3] = [b"ssh", b"slogin", b"rsh"];
 /// Their options whose value is the next word.
 const TAKE_WORD_OF_SSH: &[u8] = b"bcDEeFIiJLlmOopQRSWw";
+/// Programs that run a command in a container, and as another user. Of these the last two hand the environment on
+/// unless it is a login.
+const CONTAINERS: [&[u8]; 3] = [b"docker", b"kubectl", b"podman"];
+const OTHER_USERS: [&[u8]; 4] = [b"doas", b"sudo", b"runuser", b"su"];
+const LOGIN: [&[u8]; 3] = [b"-", b"-l", b"--login"];
+/// Options by which they hand on all of it.
+const HAND_ON_ENVIRONMENT: [&[u8]; 2] = [b"--preserve-env", b"-E"];
 /// The same of parallel, and of xargs.
 const TAKE_WORD_OF_PARALLEL: &[u8] = b"adIjlLnNPsS";
 const TAKE_WORD_OF_XARGS: &[u8] = b"adEIJLnPRsS";
@@ -822,6 +829,50 @@ pub(super) fn handed_on(words: &[Word], piped: Option<Value>) -> Option<String> 
     ))
 }
 
+/// A variable of the event that a command leaves to somebody to expand who does not get it.
+pub(super) fn forgotten(words: &[Word], is_known: impl Fn(&[u8]) -> bool) -> Option<String> {
+    let called = &words[..words.len().min(program_at(words) + 1)];
+    let is_login = words.iter().any(|word| LOGIN.contains(&word.whole.as_slice()));
+    let forgets = |program: &&[u8]| {
+        REMOTE_SHELLS.contains(program)
+            || CONTAINERS.contains(program)
+            || OTHER_USERS.contains(program) && (is_login || !matches!(*program, b"runuser" | b"su"))
+    };
+    let program = called.iter().map(|word| program_of(&word.whole)).find(forgets)?;
+    // Where one is named and not expanded, it is handed on: `-e NAME`, `NAME=`, `SendEnv=NAME`.
+    let is_handed_on = |word: &Word| {
+        HAND_ON_ENVIRONMENT.contains(&word.whole.as_slice())
+            || named(&word.whole).any(|(is_expanded, _)| !is_expanded)
+    };
+    if words.iter().any(is_handed_on) {
+        return None;
+    }
+    // What our shell expands is a value already.
+    let left = words.iter().filter(|word| word.value.is_none());
+    let (_, name) = left.flat_map(|word| named(&word.whole)).find(|(_, name)| is_known(name))?;
+    let argument = "give the value as an argument, as in sh -c 'ls \"$1\"' sh {pathname}";
+    let instead = if REMOTE_SHELLS.contains(&program) {
+        "send the value on stdin".to_owned()
+    } else if OTHER_USERS.contains(&program) {
+        format!("name the user by user=, or {argument}")
+    } else {
+        argument.to_owned()
+    };
+    let (program, name) = (String::from_utf8_lossy(program), String::from_utf8_lossy(name));
+    Some(format!("{program} does not hand on the environment, so that ${name} is empty there: {instead}"))
+}
+
+/// The variables of ours that a text names, and whether it expands them.
+fn named(text: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
+    let begins = (0..text.len()).filter(|at| text[*at..].starts_with(b"PYINOTIFYD_"));
+    begins.map(|at| {
+        let (before, name) = text.split_at(at);
+        let is_part = |byte: &&u8| byte.is_ascii_uppercase() || **byte == b'_';
+        let length = name.iter().take_while(is_part).count();
+        (before.ends_with(b"$") || before.ends_with(b"${"), &name[..length])
+    })
+}
+
 /// The value that a command executes, or gives to a program that does.
 fn executes(command: &[Word]) -> Option<Value> {
     let executed = verdict(command, false).executed.map(|executed| executed.value);
@@ -875,6 +926,9 @@ pub(crate) fn judge_arguments(argv: &[&[u8]], known: &'static [Placeholder]) -> 
         doubts.push(doubted(&executed));
     }
     doubts.extend(handed_on(&words[program_at(&words)..], None));
+    let is_known =
+        |name: &[u8]| known.iter().any(|(.., variable)| variable.as_bytes().get(1..) == Some(name));
+    doubts.extend(forgotten(&words, is_known));
     Ok(doubts)
 }
 

@@ -13,8 +13,8 @@
 use std::collections::BTreeMap;
 
 use super::code::{
-    PROCESS, Script, Value, Verdict, Word, doubted, doubted_pipe, handed_on, likelier, piped_to, program_at,
-    program_of, reads_commands, refused, verdict,
+    PROCESS, Script, Value, Verdict, Word, doubted, doubted_pipe, forgotten, handed_on, likelier, piped_to,
+    program_at, program_of, reads_commands, refused, verdict,
 };
 use super::occasion::{Field, Occasion, Placeholder};
 
@@ -953,6 +953,7 @@ impl<'a> Reader<'a> {
             self.reads_document = words[at..].to_vec();
         }
         self.doubts.extend(handed_on(&words[at..], self.piped.map(|printed| printed.value)));
+        self.doubts.extend(forgotten(&words, |name| self.variables.contains_key(name)));
         self.set_variables(&words[at..]);
         if CLOSE_COMPOUND.contains(&words[at].whole.as_slice()) {
             self.end_compound();

@@ -725,6 +725,43 @@ fn a_value_that_a_shell_splits_is_warned_of_as_it_is_written() {
 }
 
 #[test]
+fn a_variable_that_does_not_get_to_who_expands_it_is_warned_of() {
+    let argument = "give the value as an argument, as in sh -c 'ls \"$1\"' sh {pathname}";
+    let user = format!("name the user by user=, or {argument}");
+    for (template, program, name, instead) in [
+        ("sudo -u bob sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'", "sudo", "PATHNAME", user.as_str()),
+        ("cd /srv && nice sudo sh -c 'ls \"${PYINOTIFYD_SRC_PATHNAME##*/}\"'", "sudo", "SRC_PATHNAME", &user),
+        ("doas sh -c \"ls \\\"\\$PYINOTIFYD_PATHNAME\\\"\"", "doas", "PATHNAME", &user),
+        ("su - bob -c 'ls \"$PYINOTIFYD_PATHNAME\"'", "su", "PATHNAME", &user),
+        ("runuser -l bob -c 'ls \"$PYINOTIFYD_PATHNAME\"'", "runuser", "PATHNAME", &user),
+        ("docker exec box sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'", "docker", "PATHNAME", argument),
+        ("ssh host 'ls \"$PYINOTIFYD_PATHNAME\"'", "ssh", "PATHNAME", "send the value on stdin"),
+    ] {
+        let wanted = format!(
+            "{program} does not hand on the environment, so that $PYINOTIFYD_{name} is empty there: {instead}"
+        );
+        assert_eq!((read(template.as_bytes()).err(), doubts(template)), (None, vec![wanted]), "{template}");
+    }
+    let argv: [&[u8]; 4] = [b"sudo", b"sh", b"-c", b"ls \"$PYINOTIFYD_PATHNAME\""];
+    assert!(judge_arguments(&argv, OF_EVENTS).unwrap()[0].starts_with("sudo does not hand on"));
+    for template in [
+        "sudo ls \"$PYINOTIFYD_PATHNAME\" $PYINOTIFYD_MASKNAME",
+        "sudo sh -c 'ls \"$1\"' sh \"$PYINOTIFYD_PATHNAME\"",
+        "sudo -E sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "sudo --preserve-env=PYINOTIFYD_PATHNAME sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "sudo PYINOTIFYD_PATHNAME=\"$PYINOTIFYD_PATHNAME\" sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "su bob -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "runuser -u bob -- sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "docker exec -e PYINOTIFYD_PATHNAME box sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "ssh -o SendEnv=PYINOTIFYD_PATHNAME host 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "sudo true; sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "sh -c 'ls \"$PYINOTIFYD_PATHNAME\"' sudo",
+    ] {
+        assert_eq!((read(template.as_bytes()).err(), doubts(template)), (None, vec![]), "{template}");
+    }
+}
+
+#[test]
 fn make_and_env_read_their_arguments_again() {
     let recipe = "in text that make executes, where its value cannot be quoted: a recipe has it as";
     for (template, wanted) in [
