@@ -399,7 +399,7 @@ def test_a_task_whose_file_vanishes_before_its_command_has_ended_is_not_run_agai
     (box.src / "f").unlink()
     again.wait_log("ongoing task cancelled")
     assert not alive(pid)
-    wait_rows(box, "SELECT result FROM ended", [("cancelled",)])
+    wait_rows(box, "SELECT result, error FROM ended", [("cancelled", "its run was ended")])
     assert again.count("start task") == 0
 
 
@@ -1400,7 +1400,8 @@ pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": check, "IN_DEL
     daemon.wait_log("re-schedule task")
     (box.src / "f").unlink()
     daemon.wait_log("scheduled task cancelled")
-    wait_rows(box, "SELECT path, result, attempts FROM ended", [(f"{box.src}/f", "cancelled", 1)])
+    ended = (f"{box.src}/f", "cancelled", 1, "cancelled by IN_DELETE")
+    wait_rows(box, "SELECT path, result, attempts, error FROM ended", [ended])
 
 
 def test_a_stop_names_what_it_could_not_keep(box: Box, disk: Path) -> None:

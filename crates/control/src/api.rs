@@ -298,7 +298,7 @@ pub struct EndedView {
     pub event: String,
     /// `ok`, `failed` or `cancelled`.
     pub result: String,
-    /// Why it failed, or why a restart cancelled it.
+    /// Why it failed, or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Exit status of its command.

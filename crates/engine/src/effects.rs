@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use event::{Event, Mask};
+use event::{Event, Flag, Mask};
 
 use crate::{MapId, NoRule, SchedulerId, TaskHandle, TaskId};
 
@@ -60,11 +60,28 @@ pub enum EndResult<'a> {
     /// It failed for good.
     Failed(&'a Failure),
     /// It was cancelled: while it ran, by its id, or while it waited for another attempt.
-    Cancelled,
+    Cancelled(CancelledBy),
     /// It was cancelled when it was to start: the rules that it came to have nothing for its path.
     NoRule(NoRule),
     /// It was cancelled: the scheduler that it came to has a task of a later event in its place.
     Replaced,
+}
+
+/// What a task was cancelled by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelledBy {
+    /// An event of its path.
+    Event(Option<Flag>),
+    /// Somebody who named it ([`Engine::cancel`](crate::Engine::cancel)).
+    Id,
+    /// A rename of its directory: nothing is to be done for its new path, or that has a task already.
+    Rename,
+    /// The daemon itself, which moved or removed what it was for ([`Engine::withdraw`](crate::Engine::withdraw)).
+    Withdrawal,
+    /// Its path is gone, and was to settle.
+    Loss,
+    /// The end of its run, which was told to end or did so by itself.
+    Stop,
 }
 
 /// Whether a task's file has settled.

@@ -15,8 +15,8 @@ use crate::tasks::{Slot, Tasks};
 use crate::turn::{Delivery, Shared, Turn};
 use crate::verdict::Verdict;
 use crate::{
-    Effects, GenerationId, MapId, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerId, SchedulerSpec,
-    Settled, StepLimit,
+    CancelledBy, Effects, GenerationId, MapId, MapSpec, Matcher, Outcome, Reaction, Record, SchedulerId,
+    SchedulerSpec, Settled, StepLimit,
 };
 
 /// The deadline of a scheduler that has none.
@@ -457,12 +457,12 @@ impl Generation {
             // What comes at the new path is for that task; what this one leaves is for the old path.
         } else if has_task {
             // There was something of that name, whose task is not over: for that one it is an event.
-            scheduler.cancel_unstarted(slot, turn);
+            scheduler.cancel_unstarted(slot, CancelledBy::Rename, turn);
             let reaction = Reaction::Schedule(index);
             let verdict = judge_now(scheduler, self.phase, reaction, (path, event), turn);
             scheduler.perform(verdict, path, event, map_id, turn);
         } else if !runs && let Some(elder) = elders::find(older, (scheduler, self.phase), path, turn.tasks) {
-            scheduler.cancel_unstarted(slot, turn);
+            scheduler.cancel_unstarted(slot, CancelledBy::Rename, turn);
             let (heir, reaction) = ((&*scheduler, self.phase), Reaction::Schedule(index));
             elders::meet(older, elder, heir, reaction, (path, event, map_id), turn);
         } else {
@@ -488,7 +488,7 @@ impl Generation {
     /// Cancels a task that has not started.
     pub(crate) fn withdraw<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
-        self.schedulers[index].cancel_unstarted(slot, turn);
+        self.schedulers[index].cancel_unstarted(slot, CancelledBy::Withdrawal, turn);
         self.note_deadline(index, turn.tasks);
     }
 

@@ -137,8 +137,8 @@ mod turn;
 mod verdict;
 
 pub use effects::{
-    BatchEvent, Effects, End, EndResult, FailedTask, Failure, FailureKind, NotDone, Outcome, OwnedEvent,
-    OwnedTask, Question, Record, Restored, Settled, Start, TaskRecord, Waits,
+    BatchEvent, CancelledBy, Effects, End, EndResult, FailedTask, Failure, FailureKind, NotDone, Outcome,
+    OwnedEvent, OwnedTask, Question, Record, Restored, Settled, Start, TaskRecord, Waits,
 };
 pub use engine::by_id::{Found, NotRun};
 pub use engine::{Engine, Stats};

@@ -25,8 +25,8 @@ use crate::tasks::{Failed, List, Mark, News, Renamed, Slot, State, Tasks};
 use crate::turn::{Commands, Shared, Turn};
 use crate::verdict::{Begin, Change, Ignored, Verdict};
 use crate::{
-    Effects, EndResult, Limits, MapId, NoRule, NotDone, OnBusy, OwnedEvent, Reaction, Record, SchedulerId,
-    SchedulerKind, SchedulerSpec, StepLimit, TaskRecord,
+    CancelledBy, Effects, EndResult, Limits, MapId, NoRule, NotDone, OnBusy, OwnedEvent, Reaction, Record,
+    SchedulerId, SchedulerKind, SchedulerSpec, StepLimit, TaskRecord,
 };
 
 /// What a generation lets its schedulers do.
@@ -566,7 +566,7 @@ impl Scheduler {
                     self.skip(task, event, turn);
                 }
                 Change::CancelRetry => {
-                    self.tell_cancelled_run(task, turn);
+                    self.tell_cancelled_run(task, CancelledBy::Event(event.mask.flag()), turn);
                     forget_marks(task, turn.tasks);
                     let task = self.record(task, *event, turn.tasks);
                     turn.out.record(Record::CancelledWaiting { task });
@@ -698,15 +698,20 @@ impl Scheduler {
     }
 
     fn cancel<E: Effects>(&mut self, slot: Slot, event: &Event<'_>, turn: &mut Turn<'_, E>) {
-        self.tell_cancelled_retry(slot, turn);
+        self.tell_cancelled_retry(slot, CancelledBy::Event(event.mask.flag()), turn);
         let task = self.record(slot, *event, turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.withdraw(slot, turn);
     }
 
     /// Cancels a task that has not started for no event of its own.
-    pub(crate) fn cancel_unstarted<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        self.tell_cancelled_retry(slot, turn);
+    pub(crate) fn cancel_unstarted<E: Effects>(
+        &mut self,
+        slot: Slot,
+        by: CancelledBy,
+        turn: &mut Turn<'_, E>,
+    ) {
+        self.tell_cancelled_retry(slot, by, turn);
         let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
         turn.out.record(Record::CancelledWaiting { task });
         self.withdraw(slot, turn);
@@ -773,7 +778,7 @@ impl Scheduler {
     /// The new path of a task is not wanted: it is cancelled, or what is to come after its run.
     pub(crate) fn drop_rest<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
         if turn.tasks.state(slot).is_to_come() {
-            return self.cancel_unstarted(slot, turn);
+            return self.cancel_unstarted(slot, CancelledBy::Rename, turn);
         }
         if self.spec.batch.is_none() && is_marked(slot, turn.tasks) {
             let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Batch, Begin, Change, Doing, Effects, End, EndResult, Engine, Explanation, FailedTask, Failure,
-    FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher,
-    NoRule, NotDone, NotRun, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record, Restored, Retry,
-    RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit, TaskHandle,
-    TaskId, TaskRecord, Verdict, Waits,
+    Batch, Begin, CancelledBy, Change, Doing, Effects, End, EndResult, Engine, Explanation, FailedTask,
+    Failure, FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec,
+    Matcher, NoRule, NotDone, NotRun, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record,
+    Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit,
+    TaskHandle, TaskId, TaskRecord, Verdict, Waits,
 };
 use event::{Event, Flag, Mask};
 
@@ -149,7 +149,10 @@ impl Effects for Out {
         let result = match end.result {
             EndResult::Done => "done".to_owned(),
             EndResult::Failed(failure) => failure.text.clone(),
-            EndResult::Cancelled => "cancelled".to_owned(),
+            EndResult::Cancelled(CancelledBy::Event(flag)) => {
+                format!("cancelled by {}", flag.map_or("an event", Flag::name))
+            }
+            EndResult::Cancelled(by) => format!("cancelled by {by:?}"),
             EndResult::NoRule(NoRule::NoMatch) => "no rule".to_owned(),
             EndResult::NoRule(NoRule::StepLimit) => "rule step limit".to_owned(),
             EndResult::Replaced => "replaced".to_owned(),
@@ -1478,8 +1481,7 @@ fn what_was_tried_and_is_cancelled_before_it_starts_for_a_later_event_is_told_on
         world.pass(DELAY);
         story(&mut world);
         assert!(world.engine.is_idle(), "{which}");
-        let ends: Vec<bool> =
-            world.out.ends.iter().map(|end| end.starts_with("/f cancelled, 1 attempt(s)")).collect();
+        let ends: Vec<bool> = world.out.ends.iter().map(|end| end.starts_with("/f cancelled by ")).collect();
         assert_eq!(ends, [true], "{which}: {:?}", world.out.ends);
     }
 }
@@ -1498,21 +1500,20 @@ fn a_task_that_starts_for_a_later_event_was_not_tried_for_it() {
 #[test]
 fn a_retry_that_ends_without_a_run_is_told_once_whatever_ended_it() {
     type Ending = fn(&mut World);
-    let endings: [Ending; 3] = [
-        |world| drop(world.delete("/d/f")),
-        |world| world.engine.withdraw(world.now, b"/d", &mut world.out),
-        |world| assert!(world.engine.cancel(world.now, world.out.ids[0], &mut world.out)),
+    let endings: [(&str, Ending); 3] = [
+        ("IN_DELETE", |world| drop(world.delete("/d/f"))),
+        ("Withdrawal", |world| world.engine.withdraw(world.now, b"/d", &mut world.out)),
+        ("Id", |world| assert!(world.engine.cancel(world.now, world.out.ids[0], &mut world.out))),
     ];
-    for (which, ending) in endings.into_iter().enumerate() {
+    for (by, ending) in endings {
         let mut world = World::of(tried_again(retry()));
         world.create("/d/f");
         world.end(1, &error());
         world.out.ends.clear();
         ending(&mut world);
-        assert!(world.engine.is_idle(), "{which}");
-        let ends: Vec<bool> =
-            world.out.ends.iter().map(|end| end.starts_with("/d/f cancelled, 1 attempt(s)")).collect();
-        assert_eq!(ends, [true], "{which}: {:?}", world.out.ends);
+        assert!(world.engine.is_idle(), "{by}");
+        let [end] = &world.out.ends[..] else { panic!("{by}: {:?}", world.out.ends) };
+        assert!(end.starts_with(&format!("/d/f cancelled by {by}, 1 attempt(s)")), "{end}");
     }
 }
 
@@ -2272,7 +2273,11 @@ fn tasks_are_found_by_the_beginning_of_their_id_run_now_and_cancelled() {
     assert_eq!(again, Err(NotRun::NotToCome), "it runs already");
     assert!(world.engine.cancel(world.now, ids[0], &mut world.out));
     assert_eq!(world.lines(), ["cancelled 1 /a"]);
-    assert!(world.out.ends[0].starts_with("/a cancelled, 0 attempt(s), 0ns of "), "{:?}", world.out.ends);
+    assert!(
+        world.out.ends[0].starts_with("/a cancelled by Id, 0 attempt(s), 0ns of "),
+        "{:?}",
+        world.out.ends
+    );
     assert!(!world.engine.cancel(world.now, ids[0], &mut world.out));
     world.close_write("/b");
     assert!(world.engine.cancel(world.now, ids[1], &mut world.out));
@@ -3105,7 +3110,7 @@ fn what_an_event_cancels_is_an_end_only_where_an_attempt_has_failed() {
     world.end(1, &failed(FailureKind::Error));
     world.delete("/f");
     let [end] = &world.out.ends[..] else { panic!("{:?}", world.out.ends) };
-    assert!(end.starts_with("/f cancelled, 1 attempt(s), "), "{end}");
+    assert!(end.starts_with("/f cancelled by IN_DELETE, 1 attempt(s), "), "{end}");
 }
 
 #[test]
@@ -3122,7 +3127,7 @@ fn ends_are_told_with_their_times() {
     assert!(end.starts_with("/f done, 2 attempt(s), "), "{end}");
     world.create("/g");
     world.end(2, &Outcome::Cancelled);
-    assert_eq!(world.out.ends[1], "/g cancelled, 1 attempt(s), 0ns of 0ns");
+    assert_eq!(world.out.ends[1], "/g cancelled by Stop, 1 attempt(s), 0ns of 0ns");
 }
 
 #[test]

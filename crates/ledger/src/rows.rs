@@ -172,7 +172,7 @@ pub struct Ended {
     pub subject: Subject,
     /// How it ended.
     pub result: Outcome,
-    /// Why it failed, or why a restart cancelled it.
+    /// Why it failed, or was cancelled.
     pub error: Option<String>,
     /// Exit status of its command.
     pub exit_status: Option<i32>,

@@ -10,7 +10,8 @@ use crate::scheduler::hand_over::Earlier;
 use crate::tasks::{Failed, News, Slot, State};
 use crate::turn::Turn;
 use crate::{
-    Effects, EndResult, Failure, IdPrefix, MapId, NoRule, Restored, SchedulerId, TaskHandle, TaskId, Waits,
+    CancelledBy, Effects, EndResult, Failure, IdPrefix, MapId, NoRule, Restored, SchedulerId, TaskHandle,
+    TaskId, Waits,
 };
 
 /// What an id or its beginning names.
@@ -74,9 +75,9 @@ impl Engine {
             if to_come {
                 // Who has its id looks for its end, whether it was tried or not.
                 if turn.tasks.tries(slot) == 0 {
-                    scheduler.tell_end_without_run(slot, EndResult::Cancelled, turn);
+                    scheduler.tell_end_without_run(slot, EndResult::Cancelled(CancelledBy::Id), turn);
                 }
-                scheduler.cancel_unstarted(slot, turn);
+                scheduler.cancel_unstarted(slot, CancelledBy::Id, turn);
             } else {
                 scheduler.stop_for_good(slot, turn);
             }

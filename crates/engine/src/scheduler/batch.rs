@@ -12,7 +12,7 @@ use crate::clock::{Nanos, START, span};
 use crate::path::Path;
 use crate::tasks::{Mark, News, Renamed, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Batch, BatchEvent, Effects, Failure, OwnedEvent, Record, Start, TaskId};
+use crate::{Batch, BatchEvent, CancelledBy, Effects, Failure, OwnedEvent, Record, Start, TaskId};
 
 /// What one run is for.
 struct Members {
@@ -179,7 +179,7 @@ impl Scheduler {
                 Left::Anew => self.join_anew(slot, turn),
             }
             if matches!(renamed, Renamed::Unwanted) && turn.tasks.is_task(slot) {
-                self.cancel_unstarted(slot, turn);
+                self.cancel_unstarted(slot, CancelledBy::Rename, turn);
             }
             next = self.taken.first();
             if let Some(slot) = next {

@@ -9,7 +9,9 @@ use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Effects, EndResult, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind, TaskId};
+use crate::{
+    CancelledBy, Effects, EndResult, Failure, MapId, NotDone, Record, SchedulerId, SchedulerKind, TaskId,
+};
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -447,7 +449,7 @@ impl Scheduler {
         if turn.tasks.more(slot).is_some_and(|more| more.retry.is_some()) {
             let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
             turn.out.record(Record::CancelledWaiting { task });
-            self.tell_cancelled_run(slot, turn);
+            self.tell_cancelled_run(slot, CancelledBy::Id, turn);
         }
         forget_marks(slot, turn.tasks);
         turn.tasks.clear(slot, Mark::Interrupted);

@@ -10,8 +10,8 @@ use crate::random::Random;
 use crate::tasks::{Mark, Renamed, Slot, State, Tasks, beginning};
 use crate::turn::{Delivery, Turn};
 use crate::{
-    ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent, Question,
-    Reaction, Record, Retry, SchedulerKind, Seconds, TaskId,
+    CancelledBy, ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent,
+    Question, Reaction, Record, Retry, SchedulerKind, Seconds, TaskId,
 };
 
 /// How long a task is put off that found its file in use.
@@ -104,8 +104,9 @@ impl Scheduler {
                 let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
                 turn.out.record(Record::Rescheduled { task, delay: self.spec.delay });
             }
-            Some(Reaction::Cancel(_)) => self.cancel_unstarted(slot, turn),
+            Some(Reaction::Cancel(_)) => self.cancel_unstarted(slot, CancelledBy::Loss, turn),
             None => {
+                self.tell_cancelled_retry(slot, CancelledBy::Loss, turn);
                 let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
                 turn.out.record(Record::Vanished { task });
                 self.withdraw(slot, turn);
@@ -133,18 +134,23 @@ impl Scheduler {
     }
 
     /// Lets a task be remembered as one that was cancelled if an attempt of it has failed: somebody may look for that.
-    pub(crate) fn tell_cancelled_retry<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
+    pub(crate) fn tell_cancelled_retry<E: Effects>(
+        &self,
+        slot: Slot,
+        by: CancelledBy,
+        turn: &mut Turn<'_, E>,
+    ) {
         if turn.tasks.tries(slot) > 0 {
-            self.tell_end_without_run(slot, EndResult::Cancelled, turn);
+            self.tell_end_without_run(slot, EndResult::Cancelled(by), turn);
         }
     }
 
     /// The same of a task that has failed because its time was over, and all that its run was for: its end will tell
     /// nothing more.
-    pub(super) fn tell_cancelled_run<E: Effects>(&self, slot: Slot, turn: &mut Turn<'_, E>) {
+    pub(super) fn tell_cancelled_run<E: Effects>(&self, slot: Slot, by: CancelledBy, turn: &mut Turn<'_, E>) {
         let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
-        turn.out.ended(&task, end_of(slot, EndResult::Cancelled, turn.now, turn.tasks));
-        self.tell_taken(EndResult::Cancelled, turn);
+        turn.out.ended(&task, end_of(slot, EndResult::Cancelled(by), turn.now, turn.tasks));
+        self.tell_taken(EndResult::Cancelled(by), turn);
     }
 
     /// Lets a task that is to come be remembered as one that ended so.
@@ -374,8 +380,9 @@ impl Scheduler {
         let result = match outcome {
             Outcome::Done => Some(EndResult::Done),
             // What it was stopped for is the reason, whatever it says.
-            Outcome::Failed(_) if state == State::Stopping => Some(EndResult::Cancelled),
-            Outcome::Cancelled | Outcome::Withdrawn => Some(EndResult::Cancelled),
+            Outcome::Failed(_) if state == State::Stopping => Some(EndResult::Cancelled(CancelledBy::Stop)),
+            Outcome::Cancelled => Some(EndResult::Cancelled(CancelledBy::Stop)),
+            Outcome::Withdrawn => Some(EndResult::Cancelled(CancelledBy::Withdrawal)),
             Outcome::Unchanged | Outcome::Failed(_) => None,
         };
         let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
@@ -443,7 +450,7 @@ impl Scheduler {
                 }
                 self.wait_for_retry(slot, due.max(turn.now), turn.tasks);
                 if matches!(renamed, Renamed::Unwanted) {
-                    self.cancel_unstarted(slot, turn);
+                    self.cancel_unstarted(slot, CancelledBy::Rename, turn);
                 }
             }
         }
@@ -517,7 +524,7 @@ impl Scheduler {
         }
         self.tell_followed(slot, &renamed, turn);
         if matches!(renamed, Renamed::Unwanted) {
-            self.cancel_unstarted(slot, turn);
+            self.cancel_unstarted(slot, CancelledBy::Rename, turn);
         }
     }
 

@@ -36,6 +36,7 @@ use ledger::{Batch, Ended, Id, Ledger, Opened, Options, Outcome, Report, Restore
 use rustix::process::Pid;
 use tokio::sync::Notify;
 
+use restore::cancelled;
 pub(super) use restore::{REPLACED, event_of, no_heir, no_rule, told_of};
 pub(super) use told::ToldBefore;
 pub(super) use unwritten::Unwritten;
@@ -211,7 +212,7 @@ impl Keeper {
         let now_s = seconds(SystemTime::now());
         let (result, error, exit_status, signal) = match end.result {
             EndResult::Done => (Outcome::Ok, None, None, None),
-            EndResult::Cancelled => (Outcome::Cancelled, None, None, None),
+            EndResult::Cancelled(by) => (Outcome::Cancelled, Some(cancelled(by)), None, None),
             EndResult::NoRule(why) => (Outcome::Cancelled, Some(no_rule(why).to_owned()), None, None),
             EndResult::Replaced => (Outcome::Cancelled, Some(REPLACED.to_owned()), None, None),
             EndResult::Failed(failure) => {

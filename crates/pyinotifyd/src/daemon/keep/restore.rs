@@ -13,8 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Failure, FailureKind, IdPrefix, MapId, NoRule, SchedulerId, TaskId, TaskRecord, Waits};
-use event::{Event, Mask};
+use engine::{
+    CancelledBy, Failure, FailureKind, IdPrefix, MapId, NoRule, SchedulerId, TaskId, TaskRecord, Waits,
+};
+use event::{Event, Flag, Mask};
 use ledger::{Ended, Outcome, Process, Restored, Subject, Task, TaskState};
 use serde_json::Value;
 
@@ -35,6 +37,18 @@ pub(in crate::daemon) fn no_rule(why: NoRule) -> &'static str {
     match why {
         NoRule::NoMatch => "no rule matches its path any more",
         NoRule::StepLimit => "a pattern of its rules gave up on its path; make the pattern simpler",
+    }
+}
+
+/// What a task was cancelled by, in words.
+pub(super) fn cancelled(by: CancelledBy) -> String {
+    match by {
+        CancelledBy::Event(flag) => format!("cancelled by {}", flag.map_or("an event", Flag::name)),
+        CancelledBy::Id => "cancelled by an operator".to_owned(),
+        CancelledBy::Rename => "its directory was renamed, and the new path asks for nothing more".to_owned(),
+        CancelledBy::Withdrawal => "a rule moved or removed its path".to_owned(),
+        CancelledBy::Loss => "its path vanished".to_owned(),
+        CancelledBy::Stop => "its run was ended".to_owned(),
     }
 }
 
