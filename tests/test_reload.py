@@ -116,7 +116,7 @@ def seconds(stamp: str) -> float:
 @ours_only
 def test_a_failed_reload_prints_its_excerpt_once_and_what_stays(run: Run, box: Box) -> None:
     daemon = run(echo("old"))
-    loaded = re.match(r"[-\d]+ [:\d]+", daemon.lines[0]).group()  # type: ignore[union-attr]
+    loaded = daemon.wait_log(r"^([-\d]+ [:\d]+),.* start listening").group(1)
     faults = ["x = 1\nraise ValueError('the reason')\n", "x = (\n", "Watch('$SRC', event_mapp={})\n"]
     for number, text in enumerate(faults, 1):
         box.write_config(text)
