@@ -196,8 +196,13 @@ class Checked:
             _refuse_overrides(cls)
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set a known attribute to a value of the right type, as long as the config loads."""
+        """Set a known attribute to a value of the right type, as long as the config loads.
+
+        A class of the user's may have others, which are its own business, and its jobs'.
+        """
         cls = type(self)
+        if name not in cls._kinds and name != "at" and not _is_ours(cls):
+            return object.__setattr__(self, name, value)
         if _Force.begun:
             raise RuntimeError(
                 f"{cls.__name__}.{name} can't be set any more: the daemon has taken the config, "
@@ -207,7 +212,7 @@ class Checked:
         if kinds:
             if value is not None or _NONE not in kinds:
                 expect(name, value, *[kind for kind in kinds if kind is not _NONE])
-        elif kinds is None and name != "at" and _is_ours(cls):
+        elif kinds is None and name != "at":
             known = [known for known in cls._kinds if known[0] != "_"]
             raise AttributeError(f"{cls.__name__} has no attribute {name!r}{similar(name, known)}")
         object.__setattr__(self, name, value)

@@ -411,6 +411,18 @@ LATE = [
 ]
 
 
+def test_a_class_that_adds_to_ours_keeps_what_it_likes(monkeypatch):
+    """Its jobs may count and remember; what the daemon has taken stays refused."""
+    monkeypatch.setattr(checked._Force, "begun", False)
+    own = run("class Own(TaskScheduler): pass\nx = Own(job, delay=3)\nx.count = 0")
+    checked.put_in_force()
+    own.count += 1
+    own.seen = {"a"}
+    with pytest.raises(RuntimeError, match="Own.delay can't be set any more"):
+        own.delay = 1
+    assert (own.count, own.seen, own.delay) == (1, {"a"}, 3)
+
+
 @pytest.mark.parametrize("code", LATE)
 def test_what_comes_too_late_is_refused(code, monkeypatch):
     """A job that changes the config would wonder why nothing happens."""
