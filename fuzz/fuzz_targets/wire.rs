@@ -39,7 +39,7 @@ use host::wire::{self, ConfigFault, FromHost, HostRecord, PathText, Starts};
 use libfuzzer_sys::fuzz_target;
 
 /// First and last type that a host sends, and one more on both sides.
-const KINDS: std::ops::RangeInclusive<u8> = 64..=74;
+const KINDS: std::ops::RangeInclusive<u8> = 64..=75;
 /// Bytes before a frame's body.
 const HEADER: usize = 5;
 
@@ -86,11 +86,13 @@ fn frame(kind: u8, body: &[u8]) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(FromHost::Describe(description)) => describe(&description),
         Ok(FromHost::Error(fault)) => show(&fault),
-        Ok(FromHost::Done(tasks) | FromHost::Cancelled(tasks)) => {
+        Ok(FromHost::Done(tasks) | FromHost::Cancelled(tasks) | FromHost::Dropped(tasks)) => {
             assert_eq!(wire::cancel(&tasks)[HEADER..], *body);
         }
         Ok(FromHost::Log(record)) => record_of_host(&record),
-        Ok(FromHost::Taken(count)) => assert_eq!(count.to_le_bytes(), body),
+        Ok(FromHost::Taken { count, open }) => {
+            assert_eq!([count.to_le_bytes(), open.to_le_bytes()].concat(), body);
+        }
         Ok(said @ (FromHost::Hello(_) | FromHost::Exit(_) | FromHost::Fail(_) | FromHost::Level(_))) => {
             drop(format!("{said:?}"));
         }

@@ -11,6 +11,13 @@ pub trait Effects {
     /// Run a task. Its end is told by [`Engine::finished`](crate::Engine::finished), in a later call.
     fn start(&mut self, start: Start<'_>);
 
+    /// Say whether what runs the jobs of that scheduler can take one more. If not, they are queued until
+    /// [`Engine::start_jobs`](crate::Engine::start_jobs).
+    fn has_room(&self, scheduler: SchedulerId) -> bool {
+        let _ = scheduler;
+        true
+    }
+
     /// End a running task, its time is over. Its end is told as for any other.
     fn stop(&mut self, handle: TaskHandle, id: TaskId);
 
@@ -169,6 +176,8 @@ pub enum Outcome {
     Failed(Failure),
     /// It was cancelled, by [`Effects::stop`] or by itself.
     Cancelled,
+    /// It has not begun, and what was to run it is gone: its task is queued again.
+    NotBegun,
     /// It has not begun, and what it is for was moved or removed by the daemon itself ([`crate::Engine::withdraw`]).
     Withdrawn,
 }

@@ -15,7 +15,7 @@ use crate::turn::{Shared, Turn};
 use crate::verdict::{Explained, Explanation};
 use crate::{
     Effects, GenerationError, GenerationId, GenerationIds, Limits, MapId, MapSpec, Outcome, OwnedEvent,
-    OwnedTask, Record, SchedulerId, SchedulerSpec, Settled, TaskHandle, TaskId,
+    OwnedTask, Record, SchedulerId, SchedulerKind, SchedulerSpec, Settled, TaskHandle, TaskId,
 };
 
 pub(crate) mod by_id;
@@ -169,6 +169,17 @@ impl Engine {
         self.shared.commands.max = max;
         self.shared.commands.to_fill = true;
         self.clock.advance(now);
+        self.end_turn(out);
+    }
+
+    /// There is room for jobs again, where [`Effects::has_room`] had said that there is none: those that are queued
+    /// start, in the order in which they came, as long as there is.
+    pub fn start_jobs(&mut self, now: Instant, out: &mut impl Effects) {
+        if !std::mem::take(&mut self.shared.jobs_wait) {
+            return;
+        }
+        self.clock.advance(now);
+        self.fill(SchedulerKind::Job, out);
         self.end_turn(out);
     }
 
@@ -399,8 +410,8 @@ impl Engine {
 
     #[inline]
     fn end_turn(&mut self, out: &mut impl Effects) {
-        if self.shared.commands.to_fill {
-            self.fill_commands(out);
+        if std::mem::take(&mut self.shared.commands.to_fill) {
+            self.fill(SchedulerKind::Command, out);
         }
         self.shared.tell_counted(&self.tasks, out);
         if self.generations.iter().any(Generation::is_done) {

@@ -499,6 +499,14 @@ impl Scheduler {
         self.spec.kind == SchedulerKind::Command && shared.commands.max.is_some()
     }
 
+    /// Whether what would run one more task of it can take that. If not, the engine is told when it can.
+    #[inline]
+    pub(crate) fn has_room<E: Effects>(&self, turn: &mut Turn<'_, E>) -> bool {
+        let has_room = self.spec.kind != SchedulerKind::Job || turn.out.has_room(self.id);
+        turn.shared.jobs_wait |= !has_room;
+        has_room
+    }
+
     /// Whether one more task may start.
     #[inline]
     pub(crate) fn can_start(&self, now: Nanos, commands: &Commands) -> bool {
@@ -528,7 +536,11 @@ impl Scheduler {
                 let news = News { event, map, rule, hash: path.hash, same_path: false };
                 let slot = self.insert(&news, turn.now, turn.tasks);
                 match begin {
-                    Begin::AtOnce if self.spec.settle.is_none() && !self.shares_places(turn.shared) => {
+                    Begin::AtOnce
+                        if self.spec.settle.is_none()
+                            && !self.shares_places(turn.shared)
+                            && self.has_room(turn) =>
+                    {
                         self.run(slot, turn);
                     }
                     Begin::AtOnce | Begin::WhenPlaceIsFree => self.offer(slot, turn),

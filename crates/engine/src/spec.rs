@@ -242,6 +242,8 @@ pub struct Settle {
     pub check: Duration,
     /// How long after it was first due a task fails for good.
     pub give_up: Duration,
+    /// How long after a start of the daemon it does not, since its file is looked at anew.
+    pub anew: Duration,
 }
 
 /// When a run begins that is for all paths which had events since the one before.

@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     pub(crate) commands: Commands,
+    /// Jobs are queued for which there was no room.
+    pub(crate) jobs_wait: bool,
     /// Events of tasks that failed, for those that are to get them.
     pub(crate) failures: Vec<Delivery>,
     /// For the jitter of retries.
@@ -96,6 +98,7 @@ impl Shared {
             limits,
             counters: Counters::default(),
             commands: Commands::default(),
+            jobs_wait: false,
             failures: Vec::new(),
             daemon_ends: false,
         }

@@ -85,6 +85,8 @@ struct Out {
     received: usize,
     /// Ids as they came up: each is shown by its place here, from 1.
     ids: Vec<TaskId>,
+    /// How many more jobs there is room for, if that is bounded.
+    room: Option<usize>,
 }
 
 impl Out {
@@ -105,8 +107,13 @@ impl Out {
 }
 
 impl Effects for Out {
+    fn has_room(&self, _: SchedulerId) -> bool {
+        self.room != Some(0)
+    }
+
     fn start(&mut self, start: Start<'_>) {
         let number = self.number(start.id);
+        self.room = self.room.map(|room| room.saturating_sub(1));
         self.handles.push((number, start.handle));
         self.late.push(start.late);
         let rule = start.rule.map_or(String::new(), |rule| format!(" rule {rule}"));
@@ -524,6 +531,99 @@ fn tasks_beyond_max_jobs_wait_in_order() {
     assert_eq!(world.delete("/c"), ["cancelled 3 /c"]);
     assert_eq!(world.complete(2), ["finished 2 /b"]);
     assert!(world.engine.is_idle());
+}
+
+#[test]
+fn a_queued_task_that_is_to_run_now_keeps_its_place() {
+    let mut world = World::of(SchedulerSpec { max_jobs: NonZeroU32::new(1), ..scheduler(Duration::ZERO) });
+    let _ = (world.create("/a"), world.create("/b"), world.create("/c"), world.close_write("/b"));
+    world.engine.run_now(world.now, world.out.ids[1], &mut world.out).unwrap();
+    world.lines();
+    assert_eq!(world.complete(1), ["finished 1 /a", "start 2 /b IN_CLOSE_WRITE"]);
+}
+
+// Room for jobs.
+
+impl World {
+    fn room(&mut self, room: usize) -> Vec<String> {
+        self.out.room = Some(room);
+        self.engine.start_jobs(self.now, &mut self.out);
+        self.lines()
+    }
+}
+
+#[test]
+fn jobs_for_which_there_is_no_room_are_queued_in_the_order_in_which_they_came() {
+    let of = |name: &str, kind| SchedulerSpec { kind, ..SchedulerSpec::named(name) };
+    let specs = [
+        of("one", SchedulerKind::Job),
+        of("two", SchedulerKind::Job),
+        of("command", SchedulerKind::Command),
+        SchedulerSpec { delay: DELAY, ..of("later", SchedulerKind::Job) },
+    ];
+    let mut map = MapSpec::default();
+    for (place, flag) in [Flag::Create, Flag::CloseWrite, Flag::Attrib, Flag::Open].into_iter().enumerate() {
+        map.reactions[flag.index()] = vec![Reaction::Schedule(place)];
+    }
+    map.reactions[Flag::Delete.index()] = vec![Reaction::Cancel(0)];
+    let mut world = World::new(&specs, map);
+    assert_eq!(world.room(1), NOTHING);
+    assert_eq!(world.create("/a"), ["start 1 /a IN_CREATE"]);
+    assert_eq!(world.create("/b"), NOTHING);
+    world.now += SECOND;
+    assert_eq!(world.close_write("/c"), NOTHING);
+    assert_eq!(world.event(&event(Flag::Open, "/f")), ["schedule 10s 2 /f"]);
+    assert_eq!(world.event(&event(Flag::Attrib, "/x")), ["start 3 /x IN_ATTRIB"], "no job");
+    world.now += SECOND;
+    assert_eq!(world.create("/d"), NOTHING);
+    assert_eq!(world.create("/e"), NOTHING);
+    assert_eq!(world.complete(1), ["finished 1 /a"], "a place is no room");
+    assert_eq!(world.create("/b"), ["re-schedule 0ns 4 /b"]);
+    assert_eq!(world.delete("/e"), ["cancelled 5 /e"]);
+    assert_eq!(world.pass(DELAY), NOTHING, "it is due, and queued");
+    assert_eq!(world.room(2), ["start 4 /b IN_CREATE", "start 6 /c IN_CLOSE_WRITE"]);
+    assert_eq!(world.room(9), ["start 7 /d IN_CREATE", "start 2 /f IN_OPEN"]);
+    assert_eq!(world.room(9), NOTHING);
+}
+
+#[test]
+fn a_rate_and_a_batch_wait_for_room() {
+    let rate = Rate { starts: NonZeroU32::MIN, span: SECOND };
+    let mut world = World::of(SchedulerSpec { max_rate: Some(rate), ..scheduler(Duration::ZERO) });
+    assert_eq!(world.create("/a"), ["start 1 /a IN_CREATE"]);
+    world.room(0);
+    assert_eq!(world.create("/b"), ["rate used"]);
+    assert_eq!(world.pass(DELAY), NOTHING);
+    assert_eq!(world.room(9), ["start 2 /b IN_CREATE"]);
+
+    let batch = Batch { quiet: SECOND, max_wait: DELAY, max_files: NonZeroU32::new(9).unwrap() };
+    let mut world = World::of(SchedulerSpec { batch: Some(batch), ..scheduler(Duration::ZERO) });
+    world.room(0);
+    let _ = (world.create("/a"), world.create("/b"));
+    assert_eq!(world.pass(DELAY), NOTHING);
+    assert_eq!(world.room(1), ["start 1 /a IN_CREATE for /a /b"]);
+    world.room(0);
+    assert_eq!(world.end(1, &Outcome::NotBegun), NOTHING);
+    assert_eq!(world.pass(DELAY), NOTHING);
+    assert_eq!(world.room(1), ["start 1 /a IN_CREATE for /a /b"]);
+}
+
+#[test]
+fn a_run_that_has_not_begun_is_queued_again_as_the_same_attempt() {
+    let mut world = World::of(scheduler(Duration::ZERO));
+    let _ = (world.create("/a"), world.create("/b"), world.create("/c"));
+    world.room(0);
+    for id in 1..=3 {
+        assert_eq!(world.end(id, &Outcome::NotBegun), NOTHING);
+    }
+    assert_eq!(world.close_write("/a"), ["re-schedule 0ns 1 /a"]);
+    assert_eq!(world.delete("/b"), ["cancelled 2 /b"]);
+    assert_eq!(world.room(9), ["start 1 /a IN_CLOSE_WRITE", "start 3 /c IN_CREATE"]);
+    world.room(0);
+    let (_, lines) = world.reload(30 * SECOND);
+    assert_eq!(lines, ["pause 0", "wait 30s for 2"]);
+    assert_eq!(world.end(3, &Outcome::NotBegun), NOTHING);
+    assert_eq!(world.room(9), ["start 3 /c IN_CREATE"], "in the configuration in force");
 }
 
 fn retrying(delay: Duration) -> SchedulerSpec {
@@ -1853,7 +1953,7 @@ fn what_failed_for_good_is_told_once_whatever_the_receiver_does_with_events() {
 fn what_tells_of_a_failure_has_retries_and_places_and_goes_no_further() {
     let one = NonZeroU32::new(1);
     // What failed is no file that might have to settle, at any try.
-    let settle = Some(Settle { check: SECOND, give_up: 3 * SECOND });
+    let settle = Some(Settle { check: SECOND, give_up: 3 * SECOND, anew: Duration::ZERO });
     let receiver = SchedulerSpec { max_jobs: one, on_failure: vec![1], settle, ..tried_again(retry()) };
     let sender = SchedulerSpec { on_failure: vec![1], ..scheduler(Duration::ZERO) };
     let mut world = World::new(&[sender, receiver], map());
@@ -2134,7 +2234,7 @@ fn commands_of_all_schedulers_have_their_places_in_common() {
 // Settling.
 
 fn settling() -> SchedulerSpec {
-    let settle = Some(Settle { check: SECOND, give_up: 3 * SECOND });
+    let settle = Some(Settle { check: SECOND, give_up: 3 * SECOND, anew: Duration::ZERO });
     SchedulerSpec { settle, ..scheduler(Duration::ZERO) }
 }
 

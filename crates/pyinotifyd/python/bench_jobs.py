@@ -48,7 +48,7 @@ class Host:
         theirs.close()
         os.close(lifeline)
         self.buffer = b""
-        self.send(1, b'{"protocol": 3, "version": "2.0.0"}')
+        self.send(1, b'{"protocol": 4, "version": "2.0.0"}')
         self.send(SOURCE, config.read_bytes())
         self.send(LOAD, b'{"configs": ["%s"], "debug": false, "levels": {"": 20}}' % os.fsencode(config))
         while self.frames(DESCRIBE) == 0:

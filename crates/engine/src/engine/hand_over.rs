@@ -108,25 +108,26 @@ impl Engine {
         }
     }
 
-    /// Starts commands that are queued, in the order in which they came, as long as there are places.
+    /// Starts tasks of one kind that are queued, in the order in which they came, as long as there are places.
     #[cold]
-    pub(super) fn fill_commands(&mut self, out: &mut impl Effects) {
-        self.shared.commands.to_fill = false;
+    pub(super) fn fill(&mut self, kind: SchedulerKind, out: &mut impl Effects) {
         let now = self.clock.now();
         loop {
-            let schedulers = self.generations.iter().enumerate();
-            let schedulers = schedulers
-                .flat_map(|(at, one)| one.schedulers().iter().map(move |scheduler| (at, scheduler)));
-            let ready = |scheduler: &Scheduler| {
-                scheduler.spec().kind == SchedulerKind::Command
-                    && scheduler.can_start(now, &self.shared.commands)
-            };
-            let first = schedulers
-                .filter(|(_, scheduler)| ready(scheduler))
-                .filter_map(|(at, scheduler)| {
-                    Some((scheduler.queued_since(&self.tasks)?, at, scheduler.id()))
-                })
-                .min();
+            let mut first = None;
+            for at in 0..self.generations.len() {
+                let (generations, mut turn) = self.turn_at(now, out);
+                for scheduler in generations[at].schedulers() {
+                    let Some(since) = scheduler.queued_since(turn.tasks) else { continue };
+                    let key = (since, at, scheduler.id());
+                    if scheduler.spec().kind == kind
+                        && first.is_none_or(|first| key < first)
+                        && scheduler.can_start(now, &turn.shared.commands)
+                        && scheduler.has_room(&mut turn)
+                    {
+                        first = Some(key);
+                    }
+                }
+            }
             let Some((_, at, id)) = first else { return };
             let (generations, mut turn) = self.turn_at(now, out);
             generations[at].with_scheduler(id, &mut turn, Scheduler::run_first_queued);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::run::{Left, is_marked};
 use super::{Keys, Scheduler, forget_marks};
-use crate::clock::Nanos;
+use crate::clock::{Nanos, span};
 use crate::index::Index;
 use crate::path::Path;
 use crate::tasks::{Failed, Mark, News, Slot, State, Tasks};
@@ -236,11 +236,12 @@ impl Scheduler {
         turn: &mut Turn<'_, E>,
     ) -> Option<Slot> {
         let first = earlier.first.unwrap_or(turn.now).min(turn.now);
-        let first_due = earlier.due.filter(|_| self.spec.settle.is_some());
+        let first_due = earlier.due.zip(self.spec.settle);
         let again = earlier.again;
         let slot = self.insert_earlier(earlier, turn)?;
-        if let Some(first_due) = first_due {
-            turn.tasks.more_mut(slot).settles_since = Some(first_due.min(turn.now));
+        if let Some((first_due, settle)) = first_due {
+            let fails = (turn.now + span(settle.anew)).saturating_sub(span(settle.give_up));
+            turn.tasks.more_mut(slot).settles_since = Some(first_due.min(turn.now).max(fails));
         }
         if turn.tasks.attempt(slot) > 1 {
             self.timer.insert(slot, State::Retrying, due, turn.tasks);
@@ -432,12 +433,15 @@ impl Scheduler {
 
     /// Starts a task that is to come now, or as soon as it may.
     pub(crate) fn run_now<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        self.leave(slot, turn.tasks);
         if let Some(more) = turn.tasks.known_more(slot) {
             more.not_before = 0;
         }
         turn.tasks.set(slot, Mark::Settled);
-        self.place(slot, turn);
+        // A task that is queued keeps its place.
+        if turn.tasks.state(slot) != State::Queued {
+            self.leave(slot, turn.tasks);
+            self.place(slot, turn);
+        }
         if self.spec.batch.is_some() {
             self.fill_places(turn);
         }

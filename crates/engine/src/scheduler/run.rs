@@ -168,8 +168,9 @@ impl Scheduler {
     /// Starts a task in no list, or puts it behind those that wait for their start.
     #[inline]
     pub(super) fn place<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) {
-        let is_alone = !self.shares_places(turn.shared) && self.spec.batch.is_none();
-        if is_alone && self.queued.len() == 0 && self.can_start(turn.now, &turn.shared.commands) {
+        let is_alone =
+            !self.shares_places(turn.shared) && self.spec.batch.is_none() && self.queued.len() == 0;
+        if is_alone && self.can_start(turn.now, &turn.shared.commands) && self.has_room(turn) {
             self.run(slot, turn);
         } else {
             self.queue(slot, turn);
@@ -194,7 +195,8 @@ impl Scheduler {
             self.max_rate_told = true;
             turn.out.record(Record::MaxRate { scheduler: self.id });
         }
-        let must_wait = self.queued.len() > 1 || !self.can_start(turn.now, &turn.shared.commands);
+        let must_wait =
+            self.queued.len() > 1 || !self.can_start(turn.now, &turn.shared.commands) || !self.has_room(turn);
         if self.spec.batch.is_none() && must_wait {
             let task = self.record(slot, turn.tasks.event(slot, turn.path), turn.tasks);
             turn.out.record(Record::Queued { task, is_paused: self.paused });
@@ -324,26 +326,37 @@ impl Scheduler {
             | Outcome::Unchanged
             | Outcome::Failed(_)
             | Outcome::Cancelled
+            | Outcome::NotBegun
             | Outcome::Withdrawn => self.end(slot, state, outcome, turn),
         }
     }
 
     /// A run that was stopped for the end of the daemon is over. Unless it was done all the same, the task is left as
-    /// it was while it ran.
+    /// it was while it ran, or as it was before if it has not begun.
     fn interrupted<E: Effects>(&mut self, slot: Slot, outcome: &Outcome, turn: &mut Turn<'_, E>) -> bool {
         match outcome {
             Outcome::Done | Outcome::Unchanged => {
                 turn.tasks.clear(slot, Mark::Interrupted);
                 return false;
             }
-            Outcome::Failed(_) | Outcome::Cancelled | Outcome::Withdrawn => {}
+            Outcome::NotBegun => {
+                turn.tasks.clear(slot, Mark::Interrupted);
+                turn.tasks.set_time(slot, turn.now);
+            }
+            Outcome::Failed(_) | Outcome::Cancelled | Outcome::Withdrawn => {
+                let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
+                turn.out.record(Record::CancelledOngoing { task });
+            }
         }
-        let task = self.record_of_run(slot, turn.tasks.event_of_run(slot, turn.path), turn.tasks);
-        turn.out.record(Record::CancelledOngoing { task });
+        let is_interrupted = turn.tasks.has(slot, Mark::Interrupted);
         self.push_left(slot, turn.tasks);
         while let Some(slot) = self.taken.first() {
             turn.tasks.unlink(&mut self.taken, slot);
-            turn.tasks.set(slot, Mark::Interrupted);
+            if is_interrupted {
+                turn.tasks.set(slot, Mark::Interrupted);
+            } else {
+                turn.tasks.set_time(slot, turn.now);
+            }
             self.push_left(slot, turn.tasks);
         }
         true
@@ -377,11 +390,14 @@ impl Scheduler {
         outcome: &Outcome,
         turn: &mut Turn<'_, E>,
     ) -> Option<Left> {
+        if *outcome == Outcome::NotBegun && state != State::Stopping {
+            return self.not_begun(slot, turn);
+        }
         let result = match outcome {
             Outcome::Done => Some(EndResult::Done),
             // What it was stopped for is the reason, whatever it says.
             Outcome::Failed(_) if state == State::Stopping => Some(EndResult::Cancelled(CancelledBy::Stop)),
-            Outcome::Cancelled => Some(EndResult::Cancelled(CancelledBy::Stop)),
+            Outcome::Cancelled | Outcome::NotBegun => Some(EndResult::Cancelled(CancelledBy::Stop)),
             Outcome::Withdrawn => Some(EndResult::Cancelled(CancelledBy::Withdrawal)),
             Outcome::Unchanged | Outcome::Failed(_) => None,
         };
@@ -407,7 +423,7 @@ impl Scheduler {
                 return None;
             }
             Outcome::Failed(failure) => self.fail(slot, failure, turn).map_or(Left::Nothing, Left::Retry),
-            Outcome::Cancelled => {
+            Outcome::Cancelled | Outcome::NotBegun => {
                 turn.out.record(Record::CancelledOngoing { task });
                 Left::Nothing
             }
@@ -421,6 +437,26 @@ impl Scheduler {
             self.tell_taken(result, turn);
         }
         Some(left)
+    }
+
+    /// Lets a task start anew whose run has not begun: it is due, and whatever marked it meanwhile is in its latest
+    /// event.
+    fn not_begun<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> Option<Left> {
+        if self.spec.batch.is_some() {
+            return Some(Left::Anew);
+        }
+        turn.tasks.clear(slot, Mark::Again);
+        let renamed = turn.tasks.take_renamed(slot);
+        self.tell_followed(slot, &renamed, turn);
+        if matches!(renamed, Renamed::Unwanted) {
+            self.timer.insert(slot, State::Waiting, turn.now, turn.tasks);
+            self.cancel_unstarted(slot, CancelledBy::Rename, turn);
+        } else if self.has_heir {
+            self.leave_to_heir(slot, turn.tasks);
+        } else {
+            self.go_on_after(slot, 0, turn);
+        }
+        None
     }
 
     /// Does with a task in no list what its run left to do.
@@ -601,7 +637,8 @@ impl Scheduler {
             turn.shared.commands.to_fill = true;
             return;
         }
-        while self.queued.len() > 0 && self.can_start(turn.now, &turn.shared.commands) {
+        while self.queued.len() > 0 && self.can_start(turn.now, &turn.shared.commands) && self.has_room(turn)
+        {
             self.run_first_queued(turn);
         }
     }

@@ -673,6 +673,7 @@ fn pick_outcome(script: &mut Script<'_>) -> Outcome {
         0..3 => Outcome::Done,
         3 => Outcome::Cancelled,
         4 if script.one_in(4) => Outcome::Withdrawn,
+        4 if script.one_in(4) => Outcome::NotBegun,
         4 => Outcome::Unchanged,
         _ => {
             let kind = script.pick(&kinds).unwrap_or(FailureKind::Error);
@@ -708,9 +709,10 @@ fn pick_scheduler(script: &mut Script<'_>, place: usize, of: usize) -> Scheduler
         timeout: script.one_in(4).then_some(TIMEOUT),
         retry: script.one_in(3).then(|| pick_retry(script)),
         on_failure: if script.one_in(3) { vec![usize::from(script.below(of as u8))] } else { Vec::new() },
-        settle: script
-            .one_in(3)
-            .then(|| Settle { check: Duration::from_millis(400), give_up: Duration::from_millis(1_500) }),
+        settle: script.one_in(3).then(|| {
+            let [check, anew, give_up] = [400, 700, 1_500].map(Duration::from_millis);
+            Settle { check, give_up, anew }
+        }),
         batch: None,
         rules,
         persist: true,

@@ -61,6 +61,7 @@ class Daemon:
         os.close(lifeline)
         self.buffer = b""
         self.taken = 0
+        self.open = 0
         self.logs = []
 
     def send(self, kind, body=b""):
@@ -100,7 +101,7 @@ class Daemon:
             if kind in (DONE, CANCELLED):
                 value = list(struct.unpack(f"<{len(body) // 8}Q", body))
             elif kind == TAKEN:
-                value = struct.unpack("<I", body)[0]
+                value, self.open = struct.unpack("<II", body)
                 self.taken += value
             else:
                 value = json.loads(body)
@@ -119,7 +120,7 @@ class Daemon:
 
     def hello(self, **changes):
         """Exchange HELLO."""
-        self.send(HELLO, {"protocol": 3, "version": VERSION, **changes})
+        self.send(HELLO, {"protocol": 4, "version": VERSION, **changes})
         kind, value = self.next()
         assert kind == HOST_HELLO, (kind, value, self.process.stderr.read() if kind is None else "")
         return value

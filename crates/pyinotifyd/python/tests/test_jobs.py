@@ -546,11 +546,9 @@ def test_a_job_that_blocks(jobs):
 
 
 def test_a_daemon_that_does_not_read(jobs):
-    """Logs are bounded and counted, jobs go on."""
-    daemon = jobs("logging.info('x' * 50_000)", "import logging")
-    daemon.start([{"handle": handle} for handle in range(500)])
-    # The host ends its 500 jobs while nobody reads: a job that comes later is done at once.
-    daemon.start([{"handle": 1000}])
+    """Logs are bounded and counted, jobs go on; others begin when it knows which have."""
+    daemon = jobs("for _ in range(event.wd): logging.info('x' * 50_000)", "import logging")
+    daemon.start([{"handle": 1000, "wd": 501}, *({"handle": handle, "wd": 0} for handle in range(500))])
     deadline = time.monotonic() + DEADLINE_S
     before = -1.0
     while time.monotonic() < deadline:
@@ -573,7 +571,17 @@ def test_a_daemon_that_does_not_read(jobs):
 
 def test_what_is_left_to_say_is_said_at_the_end(jobs):
     """A daemon that reads only after its stop."""
-    daemon = jobs("print('begun', flush=True); raise ValueError('x' * 50_000)")
+    daemon = jobs(
+        """
+        begun.append(event)
+        print("begun", flush=True)
+        if len(begun) == 40:
+            gate.set()
+        await gate.wait()
+        raise ValueError("x" * 50_000)
+        """,
+        "import asyncio\nbegun, gate = [], asyncio.Event()",
+    )
     daemon.start([{"handle": handle} for handle in range(40)])
     for _ in range(40):
         assert daemon.line() == b"begun\n"

@@ -185,8 +185,10 @@ impl SettleDescription {
         let SettleDescription { no_writer, stable, min_size, marker, give_up, check } = self;
         let check = seconds(check);
         let marker = marker.map(|marker| Marker(marker.0));
-        let settled = Settled { no_writer, stable: seconds(stable), min_size, marker, check };
-        (Settle { check, give_up: seconds(give_up) }, Arc::new(settled))
+        let stable = seconds(stable);
+        let settled = Settled { no_writer, stable, min_size, marker, check };
+        let anew = stable.saturating_add(check.saturating_mul(2));
+        (Settle { check, give_up: seconds(give_up), anew }, Arc::new(settled))
     }
 }
 

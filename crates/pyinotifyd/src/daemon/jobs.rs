@@ -1,8 +1,9 @@
 //! Custom jobs of one generation: its host, what waits to be sent to it, and what runs in it.
 //!
-//! At most [`WINDOW`] starts are with the host untaken, so that a host that blocks costs memory of the daemon, which is
-//! bounded by the engine's tasks, and not of the socket. A host that dies fails what runs in it; what was not sent yet
-//! waits for the next host.
+//! A job that was started has begun as soon as that can be: where the host is away, or has enough that it has not
+//! taken, there is no room for more ([`Jobs::has_room`]), and the engine keeps its tasks queued. How much is enough
+//! depends on how fast the host takes: at most [`WINDOW`], and of jobs that block one after the other. A host that dies
+//! fails what runs in it or may do so; what has certainly not begun is queued again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use crate::host::{Host, HostId};
 
 /// Starts that the host may not have taken yet.
 const WINDOW: usize = 1024;
+/// Starts that a new host may begin before it says how many: `STARTS_A_TURN_FIRST` of `jobs.py`.
+const OPEN_FIRST: u32 = 8;
 /// Starts a frame; a part of the window, so that the host works while the next frame is on its way.
 const FRAME: usize = 256;
 /// Pause before a dead host is started again: the first, and the longest after doubling.
@@ -32,10 +35,14 @@ const BLOCKED_FIRST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Jobs {
     slot: Slot,
-    /// Frames that are being filled or wait for the window; the last is open.
-    waiting: VecDeque<(Starts, Vec<u64>)>,
+    /// Frames of this turn, which are sent at its end; the last is open.
+    filling: Vec<(Starts, Vec<u64>)>,
+    /// How many starts these have.
+    unsent: usize,
     /// Sent and not taken, in order.
     untaken: VecDeque<u64>,
+    /// How many of these may have begun.
+    open: u32,
     /// Since when the host has not taken a start.
     silent_since: Option<Instant>,
     blocked_after: Duration,
@@ -43,6 +50,8 @@ pub(crate) struct Jobs {
     started_at: Option<Instant>,
     /// No event makes tasks any more: another host is started only for a job that is due.
     is_ending: bool,
+    /// There is a job for another host, or may be at any time.
+    is_wanted: bool,
     /// When the last of the jobs that were asked to end has had its time.
     kill_at: Option<Instant>,
 }
@@ -66,12 +75,15 @@ impl Jobs {
         Jobs {
             started_at: host.is_some().then_some(now),
             slot: host.map_or(Slot::None, Slot::Ready),
-            waiting: VecDeque::new(),
+            filling: Vec::new(),
+            unsent: 0,
             untaken: VecDeque::new(),
+            open: OPEN_FIRST,
             silent_since: None,
             blocked_after: BLOCKED_FIRST,
             pause: RESTART_FIRST,
             is_ending: false,
+            is_wanted: true,
             kill_at: None,
         }
     }
@@ -130,7 +142,20 @@ impl Jobs {
         self.slot = Slot::None;
     }
 
-    /// Queues a start; [`Jobs::flush`] sends it.
+    /// Whether one more start would be taken before long.
+    pub(crate) fn has_room(&self) -> bool {
+        match self.slot {
+            // Nobody asks of a configuration without jobs, but tests of the daemon, which run them themselves.
+            Slot::None => true,
+            Slot::Ready(_) => {
+                let open = self.open as usize;
+                self.untaken.len() + self.unsent < (open * open.min(8)).clamp(1, WINDOW)
+            }
+            Slot::Loading(_) | Slot::Waiting(_) => false,
+        }
+    }
+
+    /// Takes a start; [`Jobs::flush`] sends it.
     pub(crate) fn start(
         &mut self,
         handle: TaskHandle,
@@ -139,12 +164,13 @@ impl Jobs {
         event: &Event<'_>,
         failed: Option<&Failed<'_>>,
     ) {
-        if self.waiting.back().is_none_or(|(starts, _)| starts.is_batch() || starts.len() >= FRAME) {
-            self.waiting.push_back((Starts::default(), Vec::new()));
+        if self.filling.last().is_none_or(|(starts, _)| starts.is_batch() || starts.len() >= FRAME) {
+            self.filling.push((Starts::default(), Vec::new()));
         }
-        let (starts, handles) = self.waiting.back_mut().expect("a frame was just made");
+        let (starts, handles) = self.filling.last_mut().expect("a frame was just made");
         starts.push(handle.0, scheduler, name, event, failed);
         handles.push(handle.0);
+        self.unsent += 1;
     }
 
     /// Queues a start for many events, in a frame of its own.
@@ -167,14 +193,15 @@ impl Jobs {
             let name = if index == 0 { name } else { "" };
             starts.push(handle.0, scheduler, name, &event.get(), failed.as_ref());
         }
-        self.waiting.push_back((starts, vec![handle.0]));
+        self.filling.push((starts, vec![handle.0]));
+        self.unsent += 1;
     }
 
-    /// Sends what the window allows; starts that were taken back have no run any more and stay here.
+    /// Sends what was started in this turn; starts that were taken back have no run any more and stay here.
     pub(crate) fn flush(&mut self, runs: &mut Runs, now: Instant) {
         let Slot::Ready(host) = &self.slot else { return };
-        while self.untaken.len() < WINDOW {
-            let Some((mut starts, mut handles)) = self.waiting.pop_front() else { break };
+        self.unsent = 0;
+        for (mut starts, mut handles) in self.filling.drain(..) {
             let before = handles.len();
             handles.retain(|handle| runs.get(TaskHandle(*handle)).is_some());
             if handles.len() < before {
@@ -206,9 +233,10 @@ impl Jobs {
         self.kill_at
     }
 
-    /// The host took so many starts.
-    pub(crate) fn taken(&mut self, count: u32, now: Instant) {
+    /// The host took so many starts, and may begin so many more before it says so.
+    pub(crate) fn taken(&mut self, count: u32, open: u32, now: Instant) {
         self.untaken.drain(..self.untaken.len().min(count as usize));
+        self.open = open;
         self.silent_since = (!self.untaken.is_empty()).then_some(now);
         self.blocked_after = BLOCKED_FIRST;
     }
@@ -224,6 +252,15 @@ impl Jobs {
         };
     }
 
+    /// Takes the starts that have certainly not begun in the host, which is gone, in their order.
+    pub(crate) fn take_unbegun(&mut self) -> Vec<u64> {
+        let sent = self.untaken.drain(..).skip(self.open as usize);
+        let unsent = self.filling.drain(..).flat_map(|(_, handles)| handles);
+        let all = sent.chain(unsent).collect();
+        (self.unsent, self.open) = (0, OPEN_FIRST);
+        all
+    }
+
     /// The host is gone: returns the pause before another one is started.
     pub(crate) fn gone(&mut self, now: Instant) -> Duration {
         if self.started_at.take().is_some_and(|at| now.saturating_duration_since(at) > STABLE) {
@@ -232,27 +269,24 @@ impl Jobs {
         let pause = self.pause;
         self.pause = (self.pause * 2).min(RESTART_MAX);
         self.slot = Slot::Waiting(now + pause);
-        self.untaken.clear();
         (self.silent_since, self.blocked_after) = (None, BLOCKED_FIRST);
         pause
     }
 
-    /// Whether a new host is due.
-    pub(crate) fn restart_due(&mut self, runs: &Runs, now: Instant) -> bool {
-        if !matches!(self.slot, Slot::Waiting(at) if at <= now) {
-            return false;
-        }
-        let needs_host = self.needs_host(runs);
-        if !needs_host {
-            self.waiting.clear();
-        }
-        needs_host
+    /// Whether it waits for another host.
+    pub(crate) fn waits_for_host(&self) -> bool {
+        matches!(self.slot, Slot::Waiting(_))
     }
 
-    /// Whether there is a job for a host, or may be at any time.
-    pub(crate) fn needs_host(&self, runs: &Runs) -> bool {
-        let mut handles = self.waiting.iter().flat_map(|(_, handles)| handles);
-        !self.is_ending || handles.any(|handle| runs.get(TaskHandle(*handle)).is_some())
+    /// Whether another host is due. It is started only if there is a job for it, or may be at any time.
+    pub(crate) fn restart_due(&mut self, is_wanted: bool, now: Instant) -> bool {
+        self.is_wanted = is_wanted;
+        is_wanted && matches!(self.slot, Slot::Waiting(at) if at <= now)
+    }
+
+    /// Whether events may make tasks at any time.
+    pub(crate) fn is_in_force(&self) -> bool {
+        !self.is_ending
     }
 
     /// A new host was started, or could not be.
@@ -290,8 +324,7 @@ impl Jobs {
     /// When [`Jobs::blocked_for`] or [`Jobs::restart_due`] wants to be asked.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.slot {
-            Slot::Waiting(_) if self.is_ending && self.waiting.is_empty() => None,
-            Slot::Waiting(at) => Some(at),
+            Slot::Waiting(at) => self.is_wanted.then_some(at),
             Slot::None | Slot::Loading(_) | Slot::Ready(_) => {
                 self.silent_since.map(|since| since + self.blocked_after)
             }

@@ -192,7 +192,8 @@ impl<T: Send + 'static> Loading<T> {
             FromHost::Done(_)
             | FromHost::Cancelled(_)
             | FromHost::Fail(_)
-            | FromHost::Taken(_)
+            | FromHost::Dropped(_)
+            | FromHost::Taken { .. }
             | FromHost::Level(_) => None,
         }
     }

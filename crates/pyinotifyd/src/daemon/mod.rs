@@ -240,7 +240,6 @@ impl Daemon {
         self.core.engine.tick(now, &mut self.core.performer);
         self.start_commands(now);
         let writing = self.core.performer.log_outputs();
-        self.tend_hosts(now);
         self.replace_reload(now);
         let adopting = self.advance_adoption(now);
         self.force(now);
@@ -249,6 +248,8 @@ impl Daemon {
         self.print(now);
         self.advance_shutdown(now);
         let asked = self.advance_control(events, now);
+        // When all is known that is due.
+        self.tend_hosts(now);
         self.keep(now);
         self.advance_kept(now);
         self.hand_over(now);

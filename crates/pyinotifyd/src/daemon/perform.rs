@@ -455,6 +455,10 @@ impl fmt::Display for Given<'_> {
 }
 
 impl Effects for Performer {
+    fn has_room(&self, scheduler: SchedulerId) -> bool {
+        self.dry_run || self.generations[self.generation(scheduler)].jobs.has_room()
+    }
+
     fn start(&mut self, start: Start<'_>) {
         let name = self.shared_name(start.scheduler);
         self.observed.started(&start, &name, self.now);

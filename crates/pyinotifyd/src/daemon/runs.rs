@@ -84,7 +84,7 @@ impl Runs {
         }
     }
 
-    /// The run is over. Whatever came of one that was asked to end, it was cancelled.
+    /// The run is over. Whatever came of one that was asked to end, it was cancelled, unless it had not begun.
     pub(crate) fn end(&mut self, handle: TaskHandle, outcome: Outcome) {
         self.end_with(handle, outcome, Traces::default());
     }
@@ -94,7 +94,7 @@ impl Runs {
         let Some(run) = self.table.remove(&handle) else { return };
         let is_asked = run.force_at.is_some();
         self.asked -= usize::from(is_asked);
-        let outcome = if is_asked { Outcome::Cancelled } else { outcome };
+        let outcome = if is_asked && outcome != Outcome::NotBegun { Outcome::Cancelled } else { outcome };
         self.ended.push(Ended { handle, outcome, traces });
     }
 

@@ -20,6 +20,12 @@ use crate::log::{Cause, Level, record};
 /// Frames of hosts that are worked off before the loop looks after everything else.
 const HOST_EVENTS_A_TURN: usize = 16;
 
+/// How many jobs the end of a host was about.
+struct Lost {
+    failed: usize,
+    unbegun: usize,
+}
+
 impl Daemon {
     /// Starts some of the commands that wait.
     pub(super) fn start_commands(&mut self, now: Instant) {
@@ -169,13 +175,17 @@ impl Daemon {
         match frame {
             FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done),
             FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, &Outcome::Cancelled),
+            FromHost::Dropped(tasks) => self.jobs_ended(place, &tasks, &Outcome::NotBegun),
             FromHost::Fail(Fail { task, exception, traceback, is_final }) => {
                 let failure = Failure::new(FailureKind::Error, exception);
                 let failure = Failure { details: traceback, is_final, ..failure };
                 self.jobs_ended(place, &[task], &Outcome::Failed(failure));
             }
             FromHost::Log(line) => write_host_record(&mut self.core.performer.log, &line),
-            FromHost::Taken(count) => self.core.performer.generations[place].jobs.taken(count, now),
+            FromHost::Taken { count, open } => {
+                self.core.performer.generations[place].jobs.taken(count, open, now);
+                self.core.engine.start_jobs(now, &mut self.core.performer);
+            }
             FromHost::Level(set) => {
                 self.core.performer.log.set_level(&set.logger, Level(set.level));
             }
@@ -219,35 +229,44 @@ impl Daemon {
             return;
         }
         let pause = Seconds(generation.jobs.gone(now));
-        let needs_host = generation.jobs.needs_host(&performer.runs);
-        let again =
-            if needs_host { format!("; it is started again in {pause} seconds") } else { String::new() };
         let how = match ending {
             Ending::Exited(status) => format!("exited with status {status}"),
             Ending::Killed(signal) => format!("was killed by {}", signal_name(signal)),
         };
-        let jobs = self.fail_jobs(place);
-        let text = format_args!("config host {how}, {jobs} running job(s) failed{again}");
+        let Lost { failed, unbegun } = self.end_jobs(place);
+        let waiting = if unbegun > 0 { format!(", {unbegun} wait for the next one") } else { String::new() };
+        let again = if unbegun > 0 || self.needs_host(place) {
+            format!("; it is started again in {pause} seconds")
+        } else {
+            String::new()
+        };
+        let text = format_args!("config host {how}, {failed} running job(s) failed{waiting}{again}");
         self.core.performer.log.write(self.logger, Level::ERROR, text);
     }
 
-    /// Jobs that run in a host that is gone have failed. Gives their number.
-    fn fail_jobs(&mut self, place: usize) -> usize {
-        let performer = &mut self.core.performer;
-        let interrupted = performer.runs.sent_to(Runner::Host(performer.generations[place].id));
+    /// Jobs that run in a host that is gone, or may run, have failed; those that have not begun wait for the next one.
+    fn end_jobs(&mut self, place: usize) -> Lost {
+        let Performer { generations, runs, .. } = &mut self.core.performer;
+        let unbegun = generations[place].jobs.take_unbegun();
+        for handle in &unbegun {
+            runs.end(TaskHandle(*handle), Outcome::NotBegun);
+        }
+        let interrupted = runs.sent_to(Runner::Host(generations[place].id));
         for handle in &interrupted {
             let why = "the host of the job ended, it is not run again".to_owned();
-            performer.runs.end(*handle, failed(FailureKind::Interrupted, why));
+            runs.end(*handle, failed(FailureKind::Interrupted, why));
         }
-        interrupted.len()
+        Lost { failed: interrupted.len(), unbegun: unbegun.len() }
     }
 
     /// Starts hosts that are due, and says when one is blocked.
     pub(super) fn tend_hosts(&mut self, now: Instant) {
         for place in 0..self.core.performer.generations.len() {
-            let Performer { generations, runs, .. } = &mut self.core.performer;
-            if generations[place].jobs.restart_due(runs, now) {
-                self.restart_host(place, now);
+            if self.core.performer.generations[place].jobs.waits_for_host() {
+                let is_wanted = self.needs_host(place);
+                if self.core.performer.generations[place].jobs.restart_due(is_wanted, now) {
+                    self.restart_host(place, now);
+                }
             }
             if let Some((silent, task)) = self.core.performer.generations[place].jobs.blocked_for(now)
                 && let Some(task) = self.core.engine.task(TaskHandle(task))
@@ -260,6 +279,13 @@ impl Daemon {
                 self.core.performer.task_record(Level::WARNING, &task.record(), text);
             }
         }
+    }
+
+    /// Whether a configuration has jobs that are due, or may have at any time.
+    fn needs_host(&self, place: usize) -> bool {
+        let generation = &self.core.performer.generations[place];
+        let mut stats = self.core.engine.scheduler_stats().filter(|stats| generation.owns(stats.scheduler));
+        generation.jobs.is_in_force() || stats.any(|stats| stats.queued > 0)
     }
 
     fn restart_host(&mut self, place: usize, now: Instant) {
@@ -281,6 +307,7 @@ impl Daemon {
             None => {}
             Some(Ok(fingerprint)) if fingerprint == performer.generations[place].fingerprint => {
                 performer.generations[place].jobs.loaded(now);
+                self.core.engine.start_jobs(now, performer);
                 record!(performer.log, self.logger, INFO, "config host is running again");
             }
             Some(Ok(_)) => {
@@ -353,7 +380,7 @@ impl Daemon {
         if let Some(host) = self.core.performer.generations[place].jobs.host() {
             host.kill(Signal::KILL);
             self.give_host_up(place, now);
-            self.fail_jobs(place);
+            self.end_jobs(place);
         }
     }
 }

@@ -429,12 +429,15 @@ mod tests {
                 let mut content = vec![0; FRAME * FRAMES];
                 theirs.read_exact(&mut content).unwrap();
                 // A frame that comes when all is read: the way back is open, too.
-                theirs.write_all(&[4, 0, 0, 0, 73, 9, 0, 0, 0]).unwrap();
+                theirs.write_all(&[8, 0, 0, 0, 73, 9, 0, 0, 0, 1, 0, 0, 0]).unwrap();
                 told.send(content).unwrap();
             });
             let content = read.await.expect("all of it comes before the deadline");
             let event = received.recv().await;
-            assert!(matches!(event, Some(HostEvent::Frame(HostId(1), FromHost::Taken(9)))), "{event:?}");
+            assert!(
+                matches!(event, Some(HostEvent::Frame(HostId(1), FromHost::Taken { count: 9, open: 1 }))),
+                "{event:?}"
+            );
             assert!(content.chunks(FRAME).enumerate().all(|(number, frame)| frame == [number as u8; FRAME]));
             drop(outgoing);
         });
@@ -443,13 +446,16 @@ mod tests {
     #[test]
     fn what_a_dead_host_left_behind_comes_before_its_end() {
         connected(|mut theirs, outgoing, mut received| async move {
-            theirs.write_all(&[4, 0, 0, 0, 73, 1, 0, 0, 0].repeat(FRAMES_MAX - 1)).unwrap();
+            theirs.write_all(&[8, 0, 0, 0, 73, 1, 0, 0, 0, 8, 0, 0, 0].repeat(FRAMES_MAX - 1)).unwrap();
             drop(theirs);
             outgoing.send(Outgoing::Frame(vec![0; 100])).unwrap();
             outgoing.send(Outgoing::Dead(Ending::Exited(7))).unwrap();
             for _ in 1..FRAMES_MAX {
                 let event = received.recv().await;
-                assert!(matches!(event, Some(HostEvent::Frame(_, FromHost::Taken(1)))), "{event:?}");
+                assert!(
+                    matches!(event, Some(HostEvent::Frame(_, FromHost::Taken { count: 1, .. }))),
+                    "{event:?}"
+                );
             }
             assert!(matches!(received.recv().await, Some(HostEvent::Gone(HostId(1), Ending::Exited(7)))));
         });

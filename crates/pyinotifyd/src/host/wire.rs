@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// Version of this protocol; both halves must name the same.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 /// Longest body that is taken: far above any description, and a bound for a host that went wrong.
 pub(crate) const FRAME_MAX: usize = 64 << 20;
 /// Length and type.
@@ -59,12 +59,15 @@ pub(crate) enum FromHost {
     Done(Vec<u64>),
     /// Jobs that ended with CancelledError.
     Cancelled(Vec<u64>),
+    /// Jobs that were cancelled before they had begun.
+    Dropped(Vec<u64>),
     /// A job that raised.
     Fail(Fail),
     /// A record of Python's logging.
     Log(HostRecord),
-    /// So many more starts were taken.
-    Taken(u32),
+    /// So many more starts were taken, in the order in which they were sent, and of those behind them so many may begin
+    /// before the next frame of this kind.
+    Taken { count: u32, open: u32 },
     /// A job has set a level.
     Level(SetLevel),
 }
@@ -280,10 +283,18 @@ pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<FromHost, WireError> {
         70 => FromHost::Cancelled(handles(kind, body)?),
         71 => FromHost::Fail(serde_json::from_slice(body).map_err(malformed)?),
         72 => FromHost::Log(serde_json::from_slice(body).map_err(malformed)?),
-        73 => FromHost::Taken(u32::from_le_bytes(body.try_into().map_err(|_| WireError::Ragged(kind))?)),
+        73 => taken(body).ok_or(WireError::Ragged(kind))?,
         74 => FromHost::Level(serde_json::from_slice(body).map_err(malformed)?),
+        75 => FromHost::Dropped(handles(kind, body)?),
         other => return Err(WireError::UnknownType(other)),
     })
+}
+
+fn taken(body: &[u8]) -> Option<FromHost> {
+    let (numbers, rest) = body.as_chunks::<4>();
+    let [count, open] = *numbers else { return None };
+    let number = u32::from_le_bytes;
+    rest.is_empty().then_some(FromHost::Taken { count: number(count), open: number(open) })
 }
 
 fn handles(kind: u8, body: &[u8]) -> Result<Vec<u64>, WireError> {

@@ -941,7 +941,9 @@ impl Scheduler {
                     return self.put_off(key, failure, shared, out);
                 }
                 Outcome::Failed(failure) if !stopping => retry = self.fail(key, failure, shared, out),
-                Outcome::Failed(_) | Outcome::Cancelled => {
+                Outcome::NotBegun if !stopping && self.spec.batch.is_some() => anew = true,
+                Outcome::NotBegun if !stopping => return self.not_begun(key, shared, out),
+                Outcome::Failed(_) | Outcome::Cancelled | Outcome::NotBegun => {
                     out.record(Record::CancelledOngoing { task: record });
                 }
                 Outcome::Withdrawn => {
@@ -959,12 +961,8 @@ impl Scheduler {
             return;
         }
         let (restart, marked) = (task.restart, task.marked);
-        task.timed_out = false;
-        task.earlier = false;
-        task.restart = false;
-        task.marked = false;
-        task.retry = None;
-        task.run_event = None;
+        (task.restart, task.marked, task.timed_out, task.earlier) = (false, false, false, false);
+        (task.retry, task.run_event) = (None, None);
         if batch {
             return self.end_batch(key, retry, anew, shared, out);
         }
@@ -1027,6 +1025,23 @@ impl Scheduler {
         task.followed = None;
         if std::mem::take(&mut task.unwanted) {
             self.cancel_to_come(key, shared, out);
+        }
+    }
+
+    fn not_begun(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        let has_heir = self.has_heir;
+        let task = self.get(key);
+        (task.marked, task.earlier, task.run_event) = (false, false, None);
+        self.tell_followed(&self.tasks[key], out);
+        let task = self.get(key);
+        task.followed = None;
+        if std::mem::take(&mut task.unwanted) {
+            task.hold(State::Waiting, shared.now, true, shared);
+            self.cancel_to_come(key, shared, out);
+        } else if has_heir {
+            (task.state, task.order) = (State::Queued, shared.order());
+        } else {
+            self.offer(key, shared, out);
         }
     }
 
@@ -1269,7 +1284,9 @@ impl Scheduler {
         let task = self.get(key);
         task.not_before = None;
         task.settled = true;
-        self.place(key, shared, out);
+        if task.state != State::Queued {
+            self.place(key, shared, out);
+        }
         if self.spec.batch.is_some() {
             self.fill_places(shared, out);
         }
@@ -1371,13 +1388,16 @@ impl Scheduler {
         self.insert(&key, map, None, event, shared);
         let due = due.max(shared.now);
         let first = waits.first.map_or(shared.now, |first| first.min(shared.now));
-        let (settles, bounded) = (self.spec.settle.is_some(), self.spec.max_delay.is_some());
+        let (settle, bounded) = (self.spec.settle, self.spec.max_delay.is_some());
         let is_batch = self.spec.batch.is_some();
         let task = self.get(&key);
         task.id = id;
         task.attempt = attempt;
         task.ask_rules = true;
-        task.settles_since = waits.due.filter(|_| settles);
+        task.settles_since = waits.due.zip(settle).map(|(due, settle)| {
+            let fails = (shared.now + settle.anew).checked_sub(settle.give_up);
+            due.min(shared.now).max(fails.expect("the script begins later"))
+        });
         task.first = Some(first).filter(|_| bounded && attempt == 1 && !is_batch);
         if attempt > 1 {
             task.hold(State::Retrying, due, true, shared);

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     Begin = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 # Jobs that begin in one turn of the loop, at first and at most: the loop's own cost is spread over them, and timers,
-# logs and cancels don't wait for a whole burst. Where their first steps take longer than that time, it is fewer.
+# logs and cancels don't wait for a whole burst. Where their first steps take longer than that time, it is fewer. The
+# daemon knows the first number.
 STARTS_A_TURN_FIRST = 8
 STARTS_A_TURN_MAX = 128
 STARTS_S = 0.005
@@ -87,6 +88,8 @@ class _Host:
         self._taken_reported = 0
         self._done: list[int] = []
         self._cancelled: list[int] = []
+        # Cancelled before they were begun.
+        self._dropped: list[int] = []
         self._report_due = False
         self._turn_due = False
         self._starts_a_turn = STARTS_A_TURN_FIRST
@@ -129,12 +132,15 @@ class _Host:
             loop.call_soon(forked.end)
 
     def _readable(self) -> None:
-        frames = self._channel.read_available()
-        if frames is None:
-            self._gone = True
-            self._stop()
-            return
-        self._handle(frames)
+        try:
+            frames = self._channel.read_available()
+            if frames is None:
+                self._gone = True
+                self._stop()
+                return
+            self._handle(frames)
+        except Exception as exception:
+            _give_up(exception)
 
     def _stop(self) -> None:
         self._over = True
@@ -161,7 +167,9 @@ class _Host:
         self._readable()
 
     def _turn(self) -> None:
-        """Begin some of the jobs that wait for it."""
+        """Begin some of the jobs that wait for it, if the daemon knows which have begun."""
+        if self._channel.backlog and not self._channel.flush():
+            return
         waiting, loop, run = self._waiting, self._loop, self._run
         # As loop.create_task, which costs as much again; the user may have given the loop a way of his own.
         begin: Begin = loop.create_task if loop.get_task_factory() else self._begin
@@ -277,7 +285,7 @@ class _Host:
             self._waiting = deque(start for start in self._waiting if start[0][0] not in late)
             self._begun += len(dropped)
             self._taken += len(dropped)
-            self._cancelled.extend(dropped)
+            self._dropped.extend(dropped)
             self._report_soon()
 
     def _report(self) -> None:
@@ -286,12 +294,16 @@ class _Host:
         frames = b""
         taken = self._taken - self._taken_reported
         if taken:
-            frames += wire.frame(wire.TAKEN, taken.to_bytes(4, "little"))
+            # What may begin before the next report: if this process dies, the rest has not begun.
+            may_begin = self._begun - self._taken + self._starts_a_turn
+            frames += wire.frame(wire.TAKEN, struct.pack("<II", taken, may_begin))
             self._taken_reported = self._taken
         if self._done:
             frames += wire.frame(wire.DONE, _packed(self._done))
         if self._cancelled:
             frames += wire.frame(wire.CANCELLED, _packed(self._cancelled))
+        if self._dropped:
+            frames += wire.frame(wire.DROPPED, _packed(self._dropped))
         if frames:
             self._channel.send_frames(frames)
 
@@ -301,6 +313,8 @@ class _Host:
     def _writable(self) -> None:
         if self._channel.flush():
             self._loop.remove_writer(self._channel.fd)
+            if self._waiting and not self._turn_due and not self._over:
+                self._turn()
 
     def _end(self) -> int:
         """Cancel what runs, end the loop, and return the exit status."""
@@ -308,7 +322,7 @@ class _Host:
         loop.remove_reader(self._channel.fd)
         if self._gone:
             end_in_time()
-        self._cancelled.extend(row[0] for row, *_ in self._waiting)
+        self._dropped.extend(row[0] for row, *_ in self._waiting)
         self._waiting.clear()
         try:
             self._complete(_cancel_all)
@@ -337,6 +351,14 @@ class _Ended(selectors.SelectSelector):
     def select(self, timeout: Optional[float] = None) -> NoReturn:
         """End the process."""
         forked.end()
+
+
+def _give_up(exception: Exception) -> NoReturn:
+    """End the process, as where there is no memory: jobs of what was read would never run. The daemon starts another one."""
+    try:
+        os.write(2, f"CRITICAL: the config host ends: {exception!r}\n".encode("ascii", "backslashreplace"))
+    finally:
+        os._exit(1)
 
 
 def _ends_nothing(exception: BaseException) -> None:

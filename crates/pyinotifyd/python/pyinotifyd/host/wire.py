@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-PROTOCOL = 3
+PROTOCOL = 4
 
 # Daemon to host.
 HELLO = 1
@@ -38,6 +38,7 @@ FAIL = 71
 HOST_LOG = 72
 TAKEN = 73
 LEVEL = 74
+DROPPED = 75
 
 _HEAD = 5
 
