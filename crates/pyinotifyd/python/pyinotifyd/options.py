@@ -43,7 +43,7 @@ class Retry(Checked):
         jitter: How much longer or shorter a pause is at random, as a part of itself; 0 to 1. Default 0.1.
         on: Which failures are tried again; others are final. For commands a list of exit statuses, for jobs a list of
             exception classes; "timeout" and "signal" stand for these. Default None: every failure. Not for file rules:
-            they are tried again whatever the error is.
+            they are tried again whatever the error is. A job is not tried again whose process ended while it ran.
 
     Example::
 

@@ -354,7 +354,7 @@ class _Ended(selectors.SelectSelector):
 
 
 def _give_up(exception: Exception) -> NoReturn:
-    """End the process, as where there is no memory: jobs of what was read would never run. The daemon starts another one."""
+    """End the process, as where there is no memory: jobs that were read would never run. The daemon starts another."""
     try:
         os.write(2, f"CRITICAL: the config host ends: {exception!r}\n".encode("ascii", "backslashreplace"))
     finally:
