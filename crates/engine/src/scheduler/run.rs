@@ -442,6 +442,8 @@ impl Scheduler {
     /// Lets a task start anew whose run has not begun: it is due, and whatever marked it meanwhile is in its latest
     /// event.
     fn not_begun<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> Option<Left> {
+        // It was no start.
+        self.starts.pop_back();
         if self.spec.batch.is_some() {
             return Some(Left::Anew);
         }

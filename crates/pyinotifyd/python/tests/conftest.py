@@ -22,6 +22,7 @@ DEADLINE_S = 30
 
 HELLO, LOAD, START, CANCEL, LOG, STOP, SOURCE, START_BATCH = range(1, 9)
 HOST_HELLO, DESCRIBE, FAULT, EXIT, DONE, CANCELLED, FAIL, HOST_LOG, TAKEN = range(65, 74)
+DROPPED = 75
 VERSION = "2.0.0"
 
 # How the tasks of a scheduler run unless the config says more.
@@ -98,7 +99,7 @@ class Daemon:
             if got is None:
                 return None, None
             kind, body = got
-            if kind in (DONE, CANCELLED):
+            if kind in (DONE, CANCELLED, DROPPED):
                 value = list(struct.unpack(f"<{len(body) // 8}Q", body))
             elif kind == TAKEN:
                 value, self.open = struct.unpack("<II", body)

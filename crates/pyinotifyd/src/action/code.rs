@@ -301,8 +301,8 @@ const TAKE_WORD_OF_SSH: &[u8] = b"bcDEeFIiJLlmOopQRSWw";
 const CONTAINERS: [&[u8]; 3] = [b"docker", b"kubectl", b"podman"];
 const OTHER_USERS: [&[u8]; 4] = [b"doas", b"sudo", b"runuser", b"su"];
 const LOGIN: [&[u8]; 3] = [b"-", b"-l", b"--login"];
-/// Options by which they hand on all of it.
-const HAND_ON_ENVIRONMENT: [&[u8]; 2] = [b"--preserve-env", b"-E"];
+/// Options by which they hand on all of it, or what we do not see; sudo's `-E` may stand among others.
+const HAND_ON_ENVIRONMENT: [&[u8]; 2] = [b"--env-file", b"--preserve-env"];
 /// The same of parallel, and of xargs.
 const TAKE_WORD_OF_PARALLEL: &[u8] = b"adIjlLnNPsS";
 const TAKE_WORD_OF_XARGS: &[u8] = b"adEIJLnPRsS";
@@ -841,7 +841,9 @@ pub(super) fn forgotten(words: &[Word], is_known: impl Fn(&[u8]) -> bool) -> Opt
     let program = called.iter().map(|word| program_of(&word.whole)).find(forgets)?;
     // Where one is named and not expanded, it is handed on: `-e NAME`, `NAME=`, `SendEnv=NAME`.
     let is_handed_on = |word: &Word| {
-        HAND_ON_ENVIRONMENT.contains(&word.whole.as_slice())
+        let is_short = word.whole.starts_with(b"-") && !word.whole.starts_with(b"--");
+        HAND_ON_ENVIRONMENT.iter().any(|option| word.whole.starts_with(option))
+            || OTHER_USERS.contains(&program) && is_short && word.whole.contains(&b'E')
             || named(&word.whole).any(|(is_expanded, _)| !is_expanded)
     };
     if words.iter().any(is_handed_on) {

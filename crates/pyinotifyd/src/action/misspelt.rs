@@ -24,9 +24,9 @@ pub(crate) fn misspelt(text: &[u8], known: &[Placeholder]) -> Vec<String> {
     let words = braces.filter_map(|at| {
         let rest = &text[at + 1..];
         let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-        // `${name}` is a variable, `%{name}` is of curl and rpm.
-        let is_ours =
-            rest.get(length) == Some(&b'}') && !text[..at].ends_with(b"$") && !text[..at].ends_with(b"%");
+        // `${name}` is a variable, `%{name}` is of curl and rpm, `{{name}}` of templates.
+        let is_theirs = text[..at].last().is_some_and(|before| b"$%{".contains(before));
+        let is_ours = rest.get(length) == Some(&b'}') && !is_theirs;
         std::str::from_utf8(&rest[..length]).ok().filter(|_| is_ours)
     });
     let told = |word: &str| {
@@ -105,7 +105,7 @@ mod tests {
             "awk '{print}' x; awk '{next}{exit}{getline}' x; awk '{print $1}'",
             "sed -n '/a/{p}'; curl -w '%{filename_effective} %{path}'; rpm --qf '%{NAME}'",
             "git show stash@{0} HEAD^{tree} HEAD^{commit} @{upstream}; find . -exec ls {} +",
-            "docker ps --format '{{.Names}} {{json}}'; printf '{foo} {user} {hostname} {username} {x'",
+            "docker ps --format '{{.Names}} {{json}} {{name}}'; printf '{foo} {user} {hostname} {username} {x'",
         ] {
             assert_eq!(misspelt(text.as_bytes(), OF_EVENTS), [""; 0], "{text}");
         }

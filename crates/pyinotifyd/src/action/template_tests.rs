@@ -748,6 +748,8 @@ fn a_variable_that_does_not_get_to_who_expands_it_is_warned_of() {
         "sudo ls \"$PYINOTIFYD_PATHNAME\" $PYINOTIFYD_MASKNAME",
         "sudo sh -c 'ls \"$1\"' sh \"$PYINOTIFYD_PATHNAME\"",
         "sudo -E sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "sudo -Eu bob sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
+        "docker run --env-file vars image sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
         "sudo --preserve-env=PYINOTIFYD_PATHNAME sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
         "sudo PYINOTIFYD_PATHNAME=\"$PYINOTIFYD_PATHNAME\" sh -c 'ls \"$PYINOTIFYD_PATHNAME\"'",
         "su bob -c 'ls \"$PYINOTIFYD_PATHNAME\"'",

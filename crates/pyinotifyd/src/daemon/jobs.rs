@@ -43,6 +43,10 @@ pub(crate) struct Jobs {
     untaken: VecDeque<u64>,
     /// How many of these may have begun.
     open: u32,
+    /// How many may be untaken.
+    room: usize,
+    /// Starts were taken back, so that there is room again.
+    is_freed: bool,
     /// Since when the host has not taken a start.
     silent_since: Option<Instant>,
     blocked_after: Duration,
@@ -79,6 +83,8 @@ impl Jobs {
             unsent: 0,
             untaken: VecDeque::new(),
             open: OPEN_FIRST,
+            room: OPEN_FIRST as usize,
+            is_freed: false,
             silent_since: None,
             blocked_after: BLOCKED_FIRST,
             pause: RESTART_FIRST,
@@ -147,10 +153,7 @@ impl Jobs {
         match self.slot {
             // Nobody asks of a configuration without jobs, but tests of the daemon, which run them themselves.
             Slot::None => true,
-            Slot::Ready(_) => {
-                let open = self.open as usize;
-                self.untaken.len() + self.unsent < (open * open.min(8)).clamp(1, WINDOW)
-            }
+            Slot::Ready(_) => self.untaken.len() + self.unsent < self.room,
             Slot::Loading(_) | Slot::Waiting(_) => false,
         }
     }
@@ -173,7 +176,7 @@ impl Jobs {
         self.unsent += 1;
     }
 
-    /// Queues a start for many events, in a frame of its own.
+    /// Takes a start for many events, in a frame of its own.
     pub(crate) fn start_batch(
         &mut self,
         handle: TaskHandle,
@@ -195,6 +198,23 @@ impl Jobs {
         }
         self.filling.push((starts, vec![handle.0]));
         self.unsent += 1;
+    }
+
+    /// Takes a start back that was not sent yet.
+    pub(crate) fn take_back(&mut self) {
+        self.unsent = self.unsent.saturating_sub(1);
+        self.is_freed = true;
+    }
+
+    /// The host has dropped starts before they began.
+    pub(crate) fn dropped(&mut self, handles: &[u64]) {
+        self.untaken.retain(|handle| !handles.contains(handle));
+        self.is_freed = true;
+    }
+
+    /// Whether there is room by what was taken back or dropped since this was asked.
+    pub(crate) fn was_freed(&mut self) -> bool {
+        std::mem::take(&mut self.is_freed)
     }
 
     /// Sends what was started in this turn; starts that were taken back have no run any more and stay here.
@@ -237,6 +257,7 @@ impl Jobs {
     pub(crate) fn taken(&mut self, count: u32, open: u32, now: Instant) {
         self.untaken.drain(..self.untaken.len().min(count as usize));
         self.open = open;
+        self.room = (open as usize * open.min(8) as usize).clamp(1, WINDOW);
         self.silent_since = (!self.untaken.is_empty()).then_some(now);
         self.blocked_after = BLOCKED_FIRST;
     }
@@ -257,7 +278,7 @@ impl Jobs {
         let sent = self.untaken.drain(..).skip(self.open as usize);
         let unsent = self.filling.drain(..).flat_map(|(_, handles)| handles);
         let all = sent.chain(unsent).collect();
-        (self.unsent, self.open) = (0, OPEN_FIRST);
+        (self.unsent, self.open, self.room) = (0, OPEN_FIRST, OPEN_FIRST as usize);
         all
     }
 

@@ -274,6 +274,9 @@ impl Daemon {
         self.hand_over_looks(now);
         self.core.performer.tend_trashes(now);
         self.tend_lanes(now);
+        if self.core.performer.has_freed_room() {
+            self.core.engine.start_jobs(now, &mut self.core.performer);
+        }
         self.core.performer.flush_hosts(now);
     }
 

@@ -177,6 +177,11 @@ impl Performer {
         }
     }
 
+    /// Whether there is room for jobs since this was asked, of which hosts say nothing.
+    pub(crate) fn has_freed_room(&mut self) -> bool {
+        self.generations.iter_mut().any(|one| one.jobs.was_freed())
+    }
+
     /// Sends hosts what was queued for them in this turn.
     pub(crate) fn flush_hosts(&mut self, now: Instant) {
         for generation in &mut self.generations {
@@ -507,7 +512,9 @@ impl Effects for Performer {
             Runner::DryRun => true,
         };
         if is_taken_back {
-            return self.runs.end(handle, Outcome::Cancelled);
+            let Runner::Host(id) = run.runner else { return self.runs.end(handle, Outcome::Cancelled) };
+            self.generations.iter_mut().filter(|one| one.id == id).for_each(|one| one.jobs.take_back());
+            return self.runs.end(handle, Outcome::NotBegun);
         }
         let mut until = self.now + GRACE;
         match run.runner {

@@ -175,7 +175,10 @@ impl Daemon {
         match frame {
             FromHost::Done(tasks) => self.jobs_ended(place, &tasks, &Outcome::Done),
             FromHost::Cancelled(tasks) => self.jobs_ended(place, &tasks, &Outcome::Cancelled),
-            FromHost::Dropped(tasks) => self.jobs_ended(place, &tasks, &Outcome::NotBegun),
+            FromHost::Dropped(tasks) => {
+                self.core.performer.generations[place].jobs.dropped(&tasks);
+                self.jobs_ended(place, &tasks, &Outcome::NotBegun);
+            }
             FromHost::Fail(Fail { task, exception, traceback, is_final }) => {
                 let failure = Failure::new(FailureKind::Error, exception);
                 let failure = Failure { details: traceback, is_final, ..failure };
@@ -247,7 +250,8 @@ impl Daemon {
     /// Jobs that run in a host that is gone, or may run, have failed; those that have not begun wait for the next one.
     fn end_jobs(&mut self, place: usize) -> Lost {
         let Performer { generations, runs, .. } = &mut self.core.performer;
-        let unbegun = generations[place].jobs.take_unbegun();
+        let mut unbegun = generations[place].jobs.take_unbegun();
+        unbegun.retain(|handle| runs.get(TaskHandle(*handle)).is_some());
         for handle in &unbegun {
             runs.end(TaskHandle(*handle), Outcome::NotBegun);
         }

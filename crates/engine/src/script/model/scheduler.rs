@@ -941,7 +941,9 @@ impl Scheduler {
                     return self.put_off(key, failure, shared, out);
                 }
                 Outcome::Failed(failure) if !stopping => retry = self.fail(key, failure, shared, out),
-                Outcome::NotBegun if !stopping && self.spec.batch.is_some() => anew = true,
+                Outcome::NotBegun if !stopping && self.spec.batch.is_some() => {
+                    (anew, _) = (true, self.starts.pop_back());
+                }
                 Outcome::NotBegun if !stopping => return self.not_begun(key, shared, out),
                 Outcome::Failed(_) | Outcome::Cancelled | Outcome::NotBegun => {
                     out.record(Record::CancelledOngoing { task: record });
@@ -1029,6 +1031,7 @@ impl Scheduler {
     }
 
     fn not_begun(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
+        self.starts.pop_back();
         let has_heir = self.has_heir;
         let task = self.get(key);
         (task.marked, task.earlier, task.run_event) = (false, false, None);

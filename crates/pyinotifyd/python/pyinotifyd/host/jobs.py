@@ -86,6 +86,8 @@ class _Host:
         self._begun = 0
         self._taken = 0
         self._taken_reported = 0
+        # How many may have begun before the daemon hears of them: it has been told so.
+        self._begun_max = STARTS_A_TURN_FIRST
         self._done: list[int] = []
         self._cancelled: list[int] = []
         # Cancelled before they were begun.
@@ -134,30 +136,33 @@ class _Host:
     def _readable(self) -> None:
         try:
             frames = self._channel.read_available()
-            if frames is None:
-                self._gone = True
-                self._stop()
-                return
-            self._handle(frames)
         except Exception as exception:
             _give_up(exception)
+        if frames is None:
+            self._gone = True
+            self._stop()
+            return
+        self._handle(frames)
 
     def _stop(self) -> None:
         self._over = True
         self._loop.stop()
 
     def _handle(self, frames: list[tuple[int, bytes]]) -> None:
-        for kind, body in frames:
-            if kind == wire.START:
-                self._waiting.extend(_starts(body))
-            elif kind == wire.START_BATCH:
-                self._waiting.append(_batch(body))
-            elif kind == wire.CANCEL:
-                self._cancel(struct.unpack(f"<{len(body) // 8}Q", body))
-            elif kind == wire.LOG:
-                records.handle(body)
-            elif kind == wire.STOP:
-                self._stop()
+        try:
+            for kind, body in frames:
+                if kind == wire.START:
+                    self._waiting.extend(_starts(body))
+                elif kind == wire.START_BATCH:
+                    self._waiting.append(_batch(body))
+                elif kind == wire.CANCEL:
+                    self._cancel(struct.unpack(f"<{len(body) // 8}Q", body))
+                elif kind == wire.LOG:
+                    records.handle(body)
+                elif kind == wire.STOP:
+                    self._stop()
+        except Exception as exception:
+            _give_up(exception)
         if self._waiting and not self._turn_due and not self._over:
             self._turn()
 
@@ -174,14 +179,23 @@ class _Host:
         # As loop.create_task, which costs as much again; the user may have given the loop a way of his own.
         begin: Begin = loop.create_task if loop.get_task_factory() else self._begin
         since = monotonic()
-        count = min(self._starts_a_turn, len(waiting))
+        # What is more begins after the next report.
+        count = min(self._starts_a_turn, len(waiting), self._begun_max - self._begun)
+        if count <= 0:
+            return
         self._begun += count
         begun = []
         for _ in range(count):
             row, task_id, pathname, rare = waiting.popleft()
             handle = row[0]
             given = pathname if rare is None else Event(row, pathname, rare)  # type: ignore[arg-type]  # a path then
-            task = begin(run(handle, row[1], given, task_id))
+            try:
+                task = begin(run(handle, row[1], given, task_id))
+            except Exception as exception:  # a task factory of the config's own
+                self._taken += 1
+                self._failed(handle, row[1], exception)
+                self._report_soon()
+                continue
             if self._is_child:
                 forked.end()
             if not task.done():
@@ -281,11 +295,8 @@ class _Host:
             else:
                 late.add(handle)
         if late and self._waiting:
-            dropped = [row[0] for row, *_ in self._waiting if row[0] in late]
+            self._dropped += [row[0] for row, *_ in self._waiting if row[0] in late]
             self._waiting = deque(start for start in self._waiting if start[0][0] not in late)
-            self._begun += len(dropped)
-            self._taken += len(dropped)
-            self._dropped.extend(dropped)
             self._report_soon()
 
     def _report(self) -> None:
@@ -295,8 +306,8 @@ class _Host:
         taken = self._taken - self._taken_reported
         if taken:
             # What may begin before the next report: if this process dies, the rest has not begun.
-            may_begin = self._begun - self._taken + self._starts_a_turn
-            frames += wire.frame(wire.TAKEN, struct.pack("<II", taken, may_begin))
+            self._begun_max = self._begun + self._starts_a_turn
+            frames += wire.frame(wire.TAKEN, struct.pack("<II", taken, self._begun_max - self._taken))
             self._taken_reported = self._taken
         if self._done:
             frames += wire.frame(wire.DONE, _packed(self._done))
@@ -306,6 +317,9 @@ class _Host:
             frames += wire.frame(wire.DROPPED, _packed(self._dropped))
         if frames:
             self._channel.send_frames(frames)
+        if self._waiting and not self._turn_due and not self._over:
+            self._turn_due = True
+            self._loop.call_soon(self._next_turn)
 
     def _wait_writable(self) -> None:
         self._loop.add_writer(self._channel.fd, self._writable)

@@ -154,7 +154,16 @@ def _reaches_root(logger: Any) -> bool:
 
 
 def handle(body: bytes) -> None:
-    """Give a record of the daemon to the handlers of the user's."""
+    """Give a record of the daemon to the handlers of the user's; what goes wrong there is said once."""
+    try:
+        _handle(body)
+    except Exception as exception:
+        if not _raised:
+            _raised.add(0)
+            os.write(2, f"ERROR: logging of the config raises {exception!r}\n".encode("ascii", "backslashreplace"))
+
+
+def _handle(body: bytes) -> None:
     import logging
 
     values = wire.loads(body)
