@@ -11,10 +11,11 @@ pub trait Effects {
     /// Run a task. Its end is told by [`Engine::finished`](crate::Engine::finished), in a later call.
     fn start(&mut self, start: Start<'_>);
 
-    /// Say whether what runs the jobs of that scheduler can take one more. If not, they are queued until
+    /// Say whether what runs the jobs of that scheduler can take one more, which is to begin before long if it is
+    /// `prompt`: its time counts from its start. If not, they are queued until
     /// [`Engine::start_jobs`](crate::Engine::start_jobs).
-    fn has_room(&self, scheduler: SchedulerId) -> bool {
-        let _ = scheduler;
+    fn has_room(&self, scheduler: SchedulerId, prompt: bool) -> bool {
+        let _ = (scheduler, prompt);
         true
     }
 

@@ -502,7 +502,8 @@ impl Scheduler {
     /// Whether what would run one more task of it can take that. If not, the engine is told when it can.
     #[inline]
     pub(crate) fn has_room<E: Effects>(&self, turn: &mut Turn<'_, E>) -> bool {
-        let has_room = self.spec.kind != SchedulerKind::Job || turn.out.has_room(self.id);
+        let prompt = self.spec.timeout.is_some() || self.spec.max_rate.is_some();
+        let has_room = self.spec.kind != SchedulerKind::Job || turn.out.has_room(self.id, prompt);
         turn.shared.jobs_wait |= !has_room;
         has_room
     }

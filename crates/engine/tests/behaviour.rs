@@ -107,7 +107,7 @@ impl Out {
 }
 
 impl Effects for Out {
-    fn has_room(&self, _: SchedulerId) -> bool {
+    fn has_room(&self, _: SchedulerId, _: bool) -> bool {
         self.room != Some(0)
     }
 

@@ -1,9 +1,10 @@
 //! Custom jobs of one generation: its host, what waits to be sent to it, and what runs in it.
 //!
-//! A job that was started has begun as soon as that can be: where the host is away, or has enough that it has not
-//! taken, there is no room for more ([`Jobs::has_room`]), and the engine keeps its tasks queued. How much is enough
-//! depends on how fast the host takes: at most [`WINDOW`], and of jobs that block one after the other. A host that dies
-//! fails what runs in it or may do so; what has certainly not begun is queued again.
+//! Where the host is away, or has [`WINDOW`] starts that it has not taken, there is no room for more
+//! ([`Jobs::has_room`]), and the engine keeps its tasks queued. For jobs that are to begin before long, since a
+//! timeout, a rate or the state counts them as running, it is less: as many as the host takes in a moment, and of jobs
+//! that block one after the other. A host that dies fails what runs in it or may do so; what has certainly not begun is
+//! queued again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ pub(crate) struct Jobs {
     untaken: VecDeque<u64>,
     /// How many of these may have begun.
     open: u32,
-    /// How many may be untaken.
+    /// How many may be untaken where another one is to begin before long.
     room: usize,
     /// Starts were taken back, so that there is room again.
     is_freed: bool,
@@ -148,12 +149,12 @@ impl Jobs {
         self.slot = Slot::None;
     }
 
-    /// Whether one more start would be taken before long.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether one more start would be taken: before long, if it is to be `prompt`.
+    pub(crate) fn has_room(&self, prompt: bool) -> bool {
         match self.slot {
             // Nobody asks of a configuration without jobs, but tests of the daemon, which run them themselves.
             Slot::None => true,
-            Slot::Ready(_) => self.untaken.len() + self.unsent < self.room,
+            Slot::Ready(_) => self.untaken.len() + self.unsent < if prompt { self.room } else { WINDOW },
             Slot::Loading(_) | Slot::Waiting(_) => false,
         }
     }

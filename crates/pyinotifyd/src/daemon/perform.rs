@@ -460,8 +460,11 @@ impl fmt::Display for Given<'_> {
 }
 
 impl Effects for Performer {
-    fn has_room(&self, scheduler: SchedulerId) -> bool {
-        self.dry_run || self.generations[self.generation(scheduler)].jobs.has_room()
+    fn has_room(&self, scheduler: SchedulerId, prompt: bool) -> bool {
+        let generation = &self.generations[self.generation(scheduler)];
+        // What is kept as running counts as interrupted after a crash.
+        let prompt = prompt || self.keeper.is_some() && generation.action(scheduler).persist;
+        self.dry_run || generation.jobs.has_room(prompt)
     }
 
     fn start(&mut self, start: Start<'_>) {
