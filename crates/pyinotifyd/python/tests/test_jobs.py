@@ -29,7 +29,6 @@ from conftest import (
     pack_starts,
 )
 
-
 # What the daemon takes for granted before the host says more.
 STARTS_A_TURN_FIRST = 8
 
