@@ -327,7 +327,7 @@ impl Jobs {
         Some(host)
     }
 
-    /// Whether starts wait for a host that is not there.
+    /// How long the host has taken no start, if that is to be told, and the one that waits for longest.
     pub(crate) fn blocked_for(&mut self, now: Instant) -> Option<(Duration, u64)> {
         let since = self.silent_since?;
         let silent = now.saturating_duration_since(since);
@@ -343,7 +343,7 @@ impl Jobs {
         self.blocked_after > BLOCKED_FIRST
     }
 
-    /// When [`Jobs::blocked_for`] or [`Jobs::restart_due`] wants to be asked.
+    /// When [`Jobs::blocked_for`] or [`Jobs::restart_due`] is to be asked.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.slot {
             Slot::Waiting(at) => self.is_wanted.then_some(at),

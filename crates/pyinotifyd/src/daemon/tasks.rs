@@ -299,7 +299,7 @@ impl Daemon {
         let log = &self.core.performer.log;
         let events = self.host_events.clone();
         let loading = Loading::start(&self.options, source, id, log, events, |config| config.fingerprint);
-        let loading = loading.map_err(|error| self.restart_failed(place, error, now));
+        let loading = loading.map_err(|error| self.restart_failed(error));
         self.core.performer.generations[place].jobs.restarted(loading.ok(), now);
     }
 
@@ -321,7 +321,7 @@ impl Daemon {
                 self.give_host_up(place, now);
             }
             Some(Err(error)) => {
-                self.restart_failed(place, error, now);
+                self.restart_failed(error);
                 self.give_host_up(place, now);
             }
         }
@@ -334,7 +334,7 @@ impl Daemon {
         self.core.performer.generations[place].jobs.gone(now);
     }
 
-    fn restart_failed(&mut self, _: usize, error: LoadError, _: Instant) {
+    fn restart_failed(&mut self, error: LoadError) {
         let text = match error {
             LoadError::Fault(fault) => super::report::describe(&fault, false),
             LoadError::Exit(exit) => format!("it calls sys.exit with status {}", exit.code),

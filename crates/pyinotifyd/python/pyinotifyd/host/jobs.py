@@ -163,8 +163,7 @@ class _Host:
                     self._stop()
         except Exception as exception:
             _give_up(exception)
-        if self._waiting and not self._turn_due and not self._over:
-            self._turn()
+        self._turn()
 
     def _next_turn(self) -> None:
         """Begin more of the jobs, after a look at what has come meanwhile: some of them may have been cancelled."""
@@ -173,6 +172,8 @@ class _Host:
 
     def _turn(self) -> None:
         """Begin some of the jobs that wait for it, if the daemon knows which have begun."""
+        if not self._waiting or self._turn_due or self._over:
+            return
         if self._channel.backlog and not self._channel.flush():
             return
         waiting, loop, run = self._waiting, self._loop, self._run
@@ -206,9 +207,13 @@ class _Host:
             loop.call_soon(self._first_steps_done, begun, since)
         else:
             self._adapt(since)
-        if waiting:
+        self._turn_soon()
+
+    def _turn_soon(self) -> None:
+        """Begin more of the jobs later, unless the daemon is to hear first which have begun."""
+        if self._waiting and not (self._turn_due or self._over) and self._begun < self._begun_max:
             self._turn_due = True
-            loop.call_soon(self._next_turn)
+            self._loop.call_soon(self._next_turn)
 
     def _adapt(self, since: float) -> None:
         """Begin as many jobs in the next turn as take a short time."""
@@ -317,9 +322,7 @@ class _Host:
             frames += wire.frame(wire.DROPPED, _packed(self._dropped))
         if frames:
             self._channel.send_frames(frames)
-        if self._waiting and not self._turn_due and not self._over:
-            self._turn_due = True
-            self._loop.call_soon(self._next_turn)
+        self._turn_soon()
 
     def _wait_writable(self) -> None:
         self._loop.add_writer(self._channel.fd, self._writable)
@@ -327,8 +330,7 @@ class _Host:
     def _writable(self) -> None:
         if self._channel.flush():
             self._loop.remove_writer(self._channel.fd)
-            if self._waiting and not self._turn_due and not self._over:
-                self._turn()
+            self._turn()
 
     def _end(self) -> int:
         """Cancel what runs, end the loop, and return the exit status."""

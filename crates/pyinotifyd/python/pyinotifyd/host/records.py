@@ -158,8 +158,8 @@ def handle(body: bytes) -> None:
     try:
         _handle(body)
     except Exception as exception:
-        if not _raised:
-            _raised.add(0)
+        if _ITSELF not in _raised:
+            _raised.add(_ITSELF)
             os.write(2, f"ERROR: logging of the config raises {exception!r}\n".encode("ascii", "backslashreplace"))
 
 
@@ -182,8 +182,9 @@ def _handle(body: bytes) -> None:
         _call_handlers(logger, record if passed is True else passed)
 
 
-# Handlers and filters that have raised, of which that was said.
+# Handlers and filters that have raised, of which that was said; logging itself is no object's id.
 _raised: set[int] = set()
+_ITSELF = 0
 
 
 def _passed(logger: Any, record: logging.LogRecord) -> Any:
