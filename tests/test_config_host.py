@@ -382,12 +382,30 @@ def test_a_start_that_is_taken_back_leaves_its_room_to_others(run: Run, box: Box
 
 def test_a_job_that_waits_for_another_one_has_no_timeout(run: Run, box: Box) -> None:
     """Not even those that a new process gets before it has said how fast it is."""
-    config = (BLOCKING % ", timeout=2").replace("sleep(0.005)", "sleep(0.1)")
+    config = (BLOCKING % ", timeout=2").replace("sleep(0.005)", "sleep(0.6)")
     daemon, operator = run(config, *control(box)), Operator(box.tmp / "c.sock")
-    flood(box, operator, [f"f{number:02}" for number in range(40)])
+    flood(box, operator, [f"f{number:02}" for number in range(8)])
     operator.post("/v1/sync", {"idle": True})
     assert daemon.count("task failed") == 0
-    assert len(called(box)) == 40
+    assert len(called(box)) == 8
+
+
+def test_a_job_has_no_timeout_while_one_of_another_scheduler_blocks(run: Run, box: Box) -> None:
+    """Though the daemon knows the process as a fast one."""
+    config = (BLOCKING % ", timeout=1").replace("0.005", "3 * (event.name == 'slow')")
+    config = config.replace('"IN_CREATE": s', '"IN_CREATE": s, "IN_DELETE": TaskScheduler(job)')
+    write(box.src / "slow")
+    daemon, operator = run(config, *control(box)), Operator(box.tmp / "c.sock")
+    flood(box, operator, [f"f{number:02}" for number in range(50)])
+    operator.post("/v1/sync", {"idle": True})
+    (box.src / "slow").unlink()
+    wait_until(lambda: "slow" in called(box), "the job that blocks")
+    time.sleep(0.2)
+    for number in range(3):
+        (box.src / f"late{number}").touch()
+    operator.post("/v1/sync", {"idle": True})
+    assert daemon.count("task failed") == 0
+    assert len(called(box)) == 54
 
 
 def test_jobs_that_have_not_begun_at_a_stop_go_on_in_the_next_daemon(run: Run, box: Box) -> None:

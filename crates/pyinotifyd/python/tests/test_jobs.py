@@ -537,6 +537,31 @@ def test_a_process_that_ends_has_begun_no_more_than_it_has_told(jobs, eager, las
     assert daemon.taken <= last <= daemon.taken + daemon.open
 
 
+@pytest.mark.parametrize("bad", ["coro.close(); sys.exit('x')", "coro.close(); return None"])
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="asked for its loop, Python 3.14 has none yet")
+def test_a_task_factory_that_fails_costs_its_job_only(jobs, bad):
+    """However it fails: what comes after begins."""
+    daemon = jobs(
+        "await asyncio.sleep(0)",
+        f"""
+import sys
+made = []
+def factory(loop, coro, **more):
+    made.append(1)
+    if len(made) == 1:
+        {bad}
+    return asyncio.Task(coro, loop=loop)
+asyncio.get_event_loop().set_task_factory(factory)
+""",
+    )
+    daemon.start([{"handle": handle} for handle in range(40)])
+    assert daemon.next(FAIL)[1]["task"] == 0
+    assert sorted(daemon.collect(DONE, 39)) == list(range(1, 40))
+    assert daemon.taken <= 40
+    daemon.send(STOP)
+    daemon.wait()
+
+
 def test_a_cancel_that_is_there_comes_before_the_job(jobs):
     """However many jobs are before it: nothing starts after its cancel has arrived."""
     daemon = jobs("import time; print('begun', flush=True); time.sleep(0.3) if event.wd == 1 else None")

@@ -22,6 +22,8 @@ use crate::host::{Host, HostId};
 const WINDOW: usize = 1024;
 /// Starts that a new host may begin before it says how many: `STARTS_A_TURN_FIRST` of `jobs.py`.
 const OPEN_FIRST: u32 = 8;
+/// A host that has taken nothing for so long takes no start before long.
+const PROMPT: Duration = Duration::from_millis(50);
 /// Starts a frame; a part of the window, so that the host works while the next frame is on its way.
 const FRAME: usize = 256;
 /// Pause before a dead host is started again: the first, and the longest after doubling.
@@ -84,7 +86,7 @@ impl Jobs {
             unsent: 0,
             untaken: VecDeque::new(),
             open: OPEN_FIRST,
-            room: OPEN_FIRST as usize,
+            room: 1,
             is_freed: false,
             silent_since: None,
             blocked_after: BLOCKED_FIRST,
@@ -150,11 +152,16 @@ impl Jobs {
     }
 
     /// Whether one more start would be taken: before long, if it is to be `prompt`.
-    pub(crate) fn has_room(&self, prompt: bool) -> bool {
+    pub(crate) fn has_room(&self, prompt: bool, now: Instant) -> bool {
         match self.slot {
             // Nobody asks of a configuration without jobs, but tests of the daemon, which run them themselves.
             Slot::None => true,
-            Slot::Ready(_) => self.untaken.len() + self.unsent < if prompt { self.room } else { WINDOW },
+            Slot::Ready(_) => {
+                let is_silent = |since| now.saturating_duration_since(since) > PROMPT;
+                let is_slow = prompt && self.silent_since.is_some_and(is_silent);
+                let room = if prompt { self.room } else { WINDOW };
+                !is_slow && self.untaken.len() + self.unsent < room
+            }
             Slot::Loading(_) | Slot::Waiting(_) => false,
         }
     }
@@ -211,6 +218,9 @@ impl Jobs {
     pub(crate) fn dropped(&mut self, handles: &[u64]) {
         self.untaken.retain(|handle| !handles.contains(handle));
         self.is_freed = true;
+        if self.untaken.is_empty() {
+            (self.silent_since, self.blocked_after) = (None, BLOCKED_FIRST);
+        }
     }
 
     /// Whether there is room by what was taken back or dropped since this was asked.
@@ -258,7 +268,7 @@ impl Jobs {
     pub(crate) fn taken(&mut self, count: u32, open: u32, now: Instant) {
         self.untaken.drain(..self.untaken.len().min(count as usize));
         self.open = open;
-        self.room = (open as usize * open.min(8) as usize).clamp(1, WINDOW);
+        self.room = (open as usize).clamp(1, WINDOW);
         self.silent_since = (!self.untaken.is_empty()).then_some(now);
         self.blocked_after = BLOCKED_FIRST;
     }
@@ -279,7 +289,7 @@ impl Jobs {
         let sent = self.untaken.drain(..).skip(self.open as usize);
         let unsent = self.filling.drain(..).flat_map(|(_, handles)| handles);
         let all = sent.chain(unsent).collect();
-        (self.unsent, self.open, self.room) = (0, OPEN_FIRST, OPEN_FIRST as usize);
+        (self.unsent, self.open, self.room) = (0, OPEN_FIRST, 1);
         all
     }
 

@@ -464,7 +464,7 @@ impl Effects for Performer {
         let generation = &self.generations[self.generation(scheduler)];
         // What is kept as running counts as interrupted after a crash.
         let prompt = prompt || self.keeper.is_some() && generation.action(scheduler).persist;
-        self.dry_run || generation.jobs.has_room(prompt)
+        self.dry_run || generation.jobs.has_room(prompt, self.now)
     }
 
     fn start(&mut self, start: Start<'_>) {

@@ -184,22 +184,26 @@ class _Host:
         count = min(self._starts_a_turn, len(waiting), self._begun_max - self._begun)
         if count <= 0:
             return
-        self._begun += count
         begun = []
         for _ in range(count):
             row, task_id, pathname, rare = waiting.popleft()
             handle = row[0]
             given = pathname if rare is None else Event(row, pathname, rare)  # type: ignore[arg-type]  # a path then
+            self._begun += 1
+            taken = self._taken
             try:
                 task = begin(run(handle, row[1], given, task_id))
-            except Exception as exception:  # a task factory of the config's own
-                self._taken += 1
+                is_over = task.done()
+            except BaseException as exception:  # a task factory of the config's own
+                if self._is_child:
+                    forked.end(exception)
+                self._taken = taken + 1
                 self._failed(handle, row[1], exception)
                 self._report_soon()
                 continue
             if self._is_child:
                 forked.end()
-            if not task.done():
+            if not is_over:
                 self._running[handle] = task
                 begun.append(handle)
         # Behind the first steps, where these are still to be run.
