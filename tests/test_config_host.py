@@ -354,8 +354,11 @@ def test_a_job_that_ends_its_process_takes_none_along_that_have_not_begun(run: R
     daemon.wait_log(r"status 1, \d+ running job\(s\) failed(, \d+ wait for the next one)?; it is started again")
 
 
-def test_jobs_that_have_not_begun_go_on_in_the_next_configuration_and_have_no_timeout(run: Run, box: Box) -> None:
-    daemon, operator = run(BLOCKING % ", timeout=1.5", *control(box)), Operator(box.tmp / "c.sock")
+@pytest.mark.parametrize("options", ["", ", timeout=1.5"])
+def test_jobs_that_have_not_begun_go_on_in_the_next_configuration_and_have_no_timeout(
+    run: Run, box: Box, options: str
+) -> None:
+    daemon, operator = run(BLOCKING % options, *control(box)), Operator(box.tmp / "c.sock")
     names = [f"f{number:03}" for number in range(600)]
     flood(box, operator, names)
     daemon.signal(signal.SIGHUP)

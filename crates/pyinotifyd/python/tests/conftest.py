@@ -20,7 +20,7 @@ sys.path.insert(0, str(PACKAGE))
 # Generous, as machines that test are busy; nothing waits for it to pass.
 DEADLINE_S = 30
 
-HELLO, LOAD, START, CANCEL, LOG, STOP, SOURCE, START_BATCH = range(1, 9)
+HELLO, LOAD, START, CANCEL, LOG, STOP, SOURCE, START_BATCH, RECALL = range(1, 10)
 HOST_HELLO, DESCRIBE, FAULT, EXIT, DONE, CANCELLED, FAIL, HOST_LOG, TAKEN = range(65, 74)
 DROPPED = 75
 VERSION = "2.0.0"
@@ -121,7 +121,7 @@ class Daemon:
 
     def hello(self, **changes):
         """Exchange HELLO."""
-        self.send(HELLO, {"protocol": 4, "version": VERSION, **changes})
+        self.send(HELLO, {"protocol": 5, "version": VERSION, **changes})
         kind, value = self.next()
         assert kind == HOST_HELLO, (kind, value, self.process.stderr.read() if kind is None else "")
         return value

@@ -21,6 +21,7 @@ from conftest import (
     DROPPED,
     FAIL,
     HOST_LOG,
+    RECALL,
     START,
     START_BATCH,
     STOP,
@@ -562,8 +563,9 @@ asyncio.get_event_loop().set_task_factory(factory)
     daemon.wait()
 
 
-def test_a_cancel_that_is_there_comes_before_the_job(jobs):
-    """However many jobs are before it: nothing starts after its cancel has arrived."""
+@pytest.mark.parametrize("word", [CANCEL, RECALL])
+def test_a_cancel_that_is_there_comes_before_the_job(jobs, word):
+    """However many jobs are before it: nothing starts after its cancel has arrived. The first has begun and ends."""
     daemon = jobs("import time; print('begun', flush=True); time.sleep(0.3) if event.wd == 1 else None")
     daemon.start([{"handle": 1}])
     assert daemon.line() == b"begun\n"
@@ -571,7 +573,7 @@ def test_a_cancel_that_is_there_comes_before_the_job(jobs):
     handles = range(2, 1002)
     daemon.sock.settimeout(None)
     starts = pack_starts([{"handle": handle, "wd": 2, "pathname": b"/w/" + b"x" * 40} for handle in handles])
-    for kind, body in ((START, starts), (CANCEL, packed(*handles))):
+    for kind, body in ((START, starts), (word, packed(*handles) if word == CANCEL else b"")):
         daemon.sock.sendall(len(body).to_bytes(4, "little") + bytes([kind]) + body)
     assert daemon.expect(DONE) == [1]
     assert sorted(daemon.collect(DROPPED, len(handles))) == list(handles)

@@ -364,7 +364,7 @@ def test_hello_says_who_is_there(host):
     assert str(PACKAGE) in path
     assert os.path.dirname(os.__file__) in path
     assert value == {
-        "protocol": 4,
+        "protocol": 5,
         "version": VERSION,
         "python": ".".join(map(str, sys.version_info[:3])),
         "executable": sys.executable,

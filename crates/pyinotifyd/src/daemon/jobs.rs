@@ -214,6 +214,15 @@ impl Jobs {
         self.is_freed = true;
     }
 
+    /// Asks the host to give back what was sent to it and has not begun.
+    pub(crate) fn recall(&self) {
+        if let Slot::Ready(host) = &self.slot
+            && !self.untaken.is_empty()
+        {
+            host.send(wire::recall());
+        }
+    }
+
     /// The host has dropped starts before they began.
     pub(crate) fn dropped(&mut self, handles: &[u64]) {
         self.untaken.retain(|handle| !handles.contains(handle));

@@ -521,10 +521,13 @@ impl Daemon {
             let successor = |map| maps.get(&map).copied();
             self.core.engine.retire(now, id, successor, &mut self.core.performer);
         }
+        // Jobs that have not begun begin in the configuration that goes on with them: what was started goes first.
+        self.core.performer.flush_hosts(now);
         for old in &mut self.core.performer.generations {
             if !old.retired && old.id != newest {
                 old.retired = true;
                 old.begin_end(now);
+                old.jobs.recall();
             }
         }
         self.rename_retired();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// Version of this protocol; both halves must name the same.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 /// Longest body that is taken: far above any description, and a bound for a host that went wrong.
 pub(crate) const FRAME_MAX: usize = 64 << 20;
 /// Length and type.
@@ -59,7 +59,7 @@ pub(crate) enum FromHost {
     Done(Vec<u64>),
     /// Jobs that ended with CancelledError.
     Cancelled(Vec<u64>),
-    /// Jobs that were cancelled before they had begun.
+    /// Jobs that were cancelled or recalled before they had begun.
     Dropped(Vec<u64>),
     /// A job that raised.
     Fail(Fail),
@@ -348,6 +348,11 @@ pub(crate) fn log(record: &crate::log::Forwarded, give_back: bool) -> Vec<u8> {
 /// Asks the host to end.
 pub(crate) fn stop() -> Vec<u8> {
     frame(6, b"")
+}
+
+/// Asks the host to give back, as [`FromHost::Dropped`], all jobs that have not begun.
+pub(crate) fn recall() -> Vec<u8> {
+    frame(9, b"")
 }
 
 /// JSON text of bytes that may not be UTF-8, as Python's `os.fsdecode` and `json` would write it.

@@ -90,7 +90,7 @@ class _Host:
         self._begun_max = STARTS_A_TURN_FIRST
         self._done: list[int] = []
         self._cancelled: list[int] = []
-        # Cancelled before they were begun.
+        # Cancelled or recalled before they were begun.
         self._dropped: list[int] = []
         self._report_due = False
         self._turn_due = False
@@ -157,6 +157,8 @@ class _Host:
                     self._waiting.append(_batch(body))
                 elif kind == wire.CANCEL:
                     self._cancel(struct.unpack(f"<{len(body) // 8}Q", body))
+                elif kind == wire.RECALL:
+                    self._drop_waiting()
                 elif kind == wire.LOG:
                     records.handle(body)
                 elif kind == wire.STOP:
@@ -308,6 +310,12 @@ class _Host:
             self._waiting = deque(start for start in self._waiting if start[0][0] not in late)
             self._report_soon()
 
+    def _drop_waiting(self) -> None:
+        """Give back what has not begun."""
+        self._dropped.extend(row[0] for row, *_ in self._waiting)
+        self._waiting.clear()
+        self._report_soon()
+
     def _report(self) -> None:
         """Tell the daemon what happened in this turn of the loop."""
         self._report_due = False
@@ -342,8 +350,7 @@ class _Host:
         loop.remove_reader(self._channel.fd)
         if self._gone:
             end_in_time()
-        self._dropped.extend(row[0] for row, *_ in self._waiting)
-        self._waiting.clear()
+        self._drop_waiting()
         try:
             self._complete(_cancel_all)
             self._complete(loop.shutdown_asyncgens)

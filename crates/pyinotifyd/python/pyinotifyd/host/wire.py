@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-PROTOCOL = 4
+PROTOCOL = 5
 
 # Daemon to host.
 HELLO = 1
@@ -26,6 +26,7 @@ LOG = 5
 STOP = 6
 SOURCE = 7
 START_BATCH = 8
+RECALL = 9
 
 # Host to daemon.
 HOST_HELLO = 65
