@@ -270,6 +270,19 @@ def test_a_job_that_raises_a_cancel_of_its_own_was_cancelled(jobs, when):
     stop(daemon)
 
 
+def test_a_long_error_is_whole_in_its_traceback_alone(jobs):
+    """The error is kept with each path of a batch."""
+    daemon = jobs("raise ValueError('a' * 9000 + 'z')")
+    daemon.start([{"handle": 1}])
+    failed = daemon.expect(FAIL)
+    assert failed["exception"].startswith("ValueError: aaa")
+    assert failed["exception"].endswith("aaaz")
+    assert " [... 4917 characters are left out ...] " in failed["exception"]
+    assert len(failed["exception"]) < 4200
+    assert failed["traceback"].endswith("ValueError: " + "a" * 9000 + "z\n")
+    stop(daemon)
+
+
 def test_an_exception_that_no_class_wants_to_know_ends_its_job(host):
     """A class may say itself what is one of its kind, and raise."""
     daemon = host(

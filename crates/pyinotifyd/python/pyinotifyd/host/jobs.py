@@ -280,7 +280,7 @@ class _Host:
             errors.keep_source(source.filename, source.content)
         body = {
             "task": handle,
-            "exception": errors.summary(exception),
+            "exception": wire.shortened(errors.summary(exception), wire.ERROR_MAX),
             "traceback": errors.format_traceback(exception),
             "final": self._is_final(number, exception),
         }

@@ -49,6 +49,9 @@ FRAME_MAX = 64 << 20
 # Text of a user that goes to the log. Nobody reads more, and a frame must not exceed its limit by it.
 TEXT_MAX = 64 << 10
 
+# The error of a failed job: it is kept with each path of a batch, while its traceback goes to the log once.
+ERROR_MAX = 4 << 10
+
 # One read. Below the size at which the allocator asks the kernel for memory each time.
 READ_SIZE = 64 << 10
 
@@ -245,14 +248,15 @@ def dumps(value: object) -> bytes:
 
 def report(body: dict[str, object]) -> bytes:
     """Return the JSON of what is said to a person: its texts lose their middle where they are endless."""
-    return dumps({name: _shortened(value) if isinstance(value, str) else value for name, value in body.items()})
+    return dumps({name: shortened(value, TEXT_MAX) if isinstance(value, str) else value for name, value in body.items()})
 
 
-def _shortened(text: str) -> str:
-    left_out = len(text) - TEXT_MAX
+def shortened(text: str, limit: int) -> str:
+    """Return a text, without its middle where it is longer than that."""
+    left_out = len(text) - limit
     if left_out <= 0:
         return text
-    half = TEXT_MAX // 2
+    half = limit // 2
     return f"{text[:half]} [... {left_out} characters are left out ...] {text[-half:]}"
 
 
