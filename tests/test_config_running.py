@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
 
 import pytest
 
+from control import Operator
 from vocabulary import REFERENCE, Box, Daemon, wait_until, write
 
 Run = Callable[..., Daemon]
@@ -215,6 +217,22 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_CREATE": s, "IN_ATTRIB": [s, mark]}
     (box.tmp / "go").touch()
     daemon.wait_log("sched - INFO - task finished", count=runs)
     assert tries(box) == runs
+
+
+@pytest.mark.parametrize("count", [1, 8, 400])
+def test_what_a_command_does_to_its_own_file_is_an_event_while_it_runs(run: Run, box: Box, count: int) -> None:
+    """Its end is learnt of at another descriptor than its events, and before they were read."""
+    config = """
+s = ShellScheduler("echo more >> {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": s})])
+"""
+    daemon = run(config, "--control", os.fspath(box.tmp / "c.sock"))
+    for number in range(count):
+        write(box.src / f"f{number}", "one\n")
+    Operator(box.tmp / "c.sock").post("/v1/sync", {"idle": True})
+    texts = {path.read_text() for path in box.src.iterdir()}
+    assert texts == {"one\nmore\n"}
+    assert daemon.count("start task") == count
 
 
 def test_a_task_that_is_busy_is_started_anew(run: Run, box: Box) -> None:

@@ -444,6 +444,14 @@ impl Source for Inotify {
         state
     }
 
+    fn told(&self) -> u64 {
+        self.local.told()
+    }
+
+    fn queued(&self) -> u64 {
+        self.local.queued()
+    }
+
     fn events_after_all(&self) -> u64 {
         self.stats().events - self.local.stats().events + self.local.events_after_all()
     }

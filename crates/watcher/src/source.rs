@@ -88,6 +88,12 @@ pub trait Source {
     /// How a watch stands.
     fn watch_state(&self, watch: WatchId) -> WatchState;
 
+    /// How far the events of this machine's filesystems have been told. Grows with them, in a measure of its own.
+    fn told(&self) -> u64;
+
+    /// What [`Source::told`] says when all that is queued now has been told. Asks the kernel.
+    fn queued(&self) -> u64;
+
     /// How many events [`Stats::events`] must count until all that are queued now have been told.
     fn events_after_all(&self) -> u64;
 

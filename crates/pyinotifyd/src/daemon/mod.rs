@@ -262,7 +262,7 @@ impl Daemon {
             || placing
             || asked
             || writing
-            || self.core.performer.runs.has_ended()
+            || self.core.performer.runs.has_ended(self.told())
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
         let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };

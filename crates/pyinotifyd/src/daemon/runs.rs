@@ -5,6 +5,9 @@
 //! is: a worker, the reaper of children, a host, the end of a host, a start that was taken back. A second report, or
 //! one that comes too late, finds no run and counts for nothing. The loop takes the ends ([`Runs::take_ended`]) and
 //! tells the engine, which decides what follows.
+//!
+//! What a command or a job did to files is in the queue of events before its end is learnt of. So the end waits until
+//! these events have been told ([`Runs::ends_after`]): they are events of a path whose task runs.
 
 use std::time::Instant;
 
@@ -59,7 +62,10 @@ pub(crate) struct Traces {
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     table: HashMap<TaskHandle, Run>,
-    ended: Vec<Ended>,
+    /// With where [`Source::told`](watcher::Source::told) has to be before each is taken.
+    ended: Vec<(u64, Ended)>,
+    /// See [`Runs::ends_after`].
+    after: u64,
     /// Runs that were asked to end, so that nobody looks for them where there are none.
     asked: usize,
 }
@@ -95,17 +101,22 @@ impl Runs {
         let is_asked = run.force_at.is_some();
         self.asked -= usize::from(is_asked);
         let outcome = if is_asked && outcome != Outcome::NotBegun { Outcome::Cancelled } else { outcome };
-        self.ended.push(Ended { handle, outcome, traces });
+        self.ended.push((self.after, Ended { handle, outcome, traces }));
     }
 
-    /// Runs that have ended since the last call, in order.
-    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
-        std::mem::take(&mut self.ended)
+    /// Ends that are learnt of from here on are those of runs that may have caused what is queued up to there.
+    pub(crate) fn ends_after(&mut self, queued: u64) {
+        self.after = queued;
+    }
+
+    /// Takes the runs that have ended, in order, of which all that they may have caused is told.
+    pub(crate) fn take_ended(&mut self, told: u64) -> Vec<Ended> {
+        self.ended.extract_if(.., |(after, _)| *after <= told).map(|(_, ended)| ended).collect()
     }
 
     /// Whether there are ends to take.
-    pub(crate) fn has_ended(&self) -> bool {
-        !self.ended.is_empty()
+    pub(crate) fn has_ended(&self, told: u64) -> bool {
+        self.ended.iter().any(|(after, _)| *after <= told)
     }
 
     /// The run is asked to end, and will be forced to at that time. Said again, the time is a later one.
@@ -170,7 +181,7 @@ mod tests {
         runs.ask_to_end(TWO, now);
         runs.end_with(TWO, Outcome::Done, traces("more"));
         let expected = [ended(ONE, Outcome::Done, "said"), ended(TWO, Outcome::Cancelled, "more")];
-        assert_eq!(runs.take_ended(), expected);
+        assert_eq!(runs.take_ended(0), expected);
     }
 
     #[test]
@@ -180,8 +191,8 @@ mod tests {
         runs.end(ONE, failure.clone());
         runs.end(ONE, Outcome::Done);
         runs.end(TaskHandle(3), Outcome::Done);
-        assert_eq!(runs.take_ended(), [ended(ONE, failure, "")]);
-        assert!(!runs.has_ended() && runs.get(ONE).is_none() && runs.get(TWO).is_some());
+        assert_eq!(runs.take_ended(0), [ended(ONE, failure, "")]);
+        assert!(!runs.has_ended(0) && runs.get(ONE).is_none() && runs.get(TWO).is_some());
     }
 
     #[test]
@@ -194,8 +205,21 @@ mod tests {
         assert_eq!((runs.deadline(), runs.overdue(now)), (Some(later), vec![]));
         assert_eq!(runs.overdue(later), [ONE]);
         runs.end(ONE, Outcome::Done);
-        assert_eq!(runs.take_ended(), [ended(ONE, Outcome::Cancelled, "")]);
+        assert_eq!(runs.take_ended(0), [ended(ONE, Outcome::Cancelled, "")]);
         assert_eq!((runs.deadline(), runs.asked), (None, 0));
+    }
+
+    #[test]
+    fn an_end_waits_for_the_events_before_it() {
+        let mut runs = runs();
+        runs.ends_after(10);
+        runs.end(ONE, Outcome::Done);
+        runs.ends_after(20);
+        runs.end(TWO, Outcome::Done);
+        assert!(!runs.has_ended(9) && runs.take_ended(9).is_empty());
+        assert!(runs.has_ended(10));
+        assert_eq!(runs.take_ended(19), [ended(ONE, Outcome::Done, "")]);
+        assert_eq!(runs.take_ended(20), [ended(TWO, Outcome::Done, "")]);
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Daemon {
 
     /// Tells the engine of runs that have ended. What it starts thereupon may end before the next call.
     pub(super) fn finish_ended(&mut self, now: Instant) {
-        for Ended { handle, outcome, traces } in self.core.performer.runs.take_ended() {
+        let told = self.told();
+        for Ended { handle, outcome, traces } in self.core.performer.runs.take_ended(told) {
             // A run that failed before, or fails now, may leave what the next run of its task is to know.
             let leaves =
                 matches!(outcome, Outcome::Cancelled | Outcome::Failed(_)) || !traces.output.is_empty();
@@ -81,6 +82,20 @@ impl Daemon {
             if let Some(keeper) = &mut self.core.performer.keeper {
                 keeper.late_traces(task, goes_on);
             }
+        }
+    }
+
+    /// How far events have been told; as far as can be where they are not read now.
+    pub(super) fn told(&self) -> u64 {
+        if self.waits_for_reader() { u64::MAX } else { self.watcher.told() }
+    }
+
+    /// Commands or jobs have ended, and that is told after all events that are queued now: theirs are among them.
+    fn end_after_events(&mut self) {
+        let queued = self.watcher.queued();
+        self.core.performer.runs.ends_after(queued);
+        if queued > self.watcher.told() {
+            self.watcher.end_pause();
         }
     }
 
@@ -114,8 +129,12 @@ impl Daemon {
 
     /// Tells the ends of commands.
     pub(super) fn commands_ended(&mut self, now: Instant) {
+        let ended = self.core.performer.commands.take_ended(now);
+        if !ended.is_empty() {
+            self.end_after_events();
+        }
         let performer = &mut self.core.performer;
-        for (task, outcome) in performer.commands.take_ended(now) {
+        for (task, outcome) in ended {
             let output = performer.end_output(task);
             performer.runs.end_with(TaskHandle(task), outcome, Traces { output, deed: None });
         }
@@ -199,6 +218,7 @@ impl Daemon {
 
     /// A host says that jobs have ended; it may speak of its own ones only.
     fn jobs_ended(&mut self, place: usize, tasks: &[u64], outcome: &Outcome) {
+        self.end_after_events();
         let runner = Runner::Host(self.core.performer.generations[place].id);
         let runs = &mut self.core.performer.runs;
         for handle in tasks.iter().copied().map(TaskHandle) {

@@ -20,6 +20,8 @@ const HOT_SPAN: Duration = Duration::from_millis(2);
 /// The buffer and the state of the queue.
 pub(super) struct Reading {
     buffer: Vec<u8>,
+    /// Bytes of the reads before this one.
+    before: u64,
     /// What is not worked off yet.
     at: usize,
     end: usize,
@@ -65,6 +67,7 @@ impl Reading {
             buffer_len,
             turned_over_at: 0,
             storms: false,
+            before: 0,
             at: 0,
             end: 0,
             emptied: true,
@@ -184,6 +187,16 @@ impl Watcher {
         self.stats.events + self.reading.queue_max + in_buffer
     }
 
+    /// How many bytes of events have been worked off.
+    pub(super) fn worked_off(&self) -> u64 {
+        self.reading.before + self.reading.at as u64
+    }
+
+    /// How many will have been when all that is queued now has been.
+    pub(super) fn worked_off_after_all(&self) -> u64 {
+        self.reading.before + self.reading.end as u64 + self.kernel.queued_bytes()
+    }
+
     /// Since when at least the oldest event waits that is not worked off, with so much in the queue.
     pub(super) fn unread_since(&self, queued_bytes: u64) -> Option<Instant> {
         let reading = &self.reading;
@@ -198,6 +211,7 @@ impl Watcher {
         self.fresh.mark();
         self.stats.reads += 1;
         let reading = &mut self.reading;
+        reading.before += reading.end as u64;
         reading.begin(self.now);
         let len = match self.kernel.read(&mut reading.buffer) {
             Ok(len) => len,

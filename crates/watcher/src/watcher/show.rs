@@ -129,6 +129,16 @@ impl Watcher {
         found
     }
 
+    /// See [`crate::Source::told`].
+    pub fn told(&self) -> u64 {
+        self.worked_off()
+    }
+
+    /// See [`crate::Source::queued`].
+    pub fn queued(&self) -> u64 {
+        self.worked_off_after_all()
+    }
+
     /// How many events must have been read until all that are queued now have been, however long the queue stays.
     pub fn events_after_all(&self) -> u64 {
         self.read_after_all()

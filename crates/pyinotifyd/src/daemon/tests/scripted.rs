@@ -343,6 +343,14 @@ impl Source for Scripted {
         WatchState { kernel_watches: roots.len(), roots: roots.collect() }
     }
 
+    fn told(&self) -> u64 {
+        self.script.borrow().stats.events
+    }
+
+    fn queued(&self) -> u64 {
+        self.events_after_all()
+    }
+
     fn events_after_all(&self) -> u64 {
         let script = self.script.borrow();
         let is_read = |cue: &&Cue| matches!(cue, Cue::Event { is_synthetic: false, .. });
