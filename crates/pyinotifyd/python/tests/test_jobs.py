@@ -340,6 +340,20 @@ def test_cancel_in_the_same_breath(jobs):
     assert daemon.taken == 0
 
 
+def test_what_was_dropped_is_told_before_what_was_taken(jobs):
+    """The daemon counts what was taken in the order of the starts, without those that it knows as dropped."""
+    daemon = jobs("import time; print('begun', flush=True); time.sleep(0.3) if event.wd == 1 else None")
+    daemon.start([{"handle": 1}])
+    assert daemon.line() == b"begun\n"
+    daemon.start([{"handle": handle, "wd": 2} for handle in (2, 3, 4)])
+    daemon.send(CANCEL, packed(2))
+    told = []
+    while DROPPED not in told:
+        told.append(daemon.next(DROPPED, DONE)[0])
+    assert daemon.taken <= 1
+    stop(daemon)
+
+
 def test_a_job_that_cancels_itself(jobs):
     """CancelledError that nobody asked for is reported as such."""
     daemon = jobs("raise asyncio.CancelledError")

@@ -320,6 +320,9 @@ class _Host:
         """Tell the daemon what happened in this turn of the loop."""
         self._report_due = False
         frames = b""
+        # Before what was taken, which the daemon counts in the order of the starts.
+        if self._dropped:
+            frames += wire.frame(wire.DROPPED, _packed(self._dropped))
         taken = self._taken - self._taken_reported
         if taken:
             # What may begin before the next report: if this process dies, the rest has not begun.
@@ -330,8 +333,6 @@ class _Host:
             frames += wire.frame(wire.DONE, _packed(self._done))
         if self._cancelled:
             frames += wire.frame(wire.CANCELLED, _packed(self._cancelled))
-        if self._dropped:
-            frames += wire.frame(wire.DROPPED, _packed(self._dropped))
         if frames:
             self._channel.send_frames(frames)
         self._turn_soon()

@@ -137,12 +137,13 @@ class Channel:
             return True
 
     def _send_first(self) -> None:
-        if len(self._out) > 1:
-            self._out[:] = [b"".join(self._out)]
+        # A send in between, by a finaliser, only adds to the end.
+        count = len(self._out)
+        if count > 1:
+            self._out[:count] = [b"".join(self._out[:count])]
         first = self._out[0]
         sent = os.write(self.fd, first)
         self.backlog -= sent
-        # A send in between, by a finaliser, has only added to the end.
         if sent == len(first):
             del self._out[0]
         else:
