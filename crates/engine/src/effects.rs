@@ -29,8 +29,8 @@ pub trait Effects {
     /// Say how long the command line of a run is with one more path of its batch: `used` is what it was with those
     /// before, zero for the first one. `None`: that is too long. Only for schedulers with
     /// [`SchedulerSpec::batch`](crate::SchedulerSpec), and of no effect for the first path, which is always taken.
-    fn batch_line(&mut self, scheduler: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
-        let _ = (scheduler, event);
+    fn batch_line(&mut self, scheduler: SchedulerId, used: usize, added: &BatchEvent) -> Option<usize> {
+        let _ = (scheduler, added);
         Some(used)
     }
 

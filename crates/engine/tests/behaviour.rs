@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Batch, Begin, CancelledBy, Change, Doing, Effects, End, EndResult, Engine, Explanation, FailedTask,
-    Failure, FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec,
-    Matcher, NoRule, NotDone, NotRun, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction, Record,
-    Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start, StepLimit,
-    TaskHandle, TaskId, TaskRecord, Verdict, Waits,
+    Batch, BatchEvent, Begin, CancelledBy, Change, Doing, Effects, End, EndResult, Engine, Explanation,
+    FailedTask, Failure, FailureKind, Found, GenerationError, GenerationIds, IdPrefix, Ignored, Limits,
+    MapId, MapSpec, Matcher, NoRule, NotDone, NotRun, OnBusy, Outcome, OwnedEvent, Question, Rate, Reaction,
+    Record, Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled, Start,
+    StepLimit, TaskHandle, TaskId, TaskRecord, Verdict, Waits,
 };
 use event::{Event, Flag, Mask};
 
@@ -148,8 +148,8 @@ impl Effects for Out {
     }
 
     /// A command line takes paths of ten bytes.
-    fn batch_line(&mut self, _: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
-        used.checked_add(event.pathname.len()).filter(|len| *len <= 10)
+    fn batch_line(&mut self, _: SchedulerId, used: usize, added: &BatchEvent) -> Option<usize> {
+        used.checked_add(added.event.get().pathname.len()).filter(|len| *len <= 10)
     }
 
     fn ended(&mut self, task: &TaskRecord<'_>, end: End<'_>) {
@@ -2166,6 +2166,21 @@ fn not_more_than_the_rate_starts_in_any_span() {
     assert_eq!(world.pass(6 * SECOND), ["start 3 /c IN_CREATE"]);
     assert_eq!(world.pass(3 * SECOND), NOTHING);
     assert_eq!(world.pass(SECOND), ["start 4 /d IN_CREATE"]);
+}
+
+#[test]
+fn a_start_that_was_none_is_not_counted_and_the_others_are() {
+    let rate = Rate { starts: NonZeroU32::new(2).unwrap(), span: 10 * SECOND };
+    let mut world = World::of(SchedulerSpec { max_rate: Some(rate), ..scheduler(Duration::ZERO) });
+    world.create("/a");
+    world.pass(SECOND);
+    world.create("/b");
+    world.room(0);
+    assert_eq!(world.end(1, &Outcome::NotBegun), NOTHING);
+    assert_eq!(world.room(9), ["start 1 /a IN_CREATE"]);
+    world.create("/c");
+    assert_eq!(world.pass(9 * SECOND), NOTHING, "both started a second after the first");
+    assert_eq!(world.pass(SECOND), ["start 3 /c IN_CREATE"]);
 }
 
 #[test]

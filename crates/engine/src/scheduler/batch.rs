@@ -144,18 +144,18 @@ impl Scheduler {
             if turn.tasks.attempt(slot) != attempt {
                 continue;
             }
-            let event = turn.tasks.event(slot, turn.path);
+            let event = OwnedEvent::of(&turn.tasks.event(slot, turn.path));
+            let failed = turn.tasks.failed(slot);
+            let failed = failed.map(|failed| (failed.error.to_owned(), failed.attempts, failed.id));
+            let event = BatchEvent { event, failed };
             let line = turn.out.batch_line(self.id, used, &event);
             members.is_split = line.is_none() && slot != first;
             if members.is_split {
                 break;
             }
             used = line.unwrap_or(usize::MAX);
-            let event = OwnedEvent::of(&event);
-            let failed = turn.tasks.failed(slot);
-            let failed = failed.map(|failed| (failed.error.to_owned(), failed.attempts, failed.id));
             members.slots.push(slot);
-            members.events.push(BatchEvent { event, failed });
+            members.events.push(event);
         }
         members
     }

@@ -443,7 +443,10 @@ impl Scheduler {
     /// event.
     fn not_begun<E: Effects>(&mut self, slot: Slot, turn: &mut Turn<'_, E>) -> Option<Left> {
         // It was no start.
-        self.starts.pop_back();
+        let at = turn.tasks.time(slot);
+        if let Some(place) = self.starts.iter().rposition(|start| *start == at) {
+            self.starts.remove(place);
+        }
         if self.spec.batch.is_some() {
             return Some(Left::Anew);
         }

@@ -14,10 +14,10 @@ use event::{Event, Flag, Mask};
 
 use crate::tasks::Renamed;
 use crate::{
-    Batch, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found, GenerationIds,
-    IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, NoRule, NotRun, OnBusy, Outcome, Question, Rate,
-    Reaction, Record, Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec, Settle, Settled,
-    Start, StepLimit, TaskHandle, TaskId, TaskStatus, Verdict, Waits,
+    Batch, BatchEvent, Begin, Change, Doing, Effects, Engine, Explanation, Failure, FailureKind, Found,
+    GenerationIds, IdPrefix, Ignored, Limits, MapId, MapSpec, Matcher, NoRule, NotRun, OnBusy, Outcome,
+    Question, Rate, Reaction, Record, Restored, Retry, RetryOn, SchedulerId, SchedulerKind, SchedulerSpec,
+    Settle, Settled, Start, StepLimit, TaskHandle, TaskId, TaskStatus, Verdict, Waits,
 };
 use model::{Model, OwnedEvent};
 
@@ -156,8 +156,8 @@ impl Effects for Seen {
         self.say(&format!("{:?}", Question { handle: TaskHandle(0), ..question }));
     }
 
-    fn batch_line(&mut self, _: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
-        used.checked_add(event.pathname.len()).filter(|len| *len <= LINE_MAX)
+    fn batch_line(&mut self, _: SchedulerId, used: usize, added: &BatchEvent) -> Option<usize> {
+        used.checked_add(added.event.get().pathname.len()).filter(|len| *len <= LINE_MAX)
     }
 
     fn record(&mut self, record: Record<'_>) {

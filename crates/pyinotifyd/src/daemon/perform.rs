@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{
-    Effects, End, Failure, NotDone, Outcome, Question, Record, SchedulerId, Seconds, Start, TaskHandle,
-    TaskId, TaskRecord,
+    BatchEvent, Effects, End, Failure, NotDone, Outcome, Question, Record, SchedulerId, Seconds, Start,
+    TaskHandle, TaskId, TaskRecord,
 };
 use event::Event;
 use hashbrown::HashMap;
@@ -544,7 +544,7 @@ impl Effects for Performer {
         self.runs.ask_to_end(handle, until);
     }
 
-    fn batch_line(&mut self, scheduler: SchedulerId, used: usize, event: &Event<'_>) -> Option<usize> {
+    fn batch_line(&mut self, scheduler: SchedulerId, used: usize, added: &BatchEvent) -> Option<usize> {
         let used = if used == 0 {
             let (room, empty) = self.empty_batch_line(scheduler);
             self.batch_room = room;
@@ -552,8 +552,11 @@ impl Effects for Performer {
         } else {
             used
         };
+        let BatchEvent { event, failed } = added;
+        let event = event.get();
+        let error = failed.as_ref().map(|(error, ..)| error.as_str());
         let added = match &self.action(scheduler).work {
-            Work::Job(_) => wire::start_bytes(event),
+            Work::Job(_) => wire::start_bytes(&event, error),
             Work::Command(command) => command.bytes_of_path(event.pathname),
             Work::Rules(_) => 0,
         };

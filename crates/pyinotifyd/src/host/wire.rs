@@ -394,10 +394,14 @@ pub(crate) struct Failed<'a> {
 /// Bytes of a row: handle, scheduler, mask, wd, cookie, name_len, flags.
 const ROW: usize = 8 + 4 + 4 + 4 + 4 + 2 + 1;
 
-/// Bytes that an event takes in a frame of starts.
-pub(crate) fn start_bytes(event: &Event<'_>) -> usize {
+/// Most bytes that the number of attempts and the id of a failure take.
+const FAILED_MAX: usize = 10 + 1 + 36 + 1;
+
+/// Most bytes that an event takes in a frame of starts, with the error of the failure that it tells of.
+pub(crate) fn start_bytes(event: &Event<'_>, error: Option<&str>) -> usize {
     let texts = [Some(event.pathname), event.src_pathname, event.given_path];
-    ROW + texts.into_iter().flatten().map(|text| text.len() + 1).sum::<usize>() + 1
+    let failed = error.map_or(0, |error| error.len() + 1 + FAILED_MAX);
+    failed + ROW + texts.into_iter().flatten().map(|text| text.len() + 1).sum::<usize>() + 1
 }
 
 /// Starts that go to the host in one frame: their number, a row of numbers for each, and all texts, separated by zeros.
@@ -557,7 +561,7 @@ mod tests {
         let moved = Event { src_pathname: Some(b"/w/0"), ..event(b"/w/b") };
         starts.push(9, 1, "id", &event(b"/w/a"), None);
         starts.push(9, 1, "", &moved, None);
-        let bytes = start_bytes(&event(b"/w/a")) + start_bytes(&moved);
+        let bytes = start_bytes(&event(b"/w/a"), None) + start_bytes(&moved, None);
         let frame = starts.take_frame();
         let (kind, body) = next_frame(&frame).unwrap().unwrap();
         assert_eq!((kind, &frame[body.clone()][4 + 2 * ROW..]), (8, b"id\0/w/a\0\0/w/b\0/w/0".as_slice()));
@@ -565,6 +569,12 @@ mod tests {
         starts.push(9, 1, "id", &event(b"/w/a"), None);
         starts.retain(|handle| handle == 9);
         assert!(starts.is_batch() && starts.len() == 1);
+        let id = "0".repeat(36);
+        let failed = Failed { error: "why", attempts: u32::MAX, id: &id };
+        let mut starts = Starts::batch();
+        starts.push(9, 1, "", &event(b"/w/a"), Some(&failed));
+        let bytes = start_bytes(&event(b"/w/a"), Some(failed.error));
+        assert_eq!(starts.take_frame().len(), HEADER + 4 + bytes - 1, "a failure has its part");
     }
 
     #[test]

@@ -942,7 +942,8 @@ impl Scheduler {
                 }
                 Outcome::Failed(failure) if !stopping => retry = self.fail(key, failure, shared, out),
                 Outcome::NotBegun if !stopping && self.spec.batch.is_some() => {
-                    (anew, _) = (true, self.starts.pop_back());
+                    anew = true;
+                    self.forget_start(task.time);
                 }
                 Outcome::NotBegun if !stopping => return self.not_begun(key, shared, out),
                 Outcome::Failed(_) | Outcome::Cancelled | Outcome::NotBegun => {
@@ -1030,8 +1031,13 @@ impl Scheduler {
         }
     }
 
+    fn forget_start(&mut self, at: Instant) {
+        let place = self.starts.iter().rposition(|start| *start == at);
+        place.map(|place| self.starts.remove(place));
+    }
+
     fn not_begun(&mut self, key: &[u8], shared: &mut Shared, out: &mut impl Effects) {
-        self.starts.pop_back();
+        self.forget_start(self.tasks[key].time);
         let has_heir = self.has_heir;
         let task = self.get(key);
         (task.marked, task.earlier, task.run_event) = (false, false, None);
@@ -1609,7 +1615,9 @@ impl Scheduler {
         queued.truncate(max_files);
         let (mut used, mut fits) = (0, queued.len());
         for (at, key) in queued.iter().enumerate() {
-            let line = out.batch_line(self.id, used, &self.tasks[key].event.get());
+            let task = &self.tasks[key];
+            let event = crate::OwnedEvent::of(&task.event.get());
+            let line = out.batch_line(self.id, used, &BatchEvent { event, failed: task.failed.clone() });
             if line.is_none() && at > 0 {
                 fits = at;
                 break;
