@@ -1,5 +1,5 @@
-//! Globs over whole paths, as SQLite's GLOB: `*` and `?` stand for slashes, too, `[...]` for one of a set. Unlike with
-//! SQLite's own, bytes that are not UTF-8 are told apart.
+//! Globs over whole paths, as SQLite's GLOB: `*` and `?` stand for slashes, too, `[...]` for one of a set, `[!...]` and
+//! `[^...]` for one that is not in it. Unlike with SQLite's own, bytes that are not UTF-8 are told apart.
 
 /// A glob, of any bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn one(pattern: &[u8], place: usize, found: u32) -> Option<usize> {
     match *pattern.get(place)? {
         b'?' => Some(place + 1),
         b'[' => {
-            let is_negated = pattern.get(place + 1) == Some(&b'^');
+            let is_negated = matches!(pattern.get(place + 1), Some(b'!' | b'^'));
             let start = place + 1 + usize::from(is_negated);
             // A bracket that comes first is one of the set.
             let end = start + 1 + pattern.get(start + 1..)?.iter().position(|byte| *byte == b']')?;
@@ -106,6 +106,10 @@ mod tests {
             ("/in", "/in/", false),
             ("/in/[a-c]x", "/in/bx", true),
             ("/in/[^a-c]x", "/in/bx", false),
+            ("/in/[!a-c]x", "/in/bx", false),
+            ("/in/[!a-c]x", "/in/!x", true),
+            ("/in/[!]]", "/in/]", false),
+            ("/in/[a!]", "/in/!", true),
             ("/in/[]]", "/in/]", true),
             ("/in/[a", "/in/[a", false),
             ("/in/[a-]", "/in/-", true),
