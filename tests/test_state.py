@@ -1276,6 +1276,18 @@ def test_a_copy_that_is_put_back_while_the_daemon_runs_leaves_its_tasks_alone(bo
     assert alive(int((box.dst / "pid").read_text()))
 
 
+@pytest.mark.parametrize("way", ["link", "link/", "above/state"])
+def test_a_link_may_lead_to_the_state_directory(box: Box, way: str) -> None:
+    """As with DynamicUser= of systemd."""
+    (box.tmp / "state").mkdir(mode=0o700)
+    (box.tmp / "link").symlink_to("state")
+    (box.tmp / "above").symlink_to(".")
+    daemon = box.run(WAITS.replace("$TMP/state", f"$TMP/{way}"))
+    write(box.src / "a")
+    wait_until(lambda: kept_tasks(box) == {"a"})
+    assert daemon.count("cannot keep") == 0
+
+
 @pytest.mark.parametrize("name", ["state.lock", "state.db"])
 def test_links_in_a_state_directory_are_not_followed(box: Box, name: str) -> None:
     (box.tmp / "state").mkdir(mode=0o700)

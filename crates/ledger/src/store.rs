@@ -362,8 +362,14 @@ fn connect(path: &Path) -> Result<Connection, ConnectError> {
     // SQLite makes its files with the umask, which may let others read what is watched.
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    let made = options.open(path);
-    made.map_err(|error| other(format!("cannot open '{}': {}", path.display(), plain(&error)).into()))?;
+    let cannot = |error| other(format!("cannot open '{}': {}", path.display(), plain(&error)).into());
+    // The way to the directory may have links, as that of a service with DynamicUser=. Our files are none, and SQLite
+    // takes NOFOLLOW for the whole path.
+    let path = &match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => directory.canonicalize().map_err(cannot)?.join(name),
+        _ => path.to_owned(),
+    };
+    options.open(path).map_err(cannot)?;
     let mut connection = Connection::open_with_flags(path, flags)?;
     prepare(&mut connection)?;
     Ok(connection)
