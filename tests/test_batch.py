@@ -279,14 +279,16 @@ def test_a_failed_batch_tells_each_path_once(run: Run, box: Box) -> None:
 async def told(event, task_id):
     print("TOLD", event.name, event.error, event.task_id, flush=True)
 """
-    config = watching('ShellScheduler("exit 3", batch=Batch(quiet=0.3), on_failure=told)', told)
-    daemon = run(config)
+    config = watching('ShellScheduler("exit 3", batch=Batch(quiet=0.3), on_failure=[told, told])', told)
+    daemon = run(config, "--control", os.fspath(box.tmp / "c.sock"))
     burst(box, ["a", "b", "c"])
     daemon.wait_out("TOLD ", count=3)
+    operator = Operator(box.tmp / "c.sock")
+    operator.post("/v1/sync", {"idle": True})
     lines = re.findall(r"TOLD (\S+) exited with status 3 (\S+)", daemon.stdout)
-    daemon.wait_log("task failed")
-    (failed,) = [record for record in daemon.records if record.text.startswith("task failed")]
-    assert lines == [(name, failed.fields["task_id"]) for name in ("a", "b", "c")]
+    tasks = operator.get("/v1/failed")["tasks"]
+    assert sorted(lines) == sorted((Path(task["path"]).name, task["id"]) for task in tasks), "each by its own id"
+    assert len(lines) == 3
 
 
 def test_failures_are_gathered_by_a_receiver_with_a_batch(run: Run, box: Box) -> None:

@@ -12,7 +12,7 @@ use crate::clock::{Nanos, START, span};
 use crate::path::Path;
 use crate::tasks::{Mark, News, Renamed, Slot, State, Tasks};
 use crate::turn::Turn;
-use crate::{Batch, BatchEvent, CancelledBy, Effects, Failure, OwnedEvent, Record, Start, TaskId};
+use crate::{Batch, BatchEvent, CancelledBy, Effects, Failure, OwnedEvent, Record, Start};
 
 /// What one run is for.
 struct Members {
@@ -220,13 +220,12 @@ impl Scheduler {
         self.wait_for_retry(slot, due, turn.tasks);
     }
 
-    /// Leaves the events of the other tasks of a batch that failed for good, by the run of `id`, to those that are to
-    /// get them.
-    pub(super) fn deliver_taken<E>(&self, id: TaskId, failure: &Failure, turn: &mut Turn<'_, E>) {
+    /// Leaves the events of the other tasks of a batch that failed for good to those that are to get them.
+    pub(super) fn deliver_taken<E>(&self, failure: &Failure, turn: &mut Turn<'_, E>) {
         let mut next = self.taken.first();
         while let Some(slot) = next {
             let event = OwnedEvent::of(&turn.tasks.event_of_run(slot, turn.path));
-            self.deliver(slot, (id, turn.tasks.attempt(slot)), event, failure, turn);
+            self.deliver(slot, turn.tasks.attempt(slot), event, failure, turn);
             next = turn.tasks.next_in_list(slot);
         }
     }

@@ -11,7 +11,7 @@ use crate::tasks::{Mark, Renamed, Slot, State, Tasks, beginning};
 use crate::turn::{Delivery, Turn};
 use crate::{
     CancelledBy, ERROR_MAX, Effects, End, EndResult, Failure, FailureKind, OnBusy, Outcome, OwnedEvent,
-    Question, Reaction, Record, Retry, SchedulerKind, Seconds, TaskId,
+    Question, Reaction, Record, Retry, SchedulerKind, Seconds,
 };
 
 /// How long a task is put off that found its file in use.
@@ -128,7 +128,7 @@ impl Scheduler {
         turn.out.ended(&task, end);
         turn.out.record(Record::Failed { task, failure });
         let event = OwnedEvent::of(&event);
-        self.deliver(slot, (turn.tasks.id(slot), attempts), event, failure, turn);
+        self.deliver(slot, attempts, event, failure, turn);
         self.remove(slot, turn.tasks);
         self.tell_completed(turn);
     }
@@ -600,9 +600,8 @@ impl Scheduler {
         turn.out.record(Record::Failed { task, failure });
         if !self.spec.on_failure.is_empty() {
             let event = OwnedEvent::of(&event);
-            let id = turn.tasks.id(slot);
-            self.deliver(slot, (id, attempt), event, failure, turn);
-            self.deliver_taken(id, failure, turn);
+            self.deliver(slot, attempt, event, failure, turn);
+            self.deliver_taken(failure, turn);
         }
         self.tell_taken(EndResult::Failed(failure), turn);
         None
@@ -616,12 +615,12 @@ impl Scheduler {
         }
     }
 
-    /// Leaves the event of a task that failed for good, by the run of `id` after so many attempts, to those that
-    /// are to get it; what tells of a failure itself goes no further.
+    /// Leaves the event of a task that failed for good after so many attempts to those that are to get it; what tells
+    /// of a failure itself goes no further.
     pub(super) fn deliver<E>(
         &self,
         slot: Slot,
-        (id, attempts): (TaskId, u32),
+        attempts: u32,
         event: OwnedEvent,
         failure: &Failure,
         turn: &mut Turn<'_, E>,
@@ -631,7 +630,7 @@ impl Scheduler {
         }
         let error = failure.text.replace('\0', "\u{fffd}");
         let error = beginning(&error, ERROR_MAX).to_owned();
-        let failed = crate::tasks::Failed { error, attempts, id };
+        let failed = crate::tasks::Failed { error, attempts, id: turn.tasks.id(slot) };
         let receivers = self.spec.on_failure.clone();
         turn.shared.failures.push(Delivery { receivers, map: turn.tasks.map(slot), event, failed });
     }

@@ -405,9 +405,9 @@ bare_jobs: list[TaskScheduler] = []
 
 
 def _receivers(value: object) -> list[TaskScheduler]:
-    """Return the schedulers that get failures; a bare coroutine function gets one of its own."""
+    """Return the schedulers that get failures, each once; a bare coroutine function gets one of its own."""
     given = value if isinstance(value, list) else [] if value is None else [value]
-    return [_receiver(one) for one in given]
+    return [_receiver(one) for one in {id(one): one for one in given}.values()]
 
 
 def _receiver(value: object) -> TaskScheduler:

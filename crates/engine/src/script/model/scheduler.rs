@@ -1090,8 +1090,7 @@ impl Scheduler {
         }
         out.record(Record::Failed { task: record, failure });
         self.deliver(&task, &event, failure, shared);
-        for mut taken in self.in_order(State::Taken).into_iter().map(|key| self.tasks[&key].clone()) {
-            taken.id = task.id;
+        for taken in self.in_order(State::Taken).into_iter().map(|key| self.tasks[&key].clone()) {
             self.deliver(&taken, &taken.event_of_run(), failure, shared);
         }
         None
