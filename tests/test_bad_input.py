@@ -885,6 +885,12 @@ ODD = [
         "exclude_filter: '^/other/tmp' matches no path of this watch, as it is compared from the start of the "
         "whole path; write r'^$SRC/...' or put '.*' before it",
     ),
+    (
+        "more = [Watch('$SRC', {'IN_DELETE': s}, rec=True, exclude_filter=['^$SRC/(?!.*[.]pdf$).'])]",
+        1,
+        "exclude_filter: '^$SRC/(?!.*[.]pdf$).' matches the directories in '$SRC', too, so that none of them is "
+        "watched; a pattern cannot tell a file from a directory",
+    ),
     ("p = '$TMP/*/nothing'", "w", "'$TMP/*/nothing' matches nothing now; what comes to match it is watched then"),
     (
         "more = [Watch('$SRC', {'IN_DELETE': s})]",

@@ -193,6 +193,18 @@ def test_explain_says_what_excludes_a_path(box: Box) -> None:
     assert r".*\.tmp$" in daemon.stdout
 
 
+def test_explain_knows_what_lies_below_an_excluded_directory(box: Box) -> None:
+    config = """
+s = ShellScheduler("true # {pathname}")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CREATE": s}, rec=True, exclude_filter=["^$SRC/(x$|(?!.*[.]pdf$).)"])])
+"""
+    for name in ("x/a.pdf", "sub/a.pdf", "sub/deeper/b.pdf"):
+        said = box.call("--explain", box.src / name, "IN_CREATE", config=config).stdout
+        assert f"matches the directory '{box.src}/{name.split('/')[0]}', which is not watched then" in said
+        assert "starts a task" not in said
+    assert "starts a task" in box.call("--explain", box.src / "a.pdf", "IN_CREATE", config=config).stdout
+
+
 def test_explain_of_a_path_outside_every_watch_is_one_clear_line(box: Box) -> None:
     daemon = box.call("--explain", box.dst / "x", config=EXPLAINED)
     assert re.search("no watch|outside|not watched", daemon.stdout + daemon.log), daemon.stdout + daemon.log

@@ -18,11 +18,11 @@ async def recognise(event: Event, task_id: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     readable = folder / scan.name
     process = await asyncio.create_subprocess_exec("ocrmypdf", "--skip-text", str(scan), str(readable))
-    if await process.wait() == 0:
-        scan.unlink()
-        logging.info(f"{task_id}: {readable} is in the archive")
-    else:
-        logging.error(f"{task_id}: no text recognised in {scan}, it stays where it is")
+    status = await process.wait()
+    if status != 0:
+        raise RuntimeError(f"no text recognised, ocrmypdf exited with status {status}; the scan stays where it is")
+    scan.unlink()
+    logging.info(f"{task_id}: {readable} is in the archive")
 
 
 scans = TaskScheduler(job=recognise, delay=2, settle=Settle(no_writer=True), max_jobs=2, logname="scanner")

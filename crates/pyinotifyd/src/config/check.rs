@@ -147,6 +147,14 @@ pub(super) fn excludes(watch: &Watch, option: &str) -> Vec<String> {
                 "{at}{option}: '{shown}' matches the path of the watch itself, '{root}', so that no event of it is \
                  left; begin the pattern with that path"
             ));
+        } else if let Some(root) =
+            roots.iter().find(|root| watch.is_deep() && hides_directories(pattern, root))
+        {
+            let root = Escaped(root);
+            all.push(format!(
+                "{at}{option}: '{shown}' matches the directories in '{root}', too, so that none of them is watched; a \
+                 pattern cannot tell a file from a directory"
+            ));
         } else if roots.iter().all(|root| cannot_match(pattern, root)) {
             let root = roots.first().map_or(String::new(), |root| Escaped(root).to_string());
             all.push(format!(
@@ -156,6 +164,12 @@ pub(super) fn excludes(watch: &Watch, option: &str) -> Vec<String> {
         }
     }
     all
+}
+
+/// Whether a pattern matches whatever directories there may be in a root: two with names that nobody thinks of.
+fn hides_directories(pattern: &Pattern, root: &[u8]) -> bool {
+    let names: [&[u8]; 2] = [b"/q7wz", b"/Zk_3-v"];
+    names.iter().all(|name| pattern.is_match(&[root, *name].concat()) == Ok(true))
 }
 
 /// Whether a pattern begins with text with which no path below `root` begins. Text alone decides, so that it is not

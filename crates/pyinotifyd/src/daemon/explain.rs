@@ -36,6 +36,15 @@ pub(crate) fn explain(config: &Config, path: &Path, wanted: Option<Flag>) -> Str
         if let Some(told) = told_at_the_start(watch.initial) {
             let _ = writeln!(out, "  at the start of the daemon: {told}");
         }
+        if let Some((directory, pattern)) = excluded_above(watch, &path, root) {
+            let (directory, pattern) = (Escaped(directory), Escaped(pattern));
+            let _ = writeln!(
+                out,
+                "  nothing: exclude_filter '{pattern}' matches the directory '{directory}', which is not watched then, \
+                 nor is what lies below it"
+            );
+            continue;
+        }
         let flags = Flag::ALL
             .into_iter()
             .filter(|flag| wanted.map_or(watch.interest.contains(flag.mask()), |wanted| wanted == *flag));
@@ -90,6 +99,16 @@ fn covering_root(watch: &Watch, path: &[u8]) -> Option<usize> {
         .filter(|root| root.as_slice() == path || crate::config::covers(watch, root, path))
         .map(|root| root.len())
         .max()
+}
+
+/// The directory between a root and a path that is excluded, and by what: nothing below it is watched.
+fn excluded_above<'a>(watch: &'a Watch, path: &'a [u8], root: usize) -> Option<(&'a [u8], &'a [u8])> {
+    let filter = watch.exclude.as_ref()?;
+    let slashes = (root + 1..path.len()).filter(|at| path[*at] == b'/');
+    slashes.map(|slash| &path[..slash]).find_map(|directory| {
+        let found = filter.first_match(directory).ok()??;
+        Some((directory, filter.0.patterns()[found].as_bytes()))
+    })
 }
 
 fn told_at_the_start(initial: Initial) -> Option<&'static str> {
