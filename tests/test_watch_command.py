@@ -199,6 +199,20 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.parametrize(("busy", "last"), [("skip", "one"), ("rerun", "two")])
+def test_what_comes_while_the_command_runs_is_handled_as_it_says(box: Box, busy: str, last: str) -> None:
+    copy = 'cp "$1" "$2/copy"; touch "$2/copied"; until test -e "$2/go"; do sleep 0.02; done'
+    daemon = watch(box, "--on", "close_write", "--on-busy", busy, "--", "sh", "-c", copy, "sh", "{pathname}", box.dst)
+    write(box.src / "a", "one")
+    wait_until(lambda: (box.dst / "copied").exists(), lambda: daemon.tail)
+    write(box.src / "a", "two")
+    if busy == "skip":
+        daemon.wait_log("WARNING - skip event due to ongoing task")
+    (box.dst / "go").touch()
+    daemon.wait_log("task finished", count=1 if busy == "skip" else 2)
+    assert (box.dst / "copy").read_text() == last
+
+
 @pytest.mark.parametrize("pattern", ["", ".*"])
 def test_an_expression_that_excludes_everything_is_warned_of(box: Box, pattern: str) -> None:
     daemon = watch(box, "--exclude", pattern, "--exclude", f"{box.src}/skip")

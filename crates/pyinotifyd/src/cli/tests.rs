@@ -4,6 +4,8 @@ use super::*;
 use std::fs;
 use std::path::Path;
 
+use engine::OnBusy;
+
 use crate::config::{Does, Format, JOBS_DEFAULT, Run, Seconds};
 use crate::import::{From, Import};
 
@@ -159,6 +161,7 @@ fn watch_has_its_defaults() {
         delay: Seconds(0.0),
         batch: false,
         jobs: JOBS_DEFAULT,
+        on_busy: OnBusy::Skip,
         timeout: None,
         retry: None,
         doubts: vec![],
@@ -195,6 +198,7 @@ fn watch_understands_its_options() {
         "--timeout",
         "3",
         "--retry=4",
+        "--on-busy=rerun",
         "--dry-run",
         "--",
         "--on",
@@ -212,6 +216,7 @@ fn watch_understands_its_options() {
     assert_eq!(run.argv, [b"--on".to_vec(), b"x".to_vec(), b"--".to_vec()]);
     assert_eq!((run.delay, run.timeout), (Seconds(1.5), Some(Seconds(3.0))));
     assert_eq!((run.jobs.get(), run.retry.map(std::num::NonZero::get)), (2, Some(4)));
+    assert_eq!(run.on_busy, OnBusy::Rerun);
     let (_, line) = watch(&["/a", "--batch", "--backend=auto", "--", "ls", "{pathnames}"]).unwrap();
     let Does::Run(run) = line.does else { panic!("no command") };
     assert_eq!((run.batch, run.delay), (true, Seconds(2.0)));

@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::error::ErrorKind;
 use clap_complete::engine::ArgValueCompleter;
+use engine::OnBusy;
 use event::Flag;
 use pattern::Pattern;
 
@@ -79,6 +80,14 @@ pub(super) struct Watch {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     jobs: Option<NonZeroU32>,
 
+    /// What an event does while the command for its path runs: skip, rerun or restart.
+    ///
+    /// skip: nothing, with a warning (the default). rerun: the command runs once more afterwards, for the latest event.
+    /// restart: the command is ended and started anew.
+    #[arg(long, value_name = "HOW", conflicts_with = "batch", hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["skip", "rerun", "restart"]).map(busy))]
+    on_busy: Option<OnBusy>,
+
     /// End a command that takes longer; its task has failed.
     #[arg(long, value_name = "SECONDS", value_parser = timeout, allow_negative_numbers = true)]
     timeout: Option<Seconds>,
@@ -135,6 +144,7 @@ impl Watch {
             ("--delay", self.delay.is_some()),
             ("--batch", self.batch),
             ("--jobs", self.jobs.is_some()),
+            ("--on-busy", self.on_busy.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--retry", self.retry.is_some()),
             ("--dry-run", dry_run),
@@ -154,6 +164,7 @@ impl Watch {
                 delay: self.delay.unwrap_or(at_once),
                 batch: self.batch,
                 jobs: self.jobs.unwrap_or(JOBS_DEFAULT),
+                on_busy: self.on_busy.unwrap_or(OnBusy::Skip),
                 timeout: self.timeout,
                 retry: self.retry,
                 doubts: Vec::new(),
@@ -205,6 +216,16 @@ fn flag(word: &str) -> Result<Flag, String> {
         };
         format!("unknown event{several}")
     })
+}
+
+/// One of the words that the parser lets pass.
+#[expect(clippy::needless_pass_by_value, reason = "a parser of clap hands over the word")]
+fn busy(word: String) -> OnBusy {
+    match word.as_str() {
+        "rerun" => OnBusy::Rerun,
+        "restart" => OnBusy::Restart,
+        _ => OnBusy::Skip,
+    }
 }
 
 /// How events are found. There is one way; `auto` chooses it.

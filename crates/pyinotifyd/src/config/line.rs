@@ -65,6 +65,8 @@ pub(crate) struct Run {
     pub batch: bool,
     /// How many run at once.
     pub jobs: NonZeroU32,
+    /// What an event does whose path has one that runs.
+    pub on_busy: OnBusy,
     /// How long one may take.
     pub timeout: Option<Seconds>,
     /// How often it is tried again when it has failed.
@@ -265,7 +267,7 @@ impl Run {
                 timeout: self.timeout.map(Seconds::span),
                 retry,
                 kind: SchedulerKind::Command,
-                on_busy: OnBusy::Skip,
+                on_busy: self.on_busy,
                 ..SchedulerSpec::named(SCHEDULER)
             },
             work: Work::Command(Arc::new(Command {
@@ -356,6 +358,14 @@ fn run_part(run: &Run) -> String {
     }
     if run.jobs != JOBS_DEFAULT {
         let _ = writeln!(text, "    max_jobs={},", run.jobs);
+    }
+    let busy = match run.on_busy {
+        OnBusy::Rerun => Some("rerun"),
+        OnBusy::Restart => Some("restart"),
+        OnBusy::Skip | OnBusy::RunAgainIfChanged => None,
+    };
+    if let Some(busy) = busy {
+        let _ = writeln!(text, "    on_busy=\"{busy}\",");
     }
     if let Some(timeout) = run.timeout {
         let _ = writeln!(text, "    timeout={timeout},");
@@ -454,6 +464,7 @@ mod tests {
             delay: Seconds(0.0),
             batch: false,
             jobs: JOBS_DEFAULT,
+            on_busy: OnBusy::Skip,
             timeout: None,
             retry: None,
             doubts: Vec::new(),
@@ -564,13 +575,15 @@ mod tests {
         assert!(
             text.contains("run = ShellScheduler(\n    argv=[\"true\", \"{pathname}\"],\n    dirs=True,\n)\n")
         );
-        for absent in ["delay", "max_jobs", "timeout", "Retry", "exclude_filter"] {
+        for absent in ["delay", "max_jobs", "on_busy", "timeout", "Retry", "exclude_filter"] {
             assert!(!text.contains(absent), "{absent}: {text}");
         }
         let (timeout, retry) = (Some(Seconds(0.5)), NonZeroU32::new(3));
-        let run = Run { delay: Seconds(2.0), jobs: NonZeroU32::MIN, timeout, retry, ..run(&["true"]) };
+        let (jobs, on_busy) = (NonZeroU32::MIN, OnBusy::Rerun);
+        let run = Run { delay: Seconds(2.0), jobs, on_busy, timeout, retry, ..run(&["true"]) };
         let text = config_file(&Line { rec: false, exclude: vec![b"^/x".to_vec()], ..line(Does::Run(run)) });
-        let options = "    delay=2,\n    max_jobs=1,\n    timeout=0.5,\n    retry=Retry(times=3, delay=1),\n";
+        let options = "    delay=2,\n    max_jobs=1,\n    on_busy=\"rerun\",\n    timeout=0.5,\n    \
+                       retry=Retry(times=3, delay=1),\n";
         assert!(text.contains(options), "{text}");
         assert!(text.contains("    },\n    exclude_filter=[\"^/x\"],\n)\n"), "{text}");
     }
