@@ -187,6 +187,22 @@ def test_what_was_handled_just_before_a_stop_is_not_told_again(box: Box) -> None
     assert last_seen(again, box) == set()
 
 
+def test_restarts_in_a_row_tell_nothing_again_whatever_it_is(box: Box) -> None:
+    """The look of each goes back to before the start of the one before."""
+    daemon = handled(box, "f")
+    (box.src / "link").symlink_to("f")
+    (box.src / "dangling").symlink_to("nothing")
+    os.mkfifo(box.src / "pipe")
+    for name in ("link", "dangling", "pipe"):
+        daemon.wait_log(f"task finished.*IN_CREATE.*{box.src}/{name},")
+    wait_until_old(*box.src.iterdir())
+    daemon.terminate()
+    assert told_before(box) == {"f", "link", "dangling", "pipe"}
+    for _ in range(3):
+        box.run(CONFIG, record=True).terminate()
+    assert last_seen(box.run(CONFIG, record=True), box) == set()
+
+
 def test_what_changed_after_a_stop_is_told_whenever_it_was_handled(box: Box) -> None:
     names = ("written", "renamed", "replaced", "same")
     handled(box, *names).terminate()

@@ -108,6 +108,8 @@ pub(crate) struct Keeper {
     checkpoints: Checkpoints,
     /// What tasks were about lately, where the next daemon may look for what has changed.
     recent: Option<Recent>,
+    /// What the daemon before this one told in its last moments.
+    told_before: Vec<Told>,
     /// What the run leaves whose end is told to the engine.
     pub(super) traces: Traces,
     /// Process groups of commands that run.
@@ -165,6 +167,7 @@ impl Keeper {
             stopped: Vec::new(),
             leftovers: Vec::new(),
             recent: None,
+            told_before: restored.told.clone(),
             checkpoints: Checkpoints::new(restored.checkpoint_s),
         };
         Ok(Beginning { keeper, restored, errors })
