@@ -919,7 +919,14 @@ def test_the_host_dies_with_the_daemon(tmp_path):
         time.sleep(0.01)
 
 
-def test_a_daemon_that_ends_while_the_config_executes(host, tmp_path):
+def test_the_host_dies_with_the_daemon_while_the_config_executes(host):
+    daemon = host("import time\nprint('executes', flush=True)\ntime.sleep(99)")
+    assert daemon.line() == b"executes\n"
+    daemon.cut_lifeline()
+    assert daemon.wait()[0] == -signal.SIGKILL
+
+
+def test_a_daemon_that_ends_before_the_config_executes(host, tmp_path):
     """The host ends then: its lifeline has ended before anybody listens to it."""
     path = tmp_path / "config.py"
     path.write_text(config("pass"))

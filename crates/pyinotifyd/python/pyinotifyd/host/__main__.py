@@ -69,6 +69,7 @@ def _serve(channel: Channel, lifeline: int) -> int:
     spawned.install()
     sources = [Source(path, content) for path, content in zip(load["configs"], contents)]
     executed: list[Source] = []
+    _end_with_the_daemon(lifeline)
     try:
         description = _load(load, sources, executed)
     except BaseException as exception:
@@ -88,7 +89,6 @@ def _serve(channel: Channel, lifeline: int) -> int:
     # Where a segfault of a job comes from is otherwise unknowable. By its number: sys.stderr may be the config's own.
     faulthandler.enable(2)
     _ignore_interrupts()
-    _end_with_the_daemon(lifeline)
     return _stay(channel, sources, description)
 
 
@@ -239,7 +239,7 @@ def _ignore_interrupts() -> None:
 
 
 def _end_with_the_daemon(lifeline: int) -> None:
-    """Have the kernel kill this process when the lifeline ends, whatever a job is doing then."""
+    """Have the kernel kill this process when the lifeline ends, whatever the config is doing then."""
     import fcntl
     import signal
 
