@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import os
 import socket
@@ -185,6 +186,38 @@ def test_members_of_the_group_may_ask_and_are_logged(run: Run, box: Box, root: N
     argv: list[str | Path] = [*become, program, "pause", "later", "--control", path]
     assert subprocess.run(argv, capture_output=True, text=True, check=False).returncode == 0
     daemon.wait_log(r"INFO - pause later, asked by uid 12345, pid \d+$")
+
+
+def test_a_reload_that_changes_the_group_leaves_no_moment_without_a_socket(run: Run, box: Box, root: None) -> None:
+    (box.tmp / "many").mkdir()
+    path = box.tmp / "run" / "c.sock"
+    daemon = run(CONFIG.replace("GROUP", ""), "--control", path)
+    operator = Operator(path)
+    answers: set[object] = set()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answers.add(operator.ask("GET", "/healthz")[0])
+            except (ConnectionResetError, BrokenPipeError):
+                # It connected to the old one in the last moment.
+                continue
+            except OSError as error:
+                answers.add(repr(error))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for group in ("nogroup", "daemon", "nogroup"):
+            box.write_config(CONFIG.replace("GROUP", f', control_group="{group}"'))
+            daemon.reload()
+            assert (mode_of(path), path.stat().st_gid) == (0o660, grp.getgrnam(group).gr_gid)
+    finally:
+        stop.set()
+        asking.join()
+    assert answers <= {200, 503}, answers
+    assert os.listdir(box.tmp / "run") == ["c.sock"]
 
 
 def test_garbage_is_answered_or_cut_off(operator: Operator, box: Box) -> None:

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -212,6 +213,31 @@ impl Server {
         place: Option<&Place>,
         metrics: Option<SocketAddr>,
     ) -> Result<(Server, mpsc::Receiver<Message>), PlaceError> {
+        Server::start_on(place, place.map(Place::listen).transpose()?, metrics)
+    }
+
+    /// Listens for the place of a socket of ours, and has it from [`Server::take_place`] on.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_beside(place: &Place) -> Result<(Server, mpsc::Receiver<Message>), PlaceError> {
+        Server::start_on(Some(place), Some(place.listen_beside()?), None)
+    }
+
+    /// Gives its socket the name of another one of ours, if it does not have it.
+    ///
+    /// # Errors
+    /// As rename(2).
+    pub fn take_place(&mut self, path: &Path) -> io::Result<()> {
+        self.socket.as_mut().map_or(Ok(()), |socket| socket.take_place(path))
+    }
+
+    fn start_on(
+        place: Option<&Place>,
+        listening: Option<(std::os::unix::net::UnixListener, Bound)>,
+        metrics: Option<SocketAddr>,
+    ) -> Result<(Server, mpsc::Receiver<Message>), PlaceError> {
+        let (unix, socket) = listening.unzip();
         let path = place.map(|place| place.path.clone());
         let shown = path.or_else(|| metrics.map(|address| address.to_string().into())).unwrap_or_default();
         let refused = |source| PlaceError::Refused { path: shown.clone(), source };
@@ -220,7 +246,6 @@ impl Server {
         if let Some(tcp) = &tcp {
             tcp.set_nonblocking(true).map_err(refused)?;
         }
-        let (unix, socket) = place.map(Place::listen).transpose()?.unzip();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
         let access = Access::of(place.and_then(|place| place.group));
         let (messages, receiver) = mpsc::channel(QUESTIONS_MAX);

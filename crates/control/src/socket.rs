@@ -87,6 +87,16 @@ impl Place {
         Ok((listener, Bound { path: self.path.clone(), inode: (found.dev(), found.ino()) }))
     }
 
+    /// Listens in the same directory under a name that nobody knows, until the socket takes the place of ours that is
+    /// there ([`Bound::take_place`]).
+    ///
+    /// # Errors
+    /// As [`Place::listen`].
+    pub(crate) fn listen_beside(&self) -> Result<(UnixListener, Bound), PlaceError> {
+        let path = self.path.with_file_name(format!(".{}", std::process::id()));
+        Place { path, group: self.group }.listen()
+    }
+
     /// Removes the socket of a daemon that is dead.
     fn clear(&self) -> Result<(), PlaceError> {
         let refused = |source| PlaceError::Refused { path: self.path.clone(), source };
@@ -143,6 +153,13 @@ impl Bound {
         found.is_ok_and(|found| (found.dev(), found.ino()) == self.inode)
     }
 
+    /// Gives the socket the name of another one of ours, which nobody finds from then on.
+    pub(crate) fn take_place(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, path)?;
+        path.clone_into(&mut self.path);
+        Ok(())
+    }
+
     /// Removes the socket at the end of the daemon, unless another one has taken its place.
     pub(crate) fn remove(&self) {
         if self.has_name() {
@@ -176,6 +193,24 @@ mod tests {
         assert!(matches!(place.listen(), Err(PlaceError::Taken(_))));
         drop(living);
         place.listen().unwrap();
+    }
+
+    #[test]
+    fn a_socket_takes_the_place_of_one_of_ours_or_goes_without_a_trace() {
+        let base = tempfile::tempdir().unwrap();
+        let place = place(base.path().join("control.sock"));
+        let (_old, bound) = place.listen().unwrap();
+        let (_unused, other) = place.listen_beside().unwrap();
+        other.remove();
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 1);
+        let (new, mut taking) = place.listen_beside().unwrap();
+        taking.take_place(&place.path).unwrap();
+        assert!(!bound.has_name() && taking.has_name());
+        bound.remove();
+        let _client = UnixStream::connect(&place.path).unwrap();
+        new.accept().unwrap();
+        taking.remove();
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 0);
     }
 
     #[test]

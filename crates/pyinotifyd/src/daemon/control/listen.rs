@@ -144,14 +144,13 @@ impl Daemon {
         performer.lanes.filesystems.of_parent(path, performer.now).is_local && open.server.is_lost()
     }
 
-    fn open(&mut self, place: Place) -> Result<Change<Place>, PlaceError> {
-        let same_path = |open: &Open<Place>| open.at.path == place.path;
+    fn open(&self, place: Place) -> Result<Change<Place>, PlaceError> {
         match &self.control.listening.socket {
             Some(open) if open.at == place => Ok(Change::Keep),
-            Some(open) if same_path(open) => {
-                // The old one is in the way of the new one, which differs in who may connect.
-                self.control.listening.socket = None;
-                open_socket(place).map(|open| Change::To(Some(open)))
+            // They differ in who may connect.
+            Some(open) if open.at.path == place.path => {
+                let (server, messages) = Server::start_beside(&place)?;
+                Ok(Change::To(Some(Open { at: place, messages, server })))
             }
             Some(_) | None => open_socket(place).map(|open| Change::To(Some(open))),
         }
@@ -160,10 +159,19 @@ impl Daemon {
     /// Takes into use what was prepared.
     pub(in crate::daemon) fn use_control(&mut self, prepared: Prepared) {
         let Prepared { socket, metrics, said } = prepared;
-        if let Change::To(open) = socket {
-            if let Some(Open { at, .. }) = &open {
-                let path = places::shown(&at.path);
-                record!(self.core.performer.log, self.control.logger, DEBUG, "listen on '{path}'");
+        if let Change::To(mut open) = socket {
+            if let Some(Open { at, server, .. }) = &mut open {
+                let (path, log) = (places::shown(&at.path), &mut self.core.performer.log);
+                record!(log, self.control.logger, DEBUG, "listen on '{path}'");
+                if let Err(error) = server.take_place(&at.path) {
+                    let why = crate::log::Cause(&error).to_string();
+                    record!(
+                        log,
+                        self.control.logger,
+                        ERROR,
+                        "cannot listen on the control socket '{path}': {why}"
+                    );
+                }
             }
             self.control.listening.socket = open;
         }
