@@ -254,6 +254,18 @@ def test_names_are_what_they_are_in_commands_of_direvent(box: Box, imported: Imp
     assert not list(box.tmp.rglob("PWNED"))
 
 
+def test_variables_get_more_of_what_is_there_as_direvent_does_it(box: Box, imported: Imported) -> None:
+    made = box.tmp / "env"
+    note = imported.program("note", f'env printenv PATH OLD NEW NONE > "{made}.new"; mv "{made}.new" "{made}"')
+    environ = 'environ (OLD=b, "PATH+=:/opt", "OLD=+/pre:", "NEW+=:/new", "NONE=+/none:")'
+    imported.run("direvent", f"watcher {{ path {box.src}; event create; command {note}; {environ}; }}")
+    write(box.src / "f")
+    wait_until(made.exists, lambda: box.daemons[-1].tail)
+    path, *others = made.read_text().splitlines()
+    assert path == f"{imported.programs}:{os.environ['PATH']}:/opt"
+    assert others == ["/pre:b", "/new", "/none"]
+
+
 def test_a_cleared_environment_has_what_is_kept(box: Box, imported: Imported) -> None:
     note = imported.program("note", 'env > "$1"')
     variables = 'environ { clear; keep PATH; set "A=$file!"; }'
@@ -367,6 +379,55 @@ def test_what_cannot_be_read_is_said(box: Box, kind: str) -> None:
     assert done.exit_code == 1
     assert done.log.startswith(f"ERROR: cannot read '{gone}': ")
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("kind", ["incrontab", "direvent"])
+def test_a_file_that_says_nothing_is_warned_of(box: Box, kind: str) -> None:
+    empty = box.tmp / "empty"
+    empty.write_text("# nothing\n")
+    done = box.call("import", kind, empty)
+    warning = f"WARNING: {empty}: there is nothing in it to watch, so that the config watches nothing"
+    assert (done.exit_code, done.log.strip()) == (0, warning)
+    assert box.call("-t", config=done.stdout).exit_code == 0
+
+
+def test_a_byte_order_mark_is_skipped(box: Box) -> None:
+    files = {
+        "incrontab": f"{box.src} IN_OPEN x $#\n",
+        "direvent": f"watcher {{ path {box.src}; event create; command x; }}\n",
+    }
+    for kind, text in files.items():
+        source = box.tmp / kind
+        source.write_text(f"\ufeff{text}")
+        done = box.call("import", kind, source)
+        assert done.exit_code == 0
+        assert done.log.startswith(f"WARNING: {source}:1: a byte order mark"), done.log
+        assert f'path="{box.src}"' in done.stdout
+
+
+COMMANDS = [
+    ("incrontab", '{src} IN_OPEN ssh host "touch /in/$#"\n', "WARNING"),
+    ("incrontab", "{src} IN_OPEN sqlite3 db \"delete from f where name = '$#'\"\n", "WARNING"),
+    ("incrontab", "{src} IN_OPEN echo a\0b\n", "ERROR"),
+    ("direvent", 'watcher {{ path {src}; event create; command "ssh host rm $file"; option shell; }}', "WARNING"),
+    ("direvent", 'watcher {{ path {src}; event create; command "/bin/sh -c \\"echo $file\\""; }}', "ERROR"),
+    ("direvent", 'watcher {{ path {src}; event create; command "perl -e \\"print qq($file)\\""; }}', "ERROR"),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "level"), COMMANDS)
+def test_what_a_test_of_the_config_says_of_a_command_is_said_before(box: Box, kind: str, text: str, level: str) -> None:
+    other = {"incrontab": f"{box.dst} IN_OPEN x $#\n", "direvent": f"watcher {{ path {box.dst}; command x; }}"}[kind]
+    source = box.tmp / "source"
+    source.write_text(f"{text.format(src=box.src)}{other}\n")
+    done = box.call("import", kind, source)
+    assert any(line.startswith(f"{level}: {source}:1: command: ") for line in done.lines), done.log
+    assert done.exit_code == (1 if level == "ERROR" else 0)
+    tested = box.call("-t", config=done.stdout)
+    assert tested.exit_code == 0, tested.log
+    assert ("WARNING" in tested.log) == (level == "WARNING"), tested.log
+    assert f'path="{box.dst}"' in done.stdout
+    assert (f'path="{box.src}"' in done.stdout) == (level == "WARNING")
 
 
 def test_a_wrong_command_line_is_status_2(box: Box) -> None:

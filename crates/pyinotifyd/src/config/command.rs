@@ -133,19 +133,7 @@ impl Command {
     ) -> Result<Command, String> {
         let CommandDescription { argv, user, group, umask, nice, cwd, env, limits, stdin, output } =
             description.clone();
-        let words = cmd.into_iter().chain(argv.iter().flatten().map(|word| word.0.as_slice()));
-        refuse_of_one(words, known)?;
-        let name = if cmd.is_some() { "cmd" } else { "argv" };
-        let read = match (cmd, argv) {
-            (Some(cmd), None) => CommandTemplate::with_doubts(cmd, known)
-                .map(|(template, doubts)| (Program::Shell(template), doubts)),
-            (None, Some(argv)) if !argv.is_empty() => {
-                arguments(&argv, known).map(|(templates, doubts)| (Program::Arguments(templates), doubts))
-            }
-            (Some(_), Some(_)) | (None, _) => return Err("expected either cmd or argv".to_owned()),
-        };
-        let (program, doubts) = read.map_err(|error| format!("{name}: {error}"))?;
-        let doubts = doubts.into_iter().map(|doubt| format!("{name}: {doubt}")).collect();
+        let (program, doubts) = read_program(cmd, argv.as_deref(), known)?;
         let account = (user.is_some() || group.is_some()).then_some(AccountWanted { user, group });
         let environment = env.into_iter().map(|(name, value)| variable(&name, &value.0));
         let options = CommandOptions {
@@ -160,6 +148,30 @@ impl Command {
         };
         Ok(Command { program, options, doubts })
     }
+}
+
+/// What is executed, and what is odd about it: this judges commands of configurations, also those that are imported.
+///
+/// # Errors
+/// A value would be code, or it is no command; as a text for the fault.
+pub(crate) fn read_program(
+    cmd: Option<&[u8]>,
+    argv: Option<&[PathText]>,
+    known: &'static [Placeholder],
+) -> Result<(Program, Vec<String>), String> {
+    let words = cmd.into_iter().chain(argv.into_iter().flatten().map(|word| word.0.as_slice()));
+    refuse_of_one(words, known)?;
+    let name = if cmd.is_some() { "cmd" } else { "argv" };
+    let read = match (cmd, argv) {
+        (Some(cmd), None) => CommandTemplate::with_doubts(cmd, known)
+            .map(|(template, doubts)| (Program::Shell(template), doubts)),
+        (None, Some(argv)) if !argv.is_empty() => {
+            arguments(argv, known).map(|(templates, doubts)| (Program::Arguments(templates), doubts))
+        }
+        (Some(_), Some(_)) | (None, _) => return Err("expected either cmd or argv".to_owned()),
+    };
+    let (program, doubts) = read.map_err(|error| format!("{name}: {error}"))?;
+    Ok((program, doubts.into_iter().map(|doubt| format!("{name}: {doubt}")).collect()))
 }
 
 /// Templates of a program and its arguments, and what is odd about these.

@@ -41,7 +41,9 @@ pub(crate) use check::{
     warnings,
 };
 use command::CommandDescription;
-pub(crate) use command::{AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin};
+pub(crate) use command::{
+    AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin, read_program,
+};
 use describe::{Description, ReactionDescription, SchedulerDescription, StateDescription, WatchDescription};
 pub(crate) use line::{
     Does, Format, JOBS_DEFAULT, Line, Literal, QUIET_DEFAULT, Run, Seconds, config_file, literal_glob,

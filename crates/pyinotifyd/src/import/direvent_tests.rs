@@ -195,6 +195,12 @@ fn options_become_arguments() {
         ("command x; environ { unset \"A=b\"; }", r#""[ \"$A\" != b ] || unset A; ""#),
         ("command x; environ { eval \"${A:=b}\"; }", r#"": \"${A:=b}\"; ""#),
         ("command x; environ { clear; keep HOME; }", r#""exec env -i ${HOME+\"HOME=$HOME\"} x""#),
+        ("command x; environ \"PATH+=:/opt\";", r#""export PATH=\"${PATH+$PATH:}\"/opt; ""#),
+        ("command x; environ \"PATH=+/opt:\";", r#""export PATH=/opt\"${PATH+:$PATH}\"; ""#),
+        ("command x; environ \"A+=b\";", r#""export A=\"${A+$A}\"b; ""#),
+        ("command x; environ \"A+=:$file\";", r#""export A=\"${A+$A:}\"\"$DIREVENT_FILE\"; ""#),
+        ("command x; environ \"A=b+=c\";", r#""export A=b+=c; ""#),
+        ("command x; environ (--, PATH+=:/opt);", r#""exec env -i ${PATH+\"PATH=$PATH\"} x""#),
         (
             "command x; environ (-, A=b, -C);",
             r#""export A=b; "
@@ -261,8 +267,12 @@ fn what_differs_or_is_left_out_is_said() {
             "E d.conf:1 environ: unset A*",
         ),
         (
-            "watcher { path /in; event create; command x; environ A+=:b; }",
-            "E d.conf:1 environ: A+=:b: write set",
+            "watcher { path /in; event create; command x; environ \"A+=$file\"; }",
+            "E d.conf:1 environ: A+=$file: write set",
+        ),
+        (
+            "watcher { path /in; event create; command x; environ \"A+=_b\"; }",
+            "E d.conf:1 environ: A+=_b: write set",
         ),
         ("a (b;", "E d.conf:1 expected a value or ), found ';'"),
         ("}", "E d.conf:1 expected a statement, found '}'"),
@@ -281,5 +291,46 @@ fn what_differs_or_is_left_out_is_said() {
     for (text, expected) in cases {
         let (_, said) = config(text);
         assert!(!said.is_empty() && said[0].starts_with(expected), "{text}: {said:?}");
+    }
+}
+
+#[test]
+fn a_watcher_that_would_not_load_is_left_out() {
+    let cases = [
+        (
+            r#"command "/bin/sh -c \"echo $file >> /x\"";"#,
+            "command: $DIREVENT_FILE stands in text that a shell",
+        ),
+        (r#"command "perl -e \"print qq($file)\"";"#, "command: $DIREVENT_FILE stands in text that perl"),
+        ("command \"x \0\";", "command: it holds a NUL byte"),
+        ("command x; file \"a\0\";", "command: it holds a NUL byte"),
+        ("path \"/a\0\"; command x;", "it holds a NUL byte"),
+        ("command x; user \"\";", "user: expected the names"),
+        ("command x; user (ann, \"a\nb\");", "user: expected the names"),
+    ];
+    for (statements, expected) in cases {
+        let other = "watcher { path /other; event create; command y; }";
+        let (text, said) = config(&format!("watcher {{ path /in; event create; {statements} }} {other}"));
+        assert_eq!(text.matches("watches.append(").count(), 1, "{statements}: {text}");
+        assert!(text.contains("path=\"/other\""), "{statements}: {text}");
+        assert_eq!(said.len(), 1, "{statements}: {said:?}");
+        assert!(said[0].starts_with(&format!("E d.conf:1 {expected}")), "{statements}: {said:?}");
+    }
+    let (_, said) = watcher(r#"command "/bin/sh -c \"echo $file\"";"#);
+    assert!(said[0].contains("use \"$DIREVENT_FILE\" in single quotes"), "{said:?}");
+    let (text, said) = watcher(r#"command "/bin/sh -c 'echo \"$DIREVENT_FILE\"'";"#);
+    assert!(said.is_empty() && text.contains("watches.append("), "{said:?}");
+}
+
+#[test]
+fn what_a_test_of_the_config_warns_of_is_said_once() {
+    for (statements, expected) in [
+        ("command \"ssh host rm $file\"; option shell;", "command: ssh gives its arguments to another shell"),
+        ("command \"x {file}\"; option shell;", "command: {file} is no placeholder"),
+    ] {
+        let (text, said) = watcher(&format!("{statements} path /more recursive;"));
+        assert_eq!(text.matches("watches.append(").count(), 2, "{statements}: {text}");
+        assert_eq!(said.len(), 1, "{statements}: {said:?}");
+        assert!(said[0].starts_with(&format!("W d.conf:1 {expected}")), "{statements}: {said:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use event::Flag;
 
+use super::judge;
 use crate::config::Literal;
 use crate::log::Escaped;
 
@@ -67,6 +68,8 @@ pub(crate) struct Draft {
     arguments: Vec<String>,
     pub notes: Vec<Note>,
     names: HashSet<String>,
+    /// Whether something is watched.
+    watches: bool,
 }
 
 /// What one entry of a foreign configuration becomes.
@@ -76,6 +79,8 @@ pub(super) struct Entry {
     /// The entry as it was, line by line.
     pub source: Vec<Vec<u8>>,
     pub said: Vec<(Severity, String)>,
+    /// Words of ours in texts about its commands, and what the other program calls that.
+    pub words: &'static [(&'static str, &'static str)],
     /// Lines of Python before its watches.
     pub before: Vec<String>,
     pub watches: Vec<Watch>,
@@ -83,7 +88,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(place: Place, source: Vec<Vec<u8>>) -> Entry {
-        Entry { place, source, said: Vec::new(), before: Vec::new(), watches: Vec::new() }
+        Entry { place, source, said: Vec::new(), words: &[], before: Vec::new(), watches: Vec::new() }
     }
 
     /// It is translated, and differs in something.
@@ -167,9 +172,16 @@ impl Draft {
         self.add(entry);
     }
 
-    /// Adds an entry: as comments what it was and what is said about it, then its watches. Of what is left out, only
-    /// that counts.
+    /// Adds an entry: as comments what it was and what is said about it, then its watches. One that would not load is
+    /// left out. Of what is left out, only that counts.
     pub(super) fn add(&mut self, mut entry: Entry) {
+        match judge::doubts(&entry) {
+            Ok(doubts) => doubts.into_iter().for_each(|doubt| entry.differs(doubt)),
+            Err(fault) => {
+                entry.watches.clear();
+                entry.left_out(fault);
+            }
+        }
         if entry.watches.is_empty() && entry.said.iter().any(|(severity, _)| *severity == Severity::LeftOut) {
             entry.said.retain(|(severity, _)| *severity == Severity::LeftOut);
         }
@@ -185,6 +197,7 @@ impl Draft {
         for line in entry.before {
             let _ = writeln!(body, "{line}");
         }
+        self.watches |= !entry.watches.is_empty();
         for watch in &entry.watches {
             let _ = writeln!(body, "watches.append({})", watch.call(0));
         }
@@ -193,6 +206,11 @@ impl Draft {
     /// Whether something is left out.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.notes.iter().any(|note| note.severity == Severity::LeftOut)
+    }
+
+    /// Whether nothing is watched, and nothing says why.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.watches && !self.is_incomplete()
     }
 
     /// The text of the file; `origin` is what it was written from.
@@ -241,6 +259,17 @@ impl Watch {
 }
 
 impl Map {
+    /// Its schedulers, without those in variables.
+    pub(super) fn schedulers(&self) -> Vec<&Scheduler> {
+        match self {
+            Map::Variable(..) => Vec::new(),
+            Map::Shared(_, schedulers) | Map::Alike(_, schedulers) | Map::Table(_, _, schedulers) => {
+                schedulers.iter().collect()
+            }
+            Map::Union(maps) => maps.iter().flat_map(Map::schedulers).collect(),
+        }
+    }
+
     /// What its schedulers are called, without those in variables.
     pub(super) fn scheduler_names(&self) -> Vec<String> {
         let of_events = |flags: &mut dyn Iterator<Item = &Flag>, schedulers: &[Scheduler]| {

@@ -27,25 +27,51 @@ pub(super) fn draft(import: &Import) -> Result<Draft, (PathBuf, io::Error)> {
     match import.from {
         From::Incrontab => {
             for path in tables(source)? {
-                let text = read(&path)?;
+                let text = unmarked(read(&path)?, &path, &mut draft);
                 let user = import.user.clone().or_else(|| owner(&path));
                 // The table may be for another machine, and the config file loads all the same.
                 if let Some(user) = user.as_deref().filter(|user| matches!(User::from_name(user), Ok(None))) {
                     let text = format!("no such user: '{user}'; each task fails as long as there is none");
                     draft.say(Severity::Differs, &Place::of(path.as_os_str().as_bytes(), 0), text);
                 }
+                // A name that no config file takes would leave the commands to the user of the daemon.
+                if user.as_deref().is_some_and(|user| user.is_empty() || user.contains(char::is_control)) {
+                    let text = "expected the name of a user";
+                    draft.say(Severity::LeftOut, &Place::of(path.as_os_str().as_bytes(), 0), text);
+                    continue;
+                }
                 let path = path.into_os_string().into_encoded_bytes();
                 incron::translate(&Table { path, text, user }, &look, &mut draft);
             }
         }
         From::Direvent => {
-            let text = read(source)?;
+            let text = unmarked(read(source)?, source, &mut draft);
             let include = |wanted: &direvent::Include| included(wanted, &import.include);
             direvent::translate(source.as_os_str().as_bytes(), &text, &include, &look, &mut draft);
         }
         From::SystemdPath => systemd::translate(&unit(source)?, &mut draft),
     }
+    if draft.is_empty() {
+        let place = Place::of(source.as_os_str().as_bytes(), 0);
+        draft.say(
+            Severity::Differs,
+            &place,
+            "there is nothing in it to watch, so that the config watches nothing",
+        );
+    }
     Ok(draft)
+}
+
+/// What editors of other systems put before a text in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The text without a byte order mark, over which incron and direvent stumble.
+fn unmarked(text: Vec<u8>, path: &Path, draft: &mut Draft) -> Vec<u8> {
+    let Some(rest) = text.strip_prefix(MARK) else { return text };
+    let place = Place::of(path.as_os_str().as_bytes(), 1);
+    let said = "a byte order mark, which is skipped here: the other program takes it for text";
+    draft.say(Severity::Differs, &place, said);
+    rest.to_vec()
 }
 
 fn look(path: &[u8]) -> Standing {

@@ -102,6 +102,13 @@ impl Line {
                 "the path is a link: the directories below it are not watched here; write the path that it leads to",
             );
         }
+        if let Some(word) = word_of_mask(&self.command) {
+            let word = Escaped(word);
+            entry.differs(format!(
+                "a blank ends the mask, so that incron runs '{word}' as the command, and so does this: write the mask \
+                 without blanks"
+            ));
+        }
         let names_place = |sign: &[u8]| self.command.windows(2).any(|pair| pair == sign);
         if is_glob && (names_place(b"$@") || names_place(b"$#")) {
             entry.differs(
@@ -309,6 +316,14 @@ fn token(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         }
     }
     Some((word, text.get(at..).unwrap_or_default()))
+}
+
+/// The first word of a command, if it was meant for the mask.
+fn word_of_mask(command: &[u8]) -> Option<&[u8]> {
+    let word = command.split(u8::is_ascii_whitespace).next()?;
+    let names: Vec<_> = word.split(|byte| *byte == b',').filter(|name| !name.is_empty()).collect();
+    let is_known = |name: &[u8]| Wanted::parse(name).unknown.is_empty();
+    (!names.is_empty() && names.iter().all(|name| name.starts_with(b"IN_") && is_known(name))).then_some(word)
 }
 
 /// What the mask of a line says.

@@ -264,3 +264,39 @@ fn a_note_names_its_line() {
     assert_eq!(draft.notes[0].severity, Severity::LeftOut);
     assert!(draft.is_incomplete());
 }
+
+#[test]
+fn a_line_that_would_not_load_is_left_out() {
+    for text in ["/in IN_OPEN echo x\0y\n", "/i\0n IN_OPEN echo\n"] {
+        let (config, said) = line(&format!("{text}/other IN_OPEN y $#\n"));
+        assert_eq!(config.matches("watches.append(").count(), 1, "{text:?}: {config}");
+        assert!(config.contains("path=\"/other\""), "{text:?}: {config}");
+        assert!(said.len() == 1 && said[0].starts_with("E ") && said[0].contains("a NUL byte"), "{said:?}");
+    }
+}
+
+#[test]
+fn what_a_test_of_the_config_warns_of_is_said() {
+    for (command, expected) in [
+        ("ssh host rm $#", "W command: ssh gives its arguments to another shell as text"),
+        ("sqlite3 db \"delete from f where name = '$#'\"", "W command: sqlite3 may execute an argument"),
+        ("x {file}", "W command: {file} is no placeholder"),
+    ] {
+        let (config, said) = line(&format!("/in IN_OPEN,IN_CREATE {command}\n"));
+        assert_eq!(said.iter().filter(|said| said.starts_with(expected)).count(), 1, "{command}: {said:?}");
+        assert!(config.contains("watches.append("), "{command}: {config}");
+    }
+}
+
+#[test]
+fn a_blank_in_a_mask_is_said() {
+    for (text, expected) in
+        [("IN_CLOSE_WRITE, IN_CREATE echo", "IN_CREATE"), ("IN_OPEN ,IN_CREATE x", ",IN_CREATE")]
+    {
+        let (config, said) = line(&format!("/in {text}\n"));
+        let expected = format!("W a blank ends the mask, so that incron runs '{expected}' as the command");
+        assert!(said.len() == 1 && said[0].starts_with(&expected), "{text}: {said:?}");
+        assert!(config.contains("\"IN_"), "{text}: {config}");
+    }
+    assert!(line("/in IN_OPEN IN_TRAY x\n").1.is_empty());
+}

@@ -2,12 +2,13 @@
 //!
 //! [`files`] reads what is asked for. [`incron`], [`direvent`] and [`systemd`] translate text; they read no file and
 //! look at nothing themselves. What they make grows in a [`draft`], which also holds what is different or left out. No
-//! Python is started and no daemon asked: that the result loads is for `pyinotifyd -t` to say.
+//! Python is started and no daemon asked: [`judge`] says of each command what `pyinotifyd -t` will say of it.
 
 mod direvent;
 mod draft;
 mod files;
 mod incron;
+mod judge;
 mod shell;
 mod systemd;
 

@@ -49,6 +49,9 @@ const TIMEOUT: f64 = 5.0;
 /// Longest time that a config file of ours takes.
 const SECONDS_MAX: f64 = 1e9;
 
+/// What a user of direvent knows as something else.
+const WORDS: &[(&str, &str)] = &[("$PYINOTIFYD_PATHNAME", "$DIREVENT_FILE"), ("{pathname}", "$file")];
+
 /// What a command finds in its environment, of the variables of [`Map::Table`].
 const ENVIRONMENT: &str = "\
 env={
@@ -74,6 +77,7 @@ pub(super) fn translate(file: &[u8], text: &[u8], find: Find<'_>, look: Look<'_>
         match (statement.keyword.as_slice(), &statement.block) {
             (b"watcher", Some(block)) => {
                 entry.source = [&[b"watcher {".to_vec()][..], &lines(block), &[b"}".to_vec()]].concat();
+                entry.words = WORDS;
                 let mut watcher = Watcher::new(common.clone());
                 for inner in block {
                     watcher.take(inner, &mut entry);
@@ -241,6 +245,10 @@ impl Watcher {
         if self.roots.is_empty() {
             return Err("no path that can be watched".to_owned());
         }
+        // Without it, the command would run as the daemon does.
+        if !self.user.iter().all(|name| is_account(name)) {
+            return Err("user: expected the names of a user and a group".to_owned());
+        }
         if self.generic == 0 && self.system.is_empty() {
             self.generic = GENERIC.iter().map(|(_, bit, _)| bit).sum();
             self.system = SYSTEM.iter().map(|(_, flag)| *flag).collect();
@@ -388,6 +396,12 @@ struct Event {
     system: Option<(&'static str, u32)>,
 }
 
+/// Whether a text can be the name of a user or a group, or its number.
+fn is_account(text: &[u8]) -> bool {
+    let is_allowed = |letter: char| letter.is_alphanumeric() || "._-+@$\\".contains(letter);
+    std::str::from_utf8(text).is_ok_and(|text| !text.is_empty() && text.chars().all(is_allowed))
+}
+
 fn trimmed(path: &[u8]) -> Vec<u8> {
     if path == b"/" { path.to_vec() } else { path.strip_suffix(b"/").unwrap_or(path).to_vec() }
 }
@@ -428,6 +442,51 @@ fn patterns(files: &[Vec<u8>], entry: &mut Entry) -> Option<Vec<u8>> {
         }
     }
     (!tests.is_empty()).then(|| [tests.join(b" || ".as_slice()).as_slice(), b" || exit 0"].concat())
+}
+
+/// `NAME+=VALUE` or `NAME=+VALUE`: a variable that gets more.
+struct Change<'a> {
+    name: &'a [u8],
+    /// Whether it goes before what is there.
+    in_front: bool,
+    /// What stands between the old value and the new one, and nowhere if there is no old one: the punctuation that the
+    /// new one has there.
+    between: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Change<'a> {
+    fn parse(text: &'a [u8]) -> Option<Change<'a>> {
+        let name = command::name(text);
+        let (in_front, value) = match text[name.len()..].split_at_checked(2)? {
+            (b"+=", value) => (false, value),
+            (b"=+", value) => (true, value),
+            _ => return None,
+        };
+        let (between, value) = match value {
+            [first, rest @ ..] if !in_front && first.is_ascii_punctuation() => (&value[..1], rest),
+            [rest @ .., last] if in_front && last.is_ascii_punctuation() => (&value[rest.len()..], rest),
+            _ => (b"".as_slice(), value),
+        };
+        (!name.is_empty()).then_some(Change { name, in_front, between, value })
+    }
+
+    /// Whether the punctuation means nothing to a shell, nor to direvent.
+    fn is_plain(&self) -> bool {
+        self.between.iter().all(|byte| b":;,.+-=/@%|&#!?*^~<>()[]".contains(byte))
+    }
+
+    fn exported(&self, value: &[u8]) -> Vec<u8> {
+        let Change { name, between, .. } = *self;
+        let old = if self.in_front {
+            [b"\"${", name, b"+", between, b"$", name, b"}\""].concat()
+        } else {
+            [b"\"${", name, b"+$", name, between, b"}\""].concat()
+        };
+        let value = if value == b"''" { b"" } else { value };
+        let (first, second) = if self.in_front { (value, old.as_slice()) } else { (old.as_slice(), value) };
+        [b"export ", name, b"=", first, second].concat()
+    }
 }
 
 /// What is done to the environment.
@@ -502,14 +561,27 @@ impl Environ {
                 [b'-'] if index == 0 => self.take_one(b"keep", b"DIREVENT_*", entry),
                 b"--" if index == 0 => self.clears = true,
                 [b'-', name @ ..] => self.take_one(b"unset", name, entry),
-                text if text.windows(2).any(|pair| pair == b"+=" || pair == b"=+") => {
-                    let text = Escaped(text).to_string();
-                    entry.left_out(format!(
-                        "environ: {text}: write set with ${{NAME}} in its value, as of version 5.3"
-                    ));
-                }
-                text if text.contains(&b'=') => self.take_one(b"set", text, entry),
-                name => self.kept.push(name.to_vec()),
+                text => match Change::parse(text) {
+                    Some(change) => self.take_change(text, &change, entry),
+                    None if text.contains(&b'=') => self.take_one(b"set", text, entry),
+                    None => self.kept.push(text.to_vec()),
+                },
+            }
+        }
+    }
+
+    /// What lengthens a variable keeps it, and counts as its value where there is none.
+    fn take_change(&mut self, text: &[u8], change: &Change<'_>, entry: &mut Entry) {
+        match command::value(change.value) {
+            Ok(value) if change.is_plain() => {
+                self.kept.push(change.name.to_vec());
+                self.parts.push(change.exported(&value));
+            }
+            _ => {
+                let text = Escaped(text).to_string();
+                entry.left_out(format!(
+                    "environ: {text}: write set with ${{NAME}} in its value, as of version 5.3"
+                ));
             }
         }
     }
