@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,33 @@ def test_a_glob_of_existing_paths_starts_the_unit(box: Box, imported: Imported) 
     assert len(imported.called()) == 1
 
 
+def test_a_stop_does_not_wait_for_a_unit_that_goes_on(box: Box, imported: Imported) -> None:
+    # systemctl waits as long as the unit runs.
+    imported.program("systemctl", "exec sleep 1000")
+    write(box.src / "on")
+    daemon = imported.run("systemd-path", f"[Path]\nPathExists={box.src}/on\nPathChanged={box.dst}\n")
+    imported.wait_called("start", "--wait", "--", "in.service")
+    start = time.monotonic()
+    daemon.terminate()
+    assert time.monotonic() - start < 10, daemon.tail
+
+
+def test_what_systemd_ignores_is_ignored(box: Box, imported: Imported) -> None:
+    imported.program("systemctl")
+    drop_in = box.tmp / "in.path.d"
+    drop_in.mkdir()
+    (drop_in / "unit.conf").write_text("[Path]\nUnit=\nUnit=other.service\nPathChanged=/srv/../srv\n")
+    source = box.tmp / "in.path"
+    source.write_text(f"\ufeff[Path]\nPathChanged={box.src}\nUnit=x.unit\nUnit=first.service\n")
+    done = box.call("import", "systemd-path", source)
+    places = [line.split(": ")[:2] for line in done.lines]
+    expected = [(source, 3), (drop_in / "unit.conf", 2), (drop_in / "unit.conf", 3), (drop_in / "unit.conf", 4)]
+    assert places == [["WARNING", f"{path}:{line}"] for path, line in expected], done.log
+    assert done.exit_code == 0
+    assert done.stdout.count("first.service") == 1
+    assert done.stdout.count("watches.append(") == 1
+
+
 def test_directories_are_made(box: Box, imported: Imported) -> None:
     imported.program("systemctl")
     made = box.tmp / "new/deep"
@@ -379,6 +407,18 @@ def test_what_cannot_be_read_is_said(box: Box, kind: str) -> None:
     assert done.exit_code == 1
     assert done.log.startswith(f"ERROR: cannot read '{gone}': ")
     assert done.stdout == ""
+
+
+def test_a_unit_that_is_nowhere_has_a_remedy(box: Box) -> None:
+    done = box.call("import", "systemd-path", "no-such-unit")
+    assert done.exit_code == 1
+    assert "there is no such unit in /etc/systemd/system, " in done.log
+    assert "such as ./no-such-unit.path or, for one of a user, ~/.config/systemd/user/no-such-unit.path" in done.log
+    done = box.call("import", "systemd-path", box.tmp / "gone.path")
+    assert "no such file; a unit of the system is found by its name alone" in done.log
+    write(box.tmp / "plain")
+    done = box.call("import", "systemd-path", box.tmp / "plain")
+    assert done.log.strip() == f"ERROR: {box.tmp}/plain: 'plain' is no path unit: its name does not end in .path"
 
 
 @pytest.mark.parametrize("kind", ["incrontab", "direvent"])

@@ -66,6 +66,8 @@ pub(crate) struct Draft {
     body: String,
     /// Arguments of `Pyinotifyd` besides the watches.
     arguments: Vec<String>,
+    /// Comments about them.
+    remarks: Vec<&'static str>,
     pub notes: Vec<Note>,
     names: HashSet<String>,
     /// Whether something is watched.
@@ -165,6 +167,11 @@ impl Draft {
         self.arguments.push(argument);
     }
 
+    /// Says why an argument of `Pyinotifyd` is as it is.
+    pub(super) fn remark(&mut self, text: &'static str) {
+        self.remarks.push(text);
+    }
+
     /// Says something about a place that no entry is for.
     pub(super) fn say(&mut self, severity: Severity, place: &Place, text: impl Into<String>) {
         let mut entry = Entry::new(place.clone(), Vec::new());
@@ -226,7 +233,11 @@ impl Draft {
             ["watches=watches".to_owned()].into_iter().chain(self.arguments.clone()).collect();
         let body = self.body.trim_end();
         let _ = write!(text, "from pyinotifyd import {names}\n\nwatches = []\n{body}");
-        let _ = write!(text, "\n\npyinotifyd = Pyinotifyd({})\n", arguments.join(", "));
+        text.push_str("\n\n");
+        for remark in &self.remarks {
+            let _ = writeln!(text, "# {remark}");
+        }
+        let _ = writeln!(text, "pyinotifyd = Pyinotifyd({})", arguments.join(", "));
         text
     }
 }

@@ -13,6 +13,7 @@ use super::draft::{Draft, Place, Severity};
 use super::incron::{self, Table};
 use super::systemd::{self, Unit};
 use super::{From, Import, Kind, Standing};
+use crate::log::Escaped;
 
 /// Bytes of a file that are read: no configuration is longer, and /dev/zero is none.
 const FILE_MAX: u64 = 16 << 20;
@@ -172,19 +173,55 @@ fn unit(source: &Path) -> Result<Unit, (PathBuf, io::Error)> {
     let candidates =
         names.iter().flat_map(|name| directories.iter().map(|place| place.join(OsStr::from_bytes(name))));
     let path = candidates.into_iter().find(|path| path.is_file()).unwrap_or_else(|| source.to_owned());
-    let text = read(&path)?;
+    let text = read_file(&path).map_err(|error| {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let error = match (is_name, is_missing) {
+            (true, true) => is_nowhere(&name),
+            (false, true) => io::Error::other(NO_FILE),
+            (_, false) => error,
+        };
+        (path.clone(), error)
+    })?;
+    // systemd skips the mark, too.
+    let text = text.strip_prefix(MARK).unwrap_or(&text).to_vec();
     let mut parts = vec![(path.clone().into_os_string().into_encoded_bytes(), text)];
     for path in drop_ins(&directories, &names) {
         let text = read(&path)?;
+        let text = text.strip_prefix(MARK).unwrap_or(&text).to_vec();
         parts.push((path.into_os_string().into_encoded_bytes(), text));
     }
-    let place = std::path::absolute(&path).unwrap_or(path).into_os_string().into_encoded_bytes();
-    let is_users = [&b"/systemd/user/"[..], b"/.config/systemd/"]
-        .iter()
-        .any(|part| place.windows(part.len()).any(|bytes| bytes == *part));
-    let home = if is_users { std::env::var_os("HOME") } else { Some("/root".into()) };
+    let place = std::path::absolute(&path).unwrap_or(path);
+    let users = home_of(&place);
+    let is_users = users.is_some() || place.parent().is_some_and(|parent| parent.ends_with("systemd/user"));
+    let is_placed = is_users || UNITS.iter().any(|directory| place.starts_with(directory));
+    let home = match users {
+        Some(home) => Some(home.to_owned().into_os_string()),
+        None if is_users => std::env::var_os("HOME"),
+        None => Some("/root".into()),
+    };
     let home = home.map(std::ffi::OsString::into_encoded_bytes);
-    Ok(Unit { name, parts, is_users, home })
+    Ok(Unit { name, parts, is_users, is_placed, home })
+}
+
+/// The home directory whose user has a unit there, as in ~/.config/systemd/user.
+fn home_of(place: &Path) -> Option<&Path> {
+    let above = [(".config/systemd", 2), (".local/share/systemd", 3)];
+    above.iter().find_map(|(directory, levels)| {
+        place.ancestors().find(|path| path.ends_with(directory))?.ancestors().nth(*levels)
+    })
+}
+
+const NO_FILE: &str = "no such file; a unit of the system is found by its name alone, without a directory";
+
+/// A unit that is only named is in none of the directories.
+fn is_nowhere(name: &[u8]) -> io::Error {
+    let suffix = if name.ends_with(b".path") { "" } else { ".path" };
+    let file = format!("{}{suffix}", Escaped(name));
+    io::Error::other(format!(
+        "there is no such unit in {}; name its file with a directory, such as ./{file} or, for one of a user, \
+         ~/.config/systemd/user/{file}",
+        UNITS.join(", ")
+    ))
 }
 
 /// The drop-ins by their names; of several with one name, the one of the most important directory.

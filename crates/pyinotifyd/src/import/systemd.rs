@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use event::Flag;
 
-use super::draft::{Draft, Entry, Map, Place, Runs, Scheduler, Watch, expression, seconds};
+use super::draft::{Draft, Entry, Map, Place, Runs, Scheduler, Severity, Watch, expression, seconds};
 use super::shell;
 use crate::config::{Literal, literal_glob};
 use crate::log::Escaped;
@@ -21,8 +21,28 @@ pub(super) struct Unit {
     pub parts: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether it is one of a user's manager.
     pub is_users: bool,
+    /// Whether it stands in a directory of some manager, so that it is known whose it is.
+    pub is_placed: bool,
     /// The home directory of the manager's user, if that is known.
     pub home: Option<Vec<u8>>,
+}
+
+impl Setting {
+    fn line(&self) -> Vec<u8> {
+        [self.key.as_slice(), b"=", self.value.as_slice()].concat()
+    }
+}
+
+impl Unit {
+    /// Its name without the suffix.
+    fn stem(&self) -> &[u8] {
+        self.name.strip_suffix(b".path").unwrap_or(&self.name)
+    }
+
+    /// Its instance, if it is one of a template.
+    fn instance(&self) -> Option<&[u8]> {
+        taken_apart(&self.name).1.filter(|instance| !instance.is_empty())
+    }
 }
 
 /// The names of the file that a unit may be in: its own, and that of the template.
@@ -54,8 +74,8 @@ struct Setting {
     value: Vec<u8>,
 }
 
-/// The settings of a file, and the lines that are none.
-fn settings(file: &[u8], text: &[u8]) -> (Vec<Setting>, Vec<Place>) {
+/// The settings of a file, and the lines that are none with what is to be said of them.
+fn settings(file: &[u8], text: &[u8]) -> (Vec<Setting>, Vec<(Place, Severity, &'static str)>) {
     let (mut found, mut wrong) = (Vec::new(), Vec::new());
     let mut section = Vec::new();
     let mut lines = text.split(|byte| *byte == b'\n').enumerate();
@@ -85,7 +105,14 @@ fn settings(file: &[u8], text: &[u8]) -> (Vec<Setting>, Vec<Place>) {
                 key: line[..at].trim_ascii().to_vec(),
                 value: line[at + 1..].trim_ascii().to_vec(),
             }),
-            _ => wrong.push(place),
+            _ if line.starts_with(b"[") => {
+                wrong.push((
+                    place,
+                    Severity::LeftOut,
+                    "a section that does not end: systemd refuses the file",
+                ));
+            }
+            _ => wrong.push((place, Severity::Differs, "systemd ignores it, and so does this: no KEY=VALUE")),
         }
     }
     (found, wrong)
@@ -145,26 +172,55 @@ impl Watched {
 #[derive(Debug)]
 struct Said {
     paths: Vec<(Watched, Vec<u8>, Place)>,
-    starts: Vec<u8>,
+    starts: Starts,
     make_directory: bool,
     mode: u32,
     /// Starts in an interval, as far as the unit says it.
     limit: (Option<f64>, Option<u32>),
+    /// The last line that says so.
+    limited_by: Option<(Place, Vec<u8>)>,
+    /// What hints at a unit of a user.
+    of_user: Option<&'static str>,
+}
+
+/// What is started: systemd takes the first name that can be one, and ignores all others.
+#[derive(Debug, PartialEq, Eq)]
+enum Starts {
+    /// The service with the path unit's name.
+    Related,
+    Named(Vec<u8>),
+    /// One whose name cannot be known here.
+    Unknown,
 }
 
 /// Adds what a unit says.
 pub(super) fn translate(unit: &Unit, draft: &mut Draft) {
     let file = unit.parts.first().map(|(file, _)| file.clone()).unwrap_or_default();
     let Some(said) = collected(unit, draft) else { return };
-    let systemctl = if unit.is_users { "systemctl --user" } else { "systemctl" };
-    let start = [format!("{systemctl} start --wait -- ").as_bytes(), &shell::quoted(&said.starts)].concat();
+    let starts = match &said.starts {
+        Starts::Related => [unit.stem(), b".service"].concat(),
+        Starts::Named(name) => name.clone(),
+        // That is an error, and a watch that starts another unit would be worse than none.
+        Starts::Unknown => return,
+    };
+    let place = Place::of(&file, 0);
     if said.paths.is_empty() {
+        return draft.say(Severity::LeftOut, &place, "it has no path: systemd refuses the unit, too");
+    }
+    if let Some(hint) = said.of_user.filter(|_| !unit.is_placed) {
         draft.say(
-            super::draft::Severity::LeftOut,
-            &Place::of(&file, 0),
-            "it has no path: systemd refuses the unit, too",
+            Severity::Differs,
+            &place,
+            format!(
+                "{hint}: it is taken for a unit of the system's manager. For one of a user, import it as \
+                 ~/.config/systemd/user/NAME.path, and run pyinotifyd as that user"
+            ),
         );
     }
+    draft.remark("A stop need not wait for systemctl, which only waits itself: what it has started goes on.");
+    draft.set("shutdown_timeout=1".to_owned());
+    let systemctl = if unit.is_users { "systemctl --user" } else { "systemctl" };
+    let start = [format!("{systemctl} start --wait -- ").as_bytes(), &shell::quoted(&starts)].concat();
     let mut is_defined = false;
     for (watched, path, place) in &said.paths {
         let source = [watched.name().as_bytes(), b"=", path].concat();
@@ -208,10 +264,15 @@ impl Said {
         Scheduler { runs: Runs::Line(vec![line]), arguments, name }
     }
 
-    /// Seconds and the starts in them, if the unit says a limit.
-    fn rate(&self) -> Option<(f64, u32)> {
+    /// Seconds and the starts in them, if the unit says a limit. A zero is none (systemd.path(5)).
+    fn limit(&self) -> Option<(f64, u32)> {
         let (interval, burst) = (self.limit.0.unwrap_or(LIMIT.0), self.limit.1.unwrap_or(LIMIT.1));
         (self.limit != (None, None) && burst > 0 && interval > 0.0).then_some((interval, burst))
+    }
+
+    /// The same, if it is one that a scheduler can keep to.
+    fn rate(&self) -> Option<(f64, u32)> {
+        self.limit().filter(|(interval, _)| *interval <= SECONDS_MAX)
     }
 
     /// Whole seconds between two starts while the path is there, so that these keep to the limit, too.
@@ -275,101 +336,252 @@ const MODE: u32 = 0o755;
 
 /// Puts the parts of a unit together; says what means nothing here.
 fn collected(unit: &Unit, draft: &mut Draft) -> Option<Said> {
-    let (stem, suffix) = (unit.name.strip_suffix(b".path"), taken_apart(&unit.name).2);
     let place = Place::of(&unit.parts.first()?.0, 0);
-    let Some(stem) = stem else {
-        let text = format!("'{}' is no path unit: its name does not end in .path", Escaped(suffix));
-        draft.say(super::draft::Severity::LeftOut, &place, text);
+    let shown = Escaped(&unit.name);
+    if !unit.name.ends_with(b".path") {
+        let text = format!("'{shown}' is no path unit: its name does not end in .path");
+        draft.say(Severity::LeftOut, &place, text);
         return None;
-    };
-    let starts = [stem, b".service"].concat();
-    let mut said = Said { paths: Vec::new(), starts, make_directory: false, mode: MODE, limit: (None, None) };
+    }
+    if taken_apart(&unit.name).1 == Some(b"") {
+        let text = format!("'{shown}' is a template: name one of its units, with an instance behind the @");
+        draft.say(Severity::LeftOut, &place, text);
+        return None;
+    }
+    let mut said = Said::default();
     for (file, text) in &unit.parts {
+        if is_at_home(file) {
+            said.of_user = Some("its file is in /home");
+        }
         let (found, wrong) = settings(file, text);
-        for place in wrong {
-            draft.say(super::draft::Severity::LeftOut, &place, "expected [SECTION] or KEY=VALUE");
+        for (place, severity, text) in wrong {
+            draft.say(severity, &place, text);
         }
         for setting in found {
-            let mut entry = Entry::new(
-                setting.place.clone(),
-                vec![[setting.key.as_slice(), b"=", setting.value.as_slice()].concat()],
-            );
+            let mut entry = Entry::new(setting.place.clone(), vec![setting.line()]);
             said.take(&setting, unit, &mut entry);
             if !entry.said.is_empty() {
                 draft.add(entry);
             }
         }
     }
+    said.say_limit(draft);
     Some(said)
+}
+
+fn is_at_home(path: &[u8]) -> bool {
+    path.starts_with(b"/home/")
+}
+
+/// What begins the text about a line that systemd ignores.
+fn ignored(why: &str) -> String {
+    format!("systemd ignores it, and so does this: {why}")
+}
+
+impl Default for Said {
+    fn default() -> Said {
+        Said {
+            paths: Vec::new(),
+            starts: Starts::Related,
+            make_directory: false,
+            mode: MODE,
+            limit: (None, None),
+            limited_by: None,
+            of_user: None,
+        }
+    }
 }
 
 impl Said {
     fn take(&mut self, setting: &Setting, unit: &Unit, entry: &mut Entry) {
-        let Setting { section, key, value, place } = setting;
-        match section.as_slice() {
-            b"Path" => {}
-            b"Unit" if key.starts_with(b"Condition") || key.starts_with(b"Assert") => {
+        let Setting { section, key, value, .. } = setting;
+        match (section.as_slice(), key.as_slice()) {
+            (b"Path", _) => {}
+            (b"Unit", key) if key.starts_with(b"Condition") || key.starts_with(b"Assert") => {
                 return entry.differs(
                     "pyinotifyd checks no condition: write it into its own service, or the command",
                 );
             }
+            (b"Install", b"WantedBy" | b"RequiredBy") if OF_USERS.contains(&value.as_slice()) => {
+                self.of_user = Some("it is wanted by a target of users");
+                return;
+            }
             // Names, texts and the order of units are the business of the service that pyinotifyd is.
             _ => return,
         }
+        if std::str::from_utf8(value).is_err() {
+            return entry.differs(ignored("it is not UTF-8"));
+        }
         if let Some(watched) = Watched::of(key) {
-            if value.is_empty() {
-                return self.paths.clear();
-            }
-            match expanded(value, unit) {
-                Err(text) => entry.left_out(text),
-                Ok(path) if !path.starts_with(b"/") => {
-                    entry.left_out("its path is not absolute, systemd ignores it");
-                }
-                Ok(path) => {
-                    if watched == Watched::ExistsGlob && path.contains(&b'{') {
-                        entry.differs(
-                            "braces stand for themselves here: write a directive for each alternative",
-                        );
-                    }
-                    self.paths.push((watched, simple(&path), place.clone()));
-                }
-            }
-            return;
+            return self.take_path(watched, setting, unit, entry);
         }
         match key.as_slice() {
-            b"Unit" => match expanded(value, unit) {
-                Ok(name) => self.starts = name,
-                Err(text) => entry.left_out(text),
+            b"Unit" => self.take_unit(value, unit, entry),
+            b"MakeDirectory" => match truth(value) {
+                Some(make) => self.make_directory = make,
+                None => entry.differs(ignored("expected yes or no")),
             },
-            b"MakeDirectory" => {
-                self.make_directory =
-                    matches!(value.as_slice(), b"1" | b"yes" | b"y" | b"true" | b"t" | b"on");
-            }
             b"DirectoryMode" => {
                 let mode = std::str::from_utf8(value).ok().and_then(|text| u32::from_str_radix(text, 8).ok());
                 match mode.filter(|mode| *mode <= 0o7777) {
                     Some(mode) => self.mode = mode,
-                    None => entry.left_out("expected a mode such as 0755"),
+                    None => entry.differs(ignored("expected a mode such as 0755")),
                 }
             }
             b"TriggerLimitIntervalSec" => match time(value) {
                 Some(interval) => self.limit.0 = Some(interval),
-                None => entry.left_out("expected a time such as 2s or 1min"),
+                None => entry.differs(ignored("expected a time such as 2s or 1min")),
             },
-            b"TriggerLimitBurst" => {
-                match std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) {
-                    Some(burst) => self.limit.1 = Some(burst),
-                    None => entry.left_out("expected a number"),
-                }
-            }
+            b"TriggerLimitBurst" => match unsigned(value) {
+                Some(burst) => self.limit.1 = Some(burst),
+                None => entry.differs(ignored("expected a number")),
+            },
+            // Nobody but the user knows what these are for.
+            key if key.starts_with(b"X-") => {}
             key => entry.left_out(format!("{} is unknown here", Escaped(key))),
         }
         if key.starts_with(b"TriggerLimit") && entry.said.is_empty() {
+            self.limited_by = Some((setting.place.clone(), setting.line()));
+        }
+    }
+
+    fn take_path(&mut self, watched: Watched, setting: &Setting, unit: &Unit, entry: &mut Entry) {
+        let Setting { value, place, .. } = setting;
+        if value.is_empty() {
+            return self.paths.clear();
+        }
+        if value.contains(&0) {
+            return entry.left_out("it holds a NUL byte");
+        }
+        let path = match expanded(value, unit, Specifiers::OfPaths) {
+            Ok(path) => path,
+            Err(Unexpanded::Unknown(text)) => return entry.left_out(text),
+            Err(Unexpanded::Ignored(text)) => return entry.differs(ignored(&text)),
+        };
+        if let Some(why) = not_a_path(&path) {
+            return entry.differs(ignored(why));
+        }
+        if watched == Watched::ExistsGlob && path.contains(&b'{') {
+            entry.differs("braces stand for themselves here: write a directive for each alternative");
+        }
+        if value.windows(2).any(|pair| pair == b"%h") {
+            self.of_user = Some("%h stands for /root here");
+        } else if is_at_home(&path) {
+            self.of_user = Some("it watches a path in /home");
+        }
+        self.paths.push((watched, simple(&path), place.clone()));
+    }
+
+    fn take_unit(&mut self, value: &[u8], unit: &Unit, entry: &mut Entry) {
+        if self.starts != Starts::Related {
+            return entry
+                .differs(ignored("there is a Unit= before it, and an empty one does not take that back"));
+        }
+        match expanded(value, unit, Specifiers::OfNames) {
+            Err(Unexpanded::Unknown(text)) => {
+                self.starts = Starts::Unknown;
+                entry.left_out(format!("{text}; nothing of this path unit is translated without it"));
+            }
+            Err(Unexpanded::Ignored(text)) => entry.differs(ignored(&text)),
+            Ok(name) if !is_unit(&name) => {
+                entry.differs(ignored("expected the name of a unit, such as NAME.service"));
+            }
+            Ok(name) if name == unit.name => entry.differs(ignored("a unit cannot start itself")),
+            Ok(name) => self.starts = Starts::Named(instantiated(&name, unit)),
+        }
+    }
+
+    /// Says what becomes of a limit.
+    fn say_limit(&self, draft: &mut Draft) {
+        let (Some((place, line)), Some((_, burst))) = (&self.limited_by, self.limit()) else { return };
+        let mut entry = Entry::new(place.clone(), vec![line.clone()]);
+        if self.rate().is_some() {
             entry.differs(
                 "systemd lets the path unit fail above the limit; here the next start waits until it is kept",
             );
+        } else {
+            entry.differs(format!(
+                "systemd lets the path unit fail after {burst} starts; here there is no limit"
+            ));
         }
+        draft.add(entry);
     }
+}
+
+/// Targets that there are in the managers of users only, or that mean something else there.
+const OF_USERS: [&[u8]; 2] = [b"default.target", b"graphical-session.target"];
+
+/// Why systemd takes a text for no path.
+fn not_a_path(path: &[u8]) -> Option<&'static str> {
+    let mut names = path.split(|byte| *byte == b'/');
+    if !path.starts_with(b"/") {
+        Some("its path is not absolute")
+    } else if names.clone().any(|name| name == b"..") {
+        Some("its path holds ..")
+    } else if path.len() >= PATH_MAX || names.any(|name| name.len() > NAME_MAX) {
+        Some("its path is too long")
+    } else {
+        None
+    }
+}
+
+/// Bytes of a path with its end, of a name in it, and of a unit's name with its end (limits.h, systemd's unit-name.h).
+const PATH_MAX: usize = 4096;
+const NAME_MAX: usize = 255;
+const UNIT_NAME_MAX: usize = 256;
+
+/// Kinds of units (systemd.unit(5)).
+const SUFFIXES: [&[u8]; 11] = [
+    b".service",
+    b".mount",
+    b".swap",
+    b".socket",
+    b".target",
+    b".device",
+    b".automount",
+    b".timer",
+    b".path",
+    b".slice",
+    b".scope",
+];
+
+/// Whether a text can be the name of a unit, or of a template.
+fn is_unit(name: &[u8]) -> bool {
+    let (prefix, _, suffix) = taken_apart(name);
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"@:-_.\\".contains(byte);
+    let is_known = SUFFIXES.contains(&suffix);
+    is_known && !prefix.is_empty() && name.len() < UNIT_NAME_MAX && name.iter().all(is_allowed)
+}
+
+/// The unit of a template: with our instance, or with our prefix where we have none.
+fn instantiated(name: &[u8], unit: &Unit) -> Vec<u8> {
+    match taken_apart(name) {
+        (prefix, Some(b""), suffix) => {
+            let instance = unit.instance().unwrap_or(taken_apart(&unit.name).0);
+            [prefix, b"@", instance, suffix].concat()
+        }
+        _ => name.to_vec(),
+    }
+}
+
+fn truth(value: &[u8]) -> Option<bool> {
+    match value.to_ascii_lowercase().as_slice() {
+        b"1" | b"yes" | b"y" | b"true" | b"t" | b"on" => Some(true),
+        b"0" | b"no" | b"n" | b"false" | b"f" | b"off" => Some(false),
+        _ => None,
+    }
+}
+
+/// A number, also one that begins with 0x, 0b, 0o or 0.
+fn unsigned(value: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(value).ok()?;
+    let of = |prefix: &str, radix| text.strip_prefix(prefix).map(|digits| (digits, radix));
+    let (digits, radix) = of("0x", 16)
+        .or_else(|| of("0b", 2))
+        .or_else(|| of("0o", 8))
+        .or_else(|| of("0", 8))
+        .unwrap_or((text, 10));
+    if text == "0" { Some(0) } else { u32::from_str_radix(digits, radix).ok() }
 }
 
 /// A path without doubled slashes and `.`, and without a slash at its end.
@@ -379,13 +591,33 @@ fn simple(path: &[u8]) -> Vec<u8> {
     if path.is_empty() { b"/".to_vec() } else { path }
 }
 
+/// Which specifiers count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Specifiers {
+    OfPaths,
+    /// Those whose values are safe in the name of a unit.
+    OfNames,
+}
+
+/// Why specifiers are not replaced.
+#[derive(Debug, PartialEq, Eq)]
+enum Unexpanded {
+    /// One stands for what cannot be known here.
+    Unknown(String),
+    /// systemd does not know it either.
+    Ignored(String),
+}
+
+/// Specifiers of systemd 252 whose values are not ours to know.
+const UNKNOWN_HERE: &[u8] = b"aAbBcdHlmMoqrRsvwWyY";
+/// Those that are not for names.
+const NOT_OF_NAMES: &[u8] = b"cCdEfhIJLPrRsStTVyY";
+
 /// The value with its specifiers replaced.
 ///
 /// # Errors
-/// One stands for what cannot be known here.
-fn expanded(value: &[u8], unit: &Unit) -> Result<Vec<u8>, String> {
-    let (prefix, instance, _) = taken_apart(&unit.name);
-    let stem = unit.name.strip_suffix(b".path").unwrap_or(&unit.name);
+/// One of them has no value.
+fn expanded(value: &[u8], unit: &Unit, which: Specifiers) -> Result<Vec<u8>, Unexpanded> {
     let (mut text, mut bytes) = (Vec::new(), value.iter());
     while let Some(&byte) = bytes.next() {
         if byte != b'%' {
@@ -396,33 +628,49 @@ fn expanded(value: &[u8], unit: &Unit) -> Result<Vec<u8>, String> {
             text.push(b'%');
             break;
         };
-        let last = |name: &[u8]| name.rsplit(|byte| *byte == b'-').next().unwrap_or_default().to_vec();
-        let known = match specifier {
-            b'%' => Some(b"%".to_vec()),
-            b'n' => Some(unit.name.clone()),
-            b'N' => Some(stem.to_vec()),
-            b'p' => Some(prefix.to_vec()),
-            b'P' => Some(unescaped(prefix)),
-            b'j' => Some(last(prefix)),
-            b'J' => Some(unescaped(&last(prefix))),
-            b'i' => instance.filter(|name| !name.is_empty()).map(<[u8]>::to_vec),
-            b'I' => instance.filter(|name| !name.is_empty()).map(unescaped),
-            b'f' => {
-                let name = instance.filter(|name| !name.is_empty()).unwrap_or(prefix);
-                Some([b"/", unescaped(name).as_slice()].concat())
+        let shown = Escaped(&[b'%', specifier]).to_string();
+        if which == Specifiers::OfNames && NOT_OF_NAMES.contains(&specifier) {
+            return Err(Unexpanded::Ignored(format!("{shown} cannot stand in the name of a unit")));
+        }
+        match (specified(specifier, unit), specifier) {
+            (Some(known), _) => text.extend(known),
+            (None, b'h' | b'u' | b'U' | b'g' | b'G' | b't' | b'S' | b'C' | b'L' | b'E') => {
+                return Err(unknown(&shown));
             }
-            b'h' => unit.home.clone(),
-            specifier => directory(specifier, unit.is_users),
-        };
-        let Some(known) = known else {
-            let specifier = Escaped(&[b'%', specifier]).to_string();
-            return Err(format!(
-                "{specifier} cannot be known here: write what it stands for into a copy of the unit"
-            ));
-        };
-        text.extend(known);
+            (None, specifier) if UNKNOWN_HERE.contains(&specifier) => return Err(unknown(&shown)),
+            (None, specifier) if specifier.is_ascii_alphanumeric() => {
+                return Err(Unexpanded::Ignored(format!("{shown} is no specifier")));
+            }
+            (None, specifier) => text.extend([b'%', specifier]),
+        }
     }
     Ok(text)
+}
+
+fn unknown(shown: &str) -> Unexpanded {
+    Unexpanded::Unknown(format!(
+        "{shown} cannot be known here: write what it stands for into a copy of the unit"
+    ))
+}
+
+/// What a specifier stands for; without an instance, those for it stand for nothing.
+fn specified(specifier: u8, unit: &Unit) -> Option<Vec<u8>> {
+    let prefix = taken_apart(&unit.name).0;
+    let last = |name: &[u8]| name.rsplit(|byte| *byte == b'-').next().unwrap_or_default().to_vec();
+    match specifier {
+        b'%' => Some(b"%".to_vec()),
+        b'n' => Some(unit.name.clone()),
+        b'N' => Some(unit.stem().to_vec()),
+        b'p' => Some(prefix.to_vec()),
+        b'P' => Some(unescaped(prefix)),
+        b'j' => Some(last(prefix)),
+        b'J' => Some(unescaped(&last(prefix))),
+        b'i' => Some(unit.instance().unwrap_or_default().to_vec()),
+        b'I' => Some(unescaped(unit.instance().unwrap_or_default())),
+        b'f' => Some([b"/", unescaped(unit.instance().unwrap_or(prefix)).as_slice()].concat()),
+        b'h' => unit.home.clone(),
+        specifier => directory(specifier, unit.is_users),
+    }
 }
 
 /// What is the same for all units of the system's manager.
@@ -472,27 +720,36 @@ const SECONDS_MAX: f64 = 1e9;
 /// A span of time (systemd.time(7)) in seconds.
 fn time(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
+    if text == "infinity" {
+        return Some(f64::INFINITY);
+    }
     let (mut total, mut rest, mut is_found) = (0.0, text.trim(), false);
     while !rest.is_empty() {
         let digits =
             rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
         let number: f64 = rest[..digits].parse().ok()?;
         rest = rest[digits..].trim_start();
-        let letters = rest.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(rest.len());
-        total += number
-            * match &rest[..letters] {
-                "" | "s" | "sec" | "second" | "seconds" => 1.0,
-                "us" | "usec" => 1e-6,
-                "ms" | "msec" => 1e-3,
-                "m" | "min" | "minute" | "minutes" => 60.0,
-                "h" | "hr" | "hour" | "hours" => 3600.0,
-                "d" | "day" | "days" => 86400.0,
-                _ => return None,
-            };
+        let letters = rest.find(|letter: char| !letter.is_alphabetic()).unwrap_or(rest.len());
+        total += number * seconds_in(&rest[..letters])?;
         rest = rest[letters..].trim_start();
         is_found = true;
     }
-    (is_found && total <= SECONDS_MAX).then_some(total)
+    is_found.then_some(total)
+}
+
+fn seconds_in(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "" | "s" | "sec" | "second" | "seconds" => 1.0,
+        "us" | "usec" | "\u{3bc}s" | "\u{b5}s" => 1e-6,
+        "ms" | "msec" => 1e-3,
+        "m" | "min" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hour" | "hours" => 3600.0,
+        "d" | "day" | "days" => 86400.0,
+        "w" | "week" | "weeks" => 604_800.0,
+        "M" | "month" | "months" => 2_629_800.0,
+        "y" | "year" | "years" => 31_557_600.0,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ fn unit(name: &str, parts: &[&str]) -> Draft {
     let parts = parts.iter().enumerate();
     let parts =
         parts.map(|(index, text)| (format!("/u/{index}").into_bytes(), text.as_bytes().to_vec())).collect();
-    let unit = Unit { name: name.into(), parts, is_users: false, home: Some(b"/root".to_vec()) };
+    let home = Some(b"/root".to_vec());
+    let unit = Unit { name: name.into(), parts, is_users: false, is_placed: false, home };
     let mut draft = Draft::default();
     translate(&unit, &mut draft);
     draft
@@ -14,19 +15,22 @@ fn unit(name: &str, parts: &[&str]) -> Draft {
 
 /// The config file of what stands in `[Path]`, and what is said.
 fn path(text: &str) -> (String, Vec<String>) {
-    let draft = unit("in.path", &[&format!("[Path]\n{text}\n")]);
+    said(&unit("in.path", &[&format!("[Path]\n{text}\n")]))
+}
+
+fn said(draft: &Draft) -> (String, Vec<String>) {
     let said = |note: &crate::import::draft::Note| format!("{} {}", &note.severity.level()[..1], note.text);
     (draft.text("systemd-path x"), draft.notes.iter().map(said).collect())
 }
 
 #[test]
 fn a_change_starts_the_unit() {
-    let (text, said) = path("PathChanged=/srv/in\nPathModified=/srv/x*\nUnit=a b.service");
+    let (text, said) = path("PathChanged=/srv/in\nPathModified=/srv/x*\nUnit=a@b.service");
     let expected = r#"
 # /u/0:2
 #     PathChanged=/srv/in
 start = ShellScheduler(
-    cmd="systemctl start --wait -- 'a b.service'",
+    cmd="systemctl start --wait -- a@b.service",
     dirs=True,
     singlejob=True,
     name="in.path",
@@ -40,6 +44,8 @@ watches.append(Watch(
 ))
 "#;
     assert!(text.contains(expected), "{text}");
+    let end = "goes on.\npyinotifyd = Pyinotifyd(watches=watches, shutdown_timeout=1)\n";
+    assert!(text.ends_with(end), "{text}");
     let modified = "path=\"/srv/x[*]\",\n    event_map=dict.fromkeys([\n        \"IN_MODIFY\", ";
     assert!(text.contains(modified), "{text}");
     assert!(said.is_empty(), "{said:?}");
@@ -117,6 +123,60 @@ fn drop_ins_count_behind_the_file() {
     assert!(text.contains("\n# /u/1:3\n") && text.contains("-- x.service"), "{text}");
 }
 
+/// What is started, and what is said, tried with `systemd-analyze verify` of systemd 252.
+#[test]
+fn the_first_unit_that_is_valid_is_started() {
+    let many = "W systemd ignores it, and so does this: there is a Unit= before it";
+    let kind = "W systemd ignores it, and so does this: expected the name of a unit";
+    let no_specifier = "W systemd ignores it, and so does this: %I cannot stand in the name";
+    let long = "a".repeat(248);
+    let cases: &[(&str, &str, &str, &[&str])] = &[
+        ("in.path", "Unit=x.service\nUnit=y.service", "x.service", &[many]),
+        ("in.path", "Unit=x.service\nUnit=", "x.service", &[many]),
+        ("in.path", "Unit=\nUnit=x.service", "x.service", &[kind]),
+        ("in.path", "Unit=x\nUnit=y.service\nUnit=z.service", "y.service", &[kind, many]),
+        ("in.path", "Unit=x", "in.service", &[kind]),
+        ("in.path", "Unit=x.unit", "in.service", &[kind]),
+        ("in.path", "Unit=.service", "in.service", &[kind]),
+        ("in.path", "Unit=@a.service", "in.service", &[kind]),
+        ("in.path", "Unit=a b.service", "in.service", &[kind]),
+        ("in.path", "Unit=a/b.service", "in.service", &[kind]),
+        ("in.path", "Unit=\u{fc}.service", "in.service", &[kind]),
+        ("in.path", "Unit=a%%.service", "in.service", &[kind]),
+        ("in.path", &format!("Unit={long}.service"), "in.service", &[kind]),
+        ("in.path", "Unit=in.path", "in.service", &["W systemd ignores it, and so does this: a unit cannot"]),
+        ("in.path", "Unit=other.path", "other.path", &[]),
+        ("in.path", "Unit=x.target", "x.target", &[]),
+        ("in.path", "Unit=app-%i.service", "app-.service", &[]),
+        ("in.path", "Unit=app-%I.service", "in.service", &[no_specifier]),
+        ("in.path", "Unit=app@%i.service", "app@in.service", &[]),
+        ("in.path", "Unit=x@.service", "x@in.service", &[]),
+        ("in@a-b.path", "", "in@a-b.service", &[]),
+        ("in@a-b.path", "Unit=x@.service", "x@a-b.service", &[]),
+        ("in@a-b.path", "Unit=%p-%i.service", "in-a-b.service", &[]),
+    ];
+    for (name, lines, started, expected) in cases {
+        let (text, said) = said(&unit(name, &[&format!("[Path]\nPathChanged=/a\n{lines}")]));
+        assert!(text.contains(&format!("start --wait -- {started}\",")), "{name} {lines}: {text}");
+        assert_eq!(said.len(), expected.len(), "{name} {lines}: {said:?}");
+        for (said, expected) in said.iter().zip(*expected) {
+            assert!(said.starts_with(expected), "{name} {lines}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_unit_that_is_not_known_here_leaves_out_all_of_it() {
+    for lines in ["Unit=x-%b.service", "Unit=x-%H.service\nUnit=y.service"] {
+        let (text, said) = path(&format!("PathChanged=/a\nPathExists=/b\n{lines}"));
+        assert!(said[0].starts_with("E %"), "{lines}: {said:?}");
+        assert!(!text.contains("Watch(") && !text.contains("systemctl"), "{lines}: {text}");
+    }
+    let (text, said) = said(&unit("in@.path", &["[Path]\nPathChanged=/a"]));
+    assert!(said.len() == 1 && said[0].starts_with("E 'in@.path' is a template"), "{said:?}");
+    assert!(!text.contains("Watch("), "{text}");
+}
+
 #[test]
 fn settings_go_on_behind_a_backslash() {
     let text = b"; a\n[Path]\n# b\nPathChanged = /a\\\n# c\n  b\nwrong\nUnit=x\\";
@@ -124,6 +184,7 @@ fn settings_go_on_behind_a_backslash() {
     let found: Vec<_> =
         found.iter().map(|set| (set.place.line, set.key.as_slice(), set.value.as_slice())).collect();
     assert_eq!(found, [(4, &b"PathChanged"[..], &b"/a b"[..]), (8, b"Unit", b"x")]);
+    let wrong: Vec<_> = wrong.into_iter().map(|(place, ..)| place).collect();
     assert_eq!(wrong, [Place::of(b"/u", 7)]);
 }
 
@@ -133,6 +194,7 @@ fn specifiers_are_replaced_as_far_as_they_are_known() {
         name: name.into(),
         parts: Vec::new(),
         is_users: name.starts_with("mine"),
+        is_placed: true,
         home: Some(b"/home/ann".to_vec()),
     };
     let cases = [
@@ -147,16 +209,21 @@ fn specifiers_are_replaced_as_far_as_they_are_known() {
             "a%/home/ann|/run|/var/lib|/var/cache|/var/log|/etc|/tmp|/var/tmp|root0",
         ),
         ("a.path", "/x%", "/x%"),
+        ("a.path", "/%i/%I/%-", "///%-"),
     ];
     for (name, value, expected) in cases {
-        let found = expanded(value.as_bytes(), &unit(name)).map(|text| String::from_utf8(text).unwrap());
+        let found = expanded(value.as_bytes(), &unit(name), Specifiers::OfPaths)
+            .map(|text| String::from_utf8(text).unwrap());
         assert_eq!(found, Ok(expected.to_owned()), "{value}");
     }
-    for (name, value) in
-        [("a.path", "%H"), ("a.path", "%i"), ("a@.path", "%i"), ("a.path", "%\u{7f}"), ("mine.path", "%t")]
-    {
-        let error = expanded(value.as_bytes(), &unit(name)).unwrap_err();
-        assert!(error.contains("cannot be known here"), "{value}: {error}");
+    for (name, value) in [("a.path", "%H"), ("a.path", "%b"), ("mine.path", "%t"), ("mine.path", "%u")] {
+        let error = expanded(value.as_bytes(), &unit(name), Specifiers::OfPaths).unwrap_err();
+        let is_unknown = matches!(&error, Unexpanded::Unknown(text) if text.contains("cannot be known here"));
+        assert!(is_unknown, "{value}: {error:?}");
+    }
+    for value in ["%z", "%1", "%e"] {
+        let error = expanded(value.as_bytes(), &unit("a.path"), Specifiers::OfPaths).unwrap_err();
+        assert!(matches!(&error, Unexpanded::Ignored(_)), "{value}: {error:?}");
     }
 }
 
@@ -168,11 +235,14 @@ fn spans_of_time_have_units() {
         ("500ms", Some(0.5)),
         ("1min 30s", Some(90.0)),
         ("1h", Some(3600.0)),
+        ("1w 1M", Some(604_800.0 + 2_629_800.0)),
+        ("3\u{3bc}s", Some(3e-6)),
+        ("infinity", Some(f64::INFINITY)),
     ];
     for (text, expected) in cases {
         assert_eq!(time(text.as_bytes()), expected, "{text}");
     }
-    for text in ["", "x", "2x", "s", "9999999999999", "..", "\u{e4}"] {
+    for text in ["", "x", "2x", "s", "..", "\u{e4}", "2 fortnights", "-1", "INFINITY"] {
         assert_eq!(time(text.as_bytes()), None, "{text}");
     }
 }
@@ -181,15 +251,33 @@ fn spans_of_time_have_units() {
 fn what_differs_or_is_left_out_is_said() {
     let cases = [
         ("PathChanged=/a\nPathChanged=%H", "E %H cannot be known here"),
-        ("PathChanged=/a\nPathChanged=b", "E its path is not absolute"),
-        ("PathChanged=/a\nDirectoryMode=rw", "E expected a mode such as 0755"),
-        ("PathChanged=/a\nTriggerLimitIntervalSec=x", "E expected a time such as 2s or 1min"),
-        ("PathChanged=/a\nTriggerLimitBurst=x", "E expected a number"),
+        ("PathChanged=/a\nPathChanged=b", "W systemd ignores it, and so does this: its path is not absolute"),
+        ("PathChanged=/a\nPathExists=/srv/../x", "W systemd ignores it, and so does this: its path holds .."),
+        ("PathChanged=/a\nPathExists=/%z", "W systemd ignores it, and so does this: %z is no specifier"),
+        (
+            "PathChanged=/a\nDirectoryMode=rw",
+            "W systemd ignores it, and so does this: expected a mode such as 0755",
+        ),
+        ("PathChanged=/a\nMakeDirectory=maybe", "W systemd ignores it, and so does this: expected yes or no"),
+        (
+            "PathChanged=/a\nTriggerLimitIntervalSec=x",
+            "W systemd ignores it, and so does this: expected a time such as 2s or 1min",
+        ),
+        ("PathChanged=/a\nTriggerLimitBurst=x", "W systemd ignores it, and so does this: expected a number"),
         ("PathChanged=/a\nOther=x", "E Other is unknown here"),
-        ("PathChanged=/a\nnothing", "E expected [SECTION] or KEY=VALUE"),
+        ("PathChanged=/a\nnothing", "W systemd ignores it, and so does this: no KEY=VALUE"),
+        ("PathChanged=/a\n[Other", "E a section that does not end"),
         ("", "E it has no path"),
         ("PathExistsGlob=/a/{b,c}", "W braces stand for themselves here"),
         ("PathChanged=/a\nTriggerLimitBurst=3", "W systemd lets the path unit fail above the limit"),
+        (
+            "PathChanged=/a\nTriggerLimitIntervalSec=1min\nTriggerLimitBurst=3",
+            "W systemd lets the path unit fail above the limit",
+        ),
+        (
+            "PathChanged=/a\nTriggerLimitIntervalSec=infinity\nTriggerLimitBurst=3",
+            "W systemd lets the path unit fail after 3 starts",
+        ),
         ("PathChanged=/a\n[Unit]\nConditionPathExists=/b", "W pyinotifyd checks no condition"),
     ];
     for (text, expected) in cases {
@@ -198,7 +286,11 @@ fn what_differs_or_is_left_out_is_said() {
         assert!(said[0].starts_with(expected), "{text}: {said:?}");
     }
     assert!(path("PathChanged=/a\nTriggerLimitBurst=3").0.contains("    max_rate=(3, 2),\n"));
-    assert!(path("PathChanged=/a\nTriggerLimitIntervalSec=0").0.contains("ShellScheduler(\n"));
+    assert!(path("PathChanged=/a\nTriggerLimitBurst=0x10").0.contains("    max_rate=(16, 2),\n"));
+    for no_limit in ["TriggerLimitIntervalSec=0", "TriggerLimitBurst=0", "MakeDirectory=No", "X-Mine=1"] {
+        let (text, said) = path(&format!("PathChanged=/a\n{no_limit}"));
+        assert!(said.is_empty() && !text.contains("max_rate"), "{no_limit}: {said:?} {text}");
+    }
     let draft = unit("in.service", &["[Path]\nPathChanged=/a"]);
     assert!(draft.notes[0].text.contains("its name does not end in .path"), "{:?}", draft.notes);
 }
@@ -206,7 +298,8 @@ fn what_differs_or_is_left_out_is_said() {
 #[test]
 fn a_unit_of_a_user_is_started_by_the_users_manager() {
     let parts = vec![(b"/u".to_vec(), b"[Path]\nPathChanged=%h/in".to_vec())];
-    let unit = Unit { name: b"in.path".to_vec(), parts, is_users: true, home: Some(b"/home/ann".to_vec()) };
+    let home = Some(b"/home/ann".to_vec());
+    let unit = Unit { name: b"in.path".to_vec(), parts, is_users: true, is_placed: true, home };
     let mut draft = Draft::default();
     translate(&unit, &mut draft);
     let text = draft.text("");
@@ -215,6 +308,21 @@ fn a_unit_of_a_user_is_started_by_the_users_manager() {
             && text.contains("path=\"/home/ann/in\""),
         "{text}"
     );
+}
+
+#[test]
+fn what_seems_to_be_a_unit_of_a_user_is_said() {
+    let hints = [
+        ("PathChanged=%h/in", "%h stands for /root here"),
+        ("PathChanged=/home/ann/in", "it watches a path in /home"),
+        ("PathChanged=/a\n[Install]\nWantedBy=default.target", "it is wanted by a target of users"),
+    ];
+    for (text, hint) in hints {
+        let (_, said) = path(text);
+        let expected = format!("W {hint}: it is taken for a unit of the system's manager");
+        assert!(said.len() == 1 && said[0].starts_with(&expected), "{text}: {said:?}");
+    }
+    assert!(path("PathChanged=/a\n[Install]\nWantedBy=multi-user.target").1.is_empty());
 }
 
 #[test]

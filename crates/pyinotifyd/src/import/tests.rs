@@ -80,6 +80,7 @@ fn drafts(text: &[u8]) -> Vec<Draft> {
         name: [&text[..text.len().min(8)], b".path"].concat(),
         parts: vec![(b"u".to_vec(), [b"[Path]\n", text].concat())],
         is_users: false,
+        is_placed: true,
         home: None,
     };
     drafts.push(Draft::default());
