@@ -484,6 +484,64 @@ def test_migration_lsyncd(site: Site) -> None:
     wait_until(lambda: tree(site.srv / "mirror") == {"before": "0", "b": "2"}, lambda: daemon.tail)
 
 
+def test_migration_lsyncd_takes_a_partial_transfer_for_done(site: Site) -> None:
+    """And says what to do about an empty source."""
+    source = site.directory("site")
+    site.directory("mirror")
+    site.program("rsync", "exit 24")
+    daemon = site.box.run(site.config("migration/lsyncd.py"), "--control", site.box.tmp / "s", env=site.environment())
+    sent = site.box.call("send", source, "--control", site.box.tmp / "s")
+    assert sent.exit_code == 0, sent.log
+    site.wait_call("^rsync ")
+    daemon.wait_log("task finished")
+    assert len(site.calls.read_text().splitlines()) == 1
+    site.program("rsync", "exit 12")
+    write(source / "f")
+    daemon.wait_log("exited with status 12")
+
+
+def test_migration_watchman(site: Site) -> None:
+    incoming = site.directory("in/sub").parent
+    site.program("make-index", 'pwd > "$0.where"')
+    daemon = site.run("migration/watchman.py")
+    write(incoming / "sub/a b.csv")
+    write(incoming / "gone.csv")
+    write(incoming / "no.tmp")
+    (incoming / "gone.csv").unlink()
+    site.wait_call(f"^make-index {incoming}/sub/a b.csv {incoming}/gone.csv$")
+    wait_until(lambda: has(site.programs / "make-index.where", f"{incoming}\n"), lambda: daemon.tail)
+
+
+def test_migration_camel(site: Site) -> None:
+    incoming = site.directory("in")
+    site.directory("done")
+    site.program("import", "case $1 in *bad*) exit 3 ;; esac")
+    write(incoming / "early", "1")
+    write(incoming / "early.done")
+    daemon = site.run("migration/camel.py")
+    for name in ["a b", "bad", "alone"]:
+        write(incoming / name, "2")
+    for name in ["a b", "bad"]:
+        write(incoming / f"{name}.done")
+    for place in ["done/early", "done/a b", "failed/bad"]:
+        wait_until((site.srv / place).exists, lambda: daemon.tail)
+    wait_until(lambda: {path.name for path in incoming.iterdir()} == {"alone", "bad.done"}, lambda: daemon.tail)
+    assert site.calls.read_text().count("bad") == 4
+
+
+def test_migration_nifi(site: Site) -> None:
+    incoming = site.directory("in/sub").parent
+    (site.directory("out") / "sub").mkdir()
+    write(site.srv / "out/sub/f", "old")
+    write(incoming / "early", "0")
+    daemon = site.box.run(site.config("migration/nifi.py").replace("stable=30", "stable=0.1"))
+    write(incoming / "sub/f", "new")
+    write(incoming / ".hidden")
+    out = {"early": "0", "sub": "dir", "sub/f": "old", "sub/f.1": "new"}
+    wait_until(lambda: tree(site.srv / "out") == out, lambda: daemon.tail)
+    assert (incoming / ".hidden").exists()
+
+
 def test_migration_watchexec(site: Site) -> None:
     place = site.directory("in")
     site.program("server", f'echo "$$" > {site.box.tmp}/pid; exec sleep 1000')
@@ -528,14 +586,18 @@ def test_migration_of_one_event(site: Site) -> None:
 
 
 def test_migration_inotifywait(site: Site) -> None:
-    incoming = site.directory("in")
-    site.directory("done")
-    site.program("import")
+    incoming, imported = site.directory("in"), site.directory("imported")
+    # The first run is told to go on only after the file was written once more.
+    script = f'cp "$1" {imported}; while ! test -e {site.box.tmp}/go; do sleep 0.05; done'
+    site.program("import", script)
     daemon = site.run("migration/inotifywait.py")
-    write(incoming / "new\nline.csv", "1,2")
     write(incoming / "other.txt")
-    wait_until(lambda: has(site.srv / "done/new\nline.csv", "1,2"), lambda: daemon.tail)
-    assert (incoming / "other.txt").exists()
+    write(incoming / "new\nline.csv", "1")
+    wait_until(lambda: has(imported / "new\nline.csv", "1"), lambda: daemon.tail)
+    write(incoming / "new\nline.csv", "2")
+    write(site.box.tmp / "go")
+    wait_until(lambda: has(imported / "new\nline.csv", "2"), lambda: daemon.tail)
+    assert not (imported / "other.txt").exists()
 
 
 def test_without_a_runtime_directory_one_can_be_named(box: Box, plain_user: None) -> None:
@@ -552,6 +614,27 @@ def test_without_a_runtime_directory_one_can_be_named(box: Box, plain_user: None
     named = {**bare, variable: str(box.dst)}
     box.run('pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_OPEN": None})])', env=named)
     assert "ready" in box.call("status", env=named).stdout
+
+
+def test_files_of_a_directory_that_is_renamed_are_told_if_asked_for(box: Box) -> None:
+    (box.src / "a/sub").mkdir(parents=True)
+    write(box.src / "a/sub/f")
+    daemon = box.run(
+        """
+files = ShellScheduler("echo file {maskname} {pathname}")
+directories = ShellScheduler("echo directory {maskname} {pathname}", files=False, dirs=True)
+pyinotifyd = Pyinotifyd()
+pyinotifyd.add_watch("$SRC", {"IN_CLOSE_WRITE": files, "IN_MOVED_TO": [files, directories]}, rec=True, auto_add=True)
+""",
+        "--control",
+        box.tmp / "s",
+    )
+    (box.src / "a").rename(box.src / "b")
+    daemon.wait_out(f"^directory IN_MOVED_TO {box.src}/b$")
+    assert box.call("sync", "--idle", "--control", box.tmp / "s").exit_code == 0
+    assert "file" not in daemon.stdout
+    box.call("rescan", box.src / "b", "--control", box.tmp / "s")
+    daemon.wait_out(f"^file IN_CLOSE_WRITE {box.src}/b/sub/f$")
 
 
 QUIET = """
