@@ -224,6 +224,28 @@ def test_a_task_that_is_due_hears_that_its_path_vanished_before_it_starts(box: B
     assert again.count("start task") == 0
 
 
+def test_a_directory_that_is_renamed_just_after_a_start_keeps_its_tasks(box: Box) -> None:
+    """While the daemon looks whether the files of its tasks are there."""
+    config = WAITS.replace("Cancel(later)})]", "Cancel(later)}, rec=True)]")
+    arguments, operator = ("--control", os.fspath(box.tmp / "c.sock")), Operator(box.tmp / "c.sock")
+    here = box.src / "d"
+    here.mkdir()
+    daemon = box.run(config, *arguments)
+    for number in range(3000):
+        write(here / f"f{number}")
+    operator.wait_scheduler("later", waiting=3000)
+    for number in range(24):
+        if number % 8 == 0:
+            daemon.terminate()
+            daemon = box.run(config, *arguments)
+        here = here.rename(box.src / f"d{number}")
+        # The daemon is to look between two renames.
+        time.sleep(0.001)
+    operator.post("/v1/sync")
+    wait_until(lambda: {Path(task["path"]).parent for task in operator.tasks("?limit=5000")} == {here}, "all to follow")
+    assert operator.scheduler("later")["waiting"] == 3000
+
+
 def test_a_task_that_waits_for_a_deletion_is_not_put_off(box: Box) -> None:
     config = WAITS.replace('"IN_DELETE": Cancel(later)', '"IN_DELETE": later')
     daemon = box.run(config)

@@ -483,6 +483,7 @@ impl Generation {
         let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
         let rule = turn.tasks.rule(slot);
         self.schedulers[index].rename(slot, rule, (path, event), renamed, turn);
+        self.note_deadline(index, turn.tasks);
     }
 
     /// Cancels a task that has not started.

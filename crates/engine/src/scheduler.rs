@@ -781,6 +781,11 @@ impl Scheduler {
             remember(slot, &news, turn);
             turn.tasks.more_mut(slot).renamed = Renamed::Followed { from: from.into(), to: to.into() };
         } else {
+            if turn.tasks.state(slot) == State::Asked {
+                // The answer will be about another path.
+                turn.tasks.unlink(&mut self.asked, slot);
+                self.timer.insert(slot, State::Settling, turn.now, turn.tasks);
+            }
             turn.tasks.update(slot, &news);
         }
         if has_key {

@@ -2315,6 +2315,24 @@ fn an_event_for_a_task_that_is_asked_about_makes_the_answer_late() {
 }
 
 #[test]
+fn a_question_is_asked_anew_where_the_directory_went() {
+    for exchanged in [false, true] {
+        let mut world = renaming(settling());
+        assert_eq!(world.create("/in/new/f"), ["ask 1 /in/new/f"]);
+        let from = if exchanged {
+            world.engine.set_aside(world.now, world.ids.map(0), b"/in/new", b"\0/1", &mut world.out);
+            "\0/1"
+        } else {
+            "/in/new"
+        };
+        rename(&mut world, from, Some("/in/other"));
+        assert_eq!(answer(&mut world, Settled::Vanished), NOTHING, "it is about the old path");
+        assert_eq!(world.pass(Duration::ZERO), ["ask 1 /in/other/f"]);
+        assert_eq!(answer(&mut world, Settled::Yes), ["start 1 /in/other/f IN_CREATE"]);
+    }
+}
+
+#[test]
 fn directories_settle_at_once() {
     let mut world = World::of(SchedulerSpec { dirs: true, ..settling() });
     assert_eq!(world.event(&dir_event(Flag::Create, "/d")), ["start 1 /d IN_CREATE|IN_ISDIR"]);

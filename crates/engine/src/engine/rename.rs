@@ -77,6 +77,14 @@ impl Engine {
         self.end_turn(out);
     }
 
+    /// Whether a task of a path is to come.
+    pub fn has_to_come(&self, pathname: &[u8]) -> bool {
+        let path = self.paths.look(pathname);
+        let mut of_path =
+            self.generations.iter().flat_map(|generation| generation.tasks_of(&path, &self.tasks));
+        of_path.any(|slot| self.tasks.state(slot).is_to_come())
+    }
+
     /// Tasks of a path, and of what lies below; in the order of their paths and schedulers.
     fn below(&self, pathname: &[u8], wanted: impl Fn(Slot, &Tasks) -> bool) -> Vec<Found> {
         let path = self.paths.look(pathname);

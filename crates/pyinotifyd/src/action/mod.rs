@@ -56,9 +56,14 @@ pub(crate) enum Report {
 }
 
 impl Report {
-    /// Whether it tells that a file rule has failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        matches!(self, Report::File(file::Report::Ended { result: Err(file::Failure::Error(_)), .. }))
+    /// Whether it says that something is not where it was, which may be news of a rename that is not read yet.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        matches!(
+            self,
+            Report::File(file::Report::Ended { result: Err(file::Failure::Error(_)), .. })
+                | Report::Settled(settle::Answer { verdict: settle::Verdict::Vanished, .. })
+                | Report::Looked(_)
+        )
     }
 }
 

@@ -22,6 +22,29 @@ use crate::log::{Cause, Clock, Escaped, Level, Log, record};
 
 impl Daemon {
     /// Takes what was reported.
+    /// Keeps reports that something is not where it was until all events that are queued now have been told: one of them
+    /// may say where it went.
+    pub(super) fn doubt(&mut self, reports: Vec<Report>) {
+        if reports.is_empty() {
+            return;
+        }
+        let queued = self.watcher.queued();
+        self.doubtful.extend(reports.into_iter().map(|report| (queued, report)));
+        self.watcher.end_pause();
+    }
+
+    /// Whether there are some for which that is so.
+    pub(super) fn has_certain(&self) -> bool {
+        let told = self.told();
+        self.doubtful.iter().any(|(queued, _)| *queued <= told)
+    }
+
+    /// Takes these.
+    pub(super) fn no_longer_doubtful(&mut self) -> Vec<Report> {
+        let told = self.told();
+        self.doubtful.extract_if(.., |(queued, _)| *queued <= told).map(|(_, report)| report).collect()
+    }
+
     pub(super) fn reported(&mut self, reports: Vec<Report>, now: Instant) {
         for report in reports {
             match report {

@@ -171,6 +171,8 @@ struct Daemon {
     /// From the reader of stdout, where events are printed.
     printed: Option<Descriptor>,
     timer: Timer,
+    /// Reports that something is not where it was, with where [`Source::told`] has to be before they count.
+    doubtful: Vec<(u64, Report)>,
 }
 
 /// A SIGHUP that is being served.
@@ -221,22 +223,20 @@ impl Daemon {
         self.commands_ended(now);
         self.finish_ended(now);
         // A rule's end is told after the events that came while it worked, some of which are its own.
-        let reports = self.core.performer.lanes.take_reports();
-        if reports.iter().any(Report::has_failed) {
-            // It may have failed because its file was renamed just now.
-            self.watcher.end_pause();
-        }
+        let mut reports = self.core.performer.lanes.take_reports();
+        self.doubt(reports.extract_if(.., |report| report.is_doubtful()).collect());
         self.core.route_early();
         let reads = !self.waits_for_reader();
         let events = if reads { self.watcher.turn(now, &mut self.core) } else { Turn::Idle };
         // What rules make from here on may be below what was mounted.
         let placing = self.place_again(now);
+        reports.extend(self.no_longer_doubtful());
         self.reported(reports, now);
         self.finish_ended(now);
         // Before everything else, which a lone file need not wait for.
         self.hand_over(now);
         let saying = self.say_listening();
-        let looking = self.core.forget_vanished();
+        let looking = self.forget_vanished();
         self.core.engine.tick(now, &mut self.core.performer);
         self.start_commands(now);
         let writing = self.core.performer.log_outputs();
@@ -263,6 +263,7 @@ impl Daemon {
             || asked
             || writing
             || self.core.performer.runs.has_ended(self.told())
+            || self.has_certain()
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
         let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };

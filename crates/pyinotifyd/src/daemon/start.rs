@@ -244,6 +244,7 @@ impl Start {
             python,
             events,
             others,
+            doubtful: Vec::new(),
             mounts,
             outputs: None,
             printed: stdout,

@@ -1,8 +1,8 @@
 //! After an overflow and after a restart: waiting tasks whose file is gone hear of it as of a deletion.
 //!
 //! Paths on local filesystems are looked at by the loop, some in each turn, all others on the lane of their filesystem.
-//! While such a look is under way, events go on. A path that an event came for meanwhile is forgotten: what the look
-//! found is older than the event.
+//! What seems to be gone may have been renamed just now, so that it counts only when the events that were queued at the
+//! look have been told. A path that an event came for meanwhile is forgotten: what the look found is older.
 
 use std::time::Instant;
 
@@ -10,7 +10,9 @@ use engine::MapId;
 use event::{Event, Flag};
 use hashbrown::{HashMap, HashSet};
 
+use super::Daemon;
 use super::routing::Core;
+use crate::action::Report;
 use crate::action::missing::{self, Looked};
 use crate::lane::Filesystems;
 
@@ -47,6 +49,11 @@ impl Vanished {
         (self.from, self.told) = (Some(0), HashSet::new());
     }
 
+    /// How many more tasks can be looked at now.
+    fn room(&self) -> usize {
+        ASKED_MAX.saturating_sub(self.asked.len()).min(LOOKS_A_TURN)
+    }
+
     /// What was told is of use as long as more may be found.
     fn forget_told(&mut self) {
         if self.from.is_none() && self.asked.is_empty() {
@@ -62,17 +69,28 @@ impl Vanished {
     }
 }
 
-impl Core {
+impl Daemon {
     /// Looks at some waiting tasks. True if there are more that can be looked at now.
-    pub(crate) fn forget_vanished(&mut self) -> bool {
-        let Some(from) = self.vanished.from else { return false };
-        let now = self.performer.now;
+    pub(super) fn forget_vanished(&mut self) -> bool {
+        let gone = self.core.look_for_vanished();
+        if !gone.is_empty() {
+            self.doubt(vec![Report::Looked(gone)]);
+        }
+        self.core.vanished.from.is_some() && self.core.vanished.room() > 0
+    }
+}
+
+impl Core {
+    /// Looks at some waiting tasks: those whose file is gone, as it seems.
+    fn look_for_vanished(&mut self) -> Vec<Looked> {
         let mut gone = Vec::new();
+        let Some(from) = self.vanished.from else { return gone };
+        let now = self.performer.now;
         let mut remote: HashMap<u64, Vec<(Vec<u8>, u16)>> = HashMap::new();
-        let room = ASKED_MAX.saturating_sub(self.vanished.asked.len()).min(LOOKS_A_TURN);
+        let room = self.vanished.room();
         if room == 0 {
             // It goes on when a look has ended.
-            return false;
+            return gone;
         }
         let (lanes, asked) = (&mut self.performer.lanes, &mut self.vanished.asked);
         let next = self.engine.visit(from, room, |task| {
@@ -81,14 +99,13 @@ impl Core {
                 return;
             }
             let filesystem = lanes.filesystems.of_parent(path, now);
-            if filesystem.is_local {
-                if missing::is_gone(path, root_len) {
-                    gone.push((map, path.to_vec(), root_len));
-                }
+            if filesystem.is_local && !missing::is_gone(path, root_len) {
                 return;
             }
             let maps = asked.entry_ref(path).or_default();
-            if maps.is_empty() {
+            if maps.is_empty() && filesystem.is_local {
+                gone.push(Looked { path: path.to_vec(), is_gone: true });
+            } else if maps.is_empty() {
                 remote.entry(filesystem.device).or_default().push((path.to_vec(), root_len));
             }
             if !maps.contains(&(map, root_len)) {
@@ -98,13 +115,12 @@ impl Core {
         for (device, paths) in remote {
             missing::look(device, paths, &mut self.performer.lanes, now);
         }
-        self.are_gone(gone);
         self.vanished.from = next;
         if next.is_none() && std::mem::take(&mut self.vanished.again) {
             self.vanished.begin_pass();
         }
         self.vanished.forget_told();
-        self.vanished.from.is_some()
+        gone
     }
 
     /// The look that was begun has found that these paths are gone. Several tasks of one path and map hear of it once.
@@ -118,12 +134,15 @@ impl Core {
         }
     }
 
-    /// Takes in what a lane found.
+    /// Takes in what a look has found, after all events that were queued then: tasks whose directory was renamed have
+    /// other paths now.
     pub(super) fn looked(&mut self, looked: Vec<Looked>) {
         for Looked { path, is_gone } in looked {
             let maps = self.vanished.asked.remove(&path).unwrap_or_default();
-            let gone = maps.into_iter().filter(|_| is_gone);
-            self.are_gone(gone.map(|(map, root_len)| (map, path.clone(), root_len)).collect());
+            if is_gone && self.engine.has_to_come(&path) {
+                let gone = maps.into_iter().map(|(map, root_len)| (map, path.clone(), root_len));
+                self.are_gone(gone.collect());
+            }
         }
         self.vanished.forget_told();
     }

@@ -637,6 +637,7 @@ impl Scheduler {
     ) {
         let Ok(rule) = self.ask_rules(event, out) else { return self.drop_rest(key, shared, out) };
         let mut task = self.tasks.remove(key).expect("the caller looked");
+        task.ask_anew(shared);
         task.take(map, rule, event, shared);
         let record = TaskRecord { scheduler: self.id, id: task.id, event: event.get(), others: 0 };
         out.record(Record::Followed { task: record, from: renamed.0, to: renamed.1 });
@@ -657,6 +658,7 @@ impl Scheduler {
             return self.give_run((key, new_key), (map, rule, event), renamed, shared);
         }
         let mut task = self.tasks.remove(key).expect("the caller looked");
+        task.ask_anew(shared);
         task.take(map, rule, event, shared);
         self.tasks.insert(new_key, task);
     }
@@ -1516,6 +1518,13 @@ impl Task {
         self.time = time;
         self.odd = odd;
         self.order = shared.order();
+    }
+
+    /// What is asked about another path is of no use.
+    fn ask_anew(&mut self, shared: &mut Shared) {
+        if self.state == State::Asked {
+            self.hold(State::Settling, shared.now, true, shared);
+        }
     }
 
     /// An event came: it waits for its delay and for nothing else.
