@@ -10,6 +10,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,19 @@ def test_a_task_that_is_due_hears_that_its_path_vanished_before_it_starts(box: B
     again = box.run(WAITS)
     again.wait_log("scheduled task cancelled, .*gone")
     assert again.count("start task") == 0
+
+
+def test_what_happened_before_a_stop_is_handled_though_it_was_not_read_then(box: Box) -> None:
+    """The queue of a busy tree is read once a millisecond, in which memory takes many files and a disk few."""
+    script = "for number in $(seq 300); do echo x > f$1-$number; done; kill -TERM $2"
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as src:
+        for life in range(4):
+            daemon = box.run(WAITS.replace("$SRC", src))
+            argv = ["sh", "-c", script, "sh", str(life), str(daemon.pid)]
+            subprocess.run(argv, cwd=src, check=True)
+            assert daemon.wait_exit() == 0
+        wait_rows(box, "SELECT count(*) FROM task", [(4 * 300,)])
 
 
 def test_a_directory_that_is_renamed_just_after_a_start_keeps_its_tasks(box: Box) -> None:

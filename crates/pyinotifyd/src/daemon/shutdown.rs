@@ -1,8 +1,9 @@
 //! The end, told as a story.
 //!
-//! A signal asks for it. New events make no tasks from then on; tasks that wait or run have the configuration's time to
-//! end. When none is left, or the time is over and the last ones were stopped, hosts are asked to end; they have what
-//! is left of the time. Then whatever they and commands left behind is asked to end, and after a grace forced to.
+//! A signal asks for it. What is queued by then is read; later events make no tasks. Tasks that wait or run have the
+//! configuration's time to end. When none is left, or the time is over and the last ones were stopped, hosts are asked
+//! to end; they have what is left of the time. Then whatever they and commands left behind is asked to end, and after a
+//! grace forced to.
 
 use std::time::Instant;
 
@@ -17,6 +18,9 @@ use super::{Daemon, leave};
 use crate::action::undo::Refused;
 use crate::cli::Source;
 use crate::log::record;
+
+/// Turns in which the kernel's queue is read before the end, at most: a second, and more than a full queue takes.
+const LAST_TURNS: usize = 256;
 
 /// Where the daemon stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +98,7 @@ impl Daemon {
             reload.loading.host.kill(Signal::TERM);
             leave(&mut self.leaving, reload.loading.host, now + GRACE);
         }
+        self.read_up_to_now();
         let told = self.look_back(now);
         // From here on events make no tasks: for the next daemon they have not been handled.
         let complete = self.watcher.complete_until();
@@ -102,6 +107,18 @@ impl Daemon {
         }
         for generation in &mut self.core.performer.generations {
             generation.begin_end(now);
+        }
+    }
+
+    /// Tells the events that are queued now: they came before the daemon was asked to end.
+    fn read_up_to_now(&mut self) {
+        let queued = self.watcher.queued();
+        self.watcher.end_pause();
+        for _ in 0..LAST_TURNS {
+            if self.told() >= queued {
+                return;
+            }
+            self.watcher.turn(Instant::now(), &mut self.core);
         }
     }
 
