@@ -891,6 +891,13 @@ ODD = [
         "exclude_filter: '^$SRC/(?!.*[.]pdf$).' matches the directories in '$SRC', too, so that none of them is "
         "watched; a pattern cannot tell a file from a directory",
     ),
+    (
+        "import os; os.path.lexists('$TMP/link') or os.symlink('$SRC', '$TMP/link'); "
+        "more = [Watch('$TMP/link', {'IN_DELETE': s}, rec=True)]",
+        1,
+        "'$TMP/link' is a symbolic link, through which rec=True watches no subdirectories that are there: name the "
+        "directory that it leads to",
+    ),
     ("p = '$TMP/*/nothing'", "w", "'$TMP/*/nothing' matches nothing now; what comes to match it is watched then"),
     (
         "more = [Watch('$SRC', {'IN_DELETE': s})]",

@@ -174,7 +174,7 @@ class Watch(Checked):
             is made later.
         event_map: A dict as EventMap takes it, or an EventMap. Default None: see *default_sched*.
         default_sched: What all events are mapped to that *event_map* doesn't name. Default None: nothing.
-        rec: Whether to watch existing subdirectories, too. Default False.
+        rec: Whether to watch existing subdirectories, too; not through a path that is a symbolic link. Default False.
         auto_add: Whether to watch new subdirectories as soon as they are made, to any depth. Default False.
         exclude_filter: List of regular expressions. Events of paths that match one of them from their start are
             ignored, and such directories are not watched. A string is the path of a file with one expression a line.

@@ -536,6 +536,10 @@ pub(crate) fn unnamed_warnings(config: &Config) -> Vec<String> {
     unnamed.map(text).collect()
 }
 
+fn is_link(path: &[u8]) -> bool {
+    rustix::fs::lstat(path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink())
+}
+
 fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
     for path in &watch.paths {
         let shown = Escaped(path);
@@ -553,6 +557,12 @@ fn missing_paths(watch: &Watch, mounts: &Mounts, all: &mut Vec<String>) {
             Ok(_) => {
                 if let Err(error) = rustix::fs::access(path.as_slice(), Access::READ_OK) {
                     all.push(format!("{at}'{shown}' cannot be watched: {}", Cause(&error.into())));
+                }
+                if watch.rec && is_link(path) {
+                    all.push(format!(
+                        "{at}'{shown}' is a symbolic link, through which rec=True watches no subdirectories that are \
+                         there: name the directory that it leads to"
+                    ));
                 }
             }
             Err(_) if wildcards => {
