@@ -9,7 +9,7 @@
 //! ([`super::exec`]). Who a command is to be is asked of the databases before ([`super::account`]); commands that do
 //! not need that answer do not wait for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, NulError, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -29,6 +29,7 @@ use super::account::{Account, Accounts, Answer};
 use super::exec::{self, Attributes};
 use super::occasion::Occasion;
 use super::output::{Outputs, Source, Writers};
+use super::queue::Queue;
 use crate::config::{AccountWanted, Command, CommandOptions, Output, Program};
 use crate::log::{Cause, Escaped};
 use crate::service::notify::Notifier;
@@ -237,10 +238,10 @@ pub(crate) struct Commands {
     pub outputs: Outputs,
     accounts: Accounts,
     /// Those that wait to know who they are.
-    unknown: HashMap<AccountWanted, Vec<Order>>,
-    waiting: VecDeque<Waiting>,
-    /// Tasks whose command can never be started.
-    failed: Vec<(u64, String)>,
+    unknown: HashMap<AccountWanted, Queue<Order>>,
+    waiting: Queue<Waiting>,
+    /// Those that can never be started, and why.
+    failed: Queue<String>,
     /// By process ID.
     running: HashMap<i32, Running>,
     pids: HashMap<u64, Pid>,
@@ -368,21 +369,23 @@ impl Commands {
     /// Takes a command; [`Commands::start_some`] starts it, as soon as it is known who it is to be.
     pub(crate) fn order(&mut self, order: Order, lanes: &mut Lanes, now: Instant) {
         let Some(wanted) = &order.command.options.account else {
-            return self.waiting.push_back(Waiting { order, account: None });
+            return self.waiting.push_back(order.task, Waiting { order, account: None });
         };
         match self.accounts.get(wanted, lanes, now) {
-            Some(account) => self.waiting.push_back(Waiting { order, account: Some(account) }),
-            None => self.unknown.entry(wanted.clone()).or_default().push(order),
+            Some(account) => self.waiting.push_back(order.task, Waiting { order, account: Some(account) }),
+            None => self.unknown.entry(wanted.clone()).or_default().push_back(order.task, order),
         }
     }
 
     /// It is known, or not, who some commands are to be.
     pub(crate) fn answered(&mut self, answer: &Answer, now: Instant) {
         self.accounts.answered(answer, now);
-        for order in self.unknown.remove(&answer.wanted).unwrap_or_default() {
+        for (task, order) in self.unknown.remove(&answer.wanted).unwrap_or_default().take() {
             match &answer.account {
-                Ok(account) => self.waiting.push_back(Waiting { order, account: Some(Arc::clone(account)) }),
-                Err(fault) => self.failed.push((order.task, fault.to_string())),
+                Ok(account) => {
+                    self.waiting.push_back(task, Waiting { order, account: Some(Arc::clone(account)) });
+                }
+                Err(fault) => self.failed.push_back(task, fault.to_string()),
             }
         }
     }
@@ -415,13 +418,12 @@ impl Commands {
 
     /// Starts some of the waiting commands.
     pub(crate) fn start_some(&mut self, now: Instant) -> Starts {
-        let mut starts = Starts { failed: std::mem::take(&mut self.failed), ..Starts::default() };
+        let mut starts = Starts { failed: self.failed.take().collect(), ..Starts::default() };
         if self.no_room_until.is_some_and(|at| at > now) {
             return starts;
         }
         for _ in 0..STARTS_A_TURN {
-            let Some(waiting) = self.waiting.pop_front() else { break };
-            let task = waiting.order.task;
+            let Some((task, waiting)) = self.waiting.pop_front() else { break };
             match self.start(&waiting) {
                 Ok((pid, failure)) => {
                     self.no_room_until = None;
@@ -432,7 +434,7 @@ impl Commands {
                 }
                 Err(error) if is_no_room(&error) => {
                     self.outputs.close(task);
-                    self.waiting.push_front(waiting);
+                    self.waiting.push_front(task, waiting);
                     let said = self.no_room_until.replace(now + ROOM_PAUSE).is_some();
                     starts.no_room = (!said).then_some(error);
                     break;
@@ -477,17 +479,9 @@ impl Commands {
 
     /// Takes a command back that was not started; false if it runs (or is not known).
     pub(crate) fn withdraw(&mut self, task: u64) -> bool {
-        let before = self.waiting.len() + self.failed.len();
-        self.waiting.retain(|waiting| waiting.order.task != task);
-        self.failed.retain(|(failed, _)| *failed != task);
-        let mut is_unknown = false;
-        for orders in self.unknown.values_mut() {
-            orders.retain(|order| {
-                is_unknown |= order.task == task;
-                order.task != task
-            });
-        }
-        is_unknown || self.waiting.len() + self.failed.len() < before
+        self.waiting.remove(task).is_some()
+            || self.failed.remove(task).is_some()
+            || self.unknown.values_mut().any(|orders| orders.remove(task).is_some())
     }
 
     /// Sends a signal to the process group of a running command; false if it does not run.
@@ -616,7 +610,9 @@ fn lives(group: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::account::Fault;
     use super::*;
+    use crate::config::AccountName;
 
     #[test]
     fn a_configuration_changes_the_environment_but_not_what_tells_of_the_event() {
@@ -673,6 +669,44 @@ mod tests {
         for variable in [c"HOME=/home/alice", c"PATH=/given", c"USER=given"] {
             assert!(theirs.contains(&variable), "{variable:?}");
         }
+    }
+
+    /// An order that no system starts, so that the starts tell who had a turn.
+    fn order(task: u64, account: Option<AccountWanted>) -> Order {
+        let options = CommandOptions { account, ..CommandOptions::default() };
+        let command = Command { program: Program::Arguments(Vec::new()), options, doubts: Vec::new() };
+        Order {
+            task,
+            line: Line::Shell(b"\0".to_vec()),
+            command: Arc::new(command),
+            environment: Environment { event: None, task_id: task.to_string(), error: None },
+            input: None,
+            source: None,
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_taken_back_has_no_turn_wherever_it_waits() {
+        let now = Instant::now();
+        let (mut commands, mut lanes) = (Commands::default(), Lanes::new(crate::lane::Limits::default()));
+        let [known, unknown] = ["known", "unknown"]
+            .map(|name| Some(AccountWanted { user: Some(AccountName::Name(name.to_owned())), group: None }));
+        for (first, wanted) in [(0, &None), (10, &known), (20, &unknown)] {
+            (first..first + 10).for_each(|task| commands.order(order(task, wanted.clone()), &mut lanes, now));
+        }
+        assert!([1, 3, 11, 12, 21].into_iter().all(|task| commands.withdraw(task)));
+        let account = Ok(Arc::new(Account { identity: exec::Identity::default(), environment: None }));
+        commands.answered(&Answer { wanted: known.unwrap(), account }, now);
+        let fault = Err(Fault::Unknown("no such user".to_owned()));
+        commands.answered(&Answer { wanted: unknown.unwrap(), account: fault }, now);
+        assert!([0, 13, 22].into_iter().all(|task| commands.withdraw(task)));
+        assert!([0, 1, 11, 13, 21, 22, 99].into_iter().all(|task| !commands.withdraw(task)));
+        let mut turns = Vec::new();
+        while commands.has_waiting() {
+            turns.extend(commands.start_some(now).failed.into_iter().map(|(task, _)| task));
+        }
+        assert_eq!(turns[..8], [20, 23, 24, 25, 26, 27, 28, 29], "those of nobody fail at once");
+        assert_eq!(turns[8..], [2, 4, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18, 19]);
     }
 
     #[test]

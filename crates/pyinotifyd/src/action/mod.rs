@@ -16,6 +16,7 @@ pub(crate) mod missing;
 pub(crate) mod misspelt;
 pub(crate) mod occasion;
 pub(crate) mod output;
+mod queue;
 pub(crate) mod settle;
 pub(crate) mod sweep;
 pub(crate) mod template;
