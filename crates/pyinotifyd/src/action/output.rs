@@ -82,6 +82,10 @@ pub(crate) struct Outputs {
     /// Made for the first pipe.
     epoll: Option<OwnedFd>,
     tasks: HashMap<u64, Output>,
+    /// Tasks by the numbers of their outputs: beside the channel, a token of epoll has no room for a task's own.
+    numbers: HashMap<u64, u64>,
+    /// How many outputs there were.
+    opened: u64,
     /// Tasks that have ended and whose pipes are held by others, oldest first.
     left: VecDeque<u64>,
     buffer: Vec<u8>,
@@ -90,6 +94,8 @@ pub(crate) struct Outputs {
 /// The output of one task.
 #[derive(Debug)]
 struct Output {
+    /// What epoll calls it.
+    number: u64,
     source: Source,
     /// The pipes of stdout and stderr, as long as somebody may write.
     pipes: [Option<Pipe>; 2],
@@ -126,18 +132,23 @@ impl Outputs {
             None => epoll::create(epoll::CreateFlags::CLOEXEC)?,
         };
         let epoll = &*self.epoll.insert(epoll);
-        let (stdout, stdout_writer) = pipe(epoll, task, Channel::Stdout)?;
-        let (stderr, stderr_writer) = pipe(epoll, task, Channel::Stderr)?;
+        let number = self.opened;
+        let (stdout, stdout_writer) = pipe(epoll, number, Channel::Stdout)?;
+        let (stderr, stderr_writer) = pipe(epoll, number, Channel::Stderr)?;
+        self.opened += 1;
+        self.numbers.insert(number, task);
         let pipes = [stdout, stderr].map(|fd| Some(Pipe { fd, line: Line::default() }));
-        let output =
-            Output { source, pipes, lines_left: Some(LINES_MAX), tail: Vec::new(), has_ended: false };
+        let tail = Vec::new();
+        let output = Output { number, source, pipes, lines_left: Some(LINES_MAX), tail, has_ended: false };
         self.tasks.insert(task, output);
         Ok(Writers { stdout: stdout_writer, stderr: stderr_writer })
     }
 
-    /// The command of a task could not be started.
+    /// Lets go of a task's pipes.
     pub(super) fn close(&mut self, task: u64) {
-        self.tasks.remove(&task);
+        if let Some(output) = self.tasks.remove(&task) {
+            self.numbers.remove(&output.number);
+        }
     }
 
     /// What the loop waits for, if there ever was a pipe.
@@ -160,13 +171,13 @@ impl Outputs {
         self.buffer.resize(BUFFER, 0);
         for event in &ready {
             let token = event.data.u64();
-            let (task, channel) = (token >> 1, CHANNELS[(token & 1) as usize]);
-            if let Some(output) = self.tasks.get_mut(&task) {
-                output.read(channel, &mut self.buffer, say);
-                if output.has_ended && output.is_closed() {
-                    self.tasks.remove(&task);
-                    self.left.retain(|left| *left != task);
-                }
+            let (number, channel) = (token >> 1, CHANNELS[(token & 1) as usize]);
+            let Some(&task) = self.numbers.get(&number) else { continue };
+            let Some(output) = self.tasks.get_mut(&task) else { continue };
+            output.read(channel, &mut self.buffer, say);
+            if output.has_ended && output.is_closed() {
+                self.close(task);
+                self.left.retain(|left| *left != task);
             }
         }
         if self.tasks.is_empty() {
@@ -185,13 +196,13 @@ impl Outputs {
         output.has_ended = true;
         let tail = std::mem::take(&mut output.tail);
         if output.is_closed() {
-            self.tasks.remove(&task);
+            self.close(task);
         } else {
             self.left.push_back(task);
             if self.left.len() > LEFT_MAX
                 && let Some(oldest) = self.left.pop_front()
             {
-                self.tasks.remove(&oldest);
+                self.close(oldest);
             }
         }
         last(&tail).to_vec()
@@ -199,11 +210,11 @@ impl Outputs {
 }
 
 /// A pipe whose reading end is in `epoll` and never blocks.
-fn pipe(epoll: &OwnedFd, task: u64, channel: Channel) -> io::Result<(OwnedFd, OwnedFd)> {
+fn pipe(epoll: &OwnedFd, number: u64, channel: Channel) -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;
-    // Handles of runs are counted from 0 and come nowhere near 2^63.
-    let token = task << 1 | u64::from(channel == Channel::Stderr);
+    // Outputs are counted from 0 and come nowhere near 2^63.
+    let token = number << 1 | u64::from(channel == Channel::Stderr);
     epoll::add(epoll, &reader, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
     Ok((reader.into(), writer.into()))
 }
@@ -353,6 +364,32 @@ mod tests {
         }
     }
 
+    /// Its handle has the number of the run in the upper half, which comes to 2^31 in 8 months of 100 a second.
+    #[test]
+    fn tasks_of_all_numbers_have_their_lines() {
+        let tasks = [0, 1, 1 << 32, 1 << 63, 1 << 63 | 1, (1 << 63) - 1, u64::MAX];
+        let (mut outputs, mut heard) = (Outputs::default(), Heard(Vec::new(), 0));
+        for task in tasks {
+            let (mut out, mut err) = open(&mut outputs, task);
+            out.write_all(format!("out {task}\n").as_bytes()).unwrap();
+            err.write_all(format!("err {task}\n").as_bytes()).unwrap();
+        }
+        // Each pipe has a turn for its line and another one for its end.
+        for _ in 0..4 * tasks.len() {
+            outputs.read_some(&mut heard.say());
+        }
+        let mut found: Vec<_> =
+            heard.0.iter().map(|(channel, text, _)| (*channel == Channel::Stderr, text)).collect();
+        found.sort();
+        let lines = |name| tasks.map(|task| format!("{name} {task}").into_bytes());
+        let [mut out, mut err] = ["out", "err"].map(lines);
+        out.sort();
+        err.sort();
+        let wanted = out.iter().map(|line| (false, line)).chain(err.iter().map(|line| (true, line)));
+        assert_eq!(found, wanted.collect::<Vec<_>>());
+        assert!(outputs.tasks.values().all(Output::is_closed));
+    }
+
     fn open(outputs: &mut Outputs, task: u64) -> (File, File) {
         let Writers { stdout, stderr } = outputs.open(task, source()).unwrap();
         (File::from(stdout), File::from(stderr))
@@ -381,7 +418,7 @@ mod tests {
         assert_eq!(lines(Channel::Stderr), [b"\xff".to_vec(), b"".to_vec(), b"no end".to_vec()]);
         let tail = outputs.ended(7, &mut heard.say());
         assert_eq!(tail.len(), b"one\ntwo\n".len() + b"\xff\r\n\nno end".len());
-        assert!(outputs.tasks.is_empty() && outputs.left.is_empty());
+        assert!(outputs.tasks.is_empty() && outputs.numbers.is_empty() && outputs.left.is_empty());
         assert!(outputs.ended(7, &mut heard.say()).is_empty());
     }
 
@@ -426,10 +463,10 @@ mod tests {
             })
             .collect();
         assert_eq!(out.write_all(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(outputs.tasks.len(), LEFT_MAX);
+        assert_eq!((outputs.tasks.len(), outputs.numbers.len()), (LEFT_MAX, LEFT_MAX));
         drop(others);
         read_all(&mut outputs, &mut heard);
-        assert!(outputs.tasks.is_empty() && outputs.left.is_empty());
+        assert!(outputs.tasks.is_empty() && outputs.numbers.is_empty() && outputs.left.is_empty());
     }
 
     /// A writer that is faster than anything else waits for nobody, and costs no memory.
