@@ -510,6 +510,19 @@ def test_a_rescan_tells_everything_below_as_arrivals(steer: Steer, box: Box) -> 
     operator.refused(404, "POST", "/v1/rescan", {"paths": ["/nowhere"]})
 
 
+def test_a_rescan_of_a_path_that_no_watch_sees_does_nothing_for_the_others(steer: Steer, box: Box) -> None:
+    write(box.src / "a")
+    daemon, operator = steer()
+    for unseen in ("/nowhere", f"{box.src}/nothing"):
+        paths = [os.fspath(box.src), unseen]
+        assert operator.refused(404, "POST", "/v1/rescan", {"paths": paths}) == (
+            f"no watch sees '{unseen}'; nothing was done"
+        )
+    operator.post("/v1/sync")
+    operator.wait_tasks(0)
+    assert daemon.count("rescan") == 0
+
+
 def test_a_sync_returns_when_all_that_was_done_before_has_its_tasks(steer: Steer, box: Box) -> None:
     _, operator = steer()
     for batch in range(20):

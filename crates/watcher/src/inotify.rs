@@ -398,16 +398,18 @@ impl Source for Inotify {
         }
     }
 
+    fn can_rescan(&mut self, path: &[u8]) -> bool {
+        let mut elsewhere = self.places.keys().map(|(_, of)| of);
+        self.local.can_rescan(path) || elsewhere.any(|of| is_near(of, path))
+    }
+
     fn rescan(&mut self, path: Option<&[u8]>, now: Instant, mut sink: &mut dyn Sink) -> usize {
         let here = self.local.rescan(path, now, &mut sink);
-        let is_near = |of: &[u8]| {
-            path.is_none_or(|path| path::is_at_or_below(of, path) || path::is_at_or_below(path, of))
-        };
         let places = &self.places;
         let mut elsewhere = 0;
         for remote in &mut self.remotes {
             let of_this = places.iter().filter(|(_, place)| place.0 == remote.device);
-            let near = of_this.filter(|((_, of), _)| is_near(of)).count();
+            let near = of_this.filter(|((_, of), _)| path.is_none_or(|path| is_near(of, path))).count();
             if near > 0 {
                 elsewhere += near;
                 remote.orders.push(Order::Rescan(path.map(<[u8]>::to_vec)));
@@ -532,6 +534,11 @@ impl Inotify {
             self.hand_over(Handed { news: News::Everything, ..handed }, to.clone(), now, sink);
         }
     }
+}
+
+/// Whether one of two paths is at or below the other one.
+fn is_near(of: &[u8], path: &[u8]) -> bool {
+    path::is_at_or_below(of, path) || path::is_at_or_below(path, of)
 }
 
 impl std::fmt::Debug for Inotify {

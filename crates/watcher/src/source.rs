@@ -78,6 +78,9 @@ pub trait Source {
     /// A look is back.
     fn found(&mut self, found: Found, now: Instant, sink: &mut dyn Sink);
 
+    /// Whether [`Source::rescan`] of a path goes through anything.
+    fn can_rescan(&mut self, path: &[u8]) -> bool;
+
     /// Tells everything at and below a path as arrivals, in the turns to come; without a path, everything below all
     /// roots. How many trees are gone through: none if nobody watches the path.
     fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut dyn Sink) -> usize;

@@ -15,6 +15,14 @@ use crate::path::{is_at_or_below, parent_and_name};
 use crate::spec::{RootState, Sighting, Sink, WatchId, WatchState};
 use crate::tree::NodeId;
 
+/// What a rescan tells.
+enum ToTell {
+    /// All that is in a directory.
+    Below(NodeId),
+    /// A file: its directory and its name, or a root that is a file, without a name.
+    File(NodeId, Vec<u8>),
+}
+
 impl Watcher {
     /// How a watch stands.
     pub fn watch_state(&self, id: WatchId) -> WatchState {
@@ -46,51 +54,51 @@ impl Watcher {
         })
     }
 
+    /// Whether [`Watcher::rescan`] of a path has something to tell.
+    pub fn can_rescan(&mut self, path: &[u8]) -> bool {
+        self.root_ids().into_iter().any(|root| self.seen_at(root, Some(path)).is_some())
+    }
+
     /// Tells everything at and below a path, or below all roots, as arrivals; how many trees are gone through. One that
     /// is being gone through already begins anew.
     pub fn rescan(&mut self, path: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> usize {
         self.now = now;
         let mut trees = 0;
         for root in self.root_ids() {
-            let Some(node) = self.root(root).node else { continue };
-            let own = self.root(root).path.clone();
-            trees += match path {
-                Some(path) if path != own && is_at_or_below(path, &own) => {
-                    usize::from(self.rescan_below(root, path, sink))
-                }
-                Some(path) if !is_at_or_below(&own, path) => 0,
-                Some(_) | None if self.root(root).is_dir => {
-                    self.rescan_tree(root, node);
-                    1
-                }
-                Some(_) | None => {
-                    self.file_arrived(node, None, b"", Some(root), sink);
-                    1
-                }
-            };
+            let Some(found) = self.seen_at(root, path) else { continue };
+            trees += 1;
+            match found {
+                ToTell::Below(node) => self.rescan_tree(root, node),
+                ToTell::File(node, name) => self.file_arrived(node, None, &name, Some(root), sink),
+            }
         }
         trees
     }
 
-    /// Tells what stands at a path below a root; false if the root does not see it.
-    fn rescan_below(&mut self, root: RootId, path: &[u8], sink: &mut impl Sink) -> bool {
+    /// What a root sees at and below a path.
+    fn seen_at(&mut self, id: RootId, path: Option<&[u8]>) -> Option<ToTell> {
+        let root = self.root(id);
+        let (node, own) = (root.node?, &root.path[..]);
+        match path {
+            Some(path) if path != own && is_at_or_below(path, own) => self.seen_below(id, path),
+            Some(path) if !is_at_or_below(own, path) => None,
+            Some(_) | None if root.is_dir => Some(ToTell::Below(node)),
+            Some(_) | None => Some(ToTell::File(node, Vec::new())),
+        }
+    }
+
+    fn seen_below(&mut self, root: RootId, path: &[u8]) -> Option<ToTell> {
         let sees = |watcher: &Watcher, node: NodeId| {
             watcher.tree.wd(node) != 0 && watcher.covers.roots(watcher.tree.cover(node)).contains(&root)
         };
         if let Some(node) = self.tree.find(path).filter(|&node| sees(self, node)) {
-            self.rescan_tree(root, node);
-            return true;
+            return Some(ToTell::Below(node));
         }
-        let Some((parent, name)) = parent_and_name(path) else { return false };
-        let Some(parent) = self.tree.find(parent).filter(|&parent| sees(self, parent)) else { return false };
-        match self.status_of(parent, name) {
-            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => false,
-            Ok(_) => {
-                self.file_arrived(parent, None, name, Some(root), sink);
-                true
-            }
-            Err(_) => false,
-        }
+        let (parent, name) = parent_and_name(path)?;
+        let parent = self.tree.find(parent).filter(|&parent| sees(self, parent))?;
+        let stat = self.status_of(parent, name).ok()?;
+        let is_dir = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+        (!is_dir).then(|| ToTell::File(parent, name.to_vec()))
     }
 
     fn rescan_tree(&mut self, root: RootId, node: NodeId) {

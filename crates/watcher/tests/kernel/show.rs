@@ -27,7 +27,10 @@ fn a_rescan_tells_everything_below_a_path_once_more() {
     ]);
     let below = |bed: &mut Bed, path: &std::path::Path| {
         let path = path.as_os_str().as_encoded_bytes();
-        bed.watcher.rescan(Some(path), bed.now, &mut bed.told)
+        let can = bed.watcher.can_rescan(path);
+        let trees = bed.watcher.rescan(Some(path), bed.now, &mut bed.told);
+        assert_eq!(can, trees > 0, "{}", path.escape_ascii());
+        trees
     };
     assert_eq!(below(&mut bed, &deep), 1);
     let both = [expected(&other).create_file().arrived(), expected(&other).close_write().arrived()];

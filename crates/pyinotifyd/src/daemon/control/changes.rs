@@ -185,6 +185,10 @@ impl Daemon {
     /// Tells what lies below paths as arrivals, or below all roots.
     pub(super) fn rescan(&mut self, paths: &[Vec<u8>], peer: Peer, now: Instant) -> Answer {
         let paths: Vec<Vec<u8>> = paths.iter().map(|path| crate::config::absolute_path(path)).collect();
+        // All or nothing: who has misspelt one of them begins anew.
+        if let Some(unseen) = paths.iter().find(|path| !self.watcher.can_rescan(path)) {
+            return Err(Refusal::not_found(format!("no watch sees '{}'; nothing was done", Escaped(unseen))));
+        }
         self.core.told_before.forget();
         if paths.is_empty() {
             self.watcher.rescan(None, now, &mut self.core);
@@ -192,10 +196,8 @@ impl Daemon {
         }
         let mut done = if paths.is_empty() { self.watched_texts() } else { Vec::new() };
         for path in paths {
-            if self.watcher.rescan(Some(&path), now, &mut self.core) == 0 {
-                let text = format!("no watch sees '{}'", Escaped(&path));
-                return Err(Refusal::not_found(text));
-            }
+            // What goes away now has nothing to tell.
+            self.watcher.rescan(Some(&path), now, &mut self.core);
             self.say_change(peer, format_args!("rescan '{}'", String::from_utf8_lossy(&path)));
             done.push(PathText::of(&path).path);
         }

@@ -319,6 +319,10 @@ impl Source for Scripted {
         unreachable!("no look was given away: {found:?}");
     }
 
+    fn can_rescan(&mut self, path: &[u8]) -> bool {
+        !self.script.borrow().seeing(path).is_empty()
+    }
+
     fn rescan(&mut self, path: Option<&[u8]>, _: Instant, _: &mut dyn Sink) -> usize {
         let mut script = self.script.borrow_mut();
         let count = path.map_or(script.all().count(), |path| script.seeing(path).len());
