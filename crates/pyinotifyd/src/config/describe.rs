@@ -113,10 +113,30 @@ pub(super) enum ReactionDescription {
     Cancel(usize),
 }
 
+/// What the tasks of a scheduler do.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum KindDescription {
+    Job,
+    Shell,
+    Files,
+}
+
+impl KindDescription {
+    /// As it is described.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            KindDescription::Job => "job",
+            KindDescription::Shell => "shell",
+            KindDescription::Files => "files",
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "these are the arguments that a configuration gives")]
 pub(super) struct SchedulerDescription {
-    pub(super) kind: String,
+    pub(super) kind: KindDescription,
     pub(super) name: String,
     /// Stem of the file that it is of.
     #[serde(deserialize_with = "shown")]
@@ -146,7 +166,7 @@ pub(super) struct SchedulerDescription {
 #[derive(Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "these are the arguments that a configuration gives")]
 pub(super) struct RuleDescription {
-    pub(super) action: String,
+    pub(super) action: ActionDescription,
     pub(super) src_re: PathText,
     pub(super) dst_re: PathText,
     pub(super) auto_create: bool,
@@ -164,6 +184,24 @@ pub(super) struct RuleDescription {
     pub(super) mounted: Option<PathText>,
     pub(super) prune: bool,
     pub(super) at: Option<At>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ActionDescription {
+    Move,
+    Copy,
+    Delete,
+}
+
+impl From<ActionDescription> for files::Action {
+    fn from(action: ActionDescription) -> Self {
+        match action {
+            ActionDescription::Move => files::Action::Move,
+            ActionDescription::Copy => files::Action::Copy,
+            ActionDescription::Delete => files::Action::Delete,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -44,7 +44,10 @@ use command::CommandDescription;
 pub(crate) use command::{
     AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin, read_program,
 };
-use describe::{Description, ReactionDescription, SchedulerDescription, StateDescription, WatchDescription};
+use describe::{
+    Description, KindDescription, ReactionDescription, SchedulerDescription, StateDescription,
+    WatchDescription,
+};
 pub(crate) use line::{
     Does, Format, JOBS_DEFAULT, Line, Literal, QUIET_DEFAULT, Run, Seconds, config_file, literal_glob,
 };
@@ -577,12 +580,12 @@ fn read_scheduler(
     is_receiver: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Scheduler, ConfigFault> {
-    let digest = Digest::of(&scheduler.kind, &scheduler.does.0);
+    let digest = Digest::of(scheduler.kind.name(), &scheduler.does.0);
     let identity = Identity { file: scheduler.file.as_str().into(), name: scheduler.name.as_str().into() };
     let mut matcher: Option<Arc<dyn Matcher>> = None;
-    let work = match scheduler.kind.as_str() {
-        "job" => Work::Job(scheduler.job.unwrap_or_default()),
-        "shell" => {
+    let work = match scheduler.kind {
+        KindDescription::Job => Work::Job(scheduler.job.unwrap_or_default()),
+        KindDescription::Shell => {
             let known = match (scheduler.running.is_batch(), is_receiver) {
                 (true, _) => OF_BATCHES,
                 (false, true) => OF_FAILURES,
@@ -594,7 +597,7 @@ fn read_scheduler(
             warnings.extend(command.doubts.iter().map(|doubt| format!("{at}{doubt}")));
             Work::Command(Arc::new(command))
         }
-        _ => {
+        KindDescription::Files => {
             let rules = scheduler.rules.unwrap_or_default();
             let rules =
                 rules.into_iter().map(|rule| read_rule(rule, warnings)).collect::<Result<Vec<_>, _>>()?;
@@ -635,7 +638,7 @@ fn read_scheduler(
         identity,
         named: scheduler.named,
         digest,
-        settings: Digest::of(&scheduler.kind, scheduler.settings.as_bytes()),
+        settings: Digest::of(scheduler.kind.name(), scheduler.settings.as_bytes()),
         logname: scheduler.logname,
         delay_text: scheduler.delay_text,
         spec,
@@ -668,14 +671,9 @@ fn read_rule(
     if let Err(error) = &template {
         warnings.push(format!("{}dst_re: {error}; each task of this rule will fail", place(at.as_ref())));
     }
-    let action = match rule.action.as_str() {
-        "move" => files::Action::Move,
-        "copy" => files::Action::Copy,
-        _ => files::Action::Delete,
-    };
     let (generations, trash_keep) = (rule.generations, rule.trash_keep.map(seconds));
     let rule = files::Rule {
-        action,
+        action: rule.action.into(),
         auto_create: rule.auto_create,
         on_conflict: rule.on_conflict.into(),
         dirmode: rule.dirmode,
@@ -786,6 +784,8 @@ const LOCATIONS_SHOWN: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -804,6 +804,41 @@ mod tests {
         };
         let text = "name 'foo' is not defined\n  File \"/etc/c.py\", line 3\n    foo(1)\n    ^^^";
         assert_eq!(fault.to_string(), text);
+    }
+
+    /// A scheduler of this kind, with a rule for this action, as a host describes it.
+    fn described(kind: &str, action: &str) -> Result<Config, ConfigFault> {
+        let rule = json!({
+            "action": action, "src_re": "(.*)", "dst_re": "/out", "auto_create": false, "dirmode": null,
+            "filemode": null, "user": null, "group": null, "rec": false, "durable": null, "on_conflict": "fail",
+            "verify": false, "trash": null, "trash_keep": null, "generations": 8, "mounted": null, "prune": false,
+        });
+        let scheduler = json!({
+            "kind": kind, "name": "sched", "file": "config", "named": true, "logname": "sched", "files": true,
+            "dirs": false, "delay": 0.0, "delay_text": "0", "singlejob": false, "does": "", "rules": [rule],
+            "running": {"on_failure": [], "on_busy": "skip", "persist": true, "rerun": false},
+        });
+        let description = json!({
+            "logname": "daemon", "shutdown_timeout": 30.0, "state": false, "history": 0,
+            "control": {"path": null, "never": true, "group": null, "metrics": null},
+            "watches": [], "schedulers": [scheduler],
+            "levels": {}, "syslog": [], "handlers": false, "filtered": [], "stays": false,
+        });
+        Config::from_description(description.to_string().as_bytes(), Arc::default())
+    }
+
+    #[test]
+    fn what_is_not_known_deletes_nothing() {
+        for (name, action) in
+            [("move", files::Action::Move), ("copy", files::Action::Copy), ("delete", files::Action::Delete)]
+        {
+            let config = described("files", name).map_err(|fault| fault.message).unwrap();
+            assert_eq!(config.schedulers[0].file_rules()[0].rule.action, action);
+        }
+        for (kind, action) in [("files", "link"), ("files", "Move"), ("mail", "move")] {
+            let fault = described(kind, action).map(|_| ()).unwrap_err();
+            assert!(fault.message.contains("unknown variant"), "{kind}, {action}: {}", fault.message);
+        }
     }
 
     #[test]
