@@ -299,6 +299,11 @@ impl<R: Send + 'static, K: Default + 'static> Lanes<R, K> {
     /// Hands over what was submitted, lets workers join where work waits too long, and looks after those that take
     /// long.
     pub(crate) fn tend(&mut self, now: Instant) -> Vec<Notice> {
+        self.tend_with(now, switches)
+    }
+
+    /// `switches` is asked about each worker that has been busy for long.
+    pub(super) fn tend_with(&mut self, now: Instant, switches: impl Fn(Pid) -> Option<u64>) -> Vec<Notice> {
         let mut state = self.shared.state();
         for (lane, size, queued) in self.fresh.drain(..) {
             state.queue(lane, size, queued, &self.limits);
@@ -312,11 +317,18 @@ impl<R: Send + 'static, K: Default + 'static> Lanes<R, K> {
                 Call::Newcomer(id) => newcomers.push(Place { lane, size, id }),
             }
         }
-        let mut notices: Vec<Notice> = Vec::new();
-        notices.extend(lanes.iter_mut().filter_map(|(id, lane)| lane.look(*id, now)));
+        let due = state.due(now);
+        let is_to_look = !due.is_empty() || state.lanes.values().any(|lane| lane.stall.is_some());
         drop(state);
         for wake in sleepers {
             wake.notify_one();
+        }
+        let mut notices = Vec::new();
+        if is_to_look {
+            // The workers need the lock meanwhile.
+            let seen: Vec<_> =
+                due.into_iter().map(|(place, thread)| (place, thread.and_then(&switches))).collect();
+            notices = self.shared.state().look(&seen, now);
         }
         notices.extend(newcomers.into_iter().filter_map(|place| self.hire(place, now)));
         notices
@@ -426,6 +438,32 @@ impl<R, K> State<R, K> {
         &mut lane.crews[size as usize]
     }
 
+    /// The workers that are to be looked at, with their threads.
+    fn due(&mut self, now: Instant) -> Vec<(Place, Option<Pid>)> {
+        let mut due = Vec::new();
+        for (lane, size, crew) in self.lanes.iter_mut().flat_map(|(id, lane)| lane.crews(*id)) {
+            let workers = crew.workers.iter();
+            let workers =
+                workers.filter(|worker| worker.busy.as_ref().is_some_and(|busy| busy.look_at <= now));
+            due.extend(workers.map(|worker| (Place { lane, size, id: worker.id }, worker.thread)));
+        }
+        due
+    }
+
+    /// Takes in what [`switches`] says of workers, and says what is new about the lanes. What has ended or begun
+    /// meanwhile is none of it.
+    fn look(&mut self, seen: &[(Place, Option<u64>)], now: Instant) -> Vec<Notice> {
+        for (place, switches) in seen {
+            let crew = self.lanes.get_mut(&place.lane).map(|lane| &mut lane.crews[place.size as usize]);
+            let worker = crew.and_then(|crew| crew.workers.iter_mut().find(|worker| worker.id == place.id));
+            let busy = worker.and_then(|worker| worker.busy.as_mut());
+            if let Some(busy) = busy.filter(|busy| busy.look_at <= now) {
+                busy.saw(*switches, now);
+            }
+        }
+        self.lanes.iter_mut().filter_map(|(id, lane)| lane.look(*id)).collect()
+    }
+
     /// Decides whether the loop is to be woken for the reports now; `more` of the same queue waits.
     fn is_to_wake(&mut self, more: bool, now: Instant) -> bool {
         if self.reports.is_empty() || self.is_woken {
@@ -458,10 +496,11 @@ impl<R, K> Lane<R, K> {
         self.crews.iter().all(Crew::is_empty)
     }
 
-    /// Looks whether the workers get on, and says what is new about that.
-    fn look(&mut self, lane: LaneId, now: Instant) -> Option<Notice> {
-        let workers = self.crews.iter_mut().flat_map(|crew| &mut crew.workers);
-        let stalled = workers.filter_map(|worker| worker.look(now)).min_by_key(|busy| busy.moved_at);
+    /// Says what is new about whether the workers get on.
+    fn look(&mut self, lane: LaneId) -> Option<Notice> {
+        let workers = self.crews.iter().flat_map(|crew| &crew.workers);
+        let busy = workers.filter_map(|worker| worker.busy.as_ref());
+        let stalled = busy.filter(|busy| busy.is_stalled).min_by_key(|busy| busy.moved_at);
         match (&self.stall, stalled) {
             (None, Some(busy)) => {
                 let (about, since) = (busy.work.about(), busy.moved_at);
@@ -531,17 +570,6 @@ impl<R, K> Crew<R, K> {
     fn worker(&mut self, id: WorkerId) -> &mut Worker<R, K> {
         let found = self.workers.iter_mut().find(|worker| worker.id == id);
         found.expect("a worker stays in its crew until its thread ends")
-    }
-}
-
-impl<R, K> Worker<R, K> {
-    /// What it is stalled on.
-    fn look(&mut self, now: Instant) -> Option<&Busy<R, K>> {
-        let busy = self.busy.as_mut()?;
-        if busy.look_at <= now {
-            busy.saw(self.thread.and_then(switches), now);
-        }
-        self.busy.as_ref().filter(|busy| busy.is_stalled)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Lanes with work that ends when a test says so. Time is passed in, and no test sleeps.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -285,6 +286,30 @@ fn a_worker_that_gets_on_with_nothing_is_said_once_and_so_is_its_end() {
     let [Notice::Resumed { about, since: from }] = notices.as_slice() else { panic!("{notices:?}") };
     assert_eq!(about, "stuck");
     assert_eq!(*from, since);
+}
+
+#[test]
+fn a_look_at_a_worker_holds_up_no_other_one() {
+    let mut bench = Bench::new(limits());
+    for name in ["a", "b"] {
+        bench.submit(1, name);
+        bench.pass(GROWTH);
+        assert_eq!(bench.begun(1), [name]);
+    }
+    bench.submit(1, "c");
+    bench.tend();
+    let Bench { lanes, now, begun, gates, .. } = &mut bench;
+    let looks = Cell::new(0);
+    let notices = lanes.tend_with(*now + LOOK, |_| {
+        if looks.replace(looks.get() + 1) == 0 {
+            let (_, gate) = &gates[1];
+            gate.send(()).unwrap();
+            assert_eq!(begun.recv_timeout(DEADLINE), Ok("c"), "its worker takes what is next");
+        }
+        None
+    });
+    assert!(looks.get() > 0 && notices.is_empty(), "{notices:?}");
+    assert_eq!(bench.reported(), "b");
 }
 
 #[test]
