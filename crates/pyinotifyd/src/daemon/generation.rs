@@ -71,7 +71,7 @@ pub(crate) struct Action {
     /// Logger of its records.
     pub logger: LoggerId,
     /// The delay as configured.
-    pub delay_text: String,
+    pub delay_text: Arc<str>,
     /// Tells whether it does the same as before.
     pub digest: Arc<str>,
     /// Tells whether anything of it changed.
@@ -175,7 +175,7 @@ impl Generation {
             name: scheduler.name,
             identity: scheduler.identity,
             logger: log.logger(&scheduler.logname),
-            delay_text: scheduler.delay_text,
+            delay_text: scheduler.delay_text.into(),
             digest: scheduler.digest.to_string().into(),
             settings: scheduler.settings,
             persist: scheduler.spec.persist,

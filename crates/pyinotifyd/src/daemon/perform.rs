@@ -114,12 +114,7 @@ impl Performer {
 
     /// Writes a record of a task: text, event, id.
     pub(crate) fn task_record(&mut self, level: Level, task: &TaskRecord<'_>, text: fmt::Arguments<'_>) {
-        let logger = self.logger(task.scheduler);
-        if self.log.enabled(logger, level) {
-            let name = TaskName::of(task.id);
-            let about = about_task(logger, task, &name);
-            self.log.write_about(logger, level, &about, format_args!("{text}{about}"));
-        }
+        self.task_record_with(level, task, text, "");
     }
 
     /// Writes a record of a task with lines below it, such as a traceback, if there are any.
@@ -812,14 +807,8 @@ impl Performer {
     }
 
     fn delay_record(&mut self, what: &str, task: &TaskRecord<'_>) {
-        let (logger, level) = (self.logger(task.scheduler), Level::INFO);
-        if self.log.enabled(logger, level) {
-            let index = self.generation(task.scheduler);
-            let delay = &self.generations[index].action(task.scheduler).delay_text;
-            let name = TaskName::of(task.id);
-            let about = about_task(logger, task, &name);
-            self.log.write_about(logger, level, &about, format_args!("{what} task, delay={delay}{about}"));
-        }
+        let delay = Arc::clone(&self.action(task.scheduler).delay_text);
+        self.task_record(Level::INFO, task, format_args!("{what} task, delay={delay}"));
     }
 
     /// Writes a record on a scheduler as a whole.
