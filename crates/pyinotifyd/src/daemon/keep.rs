@@ -45,11 +45,12 @@ use checkpoints::Checkpoints;
 use failures::Failures;
 use group::{Group, group_of};
 use leftovers::Leftover;
-use row::{Clock, detail_of_end, row, seconds, subject};
+use row::{detail_of_end, row, subject};
 use told::Recent;
 
 use super::Daemon;
 use super::generation::{Action, Generation};
+use super::observe::{Moments, wall_now, wall_seconds};
 use super::runs::Traces;
 use super::shutdown::State;
 use crate::action::command::Commands;
@@ -186,7 +187,7 @@ impl Keeper {
 
     /// The daemon ends: what happens from here on is for the next one.
     pub(super) fn end_checkpoints(&mut self, complete: Option<SystemTime>, told: Vec<Told>) {
-        self.checkpoints.end(complete.map(|complete| (seconds(complete), told)));
+        self.checkpoints.end(complete.map(|complete| (wall_seconds(complete), told)));
     }
 
     /// Whether the next daemon is to know what was told in the last moments of this one.
@@ -212,7 +213,7 @@ impl Keeper {
 
     /// A task of a scheduler whose tasks are kept came to an end.
     pub(super) fn ended(&mut self, task: &TaskRecord<'_>, action: &Action, end: End<'_>) {
-        let now_s = seconds(SystemTime::now());
+        let now_s = wall_now().0;
         let (result, error, exit_status, signal) = match end.result {
             EndResult::Done => (Outcome::Ok, None, None, None),
             EndResult::Cancelled(by) => (Outcome::Cancelled, Some(cancelled(by)), None, None),
@@ -366,7 +367,7 @@ impl Keeper {
         self.failed_in_flight.clear();
         self.failed_in_flight.extend(self.failed.iter().cloned());
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
-        let clock = Clock::now();
+        let moments = Moments::at(Instant::now());
         let Keeper { groups, leftovers, unwritten, .. } = self;
         unwritten.clear();
         groups.retain(|run, _| commands.process(run.0).is_some());
@@ -384,7 +385,7 @@ impl Keeper {
                 Some(leader) => group_of(groups, task.handle, leader).copied(),
                 None => Leftover::group(leftovers, task.handle),
             };
-            batch.tasks.push(row(task, action, &clock, group));
+            batch.tasks.push(row(task, action, &moments, group));
         });
         if !self.again.is_empty() {
             let of_tasks = batch.tasks.iter().map(|task| task.id);
@@ -396,7 +397,7 @@ impl Keeper {
         let is_closed = |id: &Id| !self.failures.has(*id) && !self.again.contains(id);
         batch.closed.extend(failed.filter(is_closed));
         if let Some(recent) = &mut self.recent {
-            recent.note(&batch, clock.now);
+            recent.note(&batch, moments.now);
         }
         batch
     }

@@ -460,14 +460,21 @@ impl Reader {
 
 /// The moment, for people.
 pub(crate) fn wall_now() -> Time {
-    Time(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
+    Time(wall_seconds(SystemTime::now()))
 }
 
-/// Turns the loop's times into those of people.
+/// Seconds since 1970.
+pub(crate) fn wall_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Turns the loop's times into those of people, and back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moments {
-    now: Instant,
-    wall_s: f64,
+    /// As the loop has it.
+    pub now: Instant,
+    /// The same, in seconds since 1970.
+    pub wall_s: f64,
 }
 
 impl Moments {
@@ -485,6 +492,18 @@ impl Moments {
     /// So long ago.
     pub(crate) fn ago(&self, time: Duration) -> Time {
         Time(self.wall_s - time.as_secs_f64())
+    }
+
+    /// The loop's time of one that is past, or now.
+    pub(crate) fn past(&self, time_s: f64) -> Instant {
+        let ago = Duration::try_from_secs_f64((self.wall_s - time_s).max(0.0)).unwrap_or_default();
+        self.now.checked_sub(ago).unwrap_or(self.now)
+    }
+
+    /// The loop's time of one that is to come, or now.
+    pub(crate) fn future(&self, time_s: f64) -> Instant {
+        let ahead = Duration::try_from_secs_f64((time_s - self.wall_s).max(0.0)).unwrap_or_default();
+        self.now.checked_add(ahead).unwrap_or(self.now)
     }
 }
 
@@ -596,5 +615,18 @@ mod tests {
         let moments = Moments { now, wall_s: 100.0 };
         let times = [moments.time(now + NOW), moments.time(before), moments.ago(NOW)];
         assert_eq!(times, [Time(101.0), Time(99.0), Time(99.0)]);
+    }
+
+    #[test]
+    fn times_of_day_lead_back_to_instants() {
+        let moments = Moments::at(Instant::now());
+        let later = moments.now + Duration::from_millis(1_500);
+        let back = moments.future(moments.time(later).0);
+        assert!(back <= later && later - back < Duration::from_micros(10), "{:?}", later - back);
+        assert_eq!(moments.future(moments.wall_s - 5.0), moments.now, "what has passed is due at once");
+        assert_eq!(moments.future(f64::NAN), moments.now);
+        let past = moments.past(moments.wall_s - 5.0);
+        assert!(moments.time(past).0 - moments.wall_s + 5.0 < 1e-5);
+        assert_eq!(moments.past(moments.wall_s + 5.0), moments.now, "what was begun later was not begun");
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ledger::{Batch, Told};
 
-use super::row::seconds;
+use crate::daemon::observe::wall_seconds;
 
 /// A checkpoint is written so long after the latest event, beside those that go with other changes.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(3);
@@ -63,7 +63,7 @@ impl Checkpoints {
         // One more when it has been quiet for so long.
         let quiet_at = self.event_at.map(|at| at + CHECKPOINT_PAUSE);
         self.due_at = quiet_at.filter(|at| *at > now);
-        let complete_s = seconds(complete);
+        let complete_s = wall_seconds(complete);
         self.latest_s = Some(complete_s);
         batch.checkpoint_s = Some(complete_s);
     }

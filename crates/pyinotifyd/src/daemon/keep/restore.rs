@@ -22,12 +22,12 @@ use serde_json::Value;
 
 use super::Keeper;
 use super::leftovers::outliving;
-use super::row::Clock;
 use crate::action::sweep::Area;
 use crate::config::{Identity, Work};
 use crate::daemon::Daemon;
 use crate::daemon::failed::Told;
 use crate::daemon::generation::Generation;
+use crate::daemon::observe::{Moments, wall_now};
 use crate::daemon::perform::Performer;
 use crate::daemon::vanished::is_gone_here;
 use crate::log::{About, Level, record};
@@ -136,7 +136,7 @@ impl Daemon {
         let mut report = BTreeMap::<&str, usize>::new();
         let mut edited = BTreeSet::new();
         self.restore_pauses(paused, now);
-        let clock = Clock::now();
+        let moments = Moments::at(Instant::now());
         let outliving = outliving(&tasks);
         let maps = self.core.performer.generations.last().map(maps_by_root).unwrap_or_default();
         let mut gone = Vec::new();
@@ -144,7 +144,7 @@ impl Daemon {
         self.latest_first(&mut tasks, &outliving);
         for task in tasks {
             let process = task.process.filter(|process| outliving.contains(process));
-            if let Some(what) = self.restore_task(task, process, &maps, &clock, &mut edited, &mut gone) {
+            if let Some(what) = self.restore_task(task, process, &maps, &moments, &mut edited, &mut gone) {
                 *report.entry(what).or_default() += 1;
             }
         }
@@ -219,7 +219,7 @@ impl Daemon {
         task: Task,
         process: Option<Process>,
         maps: &HashMap<Vec<u8>, MapId>,
-        clock: &Clock,
+        moments: &Moments,
         edited: &mut BTreeSet<Arc<str>>,
         gone: &mut Vec<(MapId, Vec<u8>, u16)>,
     ) -> Option<&'static str> {
@@ -237,10 +237,10 @@ impl Daemon {
             }
         };
         let fate = fate(&task, rerun);
-        let now = clock.now;
+        let now = moments.now;
         let told = told_of(&task.subject);
         let event = event_of(&task.subject);
-        let due = if fate == Fate::GoesOn { clock.due(&task) } else { now };
+        let due = if fate == Fate::GoesOn { due(&task, moments) } else { now };
         // There is time to look at all others when the daemon is ready.
         let filesystems = &mut performer.lanes.filesystems;
         let is_gone = due <= now + LOOKED_AT_FIRST && is_gone_here(&event, filesystems, now);
@@ -270,7 +270,7 @@ impl Daemon {
             due,
             attempt: attempt_of(&task, fate, process.is_some()),
             reason: task.error.as_deref().unwrap_or_default(),
-            waits: waits(&task, clock),
+            waits: waits(&task, moments),
             failed: told.as_ref().map(Told::get),
             is_kept: fate == Fate::GoesOn || process.is_some(),
         };
@@ -334,7 +334,7 @@ impl Daemon {
 impl Keeper {
     /// A task of an earlier daemon ends as it was kept.
     fn end_kept(&mut self, mut task: Task, result: Outcome, error: String) {
-        let now_s = Clock::now().now_s;
+        let now_s = wall_now().0;
         if task.state != TaskState::Running {
             // The attempt that it waited for has not been made, as far as is known.
             task.attempt = task.attempt.saturating_sub(1);
@@ -407,11 +407,16 @@ fn fate(task: &Task, rerun: bool) -> Fate {
     }
 }
 
-fn waits(task: &Task, clock: &Clock) -> Waits {
+/// When a kept task is due: not later than it was when it was written, if the clock was set back since then.
+fn due(task: &Task, moments: &Moments) -> Instant {
+    moments.future(task.due_s.min(moments.wall_s + task.due_s - task.since_s))
+}
+
+fn waits(task: &Task, moments: &Moments) -> Waits {
     Waits {
-        made: Some(clock.past(task.first_s)),
-        first: task.waits_s.map(|waits_s| clock.past(waits_s)),
-        due: task.settles_s.map(|settles_s| clock.past(settles_s)),
+        made: Some(moments.past(task.first_s)),
+        first: task.waits_s.map(|waits_s| moments.past(waits_s)),
+        due: task.settles_s.map(|settles_s| moments.past(settles_s)),
     }
 }
 
