@@ -220,6 +220,19 @@ pub enum FailureKind {
     InUse,
 }
 
+impl FailureKind {
+    /// The exit status or the signal that a command ended by.
+    pub fn exit(self) -> (Option<i32>, Option<i32>) {
+        match self {
+            FailureKind::ExitStatus(status) => (Some(status), None),
+            FailureKind::Signal(signal) => (None, Some(signal)),
+            FailureKind::Error | FailureKind::Timeout | FailureKind::Interrupted | FailureKind::InUse => {
+                (None, None)
+            }
+        }
+    }
+}
+
 /// Why a task that has not started is not waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotDone {

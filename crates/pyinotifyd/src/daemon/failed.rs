@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use control::api::{EndedView, PathText, SrcPathText, Time};
-use engine::{Failure, FailureKind, OwnedEvent, TaskId, TaskRecord};
+use engine::{Failure, OwnedEvent, TaskId, TaskRecord};
 
 use super::children::signal_name;
 use super::observe::{End, wall_now};
@@ -73,13 +73,7 @@ impl FailedTask {
         end: &engine::End<'_>,
         output: Vec<u8>,
     ) -> FailedTask {
-        let (exit_status, signal) = match failure.kind {
-            FailureKind::ExitStatus(status) => (Some(status), None),
-            FailureKind::Signal(signal) => (None, Some(signal)),
-            FailureKind::Error | FailureKind::Timeout | FailureKind::Interrupted | FailureKind::InUse => {
-                (None, None)
-            }
-        };
+        let (exit_status, signal) = failure.kind.exit();
         FailedTask {
             id: task.id,
             scheduler,

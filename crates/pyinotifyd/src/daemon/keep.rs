@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use control::metrics::Histogram;
-use engine::{End, EndResult, Engine, FailureKind, TaskHandle, TaskId, TaskRecord};
+use engine::{End, EndResult, Engine, TaskHandle, TaskId, TaskRecord};
 use hashbrown::{HashMap, HashSet};
 use ledger::{Batch, Ended, Id, Ledger, Opened, Options, Outcome, Report, Restored, Told};
 use rustix::process::Pid;
@@ -220,14 +220,7 @@ impl Keeper {
             EndResult::NoRule(why) => (Outcome::Cancelled, Some(no_rule(why).to_owned()), None, None),
             EndResult::Replaced => (Outcome::Cancelled, Some(REPLACED.to_owned()), None, None),
             EndResult::Failed(failure) => {
-                let (exit_status, signal) = match failure.kind {
-                    FailureKind::ExitStatus(status) => (Some(status), None),
-                    FailureKind::Signal(signal) => (None, Some(signal)),
-                    FailureKind::Error
-                    | FailureKind::Timeout
-                    | FailureKind::Interrupted
-                    | FailureKind::InUse => (None, None),
-                };
+                let (exit_status, signal) = failure.kind.exit();
                 (Outcome::Failed, Some(failure.text.clone()), exit_status, signal)
             }
         };
