@@ -256,7 +256,7 @@ impl Keeper {
         self.batch_is_written();
         self.failures = Failures::default();
         for row in &self.failed {
-            self.failures.add(row.id, identity_of(row));
+            self.failures.add(row.id, (&row.subject).into());
         }
     }
 
@@ -270,7 +270,7 @@ impl Keeper {
             self.failures.remove(lost.id);
         }
         if end.result == Outcome::Failed {
-            self.failures.add(end.id, identity_of(&end));
+            self.failures.add(end.id, (&end.subject).into());
         }
         queue.push_back(Arc::new(end));
     }
@@ -540,10 +540,6 @@ impl Daemon {
             }
         }
     }
-}
-
-fn identity_of(row: &Ended) -> Identity {
-    Identity { file: Arc::clone(&row.subject.file), name: Arc::clone(&row.subject.scheduler) }
 }
 
 fn trouble_text(directory: &Path, error: &str) -> String {

@@ -326,7 +326,8 @@ impl Daemon {
         match goal {
             Goal::List { failed } => {
                 let page = pages.into_iter().next().unwrap_or_default();
-                let tasks = page.rows.iter().map(|row| view(row, self.name_of(&scheduler_of(row)))).collect();
+                let tasks =
+                    page.rows.iter().map(|row| view(row, self.name_of(&(&row.subject).into()))).collect();
                 let kept = List { tasks, total: page.total.into() };
                 let list = match failed {
                     Some(filter) => self.failed_view(&filter, kept, now),
@@ -470,7 +471,7 @@ impl Daemon {
         }
         let kind = &*row.subject.kind;
         let newest = performer.generations.last();
-        let identity = scheduler_of(row);
+        let identity = Identity::from(&row.subject);
         let place = newest.and_then(|newest| Some((newest, newest.find(&identity)?)));
         let Some((newest, index)) = place else {
             return Err(Refusal::conflict(no_heir(&self.name_of(&identity), false)));
@@ -543,10 +544,6 @@ fn later(undoing: &Undoing, refused: &Refused, pages: &[Page]) -> Option<Id> {
         row.id != undoing.id && deed.is_some_and(|deed| deed.brings_back(missing))
     };
     pages.iter().flat_map(|page| &page.rows).find(removed_it).map(|row| row.id)
-}
-
-fn scheduler_of(row: &Ended) -> Identity {
-    Identity { file: row.subject.file.clone(), name: row.subject.scheduler.clone() }
 }
 
 fn view(row: &Ended, scheduler: String) -> EndedView {

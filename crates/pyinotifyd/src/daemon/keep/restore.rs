@@ -170,7 +170,7 @@ impl Daemon {
             |task: &&Task| task.state == TaskState::Running && &*task.subject.kind == Work::KEPT_RULES;
         let mut files = Vec::new();
         for Task { subject, .. } in tasks.iter().filter(is_one) {
-            let action = newest.find(&identity(subject)).map(|index| newest.action_at(index));
+            let action = newest.find(&subject.into()).map(|index| newest.action_at(index));
             if let Some(Work::Rules(rules)) = action.map(|action| &action.work) {
                 let rule = rules.patterns.first_match(&subject.path).ok().flatten();
                 let destination = rule.and_then(|rule| rules.destination(rule, &subject.path).ok().flatten());
@@ -192,7 +192,7 @@ impl Daemon {
     fn latest_first(&self, tasks: &mut [Task], outliving: &[Process]) {
         let Some(newest) = self.core.performer.generations.last() else { return };
         let is_single = |task: &Task| {
-            let place = newest.find(&identity(&task.subject))?;
+            let place = newest.find(&(&task.subject).into())?;
             newest.action_at(place).is_single.then(|| newest.action_at(place).rerun)
         };
         if !newest.actions().iter().any(|action| action.is_single) {
@@ -318,7 +318,7 @@ impl Daemon {
 
     /// A task that no scheduler of the configuration can take fails for good.
     pub(super) fn lose(&mut self, task: Task, error: String) {
-        let scheduler = self.name_of(&identity(&task.subject)).into();
+        let scheduler = self.name_of(&(&task.subject).into()).into();
         let performer = &mut self.core.performer;
         let Some(keeper) = &mut performer.keeper else { return };
         let (event, id) = (event_of(&task.subject), task.id.to_string());
@@ -368,7 +368,7 @@ fn may_be_done(task: &Task, fate: Fate, was_due: bool) -> bool {
 /// Where a task goes on, or why it cannot.
 fn heir(newest: &Generation, task: &Task, maps: &HashMap<Vec<u8>, MapId>) -> Result<Heir, String> {
     let Subject { kind, digest, .. } = &task.subject;
-    let identity = identity(&task.subject);
+    let identity = Identity::from(&task.subject);
     let index = newest.find(&identity).ok_or_else(|| no_heir(&newest.name_of(&identity), false))?;
     let action = newest.action_at(index);
     if action.work.kept_kind() != &**kind {
@@ -420,8 +420,11 @@ fn waits(task: &Task, moments: &Moments) -> Waits {
     }
 }
 
-fn identity(subject: &Subject) -> Identity {
-    Identity { file: Arc::clone(&subject.file), name: Arc::clone(&subject.scheduler) }
+impl From<&Subject> for Identity {
+    /// The scheduler that a task was of.
+    fn from(subject: &Subject) -> Identity {
+        Identity { file: Arc::clone(&subject.file), name: Arc::clone(&subject.scheduler) }
+    }
 }
 
 fn detail_of(subject: &Subject) -> Option<Value> {
