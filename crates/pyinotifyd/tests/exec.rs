@@ -42,8 +42,7 @@ fn become_command(changes: &[(&str, serde_json::Value)], words: &[&str]) -> Run 
     let words: Vec<&CStr> = words.iter().map(CString::as_c_str).collect();
     let (null, out, failure) = (File::open("/dev/null").unwrap(), io::pipe().unwrap(), io::pipe().unwrap());
     let files = [(null.as_fd(), 0), (out.1.as_fd(), 1), (failure.1.as_fd(), 3)];
-    let pid =
-        syscall::spawn::start_with(&program, &words, &[c"PATH=/usr/bin:/bin", c"ONE=1"], &files).unwrap();
+    let pid = syscall::spawn::start(&program, &words, &[c"PATH=/usr/bin:/bin", c"ONE=1"], &files).unwrap();
     drop((out.1, failure.1));
     let (stdout, failure) = (text(out.0), text(failure.0));
     let (_, status) = waitpid(Pid::from_raw(pid), WaitOptions::empty()).unwrap().unwrap();

@@ -30,26 +30,13 @@ impl Moment {
     }
 }
 
-/// [`start_with`] nothing but a stdin.
-///
-/// # Errors
-/// As `start_with`.
-pub fn start(
-    program: &CStr,
-    arguments: &[&CStr],
-    environment: &[&CStr],
-    stdin: BorrowedFd<'_>,
-) -> io::Result<i32> {
-    start_with(program, arguments, environment, &[(stdin, 0)])
-}
-
 /// Starts `program` and returns its process ID, which is also that of a process group of its own. It gets `files`, each
 /// under the number beside it, what it lacks of stdin, stdout and stderr from us, our working directory and umask, and
 /// no signal blocked or ignored. The numbers are taken in order: one must not be that of a file further on.
 ///
 /// # Errors
 /// As fork(2), setpgid(2), dup2(2) and execve(2).
-pub fn start_with(
+pub fn start(
     program: &CStr,
     arguments: &[&CStr],
     environment: &[&CStr],
@@ -132,7 +119,7 @@ impl Actions<'_> {
         files: &[(BorrowedFd<'_>, i32)],
     ) -> io::Result<Actions<'a>> {
         #[expect(unsafe_code, reason = "part of posix_spawn(3)")]
-        // SAFETY: the first call initialises what the others change. Descriptors are only noted; `start_with` has them
+        // SAFETY: the first call initialises what the others change. Descriptors are only noted; `start` has them
         // borrowed until the process has its copies.
         unsafe {
             ok(libc::posix_spawn_file_actions_init(place.as_mut_ptr()))?;
@@ -168,7 +155,7 @@ mod tests {
         let line =
             c"exec >&0; env -u PWD -u OLDPWD -u SHLVL -u _; grep -E '^Sig(Blk|Ign)' /proc/self/status; \
                      cut -d' ' -f5 /proc/$$/stat";
-        let pid = start(c"/bin/sh", &[c"sh", c"-c", line], &[c"ONE=1"], theirs.as_fd()).unwrap();
+        let pid = start(c"/bin/sh", &[c"sh", c"-c", line], &[c"ONE=1"], &[(theirs.as_fd(), 0)]).unwrap();
         drop(theirs);
         let mut said = String::new();
         ours.read_to_string(&mut said).unwrap();
@@ -185,7 +172,7 @@ mod tests {
         let line = c"echo out; echo err >&2; echo more >&3; exec 3>&-; ls /proc/self/fd | wc -l";
         // What is open under its own number already is passed on, too.
         let files = [(theirs.as_fd(), 1), (theirs.as_fd(), 2), (its_more.as_fd(), 3)];
-        start_with(c"/bin/sh", &[c"sh", c"-c", line], &[c"PATH=/usr/bin:/bin"], &files).unwrap();
+        start(c"/bin/sh", &[c"sh", c"-c", line], &[c"PATH=/usr/bin:/bin"], &files).unwrap();
         drop((theirs, its_more));
         let mut said = String::new();
         out.read_to_string(&mut said).unwrap();
@@ -198,7 +185,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
         let null = File::open("/dev/null").unwrap();
-        let error = start(c"/nowhere/sh", &[c"sh"], &[], null.as_fd()).unwrap_err();
+        let error = start(c"/nowhere/sh", &[c"sh"], &[], &[(null.as_fd(), 0)]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

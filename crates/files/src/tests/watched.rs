@@ -46,7 +46,7 @@ fn a_result_is_not_closed_again_after_it_has_its_name() {
                 let null = fs::File::open("/dev/null").unwrap();
                 while !done.load(Ordering::Relaxed) {
                     let stdin = std::os::fd::AsFd::as_fd(&null);
-                    let pid = syscall::spawn::start(c"/bin/true", &[c"true"], &[], stdin).unwrap();
+                    let pid = syscall::spawn::start(c"/bin/true", &[c"true"], &[], &[(stdin, 0)]).unwrap();
                     let pid = rustix::process::Pid::from_raw(pid);
                     rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
                 }

@@ -574,7 +574,7 @@ fn spawn(program: &CStr, words: &[CString], environment: &[&CStr], files: &Files
     // The descriptors of the daemon are above 2, so that none of them has the number of an earlier one.
     let failure = files.failure.map(|failure| (failure, exec::PIPE_FD));
     let files: Vec<_> = [(files.stdin, 0)].into_iter().chain(output).chain(failure).collect();
-    let pid = syscall::spawn::start_with(program, &words, environment, &files)?;
+    let pid = syscall::spawn::start(program, &words, environment, &files)?;
     Ok(Pid::from_raw(pid).expect("a child's pid is not 0"))
 }
 
