@@ -44,15 +44,33 @@ pub(crate) fn signal_leftovers(signal: Signal, others: &[Pid]) -> usize {
 
 /// The session of a process by its name in `/proc`: 0 if its leader lives outside our PID namespace (a shell that was
 /// started in a container from without), which getsid(2) says too, but rustix takes for impossible.
-fn session(process: &str) -> Option<u32> {
-    session_in(&std::fs::read(Path::new("/proc").join(process).join("stat")).ok()?)
+fn session(process: &str) -> Option<u64> {
+    Stat::read(process)?.number(6)
 }
 
-/// The sixth field of proc_pid_stat(5). The second is the name of the program, in parentheses and otherwise anything.
-fn session_in(stat: &[u8]) -> Option<u32> {
-    let after_name = stat.rsplit(|byte| *byte == b')').next()?;
-    let field = after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(3)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
+/// What proc_pid_stat(5) says of a process.
+pub(super) struct Stat(Vec<u8>);
+
+impl Stat {
+    /// Of a process by its name in `/proc`.
+    pub(super) fn read(process: &str) -> Option<Stat> {
+        std::fs::read(Path::new("/proc").join(process).join("stat")).ok().map(Stat)
+    }
+
+    /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and
+    /// otherwise anything.
+    fn field(&self, number: usize) -> Option<&[u8]> {
+        let after_name = self.0.rsplit(|byte| *byte == b')').next()?;
+        after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(number - 3)
+    }
+
+    pub(super) fn is_zombie(&self) -> bool {
+        self.field(3) == Some(b"Z")
+    }
+
+    pub(super) fn number(&self, number: usize) -> Option<u64> {
+        std::str::from_utf8(self.field(number)?).ok()?.parse().ok()
+    }
 }
 
 /// Our children by all threads (proc_pid_task_children(5)); empty where the kernel does not list them.
@@ -94,6 +112,7 @@ mod tests {
 
     #[test]
     fn a_session_is_read_behind_any_program_name() {
+        let session_in = |stat: &[u8]| Stat(stat.to_vec()).number(6);
         assert_eq!(session_in(b"7 (a) S 1 (b\xff) c) S 5 6 99 34816 7\n"), Some(99));
         assert_eq!(session_in(b"7 (sh) S 5 6 0 34816 7\n"), Some(0));
         assert_eq!(session_in(b"7 (sh) S 5"), None);

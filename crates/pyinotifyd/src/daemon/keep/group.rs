@@ -1,13 +1,12 @@
 //! Process groups of commands, by which the next daemon finds what has outlived this one.
 
-use std::fs;
-use std::io;
-
 use engine::TaskHandle;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use ledger::Process;
 use rustix::process::Pid;
+
+use crate::daemon::children::Stat;
 
 /// The process group of a command.
 #[derive(Clone, Copy, Debug)]
@@ -30,32 +29,6 @@ pub(super) fn group_of(
             let process = Process { group, started_ticks: started_ticks(group)? };
             Some(vacant.insert(Group { process, is_stopped: false }))
         }
-    }
-}
-
-/// What proc_pid_stat(5) says of a process.
-pub(super) struct Stat(Vec<u8>);
-
-impl Stat {
-    /// Of a process by its name in `/proc`.
-    pub(super) fn read(process: &str) -> Option<Stat> {
-        let stat: io::Result<Vec<u8>> = fs::read(format!("/proc/{process}/stat"));
-        stat.ok().map(Stat)
-    }
-
-    /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and
-    /// otherwise anything.
-    fn field(&self, number: usize) -> Option<&[u8]> {
-        let after_name = self.0.rsplit(|byte| *byte == b')').next()?;
-        after_name.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(number - 3)
-    }
-
-    pub(super) fn is_zombie(&self) -> bool {
-        self.field(3) == Some(b"Z")
-    }
-
-    pub(super) fn number(&self, number: usize) -> Option<u64> {
-        std::str::from_utf8(self.field(number)?).ok()?.parse().ok()
     }
 }
 

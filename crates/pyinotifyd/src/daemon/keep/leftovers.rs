@@ -15,11 +15,12 @@ use ledger::{Id, Process, Task, TaskState};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::Keeper;
-use super::group::{Group, Stat};
+use super::group::Group;
 use super::restore::{INTERRUPTED, was_stopped};
 use crate::action::Report;
 use crate::action::command::Environment;
 use crate::daemon::Daemon;
+use crate::daemon::children::Stat;
 use crate::daemon::perform::GRACE;
 use crate::daemon::tasks::failed;
 use crate::lane::{Fit, LaneId, Size, Undone, Work};
