@@ -41,7 +41,7 @@ fn map_with(flag: Flag, reactions: &[Reaction]) -> MapSpec {
 }
 
 fn event(flag: Flag, pathname: &str) -> Event<'_> {
-    let name_len = pathname.bytes().rev().take_while(|byte| *byte != b'/').count() as u16;
+    let name_len = event::name_len(pathname.as_bytes());
     let cookie = 0;
     Event {
         mask: flag.mask(),

@@ -78,6 +78,11 @@ impl<'a> Event<'a> {
     }
 }
 
+/// Length of the name of an entry: [`Event::name_len`] of its event, by its path.
+pub fn name_len(pathname: &[u8]) -> u16 {
+    pathname.iter().rev().take_while(|byte| **byte != b'/').count() as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +102,7 @@ mod tests {
         for (pathname, name_len, path, name) in cases {
             let event = event(pathname.as_bytes(), name_len);
             assert_eq!((event.path(), event.name()), (path.as_bytes(), name.as_bytes()));
+            assert!(event.name_len == 0 || event.name_len == super::name_len(pathname.as_bytes()));
         }
     }
 

@@ -420,10 +420,9 @@ impl Source for Inotify {
 
     fn sightings(&mut self, path: &[u8]) -> Vec<Sighting> {
         let mut found = self.local.sightings(path);
-        let name_len = path.iter().rev().take_while(|byte| **byte != b'/').count() as u16;
         for ((watch, of), (_, handed)) in &self.places {
             if path::is_at_or_below(path, of) && found.iter().all(|other| other.watch != *watch) {
-                let name_len = if path == of { 0 } else { name_len };
+                let name_len = if path == of { 0 } else { event::name_len(path) };
                 let (watch, root_len) = (*watch, handed.root_len as u16);
                 found.push(Sighting { watch, wd: 0, root_len, name_len, given_path: None });
             }

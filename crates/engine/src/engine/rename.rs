@@ -158,7 +158,7 @@ impl Found {
 /// An event whose path lies below `from`, or is that, as it would be if that had been `to`.
 pub(crate) fn renamed(old: &Event<'_>, from: &[u8], to: &[u8]) -> OwnedEvent {
     let pathname = [to, &old.pathname[from.len()..]].concat();
-    let name_len = pathname.iter().rev().take_while(|byte| **byte != b'/').count() as u16;
+    let name_len = event::name_len(&pathname);
     let given = given_path(old, &pathname);
     OwnedEvent::of(&Event {
         pathname: &pathname,

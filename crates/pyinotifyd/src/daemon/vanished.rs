@@ -148,7 +148,7 @@ impl Core {
     }
 
     fn deleted(&mut self, map: MapId, pathname: &[u8], root_len: u16) {
-        let name_len = pathname.iter().rev().position(|byte| *byte == b'/').unwrap_or_default() as u16;
+        let name_len = event::name_len(pathname);
         let mask = Flag::Delete.mask();
         let event = Event { mask, wd: 0, synthetic: true, pathname, name_len, root_len, ..Event::overflow() };
         self.engine.event(self.performer.now, map, &event, &mut self.performer);

@@ -205,8 +205,7 @@ impl Script {
 }
 
 fn event(flag: Flag, path: &[u8], root_len: usize) -> Event<'_> {
-    let name_len = path.iter().rev().take_while(|byte| **byte != b'/').count();
-    let name_len = if path.len() == root_len { 0 } else { name_len as u16 };
+    let name_len = if path.len() == root_len { 0 } else { event::name_len(path) };
     Event {
         mask: flag.mask(),
         wd: 1,
