@@ -583,73 +583,44 @@ impl Effects for Performer {
         self.observe(&record);
         match record {
             Record::Received { event, .. } => self.received(event),
-            Record::Excluded { pathname, .. } => {
-                let path = Escaped(pathname);
-                self.excluded_record(Level::DEBUG, pathname, format_args!("pathname {path} is excluded"));
-            }
-            Record::ExcludeStepLimit { pathname, .. } => {
-                let path = Escaped(pathname);
-                let text = format_args!(
-                    "exclude_filter: a pattern gave up on {path}, the event is dropped; make the pattern simpler"
-                );
-                self.excluded_record(Level::ERROR, pathname, text);
-            }
-            Record::NoRule { scheduler, event } => {
-                self.event_record(Level::DEBUG, scheduler, event, format_args!("no rule in ruleset matches"));
-            }
-            Record::RuleStepLimit { scheduler, event } => {
-                let text = format_args!(
-                    "src_re: a pattern gave up on the path, nothing is done; make the pattern simpler"
-                );
-                self.event_record(Level::ERROR, scheduler, event, text);
-            }
+            Record::Excluded { pathname, .. } => self.excluded(pathname),
+            Record::ExcludeStepLimit { pathname, .. } => self.exclude_gave_up(pathname),
+            Record::NoRule { scheduler, event } => self.no_rule(scheduler, event),
+            Record::RuleStepLimit { scheduler, event } => self.rule_gave_up(scheduler, event),
             Record::Scheduled { task, .. } => self.delay_record("schedule", &task),
             Record::Rescheduled { task, .. } => self.delay_record("re-schedule", &task),
-            Record::Started { task, looks_again, .. } => self.started_record(&task, looks_again),
+            Record::Gathered { task, count } => self.gathered(&task, count),
+            Record::Split { task, count } => self.split(&task, count),
+            Record::Started { task, looks_again, .. } => self.started(&task, looks_again),
             Record::Finished { task } => self.task_record(Level::INFO, &task, format_args!("task finished")),
-            Record::Failed { task, failure } => self.failed_record(&task, failure),
-            Record::PutOff { task, failure } => {
-                let why = Indented(&failure.text);
-                self.task_record(Level::INFO, &task, format_args!("put off, the file is in use: {why}"));
-            }
-            Record::SkippedOngoing { task } => {
-                // A file action makes events itself, and what others do meanwhile is not lost: it runs again.
-                let mut level = Level::WARNING;
-                if self.is_file_rule(task.scheduler) {
-                    level = Level::DEBUG;
-                    self.mark(task.id);
-                }
-                self.task_record(level, &task, format_args!("skip event due to ongoing task"));
-            }
+            Record::Failed { task, failure } => self.failed(&task, failure),
+            Record::Retry { task, failure, attempt, pause } => self.retry(&task, failure, (attempt, pause)),
+            Record::Remembered { task } => self.remembered(&task),
+            Record::Restarting { task } => self.restarting(&task),
+            Record::Reruns { task, count } => self.reruns(&task, count),
+            Record::Unsettled { task, reason, .. } => self.unsettled(&task, reason),
+            Record::Vanished { task } => self.vanished(&task),
+            Record::PutOff { task, failure } => self.put_off(&task, failure),
+            Record::Unchanged { task } => self.unchanged(&task),
+            Record::SkippedOngoing { task } => self.skipped_ongoing(&task),
             Record::CancelledWaiting { task } => self.cancelled_waiting(&task, None),
             Record::Replaced { task } => self.cancelled_waiting(&task, Some(REPLACED)),
-            Record::CancelledOngoing { task } => {
-                self.task_record(Level::WARNING, &task, format_args!("ongoing task cancelled"));
-            }
+            Record::CancelledOngoing { task } => self.cancelled_ongoing(&task),
+            Record::NotDone { task, why, is_named: true } => self.not_done(&task, why),
+            Record::NotDoneMore { count } => self.not_done_more(count),
             Record::Followed { task, from, to } => self.followed(&task, from, to),
             Record::Withdrawn { pathname, count } => self.withdrawn(pathname, count),
-            Record::Gathered { .. }
-            | Record::Split { .. }
-            | Record::Retry { .. }
-            | Record::Remembered { .. }
-            | Record::Restarting { .. }
-            | Record::Reruns { .. }
-            | Record::Unsettled { .. }
-            | Record::Vanished { .. }
-            | Record::Unchanged { .. }
-            | Record::NotDone { .. } => self.way_record(&record),
+            Record::MaxJobs { scheduler, max_jobs } => self.max_jobs_taken(scheduler, max_jobs),
+            Record::MaxRate { scheduler } => self.max_rate_reached(scheduler),
+            Record::TasksMax { scheduler, event, tasks } => self.tasks_max(scheduler, event, tasks),
+            Record::TasksMaxOver { refused } => self.tasks_max_over(refused),
+            Record::Paused { scheduler } => self.paused(scheduler),
+            Record::WaitForTasks { scheduler, timeout, count } => self.waits_for(scheduler, timeout, count),
+            Record::AllCompleted { scheduler } => self.all_completed(scheduler),
+            Record::Kept { scheduler, count } => self.kept(scheduler, count),
+            Record::TimeoutExceeded { scheduler, count } => self.timeout_exceeded(scheduler, count),
             // For who follows the stream.
-            Record::Queued { .. } => {}
-            Record::MaxJobs { .. }
-            | Record::MaxRate { .. }
-            | Record::TasksMax { .. }
-            | Record::TasksMaxOver { .. }
-            | Record::Paused { .. }
-            | Record::WaitForTasks { .. }
-            | Record::AllCompleted { .. }
-            | Record::TimeoutExceeded { .. }
-            | Record::Kept { .. }
-            | Record::NotDoneMore { .. } => self.scheduler_record(&record),
+            Record::Queued { .. } | Record::NotDone { is_named: false, .. } => {}
         }
     }
 }
@@ -668,70 +639,114 @@ impl Performer {
         }
     }
 
-    fn started_record(&mut self, task: &TaskRecord<'_>, looks_again: bool) {
+    fn excluded(&mut self, pathname: &[u8]) {
+        let path = Escaped(pathname);
+        self.excluded_record(Level::DEBUG, pathname, format_args!("pathname {path} is excluded"));
+    }
+
+    fn exclude_gave_up(&mut self, pathname: &[u8]) {
+        let path = Escaped(pathname);
+        let text = format_args!(
+            "exclude_filter: a pattern gave up on {path}, the event is dropped; make the pattern simpler"
+        );
+        self.excluded_record(Level::ERROR, pathname, text);
+    }
+
+    fn no_rule(&mut self, scheduler: SchedulerId, event: &Event<'_>) {
+        self.event_record(Level::DEBUG, scheduler, event, format_args!("no rule in ruleset matches"));
+    }
+
+    fn rule_gave_up(&mut self, scheduler: SchedulerId, event: &Event<'_>) {
+        let text =
+            format_args!("src_re: a pattern gave up on the path, nothing is done; make the pattern simpler");
+        self.event_record(Level::ERROR, scheduler, event, text);
+    }
+
+    fn delay_record(&mut self, what: &str, task: &TaskRecord<'_>) {
+        let delay = Arc::clone(&self.action(task.scheduler).delay_text);
+        self.task_record(Level::INFO, task, format_args!("{what} task, delay={delay}"));
+    }
+
+    fn gathered(&mut self, task: &TaskRecord<'_>, count: u32) {
+        let text = format_args!("gather task for the next batch, which has {count} path(s)");
+        self.task_record(Level::INFO, task, text);
+    }
+
+    fn split(&mut self, task: &TaskRecord<'_>, count: u32) {
+        let text = format_args!(
+            "one run cannot take all {count} paths of the batch, there are several, one after the other"
+        );
+        self.task_record(Level::INFO, task, text);
+    }
+
+    fn started(&mut self, task: &TaskRecord<'_>, looks_again: bool) {
         // A task that waits for a writer looks each second.
         let level = if looks_again { Level::DEBUG } else { Level::INFO };
         self.task_record(level, task, format_args!("start task"));
     }
 
-    fn failed_record(&mut self, task: &TaskRecord<'_>, failure: &Failure) {
+    fn failed(&mut self, task: &TaskRecord<'_>, failure: &Failure) {
         let why = Indented(&failure.text);
         self.task_record_with(Level::ERROR, task, format_args!("task failed: {why}"), &failure.details);
     }
 
-    /// Records on the way of a task beyond waiting, starting and ending.
-    fn way_record(&mut self, record: &Record<'_>) {
-        match *record {
-            Record::Retry { task, failure, attempt, pause } => {
-                self.retry_record(&task, failure, (attempt, pause));
-            }
-            Record::Gathered { task, count } => {
-                let text = format_args!("gather task for the next batch, which has {count} path(s)");
-                self.task_record(Level::INFO, &task, text);
-            }
-            Record::Split { task, count } => {
-                let text = format_args!(
-                    "one run cannot take all {count} paths of the batch, there are several, one after the other"
-                );
-                self.task_record(Level::INFO, &task, text);
-            }
-            Record::Remembered { task } => {
-                let text = format_args!("remember event, the task runs once more afterwards");
-                self.task_record(Level::DEBUG, &task, text);
-            }
-            Record::Restarting { task } => {
-                let text = format_args!("stop ongoing task, to start it anew");
-                self.task_record(Level::INFO, &task, text);
-            }
-            Record::Reruns { task, count } => {
-                let text = format_args!("the task ran {count} times in a row for events of its own path");
-                self.task_record(Level::WARNING, &task, text);
-            }
-            Record::Unsettled { task, reason, .. } => {
-                self.task_record(Level::DEBUG, &task, format_args!("not settled: {reason}"));
-            }
-            Record::Vanished { task } => {
-                self.task_record(
-                    Level::INFO,
-                    &task,
-                    format_args!("vanished before it settled, task dropped"),
-                );
-            }
-            Record::NotDone { is_named: false, .. } => {}
-            Record::NotDone { task, why, .. } => {
-                let why = match why {
-                    NotDone::TimeOver => self.why_cut_short(),
-                    NotDone::Retry => "retries are not waited for",
-                    NotDone::Paused => "its scheduler is paused",
-                    NotDone::NotKept => "it could not be kept",
-                };
-                self.task_record(Level::WARNING, &task, format_args!("not done: {why}"));
-            }
-            Record::Unchanged { task } => {
-                self.task_record(Level::INFO, &task, format_args!("nothing changed meanwhile"));
-            }
-            _ => unreachable!("all records on the way of a task stand above"),
+    fn remembered(&mut self, task: &TaskRecord<'_>) {
+        let text = format_args!("remember event, the task runs once more afterwards");
+        self.task_record(Level::DEBUG, task, text);
+    }
+
+    fn restarting(&mut self, task: &TaskRecord<'_>) {
+        self.task_record(Level::INFO, task, format_args!("stop ongoing task, to start it anew"));
+    }
+
+    fn reruns(&mut self, task: &TaskRecord<'_>, count: u32) {
+        let text = format_args!("the task ran {count} times in a row for events of its own path");
+        self.task_record(Level::WARNING, task, text);
+    }
+
+    fn unsettled(&mut self, task: &TaskRecord<'_>, reason: &str) {
+        self.task_record(Level::DEBUG, task, format_args!("not settled: {reason}"));
+    }
+
+    fn vanished(&mut self, task: &TaskRecord<'_>) {
+        self.task_record(Level::INFO, task, format_args!("vanished before it settled, task dropped"));
+    }
+
+    fn put_off(&mut self, task: &TaskRecord<'_>, failure: &Failure) {
+        let why = Indented(&failure.text);
+        self.task_record(Level::INFO, task, format_args!("put off, the file is in use: {why}"));
+    }
+
+    fn unchanged(&mut self, task: &TaskRecord<'_>) {
+        self.task_record(Level::INFO, task, format_args!("nothing changed meanwhile"));
+    }
+
+    fn skipped_ongoing(&mut self, task: &TaskRecord<'_>) {
+        // A file action makes events itself, and what others do meanwhile is not lost: it runs again.
+        let mut level = Level::WARNING;
+        if self.is_file_rule(task.scheduler) {
+            level = Level::DEBUG;
+            self.mark(task.id);
         }
+        self.task_record(level, task, format_args!("skip event due to ongoing task"));
+    }
+
+    fn cancelled_ongoing(&mut self, task: &TaskRecord<'_>) {
+        self.task_record(Level::WARNING, task, format_args!("ongoing task cancelled"));
+    }
+
+    fn not_done(&mut self, task: &TaskRecord<'_>, why: NotDone) {
+        let why = match why {
+            NotDone::TimeOver => self.why_cut_short(),
+            NotDone::Retry => "retries are not waited for",
+            NotDone::Paused => "its scheduler is paused",
+            NotDone::NotKept => "it could not be kept",
+        };
+        self.task_record(Level::WARNING, task, format_args!("not done: {why}"));
+    }
+
+    fn not_done_more(&mut self, count: u32) {
+        record!(self.log, self.logger, WARNING, "{count} more task(s) were not done");
     }
 
     /// Why the shutdown does not wait for tasks any more.
@@ -739,12 +754,7 @@ impl Performer {
         if self.ends_at_once { "interrupted" } else { "shutdown timeout exceeded" }
     }
 
-    fn retry_record(
-        &mut self,
-        task: &TaskRecord<'_>,
-        failure: &Failure,
-        (attempt, pause): (u32, Option<Duration>),
-    ) {
+    fn retry(&mut self, task: &TaskRecord<'_>, failure: &Failure, (attempt, pause): (u32, Option<Duration>)) {
         let why = Indented(&failure.text);
         if let Some(pause) = pause {
             // A hundredth is as much as anybody wants to know of a pause that chance makes longer.
@@ -806,11 +816,6 @@ impl Performer {
         self.runs.end(start.handle, Outcome::Done);
     }
 
-    fn delay_record(&mut self, what: &str, task: &TaskRecord<'_>) {
-        let delay = Arc::clone(&self.action(task.scheduler).delay_text);
-        self.task_record(Level::INFO, task, format_args!("{what} task, delay={delay}"));
-    }
-
     /// Writes a record on a scheduler as a whole.
     fn scheduler_text(&mut self, level: Level, scheduler: SchedulerId, text: fmt::Arguments<'_>) {
         let logger = self.logger(scheduler);
@@ -818,58 +823,51 @@ impl Performer {
         self.log.write_about(logger, level, &about, text);
     }
 
-    /// Records on a scheduler as a whole.
-    fn scheduler_record(&mut self, record: &Record<'_>) {
-        match *record {
-            Record::MaxJobs { scheduler, max_jobs } => {
-                let running = counted(max_jobs, "task is", "tasks are");
-                let text = format_args!("{running} running (max_jobs), others wait in order");
-                self.scheduler_text(Level::WARNING, scheduler, text);
-            }
-            Record::MaxRate { scheduler } => {
-                let text = format_args!("max_rate is reached, others wait in order");
-                self.scheduler_text(Level::WARNING, scheduler, text);
-            }
-            Record::TasksMax { scheduler, event, tasks } => {
-                let text = format_args!(
-                    "there are {tasks} tasks already, this event and those that follow make none until there is room"
-                );
-                self.event_record(Level::ERROR, scheduler, event, text);
-            }
-            Record::TasksMaxOver { refused } => {
-                record!(
-                    self.log,
-                    self.eventmap,
-                    ERROR,
-                    "there is room for tasks again, {refused} events made none"
-                );
-            }
-            Record::Paused { scheduler } => {
-                self.scheduler_text(Level::INFO, scheduler, format_args!("pause scheduler"));
-            }
-            Record::WaitForTasks { scheduler, timeout, count } => {
-                let timeout = Seconds(timeout);
-                let text = format_args!("wait {timeout} seconds for {count} remaining task(s) to complete");
-                self.scheduler_text(Level::INFO, scheduler, text);
-            }
-            Record::AllCompleted { scheduler } => {
-                self.scheduler_text(Level::INFO, scheduler, format_args!("all remaining tasks completed"));
-            }
-            Record::Kept { scheduler, count } => {
-                let is_degraded = self.keeper.as_ref().is_some_and(|keeper| keeper.trouble().is_some());
-                let unless =
-                    if is_degraded { ", unless the state cannot be written until the end" } else { "" };
-                let text = format_args!("keep {count} waiting task(s){unless}");
-                self.scheduler_text(Level::INFO, scheduler, text);
-            }
-            Record::TimeoutExceeded { scheduler, count } => {
-                let text = format_args!("{}, cancel {count} remaining task(s)", self.why_cut_short());
-                self.scheduler_text(Level::WARNING, scheduler, text);
-            }
-            Record::NotDoneMore { count } => {
-                record!(self.log, self.logger, WARNING, "{count} more task(s) were not done");
-            }
-            _ => unreachable!("all records on a scheduler stand above"),
-        }
+    fn max_jobs_taken(&mut self, scheduler: SchedulerId, max_jobs: u32) {
+        let running = counted(max_jobs, "task is", "tasks are");
+        let text = format_args!("{running} running (max_jobs), others wait in order");
+        self.scheduler_text(Level::WARNING, scheduler, text);
+    }
+
+    fn max_rate_reached(&mut self, scheduler: SchedulerId) {
+        let text = format_args!("max_rate is reached, others wait in order");
+        self.scheduler_text(Level::WARNING, scheduler, text);
+    }
+
+    fn tasks_max(&mut self, scheduler: SchedulerId, event: &Event<'_>, tasks: u32) {
+        let text = format_args!(
+            "there are {tasks} tasks already, this event and those that follow make none until there is room"
+        );
+        self.event_record(Level::ERROR, scheduler, event, text);
+    }
+
+    fn tasks_max_over(&mut self, refused: u64) {
+        record!(self.log, self.eventmap, ERROR, "there is room for tasks again, {refused} events made none");
+    }
+
+    fn paused(&mut self, scheduler: SchedulerId) {
+        self.scheduler_text(Level::INFO, scheduler, format_args!("pause scheduler"));
+    }
+
+    fn waits_for(&mut self, scheduler: SchedulerId, timeout: Duration, count: u32) {
+        let timeout = Seconds(timeout);
+        let text = format_args!("wait {timeout} seconds for {count} remaining task(s) to complete");
+        self.scheduler_text(Level::INFO, scheduler, text);
+    }
+
+    fn all_completed(&mut self, scheduler: SchedulerId) {
+        self.scheduler_text(Level::INFO, scheduler, format_args!("all remaining tasks completed"));
+    }
+
+    fn kept(&mut self, scheduler: SchedulerId, count: u32) {
+        let is_degraded = self.keeper.as_ref().is_some_and(|keeper| keeper.trouble().is_some());
+        let unless = if is_degraded { ", unless the state cannot be written until the end" } else { "" };
+        let text = format_args!("keep {count} waiting task(s){unless}");
+        self.scheduler_text(Level::INFO, scheduler, text);
+    }
+
+    fn timeout_exceeded(&mut self, scheduler: SchedulerId, count: u32) {
+        let text = format_args!("{}, cancel {count} remaining task(s)", self.why_cut_short());
+        self.scheduler_text(Level::WARNING, scheduler, text);
     }
 }
