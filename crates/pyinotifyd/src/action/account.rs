@@ -16,7 +16,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use super::exec::Identity;
 use super::{Lanes, Report};
 use crate::config::{AccountName, AccountWanted};
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 
 /// How long an answer is believed: long enough for a burst of files, short enough that `useradd` helps at once.
 const BELIEVED_FOR: Duration = Duration::from_secs(2);
@@ -81,12 +81,12 @@ impl Accounts {
                 let account = look_up(&question).map(Arc::new);
                 Report::Account(Answer { wanted: question, account })
             };
-            let undone = move |why: Undone| {
+            let not_performed = move |why: NotPerformed| {
                 let account = Err(Fault::NoAnswer(format!("cannot look {} up: {why}", unanswered.text())));
                 Report::Account(Answer { wanted: unanswered.clone(), account })
             };
             let about = format!("look-up of {}", wanted.text());
-            lanes.submit(LaneId::Users, Size::Small, Once::new(about, run, undone), now);
+            lanes.submit(LaneId::Users, Size::Small, Once::new(about, run, not_performed), now);
         }
         None
     }

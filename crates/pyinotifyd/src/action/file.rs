@@ -22,7 +22,7 @@ use super::claims::{Claimant, Claims, Use};
 use super::descent::{Descent, Descents, FeedsItself, Noted, Place};
 use super::undo::Deed;
 use crate::config::{FileRule, FileRules};
-use crate::lane::{Filesystem, Filesystems, Fit, LaneId, Size, Undone, Work};
+use crate::lane::{Filesystem, Filesystems, Fit, LaneId, NotPerformed, Size, Work};
 use crate::log::{Escaped, Level};
 
 /// What a run of a task leaves, for the next one that events ask for which came meanwhile.
@@ -512,7 +512,7 @@ impl Work<super::Report, Held> for Run {
         Fit::Done
     }
 
-    fn undone(&self, why: Undone) -> super::Report {
+    fn not_performed(&self, why: NotPerformed) -> super::Report {
         self.ended(Err(Failure::Error(why.to_string())))
     }
 }

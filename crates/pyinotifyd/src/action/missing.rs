@@ -6,7 +6,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::{Lanes, Report};
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 use crate::log::Escaped;
 
 /// A path that was looked at.
@@ -41,8 +41,8 @@ pub(crate) fn look(device: u64, paths: Vec<(Vec<u8>, u16)>, lanes: &mut Lanes, n
     let given_up = paths.clone();
     let run = move || Report::Looked(paths.into_iter().map(Looked::at).collect());
     let unknown = |(path, _): &(Vec<u8>, u16)| Looked { path: path.clone(), is_gone: false };
-    let undone = move |_: Undone| Report::Looked(given_up.iter().map(unknown).collect());
-    lanes.submit(LaneId::Filesystem(device), Size::Large, Once::new(about, run, undone), now);
+    let not_performed = move |_: NotPerformed| Report::Looked(given_up.iter().map(unknown).collect());
+    lanes.submit(LaneId::Filesystem(device), Size::Large, Once::new(about, run, not_performed), now);
 }
 
 impl Looked {
@@ -77,8 +77,8 @@ impl Standing {
 pub(crate) fn stand(device: u64, number: u64, path: Vec<u8>, lanes: &mut Lanes, now: Instant) {
     let about = format!("look at '{}'", Escaped(&path));
     let run = move || Report::Stands(number, Standing::of(&path));
-    let undone = move |_: Undone| Report::Stands(number, Standing::Unknown(Errno::AGAIN));
-    lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, undone), now);
+    let not_performed = move |_: NotPerformed| Report::Stands(number, Standing::Unknown(Errno::AGAIN));
+    lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, not_performed), now);
 }
 
 #[cfg(test)]

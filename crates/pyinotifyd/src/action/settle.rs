@@ -14,7 +14,7 @@ use syscall::lease::{Writers, writers};
 
 use super::{Lanes, Report};
 use crate::config::Settled;
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 use crate::log::Escaped;
 
 /// What a look found of a file, and since when it has been so.
@@ -74,11 +74,11 @@ impl Looks {
             let (verdict, seen) = wanted.look(&path, seen, Instant::now());
             Report::Settled(Answer { handle, id, verdict, seen })
         };
-        let undone = move |_: Undone| {
+        let not_performed = move |_: NotPerformed| {
             let verdict = Verdict::No("its filesystem does not answer".to_owned());
             Report::Settled(Answer { handle, id, verdict, seen })
         };
-        lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, undone), now);
+        lanes.submit(LaneId::Filesystem(device), Size::Small, Once::new(about, run, not_performed), now);
     }
 
     /// Notes what a look has found, for the next one: also that of a task which starts, as it may be tried again.

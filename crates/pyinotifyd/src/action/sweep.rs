@@ -10,7 +10,7 @@ use std::time::Instant;
 use hashbrown::HashMap;
 
 use super::{Lanes, Report};
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 use crate::log::Escaped;
 
 /// Directories that wait for their sweep. What comes beyond is left to the next start.
@@ -81,8 +81,9 @@ fn submit(lane: LaneId, area: Area, lanes: &mut Lanes, now: Instant) {
         Report::Swept(Swept { lane, area, removed })
     };
     // Left to the next start.
-    let undone = move |_: Undone| Report::Swept(Swept { lane, area: unswept.clone(), removed: 0 });
-    lanes.submit(lane, Size::Large, Once::new(about, run, undone), now);
+    let not_performed =
+        move |_: NotPerformed| Report::Swept(Swept { lane, area: unswept.clone(), removed: 0 });
+    lanes.submit(lane, Size::Large, Once::new(about, run, not_performed), now);
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Lanes, Report};
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 use crate::log::Escaped;
 
 /// Time between two looks.
@@ -78,7 +78,8 @@ fn submit(lane: LaneId, trash: &[u8], keep: Duration, lanes: &mut Lanes, now: In
         let result = files::empty_trash(&trash, keep, SystemTime::now(), &AtomicBool::new(false));
         Report::Emptied(Emptied { trash, result: result.map_err(|error| error.to_string()) })
     };
-    let undone =
-        move |why: Undone| Report::Emptied(Emptied { trash: unseen.clone(), result: Err(why.to_string()) });
-    lanes.submit(lane, Size::Large, Once::new(about, run, undone), now);
+    let not_performed = move |why: NotPerformed| {
+        Report::Emptied(Emptied { trash: unseen.clone(), result: Err(why.to_string()) })
+    };
+    lanes.submit(lane, Size::Large, Once::new(about, run, not_performed), now);
 }

@@ -14,7 +14,7 @@ use crate::action::Report;
 use crate::action::account::{self, Account, Fault};
 use crate::action::exec::RESOURCES;
 use crate::config::{AccountWanted, CommandOptions, Config, Scheduler, Work, place};
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 use crate::log::{Log, record};
 
 /// A user and a group, and where the configuration names them.
@@ -45,7 +45,7 @@ impl Daemon {
         let run = move || Report::Checked(questions.iter().filter_map(Question::warning).collect());
         let about = "look whether users and groups of commands exist".to_owned();
         // Each task says why it fails.
-        let work = Once::new(about, run, |_: Undone| Report::Checked(Vec::new()));
+        let work = Once::new(about, run, |_: NotPerformed| Report::Checked(Vec::new()));
         performer.lanes.submit(LaneId::Users, Size::Large, work, now);
     }
 }

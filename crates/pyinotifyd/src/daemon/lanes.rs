@@ -17,7 +17,7 @@ use crate::action::settle::{Answer, Verdict};
 use crate::action::trash::Emptied;
 use crate::action::{Report, file, sweep::Swept};
 use crate::config::{Owner, owner_warnings};
-use crate::lane::{LaneId, Notice, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Notice, Once, Size};
 use crate::log::{Cause, Clock, Escaped, Level, Log, record};
 
 impl Daemon {
@@ -216,7 +216,7 @@ impl Daemon {
         }
         let run = move || Report::Checked(owner_warnings(&owners));
         let about = "look whether users and groups of file rules exist".to_owned();
-        let work = Once::new(about, run, |_: Undone| Report::Checked(Vec::new()));
+        let work = Once::new(about, run, |_: NotPerformed| Report::Checked(Vec::new()));
         self.core.performer.lanes.submit(LaneId::Users, Size::Large, work, now);
     }
 
@@ -226,8 +226,8 @@ impl Daemon {
             let device = look.device();
             let what = if look.is_apart() { "" } else { "what is mounted at " };
             let about = format!("watch {what}'{}'", Escaped(look.point()));
-            let undone = move |_: Undone| Report::Found(Found::lost(device));
-            let work = Once::new(about, move || Report::Found(look.perform()), undone);
+            let not_performed = move |_: NotPerformed| Report::Found(Found::lost(device));
+            let work = Once::new(about, move || Report::Found(look.perform()), not_performed);
             self.core.performer.lanes.submit(LaneId::Filesystem(device), Size::Large, work, now);
         }
     }

@@ -35,7 +35,7 @@ mod pool;
 mod tests;
 
 pub(crate) use filesystems::{Filesystem, Filesystems};
-pub(crate) use pool::{Fit, Lanes, Limits, Notice, Once, Size, Undone, Work};
+pub(crate) use pool::{Fit, Lanes, Limits, NotPerformed, Notice, Once, Size, Work};
 
 /// What a lane's work waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -24,14 +24,14 @@ pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// Pause before the system is asked for a thread again after it had none.
 pub(super) const HIRE_RETRY: Duration = Duration::from_secs(1);
 
-/// Work that one worker does. Each that was submitted ends once: with what it reports, or as [`Work::undone`].
+/// Work that one worker does. Each that was submitted ends once: with what it reports, or as [`Work::not_performed`].
 pub(crate) trait Work<R, K>: Send + Sync {
     /// What it does and to what, for a person: `move '/a' to '/b'`.
     fn about(&self) -> String;
     /// Does it. `kept` is what the worker keeps from one piece of work to the next.
     fn perform(&self, size: Size, kept: &mut K, report: &mut dyn FnMut(R)) -> Fit;
     /// What is reported instead if it cannot be done.
-    fn undone(&self, why: Undone) -> R;
+    fn not_performed(&self, why: NotPerformed) -> R;
 }
 
 /// How long work takes if what it waits for answers.
@@ -60,18 +60,18 @@ pub(crate) enum Fit {
 
 /// Why work was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Undone {
+pub(crate) enum NotPerformed {
     /// Its queue was full.
     QueueFull,
     /// It panicked, which is a bug.
     Panicked,
 }
 
-impl fmt::Display for Undone {
+impl fmt::Display for NotPerformed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Undone::QueueFull => "too much work waits for this filesystem already",
-            Undone::Panicked => "internal error, please report it",
+            NotPerformed::QueueFull => "too much work waits for this filesystem already",
+            NotPerformed::Panicked => "internal error, please report it",
         })
     }
 }
@@ -80,17 +80,17 @@ impl fmt::Display for Undone {
 pub(crate) struct Once<F, U> {
     about: String,
     run: Mutex<Option<F>>,
-    undone: U,
+    not_performed: U,
 }
 
 impl<F, U> Once<F, U> {
-    /// `run` gives the report, and `undone` gives one where `run` was not called.
-    pub(crate) fn new(about: String, run: F, undone: U) -> Arc<Once<F, U>> {
-        Arc::new(Once { about, run: Mutex::new(Some(run)), undone })
+    /// `run` gives the report, and `not_performed` gives one where `run` was not called.
+    pub(crate) fn new(about: String, run: F, not_performed: U) -> Arc<Once<F, U>> {
+        Arc::new(Once { about, run: Mutex::new(Some(run)), not_performed })
     }
 }
 
-impl<R, K, F: FnOnce() -> R + Send, U: Fn(Undone) -> R + Send + Sync> Work<R, K> for Once<F, U> {
+impl<R, K, F: FnOnce() -> R + Send, U: Fn(NotPerformed) -> R + Send + Sync> Work<R, K> for Once<F, U> {
     fn about(&self) -> String {
         self.about.clone()
     }
@@ -101,8 +101,8 @@ impl<R, K, F: FnOnce() -> R + Send, U: Fn(Undone) -> R + Send + Sync> Work<R, K>
         Fit::Done
     }
 
-    fn undone(&self, why: Undone) -> R {
-        (self.undone)(why)
+    fn not_performed(&self, why: NotPerformed) -> R {
+        (self.not_performed)(why)
     }
 }
 
@@ -429,7 +429,7 @@ impl<R, K> State<R, K> {
         if crew.queue.len() < limits.queue {
             crew.queue.push_back(queued);
         } else {
-            self.reports.push(queued.work.undone(Undone::QueueFull));
+            self.reports.push(queued.work.not_performed(NotPerformed::QueueFull));
         }
     }
 
@@ -620,7 +620,7 @@ fn work<R, K: Default>(shared: &Shared<R, K>, place: Place) {
         match fit {
             Ok(Fit::Done) => {}
             Ok(Fit::TooLarge) => too_large = Some(work),
-            Err(_) => reports.push(work.undone(Undone::Panicked)),
+            Err(_) => reports.push(work.not_performed(NotPerformed::Panicked)),
         }
     }
 }

@@ -40,10 +40,10 @@ impl Work<&'static str, ()> for Gated {
         Fit::Done
     }
 
-    fn undone(&self, why: Undone) -> &'static str {
+    fn not_performed(&self, why: NotPerformed) -> &'static str {
         match why {
-            Undone::QueueFull => "queue full",
-            Undone::Panicked => "panicked",
+            NotPerformed::QueueFull => "queue full",
+            NotPerformed::Panicked => "panicked",
         }
     }
 }
@@ -218,7 +218,7 @@ fn lanes_beyond_the_limit_share_one() {
 }
 
 #[test]
-fn a_queue_has_a_limit_and_what_is_beyond_ends_as_undone() {
+fn a_queue_has_a_limit_and_what_is_beyond_is_not_performed() {
     let mut bench = Bench::new(Limits { queue: 2, ..limits() });
     for name in ["a", "b", "c"] {
         bench.submit(1, name);
@@ -233,7 +233,7 @@ fn a_queue_has_a_limit_and_what_is_beyond_ends_as_undone() {
 }
 
 #[test]
-fn work_that_panics_ends_as_undone_and_its_worker_stays() {
+fn work_that_panics_is_reported_and_its_worker_stays() {
     let mut bench = Bench::new(limits());
     bench.submit(1, "panics");
     bench.submit(1, "next");
@@ -322,7 +322,7 @@ fn work_that_takes_long_but_gets_on_is_not_said() {
         }
         "over"
     };
-    let work = Once::new("busy".to_owned(), busy, |_: Undone| "undone");
+    let work = Once::new("busy".to_owned(), busy, |_: NotPerformed| "not performed");
     bench.lanes.submit(LaneId::Filesystem(1), Size::Large, work, bench.now);
     for _ in 0..20 {
         assert!(bench.pass(LOOK).is_empty());
@@ -390,7 +390,7 @@ impl Drop for Counted {
 fn what_a_worker_keeps_is_dropped_before_it_sleeps_and_not_while_work_waits() {
     let mut lanes: Lanes<u32, Counted> = Lanes::new(limits());
     for number in 0..100 {
-        let work = Once::new(String::new(), move || number, |_: Undone| 0);
+        let work = Once::new(String::new(), move || number, |_: NotPerformed| 0);
         lanes.submit(LaneId::Filesystem(1), Size::Small, work, Instant::now());
     }
     lanes.tend(Instant::now());

@@ -28,7 +28,7 @@ use crate::daemon::keep::{Unwritten, event_of, no_heir, told_of};
 use crate::daemon::observe::wall_now;
 use crate::daemon::perform::Performer;
 use crate::daemon::shutdown::State;
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 use crate::log::record;
 
 /// Rows that one answer has, whatever is asked for.
@@ -303,8 +303,8 @@ impl Daemon {
             let (number, query) = (*number, (directory.clone(), read.filters.clone(), read.limit));
             let about = format!("read the state in '{}'", directory.display());
             let run = move || Report::Read(number, look_up(&query));
-            let undone = move |_: Undone| Report::Read(number, Err(NO_ANSWER.to_owned()));
-            let once = Once::new(about, run, undone);
+            let not_performed = move |_: NotPerformed| Report::Read(number, Err(NO_ANSWER.to_owned()));
+            let once = Once::new(about, run, not_performed);
             performer.lanes.submit(LaneId::Filesystem(device), Size::Small, once, now);
         }
     }
@@ -370,8 +370,9 @@ impl Daemon {
             let undone = deed.undo(&mut Held::default(), &mut |line| said.push(line));
             Report::Undone(number, said, undone)
         };
-        let not =
-            move |_: Undone| Report::Undone(number, Vec::new(), Err(Refused::For(NO_ANSWER.to_owned())));
+        let not = move |_: NotPerformed| {
+            Report::Undone(number, Vec::new(), Err(Refused::For(NO_ANSWER.to_owned())))
+        };
         files.undo(number, Undo { paths, lane, work: Once::new(about, run, not) }, lanes, now);
     }
 

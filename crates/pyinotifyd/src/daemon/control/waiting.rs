@@ -14,7 +14,7 @@ use crate::daemon::Daemon;
 use crate::daemon::report::test_warnings;
 use crate::daemon::shutdown::State;
 use crate::daemon::start::state_directory;
-use crate::lane::{LaneId, Once, Size, Undone};
+use crate::lane::{LaneId, NotPerformed, Once, Size};
 
 /// The longest wait that is understood; longer ones are cut.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 86_400);
@@ -134,8 +134,8 @@ impl Daemon {
             let all = said.chain(test_warnings(&config, state.as_deref())).collect();
             Report::Examined(number, all)
         };
-        let undone = move |_: Undone| Report::Examined(number, vec![NOT_EXAMINED.to_owned()]);
-        let work = Once::new("test the config file".to_owned(), run, undone);
+        let not_performed = move |_: NotPerformed| Report::Examined(number, vec![NOT_EXAMINED.to_owned()]);
+        let work = Once::new("test the config file".to_owned(), run, not_performed);
         self.core.performer.lanes.submit(LaneId::Users, Size::Large, work, now);
     }
 

@@ -23,7 +23,7 @@ use crate::daemon::Daemon;
 use crate::daemon::children::Stat;
 use crate::daemon::perform::GRACE;
 use crate::daemon::tasks::failed;
-use crate::lane::{Fit, LaneId, Size, Undone, Work};
+use crate::lane::{Fit, LaneId, NotPerformed, Size, Work};
 use crate::log::{Escaped, Level};
 
 /// Time that the kernel has to end a command after SIGKILL.
@@ -187,7 +187,7 @@ impl<K> Work<Report, K> for Ending {
         Fit::Done
     }
 
-    fn undone(&self, _: Undone) -> Report {
+    fn not_performed(&self, _: NotPerformed) -> Report {
         Report::Leftovers(self.groups.clone())
     }
 }
