@@ -3,8 +3,8 @@
 //! The question has one reliable answer in Linux: a read lease (`F_SETLEASE` with `F_RDLCK`, fcntl(2)) is refused with
 //! `EAGAIN` while a writer exists. Neither rustix nor nix wraps it.
 //!
-//! Leaves to the caller: opening the file (read only, without following links, without
-//! blocking) and what to do where leases are not to be had.
+//! Leaves to the caller: opening the file (read only, without following links, without blocking) and what to do where
+//! leases are not to be had.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};

@@ -1,8 +1,7 @@
 //! Whether another daemon runs with the same config file: it would act on the same events.
 //!
 //! A running daemon holds flock(2) on its config file. Nothing depends on it, and a file that cannot be locked is used
-//! all the
-//! same: who finds it locked says so, with the process that `/proc/locks` names.
+//! all the same: who finds it locked says so, with the process that `/proc/locks` names.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -62,8 +61,7 @@ fn holder(file: &File) -> Option<u32> {
 
 /// The process that holds flock(2) on an inode, by `/proc/locks`: lines
 /// `1: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF`. Overlay filesystems and btrfs show another device there than
-/// stat(2)
-/// does: without one of the same device, the only one of the inode is it.
+/// stat(2) does: without one of the same device, the only one of the inode is it.
 fn holder_in(locks: &str, dev: u64, ino: u64) -> Option<u32> {
     let device = format!("{:02x}:{:02x}", major(dev), minor(dev));
     let held: Vec<(&str, u32)> = locks

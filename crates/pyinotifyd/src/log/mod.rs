@@ -547,7 +547,7 @@ fn level_name(level: Level) -> std::borrow::Cow<'static, str> {
     }
 }
 
-/// `log!(log, logger, WARNING, "text {}", value)`: formats only if the record is written.
+/// `record!(log, logger, WARNING, "text {}", value)`: formats only if the record is written.
 macro_rules! record {
     ($log:expr, $logger:expr, $level:ident, $($text:tt)+) => {
         if $log.enabled($logger, $crate::log::Level::$level) {
