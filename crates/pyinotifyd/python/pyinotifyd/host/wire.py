@@ -249,7 +249,9 @@ def dumps(value: object) -> bytes:
 
 def report(body: dict[str, object]) -> bytes:
     """Return the JSON of what is said to a person: its texts lose their middle where they are endless."""
-    return dumps({name: shortened(value, TEXT_MAX) if isinstance(value, str) else value for name, value in body.items()})
+    return dumps(
+        {name: shortened(value, TEXT_MAX) if isinstance(value, str) else value for name, value in body.items()}
+    )
 
 
 def shortened(text: str, limit: int) -> str:
