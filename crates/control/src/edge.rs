@@ -168,8 +168,13 @@ mod tests {
         r#"{"timeout": 5}"#,
         "{\"x\\n\\u001b\": 1}",
     ];
-    const ACCEPTS: [&str; 4] =
-        ["", "text/event-stream", "application/openmetrics-text;version=1.0.0", "*/*;q=\u{e9}"];
+    const ACCEPTS: [&str; 5] = [
+        "",
+        "text/event-stream",
+        "application/openmetrics-text;version=1.0.0",
+        "*/*;q=\u{e9}",
+        "text/*;q=0.5, application/*;a=\"\\\",\"",
+    ];
 
     /// SplitMix64, which is enough to make requests (Steele, Lea, Flood 2014).
     struct Random(u64);

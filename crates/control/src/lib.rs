@@ -26,6 +26,7 @@
 //! | lines of a stream that wait for its reader | 1,024 | `{"dropped": N}` in their place |
 //! | questions that wait for the loop | 64 | the next request waits for its turn |
 
+mod accept;
 pub mod api;
 mod client;
 #[cfg(any(test, feature = "edge"))]

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::accept::{self, Offer};
+
 /// What a family of metrics is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -84,8 +86,9 @@ pub enum Text {
 impl Text {
     /// What an `Accept` header asks for.
     pub fn accepted(accept: &str) -> Text {
-        let wants = |range: &str| range.trim().starts_with("application/openmetrics-text");
-        if accept.split(',').any(wants) { Text::OpenMetrics } else { Text::Prometheus }
+        let usual = Offer { essence: "text/plain", version: Some("0.0.4") };
+        let special = Offer { essence: "application/openmetrics-text", version: Some("1.0.0") };
+        if accept::prefers(accept, special, usual) { Text::OpenMetrics } else { Text::Prometheus }
     }
 
     /// Its media type.
@@ -215,10 +218,15 @@ mod tests {
 
     #[test]
     fn the_accept_header_decides() {
-        assert_eq!(
-            Text::accepted("text/plain;q=0.5, application/openmetrics-text;version=1.0.0"),
-            Text::OpenMetrics
-        );
-        assert_eq!(Text::accepted("*/*"), Text::Prometheus);
+        for (accept, text) in [
+            ("text/plain;q=0.5, application/openmetrics-text;version=1.0.0", Text::OpenMetrics),
+            ("Application/OpenMetrics-Text", Text::OpenMetrics),
+            ("*/*", Text::Prometheus),
+            ("application/openmetrics-text;q=0", Text::Prometheus),
+            ("text/plain;q=1, application/openmetrics-text;q=0.1", Text::Prometheus),
+            ("application/openmetrics-text;version=0.0.1", Text::Prometheus),
+        ] {
+            assert_eq!(Text::accepted(accept), text, "{accept}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::accept::{self, Offer};
 use crate::api::{
     AllBody, FailedSelectionBody, Filter, PathText, RescanBody, Selection, SelectionBody, SendBody, SyncBody,
     bytes_of, id_prefix, span_s,
@@ -113,6 +114,13 @@ pub enum Format {
 }
 
 impl Format {
+    /// What an `Accept` header asks for.
+    fn accepted(accept: &str) -> Format {
+        let usual = Offer { essence: "application/x-ndjson", version: None };
+        let special = Offer { essence: "text/event-stream", version: None };
+        if accept::prefers(accept, special, usual) { Format::EventStream } else { Format::Ndjson }
+    }
+
     /// A line as it goes out.
     pub(crate) fn frame(self, line: &[u8]) -> Vec<u8> {
         match self {
@@ -305,9 +313,7 @@ impl Request<'_> {
                 _ => return Err(Refusal::bad_request("tasks is true or false")),
             }
         }
-        let wants = self.accept.split(',').any(|range| range.trim().starts_with("text/event-stream"));
-        let format = if wants { Format::EventStream } else { Format::Ndjson };
-        Ok(Question::Events { tasks, path: glob(path, path_b64)?, format })
+        Ok(Question::Events { tasks, path: glob(path, path_b64)?, format: Format::accepted(self.accept) })
     }
 
     fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {

@@ -504,13 +504,15 @@ async fn ask(
     if bytes_of(&head) > REQUEST_BYTES_MAX {
         return Err(Refusal::head_too_large());
     }
-    let accept = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Several lines are one list.
+    let accept: Vec<&str> =
+        head.headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
     let body = read(body).await?;
     let question = route::question(&route::Request {
         method: &head.method,
         path: head.uri.path(),
         query: head.uri.query().unwrap_or_default(),
-        accept,
+        accept: &accept.join(","),
         body: &body,
     })?;
     if peer == Peer::Network && !matches!(question, Question::Metrics(_) | Question::Health) {

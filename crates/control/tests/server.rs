@@ -165,6 +165,19 @@ fn curl_reads_it() {
 }
 
 #[test]
+fn several_accept_headers_are_one_list() {
+    let daemon = Daemon::start();
+    let ask = |ranges: &[&str]| {
+        let accept: Vec<String> = ranges.iter().map(|range| format!("accept: {range}\r\n")).collect();
+        let accept = accept.concat();
+        daemon
+            .raw(format!("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{accept}\r\n").as_bytes())
+    };
+    assert!(ask(&["text/html", "application/openmetrics-text"]).contains("# EOF"));
+    assert!(!ask(&["application/openmetrics-text;q=0.1", "text/plain"]).contains("# EOF"));
+}
+
+#[test]
 fn the_network_gets_metrics_and_nothing_else() {
     let daemon = Daemon::start();
     let address = daemon.server.as_ref().unwrap().address().unwrap();
