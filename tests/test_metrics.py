@@ -160,7 +160,7 @@ def test_an_address_serves_metrics_and_health_and_nothing_else(run: Run, box: Bo
         with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", method="HEAD")) as head:
             assert (head.status, head.read()) == (200, b"")
             assert head.headers["Content-Type"].startswith(media_type)
-    for path in ("/v1/status", "/v1/tasks", "/v1/failed", "/"):
+    for path in ("/v1/status", "/v1/tasks", "/v1/failed", "/v1/pause", "/"):
         assert get(path)[0] == 404
 
 

@@ -200,14 +200,19 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// Whether a path is one of those that are also there for the network.
+pub(crate) fn is_for_network(path: &str) -> bool {
+    matches!(&segments(path)[..], [only] if only == "metrics" || only == "healthz")
+}
+
+fn segments(path: &str) -> Vec<String> {
+    let segments = path.trim_start_matches('/').split('/');
+    segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned()).collect()
+}
+
 /// Finds what a request asks.
 pub(crate) fn question(request: &Request<'_>) -> Result<Question, Refusal> {
-    let segments: Vec<String> = request
-        .path
-        .trim_start_matches('/')
-        .split('/')
-        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
-        .collect();
+    let segments = segments(request.path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let only = |methods: &[Method], allowed| {
         if methods.contains(request.method) { Ok(()) } else { Err(Refusal::method(allowed)) }

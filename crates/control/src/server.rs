@@ -508,6 +508,9 @@ async fn ask(
     let accept: Vec<&str> =
         head.headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
     let body = read(body).await?;
+    if peer == Peer::Network && !route::is_for_network(head.uri.path()) {
+        return Err(Refusal::not_found("only /metrics and /healthz are here"));
+    }
     let question = route::question(&route::Request {
         method: &head.method,
         path: head.uri.path(),
@@ -515,9 +518,6 @@ async fn ask(
         accept: &accept.join(","),
         body: &body,
     })?;
-    if peer == Peer::Network && !matches!(question, Question::Metrics(_) | Question::Health) {
-        return Err(Refusal::not_found("only /metrics and /healthz are here"));
-    }
     if head.method == Method::HEAD && matches!(question, Question::Events { .. }) {
         // The head of a stream that nobody writes: there is nothing to ask the loop for.
         let (_, lines) = Answering::stream();

@@ -181,17 +181,24 @@ fn several_accept_headers_are_one_list() {
 fn the_network_gets_metrics_and_nothing_else() {
     let daemon = Daemon::start();
     let address = daemon.server.as_ref().unwrap().address().unwrap();
-    let ask = |path: &str| {
+    let ask = |what: &str| {
         let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        write!(stream, "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    assert!(ask("/metrics").starts_with("HTTP/1.1 200 "));
-    assert!(ask("/healthz").ends_with("ok\n"));
-    for other in ["/v1/status", "/v1/events", "/v1/tasks"] {
-        assert!(ask(other).starts_with("HTTP/1.1 404 "), "{other}");
+    assert!(ask("GET /metrics").starts_with("HTTP/1.1 200 "));
+    assert!(ask("GET /healthz").ends_with("ok\n"));
+    assert!(ask("POST /metrics").starts_with("HTTP/1.1 405 "));
+    for other in
+        ["/v1/status", "/v1/events", "/v1/tasks", "/v1/pause", "/v1/schedulers/a/pause", "/nothing", "/"]
+    {
+        for method in ["GET", "POST", "PUT"] {
+            let answer = ask(&format!("{method} {other}"));
+            let is_refused = answer.starts_with("HTTP/1.1 404 ") && !answer.contains("allow:");
+            assert!(is_refused, "{method} {other}: {answer}");
+        }
     }
     assert!(daemon.seen.lock().unwrap().iter().all(|(_, peer)| *peer == Peer::Network));
 }
