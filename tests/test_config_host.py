@@ -537,6 +537,46 @@ def syslog(box: Box) -> Iterator[socket.socket]:
     server.close()
 
 
+def test_bytes_that_are_no_text_may_stand_wherever_code_can_put_them(run: Run, box: Box) -> None:
+    """Paths are bytes; what else Python code names by them is shown."""
+    config = """
+import logging, os
+RAW = os.fsdecode(b"\\xff")
+os.environ["NAME" + RAW] = RAW
+logging.getLogger("of" + RAW).setLevel(logging.DEBUG)
+logging.getLogger("filtered" + RAW).addFilter(lambda record: True)
+enableSyslog(address="$TMP/log" + RAW)
+async def job(event, task_id):
+    logging.getLogger("of" + RAW).debug("hello")
+job.__qualname__ = "job" + RAW
+command = ShellScheduler(argv=["cp", "/proc/self/environ", "$TMP/out"])
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": [job, command]})], state="$TMP/state" + RAW)
+"""
+    raw = os.fsencode(box.tmp)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(raw + b"/log\xff")
+        server.settimeout(30)
+        daemon = run(config)
+        write(box.src / "f")
+        daemon.wait_log("task finished", count=2)
+        daemon.wait_log(r"pyinotifyd/of\\udcff - DEBUG - hello")
+        assert server.recv(1000).startswith(b"<")
+    assert b"NAME\xff=\xff" in (box.tmp / "out").read_bytes().split(b"\0")
+    assert os.path.exists(raw + b"/state\xff/state.db")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["setLoglevel(INFO, RAW)", 'ShellScheduler("true", logname=RAW)', 'FileManagerRule("delete", "^/x", user=RAW)'],
+)
+def test_bytes_that_are_no_text_are_no_name(box: Box, line: str) -> None:
+    daemon = box.call(config=f'import os\nRAW = os.fsdecode(b"\\xff")\n{line}\npyinotifyd = Pyinotifyd()\n')
+    assert daemon.exit_code == 1
+    assert "expected a text in UTF-8" in daemon.lines[0]
+    assert f'File "{box.config}", line 3' in daemon.log
+    assert line in daemon.log
+
+
 LOGS = """
 import logging
 setLoglevel(DEBUG, logname="x")

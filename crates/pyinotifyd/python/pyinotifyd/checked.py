@@ -24,6 +24,9 @@ SHOWN_MAX = 80
 
 _NONE = type(None)
 
+# Attributes that hold names: of loggers, users and groups.
+_NAMES = frozenset(("group", "logname", "user"))
+
 # Bytes of code within which Python finds a line quickly.
 _FAR = 20_000
 
@@ -107,6 +110,14 @@ def seconds(name: str, value: Number) -> None:
         raise AssertionError(f"{name}: expected at most {SECONDS_MAX} seconds, got {value}")
     if value < 0:
         raise AssertionError(f"{name}: expected 0 or more seconds, got {value}")
+
+
+def expect_utf8(name: str, value: str) -> None:
+    """Raise if `value` stands for bytes that are no text, which only a path can have."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise AssertionError(f"{name}: expected a text in UTF-8, got {shown(value)}") from None
 
 
 def expect_path(name: str, value: str) -> None:
@@ -215,6 +226,8 @@ class Checked:
         elif kinds is None and name != "at":
             known = [known for known in cls._kinds if known[0] != "_"]
             raise AttributeError(f"{cls.__name__} has no attribute {name!r}{similar(name, known)}")
+        if name in _NAMES and isinstance(value, str):
+            expect_utf8(name, value)
         object.__setattr__(self, name, value)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from .checked import expect, in_force, place
+from .checked import expect, expect_utf8, in_force, place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def setLoglevel(loglevel: Level, logname: Optional[str] = None) -> None:
     """
     if logname is not None:
         expect("logname", logname, str)
+        expect_utf8("logname", logname)
     set_level(logname or "", level_number(loglevel))
 
 
@@ -137,6 +138,7 @@ def enableSyslog(
     logger = one_of("enableSyslog", logname=logname, name=name)
     if logger is not None:
         expect("logname", logger, str)
+        expect_utf8("logname", logger)  # type: ignore[arg-type]  # a str, as of the check
     number = None if level is None else level_number(level)  # type: ignore[arg-type]  # checked there
     entry: dict[str, object] = {"address": _address(address), "level": number, "logname": logger}
     # Said twice it is still one server.
@@ -213,6 +215,7 @@ def _address(address: object) -> object:
         and isinstance(address[1], int)
     ):
         raise AssertionError(f"address: expected a path or (host, port), got {address!r}")
+    expect_utf8("address", address[0])
     if not 0 < address[1] < 65536:
         raise AssertionError(f"address: expected a port from 1 to 65535, got {address[1]}")
     return list(address)

@@ -147,6 +147,15 @@ REFUSED = [
     ("enableSyslog(address=1)", "address: expected a path or (host, port), got 1"),
     ("enableSyslog(address=('h', 0))", "address: expected a port from 1 to 65535, got 0"),
     ("setLoglevel(INFO, logname=1)", f"logname: expected {STR}, got {INT}"),
+    # Bytes that are no text
+    ("TaskScheduler(job, logname='a\\udcff')", "logname: expected a text in UTF-8, got 'a\\udcff'"),
+    ("Watch('/a', logname='\\udcff')", "logname: expected a text in UTF-8, got '\\udcff'"),
+    ("Pyinotifyd(logname='\\udcff')", "logname: expected a text in UTF-8, got '\\udcff'"),
+    ("FileManagerRule('delete', '^/x', user='\\udcff')", "user: expected a text in UTF-8, got '\\udcff'"),
+    ("FileManagerRule('delete', '^/x', group='\\udcff')", "group: expected a text in UTF-8, got '\\udcff'"),
+    ("setLoglevel(INFO, '\\udcff')", "logname: expected a text in UTF-8, got '\\udcff'"),
+    ("enableSyslog(name='\\udcff')", "logname: expected a text in UTF-8, got '\\udcff'"),
+    ("enableSyslog(address=('\\udcff', 514))", "address: expected a text in UTF-8, got '\\udcff'"),
 ]
 
 

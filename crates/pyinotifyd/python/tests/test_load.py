@@ -115,6 +115,8 @@ def test_the_whole_description(describe, tmp_path):
         rule = FileManagerRule("move", "^/a", "/b", True, True, 0o755, 0o644, "root", "adm", True, **more)
         files = FileManagerScheduler(rule, delay=True)
         unused = ShellScheduler("true")
+        enableSyslog(address="/log\\udcff")
+        enableSyslog(INFO, ("localhost", 514), "x")
         pyinotifyd = Pyinotifyd(shutdown_timeout=12.5, logname=None, state="/x/../s\\udcff", history=7)
         pyinotifyd.add_watch(
             ["/x", "/y\\udcff"], {"IN_OPEN": [shell, Cancel(job)], "IN_CREATE": files, "IN_DELETE": []}, None,
@@ -128,7 +130,7 @@ def test_the_whole_description(describe, tmp_path):
         "logname": "pyinotifyd",
         "shutdown_timeout": 12.5,
         "max_jobs": None,
-        "state": "/s\udcff",
+        "state": {"path": "/s\udcff", "never": False},
         "history": 7,
         "watches": [
             {
@@ -150,9 +152,9 @@ def test_the_whole_description(describe, tmp_path):
                 "auto_add": False,
                 "initial": "none",
                 "logname": "watch",
-                "exclude": [{"pattern": "q", "at": {"file": file, "line": 14}}],
+                "exclude": [{"pattern": "q", "at": {"file": file, "line": 16}}],
                 "map": {"IN_ACCESS": [{"schedule": 0}]},
-                "at": {"file": file, "line": 14},
+                "at": {"file": file, "line": 16},
                 "settings": described["watches"][1]["settings"],
             },
         ],
@@ -246,7 +248,10 @@ def test_the_whole_description(describe, tmp_path):
             },
         ],
         "levels": {"": 20},
-        "syslog": [],
+        "syslog": [
+            {"address": {"path": "/log\udcff"}, "level": None, "logname": None, "at": {"file": file, "line": 9}},
+            {"address": {"host": ["localhost", 514]}, "level": 20, "logname": "x", "at": {"file": file, "line": 10}},
+        ],
         "environ": {},
         "cwd": None,
         "umask": None,

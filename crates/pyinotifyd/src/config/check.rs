@@ -63,9 +63,12 @@ pub(crate) fn missing_syslog(config: &Config) -> Vec<String> {
         return Vec::new();
     }
     let mounts = Mounts::read().unwrap_or_else(|_| Mounts::parse(b""));
-    let is_missing = |path: &str| mounts.way(path.as_bytes()).is_local() && rustix::fs::stat(path).is_err();
+    let is_missing =
+        |path: &Path| mounts.way(path.as_os_str().as_bytes()).is_local() && rustix::fs::stat(path).is_err();
     let missing = config.syslog.iter().filter_map(|target| match &target.address {
-        Address::Path(path) if is_missing(path) => Some((place(target.at.as_ref()), path)),
+        Address::Path(path) if is_missing(path) => {
+            Some((place(target.at.as_ref()), Escaped(path.as_os_str().as_bytes())))
+        }
         Address::Path(_) | Address::Host(..) => None,
     });
     missing

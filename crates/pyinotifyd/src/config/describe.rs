@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::command::CommandDescription;
 use super::running::RunningDescription;
-use super::{ControlPlace, ControlWanted};
-use crate::host::wire::{At, PathText, PatternMade};
+use super::{ControlPlace, ControlWanted, StateWanted};
+use crate::host::wire::{At, PathText, PatternMade, lossy, lossy_option};
 use crate::log::{Address, Level};
 
 #[derive(Debug, Deserialize)]
@@ -19,18 +19,19 @@ pub(super) struct Description {
     pub(super) logname: String,
     pub(super) shutdown_timeout: f64,
     pub(super) max_jobs: Option<NonZeroU32>,
-    pub(super) state: Option<StateDescription>,
+    #[serde(default)]
+    pub(super) state: StateDescription,
     pub(super) history: u32,
     /// Where the daemon listens for questions.
     #[serde(default)]
     pub(super) control: ControlDescription,
     pub(super) watches: Vec<WatchDescription>,
     pub(super) schedulers: Vec<SchedulerDescription>,
-    pub(super) levels: BTreeMap<String, i64>,
+    pub(super) levels: BTreeMap<LoggerName, i64>,
     pub(super) syslog: Vec<SyslogDescription>,
     pub(super) handlers: bool,
     /// Loggers with filters of the file's.
-    pub(super) filtered: BTreeSet<String>,
+    pub(super) filtered: BTreeSet<LoggerName>,
     pub(super) stays: bool,
     /// All that holds for the whole configuration, by what people call it; a reload compares it.
     #[serde(default)]
@@ -43,7 +44,7 @@ pub(super) struct Description {
     pub(super) loose_patterns: Vec<PatternMade>,
     /// What the file changed in the environment; null: removed.
     #[serde(default)]
-    pub(super) environ: BTreeMap<String, Option<PathText>>,
+    pub(super) environ: BTreeMap<PathText, Option<PathText>>,
     /// The working directory, if the file changed it.
     #[serde(default)]
     pub(super) cwd: Option<PathText>,
@@ -52,14 +53,27 @@ pub(super) struct Description {
     pub(super) umask: Option<u32>,
 }
 
-/// Where tasks are kept.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum StateDescription {
-    /// `false`: nowhere.
-    Never(#[expect(dead_code, reason = "there is nothing but false")] bool),
-    /// In this directory.
-    In(PathText),
+/// A name that code may also have given to a logger of Python's logging itself, of any letters, as records have it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub(super) struct LoggerName(#[serde(deserialize_with = "lossy")] pub(super) String);
+
+/// The directory where tasks are kept; null: the default. `never` says that there is none.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct StateDescription {
+    path: Option<PathText>,
+    never: bool,
+}
+
+impl From<StateDescription> for StateWanted {
+    fn from(described: StateDescription) -> StateWanted {
+        let StateDescription { path, never } = described;
+        match path {
+            _ if never => StateWanted::Never,
+            Some(path) => StateWanted::In(OsString::from_vec(path.0).into()),
+            None => StateWanted::Default,
+        }
+    }
 }
 
 /// The socket's path; null: the default place. `never` says that there is none.
@@ -150,6 +164,7 @@ pub(super) struct SchedulerDescription {
     pub(super) singlejob: bool,
     pub(super) max_jobs: Option<NonZeroU32>,
     pub(super) at: Option<At>,
+    #[serde(default, deserialize_with = "lossy_option")]
     pub(super) job: Option<String>,
     /// All that its tasks do, as a text that is the same in each process.
     pub(super) does: PathText,
@@ -230,16 +245,26 @@ impl From<ConflictDescription> for files::Conflict {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct SyslogDescription {
-    address: Address,
+    address: AddressDescription,
     level: Option<i64>,
     logname: Option<String>,
     at: Option<At>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AddressDescription {
+    Path(PathText),
+    Host(String, u16),
+}
+
 impl From<SyslogDescription> for super::SyslogTarget {
     fn from(target: SyslogDescription) -> Self {
         super::SyslogTarget {
-            address: target.address,
+            address: match target.address {
+                AddressDescription::Path(path) => Address::Path(OsString::from_vec(path.0).into()),
+                AddressDescription::Host(host, port) => Address::Host(host, port),
+            },
             level: target.level.map(Level),
             logname: target.logname,
             at: target.at,

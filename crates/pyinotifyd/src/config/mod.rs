@@ -17,11 +17,9 @@ mod sources;
 mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,10 +42,7 @@ use command::CommandDescription;
 pub(crate) use command::{
     AccountName, AccountWanted, Command, CommandOptions, Output, Program, Stdin, read_program,
 };
-use describe::{
-    Description, KindDescription, ReactionDescription, SchedulerDescription, StateDescription,
-    WatchDescription,
-};
+use describe::{Description, KindDescription, ReactionDescription, SchedulerDescription, WatchDescription};
 pub(crate) use line::{
     Does, Format, JOBS_DEFAULT, Line, Literal, QUIET_DEFAULT, Run, Seconds, config_file, literal_glob,
 };
@@ -144,16 +139,6 @@ pub(crate) enum StateWanted {
     Never,
     /// In this directory.
     In(PathBuf),
-}
-
-impl From<Option<StateDescription>> for StateWanted {
-    fn from(description: Option<StateDescription>) -> StateWanted {
-        match description {
-            None => StateWanted::Default,
-            Some(StateDescription::Never(_)) => StateWanted::Never,
-            Some(StateDescription::In(path)) => StateWanted::In(OsString::from_vec(path.0).into()),
-        }
-    }
 }
 
 /// Where the daemon listens for questions, and who may ask.
@@ -436,10 +421,10 @@ impl Config {
             watches,
             schedulers,
             print: None,
-            levels: description.levels.into_iter().map(|(name, level)| (name, Level(level))).collect(),
+            levels: description.levels.into_iter().map(|(name, level)| (name.0, Level(level))).collect(),
             syslog: description.syslog.into_iter().map(Into::into).collect(),
             handlers: description.handlers,
-            filtered: description.filtered,
+            filtered: description.filtered.into_iter().map(|name| name.0).collect(),
             host_stays: description.stays,
             state: description.state.into(),
             history: description.history,

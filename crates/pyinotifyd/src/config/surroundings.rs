@@ -20,13 +20,12 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// As the host describes them.
     pub(super) fn new(
-        environ: BTreeMap<String, Option<PathText>>,
+        environ: BTreeMap<PathText, Option<PathText>>,
         cwd: Option<PathText>,
         umask: Option<u32>,
     ) -> Self {
         let text = |text: PathText| OsString::from_vec(text.0);
-        let environment =
-            environ.into_iter().map(|(name, value)| (OsString::from(name), value.map(text))).collect();
+        let environment = environ.into_iter().map(|(name, value)| (text(name), value.map(text))).collect();
         Surroundings { environment, cwd: cwd.map(|path| path.0), umask }
     }
 

@@ -203,7 +203,7 @@ pub(crate) struct HostRecord {
 
 /// Text of Python that may hold bytes which are not UTF-8 (surrogateescape, written by JSON as lone `\udcXX`), as
 /// bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PathText(pub Vec<u8>);
 
 impl<'de> Deserialize<'de> for PathText {
@@ -243,11 +243,13 @@ fn undo_surrogateescape(wtf8: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn lossy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// Reads a text that is for people: of a byte that is not UTF-8 it shows the escape.
+pub(crate) fn lossy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     PathText::deserialize(deserializer).map(|text| crate::log::Escaped(&text.0).readable())
 }
 
-fn lossy_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+/// As [`lossy`], where there may be no text.
+pub(crate) fn lossy_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     match Option::<PathText>::deserialize(deserializer) {
         Ok(text) => Ok(text.map(|text| crate::log::Escaped(&text.0).readable())),
         Err(error) => Err(D::Error::custom(error)),

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -24,11 +25,10 @@ const KEPT_MAX: usize = 128 << 10;
 const FACILITY_USER: u8 = 1;
 
 /// Where a target listens.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     /// A Unix socket.
-    Path(String),
+    Path(PathBuf),
     /// Host and UDP port.
     Host(String, u16),
 }
@@ -190,7 +190,7 @@ impl Syslog {
 
 /// Whom to connect to.
 enum Server<'a> {
-    Path(&'a str),
+    Path(&'a Path),
     At(SocketAddr),
     /// There is a connection.
     Reached,
@@ -218,14 +218,14 @@ fn message(name: &str, level: Level, text: &str) -> String {
     format!("<{priority}>pyinotifyd/{name}: {text}\0")
 }
 
-fn datagram(path: &str) -> Option<UnixDatagram> {
+fn datagram(path: &Path) -> Option<UnixDatagram> {
     let socket = UnixDatagram::unbound().ok()?;
     socket.set_nonblocking(true).ok()?;
     socket.connect(path).ok()?;
     Some(socket)
 }
 
-fn stream(path: &str) -> Option<OwnedFd> {
+fn stream(path: &Path) -> Option<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
     rustix::net::connect(socket.as_fd(), &SocketAddrUnix::new(path).ok()?).ok()?;
@@ -254,8 +254,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let server = UnixDatagram::bind(&path).unwrap();
-        let mut target =
-            Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), Some(Level::WARNING), None);
+        let mut target = Syslog::new(Address::Path(path.clone()), Some(Level::WARNING), None);
         send(&mut target, "daemon", Level::INFO, "not wanted");
         send(&mut target, "daemon", Level::WARNING, "text");
         send(&mut target, "", Level::CRITICAL, "end");
@@ -267,7 +266,7 @@ mod tests {
     fn a_server_that_was_restarted_is_reached_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, Some("daemon"));
+        let mut target = Syslog::new(Address::Path(path.clone()), None, Some("daemon"));
         send(&mut target, "daemon", Level::INFO, "nobody listens");
         let first = UnixDatagram::bind(&path).unwrap();
         target.connection.retry_now();
@@ -301,7 +300,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let server = UnixDatagram::bind(&path).unwrap();
-        let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, None);
+        let mut target = Syslog::new(Address::Path(path.clone()), None, None);
         let sent = 2000;
         (0..sent).for_each(|_| send(&mut target, "a", Level::INFO, "text"));
         server.set_nonblocking(true).unwrap();
@@ -320,7 +319,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let server = UnixListener::bind(&path).unwrap();
-        let mut target = Syslog::new(Address::Path(path.to_str().unwrap().to_owned()), None, None);
+        let mut target = Syslog::new(Address::Path(path.clone()), None, None);
         send(&mut target, "a", Level::DEBUG, "text");
         let mut text = vec![0; "<15>pyinotifyd/a: text\0".len()];
         server.accept().unwrap().0.read_exact(&mut text).unwrap();

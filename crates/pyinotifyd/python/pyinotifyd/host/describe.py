@@ -72,7 +72,7 @@ class Description:
             "watches": watches,
             "schedulers": [self._scheduler(scheduler) for scheduler in self.schedulers],
             "levels": levels.current_levels(),
-            "syslog": levels.syslog,
+            "syslog": [_syslog(target) for target in levels.syslog],
         }
         used = {id(rule) for scheduler in self.schedulers for rule in getattr(scheduler, "rules", ())}
         self.body["loose_patterns"] = patterns(rule for rule in made_rules if id(rule) not in used)
@@ -368,8 +368,15 @@ def _path(path: Optional[str]) -> Optional[str]:
     return None if path is None else _bytes_text(os.path.normpath(path))
 
 
-def _state(state: Union[None, Literal[False], str]) -> Union[None, Literal[False], str]:
-    return _bytes_text(os.path.abspath(state)) if isinstance(state, str) else state
+def _state(state: Union[None, Literal[False], str]) -> dict[str, Any]:
+    path = _bytes_text(os.path.abspath(state)) if isinstance(state, str) else None
+    return {"path": path, "never": state is False}
+
+
+def _syslog(target: dict[str, Any]) -> dict[str, Any]:
+    address = target["address"]
+    described = {"path": _bytes_text(address)} if isinstance(address, str) else {"host": address}
+    return {**target, "address": described}
 
 
 def _bytes_text(text: str) -> str:

@@ -209,7 +209,7 @@ fn options() -> ConfigOptions {
 /// A configuration, as a host describes it.
 fn config(watches: &[Value], schedulers: &[Value]) -> Config {
     let description = json!({
-        "logname": "daemon", "shutdown_timeout": 30.0, "state": false, "history": 0,
+        "logname": "daemon", "shutdown_timeout": 30.0, "state": {"path": null, "never": true}, "history": 0,
         "control": {"path": null, "never": true, "group": null, "metrics": null},
         "watches": watches, "schedulers": schedulers,
         "levels": {}, "syslog": [], "handlers": false, "filtered": [], "stays": false,
