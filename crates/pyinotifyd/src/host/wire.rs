@@ -574,9 +574,10 @@ mod tests {
         let id = "0".repeat(36);
         let failed = Failed { error: "why", attempts: u32::MAX, id: &id };
         let mut starts = Starts::batch();
-        starts.push(9, 1, "", &event(b"/w/a"), Some(&failed));
+        starts.push(9, 1, "id", &event(b"/w/a"), Some(&failed));
         let bytes = start_bytes(&event(b"/w/a"), Some(failed.error));
-        assert_eq!(starts.take_frame().len(), HEADER + 4 + bytes - 1, "a failure has its part");
+        let length = HEADER + 4 + "id".len() + bytes - 1;
+        assert_eq!(starts.take_frame().len(), length, "a failure has its part");
     }
 
     #[test]
