@@ -103,13 +103,21 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 
-def seconds(name: str, value: Number) -> None:
-    """Raise unless `value` is a length of time that clocks can hold."""
+def seconds(name: str, value: Number, bool_as_before: bool = False) -> None:
+    """Raise unless `value` is a length of time that clocks can hold; some are True in configs for pyinotifyd 1."""
+    if not bool_as_before:
+        refuse_bool(name, value, "seconds")
     expect(name, value, int, float)
     if not -SECONDS_MAX <= value <= SECONDS_MAX:  # False for NaN, too
         raise AssertionError(f"{name}: expected at most {SECONDS_MAX} seconds, got {value}")
     if value < 0:
         raise AssertionError(f"{name}: expected 0 or more seconds, got {value}")
+
+
+def refuse_bool(name: str, value: object, wanted: str) -> None:
+    """Raise if `value` is True or False, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise AssertionError(f"{name}: expected {wanted}, got {value}")
 
 
 def expect_utf8(name: str, value: str) -> None:

@@ -186,10 +186,11 @@ def current_levels() -> dict[str, int]:
     logging = sys.modules.get("logging")
     if not logging:
         return dict(levels)
-    found = {"": logging.root.level}
+    # Python takes True for a level, too.
+    found = {"": int(logging.root.level)}
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and logger.level:
-            found[name] = logger.level
+            found[name] = int(logger.level)
     return found
 
 
@@ -216,6 +217,6 @@ def _address(address: object) -> object:
     ):
         raise AssertionError(f"address: expected a path or (host, port), got {address!r}")
     expect_utf8("address", address[0])
-    if not 0 < address[1] < 65536:
+    if isinstance(address[1], bool) or not 0 < address[1] < 65536:
         raise AssertionError(f"address: expected a port from 1 to 65535, got {address[1]}")
     return list(address)

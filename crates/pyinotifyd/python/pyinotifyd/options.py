@@ -5,7 +5,7 @@ Owns the checks of these arguments. What they do is the daemon's business.
 
 from __future__ import annotations
 
-from .checked import Checked, expect, expect_path, one_of_words, place, seconds, shown, similar
+from .checked import Checked, expect, expect_path, one_of_words, place, refuse_bool, seconds, shown, similar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -289,8 +289,6 @@ def expect_count(name: str, value: object) -> None:
 def expect_positive(name: str, value: object) -> None:
     """Raise unless `value` is a length of time that is longer than nothing."""
     seconds(name, value)  # type: ignore[arg-type]  # checked there
-    if isinstance(value, bool):
-        raise AssertionError(f"{name}: expected seconds, got {value}")
     if not value:
         raise AssertionError(f"{name}: expected more than 0 seconds, got {value}")
 
@@ -305,6 +303,7 @@ def expect_rate(value: object) -> None:
 
 
 def _expect_between(name: str, value: object, least: float, most: float) -> None:
+    refuse_bool(name, value, f"a number from {least} to {most}")
     expect(name, value, int, float)
     if not least <= value <= most:  # type: ignore[operator]  # False for NaN, too
         raise AssertionError(f"{name}: expected a number from {least} to {most}, got {value}")

@@ -16,6 +16,7 @@ from .checked import (
     expected,
     one_of_words,
     place,
+    refuse_bool,
     refuse_tilde,
     seconds,
     shown,
@@ -349,7 +350,7 @@ class TaskScheduler(Checked):
                 expected("job", "coroutine", value, _job_hint(value))
             _expect_event_and_id(value)
         elif name == "delay":
-            seconds("delay", value)  # type: ignore[arg-type]  # checked there
+            seconds("delay", value, bool_as_before=True)  # type: ignore[arg-type]  # checked there
         elif name == "max_jobs" and value is not None:
             expect("max_jobs", value, int)
             if value is True or value < 1:  # type: ignore[operator]  # an int, as of the line above
@@ -891,6 +892,8 @@ class FileManagerRule(Checked):
             refuse_tilde(name, value)
         if name == "src_re" and isinstance(value, str):
             value = Pattern(value)
+        if name in ("dirmode", "filemode"):
+            refuse_bool(name, value, "a mode from 0 to 0o7777")
         # The type comes first, as a mode is named for what it is in the check of the base class.
         super().__setattr__(name, value)
         if name in ("dirmode", "filemode") and value is not None and not 0 <= value <= 0o7777:  # type: ignore[operator]

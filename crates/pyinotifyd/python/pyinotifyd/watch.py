@@ -406,7 +406,7 @@ class Pyinotifyd(Checked):
 
     def set_shutdown_timeout(self, timeout: Number) -> None:
         """Set how many seconds a shutdown waits for tasks; int or float."""
-        seconds("timeout", timeout)
+        seconds("timeout", timeout, bool_as_before=True)
         self._shutdown_timeout = timeout
 
     def schedulers(self) -> list[TaskScheduler]:

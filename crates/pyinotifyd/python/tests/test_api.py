@@ -147,6 +147,19 @@ REFUSED = [
     ("enableSyslog(address=1)", "address: expected a path or (host, port), got 1"),
     ("enableSyslog(address=('h', 0))", "address: expected a port from 1 to 65535, got 0"),
     ("setLoglevel(INFO, logname=1)", f"logname: expected {STR}, got {INT}"),
+    # A bool is no number
+    ("FileManagerRule('delete', '^/x', filemode=True)", "filemode: expected a mode from 0 to 0o7777, got True"),
+    ("FileManagerRule('delete', '^/x', dirmode=False)", "dirmode: expected a mode from 0 to 0o7777, got False"),
+    ("Retry(delay=True)", "delay: expected seconds, got True"),
+    ("Retry(max_delay=True)", "max_delay: expected seconds, got True"),
+    ("Retry(factor=True)", "factor: expected a number from 1 to 1000, got True"),
+    ("Retry(jitter=False)", "jitter: expected a number from 0 to 1, got False"),
+    ("Batch(quiet=True)", "quiet: expected seconds, got True"),
+    ("Batch(max_wait=True)", "max_wait: expected seconds, got True"),
+    ("Settle(stable=True)", "stable: expected seconds, got True"),
+    ("Settle(give_up=True)", "give_up: expected seconds, got True"),
+    ("TaskScheduler(job, timeout=True)", "timeout: expected seconds, got True"),
+    ("enableSyslog(address=('h', True))", "address: expected a port from 1 to 65535, got True"),
     # Bytes that are no text
     ("TaskScheduler(job, logname='a\\udcff')", "logname: expected a text in UTF-8, got 'a\\udcff'"),
     ("Watch('/a', logname='\\udcff')", "logname: expected a text in UTF-8, got '\\udcff'"),
@@ -220,6 +233,7 @@ ACCEPTED = [
     "EventMap(event_map={'IN_CREATE': []}, exclude_filter=[], logname='x')",
     "Pyinotifyd([], 30, 'daemon')",
     "Pyinotifyd(Watch('/a'), 0.5)",
+    "Pyinotifyd(shutdown_timeout=True)",
 ]
 
 

@@ -362,6 +362,12 @@ pyinotifyd = Pyinotifyd([Watch("/x", {"IN_CREATE": first, "IN_OPEN": last})])
         assert {key for key in settings if settings[key] != plain["settings"][key]} == {name}, argument
 
 
+def test_levels_are_numbers(describe):
+    """Python's logging takes a bool for one."""
+    text = "import logging\nlogging.getLogger('x').setLevel(True)\nsetLoglevel(True)\npyinotifyd = Pyinotifyd()"
+    assert repr(describe(text)["levels"]) == "{'': 1, 'x': 1}"
+
+
 def test_hello_says_who_is_there(host):
     """Protocol, version, which Python, and where that looks for modules."""
     value = host().hello()
