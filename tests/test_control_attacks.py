@@ -220,6 +220,20 @@ def test_a_reload_that_changes_the_group_leaves_no_moment_without_a_socket(run: 
     assert os.listdir(box.tmp / "run") == ["c.sock"]
 
 
+def test_a_directory_that_keeps_the_group_out_is_named_once(run: Run, box: Box, root: None) -> None:
+    (box.tmp / "many").mkdir()
+    (box.tmp / "run").mkdir(mode=0o700)
+    box.tmp.chmod(0o755)
+    config = CONFIG.replace("GROUP", ', control_group="nogroup"')
+    daemon = run(CONFIG.replace("GROUP", ""), "--control", box.tmp / "run" / "c.sock")
+    assert daemon.count("control_group") == 0
+    box.write_config(config)
+    daemon.reload()
+    daemon.wait_log(f"WARNING - control_group: its members .* '{box.tmp.resolve()}/run' has mode 0700: give it 0711")
+    daemon.reload()
+    assert daemon.count("WARNING - control_group") == 1
+
+
 def test_garbage_is_answered_or_cut_off(operator: Operator, box: Box) -> None:
     with events_go_on(box):
         for garbage in (

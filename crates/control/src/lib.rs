@@ -42,4 +42,4 @@ mod socket;
 pub use client::{Client, ClientError, Reply};
 pub use route::{Format, Question, Refusal};
 pub use server::{Answering, Json, Message, Peer, Server, Stream};
-pub use socket::{Place, PlaceError};
+pub use socket::{Barrier, Place, PlaceError};

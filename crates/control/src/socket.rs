@@ -6,14 +6,22 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
 /// Connections that the kernel keeps before they are accepted.
 const BACKLOG: i32 = 128;
 
+/// Modes of a directory that we make: for ourselves, and with a group that has to pass through.
+const OWN_MODE: u32 = 0o700;
+const PASSABLE_MODE: u32 = 0o755;
+
 /// Modes of directories, inode(7). In a sticky one nobody removes what is not his.
 const WRITABLE_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
+const PASSABLE_BY_GROUP: u32 = 0o010;
+const PASSABLE_BY_OTHERS: u32 = 0o001;
+const MODE_BITS: u32 = 0o7777;
 
 /// A place for a socket, and who may connect there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +30,20 @@ pub struct Place {
     pub path: PathBuf,
     /// The group that may connect beside root and the daemon's user.
     pub group: Option<u32>,
+    /// Whether its directory is there for it alone: it may be opened for a group if an earlier start made it without
+    /// one. It is not closed again, since without a group the mode of the socket keeps everybody out.
+    pub owns_directory: bool,
+}
+
+/// A directory that the members of the group cannot pass through on their way to the socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// Its path.
+    pub directory: PathBuf,
+    /// Its mode.
+    pub mode: u32,
+    /// The mode that lets them through.
+    pub needed: u32,
 }
 
 /// Why there is no socket.
@@ -65,12 +87,14 @@ impl Place {
     pub(crate) fn listen(&self) -> Result<(UnixListener, Bound), PlaceError> {
         let refused = |source| PlaceError::Refused { path: self.path.clone(), source };
         if let Some(directory) = self.path.parent() {
-            let mode = if self.group.is_some() { 0o755 } else { 0o700 };
+            let mode = if self.group.is_some() { PASSABLE_MODE } else { OWN_MODE };
             let is_new = !directory.exists();
             let created = DirBuilder::new().recursive(true).mode(mode).create(directory);
             created.map_err(|error| no_directory(directory).unwrap_or_else(|| refused(error)))?;
             if is_new {
                 // Whatever the umask says.
+                std::fs::set_permissions(directory, Permissions::from_mode(mode)).map_err(refused)?;
+            } else if self.group.is_some() && self.owns_directory && is_as_we_made_it(directory) {
                 std::fs::set_permissions(directory, Permissions::from_mode(mode)).map_err(refused)?;
             }
             let found = directory.metadata().map_err(refused)?.permissions().mode();
@@ -94,7 +118,25 @@ impl Place {
     /// As [`Place::listen`].
     pub(crate) fn listen_beside(&self) -> Result<(UnixListener, Bound), PlaceError> {
         let path = self.path.with_file_name(format!(".{}", std::process::id()));
-        Place { path, group: self.group }.listen()
+        Place { path, ..self.clone() }.listen()
+    }
+
+    /// What keeps the members of the group from the socket: the outermost directory that they cannot pass through.
+    pub fn barrier(&self) -> Option<Barrier> {
+        let group = self.group?;
+        let directory = self.path.parent()?.canonicalize().ok()?;
+        let mut outermost = None;
+        for path in directory.ancestors() {
+            let found = path.metadata().ok()?;
+            let mode = found.permissions().mode() & MODE_BITS;
+            let passes = if found.gid() == group { PASSABLE_BY_GROUP } else { PASSABLE_BY_OTHERS };
+            if mode & passes == 0 && !has_acl(path) {
+                // Where others may pass, the directory's own group may, too.
+                let needed = mode | PASSABLE_BY_GROUP | passes;
+                outermost = Some(Barrier { directory: path.to_owned(), mode, needed });
+            }
+        }
+        outermost
     }
 
     /// Removes the socket of a daemon that is dead.
@@ -131,6 +173,21 @@ impl Place {
         listen(&socket, BACKLOG)?;
         Ok(UnixListener::from(socket))
     }
+}
+
+/// Whether a directory is ours and closed to all others, as one is that an earlier start made.
+fn is_as_we_made_it(directory: &Path) -> bool {
+    let is_ours = |found: std::fs::Metadata| {
+        let own_user = rustix::process::geteuid().as_raw();
+        found.is_dir() && found.uid() == own_user && found.mode() & MODE_BITS == OWN_MODE
+    };
+    directory.symlink_metadata().is_ok_and(is_ours)
+}
+
+/// Whether more than its mode says who may do what with a directory (acl(5)).
+fn has_acl(directory: &Path) -> bool {
+    let list = rustix::fs::getxattr(directory, "system.posix_acl_access", &mut [0_u8; 1]);
+    !matches!(list, Err(Errno::NODATA | Errno::NOTSUP))
 }
 
 /// What stands in the place of a directory, or of one above it.
@@ -173,7 +230,7 @@ mod tests {
     use super::*;
 
     fn place(path: PathBuf) -> Place {
-        Place { path, group: None }
+        Place { path, group: None, owns_directory: false }
     }
 
     #[test]
@@ -251,10 +308,50 @@ mod tests {
             return;
         }
         let base = tempfile::tempdir().unwrap();
-        let place = Place { path: base.path().join("run/control.sock"), group: Some(12_345) };
+        let path = base.path().join("run/control.sock");
+        let place = Place { path, group: Some(12_345), owns_directory: false };
         let _listener = place.listen().unwrap();
         let found = place.path.metadata().unwrap();
         assert_eq!(found.permissions().mode() & 0o777, 0o660);
         assert_eq!(std::os::unix::fs::MetadataExt::gid(&found), 12_345);
+    }
+
+    #[test]
+    fn a_directory_that_we_made_is_opened_for_a_group_and_another_one_is_named() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let base = tempfile::tempdir().unwrap();
+        let set = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        set(base.path(), 0o755);
+        let directory = base.path().canonicalize().unwrap().join("run");
+        let mode = || directory.metadata().unwrap().permissions().mode() & MODE_BITS;
+        let place = |group, owns_directory| Place { path: directory.join("s"), group, owns_directory };
+        let (alone, open) = (place(None, true), place(Some(12_345), true));
+        alone.listen().unwrap();
+        assert_eq!((mode(), alone.barrier()), (0o700, None));
+        let barrier = |mode, needed| Some(Barrier { directory: directory.clone(), mode, needed });
+        // Of a directory that others use, too, its owner decides.
+        let not_ours = place(Some(12_345), false);
+        not_ours.listen().unwrap();
+        assert_eq!((mode(), not_ours.barrier()), (0o700, barrier(0o700, 0o711)));
+        open.listen().unwrap();
+        assert_eq!((mode(), open.barrier()), (0o755, None));
+        alone.listen().unwrap();
+        assert_eq!(mode(), 0o755, "nobody but us may connect, whoever passes");
+        set(&directory, 0o750);
+        open.listen().unwrap();
+        assert_eq!((mode(), open.barrier()), (0o750, barrier(0o750, 0o751)), "somebody wants it so");
+        std::os::unix::fs::chown(&directory, None, Some(12_345)).unwrap();
+        assert_eq!(open.barrier(), None);
+        set(&directory, 0o700);
+        assert_eq!(open.barrier(), barrier(0o700, 0o710));
+        std::os::unix::fs::chown(&directory, Some(12_345), None).unwrap();
+        open.listen().unwrap();
+        assert_eq!(mode(), 0o700, "it is another user's");
+        set(base.path(), 0o700);
+        let outer = base.path().canonicalize().unwrap();
+        assert_eq!(open.barrier().map(|barrier| barrier.directory), Some(outer));
     }
 }

@@ -31,7 +31,7 @@ struct Daemon {
 impl Daemon {
     fn start() -> Daemon {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place { path: directory.path().join("control.sock"), group: None };
+        let place = Place { path: directory.path().join("control.sock"), group: None, owns_directory: false };
         let address = "127.0.0.1:0".parse().unwrap();
         let (server, mut messages) = Server::start(Some(&place), Some(address)).unwrap();
         let (seen, streams, cut_off) =
@@ -125,7 +125,7 @@ fn questions_arrive_with_who_asks_and_answers_come_back() {
 #[test]
 fn a_question_is_answered_however_long_after_the_server_was_told_to_stop() {
     let directory = tempfile::tempdir().unwrap();
-    let place = Place { path: directory.path().join("control.sock"), group: None };
+    let place = Place { path: directory.path().join("control.sock"), group: None, owns_directory: false };
     let (server, mut messages) = Server::start(Some(&place), None).unwrap();
     let client = Client::new(&place.path).unwrap();
     let asking = thread::spawn(move || client.post("/v1/reload", &serde_json::json!({})));

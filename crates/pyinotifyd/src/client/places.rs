@@ -15,6 +15,12 @@ pub(crate) fn default_place() -> Option<PathBuf> {
         .or_else(|| if rustix::process::geteuid().is_root() { Some(system()) } else { of_user() })
 }
 
+/// Whether a place is in a directory that is there for the socket alone: one that the daemon made, and no service
+/// manager, which has its own mind about the mode.
+pub(crate) fn owns_directory(path: &Path) -> bool {
+    path == system() && directory_variable("RUNTIME_DIRECTORY").is_none_or(|managed| managed != path)
+}
+
 /// A place as people read it.
 pub(crate) fn shown(path: &Path) -> String {
     Escaped(path.as_os_str().as_encoded_bytes()).to_string()

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use control::{Message, Place, PlaceError, Server};
+use control::{Barrier, Message, Place, PlaceError, Server};
 use tokio::sync::mpsc;
 
 use crate::client::places;
@@ -61,7 +61,7 @@ pub(in crate::daemon) struct Prepared {
     socket: Change<Place>,
     metrics: Change<SocketAddr>,
     /// What is to be said of the socket when that is taken into use.
-    said: Option<(Level, String)>,
+    said: Vec<(Level, String)>,
 }
 
 #[derive(Debug)]
@@ -114,23 +114,30 @@ impl Daemon {
             (None, ControlPlace::Never) => (None, false),
             (None, ControlPlace::Default) => (places::default_place(), true),
         };
-        let mut said = None;
-        let socket = match path.map(|path| Place { path, group: wanted.group }) {
+        let mut said = Vec::new();
+        let place = path.map(|path| {
+            let owns_directory = places::owns_directory(&path);
+            Place { path, group: wanted.group, owns_directory }
+        });
+        let socket = match place {
             None => Change::To(None),
             Some(place) if self.is_lost(&place) => {
                 let (change, text) = open_anew(place);
-                said = Some(text);
+                said.push(text);
                 change
             }
             Some(place) => match self.open(place) {
                 Ok(change) => change,
                 Err(error) if is_default => {
-                    said = Some((Level::DEBUG, format!("no control socket: {error}")));
+                    said.push((Level::DEBUG, format!("no control socket: {error}")));
                     Change::To(None)
                 }
                 Err(error) => return Err(error.to_string()),
             },
         };
+        if let Change::To(Some(open)) = &socket {
+            said.extend(open.at.barrier().map(|barrier| (Level::WARNING, warning_of(&barrier))));
+        }
         Ok(Prepared { socket, metrics, said })
     }
 
@@ -178,10 +185,19 @@ impl Daemon {
         if let Change::To(open) = metrics {
             self.control.listening.metrics = open;
         }
-        if let Some((level, text)) = said {
+        for (level, text) in said {
             self.core.performer.log.write(self.control.logger, level, format_args!("{text}"));
         }
     }
+}
+
+fn warning_of(barrier: &Barrier) -> String {
+    let Barrier { directory, mode, needed } = barrier;
+    let directory = places::shown(directory);
+    format!(
+        "control_group: its members cannot reach the control socket, since '{directory}' has mode {mode:04o}: \
+         give it {needed:04o}"
+    )
 }
 
 fn cannot_serve(at: SocketAddr, error: &PlaceError) -> String {
