@@ -69,7 +69,8 @@ def test_the_status_says_what_the_daemon_does(steer: Steer, box: Box) -> None:
     assert status["version"] == "2.0.0"
     assert [file["path"] for file in status["config"]] == [os.fspath(box.config)]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}([+-]\d\d:\d\d|Z)", status["since"])
-    watch = {"path": os.fspath(box.src), "kernel_watches": 1, "backend": "inotify", "state": "watching"}
+    path = {"path": os.fspath(box.src)}
+    watch = {**path, "paths": [path], "kernel_watches": 1, "backend": "inotify", "state": "watching"}
     assert status["watches"] == [watch]
     kinds = {one["name"]: one["kind"] for one in status["schedulers"]}
     assert kinds == {"hold": "job", "fail": "command", "later": "job", "move": "rule"}
@@ -85,7 +86,32 @@ def test_paths_of_watches_have_all_their_bytes(steer: Steer, box: Box) -> None:
     [shown] = operator.get("/v1/status")["watches"]
     assert shown["path"] == f"{box.src}, {box.tmp}/\ufffd"
     assert base64.b64decode(shown["path_b64"]) == os.fsencode(f"{box.src}, {box.tmp}/\udcff")
+    first, second = shown["paths"]
+    assert (first, second["path"]) == ({"path": os.fspath(box.src)}, f"{box.tmp}/\ufffd")
+    assert base64.b64decode(second["path_b64"]) == os.fsencode(f"{box.tmp}/\udcff")
     assert base64.b64decode(shown["waiting_for"][0]["path_b64"]) == os.fsencode(f"{box.tmp}/\udcff")
+    rescanned = operator.post("/v1/rescan")
+    assert rescanned["done"] == [os.fspath(box.src), f"{box.tmp}/\ufffd"]
+    paths = [os.fsencode(box.src), os.fsencode(f"{box.tmp}/\udcff")]
+    assert [base64.b64decode(coded) for coded in rescanned["done_b64"]] == paths
+
+
+def test_a_change_to_a_path_that_is_not_utf8_answers_with_its_bytes(box: Box) -> None:
+    config, path = os.fsencode(box.tmp) + b"/c\xff.py", os.fsencode(box.src) + b"/f\xff"
+    box.write_config(TASKS).rename(os.fsdecode(config))
+    daemon = box.start(None, "-c", os.fsdecode(config), "--control", box.tmp / "c.sock").wait_ready()
+    operator = Operator(box.tmp / "c.sock")
+    write(path)
+    coded = base64.b64encode(path).decode()
+    for asked, answered in (
+        (operator.post("/v1/send", {"path_b64": coded}), path),
+        (operator.post("/v1/rescan", {"paths_b64": [coded]}), path),
+        (operator.post("/v1/reload"), config),
+    ):
+        assert asked["done"] == [answered.decode(errors="replace")]
+        assert [base64.b64decode(one) for one in asked["done_b64"]] == [answered]
+    assert "done_b64" not in operator.post("/v1/rescan")
+    assert daemon.terminate() == 0
 
 
 def test_signal_usr1_and_the_status_show_the_same_numbers(steer: Steer, box: Box) -> None:

@@ -167,6 +167,9 @@ pub struct WatchStatus {
     /// What is watched, as the configuration gave it; several paths with commas between them.
     #[serde(flatten)]
     pub path: PathText,
+    /// The same, each path by itself.
+    #[serde(default)]
+    pub paths: Vec<PathText>,
     /// Kernel watches that it takes.
     pub kernel_watches: u64,
     /// `inotify`.
@@ -526,12 +529,35 @@ pub struct Left {
     pub error: String,
 }
 
+/// The answer of a change to paths: what it was done to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DonePaths {
+    /// The paths; bytes that are not UTF-8 show as U+FFFD.
+    pub done: Vec<String>,
+    /// The bytes of all of them, in the same order, where one is not UTF-8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done_b64: Vec<String>,
+}
+
+impl DonePaths {
+    /// Of bytes.
+    pub fn of<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> DonePaths {
+        let paths: Vec<&[u8]> = paths.into_iter().collect();
+        let is_text = paths.iter().all(|path| std::str::from_utf8(path).is_ok());
+        let coded = if is_text { Vec::new() } else { paths.iter().map(|path| BASE64.encode(path)).collect() };
+        let done = paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        DonePaths { done, done_b64: coded }
+    }
+}
+
 /// The answer of `POST /v1/send`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sent {
     /// The path.
-    pub done: Vec<String>,
+    #[serde(flatten)]
+    pub paths: DonePaths,
     /// Names of the schedulers that the event reached.
     pub schedulers: Vec<String>,
 }
@@ -541,7 +567,8 @@ pub struct Sent {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reloaded {
     /// The config files that were loaded.
-    pub done: Vec<String>,
+    #[serde(flatten)]
+    pub paths: DonePaths,
     /// What changed, in one line.
     pub changed: String,
     /// What a config test warns of.
@@ -656,6 +683,17 @@ mod tests {
         for wrong in ["", "h", "1y", "-1h", "1 h", "1e3", "inf", "nan", "1h30m", "."] {
             assert_eq!(span_s(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_was_done_to_paths_has_their_bytes_where_one_is_no_text() {
+        let json = |paths: &[&[u8]]| {
+            let done = DonePaths::of(paths.iter().copied());
+            serde_json::to_string(&Sent { paths: done, schedulers: vec![] }).unwrap()
+        };
+        assert_eq!(json(&[b"/a", "/ü".as_bytes()]), r#"{"done":["/a","/ü"],"schedulers":[]}"#);
+        let expected = r#"{"done":["/a","/�"],"done_b64":["L2E=","L/8="],"schedulers":[]}"#;
+        assert_eq!(json(&[b"/a", b"/\xff"]), expected.replace("\\ufffd", "\u{fffd}"));
     }
 
     #[test]

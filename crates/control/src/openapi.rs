@@ -10,8 +10,8 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::{
-    AllBody, Done, DroppedLine, EndedView, EventLine, FailedSelectionBody, List, Problem, Reloaded,
-    RescanBody, SelectionBody, SendBody, Sent, Status, SyncBody, TaskLine, TaskView,
+    AllBody, Done, DonePaths, DroppedLine, EndedView, EventLine, FailedSelectionBody, List, Problem,
+    Reloaded, RescanBody, SelectionBody, SendBody, Sent, Status, SyncBody, TaskLine, TaskView,
 };
 use crate::route::{OF_ENDED, OF_EVENTS, OF_TASKS, RESULTS, Request, STATES, question};
 
@@ -99,7 +99,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/v1/pause", "Let all schedulers start nothing").takes::<AllBody>(),
         post("/v1/resume", "Let all schedulers start tasks again").takes::<AllBody>(),
         post("/v1/send", "Send an event").takes::<SendBody>().answers(&[("application/json", of::<Sent>)]),
-        post("/v1/rescan", "Tell everything below as arrivals").takes::<RescanBody>(),
+        post("/v1/rescan", "Tell everything below as arrivals")
+            .takes::<RescanBody>()
+            .answers(&[("application/json", of::<DonePaths>)]),
         post("/v1/sync", "Answer when all that happened before was read").takes::<SyncBody>(),
         post("/v1/reload", "Load the configuration again").answers(&[("application/json", of::<Reloaded>)]),
         get(

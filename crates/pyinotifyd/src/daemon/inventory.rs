@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
-use control::api::{PathText, RefusedConfig, Reloaded};
+use control::api::{DonePaths, PathText, RefusedConfig, Reloaded};
 use engine::{SchedulerId, SchedulerStats};
 
 use super::Daemon;
@@ -200,8 +200,8 @@ impl Daemon {
             return;
         }
         let files = self.in_force().map(|newest| Arc::clone(&newest.source)).unwrap_or_default();
-        let done = files.iter().map(|file| file.path.display().to_string()).collect();
-        let reloaded = Reloaded { done, changed: changes.to_string(), warnings: Vec::new() };
+        let paths = DonePaths::of(files.iter().map(|file| file.path.as_os_str().as_encoded_bytes()));
+        let reloaded = Reloaded { paths, changed: changes.to_string(), warnings: Vec::new() };
         match examined {
             Some(config) => self.answer_examined(reloaded, config, now),
             None => self.control.reloads.finish(&Ok(reloaded)),

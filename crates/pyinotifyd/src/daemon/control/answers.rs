@@ -112,6 +112,7 @@ impl Daemon {
         let waiting = roots.iter().filter(|(_, root)| Standing::of(*root) == Standing::Waiting);
         WatchStatus {
             path: PathText::of(&watch.what.listed()),
+            paths: watch.what.paths().iter().map(|path| PathText::of(path)).collect(),
             kernel_watches: kernel_watches as u64,
             backend: "inotify".to_owned(),
             state: standing.name().to_owned(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use control::api::{Done, Left, PathText, Selection, Sent};
+use control::api::{Done, DonePaths, Left, Selection, Sent};
 use control::{Answering, Peer, Refusal};
 use engine::{Explanation, IdPrefix, Ignored, Restored, SchedulerId, TaskId, Verdict, Waits};
 use event::{Event, Flag, Mask};
@@ -193,21 +193,20 @@ impl Daemon {
         if paths.is_empty() {
             self.watcher.rescan(None, now, &mut self.core);
             self.say_change(peer, format_args!("rescan all watches"));
+            return Ok(Answering::of(DonePaths::of(self.watched_paths())));
         }
-        let mut done = if paths.is_empty() { self.watched_texts() } else { Vec::new() };
-        for path in paths {
+        for path in &paths {
             // What goes away now has nothing to tell.
-            self.watcher.rescan(Some(&path), now, &mut self.core);
-            self.say_change(peer, format_args!("rescan '{}'", String::from_utf8_lossy(&path)));
-            done.push(PathText::of(&path).path);
+            self.watcher.rescan(Some(path), now, &mut self.core);
+            self.say_change(peer, format_args!("rescan '{}'", String::from_utf8_lossy(path)));
         }
-        Ok(Answering::of(Done { done, ..Done::default() }))
+        Ok(Answering::of(DonePaths::of(paths.iter().map(Vec::as_slice))))
     }
 
     /// The paths of all watches, as the configuration gave them.
-    fn watched_texts(&self) -> Vec<String> {
+    fn watched_paths(&self) -> impl Iterator<Item = &[u8]> {
         let watches = self.in_force().into_iter().flat_map(|in_force| &in_force.watches);
-        watches.map(|watch| watch.path_text.clone()).collect()
+        watches.flat_map(|watch| watch.what.paths()).map(Vec::as_slice)
     }
 
     /// Sends an event for a path.
@@ -288,7 +287,7 @@ impl Daemon {
         }
         let (name, to) = (flag.name(), reached.join(", "));
         self.say_change(peer, format_args!("send {name} for '{}' to {to}", String::from_utf8_lossy(path)));
-        Ok(Answering::of(Sent { done: vec![PathText::of(path).path], schedulers: reached }))
+        Ok(Answering::of(Sent { paths: DonePaths::of([path]), schedulers: reached }))
     }
 
     /// The schedulers that an event will reach through a watch of the configuration in force.
