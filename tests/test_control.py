@@ -534,6 +534,7 @@ def test_a_rescan_tells_everything_below_as_arrivals(steer: Steer, box: Box) -> 
     operator.post("/v1/sync")
     assert {task["path"] for task in operator.tasks("?scheduler=later")} == {f"{box.src}/sub/b"}
     operator.refused(404, "POST", "/v1/rescan", {"paths": ["/nowhere"]})
+    assert "name paths" in operator.refused(400, "POST", "/v1/rescan", {"paths": []})
 
 
 def test_a_rescan_of_a_path_that_no_watch_sees_does_nothing_for_the_others(steer: Steer, box: Box) -> None:
@@ -1200,7 +1201,10 @@ def test_subcommands_do_what_the_api_does(steer: Steer, box: Box) -> None:
     assert operator.run("forget", failed["id"]) == f"{failed['id']} forgotten\n"
     assert operator.run("send", box.src / "a") == "reached later\n"
     assert operator.json("send", box.src / "a", "IN_CREATE")["schedulers"] == ["hold"]
+    for spelling in ("IN_WRITE_CLOSE", "write_close", "close_write"):
+        assert operator.json("send", box.src / "a", spelling)["schedulers"] == ["later"]
     assert operator.json("rescan", box.src) == {"done": [os.fspath(box.src)]}
+    assert operator.json("rescan") == {"done": [os.fspath(box.src)]}
     assert operator.run("sync") == ""
     changed, *_ = operator.run("reload").splitlines()
     assert changed == "1 watch(es), 4 scheduler(s); no watch and no scheduler changed"

@@ -460,17 +460,17 @@ pub struct AllBody {
     pub all: Option<bool>,
 }
 
-/// The body of `POST /v1/rescan`; no paths mean all roots.
+/// The body of `POST /v1/rescan`; without a list of paths it is for all roots.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RescanBody {
     /// Below which paths.
-    #[serde(default)]
-    pub paths: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
     /// The bytes of paths that are not UTF-8.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths_b64: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths_b64: Option<Vec<String>>,
     /// Below all roots, as without paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all: Option<bool>,

@@ -382,7 +382,11 @@ impl Request<'_> {
 
     fn rescan(&self) -> Result<Question, Refusal> {
         let RescanBody { paths, paths_b64, all } = self.json()?;
-        if all.is_some_and(|all| all != (paths.is_empty() && paths_b64.is_empty())) {
+        let has_list = paths.is_some() || paths_b64.is_some();
+        let (paths, paths_b64) = (paths.unwrap_or_default(), paths_b64.unwrap_or_default());
+        // Who found nothing to name does not mean all.
+        let names_none = has_list && paths.is_empty() && paths_b64.is_empty();
+        if names_none || all.is_some_and(|all| all == has_list) {
             return Err(Refusal::bad_request(r#"name paths, or say {"all": true}"#));
         }
         let plain = paths.into_iter().map(|path| PathText { path, path_b64: None });
@@ -542,6 +546,9 @@ mod tests {
             ),
             ("/v1/rescan", r#"{"all": false}"#, r#"name paths, or say {"all": true}"#),
             ("/v1/rescan", r#"{"all": true, "paths": ["/a"]}"#, r#"name paths, or say {"all": true}"#),
+            ("/v1/rescan", r#"{"paths": []}"#, r#"name paths, or say {"all": true}"#),
+            ("/v1/rescan", r#"{"paths_b64": []}"#, r#"name paths, or say {"all": true}"#),
+            ("/v1/rescan", r#"{"all": true, "paths": []}"#, r#"name paths, or say {"all": true}"#),
             ("/v1/sync", "[5]", "the body is to be a JSON object"),
             ("/v1/send", r#"["/a"]"#, "the body is to be a JSON object"),
             (
@@ -582,6 +589,8 @@ mod tests {
             assert_eq!(ask(wrong), Err(400), "{wrong}");
         }
         let rescan = |body| super::tests::ask(&Method::POST, "/v1/rescan", body);
+        let both = r#"{"paths": [], "paths_b64": ["L/8="]}"#;
+        assert_eq!(rescan(both), Ok(Question::Rescan(vec![b"/\xff".to_vec()])));
         assert_eq!(rescan(r#"{"paths": ["/a", "in"]}"#), Err(400));
     }
 

@@ -140,8 +140,8 @@ fn answer(asked: Asked) -> Result<(), Failure> {
             let (coded, plain): (Vec<_>, Vec<_>) =
                 paths.into_iter().partition(|path| path.path_b64.is_some());
             let body = RescanBody {
-                paths: plain.into_iter().map(|path| path.path).collect(),
-                paths_b64: coded.into_iter().filter_map(|path| path.path_b64).collect(),
+                paths: named(plain.into_iter().map(|path| path.path)),
+                paths_b64: named(coded.into_iter().filter_map(|path| path.path_b64)),
                 all: None,
             };
             desk.post("/v1/rescan", &body, |done: &Done| done_text(done, "is looked through"))
@@ -326,6 +326,12 @@ fn done_text(done: &Done, what: &str) -> String {
         .iter()
         .map(|left| format!("{} left: {}\n", show::count(left.count), show::line(&left.error)));
     if done.done.is_empty() { "nothing to do\n".to_owned() } else { lines.chain(left).collect() }
+}
+
+/// A list of a body, where there is anything to list.
+fn named(all: impl Iterator<Item = String>) -> Option<Vec<String>> {
+    let all: Vec<String> = all.collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// A path relative to where we are, as bytes, without `.` and `..` being followed.

@@ -425,7 +425,8 @@ impl Daemon {
 fn flag_named(name: &str) -> Option<Flag> {
     let upper = name.to_ascii_uppercase();
     let full = if upper.starts_with("IN_") { upper } else { format!("IN_{upper}") };
-    full.parse().ok()
+    // Configs may spell it so, too: the original's documentation does.
+    if full == "IN_WRITE_CLOSE" { Some(Flag::CloseWrite) } else { full.parse().ok() }
 }
 
 /// Makes a change for each, and gives those for which it was made, and how many stay as they are, and why. Where it was
