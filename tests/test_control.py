@@ -625,6 +625,19 @@ def test_a_reload_says_what_changed_or_what_is_wrong(steer: Steer, box: Box) -> 
     assert metrics['pyinotifyd_config_reloads_total{result="failed"}'] == 1
 
 
+def test_a_reload_names_no_setting_that_the_command_line_decides(steer: Steer, box: Box) -> None:
+    _, operator = steer(TASKS, "--state", os.fspath(box.tmp / "state"))
+    others = TASKS.replace("timeout=0", 'timeout=0, state="$TMP/other", control="$TMP/other.sock"')
+    for config, changed in (
+        (others, "no watch and no scheduler changed"),
+        (TASKS, "no watch and no scheduler changed"),
+        (others.replace("timeout=0", "timeout=1"), "setting shutdown_timeout changed"),
+    ):
+        box.write_config(config)
+        assert operator.post("/v1/reload")["changed"] == f"1 watch(es), 4 scheduler(s); {changed}"
+    assert operator.get("/v1/status")["state"]["path"] == f"{box.tmp}/state"
+
+
 @pytest.mark.parametrize("state", [False, True])
 def test_a_reload_says_what_a_scheduler_that_is_gone_leaves_undone(steer: Steer, box: Box, state: bool) -> None:
     config = """

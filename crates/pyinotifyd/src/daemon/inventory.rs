@@ -154,7 +154,24 @@ impl Daemon {
     /// What the configuration that is being adopted changes, but for what is lost by it.
     pub(super) fn changes(&self) -> Changes {
         let Some((old, new)) = self.old_and_new() else { return Changes::default() };
-        Inventory::of(old).changes_to(&Inventory::of(new))
+        let inventory = |generation| {
+            let mut inventory = Inventory::of(generation);
+            inventory.settings.retain(|setting| self.heeds(setting.name));
+            inventory
+        };
+        inventory(old).changes_to(&inventory(new))
+    }
+
+    /// Whether a setting of a configuration means anything to this daemon: what the command line says wins, and a
+    /// trial has no places of its own.
+    fn heeds(&self, setting: &str) -> bool {
+        let options = &self.options;
+        match setting {
+            "state" => options.state.is_none() && !options.dry_run,
+            "control" => options.control.is_none() && !options.dry_run,
+            "control_group" | "metrics" => !options.dry_run,
+            _ => true,
+        }
     }
 
     /// The configuration in force and the one that is being adopted.
