@@ -21,9 +21,8 @@ use crate::lane::{LaneId, NotPerformed, Notice, Once, Size};
 use crate::log::{Cause, Clock, Escaped, Level, Log, record};
 
 impl Daemon {
-    /// Takes what was reported.
-    /// Keeps reports that something is not where it was until all events that are queued now have been told: one of them
-    /// may say where it went.
+    /// Keeps reports that something is not where it was until all events that are queued now have been told: one of
+    /// them may say where it went.
     pub(super) fn doubt(&mut self, reports: Vec<Report>) {
         if reports.is_empty() {
             return;
@@ -45,6 +44,7 @@ impl Daemon {
         self.doubtful.extract_if(.., |(queued, _)| *queued <= told).map(|(_, report)| report).collect()
     }
 
+    /// Takes what was reported.
     pub(super) fn reported(&mut self, reports: Vec<Report>, now: Instant) {
         for report in reports {
             match report {
