@@ -1498,7 +1498,7 @@ def test_what_fails_while_the_disk_is_full_is_listed_run_again_and_forgotten_onc
         if daemon.count("cannot keep tasks"):
             break
     daemon.wait_log("cannot keep tasks in .*; the daemon goes on without, and tries again")
-    many = daemon.count("task failed") - 1
+    many = number + 1
     for name in "abcd":
         write(box.src / name)
     daemon.wait_log("task failed", count=many + 5)
