@@ -1290,6 +1290,56 @@ def test_a_state_that_is_removed_while_the_daemon_runs_is_made_anew(box: Box) ->
     wait_until(lambda: kept_tasks(box) == {"a", "b", "c"})
 
 
+def clean_up(state: Path, what: str) -> None:
+    """What a script does that takes the files of a database for rubbish."""
+    name, suffixes = what.split()[1], what.split()[2:]
+    if what.startswith("empty"):
+        os.truncate(state / name, 0)
+    else:
+        for suffix in suffixes:
+            (state / f"{name}{suffix}").unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("remove state.db -wal", "somebody removed state.db-wal in '.*'; .* nothing is lost"),
+        ("remove state.db -wal -shm", "somebody removed state.db-wal in '.*'; .* nothing is lost"),
+        ("empty state.db", r"the state is damaged \(somebody has emptied it\)"),
+        ("empty state.db-wal", r"the state is damaged \(somebody has cut its log, state.db-wal\)"),
+    ],
+    ids=["log", "log and its index", "emptied", "emptied log"],
+)
+def test_a_database_that_is_cleaned_up_while_the_daemon_runs_costs_no_task(box: Box, what: str, told: str) -> None:
+    daemon = box.run(WAITS)
+    write(box.src / "a")
+    wait_until(lambda: kept_tasks(box) == {"a"})
+    clean_up(box.tmp / "state", what)
+    write(box.src / "b")
+    daemon.wait_log(f"ERROR - {told}")
+    wait_until(lambda: kept_tasks(box) == set("ab"))
+    write(box.src / "c")
+    wait_until(lambda: kept_tasks(box) == set("abc"))
+    assert daemon.count(" ERROR ") == 1
+    crash(daemon)
+    box.run(WAITS).wait_log("tasks of the earlier daemon: 3 go on")
+
+
+def test_a_log_that_is_gone_is_noticed_by_who_reads(box: Box) -> None:
+    daemon = box.run(FAILS.replace('state="$TMP/state"', 'state="$TMP/state", control="$TMP/control.sock"'))
+    operator = Operator(box.tmp / "control.sock")
+    write(box.src / "f")
+    wait_until(lambda: operator.get("/v1/failed")["total"] == 1)
+    (box.tmp / "state/state.db-wal").unlink()
+    # The first answer may be that it cannot be read. No event comes.
+    wait_until(lambda: operator.ask("GET", "/v1/failed")[0] == 503 or daemon.count("removed state.db-wal") == 1)
+    wait_until(lambda: operator.ask("GET", "/v1/failed")[0] == 200)
+    assert operator.get("/v1/failed")["total"] == 1
+    crash(daemon)
+    box.run(FAILS)
+    wait_rows(box, "SELECT count(*) FROM ended WHERE open = 1", [(1,)])
+
+
 def test_a_copy_that_is_put_back_while_the_daemon_runs_leaves_its_tasks_alone(box: Box) -> None:
     slow = f'slow = ShellScheduler(cmd="echo $$ > $DST/pid; sleep {LATER}")\n'
     config = slow + WAITS.replace('_WRITE": later', '_WRITE": [later, slow]')

@@ -19,7 +19,9 @@
 //! An error that may pass (disk full, read-only, locked by somebody's shell) is reported once; the thread keeps the
 //! batch and tries again after a pause that doubles up to [`RETRY_MAX`]. A database that turns out to be damaged is
 //! moved aside, an empty one takes its place, and [`Report::StartedAfresh`] asks the loop to give everything again. So
-//! it is with one that somebody removed. One that cannot be read at the start is read as soon as it can be.
+//! it is with one that somebody removed, emptied or cut, or whose log somebody cut. Before each batch its files are
+//! looked at, since SQLite does not notice. A log that was removed is open still: what it has is written into the
+//! database. One that cannot be read at the start is read as soon as it can be.
 //!
 //! # Limits
 //!
@@ -31,6 +33,7 @@
 //! | wait for a lock that another program holds on the database | 2 s | as a disk that is full |
 
 mod directory;
+mod files;
 mod glob;
 mod reader;
 mod rows;

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::glob::{self, Glob};
 use crate::rows::{Ended, Id, Outcome};
-use crate::store::{DATABASE, ended_of, select_ended};
+use crate::store::{DATABASE, KEEP_LOG, ended_of, select_ended};
 
 /// What is asked for. All conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +49,8 @@ impl Reader {
     pub fn open(directory: &Path) -> rusqlite::Result<Reader> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(directory.join(DATABASE), flags)?;
+        // Whoever closes a database last removes its log by the name, which may be that of the next one by then.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, KEEP_LOG)?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256;")?;
         connection.create_scalar_function(
             "path_matches",

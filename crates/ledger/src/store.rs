@@ -1,6 +1,6 @@
 //! The database: opened, mended, read as a whole, written a batch at a time.
 
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +13,7 @@ use rusqlite::{
 use rustix::fs::OFlags;
 
 use crate::directory::{ClaimError, Directory, plain};
+use crate::files::{Fate, Files};
 use crate::rows::{Batch, Ended, Id, Outcome, Process, Subject, Task, TaskState, Told};
 use crate::schema;
 
@@ -23,7 +24,7 @@ pub(crate) const DATABASE: &str = "state.db";
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// A database that is closed keeps its log beside it.
-const KEEP_LOG: bool = true;
+pub(crate) const KEEP_LOG: bool = true;
 
 /// The bits of a mask that say which event it is, inotify(7).
 const EVENTS: u32 = 0xefff;
@@ -36,8 +37,8 @@ pub struct Store {
     directory: Option<Directory>,
     /// Absent until the database can be used, and after a damaged one was moved aside.
     connection: Option<Connection>,
-    /// Which file that is: filesystem and inode.
-    file: Option<(u64, u64)>,
+    /// Its files; absent with it.
+    files: Option<Files>,
     /// What an earlier daemon kept was read.
     is_read: bool,
 }
@@ -121,7 +122,7 @@ impl Store {
     /// What does not pass by itself.
     pub fn open(path: &Path) -> Result<Opened, OpenError> {
         let mut store =
-            Store { path: path.to_owned(), directory: None, connection: None, file: None, is_read: false };
+            Store { path: path.to_owned(), directory: None, connection: None, files: None, is_read: false };
         let mut damage = None;
         let trouble = |store, damage, error: String| {
             Ok(Opened { store, restored: Restored::default(), damage, trouble: Some(error) })
@@ -159,32 +160,65 @@ impl Store {
             self.directory = Some(claimed.map_err(|error| other(Box::new(error)))?);
         }
         if self.connection.is_none() {
-            self.connection = Some(connect(&self.database())?);
-            self.file = self.found();
+            let path = self.database();
+            self.use_connection(connect(&path)?)?;
         }
         Ok(())
     }
 
-    /// The file that is in the database's place.
-    fn found(&self) -> Option<(u64, u64)> {
-        std::fs::symlink_metadata(self.database()).ok().map(|found| (found.dev(), found.ino()))
+    fn use_connection(&mut self, connection: Connection) -> rusqlite::Result<()> {
+        self.files = Some(Files::of(&self.database(), &connection)?);
+        self.connection = Some(connection);
+        Ok(())
     }
 
-    /// Whether somebody removed the database, or put another one into its place: SQLite would go on to write what
-    /// nobody finds. From here on the one that is there is used, or a new one.
-    pub(crate) fn lets_go_of_a_lost_one(&mut self) -> bool {
-        // Where the disk does not say what is there, nothing is lost yet.
-        let is_lost = self.connection.is_some()
-            && match std::fs::symlink_metadata(self.database()) {
-                Ok(found) => self.file != Some((found.dev(), found.ino())),
-                Err(error) => {
-                    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+    /// Looks whether somebody removed the database, its log, or put something else into the place of one. Of a database
+    /// that is gone it lets go: from here on the one that is there is used, or a new one. What a lost log had is
+    /// written into the database, which then has a new one.
+    ///
+    /// # Errors
+    /// One that says damage if a file was cut. Else what a lost log had is not on the disk yet, and is not lost.
+    pub(crate) fn look_after(&mut self) -> rusqlite::Result<Fate> {
+        let (Some(connection), Some(files)) = (&self.connection, &mut self.files) else {
+            return Ok(Fate::Whole);
+        };
+        let fate = match files.look(connection)? {
+            Fate::WithoutLog => self.begin_another_log()?,
+            Fate::Gone => {
+                if !files.has_its_log() {
+                    // The log that is there is that of the other one. SQLite removes it by its name.
+                    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, KEEP_LOG)?;
                 }
-            };
-        if is_lost {
-            (self.connection, self.directory, self.is_read) = (None, None, false);
+                Fate::Gone
+            }
+            Fate::Whole => Fate::Whole,
+        };
+        if fate == Fate::Gone {
+            (self.connection, self.files, self.directory, self.is_read) = (None, None, None, false);
         }
-        is_lost
+        Ok(fate)
+    }
+
+    /// Writes what the log has into the database, and opens that again, which begins a log at its place.
+    fn begin_another_log(&mut self) -> rusqlite::Result<Fate> {
+        let (Some(connection), Some(files)) = (&self.connection, &self.files) else { return Ok(Fate::Whole) };
+        let checkpoint = "PRAGMA main.wal_checkpoint(TRUNCATE)";
+        let is_busy: bool = connection.query_row(checkpoint, [], |row| row.get(0)).map_err(cut)?;
+        if is_busy {
+            return Err(other("its log was removed, and another program reads what was in it".into()));
+        }
+        let before = files.database;
+        (self.connection, self.files) = (None, None);
+        // Not by `connect`: its look at the file takes the locks from whoever reads it in this process, see fcntl(2).
+        let opened = resolved(&self.database()).map(|path| open(&path).map_err(failed));
+        let connection = match opened {
+            Ok(Err(error)) if error.sqlite_error_code() != Some(ErrorCode::CannotOpen) => return Err(error),
+            Ok(Ok(connection)) => connection,
+            Ok(Err(_)) | Err(_) => return Ok(Fate::Gone),
+        };
+        self.use_connection(connection)?;
+        let is_same = self.files.as_ref().is_some_and(|files| files.database == before);
+        Ok(if is_same { Fate::WithoutLog } else { Fate::Gone })
     }
 
     /// What an earlier daemon kept, if it could not be read before.
@@ -201,7 +235,7 @@ impl Store {
     /// Moves the database aside that turned out to be damaged; an empty one takes its place with the next batch.
     pub(crate) fn move_aside(&mut self, error: &rusqlite::Error) -> std::io::Result<Damage> {
         // Before the move: SQLite removes the log by its name when it closes a database.
-        (self.connection, self.is_read) = (None, true);
+        (self.connection, self.files, self.is_read) = (None, None, true);
         move_aside(&self.database(), said(error))
     }
 
@@ -354,22 +388,40 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
+/// Of a log: what SQLite knows to be in it is not there.
+fn cut(error: rusqlite::Error) -> rusqlite::Error {
+    match error.sqlite_extended_error_code() {
+        Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ) => {
+            damaged("somebody has cut its log, state.db-wal".to_owned())
+        }
+        Some(_) | None => error,
+    }
+}
+
+/// Makes the database if it is missing, and opens it.
 fn connect(path: &Path) -> Result<Connection, ConnectError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     // SQLite makes its files with the umask, which may let others read what is watched.
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
     let cannot = |error| other(format!("cannot open '{}': {}", path.display(), plain(&error)).into());
-    // The way to the directory may have links, as that of a service with DynamicUser=. Our files are none, and SQLite
-    // takes NOFOLLOW for the whole path.
-    let path = &match (path.parent(), path.file_name()) {
-        (Some(directory), Some(name)) => directory.canonicalize().map_err(cannot)?.join(name),
-        _ => path.to_owned(),
-    };
-    options.open(path).map_err(cannot)?;
+    let path = resolved(path).map_err(cannot)?;
+    options.open(&path).map_err(cannot)?;
+    open(&path)
+}
+
+/// The way to the directory may have links, as that of a service with DynamicUser=. Our files are none, and SQLite
+/// takes NOFOLLOW for the whole path.
+fn resolved(path: &Path) -> std::io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => Ok(directory.canonicalize()?.join(name)),
+        _ => Ok(path.to_owned()),
+    }
+}
+
+/// Opens a database that is there and can be written.
+fn open(path: &Path) -> Result<Connection, ConnectError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags)?;
     prepare(&mut connection)?;
     Ok(connection)
@@ -404,7 +456,7 @@ fn prepare(connection: &mut Connection) -> Result<(), ConnectError> {
 }
 
 /// Looks at every page. Damage that is found later would cost the tasks that are written meanwhile.
-fn check(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn check(connection: &Connection) -> rusqlite::Result<()> {
     let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if answer == "ok" {
         return Ok(());
@@ -702,7 +754,7 @@ fn unknown_word(column: &str, word: &str) -> rusqlite::Error {
     damaged(format!("column {column} holds '{word}'"))
 }
 
-fn damaged(why: String) -> rusqlite::Error {
+pub(crate) fn damaged(why: String) -> rusqlite::Error {
     let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     rusqlite::Error::SqliteFailure(failure, Some(why))
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::files::Fate;
 use crate::rows::Batch;
 use crate::store::{Damage, Restored, Store, is_damage, said};
 
@@ -36,6 +37,8 @@ pub enum Report {
     /// The database turned out to be damaged, and an empty one took its place; or, without a damage, it is not there
     /// any more. The batch is lost with it: everything has to be committed anew.
     StartedAfresh(Option<Damage>),
+    /// Somebody removed the log of the database, which was open still. What it had is in the database: nothing is lost.
+    LogRemoved,
     /// What an earlier daemon kept, which could not be read at the start. It is there still.
     Restored(Box<Restored>),
 }
@@ -165,7 +168,7 @@ impl Report {
     fn ends_a_batch(&self) -> bool {
         match self {
             Report::Committed { .. } | Report::StartedAfresh(_) => true,
-            Report::Failing(_) | Report::Restored(_) => false,
+            Report::Failing(_) | Report::LogRemoved | Report::Restored(_) => false,
         }
     }
 }
@@ -206,12 +209,16 @@ impl<R: Fn(Report)> Writer<R> {
         let mut pause = RETRY_FIRST;
         let mut failed = false;
         loop {
-            if self.store.lets_go_of_a_lost_one() {
+            let begun = Instant::now();
+            let fate = self.store.look_after();
+            if matches!(fate, Ok(Fate::Gone)) {
                 (self.report)(Report::StartedAfresh(None));
                 return true;
             }
-            let begun = Instant::now();
-            let Err(error) = self.read_and_write(batch) else {
+            if matches!(fate, Ok(Fate::WithoutLog)) {
+                (self.report)(Report::LogRemoved);
+            }
+            let Err(error) = fate.and_then(|_| self.read_and_write(batch)) else {
                 (self.report)(Report::Committed { took: begun.elapsed(), recovered: failed });
                 return true;
             };

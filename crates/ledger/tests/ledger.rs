@@ -98,9 +98,18 @@ impl Desk {
         self.ledger.take_reports()
     }
 
-    fn commit(&mut self, batch: Batch) {
+    /// Gives a batch, and waits until the next one can follow.
+    fn give(&mut self, batch: Batch) -> Vec<Report> {
         self.ledger.commit(batch);
-        let reports = self.next_reports();
+        let mut reports = Vec::new();
+        while !self.ledger.is_ready() {
+            reports.extend(self.next_reports());
+        }
+        reports
+    }
+
+    fn commit(&mut self, batch: Batch) {
+        let reports = self.give(batch);
         assert!(matches!(reports[..], [Report::Committed { recovered: false, .. }]), "{reports:?}");
         assert!(self.ledger.is_ready());
     }
@@ -484,6 +493,162 @@ fn a_state_that_somebody_removes_is_made_anew() {
     desk.commit(tasks([task(1, b"/in/a"), task(2, b"/in/b")]));
     desk.close();
     assert_eq!(Desk::open(&directory, 1).1.tasks.len(), 2);
+}
+
+/// What a daemon would find that starts after a crash at this moment.
+fn after_a_crash(directory: &Path) -> Restored {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["state.db", "state.db-wal"] {
+        fs::copy(directory.join(name), copy.path().join(name)).unwrap();
+    }
+    Desk::open(copy.path(), 9).1
+}
+
+#[test]
+fn a_log_that_somebody_removes_costs_nothing() {
+    for (removed, is_read) in
+        [(&["-wal"][..], false), (&["-wal"], true), (&["-wal", "-shm"], false), (&["-wal", "-shm"], true)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let (mut desk, _) = Desk::open(path, 9);
+        desk.commit(tasks([task(1, b"/in/a")]));
+        desk.commit(ends([ended(7, b"/in/x", Outcome::Failed)]));
+        let reader = is_read.then(|| Reader::open(path).unwrap());
+        assert!(reader.iter().all(|reader| reader.ended(&Filter::default(), 9).unwrap().total == 1));
+        for suffix in removed {
+            fs::remove_file(path.join(format!("state.db{suffix}"))).unwrap();
+        }
+        let reports = desk.give(tasks([task(2, b"/in/b")]));
+        assert!(matches!(reports[..], [Report::LogRemoved, Report::Committed { .. }]), "{reports:?}");
+        desk.commit(tasks([task(3, b"/in/c")]));
+        drop(reader);
+        desk.commit(tasks([task(4, b"/in/d")]));
+        let found = after_a_crash(path);
+        assert_eq!((found.tasks.len(), found.failed.len()), (4, 1));
+        desk.close();
+        assert_eq!(Desk::open(path, 9).1.tasks.len(), 4);
+    }
+}
+
+#[test]
+fn a_log_that_was_removed_waits_for_who_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut desk, _) = Desk::open(directory.path(), 9);
+    desk.commit(tasks([task(1, b"/in/a")]));
+    let shell = rusqlite::Connection::open(directory.path().join("state.db")).unwrap();
+    let count = "BEGIN; SELECT count(*) FROM task";
+    shell.execute_batch(count).unwrap();
+    desk.commit(tasks([task(2, b"/in/b")]));
+    fs::remove_file(directory.path().join("state.db-wal")).unwrap();
+    desk.ledger.commit(tasks([task(3, b"/in/c")]));
+    let reports = desk.next_reports();
+    assert!(
+        matches!(&reports[..], [Report::Failing(why)] if why.contains("its log was removed")),
+        "{reports:?}"
+    );
+    shell.execute_batch("ROLLBACK").unwrap();
+    let mut reports = Vec::new();
+    while !desk.ledger.is_ready() {
+        reports.extend(desk.next_reports());
+    }
+    assert!(
+        matches!(reports[..], [Report::LogRemoved, Report::Committed { recovered: true, .. }]),
+        "{reports:?}"
+    );
+    assert_eq!(after_a_crash(directory.path()).tasks.len(), 3);
+}
+
+/// Shortens a file of the state, and has everything given again.
+#[test]
+fn a_file_that_somebody_cuts_while_it_is_in_use_starts_afresh() {
+    for (name, len, why) in [
+        ("state.db", 0, "has emptied it"),
+        ("state.db", 8192, "has cut it"),
+        ("state.db-wal", 0, "has cut its log"),
+        ("state.db-wal", 5000, "has cut its log"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let (mut desk, _) = Desk::open(path, 9);
+        desk.commit(tasks((1..200).map(|id| task(id, b"/in/a"))));
+        if name == "state.db" {
+            // All is in the database then.
+            let shell = rusqlite::Connection::open(path.join("state.db")).unwrap();
+            shell.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        }
+        desk.commit(tasks([task(1, b"/in/a")]));
+        fs::File::options().write(true).open(path.join(name)).unwrap().set_len(len).unwrap();
+        let reports = desk.give(tasks([task(1, b"/in/a")]));
+        let is_told =
+            matches!(&reports[..], [Report::StartedAfresh(Some(damage))] if damage.error.contains(why));
+        assert!(is_told, "{name} of {len} bytes: {reports:?}");
+        desk.commit(tasks([task(1, b"/in/a"), task(2, b"/in/b")]));
+        assert_eq!(after_a_crash(path).tasks.len(), 2);
+        desk.close();
+    }
+}
+
+/// SQLite begins its log anew, we and others make checkpoints, and others compact the database.
+#[test]
+fn files_that_change_by_right_are_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let (mut desk, _) = Desk::open(path, 9);
+    let shell = rusqlite::Connection::open(path.join("state.db")).unwrap();
+    let mut lens = Vec::new();
+    for round in 0..8_u32 {
+        desk.commit(tasks((1..4_000).map(|id| task(id, b"/in/a/name/of/some/length"))));
+        lens.push(path.join("state.db-wal").metadata().unwrap().len());
+        desk.commit(Batch { gone: (3..4_000).map(Id).collect(), ..Batch::default() });
+        lens.push(path.join("state.db-wal").metadata().unwrap().len());
+        let sql = match round % 4 {
+            0 => "PRAGMA wal_checkpoint(TRUNCATE)",
+            1 => "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)",
+            2 => "VACUUM",
+            _ => "",
+        };
+        shell.execute_batch(sql).unwrap();
+    }
+    assert!(lens.windows(2).any(|two| two[0] > two[1]), "the log never became shorter: {lens:?}");
+    desk.close();
+    assert_eq!(Desk::open(path, 9).1.tasks.len(), 2);
+}
+
+#[test]
+fn a_copy_that_is_put_back_with_its_log_keeps_that() {
+    let base = tempfile::tempdir().unwrap();
+    let (state, other) = (base.path().join("state"), base.path().join("other"));
+    let (mut desk, _) = Desk::open(&state, 9);
+    desk.commit(tasks([task(1, b"/in/a")]));
+    let (mut source, _) = Desk::open(&other, 9);
+    source.commit(tasks([task(2, b"/in/b"), task(3, b"/in/c")]));
+    fs::create_dir(base.path().join("copy")).unwrap();
+    for name in ["state.db", "state.db-wal"] {
+        let copy = base.path().join("copy").join(name);
+        fs::copy(other.join(name), &copy).unwrap();
+        fs::rename(copy, state.join(name)).unwrap();
+    }
+    assert_eq!(desk.give(tasks([task(4, b"/in/d")])), [Report::StartedAfresh(None)]);
+    let reports = desk.give(tasks([task(4, b"/in/d")]));
+    let is_read = matches!(&reports[0], Report::Restored(found) if found.tasks.len() == 2);
+    assert!(is_read, "{reports:?}");
+}
+
+#[test]
+fn who_reads_a_database_that_is_gone_leaves_the_log_of_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let (mut desk, _) = Desk::open(path, 9);
+    desk.commit(tasks([task(1, b"/in/a")]));
+    let reader = Reader::open(path).unwrap();
+    reader.ended(&Filter::default(), 9).unwrap();
+    fs::remove_file(path.join("state.db")).unwrap();
+    assert_eq!(desk.give(tasks([task(2, b"/in/b")])), [Report::StartedAfresh(None)]);
+    desk.commit(tasks([task(1, b"/in/a"), task(2, b"/in/b")]));
+    drop(reader);
+    desk.commit(tasks([task(3, b"/in/c")]));
+    assert_eq!(after_a_crash(path).tasks.len(), 3);
 }
 
 #[test]

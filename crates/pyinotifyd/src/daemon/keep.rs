@@ -93,6 +93,8 @@ pub(crate) struct Keeper {
     next: Batch,
     /// When the next batch is due.
     commit_at: Option<Instant>,
+    /// When a batch is due even if it says nothing, since the state could not be read.
+    doubted_at: Option<Instant>,
     /// Why nothing is kept at present.
     trouble: Option<String>,
     /// How long transactions took.
@@ -156,6 +158,7 @@ impl Keeper {
             failures,
             next: Batch::default(),
             commit_at: None,
+            doubted_at: None,
             trouble,
             took: Histogram::new(COMMIT_BOUNDS),
             made: 0,
@@ -207,7 +210,7 @@ impl Keeper {
 
     /// When the next batch is due, unless the thread is still at the one before.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let at = self.commit_at.into_iter().chain(self.checkpoints.due_at).min();
+        let at = [self.commit_at, self.doubted_at, self.checkpoints.due_at].into_iter().flatten().min();
         at.filter(|_| self.ledger.is_ready())
     }
 
@@ -282,6 +285,11 @@ impl Keeper {
         }
         self.commit_at = Some(now);
         self.made + engine.changed().div_ceil(TASKS_A_BATCH).max(1) as u64
+    }
+
+    /// The state could not be read: the thread looks after its files, as it does before each batch.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        self.doubted_at = Some(now);
     }
 
     /// Whether so many batches are written, or everything is, or nothing can be now.
@@ -420,7 +428,8 @@ impl Daemon {
         } else {
             keeper.commit_at = None;
         }
-        let is_due = checkpoint_is_due || keeper.commit_at.is_some_and(|at| at <= now);
+        let of_keeper = [keeper.commit_at, keeper.doubted_at];
+        let is_due = checkpoint_is_due || of_keeper.into_iter().flatten().any(|at| at <= now);
         if !is_due || !keeper.ledger.is_ready() {
             return;
         }
@@ -433,7 +442,7 @@ impl Daemon {
                 self.core.told_before.forget();
             }
         }
-        if !batch.is_empty() {
+        if keeper.doubted_at.take().is_some() || !batch.is_empty() {
             keeper.made += 1;
             keeper.ledger.commit(batch);
         }
@@ -469,6 +478,13 @@ impl Daemon {
                     self.restore(*restored, now);
                 }
                 Report::Restored(_) => {}
+                Report::LogRemoved => {
+                    let directory = keeper.directory.display();
+                    let text = format!(
+                        "somebody removed state.db-wal in '{directory}'; what it had is in state.db, nothing is lost"
+                    );
+                    record!(performer.log, self.logger, ERROR, "{text}");
+                }
                 Report::StartedAfresh(damage) => {
                     let lost =
                         || format!("the state in '{}' is gone; it is made anew", keeper.directory.display());

@@ -312,6 +312,9 @@ impl Daemon {
     /// A lane has read what was asked for.
     pub(in crate::daemon) fn has_read(&mut self, number: u64, found: Found, now: Instant) {
         let Some(read) = self.control.reads.waiting.remove(&number) else { return };
+        if let (Err(_), Some(keeper)) = (&found, &mut self.core.performer.keeper) {
+            keeper.doubt(now);
+        }
         let is_degraded =
             self.core.performer.keeper.as_ref().is_some_and(|keeper| keeper.trouble().is_some());
         let pages = match found {
