@@ -898,6 +898,40 @@ def test_what_a_rule_did_is_undone_unless_that_would_lose_something(steer: Steer
     operator.run("undo", "abc", status=2)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [("replace", "is something else by now"), ("append", "was changed meanwhile"), ("remove", "is not there any more")],
+)
+def test_an_undo_leaves_alone_what_somebody_put_where_a_copy_was(steer: Steer, box: Box, change: str, why: str) -> None:
+    _, operator = steer(
+        """
+rule = FileManagerRule("copy", r"$SRC/(.*)", r"$DST/\\1", on_conflict="overwrite", trash="$TMP/trash")
+copies = FileManagerScheduler(rule)
+pyinotifyd = Pyinotifyd(watches=[Watch("$SRC", {"IN_CLOSE_WRITE": copies})], history=10)
+""",
+        "--state",
+        os.fspath(box.tmp / "state"),
+    )
+    (box.dst / "f").write_text("old")
+    write(box.src / "f", "copied")
+    operator.wait_scheduler("copies", done=1)
+    (task,) = operator.get("/v1/history")["tasks"]
+    if change == "replace":
+        (box.dst / "new").write_text("precious")
+        (box.dst / "new").rename(box.dst / "f")
+    elif change == "append":
+        with (box.dst / "f").open("a") as file:
+            file.write(" and edited")
+    else:
+        (box.dst / "f").unlink()
+    there = {path.name: path.read_bytes() for path in box.dst.iterdir()}
+    refused = operator.refused(409, "POST", f"/v1/history/{task['id']}/undo")
+    assert refused == f"cannot undo task {task['id']}: '{box.dst}/f' {why}"
+    assert {path.name: path.read_bytes() for path in box.dst.iterdir()} == there
+    (kept,) = [path for path in (box.tmp / "trash").rglob("*") if path.is_file()]
+    assert kept.read_text() == "old"
+
+
 def test_an_undo_names_the_later_task_that_removed_its_directory(steer: Steer, box: Box) -> None:
     _, operator = steer(
         """

@@ -2,7 +2,8 @@
 //!
 //! An undo moves what the rule made back to the source, and what it overwrote or deleted back from the trash. It loses
 //! nothing: where a name is taken, where the result is not there any more or is something else by now, it is refused
-//! with the reason, and a copy that stands where the overwritten file was goes into the trash itself.
+//! with the reason, and a copy that stands where the overwritten file was goes into the trash itself. It is refused,
+//! too, if somebody has changed such a copy: what was moved takes its changes along, and a copy does not come back.
 //!
 //! A worker does it, by the same actions as a rule, with the same care for links and owners.
 
@@ -10,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::AtomicBool;
 
 use files::{Action, Conflict, Done, Error, Held, Pruned, Record, Request, Rule};
-use rustix::fs::{AtFlags, CWD, StatxFlags, statat, statx};
+use rustix::fs::{AtFlags, CWD, Stat, StatxFlags, statat, statx};
 use serde::{Deserialize, Serialize};
 
 use crate::log::Escaped;
@@ -26,6 +27,9 @@ pub(crate) struct Deed {
     placed: Option<PlacedAt>,
     /// What was overwritten or deleted: where it was, where it is.
     trashed: Vec<(Bytes, Bytes)>,
+    /// The copies that stand where something was overwritten, in the order of `trashed`. Earlier versions kept none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    copies: Vec<Option<CopyAt>>,
     trash: Option<Bytes>,
     /// Directories that were empty then and are gone, the innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -100,6 +104,18 @@ struct PlacedAt {
     born: Option<(i64, u32)>,
 }
 
+/// A copy, as its rule left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct CopyAt {
+    dev: u64,
+    ino: u64,
+    #[serde(default)]
+    born: Option<(i64, u32)>,
+    /// Its length, and the time of its last change: that of its content, so that a new owner or mode is none.
+    len: i64,
+    changed: (i64, i64),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PrunedAt {
     path: Bytes,
@@ -153,12 +169,17 @@ impl Deed {
             ino: placed.ino,
             born: born(&placed.path),
         });
+        let copies = match action {
+            DeedAction::Copy => done.trashed.iter().map(|one| CopyAt::of(&one.from)).collect(),
+            DeedAction::Move | DeedAction::Delete => Vec::new(),
+        };
         (placed.is_some() || !done.trashed.is_empty()).then(|| Deed {
             action,
             source: Bytes::of(source),
             root_len,
             placed,
             trashed: done.trashed.iter().map(|one| (Bytes::of(&one.from), Bytes::of(&one.to))).collect(),
+            copies,
             trash: rule.trash.as_deref().map(Bytes::of),
             pruned: done.pruned.iter().map(PrunedAt::of).collect(),
             undone_s: None,
@@ -207,9 +228,11 @@ impl Deed {
     /// # Errors
     /// Why that is not possible, or not possible without loss. What was moved before stays moved, and was told.
     pub(crate) fn undo(&self, held: &mut Held, say: &mut dyn FnMut(String)) -> Result<(), Refused> {
-        let moved = self.placed.as_ref().filter(|_| self.action == DeedAction::Move);
         // Nothing is moved where something is missing.
-        moved.map_or(Ok(()), PlacedAt::check)?;
+        self.placed.as_ref().map_or(Ok(()), PlacedAt::check)?;
+        for ((from, _), copy) in self.trashed.iter().zip(&self.copies) {
+            copy.as_ref().map_or(Ok(()), |copy| copy.check(from))?;
+        }
         for (_, to) in &self.trashed {
             if statat(CWD, to.get(), AtFlags::SYMLINK_NOFOLLOW).is_err() {
                 let why = format!("'{}' is not in the trash any more", Escaped(to.get()));
@@ -227,7 +250,7 @@ impl Deed {
             let mut tell = |record: Record<'_>| tell(&record, say);
             files::perform(&request, held, &mut tell).map(drop).map_err(|error| Refused::of(&error))
         };
-        if let Some(placed) = moved {
+        if let Some(placed) = self.placed.as_ref().filter(|_| self.action == DeedAction::Move) {
             let path = placed.path.get();
             back(
                 path,
@@ -276,16 +299,44 @@ impl PrunedAt {
 impl PlacedAt {
     /// Whether the result is still what the rule placed.
     fn check(&self) -> Result<(), Refused> {
-        let shown = Escaped(self.path.get());
-        let status = statat(CWD, self.path.get(), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|_| Refused::For(format!("'{shown}' is not there any more")))?;
-        let is_born_then = self.born.is_none() || self.born == born(self.path.get());
-        if (status.st_dev, status.st_ino) == (self.dev, self.ino) && is_born_then {
-            Ok(())
-        } else {
-            Err(Refused::For(format!("'{shown}' is something else by now")))
-        }
+        check_identity(self.path.get(), (self.dev, self.ino), self.born).map(drop)
     }
+}
+
+impl CopyAt {
+    /// What stands there after a copy; nothing if somebody was faster than this look.
+    fn of(path: &[u8]) -> Option<CopyAt> {
+        let status = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let (len, changed) = content(&status);
+        Some(CopyAt { dev: status.st_dev, ino: status.st_ino, born: born(path), len, changed })
+    }
+
+    /// Whether it is what the rule left there.
+    fn check(&self, path: &Bytes) -> Result<(), Refused> {
+        let status = check_identity(path.get(), (self.dev, self.ino), self.born)?;
+        if content(&status) == (self.len, self.changed) {
+            return Ok(());
+        }
+        Err(Refused::For(format!("'{}' was changed meanwhile", Escaped(path.get()))))
+    }
+}
+
+/// Whether that is still there; its status.
+fn check_identity(path: &[u8], inode: (u64, u64), at: Option<(i64, u32)>) -> Result<Stat, Refused> {
+    let shown = Escaped(path);
+    let status = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|_| Refused::For(format!("'{shown}' is not there any more")))?;
+    let is_born_then = at.is_none() || at == born(path);
+    if (status.st_dev, status.st_ino) == inode && is_born_then {
+        Ok(status)
+    } else {
+        Err(Refused::For(format!("'{shown}' is something else by now")))
+    }
+}
+
+/// Length and time of the last change, which differ where a content does.
+fn content(status: &Stat) -> (i64, (i64, i64)) {
+    (status.st_size, (status.st_mtime, status.st_mtime_nsec as i64))
 }
 
 /// When a file was made.
@@ -480,6 +531,86 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_somebody_replaced_or_changed_stays_as_it_is() {
+        let (precious, gone, other, changed) =
+            (Some("precious"), "is not there any more", "is something else by now", "was changed meanwhile");
+        let by_rename: fn(&Path) = |path| {
+            let beside = path.with_extension("new");
+            fs::write(&beside, "precious").unwrap();
+            fs::rename(beside, path).unwrap();
+        };
+        let in_place: fn(&Path) = |path| fs::write(path, "precious").unwrap();
+        let remove: fn(&Path) = |path| fs::remove_file(path).unwrap();
+        let cases = [(by_rename, precious, other), (in_place, precious, changed), (remove, None, gone)];
+        for is_tree in [false, true] {
+            for (change, left, why) in cases {
+                let bench = Bench::new();
+                let name = if is_tree { "f/g/h" } else { "f" };
+                let (source, result) = (bench.path("in").join(name), bench.path("out").join(name));
+                for (path, content) in [(&source, "new"), (&result, "old")] {
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    fs::write(path, content).unwrap();
+                }
+                let copied = bench.act(Action::Copy, |rule| {
+                    (rule.on_conflict, rule.rec) = (Conflict::Overwrite, true);
+                });
+                let deed = copied.unwrap();
+                change(&result);
+                assert_eq!(undo(&deed).unwrap_err(), format!("'{}' {why}", result.display()));
+                assert_eq!(fs::read_to_string(&result).ok().as_deref(), left);
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_with_another_mode_and_another_name_is_the_one_that_was_made() {
+        let bench = Bench::new();
+        fs::write(bench.path("in/f"), "new").unwrap();
+        fs::write(bench.path("out/f"), "old").unwrap();
+        let deed = bench.act(Action::Copy, |rule| rule.on_conflict = Conflict::Overwrite).unwrap();
+        fs::set_permissions(bench.path("out/f"), Permissions::from_mode(0o600)).unwrap();
+        fs::hard_link(bench.path("out/f"), bench.path("out/g")).unwrap();
+        undo(&deed).unwrap();
+        assert_eq!(bench.read("out/f").unwrap(), "old");
+    }
+
+    #[test]
+    fn what_two_copies_overwrote_comes_back_in_reverse_order() {
+        let bench = Bench::new();
+        fs::write(bench.path("out/f"), "old").unwrap();
+        let [first, second] = ["one", "two"].map(|content| {
+            fs::write(bench.path("in/f"), content).unwrap();
+            bench.act(Action::Copy, |rule| rule.on_conflict = Conflict::Overwrite).unwrap()
+        });
+        assert!(undo(&first).unwrap_err().ends_with("is something else by now"));
+        for (deed, content) in [(second, "one"), (first, "old")] {
+            undo(&deed).unwrap();
+            assert_eq!(bench.read("out/f").unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_copy_of_an_earlier_version_is_checked_as_far_as_that_knew_it() {
+        let bench = Bench::new();
+        for replaced in [false, true] {
+            fs::write(bench.path("in/f"), "new").unwrap();
+            fs::write(bench.path("out/f"), "old").unwrap();
+            let deed = bench.act(Action::Copy, |rule| rule.on_conflict = Conflict::Overwrite).unwrap();
+            let mut kept: serde_json::Value = serde_json::from_str(&deed.to_json()).unwrap();
+            kept.as_object_mut().unwrap().remove("copies").unwrap();
+            let deed = Deed::parse(&kept.to_string()).unwrap();
+            if replaced {
+                fs::write(bench.path("out/g"), "precious").unwrap();
+                fs::rename(bench.path("out/g"), bench.path("out/f")).unwrap();
+                assert!(undo(&deed).unwrap_err().ends_with("is something else by now"));
+            } else {
+                undo(&deed).unwrap();
+            }
+        }
+        assert_eq!(bench.read("out/f").unwrap(), "precious");
+    }
+
+    #[test]
     fn a_directory_that_went_away_is_to_be_made_by_whoever_undoes() {
         let bench = Bench::new();
         fs::create_dir(bench.path("in/a")).unwrap();
@@ -554,6 +685,7 @@ mod tests {
                 born: Some((3, 4)),
             }),
             trashed: Vec::new(),
+            copies: Vec::new(),
             trash: None,
             pruned: vec![PrunedAt { path: Bytes::of(b"/in/\xff"), mode: 0o755, uid: 5, gid: 6 }],
             undone_s: Some(1.5),
