@@ -150,6 +150,22 @@ def test_a_start_does_not_wait_for_a_server(run: Run, box: Box, server: Server, 
     assert daemon.terminate() == 0
 
 
+def test_a_server_inside_of_a_tree_behind_a_link_costs_its_part_only(run: Run, box: Box, server: Server) -> None:
+    """The table of mounts knows nothing of the link through which the tree's path leads."""
+    (box.tmp / "link").symlink_to(box.tmp)
+    behind = box.tmp / "link" / box.src.name
+    server.mount()
+    server.stop()
+    daemon = run(CONFIG.replace("$SRC", str(behind)).replace("$PATH", str(box.dst)))
+    (box.src / "new").mkdir()
+    write(box.src / "new" / "f")
+    daemon.wait_out(f"RAN {behind}/new/f", timeout_s=PROMPT_S)
+    server.go_on()
+    write(server.point / "second")
+    daemon.wait_out(f"RAN {behind}/mnt/second")
+    assert daemon.terminate() == 0
+
+
 @pytest.mark.parametrize("pattern", ["deep/i*", "d*/in", "*/*"])
 def test_a_pattern_does_not_wait_for_a_server(run: Run, box: Box, server: Server, pattern: str) -> None:
     (server.backing / "deep" / "in").mkdir(parents=True)

@@ -24,6 +24,8 @@ pub(crate) struct Found {
     pub(crate) is_dir: bool,
     /// The last name of the path is a link.
     pub(crate) is_link: bool,
+    /// The path without links, where links lead there.
+    pub(crate) real: Option<Vec<u8>>,
 }
 
 /// Why nothing stands there for us.
@@ -63,7 +65,7 @@ pub(crate) fn open(path: &[u8]) -> Result<Found, Unfound> {
     match open_without_links(path) {
         Ok(object) => {
             let is_dir = is(&rustix::fs::fstat(&object)?, FileType::Directory);
-            Ok(Found { object, is_dir, is_link: false })
+            Ok(Found { object, is_dir, is_link: false, real: None })
         }
         // ENOSYS: before Linux 5.6, or a sandbox that does not know openat2(2); older ones say EPERM.
         Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => open_through_links(path),
@@ -82,6 +84,7 @@ fn open_through_links(path: &[u8]) -> Result<Found, Unfound> {
     let real = real_path(path, |_| true);
     let daemon = rustix::process::geteuid().as_raw();
     let mut by_kernel = false;
+    let has_links = !real.links.is_empty();
     for (directory, name) in real.links {
         let mut link = directory;
         path::push(&mut link, &name);
@@ -99,7 +102,8 @@ fn open_through_links(path: &[u8]) -> Result<Found, Unfound> {
         // Exchanged between the two looks; whatever did that is told, and it is looked at again.
         return Err(Errno::NOENT.into());
     }
-    Ok(Found { object, is_dir: is(&status, FileType::Directory), is_link })
+    let is_dir = is(&status, FileType::Directory);
+    Ok(Found { object, is_dir, is_link, real: has_links.then_some(real.path) })
 }
 
 /// Whether a path without links leads to that object.
@@ -188,6 +192,17 @@ mod tests {
 
     fn opened(path: &Path) -> Result<(bool, bool), Unfound> {
         open(path.as_os_str().as_bytes()).map(|found| (found.is_dir, found.is_link))
+    }
+
+    #[test]
+    fn where_links_lead_is_known_of_what_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("real/in")).unwrap();
+        symlink("real", top.join("link")).unwrap();
+        let real = |path: &str| open(top.join(path).as_os_str().as_bytes()).ok().and_then(|found| found.real);
+        assert_eq!(real("real/in"), None);
+        assert_eq!(real("link/in"), Some(top.join("real/in").as_os_str().as_bytes().to_vec()));
     }
 
     #[test]

@@ -48,6 +48,17 @@ pub(crate) fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
     top == b"/" || path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
+/// `path`, which is at `from` or below, as it is called where `from` is called `to`; all absolute and normal. `None` if
+/// it is elsewhere.
+pub(crate) fn rebased(path: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
+    let rest = is_at_or_below(path, from).then(|| &path[from.len()..])?;
+    let mut rebased = to.to_vec();
+    for name in components(rest) {
+        push(&mut rebased, name);
+    }
+    Some(rebased)
+}
+
 /// The directory of `path`, which is absolute and normal, and its name there. `None` for `/`.
 pub(crate) fn parent_and_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = path.iter().rposition(|&byte| byte == b'/')?;
@@ -95,5 +106,20 @@ mod tests {
             is_at_or_below(b"/a", b"/a") && is_at_or_below(b"/a/b", b"/a") && is_at_or_below(b"/a", b"/")
         );
         assert!(!is_at_or_below(b"/ab", b"/a") && !is_at_or_below(b"/", b"/a"));
+    }
+
+    #[test]
+    fn a_path_is_rebased_with_what_is_below() {
+        for (path, from, to, expected) in [
+            ("/a/b/c", "/a", "/x/y", Some("/x/y/b/c")),
+            ("/a", "/a", "/x", Some("/x")),
+            ("/a/b", "/", "/x", Some("/x/a/b")),
+            ("/a/b", "/a", "/", Some("/b")),
+            ("/a", "/a", "/", Some("/")),
+            ("/ab", "/a", "/x", None),
+        ] {
+            let rebased = rebased(path.as_bytes(), from.as_bytes(), to.as_bytes());
+            assert_eq!(rebased.as_deref(), expected.map(str::as_bytes), "{path}");
+        }
     }
 }

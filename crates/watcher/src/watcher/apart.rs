@@ -66,7 +66,8 @@ impl Watcher {
             let root = self.root(*root);
             root.pattern.is_none() && root.of_pattern.is_none()
         };
-        !roots.is_empty() && roots.iter().all(is_fixed) && !self.territory.has_points_within(path)
+        let has_points = |root: &RootId| self.territory.has_points_within(self.root(*root).real_path());
+        !roots.is_empty() && roots.iter().all(is_fixed) && !roots.iter().any(has_points)
     }
 
     fn roots_within(&self, path: &[u8]) -> Vec<RootId> {

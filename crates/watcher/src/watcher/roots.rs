@@ -36,6 +36,8 @@ pub(super) struct Root {
     pub(super) watch: WatchId,
     /// Absolute and normal.
     pub(super) path: Vec<u8>,
+    /// The path without links, where links led to what it was bound to last: what the table of mounts calls it.
+    pub(super) real: Option<Vec<u8>>,
     /// As configured, where that is relative.
     pub(super) given: Option<Vec<u8>>,
     rec: bool,
@@ -73,6 +75,11 @@ pub(super) struct Root {
 }
 
 impl Root {
+    /// The path without links.
+    pub(super) fn real_path(&self) -> &[u8] {
+        self.real.as_ref().unwrap_or(&self.path)
+    }
+
     /// Whether subdirectories that exist are watched when it is bound.
     pub(super) fn descends(&self) -> bool {
         self.rec && self.is_dir && !self.is_link
@@ -462,6 +469,7 @@ impl Watcher {
             watch,
             shown_len: path.len(),
             path,
+            real: None,
             given,
             rec: of.rec,
             auto_add: of.auto_add,
@@ -578,18 +586,21 @@ impl Watcher {
         for _ in 0..TRIES {
             self.spend(LOOK_UNITS);
             match lookup::open(&self.root(root).path) {
-                Ok(found) => match self.bind(root, &found, reason, sink) {
-                    // Bound, and its ancestors watched: once more, for what happened in between.
-                    Ok(true) => self.guard(root, sink),
-                    Ok(false) => return,
-                    Err(errno) if guarded => return self.root_failed(root, errno.into(), sink),
-                    Err(_) => {
-                        self.leave(root, reason, sink);
-                        self.root_mut(root).missing = true;
-                        self.guard(root, sink);
-                        guarded = true;
+                Ok(found) => {
+                    let is_other_way = self.leads_to(root, &found);
+                    match self.bind(root, &found, reason, sink) {
+                        // Bound, and its ancestors watched: once more, for what happened in between.
+                        Ok(is_new) if is_new || is_other_way => self.guard(root, sink),
+                        Ok(_) => return,
+                        Err(errno) if guarded => return self.root_failed(root, errno.into(), sink),
+                        Err(_) => {
+                            self.leave(root, reason, sink);
+                            self.root_mut(root).missing = true;
+                            self.guard(root, sink);
+                            guarded = true;
+                        }
                     }
-                },
+                }
                 Err(unfound) if guarded => return self.root_failed(root, unfound, sink),
                 Err(unfound) => {
                     if reason != Reason::Deleted || unfound.refusal() != Refusal::Gone {
@@ -601,6 +612,13 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    /// Keeps where a root's path leads, before its tree is looked at; true if that is another place than before.
+    fn leads_to(&mut self, root: RootId, found: &Found) -> bool {
+        self.territory.has_links |= found.real.is_some();
+        let before = std::mem::replace(&mut self.root_mut(root).real, found.real.clone());
+        before != found.real
     }
 
     /// What the path leads to may not be asked about here: another watcher watches it.

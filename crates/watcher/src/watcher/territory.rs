@@ -4,11 +4,17 @@
 //! local ([`mounts`]); what stands elsewhere it hands over to a watcher of that filesystem, which works on a thread
 //! that may wait. A path of the configuration is handed over as a whole; of a tree, what is mounted inside.
 //!
-//! The table of mounts is read again when the kernel says that it has changed, which is asked once a turn before the
-//! first call on a path. What is mounted in between is the exception: a window of a turn's length.
+//! The table of mounts speaks of paths without links, the tree of paths as they were configured. A tree has no links
+//! below its root, and a root knows where it leads from when it is opened, so that each is translated into the other
+//! without asking. What is opened by its path is asked about by its path: links may lead elsewhere by now.
+//!
+//! The table is read again when the kernel says that it has changed, which is asked once a turn before the first call on
+//! a path. What is mounted in between is the exception: a window of a turn's length.
 //!
 //! Owns the table and what was handed over. Leaves to the caller of the crate to bring it where it belongs.
 
+use std::borrow::Cow;
+use std::iter::successors;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -22,7 +28,7 @@ use super::apart::APART;
 use super::place::Kind;
 use super::roots::Reason;
 use crate::cover::{EMPTY, RootId};
-use crate::path::{is_at_or_below, parent_and_name};
+use crate::path::{is_at_or_below, parent_and_name, rebased};
 use crate::spec::{News, Sink, WatchId};
 use crate::tree::NodeId;
 
@@ -70,6 +76,8 @@ pub(crate) enum Exchange {
 /// A filesystem inside of a tree, handed over for these roots.
 struct Inner {
     point: Vec<u8>,
+    /// The same without links.
+    real: Vec<u8>,
     roots: Vec<RootId>,
 }
 
@@ -85,7 +93,7 @@ pub(super) struct Territory {
     is_everywhere: bool,
     /// Mount points that may not be asked about.
     points: Vec<Vec<u8>>,
-    /// Some root is reached through a link, so that paths of the tree are not those of the table.
+    /// Some root is reached through a link, so that paths of the tree may not be those of the table.
     pub(super) has_links: bool,
     inner: Vec<Inner>,
     /// Mount points below roots, as they were when they were looked at last.
@@ -167,6 +175,11 @@ impl Territory {
         if let Some(apart) = self.apart.iter().find(|apart| is_at_or_below(path, &apart.point)) {
             return Some(apart.clone());
         }
+        self.remote(path)
+    }
+
+    /// The filesystem to which the path leads, if that may not be asked here.
+    fn remote(&self, path: &[u8]) -> Option<Elsewhere> {
         if self.points.is_empty() {
             return None;
         }
@@ -174,10 +187,10 @@ impl Territory {
         (!mount.is_local).then(|| Elsewhere { device: mount.device, point: mount.point.clone() })
     }
 
-    /// The same for a path of a tree, which has links only where a root has.
-    fn elsewhere_in_tree(&self, path: &[u8]) -> Option<Elsewhere> {
+    /// The same for a path that has no links: links are not looked for.
+    fn remote_without_links(&self, path: &[u8]) -> Option<Elsewhere> {
         let is_below = self.points.iter().any(|point| is_at_or_below(path, point));
-        if is_below || self.has_links { self.elsewhere(path) } else { None }
+        if is_below { self.remote(path) } else { None }
     }
 
     /// Type of the filesystem that a path leads to, if changes made elsewhere stay unseen there.
@@ -247,14 +260,50 @@ impl Watcher {
         self.territory.elsewhere(path)
     }
 
-    /// Whether an entry of a tree, or the directory itself if the name is empty, may be asked about. The tree is wrong
-    /// about what may not; that is about to be noticed.
+    /// Whether the path of an entry of a tree, or of the directory itself if the name is empty, may be asked about. The
+    /// tree is wrong about what may not; that is about to be noticed.
     pub(super) fn may_ask(&mut self, node: NodeId, name: &[u8]) -> bool {
         self.look_at_mounts();
         if self.territory.points.is_empty() {
             return true;
         }
-        self.path_in(node, name).is_some() && self.territory.elsewhere_in_tree(self.paths.current()).is_none()
+        if self.path_in(node, name).is_none() {
+            return false;
+        }
+        let path = self.paths.current();
+        let is_behind_link = self.territory.has_links
+            && self.root_above(node).is_none_or(|root| self.root(root).real.is_some());
+        let remote = if is_behind_link {
+            self.territory.remote(path)
+        } else {
+            self.territory.remote_without_links(path)
+        };
+        remote.is_none()
+    }
+
+    /// The same for whoever has the directory open: the path may lead elsewhere by now.
+    pub(super) fn may_enter(&mut self, node: NodeId, name: &[u8]) -> bool {
+        self.look_at_mounts();
+        if self.territory.points.is_empty() {
+            return true;
+        }
+        self.path_in(node, name).is_some()
+            && self.territory.remote_without_links(&self.real_path(node)).is_none()
+    }
+
+    /// The path that was put together last, of this node or of an entry of it, as the table of mounts has it.
+    fn real_path(&self, node: NodeId) -> Cow<'_, [u8]> {
+        let path = self.paths.current();
+        let root = if self.territory.has_links { self.root_above(node) } else { None };
+        let root = root.map(|root| self.root(root));
+        let real = root.and_then(|root| rebased(path, &root.path, root.real.as_ref()?));
+        real.map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+
+    /// A root to whose tree the node belongs: the nearest one above. Ancestors of roots have none.
+    fn root_above(&self, node: NodeId) -> Option<RootId> {
+        let mut above = successors(Some(node), |&node| self.tree.parent(node));
+        above.find_map(|node| self.roots_at(node).first().copied())
     }
 
     /// The status of an entry, links not followed.
@@ -273,7 +322,8 @@ impl Watcher {
             return false;
         }
         let Some(point) = self.path_in(parent, name).map(<[u8]>::to_vec) else { return false };
-        let Some(elsewhere) = self.territory.elsewhere_in_tree(&point) else { return false };
+        let real = self.real_path(parent).into_owned();
+        let Some(elsewhere) = self.territory.remote_without_links(&real) else { return false };
         let known = self.tree.child(parent, name);
         let before = known.map_or(EMPTY, |known| self.tree.cover(known));
         let mut roots = self.covers.roots(cover).to_vec();
@@ -282,15 +332,15 @@ impl Watcher {
             self.doom(known);
         }
         for root in roots {
-            self.hand_over_for(root, &point, &elsewhere, news);
+            self.hand_over_for(root, &point, &real, &elsewhere, news);
         }
         true
     }
 
-    fn hand_over_for(&mut self, root: RootId, point: &[u8], to: &Elsewhere, news: News) {
+    fn hand_over_for(&mut self, root: RootId, point: &[u8], real: &[u8], to: &Elsewhere, news: News) {
         let inner = &mut self.territory.inner;
         let at = inner.iter().position(|inner| inner.point == point).unwrap_or_else(|| {
-            inner.push(Inner { point: point.to_vec(), roots: Vec::new() });
+            inner.push(Inner { point: point.to_vec(), real: real.to_vec(), roots: Vec::new() });
             inner.len() - 1
         });
         if inner[at].roots.contains(&root) {
@@ -366,7 +416,7 @@ impl Watcher {
     /// What was unmounted inside of trees has left a directory behind.
     fn check_inner(&mut self, sink: &mut impl Sink) {
         let territory = &mut self.territory;
-        let is_gone = |inner: &mut Inner| territory.points.iter().all(|point| *point != inner.point);
+        let is_gone = |inner: &mut Inner| territory.points.iter().all(|point| *point != inner.real);
         let gone: Vec<Inner> = territory.inner.extract_if(.., is_gone).collect();
         for inner in gone {
             for root in inner.roots {

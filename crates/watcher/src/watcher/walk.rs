@@ -594,7 +594,7 @@ impl Watcher {
 
     /// Whether something stands at an entry that may not be asked about here: it is handed over.
     fn is_elsewhere(&mut self, walk: &Walk, node: NodeId, name: &[u8]) -> bool {
-        if self.may_ask(node, name) {
+        if self.may_enter(node, name) {
             return false;
         }
         if walk.kind == Kind::Rescan {
