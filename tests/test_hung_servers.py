@@ -150,16 +150,35 @@ def test_a_start_does_not_wait_for_a_server(run: Run, box: Box, server: Server, 
     assert daemon.terminate() == 0
 
 
-def test_a_server_inside_of_a_tree_behind_a_link_costs_its_part_only(run: Run, box: Box, server: Server) -> None:
+@pytest.mark.parametrize("when", ["before the start", "after the start"])
+def test_a_server_inside_of_a_tree_behind_a_link_costs_its_part_only(
+    run: Run, box: Box, server: Server, when: str
+) -> None:
     """The table of mounts knows nothing of the link through which the tree's path leads."""
     (box.tmp / "link").symlink_to(box.tmp)
     behind = box.tmp / "link" / box.src.name
-    server.mount()
-    server.stop()
+    if when == "before the start":
+        server.mount()
+        server.stop()
     daemon = run(CONFIG.replace("$SRC", str(behind)).replace("$PATH", str(box.dst)))
+    if when == "after the start":
+        server.mount()
+        write(server.point / "first")
+        daemon.wait_out(f"RAN {behind}/mnt/first")
+        server.stop()
     (box.src / "new").mkdir()
     write(box.src / "new" / "f")
     daemon.wait_out(f"RAN {behind}/new/f", timeout_s=PROMPT_S)
+    # All roots are looked at, the link's as well.
+    point = box.tmp / "other"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(point)], check=True)
+    try:
+        time.sleep(0.2)
+        write(box.src / "new" / "g")
+        daemon.wait_out(f"RAN {behind}/new/g", timeout_s=PROMPT_S)
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
     server.go_on()
     write(server.point / "second")
     daemon.wait_out(f"RAN {behind}/mnt/second")

@@ -14,7 +14,7 @@
 //! Owns the table and what was handed over. Leaves to the caller of the crate to bring it where it belongs.
 
 use std::borrow::Cow;
-use std::iter::successors;
+use std::iter::{once, successors};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -403,7 +403,7 @@ impl Watcher {
         self.recheck_all_later(Reason::Moved);
         self.look_later(sink);
         self.check_inner(sink);
-        let points = self.points_below_roots();
+        let points = self.points_in_trees();
         let before = std::mem::replace(&mut self.territory.looked_at, points.clone());
         let both: Vec<Vec<u8>> = before.into_iter().chain(points).collect();
         for point in both {
@@ -432,12 +432,17 @@ impl Watcher {
         }
     }
 
-    /// Mount points below roots.
-    fn points_below_roots(&self) -> Vec<Vec<u8>> {
-        let roots = self.root_ids();
-        let is_below = |point: &&[u8]| roots.iter().any(|&root| is_at_or_below(point, &self.root(root).path));
+    /// Where the tree has what the table of mounts calls so, if it has it.
+    fn paths_of(&self, real: &[u8]) -> Vec<Vec<u8>> {
+        let behind_links = self.roots.iter().flatten();
+        let behind_links = behind_links.filter_map(|root| rebased(real, root.real.as_ref()?, &root.path));
+        once(real.to_vec()).chain(behind_links).collect()
+    }
+
+    /// Mount points, as the trees have them.
+    fn points_in_trees(&self) -> Vec<Vec<u8>> {
         let mut points: Vec<Vec<u8>> =
-            self.territory.all_points().filter(is_below).map(<[u8]>::to_vec).collect();
+            self.territory.all_points().flat_map(|point| self.paths_of(point)).collect();
         points.sort();
         points.dedup();
         points

@@ -4,6 +4,7 @@
 //! that is not possible it says so and is skipped.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -261,6 +262,48 @@ fn a_mount_over_a_subdirectory_is_watched_in_its_place() {
     bed.events();
     bed.assert_watched("in/sub/old");
     assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+}
+
+/// The table of mounts has the paths without links.
+#[test]
+fn a_mount_in_a_tree_behind_a_link_is_watched_under_the_path_of_each_watch() {
+    if !is_inside("a_mount_in_a_tree_behind_a_link_is_watched_under_the_path_of_each_watch", "true") {
+        return;
+    }
+    let mut bed = Bed::new();
+    let old = bed.mkdir("real/in/sub/old");
+    bed.mkdir("other/in/sub");
+    symlink("real", bed.path("link")).unwrap();
+    let (through, direct) = (bed.watch_tree("link/in", ENTRIES), bed.watch_tree("real/in", ENTRIES));
+    let assert_told_to_both = |bed: &mut Bed, name: &str| {
+        bed.mounts_changed();
+        bed.events();
+        let file = bed.write(&format!("link/in/sub/{name}"));
+        let (path, real) = (expected(&file), expected(bed.path(&format!("real/in/sub/{name}"))));
+        let told = bed.events();
+        for event in [path.create_file().by(through), real.create_file().by(direct)] {
+            assert!(told.contains(&event), "{event:?} is not among\n{told:#?}");
+        }
+    };
+    let sub = bed.path("real/in/sub");
+    run(MOUNT, &sub);
+    assert_told_to_both(&mut bed, "f");
+    run(UNMOUNT, &sub);
+    assert_told_to_both(&mut bed, "f");
+    bed.assert_watched("link/in/sub/old");
+    assert!(old.exists());
+    // The link leads elsewhere from now on.
+    bed.watcher.remove(direct, &mut bed.told);
+    fs::remove_file(bed.path("link")).unwrap();
+    symlink("other", bed.path("link")).unwrap();
+    bed.events();
+    let sub = bed.path("other/in/sub");
+    run(MOUNT, &sub);
+    bed.mounts_changed();
+    bed.assert_watched("link/in/sub");
+    run(UNMOUNT, &sub);
+    bed.mounts_changed();
+    bed.assert_watched("link/in/sub");
 }
 
 #[test]
