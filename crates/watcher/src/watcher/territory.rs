@@ -14,6 +14,7 @@
 //! Owns the table and what was handed over. Leaves to the caller of the crate to bring it where it belongs.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::iter::{once, successors};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -96,8 +97,8 @@ pub(super) struct Territory {
     /// Some root is reached through a link, so that paths of the tree may not be those of the table.
     pub(super) has_links: bool,
     inner: Vec<Inner>,
-    /// Mount points below roots, as they were when they were looked at last.
-    looked_at: Vec<Vec<u8>>,
+    /// Mount points of the table, and of those that were read before it since mounts were looked at last.
+    seen: BTreeSet<Vec<u8>>,
     /// When they are looked at again.
     pub(super) check_at: Option<Instant>,
     /// Trees that are watched apart.
@@ -130,7 +131,7 @@ impl Territory {
             points: Vec::new(),
             has_links: false,
             inner: Vec::new(),
-            looked_at: Vec::new(),
+            seen: BTreeSet::new(),
             check_at: None,
             apart: Vec::new(),
             exchanges: Vec::new(),
@@ -149,6 +150,7 @@ impl Territory {
         let all = self.mounts.iter().flat_map(Mounts::iter);
         let remote = all.filter(|mount| !mount.is_local && !self.is_everywhere);
         self.points = remote.map(|mount| mount.point.clone()).collect();
+        self.seen.extend(self.all_points());
     }
 
     pub(super) fn begin_turn(&mut self) {
@@ -205,8 +207,15 @@ impl Territory {
     }
 
     /// Mount points, those that others hide included.
-    fn all_points(&self) -> impl Iterator<Item = &[u8]> {
-        self.mounts.iter().flat_map(Mounts::iter).map(|mount| &mount.point[..])
+    fn all_points(&self) -> BTreeSet<Vec<u8>> {
+        self.mounts.iter().flat_map(Mounts::iter).map(|mount| mount.point.clone()).collect()
+    }
+
+    /// Where something is mounted, or was when mounts were looked at last, or at some time since. The end of a mount
+    /// whose filesystem is mounted elsewhere, too, makes no event.
+    fn points_to_look_at(&mut self) -> BTreeSet<Vec<u8>> {
+        let now = self.all_points();
+        std::mem::replace(&mut self.seen, now)
     }
 
     /// Whether something may not be asked about below this path.
@@ -403,11 +412,11 @@ impl Watcher {
         self.recheck_all_later(Reason::Moved);
         self.look_later(sink);
         self.check_inner(sink);
-        let points = self.points_in_trees();
-        let before = std::mem::replace(&mut self.territory.looked_at, points.clone());
-        let both: Vec<Vec<u8>> = before.into_iter().chain(points).collect();
-        for point in both {
-            self.check_mount_point(&point, sink);
+        // Those above first.
+        let points = self.territory.points_to_look_at();
+        let in_trees: BTreeSet<Vec<u8>> = points.iter().flat_map(|point| self.paths_of(point)).collect();
+        for path in in_trees {
+            self.check_mount_point(&path, sink);
         }
         self.open_parent = None;
         self.settle_roots(sink);
@@ -439,17 +448,8 @@ impl Watcher {
         once(real.to_vec()).chain(behind_links).collect()
     }
 
-    /// Mount points, as the trees have them.
-    fn points_in_trees(&self) -> Vec<Vec<u8>> {
-        let mut points: Vec<Vec<u8>> =
-            self.territory.all_points().flat_map(|point| self.paths_of(point)).collect();
-        points.sort();
-        points.dedup();
-        points
-    }
-
-    fn check_mount_point(&mut self, point: &[u8], sink: &mut impl Sink) {
-        let Some(node) = self.tree.find(point) else { return };
+    fn check_mount_point(&mut self, path: &[u8], sink: &mut impl Sink) {
+        let Some(node) = self.tree.find(path) else { return };
         if self.tree.cover(node) == EMPTY || self.tree.has(node, crate::tree::ROOT) || self.tree.wd(node) == 0
         {
             return;

@@ -306,6 +306,52 @@ fn a_mount_in_a_tree_behind_a_link_is_watched_under_the_path_of_each_watch() {
     bed.assert_watched("link/in/sub");
 }
 
+/// A bind mount is another name of directories that stay mounted: its end makes no IN_UNMOUNT.
+#[test]
+fn what_a_bind_mount_from_before_the_start_has_hidden_is_watched_when_it_ends() {
+    if !is_inside("what_a_bind_mount_from_before_the_start_has_hidden_is_watched_when_it_ends", "true") {
+        return;
+    }
+    for unmount in [UNMOUNT, "umount -l \"$1\""] {
+        let mut bed = Bed::new();
+        let sub = bed.mkdir("in/sub");
+        bed.mkdir("in/sub/old");
+        bed.mkdir("out/deep");
+        run(&format!("mount --bind '{}' \"$1\"", bed.path("out").display()), &sub);
+        bed.watcher = Watcher::new(Options::new(b"/".to_vec()), bed.now).unwrap();
+        bed.watch_tree("in", ENTRIES);
+        bed.assert_watched("in/sub/deep");
+        run(unmount, &sub);
+        bed.mounts_changed();
+        bed.events();
+        bed.assert_watched("in/sub");
+        bed.assert_watched("in/sub/old");
+        bed.assert_unwatched("out");
+        bed.assert_unwatched("out/deep");
+        assert_eq!(bed.watcher.stats().watches, bed.kernel_wds().len());
+    }
+}
+
+/// What was mounted after mounts were looked at last is gone when they are looked at again.
+#[test]
+fn a_bind_mount_that_came_and_went_between_two_looks_at_mounts_is_left() {
+    if !is_inside("a_bind_mount_that_came_and_went_between_two_looks_at_mounts_is_left", "true") {
+        return;
+    }
+    let mut bed = Bed::new();
+    let sub = bed.mkdir("in/new/sub");
+    bed.mkdir("out");
+    run(&format!("mount --bind '{}' \"$1\"", bed.path("out").display()), &sub);
+    bed.watcher.mounts_changed(bed.now);
+    bed.watch_tree("in", ENTRIES);
+    bed.assert_watched("in/new/sub");
+    run(UNMOUNT, &sub);
+    bed.mounts_changed();
+    bed.events();
+    bed.assert_watched("in/new/sub");
+    bed.assert_unwatched("out");
+}
+
 #[test]
 fn a_mount_that_a_turn_notices_is_said_as_one_that_the_caller_notices() {
     if !is_inside("a_mount_that_a_turn_notices_is_said_as_one_that_the_caller_notices", "true") {
