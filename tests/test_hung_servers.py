@@ -185,6 +185,30 @@ def test_a_server_inside_of_a_tree_behind_a_link_costs_its_part_only(
     assert daemon.terminate() == 0
 
 
+def test_a_server_goes_along_with_a_directory_that_is_renamed(run: Run, box: Box, server: Server) -> None:
+    """The kernel does not say that the table of mounts is another one then."""
+    (box.src / "old" / "mnt").mkdir(parents=True)
+    server.point = box.src / "old" / "mnt"
+    server.mount()
+    daemon = run(CONFIG.replace("$PATH", str(box.dst)))
+    write(server.point / "first")
+    daemon.wait_out(f"RAN {server.point}/first")
+    server.stop()
+    (box.src / "old").rename(box.src / "new")
+    server.point = box.src / "new" / "mnt"
+    assert_healthy(daemon, box, "one")
+    # All roots are looked at.
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(box.dst)], check=True)
+    try:
+        assert_healthy(daemon, box, "two")
+    finally:
+        subprocess.run(["umount", str(box.dst)], check=True)
+    server.go_on()
+    write(server.point / "second")
+    daemon.wait_out(f"RAN {server.point}/second")
+    assert daemon.terminate() == 0
+
+
 @pytest.mark.parametrize("pattern", ["deep/i*", "d*/in", "*/*"])
 def test_a_pattern_does_not_wait_for_a_server(run: Run, box: Box, server: Server, pattern: str) -> None:
     (server.backing / "deep" / "in").mkdir(parents=True)

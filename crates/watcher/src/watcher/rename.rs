@@ -54,7 +54,10 @@ impl Watcher {
         if mask.is_dir() {
             for &node in nodes {
                 let child = self.tree.child(node, raw.name);
-                entry.nodes.extend(child.map(|child| self.set_moving(child)));
+                if let Some(child) = child {
+                    self.mounts_go_along(child);
+                    entry.nodes.push(self.set_moving(child));
+                }
                 let displaced = self.displaced_from(node, raw.name);
                 entry.displaced.extend(displaced.map(|child| self.set_moving(child)));
                 self.doubt_if_ahead(node, raw.name);
@@ -311,6 +314,7 @@ impl Watcher {
         self.paths.forget();
         self.tree.rename(node, parent, name);
         self.say_renamed(node, &from, &kept, &left, sink);
+        self.take_inner_along(node, &from, &kept);
         // A listing of its new parent that is under way may have passed the name.
         self.tree.set(node, SEEN);
         let changes = kept.iter().any(|&(old, new)| old != new);

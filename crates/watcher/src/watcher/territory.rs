@@ -8,8 +8,9 @@
 //! below its root, and a root knows where it leads from when it is opened, so that each is translated into the other
 //! without asking. What is opened by its path is asked about by its path: links may lead elsewhere by now.
 //!
-//! The table is read again when the kernel says that it has changed, which is asked once a turn before the first call on
-//! a path. What is mounted in between is the exception: a window of a turn's length.
+//! The table is read again when the kernel says that it has changed, which is asked once a turn before the first call
+//! on a path. What is mounted in between is the exception: a window of a turn's length. The kernel does not say that
+//! mounts go along with a directory above that is renamed; the event of that rename does.
 //!
 //! Owns the table and what was handed over. Leaves to the caller of the crate to bring it where it belongs.
 
@@ -17,7 +18,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::iter::{once, successors};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use mounts::Mounts;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,6 +28,7 @@ use rustix::io::Errno;
 use super::Watcher;
 use super::apart::APART;
 use super::place::Kind;
+use super::recover::SLACK;
 use super::roots::Reason;
 use crate::cover::{EMPTY, RootId};
 use crate::path::{is_at_or_below, parent_and_name, rebased};
@@ -79,6 +81,7 @@ struct Inner {
     point: Vec<u8>,
     /// The same without links.
     real: Vec<u8>,
+    to: Elsewhere,
     roots: Vec<RootId>,
 }
 
@@ -209,6 +212,12 @@ impl Territory {
     /// Mount points, those that others hide included.
     fn all_points(&self) -> BTreeSet<Vec<u8>> {
         self.mounts.iter().flat_map(Mounts::iter).map(|mount| mount.point.clone()).collect()
+    }
+
+    /// Whether something is mounted below a path without links, or was.
+    fn has_seen_below(&self, path: &[u8]) -> bool {
+        let below = [path, b"/"].concat();
+        self.seen.range(below.clone()..).next().is_some_and(|point| point.starts_with(&below))
     }
 
     /// Where something is mounted, or was when mounts were looked at last, or at some time since. The end of a mount
@@ -349,7 +358,8 @@ impl Watcher {
     fn hand_over_for(&mut self, root: RootId, point: &[u8], real: &[u8], to: &Elsewhere, news: News) {
         let inner = &mut self.territory.inner;
         let at = inner.iter().position(|inner| inner.point == point).unwrap_or_else(|| {
-            inner.push(Inner { point: point.to_vec(), real: real.to_vec(), roots: Vec::new() });
+            let (point, real) = (point.to_vec(), real.to_vec());
+            inner.push(Inner { point, real, to: to.clone(), roots: Vec::new() });
             inner.len() - 1
         });
         if inner[at].roots.contains(&root) {
@@ -378,19 +388,49 @@ impl Watcher {
 
     /// A root sees its tree no more: what was handed over for it comes back.
     pub(super) fn take_back_inner(&mut self, root: RootId) {
-        let watch = self.root(root).watch;
         for at in 0..self.territory.inner.len() {
             let inner = &mut self.territory.inner[at];
             let before = inner.roots.len();
             inner.roots.retain(|&other| other != root);
             if inner.roots.len() < before {
                 let point = inner.point.clone();
-                if !self.is_configured(watch, &point) {
-                    self.territory.take_back(watch, &point);
-                }
+                self.take_back_for(root, &point);
             }
         }
         self.territory.inner.retain(|inner| !inner.roots.is_empty());
+    }
+
+    fn take_back_for(&mut self, root: RootId, point: &[u8]) {
+        let watch = self.root(root).watch;
+        if !self.is_configured(watch, point) {
+            self.territory.take_back(watch, point);
+        }
+    }
+
+    /// A directory is renamed: what is mounted below goes along, of which the kernel says nothing else.
+    pub(super) fn mounts_go_along(&mut self, node: NodeId) {
+        if self.path_of(node).is_some() && self.territory.has_seen_below(&self.real_path(node)) {
+            self.mounts_changed(self.now);
+        }
+    }
+
+    /// What was handed over below a directory that has another path now is watched there, for the roots that see it.
+    pub(super) fn take_inner_along(&mut self, node: NodeId, from: &[u8], kept: &[(RootId, RootId)]) {
+        let is_below = |inner: &mut Inner| is_at_or_below(&inner.point, from);
+        let along: Vec<Inner> = self.territory.inner.extract_if(.., is_below).collect();
+        let Some(path) = self.path_of(node).map(<[u8]>::to_vec) else { return };
+        let real_path = self.real_path(node).into_owned();
+        for Inner { point, to, roots, .. } in along {
+            let is_at = |path: &[u8]| rebased(&point, from, path).expect("it is below");
+            let (now_at, real) = (is_at(&path), is_at(&real_path));
+            let news = News::Since(SystemTime::now() - SLACK);
+            for root in roots {
+                self.take_back_for(root, &point);
+                if let Some(&(_, seeing)) = kept.iter().find(|(before, _)| *before == root) {
+                    self.hand_over_for(seeing, &now_at, &real, &to, news);
+                }
+            }
+        }
     }
 
     /// Something was mounted or unmounted: in a moment, when the events of that are read, whatever could be concerned
@@ -428,11 +468,8 @@ impl Watcher {
         let is_gone = |inner: &mut Inner| territory.points.iter().all(|point| *point != inner.real);
         let gone: Vec<Inner> = territory.inner.extract_if(.., is_gone).collect();
         for inner in gone {
-            for root in inner.roots {
-                let watch = self.root(root).watch;
-                if !self.is_configured(watch, &inner.point) {
-                    self.territory.take_back(watch, &inner.point);
-                }
+            for &root in &inner.roots {
+                self.take_back_for(root, &inner.point);
             }
             let Some((parent, name)) = parent_and_name(&inner.point) else { continue };
             if let Some(parent) = self.tree.find(parent) {

@@ -332,6 +332,35 @@ fn what_a_bind_mount_from_before_the_start_has_hidden_is_watched_when_it_ends() 
     }
 }
 
+/// The kernel says nothing of the table of mounts when a directory above a mount point is renamed.
+#[test]
+fn a_mount_goes_along_with_a_directory_that_is_renamed_and_is_left_there_when_it_ends() {
+    if !is_inside(
+        "a_mount_goes_along_with_a_directory_that_is_renamed_and_is_left_there_when_it_ends",
+        "true",
+    ) {
+        return;
+    }
+    for through_link in [false, true] {
+        let mut bed = Bed::new();
+        let point = bed.mkdir("real/in/old/mnt");
+        bed.mkdir("out/deep");
+        symlink("real", bed.path("link")).unwrap();
+        let tree = if through_link { "link/in" } else { "real/in" };
+        bed.watch_tree(tree, ENTRIES);
+        run(&format!("mount --bind '{}' \"$1\"", bed.path("out").display()), &point);
+        bed.mounts_changed();
+        bed.assert_watched(&format!("{tree}/old/mnt/deep"));
+        bed.rename("real/in/old", "real/in/first");
+        bed.rename("real/in/first", "real/in/second");
+        bed.assert_watched(&format!("{tree}/second/mnt/deep"));
+        run(UNMOUNT, &bed.path("real/in/second/mnt"));
+        bed.mounts_changed();
+        bed.assert_watched(&format!("{tree}/second/mnt"));
+        bed.assert_unwatched("out/deep");
+    }
+}
+
 /// What was mounted after mounts were looked at last is gone when they are looked at again.
 #[test]
 fn a_bind_mount_that_came_and_went_between_two_looks_at_mounts_is_left() {
