@@ -209,6 +209,23 @@ def test_a_server_goes_along_with_a_directory_that_is_renamed(run: Run, box: Box
     assert daemon.terminate() == 0
 
 
+def test_a_server_comes_with_a_directory_from_outside(run: Run, box: Box, server: Server) -> None:
+    """Nobody sees that rename but the tree to which it leads."""
+    outside = box.tmp / "outside"
+    server.point = outside / "mnt"
+    server.point.mkdir(parents=True)
+    server.mount()
+    daemon = run(CONFIG.replace("$PATH", str(box.dst)))
+    server.stop()
+    outside.rename(box.src / "new")
+    server.point = box.src / "new" / "mnt"
+    assert_healthy(daemon, box, "one")
+    server.go_on()
+    write(server.point / "first")
+    daemon.wait_out(f"RAN {server.point}/first")
+    assert daemon.terminate() == 0
+
+
 @pytest.mark.parametrize("pattern", ["deep/i*", "d*/in", "*/*"])
 def test_a_pattern_does_not_wait_for_a_server(run: Run, box: Box, server: Server, pattern: str) -> None:
     (server.backing / "deep" / "in").mkdir(parents=True)

@@ -114,6 +114,8 @@ pub struct Watcher {
     doomed: Vec<NodeId>,
     walks: Walks,
     leaves: Leaves,
+    /// The kernel does not know openat2(2), or we may not call it.
+    lacks_openat2: bool,
     /// Buffer of getdents64(2), kept between listings.
     listing: Vec<MaybeUninit<u8>>,
     settling: VecDeque<Settling>,
@@ -204,6 +206,7 @@ impl Watcher {
             doomed: Vec::new(),
             walks: Walks::default(),
             leaves: Leaves::default(),
+            lacks_openat2: false,
             listing: Vec::new(),
             settling: VecDeque::new(),
             nameless: Nameless::default(),

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
 use event::Mask;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::Watcher;
@@ -86,11 +86,15 @@ const END_UNITS: u32 = 10;
 /// Events that looking at a directory makes.
 pub(super) const LOOKS: u32 = Mask::READING.0;
 
-const DIRECTORY: OFlags = OFlags::RDONLY
+/// To list a directory.
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
+
+/// To have a way to a directory's entries alone, which makes no events.
+pub(super) const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Watcher {
     /// Events to ask the kernel for at this node.
@@ -164,16 +168,39 @@ impl Watcher {
             if wd == 0 {
                 return Err(Unopened::ParentElsewhere);
             }
-            // O_PATH: a way to its entries, which makes no events of its own.
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = self.open_as(parent, flags).map_err(|unopened| match unopened {
+            let fd = self.open_as(parent, WAY).map_err(|unopened| match unopened {
                 Unopened::Failed(errno) if Refusal::of(errno) != Refusal::Gone => unopened,
                 Unopened::Failed(_) | Unopened::ParentElsewhere => Unopened::ParentElsewhere,
             })?;
             self.open_parent = Some(OpenParent { node: parent, wd, fd });
         }
-        let open = self.open_parent.as_ref().expect("was just put there");
-        open_below(open.fd.as_fd(), name).map_err(Unopened::Failed)
+        let open = self.open_parent.take().expect("was just put there");
+        let opened = self.enter(parent, open.fd.as_fd(), name, DIRECTORY);
+        self.open_parent = Some(open);
+        opened.map_err(Unopened::Failed)
+    }
+
+    /// Opens a subdirectory of an open directory without following a link. Something that is mounted there is entered
+    /// only where that may be asked, by a table of mounts that has it; EXDEV if not.
+    pub(super) fn enter(
+        &mut self,
+        node: NodeId,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        flags: OFlags,
+    ) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::NOFOLLOW;
+        if self.territory.is_everywhere() || self.lacks_openat2 {
+            return rustix::fs::openat(dir, name, flags, Mode::empty());
+        }
+        match rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+            Err(Errno::XDEV) if !self.may_cross(node, name) => return Err(Errno::XDEV),
+            Err(Errno::XDEV) => {}
+            // Before Linux 5.6, or a sandbox that does not know openat2(2); older ones say EPERM.
+            Err(Errno::NOSYS | Errno::PERM) => self.lacks_openat2 = true,
+            opened => return opened,
+        }
+        rustix::fs::openat(dir, name, flags, Mode::empty())
     }
 
     /// A directory has appeared under a watched one.
@@ -223,6 +250,10 @@ impl Watcher {
         self.spend(LOOK_UNITS);
         let opened = match self.open_child(parent, name) {
             Err(Unopened::ParentElsewhere) => return Looked::Elsewhere,
+            Err(Unopened::Failed(Errno::XDEV)) => {
+                self.hand_over_inner(parent, name, cover, News::Everything);
+                return Looked::Same;
+            }
             Err(Unopened::Failed(errno)) if Refusal::of(errno) == Refusal::Gone => return Looked::Nothing,
             Err(Unopened::Failed(errno)) => Err(errno),
             Ok(object) => Ok(object),
@@ -531,15 +562,9 @@ pub(super) fn is_searchable(dir: BorrowedFd<'_>) -> bool {
     rustix::fs::statat(dir, ".", AtFlags::empty()).err() != Some(Errno::ACCESS)
 }
 
-/// Opens a subdirectory without following a link.
-pub(super) fn open_below(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-}
-
-/// Opens a subdirectory as a way to its entries alone, which makes no events, without following a link.
-pub(super) fn way_below(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty())
+/// Opens a directory for listing that is open as a way to its entries alone.
+pub(super) fn open_way(way: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(way, ".", DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Opens a file to be probed, not waiting for anything and not following a link.

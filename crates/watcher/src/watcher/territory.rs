@@ -9,8 +9,10 @@
 //! without asking. What is opened by its path is asked about by its path: links may lead elsewhere by now.
 //!
 //! The table is read again when the kernel says that it has changed, which is asked once a turn before the first call
-//! on a path. What is mounted in between is the exception: a window of a turn's length. The kernel does not say that
-//! mounts go along with a directory above that is renamed; the event of that rename does.
+//! on a path. The kernel does not say that mounts go along with a directory above that is renamed; the event of that
+//! rename does. A directory of a tree is opened so that no mount is entered unawares (RESOLVE_NO_XDEV of openat2(2)):
+//! one that the table does not have makes it be read again. For other calls what is mounted in between is the
+//! exception: a window of a turn's length.
 //!
 //! Owns the table and what was handed over. Leaves to the caller of the crate to bring it where it belongs.
 
@@ -307,6 +309,18 @@ impl Watcher {
         }
         self.path_in(node, name).is_some()
             && self.territory.remote_without_links(&self.real_path(node)).is_none()
+    }
+
+    /// Whether an entry of a tree at which something is mounted may be entered. What the table does not have has been
+    /// mounted since it was read, or has come with a directory.
+    pub(super) fn may_cross(&mut self, node: NodeId, name: &[u8]) -> bool {
+        if self.path_in(node, name).is_none() {
+            return false;
+        }
+        if !self.territory.seen.contains(&*self.real_path(node)) {
+            self.mounts_changed(self.now);
+        }
+        self.may_enter(node, name)
     }
 
     /// The path that was put together last, of this node or of an entry of it, as the table of mounts has it.

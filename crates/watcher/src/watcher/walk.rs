@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::Watcher;
 use super::arrive::{FoundFile, changed_since, entry_moved_since, moved_since};
-use super::place::{Kind, Unopened, is_searchable, open_below, way_below};
+use super::place::{DIRECTORY, Kind, Unopened, WAY, is_searchable, open_way};
 use super::tell::Told;
 use super::territory::Territory;
 use crate::cover::{EMPTY, RootId};
@@ -283,7 +283,7 @@ impl Walk {
     /// Opens the deepest frame's directory for its listing. Where our rights don't let us enter it, its path is left.
     fn open_listing(&mut self) {
         if let Some(frame) = self.frames.last_mut() {
-            frame.fd = frame.fd.take().and_then(|way| open_below(way.as_fd(), b".").ok());
+            frame.fd = frame.fd.take().and_then(|way| open_way(way.as_fd()).ok());
         }
     }
 
@@ -718,12 +718,14 @@ impl Watcher {
         let frame = walk.frames.last().expect("is still there");
         let dir = frame.fd.as_ref().expect("was opened").as_fd();
         // Most directories that are set up are leaves and not listed.
-        let (opened, state) = if walk.kind == Kind::Add && self.leaves.are_counted() {
-            (way_below(dir, name), FrameState::Way)
+        let (flags, state) = if walk.kind == Kind::Add && self.leaves.are_counted() {
+            (WAY, FrameState::Way)
         } else {
-            (open_below(dir, name), FrameState::Fresh)
+            (DIRECTORY, FrameState::Fresh)
         };
-        match opened {
+        match self.enter(parent, dir, name, flags) {
+            // Mounted since the table of mounts was read, or it came along with a directory.
+            Err(Errno::XDEV) if self.is_elsewhere(walk, parent, name) => {}
             Ok(object) => self.visit_open(walk, node, object, state, sink),
             Err(errno) => self.refused(node, errno, sink),
         }
