@@ -804,7 +804,7 @@ mod tests {
             "running": {"on_failure": [], "on_busy": "skip", "persist": true, "rerun": false},
         });
         let description = json!({
-            "logname": "daemon", "shutdown_timeout": 30.0, "state": false, "history": 0,
+            "logname": "daemon", "shutdown_timeout": 30.0, "state": {"path": null, "never": true}, "history": 0,
             "control": {"path": null, "never": true, "group": null, "metrics": null},
             "watches": [], "schedulers": [scheduler],
             "levels": {}, "syslog": [], "handlers": false, "filtered": [], "stays": false,
