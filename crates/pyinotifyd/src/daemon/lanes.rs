@@ -27,21 +27,10 @@ impl Daemon {
         if reports.is_empty() {
             return;
         }
-        let queued = self.watcher.queued();
-        self.doubtful.extend(reports.into_iter().map(|report| (queued, report)));
-        self.watcher.end_pause();
-    }
-
-    /// Whether there are some for which that is so.
-    pub(super) fn has_certain(&self) -> bool {
-        let told = self.told();
-        self.doubtful.iter().any(|(queued, _)| *queued <= told)
-    }
-
-    /// Takes these.
-    pub(super) fn no_longer_doubtful(&mut self) -> Vec<Report> {
-        let told = self.told();
-        self.doubtful.extract_if(.., |(queued, _)| *queued <= told).map(|(_, report)| report).collect()
+        let queued = self.read_soon();
+        for report in reports {
+            self.doubtful.push(queued, report);
+        }
     }
 
     /// Takes what was reported.

@@ -8,6 +8,7 @@
 //! [`start`] leads here, [`tasks`] tells the engine of ends, [`reload`] and [`shutdown`] tell their stories.
 
 mod accounts;
+mod behind;
 mod children;
 mod config_lock;
 mod control;
@@ -56,6 +57,7 @@ use crate::config::Config;
 use crate::host::{Host, HostEvent};
 use crate::log::{Cause, Log, LoggerId, Stderr, record, stderr_is_journal};
 
+use behind::Behind;
 use config_lock::ConfigLock;
 use control::Control;
 use loading::Loading;
@@ -171,8 +173,8 @@ struct Daemon {
     /// From the reader of stdout, where events are printed.
     printed: Option<Descriptor>,
     timer: Timer,
-    /// Reports that something is not where it was, with where [`Source::told`] has to be before they count.
-    doubtful: Vec<(u64, Report)>,
+    /// Reports that something is not where it was.
+    doubtful: Behind<Report>,
 }
 
 /// A SIGHUP that is being served.
@@ -230,7 +232,7 @@ impl Daemon {
         let events = if reads { self.watcher.turn(now, &mut self.core) } else { Turn::Idle };
         // What rules make from here on may be below what was mounted.
         let placing = self.place_again(now);
-        reports.extend(self.no_longer_doubtful());
+        reports.extend(self.doubtful.take(self.told()));
         self.reported(reports, now);
         self.finish_ended(now);
         // Before everything else, which a lone file need not wait for.
@@ -263,7 +265,7 @@ impl Daemon {
             || asked
             || writing
             || self.core.performer.runs.has_ended(self.told())
-            || self.has_certain()
+            || self.doubtful.has(self.told())
             || self.core.performer.commands.has_waiting()
             || matches!(events, Turn::More);
         let pause_until = if let Turn::Pause(until) = events { Some(until) } else { None };

@@ -14,6 +14,8 @@ use std::time::Instant;
 use engine::{GenerationId, Outcome, TaskHandle};
 use hashbrown::HashMap;
 
+use super::behind::Behind;
+
 /// What runs a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
@@ -62,8 +64,7 @@ pub(crate) struct Traces {
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     table: HashMap<TaskHandle, Run>,
-    /// With where [`Source::told`](watcher::Source::told) has to be before each is taken.
-    ended: Vec<(u64, Ended)>,
+    ended: Behind<Ended>,
     /// See [`Runs::ends_after`].
     after: u64,
     /// Runs that were asked to end, so that nobody looks for them where there are none.
@@ -101,7 +102,7 @@ impl Runs {
         let is_asked = run.force_at.is_some();
         self.asked -= usize::from(is_asked);
         let outcome = if is_asked && outcome != Outcome::NotBegun { Outcome::Cancelled } else { outcome };
-        self.ended.push((self.after, Ended { handle, outcome, traces }));
+        self.ended.push(self.after, Ended { handle, outcome, traces });
     }
 
     /// Ends that are learnt of from here on are those of runs that may have caused what is queued up to there.
@@ -111,12 +112,12 @@ impl Runs {
 
     /// Takes the runs that have ended, in order, of which all that they may have caused is told.
     pub(crate) fn take_ended(&mut self, told: u64) -> Vec<Ended> {
-        self.ended.extract_if(.., |(after, _)| *after <= told).map(|(_, ended)| ended).collect()
+        self.ended.take(told)
     }
 
     /// Whether there are ends to take.
     pub(crate) fn has_ended(&self, told: u64) -> bool {
-        self.ended.iter().any(|(after, _)| *after <= told)
+        self.ended.has(told)
     }
 
     /// The run is asked to end, and will be forced to at that time. Said again, the time is a later one.

@@ -112,8 +112,7 @@ impl Daemon {
 
     /// Tells the events that are queued now: they came before the daemon was asked to end.
     fn read_up_to_now(&mut self) {
-        let queued = self.watcher.queued();
-        self.watcher.end_pause();
+        let queued = self.read_soon();
         for _ in 0..LAST_TURNS {
             if self.told() >= queued {
                 return;

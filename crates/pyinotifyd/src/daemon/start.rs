@@ -19,6 +19,7 @@ use tokio::io::Interest;
 use tokio::sync::mpsc;
 use watcher::{Inotify, Source};
 
+use super::behind::Behind;
 use super::children;
 use super::control::Control;
 use super::keep::{Beginning, Keeper};
@@ -244,7 +245,7 @@ impl Start {
             python,
             events,
             others,
-            doubtful: Vec::new(),
+            doubtful: Behind::default(),
             mounts,
             outputs: None,
             printed: stdout,

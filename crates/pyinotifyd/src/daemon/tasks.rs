@@ -92,11 +92,17 @@ impl Daemon {
 
     /// Commands or jobs have ended, and that is told after all events that are queued now: theirs are among them.
     fn end_after_events(&mut self) {
-        let queued = self.watcher.queued();
+        let queued = self.read_soon();
         self.core.performer.runs.ends_after(queued);
+    }
+
+    /// What is queued now is not left for the end of a busy tree's pause: how far events will have been told then.
+    pub(super) fn read_soon(&mut self) -> u64 {
+        let queued = self.watcher.queued();
         if queued > self.watcher.told() {
             self.watcher.end_pause();
         }
+        queued
     }
 
     /// Whether a run cannot be waited for any more, since its configuration has to end.
