@@ -418,6 +418,32 @@ def test_files_of_a_tree_from_outside_are_handled_once(run: Run, box: Box, how: 
     assert ran == sorted([*paths, str(box.src / "done" / "a" / "b" / "last")])
 
 
+@pytest.mark.skipif(REFERENCE, reason="the original tells the directory only")
+@pytest.mark.parametrize("log", ["INFO", "DEBUG"])
+@pytest.mark.parametrize("others", ["nothing", "IN_CREATE", "IN_CLOSE_WRITE"])
+def test_a_map_of_moves_handles_the_files_of_a_tree_from_outside_once(
+    run: Run, box: Box, log: str, others: str
+) -> None:
+    """Neither a log of all events nor another event that only cancels is one that makes tasks."""
+    cancels = "" if others == "nothing" else f', "{others}": Cancel(other)'
+    daemon = run(f"""
+run = ShellScheduler("echo RAN {{pathname}}")
+other = ShellScheduler("true")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": run{cancels}}}, rec=True, auto_add=True)])
+setLoglevel("{log}")
+""")
+    (box.tmp / "job" / "deep").mkdir(parents=True)
+    for name in ("one", "deep/two"):
+        write(box.tmp / "job" / name)
+    (box.tmp / "job").rename(box.src / "job")
+    write(box.tmp / "last")
+    (box.tmp / "last").rename(box.src / "last")
+    daemon.wait_out(r"RAN .*/last")
+    daemon.wait_out(r"RAN .*/deep/two")
+    ran = sorted(Path(path).name for path in re.findall(r"^RAN (.*)$", daemon.stdout, re.MULTILINE))
+    assert ran == ["last", "one", "two"]
+
+
 def test_a_directory_made_and_renamed_at_once_is_watched(run: Run, box: Box) -> None:
     """`mkdir x.tmp; mv x.tmp x` before anybody could look must not end with x unwatched."""
     import signal

@@ -60,6 +60,7 @@ fn operations(criterion: &mut Criterion) {
         rec: true,
         auto_add: true,
         interest,
+        schedules: interest,
         exclude: None,
         initial: None,
     };

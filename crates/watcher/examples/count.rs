@@ -43,7 +43,15 @@ fn main() -> Result<(), watcher::Error> {
     let mut watcher = Watcher::new(Options::new(cwd), start)?;
     let mut counter = Counter::default();
     let paths = vec![path.into_vec()];
-    let spec = WatchSpec { paths, rec: true, auto_add: true, interest, exclude: None, initial: None };
+    let spec = WatchSpec {
+        paths,
+        rec: true,
+        auto_add: true,
+        interest,
+        schedules: interest,
+        exclude: None,
+        initial: None,
+    };
     watcher.add(&spec, start, &mut counter)?;
     let took = start.elapsed();
     drain(&mut watcher, &mut counter);

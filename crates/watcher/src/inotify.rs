@@ -289,15 +289,15 @@ impl Source for Inotify {
         self.local.is_watched(watch) || self.remotes.iter().any(|remote| remote.watched.contains(&watch))
     }
 
-    fn set_interest(&mut self, watch: WatchId, interest: Mask, mut sink: &mut dyn Sink) {
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, schedules: Mask, mut sink: &mut dyn Sink) {
         let Some(Some(spec)) = self.watches.get_mut(watch.0 as usize) else { return };
-        if spec.interest == interest {
+        if (spec.interest, spec.schedules) == (interest, schedules) {
             return;
         }
-        spec.interest = interest;
-        self.local.set_interest(watch, interest, &mut sink);
+        (spec.interest, spec.schedules) = (interest, schedules);
+        self.local.set_interest(watch, interest, schedules, &mut sink);
         for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
-            remote.orders.push(Order::Interest(watch, interest));
+            remote.orders.push(Order::Interest(watch, interest, schedules));
         }
     }
 

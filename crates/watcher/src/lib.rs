@@ -67,11 +67,13 @@
 //! # fn main() -> Result<(), watcher::Error> {
 //! # let mut sink = Log;
 //! let mut watcher = Watcher::new(Options::new(b"/".to_vec()), Instant::now())?;
+//! let interest = event::Flag::CloseWrite | event::Flag::MovedTo;
 //! let spec = WatchSpec {
 //!     paths: vec![b"/srv/in".to_vec()],
 //!     rec: true,
 //!     auto_add: true,
-//!     interest: event::Flag::CloseWrite | event::Flag::MovedTo,
+//!     interest,
+//!     schedules: interest,
 //!     exclude: None,
 //!     initial: None,
 //! };

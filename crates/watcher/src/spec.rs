@@ -38,6 +38,9 @@ pub struct WatchSpec {
     pub auto_add: bool,
     /// The events that are wanted; any of the fifteen flags.
     pub interest: Mask,
+    /// Those of them that make work. A file that was moved in with its directory is told as IN_MOVED_TO to a watch for
+    /// which neither its IN_CREATE nor its IN_CLOSE_WRITE makes any.
+    pub schedules: Mask,
     /// Directories that are not to be watched; prunes.
     pub exclude: Option<Exclude>,
     /// What is told of what is there when the watch begins, as arrivals; `None`: nothing.
@@ -51,6 +54,7 @@ impl fmt::Debug for WatchSpec {
             .field("rec", &self.rec)
             .field("auto_add", &self.auto_add)
             .field("interest", &self.interest)
+            .field("schedules", &self.schedules)
             .field("exclude", &self.exclude.is_some())
             .field("initial", &self.initial)
             .finish()

@@ -59,6 +59,7 @@ use walk::{Leaves, Walk, Walks};
 /// One watch of the configuration.
 struct Watch {
     interest: Mask,
+    schedules: Mask,
     rec: bool,
     auto_add: bool,
     exclude: Option<Exclude>,

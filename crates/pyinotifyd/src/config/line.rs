@@ -155,6 +155,7 @@ impl Config {
 
 impl Line {
     fn watch(&self, exclude: Option<Arc<ExcludeFilter>>, runs: bool) -> Watch {
+        let interest = self.on.iter().map(|flag| flag.mask()).fold(Mask::NONE, |all, mask| all | mask);
         let mut reactions: [Vec<Reaction>; 15] = Default::default();
         for flag in self.on.iter().filter(|_| runs) {
             reactions[flag.index()].push(Reaction::Schedule(0));
@@ -169,7 +170,8 @@ impl Line {
             map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
             exclude_at: self.exclude.iter().map(|_| None).collect(),
             exclude,
-            interest: self.on.iter().map(|flag| flag.mask()).fold(Mask::NONE, |all, mask| all | mask),
+            interest,
+            schedules: interest,
             at: None,
         }
     }

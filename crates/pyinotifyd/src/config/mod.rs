@@ -196,6 +196,8 @@ pub(crate) struct Watch {
     pub exclude_at: Vec<Option<At>>,
     /// Events that the map does something with.
     pub interest: Mask,
+    /// Those of them that make tasks.
+    pub schedules: Mask,
     /// What happens at which event.
     pub map: MapSpec,
     /// Tells whether anything of it changed.
@@ -493,7 +495,7 @@ fn fingerprint(scheduler: &Scheduler) -> String {
 
 fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
     let mut reactions: [Vec<Reaction>; 15] = Default::default();
-    let mut interest = Mask::NONE;
+    let (mut interest, mut schedules) = (Mask::NONE, Mask::NONE);
     for (name, list) in watch.map {
         let flag: Flag =
             name.parse().map_err(|error| fault(watch.at.as_ref(), format!("event_map: {error}")))?;
@@ -507,6 +509,9 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
                 ReactionDescription::Cancel(index) => Reaction::Cancel(index),
             })
             .collect();
+        if reactions[flag.index()].iter().any(|reaction| matches!(reaction, Reaction::Schedule(_))) {
+            schedules |= flag.mask();
+        }
     }
     let filters = watch.exclude.unwrap_or_default();
     let exclude = exclude_filter(&filters)?;
@@ -517,6 +522,7 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
         auto_add: watch.auto_add,
         initial: watch.initial,
         interest,
+        schedules,
         map: MapSpec { reactions, exclude: exclude.clone().map(|filter| filter as Arc<dyn Matcher>) },
         exclude,
         exclude_at: filters.into_iter().map(|filter| filter.at).collect(),

@@ -103,6 +103,8 @@ pub(crate) struct Watching {
     pub what: Watched,
     /// Events that its map wants.
     pub interest: Mask,
+    /// Those of them that make tasks.
+    pub schedules: Mask,
     /// Tells whether anything of it changed.
     pub settings: Digest,
 }
@@ -143,7 +145,7 @@ impl Watched {
     }
 
     /// What the watcher is asked to watch.
-    pub(crate) fn spec(&self, interest: Mask, initial: Option<News>) -> watcher::WatchSpec {
+    pub(crate) fn spec(&self, interest: Mask, schedules: Mask, initial: Option<News>) -> watcher::WatchSpec {
         let exclude = self.exclude.clone().map(|filter| -> watcher::Exclude {
             // A pattern that gave up excludes: a directory that may be excluded is not entered.
             Arc::new(move |path: &[u8]| filter.0.any_match(path).unwrap_or(true))
@@ -153,6 +155,7 @@ impl Watched {
             rec: self.rec,
             auto_add: self.auto_add,
             interest,
+            schedules,
             exclude,
             initial,
         }

@@ -390,12 +390,14 @@ impl Daemon {
     }
 
     /// What all configurations together want told of these watches, those that were replaced included: they still
-    /// cancel.
-    fn interests(&self, of: impl Iterator<Item = WatchId>) -> HashMap<WatchId, Mask> {
-        let mut interests: HashMap<WatchId, Mask> = of.map(|id| (id, Mask::NONE)).collect();
+    /// cancel. And what of that makes tasks.
+    fn interests(&self, of: impl Iterator<Item = WatchId>) -> HashMap<WatchId, (Mask, Mask)> {
+        let mut interests: HashMap<WatchId, (Mask, Mask)> =
+            of.map(|id| (id, (Mask::NONE, Mask::NONE))).collect();
         for watch in self.core.performer.generations.iter().flat_map(|generation| &generation.watches) {
-            if let Some(interest) = interests.get_mut(&watch.id) {
+            if let Some((interest, schedules)) = interests.get_mut(&watch.id) {
                 *interest |= watch.interest;
+                *schedules |= watch.schedules;
             }
         }
         interests
@@ -408,11 +410,13 @@ impl Daemon {
         let slice: Vec<_> = adoption.wanted.by_ref().take(WATCHES_A_TURN).collect();
         let interests = self.interests(slice.iter().filter_map(|(_, (_, shared))| *shared));
         for (watch, (what, shared)) in slice {
-            let interest = self.interest(&watch);
+            let (interest, schedules) = (self.interest(&watch), watch.schedules);
             let id = match shared {
                 Some(id) => {
                     // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.
-                    self.watcher.set_interest(id, interest | interests[&id], &mut self.core);
+                    let (told, making) = interests[&id];
+                    let (told, making) = (interest | told, schedules | making);
+                    self.watcher.set_interest(id, told, making, &mut self.core);
                     id
                 }
                 None => self.add_watch(&watch, &what, interest, now),
@@ -429,7 +433,8 @@ impl Daemon {
             let newest = self.core.performer.generations.last_mut();
             let newest = newest.expect("what is being adopted is a generation");
             let (settings, path_text) = (watch.settings, watch.path_text);
-            newest.watches.push(Watching { id, map, what, interest, settings, path_text, told: false });
+            let told = false;
+            newest.watches.push(Watching { id, map, path_text, told, what, interest, schedules, settings });
         }
         let Performer { generations, lanes, .. } = &mut self.core.performer;
         if let Some(newest) = generations.last_mut() {
@@ -440,7 +445,7 @@ impl Daemon {
     fn add_watch(&mut self, watch: &Watch, what: &Watched, interest: Mask, now: Instant) -> WatchId {
         let initial = self.initial(watch);
         self.core.makes_watches = initial.is_some();
-        let id = self.watcher.add(what.spec(interest, initial), now, &mut self.core);
+        let id = self.watcher.add(what.spec(interest, watch.schedules, initial), now, &mut self.core);
         self.core.makes_watches = false;
         let id = id.expect("room was made for its paths");
         if matches!(initial, Some(News::Since(_))) {
@@ -562,7 +567,8 @@ impl Daemon {
             if self.core.routes.remove(watch.id, watch.map) {
                 self.watcher.remove(watch.id, &mut self.core);
             } else {
-                self.watcher.set_interest(watch.id, interests[&watch.id], &mut self.core);
+                let (interest, schedules) = interests[&watch.id];
+                self.watcher.set_interest(watch.id, interest, schedules, &mut self.core);
             }
         }
     }

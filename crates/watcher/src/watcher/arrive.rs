@@ -140,11 +140,12 @@ impl Watcher {
         }
     }
 
-    /// Tells those that want neither IN_CREATE nor IN_CLOSE_WRITE.
+    /// Tells those for which neither IN_CREATE nor IN_CLOSE_WRITE makes work.
     fn tell_moved_in(&mut self, node: NodeId, name: &[u8], audience: Option<RootId>, sink: &mut impl Sink) {
         self.paths.told_clear();
         for root in self.covers.roots(self.tree.cover(node)).to_vec() {
-            let others = self.asks_of(root).interest.intersects(Flag::Create | Flag::CloseWrite);
+            let watch = self.watch(self.root(root).watch);
+            let others = watch.is_some_and(|one| one.schedules.intersects(Flag::Create | Flag::CloseWrite));
             if !others && audience.is_none_or(|only| only == root) {
                 self.tell(node, &Told::arrival(Flag::MovedTo.mask(), name, Some(root)), sink);
             }

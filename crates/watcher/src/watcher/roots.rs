@@ -446,6 +446,7 @@ impl Watcher {
     fn insert_watch(&mut self, id: WatchId, spec: &WatchSpec) {
         let watch = Watch {
             interest: spec.interest,
+            schedules: spec.schedules,
             rec: spec.rec,
             auto_add: spec.auto_add,
             exclude: spec.exclude.clone(),
@@ -966,6 +967,7 @@ mod tests {
             rec: false,
             auto_add: false,
             interest: Flag::Create.mask(),
+            schedules: Flag::Create.mask(),
             exclude: None,
             initial: None,
         };
@@ -988,6 +990,7 @@ mod tests {
             rec: true,
             auto_add: true,
             interest: Flag::Create.mask(),
+            schedules: Flag::Create.mask(),
             exclude: None,
             initial: None,
         };

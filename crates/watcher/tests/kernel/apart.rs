@@ -44,6 +44,7 @@ impl Bed {
             rec: true,
             auto_add: true,
             interest,
+            schedules: interest,
             exclude: None,
             initial: None,
         };
@@ -183,6 +184,7 @@ fn many_paths_are_set_up_in_several_turns() {
         rec: true,
         auto_add: true,
         interest: Flag::CloseWrite.mask(),
+        schedules: Flag::CloseWrite.mask(),
         exclude: None,
         initial: None,
     };

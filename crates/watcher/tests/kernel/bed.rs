@@ -423,6 +423,7 @@ pub(crate) fn spec(paths: &[&Path], interest: Mask) -> WatchSpec {
         rec: true,
         auto_add: true,
         interest,
+        schedules: interest,
         exclude: None,
         initial: None,
     }
