@@ -33,6 +33,8 @@ struct AfterMove {
     kept: Vec<(RootId, RootId)>,
     /// Roots whose watch does not see it any more.
     lost: Vec<RootId>,
+    /// The watches of those of them whose filter excludes it at its new place.
+    excluded: Vec<WatchId>,
 }
 
 impl Watcher {
@@ -302,7 +304,7 @@ impl Watcher {
         let from = self.path_of(node).map(<[u8]>::to_vec).unwrap_or_default();
         let mut left = self.leave_roots_behind(node, sink);
         let before = self.tree.cover(node);
-        let AfterMove { kept, lost } = self.after_move(node, parent, name);
+        let AfterMove { kept, lost, excluded } = self.after_move(node, parent, name);
         let gained = self.gained(before, &kept, parent, name);
         for &root in &lost {
             let told =
@@ -313,7 +315,10 @@ impl Watcher {
         left.extend(lost.iter().map(|&root| (self.root(root).watch, from.clone())));
         self.paths.forget();
         self.tree.rename(node, parent, name);
-        self.say_renamed(node, &from, &kept, &left, sink);
+        let kept_by = kept.iter().map(|&(root, _)| self.root(root).watch);
+        // What is excluded is not watched, but where it went is known: filters and rules are asked there.
+        let knowing = kept_by.chain(excluded).collect();
+        self.say_renamed(node, &from, knowing, &left, sink);
         self.take_inner_along(node, &from, &kept);
         // A listing of its new parent that is under way may have passed the name.
         self.tree.set(node, SEEN);
@@ -332,32 +337,32 @@ impl Watcher {
         }
     }
 
-    /// Tells those who see the directory where it is now, and those who don't any more (with what they saw of it).
+    /// Tells those who know the directory's place where it is now, and those who don't any more (with what they saw of
+    /// it).
     fn say_renamed(
         &mut self,
         node: NodeId,
         from: &[u8],
-        kept: &[(RootId, RootId)],
+        mut knowing: Vec<WatchId>,
         left: &[(WatchId, Vec<u8>)],
         sink: &mut impl Sink,
     ) {
-        let mut staying: Vec<WatchId> = kept.iter().map(|&(root, _)| self.root(root).watch).collect();
-        staying.sort_unstable();
-        staying.dedup();
+        knowing.sort_unstable();
+        knowing.dedup();
         let place = self.asides.iter().position(|one| one.node == node);
         let aside = place.map(|place| self.asides.swap_remove(place));
         let set_aside = |watch: &WatchId| aside.as_ref().filter(|one| one.watches.contains(watch));
         let Some(to) = self.path_of(node) else { return };
-        for watch in &staying {
+        for watch in &knowing {
             sink.renamed(*watch, set_aside(watch).map_or(from, |one| &one.path), Some(to));
         }
-        for (watch, _) in left.iter().filter(|(watch, _)| !staying.contains(watch)) {
+        for (watch, _) in left.iter().filter(|(watch, _)| !knowing.contains(watch)) {
             if let Some(one) = set_aside(watch) {
                 sink.renamed(*watch, &one.path, Some(&one.old));
             }
         }
         for (watch, path) in left {
-            if !staying.contains(watch) {
+            if !knowing.contains(watch) {
                 sink.renamed(*watch, path, None);
             }
         }
@@ -387,7 +392,7 @@ impl Watcher {
     }
 
     fn after_move(&mut self, node: NodeId, parent: NodeId, name: &[u8]) -> AfterMove {
-        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        let (mut kept, mut lost, mut excluded) = (Vec::new(), Vec::new(), Vec::new());
         for root in self.covers.roots(self.tree.cover(node)).to_vec() {
             let watch = self.root(root).watch;
             let there = self.covers.roots(self.tree.cover(parent)).to_vec();
@@ -395,10 +400,14 @@ impl Watcher {
             let through = same.or_else(|| there.into_iter().find(|&other| self.root(other).watch == watch));
             match through {
                 Some(through) if !self.excludes(through, parent, name) => kept.push((root, through)),
-                Some(_) | None => lost.push(root),
+                Some(_) => {
+                    lost.push(root);
+                    excluded.push(watch);
+                }
+                None => lost.push(root),
             }
         }
-        AfterMove { kept, lost }
+        AfterMove { kept, lost, excluded }
     }
 
     /// Roots that see the new place, take new directories, and whose watch has not seen this one before.

@@ -149,7 +149,7 @@ fn a_renamed_directory_is_told_with_both_paths() {
         ("in/deep", "other/deep", vec![(one, "in/deep", None)]),
         ("other/deep", "out/deep", vec![(two, "other/deep", None)]),
         ("out/deep", "in/deep", vec![]),
-        ("in/deep", "in/deep.part", vec![(one, "in/deep", None)]),
+        ("in/deep", "in/deep.part", vec![(one, "in/deep", Some("in/deep.part"))]),
         ("in/deep.part", "in/deep", vec![]),
     ];
     for (from, to, expected) in cases {
