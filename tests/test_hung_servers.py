@@ -5,8 +5,10 @@ The server is a process of the test (fuse_server.py). SIGSTOP makes it a server 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -348,6 +350,54 @@ def test_an_event_that_is_sent_for_its_path_is_refused_before_long_and_never_com
     write(server.point / "g")
     daemon.wait_out(f"RAN {server.point}/g")
     assert daemon.count("send IN_CLOSE_WRITE for") == 0
+
+
+def test_a_command_that_waits_for_a_server_before_it_begins_holds_nobody_up(box: Box, server: Server) -> None:
+    """execve(2) closes the child's copies of our descriptors, and waits for the server of a file. The state has the
+    process of each command, which nobody can look at meanwhile.
+    """
+    server.mount()
+    socket = box.tmp / "c.sock"
+    large = box.tmp / "large"
+    with large.open("wb") as file:
+        for _ in range(256):
+            file.write(b"x" * (1 << 20))
+    daemon = box.run(f"""
+copy = FileManagerScheduler(FileManagerRule("copy", r"^$SRC/(large)$", r"{server.point}/\\1"))
+run = ShellScheduler("echo RAN {{pathname}}")
+remove = FileManagerScheduler(FileManagerRule("delete", r"^$SRC/gone$"))
+pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": copy, "IN_CREATE": run, "IN_CLOSE_WRITE": remove}})],
+    control="{socket}", state="{box.tmp}/state", shutdown_timeout=2)
+""")
+    large.rename(box.src / "large")
+    wait_until(lambda: has_open(daemon, server.point), lambda: daemon.tail)
+    server.stop()
+    assert has_open(daemon, server.point), "the copy was done too soon"
+    write(box.src / "f")
+    daemon.wait_log("execute shell command|start task, .*src/f,")
+    wait_until(lambda: is_kept_as_running(box.tmp / "state/state.db", box.src / "f"), lambda: daemon.tail)
+    Operator(socket).wait_tasks(1, "?scheduler=run&state=running")
+    write(box.src / "gone")
+    wait_until(lambda: not (box.src / "gone").exists(), lambda: daemon.tail)
+    server.go_on()
+    daemon.wait_out(f"RAN {box.src}/f")
+    assert daemon.terminate() == 0
+
+
+def is_kept_as_running(database: Path, path: Path) -> bool:
+    """Return whether the state has the running task of a path."""
+    query = "SELECT count(*) FROM task WHERE path = ? AND state = 'running'"
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=DEADLINE_S)) as connection:
+        return connection.execute(query, [os.fspath(path)]).fetchone()[0] == 1
+
+
+def has_open(daemon: Daemon, directory: Path) -> bool:
+    """Return whether a file below a directory is open in the daemon."""
+    for descriptor in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(descriptor).startswith(f"{directory}/"):
+                return True
+    return False
 
 
 def test_a_rule_that_waits_for_another_one_says_so(box: Box, server: Server) -> None:

@@ -36,16 +36,17 @@ pub(crate) fn reap() -> Option<Ended> {
 ///
 /// Returns how many there were.
 pub(crate) fn signal_leftovers(signal: Signal, others: &[Pid]) -> usize {
-    let Some(session) = session("self") else { return 0 };
-    let of_session = |pid: &Pid| self::session(&pid.as_raw_nonzero().to_string()) == Some(session);
+    let Some(session) = own_session() else { return 0 };
+    let of_child = |pid: &Pid| Stat::of_child(&pid.as_raw_nonzero().to_string())?.number(6);
+    let of_session = |pid: &Pid| of_child(pid) == Some(session);
     let left = children().into_iter().filter(|pid| !others.contains(pid));
     left.filter(of_session).filter(|pid| kill_process(*pid, signal).is_ok()).count()
 }
 
-/// The session of a process by its name in `/proc`: 0 if its leader lives outside our PID namespace (a shell that was
-/// started in a container from without), which getsid(2) says too, but rustix takes for impossible.
-fn session(process: &str) -> Option<u64> {
-    Stat::read(process)?.number(6)
+/// Our session: 0 if its leader lives outside our PID namespace (a shell that was started in a container from without),
+/// which getsid(2) says too, but rustix takes for impossible.
+fn own_session() -> Option<u64> {
+    Stat::read("self")?.number(6)
 }
 
 /// What proc_pid_stat(5) says of a process.
@@ -55,6 +56,14 @@ impl Stat {
     /// Of a process by its name in `/proc`.
     pub(super) fn read(process: &str) -> Option<Stat> {
         std::fs::read(Path::new("/proc").join(process).join("stat")).ok().map(Stat)
+    }
+
+    /// Of a child; `None` before it has executed its program. Until then it has our name, and it may wait for a server
+    /// that does not answer: execve(2) closes its copies of our descriptors, those of files on that server, too. Who
+    /// reads its `stat` meanwhile waits with it (Linux 6.18).
+    pub(super) fn of_child(process: &str) -> Option<Stat> {
+        let name = |process: &str| std::fs::read(Path::new("/proc").join(process).join("comm")).ok();
+        (name(process)? != name("thread-self")?).then(|| Stat::read(process)).flatten()
     }
 
     /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and
@@ -116,6 +125,22 @@ mod tests {
         assert_eq!(session_in(b"7 (a) S 1 (b\xff) c) S 5 6 99 34816 7\n"), Some(99));
         assert_eq!(session_in(b"7 (sh) S 5 6 0 34816 7\n"), Some(0));
         assert_eq!(session_in(b"7 (sh) S 5"), None);
-        assert!(session("self").is_some());
+        assert!(own_session().is_some());
+    }
+
+    #[test]
+    fn a_child_is_read_when_it_has_executed_its_program() {
+        let ours = std::process::id().to_string();
+        let our_name = std::fs::read("/proc/thread-self/comm").unwrap();
+        std::fs::write("/proc/thread-self/comm", std::fs::read(format!("/proc/{ours}/comm")).unwrap())
+            .unwrap();
+        assert!(Stat::read(&ours).is_some() && Stat::of_child(&ours).is_none(), "it has our name");
+        std::fs::write("/proc/thread-self/comm", our_name).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().to_string();
+        let stat = std::iter::repeat_with(|| Stat::of_child(&pid)).find(Option::is_some).flatten();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(stat.is_some_and(|stat| stat.number(22).is_some()));
     }
 }

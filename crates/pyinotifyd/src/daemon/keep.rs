@@ -59,6 +59,8 @@ use crate::log::{Escaped, record};
 
 /// What changes is written so long after the first change.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// Batches in which the process group of a command is looked for that does not execute its program: some seconds.
+const GROUP_TRIES: u8 = 50;
 
 /// Rows of tasks in one transaction: a few milliseconds of the loop's time.
 const TASKS_A_BATCH: usize = 4_096;
@@ -119,6 +121,9 @@ pub(crate) struct Keeper {
     groups: HashMap<TaskHandle, Group>,
     /// Runs whose command was told to end since the last batch.
     stopped: Vec<TaskHandle>,
+    /// Runs that were written while their command had not executed its program, and how often: a later batch has their
+    /// group.
+    without_group: HashMap<TaskHandle, u8>,
     /// Commands that outlived the earlier daemon, while they are being ended.
     leftovers: Vec<Leftover>,
 }
@@ -169,6 +174,7 @@ impl Keeper {
             traces: Traces::default(),
             groups: HashMap::new(),
             stopped: Vec::new(),
+            without_group: HashMap::new(),
             leftovers: Vec::new(),
             recent: None,
             told_before: restored.told.clone(),
@@ -358,7 +364,13 @@ impl Keeper {
             || !self.ended.is_empty()
             || !self.failed.is_empty()
             || !self.stopped.is_empty()
+            || self.lacks_groups().next().is_some()
             || !self.next.is_empty()
+    }
+
+    /// Runs whose group is looked for again.
+    fn lacks_groups(&self) -> impl Iterator<Item = TaskHandle> {
+        self.without_group.iter().filter(|(_, tries)| **tries < GROUP_TRIES).map(|(run, _)| *run)
     }
 
     /// Everything that is to be written, as far as one batch goes.
@@ -369,12 +381,14 @@ impl Keeper {
         self.failed_in_flight.extend(self.failed.iter().cloned());
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let moments = Moments::at(Instant::now());
-        let Keeper { groups, leftovers, unwritten, .. } = self;
-        unwritten.clear();
-        groups.retain(|run, _| commands.process(run.0).is_some());
-        for run in self.stopped.drain(..) {
+        self.without_group.retain(|run, _| commands.process(run.0).is_some());
+        for run in self.lacks_groups().chain(self.stopped.iter().copied()) {
             engine.note_change(run);
         }
+        self.stopped.clear();
+        let Keeper { groups, leftovers, unwritten, without_group, .. } = self;
+        unwritten.clear();
+        groups.retain(|run, _| commands.process(run.0).is_some());
         engine.take_changed(TASKS_A_BATCH, |task| {
             if !task.is_taken {
                 unwritten.insert(task.id);
@@ -383,7 +397,15 @@ impl Keeper {
             let action =
                 generation.expect("a generation stays until its tasks have ended").action(task.scheduler);
             let group = match commands.process(task.handle.0) {
-                Some(leader) => group_of(groups, task.handle, leader).copied(),
+                Some(leader) => {
+                    let group = group_of(groups, task.handle, leader).copied();
+                    if group.is_some() {
+                        without_group.remove(&task.handle);
+                    } else {
+                        *without_group.entry(task.handle).or_default() += 1;
+                    }
+                    group
+                }
                 None => Leftover::group(leftovers, task.handle),
             };
             batch.tasks.push(row(task, action, &moments, group));

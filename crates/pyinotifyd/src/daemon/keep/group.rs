@@ -16,7 +16,7 @@ pub(super) struct Group {
     pub(super) is_stopped: bool,
 }
 
-/// The process group of a run, which its command leads.
+/// The process group of a run, which its command leads; `None` before that has executed its program.
 pub(super) fn group_of(
     groups: &mut HashMap<TaskHandle, Group>,
     run: TaskHandle,
@@ -34,7 +34,7 @@ pub(super) fn group_of(
 
 /// When a process was started, in ticks since boot.
 fn started_ticks(pid: i32) -> Option<u64> {
-    Stat::read(&pid.to_string())?.number(22)
+    Stat::of_child(&pid.to_string())?.number(22)
 }
 
 #[cfg(test)]
@@ -43,10 +43,13 @@ mod tests {
 
     #[test]
     fn a_process_has_the_time_of_its_start_as_long_as_it_lives() {
-        let pid = std::process::id() as i32;
-        let ticks = started_ticks(pid);
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id() as i32;
+        let ticks = std::iter::repeat_with(|| started_ticks(pid)).find(Option::is_some).flatten();
         assert!(ticks.is_some_and(|ticks| ticks > 0));
         assert_eq!(started_ticks(pid), ticks);
-        assert_eq!(started_ticks(-1), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(started_ticks(pid), None);
     }
 }
