@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -598,3 +599,15 @@ def test_completions_know_events(box: Box, shell: str) -> None:
     env = {**os.environ, "PYINOTIFYD_COMPLETE": shell, "_CLAP_COMPLETE_INDEX": "3", "_CLAP_IFS": "\n"}
     asked = subprocess.run([box.program, "--", *words], env=env, capture_output=True, text=True, check=True)
     assert asked.stdout.split() == ["create,close_write", "create,close_nowrite"]
+
+
+def test_a_limit_of_open_files_is_not_taken_for_one_of_inotify(box: Box) -> None:
+    """inotify_init1(2) has one error for both."""
+    said = []
+    for limit in range(5, 20):
+        before = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"]
+        argv = [*before, box.program, "watch", box.src, "--", "false"]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            said.append(subprocess.run(argv, capture_output=True, text=True, timeout=1, check=False).stderr)
+    assert any("too many open files; raise the limit (ulimit -n" in text for text in said), said
+    assert not any("max_user_instances" in text for text in said), said

@@ -16,6 +16,11 @@ pub enum Error {
         /// Its value.
         value: u64,
     },
+    /// The process has no descriptor left.
+    #[error(
+        "cannot start watching: too many open files; raise the limit (ulimit -n, LimitNOFILE= of a systemd unit)"
+    )]
+    DescriptorLimit,
     /// inotify_init1(2) failed for another reason.
     #[error("cannot start watching: inotify_init1: {0}")]
     Init(#[source] Errno),

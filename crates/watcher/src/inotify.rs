@@ -111,7 +111,8 @@ impl Inotify {
     /// Makes a source that watches nothing yet.
     ///
     /// # Errors
-    /// [`Error::InstanceLimit`] if the user has no inotify instance left, [`Error::Init`] if there is none at all.
+    /// [`Error::InstanceLimit`] if the user has no inotify instance left, [`Error::DescriptorLimit`] if we have no
+    /// descriptor left, [`Error::Init`] if there is no inotify at all.
     pub fn new(options: Options, now: Instant) -> Result<Inotify, Error> {
         let local = Watcher::new(options.clone(), now)?;
         let readiness = epoll::create(epoll::CreateFlags::CLOEXEC).ok();

@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::epoll::CreateFlags as EpollFlags;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use rustix::path::DecInt;
@@ -57,6 +58,10 @@ impl Kernel {
     pub(crate) fn new() -> Result<Kernel, Error> {
         match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
             Ok(fd) => Ok(Kernel { fd, proc_path: Vec::new() }),
+            // The same error for two limits: of the process and of the user.
+            Err(Errno::MFILE) if rustix::event::epoll::create(EpollFlags::CLOEXEC).is_err() => {
+                Err(Error::DescriptorLimit)
+            }
             Err(Errno::MFILE) => {
                 let Sysctl { name, value } = instances_max();
                 Err(Error::InstanceLimit { sysctl: name, value })

@@ -165,7 +165,8 @@ impl Watcher {
     /// Makes a watcher that watches nothing yet.
     ///
     /// # Errors
-    /// [`Error::InstanceLimit`] if the user has no inotify instance left, [`Error::Init`] if there is none at all.
+    /// [`Error::InstanceLimit`] if the user has no inotify instance left, [`Error::DescriptorLimit`] if we have no
+    /// descriptor left, [`Error::Init`] if there is no inotify at all.
     pub fn new(options: Options, now: Instant) -> Result<Watcher, Error> {
         Watcher::within(Territory::local(), options, now)
     }

@@ -3,7 +3,7 @@
 //! Owns the findings. Touches no filesystem that may not answer, and changes nothing but a file of its own in the
 //! directory for temporary files.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
@@ -435,16 +435,26 @@ fn used_by(uid: u32) -> Used {
         if !is_process || process.metadata().map_or(true, |found| found.uid() != uid) {
             continue;
         }
-        for info in fs::read_dir(process.path().join("fdinfo")).into_iter().flatten().flatten() {
-            let link = process.path().join("fd").join(info.file_name());
-            if fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:inotify") {
-                used.instances += 1;
-                let text = fs::read_to_string(info.path()).unwrap_or_default();
-                used.watches += text.lines().filter(|line| line.starts_with("inotify wd:")).count() as u64;
-            }
-        }
+        let instances = instances_of(&process.path());
+        used.instances += instances.len() as u64;
+        used.watches += instances.iter().map(|watches| watches.len() as u64).sum::<u64>();
     }
     used
+}
+
+/// The inotify instances of a process, by its directory in /proc, with their watches. Two descriptors that hold the same
+/// watches are of one instance, as the daemon's are.
+fn instances_of(process: &Path) -> BTreeSet<Vec<String>> {
+    let infos = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
+    let of_inotify = infos.filter(|info| {
+        let link = process.join("fd").join(info.file_name());
+        fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:inotify")
+    });
+    let watches = of_inotify.map(|info| {
+        let text = fs::read_to_string(info.path()).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with("inotify wd:")).map(str::to_owned).collect()
+    });
+    watches.collect()
 }
 
 /// How many directories there are at and below paths of local filesystems; true if there are more than were counted.
@@ -696,4 +706,23 @@ fn path_of(path: &PathText) -> PathBuf {
 
 fn first_line(text: &str) -> String {
     text.trim().lines().last().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+    use super::*;
+
+    #[test]
+    fn an_instance_with_two_descriptors_is_counted_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let one = inotify::init(CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&one, directory.path(), WatchFlags::CREATE).unwrap();
+        let _other = rustix::io::fcntl_dupfd_cloexec(&one, 0).unwrap();
+        let inode = format!("ino:{:x} ", directory.path().metadata().unwrap().ino());
+        let instances = instances_of(Path::new("/proc/self"));
+        let ours = instances.iter().filter(|watches| watches.iter().any(|watch| watch.contains(&inode)));
+        assert_eq!(ours.map(Vec::len).collect::<Vec<_>>(), [1]);
+    }
 }
