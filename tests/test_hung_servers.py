@@ -388,7 +388,7 @@ def is_kept_as_running(database: Path, path: Path) -> bool:
     """Return whether the state has the running task of a path."""
     query = "SELECT count(*) FROM task WHERE path = ? AND state = 'running'"
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=DEADLINE_S)) as connection:
-        return connection.execute(query, [os.fspath(path)]).fetchone()[0] == 1
+        return connection.execute(query, [os.fspath(path)]).fetchall() == [(1,)]
 
 
 def has_open(daemon: Daemon, directory: Path) -> bool:

@@ -606,7 +606,7 @@ def test_a_limit_of_open_files_is_not_taken_for_one_of_inotify(box: Box) -> None
     said = []
     for limit in range(5, 20):
         before = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"]
-        argv = [*before, box.program, "watch", box.src, "--", "false"]
+        argv: list[str | Path] = [*before, box.program, "watch", box.src, "--", "false"]
         with contextlib.suppress(subprocess.TimeoutExpired):
             said.append(subprocess.run(argv, capture_output=True, text=True, timeout=1, check=False).stderr)
     assert any("too many open files; raise the limit (ulimit -n" in text for text in said), said

@@ -442,8 +442,8 @@ fn used_by(uid: u32) -> Used {
     used
 }
 
-/// The inotify instances of a process, by its directory in /proc, with their watches. Two descriptors that hold the same
-/// watches are of one instance, as the daemon's are.
+/// The inotify instances of a process, by its directory in /proc, with their watches. Two descriptors that hold the
+/// same watches are of one instance, as the daemon's are.
 fn instances_of(process: &Path) -> BTreeSet<Vec<String>> {
     let infos = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
     let of_inotify = infos.filter(|info| {

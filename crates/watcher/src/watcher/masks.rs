@@ -54,8 +54,9 @@ fn asks(watches: &[Option<Watch>], roots: &[Option<Root>], sources: bool, root: 
 }
 
 impl Watcher {
-    /// Changes what a watch wants told, and what of that makes work. What it wants in addition is told of everything that happens from when
-    /// [`Watcher::is_set_up`] says so: at once in trees of some hundred directories, if the last turn had little to do.
+    /// Changes what a watch wants told, and what of that makes work. What it wants in addition is told of everything
+    /// that happens from when [`Watcher::is_set_up`] says so: at once in trees of some hundred directories, if the last
+    /// turn had little to do.
     pub fn set_interest(&mut self, watch: WatchId, interest: Mask, schedules: Mask, sink: &mut impl Sink) {
         let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) else { return };
         watch.schedules = schedules;
