@@ -49,6 +49,7 @@ fn watch(dir: &Path) -> (Watcher, Seen) {
         rec: true,
         auto_add: true,
         interest: Mask::ALL_EVENTS,
+        schedules: Mask::ALL_EVENTS,
         exclude: None,
         initial: None,
     };
