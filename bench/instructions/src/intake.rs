@@ -44,15 +44,7 @@ fn watch(dir: &Path) -> (Watcher, Seen) {
     let mut seen = Seen::default();
     let now = Instant::now();
     let mut watcher = Watcher::new(Options::new(b"/".to_vec()), now).expect("an inotify instance is left");
-    let spec = WatchSpec {
-        paths: vec![dir.as_os_str().as_encoded_bytes().to_vec()],
-        rec: true,
-        auto_add: true,
-        interest: Mask::ALL_EVENTS,
-        schedules: Mask::ALL_EVENTS,
-        exclude: None,
-        initial: None,
-    };
+    let spec = WatchSpec::trees(vec![dir.as_os_str().as_encoded_bytes().to_vec()], Mask::ALL_EVENTS);
     watcher.add(&spec, now, &mut seen).expect("the directory can be watched");
     (watcher, seen)
 }

@@ -55,15 +55,8 @@ fn operations(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let top = dir.path().to_owned();
     let mut watcher = Watcher::new(Options::new(b"/".to_vec()), Instant::now()).expect("an instance");
-    let spec = |interest: Mask| WatchSpec {
-        paths: vec![top.clone().into_os_string().into_encoded_bytes()],
-        rec: true,
-        auto_add: true,
-        interest,
-        schedules: interest,
-        exclude: None,
-        initial: None,
-    };
+    let spec =
+        |interest: Mask| WatchSpec::trees(vec![top.clone().into_os_string().into_encoded_bytes()], interest);
     watcher.add(&spec(Flag::CloseWrite | Flag::MovedTo), Instant::now(), &mut Nothing).expect("few roots");
     let now = Instant::now();
     criterion.bench_function("file written", |bencher| {

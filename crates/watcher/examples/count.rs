@@ -42,16 +42,7 @@ fn main() -> Result<(), watcher::Error> {
     let cwd = std::env::current_dir().unwrap_or_default().into_os_string().into_vec();
     let mut watcher = Watcher::new(Options::new(cwd), start)?;
     let mut counter = Counter::default();
-    let paths = vec![path.into_vec()];
-    let spec = WatchSpec {
-        paths,
-        rec: true,
-        auto_add: true,
-        interest,
-        schedules: interest,
-        exclude: None,
-        initial: None,
-    };
+    let spec = WatchSpec::trees(vec![path.into_vec()], interest);
     watcher.add(&spec, start, &mut counter)?;
     let took = start.elapsed();
     drain(&mut watcher, &mut counter);

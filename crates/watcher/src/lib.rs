@@ -67,16 +67,7 @@
 //! # fn main() -> Result<(), watcher::Error> {
 //! # let mut sink = Log;
 //! let mut watcher = Watcher::new(Options::new(b"/".to_vec()), Instant::now())?;
-//! let interest = event::Flag::CloseWrite | event::Flag::MovedTo;
-//! let spec = WatchSpec {
-//!     paths: vec![b"/srv/in".to_vec()],
-//!     rec: true,
-//!     auto_add: true,
-//!     interest,
-//!     schedules: interest,
-//!     exclude: None,
-//!     initial: None,
-//! };
+//! let spec = WatchSpec::trees(vec![b"/srv/in".to_vec()], event::Flag::CloseWrite | event::Flag::MovedTo);
 //! watcher.add(&spec, Instant::now(), &mut sink)?;
 //! loop {
 //!     match watcher.turn(Instant::now(), &mut sink) {

@@ -47,6 +47,22 @@ pub struct WatchSpec {
     pub initial: Option<News>,
 }
 
+impl WatchSpec {
+    /// Whole trees, with what comes in them later. Each event that is wanted makes work, and nothing is told of what is
+    /// there already.
+    pub fn trees(paths: Vec<Vec<u8>>, interest: Mask) -> WatchSpec {
+        WatchSpec {
+            paths,
+            rec: true,
+            auto_add: true,
+            interest,
+            schedules: interest,
+            exclude: None,
+            initial: None,
+        }
+    }
+}
+
 impl fmt::Debug for WatchSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("WatchSpec")

@@ -502,6 +502,9 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
         if !list.is_empty() {
             interest |= flag.mask();
         }
+        if list.iter().any(|reaction| matches!(reaction, ReactionDescription::Schedule(_))) {
+            schedules |= flag.mask();
+        }
         reactions[flag.index()] = list
             .into_iter()
             .map(|reaction| match reaction {
@@ -509,9 +512,6 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
                 ReactionDescription::Cancel(index) => Reaction::Cancel(index),
             })
             .collect();
-        if reactions[flag.index()].iter().any(|reaction| matches!(reaction, Reaction::Schedule(_))) {
-            schedules |= flag.mask();
-        }
     }
     let filters = watch.exclude.unwrap_or_default();
     let exclude = exclude_filter(&filters)?;

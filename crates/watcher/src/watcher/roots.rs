@@ -962,15 +962,8 @@ mod tests {
         watcher.make_room(&too_many[1..]).unwrap();
         assert!(!watcher.has_room_for_root());
         let temp = tempfile::tempdir().unwrap();
-        let spec = WatchSpec {
-            paths: vec![temp.path().as_os_str().as_bytes().to_vec()],
-            rec: false,
-            auto_add: false,
-            interest: Flag::Create.mask(),
-            schedules: Flag::Create.mask(),
-            exclude: None,
-            initial: None,
-        };
+        let paths = vec![temp.path().as_os_str().as_bytes().to_vec()];
+        let spec = WatchSpec { rec: false, auto_add: false, ..WatchSpec::trees(paths, Flag::Create.mask()) };
         watcher.add(&spec, Instant::now(), &mut Nothing).unwrap();
         assert!(!watcher.has_room_for_root());
         watcher.make_room(&[]).unwrap();
@@ -985,15 +978,7 @@ mod tests {
         std::fs::create_dir(&other).unwrap();
         let mut watcher = Watcher::new(Options::new(b"/".to_vec()), Instant::now()).unwrap();
         let paths = [&late, &other].map(|path| path.as_os_str().as_bytes().to_vec()).to_vec();
-        let spec = WatchSpec {
-            paths,
-            rec: true,
-            auto_add: true,
-            interest: Flag::Create.mask(),
-            schedules: Flag::Create.mask(),
-            exclude: None,
-            initial: None,
-        };
+        let spec = WatchSpec::trees(paths, Flag::Create.mask());
         watcher.add(&spec, Instant::now(), &mut Nothing).unwrap();
         // Its own event is not read here: only the list says that it is there now.
         std::fs::create_dir(&late).unwrap();

@@ -39,15 +39,7 @@ impl Bed {
 
     fn watch(&mut self, name: &str, interest: Mask) {
         let path = self.top.join(name).as_os_str().as_bytes().to_vec();
-        let spec = WatchSpec {
-            paths: vec![path],
-            rec: true,
-            auto_add: true,
-            interest,
-            schedules: interest,
-            exclude: None,
-            initial: None,
-        };
+        let spec = WatchSpec::trees(vec![path], interest);
         let watch = self.source.add(spec, Instant::now(), &mut self.told).unwrap();
         self.work_until(|bed| bed.source.is_set_up(watch));
     }
@@ -179,15 +171,7 @@ fn many_paths_are_set_up_in_several_turns() {
     }
     let mut bed = Bed::new(&top);
     let path = top.join("in/*").as_os_str().as_bytes().to_vec();
-    let spec = WatchSpec {
-        paths: vec![path],
-        rec: true,
-        auto_add: true,
-        interest: Flag::CloseWrite.mask(),
-        schedules: Flag::CloseWrite.mask(),
-        exclude: None,
-        initial: None,
-    };
+    let spec = WatchSpec::trees(vec![path], Flag::CloseWrite.mask());
     let watch = bed.source.add(spec, Instant::now(), &mut bed.told).unwrap();
     assert!(!bed.source.is_set_up(watch));
     assert!(bed.source.deadline().is_some_and(|due| due <= Instant::now()), "it goes on at once");

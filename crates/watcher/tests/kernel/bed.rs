@@ -418,15 +418,7 @@ fn directories(top: &Path) -> Vec<PathBuf> {
 
 /// Paths with rec and auto_add.
 pub(crate) fn spec(paths: &[&Path], interest: Mask) -> WatchSpec {
-    WatchSpec {
-        paths: paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
-        rec: true,
-        auto_add: true,
-        interest,
-        schedules: interest,
-        exclude: None,
-        initial: None,
-    }
+    WatchSpec::trees(paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(), interest)
 }
 
 /// A path from bytes that need not be UTF-8.
