@@ -364,7 +364,7 @@ def test_a_command_that_waits_for_a_server_before_it_begins_holds_nobody_up(box:
             file.write(b"x" * (1 << 20))
     daemon = box.run(f"""
 copy = FileManagerScheduler(FileManagerRule("copy", r"^$SRC/(large)$", r"{server.point}/\\1"))
-run = ShellScheduler("echo RAN {{pathname}}")
+run = ShellScheduler("echo RAN {{pathname}}; until test -e $TMP/end; do sleep 0.05; done")
 remove = FileManagerScheduler(FileManagerRule("delete", r"^$SRC/gone$"))
 pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": copy, "IN_CREATE": run, "IN_CLOSE_WRITE": remove}})],
     control="{socket}", state="{box.tmp}/state", shutdown_timeout=2)
@@ -375,20 +375,24 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {{"IN_MOVED_TO": copy, "IN_CREATE": run, 
     assert has_open(daemon, server.point), "the copy was done too soon"
     write(box.src / "f")
     daemon.wait_log("execute shell command|start task, .*src/f,")
-    wait_until(lambda: is_kept_as_running(box.tmp / "state/state.db", box.src / "f"), lambda: daemon.tail)
+    database = box.tmp / "state/state.db"
+    wait_until(lambda: kept_group(database, box.src / "f") == [(None,)], lambda: daemon.tail)
     Operator(socket).wait_tasks(1, "?scheduler=run&state=running")
     write(box.src / "gone")
     wait_until(lambda: not (box.src / "gone").exists(), lambda: daemon.tail)
     server.go_on()
     daemon.wait_out(f"RAN {box.src}/f")
+    wait_until(lambda: kept_group(database, box.src / "f") not in ([], [(None,)]), lambda: daemon.tail)
+    (box.tmp / "end").touch()
+    daemon.wait_log("task finished, .*src/f,")
     assert daemon.terminate() == 0
 
 
-def is_kept_as_running(database: Path, path: Path) -> bool:
-    """Return whether the state has the running task of a path."""
-    query = "SELECT count(*) FROM task WHERE path = ? AND state = 'running'"
+def kept_group(database: Path, path: Path) -> list[tuple[int | None]]:
+    """Return the process group of the running task of a path, as the state has it; nothing if it has none."""
+    query = "SELECT process_group FROM task WHERE path = ? AND state = 'running'"
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=DEADLINE_S)) as connection:
-        return connection.execute(query, [os.fspath(path)]).fetchall() == [(1,)]
+        return connection.execute(query, [os.fspath(path)]).fetchall()
 
 
 def has_open(daemon: Daemon, directory: Path) -> bool:

@@ -63,7 +63,7 @@ impl Stat {
     /// reads its `stat` meanwhile waits with it (Linux 6.18).
     pub(super) fn of_child(process: &str) -> Option<Stat> {
         let name = |process: &str| std::fs::read(Path::new("/proc").join(process).join("comm")).ok();
-        (name(process)? != name("thread-self")?).then(|| Stat::read(process)).flatten()
+        if name(process)? == name("thread-self")? { None } else { Stat::read(process) }
     }
 
     /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and

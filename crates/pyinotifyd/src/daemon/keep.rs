@@ -59,8 +59,9 @@ use crate::log::{Escaped, record};
 
 /// What changes is written so long after the first change.
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
-/// Batches in which the process group of a command is looked for that does not execute its program: some seconds.
-const GROUP_TRIES: u8 = 50;
+/// Batches that are made only to look for the process group of a command that does not execute its program: some
+/// seconds. From then on it is looked for in each that is made anyway.
+const GROUP_TRIES: u32 = 50;
 
 /// Rows of tasks in one transaction: a few milliseconds of the loop's time.
 const TASKS_A_BATCH: usize = 4_096;
@@ -123,7 +124,7 @@ pub(crate) struct Keeper {
     stopped: Vec<TaskHandle>,
     /// Runs that were written while their command had not executed its program, and how often: a later batch has their
     /// group.
-    without_group: HashMap<TaskHandle, u8>,
+    without_group: HashMap<TaskHandle, u32>,
     /// Commands that outlived the earlier daemon, while they are being ended.
     leftovers: Vec<Leftover>,
 }
@@ -364,13 +365,8 @@ impl Keeper {
             || !self.ended.is_empty()
             || !self.failed.is_empty()
             || !self.stopped.is_empty()
-            || self.lacks_groups().next().is_some()
+            || self.without_group.values().any(|tries| *tries < GROUP_TRIES)
             || !self.next.is_empty()
-    }
-
-    /// Runs whose group is looked for again.
-    fn lacks_groups(&self) -> impl Iterator<Item = TaskHandle> {
-        self.without_group.iter().filter(|(_, tries)| **tries < GROUP_TRIES).map(|(run, _)| *run)
     }
 
     /// Everything that is to be written, as far as one batch goes.
@@ -381,14 +377,13 @@ impl Keeper {
         self.failed_in_flight.extend(self.failed.iter().cloned());
         batch.ended.extend(self.failed.drain(..).chain(self.ended.drain(..)));
         let moments = Moments::at(Instant::now());
-        self.without_group.retain(|run, _| commands.process(run.0).is_some());
-        for run in self.lacks_groups().chain(self.stopped.iter().copied()) {
-            engine.note_change(run);
-        }
-        self.stopped.clear();
         let Keeper { groups, leftovers, unwritten, without_group, .. } = self;
         unwritten.clear();
         groups.retain(|run, _| commands.process(run.0).is_some());
+        without_group.retain(|run, _| commands.process(run.0).is_some());
+        for run in self.stopped.drain(..).chain(without_group.keys().copied()) {
+            engine.note_change(run);
+        }
         engine.take_changed(TASKS_A_BATCH, |task| {
             if !task.is_taken {
                 unwritten.insert(task.id);
