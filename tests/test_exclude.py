@@ -108,11 +108,9 @@ def test_an_excluded_directory_is_not_descended_into(run: Run, box: Box) -> None
 
 
 @pytest.mark.skipif(REFERENCE, reason="the original runs it at the old path")
-@pytest.mark.parametrize(("pattern", "ran"), [(".*/final", ["other/f"]), (".*/final$", ["final/f", "other/f"])])
-def test_the_filter_is_asked_again_for_a_task_whose_directory_is_renamed_to_an_excluded_name(
-    run: Run, box: Box, pattern: str, ran: list[str]
-) -> None:
-    """faults.md B2: what it matches is dropped, and what it does not match is where its directory is."""
+@pytest.mark.parametrize("pattern", [".*/final", ".*/final$"])
+def test_a_task_whose_directory_is_renamed_to_an_excluded_name_is_dropped(run: Run, box: Box, pattern: str) -> None:
+    """faults.md B2: the filter is asked again. What lies below an excluded directory is excluded, too."""
     daemon = run(
         """
 late = ShellScheduler("echo RAN {pathname}", delay=2)
@@ -129,8 +127,7 @@ pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_CLOSE_WRITE": [late, now]}, rec=True
     daemon.wait_out(f"RAN {box.src}/other/f")
     write(box.src / "end")
     daemon.wait_out(f"RAN {box.src}/end")
-    paths = re.findall(r"^RAN (.*/f)$", daemon.stdout, re.MULTILINE)
-    assert sorted(os.path.relpath(path, box.src) for path in paths) == ran
+    assert re.findall(r"^RAN (.*/f)$", daemon.stdout, re.MULTILINE) == [f"{box.src}/other/f"]
 
 
 def test_the_filter_looks_at_the_new_name_of_a_move_only(run: Run, box: Box) -> None:

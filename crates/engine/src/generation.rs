@@ -69,6 +69,15 @@ impl Map {
         self.latest.set((path.serial, exclusion));
         exclusion
     }
+
+    /// The same of a path whose directory is at a new place. What lies below an excluded directory is excluded, too:
+    /// nobody watches it.
+    fn exclusion_below(&self, directory: &[u8], path: &Path<'_>) -> Exclusion {
+        match self.exclusion(path) {
+            Exclusion::Passes => self.exclusion(&Path { bytes: directory, hash: 0, serial: Path::UNCACHED }),
+            decided => decided,
+        }
+    }
 }
 
 /// One configuration with its tasks.
@@ -442,7 +451,7 @@ impl Generation {
     ) {
         let (map_id, pathname) = (turn.tasks.map(slot), event.pathname);
         let index = (turn.tasks.scheduler(slot).0 - self.first_scheduler) as usize;
-        let excluded = match self.map(map_id).exclusion(path) {
+        let excluded = match self.map(map_id).exclusion_below(renamed.1, path) {
             Exclusion::Passes => None,
             Exclusion::Excluded(_) => Some(Record::Excluded { map: map_id, pathname }),
             Exclusion::StepLimit => Some(Record::ExcludeStepLimit { map: map_id, pathname }),

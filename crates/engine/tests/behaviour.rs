@@ -1133,6 +1133,15 @@ fn at_the_new_path_rules_and_filter_are_asked_again() {
 }
 
 #[test]
+fn what_goes_below_an_excluded_directory_is_excluded() {
+    let map = MapSpec { exclude: Some(Arc::new(Ends(&["/x.tmp"]))), ..map() };
+    let mut world = World::new(&[scheduler(DELAY)], map);
+    world.create("/in/new/f");
+    let excluded = ["excluded /in/x.tmp/f", "cancelled 1 /in/new/f"];
+    assert_eq!(rename(&mut world, "/in/new", Some("/in/x.tmp")), excluded);
+}
+
+#[test]
 fn a_task_that_follows_to_a_path_with_a_task_is_an_event_for_that_one() {
     let mut world = renaming(scheduler(DELAY));
     world.create("/b/f");

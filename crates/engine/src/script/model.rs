@@ -571,11 +571,12 @@ impl Model {
         let scheduler = &mut schedulers[index];
         let pathname = &event.pathname;
         let exclude = maps[(map.0 - ids.maps.start) as usize].exclude.as_ref();
-        let excluded = match exclude.map(|exclude| exclude.first_match(pathname)) {
-            None | Some(Ok(None)) => None,
-            Some(Ok(Some(_))) => Some(Record::Excluded { map, pathname }),
-            Some(Err(StepLimit)) => Some(Record::ExcludeStepLimit { map, pathname }),
-        };
+        let asked = [pathname.as_slice(), to].map(|path| exclude.map(|exclude| exclude.first_match(path)));
+        let excluded = asked.into_iter().flatten().find_map(|answer| match answer {
+            Ok(None) => None,
+            Ok(Some(_)) => Some(Record::Excluded { map, pathname }),
+            Err(StepLimit) => Some(Record::ExcludeStepLimit { map, pathname }),
+        });
         if let Some(record) = excluded {
             out.record(record);
             return scheduler.drop_rest(key, &mut self.shared, out);
