@@ -446,6 +446,42 @@ setLoglevel("{log}")
     assert ran == ["last", "one", "two"]
 
 
+@pytest.mark.skipif(REFERENCE, reason="the original tells the directory only")
+def test_files_of_a_tree_from_outside_are_for_the_map_that_is_in_force(run: Run, box: Box) -> None:
+    """One that was replaced makes no tasks, though what it began still runs."""
+    config = """
+run = ShellScheduler("echo RAN {pathname}")
+slow = ShellScheduler("echo SLOW; until test -e $TMP/end; do sleep 0.05; done")
+pyinotifyd = Pyinotifyd([Watch("$SRC", {MAP, "IN_ATTRIB": slow}, rec=True, auto_add=True)], shutdown_timeout=60)
+"""
+    daemon = run(config.replace("MAP", '"IN_CLOSE_WRITE": run'))
+    write(box.src / "f")
+    daemon.wait_out(f"RAN {box.src}/f")
+    (box.src / "f").chmod(0o600)
+    daemon.wait_out("SLOW")
+    box.write_config(config.replace("MAP", '"IN_MOVED_TO": run'))
+    daemon.reload()
+    (box.tmp / "job").mkdir()
+    write(box.tmp / "job" / "one")
+    (box.tmp / "job").rename(box.src / "job")
+    daemon.wait_out(f"RAN {box.src}/job/one")
+    (box.tmp / "end").touch()
+
+
+@pytest.mark.skipif(REFERENCE, reason="the original tells the directory only")
+def test_what_takes_directories_alone_does_not_keep_files_from_a_map_of_moves(run: Run, box: Box) -> None:
+    daemon = run("""
+run = ShellScheduler("echo RAN {pathname}")
+made = ShellScheduler("echo MADE {pathname}", files=False, dirs=True)
+pyinotifyd = Pyinotifyd([Watch("$SRC", {"IN_MOVED_TO": run, "IN_CREATE": made}, rec=True, auto_add=True)])
+""")
+    (box.tmp / "job" / "deep").mkdir(parents=True)
+    write(box.tmp / "job" / "deep" / "one")
+    (box.tmp / "job").rename(box.src / "job")
+    daemon.wait_out(f"MADE {box.src}/job/deep")
+    daemon.wait_out(f"RAN {box.src}/job/deep/one")
+
+
 def test_a_directory_made_and_renamed_at_once_is_watched(run: Run, box: Box) -> None:
     """`mkdir x.tmp; mv x.tmp x` before anybody could look must not end with x unwatched."""
     import signal

@@ -290,16 +290,24 @@ impl Source for Inotify {
         self.local.is_watched(watch) || self.remotes.iter().any(|remote| remote.watched.contains(&watch))
     }
 
-    fn set_interest(&mut self, watch: WatchId, interest: Mask, schedules: Mask, mut sink: &mut dyn Sink) {
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, mut sink: &mut dyn Sink) {
         let Some(Some(spec)) = self.watches.get_mut(watch.0 as usize) else { return };
-        if (spec.interest, spec.schedules) == (interest, schedules) {
+        if spec.interest == interest {
             return;
         }
-        (spec.interest, spec.schedules) = (interest, schedules);
-        self.local.set_interest(watch, interest, schedules, &mut sink);
-        for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
-            remote.orders.push(Order::Interest(watch, interest, schedules));
+        spec.interest = interest;
+        self.local.set_interest(watch, interest, &mut sink);
+        self.order_where_known(watch, || Order::Interest(watch, interest));
+    }
+
+    fn set_schedules(&mut self, watch: WatchId, schedules: Mask) {
+        let Some(Some(spec)) = self.watches.get_mut(watch.0 as usize) else { return };
+        if spec.schedules == schedules {
+            return;
         }
+        spec.schedules = schedules;
+        self.local.set_schedules(watch, schedules);
+        self.order_where_known(watch, || Order::Schedules(watch, schedules));
     }
 
     fn remove(&mut self, watch: WatchId, mut sink: &mut dyn Sink) {
@@ -310,9 +318,7 @@ impl Source for Inotify {
         self.local.remove(watch, &mut sink);
         // Whatever the local watcher takes back of it goes with the watch.
         self.places.retain(|(of, _), _| *of != watch);
-        for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
-            remote.orders.push(Order::Remove(watch));
-        }
+        self.order_where_known(watch, || Order::Remove(watch));
     }
 
     fn turn(&mut self, now: Instant, mut sink: &mut dyn Sink) -> Turn {
@@ -496,6 +502,13 @@ impl Source for Inotify {
 }
 
 impl Inotify {
+    /// Has the watchers elsewhere that know a watch do something about it.
+    fn order_where_known(&mut self, watch: WatchId, order: impl Fn() -> Order) {
+        for remote in self.remotes.iter_mut().filter(|remote| remote.known.contains(&watch)) {
+            remote.orders.push(order());
+        }
+    }
+
     fn is_back(&mut self, at: usize, watcher: Box<Watcher>, turn: Turn, now: Instant) {
         let remote = &mut self.remotes[at];
         let overflows = remote.stats.overflows;

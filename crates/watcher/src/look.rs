@@ -17,7 +17,8 @@ use crate::watcher::{APART, Handed, Watcher};
 pub(crate) enum Order {
     /// A watch that it does not know yet.
     Watch(WatchId, WatchSpec),
-    Interest(WatchId, Mask, Mask),
+    Interest(WatchId, Mask),
+    Schedules(WatchId, Mask),
     Remove(WatchId),
     /// A path is its to watch.
     Over(Handed),
@@ -106,7 +107,8 @@ impl Watcher {
     fn obey(&mut self, order: Order, now: Instant, tape: &mut Tape) {
         match order {
             Order::Watch(id, spec) => self.know(id, &spec, now),
-            Order::Interest(id, interest, schedules) => self.set_interest(id, interest, schedules, tape),
+            Order::Interest(id, interest) => self.set_interest(id, interest, tape),
+            Order::Schedules(id, schedules) => self.set_schedules(id, schedules),
             Order::Remove(id) => self.remove(id, tape),
             Order::Over(handed) => self.take_over(handed),
             Order::Back(id, path) => self.give_back(id, &path, tape),

@@ -44,8 +44,11 @@ pub trait Source {
     /// Whether one of a watch's paths at least is there and watched.
     fn is_watched(&self, watch: WatchId) -> bool;
 
-    /// Changes what a watch wants told, and what of that makes work.
-    fn set_interest(&mut self, watch: WatchId, interest: Mask, schedules: Mask, sink: &mut dyn Sink);
+    /// Changes what a watch wants told.
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut dyn Sink);
+
+    /// Changes which of the events that a watch wants told make work.
+    fn set_schedules(&mut self, watch: WatchId, schedules: Mask);
 
     /// Ends a watch: nothing is told of it any more.
     fn remove(&mut self, watch: WatchId, sink: &mut dyn Sink);

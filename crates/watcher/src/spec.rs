@@ -38,8 +38,8 @@ pub struct WatchSpec {
     pub auto_add: bool,
     /// The events that are wanted; any of the fifteen flags.
     pub interest: Mask,
-    /// Those of them that make work. A file that was moved in with its directory is told as IN_MOVED_TO to a watch for
-    /// which neither its IN_CREATE nor its IN_CLOSE_WRITE makes any.
+    /// Those of them that make work of files. A file that was moved in with its directory is told as IN_MOVED_TO to a
+    /// watch for which neither its IN_CREATE nor its IN_CLOSE_WRITE makes any.
     pub schedules: Mask,
     /// Directories that are not to be watched; prunes.
     pub exclude: Option<Exclude>,

@@ -196,7 +196,7 @@ pub(crate) struct Watch {
     pub exclude_at: Vec<Option<At>>,
     /// Events that the map does something with.
     pub interest: Mask,
-    /// Those of them that make tasks.
+    /// Those of them that make tasks for files.
     pub schedules: Mask,
     /// What happens at which event.
     pub map: MapSpec,
@@ -412,7 +412,9 @@ impl Config {
             .map(|(index, scheduler)| read_scheduler(scheduler, receivers.contains(&index), &mut warnings))
             .collect::<Result<Vec<_>, _>>()?;
         let schedulers = told_apart(schedulers);
-        let watches = description.watches.into_iter().map(read_watch).collect::<Result<Vec<_>, _>>()?;
+        let takes_files = |index: usize| schedulers.get(index).is_some_and(|one| one.spec.files);
+        let watches = description.watches.into_iter().map(|watch| read_watch(watch, takes_files));
+        let watches = watches.collect::<Result<Vec<_>, _>>()?;
         let fingerprint =
             schedulers.iter().fold(String::new(), |text, scheduler| text + &fingerprint(scheduler));
         Ok(Config {
@@ -493,7 +495,7 @@ fn fingerprint(scheduler: &Scheduler) -> String {
     format!("{}\0{name}\0", scheduler.identity)
 }
 
-fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
+fn read_watch(watch: WatchDescription, takes_files: impl Fn(usize) -> bool) -> Result<Watch, ConfigFault> {
     let mut reactions: [Vec<Reaction>; 15] = Default::default();
     let (mut interest, mut schedules) = (Mask::NONE, Mask::NONE);
     for (name, list) in watch.map {
@@ -502,7 +504,10 @@ fn read_watch(watch: WatchDescription) -> Result<Watch, ConfigFault> {
         if !list.is_empty() {
             interest |= flag.mask();
         }
-        if list.iter().any(|reaction| matches!(reaction, ReactionDescription::Schedule(_))) {
+        if list
+            .iter()
+            .any(|reaction| matches!(reaction, ReactionDescription::Schedule(to) if takes_files(*to)))
+        {
             schedules |= flag.mask();
         }
         reactions[flag.index()] = list

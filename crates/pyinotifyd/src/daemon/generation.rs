@@ -103,7 +103,7 @@ pub(crate) struct Watching {
     pub what: Watched,
     /// Events that its map wants.
     pub interest: Mask,
-    /// Those of them that make tasks.
+    /// Those of them that make tasks for files.
     pub schedules: Mask,
     /// Tells whether anything of it changed.
     pub settings: Digest,

@@ -274,6 +274,11 @@ impl Daemon {
         } = adoption;
         self.fail_orphans(now);
         self.retire_all_but(numbers.id, now);
+        let newest = self.core.performer.generations.last();
+        for watch in newest.into_iter().flat_map(|newest| &newest.watches) {
+            // What the old one made work of was in force until now.
+            self.watcher.set_schedules(watch.id, watch.schedules);
+        }
         self.set_syslog(&syslog, &early);
         surroundings.apply();
         if let Some(keeper) = &mut self.core.performer.keeper {
@@ -390,14 +395,12 @@ impl Daemon {
     }
 
     /// What all configurations together want told of these watches, those that were replaced included: they still
-    /// cancel. And what of that makes tasks.
-    fn interests(&self, of: impl Iterator<Item = WatchId>) -> HashMap<WatchId, (Mask, Mask)> {
-        let mut interests: HashMap<WatchId, (Mask, Mask)> =
-            of.map(|id| (id, (Mask::NONE, Mask::NONE))).collect();
+    /// cancel.
+    fn interests(&self, of: impl Iterator<Item = WatchId>) -> HashMap<WatchId, Mask> {
+        let mut interests: HashMap<WatchId, Mask> = of.map(|id| (id, Mask::NONE)).collect();
         for watch in self.core.performer.generations.iter().flat_map(|generation| &generation.watches) {
-            if let Some((interest, schedules)) = interests.get_mut(&watch.id) {
+            if let Some(interest) = interests.get_mut(&watch.id) {
                 *interest |= watch.interest;
-                *schedules |= watch.schedules;
             }
         }
         interests
@@ -410,13 +413,11 @@ impl Daemon {
         let slice: Vec<_> = adoption.wanted.by_ref().take(WATCHES_A_TURN).collect();
         let interests = self.interests(slice.iter().filter_map(|(_, (_, shared))| *shared));
         for (watch, (what, shared)) in slice {
-            let (interest, schedules) = (self.interest(&watch), watch.schedules);
+            let interest = self.interest(&watch);
             let id = match shared {
                 Some(id) => {
                     // Widened before the switch, so that the new map misses nothing; narrowed when the old one is done.
-                    let (told, making) = interests[&id];
-                    let (told, making) = (interest | told, schedules | making);
-                    self.watcher.set_interest(id, told, making, &mut self.core);
+                    self.watcher.set_interest(id, interest | interests[&id], &mut self.core);
                     id
                 }
                 None => self.add_watch(&watch, &what, interest, now),
@@ -432,7 +433,7 @@ impl Daemon {
             adoption.watches.push(id);
             let newest = self.core.performer.generations.last_mut();
             let newest = newest.expect("what is being adopted is a generation");
-            let (settings, path_text) = (watch.settings, watch.path_text);
+            let (settings, path_text, schedules) = (watch.settings, watch.path_text, watch.schedules);
             let told = false;
             newest.watches.push(Watching { id, map, path_text, told, what, interest, schedules, settings });
         }
@@ -567,8 +568,7 @@ impl Daemon {
             if self.core.routes.remove(watch.id, watch.map) {
                 self.watcher.remove(watch.id, &mut self.core);
             } else {
-                let (interest, schedules) = interests[&watch.id];
-                self.watcher.set_interest(watch.id, interest, schedules, &mut self.core);
+                self.watcher.set_interest(watch.id, interests[&watch.id], &mut self.core);
             }
         }
     }

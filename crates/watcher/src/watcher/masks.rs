@@ -54,12 +54,17 @@ fn asks(watches: &[Option<Watch>], roots: &[Option<Root>], sources: bool, root: 
 }
 
 impl Watcher {
-    /// Changes what a watch wants told, and what of that makes work. What it wants in addition is told of everything
-    /// that happens from when [`Watcher::is_set_up`] says so: at once in trees of some hundred directories, if the last
-    /// turn had little to do.
-    pub fn set_interest(&mut self, watch: WatchId, interest: Mask, schedules: Mask, sink: &mut impl Sink) {
+    /// Changes which of the events that a watch wants told make work.
+    pub fn set_schedules(&mut self, watch: WatchId, schedules: Mask) {
+        if let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) {
+            watch.schedules = schedules;
+        }
+    }
+
+    /// Changes what a watch wants told. What it wants in addition is told of everything that happens from when
+    /// [`Watcher::is_set_up`] says so: at once in trees of some hundred directories, if the last turn had little to do.
+    pub fn set_interest(&mut self, watch: WatchId, interest: Mask, sink: &mut impl Sink) {
         let Some(Some(watch)) = self.watches.get_mut(watch.0 as usize) else { return };
-        watch.schedules = schedules;
         let before = std::mem::replace(&mut watch.interest, interest);
         if before != interest {
             let sets = self.covers.of_roots(&watch.roots);

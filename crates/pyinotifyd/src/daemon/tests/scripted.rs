@@ -269,10 +269,14 @@ impl Source for Scripted {
         roots.iter().any(|root| script.root_state(root) == RootState::Watched)
     }
 
-    fn set_interest(&mut self, watch: WatchId, interest: Mask, schedules: Mask, _: &mut dyn Sink) {
+    fn set_interest(&mut self, watch: WatchId, interest: Mask, _: &mut dyn Sink) {
         let mut script = self.script.borrow_mut();
-        let spec = script.watches[watch.0 as usize].as_mut().expect("the watch is there");
-        (spec.interest, spec.schedules) = (interest, schedules);
+        script.watches[watch.0 as usize].as_mut().expect("the watch is there").interest = interest;
+    }
+
+    fn set_schedules(&mut self, watch: WatchId, schedules: Mask) {
+        let mut script = self.script.borrow_mut();
+        script.watches[watch.0 as usize].as_mut().expect("the watch is there").schedules = schedules;
     }
 
     fn remove(&mut self, watch: WatchId, _: &mut dyn Sink) {
