@@ -58,12 +58,15 @@ impl Stat {
         std::fs::read(Path::new("/proc").join(process).join("stat")).ok().map(Stat)
     }
 
-    /// Of a child; `None` before it has executed its program. Until then it has our name, and it may wait for a server
-    /// that does not answer: execve(2) closes its copies of our descriptors, those of files on that server, too. Who
-    /// reads its `stat` meanwhile waits with it (Linux 6.18).
+    /// Of a child; `None` while it executes its program. It may wait for a server then that does not answer: execve(2)
+    /// closes its copies of our descriptors, those of files on that server, too. Who reads its `stat` meanwhile waits
+    /// with it (Linux 6.18). Until the program is there it has our name and no code.
     pub(super) fn of_child(process: &str) -> Option<Stat> {
-        let name = |process: &str| std::fs::read(Path::new("/proc").join(process).join("comm")).ok();
-        if name(process)? == name("thread-self")? { None } else { Stat::read(process) }
+        let of = |process: &str, file: &str| std::fs::read(Path::new("/proc").join(process).join(file)).ok();
+        let has_our_name = of(process, "comm")? == of("thread-self", "comm")?;
+        // proc_pid_statm(5): the fourth is the code.
+        let has_code = || Some(of(process, "statm")?.split(|byte| *byte == b' ').nth(3)? != b"0");
+        if has_our_name && !has_code()? { None } else { Stat::read(process) }
     }
 
     /// A field by its number in the manual, from 3 on. The second is the name of the program, in parentheses and
@@ -130,17 +133,24 @@ mod tests {
 
     #[test]
     fn a_child_is_read_when_it_has_executed_its_program() {
-        let ours = std::process::id().to_string();
-        let our_name = std::fs::read("/proc/thread-self/comm").unwrap();
-        std::fs::write("/proc/thread-self/comm", std::fs::read(format!("/proc/{ours}/comm")).unwrap())
-            .unwrap();
-        assert!(Stat::read(&ours).is_some() && Stat::of_child(&ours).is_none(), "it has our name");
-        std::fs::write("/proc/thread-self/comm", our_name).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let pid = child.id().to_string();
-        let stat = std::iter::repeat_with(|| Stat::of_child(&pid)).find(Option::is_some).flatten();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(stat.is_some_and(|stat| stat.number(22).is_some()));
+        let directory = tempfile::tempdir().unwrap();
+        let ours = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+        // A program may have our name.
+        for name in ["other", ours.trim_end()] {
+            let program = directory.path().join(name.replace('/', "_"));
+            std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+            let mut child = std::process::Command::new(program).arg("60").spawn().unwrap();
+            let pid = child.id().to_string();
+            let stat = std::iter::repeat_with(|| Stat::of_child(&pid)).find(Option::is_some).flatten();
+            let its_name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+            child.kill().unwrap();
+            let ended =
+                std::iter::repeat_with(|| Stat::read(&pid)).find_map(|stat| stat.filter(Stat::is_zombie));
+            assert!(ended.is_some());
+            assert_eq!(its_name == ours, name == ours.trim_end(), "{its_name:?}");
+            assert_eq!(Stat::of_child(&pid).is_none(), its_name == ours, "what has ended has no code");
+            child.wait().unwrap();
+            assert!(stat.is_some_and(|stat| stat.number(22).is_some()));
+        }
     }
 }
