@@ -608,4 +608,4 @@ def test_a_limit_of_open_files_is_not_taken_for_one_of_inotify(box: Box) -> None
         before = ["sh", "-c", f'ulimit -n {len(said) + 5}; exec "$@"', "sh"]
         argv: list[str | Path] = [*before, box.program, "watch", box.src, "--", "false"]
         said.append(subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_S, check=False).stderr)
-        assert "max_user_instances" not in said[-1], said
+        assert not re.search("max_user_instances|panicked", said[-1]), said

@@ -6,5 +6,6 @@
 pub mod inherited;
 pub mod lease;
 pub mod peer;
+pub mod same;
 pub mod signals;
 pub mod spawn;

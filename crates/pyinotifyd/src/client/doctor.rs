@@ -3,7 +3,7 @@
 //! Owns the findings. Touches no filesystem that may not answer, and changes nothing but a file of its own in the
 //! directory for temporary files.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
@@ -20,6 +20,7 @@ use control::{Client, ClientError};
 use mounts::Mounts;
 use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags};
 use serde::Serialize;
+use syscall::same::are_one_file;
 
 use super::{advice, places, rights, show};
 use crate::cli::{self, CONFIG_FILE, ConfigOptions, Source};
@@ -437,24 +438,28 @@ fn used_by(uid: u32) -> Used {
         }
         let instances = instances_of(&process.path());
         used.instances += instances.len() as u64;
-        used.watches += instances.iter().map(|watches| watches.len() as u64).sum::<u64>();
+        used.watches += instances.iter().sum::<u64>();
     }
     used
 }
 
-/// The inotify instances of a process, by its directory in /proc, with their watches. Two descriptors that hold the
-/// same watches are of one instance, as the daemon's are.
-fn instances_of(process: &Path) -> BTreeSet<Vec<String>> {
-    let infos = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
-    let of_inotify = infos.filter(|info| {
+/// How many watches each inotify instance of a process has, by its directory in /proc. The daemon has two descriptors
+/// of its one.
+fn instances_of(process: &Path) -> Vec<u64> {
+    let number = |name: &OsStr| name.to_str()?.parse::<i32>().ok();
+    let pid = process.canonicalize().ok().and_then(|process| number(process.file_name()?));
+    let mut instances: Vec<(i32, u64)> = Vec::new();
+    for info in fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten() {
         let link = process.join("fd").join(info.file_name());
-        fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:inotify")
-    });
-    let watches = of_inotify.map(|info| {
-        let text = fs::read_to_string(info.path()).unwrap_or_default();
-        text.lines().filter(|line| line.starts_with("inotify wd:")).map(str::to_owned).collect()
-    });
-    watches.collect()
+        let (Some(pid), Some(descriptor)) = (pid, number(&info.file_name())) else { continue };
+        let is_inotify = fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:inotify");
+        if is_inotify && !instances.iter().any(|(known, _)| are_one_file(pid, *known, descriptor)) {
+            let text = fs::read_to_string(info.path()).unwrap_or_default();
+            let watches = text.lines().filter(|line| line.starts_with("inotify wd:"));
+            instances.push((descriptor, watches.count() as u64));
+        }
+    }
+    instances.into_iter().map(|(_, watches)| watches).collect()
 }
 
 /// How many directories there are at and below paths of local filesystems; true if there are more than were counted.
@@ -717,12 +722,19 @@ mod tests {
     #[test]
     fn an_instance_with_two_descriptors_is_counted_once() {
         let directory = tempfile::tempdir().unwrap();
-        let one = inotify::init(CreateFlags::CLOEXEC).unwrap();
-        inotify::add_watch(&one, directory.path(), WatchFlags::CREATE).unwrap();
-        let _other = rustix::io::fcntl_dupfd_cloexec(&one, 0).unwrap();
-        let inode = format!("ino:{:x} ", directory.path().metadata().unwrap().ino());
-        let instances = instances_of(Path::new("/proc/self"));
-        let ours = instances.iter().filter(|watches| watches.iter().any(|watch| watch.contains(&inode)));
-        assert_eq!(ours.map(Vec::len).collect::<Vec<_>>(), [1]);
+        let names = ["0", "1", "2", "3", "4", "5", "6"].map(|name| directory.path().join(name));
+        // So many watches has no other test.
+        let instance = || {
+            let one = inotify::init(CreateFlags::CLOEXEC).unwrap();
+            for name in &names {
+                fs::write(name, "").unwrap();
+                inotify::add_watch(&one, name, WatchFlags::CREATE).unwrap();
+            }
+            one
+        };
+        let (one, _another) = (instance(), instance());
+        let _again = rustix::io::fcntl_dupfd_cloexec(&one, 0).unwrap();
+        let found = instances_of(Path::new("/proc/self"));
+        assert_eq!(found.iter().filter(|watches| **watches == names.len() as u64).count(), 2, "{found:?}");
     }
 }

@@ -40,6 +40,8 @@ mod vanished;
 mod wake;
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -72,6 +74,8 @@ use wake::{Awaited, Descriptor, Request, Signals, Timer, Wake};
 
 /// Pause before the kernel's queue is looked at again if it cannot be waited for.
 const LISTEN_RETRY: Duration = Duration::from_millis(10);
+/// Descriptors that the runtime takes at its start. It panics where it finds none for its signals.
+const RUNTIME_DESCRIPTORS: usize = 6;
 
 /// Runs the daemon to its end.
 pub(crate) fn run(options: ConfigOptions) -> ExitCode {
@@ -114,7 +118,9 @@ pub(crate) fn explain_path(options: &ConfigOptions, path: &Path, event: Option<F
 }
 
 fn with_runtime(main: impl FnOnce(Runtime, Log) -> ExitCode) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let build = || tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let room = (0..RUNTIME_DESCRIPTORS).map(|_| io::stderr().as_fd().try_clone_to_owned());
+    let runtime = room.collect::<io::Result<Vec<_>>>().map(drop).and_then(|()| build());
     let mut log = Log::new(Stderr::new());
     if stderr_is_journal() {
         log.use_journal();
